@@ -1,0 +1,66 @@
+"""accweight: which layers of a network have moved, when and how much.
+
+>>> import accweight_core as aw                               # doctest: +SKIP
+>>> analysis = aw.analyze(aw.open_run("checkpoints/"), out="run.accw")
+>>> analysis.ranking(by="mean")
+
+Names below are loaded when first used, so that importing the package costs nothing and
+`accweight_core.kernels` can be had without the rest.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accweight_core import kernels
+    from accweight_core.accumulate.tracker import ChangeTracker
+    from accweight_core.analysis import Analysis, open_analysis
+    from accweight_core.errors import AccweightError
+    from accweight_core.opening import open_run
+    from accweight_core.pipeline import analyze
+    from accweight_core.ranking import Comparison, compare
+    from accweight_core.schema import Kind, Layer, Parameter, Role, Run
+
+_HOMES = {
+    "AccweightError": "errors",
+    "Analysis": "analysis",
+    "ChangeTracker": "accumulate.tracker",
+    "Comparison": "ranking",
+    "Kind": "schema",
+    "Layer": "schema",
+    "Parameter": "schema",
+    "Role": "schema",
+    "Run": "schema",
+    "analyze": "pipeline",
+    "compare": "ranking",
+    "open_analysis": "analysis",
+    "open_run": "opening",
+}
+
+__all__ = [
+    "AccweightError",
+    "Analysis",
+    "ChangeTracker",
+    "Comparison",
+    "Kind",
+    "Layer",
+    "Parameter",
+    "Role",
+    "Run",
+    "analyze",
+    "compare",
+    "kernels",
+    "open_analysis",
+    "open_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name == "kernels":
+        return import_module("accweight_core.kernels")
+    if name in _HOMES:
+        value = getattr(import_module(f"accweight_core.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'accweight_core' has no attribute {name!r}")

@@ -1,0 +1,279 @@
+"""An analysis to ask questions of: tables, rankings, exact values of any weight.
+
+Numbers come from the store when they are asked for; exact values of single weights are
+computed anew from the checkpoints, so that they never depend on what fitted the store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from accweight_core.accumulate.walk import BLOCK_ELEMENTS, Block, blocks_of, walk_block
+from accweight_core.errors import StoreError, UnknownNameError
+from accweight_core.header import Header, Maximum
+from accweight_core.kernels import SUMS
+from accweight_core.layout import Layout
+from accweight_core.opening import reopened
+from accweight_core.ranking import ranking as ranked
+from accweight_core.reading import OpenFiles, is_readable_in_blocks
+from accweight_core.schema import Layer, Parameter, Run
+from accweight_core.store import Store
+from accweight_core.summary import Measured, Per, measured, metric_arrays
+from accweight_core.totals import METRICS, Floats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Analysis:
+    """The result of a run.
+
+    Attributes:
+        header: The run, its parameters, and how the analysis was made.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        values: Floats | None = None,
+        *,
+        store: Store | None = None,
+        run: Run | None = None,
+        latest: Callable[[str], npt.NDArray[np.float64]] | None = None,
+    ) -> None:
+        self.header = header
+        self._values = values
+        self._store = store
+        self._run = run
+        self._latest = latest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Analysis:
+        """Open a stored analysis; numbers are read when they are asked for.
+
+        Raises:
+            StoreError: If there is none at `path`, or it is unfinished, damaged or newer.
+        """
+        store = Store.open(Path(path))
+        if not store.header.complete:
+            done = store.finished()
+            raise StoreError(
+                f"{path}: the analysis is not finished ({sum(done)} of {len(done)} parameters); "
+                "run the same accweight analyze again and it continues there"
+            )
+        return cls(store.header, store=store)
+
+    @property
+    def path(self) -> Path | None:
+        """Folder of the store, None in memory."""
+        return self._store.path if self._store else None
+
+    @property
+    def store(self) -> Store | None:
+        """The store behind the analysis, None in memory."""
+        return self._store
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Steps, ascending; the first one is the reference."""
+        return self.header.steps
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers in network order, with every measured parameter."""
+        return self.header.layers
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Measured parameters in network order."""
+        return self.header.parameters
+
+    @property
+    def maximum(self) -> Maximum | None:
+        """The largest element of A_T over all shown layers."""
+        return self.header.maximum
+
+    @cached_property
+    def values(self) -> Floats:
+        """(steps, parameters, sums): what every metric is computed from."""
+        if self._values is not None:
+            return self._values
+        if self._store is None:
+            raise StoreError("an analysis needs numbers or a store")
+        return self._store.totals
+
+    def measured(self, per: Per = "layer") -> list[Measured]:
+        """Return the metrics of every shown layer or parameter, in network order."""
+        return measured(self.header, self.values, per)
+
+    def table(self, per: Per = "layer") -> pd.DataFrame:
+        """Return one row per layer and step, with every metric."""
+        import pandas as pd
+
+        rows = self.measured(per)
+        frames = [
+            pd.DataFrame(
+                {per: row.name, "kind": str(row.kind), "elements": row.elements, "step": self.steps}
+                | row.metrics
+            )
+            for row in rows
+        ]
+        columns = [per, "kind", "elements", "step", *METRICS]
+        return (
+            pd.concat(frames, ignore_index=True)[columns]
+            if frames
+            else pd.DataFrame(columns=columns)
+        )
+
+    def ranking(
+        self, by: str = "mean", step: int | None = None, *, per: Per = "layer"
+    ) -> pd.DataFrame:
+        """Return the layers ordered by one metric at one step, most active first.
+
+        Args:
+            by: A metric.
+            step: A step of the run; the last one by default.
+            per: What a row stands for.
+
+        Raises:
+            UnknownNameError: If there is no such metric or step.
+        """
+        import pandas as pd
+
+        rows = ranked(self.measured(per), by, self.step_index(step), per)
+        return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *METRICS])
+
+    def step_index(self, step: int | None) -> int:
+        """Return the position of a step, of the last one for None.
+
+        Raises:
+            UnknownNameError: If the run has no such step.
+        """
+        if step is None:
+            return len(self.steps) - 1
+        found = np.flatnonzero(self.steps == step)
+        if not found.size:
+            known = ", ".join(map(str, self.steps[:12])) + (", ..." if len(self.steps) > 12 else "")
+            raise UnknownNameError(f"the run has no step {step}; its steps are {known}")
+        return int(found[0])
+
+    def parameter_index(self, name: str) -> int:
+        """Return the position of a parameter.
+
+        Raises:
+            UnknownNameError: If it is not among the measured ones.
+        """
+        for index, parameter in enumerate(self.parameters):
+            if parameter.name == name:
+                return index
+        close = ", ".join(p.name for p in self.parameters[:8])
+        raise UnknownNameError(
+            f"no parameter is called {name!r}; there are {len(self.parameters)}: {close}"
+            + (", ..." if len(self.parameters) > 8 else "")
+        )
+
+    def layout(self, name: str) -> Layout:
+        """Return the map between the picture of a parameter and its elements."""
+        return self.header.layouts[self.parameter_index(name)]
+
+    def cumulative(self, name: str, step: int | None = None) -> npt.NDArray[np.float64]:
+        """Return A_t of a parameter, exact, in the parameter's own shape.
+
+        Computed from the checkpoints, which must still be where they were.
+
+        Args:
+            name: A measured parameter.
+            step: A step of the run; the last one by default.
+
+        Raises:
+            SourceError: If the checkpoints are gone or have changed.
+        """
+        index, last = self.parameter_index(name), self.step_index(step)
+        if self._latest and last == len(self.steps) - 1:
+            return self._latest(name)
+        run = self._checkpoints()
+        tensors = [c.tensors[name] for c in run.checkpoints[: last + 1]]
+        total = np.zeros(self.parameters[index].elements)
+
+        def watch(at: int, first: int, stretch: torch.Tensor) -> None:
+            if at == last:
+                total[first : first + stretch.numel()] = stretch.numpy().reshape(-1)
+
+        shape = self.parameters[index].shape
+        leading = shape[self.header.layouts[index].leading_axis] if shape else 1
+        cut = all(is_readable_in_blocks(tensor) for tensor in tensors)
+        blocks = (
+            blocks_of(shape, leading, alignment=1, block_elements=BLOCK_ELEMENTS)
+            if cut
+            else [Block(0, total.size)] * bool(total.size)
+        )
+        with OpenFiles() as files:
+            for block in blocks:
+                walk_block(files, tensors, block, watcher=watch)
+        return total.reshape(shape)
+
+    def normalized(
+        self,
+        name: str,
+        step: int | None = None,
+        scope: Literal["global", "layer"] = "global",
+    ) -> npt.NDArray[np.float64]:
+        """Return ``N_t = A_t / M``, 0 where nothing moved.
+
+        Args:
+            name: A measured parameter.
+            step: A step of the run; the last one by default.
+            scope: Whether M is the largest element of A_T over all shown layers, or over
+                the parameters of this one's layer.
+        """
+        total = self.cumulative(name, step)
+        largest = self.scale(name, scope)
+        return total / largest if largest > 0 else np.zeros_like(total)
+
+    def scale(self, name: str, scope: Literal["global", "layer"] = "global") -> float:
+        """Return M, by which `normalized` divides."""
+        if scope == "global":
+            return self.maximum.value if self.maximum else 0.0
+        layer = self.parameters[self.parameter_index(name)].layer
+        for row in self.measured():
+            if row.name == layer:
+                return float(row.metrics["max"][-1])
+        return float(self.values[-1, self.parameter_index(name), SUMS.index("path_max")])
+
+    def save(self, path: str | os.PathLike[str]) -> Analysis:
+        """Store the numbers of an analysis in memory, and return it opened from there.
+
+        Pictures need the checkpoints and are not part of it.
+
+        Raises:
+            StoreError: If something is there already.
+        """
+        target = Path(path)
+        if target.exists():
+            raise StoreError(f"{target}: exists already; nothing is overwritten")
+        header = replace(self.header, picture_bases=(), complete=False)
+        store = Store.create(target, header)
+        for index in range(len(header.parameters)):
+            store.finish_parameter(index, self.values[:, index])
+        store.finish(header, metric_arrays(header, self.values))
+        return Analysis.open(target)
+
+    def _checkpoints(self) -> Run:
+        """Return the run behind the analysis, described anew if it was opened from disk."""
+        if self._run is None:
+            self._run = reopened(self.header)
+        return self._run
+
+
+def open_analysis(path: str | os.PathLike[str]) -> Analysis:
+    """Open a stored analysis."""
+    return Analysis.open(path)

@@ -1,0 +1,118 @@
+"""One run or not? Steps whose change is out of line with their neighbours.
+
+Folders hold restarts, foreign checkpoints and other runs' leftovers. Two figures betray them
+and leave steady training, learning-rate drops and fine-tuning alone (shown on real runs by
+``benchmarks/continuity.py``):
+
+- *alignment*, the cosine between the weights of two neighbouring checkpoints, as the median
+  over weight matrices: training turns a matrix step by step, while independent
+  initialisations are at right angles;
+- *return*, how much of the distance from the start is left after a step: training does not
+  walk home, a restart from the same seed does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.header import Header
+from accweight_core.kernels import SUMS
+from accweight_core.schema import Role
+from accweight_core.totals import Floats
+
+SMALLEST_MATRIX = 256
+"""Elements below which a matrix says nothing: random ones of this size align by 1/16."""
+
+LEAST_ALIGNMENT = 0.25
+"""Neighbouring checkpoints whose matrices align less are taken for strangers."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """A step that does not look like training from the step before.
+
+    Attributes:
+        step: The step after the break.
+        previous_step: The step before it.
+        reason: What is out of line, with the figures.
+    """
+
+    step: int
+    previous_step: int
+    reason: str
+
+    def __str__(self) -> str:
+        """Return one line for the user."""
+        return (
+            f"step {self.step} does not look like a continuation of step "
+            f"{self.previous_step}: {self.reason}"
+        )
+
+
+@dataclass(frozen=True)
+class Signals:
+    """The figures per step; NaN at the reference step and where nothing moved.
+
+    Attributes:
+        alignment: Median cosine between the weights of a step and of the step before.
+        turn: Median squared angle of that step, about ``2 * (1 - cosine)``.
+        distance: Distance from the reference, root of the sum over all matrices.
+    """
+
+    alignment: Floats
+    turn: Floats
+    distance: Floats
+
+
+def signals(header: Header, values: Floats) -> Signals:
+    """Return the figures that `breaks` judges."""
+    chosen = [
+        index
+        for index, parameter in enumerate(header.parameters)
+        if parameter.role in (Role.WEIGHT, Role.EMBEDDING)
+        and len(parameter.shape) > 1
+        and parameter.elements >= SMALLEST_MATRIX
+    ]
+    square, moved, net = (
+        values[:, chosen, SUMS.index(name)] for name in ("square", "step_square", "net_square")
+    )
+    before = np.vstack([np.full((1, len(chosen)), np.nan), square[:-1]])
+    lengths = np.sqrt(square * before)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = (square + before - moved) / (2 * lengths)
+        turn = np.maximum(moved - (np.sqrt(square) - np.sqrt(before)) ** 2, 0) / lengths
+    cosine[(moved == 0) | (lengths == 0)] = np.nan
+    turn[np.isnan(cosine)] = np.nan
+    return Signals(_median(cosine), _median(turn), np.sqrt(net.sum(axis=1)))
+
+
+def _median(values: Floats) -> Floats:
+    """Return the median over parameters of each step, NaN where none has a value."""
+    known = ~np.isnan(values).all(axis=1) if values.size else np.zeros(len(values), bool)
+    result = np.full(len(values), np.nan)
+    result[known] = np.nanmedian(values[known], axis=1)
+    return result
+
+
+def breaks(header: Header, values: Floats) -> list[Break]:
+    """Return the steps that do not look like training from the step before."""
+    figures = signals(header, values)
+    found = []
+    for index in range(1, len(header.steps)):
+        reason = _reason(figures, index, header.steps)
+        if reason:
+            found.append(Break(int(header.steps[index]), int(header.steps[index - 1]), reason))
+    return found
+
+
+def _reason(figures: Signals, index: int, steps: npt.NDArray[np.int64]) -> str:
+    alignment = figures.alignment[index]
+    if alignment < LEAST_ALIGNMENT:
+        return (
+            f"the weights of the two align by {alignment:.2f} (median cosine over matrices; "
+            "unrelated networks are near 0, training stays near 1)"
+        )
+    return ""

@@ -1,0 +1,105 @@
+"""Every error accweight raises on purpose, so that a caller can tell them from faults.
+
+    AccweightError
+    ├── SourceError            (also LookupError)    nothing to read where the user pointed
+    ├── FormatError            (also ValueError)     a file is damaged, unsafe or not what it says
+    ├── MissingLibraryError    (also ImportError)    a reader or exporter needs an extra
+    ├── StepOrderError         (also ValueError)     checkpoints cannot be put in order
+    ├── MismatchError          (also ValueError)     checkpoints do not belong to one run
+    │   └── ShapeMismatchError                       one parameter with two shapes
+    ├── NonFiniteError         (also ValueError)     NaN or infinity under `strict`
+    ├── UnsupportedDtypeError  (also TypeError)      values that cannot be subtracted
+    ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
+    └── StoreError             (also OSError)        an analysis cannot be written or opened
+
+A message is one line: what is wrong with which thing, what was expected, what came, what to do.
+"""
+
+from __future__ import annotations
+
+
+class AccweightError(Exception):
+    """Base of every error that accweight raises for a reason the user can mend."""
+
+
+class SourceError(AccweightError, LookupError):
+    """There is nothing to read where the user pointed."""
+
+
+class FormatError(AccweightError, ValueError):
+    """A file is truncated, corrupt, unsafe to load, or not the format it claims.
+
+    Attributes:
+        path: The file in question.
+    """
+
+    def __init__(self, path: object, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = str(path)
+
+
+class MissingLibraryError(AccweightError, ImportError):
+    """An optional library is not installed; the message names the extra that brings it."""
+
+    def __init__(self, library: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {library}, which is not installed; "
+            f"install it with: pip install 'accweight[{extra}]'"
+        )
+        self.library = library
+        self.extra = extra
+
+
+class StepOrderError(AccweightError, ValueError):
+    """Checkpoints cannot be ordered, or two of them claim the same step."""
+
+
+class MismatchError(AccweightError, ValueError):
+    """Checkpoints that do not hold the same parameters were offered as one run."""
+
+
+class ShapeMismatchError(MismatchError):
+    """One parameter has different shapes where one shape is needed.
+
+    Attributes:
+        parameter: Its name.
+        expected: The first shape met.
+        got: The other shape.
+    """
+
+    def __init__(
+        self,
+        parameter: str,
+        expected: tuple[int, ...],
+        got: tuple[int, ...],
+        *,
+        where: str = "",
+        remedy: str = "",
+    ) -> None:
+        text = f"parameter {parameter!r} has shape {got} but {expected} was expected"
+        super().__init__(
+            text + (f" ({where})" if where else "") + (f"; {remedy}" if remedy else "")
+        )
+        self.parameter = parameter
+        self.expected = expected
+        self.got = got
+
+
+class NonFiniteError(AccweightError, ValueError):
+    """A tensor holds NaN or infinity and the caller asked for `strict`."""
+
+
+class UnsupportedDtypeError(AccweightError, TypeError):
+    """The values of a tensor cannot be widened and subtracted; the message says why."""
+
+
+class UnknownNameError(AccweightError, KeyError):
+    """No parameter, layer, metric or step of that name; the message lists what there is."""
+
+    def __str__(self) -> str:
+        """Return the message itself: KeyError would show its repr."""
+        return str(self.args[0]) if self.args else ""
+
+
+class StoreError(AccweightError, OSError):
+    """An analysis cannot be created, opened or continued."""

@@ -1,0 +1,121 @@
+"""One architecture or several? Checkpoints grouped by the names and shapes they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from accweight_core.errors import MismatchError, ShapeMismatchError
+from accweight_core.naming import layers_of
+from accweight_core.schema import Checkpoint, Role
+
+Signature = frozenset[tuple[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Checkpoints that hold the same parameters.
+
+    Attributes:
+        number: From 1, largest group first.
+        checkpoints: In step order.
+        signature: Names and shapes of their parameters, buffers left aside.
+    """
+
+    number: int
+    checkpoints: tuple[Checkpoint, ...]
+    signature: Signature
+
+    @property
+    def summary(self) -> str:
+        """One phrase: how many checkpoints, which steps, which files."""
+        first, last = self.checkpoints[0], self.checkpoints[-1]
+        count = len(self.checkpoints)
+        span = f"step {first.step}" if count == 1 else f"steps {first.step} to {last.step}"
+        files = first.path if count == 1 else f"{first.path} ... {last.path}"
+        return (
+            f"{count} checkpoint{'s' * (count > 1)}, {span}, "
+            f"{len(self.signature)} parameters ({files})"
+        )
+
+
+def groups_of(checkpoints: Sequence[Checkpoint]) -> tuple[Group, ...]:
+    """Group checkpoints that hold the same names and shapes, largest group first."""
+    members: dict[Signature, list[Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        members.setdefault(_signature(checkpoint), []).append(checkpoint)
+    ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[1][0].step))
+    return tuple(
+        Group(number, tuple(group), signature)
+        for number, (signature, group) in enumerate(ordered, start=1)
+    )
+
+
+def _signature(checkpoint: Checkpoint) -> Signature:
+    return frozenset(
+        (parameter.name, parameter.shape)
+        for layer in layers_of(checkpoint.tensors.values())
+        for parameter in layer.parameters
+        if parameter.role is not Role.BUFFER
+    )
+
+
+def chosen_group(groups: Sequence[Group], choice: int | str | None, source: str) -> Group:
+    """Return the group to analyse.
+
+    Raises:
+        MismatchError: If there are several and none was chosen, or there is no such group.
+    """
+    if choice is None:
+        if len(groups) > 1:
+            raise _mismatch(groups, source)
+        return groups[0]
+    if choice == "largest":
+        return groups[0]
+    for group in groups:
+        if str(group.number) == str(choice):
+            return group
+    raise MismatchError(
+        f"{source}: there is no group {choice}; groups: "
+        + "; ".join(f"{group.number}: {group.summary}" for group in groups)
+    )
+
+
+def _mismatch(groups: Sequence[Group], source: str) -> MismatchError:
+    """Return the error that says what differs and what to do."""
+    first, second = groups[0], groups[1]
+    shapes, others = dict(first.signature), dict(second.signature)
+    reshaped = sorted(
+        name for name in shapes.keys() & others.keys() if shapes[name] != others[name]
+    )
+    if len(groups) == 2 and reshaped and shapes.keys() == others.keys():
+        name = reshaped[0]
+        where = [(g.checkpoints[0].step, g.checkpoints[0].path) for g in (first, second)]
+        return ShapeMismatchError(
+            name,
+            shapes[name],
+            others[name],
+            where=f"step {where[1][0]} in {where[1][1]}, step {where[0][0]} in {where[0][1]}"
+            + (f"; {len(reshaped) - 1} more parameters differ" if len(reshaped) > 1 else ""),
+            remedy=f"a run has one shape per parameter: leave it out with --skip '{name}', "
+            "or take one group of checkpoints with --group 1, --group 2 or --group largest",
+        )
+    listed = "; ".join(f"group {group.number}: {group.summary}" for group in groups[:4])
+    more = f"; and {len(groups) - 4} more groups" if len(groups) > 4 else ""
+    return MismatchError(
+        f"{source}: the checkpoints hold {len(groups)} different sets of parameters, so they are "
+        f"not one run: {listed}{more}; {_difference(first, second)}; analyse one group with "
+        "--group 1 (or --group largest), or leave parameters out with --skip PATTERN"
+    )
+
+
+def _difference(first: Group, second: Group) -> str:
+    """Return an example of what differs between two groups."""
+    only_first = sorted(first.signature - second.signature)
+    only_second = sorted(second.signature - first.signature)
+    parts = []
+    for group, only in ((first, only_first), (second, only_second)):
+        if only:
+            name, shape = only[0]
+            parts.append(f"only group {group.number} has {name} {shape}")
+    return ", ".join(parts)

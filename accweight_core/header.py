@@ -1,0 +1,194 @@
+"""What an analysis says of itself: the run, its parameters, and how it was made.
+
+The header is plain JSON in the attributes of the store, so that any Zarr reader can show it.
+It holds no time stamp: the same checkpoints give the same bytes.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.errors import StoreError
+from accweight_core.layout import Layout, layout_of
+from accweight_core.pictures import PicturePlan
+from accweight_core.schema import Axis, Checkpoint, Kind, Layer, Parameter, Role, Run
+
+FORMAT_VERSION = 1
+"""Raised when older programs could misread a store."""
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The largest element of A_T over all shown layers, and where it sits."""
+
+    layer: str
+    parameter: str
+    index: tuple[int, ...]
+    value: float
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """Where one step came from."""
+
+    path: str
+    step: int
+    step_source: str
+    format: str
+    size_bytes: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> CheckpointRecord:
+        """Return the record of a checkpoint, its path made absolute."""
+        path = str(Path(checkpoint.path).absolute()) if checkpoint.size_bytes else checkpoint.path
+        return cls(
+            path=path,
+            step=checkpoint.step,
+            step_source=checkpoint.step_source,
+            format=checkpoint.format,
+            size_bytes=checkpoint.size_bytes,
+            changed_ns=checkpoint.changed_ns,
+        )
+
+
+@dataclass(frozen=True)
+class Header:
+    """All of an analysis but its numbers.
+
+    Attributes:
+        source: What the user pointed at.
+        reader: Name of the reader.
+        checkpoints: In step order.
+        parameters: Those measured, in network order.
+        roles: Roles that count in layers and rankings.
+        picture_bases: Finest stored picture level per parameter; empty without pictures.
+        notes: Remarks made while the run was opened.
+        warnings: What looks wrong in the run (probable restarts), with figures.
+        maximum: Largest element of A_T; None until complete, or if nothing is measured.
+        complete: Whether every parameter is finished.
+        versions: What wrote it.
+    """
+
+    source: str
+    reader: str
+    checkpoints: tuple[CheckpointRecord, ...]
+    parameters: tuple[Parameter, ...]
+    roles: tuple[Role, ...]
+    picture_bases: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    maximum: Maximum | None = None
+    complete: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, parameters: tuple[Parameter, ...], roles: tuple[Role, ...]) -> Header:
+        """Return the header of a run before anything is measured."""
+        return cls(
+            source=run.source,
+            reader=run.reader,
+            checkpoints=tuple(CheckpointRecord.of(c) for c in run.checkpoints),
+            parameters=parameters,
+            roles=roles,
+            notes=run.notes,
+            versions=versions(),
+        )
+
+    @cached_property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Steps, ascending."""
+        return np.array([c.step for c in self.checkpoints], dtype=np.int64)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers in network order."""
+        members: dict[str, list[Parameter]] = {}
+        for parameter in self.parameters:
+            members.setdefault(parameter.layer, []).append(parameter)
+        return tuple(Layer(name, group[0].kind, tuple(group)) for name, group in members.items())
+
+    @cached_property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Layout of every parameter."""
+        return tuple(layout_of(parameter) for parameter in self.parameters)
+
+    def plan(self, index: int) -> PicturePlan:
+        """Return which picture levels of a parameter are stored."""
+        return PicturePlan(self.layouts[index], self.picture_bases[index], len(self.checkpoints))
+
+    def same_work(self, other: Header) -> bool:
+        """Tell whether both headers describe the same measurements of the same files."""
+        return self._identity() == other._identity()
+
+    def _identity(self) -> Header:
+        blank = replace(self, source="", notes=(), warnings=(), maximum=None)
+        return replace(blank, complete=False, versions={})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"format": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], path: str) -> Header:
+        """Return the header that `to_json` wrote.
+
+        Raises:
+            StoreError: If it is of a newer format, or damaged.
+        """
+        if document.get("format", 0) > FORMAT_VERSION:
+            raise StoreError(
+                f"{path}: written by a newer accweight (analysis format {document['format']}, "
+                f"this one reads up to {FORMAT_VERSION}); upgrade accweight to open it"
+            )
+        try:
+            return cls._parsed(document)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{path}: the header of the analysis is damaged ({error!r})"
+            ) from error
+
+    @classmethod
+    def _parsed(cls, document: Mapping[str, Any]) -> Header:
+        maximum = document["maximum"]
+        return cls(
+            source=document["source"],
+            reader=document["reader"],
+            checkpoints=tuple(CheckpointRecord(**record) for record in document["checkpoints"]),
+            parameters=tuple(_parameter(record) for record in document["parameters"]),
+            roles=tuple(Role(role) for role in document["roles"]),
+            picture_bases=tuple(document["picture_bases"]),
+            notes=tuple(document["notes"]),
+            warnings=tuple(document["warnings"]),
+            maximum=Maximum(**{**maximum, "index": tuple(maximum["index"])}) if maximum else None,
+            complete=document["complete"],
+            versions=document["versions"],
+        )
+
+
+def _parameter(record: Mapping[str, Any]) -> Parameter:
+    return Parameter(
+        name=record["name"],
+        layer=record["layer"],
+        kind=Kind(record["kind"]),
+        role=Role(record["role"]),
+        shape=tuple(record["shape"]),
+        dtype=record["dtype"],
+        axes=tuple(Axis(axis) for axis in record["axes"]),
+        sections=tuple(record["sections"]),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what an analysis is made with."""
+    packages = {name: version(name) for name in ("accweight", "numpy", "torch", "zarr")}
+    return {**packages, "python": platform.python_version()}

@@ -1,0 +1,171 @@
+"""What names and shapes say about a tensor whose format says nothing.
+
+A state_dict holds names and shapes only, but the names follow habits strong enough to tell a
+convolution from an embedding. What a reader knows for certain (`Hints`) always comes first;
+a parameter whose meaning cannot be told is a weight of kind other, never an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from accweight_core.dtypes import DTYPES
+from accweight_core.schema import Axis, Kind, Layer, Parameter, Role, StoredTensor
+
+_BUFFERS = re.compile(
+    r"(^|[._])(running_mean|running_var|num_batches_tracked|position_ids|inv_freq|freqs_cis"
+    r"|cos_cached|sin_cached|pe|mask|attn_mask|causal_mask|masked_bias|relative_position_index"
+    r"|moving_mean|moving_variance|anchors|rotary_emb\.\w+)$"
+)
+_NORM = re.compile(r"(^|[._\d])(\w*norm\w*|bn\d*|ln(_\w+|\d*)|gn\d*)([._\d]|$)", re.IGNORECASE)
+_EMBEDDING = re.compile(r"(^|[._])(\w*embed\w*|wte|wpe|emb|tok_emb|pos_emb)([._]|$)", re.IGNORECASE)
+_ATTENTION = re.compile(
+    r"(^|[._])(\w*attn\w*|\w*attention\w*|mha|[qkvo]_proj|qkv(_proj)?|in_proj_weight)([._]|$)",
+    re.IGNORECASE,
+)
+_TRANSPOSED = re.compile(r"(^|[._])(\w*transpose\w*|deconv\w*|convt\w*|upconv\w*)([._\d]|$)", re.I)
+_RECURRENT = re.compile(r"^(?P<matrix>weight|bias)_(?P<of>ih|hh|hr)(_l\d+)?(_reverse)?$")
+_BIAS = re.compile(r"(^|[._])(bias|beta|b|bias_\w+|in_proj_bias)$")
+_FUSED_QKV = re.compile(
+    r"(^|[._])(in_proj_weight|qkv(_proj)?\.weight|c_attn\.weight|Wqkv\.weight)$"
+)
+
+GATES = {Kind.LSTM: ("i", "f", "g", "o"), Kind.GRU: ("r", "z", "n")}
+"""Order in which PyTorch stacks gates; other frameworks say theirs through `Hints`."""
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key that puts epoch_2 before epoch_10."""
+    parts = re.split(r"(\d+)", text)
+    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p)
+
+
+def module_of(name: str) -> str:
+    """Return the module part of a dotted parameter name, the name itself if it has none."""
+    module, _, _ = name.rpartition(".")
+    return module or name
+
+
+@dataclass(frozen=True)
+class _Named:
+    """One tensor with the layer it belongs to, before kinds are told."""
+
+    tensor: StoredTensor
+    layer: str
+
+    @property
+    def leaf(self) -> str:
+        return self.tensor.name.removeprefix(self.layer).lstrip(".") or self.tensor.name
+
+
+def layers_of(
+    tensors: Iterable[StoredTensor], dtypes: Mapping[str, str] | None = None
+) -> tuple[Layer, ...]:
+    """Group tensors by module, in the order given, and tell what each is.
+
+    Args:
+        tensors: The tensors of one checkpoint, in network order.
+        dtypes: Element type to report per name, where it differs from the tensor's own.
+    """
+    groups: dict[str, list[_Named]] = {}
+    for tensor in tensors:
+        layer = tensor.hints.layer or module_of(tensor.name)
+        groups.setdefault(layer, []).append(_Named(tensor, layer))
+    return tuple(_layer(name, members) for name, members in groups.items())
+
+
+def _layer(name: str, members: list[_Named]) -> Layer:
+    kind = next((m.tensor.hints.kind for m in members if m.tensor.hints.kind), None)
+    kind = kind or _kind(name, members)
+    return Layer(name, kind, tuple(_parameter(member, kind) for member in members))
+
+
+def _parameter(member: _Named, kind: Kind) -> Parameter:
+    tensor, hints = member.tensor, member.tensor.hints
+    role = hints.role or _role(member, kind)
+    axes = hints.axes if hints.axes and len(hints.axes) == len(tensor.shape) else None
+    return Parameter(
+        name=tensor.name,
+        layer=member.layer,
+        kind=kind,
+        role=role,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        axes=axes or _axes(tensor.shape, kind, role),
+        sections=hints.sections or _sections(member, kind, role),
+    )
+
+
+def _kind(layer: str, members: list[_Named]) -> Kind:
+    """Tell the kind of a layer from the names and shapes of its tensors."""
+    leaves = {member.leaf: member.tensor.shape for member in members}
+    if "running_mean" in leaves or "moving_mean" in leaves:
+        return Kind.NORM
+    recurrent = _recurrent_kind(leaves)
+    if recurrent:
+        return recurrent
+    ranks = [len(shape) for leaf, shape in leaves.items() if not _BIAS.search(leaf)]
+    rank = max(ranks, default=1)
+    if rank <= 1:
+        return Kind.NORM if ranks and _looks_like_norm(layer, leaves) else Kind.OTHER
+    if rank in (3, 4, 5) and any(leaf.endswith(("weight", "kernel")) for leaf in leaves):
+        return Kind.CONV_TRANSPOSE if _TRANSPOSED.search(layer) else Kind.CONV
+    if rank > 2:
+        return Kind.OTHER
+    last = ".".join(layer.split(".")[-2:])
+    if _EMBEDDING.search(last) and "bias" not in leaves:
+        return Kind.EMBEDDING
+    if _ATTENTION.search(layer) or any(_ATTENTION.search(leaf) for leaf in leaves):
+        return Kind.ATTENTION
+    return Kind.LINEAR
+
+
+def _looks_like_norm(layer: str, leaves: Mapping[str, tuple[int, ...]]) -> bool:
+    return bool(_NORM.search(layer)) or set(leaves) <= {"weight", "bias", "scale", "gamma", "beta"}
+
+
+def _recurrent_kind(leaves: Mapping[str, tuple[int, ...]]) -> Kind | None:
+    """Tell LSTM, GRU and RNN apart by how many gates are stacked on the hidden size."""
+    for leaf, shape in leaves.items():
+        match = _RECURRENT.match(leaf)
+        if match and match["matrix"] == "weight" and match["of"] == "hh" and len(shape) == 2:
+            gates = shape[0] / shape[1] if shape[1] else 0
+            return {4: Kind.LSTM, 3: Kind.GRU, 1: Kind.RNN}.get(int(gates), Kind.LSTM)
+    return None
+
+
+def _role(member: _Named, kind: Kind) -> Role:
+    family = DTYPES[member.tensor.dtype].family if member.tensor.dtype in DTYPES else "float"
+    if _BUFFERS.search(member.tensor.name) or family == "bool" or member.tensor.dtype == "int64":
+        return Role.BUFFER
+    if kind is Kind.NORM:
+        return Role.NORM
+    if _BIAS.search(member.leaf):
+        return Role.BIAS
+    if kind is Kind.EMBEDDING:
+        return Role.EMBEDDING
+    return Role.WEIGHT
+
+
+def _axes(shape: tuple[int, ...], kind: Kind, role: Role) -> tuple[Axis, ...]:
+    """Return the meaning of axes as PyTorch orders them."""
+    if len(shape) < 2 or role in (Role.BIAS, Role.NORM, Role.BUFFER):
+        return (Axis.OTHER,) * len(shape)
+    if kind is Kind.CONV:
+        return (Axis.OUTPUT, Axis.INPUT) + (Axis.KERNEL,) * (len(shape) - 2)
+    if kind is Kind.CONV_TRANSPOSE:
+        return (Axis.INPUT, Axis.OUTPUT) + (Axis.KERNEL,) * (len(shape) - 2)
+    return (Axis.OTHER,) * (len(shape) - 2) + (Axis.OUTPUT, Axis.INPUT)
+
+
+def _sections(member: _Named, kind: Kind, role: Role) -> tuple[str, ...]:
+    """Return the names of stacked gates or projections, where their sizes allow it."""
+    shape = member.tensor.shape
+    names: tuple[str, ...] = ()
+    if _RECURRENT.match(member.leaf):
+        names = GATES.get(kind, ())
+    elif kind is Kind.ATTENTION and role is Role.WEIGHT and _FUSED_QKV.search(member.tensor.name):
+        names = ("q", "k", "v")
+    return names if names and shape and shape[0] % len(names) == 0 and len(shape) == 2 else ()

@@ -1,0 +1,262 @@
+"""Opening a run: find the checkpoints, order them, make sure that they belong together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accweight_core.dtypes import DTYPES
+from accweight_core.errors import MismatchError, SourceError, StepOrderError
+from accweight_core.grouping import Group, chosen_group, groups_of
+from accweight_core.header import Header
+from accweight_core.naming import layers_of
+from accweight_core.readers import reader_for, reader_named, unrecognised
+from accweight_core.reading import same_values
+from accweight_core.schema import Checkpoint, HiddenValues, Run, StoredTensor
+from accweight_core.sources import gather, size_and_change
+from accweight_core.steps import Placed, placed
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Mapping[str, Any]]
+
+
+def open_run(
+    source: Source | Mapping[int, Mapping[str, Any]],
+    *,
+    reader: str | None = None,
+    model: str | os.PathLike[str] | None = None,
+    skip: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    group: int | str | None = None,
+    in_given_order: bool = False,
+) -> Run:
+    """Open the checkpoints of one training run, without reading weights.
+
+    Args:
+        source: A file, a folder, a glob, several of them; or weights in memory: mappings of
+            name to array or tensor, in order, or by step.
+        reader: Name of the reader; by content if None.
+        model: An ONNX model of the same network, which supplies kinds and network order.
+        skip: Patterns of parameter names to leave out.
+        exclude: Patterns of file names to leave out.
+        group: Which group of checkpoints to take when they hold different parameters: its
+            number as `inspect` lists them, or "largest".
+        in_given_order: Take files in the order given, whatever their names say.
+
+    Raises:
+        SourceError: If nothing is there.
+        FormatError: If a file is damaged, unsafe or unknown.
+        StepOrderError: If two different checkpoints claim one step.
+        MismatchError: If the checkpoints hold different parameters.
+    """
+    opened = _opened(source, reader, exclude, in_given_order)
+    patterns = tuple(skip)
+    checkpoints = [_without(c, patterns) for c in opened.checkpoints]
+    groups = groups_of(checkpoints)
+    picked = chosen_group(groups, group, opened.source)
+    kept = picked.checkpoints
+    return Run(
+        source=opened.source,
+        reader=opened.reader,
+        checkpoints=kept,
+        layers=layers_of(_named_by_model(kept[0], model)),
+        notes=(*opened.notes, *_left_out(groups, picked)),
+    )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Checkpoints in step order, before anyone asked whether they belong together."""
+
+    source: str
+    reader: str
+    checkpoints: tuple[Checkpoint, ...]
+    notes: tuple[str, ...]
+
+
+def survey(
+    source: Source | Mapping[int, Mapping[str, Any]],
+    *,
+    reader: str | None = None,
+    exclude: Iterable[str] = (),
+    in_given_order: bool = False,
+) -> tuple[Opened, tuple[Group, ...]]:
+    """Return the checkpoints of a source and the groups they fall into; never mismatched."""
+    opened = _opened(source, reader, exclude, in_given_order)
+    return opened, groups_of(opened.checkpoints)
+
+
+def _opened(
+    source: Source | Mapping[int, Mapping[str, Any]],
+    reader: str | None,
+    exclude: Iterable[str],
+    in_given_order: bool,
+) -> Opened:
+    if isinstance(source, Mapping):
+        return _in_memory([(int(step), weights) for step, weights in sorted(source.items())])
+    if not isinstance(source, (str, os.PathLike)) and any(isinstance(s, Mapping) for s in source):
+        mappings = [item for item in source if isinstance(item, Mapping)]
+        return _in_memory(list(enumerate(mappings)))
+    gathered = gather(source, reader=reader, exclude=exclude)  # type: ignore[arg-type]
+    notes = list(gathered.notes)
+    for item in gathered.found:
+        notes += [f"{item.path.name}: {note}" for note in item.description.notes]
+    ordered = _without_copies(placed(gathered.found, in_given_order=in_given_order), notes)
+    named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    return Opened(
+        ", ".join(str(name) for name in named[:3]) + (", ..." if len(named) > 3 else ""),
+        gathered.reader.name,
+        tuple(_checkpoint(item) for item in ordered),
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def _checkpoint(item: Placed) -> Checkpoint:
+    description = item.found.description
+    size, changed = size_and_change(item.found.path, description)
+    return Checkpoint(
+        path=str(item.found.path),
+        step=item.step,
+        step_source=item.source,
+        format=description.format,
+        tensors={tensor.name: tensor for tensor in description.tensors},
+        size_bytes=size,
+        changed_ns=changed,
+    )
+
+
+def _in_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> Opened:
+    """Return checkpoints of arrays or tensors that the caller holds."""
+    checkpoints = tuple(
+        Checkpoint(
+            path=f"memory:{step}",
+            step=step,
+            step_source="order given",
+            format="memory",
+            tensors={name: _held(name, value) for name, value in mapping.items()},
+        )
+        for step, mapping in weights
+    )
+    if not checkpoints:
+        raise SourceError("no checkpoints given: the sequence is empty")
+    return Opened("memory", "memory", checkpoints, ())
+
+
+def _held(name: str, value: Any) -> StoredTensor:
+    """Describe an array or tensor in memory."""
+    if not hasattr(value, "dtype"):
+        value = np.asarray(value)
+    dtype = str(value.dtype).removeprefix("torch.")
+    shape = tuple(int(length) for length in value.shape)
+    refusal = "" if dtype in DTYPES else f"values of type {dtype} are not numbers known here"
+    return StoredTensor(name, HiddenValues(lambda: value, dtype, shape), refusal=refusal)
+
+
+def _without_copies(ordered: list[Placed], notes: list[str]) -> list[Placed]:
+    """Drop copies of other checkpoints with a note; two contents for one step are an error."""
+    kept: list[Placed] = []
+    for item in ordered:
+        twin = next((k for k in kept if k.step == item.step), None)
+        if twin is None:
+            kept.append(item)
+            continue
+        if not same_values(twin.found.description.tensors, item.found.description.tensors):
+            raise StepOrderError(
+                f"two different checkpoints claim step {item.step} ({item.source}): "
+                f"{twin.found.path.name} and {item.found.path.name}; leave one out with "
+                f"--exclude '{item.found.path.name}', or give the files in order with --given-order"
+            )
+        notes.append(f"{item.found.path.name} left out: same weights as {twin.found.path.name}")
+    return kept
+
+
+def _without(checkpoint: Checkpoint, patterns: tuple[str, ...]) -> Checkpoint:
+    """Return the checkpoint without the parameters that match a pattern."""
+    if not patterns:
+        return checkpoint
+    kept = {
+        name: tensor
+        for name, tensor in checkpoint.tensors.items()
+        if not any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+    return replace(checkpoint, tensors=kept)
+
+
+def _named_by_model(
+    checkpoint: Checkpoint, model: str | os.PathLike[str] | None
+) -> Sequence[StoredTensor]:
+    """Return the tensors in network order, with what a model file knows of them."""
+    tensors = list(checkpoint.tensors.values())
+    if model is None:
+        return tensors
+    path = Path(model)
+    if not path.exists():
+        raise SourceError(f"{path}: there is no such model file")
+    reader = reader_for(path)
+    if reader is None:
+        raise unrecognised(path)
+    known = {tensor.name: tensor for tensor in reader.describe(path).tensors}
+    order = {name: index for index, name in enumerate(known)}
+    matched = [t for t in tensors if t.name in known]
+    if not matched:
+        raise MismatchError(
+            f"{path}: none of its parameters has the name of one in {checkpoint.path} "
+            f"({', '.join(list(known)[:3])} against {', '.join(t.name for t in tensors[:3])})"
+        )
+    informed = [
+        replace(t, hints=known[t.name].hints) if t.name in known and _fits(t, known[t.name]) else t
+        for t in tensors
+    ]
+    return sorted(informed, key=lambda t: order.get(t.name, len(order)))
+
+
+def _fits(tensor: StoredTensor, known: StoredTensor) -> bool:
+    return tensor.shape == known.shape
+
+
+def _left_out(groups: Sequence[Group], picked: Group) -> list[str]:
+    return [
+        f"group {group.number} left out: {group.summary}"
+        for group in groups
+        if group.number != picked.number
+    ]
+
+
+def reopened(header: Header) -> Run:
+    """Describe the checkpoints of an analysis anew.
+
+    Raises:
+        SourceError: If they were never on disk, are gone, or have changed since.
+    """
+    reader = None if header.reader == "memory" else reader_named(header.reader)
+    checkpoints = []
+    for record in header.checkpoints:
+        path = Path(record.path)
+        if reader is None or not path.exists():
+            raise SourceError(
+                f"{record.path}: the checkpoint of step {record.step} is not there any more; "
+                "exact values need it, rankings and pictures do not"
+            )
+        description = reader.describe(path)
+        if size_and_change(path, description) != (record.size_bytes, record.changed_ns):
+            raise SourceError(
+                f"{record.path}: the checkpoint of step {record.step} has changed since it was "
+                "analysed; analyse the run again"
+            )
+        checkpoints.append(
+            Checkpoint(
+                record.path,
+                record.step,
+                record.step_source,
+                record.format,
+                {tensor.name: tensor for tensor in description.tensors},
+                record.size_bytes,
+                record.changed_ns,
+            )
+        )
+    return Run(header.source, header.reader, tuple(checkpoints), header.layers)

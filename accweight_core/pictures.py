@@ -1,0 +1,240 @@
+"""Pictures of cumulative change, drawn band by band while the weights stream past.
+
+A picture is drawn at its base level: one texel per element for small runs, the mean and the
+maximum of squares of texels where that would not fit the byte budget. Bands are cut so that
+no square crosses into the next (`Layout.band_alignment`), so every texel is finished by the
+one block that owns it, whatever the order of blocks. Coarser levels are pooled afterwards.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from accweight_core.layout import Layout
+
+Picture = npt.NDArray[np.float32]
+
+COARSEST = 32
+"""Pyramids end where a picture is at most this many texels wide and high."""
+
+SEGMENT_BYTES = 4 << 20
+"""Size of a chunk of a picture, over which steps are gathered before they are written."""
+
+
+@dataclass(frozen=True)
+class PicturePlan:
+    """Which levels of a picture are stored.
+
+    Attributes:
+        layout: The picture at level 0.
+        base: Finest level stored; each level halves height and width.
+        steps: Number of steps.
+    """
+
+    layout: Layout
+    base: int
+    steps: int
+
+    def size(self, level: int) -> tuple[int, int]:
+        """Return (rows, columns) at a level."""
+        return -(-self.layout.rows >> level), -(-self.layout.cols >> level)
+
+    @property
+    def levels(self) -> range:
+        """Stored levels, finest first."""
+        side, top = max(self.size(self.base)), self.base
+        while side > COARSEST:
+            side, top = (side + 1) // 2, top + 1
+        return range(self.base, top + 1)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all stored levels over all steps."""
+        return sum(self.level_bytes(level) for level in self.levels)
+
+    def level_bytes(self, level: int) -> int:
+        """Bytes of one level over all steps: mean and maximum, one of both at level 0."""
+        rows, cols = self.size(level)
+        return self.steps * rows * cols * 4 * (2 if level else 1)
+
+
+def plan_pictures(layouts: Sequence[Layout], steps: int, budget_bytes: int) -> list[PicturePlan]:
+    """Choose base levels so that all pictures together fit a byte budget.
+
+    The largest picture is made coarser first, again and again: small layers keep every
+    weight visible long after large ones have given up theirs.
+    """
+    plans = [PicturePlan(layout, 0, steps) for layout in layouts]
+    total = sum(plan.size_bytes for plan in plans)
+    heap = [(-plan.size_bytes, index) for index, plan in enumerate(plans)]
+    heapq.heapify(heap)
+    while total > budget_bytes and heap:
+        size, index = heapq.heappop(heap)
+        plan = plans[index]
+        if max(plan.size(plan.base)) <= 1:
+            continue
+        plans[index] = PicturePlan(plan.layout, plan.base + 1, steps)
+        total += plans[index].size_bytes + size
+        heapq.heappush(heap, (-plans[index].size_bytes, index))
+    return plans
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The part of a picture that one block of leading indices covers, at the base level."""
+
+    plan: PicturePlan
+    start: int
+    stop: int
+
+    @cached_property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """(row, row end, column, column end) at level 0."""
+        return self.plan.layout.slab(self.start, self.stop)
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Where the slab lies in the picture at the base level."""
+        base = self.plan.base
+        row, row_end, col, col_end = self.bounds
+        return slice(row >> base, -(-row_end >> base)), slice(col >> base, -(-col_end >> base))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) at the base level."""
+        rows, cols = self.window
+        return rows.stop - rows.start, cols.stop - cols.start
+
+
+Emit = Callable[[int, Sequence[Picture]], None]
+"""Called as ``emit(first_step, planes)`` with (steps, rows, cols) arrays: one plane at level
+0, mean and maximum above."""
+
+
+class SlabCanvas:
+    """Draws A_t of one block, step after step, and hands over finished stretches of steps."""
+
+    def __init__(self, slab: Slab, elements: int, emit: Emit) -> None:
+        self._slab = slab
+        self._emit = emit
+        self._first_element: int | None = None
+        self._flat = np.empty(elements, dtype=np.float32)
+        self._filled = 0
+        self._places = _places(slab, elements)
+        rows, cols = slab.size
+        planes = 2 if slab.plan.base else 1
+        self._segment = segment_steps(slab.plan.steps, rows * cols)
+        self._planes = [np.empty((self._segment, rows, cols), np.float32) for _ in range(planes)]
+        row, row_end, col, col_end = slab.bounds
+        side = 1 << slab.plan.base
+        self._sheet = np.zeros(
+            (-(-(row_end - row) // side) * side, -(-(col_end - col) // side) * side), np.float32
+        )
+        self._width = col_end - col
+        self._height = row_end - row
+        self.counts = self._count()
+
+    def watch(self, step: int, first: int, total: Tensor) -> None:
+        """Take A_t of the next stretch of the block; draws when the block is complete."""
+        values = total.numpy().reshape(-1)
+        self._flat[self._filled : self._filled + values.size] = values
+        self._filled += values.size
+        if self._filled == self._flat.size:
+            self._filled = 0
+            self._draw(step)
+
+    def _draw(self, step: int) -> None:
+        slot = step % self._segment
+        self._place(self._flat)
+        base = self._slab.plan.base
+        if base == 0:
+            np.copyto(self._planes[0][slot], self._sheet)
+            self._planes[0][slot][self.counts == 0] = np.nan
+        else:
+            mean, largest = self._planes[0][slot], self._planes[1][slot]
+            with np.errstate(invalid="ignore"):
+                np.divide(pooled(self._sheet, base, np.add), self.counts, out=mean)
+            largest[:] = pooled(self._sheet, base, np.maximum)
+            largest[self.counts == 0] = np.nan
+        if slot == self._segment - 1 or step == self._slab.plan.steps - 1:
+            self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
+
+    def _place(self, values: npt.NDArray[np.float32]) -> None:
+        """Write the elements of the block to their texels."""
+        inner = self._sheet[: self._height, : self._width]
+        if self._places is None:
+            inner[:] = values.reshape(inner.shape)
+        elif inner.flags.c_contiguous:
+            inner.reshape(-1)[self._places] = values
+        else:
+            rows, cols = np.divmod(self._places, self._width)
+            inner[rows, cols] = values
+
+    def _count(self) -> Picture:
+        """Return how many elements each texel of the base level stands for."""
+        self._place(np.ones_like(self._flat))
+        counts = pooled(self._sheet, self._slab.plan.base, np.add)
+        self._sheet.fill(0)
+        return counts
+
+
+def _places(slab: Slab, elements: int) -> npt.NDArray[np.int64] | None:
+    """Return where the elements lie in the slab, None where they lie as they come."""
+    places = slab.plan.layout.positions(slab.start, slab.stop)
+    row, row_end, col, col_end = slab.bounds
+    full = (row_end - row) * (col_end - col) == elements
+    return None if full and bool((places == np.arange(elements)).all()) else places
+
+
+def segment_steps(steps: int, texels: int) -> int:
+    """Return how many steps of a slab make up one chunk."""
+    return max(1, min(steps, SEGMENT_BYTES // max(1, 4 * texels)))
+
+
+def pooled(sheet: Picture, levels: int, combine: np.ufunc) -> Picture:
+    """Return the sheet combined over squares of ``2**levels``; its sides are multiples of that.
+
+    Rows are combined first, where memory is contiguous; columns then have little left to do.
+    """
+    side = 1 << levels
+    rows = combine.reduce(sheet.reshape(-1, side, sheet.shape[1]), axis=1)
+    columns: Picture = rows[:, 0::side].copy()
+    for offset in range(1, side):
+        combine(columns, rows[:, offset::side], out=columns)
+    return columns
+
+
+def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:
+    """Return the next coarser level of one picture.
+
+    Args:
+        mean: Mean per texel, NaN where there is no element.
+        largest: Maximum per texel.
+        counts: Elements per texel.
+
+    Returns:
+        Mean (weighted by counts), maximum and counts of squares of 2x2 texels.
+    """
+    padding = [(0, length % 2) for length in counts.shape]
+    parts = [np.pad(np.nan_to_num(p), padding) for p in (mean * counts, largest, counts)]
+    total, top, number = (
+        pooled(part, 1, combine)
+        for part, combine in zip(parts, (np.add, np.maximum, np.add), strict=True)
+    )
+    empty = number == 0
+    with np.errstate(invalid="ignore"):
+        average = total / number
+    top[empty] = np.nan
+    return average, top, number
+
+
+def pyramid_levels(plan: PicturePlan) -> Iterator[int]:
+    """Yield the levels that are pooled from the base."""
+    yield from plan.levels[1:]

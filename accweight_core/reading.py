@@ -1,0 +1,212 @@
+"""Reading: bytes of one stretch of one tensor, straight into a buffer that is used again.
+
+`pread` into a reused buffer runs at the speed of the page cache; touching the same pages
+through a memory map costs a page fault each and is about ten times slower.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accweight_core.dtypes import DTYPES, is_measurable
+from accweight_core.errors import FormatError, UnsupportedDtypeError
+from accweight_core.kernels import widened_dtype
+from accweight_core.schema import Extent, HiddenValues, StoredTensor
+
+MOST_OPEN_FILES = 64
+"""Files one worker keeps open; runs have more checkpoints than a process may open files."""
+
+COMPARED_ELEMENTS = 1 << 20
+"""Elements compared at a time when two checkpoints are checked for being copies."""
+
+
+class OpenFiles:
+    """The files one worker reads from, kept open by last use."""
+
+    def __init__(self, most: int = MOST_OPEN_FILES) -> None:
+        self._descriptors: OrderedDict[str, int] = OrderedDict()
+        self._most = most
+        self._raw = np.empty(0, dtype=np.uint8)
+
+    def __enter__(self) -> OpenFiles:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close every file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close every file."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def read(self, path: str, offset: int, out: memoryview) -> None:
+        """Fill `out` with the bytes at `offset`.
+
+        Raises:
+            FormatError: If the file is gone, or ends before.
+        """
+        descriptor = self._descriptor(path)
+        done = 0
+        while done < len(out):
+            got = os.preadv(descriptor, [out[done:]], offset + done)
+            if got == 0:
+                raise FormatError(
+                    path,
+                    f"the file ends at byte {offset + done} but the tensor reaches to byte "
+                    f"{offset + len(out)}; it is truncated, or changed since it was described",
+                )
+            done += got
+
+    def raw(self, size_bytes: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+        """Return a byte buffer of that size; the next call may hand out the same memory."""
+        if self._raw.size < size_bytes:
+            self._raw = np.empty(size_bytes, dtype=np.uint8)
+        return self._raw[:size_bytes]
+
+    def _descriptor(self, path: str) -> int:
+        if path in self._descriptors:
+            self._descriptors.move_to_end(path)
+            return self._descriptors[path]
+        if len(self._descriptors) >= self._most:
+            os.close(self._descriptors.popitem(last=False)[1])
+        try:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise FormatError(path, f"cannot be read ({error.strerror})") from None
+        self._descriptors[path] = descriptor
+        return descriptor
+
+
+def working_dtype(tensor: StoredTensor) -> torch.dtype:
+    """Return the dtype in which a tensor is subtracted.
+
+    Raises:
+        UnsupportedDtypeError: If its values cannot be analysed; the message says why.
+    """
+    dtype = DTYPES.get(tensor.dtype)
+    if tensor.refusal or dtype is None or not dtype.widened:
+        reason = tensor.refusal or f"{tensor.dtype} values have no known scale and zero point"
+        raise UnsupportedDtypeError(
+            f"parameter {tensor.name!r} cannot be analysed: {reason}; "
+            f"leave it out with --skip {tensor.name!r}"
+        )
+    widened: torch.dtype = getattr(torch, dtype.widened)
+    return widened
+
+
+def is_readable_in_blocks(tensor: StoredTensor) -> bool:
+    """Tell whether any stretch of the tensor is one stretch of its file."""
+    return isinstance(tensor.values, Extent) and tensor.values.strides is None
+
+
+def read_stretch(
+    files: OpenFiles, tensor: StoredTensor, start: int, stop: int, out: Tensor
+) -> None:
+    """Fill `out` with elements start..stop of a tensor (C order), widened.
+
+    Args:
+        files: Where to read through.
+        tensor: The tensor; read whole if it is not readable in blocks.
+        start: First element.
+        stop: Element after the last.
+        out: (stop - start,) in the working dtype.
+    """
+    values = tensor.values
+    if start == stop:
+        return
+    if isinstance(values, HiddenValues):
+        out.copy_(_loaded(tensor.name, values)[start:stop])
+    elif values.strides is not None:
+        out.copy_(_gathered(files, values)[start:stop])
+    else:
+        _read_run(files, values, start, stop, out)
+
+
+def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
+    """Read a stretch that lies in the file as it is."""
+    size = DTYPES[extent.dtype].size_bytes
+    offset = extent.offset + start * size
+    direct = out.is_contiguous() and out.dtype == getattr(torch, extent.dtype)
+    if direct and not extent.big_endian:
+        files.read(extent.path, offset, out.view(torch.uint8).numpy().data)
+        return
+    raw = files.raw((stop - start) * size)
+    files.read(extent.path, offset, raw.data)
+    out.copy_(_decoded(raw, extent))
+
+
+def _gathered(files: OpenFiles, extent: Extent) -> Tensor:
+    """Read the whole span of a tensor with gaps or another order of axes; return C order."""
+    strides = extent.strides or ()
+    span = 1 + sum((n - 1) * s for n, s in zip(extent.shape, strides, strict=True))
+    raw = files.raw(span * DTYPES[extent.dtype].size_bytes)
+    files.read(extent.path, extent.offset, raw.data)
+    stored = _decoded(raw, extent)
+    if stored.element_size() == 1:  # strided copies of 8-bit floats want a plain integer type
+        moved = stored.view(torch.uint8).as_strided(extent.shape, strides)
+        return moved.contiguous().view(stored.dtype).reshape(-1)
+    return stored.as_strided(extent.shape, strides).reshape(-1)
+
+
+def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) -> Tensor:
+    """Return raw bytes as a flat tensor of the stored dtype."""
+    if extent.big_endian:
+        parts = 2 if DTYPES[extent.dtype].family == "complex" else 1
+        width = DTYPES[extent.dtype].size_bytes // parts
+        raw.reshape(-1, width)[:] = raw.reshape(-1, width)[:, ::-1].copy()
+    dtype: torch.dtype = getattr(torch, extent.dtype)
+    return torch.from_numpy(raw).view(dtype)
+
+
+def _loaded(name: str, values: HiddenValues) -> Tensor:
+    """Return values that a reader hands over, flat, checked against what it promised."""
+    loaded = values.load()
+    if not isinstance(loaded, Tensor):
+        array = np.asarray(loaded)
+        if array.dtype.kind not in "fc":  # bfloat16 and 8-bit floats of ml_dtypes
+            array = array.astype(np.float32)
+        loaded = torch.from_numpy(np.ascontiguousarray(array))
+    if tuple(loaded.shape) != values.shape:
+        raise FormatError(
+            name, f"the values have shape {tuple(loaded.shape)}, promised was {values.shape}"
+        )
+    return loaded.detach().to("cpu", widened_dtype(loaded.dtype)).reshape(-1)
+
+
+def same_values(left: Sequence[StoredTensor], right: Sequence[StoredTensor]) -> bool:
+    """Tell whether two checkpoints hold the same parameters with the same values."""
+    others = {tensor.name: tensor for tensor in right}
+    if {(t.name, t.shape, t.dtype) for t in left} != {(t.name, t.shape, t.dtype) for t in right}:
+        return False
+    with OpenFiles() as files:
+        return all(_same_tensor(files, tensor, others[tensor.name]) for tensor in left)
+
+
+def _same_tensor(files: OpenFiles, left: StoredTensor, right: StoredTensor) -> bool:
+    """Compare two tensors of one shape, stretch by stretch; NaN equals NaN."""
+    if not is_measurable(left.dtype) or left.refusal:
+        return True  # counters and codes do not tell copies apart
+    elements, dtype = left.values.elements, working_dtype(left)
+    stretch = elements if not is_readable_in_blocks(left) else COMPARED_ELEMENTS
+    for start in range(0, elements, max(stretch, 1)):
+        stop = min(start + stretch, elements)
+        ours, theirs = (torch.empty(stop - start, dtype=dtype) for _ in range(2))
+        read_stretch(files, left, start, stop, ours)
+        read_stretch(files, right, start, stop, theirs)
+        if not torch.allclose(ours, theirs, rtol=0, atol=0, equal_nan=True):
+            return False
+    return True

@@ -1,0 +1,271 @@
+"""The words of accweight as types: checkpoint, parameter, layer, run.
+
+Nothing here knows a file format or a framework. A reader fills `StoredTensor`s: it says
+*where* the values of a tensor lie (an `Extent`) instead of loading them, so that core alone
+does the reading, in blocks, and every format is equally fast. Formats that hide their bytes
+(compressed, packed, quantised) hand over a function instead (`HiddenValues`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Role(StrEnum):
+    """What a parameter is for."""
+
+    WEIGHT = "weight"
+    BIAS = "bias"
+    NORM = "norm"
+    EMBEDDING = "embedding"
+    BUFFER = "buffer"
+    OPTIMIZER = "optimizer"
+
+
+class Kind(StrEnum):
+    """What a layer computes."""
+
+    CONV = "conv"
+    CONV_TRANSPOSE = "conv_transpose"
+    LINEAR = "linear"
+    EMBEDDING = "embedding"
+    RNN = "rnn"
+    LSTM = "lstm"
+    GRU = "gru"
+    ATTENTION = "attention"
+    NORM = "norm"
+    OTHER = "other"
+
+
+class Axis(StrEnum):
+    """What one axis of a parameter counts; frameworks order them differently."""
+
+    OUTPUT = "output"
+    INPUT = "input"
+    KERNEL = "kernel"
+    DIRECTION = "direction"
+    OTHER = "other"
+
+
+DEFAULT_ROLES = (Role.WEIGHT, Role.EMBEDDING)
+"""Roles that count in a layer's metrics and in rankings unless others are chosen."""
+
+MEASURED_ROLES = (Role.WEIGHT, Role.EMBEDDING, Role.BIAS, Role.NORM)
+"""Roles that are measured and stored unless others are chosen: all that training moves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where the values of one tensor lie in a file.
+
+    Attributes:
+        path: The file.
+        offset: First byte of the storage that `strides` refers to.
+        dtype: Name of the element type, as in `accweight_core.dtypes`.
+        shape: Shape of the tensor.
+        strides: Step of each axis in elements; None for C order without gaps.
+        big_endian: Whether elements are stored most significant byte first.
+    """
+
+    path: str
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None = None
+    big_endian: bool = False
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenValues:
+    """Values that no byte range shows: compressed, packed, quantised or in memory.
+
+    Attributes:
+        load: Returns the whole tensor as an array of a floating or complex dtype, or as a
+            torch tensor. Called once per walk over the parameter.
+        dtype: Name of the element type that `load` yields.
+        shape: Shape of the tensor.
+    """
+
+    load: Callable[[], Any]
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What a reader knows of a tensor beyond its name; None where the format does not say.
+
+    Attributes:
+        layer: Name of the module it belongs to.
+        kind: What that module computes.
+        role: What the tensor is for.
+        axes: Meaning of each axis.
+        sections: Names of equal parts stacked along the output axis (gates, q/k/v).
+    """
+
+    layer: str | None = None
+    kind: Kind | None = None
+    role: Role | None = None
+    axes: tuple[Axis, ...] | None = None
+    sections: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One named tensor of one checkpoint: where it lies and what the reader knows of it.
+
+    Attributes:
+        name: Name in the checkpoint, wrapping prefixes removed.
+        values: Where the values lie.
+        hints: What the format says about its meaning.
+        refusal: Why the values cannot be analysed (integer codes without a scale, say);
+            empty when they can.
+    """
+
+    name: str
+    values: Extent | HiddenValues
+    hints: Hints = Hints()
+    refusal: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.values.shape
+
+    @property
+    def dtype(self) -> str:
+        """Name of the element type."""
+        return self.values.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All that a reader says about one checkpoint without reading its weights.
+
+    Attributes:
+        format: Format in words, as `inspect` shows it ("torch zip").
+        tensors: Tensors in network order, as far as the format keeps one.
+        step: Step stored inside the file, or None.
+        step_key: Where inside the file that step was found.
+        files: Every file the checkpoint consists of (shards, external data).
+        notes: Remarks for the user: what was left out, and why.
+    """
+
+    format: str
+    tensors: tuple[StoredTensor, ...]
+    step: int | None = None
+    step_key: str = ""
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The weights of one model at one step.
+
+    Attributes:
+        path: The file or folder, or a made-up name for weights in memory.
+        step: The integer that orders checkpoints.
+        step_source: Where the step was found, in words.
+        format: Format in words.
+        tensors: Tensors by name.
+        size_bytes: Size of all files, 0 in memory.
+        changed_ns: Newest modification time of its files, 0 in memory.
+    """
+
+    path: str
+    step: int
+    step_source: str
+    format: str
+    tensors: Mapping[str, StoredTensor]
+    size_bytes: int = 0
+    changed_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One named tensor of a run, the same in every checkpoint.
+
+    Attributes:
+        name: Its name.
+        layer: Name of the layer it belongs to.
+        kind: Kind of that layer.
+        role: What it is for.
+        shape: Its shape.
+        dtype: Element type in the first checkpoint.
+        axes: Meaning of each axis.
+        sections: Names of equal parts stacked along the output axis.
+    """
+
+    name: str
+    layer: str
+    kind: Kind
+    role: Role
+    shape: tuple[int, ...]
+    dtype: str
+    axes: tuple[Axis, ...]
+    sections: tuple[str, ...] = ()
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A module: the parameters that belong together."""
+
+    name: str
+    kind: Kind
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The ordered checkpoints of one training run, with the same parameters in each.
+
+    Attributes:
+        source: What the user pointed at, in words.
+        reader: Name of the reader that described the files.
+        checkpoints: In step order; the first one is the reference.
+        layers: In network order.
+        notes: Remarks for the user: files left out, order chosen.
+    """
+
+    source: str
+    reader: str
+    checkpoints: tuple[Checkpoint, ...]
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """All parameters in network order."""
+        return tuple(self._parameters())
+
+    def _parameters(self) -> Iterator[Parameter]:
+        for layer in self.layers:
+            yield from layer.parameters
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Steps of the checkpoints, ascending."""
+        return np.array([checkpoint.step for checkpoint in self.checkpoints], dtype=np.int64)

@@ -1,0 +1,128 @@
+"""From totals per parameter to what people read: metrics per layer, the maximum, rankings.
+
+Everything here is computed from the stored totals, so choosing other roles or another metric
+never touches a checkpoint again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from accweight_core.continuity import breaks
+from accweight_core.header import Header, Maximum
+from accweight_core.kernels import SUMS
+from accweight_core.naming import natural_key
+from accweight_core.schema import Kind, Parameter
+from accweight_core.totals import METRICS, Floats, Totals, folded, metrics
+
+Per = Literal["layer", "parameter"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One layer or parameter with its metrics over the steps.
+
+    Attributes:
+        name: Its name.
+        kind: Kind of the layer.
+        parameters: The parameters that count, in the order they were folded.
+        totals: Their sums.
+        metrics: Every metric, over steps.
+    """
+
+    name: str
+    kind: Kind
+    parameters: tuple[Parameter, ...]
+    totals: Totals
+    metrics: dict[str, Floats]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements that count."""
+        return self.totals.elements
+
+    def maximum_at(self, step_index: int) -> tuple[Parameter, tuple[int, ...]]:
+        """Return the parameter and index of the largest cumulative change at a step."""
+        flat = int(self.totals.column("path_argmax")[step_index])
+        for parameter in self.parameters:
+            if flat < parameter.elements:
+                index = np.unravel_index(flat, parameter.shape) if parameter.shape else ()
+                return parameter, tuple(int(i) for i in index)
+            flat -= parameter.elements
+        raise IndexError(f"layer {self.name!r} has no element {flat}")
+
+
+def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measured]:
+    """Return the metrics of every shown layer, or parameter, in network order.
+
+    Args:
+        header: The analysis.
+        values: (steps, parameters, sums).
+        per: What a row stands for. Only parameters of the header's roles are shown.
+    """
+    position = {parameter.name: index for index, parameter in enumerate(header.parameters)}
+    groups: list[tuple[str, Kind, Sequence[Parameter]]] = []
+    for layer in header.layers:
+        shown = [p for p in layer.parameters if p.role in header.roles and p.elements]
+        if per == "parameter":
+            groups += [(p.name, p.kind, [p]) for p in shown]
+        elif shown:
+            members = sorted(shown, key=lambda p: natural_key(p.name))
+            groups.append((layer.name, layer.kind, members))
+    return [
+        _measured(name, kind, members, [values[:, position[p.name]] for p in members])
+        for name, kind, members in groups
+    ]
+
+
+def _measured(
+    name: str, kind: Kind, parameters: Sequence[Parameter], values: Sequence[Floats]
+) -> Measured:
+    parts = [Totals(p.elements, v) for p, v in zip(parameters, values, strict=True)]
+    totals = folded(parts, len(values[0]))
+    return Measured(name, kind, tuple(parameters), totals, metrics(totals))
+
+
+def metric_arrays(header: Header, values: Floats) -> dict[str, Floats]:
+    """Return every metric as (steps, parameters)."""
+    arrays = {name: np.full(values.shape[:2], np.nan) for name in METRICS}
+    for index, parameter in enumerate(header.parameters):
+        for name, series in metrics(Totals(parameter.elements, values[:, index])).items():
+            arrays[name][:, index] = series
+    return arrays
+
+
+def maximum(header: Header, values: Floats) -> Maximum | None:
+    """Return the largest element of A_T over all shown layers, None if there are none."""
+    layers = measured(header, values)
+    if not layers:
+        return None
+    top = max(layers, key=lambda layer: layer.metrics["max"][-1])
+    parameter, index = top.maximum_at(-1)
+    return Maximum(top.name, parameter.name, index, float(top.metrics["max"][-1]))
+
+
+def completed(header: Header, values: Floats) -> Header:
+    """Return the header with what only the numbers can tell: the maximum, and warnings."""
+    found = tuple(str(suspect) for suspect in breaks(header, values))
+    lost = tuple(_nonfinite_notes(header, values))
+    return replace(header, maximum=maximum(header, values), warnings=found + lost, complete=True)
+
+
+def _nonfinite_notes(header: Header, values: Floats) -> list[str]:
+    """Return one line per parameter that held NaN or infinities."""
+    counts = values[:, :, SUMS.index("nonfinite")]
+    notes = []
+    for index in np.flatnonzero(counts.any(axis=0)):
+        parameter, steps = header.parameters[index], np.flatnonzero(counts[:, index])
+        worst = int(counts[:, index].max())
+        notes.append(
+            f"parameter {parameter.name!r} holds up to {worst} of {parameter.elements} elements "
+            f"that are not finite, in {len(steps)} checkpoints from step "
+            f"{header.steps[steps[0]]}; they are left out of the change"
+        )
+    return notes

@@ -1,0 +1,180 @@
+"""Pictures: every element has one texel, every texel at most one element, bands fit together."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accweight_core.layout import Layout, layout_of
+from accweight_core.schema import Axis, Kind, Parameter, Role
+
+OUT, IN, K, DIR = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.DIRECTION
+
+
+def parameter(
+    shape: tuple[int, ...], axes: tuple[Axis, ...], sections: tuple[str, ...] = ()
+) -> Parameter:
+    return Parameter("p", "l", Kind.OTHER, Role.WEIGHT, shape, "float32", axes, sections)
+
+
+CASES = {
+    "scalar": parameter((), ()),
+    "empty": parameter((0,), (OUT,)),
+    "empty matrix": parameter((0, 5), (OUT, IN)),
+    "one": parameter((1,), (OUT,)),
+    "bias": parameter((10,), (OUT,)),
+    "long bias": parameter((500,), (OUT,)),
+    "matrix": parameter((6, 9), (OUT, IN)),
+    "matrix, inputs first": parameter((9, 6), (IN, OUT)),
+    "wide matrix": parameter((10, 320), (OUT, IN)),
+    "wide prime matrix": parameter((3, 101), (OUT, IN)),
+    "wide matrix, inputs first": parameter((320, 10), (IN, OUT)),
+    "tall matrix": parameter((300, 7), (OUT, IN)),
+    "tall matrix, inputs first": parameter((7, 300), (IN, OUT)),
+    "single row": parameter((1, 400), (OUT, IN)),
+    "conv": parameter((8, 3, 5, 5), (OUT, IN, K, K)),
+    "conv, kernel first": parameter((5, 5, 3, 8), (K, K, IN, OUT)),
+    "conv transpose": parameter((3, 8, 4, 4), (IN, OUT, K, K)),
+    "depthwise": parameter((64, 1, 3, 3), (OUT, IN, K, K)),
+    "to one channel": parameter((1, 64, 3, 3), (OUT, IN, K, K)),
+    "pointwise": parameter((16, 8, 1, 1), (OUT, IN, K, K)),
+    "conv 1d": parameter((12, 4, 7), (OUT, IN, K)),
+    "conv 3d": parameter((4, 2, 3, 2, 5), (OUT, IN, K, K, K)),
+    "lstm": parameter((64, 8), (OUT, IN), ("i", "f", "g", "o")),
+    "lstm, two directions": parameter((2, 32, 8), (DIR, OUT, IN), ("i", "o", "f", "c")),
+    "experts": parameter((4, 12, 6), (Axis.OTHER, OUT, IN)),
+    "q, k, v": parameter((48, 16), (OUT, IN), ("q", "k", "v")),
+}
+
+
+def element_picture(layout: Layout) -> np.ndarray:
+    """The flat element number at each texel, -1 where there is none: by the inverse map."""
+    picture = np.full((layout.rows, layout.cols), -1, dtype=np.int64)
+    for row in range(layout.rows):
+        for col in range(layout.cols):
+            index = layout.element(row, col)
+            if index is not None:
+                picture[row, col] = np.ravel_multi_index(index, layout.shape) if index else 0
+    return picture
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_every_element_has_one_texel_and_the_way_back_leads_to_it(case: Parameter) -> None:
+    layout = layout_of(case)
+
+    picture = element_picture(layout)
+
+    shown = picture[picture >= 0]
+    assert sorted(shown) == list(range(math.prod(case.shape)))
+    for flat in range(math.prod(case.shape)):
+        index = tuple(int(i) for i in np.unravel_index(flat, case.shape))
+        assert picture[layout.texel(index)] == flat
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_bands_put_together_are_the_whole_picture(case: Parameter, level: int) -> None:
+    layout = layout_of(case)
+    if not layout.rows:
+        return
+    leading = case.shape[layout.leading_axis] if case.shape else 1
+    band = layout.band_alignment(level) or leading
+    per_leading = math.prod(case.shape) // leading
+    picture = np.full((layout.rows, layout.cols), -1, dtype=np.int64)
+    covered = np.zeros_like(picture)
+
+    for start in range(0, leading, band):
+        stop = min(start + band, leading)
+        row, row_end, col, col_end = layout.slab(start, stop)
+        assert row % 2**level == 0
+        assert col % 2**level == 0
+        slab = np.full((row_end - row, col_end - col), -1, dtype=np.int64)
+        numbers = np.arange(start * per_leading, stop * per_leading)
+        slab.reshape(-1)[layout.positions(start, stop)] = numbers
+        picture[row:row_end, col:col_end] = slab
+        covered[row:row_end, col:col_end] += 1
+
+    assert (covered <= 1).all()
+    np.testing.assert_array_equal(picture, element_picture(layout))
+
+
+def test_convolutions_show_outputs_across_and_inputs_down_with_a_gap_of_one() -> None:
+    layout = layout_of(parameter((8, 3, 5, 5), (OUT, IN, K, K)))
+
+    assert (layout.rows, layout.cols) == (3 * 6 - 1, 8 * 6 - 1)
+    assert layout.texel((2, 1, 0, 4)) == (6, 2 * 6 + 4)
+    assert layout.element(5, 0) is None
+    assert layout.element(0, 5) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (((8, 3, 5, 4), (OUT, IN, K, K)), ((5, 4, 3, 8), (K, K, IN, OUT))),
+        (((6, 9), (OUT, IN)), ((9, 6), (IN, OUT))),
+        (((10, 320), (OUT, IN)), ((320, 10), (IN, OUT))),
+        (((300, 7), (OUT, IN)), ((7, 300), (IN, OUT))),
+    ],
+)
+def test_frameworks_that_order_axes_differently_give_the_same_picture(
+    first: tuple[tuple[int, ...], tuple[Axis, ...]],
+    second: tuple[tuple[int, ...], tuple[Axis, ...]],
+) -> None:
+    ours, theirs = (layout_of(parameter(*case)) for case in (first, second))
+    values = np.arange(math.prod(first[0])).reshape(first[0])
+    order = [first[1].index(axis) for axis in second[1]]
+    if K in first[1]:
+        order = [2, 3, 1, 0]
+    moved = values.transpose(order)
+
+    def drawn(layout: Layout, weights: np.ndarray) -> np.ndarray:
+        picture = np.full((layout.rows, layout.cols), -1)
+        for index in np.ndindex(*weights.shape):
+            picture[layout.texel(index)] = weights[index]
+        return picture
+
+    np.testing.assert_array_equal(drawn(ours, values), drawn(theirs, moved))
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000))
+def test_folded_matrices_are_never_long_strips(rows: int, cols: int) -> None:
+    layout = layout_of(parameter((rows, cols), (OUT, IN)))
+
+    assert max(layout.rows, layout.cols) <= max(16, 8 * min(layout.rows, layout.cols))
+
+
+def test_gates_are_named_where_they_lie() -> None:
+    layout = layout_of(CASES["lstm"])
+
+    assert [section.name for section in layout.sections] == ["i", "f", "g", "o"]
+    for gate, section in enumerate(layout.sections):
+        row, col = layout.texel((gate * 16, 0))
+        assert (section.row, section.col) == (row, col)
+
+
+def test_large_parameters_can_always_be_cut_into_bands() -> None:
+    for shape, axes in [
+        ((50257, 768), (OUT, IN)),
+        ((768, 50257), (IN, OUT)),
+        ((4096, 28672), (OUT, IN)),
+        ((28672, 4096), (IN, OUT)),
+        ((1, 50_000_000), (OUT, IN)),
+        ((50_000_000,), (OUT,)),
+        ((2048, 2048, 3, 3), (OUT, IN, K, K)),
+        ((8_000_000, 1, 3, 3), (OUT, IN, K, K)),
+    ]:
+        layout = layout_of(parameter(shape, axes))
+
+        band = layout.band_alignment(2)
+
+        assert band is not None
+        assert band * math.prod(shape[layout.leading_axis + 1 :]) <= 1 << 22
+
+
+def test_asking_for_an_element_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(IndexError, match="no element"):
+        layout_of(CASES["matrix"]).texel((6, 0))

@@ -20,7 +20,7 @@ from accweight_core.readers import reader_for, reader_named, unrecognised
 from accweight_core.reading import same_values
 from accweight_core.schema import Checkpoint, HiddenValues, Run, StoredTensor
 from accweight_core.sources import gather, size_and_change
-from accweight_core.steps import Placed, placed
+from accweight_core.steps import Found, Placed, placed
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Mapping[str, Any]]
 
@@ -54,9 +54,9 @@ def open_run(
         StepOrderError: If two different checkpoints claim one step.
         MismatchError: If the checkpoints hold different parameters.
     """
-    opened = _opened(source, reader, exclude, in_given_order)
+    opened = survey(source, reader=reader, exclude=exclude, in_given_order=in_given_order)
     patterns = tuple(skip)
-    checkpoints = [_without(c, patterns) for c in opened.checkpoints]
+    checkpoints = [without(c, patterns) for c in opened.checkpoints]
     groups = groups_of(checkpoints)
     picked = chosen_group(groups, group, opened.source)
     kept = picked.checkpoints
@@ -64,7 +64,7 @@ def open_run(
         source=opened.source,
         reader=opened.reader,
         checkpoints=kept,
-        layers=layers_of(_named_by_model(kept[0], model)),
+        layers=layers_of(named_by_model(kept[0], model)),
         notes=(*opened.notes, *_left_out(groups, picked)),
     )
 
@@ -85,27 +85,21 @@ def survey(
     reader: str | None = None,
     exclude: Iterable[str] = (),
     in_given_order: bool = False,
-) -> tuple[Opened, tuple[Group, ...]]:
-    """Return the checkpoints of a source and the groups they fall into; never mismatched."""
-    opened = _opened(source, reader, exclude, in_given_order)
-    return opened, groups_of(opened.checkpoints)
-
-
-def _opened(
-    source: Source | Mapping[int, Mapping[str, Any]],
-    reader: str | None,
-    exclude: Iterable[str],
-    in_given_order: bool,
 ) -> Opened:
+    """Return the checkpoints of a source in step order, whether or not they are one run.
+
+    Raises:
+        SourceError: If nothing is there.
+        FormatError: If a file is damaged, unsafe or unknown.
+        StepOrderError: If two different checkpoints claim one step.
+    """
     if isinstance(source, Mapping):
         return _in_memory([(int(step), weights) for step, weights in sorted(source.items())])
     if not isinstance(source, (str, os.PathLike)) and any(isinstance(s, Mapping) for s in source):
         mappings = [item for item in source if isinstance(item, Mapping)]
         return _in_memory(list(enumerate(mappings)))
     gathered = gather(source, reader=reader, exclude=exclude)  # type: ignore[arg-type]
-    notes = list(gathered.notes)
-    for item in gathered.found:
-        notes += [f"{item.path.name}: {note}" for note in item.description.notes]
+    notes = [*gathered.notes, *_shared_notes(gathered.found)]
     ordered = _without_copies(placed(gathered.found, in_given_order=in_given_order), notes)
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     return Opened(
@@ -114,6 +108,18 @@ def _opened(
         tuple(_checkpoint(item) for item in ordered),
         tuple(dict.fromkeys(notes)),
     )
+
+
+def _shared_notes(found: Sequence[Found]) -> list[str]:
+    """Return the remarks of readers, each once, with the files they are about."""
+    files: dict[str, list[str]] = {}
+    for item in found:
+        for note in item.description.notes:
+            files.setdefault(note, []).append(item.path.name)
+    return [
+        f"{names[0] if len(names) == 1 else f'{len(names)} checkpoints'}: {note}"
+        for note, names in files.items()
+    ]
 
 
 def _checkpoint(item: Placed) -> Checkpoint:
@@ -175,7 +181,7 @@ def _without_copies(ordered: list[Placed], notes: list[str]) -> list[Placed]:
     return kept
 
 
-def _without(checkpoint: Checkpoint, patterns: tuple[str, ...]) -> Checkpoint:
+def without(checkpoint: Checkpoint, patterns: tuple[str, ...]) -> Checkpoint:
     """Return the checkpoint without the parameters that match a pattern."""
     if not patterns:
         return checkpoint
@@ -187,7 +193,7 @@ def _without(checkpoint: Checkpoint, patterns: tuple[str, ...]) -> Checkpoint:
     return replace(checkpoint, tensors=kept)
 
 
-def _named_by_model(
+def named_by_model(
     checkpoint: Checkpoint, model: str | os.PathLike[str] | None
 ) -> Sequence[StoredTensor]:
     """Return the tensors in network order, with what a model file knows of them."""

@@ -1,0 +1,17 @@
+"""The command `accweight`.
+
+Commands live in `commands`, what they print in `tables`; heavy libraries are imported inside
+the command that needs them, so that ``accweight --help`` is quick. Other packages add commands
+through the entry-point group ``accweight.commands``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command and exit: 0 done, 1 a clear error, 2 wrong usage."""
+    from accweight_core.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""The application: finds commands, runs one, turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from accweight_core.cli import commands
+from accweight_core.cli.text import plain
+from accweight_core.errors import AccweightError
+
+GROUP = "accweight.commands"
+
+
+class _Deferred(TyperCommand):
+    """A command of another package, which is imported when the command is run."""
+
+    def __init__(self, point: EntryPoint) -> None:
+        super().__init__(point.name, help=f"(provided by {point.value.partition('.')[0]})")
+        self._point = point
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        """Load the real command and hand it the arguments."""
+        loaded = typer.Typer(add_completion=False)
+        loaded.command(self._point.name)(self._point.load())
+        return typer.main.get_command(loaded).make_context(info_name, args, *rest, **extra)
+
+
+class _Commands(TyperGroup):
+    """Our own commands, and those that other packages register."""
+
+    @cached_property
+    def _registered(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=GROUP)}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return all names, ours first."""
+        own = super().list_commands(ctx)
+        return own + sorted(set(self._registered) - set(own))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by name."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None or cmd_name not in self._registered:
+            return own
+        return _Deferred(self._registered[cmd_name])
+
+
+def application() -> typer.Typer:
+    """Return the command-line application."""
+    app = typer.Typer(
+        name="accweight",
+        cls=_Commands,
+        help="Which layers of a network have moved, when and how much.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_version_option)
+    for command in commands.COMMANDS:
+        app.command(command.__name__)(command)
+    return app
+
+
+def _version_option(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"accweight {installed('accweight')}")
+        raise typer.Exit
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command with these arguments and return its exit code."""
+    try:
+        application()(arguments)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except AccweightError as error:
+        if "--debug" in arguments:
+            raise
+        return _fail(str(error))
+    except Exception as error:  # a fault of ours: still no traceback in a user's face
+        if "--debug" in arguments:
+            raise
+        problem = f"unexpected {type(error).__name__}: {error}"
+        return _fail(f"{problem}; run again with --debug and report what it shows")
+    return 0
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"accweight: {plain(' '.join(message.split()))}", err=True)
+    return 1

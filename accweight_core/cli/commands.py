@@ -1,0 +1,223 @@
+"""The commands themselves: thin, each one call into the library and one into `tables`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Source = Annotated[
+    list[str], typer.Argument(help="A file, a folder, a glob, or several files in order.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+ReaderName = Annotated[
+    str | None, typer.Option("--reader", help="Reader to use instead of looking at the content.")
+]
+Model = Annotated[
+    Path | None,
+    typer.Option("--model", help="ONNX model that supplies layer kinds and network order."),
+]
+Skip = Annotated[
+    list[str] | None, typer.Option("--skip", help="Leave out parameters of this name (pattern).")
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", help="Leave out files of this name (pattern).")
+]
+GroupChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        help="Of checkpoints with different parameters, take this group: a number, or 'largest'.",
+    ),
+]
+GivenOrder = Annotated[
+    bool, typer.Option("--given-order", help="Take the files in the order given.")
+]
+Metric = Annotated[str, typer.Option("--by", help="Metric to rank by.")]
+Step = Annotated[int | None, typer.Option("--at", help="Step to look at; the last by default.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads; as many as processors by default.")
+]
+
+
+class Per(StrEnum):
+    """What a row of a ranking stands for."""
+
+    layer = "layer"
+    parameter = "parameter"
+
+
+class ExportFormat(StrEnum):
+    """Formats that an analysis can be exported to."""
+
+    csv = "csv"
+    parquet = "parquet"
+    npz = "npz"
+
+
+def inspect(
+    source: Source,
+    reader: ReaderName = None,
+    model: Model = None,
+    skip: Skip = None,
+    exclude: Exclude = None,
+    group: GroupChoice = None,
+    given_order: GivenOrder = False,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show what is there: format, steps and where they come from, layers. Reads no weights."""
+    from accweight_core.cli import tables
+    from accweight_core.inspection import inspected
+
+    result = inspected(
+        _source(source),
+        reader=reader,
+        model=model,
+        skip=skip or (),
+        exclude=exclude or (),
+        group=group,
+        in_given_order=given_order,
+    )
+    tables.show(result.to_json() if json else tables.inspection(result))
+
+
+def analyze(
+    source: Source,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to store in (NAME.accw).")],
+    reader: ReaderName = None,
+    model: Model = None,
+    skip: Skip = None,
+    exclude: Exclude = None,
+    group: GroupChoice = None,
+    given_order: GivenOrder = False,
+    roles: Annotated[
+        str, typer.Option(help="Roles that count in layers, comma-separated.")
+    ] = "weight,embedding",
+    by: Metric = "mean",
+    threads: Threads = None,
+    picture_budget: Annotated[
+        str, typer.Option(help="Bytes that stored pictures may take, such as 256M; 0 for none.")
+    ] = "1G",
+    strict: Annotated[bool, typer.Option(help="Stop at the first NaN or infinity.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace another analysis at OUT.")] = False,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
+    from accweight_core.cli import tables
+    from accweight_core.cli.options import parsed_roles, parsed_size
+    from accweight_core.opening import open_run
+    from accweight_core.pipeline import analyze as measure
+    from accweight_core.ranking import checked_metric
+
+    checked_metric(by)
+    run = open_run(
+        _source(source),
+        reader=reader,
+        model=model,
+        skip=skip or (),
+        exclude=exclude or (),
+        group=group,
+        in_given_order=given_order,
+    )
+    with tables.progress("analyze") as advance:
+        analysis = measure(
+            run,
+            out,
+            roles=parsed_roles(roles),
+            threads=threads,
+            picture_budget_bytes=parsed_size(picture_budget),
+            strict=strict,
+            overwrite=overwrite,
+            progress=advance,
+        )
+    tables.remark(*analysis.header.notes)
+    tables.warn(*analysis.header.warnings)
+    tables.show(
+        tables.analysis_json(analysis, by) if json else tables.analysis_summary(analysis, by)
+    )
+
+
+def rank(
+    analysis: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
+    by: Metric = "mean",
+    at: Step = None,
+    per: Annotated[Per, typer.Option(help="What a row stands for.")] = Per.layer,
+    top: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Rank the layers of an analysis by one metric at one step."""
+    from accweight_core.analysis import open_analysis
+    from accweight_core.cli import tables
+
+    opened = open_analysis(analysis)
+    document = tables.ranking_json(opened, by, at, per.value, top)
+    tables.show(document if json else tables.ranking_table(document, per.value))
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+    by: Metric = "mean",
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Compare the rankings of two analyses."""
+    from accweight_core.analysis import open_analysis
+    from accweight_core.cli import tables
+    from accweight_core.ranking import compare as compared
+
+    result = compared(open_analysis(a), open_analysis(b), by)
+    tables.show(tables.comparison_json(result) if json else tables.comparison(result, a, b))
+
+
+def export(
+    analysis: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
+    to: Annotated[ExportFormat, typer.Option("--to", help="Format to write.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write.")],
+    per: Annotated[Per, typer.Option(help="What a row stands for.")] = Per.layer,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write every metric of every layer and step to a file."""
+    from accweight_core.analysis import open_analysis
+    from accweight_core.cli import tables
+    from accweight_core.export import export as write
+
+    rows = write(open_analysis(analysis), out, to.value, per=per.value, overwrite=overwrite)
+    document: dict[str, Any] = {"out": str(out), "to": to.value, "rows": rows}
+    tables.show(document if json else f"{rows} rows written to {out}")
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the MNIST idx files; digits by default.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for checkpoints, analysis and pictures.")
+    ] = Path("demo"),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to train.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train a small CNN on real digits, analyse it, and draw all its layers over the epochs."""
+    from accweight_core.cli import tables
+    from accweight_core.demo import run_demo
+
+    with tables.progress("train", unit="epochs") as advance:
+        result = run_demo(data=data, out=out, epochs=epochs, seed=seed, progress=advance)
+    tables.show(tables.demo_json(result) if json else tables.demo_summary(result))
+
+
+def _source(names: list[str]) -> str | list[str]:
+    return names[0] if len(names) == 1 else names
+
+
+COMMANDS = (inspect, analyze, rank, compare, export, demo)

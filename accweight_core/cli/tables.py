@@ -1,0 +1,346 @@
+"""What the commands print: tables that read well in 80 columns, or one JSON document.
+
+Stdout carries the answer alone; progress, remarks and warnings go to stderr. Names come from
+files, so they are printed as plain text with control characters shown, never obeyed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from accweight_core.analysis import Analysis
+from accweight_core.cli.text import count, plain, shortened, size
+from accweight_core.ranking import Comparison
+
+if TYPE_CHECKING:
+    from accweight_core.demo import DemoResult
+    from accweight_core.inspection import Inspection
+
+BAR_WIDTH = 8
+SHOWN_BESIDE = ("mean", "max", "relative", "efficiency")
+CAUTION = (
+    "mean and max grow with learning rate and checkpoints, and are not importance by "
+    "themselves; relative and efficiency are free of scale."
+)
+
+
+def show(answer: RenderableType | dict[str, Any]) -> None:
+    """Print the answer on stdout: a table, or one JSON document."""
+    if isinstance(answer, dict):
+        typer.echo(json.dumps(_finite(answer), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        Console(highlight=False, markup=False, emoji=False).print(answer)
+
+
+def remark(*lines: str) -> None:
+    """Print remarks on stderr."""
+    for line in lines:
+        typer.echo(f"note: {plain(line)}", err=True)
+
+
+def warn(*lines: str) -> None:
+    """Print warnings on stderr."""
+    for line in lines:
+        typer.echo(f"warning: {plain(line)}", err=True)
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON values in which undefined numbers are null."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class _Rate(ProgressColumn):
+    """Bytes, or whatever is counted, per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Return the speed so far."""
+        speed = task.finished_speed or task.speed
+        if speed is None:
+            return Text("")
+        amount = f"{size(speed)}/s" if self._unit == "bytes" else f"{speed:.2g} {self._unit}/s"
+        return Text(amount)
+
+
+@contextmanager
+def progress(label: str, unit: str = "bytes") -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with rate and time left on stderr; yields ``advance(done, total)``."""
+    console = Console(stderr=True)
+    percentage = TextColumn("{task.percentage:>3.0f}%")
+    columns = (TextColumn(label), BarColumn(), percentage, _Rate(unit), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _number(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.4g}"
+
+
+def _bar(value: float, largest: float) -> str:
+    """Return a bar of eighths of a character."""
+    if not (largest > 0 and value > 0):
+        return ""
+    eighths = max(1, round(BAR_WIDTH * 8 * value / largest))
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def _table(*columns: tuple[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for name, justify in columns:
+        flexible = name in ("layer", "parameter", "parameters", "checkpoint")
+        table.add_column(
+            name,
+            justify="right" if justify == "right" else "left",
+            no_wrap=not flexible,
+            overflow="fold",
+        )
+    return table
+
+
+def ranking_json(
+    analysis: Analysis, by: str, step: int | None, per: Any, top: int | None
+) -> dict[str, Any]:
+    """Return the document of ``rank --json``."""
+    frame = analysis.ranking(by, step, per=per)
+    rows = frame.head(top) if top else frame
+    return {
+        "by": by,
+        "step": int(analysis.steps[analysis.step_index(step)]),
+        "ranking": [
+            {key: _python(value) for key, value in record.items()}
+            for record in rows.to_dict("records")
+        ],
+    }
+
+
+def _python(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def ranking_table(document: dict[str, Any], per: str = "layer") -> RenderableType:
+    """Return a ranking as a table; what fits least is left out beside long names."""
+    by, rows = document["by"], document["ranking"]
+    beside = [name for name in SHOWN_BESIDE if name != by]
+    values = [row[by] for row in rows if not math.isnan(row[by])]
+    largest = max(values, default=0.0)
+    columns = {
+        "#": [str(row["rank"]) for row in rows],
+        per: [plain(row[per]) for row in rows],
+        "kind": [row["kind"] for row in rows],
+        "weights": [count(row["elements"]) for row in rows],
+        by: [_number(row[by]) for row in rows],
+        "": [_bar(row[by], largest) for row in rows],
+        **{name: [_number(row[name]) for row in rows] for name in beside},
+    }
+    for dispensable in ("", "max", "weights", "kind"):
+        if _width(columns) > Console().width and dispensable != by:
+            columns.pop(dispensable, None)
+    table = _table(*((name, "" if name in ("", per, "kind") else "right") for name in columns))
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _width(columns: dict[str, list[str]]) -> int:
+    """Return the characters that a table of these columns takes."""
+    return sum(max(map(len, [name, *cells])) + 2 for name, cells in columns.items())
+
+
+def analysis_json(analysis: Analysis, by: str) -> dict[str, Any]:
+    """Return the document of ``analyze --json``."""
+    top = analysis.maximum
+    shown = {p.layer for p in analysis.parameters if p.role in analysis.header.roles}
+    return {
+        "out": str(analysis.path) if analysis.path else None,
+        "checkpoints": len(analysis.steps),
+        "steps": [int(step) for step in analysis.steps],
+        "layers": len(shown),
+        "parameters": len(analysis.parameters),
+        "max": None
+        if top is None
+        else {
+            "layer": top.layer,
+            "parameter": top.parameter,
+            "index": list(top.index),
+            "value": top.value,
+        },
+        "ranking": ranking_json(analysis, by, None, "layer", None)["ranking"],
+        "notes": list(analysis.header.notes),
+        "warnings": list(analysis.header.warnings),
+    }
+
+
+def analysis_summary(analysis: Analysis, by: str) -> RenderableType:
+    """Return what ``analyze`` prints: what was measured, the ranking, the most moved weight."""
+    steps, top = analysis.steps, analysis.maximum
+    elements = sum(p.elements for p in analysis.parameters)
+    lines: list[RenderableType] = [
+        Text(
+            f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}; "
+            f"{len(analysis.parameters)} parameters, {count(elements)} weights"
+        ),
+        Text(""),
+        ranking_table(ranking_json(analysis, by, None, "layer", None)),
+        Text(""),
+    ]
+    if top:
+        place = f"{plain(top.parameter)}[{', '.join(map(str, top.index))}]"
+        lines.append(Text(f"most moved weight: {place}, {top.value:.4g}"))
+    lines.append(Text(CAUTION))
+    if analysis.path:
+        lines.append(Text(f"stored in {plain(analysis.path)}"))
+    return Group(*lines)
+
+
+def comparison_json(result: Comparison) -> dict[str, Any]:
+    """Return the document of ``compare --json``."""
+    return {
+        "by": result.by,
+        "spearman": result.spearman,
+        "kendall": result.kendall,
+        "rbo": result.rbo,
+        "top_overlap": dict(result.top_overlap),
+        "layers": [
+            {
+                "layer": place.layer,
+                "rank_a": place.rank_a,
+                "rank_b": place.rank_b,
+                "value_a": place.value_a,
+                "value_b": place.value_b,
+            }
+            for place in result.layers
+        ],
+        "only_a": list(result.only_a),
+        "only_b": list(result.only_b),
+    }
+
+
+def comparison(result: Comparison, a: Path, b: Path) -> RenderableType:
+    """Return a comparison as a table with the figures of agreement."""
+    table = _table(
+        ("a", "right"), ("b", "right"), ("", ""), ("layer", ""),
+        (f"{result.by} a", "right"), (f"{result.by} b", "right"),
+    )  # fmt: skip
+    for place in result.layers:
+        moved = f"{'▲' if place.moved > 0 else '▼'}{abs(place.moved)}" if place.moved else "="
+        table.add_row(
+            str(place.rank_a),
+            str(place.rank_b),
+            moved,
+            Text(plain(place.layer)),
+            _number(place.value_a),
+            _number(place.value_b),
+        )
+    overlap = ", ".join(f"first {k}: {share:.0%}" for k, share in result.top_overlap.items())
+    lines: list[RenderableType] = [
+        Text(f"a: {plain(a)}"),
+        Text(f"b: {plain(b)}"),
+        Text(""),
+        table,
+        Text(""),
+        Text(
+            f"agreement by {result.by}: Spearman {_number(result.spearman)}, "
+            f"Kendall {_number(result.kendall)}, rank-biased overlap {_number(result.rbo)}"
+        ),
+        Text(f"shared layers at the top: {overlap}"),
+    ]
+    for name, only in (("a", result.only_a), ("b", result.only_b)):
+        if only:
+            lines.append(Text(f"only in {name}: {', '.join(map(plain, only))}"))
+    return Group(*lines)
+
+
+def inspection(result: Inspection) -> RenderableType:
+    """Return what ``inspect`` prints."""
+    opened = result.opened
+    lines: list[RenderableType] = [
+        Text(f"{plain(opened.source)}: {result.format}, {len(opened.checkpoints)} checkpoints"),
+        Text(""),
+        _checkpoints(result),
+        Text(""),
+    ]
+    if len(result.groups) > 1:
+        lines.append(Text("not one run: the checkpoints hold different parameters"))
+        lines += [Text(f"  group {g.number}: {plain(g.summary)}") for g in result.groups]
+        lines += [Text(""), Text(f"layers of group {result.shown.number}:")]
+    lines.append(_layers(result))
+    lines += [
+        Text(f"cannot be analysed: {plain(name)}: {plain(reason)}")
+        for name, reason in result.refused.items()
+    ]
+    lines += [Text(f"note: {plain(note)}") for note in opened.notes]
+    return Group(*lines)
+
+
+def _checkpoints(result: Inspection) -> Table:
+    table = _table(("step", "right"), ("from", ""), ("size", "right"), ("checkpoint", ""))
+    group_of = {c.path: g.number for g in result.groups for c in g.checkpoints}
+    several = len(result.groups) > 1
+    names = shortened([c.path for c in result.opened.checkpoints])
+    for c, name in zip(result.opened.checkpoints, names, strict=True):
+        mark = f" (group {group_of[c.path]})" if several else ""
+        table.add_row(
+            str(c.step), plain(c.step_source), size(c.size_bytes), Text(plain(name) + mark)
+        )
+    return table
+
+
+def _layers(result: Inspection) -> Table:
+    table = _table(("layer", ""), ("kind", ""), ("weights", "right"), ("parameters", ""))
+    for layer in result.layers:
+        parts = ", ".join(
+            f"{_leaf(p.name, layer.name)} {_shape(p.shape)}" for p in layer.parameters
+        )
+        elements = sum(p.elements for p in layer.parameters)
+        table.add_row(Text(plain(layer.name)), str(layer.kind), count(elements), Text(plain(parts)))
+    return table
+
+
+def _leaf(name: str, layer: str) -> str:
+    return name.removeprefix(layer).lstrip(".") or name
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def demo_json(result: DemoResult) -> dict[str, Any]:
+    """Return the document of ``demo --json``."""
+    return {
+        **analysis_json(result.analysis, "mean"),
+        "accuracy": result.accuracy,
+        "checkpoint_folder": str(result.checkpoints),
+        "contact_sheet": str(result.sheet),
+    }
+
+
+def demo_summary(result: DemoResult) -> RenderableType:
+    """Return what ``demo`` prints."""
+    return Group(
+        Text(f"trained on {result.data}: accuracy {result.accuracy[-1]:.1%} on unseen digits"),
+        analysis_summary(result.analysis, "mean"),
+        Text(f"all layers over the epochs: {plain(result.sheet)}"),
+    )

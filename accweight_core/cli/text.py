@@ -1,0 +1,43 @@
+"""Text that comes from files, made safe and short for a terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+
+def plain(text: object) -> str:
+    """Return text with control characters spelled out, so that a terminal cannot obey them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def shortened(paths: Sequence[str]) -> list[str]:
+    """Return paths without the folder that all of them share."""
+    folders = {os.path.dirname(path) for path in paths}
+    if len(folders) == 1:
+        return [os.path.basename(path) for path in paths]
+    try:
+        shared = os.path.commonpath(paths)
+    except ValueError:  # nothing in common
+        return list(paths)
+    return [os.path.relpath(path, shared) for path in paths]
+
+
+def size(size_bytes: float) -> str:
+    """Return a number of bytes with its unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} TB"
+
+
+def count(number: float) -> str:
+    """Return a count in at most six characters."""
+    if number < 10_000:
+        return f"{number:,.0f}"
+    for unit in ("k", "M", "G"):
+        number /= 1000
+        if number < 999.5 or unit == "G":
+            return f"{number:.3g}{unit}"
+    return str(number)

@@ -1,0 +1,109 @@
+"""What is there: checkpoints, steps and their origin, layers, and whether it is one run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from accweight_core.grouping import Group, groups_of
+from accweight_core.naming import layers_of
+from accweight_core.opening import Opened, named_by_model, survey, without
+from accweight_core.schema import Checkpoint, Layer, StoredTensor
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The answer of `inspect`.
+
+    Attributes:
+        opened: Everything found, in step order.
+        groups: Checkpoints that hold the same parameters, largest group first.
+        shown: The group whose layers are shown.
+        layers: Its layers, in network order.
+        refused: Tensors that cannot be analysed, with the reason.
+    """
+
+    opened: Opened
+    groups: tuple[Group, ...]
+    shown: Group
+    layers: tuple[Layer, ...]
+    refused: dict[str, str]
+
+    @property
+    def format(self) -> str:
+        """Format of the files, in words."""
+        return ", ".join(sorted({c.format for c in self.opened.checkpoints}))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``inspect --json`` prints."""
+        return {
+            "format": self.format,
+            "reader": self.opened.reader,
+            "checkpoints": [_checkpoint(c) for c in self.opened.checkpoints],
+            "groups": [
+                {
+                    "group": group.number,
+                    "steps": [c.step for c in group.checkpoints],
+                    "parameters": len(group.signature),
+                }
+                for group in self.groups
+            ],
+            "layers": [_layer(layer) for layer in self.layers],
+            "refused": self.refused,
+            "notes": list(self.opened.notes),
+        }
+
+
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "path": checkpoint.path,
+        "step": checkpoint.step,
+        "step_source": checkpoint.step_source,
+        "size_bytes": checkpoint.size_bytes,
+    }
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "kind": str(layer.kind),
+        "parameters": [
+            {
+                "name": parameter.name,
+                "shape": list(parameter.shape),
+                "dtype": parameter.dtype,
+                "role": str(parameter.role),
+                "axes": [str(axis) for axis in parameter.axes],
+            }
+            for parameter in layer.parameters
+        ],
+    }
+
+
+def inspected(
+    source: str | os.PathLike[str] | list[str],
+    *,
+    reader: str | None = None,
+    model: str | os.PathLike[str] | None = None,
+    skip: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    group: str | None = None,
+    in_given_order: bool = False,
+) -> Inspection:
+    """Describe a source without reading weights; takes the options of `open_run`."""
+    opened = survey(source, reader=reader, exclude=exclude, in_given_order=in_given_order)
+    patterns = tuple(skip)
+    groups = groups_of([without(c, patterns) for c in opened.checkpoints])
+    shown = groups[0]
+    if group not in (None, "largest"):
+        shown = next((g for g in groups if str(g.number) == group), shown)
+    tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
+    return Inspection(
+        opened,
+        groups,
+        shown,
+        layers_of(tensors),
+        {tensor.name: tensor.refusal for tensor in tensors if tensor.refusal},
+    )

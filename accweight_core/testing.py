@@ -1,0 +1,166 @@
+"""For the tests of readers, ours and other people's: the contract every reader must keep.
+
+Subclass `ReaderContract` in a pytest module and provide one fixture::
+
+    class TestMyReader(ReaderContract):
+        @pytest.fixture
+        def case(self, tmp_path):
+            weights = {"fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
+            path = tmp_path / "model.mine"
+            my_library.save(weights, path)
+            return ReaderCase(MyReader(), path, weights)
+
+The contract writes damaged copies of the file beside it; it needs pytest.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tracemalloc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from accweight_core.dtypes import DTYPES, is_measurable
+from accweight_core.errors import FormatError
+from accweight_core.readers import Reader
+from accweight_core.reading import OpenFiles, read_stretch, working_dtype
+from accweight_core.schema import Description, Extent, StoredTensor
+
+MOST_EXTRA_BYTES = 16 << 20
+"""Memory a reader may take on top of the size of the file it describes."""
+
+
+@dataclass(frozen=True)
+class ReaderCase:
+    """A file, and what is known to be in it.
+
+    Attributes:
+        reader: The reader under test.
+        path: A file it reads.
+        weights: The values by name, as the reader should name them.
+    """
+
+    reader: Reader
+    path: Path
+    weights: Mapping[str, npt.NDArray[np.generic]]
+
+
+def values_of(tensor: StoredTensor) -> npt.NDArray[np.generic]:
+    """Return all values of a described tensor, widened, in its shape."""
+    out = torch.empty(tensor.values.elements, dtype=working_dtype(tensor))
+    with OpenFiles() as files:
+        read_stretch(files, tensor, 0, tensor.values.elements, out)
+    values: npt.NDArray[np.generic] = out.numpy().reshape(tensor.shape)
+    return values
+
+
+class ReaderContract:
+    """What every reader must do; each test states one rule."""
+
+    damaged_cases = 60
+    """Damaged copies that are tried; each is a cut or a flipped byte at a seeded place."""
+
+    def test_recognises_its_own_file(self, case: ReaderCase) -> None:
+        """A reader knows its format by content, whatever the file is called."""
+        renamed = case.path.with_name("renamed.unknown")
+        if case.path.suffix != ".json":
+            shutil.copy(case.path, renamed)
+            assert case.reader.recognises(renamed)
+        assert case.reader.recognises(case.path)
+
+    def test_recognises_nothing_else(self, case: ReaderCase, tmp_path: Path) -> None:
+        """Foreign and empty files are declined without an error."""
+        for name, content in {
+            "empty": b"",
+            "text": b"hello\n" * 20,
+            "noise": random.Random(0).randbytes(4096),
+            "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        }.items():
+            path = tmp_path / f"{name}{case.path.suffix}"
+            path.write_bytes(content)
+            assert not case.reader.recognises(path), name
+
+    def test_names_shapes_and_values_are_those_that_were_saved(self, case: ReaderCase) -> None:
+        """What is described can be read, and is what was saved, bit for bit."""
+        tensors = {t.name: t for t in case.reader.describe(case.path).tensors}
+
+        assert set(case.weights) <= set(tensors)
+        for name, expected in case.weights.items():
+            assert tensors[name].shape == expected.shape
+            if is_measurable(tensors[name].dtype):
+                got = values_of(tensors[name])
+                np.testing.assert_array_equal(got, expected.astype(got.dtype))
+
+    def test_names_are_unique(self, case: ReaderCase) -> None:
+        """No two tensors of one checkpoint share a name."""
+        names = [tensor.name for tensor in case.reader.describe(case.path).tensors]
+
+        assert len(set(names)) == len(names)
+
+    def test_describing_takes_little_memory(self, case: ReaderCase) -> None:
+        """Describing does not load the weights."""
+        case.reader.describe(case.path)  # imports are not the reader's doing
+        tracemalloc.start()
+        case.reader.describe(case.path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+        assert peak < MOST_EXTRA_BYTES
+
+    def test_damaged_files_are_refused_or_described_within_their_bounds(
+        self, case: ReaderCase, tmp_path: Path
+    ) -> None:
+        """Cut or altered files give a one-line FormatError, or extents inside the file."""
+        content = case.path.read_bytes()
+        chance = random.Random(7)
+        broken = tmp_path / f"broken{''.join(case.path.suffixes)}"
+        for number in range(self.damaged_cases):
+            broken.write_bytes(_damaged(content, number, chance))
+            try:
+                description = case.reader.describe(broken)
+            except FormatError as error:
+                assert "\n" not in str(error)
+                assert broken.name in str(error)
+            else:
+                _check_bounds(description)
+
+
+def _damaged(content: bytes, number: int, chance: random.Random) -> bytes:
+    """Return the content cut at, or with another byte at, a place of chance."""
+    place = chance.randrange(len(content))
+    if number % 2:
+        return content[:place]
+    return (
+        content[:place]
+        + bytes([content[place] ^ (1 << chance.randrange(8))])
+        + content[place + 1 :]
+    )
+
+
+def _check_bounds(description: Description) -> None:
+    for tensor in description.tensors:
+        values = tensor.values
+        if isinstance(values, Extent):
+            strides = values.strides or _c_strides(values.shape)
+            reach = sum((n - 1) * s for n, s in zip(values.shape, strides, strict=True)) + 1
+            end = (
+                values.offset + (reach if values.elements else 0) * DTYPES[values.dtype].size_bytes
+            )
+            assert values.offset >= 0
+            assert end <= Path(values.path).stat().st_size
+
+
+def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides: list[int] = []
+    step = 1
+    for length in reversed(shape):
+        strides.insert(0, step)
+        step *= max(length, 1)
+    return tuple(strides)

@@ -1,0 +1,300 @@
+"""Reads safetensors files, and models cut into several of them by an ``*.index.json``.
+
+The format is eight bytes of length, a JSON header and the raw values; parsing it here instead
+of through the library gives the byte ranges, and one line per thing that is wrong. The rules
+are the library's own: no name twice, no overlap, no hole, nothing behind the last tensor.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from accweight_adapters.claims import (
+    ClaimError,
+    checked_name,
+    checked_shape,
+    checked_sizes,
+    claims_of,
+    quoted,
+    refused,
+    step_among,
+)
+from accweight_core.dtypes import DTYPES
+from accweight_core.schema import Description, Extent, StoredTensor
+
+FORMAT: Final = "safetensors"
+INDEX_FORMAT: Final = "safetensors index"
+SHARD_SUFFIX: Final = ".safetensors"
+LENGTH_BYTES: Final = 8
+MAX_HEADER_BYTES: Final = 100_000_000
+HEADER_START = re.compile(rb'\{\s*["}]')
+
+DTYPE_NAMES: Final = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "C64": "complex64",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+"""Names of element types here, by those of safetensors."""
+
+OPAQUE_DTYPES: Final = {
+    "F4": "packs two values into a byte",
+    "F6_E2M3": "packs values of six bits across bytes",
+    "F6_E3M2": "packs values of six bits across bytes",
+    "F8_E8M0": "holds scales of other tensors, not values of its own",
+}
+"""Element types of safetensors whose values mean nothing alone, and why."""
+
+
+class SafetensorsReader:
+    """Describes safetensors files and indexes of shards."""
+
+    name = "safetensors"
+    suffixes: tuple[str, ...] = (SHARD_SUFFIX, ".json")
+
+    def recognises(self, path: Path) -> bool:
+        """Tell whether `path` begins as a safetensors header, or is an index of such files."""
+        try:
+            if path.suffix.lower() == ".json":
+                return _names_shards(_index_in(path))
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+                return length <= MAX_HEADER_BYTES and HEADER_START.match(file.read(64)) is not None
+        except Exception:  # whatever cannot be parsed is not this format
+            return False
+
+    def describe(self, path: Path) -> Description:
+        """Describe the tensors in `path`; in network order as far as names tell it.
+
+        Raises:
+            FormatError: If a header lies about its file, or a shard is missing or elsewhere.
+        """
+        if path.suffix.lower() == ".json":
+            with claims_of(path, INDEX_FORMAT):
+                return _described_index(path)
+        shard = _shard_at(path)
+        step, key = _step_in(shard.metadata) or (None, "")
+        return Description(
+            format=FORMAT,
+            tensors=_ordered(shard.tensors),
+            step=step,
+            step_key=key,
+            files=(str(path),),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One safetensors file: its tensors by name, and what is noted beside them."""
+
+    tensors: Mapping[str, StoredTensor]
+    metadata: Mapping[str, str]
+
+
+def _described_index(path: Path) -> Description:
+    index = _index_in(path)
+    if not _names_shards(index):
+        raise ClaimError("not an index of safetensors files: no weight_map from names to files")
+    places: dict[str, str] = index["weight_map"]
+    shards = {name: _shard_at(_shard_path(path, name)) for name in sorted(set(places.values()))}
+    for name, file in places.items():
+        if name not in shards[file].tensors:
+            raise ClaimError(f"says that tensor {quoted(name)} is in {quoted(file)}; it is not")
+    metadata = [_notes_of(index), *(shard.metadata for shard in shards.values())]
+    step, key = next(filter(None, map(_step_in, metadata)), (None, ""))
+    extra = sum(len(shard.tensors) for shard in shards.values()) - len(places)
+    note = f"left out {extra} tensors of the shards that the index does not list"
+    return Description(
+        format=f"{INDEX_FORMAT}, {len(shards)} shard{'s' * (len(shards) != 1)}",
+        tensors=_ordered({name: shards[file].tensors[name] for name, file in places.items()}),
+        step=step,
+        step_key=key,
+        files=(str(path), *(str(path.parent / name) for name in shards)),
+        notes=(note,) if extra else (),
+    )
+
+
+def _index_in(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        text = file.read(MAX_HEADER_BYTES + 1)
+    if len(text) > MAX_HEADER_BYTES or b'"weight_map"' not in text:
+        raise ClaimError("not an index of safetensors files: it has no weight_map")
+    return _parsed(text)
+
+
+def _names_shards(index: Mapping[str, Any]) -> bool:
+    places = index.get("weight_map")
+    return isinstance(places, dict) and all(
+        isinstance(file, str) and file.endswith(SHARD_SUFFIX) for file in places.values()
+    )
+
+
+def _shard_path(index: Path, name: str) -> Path:
+    """Return the path of a shard, which must lie beside the index, also after following links.
+
+    Beside the index may also mean beside the file that the index is a link to: so Hugging
+    Face's cache keeps models.
+    """
+    path = index.parent / name
+    if Path(name).name != name or "\\" in name or not name.isprintable():
+        raise ClaimError(f"names a shard {quoted(name)}; expected a file name, without folders")
+    if not path.is_file():
+        raise ClaimError(f"its shard {quoted(name)} is missing; copy it beside the index")
+    if path.resolve().parent not in (index.parent.resolve(), index.resolve().parent):
+        raise ClaimError(f"its shard {quoted(name)} is a link that leads out of the index's folder")
+    return path
+
+
+def _shard_at(path: Path) -> Shard:
+    with claims_of(path, FORMAT), path.open("rb") as file:
+        header, start, size_bytes = _header(file)
+        metadata = _notes_of({"metadata": header.pop("__metadata__", {})})
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise ClaimError("its __metadata__ holds something other than text")
+        spans = {name: _span(name, claim) for name, claim in header.items()}
+        _check_coverage(spans, size_bytes - start)
+        tensors = {
+            name: _stored(path, name, header[name], start, span) for name, span in spans.items()
+        }
+        return Shard(tensors, metadata)
+
+
+def _header(file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
+    """Return the parsed header, where the values start, and the size of the file."""
+    size_bytes = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    prefix = file.read(LENGTH_BYTES)
+    length = int.from_bytes(prefix, "little")
+    if not prefix:
+        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    if len(prefix) < LENGTH_BYTES or length > MAX_HEADER_BYTES:
+        raise ClaimError(f"not a safetensors file: it claims a header of {length} bytes")
+    if LENGTH_BYTES + length > size_bytes:
+        raise ClaimError(f"cut short: its header needs {length} bytes, the file has {size_bytes}")
+    text = file.read(length)
+    if not HEADER_START.match(text):
+        raise ClaimError("not a safetensors file: its header is no JSON object")
+    return _parsed(text), LENGTH_BYTES + length, size_bytes
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """Return a JSON object in which no key comes twice."""
+    try:
+        parsed = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ClaimError(f"its JSON is damaged: {quoted(str(error), limit=160)}") from error
+    if not isinstance(parsed, dict):
+        raise ClaimError("its JSON is not an object")
+    return parsed
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise ValueError("a key comes twice in one object")
+    return entries
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _notes_of(entries: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = entries.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise ClaimError("its metadata is not an object")
+    return metadata
+
+
+def _span(name: str, claim: object) -> tuple[int, int]:
+    """Return the first byte of a tensor's values and the one behind its last."""
+    if not isinstance(claim, dict) or not isinstance(claim.get("dtype"), str):
+        raise ClaimError(f"its header does not say what tensor {quoted(name)} is")
+    offsets = checked_sizes(claim.get("data_offsets"), "data_offsets")
+    if len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise ClaimError(f"tensor {quoted(name)} has data_offsets that are no range of bytes")
+    return offsets[0], offsets[1]
+
+
+def _check_coverage(spans: Mapping[str, tuple[int, int]], data_bytes: int) -> None:
+    """Check that the tensors follow each other without overlap or hole to the file's end."""
+    position = 0
+    for name, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
+        if start != position:
+            fault = "overlaps the one before it" if start < position else "leaves a hole before it"
+            raise ClaimError(f"tensor {quoted(name)} {fault}, at byte {start} of the values")
+        position = end
+    if position != data_bytes:
+        reason = "it is cut short" if position > data_bytes else "something was appended"
+        raise ClaimError(f"its tensors need {position} bytes, it has {data_bytes}; {reason}")
+
+
+def _stored(
+    path: Path, name: str, claim: Mapping[str, Any], start: int, span: tuple[int, int]
+) -> StoredTensor:
+    name, shape, code = checked_name(name), checked_shape(claim.get("shape")), claim["dtype"]
+    dtype = DTYPE_NAMES.get(code)
+    if dtype is None:
+        reason = OPAQUE_DTYPES.get(code, "is not known to this version")
+        return refused(name, code.lower()[:32], shape, f"its element type {quoted(code)} {reason}")
+    needed = math.prod(shape) * DTYPES[dtype].size_bytes
+    if span[1] - span[0] != needed:
+        raise ClaimError(
+            f"tensor {quoted(name)} of shape {shape} and type {code} needs {needed} bytes, "
+            f"its data_offsets give it {span[1] - span[0]}"
+        )
+    return StoredTensor(name, Extent(str(path), start + span[0], dtype, shape))
+
+
+def _step_in(metadata: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Return the step noted in metadata, where all values may be text."""
+    numbers = {key: _number(value) for key, value in metadata.items()}
+    step = step_among(numbers)
+    return (step[0], f"metadata.{step[1]}") if step else None
+
+
+def _number(value: object) -> object:
+    is_number = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}(\.0+)?", value.strip())
+    return int(str(value).strip().partition(".")[0]) if is_number else value
+
+
+def _ordered(tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor, ...]:
+    """Return the tensors in natural order of names: the file has them sorted by something else.
+
+    ``layer2`` comes before ``layer10``, the tensors of one module stay together, and its
+    weight comes before its bias.
+    """
+    return tuple(tensors[name] for name in sorted(tensors, key=_place))
+
+
+def _place(name: str) -> tuple[list[list[str | int]], int, list[str | int], str]:
+    *modules, leaf = name.split(".")
+    rank = {"weight": 0, "bias": 1}.get(leaf, 2)
+    return [_natural(module) for module in modules], rank, _natural(leaf), name
+
+
+def _natural(text: str) -> list[str | int]:
+    """Split into text and numbers, in turn, so that equal places compare like with like."""
+    parts = re.split(r"([0-9]+)", text)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]

@@ -1,0 +1,210 @@
+"""Finds the weights in whatever a training script put around them.
+
+A checkpoint may be the state dict itself, or hold it under `model`, `state_dict`, `net`, beside
+optimizer states, averaged copies, losses and counters, once or twice wrapped. The content is
+flattened to paths of keys first, each mapping once (so neither a cycle nor a mapping named a
+thousand times costs more than the file), and all decisions are made on those paths.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from accweight_adapters.claims import ClaimError, checked_name, quoted, step_among
+from accweight_adapters.torch_globals import TensorClaim
+
+Path = tuple[str, ...]
+"""Keys that lead to a tensor."""
+
+Entry = tuple[Path, TensorClaim]
+
+Leaf = tuple[Path, TensorClaim, Path | None]
+
+MAX_DEPTH = 32
+
+WRAPPER = re.compile(
+    r"checkpoint|ema|generator|discriminator|model|module|net|network|params|parameters|state"
+    r"|student|weights|.*(state_dict|_model|_module|_net|_network|_params|_state|_weights)"
+)
+"""Keys that hold a whole model, not a layer of one."""
+
+TRAINING_STATE = re.compile(
+    r"optim(?!al|um)|sched|scaler|(^|_)(rng|callbacks?|loops|metrics|history|hparams|hyper_?parameters)(_|$)"
+)
+"""Keys of mappings that hold tensors, but no weights."""
+
+COPIES = re.compile(r"(^|[_.-])(ema|swa|avg|averaged?|shadow)([_.-]|$)")
+"""Keys of smoothed copies of a model."""
+
+WRAPPING_SEGMENTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""What torch.compile, FSDP and activation checkpointing insert into names, at any place."""
+
+
+@dataclass(slots=True)
+class Weights:
+    """What was found in a checkpoint.
+
+    Attributes:
+        tensors: The weights by name, in the file's order.
+        notes: What was left out or kept as it is, and why.
+    """
+
+    tensors: dict[str, TensorClaim] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_weights(content: object) -> Weights:
+    """Return the weights in `content`, named as in the model's own state dict.
+
+    Raises:
+        ClaimError: If there are none, or if names are impossible or clash.
+    """
+    weights = Weights()
+    if isinstance(content, TensorClaim):
+        content = {"tensor": content}
+    entries = _without_training_state(content, weights.notes)
+    if not entries:
+        beside = f"; {weights.notes[0]}" if weights.notes else ""
+        raise ClaimError(f"holds no weights: no tensor by a name in a mapping{beside}")
+    for path, tensor in _models(entries, weights.notes):
+        name = checked_name(".".join(path))
+        if name in weights.tensors:
+            raise ClaimError(f"holds two tensors that would both be called {quoted(name)}")
+        weights.tensors[name] = tensor
+    return weights
+
+
+def find_step(content: object) -> tuple[int, str] | None:
+    """Return the step kept beside the weights and its key, or None."""
+    return step_among(content) if isinstance(content, dict) else None
+
+
+def _without_training_state(content: object, notes: list[str]) -> list[Entry]:
+    """Return all tensors but those of optimizers and the like."""
+    leaves = list(_leaves(content))
+    left_out = list(dict.fromkeys(within for *_, within in leaves if within is not None))
+    if left_out:
+        notes.append(f"left out {_listed(left_out)}: training state, not weights")
+    return [(path, tensor) for path, tensor, within in leaves if within is None]
+
+
+def _listed(paths: list[Path]) -> str:
+    shown = ", ".join(quoted(".".join(path)) if path else "everything" for path in paths[:3])
+    return shown + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+
+
+def _leaves(root: object) -> Iterator[Leaf]:
+    """Yield every tensor with its keys, and the keys of the training state that it is part of."""
+    seen: set[int] = set()
+
+    def walk(node: object, path: Path, within: Path | None) -> Iterator[Leaf]:
+        if isinstance(node, TensorClaim):
+            if len(path) > MAX_DEPTH:
+                raise ClaimError(f"nests its tensors more than {MAX_DEPTH} deep")
+            yield path, node, within
+        children = _children(node)
+        if not children or id(node) in seen:
+            return
+        seen.add(id(node))
+        if within is None and _is_training_state(node, path):
+            within = path
+        for key, child in children:
+            yield from walk(child, (*path, key), within)
+
+    return walk(root, (), None)
+
+
+def _children(node: object) -> list[tuple[str, object]]:
+    """Return the entries of a mapping or of a list of mappings; nothing else has names."""
+    if isinstance(node, dict):
+        return [(key if isinstance(key, str) else quoted(key), node[key]) for key in node]
+    if isinstance(node, (list, tuple)) and any(isinstance(item, dict) for item in node):
+        return [(str(index), item) for index, item in enumerate(node)]
+    return []
+
+
+def _is_training_state(node: object, path: Path) -> bool:
+    if isinstance(node, dict) and {"state", "param_groups"} <= node.keys():
+        return True
+    return bool(path) and TRAINING_STATE.search(path[-1].lower()) is not None
+
+
+def _models(entries: list[Entry], notes: list[str]) -> list[Entry]:
+    """Peel off wrapping keys; several models side by side stay apart by their keys."""
+    direct, groups = _grouped(entries)
+    groups = _without_copies(direct, groups, notes)
+    if any(_is_model(key, group) for key, group in groups.items()):
+        direct = _without_strays(direct, notes)
+    if not groups:
+        return _unwrapped_names(direct, notes)
+    if not direct and len(groups) == 1:
+        ((key, group),) = groups.items()
+        if _is_model(key, group):
+            return _models(group, notes)
+    for key, group in groups.items():
+        direct = direct + [((key, *path), tensor) for path, tensor in _models(group, notes)]
+    return direct
+
+
+def _grouped(entries: list[Entry]) -> tuple[list[Entry], dict[str, list[Entry]]]:
+    """Return the tensors that lie here, and those further in by their first key."""
+    direct: list[Entry] = []
+    groups: dict[str, list[Entry]] = {}
+    for path, tensor in entries:
+        if len(path) == 1:
+            direct.append((path, tensor))
+        else:
+            groups.setdefault(path[0], []).append((path[1:], tensor))
+    return direct, groups
+
+
+def _is_model(key: str, group: list[Entry]) -> bool:
+    """Tell a model from a layer: by its key, or by names that have parts."""
+    if WRAPPER.fullmatch(key.lower()):
+        return True
+    return any(len(path) > 1 or "." in path[0] for path, _ in group)
+
+
+def _without_copies(
+    direct: list[Entry], groups: dict[str, list[Entry]], notes: list[str]
+) -> dict[str, list[Entry]]:
+    """Leave out averaged copies where the model itself is there."""
+    copies = [key for key in groups if COPIES.search(key.lower())]
+    if len(copies) == len(groups) and not any("." in path[0] for path, _ in direct):
+        return groups
+    for key in copies:
+        notes.append(f"left out {quoted(key)}: an averaged copy beside the model itself")
+    return {key: group for key, group in groups.items() if key not in copies}
+
+
+def _without_strays(direct: list[Entry], notes: list[str]) -> list[Entry]:
+    """Leave out tensors beside models (a loss, fixed noise), unless they are named as weights."""
+    if not direct or any("." in path[0] for path, _ in direct):
+        return direct
+    paths = [path for path, _ in direct]
+    notes.append(f"left out {_listed(paths)}: tensors beside the model, not in it")
+    return []
+
+
+def _unwrapped_names(entries: list[Entry], notes: list[str]) -> list[Entry]:
+    """Strip what wrappers add to names, unless two names would become one."""
+    names = [path[0] for path, _ in entries]
+    stripped = _stripped(names)
+    if stripped == names:
+        return entries
+    if len(set(stripped)) < len(names) or "" in stripped:
+        notes.append("names keep their wrapping prefixes: without them two would be the same")
+        return entries
+    return [((name,), tensor) for name, (_, tensor) in zip(stripped, entries, strict=True)]
+
+
+def _stripped(names: list[str]) -> list[str]:
+    names = [
+        ".".join(part for part in name.split(".") if part not in WRAPPING_SEGMENTS)
+        for name in names
+    ]
+    while names and all(name.startswith("module.") for name in names):
+        names = [name.removeprefix("module.") for name in names]
+    return names

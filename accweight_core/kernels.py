@@ -135,32 +135,18 @@ def leading_free(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[first:] or (1,)
 
 
-@dataclass
 class Scratch:
-    """Buffers that `measure_step` reuses; fresh ones of this size would cost more than it.
+    """Buffers that are made once and used again; fresh ones would cost more than the sums."""
 
-    Attributes:
-        real: Room for one block in the real dtype of the weights.
-        double: Room for one block in float64.
-        double2: Once more.
-    """
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
-    real: Tensor
-    double: Tensor
-    double2: Tensor
-
-    @classmethod
-    def like(cls, weights: Tensor) -> Scratch:
-        """Return buffers for blocks up to the size of `weights` (widened)."""
-        real = torch.empty(weights.numel(), dtype=weights.dtype.to_real(), device=weights.device)
-        double = torch.empty(weights.numel(), dtype=torch.float64, device=weights.device)
-        return cls(real, double, torch.empty_like(double))
-
-    def shaped(self, rows: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the buffers as (rows, columns) views."""
-        size = rows * columns
-        real, double, double2 = self.real[:size], self.double[:size], self.double2[:size]
-        return real.view(rows, columns), double.view(rows, columns), double2.view(rows, columns)
+    def buffer(self, name: str, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return room of the shape of `like`; the same name hands out the same memory."""
+        key = (name, dtype, like.device)
+        if key not in self._buffers or self._buffers[key].numel() < like.numel():
+            self._buffers[key] = torch.empty(like.numel(), dtype=dtype, device=like.device)
+        return self._buffers[key][: like.numel()].view(like.shape)
 
 
 @dataclass
@@ -171,7 +157,7 @@ class BlockState:
         reference: W_0, widened. An element that is not finite there takes its first finite
             value as its reference.
         reference_square: Sum of squares of each row of `reference`, float64.
-        previous: Last finite value of every element.
+        previous: Last finite value of every element; may be `reference` itself at first.
         total: A_t, float64.
         unseen: Elements that have not been finite yet; None when there are none.
     """
@@ -205,7 +191,7 @@ def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
     column["square"].copy_(square)
     column["reference_square"].copy_(square)
     total = torch.zeros(weights.shape, dtype=torch.float64, device=weights.device)
-    return BlockState(weights, square, weights.clone(), total, unseen), sums
+    return BlockState(weights, square, weights, total, unseen), sums
 
 
 def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
@@ -218,12 +204,14 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
         state: The block so far; `total` is updated. To go on, the caller makes `current`
             the next `previous` (or swaps the two buffers).
         current: W_t, widened, (rows, columns).
-        scratch: Buffers at least as large as the block.
+        scratch: Buffers to use.
 
     Returns:
         (rows, len(SUMS)) float64.
     """
-    real, double, double2 = scratch.shaped(*current.shape)
+    real = scratch.buffer("real", current, current.dtype.to_real())
+    double = scratch.buffer("double", current, torch.float64)
+    double2 = scratch.buffer("double2", current, torch.float64)
     sums = torch.zeros((current.shape[0], len(SUMS)), dtype=torch.float64, device=current.device)
     column = _columns(sums)
     _weigh(state, current, column, double, double2)
@@ -286,14 +274,20 @@ def _weigh(
     square = _squares(current, double, double2)
     whole = current.device.type == "cpu" and bool(np.isfinite(square.numpy()).all())
     if state.unseen is not None or not whole:
-        _mend(state, current, column["nonfinite"])
+        mend(state, current, column["nonfinite"])
         square = _squares(current, double, double2)
     column["square"].copy_(square)
     column["reference_square"].copy_(state.reference_square)
 
 
-def _mend(state: BlockState, current: Tensor, nonfinite: Tensor) -> None:
-    """Count non-finite elements, give them their last finite value, greet first finite ones."""
+def mend(state: BlockState, current: Tensor, nonfinite: Tensor) -> None:
+    """Count non-finite elements, give them their last finite value, greet first finite ones.
+
+    Args:
+        state: The block before the step.
+        current: W_t, changed in place.
+        nonfinite: (rows,) float64, written.
+    """
     bad = ~torch.isfinite(current)
     nonfinite.copy_(bad.sum(dim=1))
     if state.unseen is not None:

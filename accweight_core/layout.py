@@ -125,6 +125,18 @@ class Layout:
         """First axis longer than 1: parameters are cut and placed along it."""
         return min(len(self.shape) - len(leading_free(self.shape)), max(len(self.shape) - 1, 0))
 
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether the texels, row by row, are the elements in their order, without gaps."""
+        if self.rows * self.cols != self.elements:
+            return False
+        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
+        return all(
+            d.row_step * self.cols + d.col_step == d.divisor * strides[d.axis]
+            for d in self.digits
+            if d.base > 1
+        )
+
     def band_alignment(self, level: int) -> int | None:
         """Return the leading indices a band must be a multiple of, None if it cannot be cut.
 

@@ -94,6 +94,13 @@ class Slab:
     start: int
     stop: int
 
+    @property
+    def elements(self) -> int:
+        """Number of elements of the block."""
+        layout = self.plan.layout
+        leading = layout.shape[layout.leading_axis] if layout.shape else 1
+        return layout.elements // leading * (self.stop - self.start)
+
     @cached_property
     def bounds(self) -> tuple[int, int, int, int]:
         """(row, row end, column, column end) at level 0."""
@@ -121,25 +128,24 @@ Emit = Callable[[int, Sequence[Picture]], None]
 class SlabCanvas:
     """Draws A_t of one block, step after step, and hands over finished stretches of steps."""
 
-    def __init__(self, slab: Slab, elements: int, emit: Emit) -> None:
+    def __init__(self, slab: Slab, emit: Emit) -> None:
         self._slab = slab
         self._emit = emit
-        self._first_element: int | None = None
-        self._flat = np.empty(elements, dtype=np.float32)
-        self._filled = 0
-        self._places = _places(slab, elements)
         rows, cols = slab.size
         planes = 2 if slab.plan.base else 1
         self._segment = segment_steps(slab.plan.steps, rows * cols)
         self._planes = [np.empty((self._segment, rows, cols), np.float32) for _ in range(planes)]
         row, row_end, col, col_end = slab.bounds
         side = 1 << slab.plan.base
-        self._sheet = np.zeros(
-            (-(-(row_end - row) // side) * side, -(-(col_end - col) // side) * side), np.float32
-        )
-        self._width = col_end - col
-        self._height = row_end - row
+        # 0 where no element lies: it changes neither the sum nor the maximum of a square
+        self._sheet = np.zeros((rows * side, cols * side), np.float32)
+        self._inner = self._sheet[: row_end - row, : col_end - col]
+        self._places = _places(slab)
+        in_order = self._places is None and self._inner.flags.c_contiguous
+        self._flat = self._inner.reshape(-1) if in_order else np.empty(slab.elements, np.float32)
+        self._filled = 0
         self.counts = self._count()
+        self._empty = self.counts == 0 if not self.counts.all() else None
 
     def watch(self, step: int, first: int, total: Tensor) -> None:
         """Take A_t of the next stretch of the block; draws when the block is complete."""
@@ -152,45 +158,49 @@ class SlabCanvas:
 
     def _draw(self, step: int) -> None:
         slot = step % self._segment
-        self._place(self._flat)
+        self._place()
         base = self._slab.plan.base
+        drawn = [plane[slot] for plane in self._planes]
         if base == 0:
-            np.copyto(self._planes[0][slot], self._sheet)
-            self._planes[0][slot][self.counts == 0] = np.nan
+            np.copyto(drawn[0], self._sheet)
         else:
-            mean, largest = self._planes[0][slot], self._planes[1][slot]
             with np.errstate(invalid="ignore"):
-                np.divide(pooled(self._sheet, base, np.add), self.counts, out=mean)
-            largest[:] = pooled(self._sheet, base, np.maximum)
-            largest[self.counts == 0] = np.nan
+                np.divide(pooled(self._sheet, base, np.add), self.counts, out=drawn[0])
+            np.copyto(drawn[1], pooled(self._sheet, base, np.maximum))
+        if self._empty is not None:
+            for picture in drawn:
+                picture[self._empty] = np.nan
         if slot == self._segment - 1 or step == self._slab.plan.steps - 1:
             self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
 
-    def _place(self, values: npt.NDArray[np.float32]) -> None:
-        """Write the elements of the block to their texels."""
-        inner = self._sheet[: self._height, : self._width]
-        if self._places is None:
-            inner[:] = values.reshape(inner.shape)
-        elif inner.flags.c_contiguous:
-            inner.reshape(-1)[self._places] = values
-        else:
-            rows, cols = np.divmod(self._places, self._width)
-            inner[rows, cols] = values
+    def _place(self) -> None:
+        """Move the elements of the block to their texels, unless they were written there."""
+        if self._places is not None:
+            self._inner[self._places] = self._flat
+        elif not np.shares_memory(self._flat, self._inner):
+            self._inner[:] = self._flat.reshape(self._inner.shape)
 
     def _count(self) -> Picture:
         """Return how many elements each texel of the base level stands for."""
-        self._place(np.ones_like(self._flat))
+        if self._places is None and self._inner.shape == self._sheet.shape:
+            return np.full(self._slab.size, 4**self._slab.plan.base, np.float32)
+        self._flat.fill(1)
+        self._place()
         counts = pooled(self._sheet, self._slab.plan.base, np.add)
         self._sheet.fill(0)
         return counts
 
 
-def _places(slab: Slab, elements: int) -> npt.NDArray[np.int64] | None:
-    """Return where the elements lie in the slab, None where they lie as they come."""
-    places = slab.plan.layout.positions(slab.start, slab.stop)
+Places = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+def _places(slab: Slab) -> Places | None:
+    """Return rows and columns of the elements in the slab, None where they lie in order."""
     row, row_end, col, col_end = slab.bounds
-    full = (row_end - row) * (col_end - col) == elements
-    return None if full and bool((places == np.arange(elements)).all()) else places
+    if slab.plan.layout.in_order and (row_end - row) * (col_end - col) == slab.elements:
+        return None
+    rows, cols = np.divmod(slab.plan.layout.positions(slab.start, slab.stop), col_end - col)
+    return rows, cols
 
 
 def segment_steps(steps: int, texels: int) -> int:
@@ -204,7 +214,9 @@ def pooled(sheet: Picture, levels: int, combine: np.ufunc) -> Picture:
     Rows are combined first, where memory is contiguous; columns then have little left to do.
     """
     side = 1 << levels
-    rows = combine.reduce(sheet.reshape(-1, side, sheet.shape[1]), axis=1)
+    rows = sheet[0::side].copy()
+    for offset in range(1, side):
+        combine(rows, sheet[offset::side], out=rows)
     columns: Picture = rows[:, 0::side].copy()
     for offset in range(1, side):
         combine(columns, rows[:, offset::side], out=columns)

@@ -25,6 +25,7 @@ from accweight_core.accumulate.walk import (
     no_watcher,
 )
 from accweight_core.analysis import Analysis
+from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
     AccweightError,
     MismatchError,
@@ -41,8 +42,12 @@ from accweight_core.store import PictureWriter, Store, locked
 from accweight_core.summary import completed, metric_arrays
 from accweight_core.totals import Totals
 
-PICTURE_BUDGET_BYTES = 1 << 30
-"""Size that all stored pictures together stay below."""
+PICTURE_SHARE = 16
+"""Pictures take one byte for so many bytes of checkpoints unless asked otherwise: writing is
+slower than reading by about as much, so that pictures never cost more than the numbers."""
+
+PICTURE_BYTES_RANGE = 64 << 20, 1 << 30
+"""Least and most bytes of that default; below the least, runs keep every weight visible."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(bytes_done, bytes_in_all)``."""
@@ -55,7 +60,7 @@ def analyze(
     roles: Iterable[Role | str] = DEFAULT_ROLES,
     threads: int | None = None,
     block_elements: int = BLOCK_ELEMENTS,
-    picture_budget_bytes: int = PICTURE_BUDGET_BYTES,
+    picture_budget_bytes: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
@@ -70,7 +75,8 @@ def analyze(
         roles: Roles that count in layers, rankings and the maximum.
         threads: Threads that walk blocks; as many as there are processors by default.
         block_elements: Elements per block. Changes no bit of the result.
-        picture_budget_bytes: Bytes that the pictures may take; 0 stores none.
+        picture_budget_bytes: Bytes that the pictures may take; 0 stores none. By default a
+            sixteenth of the bytes read, but at least 64 MiB and at most 1 GiB.
         strict: Make the first non-finite element an error instead of counting it.
         overwrite: Replace an analysis of something else at `out`.
         progress: Called now and then from this thread.
@@ -86,9 +92,10 @@ def analyze(
     if out is None:
         return work.in_memory()
     path = Path(out)
-    if picture_budget_bytes:
+    budget = _picture_budget(run, parameters, picture_budget_bytes)
+    if budget:
         layouts = [layout_of(parameter) for parameter in parameters]
-        plans = plan_pictures(layouts, len(run.checkpoints), picture_budget_bytes)
+        plans = plan_pictures(layouts, len(run.checkpoints), budget)
         header = replace(header, picture_bases=tuple(plan.base for plan in plans))
         work.header = header
     with locked(path):
@@ -118,6 +125,15 @@ def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
             except UnsupportedDtypeError as error:
                 raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
     return measured
+
+
+def _picture_budget(run: Run, parameters: Sequence[Parameter], asked: int | None) -> int:
+    """Return the bytes that pictures may take."""
+    if asked is not None:
+        return asked
+    per_checkpoint = sum(p.elements * DTYPES[p.dtype].size_bytes for p in parameters)
+    least, most = PICTURE_BYTES_RANGE
+    return min(max(per_checkpoint * len(run.checkpoints) // PICTURE_SHARE, least), most)
 
 
 def _remove_analysis(path: Path) -> None:
@@ -236,9 +252,7 @@ class _Drawing:
             if self._writer is None:  # the first block has the full size
                 self._writer = self._store.create_picture(self._index, slab)
         writer = self._writer
-        canvas = SlabCanvas(
-            slab, block.stop - block.start, lambda step, planes: writer.write(slab, step, planes)
-        )
+        canvas = SlabCanvas(slab, lambda step, planes: writer.write(slab, step, planes))
         writer.add_counts(slab, canvas.counts)
         return canvas.watch
 

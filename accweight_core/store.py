@@ -179,6 +179,7 @@ class Store:
             dtype="float32",
             fill_value=np.nan,
             compressors=None,
+            config={"write_empty_chunks": True},  # looking for empty ones costs more than writing
         )
 
     def pool_levels(self, index: int, counts: Picture) -> None:

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 import torch
 
 from accweight_core.dtypes import DTYPES, is_measurable
@@ -123,13 +122,9 @@ class ReaderContract:
         broken = tmp_path / f"broken{''.join(case.path.suffixes)}"
         for number in range(self.damaged_cases):
             broken.write_bytes(_damaged(content, number, chance))
-            try:
-                description = case.reader.describe(broken)
-            except FormatError as error:
-                assert "\n" not in str(error)
-                assert broken.name in str(error)
-            else:
-                _check_bounds(description)
+            problem = _checked(case.reader, broken)
+            assert "\n" not in problem
+            assert broken.name in problem
 
 
 def _damaged(content: bytes, number: int, chance: random.Random) -> bytes:
@@ -142,6 +137,16 @@ def _damaged(content: bytes, number: int, chance: random.Random) -> bytes:
         + bytes([content[place] ^ (1 << chance.randrange(8))])
         + content[place + 1 :]
     )
+
+
+def _checked(reader: Reader, path: Path) -> str:
+    """Return the text of the refusal of a file; its name if the file is described in bounds."""
+    try:
+        description = reader.describe(path)
+    except FormatError as refusal:
+        return str(refusal)
+    _check_bounds(description)
+    return path.name
 
 
 def _check_bounds(description: Description) -> None:

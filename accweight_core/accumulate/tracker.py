@@ -25,14 +25,13 @@ from accweight_core.errors import (
     StepOrderError,
     UnknownNameError,
 )
+from accweight_core.fused import measure_step, start_block
 from accweight_core.header import CheckpointRecord, Header
 from accweight_core.kernels import (
     SUMS,
     BlockState,
     Scratch,
-    measure_step,
     partition,
-    start_block,
     widened_dtype,
 )
 from accweight_core.naming import layers_of
@@ -91,7 +90,7 @@ class ChangeTracker:
         self._roles = tuple(Role(role) for role in roles)
         self._steps: list[int] = []
         self._tracked: dict[str, _Tracked] = {}
-        self._scratch: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Scratch]] = {}
+        self._scratch = Scratch()
 
     @torch.no_grad()
     def update(self, weights: Mapping[str, Any], step: int | None = None) -> ChangeTracker:
@@ -201,9 +200,9 @@ class ChangeTracker:
                 tracked.states.append(state)
             else:
                 state = tracked.states[number]
-                current, scratch = self._buffers(stretch, dtype)
+                current = self._scratch.buffer("current", stretch, dtype)
                 current.copy_(stretch)
-                part = measure_step(state, current, scratch)
+                part = measure_step(state, current, self._scratch)
                 state.previous.copy_(current)
             sums.append(part)
         if not self._steps:
@@ -212,15 +211,6 @@ class ChangeTracker:
         tracked.pending.append(torch.cat(sums) if sums else empty)
         if values.device.type == "cpu" or len(tracked.pending) >= PENDING_STEPS:
             tracked.fold()
-
-    def _buffers(self, stretch: Tensor, dtype: torch.dtype) -> tuple[Tensor, Scratch]:
-        """Return reused room for one piece, per dtype and device."""
-        key = (dtype, stretch.device)
-        if key not in self._scratch or self._scratch[key][0].numel() < stretch.numel():
-            room = torch.empty(stretch.numel(), dtype=dtype, device=stretch.device)
-            self._scratch[key] = room, Scratch.like(room)
-        room, scratch = self._scratch[key]
-        return room[: stretch.numel()].view(stretch.shape), scratch
 
 
 def _tensor(value: Any) -> Tensor:

@@ -22,14 +22,13 @@ from torch import Tensor
 
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
+from accweight_core.fused import measure_step, start_block
 from accweight_core.kernels import (
     SUMS,
     BlockState,
     Partition,
     Scratch,
-    measure_step,
     partition,
-    start_block,
 )
 from accweight_core.reading import OpenFiles, read_stretch, working_dtype
 from accweight_core.schema import Checkpoint, StoredTensor
@@ -128,7 +127,7 @@ def walk_block(
     elements = [columns for _, rows, columns in pieces for _ in range(rows)]
     values = np.empty((len(tensors), len(elements), len(SUMS)))
     buffers = [torch.empty(block.stop - block.start, dtype=dtype) for _ in range(3)]
-    scratch = Scratch.like(buffers[0][: max(rows * columns for _, rows, columns in pieces)])
+    scratch = Scratch()
     states: list[BlockState] = []
     for step, tensor in enumerate(tensors):
         buffer = buffers[0] if step == 0 else buffers[1 + step % 2]

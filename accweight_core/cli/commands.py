@@ -100,8 +100,12 @@ def analyze(
     by: Metric = "mean",
     threads: Threads = None,
     picture_budget: Annotated[
-        str, typer.Option(help="Bytes that stored pictures may take, such as 256M; 0 for none.")
-    ] = "1G",
+        str | None,
+        typer.Option(
+            help="Bytes that stored pictures may take, such as 256M; 0 for none. "
+            "By default a sixteenth of the checkpoints, 64M to 1G."
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Stop at the first NaN or infinity.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace another analysis at OUT.")] = False,
     json: AsJson = False,
@@ -130,7 +134,7 @@ def analyze(
             out,
             roles=parsed_roles(roles),
             threads=threads,
-            picture_budget_bytes=parsed_size(picture_budget),
+            picture_budget_bytes=None if picture_budget is None else parsed_size(picture_budget),
             strict=strict,
             overwrite=overwrite,
             progress=advance,

@@ -1,0 +1,172 @@
+"""The fused step: all of `kernels.measure_step` in one pass over a block, for processors.
+
+Fifteen separate operations on a block cost fifteen trips through the cache; one compiled loop
+costs one. Loops are written for the vectoriser: sums of float64 in plain loops, maxima as
+integers, because non-negative floats order like their bit patterns and integer maxima
+vectorise where floating ones do not (measured: 0.1 against 0.6 ns per weight).
+
+Same results as the plain formulas but for the order in which a row is summed. Everything here
+is compiled once per machine and kept in a cache on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from accweight_core import kernels
+from accweight_core.kernels import SUMS, BlockState, Scratch
+
+CHUNK = 1024
+"""Elements between one loop and the next: what the first level of cache holds."""
+
+PATH_SUM, PATH_M2, PATH_MAX, PATH_ARGMAX, STEP_SUM, STEP_SQUARE, STEP_MAX = range(7)
+NET_SUM, NET_SQUARE, SQUARE, REFERENCE_SQUARE, FLIPS, NONFINITE = range(7, len(SUMS))
+
+Array = npt.NDArray[Any]
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop; sums may be reordered, once, by the width of the machine's vectors."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    try:
+        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # nowhere to keep the cache
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
+@_compiled
+def _squares(weights: Array, out: Array) -> None:
+    """Write each row's sum of squares."""
+    for row in range(weights.shape[0]):
+        total = 0.0
+        for i in range(weights.shape[1]):
+            wide = np.float64(weights[row, i])
+            total += wide * wide
+        out[row] = total
+
+
+@_compiled
+def _advance(
+    reference: Array,
+    previous: Array,
+    current: Array,
+    total: Array,
+    total_bits: Array,
+    moved: Array,
+    moved_bits: Array,
+    sums: Array,
+) -> None:
+    """Advance each row by one step and write its sums, all but the squares of weights.
+
+    `total_bits` and `moved_bits` are integer views of `total` and of `moved`, room for one
+    chunk of step changes.
+    """
+    columns = current.shape[1]
+    for row in range(current.shape[0]):
+        pivot = total[row, 0] + np.float64(abs(current[row, 0] - previous[row, 0]))
+        step_sum = step_square = net_sum = net_square = offset = offset_square = 0.0
+        flips, step_top, path_top, top_chunk = (
+            np.int32(0),
+            moved_bits[0] * 0,
+            total_bits[0, 0] * 0,
+            0,
+        )
+        for start in range(0, columns, CHUNK):
+            stop = min(start + CHUNK, columns)
+            # slices count from 0, which spares the loops the check for negative indices
+            w_0, w_1, w = (
+                reference[row, start:stop],
+                previous[row, start:stop],
+                current[row, start:stop],
+            )
+            a, a_bits = total[row, start:stop], total_bits[row, start:stop]
+            for i in range(w.size):
+                d, n = abs(w[i] - w_1[i]), abs(w[i] - w_0[i])
+                moved[i] = d
+                d_wide, n_wide = np.float64(d), np.float64(n)
+                a[i] += d_wide
+                step_sum += d_wide
+                step_square += d_wide * d_wide
+                net_sum += n_wide
+                net_square += n_wide * n_wide
+            for i in range(w.size):
+                flips += np.int32(((w[i] > 0) != (w_0[i] > 0)) | ((w[i] < 0) != (w_0[i] < 0)))
+            for i in range(w.size):
+                o = a[i] - pivot
+                offset += o
+                offset_square += o * o
+            largest = a_bits[0]
+            for i in range(w.size):
+                largest = max(largest, a_bits[i])
+            if largest > path_top:
+                path_top, top_chunk = largest, start
+            for i in range(w.size):
+                step_top = max(step_top, moved_bits[i])
+        where = top_chunk
+        while total_bits[row, where] < path_top:
+            where += 1
+        moved_bits[0] = step_top
+        sums[row, PATH_SUM] = offset + pivot * columns
+        sums[row, PATH_M2] = max(offset_square - offset * offset / columns, 0.0)
+        sums[row, PATH_MAX] = total[row, where]
+        sums[row, PATH_ARGMAX] = where
+        sums[row, STEP_SUM] = step_sum
+        sums[row, STEP_SQUARE] = step_square
+        sums[row, STEP_MAX] = moved[0]
+        sums[row, NET_SUM] = net_sum
+        sums[row, NET_SQUARE] = net_square
+        sums[row, FLIPS] = flips
+
+
+def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
+    """Do what `kernels.start_block` does, without a look at every element where all is well."""
+    if weights.device.type != "cpu" or weights.is_complex():
+        return kernels.start_block(weights)
+    sums = np.zeros((weights.shape[0], len(SUMS)))
+    square = sums[:, SQUARE]
+    _squares(weights.numpy(), square)
+    if not np.isfinite(square).all():
+        return kernels.start_block(weights)
+    sums[:, REFERENCE_SQUARE] = square
+    total = torch.zeros(weights.shape, dtype=torch.float64)
+    return BlockState(weights, torch.from_numpy(square.copy()), weights, total), torch.from_numpy(
+        sums
+    )
+
+
+def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
+    """Do what `kernels.measure_step` does, in one pass where the loops above can.
+
+    Takes the same arguments and returns the same sums.
+    """
+    if current.device.type != "cpu" or current.is_complex():
+        return kernels.measure_step(state, current, scratch)
+    sums = np.zeros((current.shape[0], len(SUMS)))
+    weights = current.numpy()
+    square = sums[:, SQUARE]
+    _squares(weights, square)
+    if state.unseen is not None or not np.isfinite(square).all():
+        kernels.mend(state, current, torch.from_numpy(sums)[:, NONFINITE])
+        _squares(weights, square)
+    sums[:, REFERENCE_SQUARE] = state.reference_square.numpy()
+    total, moved = state.total.numpy(), np.empty(CHUNK, weights.dtype)
+    bits = np.int32 if weights.dtype == np.float32 else np.int64
+    _advance(
+        state.reference.numpy(),
+        state.previous.numpy(),
+        weights,
+        total,
+        total.view(np.int64),
+        moved,
+        moved.view(bits),
+        sums,
+    )
+    return torch.from_numpy(sums)

@@ -1,0 +1,333 @@
+"""The graph behind an ONNX file, flattened: operators in order, values with makers and users.
+
+Names in ONNX are scoped: branches of an If see the values around them, functions see only
+their arguments, initializers hide behind Identity. Here all of that is resolved once, so that
+the rest can ask a value who made it and who uses it, and a constant where it comes to work.
+Bodies stand at the place of their operator, so the order of the list is network order.
+
+Plain protos rather than onnx-ir: what is needed is this one walk, and on a damaged file a
+walk of our own fails in ways we know.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import onnx
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+LARGEST_NODES = 1_000_000
+"""Functions that call functions could otherwise unfold without end."""
+
+LARGEST_DEPTH = 40
+STANDARD_DOMAINS = ("", "ai.onnx")
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+class GraphError(ValueError):
+    """The graph cannot be laid out: it calls itself, or unfolds beyond all reason."""
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """An edge of the graph: what one operator, or a constant, hands to others.
+
+    `fixed` remembers whether it derives from constants alone, once that has been found out.
+    """
+
+    name: str
+    constant: Constant | None = None
+    producer: Operator | None = None
+    fixed: bool | None = None
+    users: list[tuple[Operator, int]] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class Constant:
+    """A tensor stored in the file: an initializer, or the value of a Constant node.
+
+    Attributes:
+        name: Its name, unique in the model.
+        tensor: Type, shape, and the pointer to its values.
+        from_node: Whether a Constant node holds it.
+        sparse_shape: Its shape if it is stored sparsely, else None.
+        values: The edges it feeds: several where a function that holds it is called often.
+    """
+
+    name: str
+    tensor: TensorProto
+    from_node: bool = False
+    sparse_shape: tuple[int, ...] | None = None
+    values: list[Value] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.sparse_shape or tuple(self.tensor.dims)
+
+
+@dataclass(eq=False, slots=True)
+class Operator:
+    """A node with its names resolved.
+
+    Attributes:
+        type: Operator type without domain.
+        name: Name of the node, with the calls that lead to it; may be empty.
+        index: Place in network order.
+        inputs: Edges in; None for omitted ones.
+        outputs: Edges out.
+        attributes: Plain values by name; graphs and tensors are not kept.
+        module: Module path that the torch exporter noted, if any.
+        standard: Whether it belongs to the ONNX standard itself.
+    """
+
+    type: str
+    name: str
+    index: int
+    inputs: list[Value | None]
+    outputs: list[Value]
+    attributes: dict[str, Any]
+    module: str = ""
+    standard: bool = True
+
+    def input(self, index: int) -> Value | None:
+        """Return an input, None where it is omitted."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def integer(self, name: str, default: int) -> int:
+        """Return an attribute that should be an integer."""
+        value = self.attributes.get(name)
+        return value if isinstance(value, int) else default
+
+    def integers(self, name: str) -> list[int] | None:
+        """Return an attribute that should be a list of integers, None if it is none."""
+        value = self.attributes.get(name)
+        return value if isinstance(value, list) else None
+
+    def text(self, name: str) -> str:
+        """Return an attribute that should be text."""
+        value = self.attributes.get(name)
+        return value.decode(errors="replace") if isinstance(value, bytes) else ""
+
+
+@dataclass(slots=True)
+class Network:
+    """All operators and constants of a model, in network order."""
+
+    operators: list[Operator] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
+
+
+def network_of(model: ModelProto) -> Network:
+    """Return the flattened network.
+
+    Raises:
+        GraphError: If functions call themselves, or the network is beyond all reason.
+    """
+    flattening = _Flattening({(f.domain, f.name, f.overload): f for f in model.functions})
+    flattening.graph(model.graph, _Scope())
+    return flattening.network
+
+
+class _Scope:
+    """Values by name; those of the surrounding graph show through."""
+
+    def __init__(self, outer: _Scope | None = None) -> None:
+        self._outer = outer
+        self._values: dict[str, Value] = {}
+
+    def add(self, name: str, value: Value | None = None) -> Value:
+        """Bind a name in this scope, unless an earlier use already waits for it here."""
+        if value is not None:
+            self._values[name] = value
+        return self._values.setdefault(name, Value(name))
+
+    def find(self, name: str) -> Value | None:
+        """Return the value of that name; one not met yet is made, to be filled in later."""
+        if not name:
+            return None
+        scope: _Scope | None = self
+        while scope is not None:
+            if name in scope._values:
+                return scope._values[name]
+            scope = scope._outer
+        return self.add(name)
+
+
+@dataclass
+class _Call:
+    """What surrounds a node inside functions: attributes of the call, names, depth."""
+
+    attributes: Mapping[str, AttributeProto] = field(default_factory=dict)
+    prefix: str = ""
+    depth: int = 0
+
+    def deeper(self) -> _Call:
+        """Return the same one level further down."""
+        if self.depth >= LARGEST_DEPTH:
+            raise GraphError(f"branches and functions are nested more than {LARGEST_DEPTH} deep")
+        return replace(self, depth=self.depth + 1)
+
+
+class _Flattening:
+    """The walk over graphs, branches and function bodies."""
+
+    def __init__(self, functions: dict[tuple[str, str, str], FunctionProto]) -> None:
+        self.network = Network()
+        self._functions = functions
+        self._names: set[str] = set()
+        self._visited = 0
+        self._of_tensor: dict[int, Constant] = {}
+
+    def graph(self, graph: GraphProto, scope: _Scope, call: _Call | None = None) -> None:
+        """Add a graph: inputs first, since a constant may stand in for one as its default."""
+        for argument in graph.input:
+            scope.add(argument.name)
+        for tensor in graph.initializer:
+            self._constant(tensor.name, tensor, scope)
+        for sparse in graph.sparse_initializer:
+            shape = tuple(sparse.dims)
+            self._constant(sparse.values.name, sparse.values, scope, sparse_shape=shape)
+        self._nodes(graph.node, scope, call or _Call())
+
+    def _constant(self, name: str, tensor: TensorProto, scope: _Scope, **properties: Any) -> None:
+        known = self._of_tensor.get(id(tensor))
+        if known is None:
+            known = Constant(self._unique(name), tensor, **properties)
+            self._of_tensor[id(tensor)] = known
+            self.network.constants.append(known)
+        value = scope.add(name)
+        value.constant = known
+        known.values.append(value)
+
+    def _unique(self, name: str) -> str:
+        """Return the name, numbered if another scope has used it before."""
+        candidate, count = name, 1
+        while candidate in self._names:
+            count += 1
+            candidate = f"{name}@{count}"
+        self._names.add(candidate)
+        return candidate
+
+    def _nodes(self, nodes: Iterable[NodeProto], scope: _Scope, call: _Call) -> None:
+        for node in nodes:
+            self._visited += 1
+            if self._visited > LARGEST_NODES:
+                raise GraphError(f"the graph unfolds to more than {LARGEST_NODES} nodes")
+            attributes = dict(_attributes(node.attribute, call))
+            function = self._functions.get((node.domain, node.op_type, node.overload))
+            if function is not None:
+                self._function(function, node, attributes, scope, call)
+            elif node.op_type == "Constant" and node.domain in STANDARD_DOMAINS and node.output:
+                self._constant_node(node.output[0], attributes, scope)
+            else:
+                self._operator(node, attributes, scope, call)
+
+    def _constant_node(
+        self, name: str, attributes: Mapping[str, AttributeProto], scope: _Scope
+    ) -> None:
+        if "value" in attributes:
+            self._constant(name, attributes["value"].t, scope, from_node=True)
+        elif "sparse_value" in attributes:
+            sparse = attributes["sparse_value"].sparse_tensor
+            shape = tuple(sparse.dims)
+            self._constant(name, sparse.values, scope, from_node=True, sparse_shape=shape)
+        else:
+            scope.add(name)  # numbers and texts in the node itself: arguments, not weights
+
+    def _operator(
+        self, node: NodeProto, attributes: Mapping[str, AttributeProto], scope: _Scope, call: _Call
+    ) -> None:
+        inputs = [scope.find(name) for name in node.input]
+        outputs = [scope.add(name) for name in node.output]
+        operator = self._add(node, inputs, outputs, call)
+        operator.attributes = {
+            name: onnx.helper.get_attribute_value(a)
+            for name, a in attributes.items()
+            if a.type in PLAIN_ATTRIBUTES
+        }
+        for attribute in attributes.values():
+            for body in (attribute.g, *attribute.graphs):
+                self._body(body, outputs, _Scope(scope), call.deeper())
+
+    def _body(self, body: GraphProto, outputs: list[Value], scope: _Scope, call: _Call) -> None:
+        """Add a branch; what it yields goes on as the output of its operator."""
+        self.graph(body, scope, call)
+        for result, output in zip(body.output, outputs, strict=False):
+            value = scope.find(result.name)
+            if value is not None:
+                index = len(self.network.operators)
+                link = Operator("Identity", "", index, [value], [output], {})
+                value.users.append((link, 0))
+
+    def _add(
+        self, node: NodeProto, inputs: list[Value | None], outputs: list[Value], call: _Call
+    ) -> Operator:
+        operator = Operator(
+            node.op_type,
+            call.prefix + node.name,
+            len(self.network.operators),
+            inputs,
+            outputs,
+            {},
+            module=_module(node),
+            standard=node.domain in STANDARD_DOMAINS,
+        )
+        self.network.operators.append(operator)
+        for index, value in enumerate(inputs):
+            if value is not None:
+                value.users.append((operator, index))
+        for value in outputs:
+            value.producer = operator
+        return operator
+
+    def _function(
+        self,
+        function: FunctionProto,
+        node: NodeProto,
+        attributes: dict[str, AttributeProto],
+        scope: _Scope,
+        call: _Call,
+    ) -> None:
+        """Add the body of a function in place of the node that calls it."""
+        inner = _Scope()
+        for name, argument in zip(function.input, node.input, strict=False):
+            inner.add(name, scope.find(argument))
+        for name, result in zip(function.output, node.output, strict=False):
+            inner.add(name, scope.add(result))
+        defaults = {a.name: a for a in function.attribute_proto}
+        prefix = f"{call.prefix}{node.name}/" if node.name else call.prefix
+        deeper = replace(call.deeper(), attributes=defaults | attributes, prefix=prefix)
+        self._nodes(function.node, inner, deeper)
+
+
+PLAIN_ATTRIBUTES = frozenset(
+    {AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.STRING, AttributeProto.INTS}
+)
+
+
+def _attributes(
+    attributes: Iterable[AttributeProto], call: _Call
+) -> Iterator[tuple[str, AttributeProto]]:
+    """Yield attributes by name; those that refer to the function's call are looked up there."""
+    for attribute in attributes:
+        if not attribute.ref_attr_name:
+            yield attribute.name, attribute
+        elif attribute.ref_attr_name in call.attributes:
+            yield attribute.name, call.attributes[attribute.ref_attr_name]
+
+
+def _module(node: NodeProto) -> str:
+    """Return the module that the torch exporter noted: the last but one of its name scopes."""
+    for entry in node.metadata_props:
+        if entry.key == NAME_SCOPES and len(entry.value) < 1 << 14:
+            try:
+                scopes = ast.literal_eval(entry.value)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                return ""
+            scoped = isinstance(scopes, list) and len(scopes) > 1
+            return str(scopes[-2]) if scoped else ""
+    return ""

@@ -1,0 +1,349 @@
+"""Kernels: the plain formulas by hand, the fused step against the oracle, bits that stay put."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from accweight_core import kernels
+from accweight_core.kernels import SUMS, BlockState, Scratch, partition, start_block
+
+Step = Callable[[BlockState, Tensor, Scratch], Tensor]
+
+VERSIONS: dict[str, Step] = {"operations": kernels.measure_step}
+if importlib.util.find_spec("accweight_core.fused"):
+    VERSIONS["one pass"] = importlib.import_module("accweight_core.fused").measure_step
+
+WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+versions = pytest.mark.parametrize("measure_step", VERSIONS.values(), ids=VERSIONS.keys())
+
+
+def sums_of(states: list[Tensor], measure_step: Step) -> tuple[np.ndarray, BlockState]:
+    """Partial sums (steps, rows, columns of SUMS) of a block through its states."""
+    state, first = start_block(states[0].clone())
+    scratch, rows = Scratch(), [first.clone()]
+    for weights in states[1:]:
+        current = weights.clone()
+        rows.append(measure_step(state, current, scratch).clone())
+        state.previous = current
+    return torch.stack(rows).numpy(), state
+
+
+def column(sums: np.ndarray, name: str) -> np.ndarray:
+    return sums[..., SUMS.index(name)]
+
+
+# --- plain formulas
+
+
+def test_a_step_change_is_the_size_of_the_difference() -> None:
+    change = kernels.step_change(torch.tensor([1.0, -2.0]), torch.tensor([1.5, 2.0]))
+
+    assert change.tolist() == [0.5, 4.0]
+
+
+def test_walking_there_and_back_counts_both_ways() -> None:
+    home, away = torch.tensor([1.0, -1.0]), torch.tensor([3.0, -1.0])
+    total = torch.zeros(2, dtype=torch.float64)
+
+    kernels.accumulate_(total, home, away)
+    kernels.accumulate_(total, away, home)
+
+    assert total.tolist() == [4.0, 0.0]
+
+
+def test_the_change_of_complex_weights_is_a_modulus() -> None:
+    change = kernels.step_change(torch.tensor([1j]), torch.tensor([3 + 5j]))
+
+    assert change.tolist() == [5.0]
+    assert change.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [*oracle.DTYPES, torch.complex128], ids=str)
+def test_weights_are_widened_exactly_before_they_are_subtracted(dtype: torch.dtype) -> None:
+    previous, current = oracle.series((50, 7), dtype, steps=2)
+    expected = np.abs(oracle.wide(current) - oracle.wide(previous))
+
+    change = kernels.step_change(previous, current)
+
+    double = dtype in (torch.float64, torch.complex128)
+    assert change.dtype == (torch.float64 if double else torch.float32)
+    np.testing.assert_allclose(change.numpy(), expected, rtol=1e-15 if double else 2e-7)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (torch.float8_e4m3fn, torch.float32),
+        (torch.float8_e4m3fn, torch.float8_e5m2),
+        (torch.bfloat16, torch.float16),
+        (torch.float32, torch.float64),
+    ],
+    ids=str,
+)
+def test_two_steps_may_have_different_dtypes(first: torch.dtype, second: torch.dtype) -> None:
+    previous, current = torch.tensor([0.5, -2.0]).to(first), torch.tensor([1.5, 2.0]).to(second)
+
+    change = kernels.step_change(previous, current)
+
+    assert change.tolist() == [1.0, 4.0]
+
+
+def test_half_precision_complex_weights_keep_their_imaginary_part() -> None:
+    assert kernels.widened_dtype(torch.complex32).is_complex
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2)])
+def test_change_keeps_edge_shapes(shape: tuple[int, ...]) -> None:
+    change = kernels.step_change(torch.zeros(shape), torch.ones(shape))
+
+    assert change.shape == shape
+    assert (change == 1).all()
+
+
+def test_shapes_that_differ_are_named() -> None:
+    with pytest.raises(ValueError, match=r"shapes differ: \(2,\) and \(3,\)"):
+        kernels.step_change(torch.zeros(2), torch.zeros(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.int64], ids=str)
+def test_integers_have_no_meaning_as_weights(dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match=f"weights of dtype {dtype} have no scale; dequantise"):
+        kernels.widened_dtype(dtype)
+
+
+def test_normalised_change_is_a_share_of_the_maximum_and_zero_where_nothing_moved() -> None:
+    total = torch.tensor([0.0, 1.0, 4.0])
+
+    assert kernels.normalised(total, 4.0).tolist() == [0.0, 0.25, 1.0]
+    assert kernels.normalised(torch.zeros(3), 0.0).tolist() == [0.0, 0.0, 0.0]
+
+
+# --- how a parameter is cut
+
+
+@given(st.lists(st.integers(0, 60000), max_size=4))
+def test_sub_blocks_are_whole_leading_indices_or_lie_inside_one(shape: list[int]) -> None:
+    cut = partition(tuple(shape))
+
+    inner = math.prod(kernels.leading_free(tuple(shape))[1:])
+    assert 1 <= cut.sub_block <= kernels.SUB_BLOCK
+    if inner > kernels.SUB_BLOCK:
+        assert cut.segment == inner
+    else:
+        rows = cut.sub_block // max(inner, 1)
+        assert rows * max(inner, 1) == cut.sub_block
+        assert rows & (rows - 1) == 0
+        assert cut.segment == max(math.prod(shape), 1)
+        assert 2 * cut.sub_block > kernels.SUB_BLOCK
+
+
+def test_sub_blocks_are_below_what_torch_splits_over_threads() -> None:
+    grain = 32768  # at::internal::GRAIN_SIZE
+
+    assert kernels.SUB_BLOCK < grain
+
+
+def test_leading_axes_of_one_cut_nothing() -> None:
+    assert partition((1, 1, 70000)) == partition((70000,))
+
+
+# --- the fused step
+
+
+@versions
+@pytest.mark.parametrize("dtype", WIDE, ids=str)
+def test_every_partial_sum_is_that_of_its_formula(dtype: torch.dtype, measure_step: Step) -> None:
+    states = oracle.series((3, 2500), dtype, steps=5)
+    walk = oracle.walk_of(states)
+    net = np.abs(walk.held - walk.reference)
+    expected = {
+        "path_sum": walk.path.sum(axis=2),
+        "path_m2": walk.path.var(axis=2) * 2500,
+        "path_max": walk.path.max(axis=2),
+        "path_argmax": walk.path.argmax(axis=2),
+        "step_sum": walk.moved.sum(axis=2),
+        "step_square": (walk.moved**2).sum(axis=2),
+        "step_max": walk.moved.max(axis=2),
+        "net_sum": net.sum(axis=2),
+        "net_square": (net**2).sum(axis=2),
+        "square": (np.abs(walk.held) ** 2).sum(axis=2),
+        "reference_square": (np.abs(walk.reference) ** 2).sum(axis=2),
+        "nonfinite": np.zeros((5, 3)),
+    }
+    if not dtype.is_complex:
+        expected["flips"] = (np.sign(walk.held) != np.sign(walk.reference)).sum(axis=2)
+
+    sums, state = sums_of(states, measure_step)
+
+    for name, value in expected.items():
+        np.testing.assert_allclose(column(sums, name), value, rtol=1e-6, err_msg=name)
+    np.testing.assert_allclose(state.total.numpy(), walk.path[-1], rtol=1e-6)
+
+
+@versions
+def test_complex_weights_have_no_sign_to_flip(measure_step: Step) -> None:
+    sums, _ = sums_of(oracle.series((2, 9), torch.complex64), measure_step)
+
+    assert np.isnan(column(sums, "flips")[1:]).all()
+
+
+@versions
+@pytest.mark.parametrize("dtype", WIDE, ids=str)
+@settings(deadline=None, max_examples=15)
+@given(
+    rows=st.integers(1, 4),
+    columns=st.integers(kernels.SUB_BLOCK // 2 + 1, kernels.SUB_BLOCK),
+    threads=st.integers(1, 4),
+)
+def test_rows_measured_together_or_alone_give_the_same_bits(
+    measure_step: Step, dtype: torch.dtype, rows: int, columns: int, threads: int
+) -> None:
+    states = oracle.series((rows, columns), dtype, steps=2)
+    before = torch.get_num_threads()
+
+    torch.set_num_threads(threads)
+    together, _ = sums_of(states, measure_step)
+    torch.set_num_threads(1)
+    alone = [sums_of([s[row : row + 1] for s in states], measure_step)[0] for row in range(rows)]
+    torch.set_num_threads(before)
+
+    assert together.tobytes() == np.concatenate(alone, axis=1).tobytes()
+
+
+@versions
+def test_threads_of_torch_change_no_bit_of_full_blocks(
+    measure_step: Step, torch_threads: Callable[[int], None]
+) -> None:
+    states = oracle.series((4, kernels.SUB_BLOCK), steps=3)
+
+    results = []
+    for threads in (1, 2, 3, 4):
+        torch_threads(threads)
+        results.append(sums_of(states, measure_step)[0].tobytes())
+
+    assert len(set(results)) == 1
+
+
+@versions
+@pytest.mark.parametrize("value", [0.1, 1e-30, 123.456])
+def test_the_spread_of_equal_moves_is_exactly_zero(value: float, measure_step: Step) -> None:
+    states = [torch.full((2, 777), step * value) for step in range(4)]
+
+    sums, _ = sums_of(states, measure_step)
+
+    assert (column(sums, "path_m2") == 0).all()
+
+
+@versions
+def test_a_tiny_spread_on_a_long_path_is_not_lost(measure_step: Step) -> None:
+    start = torch.zeros(1, 1000, dtype=torch.float64)
+    moved = 1e6 + 1e-3 * torch.arange(1000, dtype=torch.float64)[None]
+    moved[0, 0] = 1e6 + 0.5  # the pivot is no extreme
+
+    sums, _ = sums_of([start, moved], measure_step)
+
+    expected = np.var(moved.numpy() - 1e6) * 1000
+    np.testing.assert_allclose(column(sums, "path_m2")[1], expected, rtol=1e-6)
+
+
+@versions
+def test_the_first_of_equal_maxima_is_where_the_maximum_sits(measure_step: Step) -> None:
+    moved = torch.zeros(2, 3000)
+    moved[0, [5, 2000]] = 2.0
+    moved[1, [1023, 1024, 2999]] = 1.0
+
+    sums, _ = sums_of([torch.zeros(2, 3000), moved], measure_step)
+
+    assert column(sums, "path_argmax").tolist() == [[0, 0], [5, 1023]]
+    assert column(sums, "path_max").tolist() == [[0, 0], [2, 1]]
+
+
+@versions
+def test_signs_flip_between_minus_zero_and_plus(measure_step: Step) -> None:
+    reference = torch.tensor([[1.0, -1.0, 0.0, 1.0, -1.0, 0.0, 0.0, -0.0, 1e-45, -1e-45]])
+    current = torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0, -1e-45, -2e-45]])
+
+    sums, _ = sums_of([reference, current], measure_step)
+
+    assert column(sums, "flips").tolist() == [[0], [6]]
+
+
+@versions
+@pytest.mark.parametrize("dtype", WIDE, ids=str)
+def test_what_is_not_finite_is_counted_and_left_out(dtype: torch.dtype, measure_step: Step) -> None:
+    states = oracle.series((2, 40), dtype, steps=5)
+    states[0][0, 3] = math.nan
+    states[1][0, 3] = math.inf
+    states[2][1, 7] = -math.inf
+    states[4][1, 8] = math.nan
+    for state in states:
+        state[1, 11] = math.nan
+    walk = oracle.walk_of(states)
+
+    sums, state = sums_of(states, measure_step)
+
+    assert column(sums, "nonfinite").tolist() == [[1, 1], [1, 1], [0, 2], [0, 1], [0, 2]]
+    np.testing.assert_allclose(state.total.numpy(), walk.path[-1], rtol=1e-6)
+    np.testing.assert_allclose(column(sums, "step_sum"), walk.moved.sum(axis=2), rtol=1e-6)
+    square = (np.abs(walk.reference) ** 2).sum(axis=2)
+    np.testing.assert_allclose(column(sums, "reference_square"), square, rtol=1e-6)
+
+
+@versions
+def test_scratch_of_a_larger_block_serves_a_smaller_one(measure_step: Step) -> None:
+    large, small = oracle.series((4, 900), steps=2), oracle.series((1, 333), steps=2, seed=1)
+    expected, _ = sums_of(small, measure_step)
+    scratch = Scratch()
+
+    for states in (large, small):
+        state, _ = start_block(states[0].clone())
+        sums = measure_step(state, states[1].clone(), scratch)
+
+    assert sums.numpy().tobytes() == expected[1].tobytes()
+
+
+@versions
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_cumulative_change_never_falls_and_is_never_less_than_the_way_home(
+    measure_step: Step, data: st.DataObject
+) -> None:
+    finite = st.floats(-1e6, 1e6, width=32)
+    columns = data.draw(st.integers(1, 8))
+    walk = data.draw(st.lists(st.lists(finite, min_size=columns, max_size=columns), min_size=2))
+    states = [torch.tensor([weights], dtype=torch.float32) for weights in walk]
+    state, _ = start_block(states[0].clone())
+    scratch = Scratch()
+
+    for weights in states[1:]:
+        before, current = state.total.clone(), weights.clone()
+        measure_step(state, current, scratch)
+        state.previous = current
+
+        assert (state.total >= before).all()
+        net = (weights.double() - states[0].double()).abs()
+        assert (state.total >= net * (1 - 1e-6)).all()
+
+
+def test_kernels_need_numpy_and_torch_alone() -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, accweight_core.kernels; "
+        "print([m for m in ('zarr','pandas','scipy','numba','onnx','rich') if m in sys.modules])"
+    )
+
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert shown.stdout.strip() == "[]"

@@ -1,0 +1,645 @@
+"""The block walk: right for every form of bytes, the same bits however it is cut."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import oracle
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import accweight_core as aw
+from accweight_core.accumulate import walk as walking
+from accweight_core.accumulate.walk import (
+    Block,
+    BlockWalk,
+    ParameterWalk,
+    blocks_of,
+    pieces_of,
+    walk_block,
+)
+from accweight_core.errors import FormatError, NonFiniteError, UnsupportedDtypeError
+from accweight_core.kernels import partition
+from accweight_core.layout import layout_of
+from accweight_core.reading import OpenFiles, is_readable_in_blocks, same_values
+from accweight_core.schema import Extent, HiddenValues, Run, StoredTensor
+from accweight_core.totals import METRICS, Totals
+
+Stored = Callable[..., Run]
+NAME = "layer.weight"
+
+
+def states_run(stored: Stored, states: Sequence[torch.Tensor], form: str = "plain") -> Run:
+    return stored([{NAME: state} for state in states], form)
+
+
+@dataclass
+class Result:
+    """What a walk over one parameter gave."""
+
+    totals: Totals
+    paths: np.ndarray
+    progress: list[int]
+
+
+def walked(
+    run: Run, block_elements: int = walking.BLOCK_ELEMENTS, threads: int = 1, name: str = NAME
+) -> Result:
+    """Walk one parameter with that cut; A_t of all steps and the totals."""
+    parameter = next(p for p in run.parameters if p.name == name)
+    tensors = [c.tensors[name] for c in run.checkpoints]
+    leading = parameter.shape[layout_of(parameter).leading_axis] if parameter.shape else 1
+    whole = not all(is_readable_in_blocks(tensor) for tensor in tensors)
+    size = parameter.elements if whole else block_elements
+    blocks = blocks_of(parameter.shape, leading, alignment=1, block_elements=size)
+    paths = np.full((len(tensors), parameter.elements), np.nan)
+
+    def watch(step: int, first: int, total: torch.Tensor) -> None:
+        paths[step, first : first + total.numel()] = total.numpy().reshape(-1)
+
+    found: list[Totals] = []
+    progress: list[int] = []
+    walk = BlockWalk(run.checkpoints, threads=threads, progress=progress.append)
+    walk.run([ParameterWalk(name, tensors, blocks, lambda block: watch, found.append)])
+    return Result(found[0], paths.reshape(len(tensors), *parameter.shape), progress)
+
+
+def close(found: np.ndarray, expected: np.ndarray, dtype: torch.dtype) -> None:
+    """Compare to 1e-6 of the values, or of 1 where they are smaller; float64 to 1e-12."""
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-6
+    assert found.shape == expected.shape
+    assert (np.abs(found - expected) <= tolerance * np.maximum(1, np.abs(expected))).all()
+
+
+# --- against the oracle
+
+
+@pytest.mark.parametrize("form", oracle.FORMS)
+@pytest.mark.parametrize("dtype", oracle.DTYPES, ids=str)
+def test_cumulative_change_is_that_of_the_oracle(
+    stored: Stored, dtype: torch.dtype, form: str
+) -> None:
+    shapes = [shape for shape in oracle.SHAPES if form in ("plain", "big-endian") or shape != (0,)]
+    walks = {f"p{i}.weight": oracle.series(shape, dtype) for i, shape in enumerate(shapes)}
+    run = stored([{n: states[t] for n, states in walks.items()} for t in range(4)], form)
+
+    analysis = aw.analyze(run, threads=2)
+
+    for name, states in walks.items():
+        for step in (0, 10, 30):
+            found = analysis.cumulative(name, step)
+            close(found, oracle.walk_of(states).path[step // 10], dtype)
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES, ids=str)
+def test_every_metric_is_that_of_the_oracle_per_parameter_and_per_layer(
+    stored: Stored, dtype: torch.dtype
+) -> None:
+    walks = {
+        "a.weight": oracle.series((17, 33), dtype, steps=5),
+        "a.weight_2": oracle.series((5, 9000), dtype, steps=5),
+        "b.weight": oracle.series((40001,), dtype, steps=5),
+        "b.weight_2": oracle.series((), dtype, steps=5),
+        "c.weight": oracle.series((64, 3, 5, 5), dtype, steps=5),
+    }
+    run = stored([{n: states[t] for n, states in walks.items()} for t in range(5)])
+    groups = [(name, [name]) for name in walks]
+    groups += [(layer, [n for n in walks if n.startswith(layer)]) for layer in "abc"]
+
+    analysis = aw.analyze(run, threads=2)
+
+    rows = {row.name: row for per in ("parameter", "layer") for row in analysis.measured(per)}
+    assert set(rows) == {name for name, _ in groups}
+    for name, members in groups:
+        expected = oracle.metrics(*(walks[member] for member in members))
+        for metric in METRICS:
+            np.testing.assert_allclose(
+                rows[name].metrics[metric],
+                expected[metric],
+                rtol=1e-11 if dtype == torch.float64 else 2e-6,
+                atol=1e-15,
+                err_msg=f"{metric} of {name}",
+            )
+
+
+def test_a_half_precision_start_and_a_single_precision_end_meet_in_single(stored: Stored) -> None:
+    states = oracle.series((40, 50))
+    mixed = [states[0].to(torch.bfloat16), states[1].to(torch.float16), *states[2:]]
+    run = states_run(stored, mixed)
+
+    analysis = aw.analyze(run)
+
+    close(analysis.cumulative(NAME), oracle.cumulative(mixed), torch.float32)
+
+
+def test_finite_weights_far_apart_do_not_become_infinite(stored: Stored) -> None:
+    far = torch.tensor([3e38, 1.0])
+    run = states_run(stored, [far, -far])
+
+    row = aw.analyze(run).measured()[0]
+
+    assert row.metrics["nonfinite"].tolist() == [0, 0]
+    assert row.metrics["max"][-1] == pytest.approx(6e38)
+
+
+# --- the same bits
+
+
+SMALLEST, ODD = 16384, 54321
+
+
+@pytest.mark.parametrize("shape", [s for s in oracle.SHAPES if s != (0,)] + [(130, 700)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64], ids=str)
+def test_blocks_and_threads_change_no_bit(
+    stored: Stored, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    run = states_run(stored, oracle.series(shape, dtype))
+    expected = walked(run)
+
+    for block_elements in (SMALLEST, ODD, 1 << 20, 1):
+        for threads in (1, 2, 4) if block_elements == SMALLEST else (3,):
+            found = walked(run, block_elements, threads)
+
+            assert found.totals.values.tobytes() == expected.totals.values.tobytes()
+            assert found.paths.tobytes() == expected.paths.tobytes()
+            assert found.totals.elements == math.prod(shape)
+
+
+@pytest.mark.parametrize("form", [form for form in oracle.FORMS if form != "plain"])
+def test_forms_of_storage_change_no_bit(stored: Stored, form: str) -> None:
+    states = oracle.series((130, 700), torch.float16)
+
+    plain, other = (walked(states_run(stored, states, f), SMALLEST) for f in ("plain", form))
+
+    assert other.totals.values.tobytes() == plain.totals.values.tobytes()
+    assert other.paths.tobytes() == plain.paths.tobytes()
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    rows=st.integers(1, 60),
+    columns=st.integers(1, 3000),
+    block_elements=st.integers(1, 100_000),
+    threads=st.integers(1, 4),
+    dtype=st.sampled_from(oracle.DTYPES),
+)
+def test_any_cut_of_a_matrix_gives_the_bits_of_the_whole(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: int,
+    columns: int,
+    block_elements: int,
+    threads: int,
+    dtype: torch.dtype,
+) -> None:
+    states = oracle.series((rows, columns), dtype, steps=2)
+    folder = tmp_path_factory.mktemp("cut")
+    run = oracle.raw_run(folder, [{NAME: state} for state in states])
+
+    whole, cut = walked(run, rows * columns), walked(run, block_elements, threads)
+
+    assert cut.totals.values.tobytes() == whole.totals.values.tobytes()
+    assert cut.paths.tobytes() == whole.paths.tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_files_and_memory_give_the_same_bits(stored: Stored, threads: int) -> None:
+    checkpoints = [
+        {"a.weight": a, "b.weight": b}
+        for a, b in zip(oracle.series((130, 700)), oracle.series((5, 20000)), strict=True)
+    ]
+
+    files = aw.analyze(stored(checkpoints), threads=threads, block_elements=SMALLEST)
+    memory = aw.analyze(aw.open_run(checkpoints), threads=threads)
+
+    assert files.values.tobytes() == memory.values.tobytes()
+
+
+def test_cumulative_change_never_falls(stored: Stored) -> None:
+    run = states_run(stored, oracle.series((300, 100), torch.float16, steps=6))
+
+    paths = walked(run).paths
+
+    assert (paths[0] == 0).all()
+    assert (np.diff(paths, axis=0) >= 0).all()
+
+
+# --- cuts
+
+
+@given(
+    shape=st.lists(st.integers(1, 400), max_size=4),
+    level=st.integers(0, 4),
+    block_elements=st.integers(1, 1 << 20),
+)
+def test_blocks_cover_a_parameter_once_and_end_where_sub_blocks_do(
+    shape: list[int], level: int, block_elements: int
+) -> None:
+    elements, cut = math.prod(shape), partition(tuple(shape))
+    leading = next((length for length in shape if length > 1), 1)
+
+    blocks = blocks_of(
+        tuple(shape), leading, alignment=1 << level, block_elements=block_elements
+    )
+
+    assert [b.start for b in blocks] == [0, *(b.stop for b in blocks[:-1])]
+    assert blocks[-1].stop == elements
+    for block in blocks[1:]:
+        assert block.start % cut.segment % cut.sub_block == 0
+        assert block.start // (elements // leading) % (1 << level) == 0
+
+
+@given(
+    shape=st.lists(st.integers(1, 60000), min_size=1, max_size=2),
+    block_elements=st.sampled_from([16384, 50001, 1 << 18]),
+)
+def test_pieces_are_whole_sub_blocks_but_for_the_last_of_a_segment(
+    shape: list[int], block_elements: int
+) -> None:
+    shape = [min(shape[0], 40), *shape[1:]] if len(shape) > 1 else shape
+    cut = partition(tuple(shape))
+    leading = next((length for length in shape if length > 1), 1)
+    blocks = blocks_of(tuple(shape), leading, alignment=1, block_elements=block_elements)
+
+    pieces = [piece for block in blocks for piece in pieces_of(cut, block.start, block.stop)]
+
+    position = 0
+    for first, rows, columns in pieces:
+        assert first == position
+        position += rows * columns
+        assert columns == cut.sub_block or (rows == 1 and position % cut.segment == 0)
+        assert (first % cut.segment) % cut.sub_block == 0
+    assert position == math.prod(shape)
+
+
+def test_a_parameter_without_elements_has_no_blocks() -> None:
+    assert blocks_of((3, 0), 3, alignment=1, block_elements=10) == []
+
+
+# --- what is not finite
+
+
+def broken_walk() -> list[torch.Tensor]:
+    """NaN or infinity at the reference, in the middle, at the end, and always."""
+    states = oracle.series((300, 100), steps=5)
+    states[0][0, 0] = math.nan
+    states[0][7, 3] = states[1][7, 3] = math.inf
+    states[2][1, 1] = math.nan
+    states[2][299, 99] = states[3][299, 99] = -math.inf
+    states[4][2, 2] = math.inf
+    for state in states:
+        state[150, 50] = math.nan
+    return states
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64], ids=str)
+def test_what_is_not_finite_is_counted_per_step_and_left_out(
+    stored: Stored, dtype: torch.dtype
+) -> None:
+    states = [state.to(dtype) for state in broken_walk()]
+    run = states_run(stored, states)
+
+    analysis = aw.analyze(run, threads=2)
+
+    row, expected = analysis.measured()[0], oracle.metrics(states)
+    assert row.metrics["nonfinite"].tolist() == [3, 2, 3, 2, 2]
+    for metric in METRICS:
+        assert np.isfinite(row.metrics[metric][1:]).all()
+        np.testing.assert_allclose(row.metrics[metric], expected[metric], rtol=2e-6, err_msg=metric)
+    for step in (0, 20, 40):
+        close(analysis.cumulative(NAME, step), oracle.walk_of(states).path[step // 10], dtype)
+
+
+def test_finite_neighbours_of_what_is_not_finite_keep_their_bits(stored: Stored) -> None:
+    broken = broken_walk()
+    sound = oracle.series((300, 100), steps=5)
+    touched = ~torch.stack([torch.isfinite(state) for state in broken]).all(0).numpy()
+
+    paths, expected = (walked(states_run(stored, states)).paths for states in (broken, sound))
+
+    assert paths[:, ~touched].tobytes() == expected[:, ~touched].tobytes()
+
+
+def test_an_element_that_is_never_finite_has_not_moved(stored: Stored) -> None:
+    run = states_run(stored, broken_walk())
+
+    paths = walked(run).paths
+
+    assert (paths[:, 150, 50] == 0).all()
+
+
+def test_complex_weights_are_not_finite_if_one_part_is_not(stored: Stored) -> None:
+    states = oracle.series((4, 4), torch.complex64)
+    states[1][0, 0] = complex(1, math.nan)
+    states[2][1, 1] = complex(math.inf, 0)
+    run = states_run(stored, states)
+
+    row = aw.analyze(run).measured()[0]
+
+    assert row.metrics["nonfinite"].tolist() == [0, 1, 1, 0]
+    np.testing.assert_allclose(row.metrics["mean"], oracle.metrics(states)["mean"], rtol=1e-6)
+
+
+def test_lost_elements_are_among_the_warnings(stored: Stored) -> None:
+    run = states_run(stored, broken_walk())
+
+    warnings = aw.analyze(run).header.warnings
+
+    assert any(
+        f"'{NAME}' holds up to 3 of 30000 elements that are not finite, in 5 checkpoints from "
+        "step 0" in warning
+        for warning in warnings
+    )
+
+
+def test_strict_names_the_tensor_the_step_and_the_file(stored: Stored) -> None:
+    states = oracle.series((30, 10))
+    states[2][3, 4] = math.nan
+    run = stored([{"sound.weight": s.abs().clamp(0, 1), NAME: s} for s in states][:2], "plain")
+    run = stored([{"sound.weight": torch.ones(3, 3), NAME: s} for s in states])
+
+    with pytest.raises(NonFiniteError) as caught:
+        aw.analyze(run, strict=True)
+
+    assert f"parameter '{NAME}' has 1 non-finite elements at step 20 (" in str(caught.value)
+    assert "plain_2.raw" in str(caught.value)
+
+
+def test_strict_passes_finite_runs(stored: Stored) -> None:
+    run = states_run(stored, oracle.series((30, 10)))
+
+    assert aw.analyze(run, strict=True).values.tobytes() == aw.analyze(run).values.tobytes()
+
+
+# --- hidden values
+
+
+def test_scalars_of_numpy_are_read_from_memory() -> None:
+    run = aw.open_run([{"a.weight": np.ones((2, 2)), "a.scale": np.array(v)} for v in (1.0, 3.0)])
+
+    analysis = aw.analyze(run)
+
+    assert analysis.cumulative("a.scale") == 2
+
+
+def test_arrays_that_are_write_protected_are_read_without_a_warning() -> None:
+    weights = [np.full((2, 2), value, np.float32) for value in (1, 3)]
+    for array in weights:
+        array.setflags(write=False)
+
+    analysis = aw.analyze(aw.open_run([{"a.weight": array} for array in weights]))
+
+    assert (analysis.cumulative("a.weight") == 2).all()
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_arrays_of_ml_dtypes_are_widened_exactly(name: str) -> None:
+    arrays = [
+        np.array([[0.5, -1.75]], getattr(ml_dtypes, name)),
+        np.array([[1.0, 2.0]], getattr(ml_dtypes, name)),
+    ]
+
+    analysis = aw.analyze(aw.open_run([{"a.weight": array} for array in arrays]))
+
+    assert analysis.parameters[0].dtype == name
+    assert analysis.cumulative("a.weight").tolist() == [[0.5, 3.75]]
+
+
+def test_arrays_in_any_order_of_memory_are_read_in_theirs() -> None:
+    states = [state.numpy() for state in oracle.series((30, 40))]
+
+    plain = aw.analyze(aw.open_run([{"a.weight": s} for s in states]))
+    turned = aw.analyze(aw.open_run([{"a.weight": np.asfortranarray(s)} for s in states]))
+
+    assert turned.values.tobytes() == plain.values.tobytes()
+
+
+def test_hidden_values_of_another_shape_than_promised_are_refused(stored: Stored) -> None:
+    run = states_run(stored, oracle.series((3, 2)), "hidden")
+    wrong = HiddenValues(lambda: np.zeros((2, 3), np.float32), "float32", (3, 2))
+    tensors = {NAME: replace(run.checkpoints[1].tensors[NAME], values=wrong)}
+    checkpoints = list(run.checkpoints)
+    checkpoints[1] = replace(checkpoints[1], tensors=tensors)
+
+    with pytest.raises(FormatError, match=r"have shape \(2, 3\), promised was \(3, 2\)"):
+        aw.analyze(replace(run, checkpoints=tuple(checkpoints)))
+
+
+def test_a_hidden_value_is_loaded_once_per_walk(stored: Stored) -> None:
+    loads: list[int] = []
+
+    def load() -> np.ndarray:
+        loads.append(1)
+        return np.zeros((600, 1000), np.float32)
+
+    run = states_run(stored, [torch.zeros(600, 1000)] * 3)
+    tensors = {NAME: StoredTensor(NAME, HiddenValues(load, "float32", (600, 1000)))}
+    hidden = tuple(replace(c, tensors=tensors) for c in run.checkpoints)
+
+    aw.analyze(replace(run, checkpoints=hidden), threads=2)
+
+    assert len(loads) == 3
+
+
+def test_integers_without_a_scale_are_refused_with_the_way_out(stored: Stored) -> None:
+    run = states_run(stored, [torch.zeros(3, dtype=torch.int8)] * 2)
+
+    with pytest.raises(UnsupportedDtypeError) as caught:
+        aw.analyze(run)
+
+    assert "plain_0.raw: parameter 'layer.weight' cannot be analysed: int8" in str(caught.value)
+    assert "--skip 'layer.weight'" in str(caught.value)
+
+
+# --- files
+
+
+def test_a_file_that_was_cut_since_is_named_with_what_was_expected(stored: Stored) -> None:
+    run = states_run(stored, oracle.series((30, 10)))
+    path = Path(run.checkpoints[2].path)
+    os.truncate(path, 700)
+
+    with pytest.raises(FormatError) as caught:
+        aw.analyze(run)
+
+    assert str(caught.value).startswith(f"{path}: the file ends at byte 700 but the tensor reaches")
+    assert caught.value.path == str(path)
+
+
+def test_a_file_that_is_gone_is_named(stored: Stored) -> None:
+    run = states_run(stored, oracle.series((30, 10)))
+    Path(run.checkpoints[1].path).unlink()
+
+    with pytest.raises(FormatError, match=r"plain_1.raw: cannot be read \(No such file"):
+        aw.analyze(run, threads=3)
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_more_checkpoints_than_files_may_be_open_are_walked_and_all_are_closed(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenFiles.__init__, "__defaults__", (3,))
+    states = oracle.series((70, 900), steps=9)
+    run = states_run(stored, states)
+    before, most = open_descriptors(), 0
+
+    def note(done: int, total: int) -> None:
+        nonlocal most
+        most = max(most, open_descriptors())
+
+    analysis = aw.analyze(run, threads=2, block_elements=SMALLEST, progress=note)
+
+    close(analysis.cumulative(NAME), oracle.cumulative(states), torch.float32)
+    assert most <= before + 2 * 3 + 1
+    assert open_descriptors() == before
+
+
+def test_files_are_closed_and_torch_left_alone_when_a_walk_fails(stored: Stored) -> None:
+    run = states_run(stored, oracle.series((300, 500)))
+    os.truncate(run.checkpoints[3].path, 100)
+    before, threads = open_descriptors(), torch.get_num_threads()
+
+    with pytest.raises(FormatError):
+        aw.analyze(run, threads=3, block_elements=SMALLEST)
+
+    assert open_descriptors() == before
+    assert torch.get_num_threads() == threads
+
+
+def test_progress_adds_up_to_the_bytes_of_all_checkpoints(stored: Stored) -> None:
+    checkpoints = [
+        {"a.weight": a, "b.weight": b.to(torch.bfloat16)}
+        for a, b in zip(oracle.series((70, 900)), oracle.series((5, 40000)), strict=True)
+    ]
+    run = stored(checkpoints)
+    shown: list[tuple[int, int]] = []
+
+    aw.analyze(run, threads=2, block_elements=SMALLEST, progress=lambda *now: shown.append(now))
+
+    total = 4 * (70 * 900 * 4 + 5 * 40000 * 2)
+    assert shown[0] == (0, total)
+    assert shown[-1] == (total, total)
+    assert [done for done, _ in shown] == sorted(done for done, _ in shown)
+
+
+def test_parameters_are_finished_once_and_in_order(stored: Stored) -> None:
+    names = [f"p{i}.weight" for i in range(9)]
+    sizes = [3, 0, 70000, 1, 16384, 5, 40000, 2, 1]
+    run = stored([{n: torch.ones(s) * t for n, s in zip(names, sizes, strict=True)} for t in (0, 1)])
+    finished: list[tuple[str, int]] = []
+
+    def walk(name: str, size: int) -> ParameterWalk:
+        tensors = [c.tensors[name] for c in run.checkpoints]
+        blocks = blocks_of((size,), size, alignment=1, block_elements=1)
+        return ParameterWalk(
+            name, tensors, blocks, done=lambda totals: finished.append((name, totals.elements))
+        )
+
+    BlockWalk(run.checkpoints, threads=3).run([walk(*p) for p in zip(names, sizes, strict=True)])
+
+    assert finished == list(zip(names, sizes, strict=True))
+
+
+def test_one_block_can_be_walked_on_its_own(stored: Stored) -> None:
+    states = oracle.series((10, 20000))
+    run = states_run(stored, states)
+    tensors = [c.tensors[NAME] for c in run.checkpoints]
+    seen: list[np.ndarray] = []
+
+    with OpenFiles() as files:
+        sums = walk_block(
+            files,
+            tensors,
+            Block(40000, 60000),
+            watcher=lambda step, first, total: seen.append(total.numpy().reshape(-1).copy()),
+        )
+
+    assert sums.elements == [16384, 3616]
+    close(np.concatenate(seen[-2:]), oracle.cumulative(states)[2], torch.float32)
+
+
+def test_copies_are_told_from_other_weights_at_the_last_element(stored: Stored) -> None:
+    weights = torch.zeros(1 << 20, 2)
+    weights[0, 0] = math.nan
+    other = weights.clone()
+    other[-1, -1] = 1e-30
+    run = stored([{NAME: weights}, {NAME: weights}, {NAME: other}])
+    tensors = [list(c.tensors.values()) for c in run.checkpoints]
+
+    assert same_values(tensors[0], tensors[1])
+    assert not same_values(tensors[0], tensors[2])
+    assert not same_values(tensors[0], [])
+
+
+# --- memory
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+import accweight_core as aw
+from accweight_core.analysis import Analysis
+from accweight_core import store, pictures, pipeline
+from accweight_core.schema import *
+from accweight_core.naming import layers_of
+
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+def run(folder, shape):
+    checkpoints = []
+    for path in sorted(Path(folder).glob("*.raw")):
+        values = Extent(str(path), 0, "float32", shape)
+        tensor = StoredTensor("a.weight", values, Hints(kind=Kind.LINEAR, role=Role.WEIGHT))
+        state = path.stat()
+        checkpoints.append(Checkpoint(str(path), len(checkpoints), "", "raw", {"a.weight": tensor},
+                                      state.st_size, state.st_mtime_ns))
+    return Run(folder, "raw", tuple(checkpoints), layers_of([tensor]))
+
+folder, shape = sys.argv[1], tuple(map(int, sys.argv[2].split("x")))
+small = Path(folder) / "small"
+aw.analyze(run(str(small), (64, 64)), small / "out.accw", threads=2)
+before = peak()
+budget = int(sys.argv[3])
+aw.analyze(run(folder, shape), Path(folder) / "out.accw", threads=2, picture_budget_bytes=budget)
+print(peak() - before)
+"""
+
+
+@pytest.fixture
+def large_checkpoints(tmp_path: Path) -> Iterator[Path]:
+    """Five checkpoints of 8 million float32 weights, 160 MB in all, removed at once."""
+    (tmp_path / "small").mkdir()
+    chance = np.random.default_rng(0)
+    for step in range(5):
+        weights = chance.standard_normal(8_000_000, np.float32)
+        weights.tofile(tmp_path / f"{step}.raw")
+        weights[:4096].tofile(tmp_path / "small" / f"{step}.raw")
+    yield tmp_path
+    for path in tmp_path.glob("*.raw"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("shape", ["2000x4000", "8000000"])
+@pytest.mark.parametrize("picture_budget_bytes", [0, 8 << 20])
+def test_memory_does_not_grow_with_the_run(
+    large_checkpoints: Path, shape: str, picture_budget_bytes: int
+) -> None:
+    arguments = [str(large_checkpoints), shape, str(picture_budget_bytes)]
+
+    shown = subprocess.run(
+        [sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True
+    )
+
+    assert int(shown.stdout) < 64 << 20  # one checkpoint is 32 MB, its A_t would be 64 MB

@@ -7,8 +7,10 @@ and leave steady training, learning-rate drops and fine-tuning alone (shown on r
 - *alignment*, the cosine between the weights of two neighbouring checkpoints, as the median
   over weight matrices: training turns a matrix step by step, while independent
   initialisations are at right angles;
-- *return*, how much of the distance from the start is left after a step: training does not
+- *kept*, how much of the distance from the start is left after a step: training does not
   walk home, a restart from the same seed does.
+
+What neither can tell is a checkpoint of a sibling run, trained from the same initial weights.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from accweight_core.header import Header
 from accweight_core.kernels import SUMS
@@ -26,8 +27,14 @@ from accweight_core.totals import Floats
 SMALLEST_MATRIX = 256
 """Elements below which a matrix says nothing: random ones of this size align by 1/16."""
 
-LEAST_ALIGNMENT = 0.25
-"""Neighbouring checkpoints whose matrices align less are taken for strangers."""
+LEAST_ALIGNMENT = 0.08
+"""Neighbouring checkpoints whose matrices align less are taken for strangers: unrelated
+networks reached 0.03, honest training went down to 0.11 once (from a tiny start with a large
+learning rate) and else to 0.40."""
+
+LEAST_KEPT = 0.5
+"""Steps that leave less of the distance from the start are taken for restarts: training kept
+0.99 of it or more, restarts from the same seed 0.4 or less."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,15 @@ class Break:
 
 @dataclass(frozen=True)
 class Signals:
-    """The figures per step; NaN at the reference step and where nothing moved.
+    """The figures per step; NaN where a step has none.
 
     Attributes:
         alignment: Median cosine between the weights of a step and of the step before.
-        turn: Median squared angle of that step, about ``2 * (1 - cosine)``.
-        distance: Distance from the reference, root of the sum over all matrices.
+        kept: Distance from the reference as a share of that of the step before.
     """
 
     alignment: Floats
-    turn: Floats
-    distance: Floats
+    kept: Floats
 
 
 def signals(header: Header, values: Floats) -> Signals:
@@ -79,14 +84,19 @@ def signals(header: Header, values: Floats) -> Signals:
     square, moved, net = (
         values[:, chosen, SUMS.index(name)] for name in ("square", "step_square", "net_square")
     )
-    before = np.vstack([np.full((1, len(chosen)), np.nan), square[:-1]])
+    before = _one_step_before(square)
     lengths = np.sqrt(square * before)
+    distance = np.sqrt(net.sum(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
         cosine = (square + before - moved) / (2 * lengths)
-        turn = np.maximum(moved - (np.sqrt(square) - np.sqrt(before)) ** 2, 0) / lengths
-    cosine[(moved == 0) | (lengths == 0)] = np.nan
-    turn[np.isnan(cosine)] = np.nan
-    return Signals(_median(cosine), _median(turn), np.sqrt(net.sum(axis=1)))
+        kept = distance / _one_step_before(distance)
+    cosine[(moved == 0) | (lengths == 0)] = np.nan  # what stands still says nothing
+    kept[~np.isfinite(kept)] = np.nan
+    return Signals(_median(cosine), kept)
+
+
+def _one_step_before(values: Floats) -> Floats:
+    return np.concatenate([np.full_like(values[:1], np.nan), values[:-1]])
 
 
 def _median(values: Floats) -> Floats:
@@ -102,17 +112,23 @@ def breaks(header: Header, values: Floats) -> list[Break]:
     figures = signals(header, values)
     found = []
     for index in range(1, len(header.steps)):
-        reason = _reason(figures, index, header.steps)
+        reason = _reason(figures, index)
         if reason:
             found.append(Break(int(header.steps[index]), int(header.steps[index - 1]), reason))
     return found
 
 
-def _reason(figures: Signals, index: int, steps: npt.NDArray[np.int64]) -> str:
-    alignment = figures.alignment[index]
+def _reason(figures: Signals, index: int) -> str:
+    alignment, kept = figures.alignment[index], figures.kept[index]
     if alignment < LEAST_ALIGNMENT:
         return (
-            f"the weights of the two align by {alignment:.2f} (median cosine over matrices; "
-            "unrelated networks are near 0, training stays near 1)"
+            f"their weights align by {alignment:.2f} (median cosine over matrices; unrelated "
+            "networks are near 0, training stays near 1), so one of the two is probably a "
+            "restart or from another run"
+        )
+    if kept < LEAST_KEPT:
+        return (
+            f"only {kept:.0%} of the distance from the first checkpoint is left (training keeps "
+            "nearly all of it), so this is probably a restart from the same initial weights"
         )
     return ""

@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Digits:
-    """Images (n, 1, height, width) from 0 to 1 and their labels, for training and testing."""
+    """Images (n, 1, height, width) and their labels, for training and for testing."""
 
     name: str
     images: Tensor
@@ -54,17 +54,24 @@ class Recipe:
         epochs: Checkpoints beside the initial one.
     """
 
-    channels: tuple[int, int] = (10, 20)
+    channels: tuple[int, int] = (16, 32)
     hidden: int = 50
-    kernel: int = 5
+    kernel: int = 3
     learning_rate: float = 0.01
-    momentum: float = 0.5
-    batch: int = 64
-    epochs: int = 10
+    momentum: float = 0.9
+    batch: int = 32
+    epochs: int = 8
 
 
-SMALL = Recipe(channels=(8, 16), hidden=32, kernel=3, learning_rate=0.05, momentum=0.9, batch=32)
+PUBLISHED = Recipe()
+"""For MNIST: settings that reproduce the order of the published experiment, which does not
+state its own; found by the search that ``benchmarks/published_search.py`` records."""
+
+SMALL = Recipe(channels=(8, 16), hidden=32, learning_rate=0.05, epochs=10)
 """For the 8x8 digits: trains in a few seconds."""
+
+MNIST_MEAN, MNIST_DEVIATION = 0.1307, 0.3081
+"""Of the training pixels from 0 to 1, as is usual for this data."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def run_demo(
         StoreError: If `out` cannot be written.
     """
     digits = mnist(data) if data else sklearn_digits()
-    recipe = Recipe() if data else SMALL
+    recipe = PUBLISHED if data else SMALL
     name = "mnist" if data else "digits"
     checkpoints, stored = out / name, out / f"{name}.accw"
     try:
@@ -228,11 +235,15 @@ def mnist(folder: str | os.PathLike[str]) -> Digits:
     images, labels, test_images, test_labels = parts
     return Digits(
         "MNIST",
-        images[:, None].float() / 255,
+        _scaled(images),
         labels.long(),
-        test_images[:, None].float() / 255,
+        _scaled(test_images),
         test_labels.long(),
     )
+
+
+def _scaled(pixels: Tensor) -> Tensor:
+    return (pixels[:, None].float() / 255 - MNIST_MEAN) / MNIST_DEVIATION
 
 
 def _idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:

@@ -15,10 +15,10 @@ from accweight_core.dtypes import DTYPES
 from accweight_core.errors import MismatchError, SourceError, StepOrderError
 from accweight_core.grouping import Group, chosen_group, groups_of
 from accweight_core.header import Header
-from accweight_core.naming import layers_of
+from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, reader_named, unrecognised
 from accweight_core.reading import same_values
-from accweight_core.schema import Checkpoint, HiddenValues, Run, StoredTensor
+from accweight_core.schema import Checkpoint, HiddenValues, Hints, Run, StoredTensor
 from accweight_core.sources import gather, size_and_change
 from accweight_core.steps import Found, Placed, placed
 
@@ -206,23 +206,45 @@ def named_by_model(
     reader = reader_for(path)
     if reader is None:
         raise unrecognised(path)
-    known = {tensor.name: tensor for tensor in reader.describe(path).tensors}
-    order = {name: index for index, name in enumerate(known)}
-    matched = [t for t in tensors if t.name in known]
-    if not matched:
+    known = _Known(reader.describe(path).tensors)
+    matches = {tensor.name: known.match(tensor) for tensor in tensors}
+    if not any(matches.values()):
         raise MismatchError(
-            f"{path}: none of its parameters has the name of one in {checkpoint.path} "
-            f"({', '.join(list(known)[:3])} against {', '.join(t.name for t in tensors[:3])})"
+            f"{path}: none of its parameters matches one in {checkpoint.path} by name "
+            f"({', '.join(known.names[:3])} against {', '.join(t.name for t in tensors[:3])})"
         )
-    informed = [
-        replace(t, hints=known[t.name].hints) if t.name in known and _fits(t, known[t.name]) else t
-        for t in tensors
-    ]
-    return sorted(informed, key=lambda t: order.get(t.name, len(order)))
+    informed = []
+    for tensor in tensors:
+        match = matches[tensor.name]
+        place = match[0] if match else len(known.names)
+        informed.append((place, replace(tensor, hints=match[1]) if match else tensor))
+    return [tensor for _, tensor in sorted(informed, key=lambda pair: pair[0])]
 
 
-def _fits(tensor: StoredTensor, known: StoredTensor) -> bool:
-    return tensor.shape == known.shape
+class _Known:
+    """The tensors of a model file, to be found by name or by the layer they serve."""
+
+    def __init__(self, tensors: Sequence[StoredTensor]) -> None:
+        self.names = [tensor.name for tensor in tensors]
+        self._by_name = {tensor.name: (i, tensor) for i, tensor in enumerate(tensors)}
+        self._by_layer: dict[str, list[tuple[int, StoredTensor]]] = {}
+        for i, tensor in enumerate(tensors):
+            if tensor.hints.layer:
+                self._by_layer.setdefault(tensor.hints.layer, []).append((i, tensor))
+
+    def match(self, tensor: StoredTensor) -> tuple[int, Hints] | None:
+        """Return the place and the meaning of a tensor, None if the model does not show it.
+
+        Exporters rename matrices that they transpose: such a one is found by its layer and
+        its shape the other way round, and lends its kind but not its axes.
+        """
+        place, twin = self._by_name.get(tensor.name, (0, None))
+        if twin is not None and twin.shape == tensor.shape:
+            return place, replace(twin.hints, layer=None)
+        for place, twin in self._by_layer.get(module_of(tensor.name), []):
+            if twin.shape == tensor.shape[::-1]:
+                return place, Hints(kind=twin.hints.kind)
+        return None
 
 
 def _left_out(groups: Sequence[Group], picked: Group) -> list[str]:

@@ -21,7 +21,7 @@ from accweight_core.layout import Layout
 
 Picture = npt.NDArray[np.float32]
 
-COARSEST = 32
+COARSEST = 64
 """Pyramids end where a picture is at most this many texels wide and high."""
 
 SEGMENT_BYTES = 4 << 20

@@ -173,7 +173,10 @@ class _Work:
             store = Store.create_or_continue(path, self.header)
             if not store.header.complete:
                 todo = [index for index, done in enumerate(store.finished()) if not done]
-                self._walk([self._cut(index, store) for index in todo])
+                try:
+                    self._walk([self._cut(index, store) for index in todo])
+                finally:
+                    store.flush()
                 values = store.totals
                 header = completed(self.header, values)
                 store.finish(header, metric_arrays(header, values))
@@ -208,7 +211,7 @@ class _Work:
         )
         if store is None:
             return ParameterWalk(parameter.name, tensors, blocks, done=done)
-        drawing = _Drawing(store, index, leading) if draws and blocks else None
+        drawing = _Drawing(store, index, blocks[0]) if draws and blocks else None
 
         def finish(totals: Totals) -> None:
             if drawing:
@@ -237,24 +240,30 @@ class _Work:
 class _Drawing:
     """The picture of one parameter while its blocks are walked."""
 
-    def __init__(self, store: Store, index: int, leading: int) -> None:
+    def __init__(self, store: Store, index: int, first: Block) -> None:
+        """Begin with the first block, the largest, whose slab is the size of a chunk."""
         self._store = store
         self._index = index
-        self._plan = store.header.plan(index)
-        self._row = self._plan.layout.elements // leading
+        self._first = first
         self._writer: PictureWriter | None = None
         self._lock = Lock()
 
     def watch(self, block: Block) -> Watcher:
         """Return what draws one block; called in the thread that walks it."""
-        slab = Slab(self._plan, block.start // self._row, block.stop // self._row)
+        slab = self._slab(block)
         with self._lock:
-            if self._writer is None:  # the first block has the full size
-                self._writer = self._store.create_picture(self._index, slab)
+            if self._writer is None:
+                self._writer = self._store.create_picture(self._index, self._slab(self._first))
         writer = self._writer
         canvas = SlabCanvas(slab, lambda step, planes: writer.write(slab, step, planes))
         writer.add_counts(slab, canvas.counts)
         return canvas.watch
+
+    def _slab(self, block: Block) -> Slab:
+        plan = self._store.header.plan(self._index)
+        shape, leading = plan.layout.shape, plan.layout.leading_axis
+        row = plan.layout.elements // (shape[leading] if shape else 1)
+        return Slab(plan, block.start // row, block.stop // row)
 
     def finish(self) -> None:
         """Pool the coarser levels; every block has been drawn."""

@@ -1,19 +1,21 @@
 """The analysis on disk: a Zarr v3 group that any Zarr reader can open.
 
     NAME.accw/            attributes: the header
-      totals              (steps, parameters, sums); a parameter's chunk is written last, and
-                          whole or not at all: it is the mark that the parameter is finished
+      totals              (steps, parameters, sums); a parameter's numbers are written last, and
+                          whole or not at all: they are the mark that it is finished
       metrics/METRIC      (steps, parameters) float64, written when all are finished
       pictures/000012/0       (steps, rows, cols) float32: every element of parameter 12
-      pictures/000012/1/mean  (steps, rows, cols): pooled levels hold mean and maximum
-      pictures/000012/1/max
+      pictures/000012/1_mean  (steps, rows, cols): pooled levels hold mean and maximum
+      pictures/000012/1_max
 
 Pictures are not compressed: cumulative change shrinks by a tenth at a third of the speed.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +26,7 @@ import numpy as np
 import zarr
 from zarr.errors import GroupNotFoundError
 
+from accweight_core.chunks import PARTIAL, ChunkedArray, create_group
 from accweight_core.errors import StoreError
 from accweight_core.header import Header
 from accweight_core.kernels import SUMS
@@ -32,6 +35,9 @@ from accweight_core.totals import METRICS, Floats
 
 ATTRIBUTE = "accweight"
 LOCK = ".lock"
+SECONDS_BETWEEN_WRITES = 0.5
+"""Finished parameters wait so long at most before they are written, many at a time."""
+
 _PATH_SUM = SUMS.index("path_sum")
 
 
@@ -42,6 +48,8 @@ class Store:
         self.path = path
         self.header = header
         self._group = group
+        self._waiting: dict[int, Floats] = {}
+        self._written = time.monotonic()
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -74,16 +82,11 @@ class Store:
         """
         draft = path.with_name(f".{path.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
-        group = zarr.create_group(draft, zarr_format=3, attributes={ATTRIBUTE: header.to_json()})
-        steps, parameters = len(header.checkpoints), len(header.parameters)
-        group.create_array(
-            "totals",
-            shape=(steps, parameters, len(SUMS)),
-            chunks=(steps, 1, len(SUMS)),
-            dtype="float64",
-            fill_value=np.nan,
-            compressors=None,
-        )
+        zarr.create_group(draft, zarr_format=3, attributes={ATTRIBUTE: header.to_json()})
+        store = cls(draft, zarr.open_group(draft, mode="r+"), header)
+        store._totals_array.create()
+        if header.picture_bases:
+            create_group(draft / "pictures")
         try:
             draft.rename(path)
         except OSError as error:
@@ -114,7 +117,7 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what a killed process left half written."""
-        for leftover in self.path.rglob("*.partial"):
+        for leftover in self.path.rglob(f"*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
         finished = self.finished()
         for index in range(len(self.header.parameters)):
@@ -139,13 +142,13 @@ class Store:
 
     def picture(self, index: int, level: int, plane: str, steps: slice | int) -> Picture:
         """Return a stored level of the picture of a parameter at some steps."""
-        array = self._array(self._picture_name(index, level, plane))
+        array = self.picture_array(index, level, plane)
         values: Picture = np.asarray(array[steps], dtype=np.float32)
         return values
 
     def picture_array(self, index: int, level: int, plane: str = "mean") -> zarr.Array[Any]:
         """Return the array itself, for readers that load it in parts."""
-        return self._array(self._picture_name(index, level, plane))
+        return self._array(f"pictures/{_picture_name(index, level, plane)}")
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self._group[name]
@@ -153,15 +156,12 @@ class Store:
             raise StoreError(f"{self.path}: {name} is damaged: expected an array")
         return array
 
-    @staticmethod
-    def _picture_name(index: int, level: int, plane: str) -> str:
-        return f"pictures/{index:06d}/{level}" + (f"/{plane}" if level else "")
-
     def create_picture(self, index: int, slab: Slab) -> PictureWriter:
         """Make the empty base level of a picture whose slabs have the size of `slab`."""
         plan = self.header.plan(index)
         rows, cols = slab.size
-        chunk = (segment_steps(plan.steps, rows * cols), max(rows, 1), max(cols, 1))
+        chunk = (segment_steps(plan.steps, rows * cols), rows, cols)
+        create_group(self.path / "pictures" / f"{index:06d}")
         planes = [
             self._create_plane(index, plan.base, plane, chunk)
             for plane in (("mean", "max") if plan.base else ("mean",))
@@ -170,56 +170,61 @@ class Store:
 
     def _create_plane(
         self, index: int, level: int, plane: str, chunk: tuple[int, int, int]
-    ) -> zarr.Array[Any]:
+    ) -> ChunkedArray:
         plan = self.header.plan(index)
-        return self._group.create_array(
-            self._picture_name(index, level, plane),
-            shape=(plan.steps, *plan.size(level)),
-            chunks=chunk,
-            dtype="float32",
-            fill_value=np.nan,
-            compressors=None,
-            config={"write_empty_chunks": True},  # looking for empty ones costs more than writing
-        )
+        path = self.path / "pictures" / _picture_name(index, level, plane)
+        return ChunkedArray(path, (plan.steps, *plan.size(level)), chunk).create()
 
     def pool_levels(self, index: int, counts: Picture) -> None:
         """Write the coarser levels of a picture whose base level is complete."""
         plan = self.header.plan(index)
-        arrays = {
-            level: [
-                self._create_plane(index, level, plane, self._whole_chunk(plan.size(level)))
+        levels = list(pyramid_levels(plan))
+        if not levels:
+            return
+        segment = segment_steps(plan.steps, math.prod(plan.size(levels[0])))
+        arrays = [
+            [
+                self._create_plane(index, level, plane, (segment, *plan.size(level)))
                 for plane in ("mean", "max")
             ]
-            for level in pyramid_levels(plan)
-        }
-        if not arrays:
-            return
-        finest = arrays[plan.base + 1][0].chunks[0]
-        for start in range(0, plan.steps, finest):
-            self._pool_steps(index, slice(start, min(start + finest, plan.steps)), arrays, counts)
+            for level in levels
+        ]
+        for start in range(0, plan.steps, segment):
+            self._pool_steps(index, slice(start, min(start + segment, plan.steps)), arrays, counts)
 
     def _pool_steps(
-        self,
-        index: int,
-        steps: slice,
-        arrays: dict[int, list[zarr.Array[Any]]],
-        counts: Picture,
+        self, index: int, steps: slice, arrays: list[list[ChunkedArray]], counts: Picture
     ) -> None:
         base = self.header.plan(index).base
         mean = self.picture(index, base, "mean", steps)
         largest = self.picture(index, base, "max", steps) if base else mean
-        for planes in arrays.values():
+        for planes in arrays:
             halves = [halved(m, t, counts) for m, t in zip(mean, largest, strict=True)]
             mean, largest = (np.stack([half[i] for half in halves]) for i in (0, 1))
             counts = halves[0][2]
-            planes[0][steps], planes[1][steps] = mean, largest
-
-    def _whole_chunk(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        return (segment_steps(len(self.header.checkpoints), size[0] * size[1]), *size)
+            planes[0].write((steps.start, 0, 0), mean)
+            planes[1].write((steps.start, 0, 0), largest)
 
     def finish_parameter(self, index: int, totals: Floats) -> None:
-        """Write the totals of a parameter, which declares it finished."""
-        self._array("totals")[:, index] = totals
+        """Note the totals of a parameter; once they are written it counts as finished."""
+        self._waiting[index] = totals
+        if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the totals of the parameters that have been finished."""
+        if self._waiting:
+            values = self.totals
+            for index, totals in self._waiting.items():
+                values[:, index] = totals
+            self._totals_array.write((0, 0, 0), values)
+            self._waiting.clear()
+        self._written = time.monotonic()
+
+    @property
+    def _totals_array(self) -> ChunkedArray:
+        shape = (len(self.header.checkpoints), len(self.header.parameters), len(SUMS))
+        return ChunkedArray(self.path / "totals", shape, shape, "float64")
 
     def finish(self, header: Header, metrics: dict[str, Floats]) -> None:
         """Write the metric arrays and declare the analysis complete.
@@ -228,19 +233,25 @@ class Store:
             header: The header with the maximum and the warnings filled in.
             metrics: (steps, parameters) per metric.
         """
+        self.flush()
+        create_group(self.path / "metrics")
         for name in METRICS:
-            self._group.create_array(
-                f"metrics/{name}", data=metrics[name], compressors=None, overwrite=True
-            )
+            shape = metrics[name].shape
+            array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
+            array.write((0, 0), metrics[name])
         self.header = replace(header, complete=True)
         self._group.attrs[ATTRIBUTE] = self.header.to_json()
+
+
+def _picture_name(index: int, level: int, plane: str) -> str:
+    return f"{index:06d}/{level}" + (f"_{plane}" if level else "")
 
 
 class PictureWriter:
     """The base level of one picture while its slabs come in, from any thread."""
 
     def __init__(
-        self, store: Store, index: int, planes: Sequence[zarr.Array[Any]], counts: Picture
+        self, store: Store, index: int, planes: Sequence[ChunkedArray], counts: Picture
     ) -> None:
         self._store = store
         self._index = index
@@ -251,7 +262,7 @@ class PictureWriter:
         """Write some steps of one slab; slabs are whole chunks, so threads never meet."""
         rows, cols = slab.window
         for array, values in zip(self._planes, planes, strict=True):
-            array[first_step : first_step + len(values), rows, cols] = values
+            array.write((first_step, rows.start, cols.start), values)
 
     def add_counts(self, slab: Slab, counts: Picture) -> None:
         """Note how many elements each texel of a slab stands for."""

@@ -8,7 +8,6 @@ over all of them.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,21 +32,23 @@ ONNX_TYPES = {
 class Net(nn.Module):
     """One layer of most kinds: conv, batch norm, linear, LSTM, embedding."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: int = 20) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 8, 3)
         self.bn1 = nn.BatchNorm2d(8)
         self.conv2 = nn.Conv2d(8, 12, 3)
         self.fc1 = nn.Linear(48, 16)
-        self.embed = nn.Embedding(20, 6)
+        self.embed = nn.Embedding(words, 6)
         self.lstm = nn.LSTM(6, 5, batch_first=False)
         self.fc2 = nn.Linear(16, 10)
 
 
-def states(count: int = 5, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[State]:
+def states(
+    count: int = 5, *, seed: int = 0, dtype: torch.dtype = torch.float32, words: int = 20
+) -> list[State]:
     """Return the weights of `Net` over `count` steps, each a small random step from the last."""
     torch.manual_seed(seed)
-    state = {name: value.clone() for name, value in Net().state_dict().items()}
+    state = {name: value.clone() for name, value in Net(words).state_dict().items()}
     series = []
     for step in range(count):
         if step:
@@ -210,8 +211,3 @@ def as_arrays(state: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         name: (value.float() if value.is_floating_point() else value).numpy()
         for name, value in state.items()
     }
-
-
-def is_root() -> bool:
-    """Tell whether permissions are no obstacle to this process."""
-    return hasattr(os, "geteuid") and os.geteuid() == 0

@@ -18,10 +18,10 @@ RawRun = Callable[..., Run]
 def stored(tmp_path: Path) -> RawRun:
     """Return what writes checkpoints as raw bytes and describes them as a run."""
 
-    def store(checkpoints: Sequence[Weights], form: str = "plain") -> Run:
+    def store(checkpoints: Sequence[Weights], *described: object) -> Run:
         folder = tmp_path / "checkpoints"
         folder.mkdir(exist_ok=True)
-        return raw_run(folder, checkpoints, form)
+        return raw_run(folder, checkpoints, *described)
 
     return store
 

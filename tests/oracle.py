@@ -184,7 +184,12 @@ def _rotation(held: Wide, reference: Wide) -> npt.NDArray[np.float64]:
 FORMS = ("plain", "transposed", "strided", "big-endian", "hidden")
 
 
-def raw_run(folder: Path, checkpoints: Sequence[Weights], form: str = "plain") -> Run:
+def raw_run(
+    folder: Path,
+    checkpoints: Sequence[Weights],
+    form: str = "plain",
+    hints: Hints = Hints(kind=Kind.OTHER, role=Role.WEIGHT),
+) -> Run:
     """Write checkpoints as raw bytes and return the run that describes them.
 
     Args:
@@ -192,6 +197,7 @@ def raw_run(folder: Path, checkpoints: Sequence[Weights], form: str = "plain") -
         checkpoints: Weights by name; names are `layer.leaf`, all of the role weight.
         form: How the bytes lie: as they are, last axis first, with gaps, most significant
             byte first, or out of sight.
+        hints: What the reader would know of every parameter.
     """
     described = []
     for step, weights in enumerate(checkpoints):
@@ -201,7 +207,7 @@ def raw_run(folder: Path, checkpoints: Sequence[Weights], form: str = "plain") -
             file.write(b"unaligned"[: 3 + step % 5])
             for name, tensor in weights.items():
                 values = _stored(file, str(path), tensor, form)
-                tensors[name] = Stored(name, values, Hints(kind=Kind.OTHER, role=Role.WEIGHT))
+                tensors[name] = Stored(name, values, hints)
         state = path.stat()
         described.append(
             Checkpoint(
@@ -218,7 +224,7 @@ def _stored(file: object, path: str, tensor: torch.Tensor, form: str) -> Extent 
         return HiddenValues(lambda: tensor, dtype, shape)
     offset, strides = file.tell(), None  # type: ignore[attr-defined]
     if form == "transposed":
-        kept = tensor.permute(*reversed(range(tensor.dim()))).contiguous()
+        kept = tensor.permute(tuple(reversed(range(tensor.dim())))).contiguous()
         strides = tuple(math.prod(shape[:axis]) for axis in range(len(shape)))
     elif form == "strided":  # every axis has a gap: as a slice of a larger tensor has
         room = [2 * length + 1 for length in shape]

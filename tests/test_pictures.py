@@ -1,0 +1,340 @@
+"""Stored pictures: every level at every step against brute force, whatever the cut."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import accweight_core as aw
+from accweight_core import pictures, pipeline
+from accweight_core.analysis import Analysis
+from accweight_core.layout import Layout, layout_of
+from accweight_core.pictures import PicturePlan, halved, plan_pictures, pooled, segment_steps
+from accweight_core.schema import Axis, Hints, Kind, Parameter, Role, Run
+
+Stored = Callable[..., Run]
+OUT, IN, K, OTHER = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.OTHER
+SMALLEST = 1  # blocks as small as they can be: one sub-block, or one band of the picture
+
+CASES: dict[str, tuple[tuple[int, ...], tuple[Axis, ...], tuple[str, ...]]] = {
+    "conv": ((120, 16, 5, 4), (OUT, IN, K, K), ()),
+    "conv, kernel first": ((5, 4, 16, 120), (K, K, IN, OUT), ()),
+    "conv transpose": ((80, 40, 3, 3), (IN, OUT, K, K), ()),
+    "depthwise": ((4000, 1, 3, 3), (OUT, IN, K, K), ()),
+    "pointwise": ((200, 130, 1, 1), (OUT, IN, K, K), ()),
+    "matrix": ((301, 97), (OUT, IN), ()),
+    "matrix, inputs first": ((301, 97), (IN, OUT), ()),
+    "tall": ((6001, 7), (OUT, IN), ()),
+    "tall, inputs first": ((7, 6001), (IN, OUT), ()),
+    "wide": ((11, 3203), (OUT, IN), ()),
+    "wide, inputs first": ((3300, 10), (IN, OUT), ()),
+    "rows longer than a sub-block": ((5, 20000), (OUT, IN), ()),
+    "single row": ((1, 50000), (OUT, IN), ()),
+    "vector": ((40001,), (OTHER,), ()),
+    "lstm": ((512, 80), (OUT, IN), ("i", "f", "g", "o")),
+    "experts": ((6, 90, 70), (OTHER, OUT, IN), ()),
+    "few": ((3,), (OTHER,), ()),
+    "scalar": ((), (), ()),
+}
+cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def run_of(stored: Stored, case: tuple, steps: int = 5, form: str = "plain") -> Run:
+    shape, axes, sections = case
+    hints = Hints(kind=Kind.OTHER, role=Role.WEIGHT, axes=axes, sections=sections)
+    states = oracle.series(shape, torch.float32, steps)
+    return stored([{"a.weight": state} for state in states], form, hints)
+
+
+def texels(layout: Layout) -> np.ndarray:
+    """(elements, 2): row and column of every element, by the map for hovering."""
+    places = [layout.texel(index) for index in np.ndindex(*layout.shape)]
+    return np.array(places, dtype=np.int64).reshape(-1, 2)
+
+
+def coarsened(picture: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and maximum of squares of 2**level texels, gaps ignored, in float64."""
+    side = 1 << level
+    rows, cols = (-(-length // side) for length in picture.shape)
+    padded = np.full((rows * side, cols * side), np.nan)
+    padded[: picture.shape[0], : picture.shape[1]] = picture
+    squares = padded.reshape(rows, side, cols, side).transpose(0, 2, 1, 3).reshape(rows, cols, -1)
+    known = ~np.isnan(squares)
+    count = known.sum(axis=2)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(known, squares, 0).sum(axis=2) / count
+    return mean, np.where(count > 0, np.where(known, squares, -1).max(axis=2), np.nan)
+
+
+def check(analysis: Analysis, run: Run) -> None:
+    """Compare every stored level of every step with brute force."""
+    store, index = analysis.store, 0
+    assert store is not None
+    plan = analysis.header.plan(index)
+    paths = {step: analysis.cumulative("a.weight", int(step)) for step in analysis.steps}
+    rows, cols = texels(plan.layout).T
+    for at, step in enumerate(analysis.steps):
+        finest = np.full(plan.size(0), np.nan, np.float32)
+        finest[rows, cols] = paths[step].reshape(-1)
+        for level in plan.levels:
+            found = store.picture(index, level, "mean", at)
+            mean, largest = coarsened(finest, level) if level else (finest, finest)
+            assert found.shape == plan.size(level)
+            if level:
+                np.testing.assert_allclose(found, mean, rtol=2e-5, err_msg=f"{step} {level}")
+                found = store.picture(index, level, "max", at)
+            np.testing.assert_array_equal(found, largest, err_msg=f"{step} {level}")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+# --- stored levels against brute force
+
+
+@cases
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_texel_of_every_level_is_right(
+    stored: Stored, tmp_path: Path, case: tuple, threads: int
+) -> None:
+    run = run_of(stored, case, steps=3)
+
+    analysis = aw.analyze(run, tmp_path / "a.accw", threads=threads, block_elements=SMALLEST)
+
+    assert analysis.header.picture_bases == (0,)
+    check(analysis, run)
+
+
+@cases
+@pytest.mark.parametrize("levels", [1, 3])
+def test_pictures_that_begin_coarser_are_right(
+    stored: Stored, tmp_path: Path, case: tuple, levels: int
+) -> None:
+    run = run_of(stored, case, steps=3)
+    layout = layout_of(run.parameters[0])
+    budget = PicturePlan(layout, levels, 3).size_bytes
+
+    analysis = aw.analyze(
+        run, tmp_path / "a.accw", threads=2, block_elements=SMALLEST, picture_budget_bytes=budget
+    )
+
+    if math.prod(case[0]) > 100:
+        assert analysis.header.picture_bases == (levels,)
+    check(analysis, run)
+
+
+@pytest.mark.parametrize("form", [form for form in oracle.FORMS if form != "plain"])
+@pytest.mark.parametrize("case", ["conv", "conv, kernel first", "tall", "wide, inputs first"])
+def test_pictures_of_bytes_in_any_form_are_right(
+    stored: Stored, tmp_path: Path, case: str, form: str
+) -> None:
+    run = run_of(stored, CASES[case], steps=3, form=form)
+
+    analysis = aw.analyze(run, tmp_path / "a.accw", threads=2, block_elements=SMALLEST)
+
+    check(analysis, run)
+
+
+@pytest.mark.parametrize("segment_bytes", [1, 100_000, 300_000])
+@pytest.mark.parametrize("case", ["conv", "matrix", "vector", "wide"])
+def test_steps_written_in_several_segments_are_right(
+    stored: Stored,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    segment_bytes: int,
+) -> None:
+    monkeypatch.setattr(pictures, "SEGMENT_BYTES", segment_bytes)
+    run = run_of(stored, CASES[case], steps=7)
+
+    analysis = aw.analyze(run, tmp_path / "a.accw", threads=3, block_elements=SMALLEST)
+
+    assert analysis.store is not None
+    assert analysis.store.picture_array(0, 0).chunks[0] < 7
+    check(analysis, run)
+
+
+@pytest.mark.parametrize("case", ["conv", "depthwise", "matrix", "tall", "lstm", "vector"])
+def test_large_parameters_are_drawn_band_by_band(
+    stored: Stored, tmp_path: Path, case: str
+) -> None:
+    run = run_of(stored, CASES[case], steps=2)
+
+    analysis = aw.analyze(run, tmp_path / "a.accw", threads=1, block_elements=SMALLEST)
+
+    assert analysis.store is not None
+    array = analysis.store.picture_array(0, 0)
+    assert array.nchunks > 1  # or the tests above have tested nothing
+
+
+@pytest.mark.parametrize("block_elements", [1, 30_000, 1 << 20])
+def test_blocks_of_any_size_draw_the_same_picture(
+    stored: Stored, tmp_path: Path, block_elements: int
+) -> None:
+    run = run_of(stored, CASES["conv transpose"], steps=3)
+
+    analysis = aw.analyze(run, tmp_path / "a.accw", block_elements=block_elements)
+
+    check(analysis, run)
+
+
+# --- the same bytes
+
+
+def test_threads_change_no_byte_of_the_store(stored: Stored, tmp_path: Path) -> None:
+    checkpoints = [
+        {f"p{i}.weight": state for i, state in enumerate(states)}
+        for states in zip(
+            *(oracle.series(CASES[c][0], steps=5, seed=i) for i, c in enumerate(CASES)), strict=True
+        )
+    ]
+    run = stored(checkpoints)
+
+    for threads in (1, 3):
+        out = tmp_path / f"{threads}.accw"
+        aw.analyze(
+            run, out, threads=threads, block_elements=SMALLEST, picture_budget_bytes=3_000_000
+        )
+
+    assert files_of(tmp_path / "1.accw") == files_of(tmp_path / "3.accw")
+
+
+def test_a_last_band_that_comes_first_changes_no_byte(
+    stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(stored, ((200, 97), (OUT, IN), ()))  # 128 rows and 72
+    aw.analyze(run, tmp_path / "plain.accw", threads=1, block_elements=SMALLEST)
+    prompt = pipeline._Drawing.watch
+
+    def dawdling(self: pipeline._Drawing, block: pipeline.Block) -> object:
+        if block.start == 0:
+            time.sleep(0.2)
+        return prompt(self, block)
+
+    monkeypatch.setattr(pipeline._Drawing, "watch", dawdling)
+    analysis = aw.analyze(run, tmp_path / "late.accw", threads=2, block_elements=SMALLEST)
+
+    check(analysis, run)
+    assert files_of(tmp_path / "late.accw") == files_of(tmp_path / "plain.accw")
+
+
+# --- budget and plan
+
+
+def pictures_of(analysis: Analysis) -> int:
+    assert analysis.path is not None
+    return sum(f.stat().st_size for f in (analysis.path / "pictures").rglob("c/*/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps", "budget"),
+    [((301, 97), 7, 500_000), ((514, 512), 5, 9_000_000), ((40001,), 3, 100_000)],
+)
+def test_what_lies_on_disk_stays_below_the_budget(
+    stored: Stored, tmp_path: Path, shape: tuple[int, ...], steps: int, budget: int
+) -> None:
+    run = run_of(stored, (shape, (OUT, IN)[: len(shape)], ()), steps)
+
+    analysis = aw.analyze(run, tmp_path / "a.accw", picture_budget_bytes=budget)
+
+    assert analysis.header.plan(0).size_bytes <= budget
+    assert pictures_of(analysis) <= budget
+
+
+def test_a_budget_of_nothing_stores_no_pictures(stored: Stored, tmp_path: Path) -> None:
+    analysis = aw.analyze(
+        run_of(stored, CASES["conv"]), tmp_path / "a.accw", picture_budget_bytes=0
+    )
+
+    assert analysis.header.picture_bases == ()
+    assert not (tmp_path / "a.accw" / "pictures").exists()
+
+
+def layouts_of(shapes: Sequence[tuple[int, int]]) -> list[Layout]:
+    return [
+        layout_of(Parameter("p", "l", Kind.LINEAR, Role.WEIGHT, shape, "float32", (OUT, IN)))
+        for shape in shapes
+    ]
+
+
+@given(
+    shapes=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 3000)), max_size=8),
+    steps=st.integers(1, 50),
+    budget=st.integers(10_000, 1 << 30),
+)
+def test_plans_fit_the_budget_and_are_always_the_same(
+    shapes: list[tuple[int, int]], steps: int, budget: int
+) -> None:
+    layouts = layouts_of(shapes)
+
+    plans = plan_pictures(layouts, steps, budget)
+
+    assert sum(plan.size_bytes for plan in plans) <= budget
+    assert plans == plan_pictures(layouts, steps, budget)
+    assert [plan.layout for plan in plans] == layouts
+
+
+def test_the_largest_picture_gives_way_first() -> None:
+    plans = plan_pictures(layouts_of([(8, 8), (1000, 1000), (500, 500)]), 1, 5_000_000)
+
+    assert [plan.base for plan in plans] == [0, 1, 0]
+
+
+def test_a_run_that_fits_keeps_every_weight() -> None:
+    plans = plan_pictures(layouts_of([(8, 8), (1000, 1000)]), 3, 1 << 30)
+
+    assert [plan.base for plan in plans] == [0, 0]
+
+
+def test_the_size_of_a_plan_is_that_of_its_levels_by_hand() -> None:
+    plan = PicturePlan(layouts_of([(100, 70)])[0], 0, 3)
+
+    assert [plan.size(level) for level in plan.levels] == [(100, 70), (50, 35), (25, 18)]
+    assert plan.size_bytes == 3 * 4 * (7000 + 2 * 50 * 35 + 2 * 25 * 18)
+
+
+# --- pooling by hand
+
+
+def test_a_square_is_pooled_to_its_mean_and_maximum_with_gaps_ignored() -> None:
+    nan = np.nan
+    mean = np.array([[1, 3, nan], [nan, 8, nan]], np.float32)
+    largest = np.array([[1, 5, nan], [nan, 9, nan]], np.float32)
+    counts = np.array([[1, 2, 0], [0, 1, 0]], np.float32)
+
+    average, top, number = halved(mean, largest, counts)
+
+    assert average[0, 0] == (1 + 3 * 2 + 8) / 4
+    assert top[0, 0] == 9
+    assert number.tolist() == [[4, 0]]
+    assert np.isnan(average[0, 1])
+    assert np.isnan(top[0, 1])
+
+
+def test_sheets_are_pooled_over_squares_of_any_level() -> None:
+    sheet = np.arange(64, dtype=np.float32).reshape(8, 8)
+
+    assert pooled(sheet, 0, np.add).tolist() == sheet.tolist()
+    assert pooled(sheet, 3, np.add).tolist() == [[sheet.sum()]]
+    assert pooled(sheet, 2, np.maximum).tolist() == [[27, 31], [59, 63]]
+
+
+def test_a_segment_holds_at_least_one_step_and_at_most_all() -> None:
+    assert segment_steps(7, 1 << 30) == 1
+    assert segment_steps(7, 1) == 7
+    assert segment_steps(7, 0) == 7
+    assert segment_steps(7, pictures.SEGMENT_BYTES // 8) in (1, 2)

@@ -1,0 +1,147 @@
+"""The contract for readers, run on every file that our own readers read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accweight_adapters.safetensors_reader import SafetensorsReader
+from accweight_adapters.torch_reader import TorchReader
+from checkpoints import (
+    as_arrays,
+    states,
+    write_legacy,
+    write_onnx,
+    write_safetensors,
+    write_sharded,
+    write_torch,
+)
+
+from accweight_core.errors import FormatError
+from accweight_core.schema import Description, Extent, StoredTensor
+from accweight_core.testing import ReaderCase, ReaderContract
+
+STATE = states(1)[0]
+
+
+class TestTorchZip(ReaderContract):
+    """What torch.save writes today."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict."""
+        return ReaderCase(TorchReader(), write_torch(tmp_path / "a.pt", STATE), as_arrays(STATE))
+
+
+class TestTorchLegacy(ReaderContract):
+    """What torch.save wrote before 1.6."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict."""
+        return ReaderCase(TorchReader(), write_legacy(tmp_path / "a.pth", STATE), as_arrays(STATE))
+
+
+class TestTorchTrainingState(ReaderContract):
+    """What a training script saves: weights, optimizer and epoch."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return weights in half precision beside the state of Adam."""
+        state = states(1, dtype=torch.bfloat16)[0]
+        wrapped = {f"module.{name}": value for name, value in state.items()}
+        adam = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}
+        torch.save({"model": wrapped, "optimizer": adam, "epoch": 3}, tmp_path / "a.pt")
+        return ReaderCase(TorchReader(), tmp_path / "a.pt", as_arrays(state))
+
+
+class TestSafetensors(ReaderContract):
+    """One safetensors file."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict."""
+        path = write_safetensors(tmp_path / "a.safetensors", STATE)
+        return ReaderCase(SafetensorsReader(), path, as_arrays(STATE))
+
+
+class TestShardedSafetensors(ReaderContract):
+    """An index and its shards."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict in three files."""
+        path = write_sharded(tmp_path / "model.safetensors.index.json", STATE, 3)
+        return ReaderCase(SafetensorsReader(), path, as_arrays(STATE))
+
+
+class TestOnnx(ReaderContract):
+    """A graph with its weights in a file beside it."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return the weights of a network that uses them."""
+        onnx_reader = pytest.importorskip("accweight_adapters.onnx_reader")
+        path = write_onnx(tmp_path / "a.onnx", STATE)
+        return ReaderCase(onnx_reader.OnnxReader(), path, as_arrays(STATE))
+
+
+# The contract itself can fail
+
+
+class Liar:
+    """A reader with one fault at a time, to see the contract notice."""
+
+    name = "liar"
+    suffixes = (".bin",)
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def recognises(self, path: Path) -> bool:
+        """Tell by the first bytes."""
+        content = path.read_bytes()
+        return content.startswith(b"LIAR") or (self.fault == "takes all")
+
+    def describe(self, path: Path) -> Description:
+        """Describe four floats behind four bytes."""
+        content = path.read_bytes()
+        if not content.startswith(b"LIAR"):
+            raise FormatError(path, "two\nlines" if self.fault == "two lines" else "no liar")
+        if len(content) < 20 and self.fault != "beyond the end":
+            raise FormatError(path if self.fault != "no name" else "it", "cut short")
+        offset = 8 if self.fault == "wrong offset" else 4
+        shape = (2, 2) if self.fault == "wrong shape" else (4,)
+        tensor = StoredTensor("w", Extent(str(path), offset, "float32", shape))
+        twice = 2 if self.fault == "twice" else 1
+        return Description("liar", (tensor,) * twice, files=(str(path),))
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        ("takes all", "test_recognises_nothing_else"),
+        ("wrong offset", "test_names_shapes_and_values_are_those_that_were_saved"),
+        ("wrong shape", "test_names_shapes_and_values_are_those_that_were_saved"),
+        ("twice", "test_names_are_unique"),
+        ("beyond the end", "test_damaged_files_are_refused_or_described_within_their_bounds"),
+        ("no name", "test_damaged_files_are_refused_or_described_within_their_bounds"),
+        ("two lines", "test_damaged_files_are_refused_or_described_within_their_bounds"),
+    ],
+)
+def test_the_contract_notices_a_reader_that_breaks_it(
+    tmp_path: Path, fault: str, rule: str
+) -> None:
+    values = np.arange(4, dtype=np.float32)
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"LIAR" + values.tobytes() + bytes(4))
+    case = ReaderCase(Liar(fault), path, {"w": values})
+    contract = ReaderContract()
+
+    arguments = (case, tmp_path) if "nothing" in rule or "damaged" in rule else (case,)
+    with pytest.raises(AssertionError):
+        getattr(contract, rule)(*arguments)
+    honest = ReaderCase(Liar("none"), path, {"w": values})
+    getattr(contract, rule)(honest, *arguments[1:])

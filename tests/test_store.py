@@ -1,0 +1,659 @@
+"""The store: opened lazily, never half trusted, and nothing of anyone else's ever overwritten."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+import torch
+import zarr
+from zarr.storage import LocalStore
+
+import accweight_core as aw
+from accweight_core import store as stores
+from accweight_core.accumulate.walk import BlockWalk
+from accweight_core.errors import AccweightError, NonFiniteError, StoreError
+from accweight_core.schema import Run
+from accweight_core.store import Store, locked
+from accweight_core.totals import METRICS
+
+Stored = Callable[..., Run]
+
+
+def checkpoints_of(seed: int = 0, steps: int = 3) -> list[dict[str, torch.Tensor]]:
+    walks = {
+        "conv.weight": oracle.series((60, 20, 3, 3), steps=steps, seed=seed),
+        "fc.weight": oracle.series((120, 170), steps=steps, seed=seed),
+        "fc.empty": oracle.series((0, 4), steps=steps),
+    }
+    return [{name: states[t] for name, states in walks.items()} for t in range(steps)]
+
+
+@pytest.fixture
+def run(stored: Stored) -> Run:
+    return stored(checkpoints_of())
+
+
+@pytest.fixture
+def other_run(tmp_path: Path) -> Run:
+    (tmp_path / "other").mkdir()
+    return oracle.raw_run(tmp_path / "other", checkpoints_of(seed=5))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "run.accw"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes() if file.is_file() else b""
+        for file in folder.rglob("*")
+    }
+
+
+def chunks_of(out: Path, *kinds: str) -> list[Path]:
+    return [f for kind in kinds for f in (out / kind).rglob("c/**/*") if f.is_file()]
+
+
+# --- what lies on disk
+
+
+def test_any_zarr_reader_shows_the_arrays(run: Run, out: Path) -> None:
+    analysis = aw.analyze(run, out)
+
+    group = zarr.open_group(out, mode="r")
+
+    assert group.metadata.zarr_format == 3
+    for name in METRICS:
+        array = group[f"metrics/{name}"]
+        assert array.shape == (3, 3)
+        assert array.dtype == np.float64
+        for row in analysis.measured("parameter"):
+            column = analysis.parameter_index(row.name)
+            np.testing.assert_array_equal(array[:, column], row.metrics[name])
+    assert np.isnan(group["metrics/mean"][:, analysis.parameter_index("fc.empty")]).all()
+    picture = group["pictures/000000/0"]
+    layout = analysis.layout("conv.weight")
+    assert picture.shape == (3, layout.rows, layout.cols)
+    assert picture.dtype == np.float32
+    for level in analysis.header.plan(0).levels[1:]:
+        pooled = group[f"pictures/000000/{level}"]
+        assert sorted(pooled.array_keys()) == ["max", "mean"]
+        assert pooled["mean"].shape == pooled["max"].shape == (3, *analysis.header.plan(0).size(level))
+
+
+def test_attributes_say_what_the_run_was(run: Run, out: Path) -> None:
+    analysis = aw.analyze(run, out)
+
+    said: Any = zarr.open_group(out, mode="r").attrs["accweight"]
+
+    assert said["format"] == 1
+    assert said["complete"] is True
+    assert said["reader"] == "raw"
+    assert [c["step"] for c in said["checkpoints"]] == [0, 10, 20]
+    assert [c["path"] for c in said["checkpoints"]] == [c.path for c in run.checkpoints]
+    assert [p["name"] for p in said["parameters"]] == ["conv.weight", "fc.weight", "fc.empty"]
+    assert said["parameters"][0] == {
+        "name": "conv.weight",
+        "layer": "conv",
+        "kind": "other",
+        "role": "weight",
+        "shape": [60, 20, 3, 3],
+        "dtype": "float32",
+        "axes": list(map(str, analysis.parameters[0].axes)),
+        "sections": [],
+    }
+    largest = max(("conv.weight", "fc.weight"), key=lambda n: analysis.cumulative(n).max())
+    path = analysis.cumulative(largest)
+    assert said["maximum"]["parameter"] == largest
+    assert said["maximum"]["value"] == path.max()
+    assert said["maximum"]["index"] == list(map(int, np.unravel_index(path.argmax(), path.shape)))
+    assert {"accweight", "numpy", "torch", "zarr", "python"} <= set(said["versions"])
+
+
+def test_the_header_comes_back_as_it_was(run: Run, out: Path) -> None:
+    written = aw.analyze(run, out, roles=["weight", "bias"]).header
+
+    assert aw.open_analysis(out).header == written
+
+
+def test_the_same_run_gives_the_same_bytes(run: Run, out: Path, tmp_path: Path) -> None:
+    aw.analyze(run, out)
+    aw.analyze(run, tmp_path / "again.accw", threads=3)
+
+    assert files_of(out) == files_of(tmp_path / "again.accw")
+
+
+def test_nothing_is_left_beside_a_finished_analysis(run: Run, out: Path) -> None:
+    before = set(os.listdir(out.parent))
+
+    aw.analyze(run, out)
+
+    assert set(os.listdir(out.parent)) == before | {out.name}
+    assert not list(out.rglob("*.partial"))
+
+
+# --- lazily
+
+
+def test_opening_reads_no_numbers(run: Run, out: Path) -> None:
+    aw.analyze(run, out)
+    for chunk in chunks_of(out, "metrics", "pictures", "totals"):
+        chunk.unlink()
+
+    analysis = aw.open_analysis(out)
+
+    assert analysis.steps.tolist() == [0, 10, 20]
+    assert [layer.name for layer in analysis.layers] == ["conv", "fc"]
+    assert analysis.maximum is not None
+
+
+def test_rankings_read_neither_pictures_nor_metric_arrays(run: Run, out: Path) -> None:
+    expected = aw.analyze(run, out).ranking()
+    for chunk in chunks_of(out, "metrics", "pictures"):
+        chunk.write_bytes(b"damaged")
+
+    assert aw.open_analysis(out).ranking().equals(expected)
+
+
+def test_one_step_of_a_picture_reads_no_other_parameter(run: Run, out: Path) -> None:
+    analysis = aw.analyze(run, out)
+    assert analysis.store is not None
+    expected = analysis.store.picture(0, 0, "mean", 2)
+    for chunk in chunks_of(out / "pictures", "000001"):
+        chunk.write_bytes(b"damaged")
+
+    opened = aw.open_analysis(out)
+
+    assert opened.store is not None
+    np.testing.assert_array_equal(opened.store.picture(0, 0, "mean", 2), expected)
+
+
+# --- what is no analysis
+
+
+def test_there_is_none(out: Path) -> None:
+    with pytest.raises(StoreError, match=r"run.accw: there is no such analysis; make one with"):
+        aw.open_analysis(out)
+
+
+def foreign(kind: str, path: Path) -> None:
+    """Put something at the path that is not an analysis."""
+    if kind == "file":
+        path.write_text("mine")
+    elif kind == "folder":
+        path.mkdir()
+        (path / "mine.txt").write_text("mine")
+    elif kind == "group":
+        zarr.create_group(path, attributes={"mine": 1})
+    elif kind == "array":
+        zarr.create_array(path, shape=(3,), dtype="float32")
+    elif kind == "old zarr":
+        zarr.create_group(path, zarr_format=2)
+    elif kind == "broken json":
+        path.mkdir()
+        (path / "zarr.json").write_text('{"zarr_format": 3, "node_')
+    else:
+        path.symlink_to(path.with_name("nowhere"))
+
+
+FOREIGN = ("file", "folder", "group", "array", "old zarr", "broken json", "dangling link")
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_something_else_is_not_opened(out: Path, kind: str) -> None:
+    foreign(kind, out)
+
+    with pytest.raises(StoreError, match=r"run.accw"):
+        aw.open_analysis(out)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_something_else_is_never_overwritten(
+    run: Run, out: Path, kind: str, overwrite: bool
+) -> None:
+    foreign(kind, out)
+    before = files_of(out) if out.is_dir() else out.is_symlink() or out.read_bytes()
+
+    with pytest.raises(StoreError, match=r"run.accw") as caught:
+        aw.analyze(run, out, overwrite=overwrite)
+
+    assert "\n" not in str(caught.value)
+    assert (files_of(out) if out.is_dir() else out.is_symlink() or out.read_bytes()) == before
+    assert not list(out.parent.glob(".run*"))
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_in_the_way_is_said_to_be(run: Run, out: Path, kind: str) -> None:
+    foreign(kind, out)
+
+    with pytest.raises(StoreError, match="not an accweight analysis"):
+        aw.analyze(run, out)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_empty_folder_is_taken(run: Run, out: Path, overwrite: bool) -> None:
+    out.mkdir()
+
+    aw.analyze(run, out, overwrite=overwrite)
+
+    assert aw.open_analysis(out).steps.tolist() == [0, 10, 20]
+
+
+def test_folders_on_the_way_are_made(run: Run, tmp_path: Path) -> None:
+    aw.analyze(run, tmp_path / "deep" / "down" / "run.accw")
+
+    assert aw.open_analysis(tmp_path / "deep" / "down" / "run.accw").header.complete
+
+
+# --- other runs, other options
+
+
+def test_the_analysis_of_another_run_is_kept(run: Run, other_run: Run, out: Path) -> None:
+    aw.analyze(other_run, out)
+    before = files_of(out)
+
+    with pytest.raises(StoreError, match="other checkpoints or with other options; .* --overwrite"):
+        aw.analyze(run, out)
+
+    assert files_of(out) == before
+
+
+def test_the_analysis_of_another_run_is_replaced_when_asked(
+    run: Run, other_run: Run, out: Path, tmp_path: Path
+) -> None:
+    aw.analyze(other_run, out)
+
+    aw.analyze(run, out, overwrite=True)
+
+    aw.analyze(run, tmp_path / "fresh.accw")
+    assert files_of(out) == files_of(tmp_path / "fresh.accw")
+
+
+def test_a_link_to_an_analysis_can_be_written_through(
+    run: Run, other_run: Run, out: Path, tmp_path: Path
+) -> None:
+    aw.analyze(other_run, tmp_path / "real.accw")
+    out.symlink_to(tmp_path / "real.accw")
+
+    try:
+        analysis = aw.analyze(run, out, overwrite=True)
+    except StoreError:
+        assert aw.open_analysis(out).header.checkpoints[0].path == other_run.checkpoints[0].path
+    else:
+        assert analysis.header.complete
+
+
+def test_other_weights_in_memory_are_another_run(out: Path) -> None:
+    first, second = ([{"a.weight": torch.ones(2, 2) * v} for v in (0, top)] for top in (1, 5))
+    aw.analyze(aw.open_run(first), out)
+
+    try:
+        analysis = aw.analyze(aw.open_run(second), out)
+    except StoreError:
+        return  # refusing is honest
+
+    assert analysis.ranking()["mean"].tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    "options", [{"roles": ["bias", "weight"]}, {"picture_budget_bytes": 0}], ids=str
+)
+def test_other_options_are_other_work(run: Run, out: Path, options: dict[str, Any]) -> None:
+    aw.analyze(run, out)
+
+    with pytest.raises(StoreError, match="with other options"):
+        aw.analyze(run, out, **options)
+
+
+def test_checkpoints_that_were_written_anew_are_another_run(run: Run, out: Path) -> None:
+    from dataclasses import replace
+
+    aw.analyze(run, out)
+    touched = replace(run.checkpoints[1], changed_ns=run.checkpoints[1].changed_ns + 1)
+    changed = replace(run, checkpoints=(run.checkpoints[0], touched, run.checkpoints[2]))
+
+    with pytest.raises(StoreError, match="holds the analysis of other checkpoints"):
+        aw.analyze(changed, out)
+
+
+def test_a_finished_analysis_is_opened_without_work(
+    run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = aw.analyze(run, out).ranking()
+    before = {str(f): f.stat().st_mtime_ns for f in out.rglob("*")}
+    monkeypatch.setattr(BlockWalk, "run", None)  # calling it would fail
+
+    again = aw.analyze(run, out, threads=2, block_elements=20000)
+
+    assert again.ranking().equals(expected)
+    assert {str(f): f.stat().st_mtime_ns for f in out.rglob("*")} == before
+
+
+def test_strict_holds_for_what_was_finished_before(stored: Stored, out: Path) -> None:
+    checkpoints = checkpoints_of()
+    checkpoints[1]["fc.weight"][0, 0] = np.nan
+    run = stored(checkpoints)
+    aw.analyze(run, out)
+
+    with pytest.raises(NonFiniteError, match=r"'fc.weight' has 1 non-finite elements at step 10"):
+        aw.analyze(run, out, strict=True)
+
+
+# --- versions and damage
+
+
+def edited(out: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    document = json.loads((out / "zarr.json").read_text())
+    change(document["attributes"])
+    (out / "zarr.json").write_text(json.dumps(document))
+
+
+def test_a_newer_format_is_refused_with_the_way_out(run: Run, out: Path) -> None:
+    aw.analyze(run, out)
+    edited(out, lambda a: a["accweight"].update(format=2))
+    before = files_of(out)
+
+    for attempt in (
+        lambda: aw.open_analysis(out),
+        lambda: aw.analyze(run, out),
+        lambda: aw.analyze(run, out, overwrite=True),
+    ):
+        with pytest.raises(StoreError, match=r"written by a newer accweight \(analysis format 2, "):
+            attempt()
+
+    assert files_of(out) == before
+
+
+DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no parameters": lambda a: a["accweight"].pop("parameters"),
+    "parameters are a number": lambda a: a["accweight"].update(parameters=5),
+    "a parameter is a number": lambda a: a["accweight"].update(parameters=[5]),
+    "unknown role": lambda a: a["accweight"].update(roles=["zzz"]),
+    "half a maximum": lambda a: a["accweight"].update(maximum={"value": 1}),
+    "format is a word": lambda a: a["accweight"].update(format="1"),
+    "format is null": lambda a: a["accweight"].update(format=None),
+    "no format": lambda a: a["accweight"].pop("format"),
+    "header is a number": lambda a: a.update(accweight=5),
+    "header is a list": lambda a: a.update(accweight=[]),
+    "no header": lambda a: a.pop("accweight"),
+    "a parameter too few": lambda a: a["accweight"]["parameters"].pop(),
+    "a checkpoint too few": lambda a: a["accweight"]["checkpoints"].pop(),
+    "no checkpoints": lambda a: a["accweight"].update(checkpoints=[]),
+    "a picture too few": lambda a: a["accweight"]["picture_bases"].pop(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_header_is_refused(
+    run: Run, out: Path, damage: Callable[[dict[str, Any]], object]
+) -> None:
+    aw.analyze(run, out)
+    edited(out, damage)
+
+    with pytest.raises(StoreError, match=r"run.accw: ") as caught:
+        aw.open_analysis(out).ranking()
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lost_or_cut_chunk_of_numbers_is_an_error_and_not_nan(run: Run, out: Path) -> None:
+    aw.analyze(run, out)
+    chunk = chunks_of(out, "totals")[1]
+    content = chunk.read_bytes()
+
+    chunk.write_bytes(content[:11])
+    with pytest.raises(StoreError, match="damaged"):
+        aw.open_analysis(out).ranking()
+    chunk.unlink()
+    with pytest.raises(StoreError, match="damaged"):
+        aw.open_analysis(out).ranking()
+
+
+def test_lost_arrays_are_an_error_of_ours(run: Run, out: Path) -> None:
+    aw.analyze(run, out)
+    shutil.rmtree(out / "totals")
+
+    with pytest.raises(StoreError, match=r"run.accw: .*totals.* damaged"):
+        aw.open_analysis(out).ranking()
+
+
+def test_an_unfinished_analysis_says_how_far_it_got(run: Run, out: Path) -> None:
+    stopped(run, out, after=1)
+
+    with pytest.raises(StoreError, match=r"is not finished \(1 of 3 parameters\); run the same"):
+        aw.open_analysis(out)
+
+
+def stopped(run: Run, out: Path, after: int) -> None:
+    """Begin an analysis and let it fail after some parameters."""
+    finish, done = Store.finish_parameter, []
+
+    def failing(self: Store, index: int, totals: Any) -> None:
+        if len(done) == after:
+            raise KeyboardInterrupt
+        finish(self, index, totals)
+        done.append(index)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "finish_parameter", failing)
+        aw.analyze(run, out)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_stopped_analysis_goes_on_and_ends_the_same(
+    run: Run, out: Path, tmp_path: Path, after: int
+) -> None:
+    stopped(run, out, after)
+
+    aw.analyze(run, out, threads=2)
+
+    aw.analyze(run, tmp_path / "fresh.accw")
+    assert files_of(out) == files_of(tmp_path / "fresh.accw")
+
+
+def test_what_is_finished_is_not_measured_again(run: Run, out: Path) -> None:
+    stopped(run, out, 1)
+    shown: list[tuple[int, int]] = []
+
+    aw.analyze(run, out, progress=lambda *now: shown.append(now))
+
+    assert shown[0] == (0, 3 * 4 * 120 * 170)
+
+
+# --- where nothing can be written
+
+
+@pytest.mark.parametrize("name", ["file/run.accw", "file/deep/run.accw"])
+def test_a_file_where_a_folder_should_be_is_a_clear_error(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+
+    with pytest.raises(StoreError, match=r"run.accw"):
+        aw.analyze(run, tmp_path / name)
+
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(
+    run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    def refused(self: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        if self.parent == out.parent and mode != "r":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return real(self, mode, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refused)
+
+    with pytest.raises(StoreError, match=r"run.accw: cannot be written \(Permission denied\)"):
+        aw.analyze(run, out)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_file_system_that_takes_no_files_is_a_clear_error(run: Run) -> None:
+    with pytest.raises(StoreError, match=r"/proc/run.accw"):
+        aw.analyze(run, "/proc/run.accw")
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_output(
+    run: Run, out: Path
+) -> None:
+    lost = Path(run.checkpoints[1].path)
+    lost.unlink()
+    lost.mkdir()
+
+    with pytest.raises(AccweightError, match=r"plain_1.raw") as caught:
+        aw.analyze(run, out)
+
+    assert "cannot be written" not in str(caught.value)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 5, 9, 14, 25, 40])
+def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
+    run: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    from zarr.storage import _local
+
+    put, done = _local._put, []
+
+    def full(path: Path, *arguments: Any, **named: Any) -> Any:
+        if len(done) >= writes:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        done.append(path)
+        return put(path, *arguments, **named)
+
+    monkeypatch.setattr(_local, "_put", full)
+    with pytest.raises(StoreError, match=r"run.accw: cannot be written \(No space left") as caught:
+        aw.analyze(run, out, threads=2)
+    monkeypatch.undo()
+
+    assert "the same command continues there" in str(caught.value)
+    aw.analyze(run, out)
+    aw.analyze(run, tmp_path / "fresh.accw")
+    assert files_of(out) == files_of(tmp_path / "fresh.accw")
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 640 KiB; skips where mounting is not allowed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=640k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("cannot mount")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_disk_that_is_really_full_loses_nothing(
+    run: Run, small_disk: Path, tmp_path: Path
+) -> None:
+    out, ballast = small_disk / "run.accw", small_disk / "ballast"
+    ballast.write_bytes(bytes(400_000))
+
+    with pytest.raises(StoreError, match=r"cannot be written \(No space left on device\)"):
+        aw.analyze(run, out, picture_budget_bytes=1 << 30)
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+
+    aw.analyze(run, out)
+    aw.analyze(run, tmp_path / "fresh.accw")
+    assert files_of(out) == files_of(tmp_path / "fresh.accw")
+    assert os.listdir(small_disk) == [out.name]
+
+
+# --- two at once
+
+
+def test_a_second_writer_is_told_to_wait(run: Run, out: Path) -> None:
+    with locked(out), pytest.raises(StoreError, match="another accweight is writing"):
+        aw.analyze(run, out)
+
+    assert not out.exists()
+
+
+def test_a_lock_file_left_by_a_killed_writer_does_not_lock(run: Run, out: Path) -> None:
+    (out.parent / f".{out.name}{stores.LOCK}").write_text("")
+
+    aw.analyze(run, out)
+
+    assert os.listdir(out.parent).count(out.name) == 1
+    assert not list(out.parent.glob(".*"))
+
+
+def test_many_parameters_are_created_by_many_threads(stored: Stored, out: Path) -> None:
+    checkpoints = [
+        {f"p{i}.weight": torch.full((3, i + 1), float(t)) for i in range(60)} for t in range(2)
+    ]
+
+    analysis = aw.analyze(stored(checkpoints), out, threads=4)
+
+    assert analysis.store is not None
+    for index in range(60):
+        picture = analysis.store.picture(index, 0, "mean", 1)
+        assert np.nanmin(picture) == np.nanmax(picture) == 1
+
+
+def test_readers_may_read_while_others_read(run: Run, out: Path) -> None:
+    aw.analyze(run, out)
+    found: list[float] = []
+
+    def read() -> None:
+        found.append(float(aw.open_analysis(out).ranking()["mean"].iloc[0]))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+
+    assert len(found) == 4
+    assert len(set(found)) == 1
+
+
+def test_an_overwrite_that_is_stopped_half_way_can_be_repeated(
+    run: Run, other_run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aw.analyze(other_run, out)
+    remove = shutil.rmtree
+
+    def interrupted(path: Any, *arguments: Any, **named: Any) -> None:
+        if (Path(path) / "zarr.json").exists():
+            (Path(path) / "zarr.json").unlink()
+            raise KeyboardInterrupt
+        remove(path, *arguments, **named)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        aw.analyze(run, out, overwrite=True)
+    monkeypatch.undo()
+
+    analysis = aw.analyze(run, out, overwrite=True)
+
+    assert analysis.header.checkpoints[0].path == run.checkpoints[0].path
+    assert not list(out.parent.glob(".*"))
+
+
+def test_local_stores_write_whole_chunks_or_none() -> None:
+    import inspect
+
+    from zarr.storage import _local
+
+    assert issubclass(LocalStore, zarr.abc.store.Store)
+    assert ".partial" in inspect.getsource(_local)  # what `sweep` looks for

@@ -128,13 +128,20 @@ Emit = Callable[[int, Sequence[Picture]], None]
 class SlabCanvas:
     """Draws A_t of one block, step after step, and hands over finished stretches of steps."""
 
-    def __init__(self, slab: Slab, emit: Emit) -> None:
+    def __init__(self, slab: Slab, segment: int, emit: Emit) -> None:
+        """Prepare the sheet.
+
+        Args:
+            slab: What to draw.
+            segment: Steps to gather before they are handed over.
+            emit: Takes them.
+        """
         self._slab = slab
+        self._segment = segment
         self._emit = emit
         rows, cols = slab.size
         planes = 2 if slab.plan.base else 1
-        self._segment = segment_steps(slab.plan.steps, rows * cols)
-        self._planes = [np.empty((self._segment, rows, cols), np.float32) for _ in range(planes)]
+        self._planes = [np.empty((segment, rows, cols), np.float32) for _ in range(planes)]
         row, row_end, col, col_end = slab.bounds
         side = 1 << slab.plan.base
         # 0 where no element lies: it changes neither the sum nor the maximum of a square

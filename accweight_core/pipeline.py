@@ -255,7 +255,9 @@ class _Drawing:
             if self._writer is None:
                 self._writer = self._store.create_picture(self._index, self._slab(self._first))
         writer = self._writer
-        canvas = SlabCanvas(slab, lambda step, planes: writer.write(slab, step, planes))
+        canvas = SlabCanvas(
+            slab, writer.segment, lambda step, planes: writer.write(slab, step, planes)
+        )
         writer.add_counts(slab, canvas.counts)
         return canvas.watch
 

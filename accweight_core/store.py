@@ -258,6 +258,11 @@ class PictureWriter:
         self._planes = planes
         self._counts = counts
 
+    @property
+    def segment(self) -> int:
+        """Steps in a chunk."""
+        return self._planes[0].chunk[0]
+
     def write(self, slab: Slab, first_step: int, planes: Sequence[Picture]) -> None:
         """Write some steps of one slab; slabs are whole chunks, so threads never meet."""
         rows, cols = slab.window

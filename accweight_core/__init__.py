@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from accweight_core.analysis import Analysis, open_analysis
     from accweight_core.errors import AccweightError
     from accweight_core.opening import open_run
-    from accweight_core.pipeline import analyze
+    from accweight_core.pipeline import analyze, append
     from accweight_core.ranking import Comparison, compare
     from accweight_core.schema import Kind, Layer, Parameter, Role, Run
 
@@ -32,6 +32,7 @@ _HOMES = {
     "Role": "schema",
     "Run": "schema",
     "analyze": "pipeline",
+    "append": "pipeline",
     "compare": "ranking",
     "open_analysis": "analysis",
     "open_run": "opening",
@@ -48,6 +49,7 @@ __all__ = [
     "Role",
     "Run",
     "analyze",
+    "append",
     "compare",
     "kernels",
     "open_analysis",

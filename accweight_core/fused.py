@@ -26,6 +26,9 @@ from accweight_core.kernels import SUMS, BlockState, Scratch
 CHUNK = 1024
 """Elements between one loop and the next: what the first level of cache holds."""
 
+LARGEST_SQUARE = 1e75
+"""Sum of squares of a row above which two of its float32 may differ by more than a float32."""
+
 PATH_SUM, PATH_M2, PATH_MAX, PATH_ARGMAX, STEP_SUM, STEP_SQUARE, STEP_MAX = range(7)
 NET_SUM, NET_SQUARE, SQUARE, REFERENCE_SQUARE, FLIPS, NONFINITE = range(7, len(SUMS))
 
@@ -126,6 +129,15 @@ def _advance(
         sums[row, FLIPS] = flips
 
 
+def squares(weights: Tensor) -> Tensor:
+    """Return each row's sum of squares, summed as `measure_step` sums them."""
+    if weights.device.type != "cpu" or weights.is_complex():
+        return kernels.squares(weights)
+    out = np.empty(weights.shape[0])
+    _squares(weights.numpy(), out)
+    return torch.from_numpy(out)
+
+
 def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
     """Do what `kernels.start_block` does, without a look at every element where all is well."""
     if weights.device.type != "cpu" or weights.is_complex():
@@ -134,7 +146,10 @@ def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
     square = sums[:, SQUARE]
     _squares(weights.numpy(), square)
     if not np.isfinite(square).all():
-        return kernels.start_block(weights)
+        state, found = kernels.start_block(weights)
+        state.reference_square = squares(weights)  # summed as everywhere in here
+        found[:, SQUARE] = found[:, REFERENCE_SQUARE] = state.reference_square
+        return state, found
     sums[:, REFERENCE_SQUARE] = square
     total = torch.zeros(weights.shape, dtype=torch.float64)
     return BlockState(weights, torch.from_numpy(square.copy()), weights, total), torch.from_numpy(
@@ -156,7 +171,11 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
     if state.unseen is not None or not np.isfinite(square).all():
         kernels.mend(state, current, torch.from_numpy(sums)[:, NONFINITE])
         _squares(weights, square)
+        if state.unseen is not None:
+            state.reference_square = squares(state.reference)
     sums[:, REFERENCE_SQUARE] = state.reference_square.numpy()
+    if float(square.max()) > LARGEST_SQUARE:
+        return _measure_wide(state, current, scratch)
     total, moved = state.total.numpy(), np.empty(CHUNK, weights.dtype)
     bits = np.int32 if weights.dtype == np.float32 else np.int64
     _advance(
@@ -170,3 +189,46 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
         sums,
     )
     return torch.from_numpy(sums)
+
+
+def _measure_wide(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
+    """Measure weights so large that their difference is no float32, in float64."""
+    wide = BlockState(
+        state.reference.double(),
+        state.reference_square,
+        state.previous.double(),
+        state.total,
+        state.unseen,
+    )
+    return kernels.measure_step(wide, current.double(), scratch)
+
+
+@_compiled
+def pool(sheet: Array, side: int, sums: Array, largest: Array) -> None:
+    """Write sum and maximum of each square of a sheet of non-negative values.
+
+    Args:
+        sheet: (rows, columns) float32, both multiples of `side`.
+        side: Side of a square.
+        sums: (rows / side, columns / side) float32, written.
+        largest: Same shape, written.
+    """
+    columns = sheet.shape[1]
+    row_sum, row_top = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    for row in range(sums.shape[0]):
+        first = sheet[row * side]
+        for col in range(columns):
+            row_sum[col] = first[col]
+            row_top[col] = first[col]
+        for below in range(1, side):
+            line = sheet[row * side + below]
+            for col in range(columns):
+                row_sum[col] += line[col]
+                row_top[col] = line[col] if line[col] > row_top[col] else row_top[col]
+        for col in range(sums.shape[1]):
+            total, top = np.float32(0), np.float32(0)
+            for beside in range(side):
+                total += row_sum[col * side + beside]
+                top = max(top, row_top[col * side + beside])
+            sums[row, col] = total
+            largest[row, col] = top

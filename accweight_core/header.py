@@ -72,6 +72,7 @@ class Header:
         parameters: Those measured, in network order.
         roles: Roles that count in layers and rankings.
         picture_bases: Finest stored picture level per parameter; empty without pictures.
+        keeps_state: Whether it holds what is needed to append checkpoints.
         notes: Remarks made while the run was opened.
         warnings: What looks wrong in the run (probable restarts), with figures.
         maximum: Largest element of A_T; None until complete, or if nothing is measured.
@@ -85,6 +86,7 @@ class Header:
     parameters: tuple[Parameter, ...]
     roles: tuple[Role, ...]
     picture_bases: tuple[int, ...] = ()
+    keeps_state: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     maximum: Maximum | None = None
@@ -167,6 +169,7 @@ class Header:
             parameters=tuple(_parameter(record) for record in document["parameters"]),
             roles=tuple(Role(role) for role in document["roles"]),
             picture_bases=tuple(document["picture_bases"]),
+            keeps_state=document["keeps_state"],
             notes=tuple(document["notes"]),
             warnings=tuple(document["warnings"]),
             maximum=Maximum(**{**maximum, "index": tuple(maximum["index"])}) if maximum else None,

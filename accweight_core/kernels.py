@@ -187,9 +187,11 @@ def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
     unseen = bad if bool(bad.any()) else None
     if unseen is not None:
         weights.masked_fill_(unseen, 0)
-    square = _squares(weights)
+    square = squares(weights)
     column["square"].copy_(square)
     column["reference_square"].copy_(square)
+    if weights.is_complex():
+        column["flips"].fill_(torch.nan)
     total = torch.zeros(weights.shape, dtype=torch.float64, device=weights.device)
     return BlockState(weights, square, weights, total, unseen), sums
 
@@ -251,9 +253,7 @@ def _sum_and_square(double: Tensor, double2: Tensor, total: Tensor, square: Tens
     torch.sum(double2, 1, out=square)
 
 
-def _squares(
-    weights: Tensor, double: Tensor | None = None, double2: Tensor | None = None
-) -> Tensor:
+def squares(weights: Tensor, double: Tensor | None = None, double2: Tensor | None = None) -> Tensor:
     """Return each row's sum of squares in float64, of both parts of complex weights."""
     if weights.is_complex():
         parts = torch.view_as_real(weights).flatten(1).double()
@@ -271,11 +271,11 @@ def _weigh(
     common case costs no look of its own. On a device that look would wait for the device,
     so there the mending always runs.
     """
-    square = _squares(current, double, double2)
+    square = squares(current, double, double2)
     whole = current.device.type == "cpu" and bool(np.isfinite(square.numpy()).all())
     if state.unseen is not None or not whole:
         mend(state, current, column["nonfinite"])
-        square = _squares(current, double, double2)
+        square = squares(current, double, double2)
     column["square"].copy_(square)
     column["reference_square"].copy_(state.reference_square)
 
@@ -294,7 +294,7 @@ def mend(state: BlockState, current: Tensor, nonfinite: Tensor) -> None:
         first = state.unseen & ~bad
         state.reference.copy_(torch.where(first, current, state.reference))
         state.previous.copy_(torch.where(first, current, state.previous))
-        state.reference_square = _squares(state.reference)
+        state.reference_square = squares(state.reference)
         state.unseen = state.unseen & bad
     current.copy_(torch.where(bad, state.previous, current))
 

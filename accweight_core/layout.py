@@ -158,11 +158,12 @@ class Layout:
         square = 1 << level
         return major.divisor * (square // math.gcd(step, square))
 
-    def tables(self) -> list[tuple[Indices, Indices]]:
-        """Return, per axis, the row and column offset of each of its indices."""
+    def tables(self, start: int, stop: int) -> list[tuple[Indices, Indices]]:
+        """Return, per axis, the row and column offset of its indices: start..stop if leading."""
         offsets = []
         for axis, length in enumerate(self.shape):
-            index = np.arange(length, dtype=np.int64)
+            first, last = (start, stop) if axis == self.leading_axis else (0, length)
+            index = np.arange(first, last, dtype=np.int64)
             row, col = np.zeros_like(index), np.zeros_like(index)
             for digit in self.digits:
                 if digit.axis == axis:
@@ -193,10 +194,8 @@ class Layout:
         row, _, col, col_end = self.slab(start, stop)
         width = col_end - col
         place = np.full((1,) * max(len(self.shape), 1), -(row * width + col), dtype=np.int64)
-        for axis, (rows, cols) in enumerate(self.tables()):
+        for axis, (rows, cols) in enumerate(self.tables(start, stop)):
             table = rows * width + cols
-            if axis == self.leading_axis:
-                table = table[start:stop]
             place = place + table.reshape([-1 if a == axis else 1 for a in range(len(self.shape))])
         return place.reshape(-1)
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from accweight_core.fused import pool
 from accweight_core.layout import Layout
 
 Picture = npt.NDArray[np.float32]
@@ -147,7 +148,7 @@ class SlabCanvas:
         # 0 where no element lies: it changes neither the sum nor the maximum of a square
         self._sheet = np.zeros((rows * side, cols * side), np.float32)
         self._inner = self._sheet[: row_end - row, : col_end - col]
-        self._places = _places(slab)
+        self._places = _places(slab, self._sheet.shape[1])
         in_order = self._places is None and self._inner.flags.c_contiguous
         self._flat = self._inner.reshape(-1) if in_order else np.empty(slab.elements, np.float32)
         self._filled = 0
@@ -171,19 +172,30 @@ class SlabCanvas:
         if base == 0:
             np.copyto(drawn[0], self._sheet)
         else:
+            pool(self._sheet, 1 << base, drawn[0], drawn[1])
             with np.errstate(invalid="ignore"):
-                np.divide(pooled(self._sheet, base, np.add), self.counts, out=drawn[0])
-            np.copyto(drawn[1], pooled(self._sheet, base, np.maximum))
+                np.divide(drawn[0], self.counts, out=drawn[0])
         if self._empty is not None:
             for picture in drawn:
                 picture[self._empty] = np.nan
+        self._advance(step)
+
+    def replay(self, step: int, planes: Sequence[Picture]) -> None:
+        """Take a step as it was drawn before, (rows, cols) per plane."""
+        for plane, picture in zip(self._planes, planes, strict=True):
+            plane[step % self._segment] = picture
+        self._advance(step)
+
+    def _advance(self, step: int) -> None:
+        """Hand over the gathered steps where a chunk, or the run, ends."""
+        slot = step % self._segment
         if slot == self._segment - 1 or step == self._slab.plan.steps - 1:
             self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
 
     def _place(self) -> None:
         """Move the elements of the block to their texels, unless they were written there."""
         if self._places is not None:
-            self._inner[self._places] = self._flat
+            self._sheet.reshape(-1)[self._places] = self._flat
         elif not np.shares_memory(self._flat, self._inner):
             self._inner[:] = self._flat.reshape(self._inner.shape)
 
@@ -193,41 +205,25 @@ class SlabCanvas:
             return np.full(self._slab.size, 4**self._slab.plan.base, np.float32)
         self._flat.fill(1)
         self._place()
-        counts = pooled(self._sheet, self._slab.plan.base, np.add)
+        counts, unused = (np.empty(self._slab.size, np.float32) for _ in range(2))
+        pool(self._sheet, 1 << self._slab.plan.base, counts, unused)
         self._sheet.fill(0)
         return counts
 
 
-Places = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-
-
-def _places(slab: Slab) -> Places | None:
-    """Return rows and columns of the elements in the slab, None where they lie in order."""
+def _places(slab: Slab, width: int) -> npt.NDArray[np.int64] | None:
+    """Return where the elements lie on a sheet of that width, None where they lie in order."""
     row, row_end, col, col_end = slab.bounds
     if slab.plan.layout.in_order and (row_end - row) * (col_end - col) == slab.elements:
         return None
     rows, cols = np.divmod(slab.plan.layout.positions(slab.start, slab.stop), col_end - col)
-    return rows, cols
+    places: npt.NDArray[np.int64] = rows * width + cols
+    return places
 
 
 def segment_steps(steps: int, texels: int) -> int:
     """Return how many steps of a slab make up one chunk."""
     return max(1, min(steps, SEGMENT_BYTES // max(1, 4 * texels)))
-
-
-def pooled(sheet: Picture, levels: int, combine: np.ufunc) -> Picture:
-    """Return the sheet combined over squares of ``2**levels``; its sides are multiples of that.
-
-    Rows are combined first, where memory is contiguous; columns then have little left to do.
-    """
-    side = 1 << levels
-    rows = sheet[0::side].copy()
-    for offset in range(1, side):
-        combine(rows, sheet[offset::side], out=rows)
-    columns: Picture = rows[:, 0::side].copy()
-    for offset in range(1, side):
-        combine(columns, rows[:, offset::side], out=columns)
-    return columns
 
 
 def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:
@@ -242,16 +238,16 @@ def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, P
         Mean (weighted by counts), maximum and counts of squares of 2x2 texels.
     """
     padding = [(0, length % 2) for length in counts.shape]
-    parts = [np.pad(np.nan_to_num(p), padding) for p in (mean * counts, largest, counts)]
-    total, top, number = (
-        pooled(part, 1, combine)
-        for part, combine in zip(parts, (np.add, np.maximum, np.add), strict=True)
-    )
+    size = tuple((length + 1) // 2 for length in counts.shape)
+    total, top, number, unused = (np.empty(size, np.float32) for _ in range(4))
+    pool(np.pad(np.nan_to_num(mean * counts), padding), 2, total, unused)
+    pool(np.pad(np.nan_to_num(largest), padding), 2, unused, top)
+    pool(np.pad(counts, padding), 2, number, unused)
     empty = number == 0
     with np.errstate(invalid="ignore"):
-        average = total / number
+        np.divide(total, number, out=total)
     top[empty] = np.nan
-    return average, top, number
+    return total, top, number
 
 
 def pyramid_levels(plan: PicturePlan) -> Iterator[int]:

@@ -10,18 +10,22 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from torch import Tensor
 
 from accweight_core.accumulate.walk import (
     BLOCK_ELEMENTS,
     Block,
     BlockWalk,
+    Carry,
     ParameterWalk,
     Watcher,
     blocks_of,
+    no_carry,
     no_watcher,
 )
 from accweight_core.analysis import Analysis
@@ -34,11 +38,10 @@ from accweight_core.errors import (
 )
 from accweight_core.header import Header
 from accweight_core.kernels import SUMS
-from accweight_core.layout import layout_of
 from accweight_core.pictures import Slab, SlabCanvas, plan_pictures
 from accweight_core.reading import is_readable_in_blocks, working_dtype
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
-from accweight_core.store import PictureWriter, Store, locked
+from accweight_core.store import PictureWriter, Store, locked, recover
 from accweight_core.summary import completed, metric_arrays
 from accweight_core.totals import Totals
 
@@ -63,6 +66,7 @@ def analyze(
     picture_budget_bytes: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
+    keep_state: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Analysis:
     """Measure how far every weight of a run has travelled.
@@ -79,6 +83,8 @@ def analyze(
             sixteenth of the bytes read, but at least 64 MiB and at most 1 GiB.
         strict: Make the first non-finite element an error instead of counting it.
         overwrite: Replace an analysis of something else at `out`.
+        keep_state: Store what `append` needs to go on without the old checkpoints: 16 bytes
+            per weight.
         progress: Called now and then from this thread.
 
     Raises:
@@ -92,13 +98,12 @@ def analyze(
     if out is None:
         return work.in_memory()
     path = Path(out)
-    budget = _picture_budget(run, parameters, picture_budget_bytes)
-    if budget:
-        layouts = [layout_of(parameter) for parameter in parameters]
-        plans = plan_pictures(layouts, len(run.checkpoints), budget)
-        header = replace(header, picture_bases=tuple(plan.base for plan in plans))
-        work.header = header
+    budget = _picture_budget(header, picture_budget_bytes)
+    work.header = replace(
+        header, picture_bases=_picture_bases(header, budget), keeps_state=keep_state
+    )
     with locked(path):
+        recover(path)
         if overwrite:
             _remove_analysis(path)
         return work.on_disk(path)
@@ -118,22 +123,117 @@ def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
             f"{run.source}: no parameter has the role {' or '.join(roles)}; "
             f"roles found: {', '.join(sorted({p.role for p in run.parameters})) or 'none'}"
         )
-    for parameter in measured:
+    _check_dtypes(run, measured)
+    return measured
+
+
+def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
+    """Raise unless every parameter can be widened and subtracted in every checkpoint."""
+    for parameter in parameters:
         for checkpoint in run.checkpoints:
             try:
                 working_dtype(checkpoint.tensors[parameter.name])
             except UnsupportedDtypeError as error:
                 raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
-    return measured
 
 
-def _picture_budget(run: Run, parameters: Sequence[Parameter], asked: int | None) -> int:
+def append(
+    run: Run,
+    out: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    block_elements: int = BLOCK_ELEMENTS,
+    picture_budget_bytes: int | None = None,
+    strict: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Analysis:
+    """Go on with a stored analysis, reading none of its old checkpoints.
+
+    Checkpoints of `run` after the last step of the analysis are appended; others are passed
+    over, whether or not they are the old ones. The result is that of analysing all together,
+    bit for bit, but for pictures that become coarser to stay within the budget.
+
+    Args:
+        run: The run, or its new part.
+        out: An analysis that was made with `keep_state`.
+        threads: As in `analyze`, like the options that follow.
+        block_elements: See there.
+        picture_budget_bytes: See there.
+        strict: See there.
+        progress: See there.
+
+    Raises:
+        StoreError: If the analysis is not there, unfinished, or without state.
+        MismatchError: If the run has no later step, or other parameters.
+    """
+    path = Path(out)
+    with locked(path):
+        earlier = Store.open(path)
+        fresh = _appendable(run, earlier)
+        new = Header.of(fresh, earlier.header.parameters, earlier.header.roles)
+        header = replace(
+            earlier.header,
+            checkpoints=(*earlier.header.checkpoints, *new.checkpoints),
+            notes=tuple(dict.fromkeys((*earlier.header.notes, *run.notes))),
+            versions=new.versions,
+            complete=False,
+            maximum=None,
+        )
+        if earlier.header.picture_bases:
+            wanted = _picture_bases(header, _picture_budget(header, picture_budget_bytes))
+            pairs = zip(wanted, earlier.header.picture_bases, strict=True)
+            header = replace(header, picture_bases=tuple(max(pair) for pair in pairs))
+        draft = path.with_name(f".{path.name}.appended")
+        shutil.rmtree(draft, ignore_errors=True)
+        threads = threads or os.cpu_count() or 1
+        work = _Work(fresh, header, threads, block_elements, strict, progress, earlier)
+        appended = work.on_disk(draft)
+        if appended.store:
+            earlier.replace_with(appended.store)
+        return Analysis.open(path)
+
+
+def _appendable(run: Run, earlier: Store) -> Run:
+    """Return the part of a run that comes after an analysis, if it can be appended."""
+    header, last = earlier.header, int(earlier.header.steps[-1])
+    if not header.complete or not header.keeps_state:
+        problem = "was made without --keep-state" if header.complete else "is not finished"
+        raise StoreError(
+            f"{earlier.path}: the analysis {problem}, so nothing can be appended; "
+            "analyse all checkpoints, to another output or with --overwrite"
+        )
+    later = tuple(c for c in run.checkpoints if c.step > last)
+    if not later:
+        raise MismatchError(
+            f"{run.source}: no checkpoint comes after step {last}, the last one analysed"
+        )
+    shapes = {p.name: p.shape for p in run.parameters}
+    for parameter in header.parameters:
+        if shapes.get(parameter.name) != parameter.shape:
+            raise MismatchError(
+                f"{run.source}: parameter {parameter.name!r} has shape "
+                f"{shapes.get(parameter.name, 'missing')} but {parameter.shape} in {earlier.path}"
+            )
+    fresh = replace(run, checkpoints=later)
+    _check_dtypes(fresh, header.parameters)
+    return fresh
+
+
+def _picture_budget(header: Header, asked: int | None) -> int:
     """Return the bytes that pictures may take."""
     if asked is not None:
         return asked
-    per_checkpoint = sum(p.elements * DTYPES[p.dtype].size_bytes for p in parameters)
+    per_checkpoint = sum(p.elements * DTYPES[p.dtype].size_bytes for p in header.parameters)
     least, most = PICTURE_BYTES_RANGE
-    return min(max(per_checkpoint * len(run.checkpoints) // PICTURE_SHARE, least), most)
+    return min(max(per_checkpoint * len(header.checkpoints) // PICTURE_SHARE, least), most)
+
+
+def _picture_bases(header: Header, budget: int) -> tuple[int, ...]:
+    """Return the finest picture level to store per parameter; nothing for no budget."""
+    if not budget:
+        return ()
+    plans = plan_pictures(header.layouts, len(header.checkpoints), budget)
+    return tuple(plan.base for plan in plans)
 
 
 def _remove_analysis(path: Path) -> None:
@@ -153,6 +253,7 @@ class _Work:
     block_elements: int
     strict: bool
     progress: Progress
+    earlier: Store | None = None
 
     def in_memory(self) -> Analysis:
         """Measure everything without a store."""
@@ -187,7 +288,7 @@ class _Work:
                 f"{path}: cannot be written ({error.strerror or error}); what is finished is "
                 "kept, and the same command continues there"
             ) from error
-        return Analysis(store.header, store=store, run=self.run)
+        return Analysis(store.header, store=store, run=None if self.earlier else self.run)
 
     def _cut(
         self,
@@ -206,20 +307,32 @@ class _Work:
         blocks = blocks_of(
             parameter.shape,
             leading,
-            alignment=alignment or 1,
-            block_elements=parameter.elements if whole else self.block_elements,
+            alignment=leading if whole else alignment or 1,
+            block_elements=self.block_elements,
         )
         if store is None:
             return ParameterWalk(parameter.name, tensors, blocks, done=done)
-        drawing = _Drawing(store, index, blocks[0]) if draws and blocks else None
+        earlier = self.earlier
+        drawing = _Drawing(store, index, blocks[0], earlier) if draws and blocks else None
 
         def finish(totals: Totals) -> None:
             if drawing:
                 drawing.finish()
-            store.finish_parameter(index, totals.values)
+            before = [earlier.totals[:, index]] if earlier else []
+            store.finish_parameter(index, np.concatenate([*before, totals.values]))
 
-        watch = drawing.watch if drawing else no_watcher
-        return ParameterWalk(parameter.name, tensors, blocks, watch=watch, done=finish)
+        def keep(block: Block, carry: Carry) -> None:
+            store.write_state(index, block, blocks[0], carry)
+
+        return ParameterWalk(
+            parameter.name,
+            tensors,
+            blocks,
+            watch=drawing.watch if drawing else no_watcher,
+            carry=partial(earlier.read_state, index) if earlier else no_carry,
+            keep=keep if self.header.keeps_state else None,
+            done=finish,
+        )
 
     def _walk(self, walks: list[ParameterWalk]) -> None:
         total = sum(walk.size_bytes for walk in walks)
@@ -240,11 +353,13 @@ class _Work:
 class _Drawing:
     """The picture of one parameter while its blocks are walked."""
 
-    def __init__(self, store: Store, index: int, first: Block) -> None:
+    def __init__(self, store: Store, index: int, first: Block, earlier: Store | None) -> None:
         """Begin with the first block, the largest, whose slab is the size of a chunk."""
         self._store = store
         self._index = index
         self._first = first
+        self._earlier = earlier
+        self._steps_before = len(earlier.header.checkpoints) if earlier else 0
         self._writer: PictureWriter | None = None
         self._lock = Lock()
 
@@ -259,7 +374,23 @@ class _Drawing:
             slab, writer.segment, lambda step, planes: writer.write(slab, step, planes)
         )
         writer.add_counts(slab, canvas.counts)
-        return canvas.watch
+        self._replay(slab, canvas)
+
+        def watch(step: int, first: int, total: Tensor) -> None:
+            canvas.watch(self._steps_before + step, first, total)
+
+        return watch
+
+    def _replay(self, slab: Slab, canvas: SlabCanvas) -> None:
+        """Draw the steps of an earlier analysis as they were drawn there."""
+        base = slab.plan.base
+        for step in range(self._steps_before):
+            planes = [
+                self._earlier.picture_array(self._index, base, plane)[step, *slab.window]
+                for plane in (("mean", "max") if base else ("mean",))
+                if self._earlier
+            ]
+            canvas.replay(step, [np.asarray(plane, np.float32) for plane in planes])
 
     def _slab(self, block: Block) -> Slab:
         plan = self._store.header.plan(self._index)

@@ -10,6 +10,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ from accweight_core.dtypes import DTYPES, is_measurable
 from accweight_core.errors import FormatError, UnsupportedDtypeError
 from accweight_core.kernels import widened_dtype
 from accweight_core.schema import Extent, HiddenValues, StoredTensor
+
+_OF_NUMPY = {
+    name for name in DTYPES if not name.startswith(("bfloat", "float8"))
+}  # fmt: skip
 
 MOST_OPEN_FILES = 64
 """Files one worker keeps open; runs have more checkpoints than a process may open files."""
@@ -174,17 +179,26 @@ def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) ->
 
 def _loaded(name: str, values: HiddenValues) -> Tensor:
     """Return values that a reader hands over, flat, checked against what it promised."""
-    loaded = values.load()
-    if not isinstance(loaded, Tensor):
-        array = np.asarray(loaded)
-        if array.dtype.kind not in "fc":  # bfloat16 and 8-bit floats of ml_dtypes
-            array = array.astype(np.float32)
-        loaded = torch.from_numpy(np.ascontiguousarray(array))
+    loaded = as_tensor(values.load())
     if tuple(loaded.shape) != values.shape:
         raise FormatError(
             name, f"the values have shape {tuple(loaded.shape)}, promised was {values.shape}"
         )
-    return loaded.detach().to("cpu", widened_dtype(loaded.dtype)).reshape(-1)
+    return loaded.to("cpu", widened_dtype(loaded.dtype)).reshape(-1)
+
+
+def as_tensor(value: Any) -> Tensor:
+    """Return a tensor or array as a tensor, on its own device, without a copy where possible."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    array = np.asarray(value)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.name not in _OF_NUMPY:  # bfloat16 and 8-bit floats of ml_dtypes
+        array = array.astype(np.float32)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch warns of the one and refuses the other
+    return torch.from_numpy(array)
 
 
 def same_values(left: Sequence[StoredTensor], right: Sequence[StoredTensor]) -> bool:

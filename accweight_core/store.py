@@ -7,6 +7,8 @@
       pictures/000012/0       (steps, rows, cols) float32: every element of parameter 12
       pictures/000012/1_mean  (steps, rows, cols): pooled levels hold mean and maximum
       pictures/000012/1_max
+      state/000012/reference  and previous, total: flat, where the walk has ended; only if kept,
+                          so that checkpoints can be appended
 
 Pictures are not compressed: cumulative change shrinks by a tenth at a third of the speed.
 """
@@ -23,10 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import zarr
 from zarr.errors import GroupNotFoundError
 
+from accweight_core.accumulate.walk import Block, Carry
 from accweight_core.chunks import PARTIAL, ChunkedArray, create_group
+from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
 from accweight_core.header import Header
 from accweight_core.kernels import SUMS
@@ -35,6 +40,7 @@ from accweight_core.totals import METRICS, Floats
 
 ATTRIBUTE = "accweight"
 LOCK = ".lock"
+STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
 """Finished parameters wait so long at most before they are written, many at a time."""
 
@@ -58,6 +64,7 @@ class Store:
         Raises:
             StoreError: If there is none, or it is damaged or newer than this program.
         """
+        recover(path)
         if not path.exists():
             raise StoreError(f"{path}: there is no such analysis; make one with: accweight analyze")
         return cls._opened(path, mode="r")
@@ -120,10 +127,9 @@ class Store:
         for leftover in self.path.rglob(f"*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
         finished = self.finished()
-        for index in range(len(self.header.parameters)):
-            folder = self.path / "pictures" / f"{index:06d}"
-            if not finished[index] and folder.exists():
-                shutil.rmtree(folder)
+        for index, done in enumerate(finished):
+            for part in ("pictures", "state") if not done else ():
+                shutil.rmtree(self.path / part / f"{index:06d}", ignore_errors=True)
 
     @property
     def totals(self) -> Floats:
@@ -205,6 +211,42 @@ class Store:
             planes[0].write((steps.start, 0, 0), mean)
             planes[1].write((steps.start, 0, 0), largest)
 
+    def write_state(self, index: int, block: Block, first: Block, carry: Carry) -> None:
+        """Keep where the walk of a block has ended; `first` is the parameter's first block."""
+        for name, part in zip(STATE, carry, strict=True):
+            flat = torch.view_as_real(part).reshape(-1) if part.is_complex() else part
+            width = flat.numel() // (block.stop - block.start)
+            elements = self.header.parameters[index].elements
+            array = ChunkedArray(
+                self.path / "state" / f"{index:06d}" / name,
+                (elements * width,),
+                ((first.stop - first.start) * width,),
+                str(flat.dtype).removeprefix("torch."),
+            )
+            if block.start == 0:
+                array.create()
+            array.write((block.start * width,), flat.numpy())
+
+    def read_state(self, index: int, block: Block) -> Carry:
+        """Return where the walk of a block has ended."""
+        complex_weights = DTYPES[self.header.parameters[index].dtype].family == "complex"
+        parts = []
+        for name in STATE:
+            width = 2 if complex_weights and name != "total" else 1
+            array = self._array(f"state/{index:06d}/{name}")
+            flat = torch.from_numpy(np.asarray(array[block.start * width : block.stop * width]))
+            parts.append(torch.view_as_complex(flat.reshape(-1, 2)) if width == 2 else flat)
+        reference, previous, total = parts
+        return reference, previous, total
+
+    def replace_with(self, other: Store) -> None:
+        """Put another store in the place of this one; one of the two is there at any moment."""
+        aside = _aside(self.path)
+        shutil.rmtree(aside, ignore_errors=True)
+        self.path.rename(aside)
+        other.path.rename(self.path)
+        shutil.rmtree(aside, ignore_errors=True)
+
     def finish_parameter(self, index: int, totals: Floats) -> None:
         """Note the totals of a parameter; once they are written it counts as finished."""
         self._waiting[index] = totals
@@ -241,6 +283,16 @@ class Store:
             array.write((0, 0), metrics[name])
         self.header = replace(header, complete=True)
         self._group.attrs[ATTRIBUTE] = self.header.to_json()
+
+
+def recover(path: Path) -> None:
+    """Bring back a store whose replacement was interrupted halfway."""
+    if not path.exists() and _aside(path).exists():
+        _aside(path).rename(path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
 
 
 def _picture_name(index: int, level: int, plane: str) -> str:

@@ -181,6 +181,7 @@ def _rotation(held: Wide, reference: Wide) -> npt.NDArray[np.float64]:
 
 # Runs of known values, in files of raw bytes that only an extent can make sense of.
 
+WEIGHT = Hints(kind=Kind.OTHER, role=Role.WEIGHT)
 FORMS = ("plain", "transposed", "strided", "big-endian", "hidden")
 
 
@@ -188,7 +189,7 @@ def raw_run(
     folder: Path,
     checkpoints: Sequence[Weights],
     form: str = "plain",
-    hints: Hints = Hints(kind=Kind.OTHER, role=Role.WEIGHT),
+    hints: Hints = WEIGHT,
 ) -> Run:
     """Write checkpoints as raw bytes and return the run that describes them.
 
@@ -211,7 +212,13 @@ def raw_run(
         state = path.stat()
         described.append(
             Checkpoint(
-                str(path), step * 10, "order given", "raw", tensors, state.st_size, state.st_mtime_ns
+                str(path),
+                step * 10,
+                "order given",
+                "raw",
+                tensors,
+                state.st_size,
+                state.st_mtime_ns,
             )
         )
     layers = layers_of(described[0].tensors.values())

@@ -66,9 +66,7 @@ def test_the_tracker_gives_the_bits_of_the_files(stored: Stored, dtype: torch.dt
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_threads_of_torch_change_no_bit(
-    torch_threads: Callable[[int], None], threads: int
-) -> None:
+def test_threads_of_torch_change_no_bit(torch_threads: Callable[[int], None], threads: int) -> None:
     checkpoints = checkpoints_of(torch.complex64)
     expected = aw.analyze(aw.open_run(checkpoints), threads=1).values.tobytes()
     torch_threads(threads)
@@ -172,7 +170,9 @@ def test_what_is_not_finite_gives_the_bits_of_the_files(stored: Stored) -> None:
 
 
 def test_strict_refuses_before_anything_is_counted() -> None:
-    tracker = aw.ChangeTracker(strict=True).update({"a.weight": torch.zeros(2, 2), "b.weight": torch.zeros(2, 2)})
+    tracker = aw.ChangeTracker(strict=True).update(
+        {"a.weight": torch.zeros(2, 2), "b.weight": torch.zeros(2, 2)}
+    )
     broken = {"a.weight": torch.ones(2, 2), "b.weight": torch.full((2, 2), math.nan)}
 
     with pytest.raises(NonFiniteError, match=r"parameter 'b.weight' holds NaN .* at step 7"):

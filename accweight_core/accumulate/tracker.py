@@ -18,12 +18,15 @@ from torch import Tensor
 
 from accweight_core.accumulate.walk import pieces_of
 from accweight_core.analysis import Analysis
+from accweight_core.dtypes import is_measurable
 from accweight_core.errors import (
     MismatchError,
     NonFiniteError,
     ShapeMismatchError,
+    SourceError,
     StepOrderError,
     UnknownNameError,
+    UnsupportedDtypeError,
 )
 from accweight_core.fused import measure_step, start_block
 from accweight_core.header import CheckpointRecord, Header
@@ -35,6 +38,7 @@ from accweight_core.kernels import (
     widened_dtype,
 )
 from accweight_core.naming import layers_of
+from accweight_core.reading import as_tensor
 from accweight_core.schema import (
     DEFAULT_ROLES,
     MEASURED_ROLES,
@@ -111,11 +115,11 @@ class ChangeTracker:
         step = (self._steps[-1] + 1 if self._steps else 0) if step is None else int(step)
         if self._steps and step <= self._steps[-1]:
             raise StepOrderError(f"step {step} came after step {self._steps[-1]}; steps must grow")
-        if not self._steps:
-            self._begin(weights)
-        current = {name: self._checked(name, weights, step) for name in self._tracked}
+        tracked = self._tracked or self._begun(weights)
+        current = {name: self._checked(t, weights, step) for name, t in tracked.items()}
+        self._tracked = tracked  # from here on nothing is the caller's mistake any more
         for name, values in current.items():
-            self._measure(self._tracked[name], values)
+            self._measure(tracked[name], values)
         self._steps.append(step)
         return self
 
@@ -144,7 +148,17 @@ class ChangeTracker:
             parameters=tuple(t.parameter for t in self._tracked.values()),
             roles=self._roles,
         )
-        return Analysis(completed(header, values), values, latest=self.cumulative)
+        last = self._steps[-1]
+
+        def latest(name: str) -> npt.NDArray[np.float64]:
+            if self._steps[-1] != last:
+                raise SourceError(
+                    f"the tracker has gone on from step {last} to step {self._steps[-1]} and "
+                    "keeps exact values of its last step only; ask it for a new analysis"
+                )
+            return self.cumulative(name)
+
+        return Analysis(completed(header, values), values, latest=latest)
 
     def cumulative(self, name: str) -> npt.NDArray[np.float64]:
         """Return A_t of a parameter at the last step, in its own shape."""
@@ -155,34 +169,41 @@ class ChangeTracker:
         total = torch.cat(flat) if flat else torch.empty(0, dtype=torch.float64)
         return total.numpy().reshape(tracked.parameter.shape)
 
-    def _begin(self, weights: Mapping[str, Any]) -> None:
+    def _begun(self, weights: Mapping[str, Any]) -> dict[str, _Tracked]:
         """Choose what to track: what `analyze` would measure of the same weights."""
         described = []
         for name, value in weights.items():
-            tensor = _tensor(value)
+            tensor = as_tensor(value)
             dtype = str(tensor.dtype).removeprefix("torch.")
             hidden = HiddenValues(lambda: None, dtype, tuple(tensor.shape))
             described.append(StoredTensor(name, hidden))
         wanted = {*MEASURED_ROLES, *self._roles}
-        for layer in layers_of(described):
-            for parameter in layer.parameters:
-                if parameter.role in wanted:
-                    widened_dtype(_tensor(weights[parameter.name]).dtype)
-                    self._tracked[parameter.name] = _Tracked(
-                        parameter, [], np.empty(0, np.int64), [], []
-                    )
-        if not self._tracked:
+        tracked = {
+            parameter.name: _Tracked(parameter, [], np.empty(0, np.int64), [], [])
+            for layer in layers_of(described)
+            for parameter in layer.parameters
+            if parameter.role in wanted
+        }
+        if not tracked:
             raise MismatchError(f"none of the {len(weights)} tensors given is a weight")
+        return tracked
 
-    def _checked(self, name: str, weights: Mapping[str, Any], step: int) -> Tensor:
+    def _checked(self, tracked: _Tracked, weights: Mapping[str, Any], step: int) -> Tensor:
+        """Return one tensor of an update, once nothing speaks against measuring it."""
+        name, expected = tracked.parameter.name, tracked.parameter.shape
         if name not in weights:
             raise MismatchError(
-                f"parameter {name!r} is missing at step {step}; it was there before"
+                f"parameter {name!r} is missing at step {step}; it was there at the first one"
             )
-        tensor = _tensor(weights[name])
-        expected = self._tracked[name].parameter.shape
+        tensor = as_tensor(weights[name])
         if tuple(tensor.shape) != expected:
             raise ShapeMismatchError(name, expected, tuple(tensor.shape), where=f"step {step}")
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if not is_measurable(dtype):
+            raise UnsupportedDtypeError(
+                f"parameter {name!r} cannot be tracked at step {step}: {dtype} values have no "
+                "known scale and zero point; leave it out of the mapping"
+            )
         if self._strict and not bool(torch.isfinite(tensor).all()):
             raise NonFiniteError(f"parameter {name!r} holds NaN or infinity at step {step}")
         return tensor
@@ -211,15 +232,3 @@ class ChangeTracker:
         tracked.pending.append(torch.cat(sums) if sums else empty)
         if values.device.type == "cpu" or len(tracked.pending) >= PENDING_STEPS:
             tracked.fold()
-
-
-def _tensor(value: Any) -> Tensor:
-    """Return a tensor or array as a tensor, on its own device and without a copy."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    array = np.asarray(value)
-    if array.dtype.kind not in "fciub":  # bfloat16 and 8-bit floats of ml_dtypes
-        array = array.astype(np.float32)
-    if not array.flags.writeable:  # torch warns of arrays it could write to by mistake
-        array = array.copy()
-    return torch.from_numpy(np.ascontiguousarray(array)).reshape(array.shape)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
-from accweight_core.fused import measure_step, start_block
+from accweight_core.fused import measure_step, squares, start_block
 from accweight_core.kernels import (
     SUMS,
     BlockState,
@@ -41,6 +42,10 @@ PIECE_ELEMENTS = 1 << 16
 """Elements per call of the kernel, so that its scratch stays in the second-level cache."""
 
 Sums = npt.NDArray[np.float64]
+Carry = tuple[Tensor, Tensor, Tensor]
+"""Reference, previous value and cumulative change of a block, flat; NaN in the reference where
+an element has never been finite. All that is needed to walk on from there."""
+
 Watcher = Callable[[int, int, Tensor], None]
 """Called as ``watcher(step_index, first_element, total)`` with A_t of a stretch, float64."""
 
@@ -113,6 +118,8 @@ def walk_block(
     block: Block,
     *,
     watcher: Watcher | None = None,
+    carry: Carry | None = None,
+    keep: Callable[[Carry], None] | None = None,
 ) -> BlockSums:
     """Walk one block of one parameter through its checkpoints.
 
@@ -120,7 +127,10 @@ def walk_block(
         files: Where to read through.
         tensors: The parameter in each checkpoint, in step order.
         block: The stretch.
-        watcher: Sees A_t of every piece after every step, the reference step included.
+        watcher: Sees A_t of every piece after every step.
+        carry: Where an earlier walk of the block ended; the first tensor is then a step like
+            the others. None to begin with the first tensor as the reference.
+        keep: Called with where this walk has ended.
     """
     dtype = _common_dtype(tensors)
     pieces = list(pieces_of(partition(tensors[0].shape), block.start, block.stop))
@@ -128,15 +138,16 @@ def walk_block(
     values = np.empty((len(tensors), len(elements), len(SUMS)))
     buffers = [torch.empty(block.stop - block.start, dtype=dtype) for _ in range(3)]
     scratch = Scratch()
-    states: list[BlockState] = []
+    states = [_resumed(carry, block, piece) for piece in pieces] if carry else []
     for step, tensor in enumerate(tensors):
-        buffer = buffers[0] if step == 0 else buffers[1 + step % 2]
+        begins = step == 0 and carry is None
+        buffer = buffers[0] if begins else buffers[1 + step % 2]
         read_stretch(files, tensor, block.start, block.stop, buffer)
         row = 0
         for number, (first, rows, columns) in enumerate(pieces):
             at = first - block.start
             current = buffer[at : at + rows * columns].view(rows, columns)
-            if step == 0:
+            if begins:
                 state, sums = start_block(current)
                 states.append(state)
             else:
@@ -147,7 +158,34 @@ def walk_block(
             row += rows
             if watcher:
                 watcher(step, first, state.total)
+    if keep:
+        keep(_carried(states))
     return BlockSums(elements, values)
+
+
+def _resumed(carry: Carry, block: Block, piece: tuple[int, int, int]) -> BlockState:
+    """Return the state of one piece where an earlier walk of its block ended."""
+    first, rows, columns = piece
+    at = first - block.start
+    reference, previous, total = (
+        part[at : at + rows * columns].view(rows, columns).clone() for part in carry
+    )
+    unseen = torch.isnan(reference)
+    if not bool(unseen.any()):
+        return BlockState(reference, squares(reference), previous, total)
+    reference.masked_fill_(unseen, 0)
+    return BlockState(reference, squares(reference), previous, total, unseen)
+
+
+def _carried(states: Sequence[BlockState]) -> Carry:
+    """Return where the walk of a block has ended."""
+    references = [
+        s.reference if s.unseen is None else s.reference.masked_fill(s.unseen, torch.nan)
+        for s in states
+    ]
+    parts = references, [s.previous for s in states], [s.total for s in states]
+    reference, previous, total = (torch.cat([t.reshape(-1) for t in part]) for part in parts)
+    return reference, previous, total
 
 
 def _common_dtype(tensors: Sequence[StoredTensor]) -> torch.dtype:
@@ -163,6 +201,11 @@ def no_watcher(block: Block) -> Watcher | None:
     return None
 
 
+def no_carry(block: Block) -> Carry | None:
+    """Begin with the first checkpoint as the reference."""
+    return None
+
+
 @dataclass(frozen=True)
 class ParameterWalk:
     """All that is needed to walk one parameter.
@@ -173,6 +216,8 @@ class ParameterWalk:
         blocks: The stretches it is cut into.
         watch: Returns the watcher of one block, or None.
         done: Called in this thread when the parameter is complete.
+        carry: Returns where an earlier walk of a block ended, or None.
+        keep: Takes where the walk of a block has ended.
     """
 
     name: str
@@ -180,6 +225,8 @@ class ParameterWalk:
     blocks: Sequence[Block]
     watch: Callable[[Block], Watcher | None] = no_watcher
     done: Callable[[Totals], None] = lambda totals: None
+    carry: Callable[[Block], Carry | None] = no_carry
+    keep: Callable[[Block, Carry], None] | None = None
 
     @property
     def bytes_per_element(self) -> int:
@@ -237,8 +284,15 @@ class BlockWalk:
             torch.set_num_threads(1)  # the setting is kept per thread
             self._local.files = OpenFiles()
             self._opened.append(self._local.files)
-        watcher = parameter.watch(block)
-        return walk_block(self._local.files, parameter.tensors, block, watcher=watcher)
+        keep = partial(parameter.keep, block) if parameter.keep else None
+        return walk_block(
+            self._local.files,
+            parameter.tensors,
+            block,
+            watcher=parameter.watch(block),
+            carry=parameter.carry(block),
+            keep=keep,
+        )
 
     def _collect(
         self,

@@ -108,6 +108,13 @@ def analyze(
     ] = None,
     strict: Annotated[bool, typer.Option(help="Stop at the first NaN or infinity.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace another analysis at OUT.")] = False,
+    keep_state: Annotated[
+        bool, typer.Option("--keep-state", help="Store what --append needs: 16 bytes per weight.")
+    ] = False,
+    append: Annotated[
+        bool,
+        typer.Option("--append", help="Add later checkpoints to OUT without reading the old ones."),
+    ] = False,
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -116,6 +123,7 @@ def analyze(
     from accweight_core.cli.options import parsed_roles, parsed_size
     from accweight_core.opening import open_run
     from accweight_core.pipeline import analyze as measure
+    from accweight_core.pipeline import append as add
     from accweight_core.ranking import checked_metric
 
     checked_metric(by)
@@ -128,17 +136,30 @@ def analyze(
         group=group,
         in_given_order=given_order,
     )
+    budget = None if picture_budget is None else parsed_size(picture_budget)
+    counted = parsed_roles(roles)
     with tables.progress("analyze") as advance:
-        analysis = measure(
-            run,
-            out,
-            roles=parsed_roles(roles),
-            threads=threads,
-            picture_budget_bytes=None if picture_budget is None else parsed_size(picture_budget),
-            strict=strict,
-            overwrite=overwrite,
-            progress=advance,
-        )
+        if append:
+            analysis = add(
+                run,
+                out,
+                threads=threads,
+                picture_budget_bytes=budget,
+                strict=strict,
+                progress=advance,
+            )
+        else:
+            analysis = measure(
+                run,
+                out,
+                roles=counted,
+                threads=threads,
+                picture_budget_bytes=budget,
+                strict=strict,
+                overwrite=overwrite,
+                keep_state=keep_state,
+                progress=advance,
+            )
     tables.remark(*analysis.header.notes)
     tables.warn(*analysis.header.warnings)
     tables.show(

@@ -1,0 +1,141 @@
+"""Appending: going on without the old checkpoints gives what analysing all of them gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import accweight_core as aw
+from accweight_core import pictures
+from accweight_core.accumulate.walk import Block
+from accweight_core.errors import MismatchError, StoreError
+
+Weights = dict[str, Tensor]
+
+
+def checkpoints(folder: Path, count: int = 7) -> list[str]:
+    chance = torch.Generator().manual_seed(0)
+    shapes = {
+        "conv1.weight": (8, 3, 5, 5),
+        "conv1.bias": (8,),
+        "fc.weight": (300, 170),
+        "wide.weight": (5, 40_000),
+        "half.weight": (64, 33),
+        "complex.weight": (20, 20),
+        "empty.weight": (0, 4),
+    }
+    weights = {name: torch.randn(shape, generator=chance) for name, shape in shapes.items()}
+    paths = []
+    for step in range(count):
+        for tensor in weights.values():
+            tensor += 0.1 * torch.randn(tensor.shape, generator=chance)
+        saved: Weights = {name: tensor.clone() for name, tensor in weights.items()}
+        saved["half.weight"] = saved["half.weight"].to(torch.bfloat16)
+        saved["complex.weight"] = torch.complex(saved["complex.weight"], torch.ones(20, 20))
+        if step < 5:
+            saved["fc.weight"][3, 4] = torch.nan  # not finite until after the append
+        if step == 3:
+            saved["fc.weight"][0, 0] = torch.inf
+        paths.append(str(folder / f"epoch_{step}.pt"))
+        torch.save({"epoch": step, "state_dict": saved}, paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("split", [2, 4, 6])
+def test_appending_gives_the_numbers_and_pictures_of_analysing_all(
+    tmp_path: Path, split: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "SEGMENT_BYTES", 3 * 300 * 170 * 4)  # several chunks of steps
+    paths = checkpoints(tmp_path)
+    whole = aw.analyze(aw.open_run(paths), tmp_path / "whole.accw", keep_state=True)
+    aw.analyze(aw.open_run(paths[:split]), tmp_path / "grown.accw", keep_state=True)
+
+    grown = aw.append(aw.open_run(paths), tmp_path / "grown.accw", threads=3)
+
+    np.testing.assert_array_equal(grown.values, whole.values)
+    assert replace(grown.header, source=whole.header.source) == whole.header
+    assert whole.store
+    assert grown.store
+    for index, parameter in enumerate(whole.parameters):
+        plan = whole.header.plan(index)
+        for level in plan.levels if parameter.elements else ():
+            for plane in ("mean", "max") if level else ("mean",):
+                np.testing.assert_array_equal(
+                    grown.store.picture(index, level, plane, slice(None)),
+                    whole.store.picture(index, level, plane, slice(None)),
+                )
+        block = Block(0, parameter.elements)
+        if parameter.elements:
+            for ours, theirs in zip(
+                grown.store.read_state(index, block),
+                whole.store.read_state(index, block),
+                strict=True,
+            ):
+                assert torch.equal(torch.nan_to_num(ours), torch.nan_to_num(theirs))
+
+
+def test_appending_twice_needs_no_old_checkpoint(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path)
+    whole = aw.analyze(aw.open_run(paths))
+    aw.analyze(aw.open_run(paths[:3]), tmp_path / "grown.accw", keep_state=True)
+    for path in paths[:3]:
+        Path(path).unlink()
+
+    aw.append(aw.open_run(paths[3:5]), tmp_path / "grown.accw")
+    grown = aw.append(aw.open_run(paths[5:]), tmp_path / "grown.accw")
+
+    np.testing.assert_array_equal(grown.values, whole.values)
+
+
+def test_appending_makes_pictures_coarser_where_the_budget_asks(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path)
+    aw.analyze(aw.open_run(paths[:3]), tmp_path / "grown.accw", keep_state=True)
+
+    grown = aw.append(aw.open_run(paths), tmp_path / "grown.accw", picture_budget_bytes=500_000)
+
+    whole = aw.analyze(aw.open_run(paths), tmp_path / "whole.accw", picture_budget_bytes=500_000)
+    assert grown.header.picture_bases == whole.header.picture_bases
+    assert grown.store
+    assert whole.store
+    index = grown.parameter_index("fc.weight")
+    base = grown.header.picture_bases[index]
+    assert base > 0
+    for plane in ("mean", "max"):
+        np.testing.assert_allclose(
+            grown.store.picture(index, base, plane, slice(None)),
+            whole.store.picture(index, base, plane, slice(None)),
+            rtol=1e-5,
+        )
+
+
+def test_an_analysis_without_state_cannot_be_appended_to(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, 4)
+    aw.analyze(aw.open_run(paths[:3]), tmp_path / "run.accw")
+
+    with pytest.raises(StoreError, match="made without --keep-state"):
+        aw.append(aw.open_run(paths), tmp_path / "run.accw")
+
+
+def test_nothing_new_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, 3)
+    before = aw.analyze(aw.open_run(paths), tmp_path / "run.accw", keep_state=True)
+
+    with pytest.raises(MismatchError, match="no checkpoint comes after step 2"):
+        aw.append(aw.open_run(paths), tmp_path / "run.accw")
+
+    assert aw.open_analysis(tmp_path / "run.accw").header == before.header
+
+
+def test_an_append_that_was_stopped_between_two_renames_is_mended(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, 3)
+    before = aw.analyze(aw.open_run(paths), tmp_path / "run.accw", keep_state=True)
+    (tmp_path / "run.accw").rename(tmp_path / ".run.accw.replaced")
+
+    found = aw.open_analysis(tmp_path / "run.accw")
+
+    assert found.header == before.header

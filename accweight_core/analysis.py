@@ -247,7 +247,8 @@ class Analysis:
         for row in self.measured():
             if row.name == layer:
                 return float(row.metrics["max"][-1])
-        return float(self.values[-1, self.parameter_index(name), SUMS.index("path_max")])
+        largest = self.values[-1, self.parameter_index(name), SUMS.index("path_max")]
+        return max(0.0, float(largest))
 
     def save(self, path: str | os.PathLike[str]) -> Analysis:
         """Store the numbers of an analysis in memory, and return it opened from there.

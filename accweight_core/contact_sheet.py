@@ -63,8 +63,7 @@ def contact_sheet(
     shown = shown[:MOST_LAYERS]
     columns = _chosen_steps(len(analysis.steps), steps)
     figure, axes = _page(analysis, shown, columns)
-    colours = LinearSegmentedColormap.from_list("moved", ["black", "white"])
-    colours.set_bad(_EMPTY)
+    colours = LinearSegmentedColormap.from_list("moved", ["black", "white"], bad=_EMPTY)
     for row, parameter in enumerate(shown):
         scale = analysis.scale(parameter.name, scope)
         for column, picture in enumerate(_pictures(analysis, parameter, columns)):

@@ -88,12 +88,13 @@ class DemoResult:
 class ReferenceCNN(nn.Module):
     """Two convolutions with pooling, two fully connected layers."""
 
-    def __init__(self, side: int, recipe: Recipe) -> None:
+    def __init__(self, size: tuple[int, int], recipe: Recipe) -> None:
+        """Make the layers for images of that height and width, 4 at least."""
         super().__init__()
         first, second = recipe.channels
         self.conv1 = nn.Conv2d(1, first, recipe.kernel, padding=recipe.kernel // 2)
         self.conv2 = nn.Conv2d(first, second, recipe.kernel, padding=recipe.kernel // 2)
-        self.fc1 = nn.Linear(second * (side // 4) ** 2, recipe.hidden)
+        self.fc1 = nn.Linear(second * (size[0] // 4) * (size[1] // 4), recipe.hidden)
         self.fc2 = nn.Linear(recipe.hidden, 10)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -158,7 +159,8 @@ def train(
         Accuracy on the test images after each epoch.
     """
     torch.manual_seed(seed)
-    model = ReferenceCNN(digits.images.shape[-1], recipe)
+    height, width = digits.images.shape[2:]
+    model = ReferenceCNN((height, width), recipe)
     order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum
@@ -233,6 +235,10 @@ def mnist(folder: str | os.PathLike[str]) -> Digits:
         )
     ]
     images, labels, test_images, test_labels = parts
+    for pixels, digits in ((images, labels), (test_images, test_labels)):
+        _check_digits(root, pixels, digits)
+    if images.shape[1:] != test_images.shape[1:]:
+        raise FormatError(root, "images for training and testing differ in size")
     return Digits(
         "MNIST",
         _scaled(images),
@@ -240,6 +246,18 @@ def mnist(folder: str | os.PathLike[str]) -> Digits:
         _scaled(test_images),
         test_labels.long(),
     )
+
+
+def _check_digits(folder: Path, images: Tensor, labels: Tensor) -> None:
+    """Raise unless these are images of at least 4x4 pixels, each with a digit from 0 to 9."""
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or not len(images):
+        raise FormatError(
+            folder,
+            f"images {tuple(images.shape)} and labels {tuple(labels.shape)} do not belong "
+            "together; expected (n, height, width) and (n,)",
+        )
+    if min(images.shape[1:]) < 4 or int(labels.max()) > 9:
+        raise FormatError(folder, "expected digits from 0 to 9, of at least 4x4 pixels")
 
 
 def _scaled(pixels: Tensor) -> Tensor:

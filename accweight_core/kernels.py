@@ -46,6 +46,7 @@ squared distances from the sub-block's own mean, so that spreads merge without c
 
 _WIDENED = {
     torch.float64: torch.float64,
+    torch.complex32: torch.complex64,
     torch.complex64: torch.complex64,
     torch.complex128: torch.complex128,
 }
@@ -81,7 +82,7 @@ def step_change(previous: Tensor, current: Tensor) -> Tensor:
     """
     if previous.shape != current.shape:
         raise ValueError(f"shapes differ: {tuple(previous.shape)} and {tuple(current.shape)}")
-    dtype = widened_dtype(torch.promote_types(previous.dtype, current.dtype))
+    dtype = torch.promote_types(widened_dtype(previous.dtype), widened_dtype(current.dtype))
     return (current.to(dtype) - previous.to(dtype)).abs()
 
 

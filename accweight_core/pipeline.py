@@ -239,7 +239,7 @@ def _picture_bases(header: Header, budget: int) -> tuple[int, ...]:
 def _remove_analysis(path: Path) -> None:
     """Remove an analysis that is to be replaced, and nothing that is not one."""
     if path.exists():
-        Store.open(path)
+        Store.check_is_analysis(path)
         shutil.rmtree(path)
 
 

@@ -19,6 +19,9 @@ PATH_KEYS = ("global_step", "global-step", "step", "steps", "iteration", "iter",
              "ep", "checkpoint", "ckpt", "round")  # fmt: skip
 """Named numbers in paths, best first."""
 
+LARGEST = 10**18
+"""Numbers above are identifiers, not steps."""
+
 _SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
 
 
@@ -69,7 +72,7 @@ def _inside(found: Sequence[Found]) -> list[tuple[int, str]] | None:
     """Return the steps stored in the files, None unless all have one and they tell them apart."""
     steps = [f.description.step for f in found]
     keys = {f.description.step_key for f in found}
-    known = [step for step in steps if step is not None]
+    known = [step for step in steps if step is not None and abs(step) <= LARGEST]
     if len(known) < len(found) or len(keys) > 1 or not _tell_apart(found, known):
         return None
     return [(step, f"in file: {next(iter(keys))}") for step in known]
@@ -81,7 +84,7 @@ def _in_path(found: Sequence[Found]) -> list[tuple[int, str]] | None:
         pattern = re.compile(rf"(?<![a-z]){key}s?[=_\-. ]?0*(\d+)", re.IGNORECASE)
         matches = [_last_match(pattern, f.path) for f in found]
         numbers = [int(match[1]) for match in matches if match]
-        if len(numbers) == len(found) and _tell_apart(found, numbers):
+        if len(numbers) == len(found) and max(numbers) <= LARGEST and _tell_apart(found, numbers):
             return [(number, f"in name: {key}") for number in numbers]
     return None
 
@@ -105,6 +108,8 @@ def _numbered(found: Sequence[Found]) -> list[tuple[int, str]] | None:
     columns = list(zip(*split, strict=True))
     differing = [column for column in columns if len(set(column)) > 1]
     if len(differing) != 1 or not all(text.isdecimal() for text in differing[0]):
+        return None
+    if max(map(len, differing[0])) > 18:
         return None
     return [(int(text), "number in name") for text in differing[0]]
 

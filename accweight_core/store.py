@@ -71,14 +71,27 @@ class Store:
 
     @classmethod
     def _opened(cls, path: Path, mode: Any) -> Store:
+        group = cls.check_is_analysis(path, mode)
+        document: Any = group.attrs[ATTRIBUTE]
+        return cls(path, group, Header.from_json(document, str(path)))
+
+    @staticmethod
+    def check_is_analysis(path: Path, mode: Any = "r") -> zarr.Group:
+        """Return the Zarr group at `path`, if an analysis was begun there.
+
+        Raises:
+            StoreError: If it is something else.
+        """
         try:
             group = zarr.open_group(path, mode=mode, zarr_format=3)
-            document: Any = group.attrs[ATTRIBUTE]
-        except (GroupNotFoundError, KeyError, ValueError, NotADirectoryError) as error:
+            known = ATTRIBUTE in group.attrs
+        except (GroupNotFoundError, KeyError, ValueError, OSError):
+            known = False
+        if not known:
             raise StoreError(
                 f"{path}: this is not an accweight analysis (a folder made by accweight analyze)"
-            ) from error
-        return cls(path, group, Header.from_json(document, str(path)))
+            )
+        return group
 
     @classmethod
     def create(cls, path: Path, header: Header) -> Store:
@@ -89,6 +102,10 @@ class Store:
         """
         draft = path.with_name(f".{path.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
+        try:
+            draft.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be created ({error.strerror})") from error
         zarr.create_group(draft, zarr_format=3, attributes={ATTRIBUTE: header.to_json()})
         store = cls(draft, zarr.open_group(draft, mode="r+"), header)
         store._totals_array.create()

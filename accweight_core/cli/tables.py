@@ -88,9 +88,21 @@ def progress(label: str, unit: str = "bytes") -> Iterator[Callable[[int, int], N
     console = Console(stderr=True)
     percentage = TextColumn("{task.percentage:>3.0f}%")
     columns = (TextColumn(label), BarColumn(), percentage, _Rate(unit), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(*columns, console=console)
+    task = bar.add_task(label, total=None)
+
+    def advance(done: int, total: int) -> None:
+        if done:
+            bar.start()
+            bar.update(task, completed=done, total=total)
+
+    try:
+        yield advance
+    except BaseException:
+        bar.live.transient = True  # leave the last line to the error
+        raise
+    finally:
+        bar.stop()
 
 
 def _number(value: float | None) -> str:

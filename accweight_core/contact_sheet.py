@@ -8,6 +8,7 @@ always means: this weight has not moved.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from accweight_core.analysis import Analysis
@@ -27,6 +28,9 @@ from accweight_core.schema import Parameter
 
 MOST_STEPS = 8
 MOST_LAYERS = 24
+MOST_LETTERS = 40
+"""Of a layer's name, its last ones: longer labels leave no room for pictures."""
+
 PANEL_INCHES = 1.55
 Panels = npt.NDArray[np.object_]
 
@@ -63,7 +67,8 @@ def contact_sheet(
     shown = shown[:MOST_LAYERS]
     columns = _chosen_steps(len(analysis.steps), steps)
     figure, axes = _page(analysis, shown, columns)
-    colours = LinearSegmentedColormap.from_list("moved", ["black", "white"], bad=_EMPTY)
+    ramp = LinearSegmentedColormap.from_list("moved", ["black", "white"])
+    colours = ramp.with_extremes(bad=_EMPTY)
     for row, parameter in enumerate(shown):
         scale = analysis.scale(parameter.name, scope)
         for column, picture in enumerate(_pictures(analysis, parameter, columns)):
@@ -72,7 +77,9 @@ def contact_sheet(
             )
         _label(axes[row, 0], parameter, scale)
     _legend(figure, axes, colours, scope)
-    FigureCanvasAgg(figure).print_figure(str(out), format="png", facecolor=_PAGE)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as a box
+        FigureCanvasAgg(figure).print_figure(str(out), format="png", facecolor=_PAGE)
     return Path(out)
 
 
@@ -123,7 +130,9 @@ def _pictures(analysis: Analysis, parameter: Parameter, columns: Sequence[int]) 
 def _label(panel: Axes, parameter: Parameter, scale: float) -> None:
     """Write name, kind, shape and scale to the left of a row."""
     shape = "x".join(map(str, parameter.shape))
-    text = f"{_ascii(parameter.layer)}\n{parameter.kind} {shape}\nwhite = {scale:.3g}"
+    text = (
+        f"{_ascii(parameter.layer[-MOST_LETTERS:])}\n{parameter.kind} {shape}\nwhite = {scale:.3g}"
+    )
     panel.set_ylabel(
         text, rotation=0, ha="right", va="center", color=_INK, fontsize=9, labelpad=10,
         parse_math=False,
@@ -135,7 +144,7 @@ def _ascii(name: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
-def _legend(figure: Figure, axes: np.ndarray, colours: LinearSegmentedColormap, scope: str) -> None:
+def _legend(figure: Figure, axes: np.ndarray, colours: Colormap, scope: str) -> None:
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, 1), colours),
         ax=list(axes.flat),

@@ -11,6 +11,7 @@ import gzip
 import os
 import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,10 @@ def run_demo(
     checkpoints, stored = out / name, out / f"{name}.accw"
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
+        if any(checkpoints.iterdir()) and not stored.exists():
+            raise StoreError(
+                f"{checkpoints}: holds files that no demonstration wrote; choose another --out"
+            )
         for old in checkpoints.glob("epoch_*.pt"):
             old.unlink()
     except OSError as error:
@@ -274,7 +279,7 @@ def _idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
         zero, kind, rank = struct.unpack(">HBB", content[:4])
         shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    except (OSError, EOFError, struct.error, ValueError) as error:
+    except (OSError, EOFError, struct.error, ValueError, zlib.error) as error:
         raise FormatError(path, f"not a whole idx file ({error})") from None
     if zero or kind != 8:
         raise FormatError(path, f"not an idx file of unsigned bytes (type {kind:#x})")

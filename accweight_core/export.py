@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accweight_core.analysis import Analysis
-from accweight_core.errors import MissingLibraryError, StoreError
+from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError
 from accweight_core.summary import Per
 from accweight_core.totals import METRICS
 
@@ -48,6 +48,8 @@ def export(
         "parquet": _write_parquet,
         "npz": _write_npz,
     }
+    if to not in writers:
+        raise UnknownNameError(f"no format is called {to!r}; formats are {', '.join(writers)}")
     table = analysis.table(per)
     draft = path.with_name(f".{path.name}.draft")
     try:

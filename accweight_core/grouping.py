@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accweight_core.errors import MismatchError, ShapeMismatchError
-from accweight_core.naming import layers_of
+from accweight_core.naming import layers_of, module_of
 from accweight_core.schema import Checkpoint, Role
 
 Signature = frozenset[tuple[str, tuple[int, ...]]]
@@ -96,8 +96,8 @@ def _mismatch(groups: Sequence[Group], source: str) -> MismatchError:
             shapes[name],
             others[name],
             where=f"step {where[1][0]} in {where[1][1]}, step {where[0][0]} in {where[0][1]}"
-            + (f"; {len(reshaped) - 1} more parameters differ" if len(reshaped) > 1 else ""),
-            remedy=f"a run has one shape per parameter: leave it out with --skip '{name}', "
+            + (f"; {len(reshaped) - 1} more differ" if len(reshaped) > 1 else ""),
+            remedy=f"a run has one shape per parameter: leave out with {_skips(reshaped)}, "
             "or take one group of checkpoints with --group 1, --group 2 or --group largest",
         )
     listed = "; ".join(f"group {group.number}: {group.summary}" for group in groups[:4])
@@ -107,6 +107,14 @@ def _mismatch(groups: Sequence[Group], source: str) -> MismatchError:
         f"not one run: {listed}{more}; {_difference(first, second)}; analyse one group with "
         "--group 1 (or --group largest), or leave parameters out with --skip PATTERN"
     )
+
+
+def _skips(names: Sequence[str]) -> str:
+    """Return options that leave out these parameters, by module where there are several."""
+    modules = dict.fromkeys(module_of(name) for name in names)
+    patterns = names if len(names) == 1 else [f"{module}.*" for module in modules]
+    shown = " ".join(f"--skip '{pattern}'" for pattern in patterns[:3])
+    return shown + (f" and {len(patterns) - 3} more" if len(patterns) > 3 else "")
 
 
 def _difference(first: Group, second: Group) -> str:

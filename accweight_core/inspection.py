@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from accweight_core.grouping import Group, groups_of
+from accweight_core.dtypes import is_measurable
+from accweight_core.grouping import Group, chosen_group, groups_of
 from accweight_core.naming import layers_of
 from accweight_core.opening import Opened, named_by_model, survey, without
-from accweight_core.schema import Checkpoint, Layer, StoredTensor
+from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTensor
+from accweight_core.sources import as_patterns
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,21 @@ def inspected(
 ) -> Inspection:
     """Describe a source without reading weights; takes the options of `open_run`."""
     opened = survey(source, reader=reader, exclude=exclude, in_given_order=in_given_order)
-    patterns = tuple(skip)
+    patterns = as_patterns(skip)
     groups = groups_of([without(c, patterns) for c in opened.checkpoints])
-    shown = groups[0]
-    if group not in (None, "largest"):
-        shown = next((g for g in groups if str(g.number) == group), shown)
+    shown = chosen_group(groups, "largest" if group is None else group, opened.source)
     tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
-    return Inspection(
-        opened,
-        groups,
-        shown,
-        layers_of(tensors),
-        {tensor.name: tensor.refusal for tensor in tensors if tensor.refusal},
-    )
+    layers = layers_of(tensors)
+    measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}
+    return Inspection(opened, groups, shown, layers, _refused(tensors, measured))
+
+
+def _refused(tensors: Iterable[StoredTensor], measured: set[str]) -> dict[str, str]:
+    """Return why tensors cannot be analysed, by name."""
+    reasons = {}
+    for tensor in tensors:
+        if tensor.refusal:
+            reasons[tensor.name] = tensor.refusal
+        elif tensor.name in measured and not is_measurable(tensor.dtype):
+            reasons[tensor.name] = f"{tensor.dtype} values have no known scale and zero point"
+    return reasons

@@ -17,10 +17,12 @@ from accweight_core.schema import Axis, Kind, Layer, Parameter, Role, StoredTens
 _BUFFERS = re.compile(
     r"(^|[._])(running_mean|running_var|num_batches_tracked|position_ids|inv_freq|freqs_cis"
     r"|cos_cached|sin_cached|pe|mask|attn_mask|causal_mask|masked_bias|relative_position_index"
-    r"|moving_mean|moving_variance|anchors|rotary_emb\.\w+)$"
+    r"|moving_mean|moving_variance|anchors|rotary_emb\.\w+|rope\.freqs|weight_mask)$"
 )
 _NORM = re.compile(r"(^|[._\d])(\w*norm\w*|bn\d*|ln(_\w+|\d*)|gn\d*)([._\d]|$)", re.IGNORECASE)
-_EMBEDDING = re.compile(r"(^|[._])(\w*embed\w*|wte|wpe|emb|tok_emb|pos_emb)([._]|$)", re.IGNORECASE)
+_EMBEDDING = re.compile(
+    r"(^|[._])(\w*embed\w*|wte|wpe|emb|tok_emb|pos_emb|shared)([._]|$)", re.IGNORECASE
+)
 _ATTENTION = re.compile(
     r"(^|[._])(\w*attn\w*|\w*attention\w*|mha|[qkvo]_proj|qkv(_proj)?|in_proj_weight)([._]|$)",
     re.IGNORECASE,
@@ -31,6 +33,16 @@ _BIAS = re.compile(r"(^|[._])(bias|beta|b|bias_\w+|in_proj_bias)$")
 _FUSED_QKV = re.compile(
     r"(^|[._])(in_proj_weight|qkv(_proj)?\.weight|c_attn\.weight|Wqkv\.weight)$"
 )
+
+_TABLE = re.compile(r"(^|_)(cls|class|mask|dist|sep)_token$|embed(ding)?s?$", re.IGNORECASE)
+_ALONE = re.compile(
+    r"(weight|bias|in_proj|q_proj|k_proj|v_proj|bias_k|bias_v|running_mean|running_var"
+    r"|num_batches_tracked)(_\w+)?"
+)
+"""Names without a module: a single layer was saved."""
+
+_REPARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d?$")
+_MATRIX = re.compile(r"(weight(_orig|_v)?|kernel|parametrizations\.weight\.original\d?)$")
 
 GATES = {Kind.LSTM: ("i", "f", "g", "o"), Kind.GRU: ("r", "z", "n")}
 """Order in which PyTorch stacks gates; other frameworks say theirs through `Hints`."""
@@ -44,8 +56,8 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 def module_of(name: str) -> str:
     """Return the module part of a dotted parameter name, the name itself if it has none."""
-    module, _, _ = name.rpartition(".")
-    return module or name
+    module, _, _ = _REPARAMETRIZED.sub(r".\1", name).rpartition(".")
+    return module or ("model" if _ALONE.fullmatch(name) else name)
 
 
 @dataclass(frozen=True)
@@ -110,8 +122,10 @@ def _kind(layer: str, members: list[_Named]) -> Kind:
     rank = max(ranks, default=1)
     if rank <= 1:
         return Kind.NORM if ranks and _looks_like_norm(layer, leaves) else Kind.OTHER
-    if rank in (3, 4, 5) and any(leaf.endswith(("weight", "kernel")) for leaf in leaves):
-        return Kind.CONV_TRANSPOSE if _TRANSPOSED.search(layer) else Kind.CONV
+    matrices = [shape for leaf, shape in leaves.items() if _MATRIX.search(leaf)]
+    matrix = max(matrices, key=len, default=())
+    if rank in (3, 4, 5) and len(matrix) == rank:
+        return Kind.CONV_TRANSPOSE if _is_transposed(layer, matrix, leaves) else Kind.CONV
     if rank > 2:
         return Kind.OTHER
     last = ".".join(layer.split(".")[-2:])
@@ -122,7 +136,19 @@ def _kind(layer: str, members: list[_Named]) -> Kind:
     return Kind.LINEAR
 
 
+def _is_transposed(
+    layer: str, matrix: tuple[int, ...], leaves: Mapping[str, tuple[int, ...]]
+) -> bool:
+    """Tell by the bias, which has an element per output; by the name where it says nothing."""
+    outputs = leaves.get("bias", ())
+    if len(outputs) == 1 and (outputs[0] == matrix[0]) != (outputs[0] == matrix[1]):
+        return outputs[0] == matrix[1]
+    return bool(_TRANSPOSED.search(layer))
+
+
 def _looks_like_norm(layer: str, leaves: Mapping[str, tuple[int, ...]]) -> bool:
+    if "relu" in layer.lower():
+        return False
     return bool(_NORM.search(layer)) or set(leaves) <= {"weight", "bias", "scale", "gamma", "beta"}
 
 
@@ -138,8 +164,17 @@ def _recurrent_kind(leaves: Mapping[str, tuple[int, ...]]) -> Kind | None:
 
 def _role(member: _Named, kind: Kind) -> Role:
     family = DTYPES[member.tensor.dtype].family if member.tensor.dtype in DTYPES else "float"
-    if _BUFFERS.search(member.tensor.name) or family == "bool" or member.tensor.dtype == "int64":
+    shape, leaf = member.tensor.shape, member.leaf
+    codes = family == "integer" and "weight" in leaf and member.tensor.dtype != "int64"
+    is_mask = leaf == "bias" and len(shape) == 4 and shape[:2] == (1, 1)
+    if (
+        _BUFFERS.search(member.tensor.name)
+        or is_mask
+        or (family in ("bool", "integer") and not codes)
+    ):
         return Role.BUFFER
+    if len(shape) > 2 and _TABLE.search(member.tensor.name):
+        return Role.EMBEDDING
     if kind is Kind.NORM:
         return Role.NORM
     if _BIAS.search(member.leaf):
@@ -168,4 +203,6 @@ def _sections(member: _Named, kind: Kind, role: Role) -> tuple[str, ...]:
         names = GATES.get(kind, ())
     elif kind is Kind.ATTENTION and role is Role.WEIGHT and _FUSED_QKV.search(member.tensor.name):
         names = ("q", "k", "v")
+        if len(shape) == 2 and shape[0] != 3 * shape[1]:
+            return ()  # grouped queries, or the (in, out) weights of GPT-2: parts are not equal
     return names if names and shape and shape[0] % len(names) == 0 and len(shape) == 2 else ()

@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from accweight_core.cli.text import shortened
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import MismatchError, SourceError, StepOrderError
 from accweight_core.grouping import Group, chosen_group, groups_of
@@ -19,8 +21,8 @@ from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, reader_named, unrecognised
 from accweight_core.reading import same_values
 from accweight_core.schema import Checkpoint, HiddenValues, Hints, Run, StoredTensor
-from accweight_core.sources import gather, size_and_change
-from accweight_core.steps import Found, Placed, placed
+from accweight_core.sources import as_patterns, gather, size_and_change
+from accweight_core.steps import Found, Order, Placed, order_of
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Mapping[str, Any]]
 
@@ -55,7 +57,7 @@ def open_run(
         MismatchError: If the checkpoints hold different parameters.
     """
     opened = survey(source, reader=reader, exclude=exclude, in_given_order=in_given_order)
-    patterns = tuple(skip)
+    patterns = as_patterns(skip)
     checkpoints = [without(c, patterns) for c in opened.checkpoints]
     groups = groups_of(checkpoints)
     picked = chosen_group(groups, group, opened.source)
@@ -94,13 +96,19 @@ def survey(
         StepOrderError: If two different checkpoints claim one step.
     """
     if isinstance(source, Mapping):
-        return _in_memory([(int(step), weights) for step, weights in sorted(source.items())])
-    if not isinstance(source, (str, os.PathLike)) and any(isinstance(s, Mapping) for s in source):
+        return _in_memory(_by_step(source))
+    if not isinstance(source, (str, os.PathLike)):
+        source = list(source)  # type: ignore[assignment]
         mappings = [item for item in source if isinstance(item, Mapping)]
-        return _in_memory(list(enumerate(mappings)))
+        if mappings and len(mappings) < len(source):
+            raise SourceError(
+                "weights in memory and files cannot be one run; give one or the other"
+            )
+        if mappings:
+            return _in_memory(list(enumerate(mappings)))
     gathered = gather(source, reader=reader, exclude=exclude)  # type: ignore[arg-type]
     notes = [*gathered.notes, *_shared_notes(gathered.found)]
-    ordered = _without_copies(placed(gathered.found, in_given_order=in_given_order), notes)
+    ordered = _without_copies(order_of(gathered.found, in_given_order=in_given_order), notes)
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     return Opened(
         ", ".join(str(name) for name in named[:3]) + (", ..." if len(named) > 3 else ""),
@@ -136,6 +144,16 @@ def _checkpoint(item: Placed) -> Checkpoint:
     )
 
 
+def _by_step(weights: Mapping[Any, Any]) -> list[tuple[int, Mapping[str, Any]]]:
+    for step, state in weights.items():
+        if not isinstance(state, Mapping):
+            raise SourceError(
+                f"expected weights by step, got {type(state).__name__} under {step!r}; "
+                "give a sequence of state dicts, or a mapping of step to state dict"
+            )
+    return [(int(step), weights[step]) for step in sorted(weights, key=int)]
+
+
 def _in_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> Opened:
     """Return checkpoints of arrays or tensors that the caller holds."""
     checkpoints = tuple(
@@ -150,7 +168,24 @@ def _in_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> Opened:
     )
     if not checkpoints:
         raise SourceError("no checkpoints given: the sequence is empty")
-    return Opened("memory", "memory", checkpoints, ())
+    return Opened("memory", "memory", checkpoints, _shared_memory(weights))
+
+
+def _shared_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[str, ...]:
+    """Return a remark if two checkpoints are one and the same memory, as live weights are."""
+    for (step, first), (later, second) in pairwise(weights):
+        shared = [first[name] is second.get(name) or _address(first[name]) == _address(second[name])
+                  for name in first if name in second and hasattr(first[name], "data_ptr")]  # fmt: skip
+        if shared and all(shared):
+            return (
+                f"steps {step} and {later} share their memory, so nothing can have moved between "
+                "them; keep copies: {name: value.clone() for name, value in state_dict.items()}",
+            )
+    return ()
+
+
+def _address(value: Any) -> Any:
+    return value.data_ptr() if hasattr(value, "data_ptr") and value.numel() else id(value)
 
 
 def _held(name: str, value: Any) -> StoredTensor:
@@ -163,10 +198,13 @@ def _held(name: str, value: Any) -> StoredTensor:
     return StoredTensor(name, HiddenValues(lambda: value, dtype, shape), refusal=refusal)
 
 
-def _without_copies(ordered: list[Placed], notes: list[str]) -> list[Placed]:
+def _without_copies(order: Order, notes: list[str]) -> list[Placed]:
     """Drop copies of other checkpoints with a note; two contents for one step are an error."""
     kept: list[Placed] = []
-    for item in ordered:
+    paths = [item.found.path for item in order.placed]
+    paths += [found.path for found in order.without_step]
+    names = dict(zip(paths, shortened([str(path) for path in paths]), strict=True))
+    for item in order.placed:
         twin = next((k for k in kept if k.step == item.step), None)
         if twin is None:
             kept.append(item)
@@ -174,10 +212,21 @@ def _without_copies(ordered: list[Placed], notes: list[str]) -> list[Placed]:
         if not same_values(twin.found.description.tensors, item.found.description.tensors):
             raise StepOrderError(
                 f"two different checkpoints claim step {item.step} ({item.source}): "
-                f"{twin.found.path.name} and {item.found.path.name}; leave one out with "
-                f"--exclude '{item.found.path.name}', or give the files in order with --given-order"
+                f"{names[twin.found.path]} and {names[item.found.path]}; leave one out with "
+                f"--exclude '{names[item.found.path]}', or give the files in order with "
+                "--given-order"
             )
-        notes.append(f"{item.found.path.name} left out: same weights as {twin.found.path.name}")
+        notes.append(f"{names[item.found.path]} left out: same weights as {names[twin.found.path]}")
+    for found in order.without_step:
+        tensors = found.description.tensors
+        twin = next((k for k in kept if same_values(k.found.description.tensors, tensors)), None)
+        if twin is None:
+            raise StepOrderError(
+                f"{names[found.path]} has no step where the others have one ({kept[0].source}); "
+                f"leave it out with --exclude '{names[found.path]}', or give the files in order "
+                "with --given-order"
+            )
+        notes.append(f"{names[found.path]} left out: same weights as {names[twin.found.path]}")
     return kept
 
 

@@ -109,11 +109,22 @@ def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
 
 
 def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
-    """Raise unless every parameter can be widened and subtracted in every checkpoint."""
+    """Raise unless every parameter can be widened and subtracted in every checkpoint.
+
+    Checkpoints are grouped by what training moves; a buffer that is asked for may differ.
+    """
     for parameter in parameters:
         for checkpoint in run.checkpoints:
+            tensor = checkpoint.tensors.get(parameter.name)
+            if tensor is None or tensor.shape != parameter.shape:
+                raise MismatchError(
+                    f"{checkpoint.path}: parameter {parameter.name!r} is "
+                    f"{'missing' if tensor is None else tensor.shape} at step {checkpoint.step} "
+                    f"but {parameter.shape} in the first checkpoint; leave it out with "
+                    f"--skip '{parameter.name}'"
+                )
             try:
-                working_dtype(checkpoint.tensors[parameter.name])
+                working_dtype(tensor)
             except UnsupportedDtypeError as error:
                 raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
 

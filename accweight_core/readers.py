@@ -53,7 +53,10 @@ def readers() -> dict[str, Reader]:
     found: dict[str, Reader] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
-            found[point.name] = point.load()()
+            reader = point.load()()
+            if not isinstance(reader, Reader):
+                raise TypeError("it lacks name, suffixes, recognises or describe")
+            found[point.name] = reader
         except Exception as error:  # a plug-in may fail in any way; the others must go on
             warnings.warn(f"reader {point.name!r} cannot be used: {error}", stacklevel=2)
     return found
@@ -79,13 +82,24 @@ def reader_for(path: Path) -> Reader | None:
     """
     suffix = path.suffix.lower()
     ordered = sorted(readers().values(), key=lambda reader: suffix not in reader.suffixes)
-    return next((reader for reader in ordered if reader.recognises(path)), None)
+    return next((reader for reader in ordered if _recognised(reader, path)), None)
+
+
+def _recognised(reader: Reader, path: Path) -> bool:
+    try:
+        return reader.recognises(path)
+    except Exception as error:  # one plug-in must not keep the others from reading a file
+        warnings.warn(f"reader {reader.name!r} failed on {path.name}: {error}", stacklevel=3)
+        return False
 
 
 def unrecognised(path: Path) -> FormatError:
     """Return the error for a file that no reader recognises, with the likeliest reason."""
-    with path.open("rb") as file:
-        head = file.read(64)
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        return FormatError(path, f"cannot be read ({error.strerror}); {_remedy(path)}")
     if not head:
         return FormatError(path, "the file is empty (0 bytes); was the save interrupted?")
     if head.startswith(LFS_MAGIC):
@@ -96,5 +110,9 @@ def unrecognised(path: Path) -> FormatError:
     return FormatError(
         path,
         f"no reader recognises its content (formats known: {known}); "
-        "if you are sure of the format, name it with --reader",
+        f"if you are sure of the format, name it with --reader, or {_remedy(path)}",
     )
+
+
+def _remedy(path: Path) -> str:
+    return f"leave it out with --exclude '{path.name}'"

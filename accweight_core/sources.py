@@ -22,9 +22,11 @@ from accweight_core.schema import Description
 from accweight_core.steps import Found
 
 _BESIDE = re.compile(
-    r"^(optim\w*|scheduler|lr_scheduler|scaler|rng_state\w*|training_args|random_states\w*)([._-]|$)",
+    r"^(.*_)?(optim|optimizer|scheduler|scaler|rng_state|training_args|random_states?)"
+    r"(_?states?)?([._-]\d+)*\.",
     re.IGNORECASE,
 )
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
 DEEPEST = 2
 """Levels of folders below the one named that are searched."""
 
@@ -59,11 +61,14 @@ def gather(
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     chosen = reader_named(reader) if reader else None
     notes: list[str] = []
-    paths = _candidates([Path(name) for name in named], chosen, tuple(exclude), notes)
+    paths = _candidates(
+        [Path(name) for name in named if str(name)], chosen, as_patterns(exclude), notes
+    )
     if not paths:
+        asked = [chosen] if chosen else list(readers().values())
         raise SourceError(
-            f"{', '.join(map(str, named))}: no checkpoints found; files looked for: "
-            f"{' '.join(sorted({s for r in readers().values() for s in r.suffixes}))}"
+            f"{', '.join(map(str, named)) or 'nothing named'}: no checkpoints found; "
+            f"files looked for: {' '.join(sorted({s for r in asked for s in r.suffixes}))}"
         )
     pairs = [(path, chosen or _reader_of(path)) for path in paths]
     used = {r.name for _, r in pairs}
@@ -77,7 +82,18 @@ def gather(
     described = {path: r.describe(path) for path, r in pairs}
     parts = _parts_of_others(described)
     found = [Found(path, d) for path, d in described.items() if path.resolve() not in parts]
+    for item in found:
+        if SHARD.search(item.path.name):
+            index = SHARD.sub(item.path.suffix + ".index.json", item.path.name)
+            raise FormatError(
+                item.path, f"a part of a checkpoint in several files; name its index, {index}"
+            )
     return Gathered(pairs[0][1], found, notes)
+
+
+def as_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Return patterns as a tuple; one pattern may be given as plain text."""
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
 def _candidates(
@@ -86,42 +102,94 @@ def _candidates(
     """Expand globs and folders; keep the order of files named one by one."""
     paths: list[Path] = []
     for path in named:
-        if path.is_dir():
-            paths += _in_folder(path, chosen, notes)
-        elif path.exists():
-            paths.append(path)
+        if _exists(path):
+            paths += _at(path, chosen, exclude, notes)
         elif glob.has_magic(str(path)):
-            matches = sorted(glob.glob(str(path)), key=natural_key)
-            paths += [Path(match) for match in matches if Path(match).is_file()]
+            for match in sorted(glob.glob(str(path), recursive=True), key=natural_key):
+                paths += _at(Path(match), chosen, exclude, notes)
         else:
             raise SourceError(f"{path}: there is no such file or folder")
-    unique = list(dict.fromkeys(paths))
-    return [p for p in unique if not any(fnmatch(p.name, pattern) for pattern in exclude)]
+    unique: dict[Path, Path] = {}
+    for path in paths:
+        twin = unique.setdefault(path.resolve(), path)
+        if twin != path:
+            notes.append(f"{path.name} left out: a link to {twin.name}")
+    return list(unique.values())
 
 
-def _in_folder(folder: Path, chosen: Reader | None, notes: list[str]) -> list[Path]:
-    """Return the checkpoint files in a folder, level by level, the first level that has any."""
+def _at(
+    path: Path, chosen: Reader | None, exclude: tuple[str, ...], notes: list[str]
+) -> list[Path]:
+    if path.is_dir():
+        return _in_folder(path, chosen, exclude, notes)
+    return [] if _is_excluded(path, exclude) else [path]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that the system cannot hold
+        return False
+
+
+def _is_excluded(path: Path, patterns: tuple[str, ...]) -> bool:
+    """Tell whether a pattern fits the file's name, or the end of its path."""
+    text = path.as_posix()
+    return any(
+        fnmatch(path.name, pattern) or fnmatch(text, pattern) or fnmatch(text, f"*/{pattern}")
+        for pattern in patterns
+    )
+
+
+def _in_folder(
+    folder: Path, chosen: Reader | None, exclude: tuple[str, ...], notes: list[str]
+) -> list[Path]:
+    """Return the checkpoint files in a folder, level by level, the first level that has a series.
+
+    A single file above folders with more is what trainers leave at the end (Hugging Face's
+    final model above its checkpoints).
+    """
     asked = [chosen] if chosen else list(readers().values())
     suffixes = tuple(suffix for reader in asked for suffix in reader.suffixes)
-    level = [folder]
+    level, above = [folder], list[Path]()
     for _ in range(DEEPEST + 1):
-        files = [f for d in level for f in _files(d) if f.name.lower().endswith(suffixes)]
+        files = [f for d in level for f in _files(d, suffixes) if not _is_excluded(f, exclude)]
+        files.sort(key=lambda f: natural_key(str(f)))
         beside = [f for f in files if _BESIDE.match(f.name)]
         kept = [f for f in files if f not in beside and (chosen or _worth(f))]
         if beside and kept:
             notes.append(f"left out, not weights: {_some([f.name for f in beside])}")
-        if kept:
-            return sorted(kept, key=lambda f: natural_key(str(f)))
+        if len(kept) > 1 and above:
+            notes.append(f"{above[0].name} left out: it lies above the folders of the checkpoints")
+        if len(kept) > 1 or (kept and above):
+            return kept if len(kept) > 1 else above
+        above = above or kept
         level = [sub for d in level for sub in _folders(d)]
-    return []
+    return above
 
 
-def _files(folder: Path) -> list[Path]:
-    return [f for f in folder.iterdir() if f.is_file() and not f.name.startswith((".", "~"))]
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    found = []
+    for entry in _entries(folder):
+        if entry.name.lower().endswith(suffixes) and not entry.name.startswith((".", "~")):
+            if entry.is_symlink() and not entry.exists():
+                raise SourceError(
+                    f"{entry}: a link to a file that is not there; restore it, or leave it out "
+                    f"with --exclude '{entry.name}'"
+                )
+            found += [entry] if entry.is_file() else []
+    return found
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [d for d in folder.iterdir() if d.is_dir() and not d.name.startswith(".")]
+    return [d for d in _entries(folder) if d.is_dir() and not d.name.startswith(".")]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
 def _worth(path: Path) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accweight_core.errors import StepOrderError
 from accweight_core.naming import natural_key
 from accweight_core.schema import Description
 
@@ -19,9 +20,13 @@ PATH_KEYS = ("global_step", "global-step", "step", "steps", "iteration", "iter",
              "ep", "checkpoint", "ckpt", "round")  # fmt: skip
 """Named numbers in paths, best first."""
 
-LARGEST = 10**18
-"""Numbers above are identifiers, not steps."""
+LARGEST = 2**62
+"""No step comes near it; longer numbers in names are dates, sizes or hashes."""
 
+Step = tuple[int, str]
+"""A step and where it was found."""
+
+_INITIAL = re.compile(r"(^|[^a-z])(init|initial|untrained)([^a-z]|$)", re.IGNORECASE)
 _SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
 
 
@@ -47,7 +52,15 @@ class Placed:
     source: str
 
 
-def placed(found: Sequence[Found], *, in_given_order: bool = False) -> list[Placed]:
+@dataclass(frozen=True)
+class Order:
+    """Checkpoints in step order, and those that no step was found for."""
+
+    placed: list[Placed]
+    without_step: list[Found]
+
+
+def order_of(found: Sequence[Found], *, in_given_order: bool = False) -> Order:
     """Give every checkpoint a step, ascending.
 
     Args:
@@ -56,37 +69,102 @@ def placed(found: Sequence[Found], *, in_given_order: bool = False) -> list[Plac
 
     Returns:
         In step order. Two may have the same step; the caller decides what that means.
+
+    Raises:
+        StepOrderError: If several runs lie together.
     """
     if in_given_order:
-        return [Placed(item, index, "order given") for index, item in enumerate(found)]
-    for attempt in (_inside, _in_path, _numbered):
-        steps = attempt(found)
-        if steps is not None:
-            ordered = [Placed(f, s, source) for f, (s, source) in zip(found, steps, strict=True)]
-            return sorted(ordered, key=lambda p: (p.step, p.found.is_special, p.found.path.name))
+        return Order([Placed(item, i, "order given") for i, item in enumerate(found)], [])
+    attempts = (_inside, _in_path, _numbered)
+    for complete in (True, False):
+        for attempt in attempts:
+            steps = attempt(found)
+            known = [(f, s) for f, s in zip(found, steps, strict=True) if s is not None]
+            if _orders(found, known, complete):
+                ordered = [Placed(f, step, source) for f, (step, source) in known]
+                ordered += _first(found, steps, ordered)
+                chosen = {p.found.path for p in ordered}
+                ordered.sort(key=lambda p: (p.step, p.found.is_special, p.found.path.name))
+                return Order(ordered, [f for f in found if f.path not in chosen])
+    return Order(_unnumbered(found), [])
+
+
+def _orders(found: Sequence[Found], known: Sequence[tuple[Found, Step]], complete: bool) -> bool:
+    """Tell whether the steps order the checkpoints: all of them, or most and two at least."""
+    if complete:
+        return len(known) == len(found) and _tell_apart(known)
+    return len(known) > max(1, len(found) // 2) and _tell_apart(known)
+
+
+def _first(
+    found: Sequence[Found], steps: Sequence[Step | None], ordered: Sequence[Placed]
+) -> list[Placed]:
+    """Return the initial weights at step 0, where names say so and the others begin later."""
+    left = [f for f, step in zip(found, steps, strict=True) if step is None]
+    initial = [f for f in left if _INITIAL.search(f.path.stem)]
+    if len(initial) != 1 or min(p.step for p in ordered) <= 0:
+        return []
+    return [Placed(initial[0], 0, "in name: initial weights")]
+
+
+def _unnumbered(found: Sequence[Found]) -> list[Placed]:
+    """Order by name; files that were named one by one in another order keep theirs."""
+    _check_one_run(found)
+    names = [str(f.path) for f in found]
     by_name = sorted(found, key=lambda f: natural_key(str(f.path)))
+    if names not in (sorted(names), [str(f.path) for f in by_name]):
+        return [Placed(item, index, "order given") for index, item in enumerate(found)]
     return [Placed(item, i, "natural order of names") for i, item in enumerate(by_name)]
 
 
-def _inside(found: Sequence[Found]) -> list[tuple[int, str]] | None:
-    """Return the steps stored in the files, None unless all have one and they tell them apart."""
-    steps = [f.description.step for f in found]
-    keys = {f.description.step_key for f in found}
-    known = [step for step in steps if step is not None and abs(step) <= LARGEST]
-    if len(known) < len(found) or len(keys) > 1 or not _tell_apart(found, known):
-        return None
-    return [(step, f"in file: {next(iter(keys))}") for step in known]
+def _check_one_run(found: Sequence[Found]) -> None:
+    """Raise if folders repeat each other's steps: they hold several runs."""
+    for steps in (_inside(found), _in_path(found)):
+        first: dict[int, Found] = {}
+        for item, step in zip(found, steps, strict=True):
+            if step is None:
+                break
+            twin = first.setdefault(step[0], item)
+            if twin.path.parent != item.path.parent and twin.path.name == item.path.name:
+                raise StepOrderError(
+                    f"two checkpoints claim step {step[0]} ({step[1]}): {twin.path} and "
+                    f"{item.path}; they look like different runs: name the folder of one, "
+                    "or give the files in order with --given-order"
+                )
 
 
-def _in_path(found: Sequence[Found]) -> list[tuple[int, str]] | None:
-    """Return the steps named in the paths, by the best key that all paths have."""
-    for key in PATH_KEYS:
-        pattern = re.compile(rf"(?<![a-z]){key}s?[=_\-. ]?0*(\d+)", re.IGNORECASE)
-        matches = [_last_match(pattern, f.path) for f in found]
-        numbers = [int(match[1]) for match in matches if match]
-        if len(numbers) == len(found) and max(numbers) <= LARGEST and _tell_apart(found, numbers):
-            return [(number, f"in name: {key}") for number in numbers]
-    return None
+def _inside(found: Sequence[Found]) -> list[Step | None]:
+    """Return the steps stored in the files, by the key that most of them have."""
+    keys = [f.description.step_key for f in found if f.description.step is not None]
+    key = max(set(keys), key=lambda k: (keys.count(k), k), default="")
+    return [
+        (f.description.step, f"in file: {key}")
+        if f.description.step is not None and f.description.step_key == key
+        else None
+        for f in found
+    ]
+
+
+def _in_path(found: Sequence[Found]) -> list[Step | None]:
+    """Return the steps named in the paths, by the best key that orders all, else most of them."""
+    tries = [_by_key(found, key) for key in PATH_KEYS]
+    for complete in (True, False):
+        for steps in tries:
+            known = [(f, s) for f, s in zip(found, steps, strict=True) if s is not None]
+            if _orders(found, known, complete):
+                return steps
+    return max(tries, key=lambda steps: sum(step is not None for step in steps))
+
+
+def _by_key(found: Sequence[Found], key: str) -> list[Step | None]:
+    pattern = re.compile(rf"(?<![a-z]){key}s?(?:=(-?\d+)|[_\-. ]?(\d+))", re.IGNORECASE)
+    matches = [_last_match(pattern, f.path) for f in found]
+    return [_step(match[1] or match[2], f"in name: {key}") if match else None for match in matches]
+
+
+def _step(digits: str, source: str) -> Step | None:
+    number = int(digits)
+    return (number, source) if abs(number) < LARGEST else None
 
 
 def _last_match(pattern: re.Pattern[str], path: Path) -> re.Match[str] | None:
@@ -98,23 +176,25 @@ def _last_match(pattern: re.Pattern[str], path: Path) -> re.Match[str] | None:
     return None
 
 
-def _numbered(found: Sequence[Found]) -> list[tuple[int, str]] | None:
-    """Return the one number in which otherwise equal names differ."""
-    if len(found) < 2:
-        return None
-    split = [re.split(r"(\d+)", "/".join(f.path.parts[-2:])) for f in found]
-    if len({len(parts) for parts in split}) > 1:
-        return None
-    columns = list(zip(*split, strict=True))
-    differing = [column for column in columns if len(set(column)) > 1]
-    if len(differing) != 1 or not all(text.isdecimal() for text in differing[0]):
-        return None
-    if max(map(len, differing[0])) > 18:
-        return None
-    return [(int(text), "number in name") for text in differing[0]]
+def _numbered(found: Sequence[Found]) -> list[Step | None]:
+    """Return the one number in which otherwise equal names differ; names of copies have none."""
+    nothing: list[Step | None] = [None] * len(found)
+    plain = [f for f in found if re.search(r"\d", f.path.name) and not f.is_special]
+    plain = plain or list(found)
+    split = {f.path: re.split(r"(\d+)", "/".join(f.path.parts[-2:])) for f in plain}
+    if len(plain) < 2 or len({len(parts) for parts in split.values()}) > 1:
+        return nothing
+    columns = list(zip(*split.values(), strict=True))
+    differing = [i for i, column in enumerate(columns) if len(set(column)) > 1]
+    if len(differing) != 1 or not all(text.isdecimal() for text in columns[differing[0]]):
+        return nothing
+    return [
+        _step(split[f.path][differing[0]], "number in name") if f.path in split else None
+        for f in found
+    ]
 
 
-def _tell_apart(found: Sequence[Found], steps: Sequence[int]) -> bool:
+def _tell_apart(known: Sequence[tuple[Found, Step]]) -> bool:
     """Tell whether steps differ, leaving aside files that are likely copies."""
-    plain = [step for f, step in zip(found, steps, strict=True) if not f.is_special]
+    plain = [step for f, (step, _) in known if not f.is_special] or [step for _, (step, _) in known]
     return len(set(plain)) == len(plain) or len(set(plain)) > len(plain) // 2

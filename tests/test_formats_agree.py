@@ -147,7 +147,7 @@ def test_a_model_supplies_kinds_and_network_order_to_other_formats(tmp_path: Pat
 def test_a_model_of_another_network_is_an_error_that_names_both(tmp_path: Path) -> None:
     model = write_run(tmp_path / "model", states(1), "onnx") / "epoch_0.onnx"
 
-    with pytest.raises(aw.AccweightError, match=r"none of its parameters has the name .*other\.w"):
+    with pytest.raises(aw.AccweightError, match=r"none of its parameters matches one .*other\.w"):
         aw.open_run([{"other.w": torch.ones(2, 2)}] * 2, model=model)
 
 

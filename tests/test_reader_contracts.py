@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accweight_adapters.safetensors_reader import SafetensorsReader
-from accweight_adapters.torch_reader import TorchReader
 from checkpoints import (
     as_arrays,
     states,
@@ -19,6 +17,8 @@ from checkpoints import (
     write_torch,
 )
 
+from accweight_adapters.safetensors_reader import SafetensorsReader
+from accweight_adapters.torch_reader import TorchReader
 from accweight_core.errors import FormatError
 from accweight_core.schema import Description, Extent, StoredTensor
 from accweight_core.testing import ReaderCase, ReaderContract

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -80,6 +82,9 @@ def _version_option(
 
 def run(arguments: list[str]) -> int:
     """Run the command with these arguments and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that it lacks is no reason to fail
+            stream.reconfigure(errors="replace")
     try:
         application()(arguments)
     except SystemExit as stop:

@@ -38,7 +38,7 @@ CAUTION = (
 def show(answer: RenderableType | dict[str, Any]) -> None:
     """Print the answer on stdout: a table, or one JSON document."""
     if isinstance(answer, dict):
-        typer.echo(json.dumps(_finite(answer), indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(_finite(answer), indent=2, allow_nan=False))
     else:
         Console(highlight=False, markup=False, emoji=False).print(answer)
 
@@ -88,7 +88,7 @@ def progress(label: str, unit: str = "bytes") -> Iterator[Callable[[int, int], N
     console = Console(stderr=True)
     percentage = TextColumn("{task.percentage:>3.0f}%")
     columns = (TextColumn(label), BarColumn(), percentage, _Rate(unit), TimeRemainingColumn())
-    bar = Progress(*columns, console=console)
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
     task = bar.add_task(label, total=None)
 
     def advance(done: int, total: int) -> None:

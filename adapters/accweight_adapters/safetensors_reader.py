@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -136,8 +137,8 @@ def _described_index(path: Path) -> Description:
 
 
 def _index_in(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        text = file.read(MAX_HEADER_BYTES + 1)
+    with path.open("rb") as file:  # read(n) would allocate n bytes, however short the file is
+        text = file.read(min(os.fstat(file.fileno()).st_size, MAX_HEADER_BYTES + 1))
     if len(text) > MAX_HEADER_BYTES or b'"weight_map"' not in text:
         raise ClaimError("not an index of safetensors files: it has no weight_map")
     return _parsed(text)

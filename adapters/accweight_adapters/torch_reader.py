@@ -41,7 +41,7 @@ class TorchReader:
     """Describes checkpoints of torch.save without running or loading anything in them."""
 
     name = "torch"
-    suffixes: tuple[str, ...] = (".pt", ".pth", ".bin", ".ckpt")
+    suffixes: tuple[str, ...] = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar")
 
     def recognises(self, path: Path) -> bool:
         """Tell whether torch.save or torch.jit.save wrote `path`; the latter is refused later."""

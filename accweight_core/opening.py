@@ -174,13 +174,13 @@ def _in_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> Opened:
 def _shared_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[str, ...]:
     """Return a remark if two checkpoints are one and the same memory, as live weights are."""
     for (step, first), (later, second) in pairwise(weights):
-        shared = [first[name] is second.get(name) or _address(first[name]) == _address(second[name])
-                  for name in first if name in second and hasattr(first[name], "data_ptr")]  # fmt: skip
-        if shared and all(shared):
-            return (
+        tensors = [name for name in first if name in second and hasattr(first[name], "data_ptr")]
+        if tensors and all(_address(first[name]) == _address(second[name]) for name in tensors):
+            note = (
                 f"steps {step} and {later} share their memory, so nothing can have moved between "
-                "them; keep copies: {name: value.clone() for name, value in state_dict.items()}",
+                "them; keep copies: {name: value.clone() for name, value in state_dict.items()}"
             )
+            return (note,)
     return ()
 
 

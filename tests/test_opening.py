@@ -209,3 +209,14 @@ def test_buffers_of_two_shapes_are_an_error_when_they_are_measured() -> None:
 
     with pytest.raises(MismatchError, match=r"bn\.running_mean"):
         aw.analyze(aw.open_run(series), roles=["weight", "buffer"])
+
+
+def test_live_weights_that_were_not_copied_are_noticed() -> None:
+    model = torch.nn.Linear(3, 3)
+    live = [model.state_dict(), model.state_dict()]
+    copied = [{name: value.clone() for name, value in state.items()} for state in live]
+
+    notes = [aw.open_run(weights).notes for weights in (live, copied)]
+
+    assert "steps 0 and 1 share their memory" in notes[0][0]
+    assert notes[1] == ()

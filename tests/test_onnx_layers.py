@@ -243,19 +243,6 @@ def test_cells_of_a_recurrent_layer_stay_one_layer(tmp_path: Path) -> None:
     assert list(layers(described(saved(tmp_path, nodes, constants)))) == ["cell"]
 
 
-def test_a_tensor_shared_through_identity_is_listed_once_and_noted(tmp_path: Path) -> None:
-    nodes = [
-        node("Identity", "a.weight", "b.weight"),
-        node("MatMul", "x a.weight", "h", "/a/MatMul"),
-        node("MatMul", "h b.weight", "y", "/b/MatMul"),
-    ]
-
-    description = OnnxReader().describe(saved(tmp_path, nodes, {"a.weight": floats(4, 4)}))
-
-    assert [(t.name, t.hints.layer) for t in description.tensors] == [("a.weight", "a")]
-    assert "'a.weight' also 'b'" in description.notes[0]
-
-
 def test_weights_in_constant_nodes_of_both_branches_are_found(tmp_path: Path) -> None:
     yes, no = floats(40, 40), floats(40, 40)
     nodes = [

@@ -101,6 +101,21 @@ class StoredValues:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """Stands for a tensor that is not stored because it is zero throughout."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self) -> Array:
+        """Return the zeros."""
+        return np.zeros(self.shape, dtype=np.float32)
+
+    def hidden(self) -> HiddenValues:
+        """Return them as the schema has it."""
+        return HiddenValues(self, "float32", self.shape)
+
+
 @dataclass
 class Weights:
     """The bytes behind the tensors of one model.

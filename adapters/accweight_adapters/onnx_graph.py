@@ -12,6 +12,7 @@ walk of our own fails in ways we know.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +26,9 @@ LARGEST_NODES = 1_000_000
 LARGEST_DEPTH = 40
 STANDARD_DOMAINS = ("", "ai.onnx")
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+RULES = "pkg.onnxscript.rewriter.rule_name"
+SIGNATURE = "pkg.torch.export.ExportedProgram.graph_signature"
+STATED = re.compile(r"^\S+: (?:PARAMETER|BUFFER) target='([^'\n]+)'", re.MULTILINE)
 
 
 class GraphError(ValueError):
@@ -54,6 +58,7 @@ class Constant:
         tensor: Type, shape, and the pointer to its values.
         from_node: Whether a Constant node holds it.
         sparse_shape: Its shape if it is stored sparsely, else None.
+        is_zeros: Whether the exporter dropped it because it was zero throughout.
         values: The edges it feeds: several where a function that holds it is called often.
     """
 
@@ -61,6 +66,7 @@ class Constant:
     tensor: TensorProto
     from_node: bool = False
     sparse_shape: tuple[int, ...] | None = None
+    is_zeros: bool = False
     values: list[Value] = field(default_factory=list)
 
     @property
@@ -82,6 +88,7 @@ class Operator:
         attributes: Plain values by name; graphs and tensors are not kept.
         module: Module path that the torch exporter noted, if any.
         standard: Whether it belongs to the ONNX standard itself.
+        rules: What the optimiser of the torch exporter did to it, latest first, if noted.
     """
 
     type: str
@@ -92,6 +99,7 @@ class Operator:
     attributes: dict[str, Any]
     module: str = ""
     standard: bool = True
+    rules: tuple[str, ...] = ()
 
     def input(self, index: int) -> Value | None:
         """Return an input, None where it is omitted."""
@@ -115,10 +123,14 @@ class Operator:
 
 @dataclass(slots=True)
 class Network:
-    """All operators and constants of a model, in network order."""
+    """All operators and constants of a model, in network order.
+
+    `stated` are the names of all parameters and buffers, where the torch exporter lists them.
+    """
 
     operators: list[Operator] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
+    stated: frozenset[str] = frozenset()
 
 
 def network_of(model: ModelProto) -> Network:
@@ -129,6 +141,7 @@ def network_of(model: ModelProto) -> Network:
     """
     flattening = _Flattening({(f.domain, f.name, f.overload): f for f in model.functions})
     flattening.graph(model.graph, _Scope())
+    flattening.network.stated = frozenset(STATED.findall(_noted(model.graph, SIGNATURE)))
     return flattening.network
 
 
@@ -275,6 +288,7 @@ class _Flattening:
             {},
             module=_module(node),
             standard=node.domain in STANDARD_DOMAINS,
+            rules=tuple(filter(None, _noted(node, RULES).split(", "))),
         )
         self.network.operators.append(operator)
         for index, value in enumerate(inputs):
@@ -320,14 +334,18 @@ def _attributes(
             yield attribute.name, call.attributes[attribute.ref_attr_name]
 
 
+def _noted(proto: NodeProto | GraphProto, key: str) -> str:
+    """Return an entry of the metadata of a node or graph, empty if there is none."""
+    return next((entry.value for entry in proto.metadata_props if entry.key == key), "")
+
+
 def _module(node: NodeProto) -> str:
     """Return the module that the torch exporter noted: the last but one of its name scopes."""
-    for entry in node.metadata_props:
-        if entry.key == NAME_SCOPES and len(entry.value) < 1 << 14:
-            try:
-                scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                return ""
-            scoped = isinstance(scopes, list) and len(scopes) > 1
-            return str(scopes[-2]) if scoped else ""
-    return ""
+    text = _noted(node, NAME_SCOPES)
+    if not text or len(text) >= 1 << 14:
+        return ""
+    try:
+        scopes = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return ""
+    return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) > 1 else ""

@@ -28,6 +28,9 @@ TENSORFLOW_TAIL = re.compile(
     r"ReadVariableOp(_\d+)?|Read|resource|MatMul|Conv\w*|BiasAdd|Tensordot|FusedBatchNorm\w*"
     r"|batchnorm|kernel|bias|gamma|beta|moving_mean|moving_variance|embeddings|embedding_lookup"
 )
+NUMBERED = re.compile(r"onnx::\w+_\d+")
+"""Names that the legacy torch exporter gives to what it folds, the same at every export."""
+
 OPERATOR_NAME = re.compile(r"[A-Z]\w*?(_\d+)?(_quant\w*)?")
 OUTPUT_NAME = re.compile(r"_[Oo]utput_\d+$|:\d+$")
 
@@ -52,6 +55,16 @@ FEED_FORWARD = re.compile(r"mlp|ffn?|feed_?forward|intermediate")
 def is_meaningful(name: str) -> bool:
     """Tell whether a tensor's name comes from the model rather than from the exporter."""
     return bool(name) and MADE_UP.fullmatch(name) is None
+
+
+def is_parameter(name: str) -> bool:
+    """Tell whether a name behind an Identity is that of a parameter, not of a result.
+
+    >>> [is_parameter(name) for name in ("enc.0.bias", "onnx::Add_7", "val_7", "/e.0/Add")]
+    [True, True, False, False]
+    """
+    dotted = "." in name and "/" not in name and "::" not in name and is_meaningful(name)
+    return dotted or NUMBERED.fullmatch(name) is not None
 
 
 def split(name: str) -> tuple[str, str]:

@@ -1,19 +1,21 @@
 """ONNX: a graph with its weights, which are described here without being loaded.
 
 `onnx_wire` takes the weights out of the message, `onnx_graph` and `onnx_trace` find where
-each constant comes to work, `onnx_roles`, `onnx_names` and `onnx_layers` say what it is there,
-`onnx_extents` where its bytes lie, and `onnx_quantised` makes floats of codes. What is no
-parameter (shapes, indices, lone numbers) is left out.
+each constant comes to work, `onnx_shared` takes apart what was stored once for several layers,
+`onnx_roles`, `onnx_names` and `onnx_layers` say what it is there, `onnx_extents` where its
+bytes lie, and `onnx_quantised` makes floats of codes. What is no parameter (shapes, indices,
+lone numbers) is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from onnx import ModelProto
 
-from accweight_adapters.onnx_extents import Weights, type_name
+from accweight_adapters.onnx_extents import Weights, Zeros, type_name
 from accweight_adapters.onnx_graph import Constant, GraphError, Value, network_of
 from accweight_adapters.onnx_layers import (
     CODES,
@@ -23,6 +25,7 @@ from accweight_adapters.onnx_layers import (
     layers_of,
 )
 from accweight_adapters.onnx_quantised import UnknownScaleError, dequantised
+from accweight_adapters.onnx_shared import separate
 from accweight_adapters.onnx_trace import constant_behind
 from accweight_adapters.onnx_wire import Window, looks_like_model, read_model
 from accweight_core.errors import FormatError, UnsupportedDtypeError
@@ -59,8 +62,10 @@ class OnnxReader:
             network = network_of(model)
         except GraphError as error:
             raise FormatError(path, f"not a valid ONNX model: {error}; export it again") from None
+        ints = partial(_ints, weights=weights)
+        separate(network, ints)
         by_name = {constant.name: constant for constant in network.constants}
-        layers = layers_of(network, lambda value: _ints(value, weights))
+        layers = layers_of(network, ints)
         tensors = [
             _stored(layer, part, weights, by_name) for layer in layers for part in layer.parts
         ]
@@ -81,6 +86,8 @@ def _stored(
     """Return a parameter as the schema has it."""
     constant, tensor = part.constant, part.constant.tensor
     hints = hints_of(layer, part)
+    if constant.is_zeros:
+        return StoredTensor(constant.name, Zeros(constant.shape).hidden(), hints)
     if constant.sparse_shape is not None:
         reason = "it is stored sparsely; export the model with dense weights"
         hidden = HiddenValues(_Refused(constant.name, reason), type_name(tensor), constant.shape)
@@ -127,12 +134,19 @@ def _step(model: ModelProto) -> tuple[int | None, str]:
 
 
 def _notes(layers: list[Layer]) -> tuple[str, ...]:
-    shared = [part for layer in layers for part in layer.parts if part.elsewhere]
-    if not shared:
-        return ()
-    note = (
-        f"{len(shared)} tensors serve several layers ({shared[0].constant.name!r} also "
-        f"{shared[0].elsewhere!r}): tied weights, or values that were equal at export; each is "
-        "counted once, in the first layer that uses it"
-    )
-    return (note,)
+    parts = [part for layer in layers for part in layer.parts]
+    shared = [part for part in parts if part.elsewhere]
+    zeros = [part.constant.name for part in parts if part.constant.is_zeros]
+    notes = []
+    if shared:
+        notes.append(
+            f"{len(shared)} tensors serve several layers ({shared[0].constant.name!r} also "
+            f"{shared[0].elsewhere!r}): tied weights, or values that were equal at export; each "
+            "is counted once, in the first layer that uses it"
+        )
+    if zeros:
+        notes.append(
+            f"{len(zeros)} biases ({zeros[0]!r} ...) are not in the file: the exporter dropped "
+            "them because they were zero, and zeros are read for them"
+        )
+    return tuple(notes)

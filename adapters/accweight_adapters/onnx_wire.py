@@ -96,7 +96,7 @@ MESSAGES = {
     ),
     "graph": Message(
         text=frozenset({2}),
-        children={1: "node", 5: "tensor", 11: "edge", 12: "edge", 15: "sparse"},
+        children={1: "node", 5: "tensor", 11: "edge", 12: "edge", 15: "sparse", 16: "entry"},
     ),
     "function": Message(
         text=frozenset({1, 4, 5, 6, 10, 13}),

@@ -17,7 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from accweight_core.accumulate.walk import BLOCK_ELEMENTS, Block, blocks_of, walk_block
+from accweight_core.accumulate.walk import (
+    BLOCK_ELEMENTS,
+    Block,
+    blocks_of,
+    common_dtype,
+    walk_block,
+)
 from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.header import Header, Maximum
 from accweight_core.kernels import SUMS
@@ -202,6 +208,7 @@ class Analysis:
             return self._latest(name)
         run = self._checkpoints()
         tensors = [c.tensors[name] for c in run.checkpoints[: last + 1]]
+        dtype = common_dtype([c.tensors[name] for c in run.checkpoints])  # as they were measured
         total = np.zeros(self.parameters[index].elements)
 
         def watch(at: int, first: int, stretch: torch.Tensor) -> None:
@@ -218,7 +225,7 @@ class Analysis:
         )
         with OpenFiles() as files:
             for block in blocks:
-                walk_block(files, tensors, block, watcher=watch)
+                walk_block(files, tensors, block, watcher=watch, dtype=dtype)
         return total.reshape(shape)
 
     def normalized(

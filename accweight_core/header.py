@@ -129,8 +129,11 @@ class Header:
         return PicturePlan(self.layouts[index], self.picture_bases[index], len(self.checkpoints))
 
     def same_work(self, other: Header) -> bool:
-        """Tell whether both headers describe the same measurements of the same files."""
-        return self._identity() == other._identity()
+        """Tell whether both headers describe the same measurements of the same files.
+
+        Weights in memory have no size and date to be known by: they are never the same.
+        """
+        return self.reader != "memory" and self._identity() == other._identity()
 
     def _identity(self) -> Header:
         blank = replace(self, source="", notes=(), warnings=(), maximum=None)
@@ -147,14 +150,17 @@ class Header:
         Raises:
             StoreError: If it is of a newer format, or damaged.
         """
-        if document.get("format", 0) > FORMAT_VERSION:
-            raise StoreError(
-                f"{path}: written by a newer accweight (analysis format {document['format']}, "
-                f"this one reads up to {FORMAT_VERSION}); upgrade accweight to open it"
-            )
         try:
-            return cls._parsed(document)
-        except (KeyError, TypeError, ValueError) as error:
+            if document["format"] > FORMAT_VERSION:
+                raise StoreError(
+                    f"{path}: written by a newer accweight (analysis format {document['format']}, "
+                    f"this one reads up to {FORMAT_VERSION}); upgrade accweight to open it"
+                )
+            header = cls._parsed(document)
+            if len(header.picture_bases) not in (0, len(header.parameters)):
+                raise ValueError("pictures and parameters differ in number")
+            return header
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(
                 f"{path}: the header of the analysis is damaged ({error!r})"
             ) from error

@@ -258,7 +258,7 @@ def squares(weights: Tensor, double: Tensor | None = None, double2: Tensor | Non
     """Return each row's sum of squares in float64, of both parts of complex weights."""
     if weights.is_complex():
         parts = torch.view_as_real(weights).flatten(1).double()
-        return parts.mul_(parts).sum(1)
+        return (parts * parts).sum(1)  # not in place: of complex128 they are the weights
     double = weights.double() if double is None or double2 is None else double.copy_(weights)
     return torch.mul(double, double, out=double2).sum(1)
 

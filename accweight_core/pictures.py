@@ -223,7 +223,8 @@ def _places(slab: Slab, width: int) -> npt.NDArray[np.int64] | None:
 
 def segment_steps(steps: int, texels: int) -> int:
     """Return how many steps of a slab make up one chunk."""
-    return max(1, min(steps, SEGMENT_BYTES // max(1, 4 * texels)))
+    most = max(1, min(steps, SEGMENT_BYTES // max(1, 4 * texels)))
+    return -(-steps // -(-steps // most))  # alike, or the last chunk is all padding
 
 
 def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:

@@ -26,7 +26,7 @@ from accweight_core.header import Header
 from accweight_core.pictures import plan_pictures
 from accweight_core.reading import working_dtype
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
-from accweight_core.store import Store, locked, recover
+from accweight_core.store import Store, locked, recover, remove
 from accweight_core.work import Progress, Work
 
 PICTURE_SHARE = 16
@@ -86,7 +86,7 @@ def analyze(
     with locked(path):
         recover(path)
         if overwrite:
-            _remove_analysis(path)
+            remove(path)
         return work.on_disk(path)
 
 
@@ -226,10 +226,3 @@ def _picture_bases(header: Header, budget: int) -> tuple[int, ...]:
         return ()
     plans = plan_pictures(header.layouts, len(header.checkpoints), budget)
     return tuple(plan.base for plan in plans)
-
-
-def _remove_analysis(path: Path) -> None:
-    """Remove an analysis that is to be replaced, and nothing that is not one."""
-    if path.exists():
-        Store.check_is_analysis(path)
-        shutil.rmtree(path)

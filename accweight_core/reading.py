@@ -67,7 +67,10 @@ class OpenFiles:
         descriptor = self._descriptor(path)
         done = 0
         while done < len(out):
-            got = os.preadv(descriptor, [out[done:]], offset + done)
+            try:
+                got = os.preadv(descriptor, [out[done:]], offset + done)
+            except OSError as error:
+                raise FormatError(path, f"cannot be read ({error.strerror})") from None
             if got == 0:
                 raise FormatError(
                     path,

@@ -151,7 +151,19 @@ class Store:
     @property
     def totals(self) -> Floats:
         """(steps, parameters, sums); NaN for parameters that are not finished."""
-        values: Floats = np.asarray(self._array("totals")[:], dtype=np.float64)
+        array = self._array("totals")
+        expected = len(self.header.checkpoints), len(self.header.parameters)
+        if array.shape[:2] != expected:
+            raise StoreError(
+                f"{self.path}: totals is damaged: expected {expected} steps and parameters, "
+                f"got {array.shape[:2]}"
+            )
+        try:
+            values: Floats = np.asarray(array[:], dtype=np.float64)
+        except ValueError as error:
+            raise StoreError(f"{self.path}: totals is damaged ({error})") from error
+        if self.header.complete and np.isnan(values[0, :, _PATH_SUM]).any():
+            raise StoreError(f"{self.path}: totals is damaged: numbers are missing")
         return values
 
     def finished(self) -> list[bool]:
@@ -174,7 +186,10 @@ class Store:
         return self._array(f"pictures/{_picture_name(index, level, plane)}")
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        array = self._group[name]
+        try:
+            array = self._group[name]
+        except KeyError:
+            raise StoreError(f"{self.path}: {name} is damaged: it is missing") from None
         if not isinstance(array, zarr.Array):
             raise StoreError(f"{self.path}: {name} is damaged: expected an array")
         return array
@@ -308,6 +323,22 @@ def recover(path: Path) -> None:
         _aside(path).rename(path)
 
 
+def remove(path: Path) -> None:
+    """Remove an analysis that is to be replaced, and nothing that is not one.
+
+    It loses its name first: a process that is killed meanwhile leaves no half of one.
+    """
+    doomed = path.with_name(f".{path.name}.doomed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if path.is_symlink():
+        raise StoreError(f"{path}: is a link; name the folder it leads to")
+    Store.check_is_analysis(path)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.replaced")
 
@@ -359,9 +390,13 @@ def locked(path: Path) -> Iterator[None]:
     except ImportError:  # not on this system; the lock guards a mistake, not correctness
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     name = path.with_name(f".{path.name}{LOCK}")
-    with name.open("w") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = name.open("w")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -20,6 +20,7 @@ from accweight_core.accumulate.walk import (
     blocks_of,
     no_carry,
     no_watcher,
+    refuse_nonfinite,
 )
 from accweight_core.analysis import Analysis
 from accweight_core.errors import AccweightError, StoreError
@@ -75,6 +76,8 @@ class Work:
         """Measure into a store, or continue there."""
         try:
             store = Store.create_or_continue(path, self.header)
+            if self.strict:
+                self._refuse_nonfinite(store)
             if not store.header.complete:
                 todo = [index for index, done in enumerate(store.finished()) if not done]
                 try:
@@ -92,6 +95,15 @@ class Work:
                 "kept, and the same command continues there"
             ) from error
         return Analysis(store.header, store=store, run=None if self.earlier else self.run)
+
+    def _refuse_nonfinite(self, store: Store) -> None:
+        """Be strict with parameters that an earlier call, not strict, has finished."""
+        values = store.totals
+        for index, done in enumerate(store.finished() if not self.earlier else ()):
+            parameter = self.header.parameters[index]
+            if done:
+                totals = Totals(parameter.elements, values[:, index])
+                refuse_nonfinite(parameter.name, totals, self.run.checkpoints)
 
     def _cut(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import oracle
@@ -23,7 +24,7 @@ def totals_of(*states: Sequence[float] | torch.Tensor, cuts: Sequence[int] = ())
     tensors = [torch.as_tensor(state, dtype=torch.float64).reshape(-1) for state in states]
     bounds = [0, *cuts, tensors[0].numel()]
     totals = Totals.empty(len(tensors))
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         state, sums = start_block(tensors[0][None, start:stop].clone())
         rows = [sums[0].numpy().copy()]
         for tensor in tensors[1:]:
@@ -94,7 +95,7 @@ def test_weights_that_went_to_zero_have_no_direction() -> None:
 def test_rotation_is_one_minus_the_cosine_of_any_angle(angle: float) -> None:
     values = last([1, 0], [math.cos(angle), math.sin(angle)])
 
-    assert values["rotation"] == pytest.approx(2 * math.sin(angle / 2) ** 2, rel=1e-9)
+    assert values["rotation"] == pytest.approx(2 * math.sin(angle / 2) ** 2, rel=1e-9, abs=0)
 
 
 def test_rotation_does_not_see_length() -> None:
@@ -137,8 +138,6 @@ def test_scaling_the_weights_scales_the_change_and_leaves_ratios(power: int, sig
 
 
 # --- merging
-
-sums = st.floats(0, 1e9, allow_nan=False)
 
 
 @settings(max_examples=100)

@@ -31,7 +31,13 @@ from accweight_core.accumulate.walk import (
 from accweight_core.errors import FormatError, NonFiniteError, UnsupportedDtypeError
 from accweight_core.kernels import partition
 from accweight_core.layout import layout_of
-from accweight_core.reading import OpenFiles, is_readable_in_blocks, same_values
+from accweight_core.reading import (
+    OpenFiles,
+    is_readable_in_blocks,
+    read_stretch,
+    same_values,
+    working_dtype,
+)
 from accweight_core.schema import HiddenValues, Run, StoredTensor
 from accweight_core.totals import METRICS, Totals
 
@@ -100,6 +106,21 @@ def test_cumulative_change_is_that_of_the_oracle(
         path = oracle.walk_of(states).path
         for step in (0, 10, 30):
             close(analysis.cumulative(name, step), path[step // 10], dtype)
+
+
+@pytest.mark.parametrize("form", oracle.FORMS)
+@pytest.mark.parametrize("dtype", [*oracle.DTYPES, torch.complex128], ids=str)
+def test_every_stretch_is_read_bit_for_bit(stored: Stored, dtype: torch.dtype, form: str) -> None:
+    weights = oracle.series((7, 5, 3), dtype, steps=1)[0]
+    tensor = states_run(stored, [weights], form).checkpoints[0].tensors[NAME]
+
+    with OpenFiles() as files:
+        for start, stop in ((0, 105), (1, 2), (17, 99), (104, 105), (50, 50)):
+            out = torch.empty(stop - start, dtype=working_dtype(tensor))
+            read_stretch(files, tensor, start, stop, out)
+
+            expected = weights.reshape(-1).to(out.dtype)[start:stop]
+            assert torch.equal(out, expected)
 
 
 @pytest.mark.parametrize("dtype", oracle.DTYPES, ids=str)
@@ -642,8 +663,10 @@ def large_checkpoints(tmp_path: Path) -> Iterator[Path]:
         path.unlink()
 
 
-@pytest.mark.parametrize("shape", ["2000x4000", "8000000"])
-@pytest.mark.parametrize("picture_budget_bytes", [0, 8 << 20])
+@pytest.mark.parametrize(
+    ("shape", "picture_budget_bytes"),
+    [("2000x4000", 8 << 20), ("8000000", 8 << 20), ("8000000", 0)],
+)
 def test_memory_does_not_grow_with_the_run(
     large_checkpoints: Path, shape: str, picture_budget_bytes: int
 ) -> None:

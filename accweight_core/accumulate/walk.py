@@ -76,6 +76,8 @@ def blocks_of(
     cut = partition(shape)
     multiple = max(alignment, 1 if cut.segment == row else cut.sub_block // row)
     rows = max(multiple, block_elements // row // multiple * multiple)
+    even = -(-leading // -(-leading // rows))  # or the last chunk of a picture is all padding
+    rows = -(-even // multiple) * multiple
     return [Block(i * row, min(i + rows, leading) * row) for i in range(0, leading, rows)]
 
 
@@ -120,6 +122,7 @@ def walk_block(
     watcher: Watcher | None = None,
     carry: Carry | None = None,
     keep: Callable[[Carry], None] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> BlockSums:
     """Walk one block of one parameter through its checkpoints.
 
@@ -131,8 +134,9 @@ def walk_block(
         carry: Where an earlier walk of the block ended; the first tensor is then a step like
             the others. None to begin with the first tensor as the reference.
         keep: Called with where this walk has ended.
+        dtype: In which to subtract; the widest of the tensors by default.
     """
-    dtype = _common_dtype(tensors)
+    dtype = dtype or common_dtype(tensors)
     pieces = list(pieces_of(partition(tensors[0].shape), block.start, block.stop))
     elements = [columns for _, rows, columns in pieces for _ in range(rows)]
     values = np.empty((len(tensors), len(elements), len(SUMS)))
@@ -188,7 +192,7 @@ def _carried(states: Sequence[BlockState]) -> Carry:
     return reference, previous, total
 
 
-def _common_dtype(tensors: Sequence[StoredTensor]) -> torch.dtype:
+def common_dtype(tensors: Sequence[StoredTensor]) -> torch.dtype:
     """Return the widest working dtype of a parameter over its checkpoints."""
     dtype = working_dtype(tensors[0])
     for tensor in tensors[1:]:
@@ -303,22 +307,28 @@ class BlockWalk:
     ) -> None:
         if block is None or future is None:
             if self._strict:
-                self._refuse_nonfinite(parameter.name, totals)
+                refuse_nonfinite(parameter.name, totals, self._checkpoints)
             parameter.done(totals)
             return
         future.result().fold_into(totals)
         self._progress((block.stop - block.start) * parameter.bytes_per_element)
 
-    def _refuse_nonfinite(self, name: str, totals: Totals) -> None:
-        counts = totals.column("nonfinite")
-        if counts.any():
-            first = int(np.flatnonzero(counts)[0])
-            checkpoint = self._checkpoints[first]
-            raise NonFiniteError(
-                f"parameter {name!r} has {int(counts[first])} non-finite elements at step "
-                f"{checkpoint.step} ({checkpoint.path}); without --strict they are counted "
-                "and left out of the change"
-            )
+
+def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint]) -> None:
+    """Raise if a parameter held NaN or infinity at any step.
+
+    Raises:
+        NonFiniteError: If it did; names the parameter, the first such step and its file.
+    """
+    counts = totals.column("nonfinite")
+    if counts.any():
+        first = int(np.flatnonzero(counts)[0])
+        checkpoint = checkpoints[first]
+        raise NonFiniteError(
+            f"parameter {name!r} has {int(counts[first])} non-finite elements at step "
+            f"{checkpoint.step} ({checkpoint.path}); without --strict they are counted "
+            "and left out of the change"
+        )
 
 
 @contextmanager

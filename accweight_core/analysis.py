@@ -17,13 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from accweight_core.accumulate.walk import (
-    BLOCK_ELEMENTS,
-    Block,
-    blocks_of,
-    common_dtype,
-    walk_block,
-)
 from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.header import Header, Maximum
 from accweight_core.kernels import SUMS
@@ -203,12 +196,14 @@ class Analysis:
         Raises:
             SourceError: If the checkpoints are gone or have changed.
         """
+        from accweight_core.accumulate import walk  # not needed to open and rank
+
         index, last = self.parameter_index(name), self.step_index(step)
         if self._latest and last == len(self.steps) - 1:
             return self._latest(name)
         run = self._checkpoints()
         tensors = [c.tensors[name] for c in run.checkpoints[: last + 1]]
-        dtype = common_dtype([c.tensors[name] for c in run.checkpoints])  # as they were measured
+        measured_as = walk.common_dtype([c.tensors[name] for c in run.checkpoints])
         total = np.zeros(self.parameters[index].elements)
 
         def watch(at: int, first: int, stretch: torch.Tensor) -> None:
@@ -219,13 +214,13 @@ class Analysis:
         leading = shape[self.header.layouts[index].leading_axis] if shape else 1
         cut = all(is_readable_in_blocks(tensor) for tensor in tensors)
         blocks = (
-            blocks_of(shape, leading, alignment=1, block_elements=BLOCK_ELEMENTS)
+            walk.blocks_of(shape, leading, alignment=1, block_elements=walk.BLOCK_ELEMENTS)
             if cut
-            else [Block(0, total.size)] * bool(total.size)
+            else [walk.Block(0, total.size)] * bool(total.size)
         )
         with OpenFiles() as files:
             for block in blocks:
-                walk_block(files, tensors, block, watcher=watch, dtype=dtype)
+                walk.walk_block(files, tensors, block, watcher=watch, dtype=measured_as)
         return total.reshape(shape)
 
     def normalized(

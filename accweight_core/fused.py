@@ -18,6 +18,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba.core.registry import cpu_target
 from torch import Tensor
 
 from accweight_core import kernels
@@ -35,9 +36,19 @@ NET_SUM, NET_SQUARE, SQUARE, REFERENCE_SQUARE, FLIPS, NONFINITE = range(7, len(S
 Array = npt.NDArray[Any]
 
 
+# Numba fills the tables that it types code by at the first call, which takes longer than many a
+# small run; done here it is part of the import, and no block waits for it.
+cpu_target.typing_context.refresh()
+cpu_target.target_context.refresh()
+
+
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop; sums may be reordered, once, by the width of the machine's vectors."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    options: dict[str, Any] = {
+        "nogil": True,
+        "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # but NaN and infinity are kept
+        "error_model": "numpy",
+    }
     try:
         compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # nowhere to keep the cache
@@ -201,6 +212,35 @@ def _measure_wide(state: BlockState, current: Tensor, scratch: Scratch) -> Tenso
         state.unseen,
     )
     return kernels.measure_step(wide, current.double(), scratch)
+
+
+@_compiled
+def halve(
+    mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
+) -> None:
+    """Write the next coarser level of pictures, over squares of 2x2 texels.
+
+    Args:
+        mean: (steps, rows, columns) float32, NaN where there is no element.
+        largest: Same shape.
+        counts: (rows, columns) float32, elements per texel.
+        half: (steps, rows / 2, columns / 2) float32, sides rounded up; written.
+        half_largest: Same shape, written.
+        halved: (rows / 2, columns / 2) float32, elements per texel of the halves.
+    """
+    rows, columns = counts.shape
+    for step in range(half.shape[0]):
+        for row in range(half.shape[1]):
+            for col in range(half.shape[2]):
+                total, top = 0.0, np.float32(0)
+                for i in range(2 * row, min(2 * row + 2, rows)):
+                    for j in range(2 * col, min(2 * col + 2, columns)):
+                        if counts[i, j] > 0:
+                            total += np.float64(mean[step, i, j]) * counts[i, j]
+                            top = max(top, largest[step, i, j])
+                empty = halved[row, col] == 0
+                half[step, row, col] = np.nan if empty else total / halved[row, col]
+                half_largest[step, row, col] = np.nan if empty else top
 
 
 @_compiled

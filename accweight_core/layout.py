@@ -268,11 +268,11 @@ class _Grid:
         tiles = self.cell != (1, 1)
         if tiles and min(rows, cols) > 1:  # tiles keep their channels in line
             return _Fold()
-        if high >= FOLD_ASPECT * broad and self._foldable(self.down):
+        if high >= FOLD_ASPECT * broad and self.down and self._foldable(self.down):
             length = self.shape[self.down[-1]] // sections
             limit = length if len(self.down) == 1 and sections == 1 else length & -length
             return _Fold(side_by_side=max(1, min(_power_of_two(math.sqrt(high / broad)), limit)))
-        if broad >= FOLD_ASPECT * high and self._foldable(self.across):
+        if broad >= FOLD_ASPECT * high and self.across and self._foldable(self.across):
             return _Fold(width=self._line_width(cols, high / broad))
         return _Fold()
 

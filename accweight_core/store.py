@@ -16,27 +16,31 @@ Pictures are not compressed: cumulative change shrinks by a tenth at a third of 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import zarr
 from zarr.errors import GroupNotFoundError
 
-from accweight_core.accumulate.walk import Block, Carry
 from accweight_core.chunks import PARTIAL, ChunkedArray, create_group
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
 from accweight_core.header import Header
 from accweight_core.kernels import SUMS
-from accweight_core.pictures import Picture, Slab, halved, pyramid_levels, segment_steps
+from accweight_core.pictures import Picture, Slab, chunk_of, pyramid_levels, segment_steps
 from accweight_core.totals import METRICS, Floats
+
+if TYPE_CHECKING:
+    from accweight_core.accumulate.walk import Block, Carry
 
 ATTRIBUTE = "accweight"
 LOCK = ".lock"
@@ -197,8 +201,7 @@ class Store:
     def create_picture(self, index: int, slab: Slab) -> PictureWriter:
         """Make the empty base level of a picture whose slabs have the size of `slab`."""
         plan = self.header.plan(index)
-        rows, cols = slab.size
-        chunk = (segment_steps(plan.steps, rows * cols), rows, cols)
+        chunk = chunk_of(slab)
         create_group(self.path / "pictures" / f"{index:06d}")
         planes = [
             self._create_plane(index, plan.base, plane, chunk)
@@ -233,13 +236,13 @@ class Store:
     def _pool_steps(
         self, index: int, steps: slice, arrays: list[list[ChunkedArray]], counts: Picture
     ) -> None:
+        from accweight_core.drawing import halved  # opening a store needs no compiled loops
+
         base = self.header.plan(index).base
         mean = self.picture(index, base, "mean", steps)
         largest = self.picture(index, base, "max", steps) if base else mean
         for planes in arrays:
-            halves = [halved(m, t, counts) for m, t in zip(mean, largest, strict=True)]
-            mean, largest = (np.stack([half[i] for half in halves]) for i in (0, 1))
-            counts = halves[0][2]
+            mean, largest, counts = halved(mean, largest, counts)
             planes[0].write((steps.start, 0, 0), mean)
             planes[1].write((steps.start, 0, 0), largest)
 
@@ -348,7 +351,10 @@ def _picture_name(index: int, level: int, plane: str) -> str:
 
 
 class PictureWriter:
-    """The base level of one picture while its slabs come in, from any thread."""
+    """The base level of one picture while its slabs come in, from any thread.
+
+    Small slabs are gathered until a chunk is whole: files are dear, texels are not.
+    """
 
     def __init__(
         self, store: Store, index: int, planes: Sequence[ChunkedArray], counts: Picture
@@ -357,6 +363,8 @@ class PictureWriter:
         self._index = index
         self._planes = planes
         self._counts = counts
+        self._open: dict[tuple[int, int, int], tuple[list[Picture], int]] = {}
+        self._lock = Lock()
 
     @property
     def segment(self) -> int:
@@ -364,10 +372,35 @@ class PictureWriter:
         return self._planes[0].chunk[0]
 
     def write(self, slab: Slab, first_step: int, planes: Sequence[Picture]) -> None:
-        """Write some steps of one slab; slabs are whole chunks, so threads never meet."""
-        rows, cols = slab.window
+        """Take some steps of one slab; writes the chunk that they make whole."""
+        array = self._planes[0]
+        begin = (first_step, slab.window[0].start, slab.window[1].start)
+        start = tuple(b // c * c for b, c in zip(begin, array.chunk, strict=True))
+        place = start[0], start[1], start[2]
+        shape = tuple(
+            min(c, full - s) for c, full, s in zip(array.chunk, array.shape, place, strict=True)
+        )
+        if planes[0].shape == shape:
+            self._write_chunk(place, planes)
+            return
+        with self._lock:
+            whole, missing = self._open.pop(place, (None, math.prod(shape)))
+            whole = whole or [np.empty(shape, np.float32) for _ in planes]
+            rows, cols = (
+                slice(b - s, b - s + length)
+                for b, s, length in zip(begin[1:], place[1:], planes[0].shape[1:], strict=True)
+            )
+            for target, plane in zip(whole, planes, strict=True):
+                target[:, rows, cols] = plane
+            missing -= planes[0].size
+            if missing:
+                self._open[place] = whole, missing
+                return
+        self._write_chunk(place, whole)
+
+    def _write_chunk(self, place: tuple[int, int, int], planes: Sequence[Picture]) -> None:
         for array, values in zip(self._planes, planes, strict=True):
-            array.write((first_step, rows.start, cols.start), values)
+            array.write(place, values)
 
     def add_counts(self, slab: Slab, counts: Picture) -> None:
         """Note how many elements each texel of a slab stands for."""
@@ -399,6 +432,8 @@ def locked(path: Path) -> Iterator[None]:
     with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino != name.stat().st_ino:
+                raise OSError  # the one before us removed this file: it is no lock any more
         except OSError:
             raise StoreError(
                 f"{path}: another accweight is writing this analysis; wait for it, or stop it"

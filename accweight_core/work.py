@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 
@@ -23,15 +23,16 @@ from accweight_core.accumulate.walk import (
     refuse_nonfinite,
 )
 from accweight_core.analysis import Analysis
+from accweight_core.drawing import SlabCanvas
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.header import Header
 from accweight_core.kernels import SUMS
-from accweight_core.pictures import Slab, SlabCanvas
+from accweight_core.pictures import Slab
 from accweight_core.reading import is_readable_in_blocks
 from accweight_core.schema import Run
 from accweight_core.store import PictureWriter, Store
 from accweight_core.summary import completed, metric_arrays
-from accweight_core.totals import Totals
+from accweight_core.totals import Floats, Totals
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(bytes_done, bytes_in_all)``."""
@@ -58,6 +59,11 @@ class Work:
     strict: bool
     progress: Progress
     earlier: Store | None = None
+
+    @cached_property
+    def _values_before(self) -> Floats | None:
+        """The totals of the analysis to go on from."""
+        return self.earlier.totals if self.earlier else None
 
     def in_memory(self) -> Analysis:
         """Measure everything without a store."""
@@ -133,7 +139,7 @@ class Work:
         def finish(totals: Totals) -> None:
             if drawing:
                 drawing.finish()
-            before = [earlier.totals[:, index]] if earlier else []
+            before = [] if self._values_before is None else [self._values_before[:, index]]
             store.finish_parameter(index, np.concatenate([*before, totals.values]))
 
         def keep(block: Block, carry: Carry) -> None:

@@ -3,7 +3,7 @@
 The script is plain NumPy: load each checkpoint, ``total += abs(current - previous)``, print the
 mean and the maximum of each layer, and nothing else. accweight computes every metric, draws and
 stores pictures, and may use a few blocks of memory. Both are whole processes, taken in turn;
-times exclude imports. The values of both are compared.
+`s` excludes imports, `process s` is all of it. The values of both are compared.
 
     python benchmarks/against_numpy.py                    10 checkpoints x 40M weights, 1.6 GB
     python benchmarks/against_numpy.py --million 4        a quick look
@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,12 @@ LAYERS = {
 }
 
 SCRIPT = """
-import sys, time, json, resource
+import sys, time, json
 import numpy as np
 from safetensors.numpy import load_file
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+before = peak()
 start = time.perf_counter()
 previous = load_file(sys.argv[1])
 total = {name: np.zeros_like(w) for name, w in previous.items()}
@@ -50,25 +53,29 @@ for path in sys.argv[2:]:
     previous = current
 result = {name: [float(a.mean()), float(a.max())] for name, a in total.items()}
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(json.dumps({"seconds": seconds, "extra_megabytes": peak / 1024, "values": result}))
+print(json.dumps(
+    {"seconds": seconds, "extra_megabytes": (peak() - before) / 1024, "values": result}
+))
 """
 
 OURS = """
-import sys, time, json, resource
+import sys, time, json
 import accweight_core as aw
 import accweight_core.pipeline, accweight_core.analysis, accweight_core.store
 import accweight_adapters.safetensors_reader, pandas, scipy.stats
 budget = None if sys.argv[1] == "default" else int(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+before = peak()
 start = time.perf_counter()
 run = aw.open_run(sys.argv[3:])
 analysis = aw.analyze(run, sys.argv[2], picture_budget_bytes=budget)
 rows = analysis.measured("parameter")
 result = {r.name: [float(r.metrics["mean"][-1]), float(r.metrics["max"][-1])] for r in rows}
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(json.dumps({"seconds": seconds, "extra_megabytes": peak / 1024, "values": result}))
+print(json.dumps(
+    {"seconds": seconds, "extra_megabytes": (peak() - before) / 1024, "values": result}
+))
 """
 
 RAW = """
@@ -109,11 +116,13 @@ def write_run(folder: Path, million: float, checkpoints: int) -> list[str]:
 
 def measured(script: str, *arguments: str) -> dict[str, object]:
     """Run a script in a process of its own and return what it reports."""
+    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, *arguments],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     result: dict[str, object] = json.loads(done.stdout)
+    result["process"] = time.perf_counter() - start
     return result
 
 
@@ -144,32 +153,42 @@ def main() -> None:
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         memory: dict[str, list[float]] = {name: [] for name in ways}
+        process: dict[str, list[float]] = {name: [] for name in ways}
         for turn in range(options.rounds + 1):  # the first turn warms the page cache
             results = {}
             for name, way in ways.items():
                 shutil.rmtree(store, ignore_errors=True)
                 results[name] = way()
                 if turn:
+                    process[name].append(float(results[name]["process"]))  # type: ignore[arg-type]
                     seconds[name].append(float(results[name]["seconds"]))  # type: ignore[arg-type]
                     memory[name].append(float(results[name]["extra_megabytes"]))  # type: ignore[arg-type]
             for name in ("accweight, all metrics", "accweight, and pictures"):
                 check(results[name], results["numpy script (mean, max)"])
-        report(seconds, memory, options.out)
+        report(seconds, memory, process, options.out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def report(seconds: dict[str, list[float]], memory: dict[str, list[float]], out: Path) -> None:
+def report(
+    seconds: dict[str, list[float]],
+    memory: dict[str, list[float]],
+    process: dict[str, list[float]],
+    out: Path,
+) -> None:
     """Print medians and ratios, and keep them as JSON."""
     base = seconds["numpy script (mean, max)"]
-    print(f"\n{'':28}{'median s':>9}{'speed-up':>10}{'(range)':>16}{'MB over imports':>18}")
+    print(
+        f"\n{'':28}{'median s':>9}{'speed-up':>10}{'(range)':>16}"
+        f"{'MB over imports':>18}{'process s':>11}"
+    )
     rows = {}
     for name, times in seconds.items():
         ratios = [b / t for b, t in zip(base, times, strict=True)]
         span = f"{min(ratios):.2f}-{max(ratios):.2f}"
         print(
             f"{name:28}{statistics.median(times):9.2f}{statistics.median(ratios):10.2f}"
-            f"{span:>16}{max(memory[name]):18.0f}"
+            f"{span:>16}{max(memory[name]):18.0f}{statistics.median(process[name]):11.2f}"
         )
         rows[name] = {"seconds": times, "ratios": ratios, "extra_megabytes": memory[name]}
     out.mkdir(exist_ok=True)

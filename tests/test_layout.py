@@ -47,6 +47,8 @@ CASES = {
     "lstm": parameter((64, 8), (OUT, IN), ("i", "f", "g", "o")),
     "lstm, two directions": parameter((2, 32, 8), (DIR, OUT, IN), ("i", "o", "f", "c")),
     "experts": parameter((4, 12, 6), (Axis.OTHER, OUT, IN)),
+    "kernel alone": parameter((100, 2), (K, K)),
+    "no inputs": parameter((1, 64, 1), (Axis.OTHER, K, K)),
     "q, k, v": parameter((48, 16), (OUT, IN), ("q", "k", "v")),
 }
 

@@ -63,7 +63,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def chunks_of(out: Path, *kinds: str) -> list[Path]:
-    return [f for kind in kinds for f in (out / kind).rglob("c/**/*") if f.is_file()]
+    return [f for kind in kinds for f in (out / kind).rglob("c.*") if f.is_file()]
 
 
 # --- what lies on disk

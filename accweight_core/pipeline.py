@@ -22,11 +22,12 @@ from accweight_core.errors import (
     StoreError,
     UnsupportedDtypeError,
 )
+from accweight_core.exclusive import locked, recover
 from accweight_core.header import Header
 from accweight_core.pictures import plan_pictures
 from accweight_core.reading import working_dtype
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
-from accweight_core.store import Store, locked, recover, remove
+from accweight_core.store import Store
 from accweight_core.work import Progress, Work
 
 PICTURE_SHARE = 16
@@ -86,7 +87,7 @@ def analyze(
     with locked(path):
         recover(path)
         if overwrite:
-            remove(path)
+            _remove(path)
         return work.on_disk(path)
 
 
@@ -226,3 +227,19 @@ def _picture_bases(header: Header, budget: int) -> tuple[int, ...]:
         return ()
     plans = plan_pictures(header.layouts, len(header.checkpoints), budget)
     return tuple(plan.base for plan in plans)
+
+
+def _remove(path: Path) -> None:
+    """Remove an analysis that is to be replaced, and nothing that is not one.
+
+    It loses its name first: a process that is killed meanwhile leaves no half of one.
+    """
+    doomed = path.with_name(f".{path.name}.doomed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if path.is_symlink():
+        raise StoreError(f"{path}: is a link; name the folder it leads to")
+    Store.check_is_analysis(path)
+    path.rename(doomed)
+    shutil.rmtree(doomed)

@@ -16,11 +16,9 @@ Pictures are not compressed: cumulative change shrinks by a tenth at a third of 
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -34,6 +32,7 @@ from zarr.errors import GroupNotFoundError
 from accweight_core.chunks import PARTIAL, ChunkedArray, create_group
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
+from accweight_core.exclusive import aside_of, recover
 from accweight_core.header import Header
 from accweight_core.kernels import SUMS
 from accweight_core.pictures import Picture, Slab, chunk_of, pyramid_levels, segment_steps
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from accweight_core.accumulate.walk import Block, Carry
 
 ATTRIBUTE = "accweight"
-LOCK = ".lock"
 STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
 """Finished parameters wait so long at most before they are written, many at a time."""
@@ -276,7 +274,7 @@ class Store:
 
     def replace_with(self, other: Store) -> None:
         """Put another store in the place of this one; one of the two is there at any moment."""
-        aside = _aside(self.path)
+        aside = aside_of(self.path)
         shutil.rmtree(aside, ignore_errors=True)
         self.path.rename(aside)
         other.path.rename(self.path)
@@ -318,32 +316,6 @@ class Store:
             array.write((0, 0), metrics[name])
         self.header = replace(header, complete=True)
         self._group.attrs[ATTRIBUTE] = self.header.to_json()
-
-
-def recover(path: Path) -> None:
-    """Bring back a store whose replacement was interrupted halfway."""
-    if not path.exists() and _aside(path).exists():
-        _aside(path).rename(path)
-
-
-def remove(path: Path) -> None:
-    """Remove an analysis that is to be replaced, and nothing that is not one.
-
-    It loses its name first: a process that is killed meanwhile leaves no half of one.
-    """
-    doomed = path.with_name(f".{path.name}.doomed")
-    shutil.rmtree(doomed, ignore_errors=True)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if path.is_symlink():
-        raise StoreError(f"{path}: is a link; name the folder it leads to")
-    Store.check_is_analysis(path)
-    path.rename(doomed)
-    shutil.rmtree(doomed)
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.replaced")
 
 
 def _picture_name(index: int, level: int, plane: str) -> str:
@@ -409,36 +381,3 @@ class PictureWriter:
     def finish(self) -> None:
         """Pool the coarser levels."""
         self._store.pool_levels(self._index, self._counts)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep a second process from writing the same analysis.
-
-    Raises:
-        StoreError: If another process is writing it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # not on this system; the lock guards a mistake, not correctness
-        yield
-        return
-    name = path.with_name(f".{path.name}{LOCK}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        opened = name.open("w")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
-    with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file.fileno()).st_ino != name.stat().st_ino:
-                raise OSError  # the one before us removed this file: it is no lock any more
-        except OSError:
-            raise StoreError(
-                f"{path}: another accweight is writing this analysis; wait for it, or stop it"
-            ) from None
-        try:
-            yield
-        finally:
-            name.unlink(missing_ok=True)

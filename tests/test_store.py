@@ -22,9 +22,10 @@ import accweight_core as aw
 from accweight_core import store as stores
 from accweight_core.accumulate.walk import BlockWalk
 from accweight_core.errors import AccweightError, NonFiniteError, StoreError
+from accweight_core.exclusive import locked
 from accweight_core.header import FORMAT_VERSION
 from accweight_core.schema import Run
-from accweight_core.store import Store, locked
+from accweight_core.store import Store
 from accweight_core.totals import METRICS
 
 Stored = Callable[..., Run]

@@ -19,7 +19,7 @@ import torch
 import zarr
 
 import accweight_core as aw
-from accweight_core import store as stores
+from accweight_core import exclusive
 from accweight_core.accumulate.walk import BlockWalk
 from accweight_core.errors import AccweightError, NonFiniteError, StoreError
 from accweight_core.exclusive import locked
@@ -596,7 +596,7 @@ def test_a_second_writer_is_told_to_wait(run: Run, out: Path) -> None:
 
 
 def test_a_lock_file_left_by_a_killed_writer_does_not_lock(run: Run, out: Path) -> None:
-    (out.parent / f".{out.name}{stores.LOCK}").write_text("")
+    (out.parent / f".{out.name}{exclusive.LOCK}").write_text("")
 
     aw.analyze(run, out)
 

@@ -178,7 +178,7 @@ def ranking_table(document: dict[str, Any], per: str = "layer") -> RenderableTyp
 
 def _width(columns: dict[str, list[str]]) -> int:
     """Return the characters that a table of these columns takes."""
-    return sum(max(map(len, [name, *cells])) + 2 for name, cells in columns.items())
+    return sum(max(map(len, [name, *cells])) + 2 for name, cells in columns.items()) - 2
 
 
 def analysis_json(analysis: Analysis, by: str) -> dict[str, Any]:

@@ -32,6 +32,9 @@ MOST_LETTERS = 40
 """Of a layer's name, its last ones: longer labels leave no room for pictures."""
 
 PANEL_INCHES = 1.55
+LEAST_INCHES = 7.0
+"""Width below which title and legend would not fit the page."""
+
 Panels = npt.NDArray[np.object_]
 
 _PAGE = "#12161c"
@@ -91,7 +94,8 @@ def _page(
     for parameter in shown:
         layout = analysis.layout(parameter.name)
         heights.append(min(max(layout.rows / max(layout.cols, 1), 0.34), 1.2))
-    size = (2.2 + PANEL_INCHES * len(columns), 1.5 + (PANEL_INCHES + 0.06) * sum(heights))
+    width = max(LEAST_INCHES, 2.2 + PANEL_INCHES * len(columns))
+    size = (width, 1.5 + (PANEL_INCHES + 0.06) * sum(heights))
     figure = Figure(figsize=size, facecolor=_PAGE, layout="constrained")
     axes = figure.subplots(
         len(shown), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights}

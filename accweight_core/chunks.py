@@ -2,7 +2,8 @@
 
 The format of an uncompressed array is one small JSON file and one file of raw numbers per
 chunk. Written directly, a chunk costs one system call; through an asynchronous store it costs
-milliseconds, which thousands of small pictures turn into minutes (measured: 15 times as long).
+milliseconds, which thousands of small pictures turn into minutes (measured, 900 small
+parameters: 22 s that way, 3.4 s this way).
 Chunks of an array lie beside each other in one folder, because folders cost as much as files.
 Reading goes through zarr, which also proves that what is written here is Zarr.
 """

@@ -32,7 +32,7 @@ from accweight_core.work import Progress, Work
 
 PICTURE_SHARE = 16
 """Pictures take one byte for so many bytes of checkpoints unless asked otherwise: writing is
-slower than reading by about as much, so that pictures never cost more than the numbers."""
+slow, and at this share pictures take about as long as the numbers."""
 
 PICTURE_BYTES_RANGE = 64 << 20, 1 << 30
 """Least and most bytes of that default; below the least, runs keep every weight visible."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 
 import accweight_core as aw
 from accweight_core import pictures
+from accweight_core.accumulate import walk
 from accweight_core.accumulate.walk import Block
 from accweight_core.errors import MismatchError, StoreError
 
@@ -139,3 +142,29 @@ def test_an_append_that_was_stopped_between_two_renames_is_mended(tmp_path: Path
     found = aw.open_analysis(tmp_path / "run.accw")
 
     assert found.header == before.header
+
+
+def test_state_is_kept_whatever_block_ends_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = walk.read_stretch
+
+    def slow_at_first(files: Any, tensor: Any, start: int, stop: int, out: Tensor) -> None:
+        if start == 0:
+            time.sleep(0.1)
+        read(files, tensor, start, stop, out)
+
+    monkeypatch.setattr(walk, "read_stretch", slow_at_first)
+    weights = [torch.randn(400, 300, generator=torch.Generator().manual_seed(i)) for i in (0, 1)]
+    for step, tensor in enumerate(weights):
+        torch.save({"epoch": step, "state_dict": {"fc.weight": tensor}}, tmp_path / f"{step}.pt")
+
+    run = aw.open_run(tmp_path)
+    analysis = aw.analyze(
+        run, tmp_path / "run.accw", keep_state=True, threads=4, block_elements=16384
+    )
+
+    assert analysis.store
+    reference, previous, _ = analysis.store.read_state(0, Block(0, 400 * 300))
+    assert torch.equal(reference.view(400, 300), weights[0])
+    assert torch.equal(previous.view(400, 300), weights[1])

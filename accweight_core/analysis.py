@@ -7,7 +7,7 @@ computed anew from the checkpoints, so that they never depend on what fitted the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.header import Header, Maximum
-from accweight_core.kernels import SUMS
 from accweight_core.layout import Layout
-from accweight_core.opening import reopened
+from accweight_core.partition import SUMS
 from accweight_core.ranking import ranking as ranked
-from accweight_core.reading import OpenFiles, is_readable_in_blocks
 from accweight_core.schema import Layer, Parameter, Run
 from accweight_core.store import Store
-from accweight_core.summary import Measured, Per, measured, metric_arrays
+from accweight_core.summary import Measured, Per, maximum, measured, metric_arrays
 from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
+
+    from accweight_core.tracing import Trace
 
 
 class Analysis:
@@ -56,14 +56,19 @@ class Analysis:
         self._latest = latest
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Analysis:
+    def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
         """Open a stored analysis; numbers are read when they are asked for.
+
+        Args:
+            path: Folder of the analysis.
+            unfinished: Open one that is being written, or was stopped, too. It shows what
+                was finished when its numbers were first asked for; to see more, open it anew.
 
         Raises:
             StoreError: If there is none at `path`, or it is unfinished, damaged or newer.
         """
         store = Store.open(Path(path))
-        if not store.header.complete:
+        if not (store.header.complete or unfinished):
             done = store.finished()
             raise StoreError(
                 f"{path}: the analysis is not finished ({sum(done)} of {len(done)} parameters); "
@@ -96,14 +101,26 @@ class Analysis:
         """Measured parameters in network order."""
         return self.header.parameters
 
-    @property
+    @cached_property
     def maximum(self) -> Maximum | None:
-        """The largest element of A_T over all shown layers."""
-        return self.header.maximum
+        """The largest element of A_T over all shown layers, or over those finished so far."""
+        if self.header.complete:
+            return self.header.maximum
+        return maximum(self.header, self.values)
+
+    def finished(self) -> list[bool]:
+        """Tell, per parameter, whether its numbers and pictures are on disk by now.
+
+        Read anew at every call, where `values` stay what they were when first asked for.
+        """
+        return self._store.finished() if self._store else [True] * len(self.parameters)
 
     @cached_property
     def values(self) -> Floats:
-        """(steps, parameters, sums): what every metric is computed from."""
+        """(steps, parameters, sums): what every metric is computed from.
+
+        NaN for parameters that are not finished.
+        """
         if self._values is not None:
             return self._values
         if self._store is None:
@@ -196,7 +213,8 @@ class Analysis:
         Raises:
             SourceError: If the checkpoints are gone or have changed.
         """
-        from accweight_core.accumulate import walk  # not needed to open and rank
+        from accweight_core.accumulate import walk  # with torch, not needed to open and rank
+        from accweight_core.reading import OpenFiles, is_readable_in_blocks
 
         index, last = self.parameter_index(name), self.step_index(step)
         if self._latest and last == len(self.steps) - 1:
@@ -223,6 +241,21 @@ class Analysis:
                 walk.walk_block(files, tensors, block, watcher=watch, dtype=measured_as)
         return total.reshape(shape)
 
+    def trace(self, name: str, index: Iterable[int]) -> Trace:
+        """Return W_t and A_t of one weight at every step, exact, reading little else.
+
+        Args:
+            name: A measured parameter.
+            index: A number per axis, from 0.
+
+        Raises:
+            UnknownNameError: If there is no such parameter, or no such element in it.
+            SourceError: If the checkpoints are gone or have changed.
+        """
+        from accweight_core.tracing import trace  # with torch, like `cumulative`
+
+        return trace(self, name, index)
+
     def normalized(
         self,
         name: str,
@@ -239,10 +272,10 @@ class Analysis:
         """
         total = self.cumulative(name, step)
         largest = self.scale(name, scope)
-        return total / largest if largest > 0 else np.zeros_like(total)
+        return np.zeros_like(total) if largest == 0 else total / largest
 
     def scale(self, name: str, scope: Literal["global", "layer"] = "global") -> float:
-        """Return M, by which `normalized` divides."""
+        """Return M, by which `normalized` divides; NaN for a layer that is not finished."""
         if scope == "global":
             return self.maximum.value if self.maximum else 0.0
         layer = self.parameters[self.parameter_index(name)].layer
@@ -250,7 +283,7 @@ class Analysis:
             if row.name == layer:
                 return float(row.metrics["max"][-1])
         largest = self.values[-1, self.parameter_index(name), SUMS.index("path_max")]
-        return max(0.0, float(largest))
+        return float(np.maximum(largest, 0.0))
 
     def save(self, path: str | os.PathLike[str]) -> Analysis:
         """Store the numbers of an analysis in memory, and return it opened from there.
@@ -258,8 +291,10 @@ class Analysis:
         Pictures need the checkpoints and are not part of it.
 
         Raises:
-            StoreError: If something is there already.
+            StoreError: If something is there already, or the analysis is not finished.
         """
+        if not self.header.complete:
+            raise StoreError(f"{self.path}: the analysis is not finished, so it cannot be saved")
         target = Path(path)
         if target.exists():
             raise StoreError(f"{target}: exists already; nothing is overwritten")
@@ -272,11 +307,13 @@ class Analysis:
 
     def _checkpoints(self) -> Run:
         """Return the run behind the analysis, described anew if it was opened from disk."""
+        from accweight_core.opening import reopened
+
         if self._run is None:
             self._run = reopened(self.header)
         return self._run
 
 
-def open_analysis(path: str | os.PathLike[str]) -> Analysis:
-    """Open a stored analysis."""
-    return Analysis.open(path)
+def open_analysis(path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
+    """Open a stored analysis; see `Analysis.open`."""
+    return Analysis.open(path, unfinished=unfinished)

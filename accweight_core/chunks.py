@@ -1,27 +1,38 @@
-"""Writing uncompressed Zarr v3 arrays chunk by chunk, as plain files.
+"""Uncompressed Zarr v3 arrays, chunk by chunk, as plain files.
 
 The format of an uncompressed array is one small JSON file and one file of raw numbers per
 chunk. Written directly, a chunk costs one system call; through an asynchronous store it costs
 milliseconds, which thousands of small pictures turn into minutes (measured, 900 small
-parameters: 22 s that way, 3.4 s this way).
+parameters: 22 s that way, 3.4 s this way). Read directly, importing zarr is saved too, which
+takes longer than opening an analysis; zarr reads what somebody has stored in another form.
 Chunks of an array lie beside each other in one folder, because folders cost as much as files.
-Reading goes through zarr, which also proves that what is written here is Zarr.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import mmap
+import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.errors import StoreError
+
 PARTIAL = ".partial"
 """Ending of files that are being written; a killed process leaves them behind."""
+
+METADATA = "zarr.json"
+
+Index = int | slice | tuple[int | slice, ...]
+"""Which part of an array: positions and stretches along its first axes, or along all."""
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -32,16 +43,56 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     os.replace(draft, path)
 
 
-def create_group(path: Path) -> None:
-    """Make a Zarr group without attributes, unless it is there."""
+def create_group(path: Path, attributes: Mapping[str, Any] | None = None) -> None:
+    """Make a Zarr group, in the place of one that is there."""
     path.mkdir(parents=True, exist_ok=True)
-    document = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-    write_whole(path / "zarr.json", json.dumps(document, indent=2).encode())
+    document = {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
+    write_whole(path / METADATA, _encoded(document))
+
+
+def set_attribute(path: Path, name: str, value: object) -> None:
+    """Change one attribute of a group; readers see it as it was or as it is, never torn."""
+    document = json.loads((path / METADATA).read_bytes())
+    document["attributes"][name] = value
+    write_whole(path / METADATA, _encoded(document))
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=2).encode()
+
+
+class StoredArray(Protocol):
+    """An array on disk that is read in parts, whoever reads it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    def __getitem__(self, index: Index, /) -> Any:
+        """Return a part of it."""
+
+
+def open_array(path: Path) -> StoredArray:
+    """Return the array in a folder.
+
+    Raises:
+        OSError: If it cannot be read; FileNotFoundError if there is none.
+        ValueError: If it is not an array, or damaged.
+    """
+    array = ChunkedArray.open(path)
+    if array is not None:
+        return array
+    import zarr  # somebody has recompressed the store
+
+    try:
+        return zarr.open_array(path, mode="r", zarr_format=3)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"its metadata cannot be understood: {error!r}") from error
 
 
 @dataclass(frozen=True)
 class ChunkedArray:
-    """An uncompressed float array on disk that is written in whole chunks.
+    """An uncompressed float array on disk, written in whole chunks and read in any part.
 
     Attributes:
         path: Folder of the array.
@@ -55,25 +106,58 @@ class ChunkedArray:
     chunk: tuple[int, ...]
     dtype: str = "float32"
 
+    @classmethod
+    def open(cls, path: Path) -> ChunkedArray | None:
+        """Return the array in a folder, None if it is stored in another way than here.
+
+        Raises:
+            OSError: If there is nothing to read.
+        """
+        try:
+            found = json.loads((path / METADATA).read_bytes())
+            chunk = found["chunk_grid"]["configuration"]["chunk_shape"]
+            array = cls(path, tuple(found["shape"]), tuple(chunk), found["data_type"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        same = {**found, "attributes": {}} == array._metadata()
+        return array if same and array._is_readable() else None
+
+    def _is_readable(self) -> bool:
+        """Tell whether what was found in a file can be counted with."""
+        lengths: list[object] = [*self.shape, *self.chunk]
+        return (
+            self.dtype in ("float32", "float64")
+            and 0 < len(self.shape) == len(self.chunk)
+            and all(isinstance(length, int) and length >= 0 for length in lengths)
+            and 0 not in self.chunk
+        )
+
     def create(self) -> ChunkedArray:
         """Write the metadata of the array, and return the array."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path / "zarr.json", json.dumps(self._metadata(), indent=2).encode())
+        write_whole(self.path / METADATA, _encoded(self._metadata()))
         return self
 
     def _metadata(self) -> dict[str, Any]:
+        grid = {"name": "regular", "configuration": {"chunk_shape": list(self.chunk)}}
         return {
             "zarr_format": 3,
             "node_type": "array",
-            "shape": self.shape,
+            "shape": list(self.shape),
             "data_type": self.dtype,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": self.chunk}},
+            "chunk_grid": grid,
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
             "fill_value": "NaN",
             "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
             "attributes": {},
             "storage_transformers": [],
         }
+
+    def _stored_dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    def _file(self, place: Sequence[int]) -> Path:
+        return self.path / ".".join(["c", *map(str, place)])
 
     def write(self, start: Sequence[int], values: npt.NDArray[np.floating[Any]]) -> None:
         """Write one chunk.
@@ -84,10 +168,96 @@ class ChunkedArray:
         """
         if values.size == 0:
             return
-        place = [str(first // length) for first, length in zip(start, self.chunk, strict=True)]
-        path = self.path / ".".join(["c", *place])
-        whole = values.astype(np.dtype(self.dtype).newbyteorder("<"), copy=False)
+        place = [first // length for first, length in zip(start, self.chunk, strict=True)]
+        whole = values.astype(self._stored_dtype(), copy=False)
         if whole.shape != self.chunk:
             padding = [(0, full - got) for full, got in zip(self.chunk, whole.shape, strict=True)]
             whole = np.pad(whole, padding, constant_values=np.nan)
-        write_whole(path, np.ascontiguousarray(whole).data)
+        write_whole(self._file(place), np.ascontiguousarray(whole).data)
+
+    def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
+        """Return a part of the array, a copy, as numpy indexes; NaN where no chunk lies.
+
+        Only the chunks that the part touches are opened, and of those only its bytes are read.
+
+        Args:
+            index: Positions, and slices of step 1, along the first axes.
+
+        Raises:
+            IndexError: If the array has no such part.
+            StoreError: If a chunk is damaged or cannot be read.
+        """
+        given = index if isinstance(index, tuple) else (index,)
+        if len(given) > len(self.shape):
+            raise IndexError(f"{self.path}: has {len(self.shape)} axes, not {len(given)}")
+        asked = (*given, *[slice(None)] * (len(self.shape) - len(given)))
+        ranges = [self._range(axis, item) for axis, item in enumerate(asked)]
+        part: npt.NDArray[Any] = np.empty([len(r) for r in ranges], self._stored_dtype())
+        touched = (
+            range(r.start // length, -(-r.stop // length))
+            for r, length in zip(ranges, self.chunk, strict=True)
+        )
+        for place in product(*touched) if part.size else ():
+            within, target = self._overlap(place, ranges)
+            self._read(self._file(place), within, part[*target])
+        return part[tuple(slice(None) if isinstance(item, slice) else 0 for item in asked)]
+
+    def _range(self, axis: int, item: int | slice) -> range:
+        """Return the positions that are asked for along one axis."""
+        length = self.shape[axis]
+        if isinstance(item, slice):
+            start, stop, step = item.indices(length)
+            if step != 1:
+                raise IndexError(f"{self.path}: is read in steps of 1, not {step}")
+            return range(start, max(start, stop))
+        at = operator.index(item)
+        if not -length <= at < length:
+            raise IndexError(f"{self.path}: has no position {at} along axis {axis} of {length}")
+        return range(at % length, at % length + 1)
+
+    def _overlap(
+        self, place: Sequence[int], ranges: Sequence[range]
+    ) -> tuple[list[slice], list[slice]]:
+        """Return what a chunk holds of a part: where in the chunk, and where in the part."""
+        within, target = [], []
+        for number, length, r in zip(place, self.chunk, ranges, strict=True):
+            begin = number * length
+            first, last = max(r.start, begin), min(r.stop, begin + length)
+            within.append(slice(first - begin, last - begin))
+            target.append(slice(first - r.start, last - r.start))
+        return within, target
+
+    def _read(self, path: Path, within: Sequence[slice], part: npt.NDArray[Any]) -> None:
+        """Fill `part` with what lies `within` one chunk.
+
+        What is one stretch of the file is read straight into place, anything else through a
+        map of the file. Measured: windows of 64 x 64 out of 13 chunks of 4 x 256 x 1024 took
+        0.4 ms through maps and 0.7 ms as whole lines; 13 whole chunks of 50 x 64 x 64 took
+        1.4 ms through maps and 0.6 ms straight.
+        """
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            part[...] = np.nan
+            return
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+        with file:
+            expected = math.prod(self.chunk) * part.itemsize
+            size = os.fstat(file.fileno()).st_size
+            if size != expected:
+                raise StoreError(f"{path}: is damaged: expected {expected} bytes, got {size}")
+            if part.flags.c_contiguous and self._is_one_stretch(within):
+                first = np.ravel_multi_index([s.start for s in within], self.chunk)
+                file.seek(int(first) * part.itemsize)
+                file.readinto(part.reshape(-1).view(np.uint8).data)
+            else:
+                mapped = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
+                whole: npt.NDArray[Any] = np.ndarray(self.chunk, part.dtype, buffer=mapped)
+                part[...] = whole[*within]
+
+    def _is_one_stretch(self, within: Sequence[slice]) -> bool:
+        """Tell whether a part of a chunk lies in its file without gaps."""
+        lengths = [s.stop - s.start for s in within]
+        first = next((axis for axis, length in enumerate(lengths) if length > 1), len(lengths))
+        return lengths[first + 1 :] == list(self.chunk[first + 1 :])

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from accweight_core.header import Header
-from accweight_core.kernels import SUMS
+from accweight_core.partition import SUMS
 from accweight_core.schema import Role
 from accweight_core.totals import Floats
 

@@ -14,8 +14,13 @@ LOCK = ".lock"
 
 def recover(path: Path) -> None:
     """Bring back a store whose replacement was interrupted halfway."""
-    if not path.exists() and aside_of(path).exists():
+    if is_aside(path):
         aside_of(path).rename(path)
+
+
+def is_aside(path: Path) -> bool:
+    """Tell whether a store has lost its name to one that has not taken it yet."""
+    return not path.exists() and aside_of(path).exists()
 
 
 def aside_of(path: Path) -> Path:

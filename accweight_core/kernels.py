@@ -6,43 +6,36 @@ sum of every metric out. It works on rows, one row per *sub-block*, a stretch of
 whose length depends on the parameter's shape alone (`partition`). Sums never cross a row, so
 cutting a parameter at sub-block boundaries, in files, threads or live training, changes no bit.
 
-This module needs numpy and torch alone, so that other tools can embed it.
+Beside `partition` this module needs numpy and torch alone, so that other tools can embed it.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-SUB_BLOCK = 16384
-"""Most elements in a sub-block: 64 KiB of float32, and below the 32768 from which torch may
-split one sum over threads, which would make bits depend on their number."""
+from accweight_core.partition import SUB_BLOCK, SUMS, Partition, leading_free, partition
 
-SUMS = (
-    "path_sum",
-    "path_m2",
-    "path_max",
-    "path_argmax",
-    "step_sum",
-    "step_square",
-    "step_max",
-    "net_sum",
-    "net_square",
-    "square",
-    "reference_square",
-    "flips",
-    "nonfinite",
-)
-"""Columns that `measure_step` returns per sub-block, all float64.
-
-`path` is A_t, `step` D_t, `net` abs(W_t - W_0), `square` that of W_t; `path_m2` is the sum of
-squared distances from the sub-block's own mean, so that spreads merge without cancellation.
-"""
+__all__ = [
+    "SUB_BLOCK",
+    "SUMS",
+    "BlockState",
+    "Partition",
+    "Scratch",
+    "accumulate_",
+    "leading_free",
+    "measure_step",
+    "mend",
+    "normalised",
+    "partition",
+    "squares",
+    "start_block",
+    "step_change",
+    "widened_dtype",
+]
 
 _WIDENED = {
     torch.float64: torch.float64,
@@ -101,39 +94,6 @@ def accumulate_(total: Tensor, previous: Tensor, current: Tensor) -> Tensor:
 def normalised(total: Tensor, maximum: float) -> Tensor:
     """Return ``total / maximum``, and zeros where `maximum` is 0 (nothing moved)."""
     return total / maximum if maximum > 0 else torch.zeros_like(total)
-
-
-class Partition(NamedTuple):
-    """How a parameter is cut into sub-blocks, a function of its shape alone.
-
-    Attributes:
-        segment: Elements after which cutting starts anew: the whole parameter, or one
-            leading index where a single one is larger than a sub-block.
-        sub_block: Elements per sub-block; the last one of a segment may be shorter.
-    """
-
-    segment: int
-    sub_block: int
-
-
-def partition(shape: tuple[int, ...]) -> Partition:
-    """Return how a parameter of `shape` is cut.
-
-    Sub-blocks hold a power of two of whole leading indices (rows of a matrix, output
-    channels), so that cuts fall where pictures can be cut too.
-    """
-    elements = math.prod(shape)
-    row = math.prod(leading_free(shape)[1:])
-    if row > SUB_BLOCK:
-        return Partition(row, SUB_BLOCK)
-    rows = 1 << (SUB_BLOCK // max(row, 1)).bit_length() - 1
-    return Partition(max(elements, 1), rows * max(row, 1))
-
-
-def leading_free(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return `shape` without the leading axes of length 1, which cut nothing."""
-    first = next((axis for axis, length in enumerate(shape) if length != 1), len(shape))
-    return shape[first:] or (1,)
 
 
 class Scratch:

@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.kernels import leading_free
+from accweight_core.partition import leading_free
 from accweight_core.schema import Axis, Parameter
 
 Indices = npt.NDArray[np.int64]

@@ -161,6 +161,7 @@ def append(
     """
     path = Path(out)
     with locked(path):
+        recover(path)
         earlier = Store.open(path)
         fresh = _appendable(run, earlier)
         new = Header.of(fresh, earlier.header.parameters, earlier.header.roles)

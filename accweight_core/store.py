@@ -15,6 +15,7 @@ Pictures are not compressed: on a real run zstd took off a quarter, at 0.4 to 0.
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import time
@@ -25,16 +26,21 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import zarr
-from zarr.errors import GroupNotFoundError
 
-from accweight_core.chunks import PARTIAL, ChunkedArray, create_group
+from accweight_core.chunks import (
+    METADATA,
+    PARTIAL,
+    ChunkedArray,
+    StoredArray,
+    create_group,
+    open_array,
+    set_attribute,
+)
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
-from accweight_core.exclusive import aside_of, recover
+from accweight_core.exclusive import aside_of, is_aside, locked, recover
 from accweight_core.header import Header
-from accweight_core.kernels import SUMS
+from accweight_core.partition import SUMS
 from accweight_core.pictures import Picture, Slab, chunk_of, pyramid_levels, segment_steps
 from accweight_core.totals import METRICS, Floats
 
@@ -52,10 +58,9 @@ _PATH_SUM = SUMS.index("path_sum")
 class Store:
     """One analysis on disk; reads lazily, writes parameter by parameter."""
 
-    def __init__(self, path: Path, group: zarr.Group, header: Header) -> None:
+    def __init__(self, path: Path, header: Header) -> None:
         self.path = path
         self.header = header
-        self._group = group
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
         self._lock = Lock()
@@ -68,34 +73,33 @@ class Store:
         Raises:
             StoreError: If there is none, or it is damaged or newer than this program.
         """
-        recover(path)
+        if is_aside(path):
+            with locked(path):  # who writes may be between two renames, and needs no help
+                recover(path)
         if not path.exists():
             raise StoreError(f"{path}: there is no such analysis; make one with: accweight analyze")
-        return cls._opened(path, mode="r")
+        return cls._opened(path)
 
     @classmethod
-    def _opened(cls, path: Path, mode: Any) -> Store:
-        group = cls.check_is_analysis(path, mode)
-        document: Any = group.attrs[ATTRIBUTE]
-        return cls(path, group, Header.from_json(document, str(path)))
+    def _opened(cls, path: Path) -> Store:
+        return cls(path, Header.from_json(cls.check_is_analysis(path), str(path)))
 
     @staticmethod
-    def check_is_analysis(path: Path, mode: Any = "r") -> zarr.Group:
-        """Return the Zarr group at `path`, if an analysis was begun there.
+    def check_is_analysis(path: Path) -> Any:
+        """Return the header, as it is written, of the analysis that was begun at `path`.
 
         Raises:
             StoreError: If it is something else.
         """
         try:
-            group = zarr.open_group(path, mode=mode, zarr_format=3)
-            known = ATTRIBUTE in group.attrs
-        except (GroupNotFoundError, KeyError, ValueError, OSError):
-            known = False
-        if not known:
-            raise StoreError(
-                f"{path}: this is not an accweight analysis (a folder made by accweight analyze)"
-            )
-        return group
+            document = json.loads((path / METADATA).read_bytes())
+            if (document["zarr_format"], document["node_type"]) == (3, "group"):
+                return document["attributes"][ATTRIBUTE]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # something else
+        raise StoreError(
+            f"{path}: this is not an accweight analysis (a folder made by accweight analyze)"
+        )
 
     @classmethod
     def create(cls, path: Path, header: Header) -> Store:
@@ -110,8 +114,8 @@ class Store:
             draft.mkdir(parents=True)
         except OSError as error:
             raise StoreError(f"{path}: cannot be created ({error.strerror})") from error
-        zarr.create_group(draft, zarr_format=3, attributes={ATTRIBUTE: header.to_json()})
-        store = cls(draft, zarr.open_group(draft, mode="r+"), header)
+        create_group(draft, {ATTRIBUTE: header.to_json()})
+        store = cls(draft, header)
         store._totals_array.create()
         if header.picture_bases:
             create_group(draft / "pictures")
@@ -120,7 +124,7 @@ class Store:
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             raise StoreError(f"{path}: cannot be created ({error.strerror})") from error
-        return cls._opened(path, mode="r+")
+        return cls._opened(path)
 
     @classmethod
     def create_or_continue(cls, path: Path, header: Header) -> Store:
@@ -134,7 +138,7 @@ class Store:
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
             return cls.create(path, header)
-        store = cls._opened(path, mode="r+")
+        store = cls._opened(path)
         if not store.header.same_work(header):
             raise StoreError(
                 f"{path}: holds the analysis of other checkpoints or with other options; "
@@ -185,18 +189,17 @@ class Store:
         values: Picture = np.asarray(array[steps], dtype=np.float32)
         return values
 
-    def picture_array(self, index: int, level: int, plane: str = "mean") -> zarr.Array[Any]:
+    def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
         """Return the array itself, for readers that load it in parts."""
         return self._array(f"pictures/{_picture_name(index, level, plane)}")
 
-    def _array(self, name: str) -> zarr.Array[Any]:
+    def _array(self, name: str) -> StoredArray:
         try:
-            array = self._group[name]
-        except KeyError:
+            return open_array(self.path / name)
+        except FileNotFoundError:
             raise StoreError(f"{self.path}: {name} is damaged: it is missing") from None
-        if not isinstance(array, zarr.Array):
-            raise StoreError(f"{self.path}: {name} is damaged: expected an array")
-        return array
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.path}: {name} is damaged ({error})") from error
 
     def create_picture(self, index: int, slab: Slab) -> PictureWriter:
         """Make the empty base level of a picture whose slabs have the size of `slab`."""
@@ -248,6 +251,8 @@ class Store:
 
     def write_state(self, index: int, block: Block, first: Block, carry: Carry) -> None:
         """Keep where the walk of a block has ended; `first` is the parameter's first block."""
+        import torch  # appending needs it, reading does not
+
         for name, part in zip(STATE, carry, strict=True):
             flat = torch.view_as_real(part).reshape(-1) if part.is_complex() else part
             width = flat.numel() // (block.stop - block.start)
@@ -266,6 +271,8 @@ class Store:
 
     def read_state(self, index: int, block: Block) -> Carry:
         """Return where the walk of a block has ended."""
+        import torch
+
         complex_weights = DTYPES[self.header.parameters[index].dtype].family == "complex"
         parts = []
         for name in STATE:
@@ -319,7 +326,7 @@ class Store:
             array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
             array.write((0, 0), metrics[name])
         self.header = replace(header, complete=True)
-        self._group.attrs[ATTRIBUTE] = self.header.to_json()
+        set_attribute(self.path, ATTRIBUTE, self.header.to_json())
 
 
 def _picture_name(index: int, level: int, plane: str) -> str:

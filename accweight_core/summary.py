@@ -14,8 +14,8 @@ import numpy as np
 
 from accweight_core.continuity import breaks
 from accweight_core.header import Header, Maximum
-from accweight_core.kernels import SUMS
 from accweight_core.naming import natural_key
+from accweight_core.partition import SUMS
 from accweight_core.schema import Kind, Parameter
 from accweight_core.totals import METRICS, Floats, Totals, folded, metrics
 
@@ -46,7 +46,13 @@ class Measured:
         return self.totals.elements
 
     def maximum_at(self, step_index: int) -> tuple[Parameter, tuple[int, ...]]:
-        """Return the parameter and index of the largest cumulative change at a step."""
+        """Return the parameter and index of the largest cumulative change at a step.
+
+        Raises:
+            IndexError: If there is no such element, or not yet.
+        """
+        if not self.totals.are_known:
+            raise IndexError(f"layer {self.name!r} has not been measured yet")
         flat = int(self.totals.column("path_argmax")[step_index])
         for parameter in self.parameters:
             if flat < parameter.elements:
@@ -61,7 +67,8 @@ def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measure
 
     Args:
         header: The analysis.
-        values: (steps, parameters, sums).
+        values: (steps, parameters, sums); NaN for parameters that are not finished, and all
+            metrics of a row that counts one of them are NaN.
         per: What a row stands for. Only parameters of the header's roles are shown.
     """
     position = {parameter.name: index for index, parameter in enumerate(header.parameters)}
@@ -84,6 +91,8 @@ def _measured(
 ) -> Measured:
     parts = [Totals(p.elements, v) for p, v in zip(parameters, values, strict=True)]
     totals = folded(parts, len(values[0]))
+    if not all(part.are_known for part in parts):
+        totals = Totals.unknown(totals.elements, len(values[0]))
     return Measured(name, kind, tuple(parameters), totals, metrics(totals))
 
 
@@ -97,8 +106,11 @@ def metric_arrays(header: Header, values: Floats) -> dict[str, Floats]:
 
 
 def maximum(header: Header, values: Floats) -> Maximum | None:
-    """Return the largest element of A_T over all shown layers, None if there are none."""
-    layers = measured(header, values)
+    """Return the largest element of A_T over all shown layers, None if there are none.
+
+    Layers that are not finished are passed over.
+    """
+    layers = [layer for layer in measured(header, values) if layer.totals.are_known]
     if not layers:
         return None
     top = max(layers, key=lambda layer: layer.metrics["max"][-1])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.kernels import SUMS
+from accweight_core.partition import SUMS
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,6 +61,16 @@ class Totals:
         values = np.zeros((steps, len(SUMS)))
         values[:, _INDEX["path_max"]] = -np.inf
         return cls(0, values)
+
+    @classmethod
+    def unknown(cls, elements: int, steps: int) -> Totals:
+        """Return the totals of elements that have not been measured yet: all NaN."""
+        return cls(elements, np.full((steps, len(SUMS)), np.nan))
+
+    @property
+    def are_known(self) -> bool:
+        """Whether they have been measured; the reference step of what has is all zeros."""
+        return not np.isnan(self.values[0, _PATH])
 
     def column(self, name: str) -> Floats:
         """Return one column, over steps."""
@@ -126,8 +136,9 @@ def metrics(totals: Totals) -> dict[str, Floats]:
 
     A ratio whose denominator is zero has no value and is NaN: `relative` of weights that
     began at 0, `update_ratio` at the reference step. The efficiency of what never moved is 1.
+    What has no elements, or has not been measured yet, has no value at all.
     """
-    if totals.elements == 0:
+    if totals.elements == 0 or not totals.are_known:
         return {name: np.full(len(totals.values), np.nan) for name in METRICS}
     column, elements = totals.column, totals.elements
     norm, norm_0, net = (

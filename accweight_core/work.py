@@ -26,7 +26,7 @@ from accweight_core.analysis import Analysis
 from accweight_core.drawing import SlabCanvas
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.header import Header
-from accweight_core.kernels import SUMS
+from accweight_core.partition import SUMS
 from accweight_core.pictures import Slab
 from accweight_core.reading import is_readable_in_blocks
 from accweight_core.schema import Run

@@ -17,6 +17,7 @@ from accweight_core import pictures
 from accweight_core.accumulate import walk
 from accweight_core.accumulate.walk import Block
 from accweight_core.errors import MismatchError, StoreError
+from accweight_core.exclusive import locked
 
 Weights = dict[str, Tensor]
 
@@ -142,6 +143,20 @@ def test_an_append_that_was_stopped_between_two_renames_is_mended(tmp_path: Path
     found = aw.open_analysis(tmp_path / "run.accw")
 
     assert found.header == before.header
+
+
+def test_who_opens_between_the_two_renames_of_an_append_is_told_to_wait(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, 3)
+    aw.analyze(aw.open_run(paths), tmp_path / "run.accw", keep_state=True)
+    (tmp_path / "run.accw").rename(tmp_path / ".run.accw.replaced")
+
+    with (
+        locked(tmp_path / "run.accw"),
+        pytest.raises(StoreError, match="another accweight is writing this analysis"),
+    ):
+        aw.open_analysis(tmp_path / "run.accw")
+
+    assert (tmp_path / ".run.accw.replaced").exists()
 
 
 def test_state_is_kept_whatever_block_ends_first(

@@ -576,7 +576,7 @@ def test_debug_lets_the_traceback_through(tmp_path: Path) -> None:
 def test_a_fault_of_ours_is_one_line_and_asks_for_a_report(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **options: object) -> None:
         raise ZeroDivisionError("of course\nnot")
 
     monkeypatch.setattr("accweight_core.analysis.Analysis.open", broken)

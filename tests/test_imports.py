@@ -1,11 +1,17 @@
-"""What importing costs: the command's help is quick, the kernels need two libraries."""
+"""What importing costs: help and stored analyses are quick, the kernels need two libraries."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+import oracle
 import pytest
+
+import accweight_core as aw
+from accweight_core.schema import Run
 
 HEAVY = ("torch", "numpy", "pandas", "zarr", "onnx", "onnx_ir", "scipy", "matplotlib", "sklearn",
          "safetensors", "PyQt5", "pyqtgraph", "OpenGL")  # fmt: skip
@@ -52,6 +58,64 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     )
 
     assert loaded.split() == ["loaded:"]
+
+
+NOT_FOR_READING = (
+    "torch", "zarr", "pandas", "scipy", "numba", "matplotlib", "onnx", "sklearn", "PyQt5",
+)  # fmt: skip
+
+READING = {
+    "numbers": "print(*(row.metrics['mean'][-1] for row in analysis.measured()))",
+    "a ranking": "import accweight_core.ranking as r; r.ranking(analysis.measured(), 'max', 1)",
+    "what is finished": "assert all(analysis.finished()) and analysis.maximum",
+    "a picture": "assert analysis.store.picture(0, 0, 'mean', slice(None)).max() > 0",
+    "a window": "assert analysis.store.picture_array(1, 0)[:, 8:72, :64].shape == (3, 64, 64)",
+    "pooled levels": "assert analysis.store.picture_array(1, 2, 'max')[2].max() > 0",
+    "a layout": "assert analysis.layout('conv.weight').element(0, 0) == (0, 0, 0, 0)",
+    "errors": (
+        "from accweight_core.errors import AccweightError\n"
+        "try: analysis.store.picture_array(1, 9)\n"
+        "except AccweightError: pass"
+    ),
+}
+
+
+@pytest.fixture
+def analysed(stored: Callable[..., Run], tmp_path: Path) -> Path:
+    """A stored analysis of three checkpoints."""
+    walks = {
+        "conv.weight": oracle.series((6, 2, 3, 3), steps=3),
+        "fc.weight": oracle.series((200, 170), steps=3),
+    }
+    states = [{name: states[t] for name, states in walks.items()} for t in range(3)]
+    aw.analyze(stored(states), tmp_path / "run.accw")
+    return tmp_path / "run.accw"
+
+
+@pytest.mark.parametrize("what", READING.values(), ids=READING.keys())
+def test_a_stored_analysis_is_read_with_numpy_alone(analysed: Path, what: str) -> None:
+    loaded = run_python(
+        "import sys\n"
+        "from accweight_core import open_analysis\n"
+        f"analysis = open_analysis({str(analysed)!r})\n"
+        f"{what}\n"
+        f"print('loaded:', *sorted(set({NOT_FOR_READING!r}) & set(sys.modules)))"
+    )
+
+    assert loaded.splitlines()[-1].split() == ["loaded:"]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_ranking_a_stored_analysis_is_quick_too(analysed: Path, options: list[str]) -> None:
+    loaded = run_python(
+        "import sys\n"
+        "from accweight_core.cli.app import run\n"
+        f"assert run(['rank', {str(analysed)!r}, *{options!r}]) == 0\n"
+        f"print('loaded:', *sorted(set({NOT_FOR_READING!r}) & set(sys.modules)))"
+    )
+
+    assert "conv" in loaded
+    assert loaded.splitlines()[-1].split() == ["loaded:"]
 
 
 OTHER_DEPENDENCIES = (

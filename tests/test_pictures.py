@@ -166,7 +166,7 @@ def test_steps_written_in_several_segments_are_right(
     analysis = aw.analyze(run, tmp_path / "a.accw", threads=3, block_elements=SMALLEST)
 
     assert analysis.store is not None
-    assert analysis.store.picture_array(0, 0).chunks[0] < 7
+    assert analysis.store.picture_array(0, 0).chunk[0] < 7
     check(analysis, run)
 
 
@@ -181,7 +181,7 @@ def test_large_parameters_are_drawn_band_by_band(
 
     assert analysis.store is not None
     array = analysis.store.picture_array(0, 0)
-    assert array.chunks[1:] != array.shape[1:]  # or the tests above have tested nothing
+    assert array.chunk[1:] != array.shape[1:]  # or the tests above have tested nothing
 
 
 @pytest.mark.parametrize("block_elements", [1, 30_000, 1 << 20])

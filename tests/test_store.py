@@ -17,10 +17,11 @@ import oracle
 import pytest
 import torch
 import zarr
+from zarr.codecs import ZstdCodec
 
 import accweight_core as aw
-from accweight_core import exclusive
-from accweight_core.accumulate.walk import BlockWalk
+from accweight_core import exclusive, store
+from accweight_core.accumulate.walk import Block, BlockWalk
 from accweight_core.errors import AccweightError, NonFiniteError, StoreError
 from accweight_core.exclusive import locked
 from accweight_core.header import FORMAT_VERSION
@@ -143,6 +144,35 @@ def test_nothing_is_left_beside_a_finished_analysis(run: Run, out: Path) -> None
 
     assert set(os.listdir(out.parent)) == before | {out.name}
     assert not list(out.rglob("*.partial"))
+
+
+def recompressed(folder: Path) -> int:
+    """Let zarr write every array anew, compressed and cut in another way."""
+    arrays = [file.parent for file in folder.rglob("zarr.json") if '"array"' in file.read_text()]
+    for path in arrays:
+        values: Any = zarr.open_array(path, mode="r")[:]
+        zarr.create_array(path, data=values, compressors=ZstdCodec(), overwrite=True)
+    return len(arrays)
+
+
+def test_a_store_that_zarr_has_recompressed_reads_the_same(run: Run, out: Path) -> None:
+    analysis = aw.analyze(run, out, keep_state=True)
+    assert analysis.store is not None
+    plan = analysis.header.plan(1)
+    expected = [analysis.store.picture(1, level, "mean", 1) for level in plan.levels]
+    state = analysis.store.read_state(1, Block(0, 120 * 170))
+
+    count = recompressed(out)
+
+    assert count > len(METRICS)
+    opened = aw.open_analysis(out)
+    np.testing.assert_array_equal(opened.values, analysis.values)
+    assert opened.store is not None
+    assert opened.store.picture_array(1, 0).shape == (3, *plan.size(0))
+    for level, picture in zip(plan.levels, expected, strict=True):
+        np.testing.assert_array_equal(opened.store.picture(1, level, "mean", 1), picture)
+    for part, before in zip(opened.store.read_state(1, Block(0, 120 * 170)), state, strict=True):
+        assert torch.equal(part, before)
 
 
 # --- lazily
@@ -433,6 +463,118 @@ def test_an_unfinished_analysis_says_how_far_it_got(run: Run, out: Path) -> None
 
     with pytest.raises(StoreError, match=r"is not finished \(1 of 3 parameters\); run the same"):
         aw.open_analysis(out)
+
+
+def test_an_unfinished_analysis_opens_when_asked_and_shows_what_it_has(
+    run: Run, out: Path, tmp_path: Path
+) -> None:
+    whole = aw.analyze(run, tmp_path / "whole.accw")
+    stopped(run, out, after=1)
+
+    analysis = aw.open_analysis(out, unfinished=True)
+
+    assert not analysis.header.complete
+    assert analysis.finished() == [True, False, False]
+    assert np.isnan(analysis.values[:, 1:]).all()
+    known, unknown = analysis.measured()
+    assert (known.name, unknown.name, unknown.elements) == ("conv", "fc", 120 * 170)
+    for name in METRICS:
+        np.testing.assert_array_equal(known.metrics[name], whole.measured()[0].metrics[name])
+        assert np.isnan(unknown.metrics[name]).all()
+    assert analysis.ranking()["layer"].tolist() == ["conv", "fc"]
+    assert analysis.store is not None
+    assert whole.store is not None
+    np.testing.assert_array_equal(
+        analysis.store.picture_array(0, 0)[:], whole.store.picture_array(0, 0)[:]
+    )
+
+
+def test_the_maximum_of_an_unfinished_analysis_is_that_of_what_is_finished(
+    run: Run, out: Path
+) -> None:
+    path = aw.analyze(run).cumulative("conv.weight")
+    stopped(run, out, after=1)
+
+    analysis = aw.open_analysis(out, unfinished=True)
+
+    assert analysis.header.maximum is None
+    assert analysis.maximum is not None
+    assert (analysis.maximum.layer, analysis.maximum.value) == ("conv", path.max())
+    assert analysis.scale("conv.weight") == path.max()
+    assert np.isnan(analysis.scale("fc.weight", "layer"))
+    with pytest.raises(IndexError, match="'fc' has not been measured yet"):
+        analysis.measured()[1].maximum_at(-1)
+
+
+def test_an_analysis_that_has_just_begun_opens_when_asked(run: Run, out: Path) -> None:
+    stopped(run, out, after=0)
+
+    analysis = aw.open_analysis(out, unfinished=True)
+
+    assert analysis.finished() == [False] * 3
+    assert analysis.maximum is None
+    assert all(np.isnan(row.metrics["mean"]).all() for row in analysis.measured())
+    with pytest.raises(StoreError, match="not finished"):
+        analysis.save(out.with_name("copy.accw"))
+    assert not out.with_name("copy.accw").exists()
+
+
+def test_a_layer_is_known_when_all_of_its_parameters_are(stored: Stored, out: Path) -> None:
+    walks = {name: oracle.series((8, 8), steps=2) for name in ("a.weight", "a.bias", "b.weight")}
+    run = stored([{name: states[t] for name, states in walks.items()} for t in range(2)])
+    stopped(run, out, after=1, roles=["weight", "bias"], threads=1)
+
+    analysis = aw.open_analysis(out, unfinished=True)
+
+    assert analysis.finished() == [True, False, False]
+    assert [np.isnan(row.metrics["max"]).all() for row in analysis.measured()] == [True, True]
+    first = analysis.measured("parameter")[0]
+    assert not np.isnan(first.metrics["mean"]).any()
+    assert analysis.maximum is None
+
+
+def test_an_analysis_opened_while_unfinished_sees_it_being_finished(run: Run, out: Path) -> None:
+    stopped(run, out, after=1)
+    early = aw.open_analysis(out, unfinished=True)
+    before = early.values.copy()
+
+    late = aw.analyze(run, out)
+
+    assert early.finished() == [True] * 3
+    np.testing.assert_array_equal(early.values, before)
+    again = aw.open_analysis(out, unfinished=True)
+    np.testing.assert_array_equal(again.values, late.values)
+    assert again.maximum == late.maximum == late.header.maximum
+
+
+def test_what_counts_as_finished_has_all_its_pictures(
+    run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SECONDS_BETWEEN_WRITES", 0)
+    flush, seen = Store.flush, dict[tuple[int, ...], list[bytes]]()
+
+    def pictures(analysis: aw.Analysis, index: int) -> list[bytes]:
+        assert analysis.store is not None
+        return [
+            analysis.store.picture_array(index, level, plane)[:].tobytes()
+            for level in analysis.header.plan(index).levels
+            for plane in (("mean", "max") if level else ("mean",))
+            if analysis.parameters[index].elements
+        ]
+
+    def watched(self: Store) -> None:
+        flush(self)
+        now = aw.open_analysis(out, unfinished=True)
+        done = [index for index, finished in enumerate(now.finished()) if finished]
+        seen[tuple(done)] = [level for index in done for level in pictures(now, index)]
+
+    monkeypatch.setattr(Store, "flush", watched)
+
+    analysis = aw.analyze(run, out, threads=2)
+
+    assert len(seen) == 3
+    for done, levels in seen.items():
+        assert levels == [level for index in done for level in pictures(analysis, index)]
 
 
 def stopped(run: Run, out: Path, after: int, **options: Any) -> None:

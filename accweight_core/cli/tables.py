@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,12 @@ from rich.text import Text
 
 from accweight_core.analysis import Analysis
 from accweight_core.cli.text import count, plain, shortened, size
-from accweight_core.ranking import Comparison
+from accweight_core.ranking import Comparison, ranking
 
 if TYPE_CHECKING:
     from accweight_core.demo import DemoResult
     from accweight_core.inspection import Inspection
+    from accweight_core.schema import Checkpoint
 
 BAR_WIDTH = 8
 SHOWN_BESIDE = ("mean", "max", "relative", "efficiency")
@@ -136,20 +138,9 @@ def ranking_json(
     analysis: Analysis, by: str, step: int | None, per: Any, top: int | None
 ) -> dict[str, Any]:
     """Return the document of ``rank --json``."""
-    frame = analysis.ranking(by, step, per=per)
-    rows = frame.head(top) if top else frame
-    return {
-        "by": by,
-        "step": int(analysis.steps[analysis.step_index(step)]),
-        "ranking": [
-            {key: _python(value) for key, value in record.items()}
-            for record in rows.to_dict("records")
-        ],
-    }
-
-
-def _python(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    index = analysis.step_index(step)
+    rows = ranking(analysis.measured(per), by, index, per)
+    return {"by": by, "step": int(analysis.steps[index]), "ranking": rows[:top]}
 
 
 def ranking_table(document: dict[str, Any], per: str = "layer") -> RenderableType:
@@ -307,17 +298,44 @@ def inspection(result: Inspection) -> RenderableType:
     return Group(*lines)
 
 
-def _checkpoints(result: Inspection) -> Table:
-    table = _table(("step", "right"), ("from", ""), ("size", "right"), ("checkpoint", ""))
+def _checkpoints(result: Inspection) -> RenderableType:
     group_of = {c.path: g.number for g in result.groups for c in g.checkpoints}
     several = len(result.groups) > 1
-    names = shortened([c.path for c in result.opened.checkpoints])
-    for c, name in zip(result.opened.checkpoints, names, strict=True):
-        mark = f" (group {group_of[c.path]})" if several else ""
-        table.add_row(
-            str(c.step), plain(c.step_source), size(c.size_bytes), Text(plain(name) + mark)
-        )
-    return table
+    found = result.opened.checkpoints
+    names = map(plain, shortened([c.path for c in found]))
+    columns = {
+        "step": [str(c.step) for c in found],
+        "from": [plain(c.step_source) for c in found],
+        "size": [size(c.size_bytes) for c in found],
+        "checkpoint": [
+            f"{name} (group {group_of[c.path]})" if several else name
+            for c, name in zip(found, names, strict=True)
+        ],
+    }
+    left_out = _add_measures(columns, found)
+    left = ("from", "checkpoint")
+    table = _table(*((name, "" if name in left else "right") for name in columns))
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*(Text(cell) for cell in cells))
+    more = Text(f"more with --json: {', '.join(left_out)}")
+    return Group(table, more) if left_out else table
+
+
+def _add_measures(columns: dict[str, list[str]], found: Sequence[Checkpoint]) -> list[str]:
+    """Add a column per measure as long as they fit beside the rest; return the others' names."""
+    measures = list(dict.fromkeys(name for c in found for name in c.measures))
+    leaves = [name.rpartition(".")[2] for name in measures]
+    uses = Counter(leaves)
+    left_out, room = [], Console().width
+    for name, leaf in zip(measures, leaves, strict=True):
+        label = plain(leaf if leaf and uses[leaf] == 1 else name)
+        cells = [_number(c.measures.get(name)) for c in found]
+        wider = {**columns, label: cells}
+        if label in columns or _width(wider) > room:
+            left_out.append(label)
+        else:
+            columns[label] = cells
+    return left_out
 
 
 def _layers(result: Inspection) -> Table:

@@ -6,11 +6,11 @@ It holds no time stamp: the same checkpoints give the same bytes.
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Maximum:
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """Where one step came from."""
+    """Where one step came from, and the figures of the training that lay there."""
 
     path: str
     step: int
@@ -46,6 +46,7 @@ class CheckpointRecord:
     format: str
     size_bytes: int
     changed_ns: int
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> CheckpointRecord:
@@ -58,7 +59,16 @@ class CheckpointRecord:
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
             changed_ns=checkpoint.changed_ns,
+            measures={n: float(v) for n, v in checkpoint.measures.items() if math.isfinite(v)},
         )
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> CheckpointRecord:
+        """Return the record that an analysis holds; older ones hold no measures."""
+        measures = record.get("measures", {})
+        if not all(type(v) in (int, float) and math.isfinite(v) for v in measures.values()):
+            raise ValueError("a measure is not a finite number")
+        return cls(**{**record, "measures": {n: float(v) for n, v in measures.items()}})
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,15 @@ class Header:
         return np.array([c.step for c in self.checkpoints], dtype=np.int64)
 
     @cached_property
+    def measures(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Figures of the training by name, one per step; NaN where a checkpoint has none."""
+        records = [c.measures for c in self.checkpoints]
+        return {
+            name: np.array([record.get(name, np.nan) for record in records], dtype=np.float64)
+            for name in dict.fromkeys(name for record in records for name in record)
+        }
+
+    @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """Layers in network order."""
         members: dict[str, list[Parameter]] = {}
@@ -136,8 +155,10 @@ class Header:
         return self.reader != "memory" and self._identity() == other._identity()
 
     def _identity(self) -> Header:
-        blank = replace(self, source="", notes=(), warnings=(), maximum=None)
-        return replace(blank, complete=False, versions={})
+        """Return what makes it this work; which figures are found may change with the version."""
+        checkpoints = tuple(replace(c, measures={}) for c in self.checkpoints)
+        blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
+        return replace(blank, maximum=None, complete=False, versions={})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -160,7 +181,7 @@ class Header:
             if len(header.picture_bases) not in (0, len(header.parameters)):
                 raise ValueError("pictures and parameters differ in number")
             return header
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise StoreError(
                 f"{path}: the header of the analysis is damaged ({error!r})"
             ) from error
@@ -171,7 +192,7 @@ class Header:
         return cls(
             source=document["source"],
             reader=document["reader"],
-            checkpoints=tuple(CheckpointRecord(**record) for record in document["checkpoints"]),
+            checkpoints=tuple(map(CheckpointRecord.from_json, document["checkpoints"])),
             parameters=tuple(_parameter(record) for record in document["parameters"]),
             roles=tuple(Role(role) for role in document["roles"]),
             picture_bases=tuple(document["picture_bases"]),
@@ -199,5 +220,7 @@ def _parameter(record: Mapping[str, Any]) -> Parameter:
 
 def versions() -> dict[str, str]:
     """Return the versions of what an analysis is made with."""
+    from importlib.metadata import version  # opening an analysis does without
+
     packages = {name: version(name) for name in ("accweight", "numpy", "torch", "zarr")}
     return {**packages, "python": platform.python_version()}

@@ -64,6 +64,7 @@ def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "step": checkpoint.step,
         "step_source": checkpoint.step_source,
         "size_bytes": checkpoint.size_bytes,
+        "measures": dict(checkpoint.measures),
     }
 
 

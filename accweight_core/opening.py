@@ -141,6 +141,7 @@ def _checkpoint(item: Placed) -> Checkpoint:
         tensors={tensor.name: tensor for tensor in description.tensors},
         size_bytes=size,
         changed_ns=changed,
+        measures=description.measures,
     )
 
 
@@ -334,6 +335,7 @@ def reopened(header: Header) -> Run:
                 {tensor.name: tensor for tensor in description.tensors},
                 record.size_bytes,
                 record.changed_ns,
+                record.measures,
             )
         )
     return Run(header.source, header.reader, tuple(checkpoints), header.layers)

@@ -166,6 +166,8 @@ class Description:
         step_key: Where inside the file that step was found.
         files: Every file the checkpoint consists of (shards, external data).
         notes: Remarks for the user: what was left out, and why.
+        measures: Finite figures of the training that the checkpoint holds beside the weights
+            (loss, accuracy), by name; names of nested ones are joined with a dot.
     """
 
     format: str
@@ -174,6 +176,7 @@ class Description:
     step_key: str = ""
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,7 @@ class Checkpoint:
         tensors: Tensors by name.
         size_bytes: Size of all files, 0 in memory.
         changed_ns: Newest modification time of its files, 0 in memory.
+        measures: Finite figures of the training that it holds (loss, accuracy), by name.
     """
 
     path: str
@@ -197,6 +201,7 @@ class Checkpoint:
     tensors: Mapping[str, StoredTensor]
     size_bytes: int = 0
     changed_ns: int = 0
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

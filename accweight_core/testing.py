@@ -15,6 +15,7 @@ The contract writes damaged copies of the file beside it; it needs pytest.
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import tracemalloc
@@ -102,6 +103,13 @@ class ReaderContract:
         names = [tensor.name for tensor in case.reader.describe(case.path).tensors]
 
         assert len(set(names)) == len(names)
+
+    def test_measures_are_finite_numbers(self, case: ReaderCase) -> None:
+        """What is said of the training can be drawn: finite numbers by name."""
+        measures = case.reader.describe(case.path).measures
+
+        assert all(name and name.isprintable() for name in measures)
+        assert all(type(value) is float and math.isfinite(value) for value in measures.values())
 
     def test_describing_takes_little_memory(self, case: ReaderCase) -> None:
         """Describing does not load the weights."""

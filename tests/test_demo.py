@@ -14,14 +14,18 @@ import torch
 from test_cli import accweight
 
 import accweight_core as aw
+from accweight_core import demo
 from accweight_core.contact_sheet import contact_sheet
 from accweight_core.demo import (
     MNIST_DEVIATION,
     MNIST_MEAN,
+    SMALL,
     DemoResult,
+    ReferenceCNN,
     mnist,
     run_demo,
     sklearn_digits,
+    train,
 )
 from accweight_core.errors import AccweightError, FormatError, SourceError, StoreError
 
@@ -81,6 +85,49 @@ def test_there_is_a_checkpoint_per_epoch_and_the_initial_one(result: DemoResult)
     assert names == ["epoch_0.pt", "epoch_1.pt", "epoch_2.pt"]
     content = torch.load(result.checkpoints / "epoch_2.pt", weights_only=True)
     assert content["epoch"] == 2
+
+
+def test_every_checkpoint_holds_loss_and_accuracy(result: DemoResult) -> None:
+    measures = result.analysis.header.measures
+
+    assert list(measures) == ["loss", "accuracy"]
+    assert measures["accuracy"][1:].tolist() == list(result.accuracy)
+    assert measures["loss"][0] == pytest.approx(np.log(10), rel=0.05)  # ten digits, untrained
+    assert measures["loss"][2] < measures["loss"][1]
+
+
+def test_the_loss_of_the_untrained_network_is_that_over_the_training_images(
+    result: DemoResult,
+) -> None:
+    data = sklearn_digits()
+    model = ReferenceCNN((8, 8), SMALL)
+    content = torch.load(result.checkpoints / "epoch_0.pt", weights_only=True)
+    model.load_state_dict(content["model_state_dict"])
+
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(model(data.images), data.labels)
+
+    assert content["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_measuring_changes_no_bit_of_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "measured").mkdir()
+    data = sklearn_digits()
+    train(data, SMALL, tmp_path / "measured", epochs=2, seed=5)
+    monkeypatch.setattr(demo, "_loss", lambda model, digits: 0.0)
+    monkeypatch.setattr(demo, "_accuracy", lambda model, digits: 0.0)
+
+    train(data, SMALL, tmp_path / "plain", epochs=2, seed=5)
+
+    for name in ("epoch_0.pt", "epoch_2.pt"):
+        first, second = (
+            torch.load(tmp_path / folder / name, weights_only=True)["model_state_dict"]
+            for folder in ("plain", "measured")
+        )
+        assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_the_analysis_is_stored_and_ranks_all_four_layers(result: DemoResult, place: Path) -> None:

@@ -27,6 +27,7 @@ def test_the_document_of_a_run_says_where_everything_came_from(tmp_path: Path) -
                 "step": step,
                 "step_source": "in name: epoch",
                 "size_bytes": size,
+                "measures": {},
             }
             for step, size in zip((1, 3), sizes, strict=True)
         ],

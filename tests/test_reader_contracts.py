@@ -49,11 +49,12 @@ class TestTorchTrainingState(ReaderContract):
 
     @pytest.fixture
     def case(self, tmp_path: Path) -> ReaderCase:
-        """Return weights in half precision beside the state of Adam."""
+        """Return weights in half precision beside the state of Adam and figures."""
         state = states(1, dtype=torch.bfloat16)[0]
         wrapped = {f"module.{name}": value for name, value in state.items()}
         adam = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}
-        torch.save({"model": wrapped, "optimizer": adam, "epoch": 3}, tmp_path / "a.pt")
+        figures = {"epoch": 3, "loss": torch.tensor(0.5), "metrics": {"acc": [0.5, 0.75]}}
+        torch.save({"model": wrapped, "optimizer": adam, **figures}, tmp_path / "a.pt")
         return ReaderCase(TorchReader(), tmp_path / "a.pt", as_arrays(state))
 
 

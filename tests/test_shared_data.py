@@ -12,6 +12,7 @@ import pytest
 from test_cli import accweight
 
 import accweight_core as aw
+from accweight_core.header import Header
 from accweight_core.readers import readers
 from accweight_core.schema import Role
 
@@ -106,6 +107,23 @@ def test_the_best_model_of_a_real_run_has_a_step_of_its_own() -> None:
     assert len(opened.checkpoints) == 12
     (best,) = [c for c in opened.checkpoints if Path(c.path).name == "best_model.pt"]
     assert best.step_source == "in file: epoch"
+
+
+def test_real_runs_say_how_their_training_went() -> None:
+    found = {run: Header.of(aw.open_run(DATA / "runs" / run), (), ()).measures for run in RUNS}
+
+    assert list(found["pinn_mlp"]) == ["loss"]
+    assert found["pinn_mlp"]["loss"][0] == 894.5595002174377
+    assert np.isfinite(found["pinn_mlp"]["loss"]).all()
+    assert list(found["tbot"]) == [
+        "metrics.train_losses",
+        "metrics.val_losses",
+        "metrics.train_accuracies",
+        "metrics.val_accuracies",
+        "metrics.learning_rates",
+    ]
+    assert all(np.isfinite(values).all() for values in found["tbot"].values())
+    assert found["tbot"]["metrics.val_losses"].argmin() == 1  # best_model.pt
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from accweight_adapters.measures import measures_in, number_or_text
 from accweight_adapters.onnx_extents import Weights, Zeros, type_name
 from accweight_adapters.onnx_graph import Constant, GraphError, Value, network_of
 from accweight_adapters.onnx_layers import (
@@ -77,6 +78,7 @@ class OnnxReader:
             step_key=key,
             files=(str(path), *weights.external),
             notes=_notes(layers),
+            measures=measures_in(_metadata(model), number_or_text),
         )
 
 
@@ -123,9 +125,13 @@ def _ints(value: Value | None, weights: Weights) -> list[int] | None:
     return [int(number) for number in weights.load(constant.tensor)().reshape(-1)]
 
 
+def _metadata(model: ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value.strip() for entry in model.metadata_props}
+
+
 def _step(model: ModelProto) -> tuple[int | None, str]:
     """Return the step that the model's metadata states, and under which key."""
-    entries = {entry.key: entry.value.strip() for entry in model.metadata_props}
+    entries = _metadata(model)
     for key in STEP_KEYS:
         text = entries.get(key, "")
         if text.isascii() and text.isdigit() and len(text) < 19:

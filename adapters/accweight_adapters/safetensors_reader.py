@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -27,6 +27,7 @@ from accweight_adapters.claims import (
     refused,
     step_among,
 )
+from accweight_adapters.measures import measures_in, number_or_text
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, StoredTensor
 
@@ -102,6 +103,7 @@ class SafetensorsReader:
             step=step,
             step_key=key,
             files=(str(path),),
+            measures=_measures_in([shard.metadata]),
         )
 
 
@@ -133,6 +135,7 @@ def _described_index(path: Path) -> Description:
         step_key=key,
         files=(str(path), *(str(path.parent / name) for name in shards)),
         notes=(note,) if extra else (),
+        measures=_measures_in(metadata),
     )
 
 
@@ -273,6 +276,12 @@ def _step_in(metadata: Mapping[str, Any]) -> tuple[int, str] | None:
     numbers = {key: _number(value) for key, value in metadata.items()}
     step = step_among(numbers)
     return (step[0], f"metadata.{step[1]}") if step else None
+
+
+def _measures_in(metadata: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the measures noted in metadata, sorted: the library writes them in chance order."""
+    notes = {key: value for part in reversed(metadata) for key, value in part.items()}
+    return measures_in(dict(sorted(notes.items())), number_or_text)
 
 
 def _number(value: object) -> object:

@@ -81,6 +81,12 @@ def find_step(content: object) -> tuple[int, str] | None:
     return step_among(content) if isinstance(content, dict) else None
 
 
+def names_model(key: str) -> bool:
+    """Tell whether a mapping under `key` holds a model or a copy of one, by the key alone."""
+    lower = key.lower()
+    return WRAPPER.fullmatch(lower) is not None or COPIES.search(lower) is not None
+
+
 def _without_training_state(content: object, notes: list[str]) -> list[Entry]:
     """Return all tensors but those of optimizers and the like."""
     leaves = list(_leaves(content))

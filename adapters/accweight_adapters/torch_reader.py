@@ -9,6 +9,7 @@ version and device is described in milliseconds, without importing torch.
 from __future__ import annotations
 
 import math
+import struct
 from pathlib import Path
 
 from accweight_adapters.claims import (
@@ -19,7 +20,8 @@ from accweight_adapters.claims import (
     reach,
     refused,
 )
-from accweight_adapters.state_dicts import find_step, find_weights
+from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
+from accweight_adapters.state_dicts import Weights, find_step, find_weights, names_model
 from accweight_adapters.torch_container import (
     ZIP_MAGIC,
     Archive,
@@ -35,6 +37,18 @@ from accweight_core.schema import Description, Extent, StoredTensor
 FORMAT = "torch checkpoint"
 EXPANSION_ALLOWANCE_BYTES = 1 << 20
 """A tensor may be this much larger than the file: small expanded buffers are common."""
+
+SCALAR_CODES = {
+    "float64": "d",
+    "float32": "f",
+    "float16": "e",
+    "int64": "q",
+    "int32": "i",
+    "int16": "h",
+    "int8": "b",
+    "uint8": "B",
+}
+"""Codes of `struct` by element type, for losses that were saved as tensors."""
 
 
 class TorchReader:
@@ -71,6 +85,7 @@ class TorchReader:
                 step_key=key,
                 files=(str(path),),
                 notes=tuple(weights.notes),
+                measures=measures_in(archive.content, _numbers(path, archive, weights)),
             )
 
 
@@ -85,6 +100,42 @@ def _opened(path: Path) -> Archive:
         if head != ZIP_MAGIC:
             raise ClaimError("neither a zip of torch.save nor its legacy format")
         return read_zip(file)
+
+
+def _numbers(path: Path, archive: Archive, weights: Weights) -> Numbers:
+    """Return what tells numbers beside the weights: also tensors without axes, if not of a model.
+
+    Only a tensor that is taken for a measure is read, a few bytes each.
+    """
+    own = {id(claim) for claim in weights.tensors.values()}
+
+    def number(keys: Keys, value: object) -> int | float | None:
+        if not isinstance(value, TensorClaim):
+            return plain_number(keys, value)
+        if value.shape or id(value) in own or (len(keys) > 1 and names_model(keys[0])):
+            return None
+        return _scalar(path, archive, value)
+
+    return number
+
+
+def _scalar(path: Path, archive: Archive, claim: TensorClaim) -> int | float | None:
+    """Return the value of a tensor without axes; None if it is no real number, or not there."""
+    is_brain = claim.dtype == "bfloat16"  # the upper half of a float32
+    code = "f" if is_brain else SCALAR_CODES.get(claim.dtype)
+    if claim.refusal or code is None:
+        return None
+    try:
+        offset = _checked_offset(archive, "", claim)
+    except ClaimError:  # no reason to refuse the weights
+        return None
+    with path.open("rb") as file:
+        file.seek(offset)
+        raw = file.read(DTYPES[claim.dtype].size_bytes)
+    if is_brain:
+        raw = raw + bytes(2) if archive.big_endian else bytes(2) + raw
+    number: int | float = struct.unpack((">" if archive.big_endian else "<") + code, raw)[0]
+    return number
 
 
 def _stored(path: Path, archive: Archive, name: str, claim: TensorClaim) -> StoredTensor:

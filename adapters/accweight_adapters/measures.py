@@ -1,0 +1,236 @@
+"""Finds the figures of the training that lie beside the weights: loss, accuracy, learning rate.
+
+A checkpoint may hold hundreds of numbers, most of them counters, settings and optimizer state.
+Those that say how well the training went are known by the words of their keys, here and one
+mapping further in; of a history the last value counts, which is that of the checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice, pairwise
+from typing import Final
+
+from accweight_adapters.claims import MAX_NAME
+
+MAX_MEASURES: Final = 64
+"""Measures taken from one checkpoint; more than anyone could look at."""
+
+MAX_CANDIDATES: Final = 1024
+"""Entries with a fitting key that are looked at in one checkpoint."""
+
+RECENT: Final = 64
+"""Last values of a history that are looked at; behind so many NaNs lies nothing of interest."""
+
+Keys = tuple[str, ...]
+"""Keys that lead to a value."""
+
+Numbers = Callable[[Keys, object], int | float | None]
+"""Returns the number that a value stands for, None if it stands for none."""
+
+
+def _words_in(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+QUALITIES: Final = _words_in(
+    "loss nll mse rmse mae mape smape error err wer cer eer acc accuracy top1 top5 prec precision "
+    "recall sensitivity specificity f1 fscore fbeta auc auroc auprc roc ap map iou miou dice "
+    "jaccard psnr ssim lpips fid bleu rouge meteor cider chrf perplexity ppl bpc bpb bpd score "
+    "reward return r2 mcc kappa ndcg mrr spearman pearson elbo likelihood kl kld divergence "
+    "entropy cost objective fitness metric"
+)
+"""Words that name how good a model is."""
+
+PACES: Final = frozenset({"lr", "gnorm", "learning rate", "grad norm", "gradient norm"})
+"""Words and pairs of words that name how fast it learns."""
+
+COUNTS: Final = _words_in("num number n count counter target goal")
+"""Words that make a count or an aim even of a quality: `num_errors`, `target_score`."""
+
+SETTINGS: Final = COUNTS | _words_in(
+    "weight coef coeff coefficient scale scaler scaling clip clipping warmup decay gamma alpha "
+    "beta lambda lam eps epsilon tol tolerance threshold thresh thr patience margin factor mult "
+    "multiplier seed size dim width height depth length len version type mode window interval "
+    "freq frequency every horizon smoothing temperature limit bound time second sec ms duration "
+    "timestamp date memory bytes"
+)
+"""Words that make a setting of what stands before them: `loss_weight`, `acc_time`."""
+
+PACE_SETTINGS: Final = SETTINGS | _words_in(
+    "max min base init initial start end final peak ratio schedule policy milestone drop cycle "
+    "power restart"
+)
+"""Words that make a setting of a pace wherever they stand: `max_grad_norm`, `base_lr`."""
+
+WHOLE: Final = _words_in("epoch step iter iteration batch round update index idx id precision")
+"""Words that end the keys of whole numbers that are no measures: `best_acc_epoch`, `acc_steps`."""
+
+PER_ITEM: Final = _words_in("per class label device fold")
+"""Words of lists that are no histories."""
+
+NOT_TRAINING: Final = _words_in(
+    "config cfg conf configuration arg argument namespace param parameter hparam hyper hyperparam "
+    "hyperparameter option opt setting kwarg optim optimizer optimiser sched scheduler scaler amp "
+    "rng callback loop"
+)
+"""Words of mappings that hold settings, or the state of optimizers and schedulers."""
+
+STATE_KEYS: Final = frozenset({"param_groups", "_last_lr", "_step_count"})
+"""Keys by which the state of an optimizer or scheduler is known, whatever it is called."""
+
+PARTS: Final = _words_in(
+    "train training val valid validation test eval dev total mean avg average best last latest "
+    "current"
+)
+"""Words that may stand alone in a mapping named after a quality: ``loss: {train: 0.3}``."""
+
+KNOWN: Final = (
+    QUALITIES
+    | PACES
+    | _words_in(" ".join(PACES))
+    | PACE_SETTINGS
+    | WHOLE
+    | PER_ITEM
+    | NOT_TRAINING
+    | PARTS
+)
+"""Words whose plurals and numbered forms are the same word."""
+
+WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+")
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+MAX_DIGITS: Final = 40
+
+
+def plain_number(_keys: Keys, value: object) -> int | float | None:
+    """Return a number as it is; booleans are none."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def number_or_text(keys: Keys, value: object) -> int | float | None:
+    """Return a number, also one that is written out, as formats do whose notes are all text."""
+    text = value.strip() if isinstance(value, str) and len(value) <= MAX_DIGITS else ""
+    if not DECIMAL.fullmatch(text):
+        return plain_number(keys, value)
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
+
+
+def measures_in(content: object, number: Numbers = plain_number) -> dict[str, float]:
+    """Return the finite measures of the training in `content`, in its order.
+
+    Args:
+        content: What the checkpoint holds; only mappings hold measures.
+        number: Tells which values are numbers.
+
+    Returns:
+        At most `MAX_MEASURES` numbers by name, nested names joined with a dot.
+    """
+    found: dict[str, float] = {}
+    if isinstance(content, Mapping):
+        for keys, value in islice(_candidates(content), MAX_CANDIDATES):
+            name = ".".join(keys)
+            latest = _latest(keys, value, number)
+            if latest is not None and name.isprintable() and len(name) <= MAX_NAME:
+                found.setdefault(name, latest)
+            if len(found) == MAX_MEASURES:
+                break
+    return found
+
+
+def _candidates(content: Mapping[object, object]) -> Iterator[tuple[Keys, object]]:
+    """Yield the entries whose key names a measure, here and one mapping further in."""
+    seen: set[int] = set()
+    for key, value in content.items():
+        if not isinstance(key, str) or not key:
+            continue
+        if _is_single(value):
+            if _is_measure(_words(key)):
+                yield (key,), value
+        elif isinstance(value, Mapping) and id(value) not in seen:
+            seen.add(id(value))  # a hostile file may name one mapping a thousand times
+            for inner in _inner_keys(key, value):
+                yield (key, inner), value[inner]
+
+
+def _inner_keys(key: str, entries: Mapping[object, object]) -> Iterator[str]:
+    """Yield the keys of a mapping that name measures; none if it holds settings or state."""
+    words = _words(key)
+    is_setting = not NOT_TRAINING.isdisjoint(words) or not SETTINGS.isdisjoint(words[-1:])
+    if is_setting or not STATE_KEYS.isdisjoint(entries):
+        return
+    for inner, value in entries.items():
+        if isinstance(inner, str) and inner and _is_single(value):
+            parts = _words(inner)
+            if _is_measure(parts) or (parts and _is_measure(words) and PARTS.issuperset(parts)):
+                yield inner
+
+
+def _is_single(value: object) -> bool:
+    """Tell what may be a number or a history from mappings and from the many tensors of weights."""
+    return not isinstance(value, Mapping) and not getattr(value, "shape", ())
+
+
+def _is_measure(words: list[str]) -> bool:
+    """Tell whether the words of a key name a quality of the training, or its pace.
+
+    The last word is what a key is about: `alpha_loss` is a loss, `loss_alpha` a setting.
+    """
+    pairs = map(" ".join, pairwise(words))
+    if not PACES.isdisjoint([*words, *pairs]):
+        return PACE_SETTINGS.isdisjoint(words)
+    if QUALITIES.isdisjoint(words):
+        return False
+    return (COUNTS if words[-1] in QUALITIES else SETTINGS).isdisjoint(words)
+
+
+def _words(key: str) -> list[str]:
+    """Return the words of a key, split at punctuation and capitals, in their plain form.
+
+    A piece in mixed case counts whole as well: `mAP` and `mIoU` are words.
+    """
+    words: list[str] = []
+    for piece in re.split(r"[^A-Za-z0-9]+", key[:MAX_NAME]):
+        parts = WORD.findall(piece)
+        words += [_plain(part) for part in parts]
+        if len(parts) > 1 and (whole := _plain(piece)) in QUALITIES:
+            words.append(whole)
+    return words
+
+
+def _plain(word: str) -> str:
+    """Return a word in lower case, without plural or trailing digits unless known with them."""
+    lower = word.lower()
+    stem = lower.rstrip("0123456789")
+    for form in (lower, stem, re.sub("ies$", "y", stem), re.sub("(?<=ss)es$|s$", "", stem)):
+        if form in KNOWN:
+            return form
+    return lower
+
+
+def _latest(keys: Keys, value: object, number: Numbers) -> float | None:
+    """Return a number, or the last finite one of a history; None if there is none."""
+    words = _words(keys[-1])
+    if isinstance(value, (list, tuple)):
+        if not PER_ITEM.isdisjoint(words):
+            return None
+        history = reversed(value[-RECENT:])
+    else:
+        history = iter([value])
+    for item in history:
+        if item is None:  # an epoch without validation
+            continue
+        latest = number(keys, item)
+        if latest is None or (isinstance(latest, int) and words[-1] in WHOLE):
+            return None
+        if (finite := _finite(latest)) is not None:
+            return finite
+    return None
+
+
+def _finite(number: int | float) -> float | None:
+    try:
+        return float(number) if math.isfinite(number) else None
+    except OverflowError:  # an integer beyond all floats
+        return None

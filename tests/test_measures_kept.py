@@ -1,0 +1,167 @@
+"""Measures of the training on their way: into runs, analyses and the tables of `inspect`."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import small
+from test_cli import accweight, widest
+from test_store import edited
+
+import accweight_core as aw
+from accweight_core.errors import StoreError
+from accweight_core.opening import reopened
+
+BESIDE: list[dict[str, Any]] = [
+    {"loss": 2.5},
+    {"loss": 1.5, "metrics": {"acc": 0.5}},
+    {"loss": math.nan, "metrics": {"acc": 0.75}},
+]
+
+
+def written(folder: Path, beside: list[dict[str, Any]]) -> Path:
+    """Write a small checkpoint per mapping of what lies beside the weights."""
+    folder.mkdir(exist_ok=True)
+    for step, extra in enumerate(beside):
+        content = {"epoch": step, **extra, "model_state_dict": small(step / 4)}
+        torch.save(content, folder / f"epoch_{step}.pt")
+    return folder
+
+
+def table_in(out: str) -> list[str]:
+    """Return what `inspect` prints from the head of its table on."""
+    lines = out.splitlines()
+    return lines[next(i for i, line in enumerate(lines) if line.startswith("step ")) :]
+
+
+# Runs and analyses
+
+
+def test_an_analysis_keeps_the_measures_of_every_step(tmp_path: Path) -> None:
+    run = aw.open_run(written(tmp_path / "run", BESIDE))
+    made = aw.analyze(run, tmp_path / "a.accw")
+
+    header = aw.open_analysis(tmp_path / "a.accw").header
+
+    assert [dict(c.measures) for c in run.checkpoints] == [
+        {"loss": 2.5},
+        {"loss": 1.5, "metrics.acc": 0.5},
+        {"metrics.acc": 0.75},
+    ]
+    assert header == made.header
+    assert list(header.measures) == ["loss", "metrics.acc"]
+    np.testing.assert_array_equal(header.measures["loss"], [2.5, 1.5, np.nan])
+    np.testing.assert_array_equal(header.measures["metrics.acc"], [np.nan, 0.5, 0.75])
+    assert all(values.dtype == np.float64 for values in header.measures.values())
+    assert [c.measures for c in reopened(header).checkpoints] == [
+        c.measures for c in run.checkpoints
+    ]
+
+
+def test_a_run_without_measures_has_none(tmp_path: Path) -> None:
+    analysis = aw.analyze(aw.open_run(written(tmp_path / "run", [{}, {}])))
+
+    assert analysis.header.measures == {}
+
+
+def test_measures_are_appended_with_their_checkpoints(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run", BESIDE)
+    first = [folder / "epoch_0.pt", folder / "epoch_1.pt"]
+    aw.analyze(aw.open_run(first), tmp_path / "a.accw", keep_state=True)
+
+    grown = aw.append(aw.open_run(folder), tmp_path / "a.accw")
+
+    np.testing.assert_array_equal(grown.header.measures["metrics.acc"], [np.nan, 0.5, 0.75])
+
+
+def test_an_analysis_made_before_there_were_measures_is_opened_and_is_the_same_work(
+    tmp_path: Path,
+) -> None:
+    run = aw.open_run(written(tmp_path / "run", BESIDE))
+    aw.analyze(run, tmp_path / "a.accw")
+    edited(
+        tmp_path / "a.accw",
+        lambda a: [c.pop("measures") for c in a["accweight"]["checkpoints"]],
+    )
+
+    opened = aw.analyze(run, tmp_path / "a.accw")
+
+    assert opened.header.measures == {}
+    assert len(opened.ranking()) == 1
+
+
+@pytest.mark.parametrize(
+    "measures",
+    [{"loss": "0.5"}, {"loss": None}, {"loss": True}, {"loss": [1]}, {"loss": 10**400},
+     {"loss": math.inf}, [], 5, None],
+    ids=lambda value: str(value)[:20],
+)  # fmt: skip
+def test_measures_that_are_no_numbers_are_a_damaged_analysis(
+    tmp_path: Path, measures: object
+) -> None:
+    aw.analyze(aw.open_run(written(tmp_path / "run", BESIDE)), tmp_path / "a.accw")
+    edited(
+        tmp_path / "a.accw",
+        lambda a: a["accweight"]["checkpoints"][0].update(measures=measures),
+    )
+
+    with pytest.raises(StoreError, match=r"a.accw: .*damaged") as caught:
+        aw.open_analysis(tmp_path / "a.accw")
+
+    assert "\n" not in str(caught.value)
+
+
+# inspect
+
+
+def test_inspect_shows_measures_beside_the_checkpoints(tmp_path: Path) -> None:
+    folder = written(tmp_path, BESIDE)
+
+    head, *rows = table_in(accweight("inspect", folder).out)[:4]
+
+    assert head.split() == ["step", "from", "size", "checkpoint", "loss", "acc"]
+    assert [row.split()[-2:] for row in rows] == [["2.5", "-"], ["1.5", "0.5"], ["-", "0.75"]]
+
+
+def test_inspect_prints_measures_as_part_of_the_document(tmp_path: Path) -> None:
+    document = accweight("inspect", written(tmp_path, BESIDE), "--json").document
+
+    assert [c["measures"] for c in document["checkpoints"]] == [
+        {"loss": 2.5},
+        {"loss": 1.5, "metrics.acc": 0.5},
+        {"metrics.acc": 0.75},
+    ]
+
+
+def test_measures_that_do_not_fit_beside_the_checkpoints_are_named_below(tmp_path: Path) -> None:
+    names = [f"validation_accuracy_{letter}" for letter in "abc"]
+    beside = {**dict.fromkeys(names, 0.5), "a": {"loss": 1.0}, "b": {"loss": 2.0}}
+
+    out = accweight("inspect", written(tmp_path, [beside, beside])).out
+
+    lines = table_in(out)
+    assert widest(out) <= 80
+    assert lines[0].split() == ["step", "from", "size", "checkpoint", names[0], "a.loss", "b.loss"]
+    assert lines[3].rstrip() == f"more with --json: {names[1]}, {names[2]}"
+
+
+def test_names_of_measures_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+    answer = accweight("inspect", written(tmp_path, [{"[red]loss": 1.0}, {"loss [/]": 1.0}]))
+
+    assert answer.code == 0
+    assert "[red]loss" in answer.out
+
+
+def test_leaving_copies_out_keeps_the_measures_of_what_is_kept(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run", BESIDE)
+    shutil.copy(folder / "epoch_1.pt", folder / "best.pt")
+
+    run = aw.open_run(folder)
+
+    assert [dict(c.measures) for c in run.checkpoints][1] == {"loss": 1.5, "metrics.acc": 0.5}

@@ -1,0 +1,182 @@
+"""One weight through the whole run: its value and its cumulative change at every step.
+
+A weight needs one element of each checkpoint, wherever its bytes lie, and no more: unless its
+neighbours decide how it is subtracted, in which case their piece is walked as ever, so that the
+bits are those of `Analysis.cumulative`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import starmap
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from accweight_core.accumulate.walk import (
+    BLOCK_ELEMENTS,
+    Block,
+    blocks_of,
+    common_dtype,
+    pieces_of,
+)
+from accweight_core.dtypes import DTYPES
+from accweight_core.errors import UnknownNameError
+from accweight_core.fused import LARGEST_SQUARE, measure_step, start_block
+from accweight_core.kernels import BlockState, Scratch
+from accweight_core.partition import SUMS, partition
+from accweight_core.reading import OpenFiles, is_readable_in_blocks, read_stretch
+from accweight_core.schema import Extent, Parameter, StoredTensor
+from accweight_core.totals import Floats
+
+if TYPE_CHECKING:
+    from accweight_core.analysis import Analysis
+
+Weights = npt.NDArray[np.float64] | npt.NDArray[np.complex128]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One weight at every step.
+
+    Attributes:
+        parameter: Name of its parameter.
+        index: Its place in there, a number per axis.
+        steps: (steps,) of the run.
+        weights: (steps,) W_t as stored, widened exactly; complex128 for complex weights.
+            What is not finite in a checkpoint is not finite here.
+        cumulative: (steps,) A_t.
+    """
+
+    parameter: str
+    index: tuple[int, ...]
+    steps: npt.NDArray[np.int64]
+    weights: Weights
+    cumulative: Floats
+
+
+def trace(
+    analysis: Analysis, name: str, index: Iterable[int], *, files: OpenFiles | None = None
+) -> Trace:
+    """Return W_t and A_t of one weight at every step, from the checkpoints.
+
+    Args:
+        analysis: An analysis whose checkpoints are still where they were.
+        name: A measured parameter.
+        index: A number per axis, from 0.
+        files: Where to read through; they stay open. Closed afterwards if None.
+
+    Raises:
+        UnknownNameError: If there is no such parameter, or no such element in it.
+        SourceError: If the checkpoints are gone or have changed.
+    """
+    number = analysis.parameter_index(name)
+    parameter = analysis.parameters[number]
+    place = _checked(parameter, index)
+    tensors = [c.tensors[name] for c in analysis._checkpoints().checkpoints]
+    dtype = common_dtype(tensors)
+    at = 0
+    for i, length in zip(place, parameter.shape, strict=True):
+        at = at * length + i
+    squares = analysis.values[:, number, SUMS.index("square")]
+    alone = not dtype.is_complex and bool((squares <= LARGEST_SQUARE).all())
+    with nullcontext(files) if files else OpenFiles() as opened:
+        if alone:
+            found = [_gapless(tensor, place, at) for tensor in tensors]
+            weights, cumulative = _followed(opened, found, _Piece(at, 1, 1), at, dtype)
+        else:
+            leading_axis = analysis.header.layouts[number].leading_axis
+            weights, cumulative = _among_neighbours(opened, tensors, leading_axis, at, dtype)
+    return Trace(name, place, analysis.steps, weights, cumulative)
+
+
+def _checked(parameter: Parameter, index: Iterable[int]) -> tuple[int, ...]:
+    """Return the index as plain numbers, if there is such an element."""
+    place = tuple(operator.index(i) for i in index)
+    if len(place) != len(parameter.shape) or any(
+        not 0 <= i < length for i, length in zip(place, parameter.shape, strict=True)
+    ):
+        raise UnknownNameError(
+            f"parameter {parameter.name!r} has no element {place}: its shape is "
+            f"{parameter.shape}, and an index is a number per axis, counted from 0"
+        )
+    return place
+
+
+class _Piece(NamedTuple):
+    """What one call of the kernel takes: rows of elements, from `first` on."""
+
+    first: int
+    rows: int
+    columns: int
+
+
+def _gapless(tensor: StoredTensor, place: tuple[int, ...], at: int) -> StoredTensor:
+    """Return a tensor of which element `at` can be read alone, whatever its strides.
+
+    It claims to have no gaps and to begin where it would have to for that one element to lie
+    where it does; its other elements mean nothing.
+    """
+    values = tensor.values
+    if not isinstance(values, Extent) or values.strides is None:
+        return tensor
+    stored = sum(i * stride for i, stride in zip(place, values.strides, strict=True))
+    moved = (stored - at) * DTYPES[values.dtype].size_bytes
+    return replace(tensor, values=replace(values, offset=values.offset + moved, strides=None))
+
+
+def _among_neighbours(
+    files: OpenFiles,
+    tensors: Sequence[StoredTensor],
+    leading_axis: int,
+    at: int,
+    dtype: torch.dtype,
+) -> tuple[Weights, Floats]:
+    """Follow a weight in the very piece in which `Analysis.cumulative` meets it.
+
+    Weights so large that a difference is no float32 make their whole piece be subtracted in
+    float64, and the modulus of complex numbers may round another way in a vector than alone.
+    Asked for a step after which a checkpoint cannot be read in blocks, `cumulative` takes the
+    parameter whole, and its pieces are others than those of earlier steps.
+    """
+    shape, cumulative = tensors[0].shape, np.empty(len(tensors))
+    cut = next((i for i, t in enumerate(tensors) if not is_readable_in_blocks(t)), len(tensors))
+    leading = shape[leading_axis] if shape else 1
+    whole = [Block(0, tensors[0].values.elements)]
+    blocks = blocks_of(shape, leading, alignment=1, block_elements=BLOCK_ELEMENTS)
+    for begin, end, cuts in ((0, cut, blocks), (cut, len(tensors), whole)):
+        if begin < end:
+            block = next(block for block in cuts if at < block.stop)
+            pieces = starmap(_Piece, pieces_of(partition(shape), block.start, block.stop))
+            piece = next(p for p in pieces if at < p.first + p.rows * p.columns)
+            weights, path = _followed(files, tensors[:end], piece, at, dtype)
+            cumulative[begin:end] = path[begin:end]
+    return weights, cumulative
+
+
+def _followed(
+    files: OpenFiles, tensors: Sequence[StoredTensor], piece: _Piece, at: int, dtype: torch.dtype
+) -> tuple[Weights, Floats]:
+    """Walk one piece through its checkpoints and return W_t and A_t of its element `at`."""
+    first, rows, columns = piece
+    buffers = [torch.empty((rows, columns), dtype=dtype) for _ in range(3)]
+    cumulative = np.zeros(len(tensors))
+    weights: Weights = cumulative.astype(np.complex128) if dtype.is_complex else cumulative.copy()
+    scratch = Scratch()
+    state: BlockState | None = None
+    for step, tensor in enumerate(tensors):
+        current = buffers[1 + step % 2 if step else 0]
+        read_stretch(files, tensor, first, first + rows * columns, current.view(-1))
+        weights[step] = current.view(-1)[at - first].item()  # before the kernel mends it
+        if state is None:
+            state, _ = start_block(current)
+        else:
+            measure_step(state, current, scratch)
+            state.previous = current
+        cumulative[step] = state.total.view(-1)[at - first].item()
+    return weights, cumulative

@@ -1,0 +1,165 @@
+"""Pictures and movies of the window, as people would see it, once everything has been read."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pyqtgraph.Qt import QtGui
+
+from accweight_core.errors import AccweightError
+from accweight_viewer.model.timeline import REST_SECONDS
+
+if TYPE_CHECKING:
+    from accweight_viewer.window import MainWindow
+
+Frame = npt.NDArray[np.uint8]
+
+MOVIE_SUFFIXES = (".mp4", ".gif")
+FRAMES_PER_SECOND = {".mp4": 30, ".gif": 15}
+PATIENCE_SECONDS = 120.0
+
+
+class CaptureError(AccweightError, RuntimeError):
+    """A picture or a movie could not be written."""
+
+
+def screenshot(window: MainWindow, path: Path) -> None:
+    """Write what the window shows to a PNG.
+
+    Raises:
+        CaptureError: If the file cannot be written.
+    """
+    settle(window)
+    draft = path.with_name(f".{path.name}.partial.png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = window.grab_image().save(str(draft), "PNG")
+        if not written:
+            raise CaptureError(f"{path}: the picture cannot be written; is the folder writable?")
+        os.replace(draft, path)
+    except OSError as error:
+        raise CaptureError(
+            f"{path}: the picture cannot be written ({error.strerror or error})"
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]) -> int:
+    """Write the timeline, played once at the chosen speed, to an MP4 or GIF.
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        CaptureError: If the ending is neither, or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    rate = FRAMES_PER_SECOND[suffix]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.partial{suffix}")
+    try:
+        frames = _played(window, rate, progress)
+        count = (
+            _write_gif(draft, frames, rate) if suffix == ".gif" else _write_mp4(draft, frames, rate)
+        )
+        os.replace(draft, path)
+    except OSError as error:
+        raise CaptureError(
+            f"{path}: the movie cannot be written ({error.strerror or error})"
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return count
+
+
+def settle(window: MainWindow) -> None:
+    """Let the window work until nothing is missing from what it shows.
+
+    Raises:
+        CaptureError: If something cannot be read.
+    """
+    stop = time.monotonic() + PATIENCE_SECONDS
+    while not window.settled():
+        window.process()
+        if window.failure:
+            raise CaptureError(window.failure)
+        if time.monotonic() > stop:
+            raise CaptureError(f"the picture was not complete after {PATIENCE_SECONDS:.0f} s")
+    window.process()
+
+
+def _played(
+    window: MainWindow, rate: int, progress: Callable[[int, int], object]
+) -> Iterator[Frame]:
+    """Yield the frames of one run through the timeline, resting at its end."""
+    session = window.session
+    session.move_to(0)
+    seconds = session.cursor.last / session.settings.speed
+    moving = max(1, round(seconds * rate))
+    total = moving + round(REST_SECONDS * rate)
+    session.cursor.playing = True
+    for frame in range(total):
+        at = min(frame / moving, 1.0) * session.cursor.last
+        session.show_between(int(at), at - int(at))
+        settle(window)
+        progress(frame, total)
+        yield _pixels(window.grab_image())
+    session.pause()
+    progress(total, total)
+
+
+def _pixels(image: QtGui.QImage) -> Frame:
+    """Return (rows, columns, 3), both even: the common video format halves colours."""
+    rgb = image.convertToFormat(QtGui.QImage.Format.Format_RGB888)
+    bits = rgb.constBits()
+    if hasattr(bits, "setsize"):  # PyQt hands out a pointer, PySide a buffer
+        bits.setsize(rgb.sizeInBytes())
+    lines = np.frombuffer(bits, np.uint8).reshape(rgb.height(), rgb.bytesPerLine())
+    pixels = lines[:, : rgb.width() * 3].reshape(rgb.height(), rgb.width(), 3)
+    return pixels[: rgb.height() // 2 * 2, : rgb.width() // 2 * 2].copy()
+
+
+def _write_mp4(path: Path, frames: Iterator[Frame], rate: int) -> int:
+    try:
+        import av
+    except ImportError as error:
+        raise CaptureError(
+            "an MP4 needs PyAV: pip install 'accweight[viewer]'; a GIF does without"
+        ) from error
+    count = 0
+    with av.open(str(path), "w") as container:
+        stream = None
+        for frame in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
+                container.mux(packet)
+            count += 1
+        if stream is not None:
+            for packet in stream.encode():
+                container.mux(packet)
+    return count
+
+
+def _write_gif(path: Path, frames: Iterator[Frame], rate: int) -> int:
+    from PIL import Image
+
+    pictures = [Image.fromarray(frame).quantize(128, dither=Image.Dither.NONE) for frame in frames]
+    pictures[0].save(
+        path,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=round(1000 / rate),
+        loop=0,
+        optimize=True,
+    )
+    return len(pictures)

@@ -1,0 +1,171 @@
+"""``accweight view``: options in, a window, a picture or a movie out.
+
+Qt is imported when the command runs, never before: asking for help needs no screen.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from accweight_core.errors import AccweightError
+
+if TYPE_CHECKING:
+    from accweight_viewer.model.session import Session
+    from accweight_viewer.window import MainWindow
+
+DEFAULT_SIZE = 1600, 1000
+
+
+class ThemeName(StrEnum):
+    """Dark or light."""
+
+    dark = "dark"
+    light = "light"
+
+
+class MapName(StrEnum):
+    """Colour maps of cumulative change."""
+
+    grey = "grey"
+    viridis = "viridis"
+    magma = "magma"
+
+
+class ScopeName(StrEnum):
+    """What 1 stands for."""
+
+    whole = "global"
+    layer = "layer"
+
+
+def view(
+    analysis: Annotated[
+        list[Path], typer.Argument(help="An analysis (NAME.accw), or two to compare.")
+    ],
+    at: Annotated[int | None, typer.Option(help="Step to begin at; the last by default.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to go to.")] = None,
+    screenshot: Annotated[
+        Path | None, typer.Option(help="Write the picture to this PNG, and end.")
+    ] = None,
+    movie: Annotated[
+        Path | None, typer.Option(help="Write the timeline to this .mp4 or .gif, and end.")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="Size of the window, WIDTHxHEIGHT.")
+    ] = f"{DEFAULT_SIZE[0]}x{DEFAULT_SIZE[1]}",
+    theme: Annotated[ThemeName | None, typer.Option(help="Dark or light.")] = None,
+    colours: Annotated[MapName | None, typer.Option(help="Colour map.")] = None,
+    logarithmic: Annotated[
+        bool | None, typer.Option("--log/--linear", help="Colours by the logarithm of the change.")
+    ] = None,
+    scope: Annotated[
+        ScopeName | None,
+        typer.Option(help="Bright is the most moved weight of all, or of each layer."),
+    ] = None,
+    difference: Annotated[
+        bool, typer.Option("--difference", help="Show the difference of two analyses.")
+    ] = False,
+    bare: Annotated[bool, typer.Option("--bare", help="The scene alone, without panes.")] = False,
+    texture_memory: Annotated[str, typer.Option(help="Graphics memory for textures.")] = "256M",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on stdout.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Fly through a network while it learns: every layer in 3D, along the timeline."""
+    from accweight_core.cli.options import parsed_size
+    from accweight_viewer.opening import opened_window
+
+    width, height = _parsed_window(size)
+    budget = parsed_size(texture_memory)
+    if len(analysis) > 2:
+        raise typer.BadParameter(f"at most two analyses can be compared, got {len(analysis)}")
+    if difference and len(analysis) != 2:
+        raise typer.BadParameter("--difference needs two analyses")
+    _check_endings(screenshot, movie)
+    chosen = {
+        "theme": theme and theme.value,
+        "colour_map": colours and colours.value,
+        "logarithmic": logarithmic,
+        "scope": scope and scope.value,
+    }
+    capturing = screenshot is not None or movie is not None
+    window = opened_window(
+        analysis,
+        (width, height),
+        {name: value for name, value in chosen.items() if value is not None},
+        budget_bytes=budget,
+        bare=bare,
+        capturing=capturing,
+        difference=difference,
+        remember=not capturing,
+    )
+    _go_to(window, at, layer)
+    if screenshot is None and movie is None:
+        _run(window)
+        return
+    written = _capture(window, screenshot, movie)
+    window.close()
+    if json:
+        sys.stdout.write(json_module.dumps(written) + "\n")
+    else:
+        for path in (screenshot, movie):
+            if path is not None:
+                sys.stdout.write(f"{path}\n")
+
+
+def _go_to(window: MainWindow, at: int | None, layer: str | None) -> None:
+    session: Session = window.session
+    if at is not None:
+        session.move_to_step(at)
+    window.process()
+    if layer is not None:
+        session.jump_to(layer)
+
+
+def _run(window: MainWindow) -> None:
+    """Let the user look until the window is closed."""
+    from pyqtgraph.Qt import QtWidgets
+
+    window.activateWindow()
+    QtWidgets.QApplication.instance().exec()
+
+
+def _capture(window: MainWindow, screenshot: Path | None, movie: Path | None) -> dict[str, Any]:
+    from accweight_core.cli import tables
+    from accweight_viewer import capture
+
+    written: dict[str, Any] = {"step": window.session.step}
+    if screenshot is not None:
+        capture.screenshot(window, screenshot)
+        written["screenshot"] = str(screenshot)
+    if movie is not None:
+        with tables.progress("film", unit="frames") as advance:
+            written["frames"] = capture.movie(window, movie, advance)
+        written["movie"] = str(movie)
+    return written
+
+
+def _parsed_window(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{2,5})[xX](\d{2,5})", text.strip())
+    if not match:
+        raise typer.BadParameter(f"{text!r} is not a size; expected WIDTHxHEIGHT, as 1600x1000")
+    width, height = int(match[1]), int(match[2])
+    if not (320 <= width <= 8192 and 240 <= height <= 8192):
+        raise typer.BadParameter(f"{text} is out of range; from 320x240 to 8192x8192")
+    return width, height
+
+
+def _check_endings(screenshot: Path | None, movie: Path | None) -> None:
+    """Raise for a file that would turn out to be something else than its name says."""
+    if screenshot is not None and screenshot.suffix.lower() != ".png":
+        raise AccweightError(f"{screenshot}: a screenshot is a PNG; end its name with .png")
+    if movie is not None and movie.suffix.lower() not in (".mp4", ".gif"):
+        raise AccweightError(f"{movie}: a movie is an MP4 or a GIF; end its name with one of them")

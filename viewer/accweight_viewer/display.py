@@ -1,0 +1,199 @@
+"""A screen to draw on: the user's, or a virtual one, or a clear word about what is missing.
+
+Qt ends the whole process when it finds no display, and hides why OpenGL does not work. So both
+are tried here first, and what is wrong becomes one line that says what to install.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from accweight_core.errors import AccweightError
+
+if TYPE_CHECKING:
+    from pyqtgraph.Qt import QtWidgets
+
+LEAST_OPENGL = 3, 3
+
+DEBIAN_PACKAGES = (
+    "xvfb libgl1 libgl1-mesa-dri libegl1 libglx0 libxkbcommon-x11-0 libx11-xcb1 libxcb-icccm4 "
+    "libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 "
+    "libxcb-xinerama0 libxcb-xkb1 libdbus-1-3 libfontconfig1"
+)
+"""What PyQt5 and software OpenGL need on a machine without a screen."""
+
+XVFB_SECONDS = 10
+
+_kept: list[QtWidgets.QApplication] = []
+"""Windows vanish with the application that they belong to."""
+
+_SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
+
+
+class DisplayError(AccweightError, RuntimeError):
+    """There is nothing to draw on."""
+
+
+class Graphics(NamedTuple):
+    """What OpenGL is like here."""
+
+    version: tuple[int, int]
+    renderer: str
+
+    @property
+    def software(self) -> bool:
+        """Whether pictures are computed by the processor."""
+        return any(word in self.renderer.lower() for word in _SOFTWARE)
+
+
+def has_display() -> bool:
+    """Tell whether there is a screen, as far as can be known without asking it."""
+    if sys.platform != "linux":
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def need_display(width: int, height: int, *, virtual: bool) -> None:
+    """See to it that there is a screen.
+
+    Args:
+        width: Of the window, for a virtual screen.
+        height: Of the window.
+        virtual: Whether a virtual screen would do.
+
+    Raises:
+        DisplayError: If there is none.
+    """
+    if has_display():
+        return
+    program = shutil.which("Xvfb")
+    if virtual and program:
+        _start_virtual(program, width, height)
+        return
+    if virtual:
+        raise DisplayError(
+            "there is no display, and no Xvfb to make a virtual one; on Debian or Ubuntu: "
+            f"apt-get install {DEBIAN_PACKAGES}"
+        )
+    raise DisplayError(
+        "there is no display to open a window on; log in with one (ssh -X), or write a picture "
+        "instead with --screenshot FILE.png or --movie FILE.mp4"
+    )
+
+
+def _start_virtual(program: str, width: int, height: int) -> None:
+    """Start an X server without a screen, which ends with this process."""
+    reading, writing = os.pipe()
+    screen = f"{max(width, 640)}x{max(height, 480)}x24"
+    arguments = [program, "-displayfd", str(writing), "-screen", "0", screen, "-nolisten", "tcp"]
+    server = subprocess.Popen(
+        arguments, pass_fds=[writing], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    os.close(writing)
+
+    def stop() -> None:
+        server.terminate()
+        server.wait()
+
+    atexit.register(stop)
+    with os.fdopen(reading, "rb") as pipe:
+        ready, _, _ = select.select([pipe], [], [], XVFB_SECONDS)
+        number = pipe.readline().strip().decode() if ready else ""
+    if not number:
+        raise DisplayError(f"{program} did not start within {XVFB_SECONDS} s; try: xvfb-run -a ...")
+    os.environ["DISPLAY"] = f":{number}"
+
+
+def application() -> QtWidgets.QApplication:
+    """Return the application, made if need be.
+
+    Raises:
+        DisplayError: If Qt or pyqtgraph are not installed.
+    """
+    try:
+        from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+    except ImportError as error:
+        raise DisplayError(
+            f"the viewer cannot start ({error}); install it with: pip install 'accweight[viewer]', "
+            f"and on a bare Debian or Ubuntu also: apt-get install {DEBIAN_PACKAGES}"
+        ) from error
+    existing = QtWidgets.QApplication.instance()
+    if existing is not None:
+        return existing
+    previous = QtCore.qInstallMessageHandler(_fatal_in_one_line)
+    surface = QtGui.QSurfaceFormat()
+    surface.setVersion(*LEAST_OPENGL)
+    surface.setProfile(QtGui.QSurfaceFormat.OpenGLContextProfile.CoreProfile)
+    surface.setDepthBufferSize(24)
+    QtGui.QSurfaceFormat.setDefaultFormat(surface)
+    made = QtWidgets.QApplication(sys.argv[:1])
+    _kept.append(made)
+    QtCore.qInstallMessageHandler(previous)
+    return made
+
+
+def smooth_edges(samples: int) -> None:
+    """Set for windows to come how many samples a pixel is made of; 0 leaves edges rough."""
+    from pyqtgraph.Qt import QtGui
+
+    surface = QtGui.QSurfaceFormat.defaultFormat()
+    surface.setSamples(samples)
+    QtGui.QSurfaceFormat.setDefaultFormat(surface)
+
+
+def graphics() -> Graphics:
+    """Return what OpenGL is like, once there is an application.
+
+    Raises:
+        DisplayError: If there is no OpenGL, or an old one.
+    """
+    from OpenGL import GL
+    from pyqtgraph.Qt import QtGui
+
+    context = QtGui.QOpenGLContext()
+    surface = QtGui.QOffscreenSurface()
+    surface.create()
+    if not context.create() or not context.makeCurrent(surface):
+        raise DisplayError(
+            "OpenGL does not work here; install a driver, or for drawing by the processor on "
+            "Debian or Ubuntu: apt-get install libgl1 libgl1-mesa-dri libegl1"
+        )
+    shape = context.format()
+    version = shape.majorVersion(), shape.minorVersion()
+    name = GL.glGetString(GL.GL_RENDERER)
+    context.doneCurrent()
+    found = Graphics(version, name.decode(errors="replace") if name else "unknown")
+    if version < LEAST_OPENGL:
+        raise DisplayError(
+            f"OpenGL {version[0]}.{version[1]} ({found.renderer}) is too old; the viewer needs "
+            f"{LEAST_OPENGL[0]}.{LEAST_OPENGL[1]}. Update the driver, or draw by the processor: "
+            "LIBGL_ALWAYS_SOFTWARE=1 accweight view ..."
+        )
+    return found
+
+
+def _fatal_in_one_line(kind: object, context: object, message: str | None) -> None:
+    """Say in one line why Qt cannot start; it would abort the process next."""
+    from pyqtgraph.Qt import QtCore
+
+    if kind == QtCore.QtMsgType.QtFatalMsg:
+        _give_up(message or "")
+    text = message or ""
+    if "XDG_RUNTIME_DIR" not in text and "could not connect to display" not in text:
+        sys.stderr.write(f"{text}\n")
+
+
+def _give_up(message: str) -> NoReturn:
+    first = message.strip().splitlines()[0] if message.strip() else "no reason given"
+    sys.stderr.write(
+        f"error: Qt cannot open a window ({first}); is the display reachable? On a bare Debian "
+        f"or Ubuntu: apt-get install {DEBIAN_PACKAGES}\n"
+    )
+    sys.stderr.flush()
+    os._exit(1)

@@ -1,0 +1,227 @@
+"""Where the plates stand: in network order, the first layer nearest to the viewer.
+
+Every layer has a slot at a regular distance; the plates of a layer stand side by side in it.
+Deep networks are folded: the layers of a repeated block share a row, so that a hundred blocks
+are a hundred rows of the same pattern. Sizes grow slowly with the number of weights, so that
+neither a bias vanishes nor an embedding covers everything, unless true scale is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_viewer.model.runs import ShownLayer
+
+Floats = npt.NDArray[np.float64]
+
+GROWTH = 0.22
+"""Sides grow with this power of the number of texels along them."""
+
+SMALLEST, LARGEST = 0.4, 2.4
+"""Sides of plates, where the median one is 1."""
+
+LONGEST = 6.0
+"""Aspect ratio up to which plates keep their shape."""
+
+TRUE_LARGEST = 6.0
+"""Side of the largest plate at true scale."""
+
+PLATE_GAP = 0.12
+COLUMN_GAP = 0.55
+DEPTH_STEP = 1.3
+"""Distance from row to row, for plates of median size."""
+
+LINE_LIMIT = 24
+"""Layers up to which a single line is readable."""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Places of plates, by plate number.
+
+    Attributes:
+        corners: (plates, 3) upper left corners.
+        sizes: (plates, 2) width and height; plates stand upright and face +z.
+        rows: (plates,) the row of each, counted from the viewer.
+        folded: Whether several layers share a row.
+        titles: Row, name and upper left corner of each repeated block.
+        prefixes: Per layer in such a block, the part of its name that the title says.
+    """
+
+    corners: Floats
+    sizes: Floats
+    rows: npt.NDArray[np.int64]
+    folded: bool
+    titles: tuple[tuple[int, str, tuple[float, float, float]], ...] = ()
+    prefixes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title_ends(self) -> list[tuple[int, str, tuple[float, float, float]]]:
+        """Row, title and the place beside the last plate of the row, at half its height."""
+        ends = []
+        for row, title, (left, _, depth) in self.titles:
+            here = self.rows == row
+            right = float((self.corners[here, 0] + self.sizes[here, 0]).max(initial=left))
+            half = float(self.sizes[here, 1].max(initial=0)) / 2
+            ends.append((row, title, (right, half, depth)))
+        return ends
+
+    def box(self, plates: Sequence[int] | None = None) -> Floats:
+        """Return (n, 3): all corners of some plates, of all for None."""
+        chosen = slice(None) if plates is None else list(plates)
+        corners, sizes = self.corners[chosen], self.sizes[chosen]
+        if not len(corners):
+            return np.zeros((1, 3))
+        across = np.stack([sizes[:, 0], np.zeros(len(sizes)), np.zeros(len(sizes))], axis=1)
+        down = np.stack([np.zeros(len(sizes)), -sizes[:, 1], np.zeros(len(sizes))], axis=1)
+        return np.concatenate([corners, corners + across, corners + down, corners + across + down])
+
+    def centre(self, plates: Sequence[int]) -> Floats:
+        """Return the middle of some plates."""
+        box = self.box(plates)
+        middle: Floats = (box.min(axis=0) + box.max(axis=0)) / 2
+        return middle
+
+
+def arrange(
+    layers: Sequence[ShownLayer],
+    how: Literal["auto", "line", "rows"] = "auto",
+    *,
+    true_scale: bool = False,
+    slots: Sequence[str] | None = None,
+) -> Arrangement:
+    """Return where the plates of layers stand.
+
+    Args:
+        layers: In network order.
+        how: One layer per row, repeated blocks in rows, or rows where a line is too long.
+        true_scale: Whether a texel is equally large on every plate.
+        slots: Names of all layers that have a slot, for runs that lack some of each other's.
+    """
+    names = list(slots or [layer.name for layer in layers])
+    fold = how == "rows" or (how == "auto" and len(names) > LINE_LIMIT)
+    rows = folded_rows(names) if fold else [[name] for name in names]
+    sizes = _sizes(layers, true_scale=true_scale)
+    by_name = {layer.name: layer for layer in layers}
+    count = sum(len(layer.plates) for layer in layers)
+    corners, row_of = np.zeros((count, 3)), np.zeros(count, dtype=np.int64)
+    columns = _column_widths(rows, by_name, sizes) if fold else []
+    step = DEPTH_STEP * max(1.0, float(np.median(sizes[:, 0])) if count else 1.0)
+    for row, members in enumerate(rows):
+        x = -sum(columns) / 2
+        aligned = len(members) > 1  # what stands alone stands in the middle
+        for column, name in enumerate(members):
+            plates = [plate.number for plate in by_name[name].plates] if name in by_name else []
+            width = sizes[plates, 0].sum() + PLATE_GAP * max(len(plates) - 1, 0)
+            left = x + (columns[column] - width) / 2 if aligned else -width / 2
+            for plate in plates:
+                corners[plate] = left, sizes[plate, 1], -row * step
+                row_of[plate] = row
+                left += sizes[plate, 0] + PLATE_GAP
+            x += columns[column] if aligned else 0.0
+    folded = any(len(members) > 1 for members in rows)
+    titles, prefixes = _titles(rows, -sum(columns) / 2, step) if folded else ((), {})
+    return Arrangement(corners, sizes, row_of, folded, titles, prefixes)
+
+
+def _titles(
+    rows: Sequence[Sequence[str]], left: float, step: float
+) -> tuple[tuple[tuple[int, str, tuple[float, float, float]], ...], dict[str, str]]:
+    """Return the titles of the rows that are repeated blocks, and what they say of layers."""
+    blocks = dict(zip(_flat(rows), _blocks(_flat(rows)), strict=True))
+    titles: list[tuple[int, str, tuple[float, float, float]]] = []
+    prefixes: dict[str, str] = {}
+    for row, members in enumerate(rows):
+        block = blocks[members[0]]
+        if block and len(members) > 1:
+            titles.append((row, block, (left, 0.0, -row * step)))
+            prefixes |= {name: name[: len(block) + 1] for name in members}
+    return tuple(titles), prefixes
+
+
+def _flat(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [name for members in rows for name in members]
+
+
+def _sizes(layers: Sequence[ShownLayer], *, true_scale: bool) -> Floats:
+    """Return (plates, 2) width and height."""
+    texels = np.array([p.size[::-1] for layer in layers for p in layer.plates], float)
+    if not len(texels):
+        return np.zeros((0, 2))
+    if true_scale:
+        scaled: Floats = texels * (TRUE_LARGEST / texels.max())
+        return scaled
+    side = np.sqrt(texels[:, 0] * texels[:, 1])
+    side = np.clip((side / np.median(side)) ** GROWTH, SMALLEST, LARGEST)
+    aspect = np.sqrt(np.clip(texels[:, 0] / texels[:, 1], 1 / LONGEST, LONGEST))
+    return np.stack([side * aspect, side / aspect], axis=1)
+
+
+def _column_widths(
+    rows: Sequence[Sequence[str]], by_name: dict[str, ShownLayer], sizes: Floats
+) -> list[float]:
+    """Return the width of each column of the folded rows."""
+    widths = [0.0] * max((len(row) for row in rows), default=0)
+    for row in rows:
+        for column, name in enumerate(row):
+            plates = [p.number for p in by_name[name].plates] if name in by_name else []
+            width = sizes[plates, 0].sum() + PLATE_GAP * max(len(plates) - 1, 0) + COLUMN_GAP
+            widths[column] = max(widths[column], float(width))
+    return widths
+
+
+def folded_rows(names: Sequence[str]) -> list[list[str]]:
+    """Return layers in rows: one per repeated block, or lines of equal length without any.
+
+    >>> folded_rows(["embed", "h.0.q", "h.0.k", "h.1.q", "h.1.k", "head"])
+    [['embed'], ['h.0.q', 'h.0.k'], ['h.1.q', 'h.1.k'], ['head']]
+    """
+    blocks = _blocks(names)
+    if len({block for block in blocks if block}) < 2:
+        width = max(1, math.ceil(math.sqrt(len(names) / 2)))
+        return [list(names[start : start + width]) for start in range(0, len(names), width)]
+    rows: list[list[str]] = []
+    longest = max(1, math.ceil(1.5 * math.sqrt(len(names))))
+    before: str | None = None
+    for name, block in zip(names, blocks, strict=True):
+        if rows and block and block == before and len(rows[-1]) < longest:
+            rows[-1].append(name)
+        else:
+            rows.append([name])
+        before = block
+    return rows
+
+
+def _blocks(names: Sequence[str]) -> list[str]:
+    """Return, per layer, the numbered block that it is in: "h.3" for "h.3.attn.q", or nothing."""
+    numbered = [re.match(r"(.*?(?:^|[./_]))(\d+)[./_]", name) for name in names]
+    families: dict[str, set[str]] = {}
+    for match in numbered:
+        if match:
+            families.setdefault(match[1], set()).add(match[2])
+    return [
+        match[1] + match[2] if match and len(families[match[1]]) > 1 else "" for match in numbered
+    ]
+
+
+def merged_names(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Return the names of both runs in one order: each after the one it follows in its run.
+
+    >>> merged_names(["a", "b", "d"], ["a", "c", "d"])
+    ['a', 'c', 'b', 'd']
+    """
+    merged, known, after = list(first), set(first), -1
+    for name in second:
+        if name in known:
+            after = merged.index(name)
+        else:
+            after += 1
+            merged.insert(after, name)
+    return merged

@@ -1,0 +1,274 @@
+"""What stands beside the plates: names, kinds, shapes, gates, and which of it there is room for.
+
+A caption hangs on a point of the world and keeps its size on the screen. Those of the selected
+layer come first, then the nearest; what would cover another one is left out until there is
+room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_viewer.model.arrangement import Arrangement
+from accweight_viewer.model.camera import Camera
+from accweight_viewer.model.runs import ShownLayer
+
+LEAST_HEIGHT = 22.0
+"""Pixels that a plate must be high to have its name beside it, unless there are few."""
+
+FEW = 12
+LONGEST_TEXT = 44
+GAP_PIXELS = 5.0
+
+
+class Tone(IntEnum):
+    """Which colour a caption has."""
+
+    INK = 0
+    DIM = 1
+    ACCENT = 2
+    MARK = 3
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One line of text.
+
+    Attributes:
+        text: What it says.
+        anchor: Point of the world that it hangs on.
+        across: Shift in widths of the text: 0 to begin at the anchor, -1 to end there.
+        down: Shift in heights of the text: -1 to stand on the anchor, 0 to hang below it.
+        offset: Pixels away from there: right and down.
+        tone: Its colour.
+        layer: Name of the layer.
+        height: Height in the world of what it names.
+        least: Pixels that this height must have for the caption to be shown.
+        row: Row of plates that it belongs to.
+        detail: Whether it says nothing without the name of the layer.
+        bold: Whether it is a name.
+    """
+
+    text: str
+    anchor: tuple[float, float, float]
+    across: float
+    down: float
+    offset: tuple[float, float]
+    tone: Tone
+    layer: str
+    height: float
+    least: float
+    row: int
+    bold: bool = False
+    detail: bool = False
+
+
+def captions_of(
+    layers: Sequence[ShownLayer], places: Arrangement, only_in: dict[str, str] | None = None
+) -> list[Caption]:
+    """Return all captions of a scene.
+
+    Args:
+        layers: In network order.
+        places: Where their plates stand.
+        only_in: Per layer that one run alone has, the name of that run.
+    """
+    least = 0.0 if len(layers) <= FEW else LEAST_HEIGHT
+    captions: list[Caption] = []
+    for row, title, end in places.title_ends:
+        text = _shortened(title)
+        captions.append(
+            Caption(text, end, 0, -0.5, (8, 0), Tone.DIM, "", 2 * end[1], least, row, bold=True)
+        )
+    for layer in layers:
+        captions += _layer_captions(layer, places, least, (only_in or {}).get(layer.name, ""))
+    return captions
+
+
+def _layer_captions(
+    layer: ShownLayer, places: Arrangement, least: float, only_in: str
+) -> list[Caption]:
+    first = layer.plates[0].number
+    x, y, z = (float(v) for v in places.corners[first])
+    height = float(places.sizes[first, 1])
+    row = int(places.rows[first])
+    name = layer.name.removeprefix(places.prefixes.get(layer.name, ""))
+    detail = f"{layer.kind} {layer.shape}" + (f" \N{BULLET} only in {only_in}" if only_in else "")
+    lines = [
+        (_shortened(detail), Tone.MARK if only_in else Tone.DIM, 0.0, False),
+        (_shortened(name), Tone.INK, -17.0, True),
+    ]
+    captions = [
+        Caption(
+            text,
+            (x, y, z),
+            0,
+            -1,
+            (0, rise - GAP_PIXELS),
+            tone,
+            layer.name,
+            height,
+            least,
+            row,
+            bold,
+            not bold,
+        )
+        for text, tone, rise, bold in lines
+    ]
+    for plate in layer.plates:
+        x, y, z = (float(v) for v in places.corners[plate.number])
+        high = float(places.sizes[plate.number, 1])
+        rows = plate.size[0]
+        if len(layer.plates) > 1:
+            text = plate.name.removeprefix(layer.name).lstrip("./_") or plate.name
+            below = (x, y - high, z)
+            captions.append(
+                Caption(
+                    _shortened(text),
+                    below,
+                    0,
+                    0,
+                    (0, GAP_PIXELS),
+                    Tone.DIM,
+                    layer.name,
+                    high,
+                    60,
+                    row,
+                )
+            )
+        for section in plate.layout.sections:
+            middle = y - high * (section.row + section.rows / 2) / rows
+            share = high * section.rows / rows
+            captions.append(
+                Caption(
+                    section.name,
+                    (x, middle, z),
+                    -1,
+                    -0.5,
+                    (-GAP_PIXELS, 0),
+                    Tone.DIM,
+                    layer.name,
+                    share,
+                    13,
+                    row,
+                )
+            )
+    return captions
+
+
+def _shortened(text: str) -> str:
+    """Return a text that is not too long; the ends of names tell more than their middles."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = (LONGEST_TEXT - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
+@dataclass(frozen=True)
+class PlacedCaptions:
+    """Captions that are shown now.
+
+    Attributes:
+        chosen: Their positions in the list.
+        at: (n, 3): upper left corner in pixels, and depth; 0 to be seen through plates.
+    """
+
+    chosen: npt.NDArray[np.int64]
+    at: npt.NDArray[np.float64]
+
+
+def placed(
+    captions: Sequence[Caption],
+    sizes: npt.NDArray[np.float64],
+    camera: Camera,
+    viewport: tuple[float, float],
+    places: Arrangement,
+    selected: str | None = None,
+    nearer_hidden: int = 0,
+) -> PlacedCaptions:
+    """Return the captions that there is room for, and where.
+
+    Args:
+        captions: All of the scene.
+        sizes: (n, 2) width and height of each text in pixels.
+        camera: From where the scene is seen.
+        viewport: Width and height in pixels.
+        places: Plates, which may stand before what is named.
+        selected: The layer whose captions come first.
+        nearer_hidden: Rows before this one are not there.
+    """
+    if not captions:
+        return PlacedCaptions(np.zeros(0, np.int64), np.zeros((0, 3)))
+    anchors = np.array([c.anchor for c in captions])
+    points = camera.project(anchors, *viewport)
+    beneath = anchors - np.array([[0, c.height, 0] for c in captions])
+    reach = np.abs(camera.project(beneath, *viewport)[:, 1] - points[:, 1])
+    shift = np.array([(c.across, c.down) for c in captions]) * sizes
+    at = points[:, :2] + shift + np.array([c.offset for c in captions])
+    standing = np.array([c.row >= nearer_hidden for c in captions])
+    wanted = reach >= np.array([c.least for c in captions])
+    mine = np.array([c.layer == selected and selected is not None for c in captions])
+    inside = (at[:, 0] < viewport[0]) & (at[:, 0] + sizes[:, 0] > 0)
+    inside &= (at[:, 1] < viewport[1]) & (at[:, 1] + sizes[:, 1] > 0)
+    shown = np.flatnonzero(standing & (points[:, 2] > camera.near) & (wanted | mine) & inside)
+    covered = np.zeros(len(captions), dtype=bool)
+    covered[shown] = _covered(anchors[shown], camera, places, nearer_hidden)
+    through = mine | np.array([c.least == 0 for c in captions])
+    shown = shown[~covered[shown] | through[shown]]
+    bold = np.array([c.bold for c in captions])
+    order = sorted(shown.tolist(), key=lambda i: (not mine[i], round(points[i, 2], 3), not bold[i]))
+    chosen = _without_overlap(order, at, sizes, captions)
+    depth = np.where(covered, 0.0, points[:, 2])
+    return PlacedCaptions(chosen, np.column_stack([np.rint(at[chosen]), depth[chosen]]))
+
+
+def _covered(
+    anchors: npt.NDArray[np.float64], camera: Camera, places: Arrangement, nearer_hidden: int
+) -> npt.NDArray[np.bool_]:
+    """Tell which points of the world are hidden behind a plate."""
+    standing = places.rows >= nearer_hidden
+    corners, sizes = places.corners[standing], places.sizes[standing]
+    eye = np.asarray(camera.pose.position)
+    way = anchors - eye
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (corners[:, 2] - eye[2]) / way[:, 2:3]
+    x = eye[0] + share * way[:, 0:1] - corners[:, 0]
+    y = corners[:, 1] - (eye[1] + share * way[:, 1:2])
+    between = (share > 0) & (share < 0.999)
+    inside = (x >= 0) & (x <= sizes[:, 0]) & (y >= 0) & (y <= sizes[:, 1])
+    hidden: npt.NDArray[np.bool_] = (between & inside).any(axis=1)
+    return hidden
+
+
+def _without_overlap(
+    order: Sequence[int],
+    at: npt.NDArray[np.float64],
+    sizes: npt.NDArray[np.float64],
+    captions: Sequence[Caption],
+) -> npt.NDArray[np.int64]:
+    """Return those that cover none before them."""
+    kept: list[int] = []
+    named: set[str] = set()
+    boxes = np.concatenate([at + 2, at + sizes - 2], axis=1)  # their edges are halo
+    for index in order:
+        caption = captions[index]
+        if caption.detail and caption.layer not in named:
+            continue
+        others = boxes[kept]
+        box = boxes[index]
+        apart = (
+            (others[:, 0] >= box[2])
+            | (others[:, 2] <= box[0])
+            | (others[:, 1] >= box[3])
+            | (others[:, 3] <= box[1])
+        )
+        if apart.all():
+            kept.append(index)
+            if caption.bold:
+                named.add(caption.layer)
+    return np.array(kept, dtype=np.int64)

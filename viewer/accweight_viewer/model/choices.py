@@ -1,0 +1,140 @@
+"""Which plate a window shows: every one there is by name, and the one that suits the selection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from accweight_viewer.model.difference import Difference
+from accweight_viewer.model.runs import Plate, ShownRun, Source
+from accweight_viewer.model.session import Session
+
+Which = int | Literal["difference"]
+"""Position of a run, or the difference of both."""
+
+ACTIVITY = "mean"
+"""The metric by which windows choose layers while nothing is selected."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One plate, by names that outlive a growing analysis."""
+
+    which: Which
+    parameter: str
+
+
+class Choices:
+    """The plates of one state of the runs of a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._runs: list[ShownRun] = list(session.runs)
+        self._scope = session.settings.scope
+
+    @property
+    def current(self) -> bool:
+        """Whether the session still shows this state."""
+        session = self._session
+        same = len(self._runs) == len(session.runs) and all(
+            old is new for old, new in zip(self._runs, session.runs, strict=True)
+        )
+        return same and self._scope == session.settings.scope
+
+    @cached_property
+    def difference(self) -> Difference | None:
+        """The difference of two runs."""
+        if len(self._runs) != 2:
+            return None
+        return Difference(self._runs[0], self._runs[1], self._scope)
+
+    def source(self, which: Which) -> Source | None:
+        """Return a run or the difference."""
+        if which == "difference":
+            return self.difference
+        return self._runs[which] if which < len(self._runs) else None
+
+    def label(self, which: Which) -> str:
+        """Return what a run is called among the others; nothing if it is the only one."""
+        if which == "difference":
+            return "difference"
+        if len(self._runs) < 2:
+            return ""
+        name = self._runs[which].name
+        alike = len({run.name for run in self._runs}) < len(self._runs)
+        return f"{name} ({'AB'[which]})" if alike else name
+
+    @cached_property
+    def texts(self) -> dict[Choice, str]:
+        """Every plate and how it is called, in network order, run by run."""
+        each: list[Which] = [*range(len(self._runs))]
+        if len(self._runs) > 1:
+            each.append("difference")
+        return {
+            Choice(which, plate.name): self._text(which, plate.name)
+            for which in each
+            for plate in self._runs[0 if which == "difference" else which].plates
+        }
+
+    def _text(self, which: Which, parameter: str) -> str:
+        label = self.label(which)
+        return f"{parameter}  \N{MIDDLE DOT}  {label}" if label else parameter
+
+    @cached_property
+    def _numbers(self) -> list[dict[str, int]]:
+        return [{plate.name: plate.number for plate in run.plates} for run in self._runs]
+
+    def plate(self, choice: Choice) -> Plate | None:
+        """Return the plate that is meant, None if there is none of that name."""
+        source = self.source(choice.which)
+        at = 0 if choice.which == "difference" else choice.which
+        if source is None or choice.parameter not in self._numbers[at]:
+            return None
+        return source.plates[self._numbers[at][choice.parameter]]
+
+    def run_plate(self, choice: Choice) -> tuple[int, Plate] | None:
+        """Return the run and its own plate: for a difference, those of the first run."""
+        run = 0 if choice.which == "difference" else choice.which
+        plate = self.plate(Choice(run, choice.parameter))
+        return None if plate is None else (run, plate)
+
+    # --- which one to show ------------------------------------------------------------------
+
+    def following(self, number: int) -> Choice | None:
+        """Return the plate of the selection; of the most active layer if there is none.
+
+        Args:
+            number: 0 for the window that shows what the scene shows, 1 for the other one,
+                which shows the second run where there are two.
+        """
+        session = self._session
+        which: Which = min(number, len(self._runs) - 1)
+        if number == 0 and len(self._runs) > 1 and session.comparison == "difference":
+            which = "difference"
+        if session.pick is not None:
+            return Choice(which, session.pick.plate.name)
+        name = session.layer or self._active_layer(0)
+        layers = session.layers_called(name) if name else []
+        own = layers[which] if isinstance(which, int) and layers else None
+        layer = own or next((layer for layer in layers if layer is not None), None)
+        return Choice(which, layer.plates[0].name) if layer is not None else None
+
+    def initial(self, number: int) -> Choice | None:
+        """Return what a window shows first: the most active layer, the next most active one."""
+        if number == 0 or len(self._runs) > 1:
+            return self.following(number)
+        name = self._active_layer(number)
+        layer = self._session.layers_called(name)[0] if name else None
+        return Choice(0, layer.plates[0].name) if layer is not None else None
+
+    def _active_layer(self, rank: int) -> str | None:
+        """Return the layer at a rank, from 0, of activity at the end of the first run."""
+        run = self._runs[0]
+        if not run.layers:
+            return None
+        activity = np.nan_to_num(run.metric(ACTIVITY)[:, -1], nan=-1.0)
+        order = np.argsort(-activity, kind="stable")
+        return run.layers[int(order[min(rank, len(order) - 1)])].name

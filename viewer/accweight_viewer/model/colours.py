@@ -1,0 +1,123 @@
+"""From a normalised change to a colour: the same rule on the CPU and in the shader.
+
+A value becomes a position from 0 to 1, linear or logarithmic, and the position a colour of
+a map with 255 entries. Maps are given by a few colours and blended in between; the blend of
+viridis and magma stays within 3 of 255 of the published tables (van der Walt and Smith, CC0).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Colours = npt.NDArray[np.uint8]
+
+ENTRIES = 255
+"""Colours of a map; entry 255 is left for texels that no weight claims."""
+
+DECADES = 4
+"""Powers of ten that a logarithmic map spans below its bright end, unless `low` says less."""
+
+_STOPS = {
+    "grey": "000000 ffffff",
+    "viridis": (
+        "440154 481567 482677 453781 404788 39568c 33638d 2d708e 287d8e 238a8d "
+        "1f968b 20a387 29af7f 3cbb75 55c667 73d055 95d840 b8de29 dce319 fde725"
+    ),
+    "magma": (
+        "000004 08061d 160f3a 29115b 400f73 56147d 6b1c81 802582 952c80 ab337c "
+        "c13a76 d6446d e85362 f4685c fa815f fd9a6a feb37b fecc8f fde4a6 fcfdbf"
+    ),
+    "difference": "1f6fb4 5aa5d6 a9cbe0 3a3d42 3a3d42 e7b48f e2803f c8501b",
+    "difference_light": "1f5f9f 4f97c9 b3d0e3 f4f4f2 f4f4f2 f0c7a6 df8444 b3461a",
+}
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """Which colour a normalised change gets.
+
+    Attributes:
+        colours: (255, 3), from the least to the most change.
+        logarithmic: Whether positions follow the logarithm.
+        low: Change at position 0; logarithmic maps begin `DECADES` below `high` at least.
+        high: Change at position 1.
+        signed: Whether changes may be negative: 0 is then in the middle.
+    """
+
+    colours: Colours
+    logarithmic: bool = False
+    low: float = 0.0
+    high: float = 1.0
+    signed: bool = False
+
+    @property
+    def floor(self) -> float:
+        """Change at position 0."""
+        least = min(self.low, self.high * (1 - 1e-6))
+        return max(least, self.high * 10.0**-DECADES) if self.logarithmic else least
+
+    def positions(self, values: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return positions from 0 to 1; NaN stays NaN."""
+        given = np.asarray(values, dtype=np.float32)
+        share = self._share(np.abs(given) if self.signed else given)
+        if self.signed:
+            share = np.float32(0.5) + np.float32(0.5) * np.sign(given) * share
+        return share
+
+    def _share(self, size: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        low, high = self.floor, self.high
+        if self.logarithmic:
+            low, high = math.log(low), math.log(high)
+            size = np.log(np.maximum(size, np.float32(1e-30)))
+        scaled = (size - np.float32(low)) * np.float32(1 / (high - low))
+        clipped: npt.NDArray[np.float32] = np.clip(scaled, np.float32(0), np.float32(1))
+        return clipped
+
+    def value_at(self, position: float) -> float:
+        """Return the change at a position, the inverse of `positions`."""
+        sign, share = 1.0, position
+        if self.signed:
+            sign, share = math.copysign(1.0, position - 0.5), abs(2 * position - 1)
+        if self.logarithmic:
+            if self.signed and share == 0:
+                return 0.0
+            return sign * self.floor * math.exp(share * math.log(self.high / self.floor))
+        return sign * (self.floor + share * (self.high - self.floor))
+
+    def entries(self, values: npt.ArrayLike) -> Colours:
+        """Return entries of the map, from 0 to 254; 255 where the value is NaN."""
+        positions = self.positions(values)
+        missing = np.isnan(positions)
+        scaled = np.where(missing, np.float32(255), positions * np.float32(254) + np.float32(0.5))
+        entries: Colours = scaled.astype(np.uint8)
+        return entries
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return (position, text) of a legend's marks."""
+        if self.signed:
+            at = [0.0, 0.25, 0.5, 0.75, 1.0]
+        elif self.logarithmic:
+            span = math.log10(self.high / self.floor)
+            decades = range(math.ceil(math.log10(self.floor) - 1e-9), 1)
+            values = [10.0**d for d in decades if 10.0**d <= self.high * (1 + 1e-9)]
+            at = [math.log10(v / self.floor) / span for v in values]
+        else:
+            at = [0.0, 0.25, 0.5, 0.75, 1.0]
+        return [(position, f"{self.value_at(position):.3g}") for position in at]
+
+
+def colour_table(name: str) -> Colours:
+    """Return the 255 colours of a map.
+
+    >>> colour_table("grey")[[0, 254]].tolist()
+    [[0, 0, 0], [255, 255, 255]]
+    """
+    stops = np.array([list(bytes.fromhex(stop)) for stop in _STOPS[name].split()], float)
+    at = np.linspace(0, len(stops) - 1, ENTRIES)
+    blended = [np.interp(at, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
+    table: Colours = np.rint(np.stack(blended, axis=1)).astype(np.uint8)
+    return table

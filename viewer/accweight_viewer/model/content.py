@@ -1,0 +1,252 @@
+"""What a scene draws: the plates of one source as tiles in memory, kept up with camera and time.
+
+The content decides and computes; whoever owns the graphics card uploads the blocks it hands
+out and draws the instances it lists. One instance is sixteen numbers, one quad:
+
+    x, y, z, order | width, height, columns, rows | cell x, cell y, frame, next frame |
+    unit, what it is (`TILE_QUAD` ...), tone, 1 to draw it exactly as wide as it is
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_viewer.model.arrangement import Arrangement
+from accweight_viewer.model.camera import Camera
+from accweight_viewer.model.loading import Loader
+from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.residency import MOST_FRAMES, Residency, Wish, grid_for
+from accweight_viewer.model.runs import Plate, Source
+from accweight_viewer.model.settings import Plane, Scope
+from accweight_viewer.model.tiles import TILE, TilePlan, level_size, planned, root
+
+Instances = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+Upload = Callable[["Block"], None]
+
+GAP = -2.0
+"""Stands for texels that no weight claims; shares of a peak lie between -1 and 1."""
+
+TILE_QUAD, PANEL_QUAD = 0.0, 1.0
+OUTLINE_ORDER = 16
+"""In front of the finest tile of its plate."""
+
+FRAME, SELECTED, MARKED, EMPTY = 0.0, 1.0, 2.0, 3.0
+
+WISHES = 400
+"""Wishes handed to the loader at a time: it works them off while the next are computed."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Texels to upload.
+
+    Attributes:
+        x: First column in the texture.
+        y: First row.
+        frame: First layer.
+        texels: (frames, rows, columns) half precision, shares of the plate's peak.
+    """
+
+    x: int
+    y: int
+    frame: int
+    texels: Halves
+
+
+class Content:
+    """The tiles of one source.
+
+    Attributes:
+        source: What is shown.
+        places: Where its plates stand.
+        residency: Which tiles are in memory.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        places: Arrangement,
+        *,
+        plane: Plane,
+        budget_bytes: int,
+        most_frames: int = MOST_FRAMES,
+        arrived: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.source = source
+        self.places = places
+        self._plane: Plane = plane
+        self._plates = source.plates
+        steps = len(source.steps)
+        grid = grid_for(budget_bytes, _tile_count(self._plates), steps, most_frames)
+        self.residency = Residency(grid, steps)
+        self._loader: Loader[Wish, Halves] = Loader(self._read, arrived)
+        self._plan = TilePlan((), ())
+        self._wished = 0
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._loader.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that can be seen has been loaded, or cannot be."""
+        return self._wished == 0 and self._loader.idle
+
+    @property
+    def failure(self) -> str:
+        """Why something could not be read, empty if all could."""
+        for wish, error in self._loader.failures.items():
+            return f"{self._plates[wish.tile.plate].name}: {error}"
+        return ""
+
+    def replan(self, camera: Camera, viewport: tuple[float, float], position: int) -> None:
+        """Choose what to draw from where the camera is, and wish for what is missing."""
+        self._plan = planned(self._plates, self.places, camera, viewport, self.residency)
+        self.residency.drawn(self._plan.drawn)
+        self._wish(position)
+
+    def _wish(self, position: int) -> None:
+        """Ask for the tiles in sight: this step of all of them first, then the other steps."""
+        now: list[Wish] = []
+        later: list[Wish] = []
+        for tiles, absent in ((self._plan.wished, True), (self._plan.drawn, False)):
+            for tile in tiles:
+                missing = self.residency.missing(tile, position)
+                urgent = [w for w in missing[:1] if absent or w.first <= position < w.stop]
+                now += urgent
+                later += missing[len(urgent) :] if not absent else []
+                if len(now) >= WISHES:
+                    break
+        failed = self._loader.failures
+        wishes = [wish for wish in (now + later)[:WISHES] if wish not in failed]
+        self._wished = len(wishes)
+        self._loader.wish(wishes)
+
+    def _read(self, wish: Wish) -> Halves:
+        """Return the texels of a wish; runs on a thread of the loader."""
+        plate = self._plates[wish.tile.plate]
+        rows, cols = wish.tile.window(plate)
+        steps = slice(wish.first, wish.stop)
+        plane: Plane = self._plane if wish.tile.level else "mean"
+        texels = self.source.texels(plate, wish.tile.level, plane, steps, rows, cols)
+        return np.where(np.isnan(texels), np.float32(GAP), texels).astype(np.float16)
+
+    def take(self, upload: Upload, seconds: float = 0.005) -> bool:
+        """Upload what has been read, for a while; tells whether there was anything."""
+        stop = time.perf_counter() + seconds
+        taken = False
+        while (loaded := self._loader.take()) is not None:
+            wish, texels = loaded
+            cell = self.residency.admit(wish.tile)
+            if cell is not None:
+                x, y = self.residency.place(cell)
+                upload(Block(x, y, wish.first % self.residency.grid.frames, texels))
+                self.residency.hold(cell, wish.first, wish.stop)
+            taken = True
+            if time.perf_counter() >= stop:
+                break
+        return taken
+
+    def instances(
+        self,
+        position: int,
+        *,
+        scope: Scope,
+        selected: frozenset[int] = frozenset(),
+        marked: frozenset[int] = frozenset(),
+        pick: Pick | None = None,
+        nearer_hidden: int = 0,
+        eye: float = 0.0,
+    ) -> Instances:
+        """Return (n, 16): all quads to draw at a checkpoint.
+
+        Args:
+            position: The checkpoint.
+            scope: How changes are normalised.
+            selected: Plates of the selected layer.
+            marked: Plates that only one of two runs has.
+            pick: The selected texel, if it is of this source.
+            nearer_hidden: Rows before this one are left out: they would cover what is looked at.
+            eye: z of the camera. What is near it comes first: it hides the most.
+        """
+        hidden = self.places.rows < nearer_hidden
+        parts = [self._panels(selected, marked, hidden), self._tiles(position, scope, hidden)]
+        if pick is not None:
+            parts.append(self._outline(pick))
+        quads = np.concatenate(parts)
+        order = np.lexsort((-quads[:, 3], np.abs(quads[:, 2] - np.float32(eye))))
+        return quads[order]
+
+    def _panels(
+        self, selected: frozenset[int], marked: frozenset[int], hidden: npt.NDArray[np.bool_]
+    ) -> Instances:
+        """Return a backing for every plate: its edge, and what is seen until it is loaded."""
+        count = len(self._plates)
+        quads = np.zeros((count, 16), np.float32)
+        quads[:, 0:3], quads[:, 4:6] = self.places.corners, self.places.sizes
+        quads[:, 3], quads[:, 13] = -1, PANEL_QUAD
+        for tone, numbers in ((MARKED, marked), (SELECTED, selected)):
+            quads[list(numbers), 14] = tone
+        filled = quads.copy()
+        filled[:, 3], filled[:, 14] = -0.5, EMPTY
+        filled[:, 15] = 1  # not widened: the edge stays visible around it
+        return np.concatenate([quads[~hidden], filled[~hidden]])
+
+    def _tiles(self, position: int, scope: Scope, hidden: npt.NDArray[np.bool_]) -> Instances:
+        tiles = [
+            tile for tile in self._plan.drawn if tile in self.residency and not hidden[tile.plate]
+        ]
+        quads = np.zeros((len(tiles), 16), np.float32)
+        if not tiles:
+            return quads
+        numbers = [tile.plate for tile in tiles]
+        corners, sizes = self.places.corners[numbers], self.places.sizes[numbers]
+        extents = np.array([tile.extent(self._plates[tile.plate]) for tile in tiles])
+        top, bottom, left, right = extents.T
+        quads[:, 0] = corners[:, 0] + left * sizes[:, 0]
+        quads[:, 1] = corners[:, 1] - top * sizes[:, 1]
+        quads[:, 2] = corners[:, 2]
+        quads[:, 3] = [1 + self._plates[t.plate].coarsest - t.level for t in tiles]
+        quads[:, 4], quads[:, 5] = (right - left) * sizes[:, 0], (bottom - top) * sizes[:, 1]
+        whole = np.array([self._plates[tile.plate].size for tile in tiles], float)
+        shrink = np.array([1 << tile.level for tile in tiles], float)
+        quads[:, 6] = (right - left) * whole[:, 1] / shrink
+        quads[:, 7] = (bottom - top) * whole[:, 0] / shrink
+        cells = [self.residency.cell(tile) or 0 for tile in tiles]
+        quads[:, 8:10] = [self.residency.place(cell) for cell in cells]
+        quads[:, 10] = self.residency.frames_of(tiles, position)
+        quads[:, 11] = self.residency.frames_of(tiles, min(position + 1, self.residency.steps - 1))
+        units = {n: self.source.unit(self._plates[n], scope) for n in set(numbers)}
+        quads[:, 12] = [units[number] for number in numbers]
+        quads[:, 13] = TILE_QUAD
+        return quads
+
+    def _outline(self, pick: Pick) -> Instances:
+        """Return four lines around a texel: quads without width, which are drawn widened."""
+        rows, cols = pick.plate.size
+        x, y, z = self.places.corners[pick.plate.number]
+        width, height = self.places.sizes[pick.plate.number]
+        left, top = x + width * pick.col / cols, y - height * pick.row / rows
+        wide, high = width / cols, height / rows
+        quads = np.zeros((4, 16), np.float32)
+        quads[:, 0], quads[:, 1], quads[:, 2], quads[:, 3] = left, top, z, OUTLINE_ORDER
+        quads[1, 0], quads[2, 1] = left + wide, top - high
+        quads[[0, 2], 4], quads[[1, 3], 5] = wide, high
+        quads[:, 13], quads[:, 14] = PANEL_QUAD, SELECTED
+        return quads
+
+
+def _tile_count(plates: tuple[Plate, ...]) -> int:
+    """Return the tiles of all pictures at all levels."""
+    count = 0
+    for plate in plates:
+        for level in range(plate.finest, root(plate).level + 1):
+            rows, cols = level_size(plate, level)
+            count += -(-rows // TILE) * -(-cols // TILE)
+    return count

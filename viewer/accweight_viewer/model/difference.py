@@ -1,0 +1,73 @@
+"""The difference of two runs: where the first has moved more, and where the second has.
+
+Both are normalised by their own scale first, so that runs of different length and learning
+rate can be told apart by where they moved, not by how much. Layers and parameters are matched
+by name and shape; pictures are taken at levels that both have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.pictures import PicturePlan
+from accweight_viewer.model.runs import Plate, ShownLayer, ShownRun, Texels
+from accweight_viewer.model.settings import Plane, Scope
+
+
+class Difference:
+    """Normalised change of the first run minus that of the second.
+
+    Attributes:
+        first: Positive where it has moved more.
+        second: Negative where it has moved more.
+        steps: Steps of the first run; the second shows its last checkpoint before each.
+    """
+
+    signed = True
+
+    def __init__(self, first: ShownRun, second: ShownRun, scope: Scope) -> None:
+        self.first = first
+        self.second = second
+        self.scope: Scope = scope
+        self.name = f"{first.name} - {second.name}"
+        self.steps: npt.NDArray[np.int64] = first.steps
+        self._partner = {
+            plate.name: plate for plate in second.plates if plate.ready and plate.pictured
+        }
+        self._at = np.array([second.position_at(int(step)) for step in first.steps])
+        self.layers = tuple(self._layer(layer) for layer in first.layers)
+        self.plates = tuple(plate for layer in self.layers for plate in layer.plates)
+
+    def _layer(self, layer: ShownLayer) -> ShownLayer:
+        return replace(layer, plates=tuple(self._plate(plate) for plate in layer.plates))
+
+    def _plate(self, plate: Plate) -> Plate:
+        partner = self._partner.get(plate.name)
+        if partner is None or partner.parameter.shape != plate.parameter.shape:
+            return replace(plate, ready=False, peak=0.0)
+        if partner.layout != plate.layout or not plate.pictured:
+            return replace(plate, ready=False, peak=0.0)
+        base = max(plate.finest, partner.finest)
+        plan = PicturePlan(plate.layout, base, len(self.steps))
+        return replace(plate, plan=plan, peak=1.0)
+
+    def unit(self, plate: Plate, scope: Scope) -> float:
+        """Return 1: differences are made of normalised changes."""
+        return 1.0
+
+    def texels(
+        self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
+    ) -> Texels:
+        """Return (steps, rows, columns) of the difference; NaN for gaps."""
+        partner = self._partner[plate.name]
+        own = self.first.plates[plate.number]
+        ours = self.first.texels(own, level, plane, steps, rows, cols)
+        at = self._at[steps]
+        span = slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0)
+        theirs = self.second.texels(partner, level, plane, span, rows, cols)[at - span.start]
+        difference: Texels = ours * np.float32(self.first.unit(own, self.scope))
+        difference -= theirs * np.float32(self.second.unit(partner, self.scope))
+        return difference

@@ -1,0 +1,168 @@
+"""The camera of a session: which keys drive it, what it circles, which layer it has gone to.
+
+Several scenes share one flight, so that two runs are seen from the same place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from accweight_viewer.model.arrangement import Arrangement
+from accweight_viewer.model.camera import DIRECTIONS, Camera, Pose, Vector, framing
+from accweight_viewer.model.signal import Signal
+
+LINE_VIEW = -0.75, -0.2
+ROWS_VIEW = -0.42, -0.52
+LAYER_VIEW = -0.3, -0.12
+"""Yaw and pitch from which a line, folded rows, and a single layer are looked at."""
+
+TITLE_ROOM = 0.9
+"""Units beside a row that its title needs."""
+
+PAN_PIXELS = 1.0
+RADIANS_PER_PIXEL = 0.006
+WHEEL_SHARE = 0.15
+"""Share of the way to what is under the mouse that one notch of the wheel goes."""
+
+
+class Flight:
+    """A camera and what moves it.
+
+    Attributes:
+        camera: The camera.
+        aspect: Width of a scene's window over its height.
+        focus_row: Row that the camera has gone to; nearer rows are hidden. 0 hides none.
+        moved: Emitted when the camera is somewhere else.
+    """
+
+    def __init__(self) -> None:
+        self.camera = Camera()
+        self.aspect = 1.5
+        self.focus_row = 0
+        self.moved: Signal[[]] = Signal()
+        self.fast = False
+        self._held: set[str] = set()
+        self._centre: Vector = np.zeros(3)
+        self._at_home = True
+
+    @property
+    def moving(self) -> bool:
+        """Whether time moves the camera."""
+        return bool(self._held) or self.camera.gliding
+
+    @property
+    def at_home(self) -> bool:
+        """Whether it has shown everything since `home`, and should after a resize too."""
+        return self._at_home
+
+    def press(self, direction: str) -> None:
+        """Begin to fly in one of `DIRECTIONS`."""
+        if direction in DIRECTIONS:
+            self._held.add(direction)
+
+    def release(self, direction: str) -> None:
+        """Stop flying in a direction."""
+        self._held.discard(direction)
+
+    def release_all(self) -> None:
+        """Stop: keys that go up while another window has the focus are never heard."""
+        self._held.clear()
+        self.fast = False
+
+    def advance(self, seconds: float, places: Arrangement) -> None:
+        """Let time pass."""
+        if not self.moving:
+            return
+        if self._held:
+            self._at_home, self.focus_row = False, 0
+            self.camera.pace = min(max(self._distance(places), 0.6), 60.0)
+        if self.camera.advance(seconds, self._held, fast=self.fast):
+            self._changed(places)
+
+    def home(self, places: Arrangement, *, at_once: bool = False) -> None:
+        """Show everything."""
+        yaw, pitch = ROWS_VIEW if places.folded else LINE_VIEW
+        box = places.box()
+        self._centre = (box.min(axis=0) + box.max(axis=0)) / 2
+        self.focus_row = 0
+        room = np.array([[x + TITLE_ROOM, y, z] for _, _, (x, y, z) in places.title_ends])
+        framed = np.concatenate([box, room]) if len(room) else box
+        self._go(framing(framed, yaw, pitch, self.aspect, 0.09), places, at_once)
+        self._at_home = True
+
+    def visit(self, plates: list[int], places: Arrangement, *, at_once: bool = False) -> None:
+        """Go to some plates, and circle them from now on."""
+        if not plates:
+            return
+        self.circle(plates, places)
+        self.focus_row = int(places.rows[plates].min())
+        pose = framing(places.box(plates), *LAYER_VIEW, self.aspect, 0.16)
+        self._go(pose, places, at_once)
+        self._at_home = False
+
+    def circle(self, plates: list[int], places: Arrangement) -> None:
+        """Orbit around some plates from now on, around everything for none."""
+        self._centre = places.centre(plates) if plates else places.centre(range(len(places.rows)))
+
+    def orbit(self, right: float, down: float, places: Arrangement) -> None:
+        """Turn around the centre, by pixels of the mouse."""
+        self._at_home = False
+        turn = RADIANS_PER_PIXEL
+        self.camera.orbit(self._centre, -right * turn, -down * turn)
+        self._changed(places)
+
+    def look(self, right: float, down: float, places: Arrangement) -> None:
+        """Look around, by pixels of the mouse."""
+        self._at_home = False
+        self.camera.look(right * RADIANS_PER_PIXEL / 2, -down * RADIANS_PER_PIXEL / 2)
+        self._changed(places)
+
+    def pan(self, right: float, down: float, height: float, places: Arrangement) -> None:
+        """Move across the view, by pixels of the mouse in a window of some height."""
+        self._at_home = False
+        across, up, _ = self.camera.pose.axes
+        unit = self._distance(places) / max(height, 1.0) * PAN_PIXELS
+        self.camera.shift(-across * right * unit + up * down * unit)
+        self._changed(places)
+
+    def approach(self, target: Vector, notches: float, places: Arrangement) -> None:
+        """Go nearer to a point, or away from it."""
+        self._at_home = False
+        share = 1 - (1 - WHEEL_SHARE) ** abs(notches)
+        self.camera.approach(target, share if notches > 0 else -share)
+        self._changed(places)
+
+    def settle(self, places: Arrangement) -> None:
+        """Take note of places that are others than before."""
+        if self._at_home:
+            self.home(places, at_once=True)
+        else:
+            self._changed(places)
+
+    def _go(self, pose: Pose, places: Arrangement, at_once: bool) -> None:
+        if at_once:
+            self.camera.jump(pose)
+        else:
+            self.camera.glide(pose)
+        self._changed(places)
+
+    def _changed(self, places: Arrangement) -> None:
+        """Keep all that is in front between the near and the far plane."""
+        box = places.box()
+        position = np.asarray(self.camera.pose.position)
+        self.camera.far = 2 * float(np.linalg.norm(box - position, axis=1).max()) + 1
+        self.camera.near = min(max(0.2 * self._distance(places), 0.004), 1.0)
+        self.moved.emit()
+
+    def _distance(self, places: Arrangement) -> float:
+        """Return how far the nearest plate is."""
+        if not len(places.sizes):
+            return 1.0
+        x, y, z = self.camera.pose.position
+        left, top = places.corners[:, 0], places.corners[:, 1]
+        gap_x = x - np.clip(x, left, left + places.sizes[:, 0])
+        gap_y = y - np.clip(y, top - places.sizes[:, 1], top)
+        gap_z = z - places.corners[:, 2]
+        seen = places.rows >= self.focus_row
+        apart = np.sqrt(gap_x * gap_x + gap_y * gap_y + gap_z * gap_z)
+        return float(apart[seen].min()) if seen.any() else float(apart.min())

@@ -1,0 +1,118 @@
+"""Reading in the background: the wishes of the moment, the most urgent first.
+
+Wishes are replaced as a whole whenever the camera or the time moves, so that nothing is read
+that nobody waits for any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Loader(Generic[Key, Value]):
+    """Threads that turn wishes into values.
+
+    Attributes:
+        errors: What could not be read, with its reason, until it is collected.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Key], Value],
+        arrived: Callable[[], object] = lambda: None,
+        *,
+        threads: int = 1,
+        most_waiting: int = 256,
+    ) -> None:
+        """Start.
+
+        Args:
+            read: Reads one value, called on a thread of the loader.
+            arrived: Called on that thread whenever a value or an error waits.
+            threads: How many read at a time.
+            most_waiting: Values that may wait to be collected before reading pauses.
+        """
+        self._read = read
+        self._arrived = arrived
+        self._most = most_waiting
+        self._wishes: deque[Key] = deque()
+        self._under_way: set[Key] = set()
+        self._values: deque[tuple[Key, Value]] = deque()
+        self._failed: dict[Key, Exception] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name="accweight loader", daemon=True)
+            for _ in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def wish(self, keys: Iterable[Key]) -> None:
+        """Read these and no others, in this order; what has failed is not tried again."""
+        with self._changed:
+            waiting = self._under_way.union(key for key, _ in self._values)
+            self._wishes = deque(
+                key for key in keys if key not in waiting and key not in self._failed
+            )
+            self._changed.notify_all()
+
+    def take(self) -> tuple[Key, Value] | None:
+        """Return the next value that has been read, None if none waits."""
+        with self._changed:
+            if not self._values:
+                return None
+            self._changed.notify_all()
+            return self._values.popleft()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is wished for, under way, or waiting to be taken."""
+        with self._changed:
+            return not (self._wishes or self._under_way or self._values)
+
+    @property
+    def failures(self) -> dict[Key, Exception]:
+        """What could not be read, and why."""
+        with self._changed:
+            return dict(self._failed)
+
+    def close(self) -> None:
+        """Stop, after what is being read now."""
+        with self._changed:
+            self._closed = True
+            self._wishes.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closed and (not self._wishes or len(self._values) >= self._most):
+                    self._changed.wait()
+                if self._closed:
+                    return
+                key = self._wishes.popleft()
+                self._under_way.add(key)
+            self._finish(key)
+
+    def _finish(self, key: Key) -> None:
+        value: Value
+        try:
+            value = self._read(key)
+        except Exception as error:  # shown to the user: a thread must not die of a damaged file
+            with self._changed:
+                self._failed[key] = error
+                self._under_way.discard(key)
+        else:
+            with self._changed:
+                self._under_way.discard(key)
+                self._values.append((key, value))
+        self._arrived()

@@ -1,0 +1,201 @@
+"""Which tiles are in the memory of the graphics card, at which steps.
+
+The memory is a grid of cells, each as large as a tile, in as many layers as there are
+*frames*. A tile owns one cell; its frame f holds one of the steps f, f + frames, ... With
+frames for all steps, moving in time needs no upload at all. Where there are too many steps,
+the frames are a window that follows the time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_viewer.model.tiles import TILE, Tile
+
+TEXEL_BYTES = 2
+CELL_BYTES = TILE * TILE * TEXEL_BYTES
+
+MOST_FRAMES = 2048
+"""Layers that every implementation of OpenGL 3.3 offers is 256; common ones offer 2048."""
+
+MOST_SIDE = 128
+"""Cells along each side of the grid at most: 8192 texels, which all common cards offer."""
+
+LEAST_CELLS = 1024
+"""Cells that are worth more than further frames: a window full of tiles, and what is near."""
+
+BATCH = 16
+"""Steps of one tile that are loaded at a time, so that the next step comes soon."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Steps of a tile to load: positions first, first + 1, ... up to stop."""
+
+    tile: Tile
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the memory is divided.
+
+    Attributes:
+        side: Cells along each side.
+        frames: Layers.
+    """
+
+    side: int
+    frames: int
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return self.side * self.side
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of graphics memory."""
+        return self.cells * self.frames * CELL_BYTES
+
+
+def grid_for(budget_bytes: int, tiles: int, steps: int, most_frames: int = MOST_FRAMES) -> Grid:
+    """Return the grid for a budget.
+
+    Args:
+        budget_bytes: Graphics memory that may be used.
+        tiles: Tiles that all pictures have together; no more cells are made.
+        steps: Steps of the run; no more frames are made.
+        most_frames: Layers that the graphics card offers.
+    """
+    wanted = max(1, min(tiles, LEAST_CELLS))
+    frames = min(steps, most_frames, max(2, budget_bytes // (wanted * CELL_BYTES)))
+    cells = max(1, min(tiles, budget_bytes // (max(frames, 1) * CELL_BYTES)))
+    side = math.ceil(math.sqrt(cells)) if cells == tiles else math.isqrt(cells)
+    return Grid(min(max(side, 1), MOST_SIDE), max(frames, 1))
+
+
+class Residency:
+    """The tiles in memory, the least recently drawn of which make room for others.
+
+    Attributes:
+        grid: How the memory is divided.
+        steps: Number of steps of the run.
+    """
+
+    def __init__(self, grid: Grid, steps: int) -> None:
+        self.grid = grid
+        self.steps = steps
+        self._cell: dict[Tile, int] = {}
+        self._tile: list[Tile | None] = [None] * grid.cells
+        self._held = np.full((grid.cells, grid.frames), -1, dtype=np.int64)
+        self._drawn_at = np.zeros(grid.cells, dtype=np.int64)
+        self._clock = 0
+        self._free = list(range(grid.cells - 1, -1, -1))
+
+    def __contains__(self, tile: object) -> bool:
+        """Tell whether a tile has a cell."""
+        return tile in self._cell
+
+    def cell(self, tile: Tile) -> int | None:
+        """Return the cell of a tile, None if it has none."""
+        return self._cell.get(tile)
+
+    def place(self, cell: int) -> tuple[int, int]:
+        """Return (x, y) of the first texel of a cell."""
+        row, col = divmod(cell, self.grid.side)
+        return col * TILE, row * TILE
+
+    def drawn(self, tiles: Iterable[Tile]) -> None:
+        """Note which tiles are drawn now: they keep their cells longest."""
+        self._clock += 1
+        cells = [self._cell[tile] for tile in tiles if tile in self._cell]
+        self._drawn_at[cells] = self._clock
+
+    def admit(self, tile: Tile) -> int | None:
+        """Return the cell of a tile, made free if need be; None if all others are in use."""
+        cell = self._cell.get(tile)
+        if cell is not None:
+            return cell
+        if self._free:
+            cell = self._free.pop()
+        else:
+            cell = int(self._drawn_at.argmin())
+            if self._drawn_at[cell] >= self._clock:
+                return None
+            evicted = self._tile[cell]
+            if evicted is not None:
+                del self._cell[evicted]
+        self._cell[tile], self._tile[cell] = cell, tile
+        self._held[cell] = -1
+        self._drawn_at[cell] = self._clock
+        return cell
+
+    def hold(self, cell: int, first: int, stop: int) -> None:
+        """Note that the frames of a cell hold the positions from `first` to `stop`."""
+        positions = np.arange(first, stop)
+        self._held[cell, positions % self.grid.frames] = positions
+
+    def frames_of(self, tiles: Sequence[Tile], position: int) -> npt.NDArray[np.int64]:
+        """Return the frame to draw of each tile: that of the position, or the nearest held."""
+        cells = [self._cell[tile] for tile in tiles]
+        if not cells:
+            return np.zeros(0, dtype=np.int64)
+        held = self._held[cells]
+        apart = np.where(held >= 0, np.abs(held - position), np.iinfo(np.int64).max)
+        nearest: npt.NDArray[np.int64] = apart.argmin(axis=1)
+        return nearest
+
+    def window(self, position: int) -> range:
+        """Return the positions that the frames should hold while time is at `position`."""
+        frames = self.grid.frames
+        if frames >= self.steps:
+            return range(self.steps)
+        behind = frames // 4
+        first = min(max(position - behind, 0), self.steps - frames)
+        return range(first, first + frames)
+
+    def missing(self, tile: Tile, position: int) -> list[Wish]:
+        """Return what to load of a tile, the position and the ones that follow it first."""
+        window = self.window(position)
+        cell = self._cell.get(tile)
+        if cell is None:
+            absent = np.ones(len(window), dtype=bool)
+        else:
+            at = np.arange(window.start, window.stop)
+            absent = self._held[cell, at % self.grid.frames] != at
+        if not absent.any():
+            return []
+        return [
+            Wish(tile, first, stop)
+            for first, stop in _stretches(absent, window.start, position, self.grid.frames)
+        ]
+
+
+def _stretches(
+    absent: npt.NDArray[np.bool_], start: int, position: int, frames: int
+) -> list[tuple[int, int]]:
+    """Return runs of absent positions, at most `BATCH` long, those from `position` on first.
+
+    A run ends where the frames wrap, so that it is one block of memory.
+    """
+    runs: list[tuple[int, int]] = []
+    first: int | None = None
+    for offset, gone in enumerate(absent):
+        at = start + offset
+        if first is not None and (
+            not gone or at - first >= BATCH or at % frames == 0 or at == position
+        ):
+            runs.append((first, at))
+            first = None
+        if gone and first is None:
+            first = at
+    if first is not None:
+        runs.append((first, start + len(absent)))
+    return sorted(runs, key=lambda run: (run[1] <= position, abs(run[0] - position)))

@@ -1,0 +1,305 @@
+"""An analysis as the viewer sees it: layers made of plates, numbers over time, texels.
+
+The analysis may still be growing. What is shown is always one consistent state: a plate is
+ready once its parameter is finished, and `ShownRun.refreshed` looks for a later state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.analysis import Analysis
+from accweight_core.errors import StoreError
+from accweight_core.header import Header
+from accweight_core.layout import Layout
+from accweight_core.pictures import PicturePlan
+from accweight_core.schema import Kind, Parameter
+from accweight_core.summary import Measured, maximum, measured
+from accweight_core.totals import Floats
+from accweight_viewer.model.settings import Plane, Scope
+
+Texels = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Plate:
+    """The picture of one parameter.
+
+    Attributes:
+        number: Position among the plates of the run.
+        index: Position of the parameter in the analysis.
+        layer: Position of the layer among those shown.
+        parameter: What is shown.
+        layout: From texels to elements and back.
+        plan: Which levels are there. Without a stored picture, one texel: the mean.
+        pictured: Whether a picture is stored.
+        ready: Whether its numbers and picture are complete.
+        peak: Largest cumulative change at the last step; 0 while it is not ready.
+    """
+
+    number: int
+    index: int
+    layer: int
+    parameter: Parameter
+    layout: Layout
+    plan: PicturePlan
+    pictured: bool
+    ready: bool
+    peak: float
+
+    @property
+    def name(self) -> str:
+        """Name of the parameter."""
+        return self.parameter.name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) of the whole picture in texels."""
+        return max(self.layout.rows, 1), max(self.layout.cols, 1)
+
+    @property
+    def finest(self) -> int:
+        """Finest level there is; at 0 every weight has a texel of its own."""
+        return self.plan.levels[0]
+
+    @property
+    def coarsest(self) -> int:
+        """Coarsest level: the whole picture within 64 texels."""
+        return self.plan.levels[-1]
+
+
+@dataclass(frozen=True)
+class ShownLayer:
+    """One layer of a run.
+
+    Attributes:
+        position: Place in network order.
+        name: Its name.
+        kind: What it computes.
+        plates: Pictures of its parameters.
+        elements: Weights that count.
+    """
+
+    position: int
+    name: str
+    kind: Kind
+    plates: tuple[Plate, ...]
+    elements: int
+
+    @property
+    def shape(self) -> str:
+        """Shapes of its parameters in words, as 32x16x3x3."""
+        return " + ".join("x".join(map(str, p.parameter.shape)) or "scalar" for p in self.plates)
+
+
+class Source(Protocol):
+    """What can be shown as plates: a run, or the difference of two."""
+
+    signed: bool
+
+    @property
+    def name(self) -> str:
+        """What it is called on screen."""
+
+    @property
+    def layers(self) -> tuple[ShownLayer, ...]:
+        """Layers in network order."""
+
+    @property
+    def plates(self) -> tuple[Plate, ...]:
+        """All plates, by number."""
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Steps, ascending."""
+
+    def texels(
+        self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
+    ) -> Texels:
+        """Return (steps, rows, columns) of a level, as shares of `unit`; NaN for gaps."""
+
+    def unit(self, plate: Plate, scope: Scope) -> float:
+        """Return the factor from texels to normalised changes."""
+
+
+class ShownRun:
+    """One state of a stored analysis.
+
+    Attributes:
+        analysis: The analysis, complete or growing.
+        name: What it is called on screen.
+        signed: False: cumulative change is never negative.
+    """
+
+    signed = False
+
+    def __init__(self, path: Path) -> None:
+        self._stamp = _stamp(path)
+        self.path = path
+        self.analysis = Analysis.open(path, unfinished=True)
+        self.name = path.name.removesuffix(".accw") or path.name
+        store = self.analysis.store
+        if store is None:
+            raise StoreError(f"{path}: the viewer needs a stored analysis")
+        self._store = store
+        self.finished = self.analysis.finished()
+
+    @property
+    def header(self) -> Header:
+        """The run, its parameters, and how the analysis was made."""
+        return self.analysis.header
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Steps, ascending."""
+        return self.header.steps
+
+    @property
+    def complete(self) -> bool:
+        """Whether every parameter is finished."""
+        return self.header.complete
+
+    @property
+    def measures(self) -> Mapping[str, Floats]:
+        """Loss, accuracy and the like over steps, where the checkpoints have them."""
+        return self.header.measures
+
+    def refreshed(self) -> ShownRun | None:
+        """Return the state on disk now, None if nothing has changed or it cannot be read.
+
+        While an analysis is replaced by a longer one its files may be gone for a moment.
+        """
+        try:
+            return None if _stamp(self.path) == self._stamp else ShownRun(self.path)
+        except (StoreError, OSError):
+            return None
+
+    @cached_property
+    def layers(self) -> tuple[ShownLayer, ...]:
+        """Shown layers in network order."""
+        position = {p.name: index for index, p in enumerate(self.header.parameters)}
+        layers: list[ShownLayer] = []
+        number = 0
+        for row in self.measured:
+            names = {p.name for p in row.parameters}
+            members = [p for p in self.header.parameters if p.name in names]
+            plates = []
+            for parameter in members:
+                plates.append(self._plate(number, position[parameter.name], len(layers)))
+                number += 1
+            layers.append(ShownLayer(len(layers), row.name, row.kind, tuple(plates), row.elements))
+        return tuple(layers)
+
+    @cached_property
+    def plates(self) -> tuple[Plate, ...]:
+        """All plates in network order."""
+        return tuple(plate for layer in self.layers for plate in layer.plates)
+
+    def _plate(self, number: int, index: int, layer: int) -> Plate:
+        header = self.header
+        pictured = bool(header.picture_bases) and header.layouts[index].elements > 0
+        layout = header.layouts[index]
+        plan = header.plan(index) if pictured else _single_texel(layout, len(self.steps))
+        ready = self.finished[index]
+        peak = float(self.parameter_metrics[index].metrics["max"][-1]) if ready else 0.0
+        return Plate(
+            number, index, layer, header.parameters[index], layout, plan, pictured, ready, peak
+        )
+
+    @cached_property
+    def measured(self) -> Sequence[Measured]:
+        """Metrics of the shown layers."""
+        return measured(self.header, self.analysis.values)
+
+    @cached_property
+    def parameter_metrics(self) -> Mapping[int, Measured]:
+        """Metrics of the shown parameters, by position in the analysis."""
+        position = {p.name: index for index, p in enumerate(self.header.parameters)}
+        rows = measured(self.header, self.analysis.values, "parameter")
+        return {position[row.name]: row for row in rows}
+
+    def metric(self, name: str) -> Floats:
+        """Return (layers, steps) of one metric; NaN where a layer is not finished."""
+        if not self.measured:
+            return np.empty((0, len(self.steps)))
+        return np.stack([row.metrics[name] for row in self.measured])
+
+    @cached_property
+    def largest(self) -> float:
+        """M: the largest cumulative change of all layers that are finished."""
+        found = self.header.maximum or maximum(self.header, self.analysis.values)
+        return found.value if found else 0.0
+
+    @cached_property
+    def layer_largest(self) -> Floats:
+        """(layers,) the largest cumulative change of each; 0 while it is not finished."""
+        at_end = self.metric("max")[:, -1] if self.measured else np.empty(0)
+        return np.nan_to_num(at_end)
+
+    def scale(self, plate: Plate, scope: Scope) -> float:
+        """Return M, by which changes are normalised."""
+        return self.largest if scope == "global" else float(self.layer_largest[plate.layer])
+
+    def unit(self, plate: Plate, scope: Scope) -> float:
+        """Return the factor from texels to normalised changes."""
+        scale = self.scale(plate, scope)
+        return plate.peak / scale if scale > 0 else 0.0
+
+    def texels(
+        self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
+    ) -> Texels:
+        """Return (steps, rows, columns) of a level, as shares of the plate's peak."""
+        values = self.values(plate, level, plane, steps, rows, cols)
+        return (
+            values / np.float32(plate.peak) if plate.peak > 0 else np.where(values > 0, 1, values)
+        )
+
+    def values(
+        self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
+    ) -> Texels:
+        """Return (steps, rows, columns) of cumulative change as stored; NaN for gaps."""
+        if not plate.pictured:
+            metric = "max" if plane == "max" else "mean"
+            series = self.parameter_metrics[plate.index].metrics[metric][steps]
+            return series.astype(np.float32).reshape(-1, 1, 1)
+        array = self._store.picture_array(plate.index, level, plane)
+        return np.asarray(array[steps, rows, cols], dtype=np.float32)
+
+    def value(self, plate: Plate, position: int, row: int, col: int) -> float:
+        """Return the cumulative change of one texel of the whole picture, NaN for a gap.
+
+        At the finest stored level, which holds means where it is coarser than the weights.
+        """
+        level = plate.finest
+        at = slice(row >> level, (row >> level) + 1), slice(col >> level, (col >> level) + 1)
+        return float(self.values(plate, level, "mean", slice(position, position + 1), *at)[0, 0, 0])
+
+    def position_at(self, step: int) -> int:
+        """Return the position of the last checkpoint that is not after `step`."""
+        return max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
+
+
+def _single_texel(layout: Layout, steps: int) -> PicturePlan:
+    return PicturePlan(Layout(layout.shape, 1, 1, ()), 0, steps)
+
+
+def _stamp(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """Return what changes whenever the analysis does."""
+    names = ("zarr.json", "totals/c.0.0.0")
+    return tuple(_file_stamp(path / name) for name in names)
+
+
+def _file_stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return state.st_ino, state.st_mtime_ns, state.st_size

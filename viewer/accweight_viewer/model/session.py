@@ -1,0 +1,329 @@
+"""What is looked at: runs, time, selection and settings, shared by all panes.
+
+Panes never speak to each other. They call the session, and hear through its signals what
+changed, whoever changed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.errors import UnknownNameError
+from accweight_core.totals import Floats
+from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
+from accweight_viewer.model.colours import ColourScale, colour_table
+from accweight_viewer.model.difference import Difference
+from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import ShownLayer, ShownRun, Source
+from accweight_viewer.model.settings import Scope, Settings
+from accweight_viewer.model.signal import Signal
+from accweight_viewer.model.timeline import Cursor
+
+Comparison = Literal["beside", "difference"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of layers at one step.
+
+    Attributes:
+        layer: Name.
+        kind: What it computes.
+        position: Place in network order.
+        values: The two chosen metrics, NaN while not finished.
+        only_in: Name of the run that alone has it; empty if both do, or there is one run.
+    """
+
+    layer: str
+    kind: str
+    position: int
+    values: tuple[float, float]
+    only_in: str = ""
+
+
+class Session:
+    """The state of the viewer.
+
+    Attributes:
+        runs: One or two.
+        settings: How things are shown.
+        cursor: Where in time.
+        layer: Name of the selected layer, or None.
+        pick: The selected texel, or None.
+        comparison: How two runs are shown.
+        time_changed: Emitted with nothing when another checkpoint is shown.
+        playing_changed: Emitted when playing begins or ends.
+        selection_changed: Emitted when another layer or texel is selected.
+        settings_changed: Emitted with the names of the settings that changed.
+        data_changed: Emitted when runs, layers, steps or plates are others than before.
+        jump_asked: Emitted with the name of a layer that the camera should go to.
+    """
+
+    def __init__(self, paths: Sequence[Path], settings: Settings | None = None) -> None:
+        self.runs = [ShownRun(path) for path in paths]
+        self.settings = settings or Settings()
+        self.comparison: Comparison = "beside"
+        self.cursor = Cursor(len(self.steps))
+        self.layer: str | None = None
+        self.pick: Pick | None = None
+        self.time_changed: Signal[[]] = Signal()
+        self.playing_changed: Signal[[]] = Signal()
+        self.selection_changed: Signal[[]] = Signal()
+        self.settings_changed: Signal[[frozenset[str]]] = Signal()
+        self.data_changed: Signal[[]] = Signal()
+        self.jump_asked: Signal[[str]] = Signal()
+        self.cursor.move_to(self.cursor.last)
+
+    # --- time -----------------------------------------------------------------------------
+
+    @cached_property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Steps of all runs, ascending."""
+        return np.unique(np.concatenate([run.steps for run in self.runs]))
+
+    @property
+    def step(self) -> int:
+        """The step that is shown."""
+        return int(self.steps[self.cursor.position]) if len(self.steps) else 0
+
+    def run_position(self, run: int) -> int:
+        """Return the checkpoint of a run that is shown: its last one up to this step."""
+        return self.runs[run].position_at(self.step)
+
+    def source_position(self, source: Source) -> int:
+        """Return the checkpoint of a source that is shown, and see `phase_of`."""
+        return max(int(np.searchsorted(source.steps, self.step, side="right")) - 1, 0)
+
+    def move_to(self, position: int) -> None:
+        """Show another checkpoint."""
+        if self.cursor.move_to(position):
+            self.time_changed.emit()
+
+    def move_to_step(self, step: int) -> None:
+        """Show the checkpoint of a step.
+
+        Raises:
+            UnknownNameError: If there is none.
+        """
+        found = np.flatnonzero(self.steps == step)
+        if not len(found):
+            first, last = (int(self.steps[i]) for i in (0, -1)) if len(self.steps) else (0, 0)
+            raise UnknownNameError(
+                f"there is no step {step}; the {len(self.steps)} steps go from {first} to {last}"
+            )
+        self.move_to(int(found[0]))
+
+    def play(self) -> None:
+        """Let time run."""
+        before = self.cursor.position
+        self.cursor.play()
+        self.playing_changed.emit()
+        if self.cursor.position != before:
+            self.time_changed.emit()
+
+    def pause(self) -> None:
+        """Let time rest."""
+        self.cursor.pause()
+        self.playing_changed.emit()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, if it runs."""
+        if not self.cursor.playing:
+            return
+        moved = self.cursor.advance(seconds, speed=self.settings.speed, loop=self.settings.loop)
+        if not self.cursor.playing:
+            self.playing_changed.emit()
+        if moved:
+            self.time_changed.emit()
+
+    def show_between(self, position: int, phase: float) -> None:
+        """Show the moment between a checkpoint and the next, as playing would."""
+        self.move_to(position)
+        self.cursor.phase = phase if self.cursor.position < self.cursor.last else 0.0
+
+    # --- what is shown --------------------------------------------------------------------
+
+    @cached_property
+    def layer_names(self) -> list[str]:
+        """Names of all layers of all runs, in network order."""
+        names = [layer.name for layer in self.runs[0].layers]
+        for run in self.runs[1:]:
+            names = merged_names(names, [layer.name for layer in run.layers])
+        return names
+
+    def layers_called(self, name: str) -> list[ShownLayer | None]:
+        """Return the layer of that name in each run; None where a run has none."""
+        return [index.get(name) for index in self._by_name]
+
+    @cached_property
+    def _by_name(self) -> list[dict[str, ShownLayer]]:
+        return [{layer.name: layer for layer in run.layers} for run in self.runs]
+
+    def only_in(self, name: str) -> str:
+        """Return the name of the run that alone has a layer; empty if all have it."""
+        having = [
+            run.name
+            for run, layer in zip(self.runs, self.layers_called(name), strict=True)
+            if layer is not None
+        ]
+        return having[0] if len(having) < len(self.runs) else ""
+
+    @property
+    def sources(self) -> list[Source]:
+        """What the scenes show: each run, or one difference."""
+        if len(self.runs) == 2 and self.comparison == "difference":
+            return [Difference(self.runs[0], self.runs[1], self.settings.scope)]
+        return list(self.runs)
+
+    def compare_as(self, comparison: Comparison) -> None:
+        """Show two runs beside each other, or their difference."""
+        if comparison != self.comparison:
+            self.comparison = comparison
+            self.data_changed.emit()
+
+    def arrangement(self, source: Source) -> Arrangement:
+        """Return where the plates of a source stand."""
+        return arrange(
+            source.layers,
+            self.settings.arrangement,
+            true_scale=self.settings.true_scale,
+            slots=self.layer_names,
+        )
+
+    def colour_scale(self, *, signed: bool = False) -> ColourScale:
+        """Return the colours of changes, or of differences."""
+        settings = self.settings
+        light = "_light" if settings.theme == "light" else ""
+        name = f"difference{light}" if signed else settings.colour_map
+        low = 0.0 if signed else settings.low
+        high = self.fitted_high if settings.fitted else settings.high
+        return ColourScale(
+            colour_table(name), settings.logarithmic, low, max(high, low + 1e-6), signed
+        )
+
+    @property
+    def fitted_high(self) -> float:
+        """The bright end that lets most of what has moved be told apart.
+
+        A few weights move many times as far as the others; scaled to them, all else is dark.
+        Three standard deviations above the mean of the layers, at the last step, is bright.
+        """
+        ends = [_bright_end(run, self.settings.scope) for run in self.runs]
+        known = [end for end in ends if end > 0]
+        return float(f"{min(1.0, max(known)):.2g}") if known else 1.0
+
+    # --- numbers --------------------------------------------------------------------------
+
+    def rows(self, run: int = 0) -> list[Row]:
+        """Return the table of layers at the step that is shown, in network order."""
+        shown = self.runs[run]
+        at = self.run_position(run)
+        first, second = (
+            shown.metric(name)[:, at]
+            for name in (self.settings.first_metric, self.settings.second_metric)
+        )
+        return [
+            Row(
+                layer.name,
+                str(layer.kind),
+                layer.position,
+                (float(first[i]), float(second[i])),
+                self.only_in(layer.name) if len(self.runs) > 1 else "",
+            )
+            for i, layer in enumerate(shown.layers)
+        ]
+
+    def curves(self, run: int = 0) -> Floats:
+        """Return (layers, steps) of the metric that is drawn above the timeline."""
+        return self.runs[run].metric(self.settings.curve_metric)
+
+    # --- selection ------------------------------------------------------------------------
+
+    def select_layer(self, name: str | None) -> None:
+        """Select a layer, or nothing.
+
+        Raises:
+            UnknownNameError: If no run has such a layer.
+        """
+        if name is not None and name not in self.layer_names:
+            close = ", ".join(self.layer_names[:8])
+            more = ", ..." if len(self.layer_names) > 8 else ""
+            raise UnknownNameError(f"no layer is called {name!r}; layers are {close}{more}")
+        if name != self.layer or self.pick is not None:
+            self.layer, self.pick = name, None
+            self.selection_changed.emit()
+
+    def select_texel(self, pick: Pick) -> None:
+        """Select a texel, and its layer with it."""
+        if pick != self.pick:
+            self.pick = pick
+            self.layer = self.runs[pick.run].layers[pick.plate.layer].name
+            self.selection_changed.emit()
+
+    def jump_to(self, name: str) -> None:
+        """Select a layer and ask the camera to go there."""
+        self.select_layer(name)
+        self.jump_asked.emit(name)
+
+    # --- settings and growth --------------------------------------------------------------
+
+    def change(self, **values: Any) -> None:
+        """Change settings; tells everyone which ones are others now."""
+        before = self.settings
+        self.settings = before.changed(**values)
+        names = frozenset(n for n in values if getattr(before, n) != getattr(self.settings, n))
+        if names:
+            self.settings_changed.emit(names)
+
+    @property
+    def growing(self) -> bool:
+        """Whether an analysis is still being written."""
+        return not all(run.complete for run in self.runs)
+
+    def refresh(self) -> bool:
+        """Look whether the analyses have grown; tells whether they have.
+
+        Who looks at the last step goes on looking at the last step.
+        """
+        found = [run.refreshed() for run in self.runs]
+        if not any(found):
+            return False
+        followed, step = self.cursor.position == self.cursor.last, self.step
+        self.runs = [new or old for new, old in zip(found, self.runs, strict=True)]
+        for name in ("steps", "layer_names", "_by_name"):
+            self.__dict__.pop(name, None)
+        self.cursor.count = len(self.steps)
+        at = self.cursor.last if followed else int(np.searchsorted(self.steps, step))
+        self.cursor.position = min(at, self.cursor.last)
+        if self.pick is not None:
+            self.pick = self._same_pick(self.pick)
+        self.data_changed.emit()
+        self.time_changed.emit()
+        return True
+
+    def _same_pick(self, pick: Pick) -> Pick | None:
+        """Return a pick in the present state of its run."""
+        for plate in self.runs[pick.run].plates:
+            if plate.name == pick.plate.name and plate.size == pick.plate.size:
+                return Pick(pick.run, plate, pick.row, pick.col)
+        return None
+
+
+def _bright_end(run: ShownRun, scope: Scope) -> float:
+    """Return a change that few weights of a run exceed, as a share of its scale."""
+    if not run.layers:
+        return 0.0
+    reach = run.metric("mean")[:, -1] + 3 * run.metric("std")[:, -1]
+    scale = np.full(len(reach), run.largest) if scope == "global" else run.layer_largest
+    known = np.isfinite(reach) & (scale > 0)
+    if not known.any():
+        return 0.0
+    shares = reach[known] / scale[known]
+    return float(shares.max() if scope == "global" else np.median(shares))

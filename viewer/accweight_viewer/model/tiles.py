@@ -1,0 +1,183 @@
+"""Which parts of which pictures are worth drawing, from where the camera is.
+
+Every picture is cut into tiles of 64 x 64 texels at each stored level: the coarsest level is
+one tile, and each tile has up to four children that show the same place twice as fine. A tile
+is refined while its texels are larger on the screen than they need to be and its children have
+been loaded; those that are missing are wished for, most visible first. So the number of tiles
+follows the size of the window, not the size of the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from accweight_viewer.model.arrangement import Arrangement
+from accweight_viewer.model.camera import FIELD_OF_VIEW, Camera
+from accweight_viewer.model.runs import Plate
+
+TILE = 64
+"""Side of a tile; the coarsest level of every picture fits one."""
+
+SHARP_PIXELS = 1.5
+"""Texels up to so many pixels wide are fine enough."""
+
+MOST_TILES = 1500
+"""Tiles drawn at once at most; a window of two million pixels needs about half of it."""
+
+
+class Tile(NamedTuple):
+    """A square of one level of one picture; row and column count tiles."""
+
+    plate: int
+    level: int
+    row: int
+    col: int
+
+    @property
+    def parent(self) -> Tile:
+        """The tile that shows the same place half as fine."""
+        return Tile(self.plate, self.level + 1, self.row // 2, self.col // 2)
+
+    def window(self, plate: Plate) -> tuple[slice, slice]:
+        """Return the rows and columns of its level that it shows."""
+        rows, cols = level_size(plate, self.level)
+        return (
+            slice(self.row * TILE, min((self.row + 1) * TILE, rows)),
+            slice(self.col * TILE, min((self.col + 1) * TILE, cols)),
+        )
+
+    def extent(self, plate: Plate) -> tuple[float, float, float, float]:
+        """Return top, bottom, left and right as shares of the plate."""
+        rows, cols = plate.size
+        side = TILE << self.level
+        top, left = self.row * side, self.col * side
+        bottom, right = min(top + side, rows), min(left + side, cols)
+        return top / rows, bottom / rows, left / cols, right / cols
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """What to draw now, and what to load to draw it better.
+
+    Attributes:
+        drawn: Loaded tiles that together cover what is loaded, none of them twice.
+        wished: Tiles that are not loaded, the most visible first.
+    """
+
+    drawn: tuple[Tile, ...]
+    wished: tuple[Tile, ...]
+
+
+def level_size(plate: Plate, level: int) -> tuple[int, int]:
+    """Return (rows, columns) of a level."""
+    rows, cols = plate.size
+    return -(-rows >> level), -(-cols >> level)
+
+
+def root(plate: Plate) -> Tile:
+    """Return the tile that shows the whole picture."""
+    return Tile(plate.number, plate.coarsest, 0, 0)
+
+
+def children(tile: Tile, plate: Plate) -> list[Tile]:
+    """Return the tiles that show the same place twice as fine, none at the finest level."""
+    if tile.level <= plate.finest:
+        return []
+    rows, cols = level_size(plate, tile.level - 1)
+    return [
+        Tile(tile.plate, tile.level - 1, row, col)
+        for row in (2 * tile.row, 2 * tile.row + 1)
+        for col in (2 * tile.col, 2 * tile.col + 1)
+        if row * TILE < rows and col * TILE < cols
+    ]
+
+
+def planned(
+    plates: Sequence[Plate],
+    places: Arrangement,
+    camera: Camera,
+    viewport: tuple[float, float],
+    loaded: Container[Tile],
+) -> TilePlan:
+    """Return the tiles to draw and to load.
+
+    Args:
+        plates: Pictures; those that are not ready have no tiles.
+        places: Where they stand.
+        camera: From where they are seen.
+        viewport: Width and height in pixels.
+        loaded: Tiles that can be drawn now.
+    """
+    view = _View(camera, viewport)
+    front = [root(plate) for plate in plates if plate.ready]
+    drawn: list[Tile] = []
+    wished: list[tuple[float, Tile]] = [(math.inf, tile) for tile in front if tile not in loaded]
+    front = [tile for tile in front if tile in loaded]
+    while front:
+        sizes = view.texel_pixels(front, plates, places)
+        refined: list[Tile] = []
+        room = MOST_TILES - len(drawn) - len(front)
+        for tile, pixels in sorted(zip(front, sizes, strict=True), key=lambda pair: -pair[1]):
+            below = children(tile, plates[tile.plate]) if pixels > SHARP_PIXELS else []
+            if not below or room < len(below):
+                drawn.append(tile)
+                continue
+            missing = [child for child in below if child not in loaded]
+            if missing:
+                drawn.append(tile)
+                wished += [(pixels, child) for child in missing]
+            else:
+                refined += below
+                room -= len(below) - 1
+        front = refined
+    wished.sort(key=lambda wish: -wish[0])
+    return TilePlan(tuple(drawn), tuple(tile for _, tile in wished))
+
+
+class _View:
+    """What a camera sees, as plain numbers for many tiles at once."""
+
+    def __init__(self, camera: Camera, viewport: tuple[float, float]) -> None:
+        width, height = viewport
+        self._focal = height / 2 / math.tan(FIELD_OF_VIEW / 2)
+        self._position = np.asarray(camera.pose.position)
+        self._axes = np.stack(camera.pose.axes)
+        reach_y = math.tan(FIELD_OF_VIEW / 2)
+        reach_x = reach_y * width / max(height, 1)
+        self._slopes = (
+            (reach_x, 1 / math.hypot(1, reach_x)),
+            (reach_y, 1 / math.hypot(1, reach_y)),
+        )
+
+    def texel_pixels(
+        self, tiles: Sequence[Tile], plates: Sequence[Plate], places: Arrangement
+    ) -> list[float]:
+        """Return how many pixels wide the texels of each tile are; 0 out of sight."""
+        numbers = [tile.plate for tile in tiles]
+        extents = np.array([tile.extent(plates[tile.plate]) for tile in tiles])
+        sizes, corners = places.sizes[numbers], places.corners[numbers]
+        left, right = (corners[:, 0] + extents[:, side] * sizes[:, 0] for side in (2, 3))
+        top, bottom = (corners[:, 1] - extents[:, side] * sizes[:, 1] for side in (0, 1))
+        middle = np.stack([(left + right) / 2, (top + bottom) / 2, corners[:, 2]], axis=1)
+        radius = np.hypot(right - left, top - bottom) / 2
+        away = (middle - self._position) @ self._axes.T
+        seen = away[:, 2] + radius > 0
+        for across, (slope, cosine) in zip((0, 1), self._slopes, strict=True):
+            outside = (np.abs(away[:, across]) - slope * away[:, 2]) * cosine
+            seen &= outside < radius
+        # the nearest point of the tile, which stands across z
+        x, y, z = self._position
+        gap = np.stack(
+            [x - np.clip(x, left, right), y - np.clip(y, bottom, top), z - corners[:, 2]]
+        )
+        distance = np.maximum(np.sqrt((gap * gap).sum(axis=0)), 1e-6)
+        levels = np.array([1 << tile.level for tile in tiles], float)
+        texels = np.array([plates[number].size for number in numbers], float)
+        widest = np.maximum(sizes[:, 0] / texels[:, 1], sizes[:, 1] / texels[:, 0]) * levels
+        pixels: list[float] = np.where(seen, widest / distance * self._focal, 0.0).tolist()
+        return pixels

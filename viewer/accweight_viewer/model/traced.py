@@ -1,0 +1,101 @@
+"""What is known of one weight over all steps: what is stored, and what checkpoints say."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import Plate, ShownRun, Texels
+from accweight_viewer.model.texels import texel_series
+
+Steps = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Number = float | complex | None
+
+
+@dataclass(frozen=True)
+class SeriesWish:
+    """A texel of which all steps are to be read."""
+
+    run: ShownRun
+    plate: Plate = field(compare=False)
+    number: int
+    row: int
+    col: int
+
+    def read(self) -> Texels:
+        """Return (steps,) of cumulative change at the finest stored level."""
+        return texel_series(self.run, self.plate, self.row, self.col)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """One weight in the checkpoints.
+
+    Attributes:
+        steps: Steps that were read.
+        weights: W_t; None where it is not finite.
+        cumulative: A_t.
+    """
+
+    steps: Steps
+    weights: tuple[Number, ...]
+    cumulative: tuple[float | None, ...]
+
+    @classmethod
+    def of(cls, steps: npt.ArrayLike, weights: Sequence[Any], cumulative: Sequence[Any]) -> Exact:
+        """Return what an answer says; a complex weight comes as a pair."""
+        return cls(
+            np.asarray(steps, dtype=np.int64), tuple(map(_number, weights)), tuple(cumulative)
+        )
+
+    def position(self, step: int) -> int | None:
+        """Return the place of a step, None if it was not read."""
+        found = np.flatnonzero(self.steps == step)
+        return int(found[0]) if len(found) else None
+
+    @property
+    def sizes(self) -> Floats:
+        """Weights as a curve; of complex ones the modulus."""
+        complex_valued = any(isinstance(weight, complex) for weight in self.weights)
+        known = [math.nan if weight is None else weight for weight in self.weights]
+        drawn = [abs(weight) for weight in known] if complex_valued else known
+        return np.array(drawn, dtype=np.float64)
+
+    @property
+    def path(self) -> Floats:
+        """Cumulative change as a curve."""
+        return np.array([math.nan if a is None else a for a in self.cumulative], dtype=np.float64)
+
+
+def as_json(pick: Pick, step: int, cumulative: Number, weight: Number) -> str:
+    """Return a line of JSON that says which weight was what at a step; NaN is null."""
+    return json.dumps(
+        {
+            "parameter": pick.plate.name,
+            "index": None if pick.index is None else list(pick.index),
+            "step": step,
+            "cumulative": _plain(cumulative),
+            "weight": _plain(weight),
+        }
+    )
+
+
+def _number(value: Any) -> Number:
+    if isinstance(value, list | tuple):
+        real, imaginary = value
+        return None if real is None or imaginary is None else complex(real, imaginary)
+    return None if value is None else float(value)
+
+
+def _plain(value: Number) -> Any:
+    if isinstance(value, complex):
+        return [value.real, value.imag]
+    return value if value is not None and math.isfinite(value) else None

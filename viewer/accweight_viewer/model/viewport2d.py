@@ -1,0 +1,223 @@
+"""The visible rectangle of one flat picture: zoom, pan, and which texels it takes to show it.
+
+A viewport is a value: every move returns another one, already kept within its limits, so that
+the picture can neither be lost nor distorted. Positions in the picture count texels of level 0,
+positions on the screen count logical pixels of the area that the picture may fill.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+MOST_TEXELS = 5 << 18
+"""Texels that are read for one picture at most: more than most screens have pixels for."""
+
+LARGEST_TEXEL = 80.0
+"""Pixels of a texel beyond which there is nothing more to see."""
+
+LARGEST_FITTED = 48.0
+"""Pixels of a texel when a small picture is fitted: ten weights need no whole window."""
+
+ALIGNMENT = 64
+"""Parts begin and end at multiples of so many texels, so that small moves read nothing anew."""
+
+
+class Shares(NamedTuple):
+    """The part of a picture that is seen, from 0 to 1 across and down."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+WHOLE = Shares(0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Viewport:
+    """What an area of the screen shows of a picture.
+
+    Attributes:
+        picture: (rows, columns) at level 0.
+        area: (width, height) in pixels.
+        x: Column in the middle of the area, as a position between texels.
+        y: Row in the middle of the area.
+        scale: Pixels per texel.
+    """
+
+    picture: tuple[int, int]
+    area: tuple[float, float]
+    x: float
+    y: float
+    scale: float
+
+    @classmethod
+    def fitted(cls, picture: tuple[int, int], area: tuple[float, float]) -> Self:
+        """Return the view of the whole picture."""
+        rows, cols = picture
+        return cls(picture, area, cols / 2, rows / 2, _fitting(picture, area))
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the whole picture is seen."""
+        return self.scale <= _fitting(self.picture, self.area) * (1 + 1e-9)
+
+    @property
+    def shares(self) -> Shares:
+        """The part that is seen."""
+        rows, cols = self.picture
+        left, top = self.to_picture(0, 0)
+        right, bottom = self.to_picture(*self.area)
+        return Shares(
+            max(left / cols, 0.0),
+            max(top / rows, 0.0),
+            min(right / cols, 1.0),
+            min(bottom / rows, 1.0),
+        )
+
+    def showing(self, shares: Shares) -> Self:
+        """Return the closest view that shows all of a part."""
+        rows, cols = self.picture
+        wide = max((shares.right - shares.left) * cols, 1e-9)
+        high = max((shares.bottom - shares.top) * rows, 1e-9)
+        moved = replace(
+            self,
+            x=(shares.left + shares.right) / 2 * cols,
+            y=(shares.top + shares.bottom) / 2 * rows,
+            scale=min(self.area[0] / wide, self.area[1] / high),
+        )
+        return moved._kept()
+
+    def resized(self, area: tuple[float, float]) -> Self:
+        """Return the view of the same place in another area; the whole picture stays whole."""
+        if self.is_fitted:
+            return type(self).fitted(self.picture, area)
+        return replace(self, area=area)._kept()
+
+    def zoomed(self, factor: float, at: tuple[float, float]) -> Self:
+        """Return a closer view; what is seen at a point of the area stays there if it can."""
+        scale = self._allowed(self.scale * factor)
+        x, y = self.to_picture(*at)
+        off_x, off_y = at[0] - self.area[0] / 2, at[1] - self.area[1] / 2
+        return replace(self, x=x - off_x / scale, y=y - off_y / scale, scale=scale)._kept()
+
+    def panned(self, right: float, down: float) -> Self:
+        """Return the view after the picture was moved by so many pixels."""
+        return replace(self, x=self.x - right / self.scale, y=self.y - down / self.scale)._kept()
+
+    def to_picture(self, x: float, y: float) -> tuple[float, float]:
+        """Return (column, row) at a point of the area, as positions between texels."""
+        return (
+            self.x + (x - self.area[0] / 2) / self.scale,
+            self.y + (y - self.area[1] / 2) / self.scale,
+        )
+
+    def to_area(self, col: float, row: float) -> tuple[float, float]:
+        """Return (x, y) in the area of a position in the picture."""
+        return (
+            self.area[0] / 2 + (col - self.x) * self.scale,
+            self.area[1] / 2 + (row - self.y) * self.scale,
+        )
+
+    def texel_at(self, x: float, y: float) -> tuple[int, int] | None:
+        """Return (row, column) of the texel at a point, None beside the picture."""
+        across, down = self.to_picture(x, y)
+        row, col = math.floor(down), math.floor(across)
+        inside = 0 <= row < self.picture[0] and 0 <= col < self.picture[1]
+        return (row, col) if inside else None
+
+    def _allowed(self, scale: float) -> float:
+        least = _fitting(self.picture, self.area)
+        return min(max(scale, least), max(LARGEST_TEXEL, least))
+
+    def _kept(self) -> Self:
+        """Return the nearest view within the limits: no margin where there is picture left."""
+        scale = self._allowed(self.scale)
+        rows, cols = self.picture
+        half_wide, half_high = (side / scale / 2 for side in self.area)
+        x = cols / 2 if 2 * half_wide >= cols else min(max(self.x, half_wide), cols - half_wide)
+        y = rows / 2 if 2 * half_high >= rows else min(max(self.y, half_high), rows - half_high)
+        return replace(self, x=x, y=y, scale=scale)
+
+
+def _fitting(picture: tuple[int, int], area: tuple[float, float]) -> float:
+    """Return the pixels per texel at which a picture fits an area."""
+    rows, cols = picture
+    return max(min(area[0] / cols, area[1] / rows, LARGEST_FITTED), 1e-6)
+
+
+class Part(NamedTuple):
+    """Some texels of one level; rows and columns count texels of that level."""
+
+    level: int
+    row: int
+    row_end: int
+    col: int
+    col_end: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns to read."""
+        return slice(self.row, self.row_end), slice(self.col, self.col_end)
+
+    @property
+    def texels(self) -> int:
+        """Number of texels."""
+        return (self.row_end - self.row) * (self.col_end - self.col)
+
+    @property
+    def extent(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height in texels of level 0.
+
+        At coarse levels the last texels reach beyond the picture.
+        """
+        side = 1 << self.level
+        wide, high = self.col_end - self.col, self.row_end - self.row
+        return self.col * side, self.row * side, wide * side, high * side
+
+
+def whole_part(picture: tuple[int, int], level: int) -> Part:
+    """Return all texels of a level."""
+    return Part(level, 0, -(-picture[0] >> level), 0, -(-picture[1] >> level))
+
+
+def seen_part(view: Viewport, levels: range, pixel_ratio: float = 1.0) -> Part:
+    """Return what to read for a view: as fine as the screen can show, and no finer.
+
+    Args:
+        view: What is seen.
+        levels: Those that are stored, finest first, each half as fine as the one before.
+        pixel_ratio: Device pixels per logical pixel.
+
+    Returns:
+        A part of the finest level whose texels are a device pixel wide at least, or of the
+        finest one of which no more than `MOST_TEXELS` are seen.
+    """
+    wanted = math.ceil(-math.log2(view.scale * pixel_ratio) - 0.01)
+    level = min(max(wanted, levels[0]), levels[-1])
+    part = _aligned(view, level)
+    while part.texels > MOST_TEXELS and part.level < levels[-1]:
+        part = _aligned(view, part.level + 1)
+    return part
+
+
+def _aligned(view: Viewport, level: int) -> Part:
+    rows, cols = (-(-side >> level) for side in view.picture)
+    shares = view.shares
+    spans = [
+        (shares.top * view.picture[0], shares.bottom * view.picture[0], rows),
+        (shares.left * view.picture[1], shares.right * view.picture[1], cols),
+    ]
+    (row, row_end), (col, col_end) = (
+        _span(first / (1 << level), last / (1 << level), length) for first, last, length in spans
+    )
+    return Part(level, row, row_end, col, col_end)
+
+
+def _span(first: float, last: float, length: int) -> tuple[int, int]:
+    start = math.floor(first) // ALIGNMENT * ALIGNMENT
+    stop = -(-math.ceil(last) // ALIGNMENT) * ALIGNMENT
+    return min(start, max(length - 1, 0)), min(max(stop, start + 1), length)

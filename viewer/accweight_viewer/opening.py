@@ -1,0 +1,71 @@
+"""From analyses on disk to a window on the screen; for commands, tests and benchmarks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accweight_viewer import display
+from accweight_viewer.model.session import Session
+
+if TYPE_CHECKING:
+    from accweight_viewer.window import MainWindow
+
+TEXTURE_BYTES = 256 << 20
+"""Graphics memory for textures by default."""
+
+SMOOTH_SAMPLES = 4
+"""Samples per pixel where edges are smoothed; by the processor only for pictures to keep."""
+
+
+def opened_window(
+    paths: Sequence[Path],
+    size: tuple[int, int],
+    chosen: Mapping[str, Any] | None = None,
+    *,
+    budget_bytes: int = TEXTURE_BYTES,
+    bare: bool = False,
+    capturing: bool = False,
+    difference: bool = False,
+    remember: bool = False,
+) -> MainWindow:
+    """Return the viewer's window, shown.
+
+    Args:
+        paths: One analysis, or two.
+        size: Width and height of the window.
+        chosen: Settings that are other than the defaults, or than those of last time.
+        budget_bytes: Graphics memory that textures may take.
+        bare: Whether to show the scene alone.
+        capturing: Whether a picture or movie is wanted: a virtual screen would do, and time
+            stands still.
+        difference: Whether to begin with the difference of two analyses.
+        remember: Whether settings are those of last time, and kept for next time.
+
+    Raises:
+        StoreError: If there is no analysis at a path.
+        DisplayError: If there is nothing to draw on.
+    """
+    session = Session(paths)  # a wrong path is told before a window opens
+    display.need_display(*size, virtual=capturing)
+    application = display.application()
+    application.setApplicationName("accweight")
+    found = display.graphics()
+
+    from accweight_viewer.preferences import Preferences
+    from accweight_viewer.window import MainWindow
+
+    display.smooth_edges(SMOOTH_SAMPLES if capturing or not found.software else 0)
+    preferences = Preferences() if remember else None
+    if preferences is not None:
+        session.settings = preferences.settings()
+    session.settings = session.settings.changed(**(chosen or {}))
+    if difference:
+        session.comparison = "difference"
+    window = MainWindow(
+        session, budget_bytes=budget_bytes, preferences=preferences, bare=bare, capturing=capturing
+    )
+    window.resize(*size)
+    window.show()
+    return window

@@ -1,0 +1,169 @@
+"""The legend: which colour means how much change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_viewer.model.colours import ColourScale
+from accweight_viewer.model.session import Session
+from accweight_viewer.panes.events import listen
+from accweight_viewer.theme import Theme, theme_called
+
+BAND = 8
+"""Height of the band of colours."""
+
+INSET = 8
+TICK = 3
+LEAST_GAP = 8
+"""Pixels between two numbers; what comes closer is left out."""
+
+MINUS = "\N{MINUS SIGN}"
+
+LOOKS = {"theme", "colour_map", "logarithmic", "low", "high", "fitted", "scope"}
+"""Settings that the legend tells of."""
+
+
+class ColourBar(QtWidgets.QWidget):  # type: ignore[misc]
+    """A band of colours with numbers below and a caption above."""
+
+    def __init__(self, session: Session, *, signed: bool | None = None, parent: Any = None) -> None:
+        """Make the legend.
+
+        Args:
+            session: Whose settings it follows.
+            signed: Whether it is the legend of differences; None for that of the scene.
+            parent: The widget it stands in.
+        """
+        super().__init__(parent)
+        self._session = session
+        self._signed = signed
+        self._marker: float | None = None
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Expanding, policy.Fixed)
+        listen(self, session.settings_changed, self._settings_changed)
+        listen(self, session.data_changed, self._renew)
+        self._renew()
+
+    @property
+    def signed(self) -> bool:
+        """Whether it is the legend of differences."""
+        if self._signed is not None:
+            return self._signed
+        return len(self._session.runs) == 2 and self._session.comparison == "difference"
+
+    @property
+    def scale(self) -> ColourScale:
+        """The colours and what they mean."""
+        return self._scale
+
+    @property
+    def caption(self) -> str:
+        """What the numbers count."""
+        if self.signed:
+            first, second = (run.name for run in self._session.runs)
+            return f"difference of normalised change ({first} {MINUS} {second})"
+        each = self._session.settings.scope == "layer"
+        return f"cumulative change, share of {'each layer' if each else 'the network'}'s largest"
+
+    def show_signed(self, signed: bool | None) -> None:
+        """Become the legend of differences, of changes, or of what the scene shows."""
+        self._signed = signed
+        self._renew()
+
+    def mark(self, value: float | None) -> None:
+        """Point at a normalised change, or at none."""
+        if value != self._marker:
+            self._marker = value
+            self.update()
+
+    def sizeHint(self) -> QtCore.QSize:  # noqa: N802 - Qt's name
+        """Return two lines of text and the band between."""
+        line = self.fontMetrics().height()
+        return QtCore.QSize(240, 2 * line + BAND + TICK + 10)
+
+    def minimumSizeHint(self) -> QtCore.QSize:  # noqa: N802 - Qt's name
+        """Return the height that it always has."""
+        return QtCore.QSize(120, self.sizeHint().height())
+
+    def _settings_changed(self, names: frozenset[str]) -> None:
+        if names & LOOKS:
+            self._renew()
+
+    def _renew(self) -> None:
+        self._scale = self._session.colour_scale(signed=self.signed)
+        self.setToolTip(self.caption)
+        self.update()
+
+    # --- painting --------------------------------------------------------------------------
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw caption, band and numbers."""
+        painter, theme = QtGui.QPainter(self), theme_called(self._session.settings.theme)
+        scale = self.scale
+        line = self.fontMetrics().height()
+        painter.fillRect(self.rect(), QtGui.QColor(theme.panel))
+        wide = self.width() - 2 * INSET
+        painter.setPen(QtGui.QColor(theme.dim))
+        caption = self.fontMetrics().elidedText(
+            self.caption, QtCore.Qt.TextElideMode.ElideMiddle, wide
+        )
+        painter.drawText(QtCore.QRectF(INSET, 2, wide, line), caption)
+        band = QtCore.QRectF(INSET, line + 5, wide, BAND)
+        self._paint_band(painter, band, scale)
+        self._paint_ticks(painter, band, scale, theme)
+        if self._marker is not None:
+            self._paint_marker(painter, band, scale, theme)
+        painter.end()
+
+    def _paint_band(self, painter: Any, band: Any, scale: ColourScale) -> None:
+        """Draw the colours, as many as there are, side by side."""
+        colours = np.ascontiguousarray(scale.colours)
+        image = QtGui.QImage(
+            colours.tobytes(),
+            len(colours),
+            1,
+            3 * len(colours),
+            QtGui.QImage.Format.Format_RGB888,
+        )
+        painter.save()
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        path = QtGui.QPainterPath()
+        path.addRoundedRect(band, 2, 2)
+        painter.setClipPath(path)
+        painter.drawImage(band, image)
+        painter.restore()
+
+    def _paint_ticks(self, painter: Any, band: Any, scale: ColourScale, theme: Theme) -> None:
+        """Draw marks and numbers; the outermost ones stay within the band."""
+        metrics = self.fontMetrics()
+        top, free = band.bottom() + 1, band.left() - LEAST_GAP
+        ticks = [(at, text.replace("-", MINUS)) for at, text in scale.ticks()]
+        last = metrics.horizontalAdvance(ticks[-1][1]) if ticks else 0
+        for number, (position, text) in enumerate(ticks):
+            x = band.left() + position * band.width()
+            painter.setPen(QtGui.QPen(QtGui.QColor(theme.frame), 1))
+            painter.drawLine(QtCore.QPointF(x, top), QtCore.QPointF(x, top + TICK))
+            width = metrics.horizontalAdvance(text)
+            left = min(max(x - width / 2, band.left()), band.right() - width)
+            most = band.right() - width if number == len(ticks) - 1 else band.right() - last - width
+            if left < free + LEAST_GAP or left > most:
+                continue
+            painter.setPen(QtGui.QColor(theme.dim))
+            place = QtCore.QRectF(left, top + TICK, width + 1, metrics.height())
+            painter.drawText(place, QtCore.Qt.AlignmentFlag.AlignLeft, text)
+            free = left + width
+
+    def _paint_marker(self, painter: Any, band: Any, scale: ColourScale, theme: Theme) -> None:
+        """Draw a notch over the band where a value lies."""
+        position = float(scale.positions(np.float32(self._marker or 0)))
+        if not np.isfinite(position):
+            return
+        x, y = band.left() + position * band.width(), band.top()
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        painter.setPen(QtGui.QPen(QtGui.QColor(theme.panel), 1))
+        painter.setBrush(QtGui.QColor(theme.accent))
+        corners = ((x, y + 4), (x - 5, y - 4), (x + 5, y - 4))
+        painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))

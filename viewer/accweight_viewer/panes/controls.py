@@ -1,0 +1,310 @@
+"""The bar of controls: colours and what they mean, pooling, comparison, and a menu for the rest.
+
+Nothing is kept here. What is pressed changes the settings, and what is shown follows them,
+whoever changed them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_viewer.model.colours import colour_table
+from accweight_viewer.model.session import Session
+from accweight_viewer.model.settings import CHOICES, RANGES, Settings
+from accweight_viewer.panes.events import listen
+from accweight_viewer.panes.icons import icon
+from accweight_viewer.panes.switch import Switch, flat_buttons
+from accweight_viewer.panes.timeline_bar import ChoiceBox
+from accweight_viewer.theme import theme_called
+
+STEPS_PER_DECADE = 10
+LEAST_SHARE = 1e-4
+"""First step of a share above 0."""
+
+SWITCHES = {
+    "scope": {
+        "layer": (
+            "layer",
+            "1 is the most moved weight of each layer: every layer uses all colours",
+        ),
+        "global": ("network", "1 is the most moved weight of all: colours compare across layers"),
+    },
+    "plane": {
+        "mean": ("mean", "A texel that stands for many weights shows their mean"),
+        "max": ("max", "A texel that stands for many weights shows the most moved of them"),
+    },
+}
+
+COMPARISONS = {
+    "beside": ("beside", "Show both runs beside each other"),
+    "difference": ("difference", "Show where the first run has moved more, and where the second"),
+}
+
+ARRANGEMENTS = {
+    "auto": "Arrange as suits the network",
+    "line": "Arrange in one line",
+    "rows": "Arrange repeated blocks in rows",
+}
+
+OPTIONS = {
+    "true_scale": ("Same size for every weight", "A texel is equally large on every plate"),
+    "labels": ("Names beside the plates", "Show names and shapes in the scene"),
+    "smooth": ("Blend between checkpoints", "Playing blends from one checkpoint into the next"),
+    "linked": ("Link the two windows", "Zoom and pan both pictures together"),
+}
+
+
+class ShareBox(QtWidgets.QDoubleSpinBox):  # type: ignore[misc]
+    """A field for a share between 0 and 1 whose steps are a tenth of a power of ten."""
+
+    def __init__(self, name: str, tip: str) -> None:
+        super().__init__()
+        self.setLocale(QtCore.QLocale(QtCore.QLocale.Language.C))
+        self.setDecimals(6)
+        self.setRange(*RANGES[name])
+        self.setKeyboardTracking(False)
+        self.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight)
+        self.setFixedWidth(62)
+        self.setToolTip(tip)
+        self.setAccessibleName(tip)
+        self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt's name
+        """Return as few digits as say it."""
+        return f"{value:.6f}".rstrip("0").rstrip(".") or "0"
+
+    def stepBy(self, steps: int) -> None:  # noqa: N802 - Qt's name
+        """Go to the next of ten values per power of ten."""
+        value = self.value()
+        if value < LEAST_SHARE * 0.99:
+            self.setValue(LEAST_SHARE if steps > 0 else self.minimum())
+            return
+        at = round(math.log10(value) * STEPS_PER_DECADE) + steps
+        new = float(f"{10 ** (at / STEPS_PER_DECADE):.2g}")
+        self.setValue(new if new >= LEAST_SHARE * 0.99 else self.minimum())
+
+
+class Controls(QtWidgets.QWidget):  # type: ignore[misc]
+    """One row of controls.
+
+    Attributes:
+        maps: Choice of colour map.
+        logarithmic: Switch from linear to logarithmic colours.
+        low: Share at the dark end.
+        high: Share at the bright end.
+        fitted: Whether the bright end is found by itself.
+        switches: Switches by the name of their setting.
+        comparison: Beside, or difference; seen with two runs.
+        options: Lines of the menu by the name of their setting.
+        arrangements: Lines of the menu by the way to arrange.
+    """
+
+    def __init__(self, session: Session, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_StyledBackground)
+        self.maps = self._map_box()
+        self.logarithmic = self._button("log", "Colours follow the logarithm (L)", checkable=True)
+        self.low = ShareBox("low", "Share of the scale that gets the darkest colour")
+        self.high = ShareBox("high", "Share of the scale that gets the brightest colour")
+        self.fitted = self._button(
+            "auto", "The brightest colour is chosen so that most weights differ", checkable=True
+        )
+        self.reset = self._button("", "Back to the range that was found by itself")
+        policy = self.reset.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.reset.setSizePolicy(policy)
+        self.switches = {name: Switch(values) for name, values in SWITCHES.items()}
+        self.comparison = Switch(COMPARISONS)
+        self.theme_button = self._button("", "Dark or light (T)")
+        self.view_button = self._button(
+            "View \N{BLACK DOWN-POINTING SMALL TRIANGLE}", "Arrangement, size, names and more"
+        )
+        self.options: dict[str, Any] = {}
+        self.arrangements: dict[str, Any] = {}
+        self.view_button.setMenu(self._menu())
+        self.view_button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
+        self._build()
+        self._connect()
+        self._restyle()
+        self._show_settings()
+        self._show_comparison()
+
+    # --- building --------------------------------------------------------------------------
+
+    def _button(self, text: str, tip: str, *, checkable: bool = False) -> Any:
+        button = QtWidgets.QToolButton()
+        button.setText(text)
+        button.setToolTip(tip)
+        button.setAccessibleName(tip)
+        button.setCheckable(checkable)
+        button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        return button
+
+    def _map_box(self) -> Any:
+        box = ChoiceBox()
+        box.setIconSize(QtCore.QSize(40, 10))
+        for name in CHOICES["colour_map"]:
+            box.addItem(_map_icon(name), name, name)
+        box.setToolTip("Colours of cumulative change, from none to most")
+        box.setAccessibleName("Colour map")
+        box.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        return box
+
+    def _menu(self) -> Any:
+        menu = QtWidgets.QMenu(self)
+        group = (QtGui if hasattr(QtGui, "QActionGroup") else QtWidgets).QActionGroup(menu)
+        for value, text in ARRANGEMENTS.items():
+            action = menu.addAction(text)
+            action.setCheckable(True)
+            group.addAction(action)
+            action.triggered.connect(lambda *_, v=value: self._session.change(arrangement=v))
+            self.arrangements[value] = action
+        menu.addSeparator()
+        for name, (text, tip) in OPTIONS.items():
+            action = menu.addAction(text)
+            action.setCheckable(True)
+            action.setToolTip(tip)
+            action.triggered.connect(lambda on, n=name: self._session.change(**{n: bool(on)}))
+            self.options[name] = action
+        menu.setToolTipsVisible(True)
+        return menu
+
+    def _build(self) -> None:
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(10, 6, 8, 6)
+        row.setSpacing(6)
+        dash = QtWidgets.QLabel("\N{EN DASH}")
+        groups: list[tuple[str, list[Any]]] = [
+            ("Colours", [self.maps, self.logarithmic]),
+            ("Range", [self.low, dash, self.high, self.fitted, self.reset]),
+            ("Scale of each", [self.switches["scope"]]),
+            ("Pooled", [self.switches["plane"]]),
+        ]
+        for at, (caption, widgets) in enumerate(groups):
+            if at:
+                row.addWidget(self._line())
+            row.addWidget(_dim(caption))
+            for widget in widgets:
+                row.addWidget(widget)
+        self._compared = [self._line(), self.comparison]
+        for widget in self._compared:
+            row.addWidget(widget)
+        row.addStretch(1)
+        row.addWidget(self.view_button)
+        row.addWidget(self.theme_button)
+
+    def _line(self) -> Any:
+        line = QtWidgets.QFrame()
+        line.setObjectName("separator")
+        line.setFixedSize(1, 18)
+        return line
+
+    def _connect(self) -> None:
+        session = self._session
+        self.maps.activated.connect(lambda *_: session.change(colour_map=self.maps.currentData()))
+        self.logarithmic.clicked.connect(lambda on: session.change(logarithmic=bool(on)))
+        self.low.valueChanged.connect(lambda value: session.change(low=float(value)))
+        self.high.valueChanged.connect(
+            lambda value: session.change(high=float(value), fitted=False)
+        )
+        self.fitted.clicked.connect(self._fit)
+        self.reset.clicked.connect(lambda *_: self._reset_range())
+        for name, switch in self.switches.items():
+            switch.chosen.connect(lambda value, name=name: session.change(**{name: value}))
+        self.comparison.chosen.connect(session.compare_as)
+        self.theme_button.clicked.connect(lambda *_: self._toggle_theme())
+        listen(self, session.settings_changed, self._settings_changed)
+        listen(self, session.data_changed, self._data_changed)
+
+    # --- what can be done ------------------------------------------------------------------
+
+    def _fit(self, on: bool) -> None:
+        """Find the bright end by itself, or keep it where it is now."""
+        if on:
+            self._session.change(fitted=True)
+        else:
+            self._session.change(fitted=False, high=max(self.high.value(), RANGES["high"][0]))
+
+    def _reset_range(self) -> None:
+        plain = Settings()
+        self._session.change(low=plain.low, high=plain.high, fitted=plain.fitted)
+
+    def _toggle_theme(self) -> None:
+        dark = self._session.settings.theme == "dark"
+        self._session.change(theme="light" if dark else "dark")
+
+    # --- what is shown ---------------------------------------------------------------------
+
+    def _settings_changed(self, names: frozenset[str]) -> None:
+        if "theme" in names:
+            self._restyle()
+        self._show_settings()
+
+    def _data_changed(self) -> None:
+        self._show_settings()
+        self._show_comparison()
+
+    def _show_settings(self) -> None:
+        settings, plain = self._session.settings, Settings()
+        high = self._session.fitted_high if settings.fitted else settings.high
+        self.maps.setCurrentIndex(self.maps.findData(settings.colour_map))
+        self.logarithmic.setChecked(settings.logarithmic)
+        self.fitted.setChecked(settings.fitted)
+        for box, value in ((self.low, settings.low), (self.high, high)):
+            blocker = QtCore.QSignalBlocker(box)
+            box.setValue(value)
+            blocker.unblock()
+        changed = (settings.low, settings.fitted) != (plain.low, plain.fitted)
+        self.reset.setVisible(changed)
+        self.switches["scope"].show_value(settings.scope)
+        self.switches["plane"].show_value(settings.plane)
+        self.arrangements[settings.arrangement].setChecked(True)
+        for name, action in self.options.items():
+            action.setChecked(bool(getattr(settings, name)))
+
+    def _show_comparison(self) -> None:
+        self.comparison.show_value(self._session.comparison)
+        for widget in self._compared:
+            widget.setVisible(len(self._session.runs) == 2)
+
+    def _restyle(self) -> None:
+        theme = theme_called(self._session.settings.theme)
+        self.setStyleSheet(
+            flat_buttons(theme)
+            + f"""
+            Controls {{ border-bottom: 1px solid {theme.line}; }}
+            QFrame#separator {{ background: {theme.line}; }}
+            QToolButton {{ color: {theme.dim}; padding: 3px 7px; }}
+            QToolButton:hover {{ color: {theme.ink}; }}
+            QToolButton:checked {{ color: {theme.accent}; }}
+            """
+        )
+        for switch in (*self.switches.values(), self.comparison):
+            switch.set_theme(theme)
+        self.reset.setIcon(icon("reset", theme.dim))
+        self.theme_button.setIcon(icon("theme", theme.ink))
+
+
+def _dim(text: str) -> Any:
+    label = QtWidgets.QLabel(text)
+    label.setObjectName("dim")
+    return label
+
+
+def _map_icon(name: str) -> Any:
+    """Return a strip of the colours of a map."""
+    colours = np.ascontiguousarray(colour_table(name))
+    strip = QtGui.QImage(
+        colours.tobytes(),
+        len(colours),
+        1,
+        3 * len(colours),
+        QtGui.QImage.Format.Format_RGB888,
+    )
+    return QtGui.QIcon(QtGui.QPixmap.fromImage(strip.scaled(80, 20)))

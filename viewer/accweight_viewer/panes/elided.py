@@ -1,0 +1,35 @@
+"""A label of one line that never asks for more room than it gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+
+class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
+    """Text that is shortened where it is shown, not where it is kept.
+
+    Names are shortened in the middle: both of their ends tell more.
+    """
+
+    def __init__(self, parent: Any = None, *, dim: bool = False, right: bool = False) -> None:
+        super().__init__(parent)
+        self.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+        ignored = QtWidgets.QSizePolicy.Policy.Ignored
+        self.setSizePolicy(ignored, QtWidgets.QSizePolicy.Policy.Fixed)
+        side = QtCore.Qt.AlignmentFlag.AlignRight if right else QtCore.Qt.AlignmentFlag.AlignLeft
+        self.setAlignment(side | QtCore.Qt.AlignmentFlag.AlignVCenter)
+        if dim:
+            self.setObjectName("dim")
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw as much of the text as there is room for."""
+        painter = QtGui.QPainter(self)
+        room = self.contentsRect()
+        shown = self.fontMetrics().elidedText(
+            self.text(), QtCore.Qt.TextElideMode.ElideMiddle, room.width()
+        )
+        painter.setPen(self.palette().color(QtGui.QPalette.ColorRole.WindowText))
+        painter.drawText(room, int(self.alignment()), shown)
+        painter.end()

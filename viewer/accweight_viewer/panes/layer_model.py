@@ -1,0 +1,325 @@
+"""The table of layers as numbers: which rows are shown, in which order, and what cells say.
+
+Metrics are looked up once per run and metric as (layers, steps); when time moves, another
+column of them is shown. Filter and order live here too, as one list of row numbers: a proxy
+model would ask for every number through Qt, which takes longer than a frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from fnmatch import fnmatchcase
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pyqtgraph.Qt import QtCore
+
+from accweight_core.naming import natural_key
+from accweight_core.totals import Floats
+from accweight_viewer.model.session import Session
+from accweight_viewer.panes.words import (
+    METRIC_WORDS,
+    MISSING,
+    UNFINISHED,
+    layer_words,
+    number_text,
+)
+
+Rows = npt.NDArray[np.int64]
+Tone = Literal["ink", "dim", "mark"]
+
+_DISPLAY = QtCore.Qt.ItemDataRole.DisplayRole
+_TOOL_TIP = QtCore.Qt.ItemDataRole.ToolTipRole
+
+
+class Column(IntEnum):
+    """Columns from left to right."""
+
+    PLACE = 0
+    LAYER = 1
+    KIND = 2
+    FIRST = 3
+    SECOND = 4
+
+
+VALUES = (Column.FIRST, Column.SECOND)
+"""Columns that hold a metric."""
+
+
+class Order(NamedTuple):
+    """By which column the rows are sorted."""
+
+    column: Column
+    descending: bool
+
+
+class Cell(NamedTuple):
+    """What a cell shows: text, its rank, and the length of the bar behind it from 0 to 1."""
+
+    text: str
+    tone: Tone = "ink"
+    share: float = 0.0
+
+
+@dataclass
+class MetricColumn:
+    """One metric of one run, for all layers of the table.
+
+    Attributes:
+        run: Position of the run.
+        metric: Its name.
+        title: Of the column.
+        values: (layers, steps of the run); NaN where a layer has no value.
+        largest: At the last step, of all layers and runs: where bars are full.
+        texts: Per layer what stands in place of a number: unfinished, or in the other run only.
+        tones: Rank of these texts.
+        at: The checkpoint of the run that is shown.
+    """
+
+    run: int
+    metric: str
+    title: str
+    values: Floats
+    largest: float
+    texts: list[str]
+    tones: list[Tone]
+    at: int = 0
+
+    @property
+    def now(self) -> Floats:
+        """(layers,) the values that are shown."""
+        shown: Floats = self.values[:, self.at]
+        return shown
+
+    def cell(self, layer: int) -> Cell:
+        """Return what is shown for a layer."""
+        value = float(self.values[layer, self.at])
+        if self.texts[layer]:
+            return Cell(self.texts[layer], self.tones[layer])
+        if value != value:
+            return Cell(MISSING, "dim")
+        share = value / self.largest if self.largest > 0 else 0.0
+        return Cell(number_text(value), "ink", min(max(share, 0.0), 1.0))
+
+
+class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
+    """Layers in rows; follows the session when its owner says so.
+
+    Attributes:
+        names: Names of all layers, in network order.
+        kinds: What each of them computes.
+        order: How the rows are sorted.
+        metrics: The two columns of numbers.
+    """
+
+    def __init__(self, session: Session, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._pattern = ""
+        self._load()
+        self.order = self.given_order
+        self._rows = self._arranged()
+
+    # --- what the session has -------------------------------------------------------------
+
+    def _load(self) -> None:
+        session = self._session
+        self.names = list(session.layer_names)
+        self._layers = [session.layers_called(name) for name in self.names]
+        self.kinds = [str(next(x for x in each if x is not None).kind) for each in self._layers]
+        self._only = [session.only_in(name) for name in self.names]
+        self._find()
+        self._load_metrics()
+
+    def _find(self) -> None:
+        found = [layer for layer in range(len(self.names)) if self._matches(layer)]
+        self._shown = np.array(found, dtype=np.int64)
+
+    def _load_metrics(self) -> None:
+        session, settings = self._session, self._session.settings
+        if len(session.runs) == 1:
+            chosen = [(0, settings.first_metric), (0, settings.second_metric)]
+        else:
+            chosen = [(0, settings.first_metric), (1, settings.first_metric)]
+        self.metrics = [self._metric_column(run, metric) for run, metric in chosen]
+        if len(session.runs) > 1:
+            largest = max(column.largest for column in self.metrics)
+            for column in self.metrics:
+                column.largest = largest
+        self.follow_time()
+
+    def _metric_column(self, run: int, metric: str) -> MetricColumn:
+        shown = self._session.runs[run]
+        known = shown.metric(metric)
+        values = np.full((len(self.names), known.shape[1]), np.nan)
+        texts, tones = [""] * len(self.names), list[Tone](["dim"] * len(self.names))
+        for row, layers in enumerate(self._layers):
+            layer = layers[run]
+            if layer is None:
+                texts[row], tones[row] = f"only in {self._only[row]}", "mark"
+                continue
+            values[row] = known[layer.position]
+            if not all(plate.ready for plate in layer.plates):
+                texts[row] = UNFINISHED
+        at_end = values[:, -1]
+        finite = at_end[np.isfinite(at_end)]
+        title = metric
+        if len(self._session.runs) > 1:
+            title = f"{metric} \N{MIDDLE DOT} {shown.name}"
+        largest = float(finite.max()) if len(finite) else 0.0
+        return MetricColumn(run, metric, title, values, largest, texts, tones)
+
+    # --- changes --------------------------------------------------------------------------
+
+    def follow_time(self) -> None:
+        """Show the numbers of the step that the session shows."""
+        for column in self.metrics:
+            column.at = self._session.run_position(column.run)
+
+    def time_changed(self) -> None:
+        """Show other numbers, and other places where these decide the order."""
+        self.follow_time()
+        self._rearrange()
+        if len(self._rows):
+            self.dataChanged.emit(
+                self.index(0, Column.FIRST), self.index(len(self._rows) - 1, Column.SECOND)
+            )
+
+    def metrics_changed(self) -> None:
+        """Show other metrics."""
+        self._load_metrics()
+        self.headerDataChanged.emit(
+            QtCore.Qt.Orientation.Horizontal, int(Column.FIRST), int(Column.SECOND)
+        )
+        self.time_changed()
+
+    def reload(self) -> None:
+        """Show other runs, or other states of them."""
+        self.beginResetModel()
+        self._load()
+        self._rows = self._arranged()
+        self.endResetModel()
+
+    def show_only(self, pattern: str) -> None:
+        """Show the layers whose name or kind contains, or matches, a pattern."""
+        self.beginResetModel()
+        self._pattern = pattern.strip().lower()
+        self._find()
+        self._rows = self._arranged()
+        self.endResetModel()
+
+    @property
+    def given_order(self) -> Order:
+        """The order that the settings ask for."""
+        if self._session.settings.order == "ranking":
+            return Order(Column.FIRST, True)
+        return Order(Column.PLACE, False)
+
+    def sort_by(self, order: Order) -> None:
+        """Sort the rows."""
+        self.order = order
+        self._rearrange()
+
+    def _rearrange(self) -> None:
+        rows = self._arranged()
+        if np.array_equal(rows, self._rows):
+            return
+        self.layoutAboutToBeChanged.emit()
+        old = self.persistentIndexList()
+        at = {int(layer): row for row, layer in enumerate(rows)}
+        new = [self.index(at[int(self._rows[i.row()])], i.column()) for i in old]
+        self._rows = rows
+        self.changePersistentIndexList(old, new)
+        self.layoutChanged.emit()
+
+    def _arranged(self) -> Rows:
+        """Return the layers to show, in order; those without a value last, ties as they were."""
+        column, descending = self.order
+        by_metric = column in VALUES
+        keys = self.metrics[column - Column.FIRST].now if by_metric else self._places(column)
+        keys = (-keys if descending else keys)[self._shown]
+        rows: Rows = self._shown[np.argsort(keys, kind="stable")]
+        return rows
+
+    def _places(self, column: Column) -> Floats:
+        """Return the place of every layer by a column of words."""
+        count = len(self.names)
+        if column == Column.PLACE:
+            return np.arange(count, dtype=np.float64)
+        words = self.names if column == Column.LAYER else self.kinds
+        place = {word: at for at, word in enumerate(sorted(set(words), key=natural_key))}
+        return np.array([place[word] for word in words], dtype=np.float64)
+
+    def _matches(self, layer: int) -> bool:
+        pattern = self._pattern
+        return any(
+            pattern in word or fnmatchcase(word, pattern)
+            for word in (self.names[layer].lower(), self.kinds[layer].lower())
+        )
+
+    # --- what the view asks for -----------------------------------------------------------
+
+    def rowCount(self, parent: Any = None) -> int:  # noqa: N802
+        """Return the number of layers that are shown."""
+        return 0 if parent is not None and parent.isValid() else len(self._rows)
+
+    def columnCount(self, parent: Any = None) -> int:  # noqa: N802
+        """Return the number of columns."""
+        return 0 if parent is not None and parent.isValid() else len(Column)
+
+    def name_at(self, row: int) -> str:
+        """Return the layer in a row."""
+        return self.names[int(self._rows[row])]
+
+    def row_of(self, name: str | None) -> int | None:
+        """Return the row of a layer, None if it is not shown."""
+        found = [row for row, layer in enumerate(self._rows) if self.names[layer] == name]
+        return found[0] if found else None
+
+    def cell(self, row: int, column: int) -> Cell:
+        """Return what a cell shows."""
+        layer = int(self._rows[row])
+        if column >= Column.FIRST:
+            return self.metrics[column - Column.FIRST].cell(layer)
+        if column == Column.PLACE:
+            return Cell(str(layer + 1), "dim")
+        if column == Column.KIND:
+            return Cell(self.kinds[layer], "dim")
+        return Cell(self.names[layer], "mark" if self._only[layer] else "ink")
+
+    def title(self, column: int) -> str:
+        """Return what stands above a column."""
+        titles = ("#", "layer", "kind", *(metric.title for metric in self.metrics))
+        return str(titles[column])
+
+    def data(self, index: Any, role: int = _DISPLAY) -> Any:
+        """Return text, or what is known beside it."""
+        if not index.isValid():
+            return None
+        if role == _DISPLAY:
+            return self.cell(index.row(), index.column()).text
+        if role == _TOOL_TIP:
+            return self._tool_tip(int(self._rows[index.row()]), index.column())
+        return None
+
+    def _tool_tip(self, layer: int, column: int) -> str:
+        if column in VALUES:
+            shown = self.metrics[column - Column.FIRST]
+            exact = shown.texts[layer] or f"{shown.now[layer]:.9g}"
+            return f"{self.names[layer]}\n{shown.title} = {exact}\n{METRIC_WORDS[shown.metric]}"
+        return layer_words(self.names[layer], self._layers[layer], self._only[layer])
+
+    def headerData(  # noqa: N802
+        self, section: int, orientation: Any, role: int = _DISPLAY
+    ) -> Any:
+        """Return titles of columns, and what they mean."""
+        if orientation != QtCore.Qt.Orientation.Horizontal:
+            return None
+        if role == _DISPLAY:
+            return self.title(section)
+        if role == _TOOL_TIP and section in VALUES:
+            metric = self.metrics[section - Column.FIRST].metric
+            return f"{self.title(section)}: {METRIC_WORDS[metric]}"
+        return "place in network order" if role == _TOOL_TIP and section == 0 else None

@@ -1,0 +1,219 @@
+"""How the table of layers looks: cells with bars, and headers from which metrics are chosen.
+
+Both paint themselves: a style sheet asks for several times as long per cell, and could not
+draw a bar behind a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_viewer.model.settings import CHOICES
+from accweight_viewer.panes.events import place_of
+from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel
+from accweight_viewer.panes.words import METRIC_WORDS
+from accweight_viewer.theme import Theme
+
+PADDING = 10
+"""Between the edge of a cell and its text."""
+
+HEAD, HEAD_ROOM = 3, 100
+"""Letters of a name that stay in front when its middle is left out, and from which width."""
+
+BAR_MARGIN = (5, 3)
+"""Around bars, across and down."""
+
+BAR_RADIUS = 2.0
+
+ARROW_ROOM = 14
+"""Right end of a header that opens the list of metrics."""
+
+_ALIGNED_LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
+_ALIGNED_RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
+_RIGHT = {Column.PLACE, *VALUES}
+
+
+def elided_name(name: str, metrics: Any, width: int) -> str:
+    """Return a name that fits: its first letters and as much of its end as there is room for.
+
+    Names of one network begin alike and differ at the end.
+    """
+    if metrics.horizontalAdvance(name) <= width:
+        return name
+    head = name[:HEAD] if width >= HEAD_ROOM else ""
+    room = width - metrics.horizontalAdvance(head)
+    tail: str = metrics.elidedText(name[len(head) :], QtCore.Qt.TextElideMode.ElideLeft, room)
+    return head + tail.replace("\N{HORIZONTAL ELLIPSIS}.", "\N{HORIZONTAL ELLIPSIS}", 1)
+
+
+class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
+    """Paints cells."""
+
+    def __init__(self, model: LayerModel, theme: Theme, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._model = model
+        self.set_theme(theme)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take other colours."""
+        self._bar = QtGui.QColor(theme.bar)
+        self._chosen = QtGui.QColor(theme.raised)
+        self._accent = QtGui.QColor(theme.accent)
+        self._tones = {
+            "ink": QtGui.QColor(theme.ink),
+            "dim": QtGui.QColor(theme.dim),
+            "mark": QtGui.QColor(theme.mark),
+        }
+
+    def paint(self, painter: Any, option: Any, index: Any) -> None:
+        """Draw a cell."""
+        column, rect = index.column(), option.rect
+        cell = self._model.cell(index.row(), column)
+        if option.state & QtWidgets.QStyle.StateFlag.State_Selected:
+            painter.fillRect(rect, self._chosen)
+            if column == Column.PLACE:
+                painter.fillRect(rect.x(), rect.y(), 3, rect.height(), self._accent)
+        if cell.share > 0:
+            self._paint_bar(painter, rect, cell.share)
+        painter.setPen(self._tones[cell.tone])
+        inner = rect.adjusted(PADDING, 0, -PADDING, 0)
+        if column == Column.LAYER:
+            text = elided_name(cell.text, option.fontMetrics, inner.width())
+        else:
+            right = QtCore.Qt.TextElideMode.ElideRight
+            text = option.fontMetrics.elidedText(cell.text, right, inner.width())
+        painter.drawText(inner, _ALIGNED_RIGHT if column in _RIGHT else _ALIGNED_LEFT, text)
+
+    def _paint_bar(self, painter: Any, rect: Any, share: float) -> None:
+        across, down = BAR_MARGIN
+        room = QtCore.QRectF(rect).adjusted(across, down, -across, -down)
+        room.setWidth(max(room.width() * share, 1.0))
+        painter.setPen(QtCore.Qt.PenStyle.NoPen)
+        painter.setBrush(self._bar)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing, True)
+        painter.drawRoundedRect(room, BAR_RADIUS, BAR_RADIUS)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing, False)
+
+
+class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
+    """Titles of columns; those of metrics open a list of all metrics."""
+
+    def __init__(
+        self,
+        model: LayerModel,
+        theme: Theme,
+        choose: Callable[[int, str], None],
+        parent: Any = None,
+    ) -> None:
+        """Make one.
+
+        Args:
+            model: What it stands above.
+            theme: Colours.
+            choose: Called with a column and the name of a metric.
+            parent: The table.
+        """
+        super().__init__(QtCore.Qt.Orientation.Horizontal, parent)
+        self._model = model
+        self._choose = choose
+        self._theme = theme
+        self.setSectionsClickable(True)
+        self.setHighlightSections(False)
+        self.setMinimumSectionSize(32)
+        self.setMouseTracking(True)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take other colours."""
+        self._theme = theme
+        self.viewport().update()
+
+    def sizeHint(self) -> Any:  # noqa: N802
+        """Return a height with air around the titles."""
+        return QtCore.QSize(super().sizeHint().width(), self.fontMetrics().height() + 14)
+
+    def title_width(self, column: int) -> int:
+        """Return the width at which the title of a metric is readable."""
+        text = self.fontMetrics().horizontalAdvance(self._model.title(column))
+        return int(text) + 2 * PADDING + 2 * ARROW_ROOM
+
+    def arrow_area(self, column: int) -> Any:
+        """Return where a click opens the list of metrics."""
+        right = self.sectionViewportPosition(column) + self.sectionSize(column)
+        width = ARROW_ROOM + PADDING
+        return QtCore.QRect(right - width, 0, width, self.height())
+
+    def metric_menu(self, column: int) -> Any:
+        """Return the list of metrics for a column."""
+        menu = QtWidgets.QMenu(self)
+        menu.setToolTipsVisible(True)
+        menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
+        now = self._model.metrics[column - Column.FIRST].metric
+        for name in CHOICES["first_metric"]:
+            action = menu.addAction(name)
+            action.setToolTip(METRIC_WORDS[name])
+            action.setCheckable(True)
+            action.setChecked(name == now)
+            action.triggered.connect(lambda *_, name=name: self._choose(column, name))
+        return menu
+
+    def mousePressEvent(self, event: Any) -> None:  # noqa: N802
+        """Open the list of metrics, or leave the click to sort and resize."""
+        column = self._column_of_arrow(place_of(event).toPoint())
+        if column is None or event.button() != QtCore.Qt.MouseButton.LeftButton:
+            super().mousePressEvent(event)
+        else:
+            self._open_menu(column)
+
+    def contextMenuEvent(self, event: Any) -> None:  # noqa: N802
+        """Open the list of metrics."""
+        column = self.logicalIndexAt(event.pos())
+        if column in VALUES:
+            self._open_menu(column)
+
+    def _open_menu(self, column: int) -> None:
+        corner = self.arrow_area(column).bottomLeft()
+        self.metric_menu(column).popup(self.viewport().mapToGlobal(corner))
+
+    def _column_of_arrow(self, place: Any) -> int | None:
+        inside = [column for column in VALUES if self.arrow_area(column).contains(place)]
+        return int(inside[0]) if inside else None
+
+    def paintSection(self, painter: Any, rect: Any, logical: int) -> None:  # noqa: N802
+        """Draw a title."""
+        theme, sorted_by = self._theme, self._model.order
+        painter.save()
+        painter.fillRect(rect, QtGui.QColor(theme.panel))
+        painter.fillRect(rect.x(), rect.bottom(), rect.width(), 1, QtGui.QColor(theme.line))
+        inner = rect.adjusted(PADDING, 0, -PADDING, 0)
+        colour = QtGui.QColor(theme.ink if sorted_by.column == logical else theme.dim)
+        painter.setPen(colour)
+        if logical in VALUES:
+            self._paint_chevron(painter, inner, colour)
+            inner.setRight(inner.right() - ARROW_ROOM)
+        text = self.fontMetrics().elidedText(
+            self._model.title(logical), QtCore.Qt.TextElideMode.ElideMiddle, inner.width()
+        )
+        painter.drawText(inner, _ALIGNED_RIGHT if logical in _RIGHT else _ALIGNED_LEFT, text)
+        if sorted_by.column == logical and logical != Column.PLACE:
+            width = self.fontMetrics().horizontalAdvance(text) + 9
+            x = inner.right() - width if logical in _RIGHT else inner.left() + width
+            self._paint_arrow(painter, x, rect.center().y(), sorted_by.descending)
+        painter.restore()
+
+    def _paint_chevron(self, painter: Any, inner: Any, colour: Any) -> None:
+        x, y = inner.right() - 3.0, inner.center().y() + 1.0
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        painter.setPen(QtGui.QPen(colour, 1.4))
+        corners = ((x - 3.5, y - 1.5), (x, y + 2), (x + 3.5, y - 1.5))
+        painter.drawPolyline(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
+
+    def _paint_arrow(self, painter: Any, x: float, y: float, down: bool) -> None:
+        way = 1 if down else -1
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        painter.setPen(QtCore.Qt.PenStyle.NoPen)
+        painter.setBrush(QtGui.QColor(self._theme.ink))
+        corners = ((x - 3.5, y - 2 * way), (x + 3.5, y - 2 * way), (x, y + 3 * way))
+        painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))

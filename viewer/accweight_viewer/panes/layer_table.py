@@ -1,0 +1,326 @@
+"""The left pane: every layer with its numbers, to search, to rank, and to choose from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from accweight_viewer.model.session import Session
+from accweight_viewer.panes.events import listen
+from accweight_viewer.panes.icons import icon
+from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel, Order
+from accweight_viewer.panes.layer_paint import PADDING, LayerDelegate, LayerHeader
+from accweight_viewer.theme import Theme, theme_called
+
+ROW_PADDING = 11
+"""Height of a row beyond that of its text."""
+
+NAME_ROOM = 120
+"""Kinds give way to names where these have less room, and need it."""
+
+METRIC_TITLE, WIDEST_METRIC = 112, 150
+"""Width up to which a title makes its column wider, and width that no column exceeds."""
+
+_ENTER = (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter)
+
+
+class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
+    """A table that redraws the columns that changed, and tells of Enter."""
+
+    entered_row = QtCore.Signal(int)
+
+    def dataChanged(self, first: Any, last: Any, roles: Any = ()) -> None:  # noqa: N802
+        """Redraw some columns; Qt would redraw everything."""
+        left = self.columnViewportPosition(first.column())
+        right = self.columnViewportPosition(last.column()) + self.columnWidth(last.column())
+        self.viewport().update(left, 0, right - left, self.viewport().height())
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+        """Tell of Enter, leave the rest to Qt."""
+        if event.key() in _ENTER and self.currentIndex().isValid():
+            self.entered_row.emit(self.currentIndex().row())
+        else:
+            super().keyPressEvent(event)
+
+
+class SearchField(QtWidgets.QLineEdit):  # type: ignore[misc]
+    """A line to search with: Escape clears it, Enter and Down leave it."""
+
+    left = QtCore.Signal()
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+        """Clear, leave, or type."""
+        if event.key() == QtCore.Qt.Key.Key_Escape:
+            self.clear()
+            self.left.emit()
+        elif event.key() in (*_ENTER, QtCore.Qt.Key.Key_Down):
+            self.left.emit()
+        else:
+            super().keyPressEvent(event)
+
+
+class LayerTable(QtWidgets.QWidget):  # type: ignore[misc]
+    """All layers: filtered, sorted, with bars that grow as time runs."""
+
+    def __init__(self, session: Session, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._theme = theme_called(session.settings.theme)
+        self._quiet = False
+        self.model = LayerModel(session, self)
+        self.search = self._search_field()
+        self.count = QtWidgets.QLabel()
+        self.count.setObjectName("dim")
+        self.order_buttons = {name: self._order_button(name) for name in ("network", "ranking")}
+        self.view = LayerView()
+        self._delegate = LayerDelegate(self.model, self._theme, self.view)
+        self.header = LayerHeader(self.model, self._theme, self._choose_metric, self.view)
+        self._build()
+        self.set_theme(self._theme)
+        self._listen()
+        self._show_order()
+        self._show_count()
+        self._show_selection()
+
+    # --- building -------------------------------------------------------------------------
+
+    def _search_field(self) -> SearchField:
+        field = SearchField()
+        field.setPlaceholderText("Filter layers   /")
+        field.setToolTip(
+            "Part of a name or kind, or a pattern such as *.attn.* (press / to come here)"
+        )
+        field.setAccessibleName("Filter layers")
+        self._lens = field.addAction(
+            icon("search", self._theme.dim), QtWidgets.QLineEdit.ActionPosition.LeadingPosition
+        )
+        self._clear = field.addAction(
+            icon("clear", self._theme.dim), QtWidgets.QLineEdit.ActionPosition.TrailingPosition
+        )
+        self._clear.setToolTip("Show all layers (Esc)")
+        self._clear.setVisible(False)
+        self._clear.triggered.connect(field.clear)
+        return field
+
+    def _order_button(self, name: str) -> Any:
+        button = QtWidgets.QToolButton()
+        button.setText(name)
+        button.setCheckable(True)
+        button.setObjectName(name)
+        words = {"network": "In network order", "ranking": "Most moved layers first"}
+        button.setToolTip(words[name])
+        button.setAccessibleName(words[name])
+        button.clicked.connect(lambda *_: self._choose_order(name))
+        return button
+
+    def _build(self) -> None:
+        switch = QtWidgets.QHBoxLayout()
+        switch.setSpacing(0)
+        for button in self.order_buttons.values():
+            switch.addWidget(button)
+        top = QtWidgets.QHBoxLayout()
+        top.setContentsMargins(10, 10, 10, 8)
+        top.setSpacing(10)
+        top.addWidget(self.search, 1)
+        top.addWidget(self.count)
+        top.addLayout(switch)
+        self._build_view()
+        whole = QtWidgets.QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addLayout(top)
+        whole.addWidget(self.view, 1)
+        self.setMinimumWidth(280)
+
+    def _build_view(self) -> None:
+        view, table = self.view, QtWidgets.QTableView
+        view.setModel(self.model)
+        view.setItemDelegate(self._delegate)
+        view.setHorizontalHeader(self.header)
+        view.verticalHeader().hide()
+        view.verticalHeader().setMinimumSectionSize(16)
+        view.setShowGrid(False)
+        view.setAccessibleName("Layers")
+        view.setSelectionBehavior(table.SelectionBehavior.SelectRows)
+        view.setSelectionMode(table.SelectionMode.SingleSelection)
+        view.setEditTriggers(table.EditTrigger.NoEditTriggers)
+        view.setVerticalScrollMode(table.ScrollMode.ScrollPerPixel)
+        view.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        view.setTabKeyNavigation(False)
+        self.header.setSectionResizeMode(QtWidgets.QHeaderView.ResizeMode.Fixed)
+        self.header.setSectionResizeMode(Column.LAYER, QtWidgets.QHeaderView.ResizeMode.Stretch)
+
+    def _listen(self) -> None:
+        session = self._session
+        self.search.textChanged.connect(self._filter)
+        self.search.left.connect(self.view.setFocus)
+        self.header.sectionClicked.connect(self._sort)
+        self.view.selectionModel().selectionChanged.connect(self._row_chosen)
+        self.view.doubleClicked.connect(lambda index: self._jump(index.row()))
+        self.view.entered_row.connect(self._jump)
+        listen(self, session.time_changed, self.model.time_changed)
+        listen(self, session.selection_changed, self._show_selection)
+        listen(self, session.settings_changed, self._settings_changed)
+        listen(self, session.data_changed, self._data_changed)
+
+    # --- looks ----------------------------------------------------------------------------
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self._delegate.set_theme(theme)
+        self.header.set_theme(theme)
+        self._lens.setIcon(icon("search", theme.dim))
+        self._clear.setIcon(icon("clear", theme.dim))
+        for name, button in self.order_buttons.items():
+            button.setStyleSheet(_switch_style(theme, left=name == "network"))
+        self.view.viewport().update()
+
+    def sizeHint(self) -> Any:  # noqa: N802
+        """Return a width at which names and numbers have room."""
+        return QtCore.QSize(460, 520)
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Measure when the font of the style sheet is known."""
+        super().showEvent(event)
+        self._fit_columns()
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802
+        """Share out the room."""
+        super().resizeEvent(event)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        """Give names what they need, then bars; kinds give way when there is little."""
+        measure, header = self.view.fontMetrics().horizontalAdvance, self.header
+        self.view.verticalHeader().setDefaultSectionSize(
+            self.view.fontMetrics().height() + ROW_PADDING
+        )
+        digits = max(len(str(len(self.model.names))), 2)
+        place = measure("0" * digits) + 2 * PADDING + 3
+        kinds = max(measure(kind) for kind in ("linear", *self.model.kinds))
+        kind = min(kinds, 96) + 2 * PADDING
+        number = measure("0.00000") + 2 * PADDING
+        values = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in VALUES]
+        longest = max(map(measure, self.model.names), default=0) + 2 * PADDING
+        room = self.view.viewport().width() - place - sum(values)
+        hidden = room - kind < min(longest, NAME_ROOM)
+        spare = max(room - longest - (0 if hidden else kind), 0) // len(VALUES)
+        header.resizeSection(Column.PLACE, place)
+        header.resizeSection(Column.KIND, kind)
+        for column, width in zip(VALUES, values, strict=True):
+            header.resizeSection(column, min(width + spare, max(width, WIDEST_METRIC)))
+        header.setSectionHidden(Column.KIND, hidden)
+
+    # --- filter and order -----------------------------------------------------------------
+
+    def focus_search(self) -> None:
+        """Let the next keys go to the search field."""
+        self.search.setFocus(QtCore.Qt.FocusReason.ShortcutFocusReason)
+        self.search.selectAll()
+
+    def _filter(self, text: str) -> None:
+        with_silence = self._quiet
+        self._quiet = True
+        self.model.show_only(text)
+        self._quiet = with_silence
+        self._clear.setVisible(bool(text))
+        self._show_count()
+        self._show_selection()
+
+    def _show_count(self) -> None:
+        shown, total = self.model.rowCount(), len(self.model.names)
+        self.count.setText(f"{shown} of {total}")
+        self.count.setVisible(bool(self.search.text().strip()))
+
+    def _choose_order(self, name: str) -> None:
+        self._session.change(order=name)
+        self._sort_by(self.model.given_order)
+
+    def _sort(self, column: int) -> None:
+        """Sort by a column; again, the other way round."""
+        now = self.model.order
+        descending = not now.descending if now.column == column else column in VALUES
+        self._sort_by(Order(Column(column), descending))
+
+    def _sort_by(self, order: Order) -> None:
+        self.model.sort_by(order)
+        self._show_order()
+        self.view.scrollToTop()
+        self._scroll_to_selection()
+
+    def _show_order(self) -> None:
+        orders = {"network": Order(Column.PLACE, False), "ranking": Order(Column.FIRST, True)}
+        for name, button in self.order_buttons.items():
+            button.setChecked(self.model.order == orders[name])
+        self.header.viewport().update()
+
+    def _choose_metric(self, column: int, name: str) -> None:
+        both = len(self._session.runs) > 1
+        setting = "first_metric" if both or column == Column.FIRST else "second_metric"
+        self._session.change(**{setting: name})
+
+    # --- selection ------------------------------------------------------------------------
+
+    def _row_chosen(self, *_: Any) -> None:
+        if self._quiet:
+            return
+        rows = self.view.selectionModel().selectedRows()
+        self._session.select_layer(self.model.name_at(rows[0].row()) if rows else None)
+
+    def _jump(self, row: int) -> None:
+        self._session.jump_to(self.model.name_at(row))
+
+    def _show_selection(self) -> None:
+        """Select the row of the layer that the session has selected, without telling it."""
+        before, self._quiet = self._quiet, True
+        row = self.model.row_of(self._session.layer)
+        if row is None:
+            self.view.selectionModel().clear()
+        elif self.view.currentIndex().row() != row or not self.view.selectedIndexes():
+            self.view.selectRow(row)
+        self._quiet = before
+        self._scroll_to_selection()
+
+    def _scroll_to_selection(self) -> None:
+        row = self.model.row_of(self._session.layer)
+        if row is not None:
+            self.view.scrollTo(self.model.index(row, Column.LAYER))
+
+    # --- what the session tells -----------------------------------------------------------
+
+    def _settings_changed(self, names: frozenset[str]) -> None:
+        if "theme" in names:
+            self.set_theme(theme_called(self._session.settings.theme))
+        if names & {"first_metric", "second_metric"}:
+            self.model.metrics_changed()
+            self._fit_columns()
+        if "order" in names:
+            self._sort_by(self.model.given_order)
+
+    def _data_changed(self) -> None:
+        """Show other layers, and stay where the eye is."""
+        before, self._quiet = self._quiet, True
+        bar = self.view.verticalScrollBar()
+        place = bar.value()
+        self.model.reload()
+        self._show_count()
+        self._fit_columns()
+        self._show_selection()
+        bar.setValue(place)
+        self._quiet = before
+
+
+def _switch_style(theme: Theme, *, left: bool) -> str:
+    """Return the style of one half of a switch."""
+    inner = "right" if left else "left"
+    edge = "border-right-width: 0;" if left else ""
+    return f"""
+        QToolButton {{ background: transparent; color: {theme.dim}; padding: 3px 9px;
+            border: 1px solid {theme.line}; {edge}
+            border-top-{inner}-radius: 0; border-bottom-{inner}-radius: 0; }}
+        QToolButton:hover {{ color: {theme.ink}; border-color: {theme.line}; }}
+        QToolButton:checked {{ background: {theme.raised}; color: {theme.ink};
+            border-color: {theme.line}; }}
+        """

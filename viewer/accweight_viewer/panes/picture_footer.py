@@ -1,0 +1,40 @@
+"""Two lines below a picture: what is under the mouse, and its value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from accweight_viewer.panes.elided import ElidedLabel
+from accweight_viewer.panes.texel_words import Words
+
+
+class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
+    """Name and index at the left, values at the right; always two lines high."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.name = ElidedLabel()
+        self.value = QtWidgets.QLabel()
+        self.detail = ElidedLabel(dim=True)
+        self.share = QtWidgets.QLabel()
+        self.share.setObjectName("dim")
+        grid = QtWidgets.QGridLayout(self)
+        grid.setContentsMargins(8, 4, 8, 8)
+        grid.setHorizontalSpacing(12)
+        grid.setVerticalSpacing(2)
+        for row, (left, right) in enumerate(((self.name, self.value), (self.detail, self.share))):
+            grid.addWidget(left, row, 0)
+            right.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight)
+            right.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+            grid.addWidget(right, row, 1)
+        grid.setColumnStretch(0, 1)
+
+    def show_words(self, words: Words) -> None:
+        """Show what is known."""
+        self.name.setText(words.name)
+        self.value.setText(words.value)
+        self.detail.setText(words.detail)
+        self.share.setText(words.share)
+        self.setToolTip("\n".join(word for word in words if word))

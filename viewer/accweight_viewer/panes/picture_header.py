@@ -1,0 +1,62 @@
+"""The row above a picture: which plate it shows, and how it behaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from accweight_viewer.panes.icons import icon
+from accweight_viewer.panes.plate_box import PlateBox
+from accweight_viewer.panes.switch import flat_buttons
+from accweight_viewer.theme import Theme
+
+TIPS = {
+    "follow": "Show the selected layer",
+    "link": "Zoom and pan both windows together",
+    "fit": "Show the whole picture (double click)",
+}
+
+
+class PictureHeader(QtWidgets.QWidget):  # type: ignore[misc]
+    """A field and three buttons.
+
+    Attributes:
+        box: In which a plate is chosen.
+        follow: Whether the selection is followed.
+        link: Whether both windows move together.
+        fit: Shows everything.
+    """
+
+    def __init__(self, theme: Theme, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.box = PlateBox()
+        self.follow, self.link, self.fit = (self._button(name) for name in TIPS)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(8, 6, 6, 6)
+        row.setSpacing(2)
+        row.addWidget(self.box, 1)
+        for button in (self.follow, self.link, self.fit):
+            button.toggled.connect(self._paint_icons)
+            row.addWidget(button)
+        self.set_theme(theme)
+
+    def _button(self, name: str) -> Any:
+        button = QtWidgets.QToolButton()
+        button.setObjectName(name)
+        button.setToolTip(TIPS[name])
+        button.setAccessibleName(TIPS[name])
+        button.setCheckable(name != "fit")
+        button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        return button
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self.setStyleSheet(flat_buttons(theme))
+        self._paint_icons()
+
+    def _paint_icons(self, *_: object) -> None:
+        for button in (self.follow, self.link, self.fit):
+            colour = self._theme.accent if button.isChecked() else self._theme.ink
+            button.setIcon(icon(button.objectName(), colour))

@@ -1,0 +1,214 @@
+"""How a picture is drawn: parts as squares, sections with their names, frames, the little map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyqtgraph.Qt import QtCore, QtGui
+
+from accweight_core.layout import Section
+from accweight_viewer.model.viewport2d import Part, Viewport
+from accweight_viewer.theme import Theme
+
+Entries = npt.NDArray[np.uint8]
+Texel = tuple[int, int]
+
+MAP_SIDE = 72
+"""Longer side of the little map of the whole picture, shown while a part of it is seen."""
+
+MAP_INSET = 8
+LEAST_MARK = 9.0
+"""Pixels of the frame around a selected texel at least, however small the texel is."""
+
+LEAST_SEEN = 5.0
+"""Pixels of the frame in the little map at least."""
+
+LABEL_GAP = 6
+
+
+@dataclass
+class Drawn:
+    """A part of the picture, as entries of the colour table and as pixels."""
+
+    part: Part
+    entries: Entries
+    pixels: Any
+
+
+def pixels_of(entries: Entries, table: list[int]) -> Any:
+    """Return an image of entries, in colours given as 0xAARRGGBB by entry."""
+    rows, cols = entries.shape
+    indexed = QtGui.QImage(
+        np.ascontiguousarray(entries).tobytes(),
+        cols,
+        rows,
+        cols,
+        QtGui.QImage.Format.Format_Indexed8,
+    )
+    indexed.setColorTable(table)
+    return indexed.convertToFormat(QtGui.QImage.Format.Format_RGB32)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the texels of a view lie in a widget.
+
+    Attributes:
+        viewport: What is seen.
+        area: The rectangle of the widget that the picture may fill.
+    """
+
+    viewport: Viewport
+    area: Any
+
+    def rect(self, col: float, row: float, cols: float, rows: float) -> Any:
+        """Return where texels lie."""
+        scale = self.viewport.scale
+        x, y = self.viewport.to_area(col, row)
+        return QtCore.QRectF(self.area.x() + x, self.area.y() + y, cols * scale, rows * scale)
+
+    @property
+    def picture(self) -> Any:
+        """Where the whole picture lies, as far as there is room."""
+        rows, cols = self.viewport.picture
+        return self.rect(0, 0, cols, rows).intersected(self.area)
+
+    @property
+    def map(self) -> Any:
+        """Where the little map lies; empty while everything is seen."""
+        rows, cols = self.viewport.picture
+        if self.viewport.is_fitted or self.area.height() < 2 * MAP_SIDE:
+            return QtCore.QRectF()
+        side = MAP_SIDE / max(rows, cols)
+        wide, high = max(cols * side, 6.0), max(rows * side, 6.0)
+        corner = self.picture.bottomRight()
+        return QtCore.QRectF(
+            corner.x() - wide - MAP_INSET, corner.y() - high - MAP_INSET, wide, high
+        )
+
+    def in_picture(self, place: Any) -> tuple[float, float]:
+        """Return (column, row) at a point of the widget, as positions between texels."""
+        return self.viewport.to_picture(place.x() - self.area.x(), place.y() - self.area.y())
+
+    def texel_at(self, place: Any) -> Texel | None:
+        """Return (row, column) of the texel at a point, None beside the picture."""
+        if not self.area.contains(place) or self.map.contains(place):
+            return None
+        return self.viewport.texel_at(place.x() - self.area.x(), place.y() - self.area.y())
+
+
+class Brush:
+    """Draws on one stage, in the colours of a theme."""
+
+    def __init__(self, painter: Any, stage: Stage, theme: Theme) -> None:
+        self._painter = painter
+        self._stage = stage
+        self._theme = theme
+
+    def parts(self, parts: Iterable[Drawn | None]) -> None:
+        """Draw parts over each other, with the edge of the picture around them."""
+        painter, stage = self._painter, self._stage
+        painter.save()
+        painter.setClipRect(stage.picture)
+        painter.fillRect(stage.picture, QtGui.QColor(self._theme.gap))
+        for drawn in parts:
+            if drawn is not None:
+                painter.drawImage(stage.rect(*drawn.part.extent), drawn.pixels)
+        painter.restore()
+        self._box(stage.picture.adjusted(-1, -1, 1, 1), self._theme.line)
+
+    def sections(self, sections: Sequence[Section], gutter: float) -> None:
+        """Draw lines between named parts, and their names at the left of the picture."""
+        painter, stage = self._painter, self._stage
+        line = painter.fontMetrics().height()
+        for section in sections:
+            seen = stage.rect(section.col, section.row, section.cols, section.rows)
+            seen = seen.intersected(stage.picture)
+            if seen.height() < 1:
+                continue
+            if section.row and seen.top() > stage.picture.top() + 1:
+                y = round(seen.top())
+                left = QtCore.QPointF(stage.picture.left() - gutter / 2, y + 0.5)
+                painter.setPen(QtGui.QPen(QtGui.QColor(self._theme.dim), 1))
+                painter.drawLine(left, QtCore.QPointF(stage.picture.right(), y + 0.5))
+            if seen.height() >= line * 0.9:
+                left = stage.picture.left() - gutter
+                box = QtCore.QRectF(left, seen.center().y() - line, gutter - LABEL_GAP, 2 * line)
+                self._label(section.name, box)
+
+    def _label(self, text: str, box: Any) -> None:
+        painter = self._painter
+        fitting = painter.fontMetrics().elidedText(
+            text, QtCore.Qt.TextElideMode.ElideRight, int(box.width())
+        )
+        painter.setPen(QtGui.QColor(self._theme.dim))
+        align = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
+        painter.drawText(box, align, fitting)
+
+    def hovered(self, texel: Texel) -> None:
+        """Frame the texel under the mouse."""
+        row, col = texel
+        self._clipped_box(self._stage.rect(col, row, 1, 1), self._theme.ink, self._theme.page)
+
+    def marked(self, texel: Texel) -> None:
+        """Frame the selected texel, so that it is seen however small it is."""
+        row, col = texel
+        box = self._stage.rect(col, row, 1, 1)
+        grow = max(LEAST_MARK - box.width(), 0) / 2
+        box = box.adjusted(-grow, -grow, grow, grow)
+        self._clipped_box(box, self._theme.accent, self._theme.page, width=2)
+
+    def _clipped_box(self, box: Any, colour: str, halo: str, *, width: int = 1) -> None:
+        self._painter.save()
+        self._painter.setClipRect(self._stage.area.adjusted(-4, -4, 4, 4))
+        outer = box.adjusted(-width, -width, width, width)
+        self._box(outer.adjusted(-1, -1, 1, 1), halo, width=width + 2)
+        self._box(outer, colour, width=width)
+        self._painter.restore()
+
+    def _box(self, box: Any, colour: str, *, width: int = 1) -> None:
+        """Draw the inner edge of a rectangle, on whole pixels."""
+        left, top = round(box.left()), round(box.top())
+        wide, high = round(box.right()) - left, round(box.bottom()) - top
+        fill = QtGui.QColor(colour)
+        for x, y, w, h in (
+            (left, top, wide, width),
+            (left, top + high - width, wide, width),
+            (left, top + width, width, high - 2 * width),
+            (left + wide - width, top + width, width, high - 2 * width),
+        ):
+            self._painter.fillRect(x, y, w, h, fill)
+
+    def map(self, under: Drawn | None) -> None:
+        """Draw the little map with the part that is seen framed in it."""
+        place = self._stage.map
+        if place.isEmpty() or under is None:
+            return
+        painter, shares = self._painter, self._stage.viewport.shares
+        painter.fillRect(place.adjusted(-2, -2, 2, 2), QtGui.QColor(self._theme.page))
+        painter.save()
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
+        painter.drawImage(place, under.pixels)
+        painter.restore()
+        wide, high = place.width(), place.height()
+        seen = QtCore.QRectF(
+            place.x() + shares.left * wide,
+            place.y() + shares.top * high,
+            (shares.right - shares.left) * wide,
+            (shares.bottom - shares.top) * high,
+        )
+        grow = max(LEAST_SEEN - min(seen.width(), seen.height()), 0) / 2
+        self._box(place.adjusted(-3, -3, 3, 3), self._theme.line)
+        seen = seen.adjusted(-grow, -grow, grow, grow)
+        self._box(seen.adjusted(-1, -1, 1, 1), self._theme.page)
+        self._box(seen, self._theme.accent)
+
+    def message(self, text: str) -> None:
+        """Say why there is nothing to see, in the middle."""
+        self._painter.setPen(QtGui.QColor(self._theme.dim))
+        flags = QtCore.Qt.AlignmentFlag.AlignCenter | QtCore.Qt.TextFlag.TextWordWrap
+        self._painter.drawText(self._stage.area, int(flags), text)

@@ -1,0 +1,299 @@
+"""The canvas of a window: texels as squares, sections, the selection, wheel and mouse.
+
+It knows nothing of runs and files. It is given a size, then pictures of parts, and says what
+it shows and which texel is under the mouse. A coarse picture of everything lies below the fine
+one of what is seen, so that there is something to see at once wherever one goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_core.layout import Section
+from accweight_viewer.model.viewport2d import Part, Shares, Viewport
+from accweight_viewer.panes.events import place_of
+from accweight_viewer.panes.picture_painting import (
+    LABEL_GAP,
+    Brush,
+    Drawn,
+    Entries,
+    Stage,
+    Texel,
+    pixels_of,
+)
+from accweight_viewer.theme import Theme
+
+MARGIN = 8
+CLICK_PIXELS = 4
+"""The mouse may move so far between press and release of a click."""
+
+NOTCH = 120
+ZOOM_PER_NOTCH = 1.3
+
+HOVER_TEXEL = 6.0
+"""Pixels of a texel from which the one under the mouse is framed."""
+
+LABEL_MOST = 72
+
+
+class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
+    """A picture to zoom and to pan.
+
+    Attributes:
+        changed: Emitted when another part is seen, whatever the reason.
+        view_changed: Emitted with the `Shares` that are seen when the user has moved.
+        hovered: Emitted with the (row, column) under the mouse, or None.
+        clicked: Emitted with the (row, column) that was clicked.
+    """
+
+    changed = QtCore.Signal()
+    view_changed = QtCore.Signal(object)
+    hovered = QtCore.Signal(object)
+    clicked = QtCore.Signal(int, int)
+
+    def __init__(self, theme: Theme, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._table: list[int] = [0xFF000000] * 256
+        self._sections: Sequence[Section] = ()
+        self._under: Drawn | None = None
+        self._over: Drawn | None = None
+        self._message = ""
+        self._loading = False
+        self._marked: Texel | None = None
+        self._hovered: Texel | None = None
+        self._pressed: Any = None
+        self._dragging = False
+        self._viewport = Viewport.fitted((1, 1), (1.0, 1.0))
+        self.setMouseTracking(True)
+        self.setMinimumSize(160, 120)
+        self.setCursor(QtCore.Qt.CursorShape.CrossCursor)
+
+    # --- what is shown ---------------------------------------------------------------------
+
+    @property
+    def viewport(self) -> Viewport:
+        """What is seen of the picture."""
+        return self._viewport
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is something of the picture to see."""
+        return self._under is not None or self._over is not None
+
+    def show_picture(
+        self, size: tuple[int, int], sections: Sequence[Section] = (), *, keep: bool = False
+    ) -> None:
+        """Show another picture, empty at first.
+
+        Args:
+            size: (rows, columns) at level 0.
+            sections: Its named parts.
+            keep: Whether the same share of it is seen as before.
+        """
+        shares = self._viewport.shares
+        self._sections = sections
+        self._under = self._over = self._hovered = None
+        fitted = Viewport.fitted(size, self._area_size())
+        self._viewport = fitted.showing(shares) if keep else fitted
+        self._message = ""
+        self.update()
+        self.changed.emit()
+
+    def show_message(self, text: str) -> None:
+        """Say why there is nothing to see."""
+        self._message = text
+        self.update()
+
+    def show_part(self, part: Part, entries: Entries, *, below: bool = False) -> None:
+        """Show a part that has been read.
+
+        Args:
+            part: What it is.
+            entries: (rows, columns) entries of the colour table.
+            below: Whether it is what to show where nothing finer is.
+        """
+        drawn = Drawn(part, entries, pixels_of(entries, self._table))
+        if below:
+            self._under = drawn
+        else:
+            self._over = drawn
+        self.update()
+
+    def set_colours(self, table: list[int], theme: Theme) -> None:
+        """Show entries in other colours: 0xAARRGGBB by entry."""
+        self._table, self._theme = table, theme
+        for drawn in (self._under, self._over):
+            if drawn is not None:
+                drawn.pixels = pixels_of(drawn.entries, table)
+        self.update()
+
+    def set_loading(self, loading: bool) -> None:
+        """Mark that what is seen is not the latest yet."""
+        if loading != self._loading:
+            self._loading = loading
+            self.update()
+
+    def mark(self, texel: Texel | None) -> None:
+        """Frame a texel as the selected one."""
+        if texel != self._marked:
+            self._marked = texel
+            self.update()
+
+    # --- places ----------------------------------------------------------------------------
+
+    def texel_at(self, place: Any) -> Texel | None:
+        """Return (row, column) of the texel at a point, None beside the picture."""
+        return self._stage.texel_at(QtCore.QPointF(place))
+
+    def position_of(self, row: int, col: int) -> Any:
+        """Return the point in the middle of a texel."""
+        return self._stage.rect(col, row, 1, 1).center()
+
+    @property
+    def _stage(self) -> Stage:
+        return Stage(self._viewport, self._area())
+
+    @property
+    def _gutter(self) -> int:
+        """Width of the labels at the left."""
+        metrics = self.fontMetrics()
+        widths = [metrics.horizontalAdvance(section.name) for section in self._sections]
+        return min(max(widths), LABEL_MOST) + 2 * LABEL_GAP if widths else 0
+
+    def _area(self) -> Any:
+        """Return the part of the widget that the picture may fill."""
+        left = MARGIN + self._gutter
+        wide, high = self.width() - left - MARGIN, self.height() - 2 * MARGIN
+        return QtCore.QRectF(left, MARGIN, max(wide, 1), max(high, 1))
+
+    def _area_size(self) -> tuple[float, float]:
+        area = self._area()
+        return area.width(), area.height()
+
+    # --- moving ----------------------------------------------------------------------------
+
+    def show_shares(self, shares: Shares) -> None:
+        """Show a part of the picture; for others to call, `view_changed` stays silent."""
+        self._move(self._viewport.showing(shares), by_user=False)
+
+    def fit(self) -> None:
+        """Show everything."""
+        self._move(Viewport.fitted(self._viewport.picture, self._area_size()))
+
+    def _move(self, viewport: Viewport, *, by_user: bool = True) -> None:
+        if viewport == self._viewport:
+            return
+        self._viewport = viewport
+        self.update()
+        self.changed.emit()
+        if by_user:
+            self.view_changed.emit(viewport.shares)
+
+    def _hover(self, texel: Texel | None) -> None:
+        if texel != self._hovered:
+            self._hovered = texel
+            self.hovered.emit(texel)
+            self.update()
+
+    # --- events ----------------------------------------------------------------------------
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Show the same place in the new size."""
+        super().resizeEvent(event)
+        self._move(self._viewport.resized(self._area_size()), by_user=False)
+
+    def changeEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 - Qt's name
+        """Make room for labels in another font."""
+        super().changeEvent(event)
+        if event.type() in (QtCore.QEvent.Type.FontChange, QtCore.QEvent.Type.StyleChange):
+            self._move(self._viewport.resized(self._area_size()), by_user=False)
+
+    def wheelEvent(self, event: QtGui.QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Zoom around the mouse."""
+        area, place = self._area(), place_of(event)
+        factor = ZOOM_PER_NOTCH ** (event.angleDelta().y() / NOTCH)
+        at = place.x() - area.x(), place.y() - area.y()
+        self._move(self._viewport.zoomed(factor, at))
+        self._hover(self.texel_at(QtCore.QPointF(place)))
+        event.accept()
+
+    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Begin a click or a drag."""
+        if event.button() != QtCore.Qt.MouseButton.LeftButton:
+            return
+        place = QtCore.QPointF(place_of(event))
+        self._dragging = False
+        self._pressed = place
+        if self._stage.map.contains(place):
+            self._pressed = None
+            self._go_on_map(place)
+
+    def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Pan, or tell what is under the mouse."""
+        place = QtCore.QPointF(place_of(event))
+        held = bool(event.buttons() & QtCore.Qt.MouseButton.LeftButton)
+        if held and self._pressed is not None:
+            moved = place - self._pressed
+            if self._dragging or moved.manhattanLength() >= CLICK_PIXELS:
+                self._dragging = True
+                self._pressed = place
+                self.setCursor(QtCore.Qt.CursorShape.ClosedHandCursor)
+                self._move(self._viewport.panned(moved.x(), moved.y()))
+        elif held and self._stage.map.contains(place):
+            self._go_on_map(place)
+        self._hover(None if self._dragging else self.texel_at(place))
+
+    def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Select what was clicked."""
+        if event.button() != QtCore.Qt.MouseButton.LeftButton:
+            return
+        pressed, dragged = self._pressed, self._dragging
+        self._pressed, self._dragging = None, False
+        self.setCursor(QtCore.Qt.CursorShape.CrossCursor)
+        texel = self.texel_at(QtCore.QPointF(place_of(event)))
+        if pressed is not None and not dragged and texel is not None:
+            self.clicked.emit(*texel)
+
+    def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Show everything."""
+        if event.button() == QtCore.Qt.MouseButton.LeftButton:
+            self._pressed = None
+            self.fit()
+
+    def leaveEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 - Qt's name
+        """Nothing is under the mouse any more."""
+        self._hover(None)
+
+    def _go_on_map(self, place: Any) -> None:
+        """Show what lies at a point of the little map in the middle."""
+        rect, here = self._stage.map, self._viewport
+        rows, cols = here.picture
+        x = (place.x() - rect.x()) / rect.width() * cols
+        y = (place.y() - rect.y()) / rect.height() * rows
+        self._move(here.panned((here.x - x) * here.scale, (here.y - y) * here.scale))
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw everything."""
+        painter = QtGui.QPainter(self)
+        painter.fillRect(self.rect(), QtGui.QColor(self._theme.page))
+        brush = Brush(painter, self._stage, self._theme)
+        if self._message:
+            brush.message(self._message)
+        else:
+            self._paint(brush)
+        if self._loading:
+            painter.fillRect(QtCore.QRect(0, 0, self.width(), 2), QtGui.QColor(self._theme.accent))
+        painter.end()
+
+    def _paint(self, brush: Brush) -> None:
+        brush.parts((self._under, self._over))
+        brush.sections(self._sections, self._gutter)
+        if self._marked is not None:
+            brush.marked(self._marked)
+        if self._hovered is not None and self._viewport.scale >= HOVER_TEXEL:
+            brush.hovered(self._hovered)
+        brush.map(self._under)

@@ -1,0 +1,397 @@
+"""A window onto one plate: the texels of one parameter, flat, from all of them to a single one.
+
+What is seen is read in the background, coarse first. A window that lags behind the time shows
+the latest picture it has and says so; it never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_core.errors import AccweightError, UnknownNameError
+from accweight_viewer.model.choices import Choice, Choices, Which
+from accweight_viewer.model.parts import Entries, PartWish
+from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import Plate, Source
+from accweight_viewer.model.session import Session
+from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
+from accweight_viewer.model.viewport2d import Part, Shares, seen_part, whole_part
+from accweight_viewer.panes.colour_bar import ColourBar
+from accweight_viewer.panes.events import listen
+from accweight_viewer.panes.part_feed import PartFeed
+from accweight_viewer.panes.picture_footer import PictureFooter
+from accweight_viewer.panes.picture_header import PictureHeader
+from accweight_viewer.panes.picture_view import PictureView
+from accweight_viewer.panes.texel_words import Words, plate_words, texel_words
+from accweight_viewer.panes.words import step_text
+from accweight_viewer.theme import theme_called
+
+PATIENCE_MS = 150
+"""What takes longer to read is marked as loading; less would flicker."""
+
+COLOURS = {"theme", "colour_map"}
+VALUES = {"plane", "logarithmic", "low", "high", "fitted"}
+"""Settings that change the table of colours, and those that change which entries are read."""
+
+
+class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
+    """One plate, its legend, and what is under the mouse.
+
+    Attributes:
+        view_changed: Emitted with the `Shares` that are seen when the user zooms or pans.
+        number: 0 for the window that follows the selection, 1 for the other one.
+        header: The row above, in which a plate is chosen.
+        view: The canvas.
+        bar: The legend.
+        footer: The two lines below.
+    """
+
+    view_changed = QtCore.Signal(object)
+
+    def __init__(self, session: Session, number: int, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.number = number
+        self._session = session
+        self._choices = Choices(session)
+        self._choice: Choice | None = None
+        self._plate: Plate | None = None
+        self._texel: tuple[int, int] | None = None
+        self._comparison = session.comparison
+        self._scale = session.colour_scale()
+        self._closed = False
+        self.header = PictureHeader(theme_called(session.settings.theme))
+        self.view = PictureView(theme_called(session.settings.theme))
+        self.bar = ColourBar(session, signed=False)
+        self.footer = PictureFooter()
+        self._patience = QtCore.QTimer(self)
+        self._feed = PartFeed(self._show_part, self._settled)
+        self._build()
+        self._connect()
+        self.header.box.offer(self._choices.texts)
+        self.header.follow.setChecked(number == 0 or len(session.runs) == 2)
+        self.header.link.setChecked(session.settings.linked)
+        self._show_choice(self._choices.initial(number))
+
+    # --- building --------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        whole = QtWidgets.QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addWidget(self.header)
+        whole.addWidget(self.view, 1)
+        whole.addWidget(self.bar)
+        whole.addWidget(self.footer)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(PATIENCE_MS)
+
+    def _connect(self) -> None:
+        session, view, feed = self._session, self.view, self._feed
+        self.header.box.chosen.connect(self._user_chose)
+        self.header.follow.toggled.connect(self._follow_toggled)
+        self.header.link.toggled.connect(lambda on: session.change(linked=bool(on)))
+        self.header.fit.clicked.connect(lambda *_: view.fit())
+        view.changed.connect(self._view_changed)
+        view.view_changed.connect(self.view_changed)
+        view.hovered.connect(self._hovered)
+        view.clicked.connect(self._clicked)
+        self._patience.timeout.connect(lambda: view.set_loading(feed.late))
+        self.destroyed.connect(lambda *_: feed.close())
+        listen(self, session.time_changed, self._time_changed)
+        listen(self, session.selection_changed, self._selection_changed)
+        listen(self, session.settings_changed, self._settings_changed)
+        listen(self, session.data_changed, self._data_changed)
+
+    # --- what is shown ---------------------------------------------------------------------
+
+    @property
+    def source(self) -> Source | None:
+        """The run, or the difference, that is shown."""
+        return self._choices.source(self._choice.which) if self._choice else None
+
+    @property
+    def plate(self) -> Plate | None:
+        """The plate that is shown, None if there is none of the chosen name."""
+        return self._plate
+
+    @property
+    def choice(self) -> Choice | None:
+        """What was chosen."""
+        return self._choice
+
+    @property
+    def following(self) -> bool:
+        """Whether it shows the layer that is selected."""
+        return bool(self.header.follow.isChecked())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is loading."""
+        return self._feed.idle
+
+    @property
+    def hovered(self) -> TexelValue | TexelDifference | None:
+        """What is stored of the texel under the mouse."""
+        return self._value(*self._texel) if self._texel is not None else None
+
+    def show_plate(self, which: Which, parameter: str) -> None:
+        """Show a plate from now on, whatever is selected.
+
+        Args:
+            which: Position of the run, or "difference".
+            parameter: Name of the parameter.
+
+        Raises:
+            UnknownNameError: If there is no such plate.
+        """
+        choice = Choice(which, parameter)
+        if self._choices.plate(choice) is None:
+            raise UnknownNameError(f"no plate of {which!r} is called {parameter!r}")
+        self._user_chose(choice)
+
+    def texel_at(self, place: Any) -> tuple[int, int] | None:
+        """Return (row, column) of the texel at a point of the window, None beside the picture."""
+        return self.view.texel_at(self.view.mapFrom(self, place))
+
+    def position_of(self, row: int, col: int) -> Any:
+        """Return the point of the window in the middle of a texel."""
+        return self.view.position_of(row, col) + QtCore.QPointF(self.view.pos())
+
+    @property
+    def shares(self) -> Shares:
+        """The part of the picture that is seen."""
+        return self.view.viewport.shares
+
+    def set_view(self, shares: Shares) -> None:
+        """Show a part of the picture; `view_changed` stays silent."""
+        self.view.show_shares(shares)
+
+    def close_loader(self) -> None:
+        """Stop reading; the window shows what it has."""
+        self._closed = True
+        self._patience.stop()
+        self._feed.close()
+
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop reading."""
+        self.close_loader()
+        super().closeEvent(event)
+
+    # --- choosing --------------------------------------------------------------------------
+
+    def _user_chose(self, choice: Choice) -> None:
+        self.header.follow.setChecked(False)
+        self._show_choice(choice)
+
+    def _follow_toggled(self, on: bool) -> None:
+        if on:
+            self._show_choice(self._choices.following(self.number))
+
+    def _show_choice(self, choice: Choice | None) -> None:
+        """Show a plate, and the same one in its present state if it is shown already."""
+        before = self._choice, self._plate
+        self._choice = choice
+        self._plate = plate = self._choices.plate(choice) if choice else None
+        self.header.box.show_choice(choice)
+        self.bar.show_signed(choice is not None and choice.which == "difference")
+        self._recolour()
+        same = choice == before[0] and plate and before[1] and plate.size == before[1].size
+        if not same:
+            self._texel = None
+            self._feed.reset()
+            size = plate.size if plate else (1, 1)
+            keep = self._session.settings.linked and before[1] is not None
+            self.view.show_picture(size, plate.layout.sections if plate else (), keep=keep)
+        self.view.show_message(self._obstacle())
+        self._mark()
+        self._ask()
+        self._describe()
+
+    def _obstacle(self) -> str:
+        """Return why there is no picture, nothing if there is one."""
+        choice, plate = self._choice, self._plate
+        if choice is None:
+            return "no layers to show"
+        if plate is None:
+            return f"{choice.parameter} is not in {self._choices.label(choice.which)}"
+        if plate.ready:
+            return ""
+        if choice.which == "difference":
+            return "no difference: needs a finished parameter of the same shape in both runs"
+        return "not analysed yet"
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Have what is seen read."""
+        plate, source = self._plate, self.source
+        if self._closed or plate is None or source is None or not plate.ready:
+            return
+        position = self._session.source_position(source)
+        seen = seen_part(self.view.viewport, plate.plan.levels, self.devicePixelRatioF())
+        under = whole_part(plate.size, plate.coarsest)
+        over = self._wish(source, plate, seen, position)
+        ahead = [self._wish(source, plate, seen, at) for at in self._next(source, position)]
+        self._feed.want(over, self._wish(source, plate, under, position), ahead)
+        self._settled()
+
+    def _next(self, source: Source, position: int) -> Iterator[int]:
+        """Yield the checkpoint that will be shown next while time runs."""
+        if self._session.cursor.playing and len(source.steps):
+            yield (position + 1) % len(source.steps)
+
+    def _wish(self, source: Source, plate: Plate, part: Part, position: int) -> PartWish:
+        settings = self._session.settings
+        unit = source.unit(plate, settings.scope)
+        return PartWish(source, plate, part, settings.plane, position, unit, self._scale)
+
+    def _show_part(self, wish: PartWish, entries: Entries, below: bool) -> None:
+        self.view.show_part(wish.part, entries, below=below)
+
+    def _settled(self) -> None:
+        """Mark what is late, and say what cannot be read."""
+        problem = self._feed.problem
+        if problem is not None:
+            self.view.show_message(f"cannot be read: {problem}")
+        if not self._feed.late or problem is not None:
+            self._patience.stop()
+            self.view.set_loading(False)
+        elif not self._patience.isActive():
+            self._patience.start()
+
+    # --- texels ----------------------------------------------------------------------------
+
+    def _view_changed(self) -> None:
+        self._ask()
+        self._describe()
+
+    def _hovered(self, texel: tuple[int, int] | None) -> None:
+        self._texel = texel
+        self._describe()
+
+    def _clicked(self, row: int, col: int) -> None:
+        """Select a weight; on a plate without a picture, its layer."""
+        if (pick := self._pick(row, col)) is None:
+            return
+        if pick.index is not None:
+            self._session.select_texel(pick)
+        elif not pick.plate.pictured:
+            self._session.select_layer(self._session.runs[pick.run].layers[pick.plate.layer].name)
+
+    def _pick(self, row: int, col: int) -> Pick | None:
+        found = self._choices.run_plate(self._choice) if self._choice else None
+        return Pick(*found, row, col) if found and self._plate and self._plate.ready else None
+
+    def _selected(self) -> tuple[int, int] | None:
+        """Return the selected texel if it lies on this plate."""
+        pick, choice, plate = self._session.pick, self._choice, self._plate
+        if pick is None or choice is None or plate is None:
+            return None
+        here = choice.which in (pick.run, "difference") and pick.plate.name == choice.parameter
+        return (pick.row, pick.col) if here and pick.plate.size == plate.size else None
+
+    def _value(self, row: int, col: int) -> TexelValue | TexelDifference | None:
+        plate, source = self._plate, self.source
+        if plate is None or not plate.ready or source is None:
+            return None
+        at, scope = self._session.source_position(source), self._session.settings.scope
+        try:
+            return value_at(source, plate, at, row, col, scope)
+        except (AccweightError, OSError):
+            return None  # the picture says so already
+
+    def _mark(self) -> None:
+        self.view.mark(self._selected())
+
+    def _describe(self) -> None:
+        """Say what is under the mouse, or else selected, or else what the plate is."""
+        texel = self._texel or self._selected()
+        value = self._value(*texel) if texel is not None else None
+        self.footer.show_words(self._words(texel, value))
+        self.bar.mark(value.normalised if value is not None else None)
+
+    def _words(
+        self, texel: tuple[int, int] | None, value: TexelValue | TexelDifference | None
+    ) -> Words:
+        plate, source = self._plate, self.source
+        if plate is None or source is None:
+            return Words("", "")
+        steps, at = source.steps, self._session.source_position(source)
+        step = f"step {step_text(int(steps[at]))}" if len(steps) else ""
+        pick = self._pick(*texel) if texel is not None else None
+        if pick is not None and value is not None:
+            return texel_words(pick, value, step)
+        part = seen_part(self.view.viewport, plate.plan.levels, self.devicePixelRatioF())
+        return plate_words(plate, part.level, self._session.settings.plane, step)
+
+    # --- what others change ----------------------------------------------------------------
+
+    def _time_changed(self) -> None:
+        self._ask()
+        self._describe()
+
+    def _selection_changed(self) -> None:
+        if self.following:
+            self._show_choice(self._choices.following(self.number))
+        else:
+            self._mark()
+            self._describe()
+
+    def _settings_changed(self, names: frozenset[str]) -> None:
+        settings = self._session.settings
+        self.header.link.setChecked(settings.linked)
+        if "theme" in names:
+            self.header.set_theme(theme_called(settings.theme))
+        if names & COLOURS:
+            self._recolour()
+        if "scope" in names:
+            self._renew()
+        elif names & VALUES:
+            self._recolour()
+            self._ask()
+            self._describe()
+
+    def _data_changed(self) -> None:
+        before, self._comparison = self._comparison, self._session.comparison
+        self._renew(anew=before != self._comparison and self.following)
+
+    def _renew(self, *, anew: bool = False) -> None:
+        """Take the present state of the runs.
+
+        Args:
+            anew: Whether to choose anew what to show.
+        """
+        if not self._choices.current:
+            self._choices = Choices(self._session)
+            self.header.box.offer(self._choices.texts)
+        following = self._choices.following(self.number) if anew else self._choice
+        self._show_choice(following or self._choices.initial(self.number))
+
+    def _recolour(self) -> None:
+        """Take the colours of the settings."""
+        source, settings = self.source, self._session.settings
+        theme = theme_called(settings.theme)
+        self._scale = self._session.colour_scale(signed=source is not None and source.signed)
+        red, green, blue = self._scale.colours.astype(int).T
+        table: list[int] = (0xFF000000 | red << 16 | green << 8 | blue).tolist()
+        gap = [int(QtGui.QColor(theme.gap).rgb())] * (256 - len(table))
+        self.view.set_colours(table + gap, theme)
+
+
+def link(first: PictureWindow, second: PictureWindow, session: Session) -> None:
+    """Let two windows show the same share of their pictures while `linked` is set."""
+
+    def follow(leader: PictureWindow, other: PictureWindow) -> None:
+        if session.settings.linked:
+            other.set_view(leader.shares)
+
+    def settings_changed(names: frozenset[str]) -> None:
+        if "linked" in names:
+            follow(first, second)
+
+    first.view_changed.connect(lambda _: follow(first, second))
+    second.view_changed.connect(lambda _: follow(second, first))
+    listen(first, session.settings_changed, settings_changed)

@@ -1,0 +1,95 @@
+"""The field in which a plate is chosen: a list to open, a name to search by any of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_viewer.model.choices import Choice
+from accweight_viewer.panes.timeline_bar import ChoiceBox
+
+ROWS_SHOWN = 24
+
+
+class PlateBox(ChoiceBox):
+    """A field with a list of plates.
+
+    Attributes:
+        chosen: Emitted with the `Choice` that the user has made.
+    """
+
+    chosen = QtCore.Signal(object)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._choices: list[Choice] = []
+        self.setEditable(True)
+        self.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+        self.setMaxVisibleItems(ROWS_SHOWN)
+        adjust = QtWidgets.QComboBox.SizeAdjustPolicy
+        self.setSizeAdjustPolicy(adjust.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(10)
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Expanding, policy.Fixed)
+        self.setToolTip("Choose the layer whose weights are shown; type any part of a name")
+        self._make_completer()
+        self.activated.connect(self._choose)
+        self.lineEdit().returnPressed.connect(self._choose_typed)
+        self.lineEdit().editingFinished.connect(self._restore)
+        self.lineEdit().installEventFilter(self)
+
+    def _make_completer(self) -> None:
+        completer = QtWidgets.QCompleter(self.model(), self)
+        completer.setFilterMode(QtCore.Qt.MatchFlag.MatchContains)
+        completer.setCaseSensitivity(QtCore.Qt.CaseSensitivity.CaseInsensitive)
+        completer.setCompletionMode(QtWidgets.QCompleter.CompletionMode.PopupCompletion)
+        completer.setMaxVisibleItems(ROWS_SHOWN)
+        self.setCompleter(completer)
+
+    def offer(self, texts: Mapping[Choice, str]) -> None:
+        """Offer these and no others."""
+        now = self._choices[self.currentIndex()] if self._choices else None
+        self._choices = list(texts)
+        self.clear()
+        self.addItems(list(texts.values()))
+        self.show_choice(now)
+
+    def show_choice(self, choice: Choice | None) -> None:
+        """Show what is chosen."""
+        at = self._choices.index(choice) if choice in self._choices else -1
+        self.setCurrentIndex(at)
+        self.lineEdit().setCursorPosition(0)
+        if at < 0 and choice is not None:
+            self.setEditText(choice.parameter)
+
+    def _choose(self, at: int) -> None:
+        if 0 <= at < len(self._choices):
+            self.chosen.emit(self._choices[at])
+        self.lineEdit().setCursorPosition(0)
+        self.clearFocus()
+
+    def _choose_typed(self) -> None:
+        """Choose the name that was typed, or else the first one that contains it."""
+        flags = QtCore.Qt.MatchFlag.MatchFixedString, QtCore.Qt.MatchFlag.MatchContains
+        found = [at for flag in flags if (at := self.findText(self.currentText(), flag)) >= 0]
+        if found:
+            self.setCurrentIndex(found[0])
+            self._choose(found[0])
+
+    def _restore(self) -> None:
+        """Show what is chosen instead of what was typed and meant nothing."""
+        if self.currentIndex() >= 0:
+            self.setEditText(self.itemText(self.currentIndex()))
+            self.lineEdit().setCursorPosition(0)
+
+    def eventFilter(self, watched: Any, event: QtCore.QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Select the whole name at a click into it, so that typing replaces it."""
+        if event.type() == QtCore.QEvent.Type.FocusIn and watched is self.lineEdit():
+            QtCore.QTimer.singleShot(0, self.lineEdit().selectAll)
+        return bool(super().eventFilter(watched, event))
+
+    def wheelEvent(self, event: QtGui.QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave the wheel to others: a page of names must not fly by unnoticed."""
+        event.ignore()

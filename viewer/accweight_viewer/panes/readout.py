@@ -1,0 +1,319 @@
+"""The panel of the selected weight: how far it has travelled, what it is, and both over time.
+
+What is stored is shown at once. What only the checkpoints know, the weight itself and its exact
+path, is asked for by the window and comes later, through `set_exact`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import ShownRun, Texels
+from accweight_viewer.model.session import Session
+from accweight_viewer.model.traced import Exact, Number, SeriesWish, as_json
+from accweight_viewer.panes.background import Background
+from accweight_viewer.panes.elided import ElidedLabel
+from accweight_viewer.panes.events import listen
+from accweight_viewer.panes.icons import icon
+from accweight_viewer.panes.sparkline import Sparkline
+from accweight_viewer.panes.switch import flat_buttons
+from accweight_viewer.panes.texel_words import DOT, element_text, exact_text, square_text
+from accweight_viewer.panes.words import MISSING, number_text, step_text
+from accweight_viewer.theme import Theme, theme_called
+
+READING = "reading checkpoints \N{HORIZONTAL ELLIPSIS}"
+NOTHING = "Click a weight in a picture to see how it moved"
+
+
+class Card(QtWidgets.QWidget):  # type: ignore[misc]
+    """One value: what it is, how much, a remark, and its curve."""
+
+    def __init__(self, caption: str, theme: Theme, colour: int) -> None:
+        super().__init__()
+        self.caption = ElidedLabel(dim=True)
+        self.caption.setText(caption)
+        self.value = QtWidgets.QLabel()
+        self.value.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+        self.value.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.value.setObjectName("value")
+        self.note = ElidedLabel(dim=True)
+        self.curve = Sparkline(theme, colour)
+        column = QtWidgets.QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        for label in (self.caption, self.value, self.note):
+            column.addWidget(label)
+        column.addSpacing(2)
+        column.addWidget(self.curve, 1)
+
+    def say(self, value: str, note: str) -> None:
+        """Show a value and a remark."""
+        self.value.setText(value)
+        self.note.setText(note)
+        self.note.setToolTip(note)
+
+
+class Readout(QtWidgets.QWidget):  # type: ignore[misc]
+    """The selected weight.
+
+    Attributes:
+        path: The card of its cumulative change.
+        weight: The card of the weight itself.
+    """
+
+    def __init__(self, session: Session, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        theme = theme_called(session.settings.theme)
+        self._pick: Pick | None = None
+        self._stored: Texels | None = None
+        self._exact: Exact | None = None
+        self._problem = ""
+        self.name = ElidedLabel()
+        self.name.setObjectName("name")
+        self.place = ElidedLabel(dim=True)
+        self.path = Card("", theme, 0)
+        self.weight = Card("weight", theme, 1)
+        self.copy_button = QtWidgets.QToolButton()
+        self.empty = QtWidgets.QLabel(NOTHING)
+        self._background: Background[SeriesWish, Texels] = Background(
+            SeriesWish.read, self._collect
+        )
+        self._build()
+        self._connect()
+        self._restyle()
+        self._selection_changed()
+
+    # --- building --------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        head = QtWidgets.QGridLayout()
+        head.setHorizontalSpacing(4)
+        head.setVerticalSpacing(2)
+        head.addWidget(self.name, 0, 0)
+        head.addWidget(self.place, 1, 0)
+        head.addWidget(self.copy_button, 0, 1, 2, 1, QtCore.Qt.AlignmentFlag.AlignTop)
+        head.setColumnStretch(0, 1)
+        cards = QtWidgets.QHBoxLayout()
+        cards.setSpacing(16)
+        cards.addWidget(self.path, 1)
+        cards.addWidget(self.weight, 1)
+        self._full = QtWidgets.QWidget()
+        column = QtWidgets.QVBoxLayout(self._full)
+        column.setContentsMargins(8, 8, 8, 8)
+        column.setSpacing(8)
+        column.addLayout(head)
+        column.addLayout(cards, 1)
+        self.empty.setObjectName("dim")
+        self.empty.setWordWrap(True)
+        self.empty.setAlignment(QtCore.Qt.AlignmentFlag.AlignCenter)
+        self._pages = QtWidgets.QStackedLayout(self)
+        self._pages.addWidget(self.empty)
+        self._pages.addWidget(self._full)
+        tip = "Copy parameter, index, step and values as a line of JSON"
+        self.copy_button.setToolTip(tip)
+        self.copy_button.setAccessibleName(tip)
+        self.copy_button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        self.setMinimumHeight(120)
+
+    def _connect(self) -> None:
+        session, background = self._session, self._background
+        self.copy_button.clicked.connect(lambda *_: self.copy())
+        for card in (self.path, self.weight):
+            card.curve.step_chosen.connect(session.move_to_step)
+        self.destroyed.connect(lambda *_: background.close())
+        listen(self, session.selection_changed, self._selection_changed)
+        listen(self, session.data_changed, self._data_changed)
+        listen(self, session.time_changed, self._show)
+        listen(self, session.settings_changed, self._settings_changed)
+
+    # --- what comes ------------------------------------------------------------------------
+
+    def set_exact(
+        self, steps: npt.ArrayLike, weights: Sequence[Any], cumulative: Sequence[Any]
+    ) -> None:
+        """Show what the checkpoints say of the selected weight.
+
+        Args:
+            steps: Steps of its run.
+            weights: W_t; None where it is not finite, a pair for a complex number.
+            cumulative: A_t.
+        """
+        self._exact, self._problem = Exact.of(steps, weights, cumulative), ""
+        self._show()
+
+    def set_exact_error(self, text: str) -> None:
+        """Say why the checkpoints could not be read."""
+        self._problem = text
+        self._show()
+
+    def _selection_changed(self) -> None:
+        if self._session.pick != self._pick or self._pick is None:
+            self._exact, self._problem = None, ""
+            self._take()
+
+    def _data_changed(self) -> None:
+        """Read anew what may have grown; what checkpoints have said stays true."""
+        self._take()
+
+    def _take(self) -> None:
+        self._pick, self._stored = self._session.pick, None
+        self._pages.setCurrentIndex(0 if self._pick is None else 1)
+        if (pick := self._pick) is None:
+            self._background.loader.wish(())
+            return
+        self._background.loader.wish([self._wish(pick)])
+        self._show()
+
+    def _wish(self, pick: Pick) -> SeriesWish:
+        run = self._session.runs[pick.run]
+        return SeriesWish(run, pick.plate, pick.plate.number, pick.row, pick.col)
+
+    def _collect(self) -> None:
+        for wish, series in self._background.values():
+            if self._pick is not None and wish == self._wish(self._pick):
+                self._stored = series
+        self._show()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing stored is being read."""
+        return self._background.idle
+
+    def close_loader(self) -> None:
+        """Stop reading."""
+        self._background.close()
+
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop reading."""
+        self.close_loader()
+        super().closeEvent(event)
+
+    # --- what is shown ---------------------------------------------------------------------
+
+    @property
+    def pick(self) -> Pick | None:
+        """The weight that is shown."""
+        return self._pick
+
+    @property
+    def run(self) -> ShownRun | None:
+        """The run that it belongs to."""
+        return self._session.runs[self._pick.run] if self._pick is not None else None
+
+    @property
+    def step(self) -> int:
+        """The step at which it is shown."""
+        if self._pick is None or self.run is None or not len(self.run.steps):
+            return 0
+        return int(self.run.steps[self._session.run_position(self._pick.run)])
+
+    @property
+    def cumulative(self) -> float | None:
+        """A_t at this step: exact if the checkpoints have said it, else as stored."""
+        if self._exact is not None and (at := self._exact.position(self.step)) is not None:
+            return self._exact.cumulative[at]
+        if self._stored is None or self._pick is None:
+            return None
+        return float(self._stored[self._session.run_position(self._pick.run)])
+
+    @property
+    def current_weight(self) -> Number:
+        """W_t at this step, None while it is not known."""
+        if self._exact is None or (at := self._exact.position(self.step)) is None:
+            return None
+        return self._exact.weights[at]
+
+    def as_json(self) -> str:
+        """Return a line of JSON with everything that is shown; empty if nothing is."""
+        pick = self._pick
+        return as_json(pick, self.step, self.cumulative, self.current_weight) if pick else ""
+
+    def copy(self) -> None:
+        """Put that line on the clipboard."""
+        QtWidgets.QApplication.clipboard().setText(self.as_json())
+
+    def contextMenuEvent(self, event: QtGui.QContextMenuEvent) -> None:  # noqa: N802 - Qt's name
+        """Offer to copy."""
+        if self._pick is not None:
+            menu = QtWidgets.QMenu(self)
+            menu.addAction("Copy as JSON").triggered.connect(lambda *_: self.copy())
+            menu.exec(event.globalPos())
+
+    def _show(self) -> None:
+        if (pick := self._pick) is None or (run := self.run) is None:
+            return
+        name = element_text(pick)
+        self.name.setText(name)
+        self.name.setToolTip(name)
+        runs = len(self._session.runs) > 1
+        self.place.setText(f"{run.name}{DOT}{pick.described()}" if runs else pick.described())
+        self._show_path(pick, run)
+        self._show_weight(run)
+
+    def _show_path(self, pick: Pick, run: ShownRun) -> None:
+        card, value = self.path, self.cumulative
+        exact = self._exact is not None and self._exact.position(self.step) is not None
+        side = 1 << pick.plate.finest if pick.plate.pictured else 0
+        whose = "" if exact or side == 1 else f", mean of {square_text(side)}"
+        card.caption.setText(f"cumulative change A{whose}")
+        scope = self._session.settings.scope
+        scale = run.scale(pick.plate, scope)
+        share = number_text(value / scale) if value is not None and scale > 0 else MISSING
+        note = f"N {share}{DOT}step {step_text(self.step)}"
+        card.say(MISSING if value is None else exact_text(value), note)
+        at = self._session.run_position(pick.run)
+        if self._exact is not None:
+            card.curve.show_series(self._exact.steps, self._exact.path, at)
+        elif self._stored is not None:
+            card.curve.show_series(run.steps, self._stored.astype(np.float64), at)
+        else:
+            card.curve.show_series(run.steps[:0], np.empty(0), 0)
+
+    def _show_weight(self, run: ShownRun) -> None:
+        card, exact = self.weight, self._exact
+        if exact is None:
+            unknown = self._pick is not None and self._pick.index is None
+            note = self._problem or ("no single weight" if unknown else READING)
+            card.say(MISSING, note)
+            card.curve.show_series(run.steps[:0], np.empty(0), 0)
+            return
+        at = exact.position(self.step)
+        first = exact.weights[0] if exact.weights else None
+        note = f"began at {_weight_text(first)}" if at is not None else "not read at this step"
+        card.say(_weight_text(self.current_weight), note)
+        card.curve.show_series(exact.steps, exact.sizes, -1 if at is None else at)
+
+    # --- looks -----------------------------------------------------------------------------
+
+    def _settings_changed(self, names: frozenset[str]) -> None:
+        if "theme" in names:
+            self._restyle()
+        if "scope" in names:
+            self._show()
+
+    def _restyle(self) -> None:
+        theme = theme_called(self._session.settings.theme)
+        self.setStyleSheet(
+            "QLabel#value { font-size: 17px; font-weight: 600; } QLabel#name { font-weight: 600; }"
+            + flat_buttons(theme)
+        )
+        self.copy_button.setIcon(icon("copy", theme.ink))
+        for card in (self.path, self.weight):
+            card.curve.set_theme(theme)
+
+
+def _weight_text(weight: Number) -> str:
+    """Return a weight with its sign; of complex ones both parts."""
+    if weight is None:
+        return MISSING
+    if isinstance(weight, complex):
+        sign = "-" if weight.imag < 0 else "+"
+        return f"{exact_text(weight.real)} {sign} {exact_text(abs(weight.imag))}i"
+    return exact_text(weight).replace("-", "\N{MINUS SIGN}", 1)

@@ -1,0 +1,103 @@
+"""What windows and readout say of a plate and of one texel of it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import Plate
+from accweight_viewer.model.settings import Plane
+from accweight_viewer.model.texels import TexelDifference, TexelValue
+from accweight_viewer.panes.words import MISSING, number_text
+
+DOT = " \N{MIDDLE DOT} "
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+class Words(NamedTuple):
+    """What stands in front and behind, and in smaller letters below."""
+
+    name: str
+    value: str
+    detail: str = ""
+    share: str = ""
+
+
+def exact_text(value: float) -> str:
+    """Return a number with six significant digits.
+
+    >>> exact_text(0.123456789), exact_text(12.0)
+    ('0.123457', '12')
+    """
+    return f"{value:.6g}" if math.isfinite(value) else MISSING
+
+
+def signed_text(value: float) -> str:
+    """Return a number with its sign, as it is set in print.
+
+    >>> signed_text(0.5)
+    '+0.5'
+    """
+    return f"{value:+.4g}".replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else MISSING
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape in words.
+
+    >>> shape_text(()), shape_text((3,))
+    ('scalar', '3')
+    """
+    return TIMES.join(map(str, shape)) or "scalar"
+
+
+def element_text(pick: Pick) -> str:
+    """Return the name of a weight as it is written in Python."""
+    index = pick.index
+    return f"{pick.plate.name}[{', '.join(map(str, index))}]" if index else pick.plate.name
+
+
+def square_text(side: int) -> str:
+    """Return which weights a texel stands for."""
+    return f"{side}{TIMES}{side} weights" if side else "all weights"
+
+
+def plate_words(plate: Plate, level: int, plane: Plane, step: str) -> Words:
+    """Return what a plate is, and what its texels show at a level."""
+    if not plate.pictured:
+        meaning = f"no picture stored: {plane} of all weights"
+    elif level:
+        meaning = f"each texel the {plane} of {square_text(1 << level)}"
+    else:
+        meaning = "each texel one weight"
+    detail = shape_text(plate.parameter.shape) + DOT + meaning
+    return Words(plate.name, "", detail, step)
+
+
+def texel_words(pick: Pick, value: TexelValue | TexelDifference, step: str) -> Words:
+    """Return what is known of a texel."""
+    if isinstance(value, TexelDifference):
+        return difference_words(pick, value, step)
+    return value_words(pick, value, step)
+
+
+def value_words(pick: Pick, value: TexelValue, step: str) -> Words:
+    """Return what is known of a texel of a run."""
+    if math.isnan(value.value):
+        return Words(element_text(pick), "", pick.described(), step)
+    share = f"N {number_text(value.normalised)}"
+    if value.side == 1:
+        text = f"A {exact_text(value.value)}"
+        return Words(element_text(pick), text, pick.described(), share + DOT + step)
+    text = f"mean of {square_text(value.side)} {exact_text(value.value)}"
+    share = f"max {exact_text(value.largest)}{DOT}{share}"
+    return Words(element_text(pick), text, pick.described(), share + DOT + step)
+
+
+def difference_words(pick: Pick, value: TexelDifference, step: str) -> Words:
+    """Return what is known of a texel of a difference."""
+    if math.isnan(value.value):
+        return Words(element_text(pick), "", pick.described(), step)
+    both = f"{number_text(value.first)} \N{MINUS SIGN} {number_text(value.second)}"
+    text = f"difference {signed_text(value.value)}"
+    return Words(element_text(pick), text, pick.described(), both + DOT + step)

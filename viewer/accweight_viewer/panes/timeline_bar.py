@@ -1,0 +1,263 @@
+"""The pane below: buttons that move time, and the timeline with its curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_viewer.model.session import Session
+from accweight_viewer.model.settings import CHOICES
+from accweight_viewer.panes.events import listen
+from accweight_viewer.panes.icons import icon
+from accweight_viewer.panes.timeline_plot import TimelinePlot
+from accweight_viewer.panes.words import METRIC_WORDS, number_text, step_text
+from accweight_viewer.theme import Theme, theme_called
+
+SPEEDS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
+"""Checkpoints per second that are offered."""
+
+BUTTONS = {
+    "first": ("First checkpoint", "[ or Shift+Left"),
+    "back": ("One checkpoint back", "Left"),
+    "play": ("Play", "Space"),
+    "forward": ("One checkpoint forward", "Right"),
+    "last": ("Last checkpoint", "] or Shift+Right"),
+    "loop": ("Begin anew at the end", ""),
+}
+"""Per button: what it does, and the keys that do the same."""
+
+
+class ChoiceBox(QtWidgets.QComboBox):  # type: ignore[misc]
+    """A combo box with an arrow in the colour of its text; style sheets know images alone."""
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw the box, and the arrow over it."""
+        super().paintEvent(event)
+        painter = QtGui.QPainter(self)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        painter.setPen(QtGui.QPen(self.palette().color(QtGui.QPalette.ColorRole.Text), 1.4))
+        x, y = self.width() - 14.0, self.height() / 2
+        corners = ((x - 3.5, y - 1.5), (x, y + 2), (x + 3.5, y - 1.5))
+        painter.drawPolyline(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
+        painter.end()
+
+
+class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
+    """Time: where it is, how it moves, and what the layers did over it."""
+
+    def __init__(self, session: Session, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._theme = theme_called(session.settings.theme)
+        self.step_label = QtWidgets.QLabel()
+        self.step_label.setObjectName("step")
+        self.checkpoint_label = QtWidgets.QLabel()
+        self.checkpoint_label.setObjectName("dim")
+        self.buttons = {name: self._button(name) for name in BUTTONS}
+        self.speed = self._choice("Speed in checkpoints per second")
+        self.metric = self._choice("Metric of the curves")
+        self.plot = TimelinePlot(session, self._theme)
+        self._fill_choices()
+        self._build()
+        self._connect()
+        self.set_theme(self._theme)
+        self._show_settings()
+        self._show_time()
+
+    # --- building -------------------------------------------------------------------------
+
+    def _button(self, name: str) -> Any:
+        words, keys = BUTTONS[name]
+        button = QtWidgets.QToolButton()
+        button.setObjectName(name)
+        button.setToolTip(f"{words} ({keys})" if keys else words)
+        button.setAccessibleName(words)
+        button.setIconSize(QtCore.QSize(16, 16))
+        button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        button.setCheckable(name == "loop")
+        return button
+
+    def _choice(self, words: str) -> Any:
+        box = ChoiceBox()
+        box.setToolTip(words)
+        box.setAccessibleName(words)
+        box.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        return box
+
+    def _fill_choices(self) -> None:
+        for speed in SPEEDS:
+            self.speed.addItem(_speed_text(speed), speed)
+        for at, name in enumerate(CHOICES["curve_metric"]):
+            self.metric.addItem(name, name)
+            self.metric.setItemData(at, METRIC_WORDS[name], QtCore.Qt.ItemDataRole.ToolTipRole)
+
+    def _build(self) -> None:
+        keys = QtWidgets.QHBoxLayout()
+        keys.setSpacing(4)
+        for name, button in self.buttons.items():
+            if name == "loop":
+                keys.addSpacing(8)
+            keys.addWidget(button)
+        keys.addStretch(1)
+        choices = QtWidgets.QHBoxLayout()
+        choices.setSpacing(8)
+        choices.addWidget(self.metric, 1)
+        choices.addWidget(self.speed)
+        left = QtWidgets.QVBoxLayout()
+        left.setSpacing(0)
+        left.addWidget(self.step_label)
+        left.addWidget(self.checkpoint_label)
+        left.addSpacing(10)
+        left.addLayout(keys)
+        left.addSpacing(8)
+        left.addLayout(choices)
+        left.addStretch(1)
+        whole = QtWidgets.QHBoxLayout(self)
+        whole.setContentsMargins(14, 10, 6, 8)
+        whole.setSpacing(16)
+        whole.addLayout(left)
+        whole.addWidget(self.plot, 1)
+
+    def _connect(self) -> None:
+        actions = {
+            "first": self.first,
+            "back": self.back,
+            "play": self.toggle_play,
+            "forward": self.forward,
+            "last": self.last,
+            "loop": self.toggle_loop,
+        }
+        for name, action in actions.items():
+            self.buttons[name].clicked.connect(lambda *_, action=action: action())
+        self.speed.activated.connect(
+            lambda *_: self._session.change(speed=self.speed.currentData())
+        )
+        self.metric.activated.connect(
+            lambda *_: self._session.change(curve_metric=self.metric.currentData())
+        )
+        listen(self, self._session.time_changed, self._show_time)
+        listen(self, self._session.playing_changed, self._show_playing)
+        listen(self, self._session.selection_changed, self.plot.show_selection)
+        listen(self, self._session.settings_changed, self._settings_changed)
+        listen(self, self._session.data_changed, self._data_changed)
+
+    # --- what can be done -----------------------------------------------------------------
+
+    def first(self) -> None:
+        """Go to the first checkpoint."""
+        self._session.move_to(0)
+
+    def back(self) -> None:
+        """Go one checkpoint back, and rest."""
+        self._step(-1)
+
+    def forward(self) -> None:
+        """Go one checkpoint forward, and rest."""
+        self._step(1)
+
+    def last(self) -> None:
+        """Go to the last checkpoint."""
+        self._session.move_to(self._session.cursor.last)
+
+    def toggle_play(self) -> None:
+        """Play, or rest."""
+        if self._session.cursor.playing:
+            self._session.pause()
+        else:
+            self._session.play()
+
+    def toggle_loop(self) -> None:
+        """Begin anew at the end, or do not."""
+        self._session.change(loop=not self._session.settings.loop)
+
+    def refresh_cursor(self) -> None:
+        """Draw the cursor where time is between two checkpoints; called for every frame."""
+        self.plot.refresh_cursor()
+
+    def _step(self, by: int) -> None:
+        if self._session.cursor.playing:
+            self._session.pause()
+        self._session.move_to(self._session.cursor.position + by)
+
+    # --- what the session tells -----------------------------------------------------------
+
+    def _show_time(self) -> None:
+        session = self._session
+        self.step_label.setText(f"step {step_text(session.step)}")
+        self.checkpoint_label.setText(
+            f"checkpoint {session.cursor.position + 1} of {session.cursor.count}"
+        )
+        self.buttons["first"].setEnabled(session.cursor.position > 0)
+        self.buttons["back"].setEnabled(session.cursor.position > 0)
+        self.buttons["forward"].setEnabled(session.cursor.position < session.cursor.last)
+        self.buttons["last"].setEnabled(session.cursor.position < session.cursor.last)
+        self.plot.refresh_cursor()
+
+    def _show_playing(self) -> None:
+        playing = self._session.cursor.playing
+        words = "Pause" if playing else "Play"
+        button = self.buttons["play"]
+        button.setIcon(icon("pause" if playing else "play", self._theme.panel))
+        button.setToolTip(f"{words} ({BUTTONS['play'][1]})")
+        button.setAccessibleName(words)
+        self.plot.refresh_cursor()
+
+    def _show_settings(self) -> None:
+        settings = self._session.settings
+        self.buttons["loop"].setChecked(settings.loop)
+        if self.speed.findData(settings.speed) < 0:
+            self.speed.addItem(_speed_text(settings.speed), settings.speed)
+        self.speed.setCurrentIndex(self.speed.findData(settings.speed))
+        self.metric.setCurrentIndex(self.metric.findData(settings.curve_metric))
+
+    def _settings_changed(self, names: frozenset[str]) -> None:
+        if "theme" in names:
+            self.set_theme(theme_called(self._session.settings.theme))
+        if "curve_metric" in names:
+            self.plot.reload()
+        self._show_settings()
+        self._colour_loop()
+
+    def _data_changed(self) -> None:
+        self.plot.reload()
+        self._show_time()
+
+    # --- looks ----------------------------------------------------------------------------
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self.setStyleSheet(_style(theme))
+        for name in ("first", "back", "forward", "last"):
+            self.buttons[name].setIcon(icon(name, theme.ink))
+        self._colour_loop()
+        self._show_playing()
+        self.plot.set_theme(theme)
+
+    def _colour_loop(self) -> None:
+        loop = self._session.settings.loop
+        self.buttons["loop"].setIcon(icon("loop", self._theme.accent if loop else self._theme.dim))
+
+    def sizeHint(self) -> Any:  # noqa: N802
+        """Return a height at which curves can be told apart."""
+        return QtCore.QSize(960, 160)
+
+
+def _speed_text(speed: float) -> str:
+    return f"{number_text(speed)} / s"
+
+
+def _style(theme: Theme) -> str:
+    """Return the style of the controls."""
+    return f"""
+        QLabel#step {{ font-size: 22px; font-weight: 600; color: {theme.ink}; }}
+        QLabel#dim {{ color: {theme.dim}; }}
+        QToolButton {{ background: transparent; border: 1px solid transparent;
+            border-radius: 6px; padding: 4px; min-height: 18px; min-width: 18px; }}
+        QToolButton:hover {{ background: {theme.raised}; border-color: {theme.line}; }}
+        QToolButton:checked {{ border-color: transparent; background: {theme.raised}; }}
+        QToolButton#play {{ background: {theme.accent}; border-color: {theme.accent};
+            padding: 4px 10px; }}
+        QToolButton:focus, QComboBox:focus {{ border-color: {theme.dim}; }}
+        """

@@ -1,0 +1,86 @@
+"""What stands above the curves: the metric that they show, and what the other lines are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pyqtgraph.Qt import QtCore, QtGui
+
+from accweight_viewer.panes.words import METRIC_WORDS
+from accweight_viewer.theme import Theme
+
+DASHED, DOTTED = (4.0, 3.0), (0.1, 2.6)
+"""Lengths of dashes and gaps, in widths of the line."""
+
+SAMPLE = 18
+"""Length of the line beside a name."""
+
+BETWEEN = 20
+"""Room between two entries."""
+
+_LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
+_RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
+
+
+class Entry(NamedTuple):
+    """One line: its name, the range of its scale, and how it is drawn."""
+
+    name: str
+    span: str
+    pen: Any
+
+
+def pen_of(colour: Any, width: float, dash: Sequence[float] | None = None) -> Any:
+    """Return a QPen: a whole line, or one of dashes or dots."""
+    pen = QtGui.QPen(colour, width)
+    pen.setJoinStyle(QtCore.Qt.PenJoinStyle.RoundJoin)
+    flat = QtCore.Qt.PenCapStyle.FlatCap
+    pen.setCapStyle(flat if dash == DASHED else QtCore.Qt.PenCapStyle.RoundCap)
+    if dash:
+        pen.setDashPattern(list(dash))
+    return pen
+
+
+def draw_legend(
+    painter: Any, box: Any, metric: str, entries: Sequence[Entry], theme: Theme
+) -> None:
+    """Draw the metric at the left, and entries from the right, as many as there is room for."""
+    measure = painter.fontMetrics().horizontalAdvance
+    entries, room = list(entries), box.width() - measure(metric) - 2 * BETWEEN
+    if _width(entries, measure) > room:
+        entries = [entry._replace(span="") for entry in entries]
+    while _width(entries, measure) > room:
+        entries.pop()
+    x = box.right() - _width(entries, measure)
+    _draw_title(painter, box, metric, x - box.left() - 2 * BETWEEN, theme)
+    for entry in entries:
+        width = _width([entry], measure)
+        place = QtCore.QRectF(x, box.top(), width, box.height())
+        painter.setPen(entry.pen)
+        y = place.center().y() + 1
+        painter.drawLine(QtCore.QPointF(x, y), QtCore.QPointF(x + SAMPLE, y))
+        painter.setPen(QtGui.QColor(theme.ink))
+        painter.drawText(place.adjusted(SAMPLE + 8, 0, 0, 0), _LEFT, entry.name)
+        painter.setPen(QtGui.QColor(theme.dim))
+        painter.drawText(place, _RIGHT, entry.span)
+        x += width + BETWEEN
+
+
+def _width(entries: Sequence[Entry], measure: Any) -> int:
+    """Return how wide entries are side by side."""
+    wide: list[int] = [
+        SAMPLE + 8 + measure(name) + (6 + measure(span) if span else 0) for name, span, _ in entries
+    ]
+    return sum(wide) + BETWEEN * max(len(wide) - 1, 0)
+
+
+def _draw_title(painter: Any, box: Any, metric: str, room: float, theme: Theme) -> None:
+    """Draw the name of a metric, and what it means if there is room."""
+    measure = painter.fontMetrics().horizontalAdvance
+    painter.setPen(QtGui.QColor(theme.ink))
+    painter.drawText(box, _LEFT, metric)
+    words, start = METRIC_WORDS[metric], measure(metric) + 10
+    if start + measure(words) <= room:
+        painter.setPen(QtGui.QColor(theme.dim))
+        painter.drawText(box.adjusted(start, 0, 0, 0), _LEFT, words)

@@ -1,0 +1,347 @@
+"""The still part of the timeline: curves, measures, scales and names, drawn once.
+
+It is drawn into a pixmap whenever something but the time changes; what moves, the cursor, is
+drawn over it. It also knows which curve is near a point, because it knows where they lie.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from pyqtgraph.functions import arrayToQPath
+from pyqtgraph.Qt import QtCore, QtGui
+
+from accweight_core.totals import Floats
+from accweight_viewer.model.chart import Chart, step_ticks, value_ticks
+from accweight_viewer.panes.layer_paint import elided_name
+from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, Entry, draw_legend, pen_of
+from accweight_viewer.panes.words import step_text
+from accweight_viewer.theme import Theme
+
+MANY = 12
+"""Layers up to which every curve has a colour."""
+
+TOP = 3
+"""Curves that have one where there are many."""
+
+FEW = 4
+"""Layers up to which all curves of a second run are drawn."""
+
+LABEL_SHARE, LABEL_MOST = 0.2, 150
+"""Room for names: a share of the width, and pixels."""
+
+SELECTED = 2
+"""Rank of the curves of the selected layer."""
+
+TICK_GAP = 22
+_LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
+_RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
+_CENTRE = QtCore.Qt.AlignmentFlag.AlignCenter
+
+
+class Stroke(NamedTuple):
+    """How one curve is drawn; higher ranks over lower ones."""
+
+    rank: int
+    run: int
+    row: int
+    name: str
+    colour: Any
+    width: float
+
+
+class Near(NamedTuple):
+    """A curve near a point."""
+
+    distance: float
+    run: int
+    row: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What it is drawn with.
+
+    Attributes:
+        theme: Colours.
+        font: Of all numbers and names.
+        width: In pixels, as the screen counts them for the program.
+        height: Likewise.
+        ratio: Real pixels for each of them.
+    """
+
+    theme: Theme
+    font: Any
+    width: int
+    height: int
+    ratio: float
+
+
+def strokes(chart: Chart, selected: str | None, theme: Theme) -> list[Stroke]:
+    """Return the curves to draw, in this order."""
+    many = len(chart.names) > MANY
+    top = chart.ranked()[:TOP] if many else []
+    palette = [colour for colour in theme.curves if colour != theme.accent]
+    found = []
+    for curves in chart.curves:
+        for row, name in enumerate(curves.names):
+            if curves.run and name != selected and len(chart.names) > FEW:
+                continue
+            place = top.index(name) if name in top else chart.names.index(name)
+            rank, colour, width = 1, QtGui.QColor(palette[place % len(palette)]), 1.3
+            if name == selected:
+                rank, colour, width = SELECTED, QtGui.QColor(theme.accent), 2.4
+            elif many and name not in top:
+                rank, colour, width = 0, QtGui.QColor(theme.dim), 1.0
+                colour.setAlphaF(0.3)
+            found.append(Stroke(rank, curves.run, row, name, colour, width))
+    return sorted(found, key=lambda stroke: stroke.rank)
+
+
+class Picture:
+    """Curves in a frame.
+
+    Attributes:
+        area: Where curves lie: from 0 to the top of the scale, from the first step to the last.
+        strokes: The curves that are drawn.
+    """
+
+    def __init__(self, chart: Chart, selected: str | None, frame: Frame) -> None:
+        self.chart = chart
+        self._frame, self._theme = frame, frame.theme
+        self._metrics = QtGui.QFontMetrics(frame.font)
+        self.strokes = strokes(chart, selected, frame.theme)
+        self._ticks = value_ticks(chart.top, max(int(frame.height / 36), 2))
+        self.area = self._area()
+        self._x = [self.area.left() + c.x * self.area.width() for c in chart.curves]
+        self._y = [self._heights(c.values, 0.0, chart.top) for c in chart.curves]
+
+    # --- places ---------------------------------------------------------------------------
+
+    def _area(self) -> Any:
+        measure = self._metrics.horizontalAdvance
+        frame, line = self._frame, self._metrics.height()
+        left = max(measure(f"{tick:g}") for tick in self._ticks) + 18
+        names = max((measure(stroke.name) for stroke in self._named()), default=0)
+        self._label_room = int(min(names, LABEL_MOST, LABEL_SHARE * frame.width))
+        last = measure(step_text(int(self.chart.steps[-1]))) / 2
+        right = max(self._label_room + 10 if names else 0, last) + 12
+        top, bottom = line + 12, line + 15
+        width, height = frame.width - left - right, frame.height - top - bottom
+        return QtCore.QRectF(left, top, max(width, 10), max(height, 10))
+
+    def _heights(self, values: Floats, low: float, high: float) -> Floats:
+        shares = (values - low) / (high - low)
+        placed: Floats = self.area.bottom() - shares * self.area.height()
+        return placed
+
+    def x_at(self, position: float) -> float:
+        """Return the pixel at which a position stands."""
+        return float(self.area.left() + self.chart.x_at(position) * self.area.width())
+
+    def position_near(self, x: float) -> int:
+        """Return the checkpoint nearest to a pixel."""
+        return self.chart.nearest_position((x - self.area.left()) / self.area.width())
+
+    def points_at(self, position: float) -> list[tuple[Stroke, float]]:
+        """Return where the selected curves are at a position."""
+        at, found = self.x_at(position), []
+        for stroke in self.strokes:
+            x = self._x[stroke.run]
+            if stroke.rank == SELECTED and x[0] <= at <= x[-1]:
+                y = float(np.interp(at, x, self._y[stroke.run][stroke.row]))
+                if math.isfinite(y):
+                    found.append((stroke, y))
+        return found
+
+    def nearest(self, x: float, y: float, reach: float = math.inf) -> Near | None:
+        """Return the drawn curve nearest to a point, if one is within reach."""
+        found = [
+            near
+            for run in range(len(self.chart.curves))
+            if (near := self._nearest_of(run, x, y)) is not None and near.distance <= reach
+        ]
+        return min(found, default=None)
+
+    def _nearest_of(self, run: int, x: float, y: float) -> Near | None:
+        drawn = [stroke for stroke in self.strokes if stroke.run == run]
+        if not drawn:
+            return None
+        rows = [stroke.row for stroke in drawn]
+        at = int(np.searchsorted(self._x[run], x))
+        span = slice(max(at - 2, 0), at + 2)
+        distances = _distances(self._x[run][span], self._y[run][rows, span], x, y)
+        best = int(distances.argmin())
+        if not math.isfinite(distances[best]):
+            return None
+        return Near(float(distances[best]), run, rows[best], drawn[best].name)
+
+    # --- drawing --------------------------------------------------------------------------
+
+    def pixmap(self) -> Any:
+        """Return everything drawn."""
+        frame = self._frame
+        pixmap = QtGui.QPixmap(
+            max(round(frame.width * frame.ratio), 1), max(round(frame.height * frame.ratio), 1)
+        )
+        pixmap.setDevicePixelRatio(frame.ratio)
+        pixmap.fill(QtGui.QColor(self._theme.panel))
+        painter = QtGui.QPainter(pixmap)
+        painter.setFont(frame.font)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        self._draw_scale(painter)
+        self._draw_steps(painter)
+        self._draw_measures(painter)
+        for stroke in self.strokes:
+            self._draw_stroke(painter, stroke)
+        self._draw_names(painter)
+        self._draw_legend(painter)
+        painter.end()
+        return pixmap
+
+    def _draw_scale(self, painter: Any) -> None:
+        area, line = self.area, self._metrics.height()
+        grid = QtGui.QColor(self._theme.line)
+        grid.setAlphaF(0.55)
+        for tick in self._ticks:
+            y = round(float(self._heights(np.array(tick), 0.0, self.chart.top))) + 0.5
+            painter.setPen(QtGui.QPen(grid, 1))
+            if tick:
+                painter.drawLine(QtCore.QPointF(area.left(), y), QtCore.QPointF(area.right(), y))
+            painter.setPen(QtGui.QColor(self._theme.dim))
+            box = QtCore.QRectF(0, y - line / 2, area.left() - 10, line)
+            painter.drawText(box, _RIGHT, f"{tick:g}")
+
+    def _draw_steps(self, painter: Any) -> None:
+        area, line = self.area, self._metrics.height()
+        y = round(area.bottom()) + 0.5
+        painter.setPen(QtGui.QPen(QtGui.QColor(self._theme.line), 1))
+        painter.drawLine(QtCore.QPointF(area.left(), y), QtCore.QPointF(area.right(), y))
+        x = area.left() + self.chart.x * area.width()
+        texts = [step_text(int(step)) for step in self.chart.steps]
+        widths = [self._metrics.horizontalAdvance(text) for text in texts]
+        named = set(step_ticks(self.chart.steps, x, widths, TICK_GAP))
+        crowd = len(x) > 1 and area.width() / (len(x) - 1) < 3
+        for at, place in enumerate(x):
+            mark = QtGui.QColor(self._theme.dim)
+            mark.setAlphaF(1.0 if at in named else 0.25 if crowd else 0.6)
+            painter.setPen(QtGui.QPen(mark, 1))
+            column = round(place) + 0.5
+            painter.drawLine(QtCore.QPointF(column, y), QtCore.QPointF(column, y + 4))
+            if at in named:
+                painter.setPen(QtGui.QColor(self._theme.dim))
+                box = QtCore.QRectF(place - widths[at], y + 9, 2 * widths[at], line)
+                painter.drawText(box, _CENTRE, texts[at])
+
+    def _draw_stroke(self, painter: Any, stroke: Stroke) -> None:
+        x, y = self._x[stroke.run], self._y[stroke.run][stroke.row]
+        pen = pen_of(stroke.colour, stroke.width, DOTTED if stroke.run else None)
+        _draw_line(painter, x, y, pen)
+
+    def _draw_measures(self, painter: Any) -> None:
+        x = self.area.left() + self.chart.measure_x * self.area.width()
+        for measure, colour in zip(self.chart.measures, self._measure_colours(), strict=False):
+            y = self._heights(measure.values, measure.low, measure.high / 0.98)
+            _draw_line(painter, x, y, pen_of(colour, 1.2, DASHED))
+        if self.chart.measures:
+            right = round(self.area.right()) + 0.5
+            painter.setPen(QtGui.QPen(QtGui.QColor(self._theme.line), 1))
+            corner = QtCore.QPointF(right, self.area.bottom())
+            painter.drawLine(QtCore.QPointF(right, self.area.top()), corner)
+
+    def _measure_colours(self) -> list[Any]:
+        colours = [QtGui.QColor(colour) for colour in reversed(self._theme.curves)]
+        for colour in colours:
+            colour.setAlphaF(0.8)
+        return colours
+
+    # --- names ----------------------------------------------------------------------------
+
+    def _named(self) -> list[Stroke]:
+        """Return the curves whose names stand at their right end, the most important first."""
+        first = set(self.chart.curves[0].names)
+        named = [s for s in self.strokes if s.rank and (s.run == 0 or s.name not in first)]
+        place = {name: at for at, name in enumerate(self.chart.ranked())}
+        return sorted(named, key=lambda s: (-s.rank, place.get(s.name, len(place))))
+
+    def _draw_names(self, painter: Any) -> None:
+        line = self._metrics.height()
+        taken: list[float] = []
+        for stroke in self._named():
+            heights = self._y[stroke.run][stroke.row]
+            known = np.flatnonzero(np.isfinite(heights))
+            if not len(known):
+                continue
+            y = _free_place(float(heights[known[-1]]), taken, line - 1.0)
+            if y is None or not -line / 2 < y - self.area.top() < self.area.height() + line / 2:
+                continue
+            taken.append(y)
+            colour = QtGui.QColor(stroke.colour)
+            colour.setAlphaF(1.0)
+            painter.setPen(colour)
+            text = elided_name(stroke.name, self._metrics, self._label_room + 2)
+            left = self.area.right() + 10
+            box = QtCore.QRectF(left, y - line / 2, self._label_room + 4, line)
+            painter.drawText(box, _LEFT, text)
+
+    def _draw_legend(self, painter: Any) -> None:
+        dim = QtGui.QColor(self._theme.dim)
+        runs = self.chart.run_names if len(self.chart.run_names) > 1 else []
+        entries = [
+            Entry(name, "", pen_of(dim, 1.4, dash))
+            for name, dash in zip(runs, (None, DOTTED), strict=False)
+        ]
+        entries += [
+            Entry(m.name, f"{m.low:.3g}\N{EN DASH}{m.high:.3g}", pen_of(colour, 1.4, DASHED))
+            for m, colour in zip(self.chart.measures, self._measure_colours(), strict=False)
+        ]
+        box = QtCore.QRectF(self.area.left(), 2, self.area.width(), self._metrics.height())
+        draw_legend(painter, box, self.chart.metric, entries, self._theme)
+
+
+def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:
+    """Draw a line with gaps where there is no value, and dots between two gaps."""
+    known = np.isfinite(y)
+    if not known.any():
+        return
+    painter.setPen(pen)
+    painter.setBrush(QtCore.Qt.BrushStyle.NoBrush)
+    painter.drawPath(arrayToQPath(x, y, connect="finite"))
+    around = np.concatenate([[False], known, [False]])
+    alone = np.flatnonzero(known & ~around[:-2] & ~around[2:])
+    painter.setBrush(pen.color())
+    for at in alone:
+        painter.drawEllipse(QtCore.QPointF(x[at], y[at]), 1.5, 1.5)
+
+
+def _free_place(wanted: float, taken: Sequence[float], apart: float) -> float | None:
+    """Return a height near the wanted one that keeps apart from those taken."""
+    for away in np.arange(0, 1.7 * apart, 1.0):
+        for y in (wanted - away, wanted + away):
+            if all(abs(y - other) >= apart for other in taken):
+                return float(y)
+    return None
+
+
+def _distances(x: Floats, y: Floats, at_x: float, at_y: float) -> Floats:
+    """Return (curves,) the distance of a point from the nearest stretch of each.
+
+    Args:
+        x: (points,) of the corners.
+        y: (curves, points) of the corners, NaN for gaps.
+        at_x: The point.
+        at_y: The point.
+    """
+    corners = np.hypot(x - at_x, y - at_y)
+    dx, dy = np.diff(x), np.diff(y, axis=1)
+    along = ((at_x - x[:-1]) * dx + (at_y - y[:, :-1]) * dy) / (dx * dx + dy * dy)
+    along = np.clip(along, 0, 1)
+    lines = np.hypot(x[:-1] + along * dx - at_x, y[:, :-1] + along * dy - at_y)
+    every = np.concatenate([corners, lines], axis=1)
+    nearest: Floats = np.where(np.isnan(every), np.inf, every).min(axis=1)
+    return nearest

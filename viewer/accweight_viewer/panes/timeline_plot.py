@@ -1,0 +1,210 @@
+"""The plot of the timeline: the still picture, the cursor over it, and the mouse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_viewer.model.chart import Chart
+from accweight_viewer.model.session import Session
+from accweight_viewer.panes.events import place_of
+from accweight_viewer.panes.timeline_picture import Frame, Near, Picture
+from accweight_viewer.panes.words import number_text, step_text
+from accweight_viewer.theme import Theme
+
+REACH = 5.0
+"""Pixels from a curve at which a double click still means it."""
+
+NOTCH = 120
+"""Units of a wheel's turn that are one step."""
+
+HANDLE = 5.5
+"""Radius of the handle of the cursor."""
+
+_LEFT_BUTTON = QtCore.Qt.MouseButton.LeftButton
+
+
+class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
+    """Curves over steps with a cursor that can be dragged."""
+
+    def __init__(self, session: Session, theme: Theme, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._theme = theme
+        self._chart = Chart(session)
+        self._picture: Picture | None = None
+        self._pixmap: Any = None
+        self._selected = session.layer
+        self._drawn_x = -1.0
+        self._hovered: int | None = None
+        self._turned = 0
+        self.setMouseTracking(True)
+        self.setMinimumSize(240, 96)
+        self.setAccessibleName("Timeline: curves of the layers over steps")
+
+    # --- what is drawn --------------------------------------------------------------------
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self.redraw()
+
+    def reload(self) -> None:
+        """Show other curves."""
+        self._chart = Chart(self._session)
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the curves anew."""
+        self._picture = self._pixmap = None
+        self._selected = self._session.layer
+        self.update()
+
+    def show_selection(self) -> None:
+        """Draw the curves anew if another layer is selected; another texel changes nothing."""
+        if self._session.layer != self._selected:
+            self.redraw()
+
+    @property
+    def picture(self) -> Picture:
+        """The still picture at the present size."""
+        if self._picture is None:
+            frame = Frame(
+                self._theme, self.font(), self.width(), self.height(), self.devicePixelRatioF()
+            )
+            self._picture = Picture(self._chart, self._session.layer, frame)
+        return self._picture
+
+    def refresh_cursor(self) -> None:
+        """Draw the cursor where time is now, if that is another place."""
+        x = self.picture.x_at(self._position())
+        if abs(x - self._drawn_x) >= 0.25:
+            self.update()
+
+    def _position(self) -> float:
+        cursor = self._session.cursor
+        return cursor.position + cursor.phase
+
+    def changeEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw anew in another font."""
+        super().changeEvent(event)
+        if event.type() in (QtCore.QEvent.Type.FontChange, QtCore.QEvent.Type.StyleChange):
+            self.redraw()
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw anew at another size."""
+        super().resizeEvent(event)
+        self.redraw()
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw the still picture, and over it what moves."""
+        picture = self.picture
+        if self._pixmap is None or self._pixmap.devicePixelRatio() != self.devicePixelRatioF():
+            self._pixmap = picture.pixmap()
+        painter = QtGui.QPainter(self)
+        painter.drawPixmap(0, 0, self._pixmap)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        if self._hovered is not None:
+            self._draw_hover(painter, picture, self._hovered)
+        self._draw_cursor(painter, picture)
+        painter.end()
+
+    def _draw_hover(self, painter: Any, picture: Picture, position: int) -> None:
+        x = round(picture.x_at(position)) + 0.5
+        colour = QtGui.QColor(self._theme.dim)
+        colour.setAlphaF(0.5)
+        painter.setPen(QtGui.QPen(colour, 1))
+        area = picture.area
+        painter.drawLine(QtCore.QPointF(x, area.top()), QtCore.QPointF(x, area.bottom()))
+
+    def _draw_cursor(self, painter: Any, picture: Picture) -> None:
+        area, position = picture.area, self._position()
+        x = self._drawn_x = picture.x_at(position)
+        accent, panel = QtGui.QColor(self._theme.accent), QtGui.QColor(self._theme.panel)
+        y = round(area.bottom()) + 0.5
+        painter.setPen(QtGui.QPen(accent, 2))
+        painter.drawLine(QtCore.QPointF(area.left(), y), QtCore.QPointF(x, y))
+        painter.setPen(QtGui.QPen(accent, 1.2))
+        painter.drawLine(QtCore.QPointF(x, area.top() - 3), QtCore.QPointF(x, y))
+        painter.setPen(QtGui.QPen(panel, 2))
+        for stroke, height in picture.points_at(position):
+            painter.setBrush(stroke.colour)
+            painter.drawEllipse(QtCore.QPointF(x, height), 4.0, 4.0)
+        painter.setBrush(accent)
+        painter.drawEllipse(QtCore.QPointF(x, y), HANDLE, HANDLE)
+
+    # --- the mouse ------------------------------------------------------------------------
+
+    def mousePressEvent(self, event: Any) -> None:  # noqa: N802
+        """Go to the checkpoint under the mouse, and rest there."""
+        if event.button() == _LEFT_BUTTON:
+            self._go_to(place_of(event))
+
+    def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
+        """Drag the cursor, or tell what is under the mouse."""
+        place = place_of(event)
+        if event.buttons() & _LEFT_BUTTON:
+            self._go_to(place)
+            return
+        self._hover(self.picture.position_near(place.x()))
+        text = self.hover_text(place.x(), place.y())
+        QtWidgets.QToolTip.showText(self.mapToGlobal(place.toPoint()), text, self)
+
+    def mouseDoubleClickEvent(self, event: Any) -> None:  # noqa: N802
+        """Select the layer whose curve is under the mouse."""
+        place = place_of(event)
+        near = self.picture.nearest(place.x(), place.y(), REACH)
+        if event.button() == _LEFT_BUTTON and near is not None:
+            self._session.select_layer(near.name)
+
+    def leaveEvent(self, event: Any) -> None:  # noqa: N802
+        """Forget the mouse."""
+        super().leaveEvent(event)
+        self._hover(None)
+
+    def wheelEvent(self, event: Any) -> None:  # noqa: N802
+        """Go step by step, forward when the wheel turns up; touch pads turn it little by little."""
+        turn = event.angleDelta()
+        self._turned += turn.y() or turn.x()
+        notches = int(self._turned / NOTCH)
+        self._turned -= notches * NOTCH
+        if notches:
+            self._rest()
+            self._session.move_to(self._session.cursor.position + notches)
+        event.accept()
+
+    def _go_to(self, place: Any) -> None:
+        self._rest()
+        self._hover(None)
+        self._session.move_to(self.picture.position_near(place.x()))
+
+    def _rest(self) -> None:
+        if self._session.cursor.playing:
+            self._session.pause()
+
+    def _hover(self, position: int | None) -> None:
+        if position != self._hovered:
+            self._hovered = position
+            self.update()
+
+    def hover_text(self, x: float, y: float) -> str:
+        """Return what is known of a point: its step, the curve near it, the measures."""
+        picture, chart = self.picture, self._chart
+        position = picture.position_near(x)
+        lines = [f"step {step_text(int(chart.steps[position]))}"]
+        near = picture.nearest(x, y)
+        if near is not None:
+            lines.append(self._value_text(near, position))
+        for measure in chart.measures:
+            at = self._session.runs[0].position_at(int(chart.steps[position]))
+            lines.append(f"{measure.name}  {number_text(float(measure.values[at]))}")
+        return "\n".join(lines)
+
+    def _value_text(self, near: Near, position: int) -> str:
+        chart = self._chart
+        at = self._session.runs[near.run].position_at(int(chart.steps[position]))
+        run = f" \N{MIDDLE DOT} {chart.run_names[near.run]}" if len(chart.run_names) > 1 else ""
+        return (
+            f"{near.name}{run}  {number_text(float(chart.curves[near.run].values[near.row, at]))}"
+        )

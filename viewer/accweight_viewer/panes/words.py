@@ -1,0 +1,68 @@
+"""Numbers, steps and metrics as people read them, the same in every pane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from accweight_viewer.model.runs import ShownLayer
+
+MISSING = "\N{EN DASH}"
+"""Stands for a number that is not defined, as a ratio to a norm of 0."""
+
+UNFINISHED = "\N{HORIZONTAL ELLIPSIS}"
+"""Stands for a number that is still being measured."""
+
+METRIC_WORDS: Mapping[str, str] = {
+    "mean": "mean path length of the weights",
+    "max": "longest path of any weight",
+    "std": "spread of the path lengths",
+    "step_mean": "mean movement since the checkpoint before",
+    "step_max": "largest movement since the checkpoint before",
+    "net_mean": "mean distance from the first checkpoint",
+    "efficiency": "distance / path: 1 is a straight walk",
+    "relative": "norm of the displacement / norm at the first checkpoint",
+    "update_ratio": "norm of the last movement / norm before it",
+    "rotation": "1 - cosine to the first checkpoint",
+    "sign_flips": "share of weights whose sign has changed",
+    "nonfinite": "weights that are NaN or infinite",
+}
+"""What each metric says, in a few words."""
+
+
+def number_text(value: float) -> str:
+    """Return a number with three or four significant digits.
+
+    >>> [number_text(v) for v in (0.31042, 12.3456, 0.0012345, 0.00012345, 123456, 7.0)]
+    ['0.3104', '12.35', '0.00123', '1.23e-4', '1.23e5', '7']
+    """
+    if not math.isfinite(value):
+        return MISSING if math.isnan(value) else f"{value:+f}"[:4]
+    size = abs(value)
+    if size < 1e5 and value == int(value):
+        return str(int(value))
+    if 1e-3 <= size < 1e5:
+        digits = 4 if size >= 0.01 else 3
+        return f"{value:.{max(digits - 1 - math.floor(math.log10(size)), 0)}f}"
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def step_text(step: int) -> str:
+    """Return a step, digits in threes where there are five or more.
+
+    >>> step_text(1500), step_text(250000)
+    ('1500', '250\u202f000')
+    """
+    return (
+        f"{step:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if abs(step) >= 10000 else str(step)
+    )
+
+
+def layer_words(name: str, layers: Iterable[ShownLayer | None], only_in: str = "") -> str:
+    """Return all there is to say about a layer, in lines."""
+    layer = next(layer for layer in layers if layer is not None)
+    count = f"{layer.elements:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    noun = "element" if layer.elements == 1 else "elements"
+    lines = [name, f"{layer.kind} \N{MIDDLE DOT} {layer.shape} \N{MIDDLE DOT} {count} {noun}"]
+    return "\n".join([*lines, f"only in {only_in}"] if only_in else lines)

@@ -1,0 +1,240 @@
+"""The plates as one item of the scene: one texture, one buffer, one draw call.
+
+All tiles of all plates lie in one array texture of half-precision changes, one layer per step.
+Colours are looked up in the shader, so that neither another step nor another colour map nor
+another range uploads a texel. What is drawn where comes from `model.content`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from OpenGL import GL
+from OpenGL.GL import shaders
+from pyqtgraph.opengl import GLGraphicsItem
+
+from accweight_viewer.model.camera import FIELD_OF_VIEW
+from accweight_viewer.model.colours import ColourScale
+from accweight_viewer.model.content import Block, Instances
+from accweight_viewer.model.residency import Grid
+from accweight_viewer.model.tiles import TILE
+from accweight_viewer.scene.shaders import PLATES_VERTEX, plates_fragment
+from accweight_viewer.theme import Theme
+
+BORDER_PIXELS = 1.0
+
+UNIFORMS = (
+    "u_matrix",
+    "u_pixel",
+    "u_border",
+    "u_tiles",
+    "u_colours",
+    "u_scale",
+    "u_phase",
+    "u_tones",
+    "u_gap",
+)
+
+
+class _Program(NamedTuple):
+    """A compiled program and where its uniforms are."""
+
+    name: int
+    places: dict[str, int]
+
+    @classmethod
+    def compiled(cls, vertex: str, fragment: str, uniforms: Sequence[str]) -> _Program:
+        """Compile a program; needs a current context."""
+        name = shaders.compileProgram(
+            shaders.compileShader(vertex, GL.GL_VERTEX_SHADER),
+            shaders.compileShader(fragment, GL.GL_FRAGMENT_SHADER),
+            validate=False,
+        )
+        return cls(name, {uniform: GL.glGetUniformLocation(name, uniform) for uniform in uniforms})
+
+
+class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
+    """Draws instances of `model.content.Content`.
+
+    Attributes:
+        phase: How far the next step has come, from 0 to 1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = 0.0
+        self._grid = Grid(1, 1)
+        self._instances: Instances = np.zeros((0, 16), np.float32)
+        self._waiting: list[Block] = []
+        self._scale: ColourScale | None = None
+        self._tones = np.zeros((4, 3), np.float32)
+        self._gap = np.zeros(3, np.float32)
+        self._stale = {"grid", "instances", "colours"}
+
+    def set_grid(self, grid: Grid) -> None:
+        """Make room for other tiles; all that was uploaded is gone."""
+        self._grid = grid
+        self._waiting.clear()
+        self._stale.add("grid")
+
+    def upload(self, block: Block) -> None:
+        """Take texels to upload before the next frame is drawn."""
+        self._waiting.append(block)
+
+    def set_instances(self, instances: Instances) -> None:
+        """Draw these from now on."""
+        self._instances = np.ascontiguousarray(instances, dtype=np.float32)
+        self._stale.add("instances")
+
+    def set_colours(self, scale: ColourScale, theme: Theme) -> None:
+        """Paint in these colours from now on."""
+        self._scale = scale
+        edges = (theme.frame, theme.accent, theme.mark, theme.gap)
+        self._tones = np.array([_rgb(tone) for tone in edges], np.float32)
+        self._gap = np.array(_rgb(theme.gap), np.float32)
+        self._stale.add("colours")
+
+    def initializeGL(self) -> None:  # noqa: N802 - Qt's name
+        """Make the programs, the buffer and the textures."""
+        self._programs: dict[tuple[bool, bool, bool], _Program] = {}
+        for moving in (False, True):  # neither the first picture nor the first step may wait
+            self._program(moving)
+        self._array = GL.glGenVertexArrays(1)
+        self._buffer = GL.glGenBuffers(1)
+        self._tiles, self._colours = (int(name) for name in GL.glGenTextures(2))
+        GL.glBindVertexArray(self._array)
+        GL.glBindBuffer(GL.GL_ARRAY_BUFFER, self._buffer)
+        for attribute in range(4):
+            GL.glEnableVertexAttribArray(attribute)
+            offset = ctypes.c_void_p(16 * attribute)
+            GL.glVertexAttribPointer(attribute, 4, GL.GL_FLOAT, False, 64, offset)
+            GL.glVertexAttribDivisor(attribute, 1)
+        GL.glBindVertexArray(0)
+        self._stale = {"grid", "instances", "colours"}
+
+    def paint(self) -> None:
+        """Upload what waits, and draw."""
+        self._refresh()
+        if not len(self._instances) or self._scale is None:
+            return
+        GL.glEnable(GL.GL_DEPTH_TEST)
+        GL.glDepthFunc(GL.GL_LEQUAL)
+        GL.glDisable(GL.GL_BLEND)
+        GL.glDisable(GL.GL_CULL_FACE)
+        program = self._program(self.phase > 0)
+        GL.glUseProgram(program.name)
+        self._set_uniforms(program.places, self._scale)
+        GL.glActiveTexture(GL.GL_TEXTURE1)
+        GL.glBindTexture(GL.GL_TEXTURE_2D, self._colours)
+        GL.glActiveTexture(GL.GL_TEXTURE0)
+        GL.glBindTexture(GL.GL_TEXTURE_2D_ARRAY, self._tiles)
+        GL.glBindVertexArray(self._array)
+        GL.glDrawArraysInstanced(GL.GL_TRIANGLE_STRIP, 0, 4, len(self._instances))
+        GL.glBindVertexArray(0)
+        GL.glBindTexture(GL.GL_TEXTURE_2D_ARRAY, 0)
+        GL.glUseProgram(0)
+
+    def _program(self, moving: bool) -> _Program:
+        """Return the program for the way to paint that is set."""
+        scale = self._scale
+        logarithmic, signed = (scale.logarithmic, scale.signed) if scale else (False, False)
+        key = moving, logarithmic, signed
+        if key not in self._programs:
+            fragment = plates_fragment(moving=moving, logarithmic=logarithmic, signed=signed)
+            self._programs[key] = _Program.compiled(PLATES_VERTEX, fragment, UNIFORMS)
+        return self._programs[key]
+
+    def _set_uniforms(self, at: dict[str, int], scale: ColourScale) -> None:
+        view = self.view()
+        matrix = np.array(self.mvpMatrix().data(), np.float32)
+        low, high = scale.floor, scale.high
+        if scale.logarithmic:
+            low, high = math.log(low), math.log(high)
+        pixel = 2 * math.tan(FIELD_OF_VIEW / 2) / max(view.height(), 1)
+        GL.glUniformMatrix4fv(at["u_matrix"], 1, False, matrix)
+        GL.glUniform1f(at["u_pixel"], pixel)
+        GL.glUniform1f(at["u_border"], BORDER_PIXELS)
+        GL.glUniform1i(at["u_tiles"], 0)
+        GL.glUniform1i(at["u_colours"], 1)
+        GL.glUniform2f(at["u_scale"], low, high)
+        GL.glUniform1f(at["u_phase"], self.phase)
+        GL.glUniform3fv(at["u_tones"], 4, self._tones)
+        GL.glUniform3fv(at["u_gap"], 1, self._gap)
+
+    def _refresh(self) -> None:
+        """Bring to the graphics card what has changed since the last frame."""
+        if "grid" in self._stale:
+            self._allocate()
+        if "colours" in self._stale and self._scale is not None:
+            self._upload_colours(self._scale)
+        if "instances" in self._stale:
+            GL.glBindBuffer(GL.GL_ARRAY_BUFFER, self._buffer)
+            data = self._instances
+            GL.glBufferData(GL.GL_ARRAY_BUFFER, data.nbytes, data, GL.GL_DYNAMIC_DRAW)
+        self._stale.clear()
+        if self._waiting:
+            self._upload_tiles()
+
+    def _allocate(self) -> None:
+        side, frames = self._grid.side * TILE, self._grid.frames
+        GL.glBindTexture(GL.GL_TEXTURE_2D_ARRAY, self._tiles)
+        for name in (GL.GL_TEXTURE_MIN_FILTER, GL.GL_TEXTURE_MAG_FILTER):
+            GL.glTexParameteri(GL.GL_TEXTURE_2D_ARRAY, name, GL.GL_NEAREST)
+        GL.glTexImage3D(
+            GL.GL_TEXTURE_2D_ARRAY,
+            0,
+            GL.GL_R16F,
+            side,
+            side,
+            frames,
+            0,
+            GL.GL_RED,
+            GL.GL_HALF_FLOAT,
+            None,
+        )
+
+    def _upload_tiles(self) -> None:
+        GL.glBindTexture(GL.GL_TEXTURE_2D_ARRAY, self._tiles)
+        GL.glPixelStorei(GL.GL_UNPACK_ALIGNMENT, 1)
+        for block in self._waiting:
+            frames, rows, cols = block.texels.shape
+            GL.glTexSubImage3D(
+                GL.GL_TEXTURE_2D_ARRAY,
+                0,
+                block.x,
+                block.y,
+                block.frame,
+                cols,
+                rows,
+                frames,
+                GL.GL_RED,
+                GL.GL_HALF_FLOAT,
+                np.ascontiguousarray(block.texels),
+            )
+        self._waiting.clear()
+
+    def _upload_colours(self, scale: ColourScale) -> None:
+        GL.glBindTexture(GL.GL_TEXTURE_2D, self._colours)
+        for name in (GL.GL_TEXTURE_MIN_FILTER, GL.GL_TEXTURE_MAG_FILTER):
+            GL.glTexParameteri(GL.GL_TEXTURE_2D, name, GL.GL_NEAREST)
+        GL.glPixelStorei(GL.GL_UNPACK_ALIGNMENT, 1)
+        colours = np.ascontiguousarray(scale.colours)
+        GL.glTexImage2D(
+            GL.GL_TEXTURE_2D,
+            0,
+            GL.GL_RGB8,
+            len(colours),
+            1,
+            0,
+            GL.GL_RGB,
+            GL.GL_UNSIGNED_BYTE,
+            colours,
+        )
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(byte / 255 for byte in bytes.fromhex(colour.removeprefix("#")))

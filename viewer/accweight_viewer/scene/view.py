@@ -1,0 +1,450 @@
+"""One scene: the plates of a run, or of a difference, seen by the camera of the session.
+
+Keys fly, dragging with the left button circles the selected layer, with the right one looks
+around, with the middle one moves across; the wheel goes towards what is under the mouse. A
+click picks a texel, a double click goes to its layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from OpenGL import GL
+from pyqtgraph.opengl import GLViewWidget
+from pyqtgraph.Qt import QtCore, QtGui
+
+from accweight_viewer.model.captions import captions_of, placed
+from accweight_viewer.model.content import Content
+from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.picking import Pick, met, texel_at
+from accweight_viewer.model.runs import ShownRun, Source
+from accweight_viewer.model.session import Session
+from accweight_viewer.model.signal import Signal
+from accweight_viewer.scene.captions_item import CaptionsItem
+from accweight_viewer.scene.plates_item import PlatesItem
+from accweight_viewer.theme import theme_called
+
+KEYS = {
+    QtCore.Qt.Key.Key_W: "forward",
+    QtCore.Qt.Key.Key_S: "back",
+    QtCore.Qt.Key.Key_A: "left",
+    QtCore.Qt.Key.Key_D: "right",
+    QtCore.Qt.Key.Key_E: "up",
+    QtCore.Qt.Key.Key_Q: "down",
+}
+CLICK_PIXELS = 4
+"""The mouse may move so far between press and release of a click."""
+
+PLAN_SECONDS = 0.06
+"""While the camera moves, tiles are chosen anew at most this often."""
+
+RECOLOURING = frozenset(("theme", "colour_map", "logarithmic", "low", "high", "fitted", "scope"))
+"""Settings that change colours alone."""
+
+LEFT, RIGHT, MIDDLE = (
+    QtCore.Qt.MouseButton.LeftButton,
+    QtCore.Qt.MouseButton.RightButton,
+    QtCore.Qt.MouseButton.MiddleButton,
+)
+
+
+class SceneView(GLViewWidget):  # type: ignore[misc]
+    """A scene in a window.
+
+    Attributes:
+        hovered: Emitted with the texel under the mouse, None for none.
+        woken: Emitted when there is something to do at the next tick.
+        frame_drawn: Emitted after each frame.
+    """
+
+    def __init__(self, session: Session, flight: Flight, number: int, budget_bytes: int) -> None:
+        """Make the scene of a source.
+
+        Args:
+            session: What is looked at.
+            flight: The camera.
+            number: Which of the session's sources.
+            budget_bytes: Graphics memory that textures may take.
+        """
+        super().__init__()
+        self.session = session
+        self.flight = flight
+        self.number = number
+        self.hovered: Signal[[Pick | None]] = Signal()
+        self.woken: Signal[[]] = Signal()
+        self.frame_drawn: Signal[[]] = Signal()
+        self._budget = budget_bytes
+        self._plates = PlatesItem()
+        self._captions = CaptionsItem()
+        self.addItem(self._plates)
+        self.addItem(self._captions)
+        self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(True)
+        self.setMinimumSize(240, 180)
+        self._pressed: tuple[QtCore.QPointF, QtCore.Qt.MouseButton] | None = None
+        self._at = QtCore.QPointF()
+        self._dragged = False
+        self._limit = 256
+        self._planned_at = -math.inf
+        self._content: Content | None = None
+        self._needs = {"plan", "instances", "captions"}
+        self._bridge = _Bridge(self._arrived)
+        self._listen()
+        self._renew()
+
+    @property
+    def source(self) -> Source:
+        """What the scene shows."""
+        return self.content.source
+
+    @property
+    def content(self) -> Content:
+        """The tiles of the scene."""
+        if self._content is None:
+            raise RuntimeError("the scene is closed")
+        return self._content
+
+    @property
+    def idle(self) -> bool:
+        """Whether the picture is as fine as it gets."""
+        return not self._needs and self.content.idle
+
+    def _listen(self) -> None:
+        session = self.session
+        session.time_changed.connect(lambda: self._need("plan", "instances"))
+        session.selection_changed.connect(lambda: self._need("instances", "captions"))
+        session.settings_changed.connect(self._settings_changed)
+        session.data_changed.connect(self._renew)
+        self.flight.moved.connect(lambda: self._need("plan", "instances", "captions"))
+
+    def _need(self, *what: str) -> None:
+        self._needs.update(what)
+        self.woken.emit()
+
+    def _arrived(self) -> None:
+        """Wake up for what the loader has read; called on the thread of the window."""
+        self._need("tiles")
+
+    def _settings_changed(self, names: frozenset[str]) -> None:
+        renewing = {"plane"} | ({"scope"} if self.source.signed else set())
+        if names & renewing:
+            self._renew()
+        elif names & {"arrangement", "true_scale"}:
+            self.content.places = self.session.arrangement(self.source)
+            self._rename()
+            if self.number == 0:
+                self.flight.settle(self.content.places)
+        if names & RECOLOURING:
+            self._recolour()
+        self._need("plan", "instances", "captions")
+
+    def _renew(self) -> None:
+        """Begin anew with the source as it is now."""
+        sources = self.session.sources
+        if self.number >= len(sources):
+            return
+        source = sources[self.number]
+        if self._content is not None:
+            self._content.close()
+        self._content = Content(
+            source,
+            self.session.arrangement(source),
+            plane=self.session.settings.plane,
+            budget_bytes=self._budget,
+            most_frames=self._limit,
+            arrived=self._bridge.call,
+        )
+        self._plates.set_grid(self._content.residency.grid)
+        self._rename()
+        self._recolour()
+        self._need("plan", "instances", "captions")
+
+    def _rename(self) -> None:
+        only_in = {
+            layer.name: self.session.only_in(layer.name)
+            for layer in self.source.layers
+            if len(self.session.runs) > 1
+        }
+        self._texts = (
+            captions_of(self.source.layers, self.content.places, only_in)
+            if self.session.settings.labels
+            else []
+        )
+        self._captions.set_captions(self._texts, self.devicePixelRatioF())
+
+    def _recolour(self) -> None:
+        theme = theme_called(self.session.settings.theme)
+        self.setBackgroundColor(theme.page)
+        self._plates.set_colours(self.session.colour_scale(signed=self.source.signed), theme)
+        self._captions.set_colours(theme)
+
+    # --- frames ---------------------------------------------------------------------------
+
+    def tick(self, now: float) -> bool:
+        """Do what is needed before the next frame; tells whether there is more to come.
+
+        Args:
+            now: A clock in seconds.
+        """
+        content = self.content
+        if "tiles" in self._needs:
+            self._needs.discard("tiles")
+            if content.take(self._plates.upload):
+                self._needs |= {"plan", "instances", "tiles"}
+        if not self._needs and not self._blending():
+            return False
+        position = self.session.source_position(self.source)
+        if "plan" in self._needs and now - self._planned_at >= self._patience():
+            content.replan(self.flight.camera, self._viewport(), position)
+            self._planned_at = now
+            self._needs.discard("plan")
+            self._needs.add("instances")
+        if "instances" in self._needs:
+            self._needs.discard("instances")
+            self._plates.set_instances(self._instances(position))
+        if "captions" in self._needs:
+            self._needs.discard("captions")
+            self._place_captions()
+        self._plates.phase = self.session.cursor.phase if self._blending() else 0.0
+        self.update()
+        return bool(self._needs)
+
+    def _patience(self) -> float:
+        return PLAN_SECONDS if self.flight.moving or self._dragged else 0.0
+
+    def _blending(self) -> bool:
+        """Whether the next step shines through: only where both runs have the same steps."""
+        return (
+            self.session.cursor.playing
+            and self.session.settings.smooth
+            and len(self.source.steps) == len(self.session.steps)
+        )
+
+    def _instances(self, position: int) -> np.ndarray:
+        session = self.session
+        names = {layer.name: layer for layer in self.source.layers}
+        chosen = names.get(session.layer or "")
+        marked = [p.number for n, la in names.items() if session.only_in(n) for p in la.plates]
+        pick = session.pick
+        mine = pick is not None and (self.source.signed or pick.run == self.number)
+        return self.content.instances(
+            position,
+            scope=session.settings.scope,
+            selected=frozenset(p.number for p in chosen.plates) if chosen else frozenset(),
+            marked=frozenset(marked if len(session.runs) > 1 else ()),
+            pick=pick if mine else None,
+            nearer_hidden=self.flight.focus_row,
+            eye=self.flight.camera.pose.position[2],
+        )
+
+    def _place_captions(self) -> None:
+        camera = self.flight.camera
+        shown = placed(
+            self._texts,
+            self._captions.sizes,
+            camera,
+            self._viewport(),
+            self.content.places,
+            self.session.layer,
+            self.flight.focus_row,
+        )
+        self._captions.set_placed(shown, camera)
+
+    def _viewport(self) -> tuple[float, float]:
+        return max(self.width(), 1), max(self.height(), 1)
+
+    def initializeGL(self) -> None:  # noqa: N802 - Qt's name
+        """Learn what the graphics card can do, then make the items."""
+        limit = int(GL.glGetIntegerv(GL.GL_MAX_ARRAY_TEXTURE_LAYERS))
+        if limit != self._limit:
+            self._limit = limit
+            self._renew()
+        super().initializeGL()
+
+    def resizeGL(self, width: int, height: int) -> None:  # noqa: N802 - Qt's name
+        """Keep everything in view that was."""
+        if self.number == 0:
+            self.flight.aspect = width / max(height, 1)
+            self.flight.settle(self.content.places)
+        self._need("plan", "captions")
+
+    def paintGL(self) -> None:  # noqa: N802 - Qt's name
+        """Draw a frame."""
+        super().paintGL()
+        self.frame_drawn.emit()
+
+    def viewMatrix(self) -> QtGui.QMatrix4x4:  # noqa: N802 - pyqtgraph's name
+        """Return the camera's matrix."""
+        return QtGui.QMatrix4x4(*self.flight.camera.view().reshape(-1).tolist())
+
+    def projectionMatrix(  # noqa: N802 - pyqtgraph's name
+        self, region: object, viewport: object
+    ) -> QtGui.QMatrix4x4:
+        """Return the camera's perspective."""
+        width, height = self._viewport()
+        matrix = self.flight.camera.projection(width / height)
+        return QtGui.QMatrix4x4(*matrix.reshape(-1).tolist())
+
+    def cameraPosition(self) -> QtGui.QVector3D:  # noqa: N802 - pyqtgraph's name
+        """Return where the camera is."""
+        return QtGui.QVector3D(*self.flight.camera.pose.position)
+
+    # --- picking --------------------------------------------------------------------------
+
+    def pick_at(self, x: float, y: float) -> Pick | None:
+        """Return the texel under a point of the window."""
+        camera = self.flight.camera
+        direction = camera.ray(x, y, *self._viewport())
+        hit = met(
+            np.asarray(camera.pose.position), direction, self.content.places, self.flight.focus_row
+        )
+        if hit is None:
+            return None
+        plate = self.source.plates[hit[0]]
+        if not plate.ready:
+            return None
+        run = self.number if isinstance(self.source, ShownRun) else 0
+        return Pick(run, plate, *texel_at(plate, hit[1], hit[2]))
+
+    def point_of(self, pick: Pick) -> QtCore.QPointF:
+        """Return where the middle of a texel is on the screen."""
+        rows, cols = pick.plate.size
+        x, y, z = self.content.places.corners[pick.plate.number]
+        width, height = self.content.places.sizes[pick.plate.number]
+        point = [[x + width * (pick.col + 0.5) / cols, y - height * (pick.row + 0.5) / rows, z]]
+        at = self.flight.camera.project(np.array(point), *self._viewport())[0]
+        return QtCore.QPointF(at[0], at[1])
+
+    # --- mouse and keys -------------------------------------------------------------------
+
+    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Begin a click or a drag."""
+        self.setFocus()
+        self._at = _position(event)
+        self._pressed = self._at, event.button()
+        self._dragged = False
+
+    def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Drag the camera, or tell what is under the mouse."""
+        at = _position(event)
+        if self._pressed is None:
+            self.hovered.emit(self.pick_at(at.x(), at.y()))
+            return
+        begin, button = self._pressed
+        if not self._dragged and (at - begin).manhattanLength() < CLICK_PIXELS:
+            return
+        self._dragged = True
+        right, down = at.x() - self._at.x(), at.y() - self._at.y()
+        self._at = at
+        places = self.content.places
+        shift = event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier
+        if button == MIDDLE or (button == LEFT and shift):
+            self.flight.pan(right, down, self.height(), places)
+        elif button == RIGHT:
+            self.flight.look(right, down, places)
+        else:
+            self.flight.orbit(right, down, places)
+
+    def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Pick what was clicked."""
+        pressed, self._pressed = self._pressed, None
+        if pressed is None or self._dragged:
+            self._dragged = False
+            self._need("plan")
+            return
+        if event.button() == LEFT:
+            at = _position(event)
+            found = self.pick_at(at.x(), at.y())
+            if found is None:
+                self.session.select_layer(None)
+            else:
+                self.session.select_texel(found)
+            self.circle_selected()
+
+    def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Go to the layer under the mouse."""
+        at = _position(event)
+        found = self.pick_at(at.x(), at.y())
+        if found is not None and event.button() == LEFT:
+            self.session.jump_asked.emit(self.source.layers[found.plate.layer].name)
+
+    def wheelEvent(self, event: QtGui.QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Go towards what is under the mouse, or away from it."""
+        at = _position(event)
+        camera = self.flight.camera
+        direction = camera.ray(at.x(), at.y(), *self._viewport())
+        origin = np.asarray(camera.pose.position)
+        places = self.content.places
+        hit = met(origin, direction, places, self.flight.focus_row)
+        reach = (places.corners[hit[0], 2] - origin[2]) / direction[2] if hit else camera.pace * 2
+        notches = event.angleDelta().y() / 120
+        self.flight.approach(origin + direction * reach, notches, places)
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Begin to fly."""
+        self.flight.fast = bool(event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier)
+        direction = KEYS.get(event.key())
+        others = QtCore.Qt.KeyboardModifier.ControlModifier | QtCore.Qt.KeyboardModifier.AltModifier
+        if direction is None or event.modifiers() & others:
+            event.ignore()
+        elif not event.isAutoRepeat():
+            self.flight.press(direction)
+            self.woken.emit()
+
+    def keyReleaseEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop flying."""
+        if event.key() == QtCore.Qt.Key.Key_Shift:
+            self.flight.fast = False
+        direction = KEYS.get(event.key())
+        if direction is None:
+            event.ignore()
+        elif not event.isAutoRepeat():
+            self.flight.release(direction)
+
+    def focusOutEvent(self, event: QtGui.QFocusEvent) -> None:  # noqa: N802 - Qt's name
+        """Let go of all keys: their release will not be heard."""
+        self.flight.release_all()
+        super().focusOutEvent(event)
+
+    def leaveEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 - Qt's name
+        """Nothing is under the mouse any more."""
+        self.hovered.emit(None)
+
+    def circle_selected(self) -> None:
+        """Circle the selected layer from now on, or everything."""
+        layer = next((la for la in self.source.layers if la.name == self.session.layer), None)
+        plates = [plate.number for plate in layer.plates] if layer else []
+        self.flight.circle(plates, self.content.places)
+
+    def close_content(self) -> None:
+        """Stop reading; the scene is not used any more."""
+        if self._content is not None:
+            self._content.close()
+
+
+class _Bridge(QtCore.QObject):  # type: ignore[misc]
+    """Carries a call from any thread to that of the window."""
+
+    called = QtCore.Signal() if hasattr(QtCore, "Signal") else QtCore.pyqtSignal()
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        super().__init__()
+        self._call = call
+        self._under_way = False
+        self.called.connect(self._arrive, QtCore.Qt.ConnectionType.QueuedConnection)
+
+    def call(self) -> None:
+        if not self._under_way:  # one call for all that has happened until it arrives
+            self._under_way = True
+            self.called.emit()
+
+    def _arrive(self) -> None:
+        self._under_way = False
+        self._call()
+
+
+def _position(event: QtGui.QMouseEvent | QtGui.QWheelEvent) -> QtCore.QPointF:
+    """Return where an event happened, in pixels of its widget."""
+    return event.position() if hasattr(event, "position") else event.localPos()

@@ -1,0 +1,391 @@
+"""The window: table at the left, scenes in the middle, two pictures at the right, time below.
+
+It owns the clock. A tick lets time and camera move, gives the scenes a moment to catch up, and
+stops when there is nothing left to do, so that a still picture costs nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_core.asking import Answers
+from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.session import Session
+from accweight_viewer.panes.colour_bar import ColourBar
+from accweight_viewer.panes.controls import Controls
+from accweight_viewer.panes.layer_table import LayerTable
+from accweight_viewer.panes.picture_window import PictureWindow, link
+from accweight_viewer.panes.readout import Readout
+from accweight_viewer.panes.timeline_bar import TimelineBar
+from accweight_viewer.preferences import Preferences
+from accweight_viewer.scene.view import SceneView
+from accweight_viewer.theme import style_sheet, theme_called
+
+TICK_MS = 16
+REFRESH_MS = 700
+"""How often is looked whether the analysis has grown."""
+
+LONGEST_TICK = 0.1
+"""Seconds that a tick may count for: after a pause nothing should leap."""
+
+
+class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
+    """The viewer.
+
+    Attributes:
+        session: What is looked at.
+        flight: The camera, shared by the scenes.
+        scenes: One per run, or one.
+        table: All layers.
+        windows: The two pictures.
+        timeline: Below.
+        failure: Why something cannot be shown; empty if all can.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        budget_bytes: int,
+        preferences: Preferences | None = None,
+        bare: bool = False,
+        capturing: bool = False,
+    ) -> None:
+        """Make the window.
+
+        Args:
+            session: What to look at.
+            budget_bytes: Graphics memory that textures may take.
+            preferences: Where settings are kept; None keeps none.
+            bare: Whether to show the scenes alone.
+            capturing: Whether time and camera stand still unless they are moved by hand.
+        """
+        super().__init__()
+        self.session = session
+        self.flight = Flight()
+        self.failure = ""
+        self._budget = budget_bytes
+        self._preferences = preferences
+        self._bare = bare
+        self._capturing = capturing
+        self._answers = [Answers(run.path) for run in session.runs]
+        self._bridge = _Answered()
+        self._bridge.answered.connect(self._show_exact)
+        self._build()
+        self._listen()
+        self._shortcuts()
+        self._restyle()
+        self._retitle()
+        self._last_tick = time.perf_counter()
+        self._clock = QtCore.QTimer(self)
+        self._clock.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
+        self._clock.timeout.connect(self._tick)
+        self._growth = QtCore.QTimer(self)
+        self._growth.timeout.connect(self._look_for_growth)
+        if not capturing:
+            self._growth.start(REFRESH_MS)
+        self.flight.home(self.scenes[0].content.places, at_once=True)
+        self._wake()
+
+    # --- building -------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.scenes: list[SceneView] = []
+        self._scene_row = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
+        self._scene_titles: list[QtWidgets.QLabel] = []
+        self._bar = ColourBar(self.session)
+        middle = _column(self._scene_row, self._bar)
+        middle.layout().setStretch(0, 1)
+        self.table = LayerTable(self.session)
+        self.windows = [PictureWindow(self.session, number) for number in (0, 1)]
+        link(self.windows[0], self.windows[1], self.session)
+        self.readout = Readout(self.session)
+        self.timeline = TimelineBar(self.session)
+        self.controls = Controls(self.session)
+        right = _splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
+        right.setSizes([340, 340, 200])
+        across = _splitter(QtCore.Qt.Orientation.Horizontal, self.table, middle, right)
+        across.setSizes([300, 800, 360])
+        across.setStretchFactor(1, 1)
+        whole = _splitter(QtCore.Qt.Orientation.Vertical, across, self.timeline)
+        whole.setSizes([760, 170])
+        whole.setStretchFactor(0, 1)
+        self._splitters = {"across": across, "right": right, "whole": whole}
+        self.setCentralWidget(whole)
+        self.setMenuWidget(self.controls)
+        self.status = QtWidgets.QLabel("")
+        self.status.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+        self.statusBar().addWidget(self.status, 1)
+        for pane in (self.table, right, self.timeline, self.controls, self.statusBar(), self._bar):
+            pane.setVisible(not self._bare)
+        self._restore()
+        self._renew_scenes()
+
+    def _renew_scenes(self) -> None:
+        """Have as many scenes as there is to show; those that are there are kept."""
+        wanted = len(self.session.sources)
+        while len(self.scenes) < wanted:
+            scene = SceneView(
+                self.session, self.flight, len(self.scenes), self._budget // len(self.session.runs)
+            )
+            scene.woken.connect(self._wake)
+            scene.hovered.connect(self._hovered)
+            title = QtWidgets.QLabel("")
+            title.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+            title.setContentsMargins(10, 6, 10, 6)
+            self._scene_titles.append(title)
+            self._scene_row.addWidget(_column(title, scene))
+            self.scenes.append(scene)
+        for number, (scene, title) in enumerate(zip(self.scenes, self._scene_titles, strict=True)):
+            scene.parentWidget().setVisible(number < wanted)
+            title.setVisible(len(self.session.runs) > 1)
+            if number < wanted:
+                title.setText(self.session.sources[number].name)
+
+    def _listen(self) -> None:
+        session = self.session
+        session.data_changed.connect(self._data_changed)
+        session.settings_changed.connect(self._settings_changed)
+        session.selection_changed.connect(self._selected)
+        session.time_changed.connect(self._wake)
+        session.playing_changed.connect(self._wake)
+        session.jump_asked.connect(self._jump)
+
+    def _shortcuts(self) -> None:
+        session = self.session
+        actions: dict[str, Callable[[], object]] = {
+            "Space": self.toggle_playing,
+            "Left": lambda: session.move_to(session.cursor.position - 1),
+            "Right": lambda: session.move_to(session.cursor.position + 1),
+            "Shift+Left": lambda: session.move_to(0),
+            "Shift+Right": lambda: session.move_to(session.cursor.last),
+            "[": lambda: session.move_to(0),
+            "]": lambda: session.move_to(session.cursor.last),
+            "Home": self.show_all,
+            "F": self.show_selected,
+            "L": lambda: session.change(logarithmic=not session.settings.logarithmic),
+            "T": lambda: session.change(
+                theme="light" if session.settings.theme == "dark" else "dark"
+            ),
+            "/": self.table.focus_search,
+            "Ctrl+F": self.table.focus_search,
+            "Ctrl+Q": self.close,
+        }
+        self._keys = []
+        for key, action in actions.items():
+            shortcut = QtGui_QShortcut(QtGui.QKeySequence(key), self)
+            shortcut.activated.connect(_unless_typing(action, key))
+            self._keys.append(shortcut)
+
+    def _restyle(self) -> None:
+        theme = theme_called(self.session.settings.theme)
+        self.setStyleSheet(style_sheet(theme))
+
+    def _retitle(self) -> None:
+        names = " and ".join(run.name for run in self.session.runs)
+        growing = " (still growing)" if self.session.growing else ""
+        self.setWindowTitle(f"{names}{growing} \N{EN DASH} accweight")
+
+    # --- the clock ------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if not self._capturing and not self._clock.isActive():
+            self._last_tick = time.perf_counter()
+            self._clock.start(TICK_MS)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        seconds, self._last_tick = min(now - self._last_tick, LONGEST_TICK), now
+        self.session.advance(seconds)
+        self.flight.advance(seconds, self.scenes[0].content.places)
+        busy = self._draw(now)
+        if self.session.cursor.playing:
+            self.timeline.refresh_cursor()
+            busy = True
+        if not busy and not self.flight.moving:
+            self._clock.stop()
+
+    def _draw(self, now: float) -> bool:
+        shown = self.scenes[: len(self.session.sources)]
+        busy = [scene.tick(now) for scene in shown]
+        self._note_failure()
+        return any(busy)
+
+    def _note_failure(self) -> None:
+        failure = next((s.content.failure for s in self.scenes if s.content.failure), "")
+        if failure != self.failure:
+            self.failure = failure
+            self.status.setText(failure)
+
+    # --- capturing ------------------------------------------------------------------------
+
+    def process(self) -> None:
+        """Let everything happen that is due, but no time pass."""
+        QtWidgets.QApplication.processEvents()
+        self._draw(time.perf_counter())
+        self.timeline.refresh_cursor()
+        QtWidgets.QApplication.processEvents()
+
+    def settled(self) -> bool:
+        """Tell whether everything that is shown is as fine as it gets."""
+        shown = self.scenes[: len(self.session.sources)]
+        return all(s.idle for s in shown) and (
+            self._bare or all(window.idle for window in self.windows)
+        )
+
+    def grab_image(self) -> QtGui.QImage:
+        """Return what the window shows."""
+        return self.grab().toImage()
+
+    # --- what happens ---------------------------------------------------------------------
+
+    def toggle_playing(self) -> None:
+        """Play, or pause."""
+        if self.session.cursor.playing:
+            self.session.pause()
+        else:
+            self.session.play()
+
+    def show_all(self) -> None:
+        """Let the camera see everything."""
+        self.flight.home(self.scenes[0].content.places, at_once=self._capturing)
+        self._wake()
+
+    def show_selected(self) -> None:
+        """Let the camera go to the selected layer."""
+        if self.session.layer is not None:
+            self._jump(self.session.layer)
+
+    def _jump(self, name: str) -> None:
+        for scene in self.scenes[: len(self.session.sources)]:
+            layer = next((la for la in scene.source.layers if la.name == name), None)
+            if layer is not None:
+                plates = [plate.number for plate in layer.plates]
+                places = scene.content.places
+                self.flight.visit(plates, places, at_once=self._capturing)
+                self._wake()
+                return
+
+    def _selected(self) -> None:
+        for scene in self.scenes[: len(self.session.sources)]:
+            scene.circle_selected()
+        pick = self.session.pick
+        if pick is not None and pick.index is not None and not self._capturing:
+            asked = pick
+            self._answers[pick.run].ask(
+                pick.plate.name,
+                pick.index,
+                lambda answer: self._bridge.answered.emit((asked, answer)),
+            )
+
+    def _show_exact(self, answered: tuple[Pick, dict[str, Any]]) -> None:
+        pick, answer = answered
+        if pick != self.session.pick:
+            return
+        if "error" in answer:
+            self.readout.set_exact_error(str(answer["error"]))
+            return
+        steps = self.session.runs[pick.run].steps
+        self.readout.set_exact(steps, answer["weights"], answer["cumulative"])
+
+    def _hovered(self, pick: Pick | None) -> None:
+        if pick is None:
+            self.status.setText(self.failure)
+            return
+        run = self.session.runs[pick.run]
+        at = self.session.run_position(pick.run)
+        value = run.value(pick.plate, at, pick.row, pick.col)
+        shown = "" if value != value else f"  A = {value:.6g}"
+        self.status.setText(f"{pick.plate.name}   {pick.described()}{shown}")
+
+    def _data_changed(self) -> None:
+        self._renew_scenes()
+        self._retitle()
+        self.flight.settle(self.scenes[0].content.places)
+        self._wake()
+
+    def _settings_changed(self, names: frozenset[str]) -> None:
+        if "theme" in names:
+            self._restyle()
+        if self._preferences is not None:
+            self._preferences.keep(self.session.settings)
+        self._wake()
+
+    def _look_for_growth(self) -> None:
+        self.session.refresh()
+
+    # --- geometry and the end -------------------------------------------------------------
+
+    def _restore(self) -> None:
+        if self._preferences is None:
+            return
+        for name, splitter in self._splitters.items():
+            state = self._preferences.geometry(name)
+            if state is not None:
+                splitter.restoreState(state)
+        state = self._preferences.geometry("window")
+        if state is not None:
+            self.restoreGeometry(state)
+
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """Keep what was chosen, and stop everything that runs."""
+        self._clock.stop()
+        self._growth.stop()
+        if self._preferences is not None and not self._bare:
+            for name, splitter in self._splitters.items():
+                self._preferences.keep_geometry(name, splitter.saveState())
+            self._preferences.keep_geometry("window", self.saveGeometry())
+        for scene in self.scenes:
+            scene.close_content()
+        for window in self.windows:
+            window.close_loader()
+        for answers in self._answers:
+            answers.close()
+        super().closeEvent(event)
+
+
+class _Answered(QtCore.QObject):  # type: ignore[misc]
+    """Carries an answer from its thread to that of the window."""
+
+    answered = (QtCore.Signal if hasattr(QtCore, "Signal") else QtCore.pyqtSignal)(object)
+
+
+QtGui_QShortcut = QtGui.QShortcut if hasattr(QtGui, "QShortcut") else QtWidgets.QShortcut
+
+
+def _unless_typing(action: Callable[[], object], key: str) -> Callable[[], None]:
+    """Return an action that a letter typed into a field does not set off."""
+
+    def act() -> None:
+        focused = QtWidgets.QApplication.focusWidget()
+        typing = isinstance(focused, QtWidgets.QLineEdit | QtWidgets.QAbstractSpinBox)
+        if not (typing and not key.startswith("Ctrl")):
+            action()
+
+    return act
+
+
+def _column(*widgets: QtWidgets.QWidget) -> QtWidgets.QWidget:
+    column = QtWidgets.QWidget()
+    layout = QtWidgets.QVBoxLayout(column)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    layout.setStretch(len(widgets) - 1, 1)
+    return column
+
+
+def _splitter(
+    orientation: QtCore.Qt.Orientation, *widgets: QtWidgets.QWidget
+) -> QtWidgets.QSplitter:
+    splitter = QtWidgets.QSplitter(orientation)
+    splitter.setChildrenCollapsible(True)
+    for widget in widgets:
+        splitter.addWidget(widget)
+    return splitter

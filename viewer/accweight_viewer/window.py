@@ -110,7 +110,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         right = _splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
         right.setSizes([340, 340, 200])
         across = _splitter(QtCore.Qt.Orientation.Horizontal, self.table, middle, right)
-        across.setSizes([300, 800, 360])
+        across.setSizes([420, 820, 360])
         across.setStretchFactor(1, 1)
         whole = _splitter(QtCore.Qt.Orientation.Vertical, across, self.timeline)
         whole.setSizes([760, 170])

@@ -127,6 +127,7 @@ class Camera:
 
     def shift(self, step: Vector) -> None:
         """Move by a vector of the world."""
+        self._glide = None
         x, y, z = np.asarray(self.pose.position) + step
         self.pose = replace(self.pose, position=(float(x), float(y), float(z)))
 
@@ -179,13 +180,12 @@ class Camera:
         return direction / np.linalg.norm(direction)
 
     def project(self, points: Vector, width: float, height: float) -> Vector:
-        """Return (n, 3): pixel x, y (downwards) and depth of points; depth <= 0 is behind."""
+        """Return (n, 3): pixel x, y (downwards) and depth of points; depth <= 0 is behind, at 0 NaN."""
         right, up, forward = self.pose.axes
         away = np.asarray(points, float) - np.asarray(self.pose.position)
         depth = away @ forward
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scale = height / 2 / math.tan(FIELD_OF_VIEW / 2) / depth
-            x, y = width / 2 + away @ right * scale, height / 2 - away @ up * scale
+        scale = height / 2 / math.tan(FIELD_OF_VIEW / 2) / np.where(depth == 0, np.nan, depth)
+        x, y = width / 2 + away @ right * scale, height / 2 - away @ up * scale
         return np.stack([x, y, depth], axis=1)
 
 

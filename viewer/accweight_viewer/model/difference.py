@@ -51,6 +51,8 @@ class Difference:
         if partner.layout != plate.layout or not plate.pictured:
             return replace(plate, ready=False, peak=0.0)
         base = max(plate.finest, partner.finest)
+        if base > min(plate.coarsest, partner.coarsest):  # no level is stored of both
+            return replace(plate, ready=False, peak=0.0)
         plan = PicturePlan(plate.layout, base, len(self.steps))
         return replace(plate, plan=plan, peak=1.0)
 

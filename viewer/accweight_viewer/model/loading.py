@@ -16,11 +16,7 @@ Value = TypeVar("Value")
 
 
 class Loader(Generic[Key, Value]):
-    """Threads that turn wishes into values.
-
-    Attributes:
-        errors: What could not be read, with its reason, until it is collected.
-    """
+    """Threads that turn wishes into values."""
 
     def __init__(
         self,

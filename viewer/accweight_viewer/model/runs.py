@@ -22,7 +22,7 @@ from accweight_core.header import Header
 from accweight_core.layout import Layout
 from accweight_core.pictures import PicturePlan
 from accweight_core.schema import Kind, Parameter
-from accweight_core.summary import Measured, maximum, measured
+from accweight_core.summary import Measured, measured
 from accweight_core.totals import Floats
 from accweight_viewer.model.settings import Plane, Scope
 
@@ -145,12 +145,12 @@ class ShownRun:
         self._stamp = _stamp(path)
         self.path = path
         self.analysis = Analysis.open(path, unfinished=True)
-        self.name = path.name.removesuffix(".accw") or path.name
+        self.name = _name(path)
         store = self.analysis.store
         if store is None:
             raise StoreError(f"{path}: the viewer needs a stored analysis")
         self._store = store
-        self.finished = self.analysis.finished()
+        _ = self.analysis.values  # kept from now on: later ones may not belong to this header
 
     @property
     def header(self) -> Header:
@@ -189,11 +189,9 @@ class ShownRun:
         layers: list[ShownLayer] = []
         number = 0
         for row in self.measured:
-            names = {p.name for p in row.parameters}
-            members = [p for p in self.header.parameters if p.name in names]
             plates = []
-            for parameter in members:
-                plates.append(self._plate(number, position[parameter.name], len(layers)))
+            for index in sorted(position[parameter.name] for parameter in row.parameters):
+                plates.append(self._plate(number, index, len(layers)))
                 number += 1
             layers.append(ShownLayer(len(layers), row.name, row.kind, tuple(plates), row.elements))
         return tuple(layers)
@@ -208,8 +206,9 @@ class ShownRun:
         pictured = bool(header.picture_bases) and header.layouts[index].elements > 0
         layout = header.layouts[index]
         plan = header.plan(index) if pictured else _single_texel(layout, len(self.steps))
-        ready = self.finished[index]
-        peak = float(self.parameter_metrics[index].metrics["max"][-1]) if ready else 0.0
+        numbers = self.parameter_metrics[index]
+        ready = numbers.totals.are_known
+        peak = float(numbers.metrics["max"][-1]) if ready else 0.0
         return Plate(
             number, index, layer, header.parameters[index], layout, plan, pictured, ready, peak
         )
@@ -234,15 +233,16 @@ class ShownRun:
 
     @cached_property
     def largest(self) -> float:
-        """M: the largest cumulative change of all layers that are finished."""
-        found = self.header.maximum or maximum(self.header, self.analysis.values)
-        return found.value if found else 0.0
+        """M: the largest cumulative change of all plates that are ready."""
+        return max((plate.peak for plate in self.plates), default=0.0)
 
     @cached_property
     def layer_largest(self) -> Floats:
-        """(layers,) the largest cumulative change of each; 0 while it is not finished."""
-        at_end = self.metric("max")[:, -1] if self.measured else np.empty(0)
-        return np.nan_to_num(at_end)
+        """(layers,) the largest cumulative change of each, of its plates that are ready.
+
+        Not of finished layers alone: what is ready of others would look as if it never moved.
+        """
+        return np.array([max(plate.peak for plate in layer.plates) for layer in self.layers])
 
     def scale(self, plate: Plate, scope: Scope) -> float:
         """Return M, by which changes are normalised."""
@@ -285,6 +285,11 @@ class ShownRun:
     def position_at(self, step: int) -> int:
         """Return the position of the last checkpoint that is not after `step`."""
         return max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
+
+
+def _name(path: Path) -> str:
+    name = path.resolve().name if path.name in ("", "..") else path.name
+    return name.removesuffix(".accw") or name
 
 
 def _single_texel(layout: Layout, steps: int) -> PicturePlan:

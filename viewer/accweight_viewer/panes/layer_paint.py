@@ -31,6 +31,12 @@ BAR_RADIUS = 2.0
 ARROW_ROOM = 14
 """Right end of a header that opens the list of metrics."""
 
+_MENU_STYLE = """
+    QMenu { padding: 5px; }
+    QMenu::item { padding: 5px 16px 5px 28px; border-radius: 4px; }
+    QMenu::indicator { left: 9px; }
+    """
+
 _ALIGNED_LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
 _ALIGNED_RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
 _RIGHT = {Column.PLACE, *VALUES}
@@ -148,12 +154,12 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
     def metric_menu(self, column: int) -> Any:
         """Return the list of metrics for a column."""
         menu = QtWidgets.QMenu(self)
-        menu.setToolTipsVisible(True)
+        menu.setStyleSheet(_MENU_STYLE)
         menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
         now = self._model.metrics[column - Column.FIRST].metric
         for name in CHOICES["first_metric"]:
-            action = menu.addAction(name)
-            action.setToolTip(METRIC_WORDS[name])
+            action = menu.addAction(f"{name}\t{METRIC_WORDS[name]}")
+            action.setData(name)
             action.setCheckable(True)
             action.setChecked(name == now)
             action.triggered.connect(lambda *_, name=name: self._choose(column, name))

@@ -36,7 +36,9 @@ class PartFeed:
         self._shown_below: PartWish | None = None
         self._asked: list[PartWish] = []
         self._cached: OrderedDict[PartWish, Entries] = OrderedDict()
-        self._background: Background[PartWish, Entries] = Background(PartWish.read, self._collect)
+        self._background: Background[PartWish, Entries] = Background(
+            lambda wish: wish.read(), self._collect
+        )
 
     def want(self, over: PartWish, under: PartWish, ahead: Iterable[PartWish] = ()) -> None:
         """Show these from now on.

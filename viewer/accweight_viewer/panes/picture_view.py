@@ -80,9 +80,19 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         return self._viewport
 
     @property
-    def has_picture(self) -> bool:
-        """Whether there is something of the picture to see."""
-        return self._under is not None or self._over is not None
+    def message(self) -> str:
+        """What is said in place of the picture."""
+        return self._message
+
+    @property
+    def part(self) -> Part | None:
+        """The part that is shown."""
+        return self._over.part if self._over is not None else None
+
+    @property
+    def loading(self) -> bool:
+        """Whether it is marked that what is seen is not the latest yet."""
+        return self._loading
 
     def show_picture(
         self, size: tuple[int, int], sections: Sequence[Section] = (), *, keep: bool = False

@@ -137,6 +137,11 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         """What is stored of the texel under the mouse."""
         return self._value(*self._texel) if self._texel is not None else None
 
+    @property
+    def message(self) -> str:
+        """Why there is no picture; empty if there is one."""
+        return self.view.message
+
     def show_plate(self, which: Which, parameter: str) -> None:
         """Show a plate from now on, whatever is selected.
 

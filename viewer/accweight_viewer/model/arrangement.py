@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,6 +37,12 @@ PLATE_GAP = 0.12
 COLUMN_GAP = 0.55
 DEPTH_STEP = 1.3
 """Distance from row to row, for plates of median size."""
+
+COLUMN_PITCH = 1.55
+"""Width of a column of folded rows, for plates of median size."""
+
+STREET = 1.8
+"""How many times as deep as wide folded rows may be before blocks stand side by side."""
 
 LINE_LIMIT = 24
 """Layers up to which a single line is readable."""
@@ -139,10 +145,11 @@ def _titles(
     titles: list[tuple[int, str, tuple[float, float, float]]] = []
     prefixes: dict[str, str] = {}
     for row, members in enumerate(rows):
-        block = blocks[members[0]]
-        if block and len(members) > 1:
-            titles.append((row, block, (left, 0.0, -row * step)))
-            prefixes |= {name: name[: len(block) + 1] for name in members}
+        first, last = blocks[members[0]], blocks[members[-1]]
+        if first and len(members) > 1:
+            title = first if first == last else f"{first} \N{EN DASH} {last}"
+            titles.append((row, title, (left, 0.0, -row * step)))
+            prefixes |= {name: name[: len(blocks[name]) + 1] for name in members if name}
     return tuple(titles), prefixes
 
 
@@ -196,7 +203,33 @@ def folded_rows(names: Sequence[str]) -> list[list[str]]:
         else:
             rows.append([name])
         before = block
-    return rows
+    return _side_by_side(rows, {block for block in blocks if block})
+
+
+def _side_by_side(rows: list[list[str]], blocks: Collection[str]) -> list[list[str]]:
+    """Return rows of several blocks where one per row would make a long narrow street.
+
+    Blocks of a row stand apart by an empty slot, called "".
+    """
+    long = [row for row in rows if len(row) > 1]
+    width = COLUMN_PITCH * float(np.median([len(row) for row in long] or [1]))
+    beside = max(1, round(math.sqrt(len(blocks) * DEPTH_STEP / (width * STREET))))
+    joined: list[list[str]] = []
+    held = 0
+    for row in rows:
+        alike = held and joined[-1][-len(row) :] and len(row) > 1
+        if alike and held < beside and _pattern(joined[-1][-len(row) :]) == _pattern(row):
+            joined[-1] += ["", *row]
+            held += 1
+        else:
+            joined.append(list(row))
+            held = 1 if len(row) > 1 else 0
+    return joined
+
+
+def _pattern(names: Sequence[str]) -> list[str]:
+    """Return names without numbers: those of repeated blocks are then the same."""
+    return [re.sub(r"\d+", "#", name) for name in names]
 
 
 def _blocks(names: Sequence[str]) -> list[str]:

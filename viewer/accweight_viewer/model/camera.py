@@ -149,7 +149,6 @@ class Camera:
 
     def approach(self, target: Vector, share: float) -> None:
         """Go a share of the way to a point, or away from it if the share is negative."""
-        self._glide = None
         self.shift((np.asarray(target) - np.asarray(self.pose.position)) * share)
 
     def view(self) -> Matrix:
@@ -180,7 +179,10 @@ class Camera:
         return direction / np.linalg.norm(direction)
 
     def project(self, points: Vector, width: float, height: float) -> Vector:
-        """Return (n, 3): pixel x, y (downwards) and depth of points; depth <= 0 is behind, at 0 NaN."""
+        """Return (n, 3): pixel x, y (downwards) and depth of points; depth <= 0 is behind.
+
+        At depth 0 a point has no pixel: x and y are NaN.
+        """
         right, up, forward = self.pose.axes
         away = np.asarray(points, float) - np.asarray(self.pose.position)
         depth = away @ forward

@@ -18,8 +18,11 @@ from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.runs import ShownLayer
 
-LEAST_HEIGHT = 22.0
+LEAST_HEIGHT = 30.0
 """Pixels that a plate must be high to have its name beside it, unless there are few."""
+
+TITLE_LEAST = 12.0
+"""The same for the titles of rows."""
 
 FEW = 12
 LONGEST_TEXT = 44
@@ -50,7 +53,8 @@ class Caption:
         height: Height in the world of what it names.
         least: Pixels that this height must have for the caption to be shown.
         row: Row of plates that it belongs to.
-        detail: Whether it says nothing without the name of the layer.
+        names: Whether it is the name of its layer.
+        detail: Whether it says nothing without that name.
         bold: Whether it is a name.
     """
 
@@ -65,6 +69,7 @@ class Caption:
     least: float
     row: int
     bold: bool = False
+    names: bool = False
     detail: bool = False
 
 
@@ -83,7 +88,9 @@ def captions_of(
     for row, title, end in places.title_ends:
         text = _shortened(title)
         captions.append(
-            Caption(text, end, 0, -0.5, (8, 0), Tone.DIM, "", 2 * end[1], least, row, bold=True)
+            Caption(
+                text, end, 0, -0.5, (8, 0), Tone.DIM, "", 2 * end[1], TITLE_LEAST, row, bold=True
+            )
         )
     for layer in layers:
         captions += _layer_captions(layer, places, least, (only_in or {}).get(layer.name, ""))
@@ -97,6 +104,7 @@ def _layer_captions(
     x, y, z = (float(v) for v in places.corners[first])
     height = float(places.sizes[first, 1])
     row = int(places.rows[first])
+    bold = layer.name not in places.prefixes
     name = layer.name.removeprefix(places.prefixes.get(layer.name, ""))
     detail = f"{layer.kind} {layer.shape}" + (f" \N{BULLET} only in {only_in}" if only_in else "")
     lines = [
@@ -115,10 +123,11 @@ def _layer_captions(
             height,
             least,
             row,
-            bold,
-            not bold,
+            named and bold,
+            named,
+            not named,
         )
-        for text, tone, rise, bold in lines
+        for text, tone, rise, named in lines
     ]
     for plate in layer.plates:
         x, y, z = (float(v) for v in places.corners[plate.number])
@@ -220,8 +229,10 @@ def placed(
     covered[shown] = _covered(anchors[shown], camera, places, nearer_hidden)
     through = mine | np.array([c.least == 0 for c in captions])
     shown = shown[~covered[shown] | through[shown]]
-    bold = np.array([c.bold for c in captions])
-    order = sorted(shown.tolist(), key=lambda i: (not mine[i], round(points[i, 2], 3), not bold[i]))
+    names = np.array([c.names for c in captions])
+    order = sorted(
+        shown.tolist(), key=lambda i: (not mine[i], round(points[i, 2], 3), not names[i])
+    )
     chosen = _without_overlap(order, at, sizes, captions)
     depth = np.where(covered, 0.0, points[:, 2])
     return PlacedCaptions(chosen, np.column_stack([np.rint(at[chosen]), depth[chosen]]))
@@ -237,8 +248,8 @@ def _covered(
     way = anchors - eye
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (corners[:, 2] - eye[2]) / way[:, 2:3]
-    x = eye[0] + share * way[:, 0:1] - corners[:, 0]
-    y = corners[:, 1] - (eye[1] + share * way[:, 1:2])
+        x = eye[0] + share * way[:, 0:1] - corners[:, 0]
+        y = corners[:, 1] - (eye[1] + share * way[:, 1:2])
     between = (share > 0) & (share < 0.999)
     inside = (x >= 0) & (x <= sizes[:, 0]) & (y >= 0) & (y <= sizes[:, 1])
     hidden: npt.NDArray[np.bool_] = (between & inside).any(axis=1)
@@ -269,6 +280,6 @@ def _without_overlap(
         )
         if apart.all():
             kept.append(index)
-            if caption.bold:
+            if caption.names:
                 named.add(caption.layer)
     return np.array(kept, dtype=np.int64)

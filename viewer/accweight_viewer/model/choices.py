@@ -101,6 +101,19 @@ class Choices:
         plate = self.plate(Choice(run, choice.parameter))
         return None if plate is None else (run, plate)
 
+    def obstacle(self, choice: Choice | None) -> str:
+        """Return why there is no picture of a choice, nothing if there is one."""
+        if choice is None:
+            return "no layers to show"
+        plate = self.plate(choice)
+        if plate is None:
+            return f"{choice.parameter} is not in {self.label(choice.which)}"
+        if plate.ready:
+            return ""
+        if choice.which == "difference":
+            return "no difference: needs a finished parameter of the same shape in both runs"
+        return "not analysed yet"
+
     # --- which one to show ------------------------------------------------------------------
 
     def following(self, number: int) -> Choice | None:

@@ -98,15 +98,13 @@ class ColourScale:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Return (position, text) of a legend's marks."""
-        if self.signed:
-            at = [0.0, 0.25, 0.5, 0.75, 1.0]
-        elif self.logarithmic:
+        at = [0.0, 0.25, 0.5, 0.75, 1.0]
+        if self.logarithmic and not self.signed:
             span = math.log10(self.high / self.floor)
             decades = range(math.ceil(math.log10(self.floor) - 1e-9), 1)
             values = [10.0**d for d in decades if 10.0**d <= self.high * (1 + 1e-9)]
-            at = [math.log10(v / self.floor) / span for v in values]
-        else:
-            at = [0.0, 0.25, 0.5, 0.75, 1.0]
+            if len(values) > 1:  # a map of less than a decade may hold no power of ten
+                at = [math.log10(v / self.floor) / span for v in values]
         return [(position, f"{self.value_at(position):.3g}") for position in at]
 
 

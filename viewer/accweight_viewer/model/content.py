@@ -86,7 +86,7 @@ class Content:
         grid = grid_for(budget_bytes, _tile_count(self._plates), steps, most_frames)
         self.residency = Residency(grid, steps)
         self._loader: Loader[Wish, Halves] = Loader(self._read, arrived)
-        self._plan = TilePlan((), ())
+        self._plan = TilePlan((), (), ())
         self._wished = 0
 
     def close(self) -> None:
@@ -107,24 +107,26 @@ class Content:
 
     def replan(self, camera: Camera, viewport: tuple[float, float], position: int) -> None:
         """Choose what to draw from where the camera is, and wish for what is missing."""
-        self._plan = planned(self._plates, self.places, camera, viewport, self.residency)
-        self.residency.drawn(self._plan.drawn)
+        cells = self.residency.grid.cells
+        self._plan = planned(self._plates, self.places, camera, viewport, self.residency, cells)
+        self.residency.keep(self._plan.kept)
         self._wish(position)
 
     def _wish(self, position: int) -> None:
         """Ask for the tiles in sight: this step of all of them first, then the other steps."""
         now: list[Wish] = []
         later: list[Wish] = []
+        failed = self._loader.failures
         for tiles, absent in ((self._plan.wished, True), (self._plan.drawn, False)):
             for tile in tiles:
                 missing = self.residency.missing(tile, position)
                 urgent = [w for w in missing[:1] if absent or w.first <= position < w.stop]
-                now += urgent
-                later += missing[len(urgent) :] if not absent else []
+                now += [w for w in urgent if w not in failed]
+                others = missing[len(urgent) :] if not absent else []
+                later += [w for w in others if w not in failed]
                 if len(now) >= WISHES:
                     break
-        failed = self._loader.failures
-        wishes = [wish for wish in (now + later)[:WISHES] if wish not in failed]
+        wishes = (now + later)[:WISHES]
         self._wished = len(wishes)
         self._loader.wish(wishes)
 
@@ -214,7 +216,7 @@ class Content:
         quads[:, 2] = corners[:, 2]
         quads[:, 3] = [1 + self._plates[t.plate].coarsest - t.level for t in tiles]
         quads[:, 4], quads[:, 5] = (right - left) * sizes[:, 0], (bottom - top) * sizes[:, 1]
-        whole = np.array([self._plates[tile.plate].size for tile in tiles], float)
+        whole = np.array([level_size(self._plates[tile.plate], 0) for tile in tiles], float)
         shrink = np.array([1 << tile.level for tile in tiles], float)
         quads[:, 6] = (right - left) * whole[:, 1] / shrink
         quads[:, 7] = (bottom - top) * whole[:, 0] / shrink

@@ -12,7 +12,7 @@ from accweight_viewer.model.camera import DIRECTIONS, Camera, Pose, Vector, fram
 from accweight_viewer.model.signal import Signal
 
 LINE_VIEW = -0.75, -0.2
-ROWS_VIEW = -0.42, -0.52
+ROWS_VIEW = -0.5, -0.72
 LAYER_VIEW = -0.3, -0.12
 """Yaw and pitch from which a line, folded rows, and a single layer are looked at."""
 

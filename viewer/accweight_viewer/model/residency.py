@@ -74,15 +74,15 @@ def grid_for(budget_bytes: int, tiles: int, steps: int, most_frames: int = MOST_
         steps: Steps of the run; no more frames are made.
         most_frames: Layers that the graphics card offers.
     """
-    wanted = max(1, min(tiles, LEAST_CELLS))
-    frames = min(steps, most_frames, max(2, budget_bytes // (wanted * CELL_BYTES)))
-    cells = max(1, min(tiles, budget_bytes // (max(frames, 1) * CELL_BYTES)))
-    side = math.ceil(math.sqrt(cells)) if cells == tiles else math.isqrt(cells)
-    return Grid(min(max(side, 1), MOST_SIDE), max(frames, 1))
+    wanted = max(1, math.ceil(math.sqrt(min(tiles, LEAST_CELLS))))
+    frames = min(steps, most_frames, max(2, budget_bytes // (wanted * wanted * CELL_BYTES)))
+    affordable = math.isqrt(budget_bytes // (max(frames, 1) * CELL_BYTES))
+    side = min(math.ceil(math.sqrt(tiles)), affordable, MOST_SIDE)
+    return Grid(max(side, 1), max(frames, 1))
 
 
 class Residency:
-    """The tiles in memory, the least recently drawn of which make room for others.
+    """The tiles in memory; those that have not been needed for longest make room for others.
 
     Attributes:
         grid: How the memory is divided.
@@ -95,7 +95,7 @@ class Residency:
         self._cell: dict[Tile, int] = {}
         self._tile: list[Tile | None] = [None] * grid.cells
         self._held = np.full((grid.cells, grid.frames), -1, dtype=np.int64)
-        self._drawn_at = np.zeros(grid.cells, dtype=np.int64)
+        self._needed_at = np.zeros(grid.cells, dtype=np.int64)
         self._clock = 0
         self._free = list(range(grid.cells - 1, -1, -1))
 
@@ -112,11 +112,11 @@ class Residency:
         row, col = divmod(cell, self.grid.side)
         return col * TILE, row * TILE
 
-    def drawn(self, tiles: Iterable[Tile]) -> None:
-        """Note which tiles are drawn now: they keep their cells longest."""
+    def keep(self, tiles: Iterable[Tile]) -> None:
+        """Note which tiles are needed now: they keep their cells."""
         self._clock += 1
         cells = [self._cell[tile] for tile in tiles if tile in self._cell]
-        self._drawn_at[cells] = self._clock
+        self._needed_at[cells] = self._clock
 
     def admit(self, tile: Tile) -> int | None:
         """Return the cell of a tile, made free if need be; None if all others are in use."""
@@ -126,15 +126,15 @@ class Residency:
         if self._free:
             cell = self._free.pop()
         else:
-            cell = int(self._drawn_at.argmin())
-            if self._drawn_at[cell] >= self._clock:
+            cell = int(self._needed_at.argmin())
+            if self._needed_at[cell] >= self._clock:
                 return None
             evicted = self._tile[cell]
             if evicted is not None:
                 del self._cell[evicted]
         self._cell[tile], self._tile[cell] = cell, tile
         self._held[cell] = -1
-        self._drawn_at[cell] = self._clock
+        self._needed_at[cell] = self._clock
         return cell
 
     def hold(self, cell: int, first: int, stop: int) -> None:

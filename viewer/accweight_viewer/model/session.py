@@ -167,13 +167,13 @@ class Session:
         return [{layer.name: layer for layer in run.layers} for run in self.runs]
 
     def only_in(self, name: str) -> str:
-        """Return the name of the run that alone has a layer; empty if all have it."""
+        """Return the name of the run that alone has a layer; empty if all or none have it."""
         having = [
             run.name
             for run, layer in zip(self.runs, self.layers_called(name), strict=True)
             if layer is not None
         ]
-        return having[0] if len(having) < len(self.runs) else ""
+        return having[0] if len(having) == 1 < len(self.runs) else ""
 
     @property
     def sources(self) -> list[Source]:
@@ -302,10 +302,13 @@ class Session:
         self.cursor.count = len(self.steps)
         at = self.cursor.last if followed else int(np.searchsorted(self.steps, step))
         self.cursor.position = min(at, self.cursor.last)
-        if self.pick is not None:
-            self.pick = self._same_pick(self.pick)
+        selected = self.layer, self.pick is None
+        self.layer = self.layer if self.layer in self.layer_names else None
+        self.pick = self._same_pick(self.pick) if self.pick and self.layer else None
         self.data_changed.emit()
         self.time_changed.emit()
+        if (self.layer, self.pick is None) != selected:  # an analysis of something else
+            self.selection_changed.emit()
         return True
 
     def _same_pick(self, pick: Pick) -> Pick | None:

@@ -53,7 +53,7 @@ class Tile(NamedTuple):
 
     def extent(self, plate: Plate) -> tuple[float, float, float, float]:
         """Return top, bottom, left and right as shares of the plate."""
-        rows, cols = plate.size
+        rows, cols = level_size(plate, 0)
         side = TILE << self.level
         top, left = self.row * side, self.col * side
         bottom, right = min(top + side, rows), min(left + side, cols)
@@ -66,17 +66,19 @@ class TilePlan:
 
     Attributes:
         drawn: Loaded tiles that together cover what is loaded, none of them twice.
+        kept: Those, and loaded ones that are not drawn but needed: what has been refined, for
+            a plan begins there, and what will be drawn as soon as its neighbours are loaded.
         wished: Tiles that are not loaded, the most visible first.
     """
 
     drawn: tuple[Tile, ...]
+    kept: tuple[Tile, ...]
     wished: tuple[Tile, ...]
 
 
 def level_size(plate: Plate, level: int) -> tuple[int, int]:
-    """Return (rows, columns) of a level."""
-    rows, cols = plate.size
-    return -(-rows >> level), -(-cols >> level)
+    """Return (rows, columns) of a level; a plate without a stored picture is one texel."""
+    return plate.plan.size(level)
 
 
 def root(plate: Plate) -> Tile:
@@ -103,6 +105,7 @@ def planned(
     camera: Camera,
     viewport: tuple[float, float],
     loaded: Container[Tile],
+    cells: int,
 ) -> TilePlan:
     """Return the tiles to draw and to load.
 
@@ -112,31 +115,36 @@ def planned(
         camera: From where they are seen.
         viewport: Width and height in pixels.
         loaded: Tiles that can be drawn now.
+        cells: Tiles that can be loaded at a time. What is kept and wished for is never more:
+            tiles that drive out others that are needed too would be loaded for ever.
     """
     view = _View(camera, viewport)
-    front = [root(plate) for plate in plates if plate.ready]
+    ready = [root(plate) for plate in plates if plate.ready]
+    roots = view.most_visible(ready, cells, plates, places)
+    front = [tile for tile in roots if tile in loaded]
     drawn: list[Tile] = []
-    wished: list[tuple[float, Tile]] = [(math.inf, tile) for tile in front if tile not in loaded]
-    front = [tile for tile in front if tile in loaded]
+    kept = list(front)
+    wished: list[tuple[float, Tile]] = [(math.inf, tile) for tile in roots if tile not in loaded]
+    room, free = MOST_TILES - len(roots), cells - len(roots)
     while front:
         sizes = view.texel_pixels(front, plates, places)
         refined: list[Tile] = []
-        room = MOST_TILES - len(drawn) - len(front)
         for tile, pixels in sorted(zip(front, sizes, strict=True), key=lambda pair: -pair[1]):
             below = children(tile, plates[tile.plate]) if pixels > SHARP_PIXELS else []
-            if not below or room < len(below):
+            if not below or min(room, free) < len(below):
                 drawn.append(tile)
                 continue
-            missing = [child for child in below if child not in loaded]
-            if missing:
-                drawn.append(tile)
-                wished += [(pixels, child) for child in missing]
-            else:
+            room, free = room - len(below) + 1, free - len(below)
+            there = [child for child in below if child in loaded]
+            kept += there
+            if len(there) == len(below):
                 refined += below
-                room -= len(below) - 1
+            else:
+                drawn.append(tile)
+                wished += [(pixels, child) for child in below if child not in loaded]
         front = refined
     wished.sort(key=lambda wish: -wish[0])
-    return TilePlan(tuple(drawn), tuple(tile for _, tile in wished))
+    return TilePlan(tuple(drawn), tuple(kept), tuple(tile for _, tile in wished))
 
 
 class _View:
@@ -153,6 +161,16 @@ class _View:
             (reach_x, 1 / math.hypot(1, reach_x)),
             (reach_y, 1 / math.hypot(1, reach_y)),
         )
+
+    def most_visible(
+        self, tiles: list[Tile], most: int, plates: Sequence[Plate], places: Arrangement
+    ) -> list[Tile]:
+        """Return as many tiles as there may be: those with the widest texels, in their order."""
+        if len(tiles) <= most:
+            return tiles
+        sizes = self.texel_pixels(tiles, plates, places)
+        chosen = sorted(range(len(tiles)), key=lambda at: -sizes[at])[:most]
+        return [tiles[at] for at in sorted(chosen)]
 
     def texel_pixels(
         self, tiles: Sequence[Tile], plates: Sequence[Plate], places: Arrangement
@@ -177,7 +195,7 @@ class _View:
         )
         distance = np.maximum(np.sqrt((gap * gap).sum(axis=0)), 1e-6)
         levels = np.array([1 << tile.level for tile in tiles], float)
-        texels = np.array([plates[number].size for number in numbers], float)
+        texels = np.array([level_size(plates[number], 0) for number in numbers], float)
         widest = np.maximum(sizes[:, 0] / texels[:, 1], sizes[:, 1] / texels[:, 0]) * levels
         pixels: list[float] = np.where(seen, widest / distance * self._focal, 0.0).tolist()
         return pixels

@@ -210,23 +210,10 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
             size = plate.size if plate else (1, 1)
             keep = self._session.settings.linked and before[1] is not None
             self.view.show_picture(size, plate.layout.sections if plate else (), keep=keep)
-        self.view.show_message(self._obstacle())
+        self.view.show_message(self._choices.obstacle(choice))
         self._mark()
         self._ask()
         self._describe()
-
-    def _obstacle(self) -> str:
-        """Return why there is no picture, nothing if there is one."""
-        choice, plate = self._choice, self._plate
-        if choice is None:
-            return "no layers to show"
-        if plate is None:
-            return f"{choice.parameter} is not in {self._choices.label(choice.which)}"
-        if plate.ready:
-            return ""
-        if choice.which == "difference":
-            return "no difference: needs a finished parameter of the same shape in both runs"
-        return "not analysed yet"
 
     # --- reading ---------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ TRUE_LARGEST = 6.0
 """Side of the largest plate at true scale."""
 
 PLATE_GAP = 0.12
+LINE_GAP = 0.22
 COLUMN_GAP = 0.55
 DEPTH_STEP = 1.3
 """Distance from row to row, for plates of median size."""
@@ -124,17 +125,45 @@ def arrange(
         x = -sum(columns) / 2
         aligned = len(members) > 1  # what stands alone stands in the middle
         for column, name in enumerate(members):
-            plates = [plate.number for plate in by_name[name].plates] if name in by_name else []
-            width = sizes[plates, 0].sum() + PLATE_GAP * max(len(plates) - 1, 0)
-            left = x + (columns[column] - width) / 2 if aligned else -width / 2
-            for plate in plates:
-                corners[plate] = left, sizes[plate, 1], -row * step
+            group = _grouped(by_name.get(name), sizes)
+            left = x + (columns[column] - group.width) / 2 if aligned else -group.width / 2
+            for plate, across, top in group.places:
+                corners[plate] = left + across, top, -row * step
                 row_of[plate] = row
-                left += sizes[plate, 0] + PLATE_GAP
             x += columns[column] if aligned else 0.0
     folded = any(len(members) > 1 for members in rows)
     titles, prefixes = _titles(rows, -sum(columns) / 2, step) if folded else ((), {})
     return Arrangement(corners, sizes, row_of, folded, titles, prefixes)
+
+
+class _Group(NamedTuple):
+    """The plates of one layer: how wide they are together, and each one's place in it."""
+
+    width: float
+    places: list[tuple[int, float, float]]
+
+
+def _grouped(layer: ShownLayer | None, sizes: Floats) -> _Group:
+    """Return the plates of a layer side by side, in lines of equal number if they are many.
+
+    So the two stacked layers of an LSTM stand on each other, four plates as a square.
+    """
+    plates = [plate.number for plate in layer.plates] if layer else []
+    count = len(plates)
+    if not count:
+        return _Group(0.0, [])
+    divisors = [n for n in range(1, count + 1) if count % n == 0]
+    lines = min(divisors, key=lambda n: abs(n - math.sqrt(count)))
+    grid = np.array(plates).reshape(lines, count // lines)
+    widths, heights = sizes[grid, 0].max(axis=0), sizes[grid, 1].max(axis=1)
+    lefts = np.concatenate([[0.0], np.cumsum(widths + PLATE_GAP)[:-1]])
+    floors = np.cumsum((heights + LINE_GAP)[::-1])[::-1] - heights - LINE_GAP
+    places = [
+        (int(plate), float(left), float(floor + sizes[plate, 1]))
+        for line, floor in zip(grid, floors, strict=True)
+        for plate, left in zip(line, lefts, strict=True)
+    ]
+    return _Group(float(widths.sum() + PLATE_GAP * (len(widths) - 1)), places)
 
 
 def _titles(
@@ -178,9 +207,8 @@ def _column_widths(
     widths = [0.0] * max((len(row) for row in rows), default=0)
     for row in rows:
         for column, name in enumerate(row):
-            plates = [p.number for p in by_name[name].plates] if name in by_name else []
-            width = sizes[plates, 0].sum() + PLATE_GAP * max(len(plates) - 1, 0) + COLUMN_GAP
-            widths[column] = max(widths[column], float(width))
+            width = _grouped(by_name.get(name), sizes).width + COLUMN_GAP
+            widths[column] = max(widths[column], width)
     return widths
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_viewer.panes.events import place_of
 from accweight_viewer.theme import Theme
 
 INSET = 4.0
@@ -69,7 +70,7 @@ class Sparkline(QtWidgets.QWidget):  # type: ignore[misc]
         if not len(self._steps):
             return
         x = np.array([place[0] for place in self._places()])
-        self.step_chosen.emit(int(self._steps[np.abs(x - event.pos().x()).argmin()]))
+        self.step_chosen.emit(int(self._steps[np.abs(x - place_of(event).x()).argmin()]))
 
     def _places(self) -> list[tuple[float, float]]:
         """Return (x, y) of every value; y is NaN where there is none."""

@@ -19,10 +19,10 @@ import torch
 from checkpoints import small, states, write_run, write_small_run
 from rich.cells import cell_len
 
-from accweight_core.cli import app
+from accweight_core.cli import app, viewing
 from accweight_core.cli.options import parsed_roles, parsed_size
 from accweight_core.cli.text import count, plain, shortened, size
-from accweight_core.errors import StoreError
+from accweight_core.errors import AccweightError, StoreError
 from accweight_core.schema import Role
 from accweight_core.totals import METRICS
 
@@ -752,3 +752,21 @@ def test_counts_and_sizes_are_short() -> None:
         "2.5 MB",
         "3 TB",
     ]
+
+
+def test_nobody_watches_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+
+    assert not viewing.is_watched()
+
+
+def test_a_terminal_with_a_screen_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+
+    assert viewing.is_watched()
+
+
+def test_a_viewer_that_fails_is_told(tmp_path: Path) -> None:
+    with pytest.raises(AccweightError, match="the viewer ended with exit code 1"):
+        viewing.opened_viewer(tmp_path / "nothing.accw")

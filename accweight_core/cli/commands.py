@@ -229,16 +229,24 @@ def demo(
     ] = Path("demo"),
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to train.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
+    view: Annotated[
+        bool | None,
+        typer.Option("--view/--no-view", help="Open the viewer; where somebody can see it."),
+    ] = None,
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Train a small CNN on real digits, analyse it, and draw all its layers over the epochs."""
+    """Train a small CNN on real digits, analyse it, draw all its layers, open the viewer."""
     from accweight_core.cli import tables
+    from accweight_core.cli.viewing import is_watched, opened_viewer
     from accweight_core.demo import run_demo
 
     with tables.progress("train", unit="epochs") as advance:
         result = run_demo(data=data, out=out, epochs=epochs, seed=seed, progress=advance)
     tables.show(tables.demo_json(result) if json else tables.demo_summary(result))
+    stored = result.analysis.path
+    if stored and (view or (view is None and not json and is_watched())):
+        opened_viewer(stored)
 
 
 def _source(names: list[str]) -> str | list[str]:

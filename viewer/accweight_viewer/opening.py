@@ -64,8 +64,12 @@ def opened_window(
     if difference:
         session.comparison = "difference"
     window = MainWindow(
-        session, budget_bytes=budget_bytes, preferences=preferences, bare=bare, capturing=capturing
+        session,
+        size=size,
+        budget_bytes=budget_bytes,
+        preferences=preferences,
+        bare=bare,
+        capturing=capturing,
     )
-    window.resize(*size)
     window.show()
     return window

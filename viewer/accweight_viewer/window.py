@@ -51,6 +51,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self,
         session: Session,
         *,
+        size: tuple[int, int],
         budget_bytes: int,
         preferences: Preferences | None = None,
         bare: bool = False,
@@ -60,12 +61,14 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
         Args:
             session: What to look at.
+            size: Width and height, unless they are kept from last time.
             budget_bytes: Graphics memory that textures may take.
             preferences: Where settings are kept; None keeps none.
             bare: Whether to show the scenes alone.
             capturing: Whether time and camera stand still unless they are moved by hand.
         """
         super().__init__()
+        self.resize(*size)
         self.session = session
         self.flight = Flight()
         self.failure = ""
@@ -110,7 +113,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         right = _splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
         right.setSizes([340, 340, 200])
         across = _splitter(QtCore.Qt.Orientation.Horizontal, self.table, middle, right)
-        across.setSizes([420, 820, 360])
+        side, width = min(self.width() // 4, 420), min(self.width() * 9 // 40, 380)
+        across.setSizes([side, self.width() - side - width, width])
         across.setStretchFactor(1, 1)
         whole = _splitter(QtCore.Qt.Orientation.Vertical, across, self.timeline)
         whole.setSizes([760, 170])

@@ -2,7 +2,7 @@
 
 A value becomes a position from 0 to 1, linear or logarithmic, and the position a colour of
 a map with 255 entries. Maps are given by a few colours and blended in between; the blend of
-viridis and magma stays within 3 of 255 of the published tables (van der Walt and Smith, CC0).
+viridis and magma stays within 5 of 255 of the published tables (van der Walt and Smith, CC0).
 """
 
 from __future__ import annotations

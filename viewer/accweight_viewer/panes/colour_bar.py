@@ -29,16 +29,25 @@ LOOKS = {"theme", "colour_map", "logarithmic", "low", "high", "fitted", "scope"}
 class ColourBar(QtWidgets.QWidget):  # type: ignore[misc]
     """A band of colours with numbers below and a caption above."""
 
-    def __init__(self, session: Session, *, signed: bool | None = None, parent: Any = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        signed: bool | None = None,
+        compact: bool = False,
+        parent: Any = None,
+    ) -> None:
         """Make the legend.
 
         Args:
             session: Whose settings it follows.
             signed: Whether it is the legend of differences; None for that of the scene.
+            compact: Whether its caption is a tool tip alone.
             parent: The widget it stands in.
         """
         super().__init__(parent)
         self._session = session
+        self._compact = compact
         self._signed = signed
         self._marker: float | None = None
         policy = QtWidgets.QSizePolicy.Policy
@@ -80,9 +89,9 @@ class ColourBar(QtWidgets.QWidget):  # type: ignore[misc]
             self.update()
 
     def sizeHint(self) -> QtCore.QSize:  # noqa: N802 - Qt's name
-        """Return two lines of text and the band between."""
+        """Return lines of text and the band between."""
         line = self.fontMetrics().height()
-        return QtCore.QSize(240, 2 * line + BAND + TICK + 10)
+        return QtCore.QSize(240, round(self._band().bottom()) + TICK + line + 4)
 
     def minimumSizeHint(self) -> QtCore.QSize:  # noqa: N802 - Qt's name
         """Return the height that it always has."""
@@ -99,19 +108,23 @@ class ColourBar(QtWidgets.QWidget):  # type: ignore[misc]
 
     # --- painting --------------------------------------------------------------------------
 
+    def _band(self) -> Any:
+        """Return where the colours are."""
+        top = 8 if self._compact else self.fontMetrics().height() + 5
+        return QtCore.QRectF(INSET, top, self.width() - 2 * INSET, BAND)
+
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw caption, band and numbers."""
         painter, theme = QtGui.QPainter(self), theme_called(self._session.settings.theme)
         scale = self.scale
-        line = self.fontMetrics().height()
+        band = self._band()
         painter.fillRect(self.rect(), QtGui.QColor(theme.panel))
-        wide = self.width() - 2 * INSET
-        painter.setPen(QtGui.QColor(theme.dim))
-        caption = self.fontMetrics().elidedText(
-            self.caption, QtCore.Qt.TextElideMode.ElideMiddle, wide
-        )
-        painter.drawText(QtCore.QRectF(INSET, 2, wide, line), caption)
-        band = QtCore.QRectF(INSET, line + 5, wide, BAND)
+        if not self._compact:
+            wide = round(band.width())
+            middle = QtCore.Qt.TextElideMode.ElideMiddle
+            caption = self.fontMetrics().elidedText(self.caption, middle, wide)
+            painter.setPen(QtGui.QColor(theme.dim))
+            painter.drawText(QtCore.QRectF(INSET, 2, wide, band.top() - 2), caption)
         self._paint_band(painter, band, scale)
         self._paint_ticks(painter, band, scale, theme)
         if self._marker is not None:

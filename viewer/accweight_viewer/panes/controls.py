@@ -116,9 +116,6 @@ class Controls(QtWidgets.QWidget):  # type: ignore[misc]
             "auto", "The brightest colour is chosen so that most weights differ", checkable=True
         )
         self.reset = self._button("", "Back to the range that was found by itself")
-        policy = self.reset.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)
-        self.reset.setSizePolicy(policy)
         self.switches = {name: Switch(values) for name, values in SWITCHES.items()}
         self.comparison = Switch(COMPARISONS)
         self.theme_button = self._button("", "Dark or light (T)")
@@ -261,7 +258,7 @@ class Controls(QtWidgets.QWidget):  # type: ignore[misc]
             box.setValue(value)
             blocker.unblock()
         changed = (settings.low, settings.fitted) != (plain.low, plain.fitted)
-        self.reset.setVisible(changed)
+        self.reset.setEnabled(changed)
         self.switches["scope"].show_value(settings.scope)
         self.switches["plane"].show_value(settings.plane)
         self.arrangements[settings.arrangement].setChecked(True)
@@ -287,7 +284,9 @@ class Controls(QtWidgets.QWidget):  # type: ignore[misc]
         )
         for switch in (*self.switches.values(), self.comparison):
             switch.set_theme(theme)
-        self.reset.setIcon(icon("reset", theme.dim))
+        reset, disabled = icon("reset", theme.ink), QtGui.QIcon.Mode.Disabled
+        reset.addPixmap(icon("reset", theme.line).pixmap(16, 16), disabled)
+        self.reset.setIcon(reset)
         self.theme_button.setIcon(icon("theme", theme.ink))
 
 

@@ -9,6 +9,8 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 from accweight_viewer.panes.elided import ElidedLabel
 from accweight_viewer.panes.texel_words import Words
 
+LETTERS = "A: cumulative change\nN: A as a share of the scale, from 0 to 1"
+
 
 class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
     """Name and index at the left, values at the right; always two lines high."""
@@ -37,4 +39,4 @@ class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
         self.value.setText(words.value)
         self.detail.setText(words.detail)
         self.share.setText(words.share)
-        self.setToolTip("\n".join(word for word in words if word))
+        self.setToolTip("\n".join([*filter(None, words), LETTERS]))

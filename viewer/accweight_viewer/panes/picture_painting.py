@@ -20,6 +20,7 @@ Texel = tuple[int, int]
 MAP_SIDE = 72
 """Longer side of the little map of the whole picture, shown while a part of it is seen."""
 
+MAP_LEAST = 32
 MAP_INSET = 8
 LEAST_MARK = 9.0
 """Pixels of the frame around a selected texel at least, however small the texel is."""
@@ -81,9 +82,10 @@ class Stage:
     def map(self) -> Any:
         """Where the little map lies; empty while everything is seen."""
         rows, cols = self.viewport.picture
-        if self.viewport.is_fitted or self.area.height() < 2 * MAP_SIDE:
+        longer = min(MAP_SIDE, 0.35 * min(self.area.width(), self.area.height()))
+        if self.viewport.is_fitted or longer < MAP_LEAST:
             return QtCore.QRectF()
-        side = MAP_SIDE / max(rows, cols)
+        side = longer / max(rows, cols)
         wide, high = max(cols * side, 6.0), max(rows * side, 6.0)
         corner = self.picture.bottomRight()
         return QtCore.QRectF(

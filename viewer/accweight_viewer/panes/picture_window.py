@@ -64,7 +64,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         self._closed = False
         self.header = PictureHeader(theme_called(session.settings.theme))
         self.view = PictureView(theme_called(session.settings.theme))
-        self.bar = ColourBar(session, signed=False)
+        self.bar = ColourBar(session, signed=False, compact=True)
         self.footer = PictureFooter()
         self._patience = QtCore.QTimer(self)
         self._feed = PartFeed(self._show_part, self._settled)

@@ -49,7 +49,10 @@ class PlateBox(ChoiceBox):
         self.setCompleter(completer)
 
     def offer(self, texts: Mapping[Choice, str]) -> None:
-        """Offer these and no others."""
+        """Offer these and no others; what is typed at the moment stays if they are the same."""
+        shown = [self.itemText(at) for at in range(self.count())]
+        if (self._choices, shown) == (list(texts), list(texts.values())):
+            return
         now = self._choices[self.currentIndex()] if self._choices else None
         self._choices = list(texts)
         self.clear()

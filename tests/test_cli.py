@@ -689,7 +689,7 @@ def test_commands_of_other_packages_are_found_and_run(monkeypatch: pytest.Monkey
 
     helped, said = accweight("--help"), accweight("hello", "--name", "you")
 
-    assert re.search(r"^  hello +\(provided by ", helped.out, re.MULTILINE)
+    assert re.search(r"^  hello +Greet\.$", helped.out, re.MULTILINE)
     assert (said.code, said.out) == (0, "hello you\n")
 
 
@@ -702,6 +702,7 @@ def test_a_command_that_cannot_be_loaded_is_one_line_and_no_help_is_lost(
     helped, failed = accweight("--help"), accweight("broken")
 
     assert helped.code == 0
+    assert "(provided by no_such_package_anywhere)" in helped.out
     assert failed.code == 1
     assert "no_such_package_anywhere" in failed.err
     assert failed.err.count("\n") == 1

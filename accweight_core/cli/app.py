@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import sys
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -22,12 +25,28 @@ class _Deferred(TyperCommand):
     """A command of another package, which is imported when the command is run."""
 
     def __init__(self, point: EntryPoint) -> None:
-        super().__init__(point.name, help=f"(provided by {point.value.partition('.')[0]})")
+        super().__init__(point.name)
         self._point = point
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return what the command does, from its source: help imports nothing."""
+        package, *rest = self._point.module.split(".")
+        found = find_spec(package)
+        folders = found.submodule_search_locations if found else None
+        try:
+            file = Path(next(iter(folders or ()))).joinpath(*rest).with_suffix(".py")
+            nodes = ast.parse(file.read_text(encoding="utf-8")).body
+        except (StopIteration, OSError, SyntaxError, ValueError):
+            nodes = []
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef) and node.name == self._point.attr:
+                self.help = ast.get_docstring(node)
+        self.help = self.help or f"(provided by {package})"
+        return str(super().get_short_help_str(limit))
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
         """Load the real command and hand it the arguments."""
-        loaded = typer.Typer(add_completion=False)
+        loaded = typer.Typer(add_completion=False, rich_markup_mode=None)
         loaded.command(self._point.name)(self._point.load())
         return typer.main.get_command(loaded).make_context(info_name, args, *rest, **extra)
 

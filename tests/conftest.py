@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,3 +33,48 @@ def torch_threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+# --- the viewer ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def qapp() -> Any:
+    """The application as the viewer makes it: pytest-qt's own lacks the surface format."""
+    from accweight_viewer.display import application
+
+    return application()
+
+
+@pytest.fixture(autouse=True)
+def painting_errors(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Fail where painting failed: pyqtgraph prints such errors, and goes on."""
+    if request.node.get_closest_marker("gl") is None:
+        yield
+        return
+    from pyqtgraph import debug
+
+    found: list[str] = []
+    monkeypatch.setattr(debug, "printExc", lambda *_, **__: found.append(debug.getExc()))
+    yield
+    assert not found, "\n".join(found)
+
+
+@pytest.fixture
+def opened(qtbot: Any) -> Callable[..., Any]:
+    """Return what opens the viewer on analyses and waits until all is drawn."""
+    from window_driver import settle
+
+    from accweight_viewer.opening import opened_window
+
+    def open_window(*paths: Path, size: tuple[int, int] = (1200, 800), **options: Any) -> Any:
+        window = opened_window(paths, size, options.pop("chosen", None), **options)
+        qtbot.addWidget(window)
+        with qtbot.waitActive(window):
+            window.activateWindow()
+        settle(window)
+        return window
+
+    return open_window

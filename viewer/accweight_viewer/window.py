@@ -13,6 +13,8 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.asking import Answers
+from accweight_core.cli.text import plain
+from accweight_core.errors import AccweightError
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
@@ -32,6 +34,12 @@ REFRESH_MS = 700
 
 LONGEST_TICK = 0.1
 """Seconds that a tick may count for: after a pause nothing should leap."""
+
+LEAST_SIZE = 320, 240
+"""Smallest window; panes that it has no room for are left out."""
+
+LEAST_PICTURE = 64
+"""Pixels of a flat picture's height at least."""
 
 
 class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
@@ -93,6 +101,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         if not capturing:
             self._growth.start(REFRESH_MS)
         self.flight.home(self.scenes[0].content.places, at_once=True)
+        self.scenes[0].setFocus()  # the first keys fly, and are not typed into the search field
         self._wake()
 
     # --- building -------------------------------------------------------------------------
@@ -106,11 +115,14 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         middle.layout().setStretch(0, 1)
         self.table = LayerTable(self.session)
         self.windows = [PictureWindow(self.session, number) for number in (0, 1)]
+        for window in self.windows:
+            window.view.setMinimumHeight(LEAST_PICTURE)
         link(self.windows[0], self.windows[1], self.session)
         self.readout = Readout(self.session)
         self.timeline = TimelineBar(self.session)
         self.controls = Controls(self.session)
         right = _splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
+        self._right = right
         right.setSizes([340, 340, 200])
         across = _splitter(QtCore.Qt.Orientation.Horizontal, self.table, middle, right)
         side, width = min(self.width() // 4, 420), min(self.width() * 9 // 40, 380)
@@ -127,6 +139,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.statusBar().addWidget(self.status, 1)
         for pane in (self.table, right, self.timeline, self.controls, self.statusBar(), self._bar):
             pane.setVisible(not self._bare)
+        self.setMinimumSize(*LEAST_SIZE)
         self._restore()
         self._renew_scenes()
 
@@ -149,7 +162,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             scene.parentWidget().setVisible(number < wanted)
             title.setVisible(len(self.session.runs) > 1)
             if number < wanted:
-                title.setText(self.session.sources[number].name)
+                title.setText(plain(self.session.sources[number].name))
 
     def _listen(self) -> None:
         session = self.session
@@ -193,7 +206,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def _retitle(self) -> None:
         names = " and ".join(run.name for run in self.session.runs)
         growing = " (still growing)" if self.session.growing else ""
-        self.setWindowTitle(f"{names}{growing} \N{EN DASH} accweight")
+        self.setWindowTitle(f"{plain(names)}{growing} \N{EN DASH} accweight")
 
     # --- the clock ------------------------------------------------------------------------
 
@@ -224,7 +237,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         failure = next((s.content.failure for s in self.scenes if s.content.failure), "")
         if failure != self.failure:
             self.failure = failure
-            self.status.setText(failure)
+            self.status.setText(plain(failure))
 
     # --- capturing ------------------------------------------------------------------------
 
@@ -278,6 +291,10 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def _selected(self) -> None:
         for scene in self.scenes[: len(self.session.sources)]:
             scene.circle_selected()
+        self._ask_exact()
+
+    def _ask_exact(self) -> None:
+        """Ask for the selected weight in the checkpoints themselves; the answer comes later."""
         pick = self.session.pick
         if pick is not None and pick.index is not None and not self._capturing:
             asked = pick
@@ -295,22 +312,29 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self.readout.set_exact_error(str(answer["error"]))
             return
         steps = self.session.runs[pick.run].steps
-        self.readout.set_exact(steps, answer["weights"], answer["cumulative"])
+        known = min(len(steps), len(answer["weights"]))  # the run may have grown meanwhile
+        weights, cumulative = (answer[name][:known] for name in ("weights", "cumulative"))
+        self.readout.set_exact(steps[:known], weights, cumulative)
 
     def _hovered(self, pick: Pick | None) -> None:
         if pick is None:
-            self.status.setText(self.failure)
+            self.status.setText(plain(self.failure))
             return
         run = self.session.runs[pick.run]
         at = self.session.run_position(pick.run)
-        value = run.value(pick.plate, at, pick.row, pick.col)
+        try:
+            value = run.value(pick.plate, at, pick.row, pick.col)
+        except (AccweightError, OSError) as error:  # damaged, or being replaced by a longer one
+            self.status.setText(plain(error))
+            return
         shown = "" if value != value else f"  A = {value:.6g}"
-        self.status.setText(f"{pick.plate.name}   {pick.described()}{shown}")
+        self.status.setText(f"{plain(pick.plate.name)}   {pick.described()}{shown}")
 
     def _data_changed(self) -> None:
         self._renew_scenes()
         self._retitle()
         self.flight.settle(self.scenes[0].content.places)
+        self._ask_exact()
         self._wake()
 
     def _settings_changed(self, names: frozenset[str]) -> None:
@@ -336,6 +360,25 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         if state is not None:
             self.restoreGeometry(state)
 
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave out what there is no room for, rather than squeeze it beyond use."""
+        super().resizeEvent(event)
+        if self._bare:
+            return
+        high = self.height() - sum(
+            pane.minimumSizeHint().height()
+            for pane in (self.controls, self.statusBar(), self.timeline)
+        )
+        for pane in (self.windows[0], self.readout, self.windows[1]):
+            high -= pane.minimumSizeHint().height()
+            pane.setVisible(high >= 0)
+        scene = self.scenes[0].minimumWidth()
+        wide = self.width() - scene - self.table.minimumWidth()
+        self._right.setVisible(
+            not self.windows[0].isHidden() and wide >= self.windows[0].minimumSizeHint().width()
+        )
+        self.table.setVisible(wide >= 0)
+
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Keep what was chosen, and stop everything that runs."""
         self._clock.stop()
@@ -348,6 +391,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             scene.close_content()
         for window in self.windows:
             window.close_loader()
+        self.readout.close_loader()
         for answers in self._answers:
             answers.close()
         super().closeEvent(event)

@@ -79,7 +79,9 @@ class Viewport:
         )
 
     def showing(self, shares: Shares) -> Self:
-        """Return the closest view that shows all of a part."""
+        """Return the closest view that shows all of a part; the whole picture is fitted."""
+        if shares == WHOLE:
+            return type(self).fitted(self.picture, self.area)
         rows, cols = self.picture
         wide = max((shares.right - shares.left) * cols, 1e-9)
         high = max((shares.bottom - shares.top) * rows, 1e-9)

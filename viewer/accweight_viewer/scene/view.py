@@ -136,6 +136,8 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
             self._rename()
             if self.number == 0:
                 self.flight.settle(self.content.places)
+        elif "labels" in names:
+            self._rename()
         if names & RECOLOURING:
             self._recolour()
         self._need("plan", "instances", "captions")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,9 +42,17 @@ def torch_threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture(scope="session")
 def qapp() -> Any:
-    """The application as the viewer makes it: pytest-qt's own lacks the surface format."""
-    from accweight_viewer.display import application
+    """The application as the viewer makes it: pytest-qt's own lacks the surface format.
 
+    Tests that run at the same time have a screen each: there is one keyboard focus per screen,
+    and who loses it does not fly any more.
+    """
+    from accweight_viewer.display import application, need_display
+
+    if "PYTEST_XDIST_WORKER" in os.environ and shutil.which("Xvfb"):
+        for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+            os.environ.pop(name, None)
+        need_display(1920, 1200, virtual=True)
     return application()
 
 
@@ -69,8 +79,11 @@ def opened(qtbot: Any) -> Callable[..., Any]:
 
     from accweight_viewer.opening import opened_window
 
+    kept = []  # a window that is collected while another is drawn takes the OpenGL context along
+
     def open_window(*paths: Path, size: tuple[int, int] = (1200, 800), **options: Any) -> Any:
         window = opened_window(paths, size, options.pop("chosen", None), **options)
+        kept.append(window)
         qtbot.addWidget(window)
         with qtbot.waitActive(window):
             window.activateWindow()
@@ -78,3 +91,16 @@ def opened(qtbot: Any) -> Callable[..., Any]:
         return window
 
     return open_window
+
+
+@pytest.fixture
+def own_settings(tmp_path: Path, qapp: Any) -> Iterator[Path]:
+    """Return where settings are kept meanwhile, instead of the user's own place."""
+    from pyqtgraph.Qt import QtCore
+
+    folder = tmp_path / "settings"
+    kind, scope = QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope
+    file = QtCore.QSettings(kind, scope, "accweight", "viewer").fileName()
+    QtCore.QSettings.setPath(kind, scope, str(folder))
+    yield folder
+    QtCore.QSettings.setPath(kind, scope, str(Path(file).parent.parent))

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from accweight_core.layout import Layout, layout_of
 from accweight_core.naming import layers_of
 from accweight_core.pictures import PicturePlan
 from accweight_core.schema import Axis, HiddenValues, Hints, Kind, StoredTensor
+from accweight_viewer.model.arrangement import Arrangement, arrange
+from accweight_viewer.model.camera import Camera, framing
 from accweight_viewer.model.runs import Plate, ShownLayer
+from accweight_viewer.model.tiles import Tile, children, root
+
+WINDOW = 900.0, 600.0
+"""Width and height of a window."""
 
 Shape = tuple[int, ...]
+NETWORK: Mapping[str, Shape] = {
+    "conv.weight": (8, 3, 5, 5),
+    "conv.bias": (8,),
+    "fc.weight": (40, 72),
+    "fc.bias": (40,),
+}
+"""Two layers of two plates."""
+
 OUT, IN, K, DIRECTION = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.DIRECTION
 
 EVERY_LAYOUT: Mapping[str, tuple[Shape, Hints]] = {
@@ -84,3 +99,39 @@ def shown(
 def plates_of(layers: Sequence[ShownLayer]) -> list[Plate]:
     """Return all plates, by number."""
     return [plate for layer in layers for plate in layer.plates]
+
+
+def scene(*shapes: tuple[int, ...], **options: Any) -> tuple[list[Plate], Arrangement]:
+    """Return plates in a line, and their places."""
+    layers = shown({f"l{i}.weight": shape for i, shape in enumerate(shapes)}, **options)
+    return plates_of(layers), arrange(layers, "line")
+
+
+def camera_on(places: Arrangement, plate: int, distance: float = 1.0, yaw: float = 0.0) -> Camera:
+    """Return a camera that sees a plate, from a share of the distance at which it fits."""
+    camera = Camera(framing(places.box([plate]), yaw, 0.0, WINDOW[0] / WINDOW[1]))
+    camera.approach(places.centre([plate]), 1 - distance)
+    return camera
+
+
+def every_tile(plate: Plate) -> list[Tile]:
+    """Return all tiles of a plate, the coarsest first."""
+    tiles = [root(plate)]
+    for tile in tiles:
+        tiles += children(tile, plate)
+    return tiles
+
+
+def blocks(count: int, members: Sequence[str] = ("q", "k", "mlp")) -> dict[str, Shape]:
+    """Return shapes of an embedding, repeated blocks, and a head."""
+    inner = {
+        f"h.{block}.{member}.weight": (16 * (1 + place), 24)
+        for block in range(count)
+        for place, member in enumerate(members)
+    }
+    return {"embed.weight": (90, 20), **inner, "head.weight": (90, 20)}
+
+
+def places_of(shapes: Mapping[str, Shape], how: str = "auto") -> Arrangement:
+    """Return the places of parameters of some shapes."""
+    return arrange(shown(shapes), how)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,8 @@ def screenshot(window: MainWindow, path: Path) -> None:
             f"{path}: the picture cannot be written ({error.strerror or error})"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]) -> int:
@@ -62,9 +64,9 @@ def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]
     """
     suffix = path.suffix.lower()
     rate = FRAMES_PER_SECOND[suffix]
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.partial{suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         frames = _played(window, rate, progress)
         count = (
             _write_gif(draft, frames, rate) if suffix == ".gif" else _write_mp4(draft, frames, rate)
@@ -75,7 +77,8 @@ def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]
             f"{path}: the movie cannot be written ({error.strerror or error})"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return count
 
 
@@ -134,7 +137,8 @@ def _write_mp4(path: Path, frames: Iterator[Frame], rate: int) -> int:
             "an MP4 needs PyAV: pip install 'accweight[viewer]'; a GIF does without"
         ) from error
     count = 0
-    with av.open(str(path), "w") as container:
+    # a relative name such as run:1.mp4 would be taken for an address
+    with av.open(str(path.absolute()), "w") as container:
         stream = None
         for frame in frames:
             if stream is None:

@@ -58,8 +58,12 @@ def view(
         Path | None, typer.Option(help="Write the timeline to this .mp4 or .gif, and end.")
     ] = None,
     size: Annotated[
-        str, typer.Option(help="Size of the window, WIDTHxHEIGHT.")
-    ] = f"{DEFAULT_SIZE[0]}x{DEFAULT_SIZE[1]}",
+        str | None,
+        typer.Option(
+            help="Size of the window, WIDTHxHEIGHT; that of last time, or "
+            f"{DEFAULT_SIZE[0]}x{DEFAULT_SIZE[1]}, by default."
+        ),
+    ] = None,
     theme: Annotated[ThemeName | None, typer.Option(help="Dark or light.")] = None,
     colours: Annotated[MapName | None, typer.Option(help="Colour map.")] = None,
     logarithmic: Annotated[
@@ -83,7 +87,7 @@ def view(
     from accweight_core.cli.options import parsed_size
     from accweight_viewer.opening import opened_window
 
-    width, height = _parsed_window(size)
+    asked = None if size is None else _parsed_window(size)
     budget = parsed_size(texture_memory)
     if len(analysis) > 2:
         raise typer.BadParameter(f"at most two analyses can be compared, got {len(analysis)}")
@@ -99,7 +103,7 @@ def view(
     capturing = screenshot is not None or movie is not None
     window = opened_window(
         analysis,
-        (width, height),
+        asked or DEFAULT_SIZE,
         {name: value for name, value in chosen.items() if value is not None},
         budget_bytes=budget,
         bare=bare,
@@ -107,6 +111,8 @@ def view(
         difference=difference,
         remember=not capturing,
     )
+    if asked is not None:
+        window.resize(*asked)  # whatever it was last time
     _go_to(window, at, layer)
     if screenshot is None and movie is None:
         _run(window)

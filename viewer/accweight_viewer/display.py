@@ -12,6 +12,7 @@ import select
 import shutil
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from accweight_core.errors import AccweightError
@@ -117,6 +118,7 @@ def application() -> QtWidgets.QApplication:
         DisplayError: If Qt or pyqtgraph are not installed.
     """
     try:
+        import OpenGL  # noqa: F401 - needed later, but missed here, where that is explained
         from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
     except ImportError as error:
         raise DisplayError(
@@ -126,7 +128,8 @@ def application() -> QtWidgets.QApplication:
     existing = QtWidgets.QApplication.instance()
     if existing is not None:
         return existing
-    previous = QtCore.qInstallMessageHandler(_fatal_in_one_line)
+    said: list[str] = []
+    previous = QtCore.qInstallMessageHandler(partial(_heard, said))
     surface = QtGui.QSurfaceFormat()
     surface.setVersion(*LEAST_OPENGL)
     surface.setProfile(QtGui.QSurfaceFormat.OpenGLContextProfile.CoreProfile)
@@ -135,6 +138,7 @@ def application() -> QtWidgets.QApplication:
     made = QtWidgets.QApplication(sys.argv[:1])
     _kept.append(made)
     QtCore.qInstallMessageHandler(previous)
+    sys.stderr.writelines(f"{line}\n" for line in said)
     return made
 
 
@@ -178,22 +182,22 @@ def graphics() -> Graphics:
     return found
 
 
-def _fatal_in_one_line(kind: object, context: object, message: str | None) -> None:
-    """Say in one line why Qt cannot start; it would abort the process next."""
+def _heard(said: list[str], kind: object, context: object, message: str | None) -> None:
+    """Keep what Qt says while it starts; say in one line why it cannot: it would abort next."""
     from pyqtgraph.Qt import QtCore
 
+    text = " ".join((message or "").split())
     if kind == QtCore.QtMsgType.QtFatalMsg:
-        _give_up(message or "")
-    text = message or ""
-    if "XDG_RUNTIME_DIR" not in text and "could not connect to display" not in text:
-        sys.stderr.write(f"{text}\n")
+        _give_up([*said, text])
+    if text and "XDG_RUNTIME_DIR" not in text:
+        said.append(text)
 
 
-def _give_up(message: str) -> NoReturn:
-    first = message.strip().splitlines()[0] if message.strip() else "no reason given"
+def _give_up(reasons: list[str]) -> NoReturn:
+    """End the process as any other error would; the first reason is the closest to the cause."""
     sys.stderr.write(
-        f"error: Qt cannot open a window ({first}); is the display reachable? On a bare Debian "
-        f"or Ubuntu: apt-get install {DEBIAN_PACKAGES}\n"
+        f"accweight: Qt cannot open a window ({reasons[0]}); is the display reachable? "
+        f"On a bare Debian or Ubuntu: apt-get install {DEBIAN_PACKAGES}\n"
     )
     sys.stderr.flush()
     os._exit(1)

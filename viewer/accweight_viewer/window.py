@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -18,12 +19,15 @@ from accweight_core.errors import AccweightError
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
+from accweight_viewer.model.texels import value_at
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.picture_window import PictureWindow, link
 from accweight_viewer.panes.readout import Readout
+from accweight_viewer.panes.texel_words import texel_words
 from accweight_viewer.panes.timeline_bar import TimelineBar
+from accweight_viewer.panes.words import step_text
 from accweight_viewer.preferences import Preferences
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import style_sheet, theme_called
@@ -84,6 +88,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._preferences = preferences
         self._bare = bare
         self._capturing = capturing
+        self._closed = False
         self._answers = [Answers(run.path) for run in session.runs]
         self._bridge = _Answered()
         self._bridge.answered.connect(self._show_exact)
@@ -119,6 +124,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             window.view.setMinimumHeight(LEAST_PICTURE)
         link(self.windows[0], self.windows[1], self.session)
         self.readout = Readout(self.session)
+        self.readout.setMinimumHeight(0)  # what it holds says how high it must be
         self.timeline = TimelineBar(self.session)
         self.controls = Controls(self.session)
         right = _splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
@@ -151,7 +157,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
                 self.session, self.flight, len(self.scenes), self._budget // len(self.session.runs)
             )
             scene.woken.connect(self._wake)
-            scene.hovered.connect(self._hovered)
+            scene.hovered.connect(partial(self._hovered, scene))
             title = QtWidgets.QLabel("")
             title.setTextFormat(QtCore.Qt.TextFormat.PlainText)
             title.setContentsMargins(10, 6, 10, 6)
@@ -211,7 +217,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     # --- the clock ------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        if not self._capturing and not self._clock.isActive():
+        if not self._capturing and not self._closed and not self._clock.isActive():
             self._last_tick = time.perf_counter()
             self._clock.start(TICK_MS)
 
@@ -316,19 +322,21 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         weights, cumulative = (answer[name][:known] for name in ("weights", "cumulative"))
         self.readout.set_exact(steps[:known], weights, cumulative)
 
-    def _hovered(self, pick: Pick | None) -> None:
+    def _hovered(self, scene: SceneView, pick: Pick | None) -> None:
         if pick is None:
             self.status.setText(plain(self.failure))
             return
-        run = self.session.runs[pick.run]
-        at = self.session.run_position(pick.run)
+        source, scope = scene.source, self.session.settings.scope
+        at = self.session.source_position(source)
         try:
-            value = run.value(pick.plate, at, pick.row, pick.col)
+            value = value_at(source, pick.plate, at, pick.row, pick.col, scope)
         except (AccweightError, OSError) as error:  # damaged, or being replaced by a longer one
             self.status.setText(plain(error))
             return
-        shown = "" if value != value else f"  A = {value:.6g}"
-        self.status.setText(f"{plain(pick.plate.name)}   {pick.described()}{shown}")
+        if value is not None:
+            words = texel_words(pick, value, f"step {step_text(int(source.steps[at]))}")
+            told = (words.name, words.detail, words.value, words.share)
+            self.status.setText(plain("   ".join(filter(None, told))))
 
     def _data_changed(self) -> None:
         self._renew_scenes()
@@ -381,6 +389,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Keep what was chosen, and stop everything that runs."""
+        self._closed = True
         self._clock.stop()
         self._growth.stop()
         if self._preferences is not None and not self._bare:
@@ -411,6 +420,9 @@ def _unless_typing(action: Callable[[], object], key: str) -> Callable[[], None]
 
     def act() -> None:
         focused = QtWidgets.QApplication.focusWidget()
+        if key == "Space" and isinstance(focused, QtWidgets.QAbstractButton):
+            focused.click()  # reached by Tab, it is pressed by Space as everywhere
+            return
         typing = isinstance(focused, QtWidgets.QLineEdit | QtWidgets.QAbstractSpinBox)
         if not (typing and not key.startswith("Ctrl")):
             action()

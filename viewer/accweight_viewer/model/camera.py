@@ -186,7 +186,8 @@ class Camera:
         right, up, forward = self.pose.axes
         away = np.asarray(points, float) - np.asarray(self.pose.position)
         depth = away @ forward
-        scale = height / 2 / math.tan(FIELD_OF_VIEW / 2) / np.where(depth == 0, np.nan, depth)
+        ahead = np.where(np.abs(depth) < 1e-12, np.nan, depth)
+        scale = height / 2 / math.tan(FIELD_OF_VIEW / 2) / ahead
         x, y = width / 2 + away @ right * scale, height / 2 - away @ up * scale
         return np.stack([x, y, depth], axis=1)
 

@@ -227,7 +227,7 @@ def placed(
     shown = np.flatnonzero(standing & (points[:, 2] > camera.near) & (wanted | mine) & inside)
     covered = np.zeros(len(captions), dtype=bool)
     covered[shown] = _covered(anchors[shown], camera, places, nearer_hidden)
-    through = mine | np.array([c.least == 0 for c in captions])
+    through = mine | np.array([c.least == 0 and selected is None for c in captions])
     shown = shown[~covered[shown] | through[shown]]
     names = np.array([c.names for c in captions])
     order = sorted(

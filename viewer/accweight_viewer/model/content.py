@@ -33,6 +33,9 @@ GAP = -2.0
 """Stands for texels that no weight claims; shares of a peak lie between -1 and 1."""
 
 TILE_QUAD, PANEL_QUAD = 0.0, 1.0
+EDGE_ORDER, EMPTY_ORDER = -3, -1
+"""Behind the tiles, which begin at 1. Less than 2 apart they shone through each other."""
+
 OUTLINE_ORDER = 16
 """In front of the finest tile of its plate."""
 
@@ -104,6 +107,23 @@ class Content:
         for wish, error in self._loader.failures.items():
             return f"{self._plates[wish.tile.plate].name}: {error}"
         return ""
+
+    def follow(self, source: Source) -> bool:
+        """Go on with a later state of the source; tells whether that can be.
+
+        It can while further plates became ready and nothing else changed: what is loaded stays,
+        and no plate is blank for a moment.
+        """
+        before, after = self._plates, source.plates
+        same = (
+            not (source.signed or self.source.signed or self.failure)
+            and np.array_equal(source.steps, self.source.steps)
+            and len(before) == len(after)
+            and all(_grown(old, new) for old, new in zip(before, after, strict=True))
+        )
+        if same:
+            self.source, self._plates = source, after
+        return same
 
     def replan(self, camera: Camera, viewport: tuple[float, float], position: int) -> None:
         """Choose what to draw from where the camera is, and wish for what is missing."""
@@ -192,11 +212,11 @@ class Content:
         count = len(self._plates)
         quads = np.zeros((count, 16), np.float32)
         quads[:, 0:3], quads[:, 4:6] = self.places.corners, self.places.sizes
-        quads[:, 3], quads[:, 13] = -1, PANEL_QUAD
+        quads[:, 3], quads[:, 13] = EDGE_ORDER, PANEL_QUAD
         for tone, numbers in ((MARKED, marked), (SELECTED, selected)):
             quads[list(numbers), 14] = tone
         filled = quads.copy()
-        filled[:, 3], filled[:, 14] = -0.5, EMPTY
+        filled[:, 3], filled[:, 14] = EMPTY_ORDER, EMPTY
         filled[:, 15] = 1  # not widened: the edge stays visible around it
         return np.concatenate([quads[~hidden], filled[~hidden]])
 
@@ -242,6 +262,12 @@ class Content:
         quads[[0, 2], 4], quads[[1, 3], 5] = wide, high
         quads[:, 13], quads[:, 14] = PANEL_QUAD, SELECTED
         return quads
+
+
+def _grown(old: Plate, new: Plate) -> bool:
+    """Tell whether a plate is the same one, ready now or as it was."""
+    alike = (old.parameter, old.plan, old.pictured) == (new.parameter, new.plan, new.pictured)
+    return alike and (not old.ready or (new.ready and new.peak == old.peak))
 
 
 def _tile_count(plates: tuple[Plate, ...]) -> int:

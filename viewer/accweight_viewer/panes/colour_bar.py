@@ -10,6 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_viewer.model.colours import ColourScale
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.events import listen
+from accweight_viewer.panes.words import tip_text
 from accweight_viewer.theme import Theme, theme_called
 
 BAND = 8
@@ -103,7 +104,7 @@ class ColourBar(QtWidgets.QWidget):  # type: ignore[misc]
 
     def _renew(self) -> None:
         self._scale = self._session.colour_scale(signed=self.signed)
-        self.setToolTip(self.caption)
+        self.setToolTip(tip_text(self.caption))
         self.update()
 
     # --- painting --------------------------------------------------------------------------

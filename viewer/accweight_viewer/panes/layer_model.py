@@ -25,6 +25,7 @@ from accweight_viewer.panes.words import (
     UNFINISHED,
     layer_words,
     number_text,
+    tip_text,
 )
 
 Rows = npt.NDArray[np.int64]
@@ -301,7 +302,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         if role == _DISPLAY:
             return self.cell(index.row(), index.column()).text
         if role == _TOOL_TIP:
-            return self._tool_tip(int(self._rows[index.row()]), index.column())
+            return tip_text(self._tool_tip(int(self._rows[index.row()]), index.column()))
         return None
 
     def _tool_tip(self, layer: int, column: int) -> str:

@@ -8,6 +8,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.panes.elided import ElidedLabel
 from accweight_viewer.panes.texel_words import Words
+from accweight_viewer.panes.words import tip_text
 
 LETTERS = "A: cumulative change\nN: A as a share of the scale, from 0 to 1"
 
@@ -39,4 +40,4 @@ class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
         self.value.setText(words.value)
         self.detail.setText(words.detail)
         self.share.setText(words.share)
-        self.setToolTip("\n".join([*filter(None, words), LETTERS]))
+        self.setToolTip(tip_text("\n".join([*filter(None, words), LETTERS])))

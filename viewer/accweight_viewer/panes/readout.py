@@ -24,7 +24,7 @@ from accweight_viewer.panes.icons import icon
 from accweight_viewer.panes.sparkline import Sparkline
 from accweight_viewer.panes.switch import flat_buttons
 from accweight_viewer.panes.texel_words import DOT, element_text, exact_text, square_text
-from accweight_viewer.panes.words import MISSING, number_text, step_text
+from accweight_viewer.panes.words import MISSING, number_text, step_text, tip_text
 from accweight_viewer.theme import Theme, theme_called
 
 READING = "reading checkpoints \N{HORIZONTAL ELLIPSIS}"
@@ -56,7 +56,7 @@ class Card(QtWidgets.QWidget):  # type: ignore[misc]
         """Show a value and a remark."""
         self.value.setText(value)
         self.note.setText(note)
-        self.note.setToolTip(note)
+        self.note.setToolTip(tip_text(note))
 
 
 class Readout(QtWidgets.QWidget):  # type: ignore[misc]
@@ -251,7 +251,7 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
             return
         name = element_text(pick)
         self.name.setText(name)
-        self.name.setToolTip(name)
+        self.name.setToolTip(tip_text(name))
         runs = len(self._session.runs) > 1
         self.place.setText(f"{run.name}{DOT}{pick.described()}" if runs else pick.described())
         self._show_path(pick, run)

@@ -10,7 +10,7 @@ from accweight_viewer.model.chart import Chart
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.events import place_of
 from accweight_viewer.panes.timeline_picture import Frame, Near, Picture
-from accweight_viewer.panes.words import number_text, step_text
+from accweight_viewer.panes.words import number_text, step_text, tip_text
 from accweight_viewer.theme import Theme
 
 REACH = 5.0
@@ -148,7 +148,7 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             self._go_to(place)
             return
         self._hover(self.picture.position_near(place.x()))
-        text = self.hover_text(place.x(), place.y())
+        text = tip_text(self.hover_text(place.x(), place.y()))
         QtWidgets.QToolTip.showText(self.mapToGlobal(place.toPoint()), text, self)
 
     def mouseDoubleClickEvent(self, event: Any) -> None:  # noqa: N802

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from html import escape
 
 from accweight_viewer.model.runs import ShownLayer
 
@@ -57,6 +58,15 @@ def step_text(step: int) -> str:
     return (
         f"{step:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if abs(step) >= 10000 else str(step)
     )
+
+
+def tip_text(text: str) -> str:
+    """Return what a tool tip shows as `text`: names may look like markup, and Qt would obey it.
+
+    >>> tip_text("a < b")
+    '<p style="white-space: pre">a &lt; b</p>'
+    """
+    return f'<p style="white-space: pre">{escape(text)}</p>' if "<" in text else text
 
 
 def layer_words(name: str, layers: Iterable[ShownLayer | None], only_in: str = "") -> str:

@@ -1,8 +1,8 @@
 """One scene: the plates of a run, or of a difference, seen by the camera of the session.
 
-Keys fly, dragging with the left button circles the selected layer, with the right one looks
-around, with the middle one moves across; the wheel goes towards what is under the mouse. A
-click picks a texel, a double click goes to its layer.
+A tick brings the scene up to date before it is drawn: tiles that have been read, what is drawn
+from here, where captions go. What is not needed is not done, so that a still scene costs
+nothing. A click picks a texel, a double click goes to its layer.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 from OpenGL import GL
-from pyqtgraph.opengl import GLViewWidget
-from pyqtgraph.Qt import QtCore, QtGui
+from pyqtgraph.Qt import QtCore
 
+from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.captions import captions_of, placed
 from accweight_viewer.model.content import Content
 from accweight_viewer.model.flight import Flight
@@ -23,19 +23,9 @@ from accweight_viewer.model.runs import ShownRun, Source
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.scene.captions_item import CaptionsItem
+from accweight_viewer.scene.flown import FlownView
 from accweight_viewer.scene.plates_item import PlatesItem
 from accweight_viewer.theme import theme_called
-
-KEYS = {
-    QtCore.Qt.Key.Key_W: "forward",
-    QtCore.Qt.Key.Key_S: "back",
-    QtCore.Qt.Key.Key_A: "left",
-    QtCore.Qt.Key.Key_D: "right",
-    QtCore.Qt.Key.Key_E: "up",
-    QtCore.Qt.Key.Key_Q: "down",
-}
-CLICK_PIXELS = 4
-"""The mouse may move so far between press and release of a click."""
 
 PLAN_SECONDS = 0.06
 """While the camera moves, tiles are chosen anew at most this often."""
@@ -43,19 +33,12 @@ PLAN_SECONDS = 0.06
 RECOLOURING = frozenset(("theme", "colour_map", "logarithmic", "low", "high", "fitted", "scope"))
 """Settings that change colours alone."""
 
-LEFT, RIGHT, MIDDLE = (
-    QtCore.Qt.MouseButton.LeftButton,
-    QtCore.Qt.MouseButton.RightButton,
-    QtCore.Qt.MouseButton.MiddleButton,
-)
 
-
-class SceneView(GLViewWidget):  # type: ignore[misc]
+class SceneView(FlownView):
     """A scene in a window.
 
     Attributes:
         hovered: Emitted with the texel under the mouse, None for none.
-        woken: Emitted when there is something to do at the next tick.
         frame_drawn: Emitted after each frame.
     """
 
@@ -68,24 +51,16 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
             number: Which of the session's sources.
             budget_bytes: Graphics memory that textures may take.
         """
-        super().__init__()
+        super().__init__(flight)
         self.session = session
-        self.flight = flight
         self.number = number
         self.hovered: Signal[[Pick | None]] = Signal()
-        self.woken: Signal[[]] = Signal()
         self.frame_drawn: Signal[[]] = Signal()
         self._budget = budget_bytes
         self._plates = PlatesItem()
         self._captions = CaptionsItem()
         self.addItem(self._plates)
         self.addItem(self._captions)
-        self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
-        self.setMouseTracking(True)
-        self.setMinimumSize(240, 180)
-        self._pressed: tuple[QtCore.QPointF, QtCore.Qt.MouseButton] | None = None
-        self._at = QtCore.QPointF()
-        self._dragged = False
         self._limit = 256
         self._planned_at = -math.inf
         self._content: Content | None = None
@@ -93,6 +68,11 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
         self._bridge = _Bridge(self._arrived)
         self._listen()
         self._renew()
+
+    @property
+    def places(self) -> Arrangement:
+        """Where the plates stand."""
+        return self.content.places
 
     @property
     def source(self) -> Source:
@@ -116,7 +96,7 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
         session.time_changed.connect(lambda: self._need("plan", "instances"))
         session.selection_changed.connect(lambda: self._need("instances", "captions"))
         session.settings_changed.connect(self._settings_changed)
-        session.data_changed.connect(self._renew)
+        session.data_changed.connect(self._data_changed)
         self.flight.moved.connect(lambda: self._need("plan", "instances", "captions"))
 
     def _need(self, *what: str) -> None:
@@ -141,6 +121,17 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
         if names & RECOLOURING:
             self._recolour()
         self._need("plan", "instances", "captions")
+
+    def _data_changed(self) -> None:
+        """Go on with what is shown, if only more of it is finished, or begin anew."""
+        sources = self.session.sources
+        if self.number < len(sources) and self.content.follow(sources[self.number]):
+            self.content.places = self.session.arrangement(self.source)
+            self._rename()
+            self._recolour()
+            self._need("plan", "instances", "captions")
+        else:
+            self._renew()
 
     def _renew(self) -> None:
         """Begin anew with the source as it is now."""
@@ -199,7 +190,7 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
             return False
         position = self.session.source_position(self.source)
         if "plan" in self._needs and now - self._planned_at >= self._patience():
-            content.replan(self.flight.camera, self._viewport(), position)
+            content.replan(self.flight.camera, self.viewport_size(), position)
             self._planned_at = now
             self._needs.discard("plan")
             self._needs.add("instances")
@@ -214,7 +205,7 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
         return bool(self._needs)
 
     def _patience(self) -> float:
-        return PLAN_SECONDS if self.flight.moving or self._dragged else 0.0
+        return PLAN_SECONDS if self.flight.moving or self.dragging else 0.0
 
     def _blending(self) -> bool:
         """Whether the next step shines through: only where both runs have the same steps."""
@@ -247,15 +238,12 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
             self._texts,
             self._captions.sizes,
             camera,
-            self._viewport(),
+            self.viewport_size(),
             self.content.places,
             self.session.layer,
             self.flight.focus_row,
         )
         self._captions.set_placed(shown, camera)
-
-    def _viewport(self) -> tuple[float, float]:
-        return max(self.width(), 1), max(self.height(), 1)
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
         """Learn what the graphics card can do, then make the items."""
@@ -277,28 +265,12 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
         super().paintGL()
         self.frame_drawn.emit()
 
-    def viewMatrix(self) -> QtGui.QMatrix4x4:  # noqa: N802 - pyqtgraph's name
-        """Return the camera's matrix."""
-        return QtGui.QMatrix4x4(*self.flight.camera.view().reshape(-1).tolist())
-
-    def projectionMatrix(  # noqa: N802 - pyqtgraph's name
-        self, region: object, viewport: object
-    ) -> QtGui.QMatrix4x4:
-        """Return the camera's perspective."""
-        width, height = self._viewport()
-        matrix = self.flight.camera.projection(width / height)
-        return QtGui.QMatrix4x4(*matrix.reshape(-1).tolist())
-
-    def cameraPosition(self) -> QtGui.QVector3D:  # noqa: N802 - pyqtgraph's name
-        """Return where the camera is."""
-        return QtGui.QVector3D(*self.flight.camera.pose.position)
-
     # --- picking --------------------------------------------------------------------------
 
     def pick_at(self, x: float, y: float) -> Pick | None:
         """Return the texel under a point of the window."""
         camera = self.flight.camera
-        direction = camera.ray(x, y, *self._viewport())
+        direction = camera.ray(x, y, *self.viewport_size())
         hit = met(
             np.asarray(camera.pose.position), direction, self.content.places, self.flight.focus_row
         )
@@ -316,102 +288,34 @@ class SceneView(GLViewWidget):  # type: ignore[misc]
         x, y, z = self.content.places.corners[pick.plate.number]
         width, height = self.content.places.sizes[pick.plate.number]
         point = [[x + width * (pick.col + 0.5) / cols, y - height * (pick.row + 0.5) / rows, z]]
-        at = self.flight.camera.project(np.array(point), *self._viewport())[0]
+        at = self.flight.camera.project(np.array(point), *self.viewport_size())[0]
         return QtCore.QPointF(at[0], at[1])
 
-    # --- mouse and keys -------------------------------------------------------------------
-
-    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Begin a click or a drag."""
-        self.setFocus()
-        self._at = _position(event)
-        self._pressed = self._at, event.button()
-        self._dragged = False
-
-    def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Drag the camera, or tell what is under the mouse."""
-        at = _position(event)
-        if self._pressed is None:
-            self.hovered.emit(self.pick_at(at.x(), at.y()))
-            return
-        begin, button = self._pressed
-        if not self._dragged and (at - begin).manhattanLength() < CLICK_PIXELS:
-            return
-        self._dragged = True
-        right, down = at.x() - self._at.x(), at.y() - self._at.y()
-        self._at = at
-        places = self.content.places
-        shift = event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier
-        if button == MIDDLE or (button == LEFT and shift):
-            self.flight.pan(right, down, self.height(), places)
-        elif button == RIGHT:
-            self.flight.look(right, down, places)
+    def clicked(self, x: float, y: float) -> None:
+        """Select what was clicked, and circle it from now on."""
+        found = self.pick_at(x, y)
+        if found is None:
+            self.session.select_layer(None)
         else:
-            self.flight.orbit(right, down, places)
+            self.session.select_texel(found)
+        self.circle_selected()
 
-    def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Pick what was clicked."""
-        pressed, self._pressed = self._pressed, None
-        if pressed is None or self._dragged:
-            self._dragged = False
-            self._need("plan")
-            return
-        if event.button() == LEFT:
-            at = _position(event)
-            found = self.pick_at(at.x(), at.y())
-            if found is None:
-                self.session.select_layer(None)
-            else:
-                self.session.select_texel(found)
-            self.circle_selected()
-
-    def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Go to the layer under the mouse."""
-        at = _position(event)
-        found = self.pick_at(at.x(), at.y())
-        if found is not None and event.button() == LEFT:
+    def double_clicked(self, x: float, y: float) -> None:
+        """Go to the layer that was clicked."""
+        found = self.pick_at(x, y)
+        if found is not None:
             self.session.jump_asked.emit(self.source.layers[found.plate.layer].name)
 
-    def wheelEvent(self, event: QtGui.QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Go towards what is under the mouse, or away from it."""
-        at = _position(event)
-        camera = self.flight.camera
-        direction = camera.ray(at.x(), at.y(), *self._viewport())
-        origin = np.asarray(camera.pose.position)
-        places = self.content.places
-        hit = met(origin, direction, places, self.flight.focus_row)
-        reach = (places.corners[hit[0], 2] - origin[2]) / direction[2] if hit else camera.pace * 2
-        notches = event.angleDelta().y() / 120
-        self.flight.approach(origin + direction * reach, notches, places)
+    def hovered_at(self, x: float, y: float) -> None:
+        """Tell what is under the mouse."""
+        self.hovered.emit(self.pick_at(x, y))
 
-    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Begin to fly."""
-        self.flight.fast = bool(event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier)
-        direction = KEYS.get(event.key())
-        others = QtCore.Qt.KeyboardModifier.ControlModifier | QtCore.Qt.KeyboardModifier.AltModifier
-        if direction is None or event.modifiers() & others:
-            event.ignore()
-        elif not event.isAutoRepeat():
-            self.flight.press(direction)
-            self.woken.emit()
+    def drag_ended(self) -> None:
+        """Choose tiles once more, where the camera has come to rest."""
+        self._need("plan")
 
-    def keyReleaseEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Stop flying."""
-        if event.key() == QtCore.Qt.Key.Key_Shift:
-            self.flight.fast = False
-        direction = KEYS.get(event.key())
-        if direction is None:
-            event.ignore()
-        elif not event.isAutoRepeat():
-            self.flight.release(direction)
-
-    def focusOutEvent(self, event: QtGui.QFocusEvent) -> None:  # noqa: N802 - Qt's name
-        """Let go of all keys: their release will not be heard."""
-        self.flight.release_all()
-        super().focusOutEvent(event)
-
-    def leaveEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 - Qt's name
-        """Nothing is under the mouse any more."""
+    def left(self) -> None:
+        """Tell that nothing is under the mouse any more."""
         self.hovered.emit(None)
 
     def circle_selected(self) -> None:
@@ -445,8 +349,3 @@ class _Bridge(QtCore.QObject):  # type: ignore[misc]
     def _arrive(self) -> None:
         self._under_way = False
         self._call()
-
-
-def _position(event: QtGui.QMouseEvent | QtGui.QWheelEvent) -> QtCore.QPointF:
-    """Return where an event happened, in pixels of its widget."""
-    return event.position() if hasattr(event, "position") else event.localPos()

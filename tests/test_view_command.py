@@ -1,0 +1,501 @@
+"""``accweight view``: pictures and movies with and without a screen, and one line for an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_imports import BLOCKER, run_python
+from viewer_helpers import run_of, stopped, stored, walks
+
+from accweight_core.cli.app import run as run_command
+from accweight_viewer import capture
+from accweight_viewer.display import DEBIAN_PACKAGES
+from accweight_viewer.model.colours import colour_table
+from accweight_viewer.theme import LIGHT
+
+needs_screen = pytest.mark.gl
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
+STEPS = [0, 10, 20]
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stored(tmp_path_factory.mktemp("view"), "net", steps=[0, 10, 20, 30, 40])
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three checkpoints: a short movie."""
+    return stored(tmp_path_factory.mktemp("walked"), "walked", walks(["a", "b"], 3), steps=STEPS)
+
+
+@pytest.fixture
+def no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in DISPLAYS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def without_display(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in DISPLAYS}
+    return kept | more
+
+
+def view(
+    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-W", "error", "-m", "accweight_core", "view", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=env, cwd=cwd, timeout=100
+    )
+
+
+def picture(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def rgb(text: str) -> list[int]:
+    return list(bytes.fromhex(text.removeprefix("#")))
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    import av
+
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+# --- pictures ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def virtual_screen(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Return an environment without a screen in which Xvfb leaves its process id."""
+    program = shutil.which("Xvfb")
+    if program is None:
+        pytest.skip("there is no Xvfb")
+    folder, note = tmp_path / "bin", tmp_path / "bin" / "pid"
+    folder.mkdir()
+    (folder / "Xvfb").write_text(f'#!/bin/sh\necho $$ > {note}\nexec {program} "$@"\n')
+    (folder / "Xvfb").chmod(0o755)
+    yield without_display(PATH=f"{folder}:{os.environ['PATH']}")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
+
+
+@needs_screen
+def test_a_screenshot_has_the_size_asked_for_and_shows_the_network(
+    analysis: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new folder" / "out.png"
+
+    done = view(analysis, "--screenshot", out, "--size", "900x640")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{out}\n"
+    seen = picture(out)
+    assert seen.shape == (640, 900, 3)
+    assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 200
+    assert os.listdir(out.parent) == ["out.png"]
+
+
+def test_a_screenshot_needs_no_screen_and_leaves_no_server_behind(
+    analysis: Path, tmp_path: Path, virtual_screen: dict[str, str]
+) -> None:
+    out = tmp_path / "out.png"
+
+    done = view(analysis, "--screenshot", out, "--size", "1000x700", env=virtual_screen)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{out}\n"
+    assert picture(out).shape == (700, 1000, 3)
+    assert len(np.unique(picture(out).reshape(-1, 3), axis=0)) > 200
+
+
+@needs_screen
+def test_a_bare_screenshot_is_the_scene_alone(analysis: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+
+    done = view(analysis, "--screenshot", out, "--size", "400x300", "--bare", "--theme", "light")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert picture(out).shape == (300, 400, 3)
+    for x, y in ((0, 0), (399, 0), (0, 299), (399, 299)):
+        assert picture(out)[y, x].tolist() == rgb(LIGHT.page)
+
+
+@needs_screen
+def test_step_layer_and_colours_can_be_chosen(analysis: Path, tmp_path: Path) -> None:
+    out = [tmp_path / f"{name}.png" for name in ("first", "last")]
+    size = ("--size", "500x400", "--bare")
+    chosen = ("--layer", "fc1", "--colours", "magma", "--log", "--scope", "global")
+
+    done = [
+        view(analysis, "--screenshot", path, *size, *chosen, *more)
+        for path, more in zip(out, (("--at", 0), ()), strict=True)
+    ]
+
+    assert [(d.returncode, d.stderr) for d in done] == [(0, "")] * 2
+    first, last = (picture(path).astype(int) for path in out)
+    middle = slice(170, 230), slice(200, 300)
+    assert {tuple(pixel) for pixel in first[middle].reshape(-1, 3).tolist()} == {(0, 0, 4)}
+    red, green, _ = last[middle].reshape(-1, 3).T
+    assert (red - green > 30).mean() > 0.3, "magma is not grey"
+
+
+@needs_screen
+def test_two_analyses_and_their_difference(analysis: Path, tmp_path: Path) -> None:
+    beside, between = tmp_path / "beside.png", tmp_path / "difference.png"
+    size = ("--size", "600x400", "--bare")
+
+    first = view(analysis, analysis, "--screenshot", beside, *size)
+    second = view(analysis, analysis, "--screenshot", between, *size, "--difference")
+
+    assert [(d.returncode, d.stderr) for d in (first, second)] == [(0, "")] * 2
+    halves = np.split(picture(beside)[40:], 2, axis=1)
+    assert all(len(np.unique(half.reshape(-1, 3), axis=0)) > 50 for half in halves)
+    neutral = colour_table("difference")[127].astype(int)
+    shares = [
+        (np.abs(picture(path) - neutral).max(axis=2) <= 2).mean() for path in (beside, between)
+    ]
+    assert shares[1] > max(0.02, 10 * shares[0]), "a run minus itself"
+
+
+@needs_screen
+def test_json_is_one_document_alone(walked: Path, tmp_path: Path) -> None:
+    png, gif = tmp_path / "out.png", tmp_path / "out.gif"
+    options = ("--size", "320x240", "--bare", "--at", 10)
+
+    done = view(walked, "--screenshot", png, "--movie", gif, "--json", *options)
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {
+        "step": 10,
+        "screenshot": str(png),
+        "movie": str(gif),
+        "frames": 22,
+    }
+    assert picture(png).shape == (240, 320, 3)
+
+
+@needs_screen
+def test_an_unfinished_analysis_can_be_pictured(tmp_path: Path) -> None:
+    path = stopped(run_of(tmp_path / "run", walks(["a", "b", "c"], 3)), tmp_path / "run.accw", 1)
+
+    done = view(path, "--screenshot", tmp_path / "out.png", "--size", "640x480")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert picture(tmp_path / "out.png").shape == (480, 640, 3)
+
+
+# --- movies -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("screen", [pytest.param("with a screen", marks=pytest.mark.gl), "without"])
+def test_an_mp4_plays_the_timeline_once(
+    request: pytest.FixtureRequest, walked: Path, tmp_path: Path, screen: str
+) -> None:
+    folder = tmp_path / "film"
+    folder.mkdir()
+    env = request.getfixturevalue("virtual_screen") if screen == "without" else None
+    options = ("--size", "321x241", "--bare")
+
+    done = view(walked, "--movie", "run:1.mp4", *options, env=env, cwd=folder)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "run:1.mp4\n"
+    frames = frames_of(folder / "run:1.mp4")
+    assert len(frames) == round(2 / 3 * 30) + round(0.8 * 30), "two steps, three a second, a rest"
+    assert {frame.shape for frame in frames} == {(240, 320, 3)}, "an odd line is left out"
+    brightness = [float(frame.mean()) for frame in frames]
+    assert brightness[-1] > brightness[0] + 1
+    assert np.diff(brightness).min() > -0.5, "it never falls"
+    assert os.listdir(folder) == ["run:1.mp4"]
+
+
+@needs_screen
+def test_a_gif_plays_the_timeline_once(walked: Path, tmp_path: Path) -> None:
+    from PIL import Image, ImageSequence
+
+    out = tmp_path / "out.gif"
+
+    done = view(walked, "--movie", out, "--size", "320x240", "--bare")
+
+    assert done.returncode == 0, done.stderr
+    with Image.open(out) as image:
+        frames = [np.asarray(f.convert("RGB")).mean() for f in ImageSequence.Iterator(image)]
+        lasts = sum(f.info["duration"] for f in ImageSequence.Iterator(image))
+    assert frames[-1] > frames[0] + 1
+    assert lasts == pytest.approx(1000 * (2 / 3 + 0.8), rel=0.15)
+
+
+# --- errors in one line -----------------------------------------------------------------------
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """Run the command here; return its exit code and the one line on stderr."""
+    code = run_command(["view", *map(str, arguments)])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return code, printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["{tmp}/none.accw"], "none.accw: there is no such analysis"),
+        (["{tmp}"], "this is not an accweight analysis"),
+        (["{net}", "{tmp}/none.accw"], "none.accw: there is no such analysis"),
+        (["{net}", "--screenshot", "out.jpg"], "out.jpg: a screenshot is a PNG"),
+        (["{net}", "--screenshot", "out"], "out: a screenshot is a PNG"),
+        (["{net}", "--movie", "out.avi"], "out.avi: a movie is an MP4 or a GIF"),
+        (["{net}"], "there is no display to open a window on"),
+    ],
+)
+@pytest.mark.usefixtures("no_display")
+def test_what_cannot_be_shown_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+    analysis: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    line: str,
+) -> None:
+    code, told = said(capsys, *(a.format(net=analysis, tmp=tmp_path) for a in arguments))
+
+    assert code == 1
+    assert told.count("\n") == 1
+    assert told.startswith("accweight: ")
+    assert line in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["{net}", "{net}", "{net}"], "at most two analyses can be compared, got 3"),
+        (["{net}", "--difference"], "--difference needs two analyses"),
+        (["{net}", "--size", "big"], "'big' is not a size; expected WIDTHxHEIGHT"),
+        (["{net}", "--size", "10x10"], "10x10 is out of range; from 320x240"),
+        (["{net}", "--size", "99999x400"], "99999x400 is out of range"),
+        (["{net}", "--at", "soon"], "Invalid value for '--at'"),
+        (["{net}", "--theme", "pink"], "'pink' is not one of"),
+        ([], "Missing argument"),
+    ],
+)
+@pytest.mark.usefixtures("no_display")
+def test_wrong_usage_is_said_to_be(
+    capsys: pytest.CaptureFixture[str], analysis: Path, arguments: list[str], line: str
+) -> None:
+    code, told = said(capsys, *(a.format(net=analysis) for a in arguments))
+
+    assert code == 2
+    assert line in told
+    assert "Traceback" not in told
+
+
+def test_help_needs_no_screen(capsys: pytest.CaptureFixture[str], no_display: None) -> None:
+    code = run_command(["view", "--help"])
+
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert "--screenshot" in shown
+    assert "--difference" in shown
+
+
+def test_without_screen_and_virtual_screen_the_packages_are_named(
+    capsys: pytest.CaptureFixture[str],
+    analysis: Path,
+    tmp_path: Path,
+    no_display: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    code, told = said(capsys, analysis, "--screenshot", tmp_path / "out.png")
+
+    assert code == 1
+    assert told.count("\n") == 1
+    assert f"apt-get install {DEBIAN_PACKAGES}" in told
+    assert "xvfb" in told
+    assert os.listdir(tmp_path) == []
+
+
+@needs_screen
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--at", "15"], "accweight: there is no step 15; the 5 steps go from 0 to 40"),
+        (["--layer", "<b>\n"], "accweight: no layer is called '<b>\\n'; layers are "),
+    ],
+)
+def test_unknown_steps_and_layers_are_said_in_one_line(
+    analysis: Path, tmp_path: Path, arguments: list[str], line: str
+) -> None:
+    out = tmp_path / "out.png"
+
+    done = view(analysis, "--screenshot", out, "--size", "320x240", *arguments)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not out.exists()
+
+
+def ignored(done: int, total: int) -> None:
+    """Take note of progress."""
+
+
+@needs_screen
+@pytest.mark.parametrize("name", ["out.png", "out.mp4", "out.gif"])
+@pytest.mark.parametrize("folder", ["file", "file/below", "/proc"])
+def test_a_folder_that_cannot_be_written_to_is_said_to_be(
+    opened: Callable[..., Any], walked: Path, tmp_path: Path, name: str, folder: str
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / folder / name
+    window = opened(walked, size=(320, 240), bare=True, capturing=True)
+
+    write = capture.screenshot if name == "out.png" else partial(capture.movie, progress=ignored)
+    with pytest.raises(capture.CaptureError) as caught:
+        write(window, out)
+
+    assert str(caught.value).startswith(f"{out}: the ")
+    assert "cannot be written" in str(caught.value)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@needs_screen
+def test_a_damaged_picture_is_said_in_one_line_and_nothing_is_written(tmp_path: Path) -> None:
+    path = stored(tmp_path, "net", walks(["a", "b"], 3))
+    for file in (path / "pictures" / "000000").rglob("c.*"):
+        file.write_bytes(b"short")
+    (tmp_path / "out").mkdir()
+
+    done = view(path, "--screenshot", tmp_path / "out" / "out.png", "--size", "320x240")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("accweight: a.weight: ")
+    assert "is damaged" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path / "out") == []
+
+
+@needs_screen
+def test_a_size_that_is_asked_for_is_that_of_the_window_whatever_it_was_last_time(
+    qtbot: Any,
+    capsys: pytest.CaptureFixture[str],
+    walked: Path,
+    own_settings: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    windows: list[Any] = []
+    monkeypatch.setattr("accweight_viewer.command._run", windows.append)
+    sizes = []
+
+    for options in ((), ("--size", "700x500"), (), ("--size", "640x480", "--theme", "light")):
+        code, told = said(capsys, walked, *options)
+        window = windows[-1]
+        qtbot.addWidget(window)
+        sizes.append((window.width(), window.height()))
+        window.close()
+        assert (code, told) == (0, "")
+
+    assert sizes == [(1600, 1000), (700, 500), (700, 500), (640, 480)]
+    assert windows[-1].session.settings.theme == "light"
+    assert list(own_settings.rglob("*.ini"))
+
+
+@pytest.mark.parametrize("wayland", [{}, {"WAYLAND_DISPLAY": "wayland-97"}])
+def test_a_display_that_cannot_be_reached_is_said_in_one_line(
+    analysis: Path, tmp_path: Path, wayland: dict[str, str]
+) -> None:
+    env = without_display(DISPLAY=":97", XDG_RUNTIME_DIR=str(tmp_path)) | wayland
+
+    done = view(analysis, env=env)
+
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("accweight: Qt cannot open a window (could not connect to ")
+    assert ":97); is the display reachable?" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("missing", ["PyQt5", "pyqtgraph", "OpenGL"])
+def test_a_viewer_that_is_not_installed_says_how_to_install_it(
+    analysis: Path, missing: str
+) -> None:
+    others = ("PyQt6", "PySide2", "PySide6") if missing == "PyQt5" else ()
+
+    printed = run_python(
+        "import os, sys\n"
+        "os.environ['DISPLAY'] = ':97'\n"
+        "from accweight_core.cli.app import run\n"
+        "sys.stderr = sys.stdout\n"
+        f"print(run(['view', {str(analysis)!r}]))",
+        without=(missing, *others),
+    )
+
+    line, code = printed.splitlines()
+    assert code == "1"
+    assert line.startswith("accweight: ")
+    assert "pip install 'accweight[viewer]'" in line
+
+
+def test_a_movie_without_pyav_names_what_to_install(walked: Path, tmp_path: Path) -> None:
+    if not shutil.which("Xvfb"):
+        pytest.skip("there is no Xvfb")
+    program = (
+        f"BLOCKED = ('av',)\n{BLOCKER}\n"
+        "from accweight_core.cli.app import run\n"
+        "sys.exit(run(['view', *sys.argv[1:]]))"
+    )
+    arguments = (walked, "--movie", tmp_path / "out.mp4", "--size", "320x240", "--bare")
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "an MP4 needs PyAV: pip install 'accweight[viewer]'" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+# --- imports ----------------------------------------------------------------------------------
+
+HEAVY = ("numpy", "torch", "zarr", "pandas", "matplotlib", "PyQt5", "pyqtgraph", "OpenGL", "av")
+
+
+def test_importing_the_command_imports_nothing_heavy() -> None:
+    loaded = run_python(
+        "import sys, accweight_viewer.command\n"
+        f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+
+    assert loaded.split() == ["loaded:"]
+
+
+def test_help_of_the_command_imports_nothing_heavy() -> None:
+    loaded = run_python(
+        "import sys\n"
+        "from accweight_core.cli.app import run\n"
+        "assert run(['view', '--help']) == 0\n"
+        f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+
+    assert loaded.splitlines()[-1].split() == ["loaded:"]

@@ -1,0 +1,188 @@
+"""A view that is flown through: camera, keys and mouse, whatever it shows.
+
+Keys fly, dragging with the left button circles, with the right one looks around, with the
+middle one moves across; the wheel goes towards what is under the mouse. What clicks mean is for
+the scene to say.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pyqtgraph.opengl import GLViewWidget
+from pyqtgraph.Qt import QtCore, QtGui
+
+from accweight_viewer.model.arrangement import Arrangement
+from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.picking import met
+from accweight_viewer.model.signal import Signal
+
+KEYS = {
+    QtCore.Qt.Key.Key_W: "forward",
+    QtCore.Qt.Key.Key_S: "back",
+    QtCore.Qt.Key.Key_A: "left",
+    QtCore.Qt.Key.Key_D: "right",
+    QtCore.Qt.Key.Key_E: "up",
+    QtCore.Qt.Key.Key_Q: "down",
+}
+CLICK_PIXELS = 4
+"""The mouse may move so far between press and release of a click."""
+
+LEFT, RIGHT, MIDDLE = (
+    QtCore.Qt.MouseButton.LeftButton,
+    QtCore.Qt.MouseButton.RightButton,
+    QtCore.Qt.MouseButton.MiddleButton,
+)
+
+
+class FlownView(GLViewWidget):  # type: ignore[misc]
+    """A view through the camera of a flight.
+
+    Attributes:
+        flight: The camera.
+        woken: Emitted when there is something to do at the next tick.
+        dragging: Whether the mouse is dragging the camera.
+    """
+
+    def __init__(self, flight: Flight) -> None:
+        super().__init__()
+        self.flight = flight
+        self.woken: Signal[[]] = Signal()
+        self.dragging = False
+        self._pressed: tuple[QtCore.QPointF, QtCore.Qt.MouseButton] | None = None
+        self._at = QtCore.QPointF()
+        self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(True)
+        self.setMinimumSize(240, 180)
+
+    @property
+    def places(self) -> Arrangement:
+        """Where the plates stand."""
+        raise NotImplementedError
+
+    def clicked(self, x: float, y: float) -> None:
+        """Act on a click."""
+
+    def double_clicked(self, x: float, y: float) -> None:
+        """Act on a double click."""
+
+    def hovered_at(self, x: float, y: float) -> None:
+        """Act on the mouse that is here, without a button."""
+
+    def drag_ended(self) -> None:
+        """Act on the end of a drag."""
+
+    def left(self) -> None:
+        """Act on the mouse that has gone."""
+
+    def viewport_size(self) -> tuple[float, float]:
+        """Return width and height in pixels, at least 1."""
+        return max(self.width(), 1), max(self.height(), 1)
+
+    def viewMatrix(self) -> QtGui.QMatrix4x4:  # noqa: N802 - pyqtgraph's name
+        """Return the camera's matrix."""
+        return QtGui.QMatrix4x4(*self.flight.camera.view().reshape(-1).tolist())
+
+    def projectionMatrix(  # noqa: N802 - pyqtgraph's name
+        self, region: object, viewport: object
+    ) -> QtGui.QMatrix4x4:
+        """Return the camera's perspective."""
+        width, height = self.viewport_size()
+        matrix = self.flight.camera.projection(width / height)
+        return QtGui.QMatrix4x4(*matrix.reshape(-1).tolist())
+
+    def cameraPosition(self) -> QtGui.QVector3D:  # noqa: N802 - pyqtgraph's name
+        """Return where the camera is."""
+        return QtGui.QVector3D(*self.flight.camera.pose.position)
+
+    # --- mouse and keys -------------------------------------------------------------------
+
+    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Begin a click or a drag."""
+        self.setFocus()
+        self._at = _position(event)
+        self._pressed = self._at, event.button()
+        self.dragging = False
+
+    def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Drag the camera, or pass on where the mouse is."""
+        at = _position(event)
+        if self._pressed is None:
+            self.hovered_at(at.x(), at.y())
+            return
+        begin, button = self._pressed
+        if not self.dragging and (at - begin).manhattanLength() < CLICK_PIXELS:
+            return
+        self.dragging = True
+        right, down = at.x() - self._at.x(), at.y() - self._at.y()
+        self._at = at
+        places = self.places
+        shift = event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier
+        if button == MIDDLE or (button == LEFT and shift):
+            self.flight.pan(right, down, self.height(), places)
+        elif button == RIGHT:
+            self.flight.look(right, down, places)
+        else:
+            self.flight.orbit(right, down, places)
+
+    def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """End a drag, or take it for a click."""
+        pressed, self._pressed = self._pressed, None
+        if pressed is None or self.dragging:
+            self.dragging = False
+            self.drag_ended()
+        elif event.button() == LEFT:
+            at = _position(event)
+            self.clicked(at.x(), at.y())
+
+    def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Pass on a double click."""
+        if event.button() == LEFT:
+            at = _position(event)
+            self.double_clicked(at.x(), at.y())
+
+    def wheelEvent(self, event: QtGui.QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Go towards what is under the mouse, or away from it."""
+        at = _position(event)
+        camera = self.flight.camera
+        direction = camera.ray(at.x(), at.y(), *self.viewport_size())
+        origin = np.asarray(camera.pose.position)
+        places = self.places
+        hit = met(origin, direction, places, self.flight.focus_row)
+        reach = (places.corners[hit[0], 2] - origin[2]) / direction[2] if hit else camera.pace * 2
+        notches = event.angleDelta().y() / 120
+        self.flight.approach(origin + direction * reach, notches, places)
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Begin to fly."""
+        self.flight.fast = bool(event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier)
+        direction = KEYS.get(event.key())
+        others = QtCore.Qt.KeyboardModifier.ControlModifier | QtCore.Qt.KeyboardModifier.AltModifier
+        if direction is None or event.modifiers() & others:
+            event.ignore()
+        elif not event.isAutoRepeat():
+            self.flight.press(direction)
+            self.woken.emit()
+
+    def keyReleaseEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop flying."""
+        if event.key() == QtCore.Qt.Key.Key_Shift:
+            self.flight.fast = False
+        direction = KEYS.get(event.key())
+        if direction is None:
+            event.ignore()
+        elif not event.isAutoRepeat():
+            self.flight.release(direction)
+
+    def focusOutEvent(self, event: QtGui.QFocusEvent) -> None:  # noqa: N802 - Qt's name
+        """Let go of all keys: their release will not be heard."""
+        self.flight.release_all()
+        super().focusOutEvent(event)
+
+    def leaveEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 - Qt's name
+        """Tell that the mouse is elsewhere."""
+        self.left()
+
+
+def _position(event: QtGui.QMouseEvent | QtGui.QWheelEvent) -> QtCore.QPointF:
+    """Return where an event happened, in pixels of its widget."""
+    return event.position() if hasattr(event, "position") else event.localPos()

@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from test_imports import BLOCKER, run_python
 from viewer_helpers import run_of, stopped, stored, walks
@@ -92,8 +94,10 @@ def virtual_screen(tmp_path: Path) -> Iterator[dict[str, str]]:
     (folder / "Xvfb").write_text(f'#!/bin/sh\necho $$ > {note}\nexec {program} "$@"\n')
     (folder / "Xvfb").chmod(0o755)
     yield without_display(PATH=f"{folder}:{os.environ['PATH']}")
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(note.read_text()), 0)
+    stop = time.monotonic() + 10
+    while psutil.pid_exists(int(note.read_text())):
+        assert time.monotonic() < stop, "the X server is still there"
+        time.sleep(0.02)
 
 
 @needs_screen

@@ -10,7 +10,7 @@ import atexit
 import os
 import select
 import shutil
-import subprocess
+import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -89,26 +89,29 @@ def need_display(width: int, height: int, *, virtual: bool) -> None:
 
 
 def _start_virtual(program: str, width: int, height: int) -> None:
-    """Start an X server without a screen, which ends with this process."""
+    """Start an X server without a screen, which ends when this process has ended."""
     reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
     screen = f"{max(width, 640)}x{max(height, 480)}x24"
-    arguments = [program, "-displayfd", str(writing), "-screen", "0", screen, "-nolisten", "tcp"]
-    server = subprocess.Popen(
-        arguments, pass_fds=[writing], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    arguments = [program, "-displayfd", str(writing), "-screen", "0", screen]
+    arguments += ["-nolisten", "tcp", "-terminate"]  # ends with its last window
+    quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
+    server = os.posix_spawn(program, arguments, os.environ, file_actions=quiet, setpgroup=0)
     os.close(writing)
-
-    def stop() -> None:
-        server.terminate()
-        server.wait()
-
-    atexit.register(stop)
+    atexit.register(_stop_unused, server)
     with os.fdopen(reading, "rb") as pipe:
         ready, _, _ = select.select([pipe], [], [], XVFB_SECONDS)
         number = pipe.readline().strip().decode() if ready else ""
     if not number:
         raise DisplayError(f"{program} did not start within {XVFB_SECONDS} s; try: xvfb-run -a ...")
     os.environ["DISPLAY"] = f":{number}"
+
+
+def _stop_unused(server: int) -> None:
+    """End a server that nothing was drawn on; taken away from Qt it would make an error of it."""
+    if not _kept:
+        os.kill(server, signal.SIGTERM)
+        os.waitpid(server, 0)
 
 
 def application() -> QtWidgets.QApplication:

@@ -9,22 +9,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_core.asking import Answers
+from accweight_core.asking import Answer
 from accweight_core.cli.text import plain
 from accweight_core.errors import AccweightError
+from accweight_viewer.exact import ExactValues
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import value_at
+from accweight_viewer.panes.boxes import column, splitter
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.picture_window import PictureWindow, link
 from accweight_viewer.panes.readout import Readout
+from accweight_viewer.panes.shortcuts import install
 from accweight_viewer.panes.texel_words import texel_words
 from accweight_viewer.panes.timeline_bar import TimelineBar
 from accweight_viewer.panes.words import step_text
@@ -89,9 +91,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._bare = bare
         self._capturing = capturing
         self._closed = False
-        self._answers = [Answers(run.path) for run in session.runs]
-        self._bridge = _Answered()
-        self._bridge.answered.connect(self._show_exact)
+        self._exact = ExactValues([run.path for run in session.runs], self._show_exact)
         self._build()
         self._listen()
         self._shortcuts()
@@ -116,7 +116,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._scene_row = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
         self._scene_titles: list[QtWidgets.QLabel] = []
         self._bar = ColourBar(self.session)
-        middle = _column(self._scene_row, self._bar)
+        middle = column(self._scene_row, self._bar)
         middle.layout().setStretch(0, 1)
         self.table = LayerTable(self.session)
         self.windows = [PictureWindow(self.session, number) for number in (0, 1)]
@@ -127,14 +127,14 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.readout.setMinimumHeight(0)  # what it holds says how high it must be
         self.timeline = TimelineBar(self.session)
         self.controls = Controls(self.session)
-        right = _splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
+        right = splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
         self._right = right
         right.setSizes([340, 340, 200])
-        across = _splitter(QtCore.Qt.Orientation.Horizontal, self.table, middle, right)
+        across = splitter(QtCore.Qt.Orientation.Horizontal, self.table, middle, right)
         side, width = min(self.width() // 4, 420), min(self.width() * 9 // 40, 380)
         across.setSizes([side, self.width() - side - width, width])
         across.setStretchFactor(1, 1)
-        whole = _splitter(QtCore.Qt.Orientation.Vertical, across, self.timeline)
+        whole = splitter(QtCore.Qt.Orientation.Vertical, across, self.timeline)
         whole.setSizes([760, 170])
         whole.setStretchFactor(0, 1)
         self._splitters = {"across": across, "right": right, "whole": whole}
@@ -162,7 +162,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             title.setTextFormat(QtCore.Qt.TextFormat.PlainText)
             title.setContentsMargins(10, 6, 10, 6)
             self._scene_titles.append(title)
-            self._scene_row.addWidget(_column(title, scene))
+            self._scene_row.addWidget(column(title, scene))
             self.scenes.append(scene)
         for number, (scene, title) in enumerate(zip(self.scenes, self._scene_titles, strict=True)):
             scene.parentWidget().setVisible(number < wanted)
@@ -199,11 +199,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             "Ctrl+F": self.table.focus_search,
             "Ctrl+Q": self.close,
         }
-        self._keys = []
-        for key, action in actions.items():
-            shortcut = QtGui_QShortcut(QtGui.QKeySequence(key), self)
-            shortcut.activated.connect(_unless_typing(action, key))
-            self._keys.append(shortcut)
+        install(self, actions)
 
     def _restyle(self) -> None:
         theme = theme_called(self.session.settings.theme)
@@ -300,18 +296,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._ask_exact()
 
     def _ask_exact(self) -> None:
-        """Ask for the selected weight in the checkpoints themselves; the answer comes later."""
         pick = self.session.pick
-        if pick is not None and pick.index is not None and not self._capturing:
-            asked = pick
-            self._answers[pick.run].ask(
-                pick.plate.name,
-                pick.index,
-                lambda answer: self._bridge.answered.emit((asked, answer)),
-            )
+        if pick is not None and not self._capturing:
+            self._exact.ask(pick)
 
-    def _show_exact(self, answered: tuple[Pick, dict[str, Any]]) -> None:
-        pick, answer = answered
+    def _show_exact(self, pick: Pick, answer: Answer) -> None:
         if pick != self.session.pick:
             return
         if "error" in answer:
@@ -360,10 +349,10 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def _restore(self) -> None:
         if self._preferences is None:
             return
-        for name, splitter in self._splitters.items():
+        for name, kept in self._splitters.items():
             state = self._preferences.geometry(name)
             if state is not None:
-                splitter.restoreState(state)
+                kept.restoreState(state)
         state = self._preferences.geometry("window")
         if state is not None:
             self.restoreGeometry(state)
@@ -393,59 +382,13 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._clock.stop()
         self._growth.stop()
         if self._preferences is not None and not self._bare:
-            for name, splitter in self._splitters.items():
-                self._preferences.keep_geometry(name, splitter.saveState())
+            for name, kept in self._splitters.items():
+                self._preferences.keep_geometry(name, kept.saveState())
             self._preferences.keep_geometry("window", self.saveGeometry())
         for scene in self.scenes:
             scene.close_content()
         for window in self.windows:
             window.close_loader()
         self.readout.close_loader()
-        for answers in self._answers:
-            answers.close()
+        self._exact.close()
         super().closeEvent(event)
-
-
-class _Answered(QtCore.QObject):  # type: ignore[misc]
-    """Carries an answer from its thread to that of the window."""
-
-    answered = (QtCore.Signal if hasattr(QtCore, "Signal") else QtCore.pyqtSignal)(object)
-
-
-QtGui_QShortcut = QtGui.QShortcut if hasattr(QtGui, "QShortcut") else QtWidgets.QShortcut
-
-
-def _unless_typing(action: Callable[[], object], key: str) -> Callable[[], None]:
-    """Return an action that a letter typed into a field does not set off."""
-
-    def act() -> None:
-        focused = QtWidgets.QApplication.focusWidget()
-        if key == "Space" and isinstance(focused, QtWidgets.QAbstractButton):
-            focused.click()  # reached by Tab, it is pressed by Space as everywhere
-            return
-        typing = isinstance(focused, QtWidgets.QLineEdit | QtWidgets.QAbstractSpinBox)
-        if not (typing and not key.startswith("Ctrl")):
-            action()
-
-    return act
-
-
-def _column(*widgets: QtWidgets.QWidget) -> QtWidgets.QWidget:
-    column = QtWidgets.QWidget()
-    layout = QtWidgets.QVBoxLayout(column)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(0)
-    for widget in widgets:
-        layout.addWidget(widget)
-    layout.setStretch(len(widgets) - 1, 1)
-    return column
-
-
-def _splitter(
-    orientation: QtCore.Qt.Orientation, *widgets: QtWidgets.QWidget
-) -> QtWidgets.QSplitter:
-    splitter = QtWidgets.QSplitter(orientation)
-    splitter.setChildrenCollapsible(True)
-    for widget in widgets:
-        splitter.addWidget(widget)
-    return splitter

@@ -1,0 +1,28 @@
+"""Widgets that hold others: below each other, or with a border that can be moved."""
+
+from __future__ import annotations
+
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+
+def column(*widgets: QtWidgets.QWidget) -> QtWidgets.QWidget:
+    """Return widgets below each other; the last one takes the room that is left."""
+    made = QtWidgets.QWidget()
+    layout = QtWidgets.QVBoxLayout(made)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    layout.setStretch(len(widgets) - 1, 1)
+    return made
+
+
+def splitter(
+    orientation: QtCore.Qt.Orientation, *widgets: QtWidgets.QWidget
+) -> QtWidgets.QSplitter:
+    """Return widgets beside or below each other, with borders that can be moved."""
+    made = QtWidgets.QSplitter(orientation)
+    made.setChildrenCollapsible(True)
+    for widget in widgets:
+        made.addWidget(widget)
+    return made

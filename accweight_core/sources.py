@@ -1,8 +1,9 @@
 """From what the user typed to the files that hold checkpoints.
 
-A folder is searched two levels deep for files that a reader recognises by content. What
+A folder is searched three levels deep for files that a reader recognises by content. What
 trainers write beside the weights (optimizer states, random states) is passed over with a
-note, and shards are reached through their index alone.
+note, and shards are reached through their index alone. A folder whose name says that it is a
+checkpoint, but which holds no weights, is a lost step and gets a note.
 """
 
 from __future__ import annotations
@@ -23,12 +24,20 @@ from accweight_core.steps import Found
 
 _BESIDE = re.compile(
     r"^(.*_)?(optim|optimizer|scheduler|scaler|rng_state|training_args|random_states?)"
-    r"(_?states?)?([._-]\d+)*\.",
+    r"(_?states?)?([._-]\d+)*\.|^evaluations\.npz$",
     re.IGNORECASE,
 )
+_UNFINISHED = re.compile(r"^tmp-checkpoint-\d+$|orbax-checkpoint-tmp")
+"""Folders that trainers rename when a save is complete."""
+
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
-DEEPEST = 2
-"""Levels of folders below the one named that are searched."""
+DEEPEST = 3
+"""Levels below the folder named that are searched: `lightning_logs/version_0/checkpoints`."""
+
+UNSURE = (".json", ".metadata")
+"""Endings that other files share: worth a look, but no sign of a checkpoint."""
+
+ZIP_MAGIC = b"PK\x03\x04"
 
 
 @dataclass
@@ -84,9 +93,9 @@ def gather(
     found = [Found(path, d) for path, d in described.items() if path.resolve() not in parts]
     for item in found:
         if SHARD.search(item.path.name):
-            index = SHARD.sub(item.path.suffix + ".index.json", item.path.name)
             raise FormatError(
-                item.path, f"a part of a checkpoint in several files; name its index, {index}"
+                item.path,
+                f"a part of a checkpoint in several files; name its index, {_index_of(item.path)}",
             )
     return Gathered(pairs[0][1], found, notes)
 
@@ -155,28 +164,91 @@ def _in_folder(
     for _ in range(DEEPEST + 1):
         files = [f for d in level for f in _files(d, suffixes) if not _is_excluded(f, exclude)]
         files.sort(key=lambda f: natural_key(str(f)))
-        beside = [f for f in files if _BESIDE.match(f.name)]
-        kept = [f for f in files if f not in beside and (chosen or _worth(f))]
+        beside = [f for f in files if _is_beside(f)]
+        kept = _without_shards([f for f in files if f not in beside and _worth(f, chosen)])
         if beside and kept:
-            notes.append(f"left out, not weights: {_some([f.name for f in beside])}")
-        if len(kept) > 1 and above:
-            notes.append(f"{above[0].name} left out: it lies above the folders of the checkpoints")
+            notes.append(f"left out, not weights: {_some([_shown(f) for f in beside])}")
         if len(kept) > 1 or (kept and above):
-            return kept if len(kept) > 1 else above
+            if not above:
+                return _with_lost_noted(kept, folder, suffixes, notes)
+            if len(kept) == 1 and not re.search(r"\d", kept[0].parent.name):
+                return above
+            notes.append(f"{above[0].name} left out: it lies above the folders of the checkpoints")
+            return _with_lost_noted(kept, folder, suffixes, notes)
         above = above or kept
-        level = [sub for d in level for sub in _folders(d)]
-    return above
+        level = _finished([sub for d in level for sub in _folders(d)], notes)
+    return _with_lost_noted(above, folder, suffixes, notes)
+
+
+def _is_beside(file: Path) -> bool:
+    """Tell whether a file, or a folder known by its hidden file, is training state by its name."""
+    return _BESIDE.match(_shown(file) + "." * file.name.startswith(".")) is not None
+
+
+def _shown(file: Path) -> str:
+    """Return the name of a file, or of the folder that a hidden file makes a checkpoint of."""
+    return file.parent.name if file.name.startswith(".") else file.name
+
+
+def _without_shards(files: list[Path]) -> list[Path]:
+    """Leave out shards that lie beside their index, which is followed instead."""
+    found = set(files)
+    return [f for f in files if not (SHARD.search(f.name) and f.with_name(_index_of(f)) in found)]
+
+
+def _index_of(shard: Path) -> str:
+    return SHARD.sub(shard.suffix + ".index.json", shard.name)
+
+
+def _finished(folders: list[Path], notes: list[str]) -> list[Path]:
+    unfinished = [d.name for d in folders if _UNFINISHED.search(d.name)]
+    if unfinished:
+        notes.append(f"{_some(unfinished)} left out: the save was not finished")
+    return [d for d in folders if d.name not in unfinished]
+
+
+def _with_lost_noted(
+    kept: list[Path], folder: Path, suffixes: tuple[str, ...], notes: list[str]
+) -> list[Path]:
+    """Return `kept`, having noted folders named as theirs, but for the number, without weights."""
+    homes = {home for file in kept for home in file.parents if folder in home.parents}
+    families = {(home.parent, _family(home)) for home in homes if re.search(r"\d", home.name)}
+    lost = [
+        other.name
+        for parent, family in families
+        for other in _folders(parent)
+        if other not in homes and _family(other) == family and not _holds_weights(other, suffixes)
+    ]
+    lost = [name for name in lost if not _UNFINISHED.search(name)]
+    if lost:
+        listed = _some(sorted(lost, key=natural_key))
+        notes.append(f"{listed} left out: no weights there; was a save or a removal interrupted?")
+    return kept
+
+
+def _family(folder: Path) -> str:
+    return re.sub(r"\d+", "#", folder.name)
+
+
+def _holds_weights(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    files = [f for d in (folder, *_folders(folder)) for f in _files(d, suffixes)]
+    return any(not _is_beside(f) and _worth(f, None) for f in files)
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return files that are worth a look; one that makes the folder a checkpoint stands alone."""
     found = []
     for entry in _entries(folder):
-        if entry.name.lower().endswith(suffixes) and not entry.name.startswith((".", "~")):
+        is_mark = entry.name in suffixes
+        is_hidden = entry.name.startswith((".", "~")) and not is_mark
+        if entry.name.lower().endswith(suffixes) and not is_hidden:
             if entry.is_symlink() and not entry.exists():
                 raise SourceError(
                     f"{entry}: a link to a file that is not there; restore it, or leave it out "
                     f"with --exclude '{entry.name}'"
                 )
+            if is_mark and entry.is_file() and reader_for(entry):
+                return [entry]
             found += [entry] if entry.is_file() else []
     return found
 
@@ -192,13 +264,24 @@ def _entries(folder: Path) -> list[Path]:
         raise SourceError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
-def _worth(path: Path) -> bool:
+def _worth(path: Path, chosen: Reader | None) -> bool:
     """Tell whether a file found in a folder is a checkpoint, or should have been one.
 
-    A JSON file that no reader knows is some configuration; a broken .pt is a broken
-    checkpoint, and passing over it in silence would hide a lost step.
+    A JSON file that no reader knows is some configuration, a zip some other archive; a broken
+    .pt is a broken checkpoint, and passing over it in silence would hide a lost step.
     """
-    return path.suffix.lower() != ".json" or reader_for(path) is not None
+    name = path.name.lower()
+    if name.endswith(UNSURE) or (name.endswith(".zip") and _begins_as_zip(path)):
+        return chosen.recognises(path) if chosen else reader_for(path) is not None
+    return True
+
+
+def _begins_as_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    except OSError:
+        return False
 
 
 def _reader_of(path: Path) -> Reader:

@@ -19,7 +19,7 @@ import torch
 from checkpoints import small, states, write_run, write_small_run
 from rich.cells import cell_len
 
-from accweight_core.cli import app, viewing
+from accweight_core.cli import COMMAND_GROUP, app, viewing
 from accweight_core.cli.options import parsed_roles, parsed_size
 from accweight_core.cli.text import count, plain, shortened, size
 from accweight_core.errors import AccweightError, StoreError
@@ -683,7 +683,7 @@ def hello(name: str = "world", json: bool = False) -> None:
 
 
 def test_commands_of_other_packages_are_found_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("hello", f"{__name__}:hello", app.GROUP)
+    point = EntryPoint("hello", f"{__name__}:hello", COMMAND_GROUP)
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     monkeypatch.setattr(app, "entry_points", lambda group: [point])
 
@@ -696,7 +696,7 @@ def test_commands_of_other_packages_are_found_and_run(monkeypatch: pytest.Monkey
 def test_a_command_that_cannot_be_loaded_is_one_line_and_no_help_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    point = EntryPoint("broken", "no_such_package_anywhere:main", app.GROUP)
+    point = EntryPoint("broken", "no_such_package_anywhere:main", COMMAND_GROUP)
     monkeypatch.setattr(app, "entry_points", lambda group: [point])
 
     helped, failed = accweight("--help"), accweight("broken")
@@ -709,7 +709,7 @@ def test_a_command_that_cannot_be_loaded_is_one_line_and_no_help_is_lost(
 
 
 def test_our_own_commands_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
-    point = EntryPoint("rank", "no_such_package_anywhere:main", app.GROUP)
+    point = EntryPoint("rank", "no_such_package_anywhere:main", COMMAND_GROUP)
     monkeypatch.setattr(app, "entry_points", lambda group: [point])
 
     assert accweight("rank", place.analysis, "--json").code == 0

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import sys
 
+COMMAND_GROUP = "accweight.commands"
+"""Entry points through which other packages bring commands."""
+
 
 def main() -> None:
     """Run the command and exit: 0 done, 1 a clear error, 2 wrong usage."""

@@ -14,11 +14,9 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from accweight_core.cli import commands
+from accweight_core.cli import COMMAND_GROUP, commands
 from accweight_core.cli.text import plain
 from accweight_core.errors import AccweightError
-
-GROUP = "accweight.commands"
 
 
 class _Deferred(TyperCommand):
@@ -56,7 +54,7 @@ class _Commands(TyperGroup):
 
     @cached_property
     def _registered(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=GROUP)}
+        return {point.name: point for point in entry_points(group=COMMAND_GROUP)}
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return all names, ours first."""

@@ -12,7 +12,7 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from accweight_core.cli.app import GROUP
+from accweight_core.cli import COMMAND_GROUP
 from accweight_core.errors import AccweightError
 
 
@@ -39,4 +39,4 @@ def opened_viewer(path: Path) -> None:
 
 
 def _is_installed() -> bool:
-    return bool(entry_points(group=GROUP, name="view"))
+    return bool(entry_points(group=COMMAND_GROUP, name="view"))

@@ -14,7 +14,7 @@ from accweight_viewer.model.picking import Pick
 class ExactValues(QtCore.QObject):  # type: ignore[misc]
     """Asks for one weight at every step, and tells the answer on the thread of the window."""
 
-    _answered = (QtCore.Signal if hasattr(QtCore, "Signal") else QtCore.pyqtSignal)(object)
+    _answered = QtCore.Signal(object)
 
     def __init__(self, paths: Sequence[Path], told: Callable[[Pick, Answer], object]) -> None:
         """Start nothing yet.

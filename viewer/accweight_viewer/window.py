@@ -34,7 +34,7 @@ from accweight_viewer.preferences import Preferences
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import style_sheet, theme_called
 
-TICK_MS = 16
+TICK_MS = 14
 REFRESH_MS = 700
 """How often is looked whether the analysis has grown."""
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from OpenGL import GL
-from OpenGL.GL import shaders
 from pyqtgraph.opengl import GLGraphicsItem
 from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.captions import Caption, PlacedCaptions
+from accweight_viewer.scene.quads import Program, Quads
 from accweight_viewer.scene.shaders import CAPTIONS_FRAGMENT, CAPTIONS_VERTEX
 from accweight_viewer.theme import Theme
 
 ATLAS_WIDTH = 2048
 HALO = 2
 """Pixels of page colour around letters, so that they can be read before a bright plate."""
+
+UNIFORMS = ("u_window", "u_atlas", "u_inks", "u_page")
 
 NAME_POINTS, DETAIL_POINTS = 13, 11
 
@@ -98,24 +99,9 @@ class CaptionsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
         """Make the program, the buffer and the texture."""
-        self._program = shaders.compileProgram(
-            shaders.compileShader(CAPTIONS_VERTEX, GL.GL_VERTEX_SHADER),
-            shaders.compileShader(CAPTIONS_FRAGMENT, GL.GL_FRAGMENT_SHADER),
-            validate=False,
-        )
-        names = ("u_window", "u_atlas", "u_inks", "u_page")
-        self._places = {name: GL.glGetUniformLocation(self._program, name) for name in names}
-        self._array = GL.glGenVertexArrays(1)
-        self._buffer = GL.glGenBuffers(1)
+        self._program = Program.compiled(CAPTIONS_VERTEX, CAPTIONS_FRAGMENT, UNIFORMS)
+        self._quads = Quads(2)
         self._texture = int(GL.glGenTextures(1))
-        GL.glBindVertexArray(self._array)
-        GL.glBindBuffer(GL.GL_ARRAY_BUFFER, self._buffer)
-        for attribute in range(2):
-            GL.glEnableVertexAttribArray(attribute)
-            offset = ctypes.c_void_p(16 * attribute)
-            GL.glVertexAttribPointer(attribute, 4, GL.GL_FLOAT, False, 32, offset)
-            GL.glVertexAttribDivisor(attribute, 1)
-        GL.glBindVertexArray(0)
         self._stale = True
 
     def paint(self) -> None:
@@ -132,18 +118,14 @@ class CaptionsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         GL.glBlendFuncSeparate(
             GL.GL_SRC_ALPHA, GL.GL_ONE_MINUS_SRC_ALPHA, GL.GL_ONE, GL.GL_ONE_MINUS_SRC_ALPHA
         )
-        GL.glUseProgram(self._program)
+        GL.glUseProgram(self._program.name)
         view = self.view()
-        GL.glUniform2f(self._places["u_window"], view.deviceWidth(), view.deviceHeight())
-        GL.glUniform1i(self._places["u_atlas"], 0)
-        GL.glUniform3fv(self._places["u_inks"], 4, self._inks)
-        GL.glUniform3fv(self._places["u_page"], 1, self._page)
-        GL.glBindVertexArray(self._array)
-        GL.glBindBuffer(GL.GL_ARRAY_BUFFER, self._buffer)
-        data = self._instances
-        GL.glBufferData(GL.GL_ARRAY_BUFFER, data.nbytes, data, GL.GL_DYNAMIC_DRAW)
-        GL.glDrawArraysInstanced(GL.GL_TRIANGLE_STRIP, 0, 4, len(data))
-        GL.glBindVertexArray(0)
+        GL.glUniform2f(self._program.places["u_window"], view.deviceWidth(), view.deviceHeight())
+        GL.glUniform1i(self._program.places["u_atlas"], 0)
+        GL.glUniform3fv(self._program.places["u_inks"], 4, self._inks)
+        GL.glUniform3fv(self._program.places["u_page"], 1, self._page)
+        self._quads.upload(self._instances)
+        self._quads.draw()
         GL.glBindTexture(GL.GL_TEXTURE_2D, 0)
         GL.glUseProgram(0)
         GL.glDepthMask(True)

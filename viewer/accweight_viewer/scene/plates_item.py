@@ -7,14 +7,10 @@ another range uploads a texel. What is drawn where comes from `model.content`.
 
 from __future__ import annotations
 
-import ctypes
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from OpenGL import GL
-from OpenGL.GL import shaders
 from pyqtgraph.opengl import GLGraphicsItem
 
 from accweight_viewer.model.camera import FIELD_OF_VIEW
@@ -22,6 +18,7 @@ from accweight_viewer.model.colours import ColourScale
 from accweight_viewer.model.content import Block, Instances
 from accweight_viewer.model.residency import Grid
 from accweight_viewer.model.tiles import TILE
+from accweight_viewer.scene.quads import Program, Quads
 from accweight_viewer.scene.shaders import PLATES_VERTEX, plates_fragment
 from accweight_viewer.theme import Theme
 
@@ -38,23 +35,6 @@ UNIFORMS = (
     "u_tones",
     "u_gap",
 )
-
-
-class _Program(NamedTuple):
-    """A compiled program and where its uniforms are."""
-
-    name: int
-    places: dict[str, int]
-
-    @classmethod
-    def compiled(cls, vertex: str, fragment: str, uniforms: Sequence[str]) -> _Program:
-        """Compile a program; needs a current context."""
-        name = shaders.compileProgram(
-            shaders.compileShader(vertex, GL.GL_VERTEX_SHADER),
-            shaders.compileShader(fragment, GL.GL_FRAGMENT_SHADER),
-            validate=False,
-        )
-        return cls(name, {uniform: GL.glGetUniformLocation(name, uniform) for uniform in uniforms})
 
 
 class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
@@ -100,20 +80,11 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
         """Make the programs, the buffer and the textures."""
-        self._programs: dict[tuple[bool, bool, bool], _Program] = {}
+        self._programs: dict[tuple[bool, bool, bool], Program] = {}
         for moving in (False, True):  # neither the first picture nor the first step may wait
             self._program(moving)
-        self._array = GL.glGenVertexArrays(1)
-        self._buffer = GL.glGenBuffers(1)
+        self._quads = Quads(4)
         self._tiles, self._colours = (int(name) for name in GL.glGenTextures(2))
-        GL.glBindVertexArray(self._array)
-        GL.glBindBuffer(GL.GL_ARRAY_BUFFER, self._buffer)
-        for attribute in range(4):
-            GL.glEnableVertexAttribArray(attribute)
-            offset = ctypes.c_void_p(16 * attribute)
-            GL.glVertexAttribPointer(attribute, 4, GL.GL_FLOAT, False, 64, offset)
-            GL.glVertexAttribDivisor(attribute, 1)
-        GL.glBindVertexArray(0)
         self._stale = {"grid", "instances", "colours"}
 
     def paint(self) -> None:
@@ -132,20 +103,18 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         GL.glBindTexture(GL.GL_TEXTURE_2D, self._colours)
         GL.glActiveTexture(GL.GL_TEXTURE0)
         GL.glBindTexture(GL.GL_TEXTURE_2D_ARRAY, self._tiles)
-        GL.glBindVertexArray(self._array)
-        GL.glDrawArraysInstanced(GL.GL_TRIANGLE_STRIP, 0, 4, len(self._instances))
-        GL.glBindVertexArray(0)
+        self._quads.draw()
         GL.glBindTexture(GL.GL_TEXTURE_2D_ARRAY, 0)
         GL.glUseProgram(0)
 
-    def _program(self, moving: bool) -> _Program:
+    def _program(self, moving: bool) -> Program:
         """Return the program for the way to paint that is set."""
         scale = self._scale
         logarithmic, signed = (scale.logarithmic, scale.signed) if scale else (False, False)
         key = moving, logarithmic, signed
         if key not in self._programs:
             fragment = plates_fragment(moving=moving, logarithmic=logarithmic, signed=signed)
-            self._programs[key] = _Program.compiled(PLATES_VERTEX, fragment, UNIFORMS)
+            self._programs[key] = Program.compiled(PLATES_VERTEX, fragment, UNIFORMS)
         return self._programs[key]
 
     def _set_uniforms(self, at: dict[str, int], scale: ColourScale) -> None:
@@ -172,9 +141,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         if "colours" in self._stale and self._scale is not None:
             self._upload_colours(self._scale)
         if "instances" in self._stale:
-            GL.glBindBuffer(GL.GL_ARRAY_BUFFER, self._buffer)
-            data = self._instances
-            GL.glBufferData(GL.GL_ARRAY_BUFFER, data.nbytes, data, GL.GL_DYNAMIC_DRAW)
+            self._quads.upload(self._instances)
         self._stale.clear()
         if self._waiting:
             self._upload_tiles()

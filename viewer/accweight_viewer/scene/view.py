@@ -8,12 +8,12 @@ nothing. A click picks a texel, a double click goes to its layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from OpenGL import GL
 from pyqtgraph.Qt import QtCore
 
+from accweight_viewer.bridge import Bridge
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.captions import captions_of, placed
 from accweight_viewer.model.content import Content
@@ -65,7 +65,7 @@ class SceneView(FlownView):
         self._planned_at = -math.inf
         self._content: Content | None = None
         self._needs = {"plan", "instances", "captions"}
-        self._bridge = _Bridge(self._arrived)
+        self._bridge = Bridge(self._arrived)
         self._listen()
         self._renew()
 
@@ -328,24 +328,3 @@ class SceneView(FlownView):
         """Stop reading; the scene is not used any more."""
         if self._content is not None:
             self._content.close()
-
-
-class _Bridge(QtCore.QObject):  # type: ignore[misc]
-    """Carries a call from any thread to that of the window."""
-
-    called = QtCore.Signal() if hasattr(QtCore, "Signal") else QtCore.pyqtSignal()
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        super().__init__()
-        self._call = call
-        self._under_way = False
-        self.called.connect(self._arrive, QtCore.Qt.ConnectionType.QueuedConnection)
-
-    def call(self) -> None:
-        if not self._under_way:  # one call for all that has happened until it arrives
-            self._under_way = True
-            self.called.emit()
-
-    def _arrive(self) -> None:
-        self._under_way = False
-        self._call()

@@ -36,6 +36,7 @@ from accweight_viewer.model.content import (
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.residency import (
+    BATCH,
     CELL_BYTES,
     MOST_FRAMES,
     Grid,
@@ -46,7 +47,6 @@ from accweight_viewer.model.tiles import (
     TILE,
     Tile,
     level_size,
-    root,
 )
 
 SECONDS = 20.0
@@ -283,15 +283,56 @@ def test_memory_that_is_too_small_ends_with_a_coarse_picture_and_not_in_endless_
 
 def test_the_step_that_is_shown_is_read_first_of_all_tiles(run: ShownRun, opened: Opened) -> None:
     content, texture = opened(run)
+    hand_over = content._loader.wish
+    handed: list[list[tuple[bool, bool]]] = []
+
+    def noted(wishes: list[Wish]) -> None:
+        there = content.residency
+        handed.append([(wish.first <= 20 < wish.stop, wish.tile in there) for wish in wishes])
+        hand_over(wishes)
+
+    content._loader.wish = noted
+    settle(content, texture, camera_on(content.places, 0, 3.0), 20)
+
+    assert handed[0] == [(True, False)] * 4
+    assert any((False, True) in wishes for wishes in handed)
+    for wishes in handed:
+        assert wishes == sorted(wishes, key=lambda wish: not wish[0])
+        assert (False, False) not in wishes  # other steps of a tile come after its first
+
+
+def test_when_time_jumps_the_new_step_is_read_first_of_all_tiles(
+    run: ShownRun, opened: Opened
+) -> None:
+    content, texture = opened(run, frames=8)
     camera = camera_on(content.places, 0, 3.0)
-    read: list[Wish] = []
-    source_read = content._loader._read
-    content._loader._read = lambda wish: read.append(wish) or source_read(wish)
+    settle(content, texture, camera, 0)
+    handed: list[Wish] = []
+    content._loader.wish = handed.extend
 
-    settle(content, texture, camera, 20)
+    content.replan(camera, WINDOW, 30)
 
-    assert [wish.first for wish in read[:4]] == [20] * 4
-    assert {wish.tile for wish in read[:4]} == {root(plate) for plate in run.plates}
+    urgent = [wish.first <= 30 < wish.stop for wish in handed]
+    assert urgent == sorted(urgent, reverse=True)
+    assert sum(urgent) == len(tile_quads(content, 30)) < len(urgent)
+
+
+@pytest.mark.parametrize("cells", [4, 9, 16])
+def test_no_plate_is_ever_empty_again_however_small_the_memory(
+    run: ShownRun, opened: Opened, cells: int
+) -> None:
+    content, texture = opened(run, cells=cells, frames=2)
+    settle(content, texture, camera_on(content.places, 0, 4.0), 3)
+
+    for plate, distance in ((1, 0.3), (0, 0.3), (1, 1.0), (0, 0.1), (1, 0.2), (0, 3.0)):
+        camera = camera_on(content.places, plate, distance)
+        for _ in range(12):
+            content.replan(camera, WINDOW, 3)
+            content.take(texture.upload)
+            drawn = {plate_behind(quad, content.places) for quad in tile_quads(content, 3)}
+            assert drawn == {0, 1, 2, 3}
+            time.sleep(0.0005)
+        settle(content, texture, camera, 3)
 
 
 def test_plates_without_pictures_are_drawn_in_the_colour_of_their_mean(
@@ -395,6 +436,22 @@ def test_many_failures_do_not_stand_in_the_way(run: ShownRun, opened: Opened) ->
 
     assert content.failure == "wide.weight: gone"
     assert check(content, texture, 36) >= 4
+
+
+def test_steps_that_cannot_be_read_are_not_waited_for(run: ShownRun, opened: Opened) -> None:
+    content, texture = opened(run)
+    read = content._loader._read
+
+    def failing(wish: Wish) -> Any:
+        if wish.first >= BATCH:
+            raise OSError("gone")
+        return read(wish)
+
+    content._loader._read = failing
+    settle(content, texture, camera_on(content.places, 0, 3.0), 0)
+
+    assert content.failure.endswith(": gone")
+    assert set(tile_quads(content, STEPS - 1)[:, 10]) == {BATCH - 1}
 
 
 # --- what is drawn beside tiles -----------------------------------------------------------------

@@ -497,28 +497,30 @@ def test_dragging_with_the_middle_button_or_shift_moves_the_picture_along(
     assert 12 < moved.y() < 28
 
 
-def test_the_wheel_goes_towards_what_is_under_the_mouse(opened: OpenWindow, analysis: Path) -> None:
+def test_the_wheel_goes_towards_what_is_under_the_mouse_and_back(
+    opened: OpenWindow, analysis: Path
+) -> None:
     window = opened(analysis)
     scene, camera = window.scenes[0], window.flight.camera
     plate = plate_called(window, "conv2.weight")
     place = middle_of(scene, plate, 20, 10)
-    under, begin = scene.pick_at(place.x(), place.y()), camera.pose
-    assert under is not None
+    begin, away = camera.pose, []
+    hits = [scene.pick_at(place.x(), place.y())]
 
-    turn_wheel(scene, place, 3)
-    settle(window)
-    nearer = scene.pick_at(place.x(), place.y())
-    depth = camera.project(np.array(begin.position)[None], 1, 1)[0][2]
-    turn_wheel(scene, place, -3)
+    for notches in (3, -3):
+        turn_wheel(scene, place, notches)
+        settle(window)
+        hits.append(scene.pick_at(place.x(), place.y()))
+        away.append(_apart(camera.pose, begin))
 
-    assert nearer is not None
-    assert nearer.plate.number == under.plate.number
-    assert abs(nearer.row - under.row) <= 1
-    assert abs(nearer.col - under.col) <= 1
-    assert depth < -0.5, "where it began lies behind it now"
-    after = scene.pick_at(place.x(), place.y())
-    assert after is not None
-    assert after.plate.number == under.plate.number
+    assert hits[0] is not None
+    assert hits[0].plate.number == plate.number
+    assert hits == [hits[0]] * 3, "what is under the mouse stays there"
+    corner, size = scene.content.places.corners[plate.number], scene.content.places.sizes
+    right, down = size[plate.number] * ((10.5 / plate.size[1]), (20.5 / plate.size[0]))
+    distance = np.linalg.norm(corner + np.array([right, -down, 0]) - begin.position)
+    assert away[0] == pytest.approx((1 - 0.85**3) * distance, rel=0.01)
+    assert away[1] == pytest.approx(0, abs=1e-6)
 
 
 def test_home_shows_everything(qtbot: Any, opened: OpenWindow, analysis: Path) -> None:
@@ -625,20 +627,35 @@ def test_every_way_to_ask_for_a_weight_has_one_answer(
 
 
 def test_an_exact_value_that_comes_late_is_not_shown_for_another_weight(
-    qtbot: Any, opened: OpenWindow, analysis: Path
+    opened: OpenWindow, analysis: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: dict[tuple[int, ...], Any] = {}
+
+    def ask(answers: Any, parameter: str, index: tuple[int, ...], callback: Any) -> None:
+        asked[index] = callback
+
+    monkeypatch.setattr("accweight_core.asking.Answers.ask", ask)
     window = opened(analysis)
     session, readout = window.session, window.readout
     plate = plate_called(window, "fc1.weight")
-    picks = [Pick(0, plate, *plate.layout.texel(index)) for index in ((0, 0), (15, 47), (3, 9))]
+    first, second = (0, 0), (15, 47)
+    for index in (first, second):
+        session.select_texel(Pick(0, plate, *plate.layout.texel(index)))
+    told = []
 
-    for pick in picks:
-        session.select_texel(pick)
-    qtbot.waitUntil(lambda: readout.current_weight is not None, timeout=60_000)
+    for index in (first, second, first):
+        trace = trace_of(analysis, index)
+        asked[index]({"weights": trace.weights.tolist(), "cumulative": trace.cumulative.tolist()})
+        window.process()
+        told.append(readout.current_weight)
 
-    exact = aw.open_analysis(analysis).trace("fc1.weight", (3, 9))
-    assert readout.current_weight == exact.weights[4]
-    assert readout.cumulative == exact.cumulative[4]
+    wanted = trace_of(analysis, second)
+    assert told == [None, wanted.weights[4], wanted.weights[4]]
+    assert readout.cumulative == wanted.cumulative[4]
+
+
+def trace_of(analysis: Path, index: tuple[int, ...]) -> Any:
+    return aw.open_analysis(analysis).trace("fc1.weight", index)
 
 
 def test_checkpoints_that_are_gone_are_said_to_be(

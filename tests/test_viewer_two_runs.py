@@ -39,7 +39,9 @@ from window_driver import (
 
 import accweight_core as aw
 from accweight_viewer.model.difference import Difference
+from accweight_viewer.model.picking import Pick
 from accweight_viewer.panes.layer_model import Column
+from accweight_viewer.panes.words import number_text
 from accweight_viewer.theme import DARK
 from accweight_viewer.window import MainWindow
 
@@ -131,6 +133,26 @@ def test_the_slower_run_shows_its_last_checkpoint_before(beside: MainWindow) -> 
     assert seen[0] == seen[1]
     assert seen[2] == seen[3] == seen[4]
     assert seen[0][0] < seen[2][0] < seen[5][0]
+
+
+def test_table_and_readout_tell_each_run_at_its_own_checkpoint(
+    beside: MainWindow, first: Path, second: Path
+) -> None:
+    beside.session.move_to_step(3)
+    plate = plate_called(beside, "a.weight", 1)
+    beside.session.select_texel(Pick(1, plate, 2, 2))
+    settle(beside)
+
+    model = beside.table.model
+    told = [model.index(model.row_of("a"), c).data() for c in (Column.FIRST, Column.SECOND)]
+
+    tables = [aw.open_analysis(path).table() for path in (first, second)]
+    wanted = [
+        float(table.query(f"step == {step} and layer == 'a'")["max"].iloc[0])
+        for table, step in zip(tables, (3, 2), strict=True)
+    ]
+    assert told == [number_text(value) for value in wanted]
+    assert beside.readout.step == 2
 
 
 def test_flying_in_one_scene_moves_the_other_alike(qtbot: Any, beside: MainWindow) -> None:

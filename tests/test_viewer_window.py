@@ -116,7 +116,7 @@ def test_dragging_along_the_timeline_moves_every_pane(opened: OpenWindow, analys
 
 
 def test_space_plays_and_pauses(qtbot: Any, opened: OpenWindow, analysis: Path) -> None:
-    window = opened(analysis, chosen={"speed": 30.0, "loop": False})
+    window = opened(analysis, chosen={"speed": 8.0, "loop": False})
     session = window.session
     heard: list[int] = []
     session.time_changed.connect(lambda: heard.append(session.step))

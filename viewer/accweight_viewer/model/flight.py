@@ -126,10 +126,9 @@ class Flight:
         self._changed(places)
 
     def approach(self, target: Vector, notches: float, places: Arrangement) -> None:
-        """Go nearer to a point, or away from it."""
+        """Go nearer to a point, or away from it; as many notches back undo it."""
         self._at_home = False
-        share = 1 - (1 - WHEEL_SHARE) ** abs(notches)
-        self.camera.approach(target, share if notches > 0 else -share)
+        self.camera.approach(target, 1 - (1 - WHEEL_SHARE) ** notches)
         self._changed(places)
 
     def settle(self, places: Arrangement) -> None:

@@ -47,9 +47,10 @@ def qapp() -> Any:
     Tests that run at the same time have a screen each: there is one keyboard focus per screen,
     and who loses it does not fly any more.
     """
-    from accweight_viewer.display import application, need_display
+    from accweight_viewer.display import application, has_display, need_display
 
-    if "PYTEST_XDIST_WORKER" in os.environ and shutil.which("Xvfb"):
+    together = "PYTEST_XDIST_WORKER" in os.environ
+    if (together or not has_display()) and shutil.which("Xvfb"):
         for name in ("DISPLAY", "WAYLAND_DISPLAY"):
             os.environ.pop(name, None)
         need_display(1920, 1200, virtual=True)

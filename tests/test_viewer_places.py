@@ -65,15 +65,18 @@ def test_every_repeated_block_has_a_row_of_its_own() -> None:
 
 @pytest.mark.parametrize("separator", [".", "/", "_"])
 def test_blocks_are_found_whatever_separates_their_names(separator: str) -> None:
-    names = [separator.join(("net", block, part)) for block in "01" for part in "ab"]
+    names = [separator.join(("net", block, part)) for block in "01" for part in "abc"]
 
-    assert folded_rows(names) == [names[:2], names[2:]]
+    assert folded_rows(names) == [names[:3], names[3:]]
 
 
 def test_numbers_that_name_a_single_block_are_no_blocks() -> None:
     names = [f"net.0.{letter}" for letter in "abcdefgh"]
 
+    among_blocks = [*names[:2], "h.0.q", "h.0.k", "h.1.q", "h.1.k"]
+
     assert folded_rows(names) == [names[:2], names[2:4], names[4:6], names[6:]]
+    assert folded_rows(among_blocks)[:3] == [names[:1], names[1:2], ["h.0.q", "h.0.k"]]
 
 
 def test_blocks_of_many_layers_take_several_rows() -> None:

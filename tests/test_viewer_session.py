@@ -142,7 +142,7 @@ def test_settings_are_read_as_they_were_written(values: dict[str, Any]) -> None:
     assert Settings.from_json(written.to_json()) == written
 
 
-@pytest.mark.parametrize("document", [None, [], "text", {"unknown": 1}, {"theme": ["dark"]}])
+@pytest.mark.parametrize("document", [None, [], "text", {"unknown": True}, {"theme": ["dark"]}])
 def test_files_of_other_programs_are_defaults(document: Any) -> None:
     assert Settings.from_json(document) == Settings()
 

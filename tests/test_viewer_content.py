@@ -16,7 +16,7 @@ import pytest
 import torch
 from checkpoints import states
 from torch import Tensor
-from viewer_helpers import run_of
+from viewer_helpers import run_of, stopped
 from viewer_plates import WINDOW, camera_on, every_tile
 
 import accweight_core as aw
@@ -50,9 +50,6 @@ from accweight_viewer.model.tiles import (
 )
 
 SECONDS = 20.0
-
-
-# --- content ------------------------------------------------------------------------------------
 
 
 class Texture:
@@ -384,8 +381,6 @@ def test_a_difference_is_drawn_with_both_signs_and_gaps(
 def test_a_growing_analysis_draws_what_is_ready(
     folder: Path, path: Path, run: ShownRun, opened: Opened
 ) -> None:
-    from viewer_helpers import stopped
-
     half = ShownRun(stopped(aw.open_run(folder / "run"), folder / "half.accw", after=2))
     content, texture = opened(half)
 
@@ -563,12 +558,14 @@ def test_an_analysis_of_every_kind_of_layer_is_drawn_whole(folder: Path, opened:
 
 
 def test_nothing_is_left_running(run: ShownRun) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     content = Content(run, arrange(run.layers), plane="mean", budget_bytes=1 << 24)
+    reading = set(threading.enumerate()) - before
 
     content.close()
 
-    assert threading.active_count() == before
+    assert {thread.name for thread in reading} == {"accweight loader"}
+    assert not any(thread.is_alive() for thread in reading)
 
 
 def tiles_of(plates: Iterable[Plate]) -> int:

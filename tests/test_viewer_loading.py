@@ -35,6 +35,7 @@ SECONDS = 20.0
 
 
 @given(st.integers(0, 4 << 30), st.integers(0, 200_000), st.integers(1, 6000), st.integers(1, 4096))
+@settings(deadline=None)
 def test_the_memory_stays_within_its_budget(
     budget: int, tiles: int, steps: int, most_frames: int
 ) -> None:
@@ -46,6 +47,7 @@ def test_the_memory_stays_within_its_budget(
 
 
 @given(st.integers(0, 2000), st.integers(1, 3000))
+@settings(deadline=None)
 def test_all_tiles_at_all_steps_are_held_where_there_is_room(tiles: int, steps: int) -> None:
     room = (math.isqrt(tiles) + 1) ** 2 * min(steps, MOST_FRAMES) * CELL_BYTES
 
@@ -57,6 +59,7 @@ def test_all_tiles_at_all_steps_are_held_where_there_is_room(tiles: int, steps: 
 
 
 @given(st.integers(1, LEAST_CELLS), st.integers(1, 5000), st.integers(2, 50))
+@settings(deadline=None)
 def test_tiles_are_worth_more_than_steps(tiles: int, steps: int, frames: int) -> None:
     side = math.ceil(math.sqrt(tiles))
 

@@ -94,6 +94,7 @@ def test_no_layers_are_no_rows() -> None:
 @given(
     st.lists(st.text("ab01._/\n \N{GREEK SMALL LETTER ALPHA}", min_size=1, max_size=9), unique=True)
 )
+@settings(deadline=None)
 def test_rows_hold_every_name_once_and_in_order(names: list[str]) -> None:
     rows = folded_rows(names)
 
@@ -111,6 +112,7 @@ def test_names_of_two_runs_follow_those_that_they_follow_in_their_own_run() -> N
     st.lists(st.sampled_from("abcdefgh"), unique=True),
     st.lists(st.sampled_from("abcdefgh"), unique=True),
 )
+@settings(deadline=None)
 def test_merged_names_keep_the_order_of_the_first_run(first: list[str], second: list[str]) -> None:
     merged = merged_names(first, second)
 

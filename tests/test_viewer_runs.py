@@ -425,6 +425,14 @@ def test_ready_plates_of_an_unfinished_layer_do_not_look_as_if_they_never_moved(
     assert max(units.values()) == 1
 
 
+def test_the_bright_end_is_fitted_to_the_layers_that_are_finished(half: Path) -> None:
+    session = session_of(half)
+    run = session.runs[0]
+
+    reach = run.metric("mean")[:4, -1] + 3 * run.metric("std")[:4, -1]
+    assert session.fitted_high == pytest.approx(np.median(reach / run.layer_largest[:4]), abs=0.006)
+
+
 def test_finished_pictures_of_an_unfinished_analysis_are_complete(
     half: Path, weights: Path
 ) -> None:

@@ -453,6 +453,19 @@ def test_a_session_needs_numpy_alone(first: Path, second: Path) -> None:
     assert loaded.splitlines()[-1].split() == ["loaded:"]
 
 
+def test_no_part_of_the_model_needs_more() -> None:
+    loaded = run_python(
+        "import importlib, pkgutil, sys\n"
+        "import accweight_viewer.model as model\n"
+        "found = [module.name for module in pkgutil.iter_modules(model.__path__)]\n"
+        "for name in found: importlib.import_module(model.__name__ + '.' + name)\n"
+        "print('content' in found and len(found) > 15)\n"
+        f"print('loaded:', *sorted(set({NOT_FOR_THE_MODEL!r}) & set(sys.modules)))"
+    )
+
+    assert loaded.splitlines() == ["True", "loaded:"]
+
+
 def test_a_session_works_where_nothing_else_is_installed(first: Path) -> None:
     printed = run_python(
         "from pathlib import Path\n"

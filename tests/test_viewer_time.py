@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from viewer_helpers import run_of, session_of, stopped, stored, walks
 
@@ -125,6 +125,7 @@ def test_without_a_loop_time_stops_at_the_end() -> None:
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40))
+@settings(deadline=None)
 def test_it_does_not_matter_how_many_frames_are_drawn(frames: list[int]) -> None:
     many, one = playing(10_000), playing(10_000)
 
@@ -148,6 +149,7 @@ ACTIONS: dict[str, Callable[[Cursor, float], object]] = {
     st.integers(0, 6),
     st.lists(st.tuples(st.sampled_from(sorted(ACTIONS)), st.floats(0, 1)), max_size=30),
 )
+@settings(deadline=None)
 def test_whatever_happens_there_is_a_checkpoint_to_show(
     count: int, actions: list[tuple[str, float]]
 ) -> None:
@@ -470,15 +472,33 @@ def test_an_analysis_of_something_else_loses_the_selection_and_says_so(
     session = session_of(out)
     session.select_texel(Pick(0, session.runs[0].plates[1], 2, 3))
     heard = heard_by(session)
+    before = session.layer_names, session.layers_called("z")
 
     shutil.rmtree(out)
     stored(tmp_path, "run", walks(["a", "z"], 2))
     session.refresh()
 
+    assert before == (["a", "b"], [None])
+    assert session.layers_called("z") == [session.runs[0].layers[1]]
     assert heard == ["data", "time", "selection"]
     assert (session.layer, session.pick) == (None, None)
     assert session.layer_names == ["a", "z"]
     assert session.only_in("b") == ""
+
+
+def test_a_texel_is_not_kept_where_its_picture_has_another_size(tmp_path: Path, five: Path) -> None:
+    out = tmp_path / "run.accw"
+    shutil.copytree(five, out)
+    session = session_of(out)
+    session.select_texel(Pick(0, session.runs[0].plates[1], 2, 3))
+    heard = heard_by(session)
+
+    shutil.rmtree(out)
+    stored(tmp_path, "run", walks(["a", "b"], 2, size=9))
+    session.refresh()
+
+    assert heard == ["data", "time", "selection"]
+    assert (session.layer, session.pick) == ("b", None)
 
 
 def test_a_step_that_has_gone_leads_to_the_next_one(tmp_path: Path, five: Path) -> None:

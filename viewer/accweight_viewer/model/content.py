@@ -12,6 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import is_not
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,7 @@ from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.residency import MOST_FRAMES, Residency, Wish, grid_for
 from accweight_viewer.model.runs import Plate, Source
 from accweight_viewer.model.settings import Plane, Scope
-from accweight_viewer.model.tiles import TILE, TilePlan, level_size, planned, root
+from accweight_viewer.model.tiles import TILE, Tile, TilePlan, level_size, planned, root
 
 Instances = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
@@ -62,6 +64,17 @@ class Block:
     texels: Halves
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """Quads as they were laid out last, and from what: only time moves from frame to frame."""
+
+    shown: tuple[Any, ...]
+    how: tuple[Any, ...]
+    quads: Instances
+    tiles: list[Tile]
+    rows: npt.NDArray[np.int64]
+
+
 class Content:
     """The tiles of one source.
 
@@ -91,6 +104,7 @@ class Content:
         self._loader: Loader[Wish, Halves] = Loader(self._read, arrived)
         self._plan = TilePlan((), (), ())
         self._wished = 0
+        self._drawn: _Drawn | None = None
 
     def close(self) -> None:
         """Stop reading."""
@@ -131,6 +145,11 @@ class Content:
         self._plan = planned(self._plates, self.places, camera, viewport, self.residency, cells)
         self.residency.keep(self._plan.kept)
         self._wish(position)
+
+    def move_to(self, position: int) -> None:
+        """Wish for what another checkpoint needs, from where the camera was."""
+        if not self.idle or self.residency.grid.frames < self.residency.steps:
+            self._wish(position)
 
     def _wish(self, position: int) -> None:
         """Ask for the tiles in sight: this step of all of them first, then the other steps."""
@@ -197,13 +216,31 @@ class Content:
             nearer_hidden: Rows before this one are left out: they would cover what is looked at.
             eye: z of the camera. What is near it comes first: it hides the most.
         """
+        shown = self._plan, self.source, self.places, self.residency.admitted
+        how = scope, selected, marked, pick, nearer_hidden, eye
+        drawn = self._drawn
+        if drawn is None or drawn.how != how or any(map(is_not, drawn.shown, shown)):
+            drawn = self._drawn = self._laid_out(shown, how)
+        quads = drawn.quads.copy()
+        following = min(position + 1, self.residency.steps - 1)
+        quads[drawn.rows, 10] = self.residency.frames_of(drawn.tiles, position)
+        quads[drawn.rows, 11] = self.residency.frames_of(drawn.tiles, following)
+        return quads
+
+    def _laid_out(self, shown: tuple[Any, ...], how: tuple[Any, ...]) -> _Drawn:
+        """Return all quads but for what time changes."""
+        scope, selected, marked, pick, nearer_hidden, eye = how
         hidden = self.places.rows < nearer_hidden
-        parts = [self._panels(selected, marked, hidden), self._tiles(position, scope, hidden)]
+        tiles = [
+            tile for tile in self._plan.drawn if tile in self.residency and not hidden[tile.plate]
+        ]
+        parts = [self._tiles(tiles, scope), self._panels(selected, marked, hidden)]
         if pick is not None:
             parts.append(self._outline(pick))
         quads = np.concatenate(parts)
         order = np.lexsort((-quads[:, 3], np.abs(quads[:, 2] - np.float32(eye))))
-        return quads[order]
+        rows = np.argsort(order)[: len(tiles)]
+        return _Drawn(shown, how, quads[order], tiles, rows)
 
     def _panels(
         self, selected: frozenset[int], marked: frozenset[int], hidden: npt.NDArray[np.bool_]
@@ -220,10 +257,7 @@ class Content:
         filled[:, 15] = 1  # not widened: the edge stays visible around it
         return np.concatenate([quads[~hidden], filled[~hidden]])
 
-    def _tiles(self, position: int, scope: Scope, hidden: npt.NDArray[np.bool_]) -> Instances:
-        tiles = [
-            tile for tile in self._plan.drawn if tile in self.residency and not hidden[tile.plate]
-        ]
+    def _tiles(self, tiles: list[Tile], scope: Scope) -> Instances:
         quads = np.zeros((len(tiles), 16), np.float32)
         if not tiles:
             return quads
@@ -242,8 +276,6 @@ class Content:
         quads[:, 7] = (bottom - top) * whole[:, 0] / shrink
         cells = [self.residency.cell(tile) or 0 for tile in tiles]
         quads[:, 8:10] = [self.residency.place(cell) for cell in cells]
-        quads[:, 10] = self.residency.frames_of(tiles, position)
-        quads[:, 11] = self.residency.frames_of(tiles, min(position + 1, self.residency.steps - 1))
         units = {n: self.source.unit(self._plates[n], scope) for n in set(numbers)}
         quads[:, 12] = [units[number] for number in numbers]
         quads[:, 13] = TILE_QUAD

@@ -87,11 +87,13 @@ class Residency:
     Attributes:
         grid: How the memory is divided.
         steps: Number of steps of the run.
+        admitted: How many tiles have been given a cell so far.
     """
 
     def __init__(self, grid: Grid, steps: int) -> None:
         self.grid = grid
         self.steps = steps
+        self.admitted = 0
         self._cell: dict[Tile, int] = {}
         self._tile: list[Tile | None] = [None] * grid.cells
         self._held = np.full((grid.cells, grid.frames), -1, dtype=np.int64)
@@ -133,6 +135,7 @@ class Residency:
             if evicted is not None:
                 del self._cell[evicted]
         self._cell[tile], self._tile[cell] = cell, tile
+        self.admitted += 1
         self._held[cell] = -1
         self._needed_at[cell] = self._clock
         return cell

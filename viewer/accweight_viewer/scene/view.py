@@ -93,7 +93,7 @@ class SceneView(FlownView):
 
     def _listen(self) -> None:
         session = self.session
-        session.time_changed.connect(lambda: self._need("plan", "instances"))
+        session.time_changed.connect(lambda: self._need("time", "instances"))
         session.selection_changed.connect(lambda: self._need("instances", "captions"))
         session.settings_changed.connect(self._settings_changed)
         session.data_changed.connect(self._data_changed)
@@ -192,8 +192,11 @@ class SceneView(FlownView):
         if "plan" in self._needs and now - self._planned_at >= self._patience():
             content.replan(self.flight.camera, self.viewport_size(), position)
             self._planned_at = now
-            self._needs.discard("plan")
+            self._needs -= {"plan", "time"}
             self._needs.add("instances")
+        if "time" in self._needs:
+            self._needs.discard("time")
+            content.move_to(position)
         if "instances" in self._needs:
             self._needs.discard("instances")
             self._plates.set_instances(self._instances(position))

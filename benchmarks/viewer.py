@@ -6,7 +6,7 @@
     ... benchmarks/viewer.py --published RUN.accw         first picture of an analysis of yours
     ... benchmarks/viewer.py --quick                      the small ones alone
 
-Every case is a process of its own. `first picture` runs from the start of that process to a
+The window has 1280 x 800 pixels. Every case is a process of its own. `first picture` runs from the start of that process to a
 window in which nothing is missing at the level that the screen can show. Frames are counted
 where Qt hands them to the screen, while time is played, dragged one checkpoint per frame, and
 the camera flies; a pixel of each picture is compared with the colour that its value must have.
@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-SIZE = 1600, 1000
+SIZE = 1280, 800
 STEPS = 10
 SECONDS = 4.0
 OUT = Path(__file__).parent / "out" / "viewer.json"

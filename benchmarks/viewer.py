@@ -6,10 +6,11 @@
     ... benchmarks/viewer.py --published RUN.accw         first picture of an analysis of yours
     ... benchmarks/viewer.py --quick                      the small ones alone
 
-The window has 1280 x 800 pixels. Every case is a process of its own. `first picture` runs from the start of that process to a
-window in which nothing is missing at the level that the screen can show. Frames are counted
-where Qt hands them to the screen, while time is played, dragged one checkpoint per frame, and
-the camera flies; a pixel of each picture is compared with the colour that its value must have.
+The window has 1280 x 800 pixels. Every case is a process of its own. `first picture` runs from
+the start of that process to a window in which nothing is missing at the level that the screen
+can show. Frames are counted where Qt hands them to the screen, while time is played, dragged one
+checkpoint per frame, and the camera flies; a pixel of each picture is compared with the colour
+that its value must have.
 Weights are made up, since the viewer never sees them: only the analysis is real.
 """
 

@@ -19,7 +19,8 @@ class Group:
     Attributes:
         number: From 1, largest group first.
         checkpoints: In step order.
-        signature: Names and shapes of their parameters, buffers left aside.
+        signature: Names and shapes of their parameters; buffers and the state of optimizers, which
+            begins after the first step, left aside.
     """
 
     number: int
@@ -56,7 +57,7 @@ def _signature(checkpoint: Checkpoint) -> Signature:
         (parameter.name, parameter.shape)
         for layer in layers_of(checkpoint.tensors.values())
         for parameter in layer.parameters
-        if parameter.role is not Role.BUFFER
+        if parameter.role not in (Role.BUFFER, Role.OPTIMIZER)
     )
 
 

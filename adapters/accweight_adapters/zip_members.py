@@ -1,0 +1,164 @@
+"""Members of a zip: where their bytes lie, and how to inflate them without being fooled.
+
+Two sizes stand in a zip's directory, stored and original. Deflate makes nothing more than 1032
+times smaller, so an original size beyond that is a lie; below it, inflating stops at the size
+that was promised. Nothing is ever extracted to disk.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Final
+
+from accweight_adapters.claims import ClaimError, quoted
+
+ZIP_MAGIC: Final = b"PK\x03\x04"
+LOCAL_HEADER_BYTES: Final = 30
+MOST_EXPANSION: Final = 1032
+"""Times by which deflate can shrink at most; a length-distance pair of two bits gives 258."""
+
+SLACK_BYTES: Final = 4096
+PIECE_BYTES: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a zip.
+
+    Attributes:
+        name: Its name.
+        offset: Where its stored bytes begin in the file.
+        stored_bytes: How many bytes are stored.
+        size_bytes: How many they are when inflated.
+        is_deflated: Whether they are compressed.
+        checksum: CRC-32 of the inflated bytes.
+    """
+
+    name: str
+    offset: int
+    stored_bytes: int
+    size_bytes: int
+    is_deflated: bool
+    checksum: int
+
+
+def first_name(file: IO[bytes]) -> str:
+    """Return the name of the member that a zip begins with, also of one cut short; or ''."""
+    file.seek(0)
+    head = file.read(512)
+    if not head.startswith(ZIP_MAGIC):
+        return ""
+    name_bytes = int.from_bytes(head[26:28], "little")
+    return head[LOCAL_HEADER_BYTES : LOCAL_HEADER_BYTES + name_bytes].decode("utf-8", "replace")
+
+
+def member_names(file: IO[bytes]) -> list[str]:
+    """Return the names in a zip's directory."""
+    with zipfile.ZipFile(file) as archive:
+        return archive.namelist()
+
+
+def members_of(file: IO[bytes], size_bytes: int) -> dict[str, Member]:
+    """Return the members of a zip by name, in the order of its directory.
+
+    Raises:
+        ClaimError: If the directory is damaged, lies about sizes, or a member cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ClaimError(
+            f"its zip directory is missing or damaged ({quoted(str(error))}); the file of "
+            f"{size_bytes} bytes is probably cut short: copy it again, or drop this checkpoint"
+        ) from error
+    members = {info.filename: _member(file, info, size_bytes) for info in infos}
+    if len(members) != len(infos):
+        raise ClaimError("its zip directory lists a member twice")
+    return members
+
+
+def _member(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Member:
+    """Return where a member lies, having looked at its local header, which has own lengths."""
+    name = quoted(info.filename)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ClaimError(f"its member {name} is compressed by method {info.compress_type}")
+    if info.flag_bits & 0x2041:
+        raise ClaimError(f"its member {name} is encrypted")
+    file.seek(info.header_offset)
+    header = file.read(LOCAL_HEADER_BYTES)
+    if len(header) < LOCAL_HEADER_BYTES or not header.startswith(ZIP_MAGIC):
+        raise ClaimError(f"its member {name} is not where the zip directory says; it is damaged")
+    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    offset = info.header_offset + LOCAL_HEADER_BYTES + lengths
+    if offset + info.compress_size > size_bytes:
+        raise ClaimError(
+            f"its member {name} ends at byte {offset + info.compress_size}, "
+            f"but the file has {size_bytes}; it is cut short"
+        )
+    is_deflated = info.compress_type == zipfile.ZIP_DEFLATED
+    limit = MOST_EXPANSION * info.compress_size + SLACK_BYTES if is_deflated else info.compress_size
+    if info.file_size > limit or (not is_deflated and info.file_size != limit):
+        raise ClaimError(
+            f"its member {name} claims {info.file_size} bytes, "
+            f"which {info.compress_size} stored bytes cannot hold"
+        )
+    return Member(info.filename, offset, info.compress_size, info.file_size, is_deflated, info.CRC)
+
+
+def content_of(file: IO[bytes], member: Member, most: int) -> bytes:
+    """Return the first `most` bytes of a member; checked by its checksum if that is all of it.
+
+    Raises:
+        ClaimError: If it inflates to more or less than promised, or to something else.
+    """
+    wanted = min(most, member.size_bytes)
+    content = bytearray()
+    for piece in inflated(file, member):
+        content += piece
+        if len(content) >= wanted and wanted < member.size_bytes:
+            return bytes(content[:wanted])
+    return bytes(content)
+
+
+def inflated(file: IO[bytes], member: Member) -> Iterator[bytes]:
+    """Yield the bytes of a member piece by piece, never more than promised.
+
+    Raises:
+        ClaimError: At the end, if they are not as many as promised or fail the checksum.
+    """
+    done = checksum = 0
+    for piece in _pieces(file, member):
+        done += len(piece)
+        checksum = zlib.crc32(piece, checksum)
+        if done > member.size_bytes:
+            raise ClaimError(f"its member {quoted(member.name)} inflates to more than it says")
+        yield piece
+    if done != member.size_bytes or checksum != member.checksum:
+        raise ClaimError(f"its member {quoted(member.name)} is damaged: size or checksum differ")
+
+
+def _pieces(file: IO[bytes], member: Member) -> Iterator[bytes]:
+    stored = _stored_pieces(file, member)
+    if not member.is_deflated:
+        yield from stored
+        return
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    for waiting in stored:
+        full = True
+        while full and not stream.eof:  # a full piece may hide more, with all input taken
+            try:
+                piece = stream.decompress(waiting, PIECE_BYTES)
+            except zlib.error as error:
+                raise ClaimError(f"its member {quoted(member.name)} is damaged ({error})") from None
+            waiting, full = stream.unconsumed_tail, len(piece) == PIECE_BYTES
+            yield piece
+
+
+def _stored_pieces(file: IO[bytes], member: Member) -> Iterator[bytes]:
+    for start in range(0, member.stored_bytes, PIECE_BYTES):
+        file.seek(member.offset + start)
+        yield file.read(min(PIECE_BYTES, member.stored_bytes - start))

@@ -173,7 +173,8 @@ def _in_folder(
                 return _with_lost_noted(kept, folder, suffixes, notes)
             if len(kept) == 1 and not re.search(r"\d", kept[0].parent.name):
                 return above
-            notes.append(f"{above[0].name} left out: it lies above the folders of the checkpoints")
+            name = _shown(above[0])
+            notes.append(f"{name} left out: it lies above the folders of the checkpoints")
             return _with_lost_noted(kept, folder, suffixes, notes)
         above = above or kept
         level = _finished([sub for d in level for sub in _folders(d)], notes)

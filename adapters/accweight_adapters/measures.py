@@ -132,11 +132,16 @@ def measures_in(content: object, number: Numbers = plain_number) -> dict[str, fl
         for keys, value in islice(_candidates(content), MAX_CANDIDATES):
             name = ".".join(keys)
             latest = _latest(keys, value, number)
-            if latest is not None and name.isprintable() and len(name) <= MAX_NAME:
+            if latest is not None and is_showable(name):
                 found.setdefault(name, latest)
             if len(found) == MAX_MEASURES:
                 break
     return found
+
+
+def is_showable(name: str) -> bool:
+    """Tell whether a measure may be called so."""
+    return bool(name) and name.isprintable() and len(name) <= MAX_NAME
 
 
 def _candidates(content: Mapping[object, object]) -> Iterator[tuple[Keys, object]]:
@@ -224,12 +229,13 @@ def _latest(keys: Keys, value: object, number: Numbers) -> float | None:
         latest = number(keys, item)
         if latest is None or (isinstance(latest, int) and words[-1] in WHOLE):
             return None
-        if (finite := _finite(latest)) is not None:
-            return finite
+        if (known := finite(latest)) is not None:
+            return known
     return None
 
 
-def _finite(number: int | float) -> float | None:
+def finite(number: int | float) -> float | None:
+    """Return a number as a finite float, None if it is none."""
     try:
         return float(number) if math.isfinite(number) else None
     except OverflowError:  # an integer beyond all floats

@@ -8,15 +8,14 @@ are the library's own: no name twice, no overlap, no hole, nothing behind the la
 from __future__ import annotations
 
 import io
-import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
+from accweight_adapters.adapter_layers import with_adapter_layers
 from accweight_adapters.claims import (
     ClaimError,
     checked_name,
@@ -28,6 +27,16 @@ from accweight_adapters.claims import (
     step_among,
 )
 from accweight_adapters.measures import measures_in, number_or_text
+from accweight_adapters.shard_index import (
+    in_natural_order,
+    index_in,
+    index_of_shards,
+    names_shards,
+    notes_of,
+    parsed,
+    shard_path,
+)
+from accweight_adapters.trainer_state import with_trainer_state
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, StoredTensor
 
@@ -79,7 +88,7 @@ class SafetensorsReader:
         """Tell whether `path` begins as a safetensors header, or is an index of such files."""
         try:
             if path.suffix.lower() == ".json":
-                return _names_shards(_index_in(path))
+                return names_shards(index_in(path, FORMAT), (SHARD_SUFFIX,))
             with path.open("rb") as file:
                 length = int.from_bytes(file.read(LENGTH_BYTES), "little")
                 return length <= MAX_HEADER_BYTES and HEADER_START.match(file.read(64)) is not None
@@ -94,17 +103,11 @@ class SafetensorsReader:
         """
         if path.suffix.lower() == ".json":
             with claims_of(path, INDEX_FORMAT):
-                return _described_index(path)
-        shard = _shard_at(path)
-        step, key = _step_in(shard.metadata) or (None, "")
-        return Description(
-            format=FORMAT,
-            tensors=_ordered(shard.tensors),
-            step=step,
-            step_key=key,
-            files=(str(path),),
-            measures=_measures_in([shard.metadata]),
-        )
+                description = _described_index(path)
+        else:
+            description = _described(path)
+        tensors = with_adapter_layers(description.tensors)
+        return with_trainer_state(replace(description, tensors=tensors), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,22 +118,35 @@ class Shard:
     metadata: Mapping[str, str]
 
 
+def _described(path: Path) -> Description:
+    shard = _shard_at(path)
+    step, key = _step_in(shard.metadata) or (None, "")
+    return Description(
+        format=FORMAT,
+        tensors=in_natural_order(shard.tensors),
+        step=step,
+        step_key=key,
+        files=(str(path),),
+        measures=_measures_in([shard.metadata]),
+    )
+
+
 def _described_index(path: Path) -> Description:
-    index = _index_in(path)
-    if not _names_shards(index):
-        raise ClaimError("not an index of safetensors files: no weight_map from names to files")
+    index = index_of_shards(path, FORMAT, (SHARD_SUFFIX,))
     places: dict[str, str] = index["weight_map"]
-    shards = {name: _shard_at(_shard_path(path, name)) for name in sorted(set(places.values()))}
+    shards = {name: _shard_at(shard_path(path, name)) for name in sorted(set(places.values()))}
     for name, file in places.items():
         if name not in shards[file].tensors:
             raise ClaimError(f"says that tensor {quoted(name)} is in {quoted(file)}; it is not")
-    metadata = [_notes_of(index), *(shard.metadata for shard in shards.values())]
+    metadata = [notes_of(index), *(shard.metadata for shard in shards.values())]
     step, key = next(filter(None, map(_step_in, metadata)), (None, ""))
     extra = sum(len(shard.tensors) for shard in shards.values()) - len(places)
     note = f"left out {extra} tensors of the shards that the index does not list"
     return Description(
         format=f"{INDEX_FORMAT}, {len(shards)} shard{'s' * (len(shards) != 1)}",
-        tensors=_ordered({name: shards[file].tensors[name] for name, file in places.items()}),
+        tensors=in_natural_order(
+            {name: shards[file].tensors[name] for name, file in places.items()}
+        ),
         step=step,
         step_key=key,
         files=(str(path), *(str(path.parent / name) for name in shards)),
@@ -139,41 +155,10 @@ def _described_index(path: Path) -> Description:
     )
 
 
-def _index_in(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:  # read(n) would allocate n bytes, however short the file is
-        text = file.read(min(os.fstat(file.fileno()).st_size, MAX_HEADER_BYTES + 1))
-    if len(text) > MAX_HEADER_BYTES or b'"weight_map"' not in text:
-        raise ClaimError("not an index of safetensors files: it has no weight_map")
-    return _parsed(text)
-
-
-def _names_shards(index: Mapping[str, Any]) -> bool:
-    places = index.get("weight_map")
-    return isinstance(places, dict) and all(
-        isinstance(file, str) and file.endswith(SHARD_SUFFIX) for file in places.values()
-    )
-
-
-def _shard_path(index: Path, name: str) -> Path:
-    """Return the path of a shard, which must lie beside the index, also after following links.
-
-    Beside the index may also mean beside the file that the index is a link to: so Hugging
-    Face's cache keeps models.
-    """
-    path = index.parent / name
-    if Path(name).name != name or "\\" in name or not name.isprintable():
-        raise ClaimError(f"names a shard {quoted(name)}; expected a file name, without folders")
-    if not path.is_file():
-        raise ClaimError(f"its shard {quoted(name)} is missing; copy it beside the index")
-    if path.resolve().parent not in (index.parent.resolve(), index.resolve().parent):
-        raise ClaimError(f"its shard {quoted(name)} is a link that leads out of the index's folder")
-    return path
-
-
 def _shard_at(path: Path) -> Shard:
     with claims_of(path, FORMAT), path.open("rb") as file:
         header, start, size_bytes = _header(file)
-        metadata = _notes_of({"metadata": header.pop("__metadata__", {})})
+        metadata = notes_of({"metadata": header.pop("__metadata__", {})})
         if not all(isinstance(value, str) for value in metadata.values()):
             raise ClaimError("its __metadata__ holds something other than text")
         spans = {name: _span(name, claim) for name, claim in header.items()}
@@ -199,36 +184,7 @@ def _header(file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
     text = file.read(length)
     if not HEADER_START.match(text):
         raise ClaimError("not a safetensors file: its header is no JSON object")
-    return _parsed(text), LENGTH_BYTES + length, size_bytes
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    """Return a JSON object in which no key comes twice."""
-    try:
-        parsed = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ClaimError(f"its JSON is damaged: {quoted(str(error), limit=160)}") from error
-    if not isinstance(parsed, dict):
-        raise ClaimError("its JSON is not an object")
-    return parsed
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        raise ValueError("a key comes twice in one object")
-    return entries
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _notes_of(entries: Mapping[str, Any]) -> Mapping[str, Any]:
-    metadata = entries.get("metadata", {})
-    if not isinstance(metadata, dict):
-        raise ClaimError("its metadata is not an object")
-    return metadata
+    return parsed(text), LENGTH_BYTES + length, size_bytes
 
 
 def _span(name: str, claim: object) -> tuple[int, int]:
@@ -287,24 +243,3 @@ def _measures_in(metadata: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _number(value: object) -> object:
     is_number = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}(\.0+)?", value.strip())
     return int(str(value).strip().partition(".")[0]) if is_number else value
-
-
-def _ordered(tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor, ...]:
-    """Return the tensors in natural order of names: the file has them sorted by something else.
-
-    ``layer2`` comes before ``layer10``, the tensors of one module stay together, and its
-    weight comes before its bias.
-    """
-    return tuple(tensors[name] for name in sorted(tensors, key=_place))
-
-
-def _place(name: str) -> tuple[list[list[str | int]], int, list[str | int], str]:
-    *modules, leaf = name.split(".")
-    rank = {"weight": 0, "bias": 1}.get(leaf, 2)
-    return [_natural(module) for module in modules], rank, _natural(leaf), name
-
-
-def _natural(text: str) -> list[str | int]:
-    """Split into text and numbers, in turn, so that equal places compare like with like."""
-    parts = re.split(r"([0-9]+)", text)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import IO, Final, cast
 
 from accweight_adapters.claims import ClaimError, quoted
+from accweight_adapters.torch_globals import PLAIN, Vocabulary
 from accweight_adapters.torch_pickle import WeightsPickle
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
@@ -101,10 +102,23 @@ def is_legacy(file: IO[bytes]) -> bool:
     return head.startswith(b"\x80") and MAGIC_OPCODE in head
 
 
-def read_zip(file: IO[bytes]) -> Archive:
+def read_archive(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
+    """Read everything but the weights from what torch.save wrote, in either format."""
+    if is_legacy(file):
+        return read_legacy(file, vocabulary)
+    file.seek(0)
+    head = file.read(len(ZIP_MAGIC))
+    if not head:
+        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    if head != ZIP_MAGIC:
+        raise ClaimError("neither a zip of torch.save nor its legacy format")
+    return read_zip(file, vocabulary)
+
+
+def read_zip(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
     """Read everything but the weights from a zip of torch.save."""
     size_bytes = file.seek(0, io.SEEK_END)
-    records = _records(file, size_bytes)
+    records = records_in(file, size_bytes)
     pickles = [name for name in records if PICKLE_RECORD.fullmatch(name)]
     if len(pickles) != 1:
         raise ClaimError(f"a torch zip holds one data.pkl; this one has {len(pickles)}")
@@ -118,7 +132,7 @@ def read_zip(file: IO[bytes]) -> Archive:
         if name.startswith(prefix)
     }
     pickled = _bytes_of(file, records[pickles[0]], size_bytes)
-    content = WeightsPickle(io.BytesIO(pickled)).load()
+    content = WeightsPickle(io.BytesIO(pickled), vocabulary).load()
     return Archive(
         format="torch zip",
         content=content,
@@ -128,7 +142,8 @@ def read_zip(file: IO[bytes]) -> Archive:
     )
 
 
-def _records(file: IO[bytes], size_bytes: int) -> dict[str, zipfile.ZipInfo]:
+def records_in(file: IO[bytes], size_bytes: int) -> dict[str, zipfile.ZipInfo]:
+    """Return the records that the directory of a zip lists, by name."""
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
@@ -144,13 +159,19 @@ def _records(file: IO[bytes], size_bytes: int) -> dict[str, zipfile.ZipInfo]:
 
 
 def _stretch(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
-    """Return where the bytes of a record lie; the local header has a length of its own."""
+    """Return where the bytes of a record lie, none of which torch compresses."""
     name = quoted(info.filename)
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise ClaimError(
             f"its record {name} is compressed, which torch.save never does; "
             "save it again: torch.save(torch.load(PATH), NEW)"
         )
+    return stretch_of(file, info, size_bytes)
+
+
+def stretch_of(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
+    """Return where a record lies as it is stored; the local header has a length of its own."""
+    name = quoted(info.filename)
     if info.flag_bits & 1:
         raise ClaimError(f"its record {name} is encrypted")
     file.seek(info.header_offset)
@@ -159,12 +180,12 @@ def _stretch(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch
         raise ClaimError(f"its record {name} is not where the zip directory says; it is damaged")
     extra = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     offset = info.header_offset + LOCAL_HEADER_BYTES + extra
-    if offset + info.file_size > size_bytes:
+    if offset + info.compress_size > size_bytes:
         raise ClaimError(
-            f"its record {name} ends at byte {offset + info.file_size}, "
+            f"its record {name} ends at byte {offset + info.compress_size}, "
             f"but the file has {size_bytes}; it is cut short"
         )
-    return Stretch(offset, info.file_size)
+    return Stretch(offset, info.compress_size)
 
 
 def _bytes_of(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> bytes:
@@ -186,7 +207,7 @@ def _is_big_endian(file: IO[bytes], info: zipfile.ZipInfo | None, size_bytes: in
     return order == b"big"
 
 
-def read_legacy(file: IO[bytes]) -> Archive:
+def read_legacy(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
     """Read everything but the weights from a legacy file.
 
     torch writes these files little-endian on every machine, whatever ``sys_info`` in them says
@@ -198,7 +219,7 @@ def read_legacy(file: IO[bytes]) -> Archive:
     if WeightsPickle(stream).load() != MAGIC or WeightsPickle(stream).load() != LEGACY_PROTOCOL:
         raise ClaimError(f"a legacy torch file begins with {MAGIC:#x} and {LEGACY_PROTOCOL}")
     WeightsPickle(stream).load()  # sys_info
-    pickle = WeightsPickle(stream)
+    pickle = WeightsPickle(stream, vocabulary)
     content = pickle.load()
     keys = WeightsPickle(stream).load()
     storages = _legacy_storages(file, keys, pickle.item_bytes, size_bytes)

@@ -70,6 +70,27 @@ class Opaque:
 OPAQUE = Opaque()
 
 
+@dataclass(eq=False, slots=True)
+class Record:
+    """An object of a known class of plain data: its class by name, and what it was built from."""
+
+    kind: str
+    state: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What a pickle may mention, and what its calls stand for.
+
+    Attributes:
+        allows: Tells whether a full name may be mentioned.
+        call: Returns what calling a `Global` on arguments stands for.
+    """
+
+    allows: Callable[[str], bool]
+    call: Callable[[object, object], object]
+
+
 @dataclass(frozen=True, slots=True)
 class StorageClaim:
     """A stretch of bytes outside the pickle: `size_bytes` from `start_bytes` of record `key`."""
@@ -299,3 +320,7 @@ def _dtype_name(dtype: object) -> str:
     if not isinstance(dtype, Global) or not dtype.name.startswith("torch."):
         raise ClaimError("a tensor has no element type")
     return dtype.name.removeprefix("torch.")
+
+
+PLAIN: Final = Vocabulary(is_allowed, call)
+"""Plain weights: no class or function but those that tensors and numbers need."""

@@ -17,14 +17,15 @@ from typing import IO, Any, Final
 from accweight_adapters.claims import ClaimError, checked_size, quoted
 from accweight_adapters.torch_globals import (
     OPAQUE,
+    PLAIN,
     STORAGE_DTYPES,
     Global,
     NumpyDtype,
     Opaque,
+    Record,
     RefusedGlobalError,
     StorageClaim,
-    call,
-    is_allowed,
+    Vocabulary,
 )
 
 LITERALS: Final = frozenset(
@@ -72,8 +73,9 @@ class WeightsPickle:
         item_bytes: Bytes per element of every storage that the pickle names, by key.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], vocabulary: Vocabulary = PLAIN) -> None:
         self.item_bytes: dict[str, int] = {}
+        self._vocabulary = vocabulary
         self._stream = stream
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []
@@ -168,7 +170,8 @@ class WeightsPickle:
         target = self._stack[-1]
         if isinstance(target, dict):
             pairs = zip(items[::2], items[1::2], strict=True)
-            target.update((key, value) for key, value in pairs if isinstance(key, (str, int)))
+            kept = (pair for pair in pairs if isinstance(pair[0], (str, int, Record)))
+            target.update(kept)
         elif not isinstance(target, Opaque):
             raise ClaimError("its pickle sets an item of something that is not a dict")
 
@@ -185,7 +188,7 @@ class WeightsPickle:
     def _push_global(self, module: str, name: str) -> None:
         module = "builtins" if module == "__builtin__" else module
         full_name = f"{module}.{name}"
-        if not is_allowed(full_name):
+        if not self._vocabulary.allows(full_name):
             is_class = name[:1].isupper()  # by convention; 'os.system' is no object to convert
             raise RefusedGlobalError(full_name, whole=is_class and self._is_at_top())
         self._stack.append(Global(full_name))
@@ -204,7 +207,25 @@ class WeightsPickle:
             self._stack.append({})
             self._set_items(self._flat_pairs(args))
         else:
-            self._stack.append(call(function, args))
+            self._stack.append(self._vocabulary.call(function, args))
+
+    def _reduce_with_keywords(self, _argument: Any) -> None:
+        self._stack.pop()
+        self._reduce(None)
+
+    def _frozen_set(self, _argument: Any) -> None:
+        self._since_mark()
+        self._stack.append(OPAQUE)
+
+    def _pop(self, _argument: Any) -> None:
+        """Objects that hold themselves are taken off again, and got from the memo instead."""
+        if self._stack:
+            self._stack.pop()
+        else:
+            self._since_mark()
+
+    def _pop_mark(self, _argument: Any) -> None:
+        self._since_mark()
 
     def _flat_pairs(self, args: Any) -> list[Any]:
         """Return ``([(key, value), ...],)`` as a flat list; Python 2 pickled OrderedDicts so.
@@ -221,12 +242,20 @@ class WeightsPickle:
         state, target = self._stack.pop(), self._stack[-1]
         if isinstance(target, NumpyDtype):
             target.order = state[1] if state[1] in ("<", ">") else target.order
+        elif isinstance(target, Record):
+            target.state = state
         elif not isinstance(target, (dict, Opaque)):
             raise ClaimError("its pickle changes a tensor after making it, as torch 0.1 did")
 
     def _persistent(self, _argument: Any) -> None:
-        """Note a storage: ``("storage", class, key, location, elements[, view])``."""
+        """Note a storage: ``("storage", class, key, location, elements[, view])``.
+
+        The legacy format refers to classes of modules as well: ``("module", class, file, source)``.
+        """
         claim = self._stack.pop()
+        if isinstance(claim, tuple) and len(claim) == 4 and claim[0] == "module":
+            self._stack.append(claim[1])
+            return
         if not isinstance(claim, tuple) or len(claim) not in (5, 6) or claim[0] != "storage":
             raise ClaimError("its pickle refers to something that is not a storage")
         _, kind, key, _, elements = claim[:5]
@@ -278,6 +307,10 @@ HANDLERS: Final[dict[str, Callable[[WeightsPickle, Any], None]]] = {
     "STACK_GLOBAL": WeightsPickle._stack_global,
     "REDUCE": WeightsPickle._reduce,
     "NEWOBJ": WeightsPickle._reduce,
+    "NEWOBJ_EX": WeightsPickle._reduce_with_keywords,
+    "FROZENSET": WeightsPickle._frozen_set,
+    "POP": WeightsPickle._pop,
+    "POP_MARK": WeightsPickle._pop_mark,
     "BUILD": WeightsPickle._build,
     "BINPERSID": WeightsPickle._persistent,
 }

@@ -8,58 +8,40 @@ version and device is described in milliseconds, without importing torch.
 
 from __future__ import annotations
 
-import math
-import struct
 from pathlib import Path
+from typing import IO, Final
 
-from accweight_adapters.claims import (
-    ClaimError,
-    claims_of,
-    is_c_order,
-    quoted,
-    reach,
-    refused,
-)
+from accweight_adapters.adapter_layers import with_adapter_layers
+from accweight_adapters.claims import ClaimError, claims_of
+from accweight_adapters.lightning import is_lightning, lightning_measures, lightning_weights
 from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
+from accweight_adapters.shard_index import index_in, names_shards
 from accweight_adapters.state_dicts import Weights, find_step, find_weights, names_model
-from accweight_adapters.torch_container import (
-    ZIP_MAGIC,
-    Archive,
-    is_legacy,
-    is_zip,
-    read_legacy,
-    read_zip,
-)
-from accweight_adapters.torch_globals import TensorClaim
-from accweight_core.dtypes import DTYPES
-from accweight_core.schema import Description, Extent, StoredTensor
+from accweight_adapters.torch_container import Archive, is_legacy, is_zip, read_archive
+from accweight_adapters.torch_extents import scalar, stored
+from accweight_adapters.torch_globals import RefusedGlobalError, TensorClaim
+from accweight_adapters.torch_objects import WITH_OBJECTS
+from accweight_adapters.torch_shards import SHARD_SUFFIXES, described_index
+from accweight_adapters.trainer_state import with_trainer_state
+from accweight_core.schema import Description
 
-FORMAT = "torch checkpoint"
-EXPANSION_ALLOWANCE_BYTES = 1 << 20
-"""A tensor may be this much larger than the file: small expanded buffers are common."""
-
-SCALAR_CODES = {
-    "float64": "d",
-    "float32": "f",
-    "float16": "e",
-    "int64": "q",
-    "int32": "i",
-    "int16": "h",
-    "int8": "b",
-    "uint8": "B",
-}
-"""Codes of `struct` by element type, for losses that were saved as tensors."""
+FORMAT: Final = "torch checkpoint"
 
 
 class TorchReader:
     """Describes checkpoints of torch.save without running or loading anything in them."""
 
     name = "torch"
-    suffixes: tuple[str, ...] = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar")
+    suffixes: tuple[str, ...] = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".json")
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether torch.save or torch.jit.save wrote `path`; the latter is refused later."""
+        """Tell whether torch.save or torch.jit.save wrote `path`; the latter is refused later.
+
+        An index of files of torch.save is recognised too.
+        """
         try:
+            if path.suffix.lower() == ".json":
+                return names_shards(index_in(path, FORMAT), SHARD_SUFFIXES)
             with path.open("rb") as file:
                 return is_legacy(file) or is_zip(file)
         except Exception:  # damaged zips raise nearly anything, and all of it means no
@@ -73,33 +55,56 @@ class TorchReader:
                 message then says how to convert it.
         """
         with claims_of(path, FORMAT):
-            archive = _opened(path)
-            weights = find_weights(archive.content)
-            step, key = find_step(archive.content) or (None, "")
-            return Description(
-                format=archive.format,
-                tensors=tuple(
-                    _stored(path, archive, name, claim) for name, claim in weights.tensors.items()
-                ),
-                step=step,
-                step_key=key,
-                files=(str(path),),
-                notes=tuple(weights.notes),
-                measures=measures_in(archive.content, _numbers(path, archive, weights)),
-            )
+            is_index = path.suffix.lower() == ".json"
+            description = described_index(path) if is_index else _described(path)
+        return with_trainer_state(description, path)
+
+
+def _described(path: Path) -> Description:
+    archive = _opened(path)
+    content = archive.content
+    weights = lightning_weights(content) if is_lightning(content) else find_weights(content)
+    step, key = find_step(content) or (None, "")
+    number = _numbers(path, archive, weights)
+    measures = measures_in(content, number)
+    if is_lightning(content):
+        measures = lightning_measures(content, number) | measures
+    return Description(
+        format=archive.format,
+        tensors=with_adapter_layers(
+            stored(path, archive, name, claim) for name, claim in weights.tensors.items()
+        ),
+        step=step,
+        step_key=key,
+        files=(str(path),),
+        notes=tuple(weights.notes),
+        measures=measures,
+    )
 
 
 def _opened(path: Path) -> Archive:
+    """Return what a file holds; objects of any class only beside the weights of Lightning."""
+    if path.suffix.lower() == ".distcp":
+        raise ClaimError("a part of a distributed checkpoint; name the folder it lies in")
     with path.open("rb") as file:
-        if is_legacy(file):
-            return read_legacy(file)
-        file.seek(0)
-        head = file.read(len(ZIP_MAGIC))
-        if not head:
-            raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
-        if head != ZIP_MAGIC:
-            raise ClaimError("neither a zip of torch.save nor its legacy format")
-        return read_zip(file)
+        try:
+            return read_archive(file)
+        except RefusedGlobalError as refusal:
+            archive = _opened_with_objects(file)
+            if archive is None or not is_lightning(archive.content):
+                raise refusal from None
+            return archive
+
+
+def _opened_with_objects(file: IO[bytes]) -> Archive | None:
+    """Return what a file holds, its objects left opaque; None if it holds yet other things."""
+    file.seek(0)
+    try:
+        return read_archive(file, WITH_OBJECTS)
+    except RefusedGlobalError:  # names code to run
+        raise
+    except Exception:  # damaged, or no checkpoint of Lightning: the first refusal says it better
+        return None
 
 
 def _numbers(path: Path, archive: Archive, weights: Weights) -> Numbers:
@@ -114,61 +119,6 @@ def _numbers(path: Path, archive: Archive, weights: Weights) -> Numbers:
             return plain_number(keys, value)
         if value.shape or id(value) in own or (len(keys) > 1 and names_model(keys[0])):
             return None
-        return _scalar(path, archive, value)
+        return scalar(path, archive, value)
 
     return number
-
-
-def _scalar(path: Path, archive: Archive, claim: TensorClaim) -> int | float | None:
-    """Return the value of a tensor without axes; None if it is no real number, or not there."""
-    is_brain = claim.dtype == "bfloat16"  # the upper half of a float32
-    code = "f" if is_brain else SCALAR_CODES.get(claim.dtype)
-    if claim.refusal or code is None:
-        return None
-    try:
-        offset = _checked_offset(archive, "", claim)
-    except ClaimError:  # no reason to refuse the weights
-        return None
-    with path.open("rb") as file:
-        file.seek(offset)
-        raw = file.read(DTYPES[claim.dtype].size_bytes)
-    if is_brain:
-        raw = raw + bytes(2) if archive.big_endian else bytes(2) + raw
-    number: int | float = struct.unpack((">" if archive.big_endian else "<") + code, raw)[0]
-    return number
-
-
-def _stored(path: Path, archive: Archive, name: str, claim: TensorClaim) -> StoredTensor:
-    if claim.refusal:
-        return refused(name, claim.dtype, claim.shape, claim.refusal)
-    if claim.dtype not in DTYPES:
-        reason = f"its element type {claim.dtype} has no exact meaning as a float here"
-        return refused(name, claim.dtype, claim.shape, reason)
-    offset = _checked_offset(archive, name, claim)
-    size_bytes = math.prod(claim.shape) * DTYPES[claim.dtype].size_bytes
-    if size_bytes > archive.size_bytes + EXPANSION_ALLOWANCE_BYTES:
-        reason = f"an expanded tensor, {size_bytes} bytes from a few; save tensor.clone() instead"
-        return refused(name, claim.dtype, claim.shape, reason)
-    strides = None if is_c_order(claim.shape, claim.strides) else claim.strides
-    extent = Extent(str(path), offset, claim.dtype, claim.shape, strides, archive.big_endian)
-    return StoredTensor(name, extent)
-
-
-def _checked_offset(archive: Archive, name: str, claim: TensorClaim) -> int:
-    """Return the byte offset of a tensor's first element, all of it being inside its storage."""
-    storage = claim.storage
-    stretch = archive.storages.get(storage.key) if storage else None
-    if storage is None or stretch is None:
-        key = storage.key if storage else ""
-        raise ClaimError(f"tensor {quoted(name)} needs storage {quoted(key)}, which is missing")
-    used = reach(claim.shape, claim.strides)
-    if not used:
-        return stretch.offset
-    item_bytes = DTYPES[claim.dtype].size_bytes
-    end = (claim.offset + used) * item_bytes
-    if end > storage.size_bytes or storage.start_bytes + end > stretch.size_bytes:
-        raise ClaimError(
-            f"tensor {quoted(name)} needs {storage.start_bytes + end} bytes of storage "
-            f"{quoted(storage.key)}, which claims {storage.size_bytes} and has {stretch.size_bytes}"
-        )
-    return stretch.offset + storage.start_bytes + claim.offset * item_bytes

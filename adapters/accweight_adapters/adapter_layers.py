@@ -1,0 +1,45 @@
+"""Low-rank adapters (LoRA): two thin matrices beside a layer that itself stays as it was.
+
+PEFT and its kin name them after the layer they adapt, ``q_proj.lora_A.weight``; so both
+matrices belong to the layer ``q_proj``, and the ranking shows the layers of the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from accweight_core.schema import Hints, Kind, StoredTensor
+
+PREFIX = "base_model.model."
+"""What PEFT puts before the names of the model that it wraps."""
+
+ADAPTER = re.compile(
+    r"(?P<layer>.+)\.lora_(?P<embedding>embedding_)?"
+    r"(A|B|up|down|magnitude_vector)(\.[^.]+)?(\.weight)?"
+)
+BASE = re.compile(r"(?P<layer>.+)\.base_layer\.[^.]+")
+"""The layer itself, as it lies in a state dict of the whole wrapped model."""
+
+
+def with_adapter_layers(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
+    """Return tensors with the layer and kind of those that are parts of adapters."""
+    given = tuple(tensors)
+    if not any(ADAPTER.fullmatch(tensor.name) for tensor in given):
+        return given
+    if all(tensor.name.startswith(PREFIX) for tensor in given):
+        given = tuple(replace(t, name=t.name.removeprefix(PREFIX)) for t in given)
+    return tuple(map(_hinted, given))
+
+
+def _hinted(tensor: StoredTensor) -> StoredTensor:
+    adapter = ADAPTER.fullmatch(tensor.name)
+    base = BASE.fullmatch(tensor.name)
+    if adapter:
+        kind = Kind.CONV if len(tensor.shape) > 2 else Kind.LINEAR
+        kind = Kind.EMBEDDING if adapter["embedding"] else kind
+        return replace(tensor, hints=Hints(layer=adapter["layer"], kind=kind))
+    if base:
+        return replace(tensor, hints=Hints(layer=base["layer"]))
+    return tensor

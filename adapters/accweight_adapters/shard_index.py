@@ -1,0 +1,120 @@
+"""Indexes of models in several files: ``*.index.json``, which says which file holds which tensor.
+
+Hugging Face writes the same index beside shards of safetensors and of torch.save. The index is
+followed, never the glob: shards of another save may lie beside those it names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from accweight_adapters.claims import ClaimError, quoted
+from accweight_core.schema import StoredTensor
+
+MAX_INDEX_BYTES: Final = 100_000_000
+
+
+def index_in(path: Path, format_name: str) -> dict[str, Any]:
+    """Return the content of an index; raise `ClaimError` if `path` holds something else."""
+    with path.open("rb") as file:  # read(n) would allocate n bytes, however short the file is
+        text = file.read(min(os.fstat(file.fileno()).st_size, MAX_INDEX_BYTES + 1))
+    if len(text) > MAX_INDEX_BYTES or b'"weight_map"' not in text:
+        raise ClaimError(f"not an index of {format_name} files: it has no weight_map")
+    return parsed(text)
+
+
+def names_shards(index: Mapping[str, Any], suffixes: tuple[str, ...]) -> bool:
+    """Tell whether an index places every tensor in a file that ends with one of `suffixes`."""
+    places = index.get("weight_map")
+    return isinstance(places, dict) and all(
+        isinstance(file, str) and file.endswith(suffixes) for file in places.values()
+    )
+
+
+def index_of_shards(path: Path, format_name: str, suffixes: tuple[str, ...]) -> dict[str, Any]:
+    """Return the content of an index whose ``weight_map`` names a file for every tensor."""
+    index = index_in(path, format_name)
+    if not names_shards(index, suffixes):
+        problem = f"not an index of {format_name} files: no weight_map from names to files"
+        raise ClaimError(problem)
+    return index
+
+
+def shard_path(index: Path, name: str, part: str = "shard", whole: str = "the index") -> Path:
+    """Return the path of a part, which must lie beside the index, also after following links.
+
+    Beside the index may also mean beside the file that the index is a link to: so Hugging
+    Face's cache keeps models.
+
+    Args:
+        index: The file that names the part.
+        name: The name it gives.
+        part: What the part is called in messages.
+        whole: What the index is called in messages.
+    """
+    path = index.parent / name
+    if not name or Path(name).name != name or "\\" in name or not name.isprintable():
+        raise ClaimError(f"names a {part} {quoted(name)}; expected a file name, without folders")
+    if not path.is_file():
+        raise ClaimError(f"its {part} {quoted(name)} is missing; copy it beside {whole}")
+    if path.resolve().parent not in (index.parent.resolve(), index.resolve().parent):
+        raise ClaimError(
+            f"its {part} {quoted(name)} is a link that leads out of the index's folder"
+        )
+    return path
+
+
+def parsed(text: bytes) -> dict[str, Any]:
+    """Return a JSON object in which no key comes twice."""
+    try:
+        content = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ClaimError(f"its JSON is damaged: {quoted(str(error), limit=160)}") from error
+    if not isinstance(content, dict):
+        raise ClaimError("its JSON is not an object")
+    return content
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise ValueError("a key comes twice in one object")
+    return entries
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def notes_of(entries: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is noted under ``metadata``."""
+    metadata = entries.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise ClaimError("its metadata is not an object")
+    return metadata
+
+
+def in_natural_order(tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor, ...]:
+    """Return tensors in natural order of names, for formats that keep no order of their own.
+
+    ``layer2`` comes before ``layer10``, the tensors of one module stay together, and its
+    weight comes before its bias.
+    """
+    return tuple(tensors[name] for name in sorted(tensors, key=_place))
+
+
+def _place(name: str) -> tuple[list[list[str | int]], int, list[str | int], str]:
+    *modules, leaf = name.split(".")
+    rank = {"weight": 0, "bias": 1}.get(leaf, 2)
+    return [natural(module) for module in modules], rank, natural(leaf), name
+
+
+def natural(text: str) -> list[str | int]:
+    """Split into text and numbers, in turn, so that equal places compare like with like."""
+    parts = re.split(r"([0-9]+)", text)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]

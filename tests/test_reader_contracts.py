@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
+import keras_files
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,19 @@ from checkpoints import (
     write_sharded,
     write_torch,
 )
+from trainer_files import (
+    copy_sharded,
+    write_distributed,
+    write_lightning,
+    write_sb3,
+    write_torch_shards,
+)
 
+from accweight_adapters.dcp_reader import DistributedReader
+from accweight_adapters.keras_reader import KerasReader
+from accweight_adapters.numpy_reader import NumpyReader
 from accweight_adapters.safetensors_reader import SafetensorsReader
+from accweight_adapters.sb3_reader import StableBaselinesReader
 from accweight_adapters.torch_reader import TorchReader
 from accweight_core.errors import FormatError
 from accweight_core.schema import Description, Extent, StoredTensor
@@ -87,6 +100,134 @@ class TestOnnx(ReaderContract):
         onnx_reader = pytest.importorskip("accweight_adapters.onnx_reader")
         path = write_onnx(tmp_path / "a.onnx", STATE)
         return ReaderCase(onnx_reader.OnnxReader(), path, as_arrays(STATE))
+
+
+class TestLightning(ReaderContract):
+    """Weights beside settings of any class."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return the weights of a network under `model`."""
+        path = write_lightning(tmp_path / "a.ckpt", STATE)
+        return ReaderCase(TorchReader(), path, as_arrays(STATE))
+
+
+class TestTorchShards(ReaderContract):
+    """An index and its shards of torch.save."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict in two files."""
+        path = write_torch_shards(tmp_path / "pytorch_model.bin.index.json", STATE)
+        return ReaderCase(TorchReader(), path, as_arrays(STATE))
+
+
+class TestDistributed(ReaderContract):
+    """What one process saves with torch.distributed.checkpoint."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict whose metadata lies beside its file."""
+        path = write_distributed(tmp_path, STATE)
+        return ReaderCase(DistributedReader(), path, as_arrays(STATE))
+
+
+class TestDistributedShards(ReaderContract):
+    """What four processes save."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return tensors that are put together from chunks in four files."""
+        rows = np.arange(35, dtype=np.float32).reshape(7, 5) / 8 + 10
+        bias = np.full(5, 10, dtype=np.float32)
+        weights = {"layer10.weight": rows, "layer2.weight": rows.T, "layer2.bias": bias}
+        return ReaderCase(DistributedReader(), copy_sharded(tmp_path), weights)
+
+
+class TestStableBaselines(ReaderContract):
+    """A policy that is stored in its zip as it is."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict."""
+        path = write_sb3(tmp_path / "a.zip", STATE)
+        return ReaderCase(StableBaselinesReader(), path, as_arrays(STATE))
+
+
+class TestCompressedStableBaselines(ReaderContract):
+    """A policy in a zip that was packed again."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict."""
+        path = write_sb3(tmp_path / "a.zip", STATE, zipfile.ZIP_DEFLATED)
+        return ReaderCase(StableBaselinesReader(), path, as_arrays(STATE))
+
+
+class TestNumpyArray(ReaderContract):
+    """One array in Fortran order, most significant byte first."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a matrix."""
+        values = np.asfortranarray(np.arange(24, dtype=">f4").reshape(4, 6))
+        np.save(tmp_path / "a.npy", values)
+        return ReaderCase(NumpyReader(), tmp_path / "a.npy", {"array": values})
+
+
+class TestNumpyArchive(ReaderContract):
+    """Arrays in a zip, as they are."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return weights beside a step and a loss."""
+        weights = as_arrays(STATE)
+        np.savez(tmp_path / "a.npz", step=3, loss=0.5, **weights)
+        return ReaderCase(NumpyReader(), tmp_path / "a.npz", weights)
+
+
+class TestNumpyCompressed(ReaderContract):
+    """Arrays in a zip, compressed."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return weights."""
+        weights = as_arrays(STATE)
+        np.savez_compressed(tmp_path / "a.npz", **weights)
+        return ReaderCase(NumpyReader(), tmp_path / "a.npz", weights)
+
+
+class TestKerasWeights(ReaderContract):
+    """Variables of Keras 3, by number."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return the weights of a small network and its optimizer."""
+        weights = keras_files.weights()
+        path = keras_files.write_keras3(tmp_path / "a.weights.h5", weights)
+        return ReaderCase(KerasReader(), path, weights)
+
+
+class TestKerasArchive(ReaderContract):
+    """A model of Keras 3 with its configuration."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a small network."""
+        weights = keras_files.weights()
+        path = keras_files.write_archive(tmp_path / "a.keras", weights)
+        return ReaderCase(KerasReader(), path, weights)
+
+
+class TestKeras2(ReaderContract):
+    """A model of Keras 2 with its optimizer."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a small network, its kernels in compressed chunks."""
+        weights = keras_files.weights()
+        path = keras_files.write_keras2(tmp_path / "a.h5", weights, chunks=True, compression="gzip")
+        return ReaderCase(KerasReader(), path, weights)
 
 
 # The contract itself can fail

@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.header import Header, Maximum
-from accweight_core.layout import Layout
 from accweight_core.partition import SUMS
 from accweight_core.ranking import ranking as ranked
 from accweight_core.schema import Layer, Parameter, Run
 from accweight_core.store import Store
 from accweight_core.summary import Measured, Per, maximum, measured, metric_arrays
+from accweight_core.texel_map import Layout
 from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:

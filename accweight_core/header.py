@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import StoreError
-from accweight_core.layout import Layout, layout_of
+from accweight_core.layout import layout_of
 from accweight_core.pictures import PicturePlan
 from accweight_core.schema import Axis, Checkpoint, Kind, Layer, Parameter, Role, Run
+from accweight_core.texel_map import Layout
 
 FORMAT_VERSION = 1
 """Raised when older programs could misread a store."""

@@ -1,29 +1,19 @@
-"""Layout: how a parameter becomes a flat picture, and the way back from texel to element.
-
-Every layout is a sum of digits. An axis of the parameter is one digit, or two where it is
-folded, and each digit moves the texel by a fixed step along rows or along columns. So the map
-is exact both ways, whole bands are placed by adding one table per axis, and a gap or a
-padded corner is simply a texel that no element claims.
+"""Layout: how a parameter becomes a flat picture, by the meaning of its axes.
 
 Convolutions lie as tiles of kernels, output channels across and input channels down; matrices
 as they are, outputs down and inputs across; whatever is four times longer than wide is
-wrapped like text until it is nearly square.
+wrapped like text until it is nearly square. What the axes mean decides, not how a framework
+orders them, so the same layer gives the same picture out of any file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
-from accweight_core.partition import leading_free
+from accweight_core.gates import shown_sections
 from accweight_core.schema import Axis, Parameter
-
-Indices = npt.NDArray[np.int64]
+from accweight_core.texel_map import Digit, Layout, Section
 
 FOLD_ASPECT = 4
 """Pictures of this aspect ratio and above are folded."""
@@ -33,173 +23,6 @@ LARGEST_WHOLE = 1 << 22
 in ways that let them be placed band by band, so that memory does not grow with them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Digit:
-    """A part of one axis index, and how far it moves the texel.
-
-    Attributes:
-        axis: The axis it belongs to.
-        divisor: ``digit = index // divisor % base``.
-        base: Number of values.
-        row_step: Rows per unit.
-        col_step: Columns per unit; exactly one of the two steps is not 0.
-    """
-
-    axis: int
-    divisor: int
-    base: int
-    row_step: int
-    col_step: int
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A named part of a picture: a gate, a direction, one of q, k and v."""
-
-    name: str
-    row: int
-    col: int
-    rows: int
-    cols: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The picture of one parameter: its size, and the map between texels and elements.
-
-    Attributes:
-        shape: Shape of the parameter.
-        rows: Height in texels.
-        cols: Width in texels.
-        digits: The map, see the module.
-        cell: Height and width of one tile without its gap; (1, 1) for matrices.
-        gap: Texels between tiles.
-        sections: Named parts, if any.
-    """
-
-    shape: tuple[int, ...]
-    rows: int
-    cols: int
-    digits: tuple[Digit, ...]
-    cell: tuple[int, int] = (1, 1)
-    gap: int = 0
-    sections: tuple[Section, ...] = ()
-
-    @property
-    def elements(self) -> int:
-        """Number of elements of the parameter."""
-        return math.prod(self.shape)
-
-    def texel(self, index: Sequence[int]) -> tuple[int, int]:
-        """Return (row, column) of the element at `index`.
-
-        Raises:
-            IndexError: If there is no such element.
-        """
-        if len(index) != len(self.shape) or not all(
-            0 <= i < length for i, length in zip(index, self.shape, strict=True)
-        ):
-            raise IndexError(f"no element {tuple(index)} in shape {self.shape}")
-        digits = [(index[d.axis] // d.divisor % d.base, d) for d in self.digits]
-        return sum(v * d.row_step for v, d in digits), sum(v * d.col_step for v, d in digits)
-
-    def element(self, row: int, col: int) -> tuple[int, ...] | None:
-        """Return the index of the element at (row, column), None for a gap or outside."""
-        if not (0 <= row < self.rows and 0 <= col < self.cols):
-            return None
-        index = [0] * len(self.shape)
-        for digit in sorted(self.digits, key=lambda d: -(d.row_step + d.col_step)):
-            if digit.row_step:
-                value, row = divmod(row, digit.row_step)
-            else:
-                value, col = divmod(col, digit.col_step)
-            if value >= digit.base:
-                return None
-            index[digit.axis] += value * digit.divisor
-        if row or col or any(i >= n for i, n in zip(index, self.shape, strict=True)):
-            return None
-        return tuple(index)
-
-    @cached_property
-    def leading_axis(self) -> int:
-        """First axis longer than 1: parameters are cut and placed along it."""
-        return min(len(self.shape) - len(leading_free(self.shape)), max(len(self.shape) - 1, 0))
-
-    @cached_property
-    def in_order(self) -> bool:
-        """Whether the texels, row by row, are the elements in their order, without gaps."""
-        if self.rows * self.cols != self.elements:
-            return False
-        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
-        return all(
-            d.row_step * self.cols + d.col_step == d.divisor * strides[d.axis]
-            for d in self.digits
-            if d.base > 1
-        )
-
-    def band_alignment(self, level: int) -> int | None:
-        """Return the leading indices a band must be a multiple of, None if it cannot be cut.
-
-        A band is a range of leading indices that covers a slab of the picture of its own,
-        in which no square of ``2**level`` texels reaches into the next slab.
-        """
-        leading = [d for d in self.digits if d.axis == self.leading_axis and d.base > 1]
-        if not leading:
-            return 1
-        major = max(leading, key=lambda d: d.divisor)
-        step = major.row_step + major.col_step
-        beside = (
-            d.row_step + d.col_step
-            for d in self.digits
-            if d.base > 1 and bool(d.row_step) == bool(major.row_step)
-        )
-        if step < max(beside):
-            return None
-        square = 1 << level
-        return major.divisor * (square // math.gcd(step, square))
-
-    def tables(self, start: int, stop: int) -> list[tuple[Indices, Indices]]:
-        """Return, per axis, the row and column offset of its indices: start..stop if leading."""
-        offsets = []
-        for axis, length in enumerate(self.shape):
-            first, last = (start, stop) if axis == self.leading_axis else (0, length)
-            index = np.arange(first, last, dtype=np.int64)
-            row, col = np.zeros_like(index), np.zeros_like(index)
-            for digit in self.digits:
-                if digit.axis == axis:
-                    value = index // digit.divisor % digit.base
-                    row += value * digit.row_step
-                    col += value * digit.col_step
-            offsets.append((row, col))
-        return offsets
-
-    def slab(self, start: int, stop: int) -> tuple[int, int, int, int]:
-        """Return (row, row end, column, column end) covered by leading indices start..stop."""
-        leading = [d for d in self.digits if d.axis == self.leading_axis and d.base > 1]
-        if not leading or stop - start >= self.shape[self.leading_axis]:
-            return 0, self.rows, 0, self.cols
-        major = max(leading, key=lambda d: d.divisor)
-        step = major.row_step + major.col_step
-        first = start // major.divisor * step
-        last = -(-stop // major.divisor) * step
-        if major.row_step:
-            return first, min(last, self.rows), 0, self.cols
-        return 0, self.rows, first, min(last, self.cols)
-
-    def positions(self, start: int, stop: int) -> Indices:
-        """Return, for elements of leading indices start..stop in order, their place in the slab.
-
-        Places count texels of the slab row by row.
-        """
-        row, _, col, col_end = self.slab(start, stop)
-        width = col_end - col
-        place = np.full((1,) * max(len(self.shape), 1), -(row * width + col), dtype=np.int64)
-        for axis, (rows, cols) in enumerate(self.tables(start, stop)):
-            table = rows * width + cols
-            place = place + table.reshape([-1 if a == axis else 1 for a in range(len(self.shape))])
-        return place.reshape(-1)
-
-
 def layout_of(parameter: Parameter) -> Layout:
     """Return the layout of a parameter, from its shape and the meaning of its axes."""
     shape = parameter.shape
@@ -207,8 +30,19 @@ def layout_of(parameter: Parameter) -> Layout:
         return Layout(shape, 0, 0, ())
     down, across, tall, wide = _grouped(shape, parameter.axes)
     grid = _Grid(shape, down, across, tall, wide)
-    fold = grid.fold(len(parameter.sections) or 1)
-    return grid.layout(fold, parameter.sections)
+    stacked = parameter.sections if _are_stacked(parameter, down) else ()
+    return grid.layout(grid.fold(len(stacked) or 1), stacked)
+
+
+def _are_stacked(parameter: Parameter, down: list[int]) -> bool:
+    """Tell whether the named parts of a parameter are equal parts of its last axis down."""
+    count = len(parameter.sections)
+    return (
+        count > 1
+        and bool(down)
+        and parameter.axes[down[-1]] is not Axis.DIRECTION
+        and parameter.shape[down[-1]] % count == 0
+    )
 
 
 def _grouped(
@@ -307,23 +141,19 @@ class _Grid:
         width = fold.width or cols
         digits: list[Digit] = []
         row_step, col_step = high * lines, broad * width
-        inner = True
         for axis in reversed(self.down):
-            if inner and fold.side_by_side > 1:
-                beside = fold.side_by_side
-                digits += _split(axis, self.shape[axis], beside, row_step, 0, 0, col_step)
-                row_step *= self.shape[axis] // beside if len(self.down) > 1 else 1
-            else:
-                digits.append(Digit(axis, 1, self.shape[axis], row_step, 0))
-                row_step *= self.shape[axis]
-            inner = False
+            length = self.shape[axis]
+            beside = fold.side_by_side if axis == self.down[-1] else 1
+            split = _split(axis, length, beside, row_step, 0, 0, col_step)
+            digits += _stacked(split, names) if axis == self.down[-1] else split
+            row_step *= length // beside
         digits += self._across_digits(fold, high, broad)
         digits += self._cell_digits()
         total_rows = -(-rows // fold.side_by_side) * lines * high - self.gap
         total_cols = fold.side_by_side * width * broad - self.gap
         kept = tuple(d for d in digits if d.base > 1)
         plain = Layout(self.shape, total_rows, total_cols, kept, self.cell, self.gap)
-        return Layout(**{**plain.__dict__, "sections": _sections(plain, self.down, names)})
+        return replace(plain, sections=_sections(plain, names, self._length(self.down[:-1])))
 
     def _across_digits(self, fold: _Fold, high: int, broad: int) -> list[Digit]:
         digits: list[Digit] = []
@@ -368,9 +198,29 @@ def _power_of_two(value: float) -> int:
     return 1 << max(0, round(math.log2(value)))
 
 
-def _sections(layout: Layout, down: list[int], names: tuple[str, ...]) -> tuple[Section, ...]:
-    """Return the named parts stacked along the rows, where they fill whole rows."""
-    if len(names) < 2 or layout.rows % len(names):
+def _stacked(digits: list[Digit], names: tuple[str, ...]) -> list[Digit]:
+    """Return the digits of an axis of stacked parts, which has one more if they change places."""
+    _, order = shown_sections(names)
+    if list(order) == sorted(order):
+        return digits
+    outer, inner = digits
+    base = outer.base // len(names)
+    part = Digit(outer.axis, outer.divisor * base, len(names), outer.row_step * base, 0, order)
+    return [part, replace(outer, base=base), inner]
+
+
+def _sections(layout: Layout, names: tuple[str, ...], stacks: int) -> tuple[Section, ...]:
+    """Return the named parts along the rows, where they fill whole rows.
+
+    Args:
+        layout: The layout that they divide.
+        names: Parts of one stack, as they are stored.
+        stacks: How many stacks lie below each other: directions of a recurrent layer.
+    """
+    if not names or layout.rows % (stacks * len(names)):
         return ()
-    height = layout.rows // len(names)
-    return tuple(Section(name, i * height, 0, height, layout.cols) for i, name in enumerate(names))
+    shown, _ = shown_sections(names)
+    if stacks > 1:
+        shown = tuple(f"{name} {stack + 1}" for stack in range(stacks) for name in shown)
+    height = layout.rows // len(shown)
+    return tuple(Section(name, i * height, 0, height, layout.cols) for i, name in enumerate(shown))

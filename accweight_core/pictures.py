@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.layout import Layout
+from accweight_core.texel_map import Layout
 
 Picture = npt.NDArray[np.float32]
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accweight_core.layout import Layout, layout_of
+from accweight_core.layout import layout_of
 from accweight_core.schema import Axis, Kind, Parameter, Role
+from accweight_core.texel_map import Layout
 
 OUT, IN, K, DIR = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.DIRECTION
 
@@ -46,6 +47,10 @@ CASES = {
     "conv 3d": parameter((4, 2, 3, 2, 5), (OUT, IN, K, K, K)),
     "lstm": parameter((64, 8), (OUT, IN), ("i", "f", "g", "o")),
     "lstm, two directions": parameter((2, 32, 8), (DIR, OUT, IN), ("i", "o", "f", "c")),
+    "lstm of ONNX": parameter((1, 64, 8), (DIR, OUT, IN), ("i", "o", "f", "c")),
+    "lstm of Keras": parameter((8, 64), (IN, OUT), ("i", "f", "c", "o")),
+    "tall lstm, cut up anew": parameter((512, 3), (OUT, IN), ("i", "o", "f", "c")),
+    "gru of ONNX": parameter((1, 48, 8), (DIR, OUT, IN), ("z", "r", "h")),
     "experts": parameter((4, 12, 6), (Axis.OTHER, OUT, IN)),
     "kernel alone": parameter((100, 2), (K, K)),
     "no inputs": parameter((1, 64, 1), (Axis.OTHER, K, K)),
@@ -62,6 +67,12 @@ def element_picture(layout: Layout) -> np.ndarray:
             if index is not None:
                 picture[row, col] = np.ravel_multi_index(index, layout.shape) if index else 0
     return picture
+
+
+def picture_of(layout: Layout, values: np.ndarray) -> np.ndarray:
+    """Values at their texels, -1 where there is none."""
+    picture = element_picture(layout)
+    return np.where(picture < 0, -1, values.reshape(-1)[picture])
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -156,6 +167,49 @@ def test_gates_are_named_where_they_lie() -> None:
     for gate, section in enumerate(layout.sections):
         row, col = layout.texel((gate * 16, 0))
         assert (section.row, section.col) == (row, col)
+
+
+@pytest.mark.parametrize(
+    ("torch_gates", "others"),
+    [("ifgo", ("iofc", "ifco", "ifgo")), ("rzn", ("zrh", "rzn"))],
+    ids=["lstm", "gru"],
+)
+def test_gates_lie_alike_however_a_framework_stacks_them(
+    torch_gates: str, others: tuple[str, ...]
+) -> None:
+    count, same = len(torch_gates), {"c": "g", "h": "n"}
+    values = np.arange(count * 16 * 5).reshape(count, 16, 5)
+    wanted = layout_of(parameter((count * 16, 5), (OUT, IN), tuple(torch_gates)))
+
+    for gates in others:
+        stacked = values[[torch_gates.index(same.get(gate, gate)) for gate in gates]]
+        stacked = stacked.reshape(count * 16, 5)
+        for array, axes in [
+            (stacked, (OUT, IN)),
+            (stacked[None], (DIR, OUT, IN)),
+            (stacked.T, (IN, OUT)),
+        ]:
+            layout = layout_of(parameter(array.shape, axes, tuple(gates)))
+
+            assert layout.sections == wanted.sections
+            np.testing.assert_array_equal(
+                picture_of(layout, array), picture_of(wanted, values.reshape(count * 16, 5))
+            )
+
+
+def test_both_directions_have_gates_of_their_own() -> None:
+    layout = layout_of(CASES["lstm, two directions"])
+
+    names = [section.name for section in layout.sections]
+    assert names == ["i 1", "f 1", "g 1", "o 1", "i 2", "f 2", "g 2", "o 2"]
+    assert layout.texel((1, 8, 0)) == (layout.sections[7].row, 0)  # o is stored second
+
+
+def test_parts_of_unequal_length_or_unknown_names_stay_as_they_are() -> None:
+    assert layout_of(parameter((10, 4), (OUT, IN), ("i", "o", "f", "c"))).sections == ()
+    peepholes = layout_of(parameter((12, 4), (OUT, IN), ("i", "o", "f")))
+
+    assert [section.name for section in peepholes.sections] == ["i", "o", "f"]
 
 
 def test_large_parameters_can_always_be_cut_into_bands() -> None:

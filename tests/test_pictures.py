@@ -19,9 +19,10 @@ from accweight_core import pictures, work
 from accweight_core.analysis import Analysis
 from accweight_core.drawing import halved
 from accweight_core.fused import pool
-from accweight_core.layout import Layout, layout_of
+from accweight_core.layout import layout_of
 from accweight_core.pictures import PicturePlan, plan_pictures, segment_steps
 from accweight_core.schema import Axis, Hints, Kind, Parameter, Role, Run
+from accweight_core.texel_map import Layout
 
 Stored = Callable[..., Run]
 OUT, IN, K, OTHER = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.OTHER

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from accweight_core.analysis import Analysis
 from accweight_core.errors import StoreError
 from accweight_core.header import Header
-from accweight_core.layout import Layout
 from accweight_core.pictures import PicturePlan
 from accweight_core.schema import Kind, Parameter
 from accweight_core.summary import Measured, measured
+from accweight_core.texel_map import Layout
 from accweight_core.totals import Floats
 from accweight_viewer.model.settings import Plane, Scope
 

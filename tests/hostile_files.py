@@ -1,0 +1,255 @@
+"""Files of every format to damage, and the long hunt for damage that a reader does not survive.
+
+The tests damage each a few hundred times, always alike. By hand, as often as you like::
+
+    python tests/hostile_files.py --cases 20000 --seed 1 [--format "torch zip"]
+
+A case fails if anything but a one-line refusal comes out, if it takes more than a few seconds,
+or if it needs much more memory than the file is long; the damaged file is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import signal
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from checkpoints import (
+    small,
+    states,
+    write_legacy,
+    write_onnx,
+    write_safetensors,
+    write_sharded,
+    write_torch,
+)
+from fuzzing import is_refused, mutations
+from keras_files import weights, write_archive, write_keras2, write_keras3
+from trainer_files import (
+    copy_sharded,
+    write_distributed,
+    write_lightning,
+    write_sb3,
+    write_torch_shards,
+)
+
+from accweight_core.readers import Reader, reader_named
+
+STATE = dict(small())
+NET = {name: value for name, value in states(1)[0].items() if value.is_floating_point()}
+
+SECONDS = 5
+"""Time for one damaged file of some kilobytes."""
+
+MEMORY_BYTES = 512 << 20
+"""Address space that a process may take on top of what it has when the hunt begins."""
+
+Target = tuple[Path, Path]
+"""The file that is described, and the one that is damaged."""
+
+
+def _alone(write: Callable[..., Any], name: str, *args: Any) -> Callable[[Path], Target]:
+    """Return what writes one file, which is both described and damaged."""
+
+    def target(folder: Path) -> Target:
+        path = folder / name
+        write(path, *args)
+        return path, path
+
+    return target
+
+
+def _onnx_inline(path: Path) -> None:
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = onnx.load(str(write_onnx(Path(folder) / "net.onnx", NET)))
+    onnx.save(model, str(path))
+
+
+def _safetensors_index(folder: Path) -> Target:
+    path = write_sharded(folder / "model.safetensors.index.json", STATE)
+    return path, path
+
+
+def _safetensors_shard(folder: Path) -> Target:
+    path = write_sharded(folder / "model.safetensors.index.json", STATE)
+    return path, folder / "model-00001-of-00002.safetensors"
+
+
+def _npz(path: Path, save: Callable[..., None]) -> None:
+    arrays: dict[str, Any] = {"a/kernel": np.arange(30.0).reshape(5, 6), "step": np.int64(3)}
+    save(path, **arrays)
+
+
+def _npy(path: Path) -> None:
+    np.save(path, np.asfortranarray(np.arange(30.0).reshape(5, 6)))
+
+
+def _lightning(folder: Path) -> Target:
+    path = write_lightning(folder / "a.ckpt", STATE)
+    return path, path
+
+
+def _legacy_lightning(folder: Path) -> Target:
+    """Return a file whose pickle has no checksum, so that damage reaches the parser."""
+    path = write_lightning(folder / "a.ckpt", STATE, is_zip=False)
+    return path, path
+
+
+def _index(folder: Path) -> Target:
+    path = write_torch_shards(folder / "pytorch_model.bin.index.json", STATE)
+    return path, path
+
+
+def _shard(folder: Path) -> Target:
+    path = write_torch_shards(folder / "pytorch_model.bin.index.json", STATE)
+    return path, folder / "pytorch_model-00001-of-00002.bin"
+
+
+def _metadata(folder: Path) -> Target:
+    path = write_distributed(folder, STATE)
+    return path, path
+
+
+def _chunks(folder: Path) -> Target:
+    path = write_distributed(folder, STATE)
+    return path, folder / "__0_0.distcp"
+
+
+def _sharded_metadata(folder: Path) -> Target:
+    path = copy_sharded(folder)
+    return path, path
+
+
+def _sharded_chunks(folder: Path) -> Target:
+    path = copy_sharded(folder)
+    return path, folder / "__3_0.distcp"
+
+
+def _stored_policy(folder: Path) -> Target:
+    path = write_sb3(folder / "a.zip", STATE)
+    return path, path
+
+
+def _deflated_policy(folder: Path) -> Target:
+    path = write_sb3(folder / "a.zip", STATE, zipfile.ZIP_DEFLATED)
+    return path, path
+
+
+TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
+    "torch zip": ("torch", _alone(write_torch, "a.pt", STATE)),
+    "torch legacy": ("torch", _alone(write_legacy, "a.pt", STATE)),
+    "torch index": ("torch", _index),
+    "torch shard": ("torch", _shard),
+    "lightning": ("torch", _lightning),
+    "lightning, legacy": ("torch", _legacy_lightning),
+    "safetensors": ("safetensors", _alone(write_safetensors, "a.safetensors", STATE)),
+    "safetensors index": ("safetensors", _safetensors_index),
+    "safetensors shard": ("safetensors", _safetensors_shard),
+    "onnx": ("onnx", _alone(_onnx_inline, "a.onnx")),
+    "onnx, external data": ("onnx", _alone(write_onnx, "a.onnx", NET)),
+    "npy": ("numpy", _alone(_npy, "a.npy")),
+    "npz": ("numpy", _alone(_npz, "a.npz", np.savez)),
+    "npz, compressed": ("numpy", _alone(_npz, "a.npz", np.savez_compressed)),
+    "keras archive": ("keras", _alone(write_archive, "a.keras", weights())),
+    "keras weights": ("keras", _alone(write_keras3, "a.weights.h5", weights())),
+    "keras 2": ("keras", _alone(write_keras2, "a.h5", weights())),
+    "distributed metadata": ("torch_distributed", _metadata),
+    "distributed chunks": ("torch_distributed", _chunks),
+    "metadata of four ranks": ("torch_distributed", _sharded_metadata),
+    "chunks of four ranks": ("torch_distributed", _sharded_chunks),
+    "policy": ("sb3", _stored_policy),
+    "policy, compressed": ("sb3", _deflated_policy),
+}
+"""Per format: the reader, and what writes a small real file of it."""
+
+
+def damage(reader: Reader, target: Target, cases: int, seed: int) -> Iterator[bool]:
+    """Damage a file again and again; yield whether it was refused.
+
+    Raises:
+        AssertionError: If the reader does what it must not; the damaged file stays.
+    """
+    path, victim = target
+    whole = victim.read_bytes()
+    for damaged in mutations(whole, cases, seed):
+        victim.write_bytes(damaged)
+        yield is_refused(reader, path, names=str(path.parent))
+    victim.write_bytes(whole)
+
+
+# ---------------------------------------------------------------- by hand
+
+
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError(f"took more than {seconds} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def _limit_memory() -> None:
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
+
+
+def _hunt(name: str, cases: int, seed: int) -> tuple[int, int]:
+    """Return how many cases ran and how many were refused."""
+    reader_name, write = TARGETS[name]
+    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    target = write(folder)
+    reader = reader_named(reader_name)
+    assert not is_refused(reader, target[0]), f"{name}: the whole file is refused"
+    run = refused = 0
+    outcomes = damage(reader, target, cases, seed)
+    while True:
+        try:
+            with _time_limit(SECONDS):
+                refused += next(outcomes)
+        except StopIteration:
+            return run, refused
+        except BaseException:
+            print(f"{name}: case {run} of seed {seed} fails; it is {target[1]}", flush=True)
+            raise
+        run += 1
+
+
+def main() -> None:
+    """Damage files of every format, or of one, and say how many cases ran."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--cases", type=int, default=2000, help="damaged copies of each file")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--format", choices=TARGETS, help="only this one")
+    options = parser.parse_args()
+    names = [options.format] if options.format else list(TARGETS)
+    for name in names:  # imports and caches come first, so that the limit is on the cases
+        _hunt(name, 3, options.seed)
+    _limit_memory()
+    total = 0
+    for name in names:
+        began = time.perf_counter()
+        run, refused = _hunt(name, options.cases, options.seed)
+        total += run
+        seconds = time.perf_counter() - began
+        print(f"{name:24} {run:8} cases, {refused:8} refused, {seconds:6.1f} s", flush=True)
+    print(f"{total} cases, none failed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

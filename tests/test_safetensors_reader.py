@@ -120,6 +120,21 @@ def test_an_element_type_without_plain_values_is_listed_with_the_reason(
         odd.values.load()
 
 
+def test_the_parameters_of_a_recurrent_layer_come_in_the_order_of_their_use(
+    tmp_path: Path,
+) -> None:
+    expected = [
+        f"lstm.{what}_{matrix}_l{layer}"
+        for layer in (0, 1)
+        for what in ("weight", "bias")
+        for matrix in ("ih", "hh")
+    ]
+    path = tmp_path / "m.safetensors"
+    save_file({name: torch.zeros(4) for name in sorted(expected)}, path)
+
+    assert names(READER.describe(path)) == expected
+
+
 def test_tensors_come_in_natural_order_with_weight_before_bias(tmp_path: Path) -> None:
     expected = [
         "embed.weight",

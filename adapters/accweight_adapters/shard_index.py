@@ -18,6 +18,9 @@ from accweight_core.schema import StoredTensor
 
 MAX_INDEX_BYTES: Final = 100_000_000
 
+RECURRENT = re.compile(r"(?P<what>weight|bias)_(?P<matrix>ih|hh)(?P<of>.*)")
+"""Names that PyTorch gives to the parameters of recurrent layers."""
+
 
 def index_in(path: Path, format_name: str) -> dict[str, Any]:
     """Return the content of an index; raise `ClaimError` if `path` holds something else."""
@@ -110,7 +113,10 @@ def in_natural_order(tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor,
 
 def _place(name: str) -> tuple[list[list[str | int]], int, list[str | int], str]:
     *modules, leaf = name.split(".")
-    rank = {"weight": 0, "bias": 1}.get(leaf, 2)
+    if gates := RECURRENT.fullmatch(leaf):  # both matrices before both biases, inputs first
+        order = f"{gates['of']} {gates['what'] == 'bias':d} {gates['matrix'] == 'hh':d}"
+        return [natural(module) for module in modules], 2, natural(order), name
+    rank = {"weight": 0, "bias": 1}.get(leaf, 3)
     return [natural(module) for module in modules], rank, natural(leaf), name
 
 

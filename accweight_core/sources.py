@@ -173,8 +173,9 @@ def _in_folder(
                 return _with_lost_noted(kept, folder, suffixes, notes)
             if len(kept) == 1 and not re.search(r"\d", kept[0].parent.name):
                 return above
-            name = _shown(above[0])
-            notes.append(f"{name} left out: it lies above the folders of the checkpoints")
+            notes.append(
+                f"{_shown(above[0])} left out: it lies above the folders of the checkpoints"
+            )
             return _with_lost_noted(kept, folder, suffixes, notes)
         above = above or kept
         level = _finished([sub for d in level for sub in _folders(d)], notes)

@@ -29,7 +29,8 @@ class Reader(Protocol):
     """Short name, as given to ``--reader``."""
 
     suffixes: tuple[str, ...]
-    """Endings of files that are worth a look, lower case with the dot; a hint, not a proof."""
+    """Endings of files that are worth a look, lower case with the dot; a hint, not a proof.
+    An empty one stands for names that have none."""
 
     def recognises(self, path: Path) -> bool:
         """Tell whether `path` is this format, by content, reading a few bytes at most.
@@ -106,7 +107,7 @@ def unrecognised(path: Path) -> FormatError:
         return FormatError(
             path, "this is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
         )
-    known = ", ".join(sorted({s for reader in readers().values() for s in reader.suffixes}))
+    known = ", ".join(sorted({s for reader in readers().values() for s in reader.suffixes if s}))
     return FormatError(
         path,
         f"no reader recognises its content (formats known: {known}); "

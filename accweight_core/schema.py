@@ -168,6 +168,8 @@ class Description:
         notes: Remarks for the user: what was left out, and why.
         measures: Finite figures of the training that the checkpoint holds beside the weights
             (loss, accuracy), by name; names of nested ones are joined with a dot.
+        beside: Files that lie beside the checkpoint, belong to its run and are no checkpoints
+            themselves, whatever they look like (the graph of the network).
     """
 
     format: str
@@ -177,6 +179,7 @@ class Description:
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

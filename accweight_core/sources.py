@@ -77,9 +77,12 @@ def gather(
         asked = [chosen] if chosen else list(readers().values())
         raise SourceError(
             f"{', '.join(map(str, named)) or 'nothing named'}: no checkpoints found; "
-            f"files looked for: {' '.join(sorted({s for r in asked for s in r.suffixes}))}"
+            f"files looked for: {' '.join(sorted({s for r in asked for s in r.suffixes if s}))}"
         )
     pairs = [(path, chosen or _reader_of(path)) for path in paths]
+    described: dict[Path, Description] = {}
+    if len({r.name for _, r in pairs}) > 1:
+        pairs = _without_companions(pairs, described)
     used = {r.name for _, r in pairs}
     if len(used) > 1:
         by_reader = {name: [p.name for p, r in pairs if r.name == name] for name in sorted(used)}
@@ -88,7 +91,7 @@ def gather(
             f"{', '.join(map(str, named))}: files of several formats ({listed}); "
             "choose one with --reader"
         )
-    described = {path: r.describe(path) for path, r in pairs}
+    described = {path: described.get(path) or r.describe(path) for path, r in pairs}
     parts = _parts_of_others(described)
     found = [Found(path, d) for path, d in described.items() if path.resolve() not in parts]
     for item in found:
@@ -243,7 +246,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     for entry in _entries(folder):
         is_mark = entry.name in suffixes
         is_hidden = entry.name.startswith((".", "~")) and not is_mark
-        if entry.name.lower().endswith(suffixes) and not is_hidden:
+        if _has_suffix(entry, suffixes) and not is_hidden:
             if entry.is_symlink() and not entry.exists():
                 raise SourceError(
                     f"{entry}: a link to a file that is not there; restore it, or leave it out "
@@ -253,6 +256,13 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
                 return [entry]
             found += [entry] if entry.is_file() else []
     return found
+
+
+def _has_suffix(entry: Path, suffixes: tuple[str, ...]) -> bool:
+    """Tell whether a name ends in one of the suffixes; an empty one stands for no suffix."""
+    if "" in suffixes and not entry.suffix:
+        return True
+    return entry.name.lower().endswith(tuple(filter(None, suffixes)))
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -269,11 +279,12 @@ def _entries(folder: Path) -> list[Path]:
 def _worth(path: Path, chosen: Reader | None) -> bool:
     """Tell whether a file found in a folder is a checkpoint, or should have been one.
 
-    A JSON file that no reader knows is some configuration, a zip some other archive; a broken
-    .pt is a broken checkpoint, and passing over it in silence would hide a lost step.
+    A JSON file that no reader knows is some configuration, a zip some other archive, a file
+    without suffix a licence; a broken .pt is a broken checkpoint, and passing over it in silence
+    would hide a lost step.
     """
     name = path.name.lower()
-    if name.endswith(UNSURE) or (name.endswith(".zip") and _begins_as_zip(path)):
+    if not path.suffix or name.endswith(UNSURE) or (name.endswith(".zip") and _begins_as_zip(path)):
         return chosen.recognises(path) if chosen else reader_for(path) is not None
     return True
 
@@ -291,6 +302,20 @@ def _reader_of(path: Path) -> Reader:
     if reader is None:
         raise unrecognised(path)
     return reader
+
+
+def _without_companions(
+    pairs: list[tuple[Path, Reader]], described: dict[Path, Description]
+) -> list[tuple[Path, Reader]]:
+    """Leave out files that a checkpoint of another format says to lie beside it."""
+    companions: set[Path] = set()
+    for path, reader in pairs:
+        try:
+            described[path] = reader.describe(path)
+        except FormatError:  # to be told when it turns out that this is a checkpoint of the run
+            continue
+        companions |= {Path(f).resolve() for f in described[path].beside}
+    return [(path, reader) for path, reader in pairs if path.resolve() not in companions]
 
 
 def _parts_of_others(described: dict[Path, Description]) -> set[Path]:

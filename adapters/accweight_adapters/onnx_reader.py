@@ -63,7 +63,7 @@ class OnnxReader:
             network = network_of(model)
         except GraphError as error:
             raise FormatError(path, f"not a valid ONNX model: {error}; export it again") from None
-        ints = partial(_ints, weights=weights)
+        ints = partial(small_integers, weights=weights)
         separate(network, ints)
         by_name = {constant.name: constant for constant in network.constants}
         layers = layers_of(network, ints)
@@ -114,7 +114,7 @@ class _Refused:
         raise UnsupportedDtypeError(self._text)
 
 
-def _ints(value: Value | None, weights: Weights) -> list[int] | None:
+def small_integers(value: Value | None, weights: Weights) -> list[int] | None:
     """Return a small constant of integers, None if the value is anything else."""
     constant = constant_behind(value)
     if constant is None or type_name(constant.tensor) not in ("int64", "int32"):

@@ -1,0 +1,156 @@
+"""FlatBuffers, read field by field: what a schema-less table at a place of a file holds.
+
+A buffer is tables that point at each other. Nothing is parsed ahead: who knows the schema asks a
+table for its n-th field, and every place and length on the way is a claim that is held against
+the size of the file. Depth is that of the schema, so circles end nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from accweight_adapters.claims import MAX_NAME, ClaimError
+
+WINDOW_BYTES: Final = 1 << 12
+"""Read at once: a table and its names fit, the values of tensors are not needed."""
+
+OFFSET_BYTES: Final = 4
+IDENTIFIER_BYTES: Final = 4
+FIRST_FIELD: Final = 4
+"""Where in a vtable the place of field 0 stands, behind two sizes."""
+
+
+class Buffer:
+    """An open file that holds a FlatBuffer."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.size_bytes = os.fstat(descriptor).st_size
+        self._descriptor = descriptor
+        self._base = 0
+        self._block = b""
+
+    def read(self, place: int, count: int) -> bytes:
+        """Return `count` bytes from `place`.
+
+        Raises:
+            ClaimError: If they are not all there.
+        """
+        self.check(place, count)
+        if place < self._base or place + count > self._base + len(self._block):
+            self._block = os.pread(self._descriptor, max(WINDOW_BYTES, count), place)
+            self._base = place
+        content = self._block[place - self._base : place - self._base + count]
+        if len(content) < count:
+            raise ClaimError("it has become shorter while it was read")
+        return content
+
+    def check(self, place: int, count: int) -> None:
+        """Raise `ClaimError` unless there are `count` bytes from `place`."""
+        if place < 0 or count < 0 or place + count > self.size_bytes:
+            raise ClaimError(
+                f"cut short or damaged: something in it should reach to byte {place + count}, "
+                f"it has {self.size_bytes}"
+            )
+
+    def integer(self, place: int, code: str) -> int:
+        """Return the integer at `place`, `code` as in struct."""
+        (value,) = struct.unpack(f"<{code}", self.read(place, struct.calcsize(code)))
+        return int(value)
+
+    def behind(self, place: int) -> int:
+        """Return the place that the offset at `place` points to."""
+        return place + self.integer(place, "I")
+
+    @property
+    def identifier(self) -> bytes:
+        """The four letters that tell one schema from another; empty in a file too short."""
+        if self.size_bytes < OFFSET_BYTES + IDENTIFIER_BYTES:
+            return b""
+        return self.read(OFFSET_BYTES, IDENTIFIER_BYTES)
+
+    @property
+    def root(self) -> Table:
+        """The table that all others hang on."""
+        return Table(self, self.behind(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """Items of one size behind each other, each item a number or an offset."""
+
+    buffer: Buffer
+    place: int
+    length: int
+
+    def tables(self) -> Iterator[Table]:
+        """Yield the tables that its offsets point to."""
+        for index in range(self.length):
+            yield Table(self.buffer, self.buffer.behind(self.place + OFFSET_BYTES * index))
+
+
+class Table:
+    """A record whose fields may be absent; its vtable says where each lies."""
+
+    def __init__(self, buffer: Buffer, place: int) -> None:
+        self.place = place
+        self._buffer = buffer
+        self._vtable = place - buffer.integer(place, "i")
+        self._vtable_bytes = buffer.integer(self._vtable, "H")
+        buffer.check(self._vtable, self._vtable_bytes)
+
+    def field(self, number: int) -> int | None:
+        """Return the place of a field, None if it is absent."""
+        entry = FIRST_FIELD + 2 * number
+        if entry + 2 > self._vtable_bytes:
+            return None
+        offset = self._buffer.integer(self._vtable + entry, "H")
+        return self.place + offset if offset else None
+
+    def integer(self, number: int, code: str, default: int = 0) -> int:
+        """Return a field that is an integer."""
+        place = self.field(number)
+        return default if place is None else self._buffer.integer(place, code)
+
+    def float32(self, number: int) -> float:
+        """Return a field that is a float."""
+        place = self.field(number)
+        if place is None:
+            return 0.0
+        (value,) = struct.unpack("<f", self._buffer.read(place, 4))
+        return float(value)
+
+    def text(self, number: int) -> str:
+        """Return a field that is a short text, empty if it is absent."""
+        letters = self.vector(number, 1)
+        if letters is None:
+            return ""
+        if letters.length > 4 * MAX_NAME:
+            raise ClaimError(f"claims a name of {letters.length} bytes; it is damaged")
+        try:
+            return self._buffer.read(letters.place, letters.length).decode()
+        except UnicodeDecodeError:
+            raise ClaimError("one of its names is not text; it is damaged") from None
+
+    def table(self, number: int) -> Table | None:
+        """Return a field that is another table, None if it is absent."""
+        place = self.field(number)
+        return None if place is None else Table(self._buffer, self._buffer.behind(place))
+
+    def vector(self, number: int, item_bytes: int) -> Vector | None:
+        """Return a field that is a vector, None if it is absent."""
+        place = self.field(number)
+        if place is None:
+            return None
+        start = self._buffer.behind(place)
+        length = self._buffer.integer(start, "I")
+        self._buffer.check(start + OFFSET_BYTES, length * item_bytes)
+        return Vector(self._buffer, start + OFFSET_BYTES, length)
+
+    def tables(self, number: int) -> Iterator[Table]:
+        """Yield the tables in a field that is a vector of them; none if it is absent."""
+        vector = self.vector(number, OFFSET_BYTES)
+        return vector.tables() if vector is not None else iter(())

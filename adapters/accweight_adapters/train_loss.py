@@ -1,0 +1,114 @@
+"""Losses as operators behind a model's output, and how right the outputs are.
+
+They are written here rather than taken from the runtime's own blocks: its binary cross-entropy
+takes the logarithm of a sigmoid that has already become 0 or 1.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto, TensorProto, helper
+
+LOSS: Final = "accweight.loss"
+TARGET: Final = "accweight.target"
+SCORES: Final = "accweight.scores"
+"""Names in the training graph that no model's own names clash with."""
+
+Array = npt.NDArray[Any]
+
+
+class Loss(StrEnum):
+    """What is made small."""
+
+    cross_entropy = "cross_entropy"
+    mse = "mse"
+    bce_with_logits = "bce_with_logits"
+    l1 = "l1"
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether targets are numbers of classes."""
+        return self is Loss.cross_entropy
+
+    @property
+    def knows_right(self) -> bool:
+        """Whether an output is right or wrong, so that there is an accuracy."""
+        return self in (Loss.cross_entropy, Loss.bce_with_logits)
+
+
+_STEPS: Final[dict[Loss, tuple[tuple[str, str, str], ...]]] = {
+    Loss.mse: (("Sub", "s t", "d"), ("Mul", "d d", "each")),
+    Loss.l1: (("Sub", "s t", "d"), ("Abs", "d", "each")),
+    Loss.bce_with_logits: (
+        ("Relu", "s", "above"),
+        ("Mul", "s t", "wanted"),
+        ("Sub", "above wanted", "straight"),
+        ("Abs", "s", "size"),
+        ("Neg", "size", "minus"),
+        ("Exp", "minus", "small"),
+        ("Add", "small one", "more"),
+        ("Log", "more", "bent"),
+        ("Add", "straight bent", "each"),
+    ),
+}
+"""Losses of each element, from scores `s` and targets `t`; the mean follows.
+
+That of logits is max(s, 0) - s t + log(1 + exp(-|s|)), which overflows nowhere.
+"""
+
+
+def with_loss(
+    model: ModelProto, loss: Loss, target_shape: tuple[str | int, ...], *, classes_last: bool
+) -> None:
+    """Add the loss: its target becomes the last input, the outputs are loss and scores.
+
+    Args:
+        model: The model; its one output becomes the scores.
+        loss: Which one.
+        target_shape: Shape of the targets; texts stand for lengths that vary.
+        classes_last: Whether scores have their classes along the last axis, not the second.
+    """
+    graph = model.graph
+    output = graph.output[0].name
+    kind = TensorProto.INT64 if loss.takes_labels else TensorProto.FLOAT
+    graph.input.append(helper.make_tensor_value_info(TARGET, kind, target_shape))
+    if loss.takes_labels:
+        scores = output
+        if classes_last:
+            rank = len(target_shape) + 1
+            order = [0, rank - 1, *range(1, rank - 1)]
+            scores = f"{SCORES}.turned"
+            graph.node.append(_node("Transpose", output, scores, perm=order))
+        graph.node.append(
+            helper.make_node(
+                "SoftmaxCrossEntropyLoss",
+                [scores, TARGET],
+                [LOSS, f"{LOSS}.log_prob"],
+                name=LOSS,
+                reduction="mean",
+            )  # fmt: skip
+        )
+    else:
+        graph.initializer.append(helper.make_tensor(f"{LOSS}.one", TensorProto.FLOAT, [], [1.0]))
+        names = {"s": output, "t": TARGET}
+        for kind_of_step, inputs, made in _STEPS[loss]:
+            taken = " ".join(names.get(name, f"{LOSS}.{name}") for name in inputs.split())
+            graph.node.append(_node(kind_of_step, taken, f"{LOSS}.{made}"))
+        graph.node.append(_node("ReduceMean", f"{LOSS}.each", LOSS, keepdims=0))
+    graph.output.insert(0, helper.make_tensor_value_info(LOSS, TensorProto.FLOAT, []))
+
+
+def _node(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs.split(" "), [output], name=output, **attributes)
+
+
+def right(loss: Loss, scores: Array, targets: Array, *, classes_last: bool) -> float:
+    """Return the share of outputs that are right."""
+    if loss.takes_labels:
+        return float(np.mean(scores.argmax(axis=-1 if classes_last else 1) == targets))
+    return float(np.mean((scores > 0) == (targets > 0.5)))

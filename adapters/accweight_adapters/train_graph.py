@@ -160,6 +160,14 @@ def with_free_batch(proto: ModelProto, size: int) -> ModelProto:
     return freed
 
 
+def with_lengths(proto: ModelProto, shapes: Sequence[Sequence[int]]) -> None:
+    """State the shape of samples at the inputs; some gradients work with known lengths alone."""
+    for value, shape in zip(proto.graph.input, shapes, strict=True):
+        for dimension, length in zip(value.type.tensor_type.shape.dim[1:], shape, strict=True):
+            dimension.dim_value = length
+    del proto.graph.value_info[:]
+
+
 def _fixed_values(proto: ModelProto) -> set[str]:
     """Return the names of values that depend on tensors of the file alone."""
     fixed = {tensor.name for tensor in proto.graph.initializer} | {""}

@@ -22,8 +22,8 @@ from accweight_core.errors import AccweightError, MissingLibraryError
 LIBRARY: Final = "onnxruntime-training"
 EXTRA: Final = "ort"
 PURPOSE: Final = "training an ONNX model"
-ERRORS_ONLY: Final = 3
-"""Severity from which the runtime speaks: it remarks on every graph that it improves."""
+FATAL_ONLY: Final = 4
+"""Severity from which the runtime speaks: all else comes back as an error anyway."""
 
 NEWEST_IR: Final = 10
 OLDEST_OPSET: Final = 13
@@ -55,7 +55,7 @@ def runtime(part: str = "onnxruntime") -> ModuleType:
             f"{LIBRARY} share one name, and the one installed last is left; run "
             f"pip uninstall onnxruntime {LIBRARY}, then pip install 'accweight[{EXTRA}]'"
         )
-    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    onnxruntime.set_default_logger_severity(FATAL_ONLY)
     try:
         return importlib.import_module(part)
     except ImportError as error:
@@ -107,7 +107,7 @@ def session(model: bytes, threads: int | None = None) -> Any:
 def options(threads: int | None) -> Any:
     """Return options of a session: quiet, and with so many threads."""
     chosen = runtime().SessionOptions()
-    chosen.log_severity_level = ERRORS_ONLY
+    chosen.log_severity_level = FATAL_ONLY
     chosen.use_deterministic_compute = True
     if threads is not None:
         chosen.intra_op_num_threads = threads

@@ -212,6 +212,8 @@ def _with_own_parameters(proto: ModelProto, path: Path) -> TrainableModel:
         tensor.name = constant.name
         graph.initializer.append(tensor)
     model.notes += _notes_on(parts, before)
+    made = {tensor.name for tensor in graph.initializer}
+    _replace(graph.node, [node for node in graph.node if made.isdisjoint(node.output)])
     prune(proto)
     return model
 

@@ -17,15 +17,16 @@ import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from accweight_adapters.train_graph import opset_of, replace_nodes, trained_way
+from accweight_adapters.train_model import prune
 from accweight_core.errors import FormatError
 
 TRAINABLE: Final = frozenset(
-    {"Abs", "Add", "Cast", "Clip", "Concat", "Conv", "Cos", "Div", "Dropout", "Einsum", "Erf",
+    {"Abs", "Add", "Cast", "Clip", "Concat", "Conv", "Cos", "Div", "Dropout", "Erf",
      "Exp", "Expand", "Flatten", "GRU", "Gather", "Gelu", "Gemm", "GlobalAveragePool", "Identity",
      "LSTM", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool",
-     "Min", "Mul", "Neg", "Pad", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
-     "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh",
-     "Tile", "Transpose", "Unsqueeze", "Where"}
+     "Min", "Mul", "Neg", "Pad", "Pow", "ReduceMean", "ReduceSum", "Relu", "Reshape",
+     "Sigmoid", "Sin", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tanh",
+     "Tile", "Transpose", "Unsqueeze"}
 )  # fmt: skip
 """Operators whose gradient is there and right."""
 
@@ -63,16 +64,15 @@ class _Writer:
         """Return an attribute of the operator that is replaced."""
         return self._attributes.get(name, default)
 
-    def mean(self, value: str, axis: int) -> str:
-        """Write a mean along one axis, which stays with length one."""
+    def mean(self, value: str, axes: list[int]) -> str:
+        """Write a mean along axes, which stay with length one."""
         if self.opset >= AXES_ARE_INPUTS:
-            return self("ReduceMean", value, self.constant([axis], np.int64), keepdims=1)
-        return self("ReduceMean", value, axes=[axis], keepdims=1)
+            return self("ReduceMean", value, self.constant(axes, np.int64), keepdims=1)
+        return self("ReduceMean", value, axes=axes, keepdims=1)
 
-    def channels(self, value: str) -> int:
-        """Return the length of the second axis, 0 if it is not known."""
-        lengths = self._lengths.get(value, [])
-        return lengths[1] if len(lengths) > 1 else 0
+    def lengths(self, value: str) -> list[int]:
+        """Return the lengths of the axes, 0 where one is not known; empty if there are none."""
+        return self._lengths.get(value, [])
 
 
 def _softplus(write: _Writer, x: str) -> str:
@@ -101,6 +101,19 @@ def _celu(write: _Writer, x: str) -> str:
 def _selu(write: _Writer, x: str) -> str:
     bent = _exponential(write, x, write.attribute("alpha", SELU_ALPHA))
     return write("Mul", bent, write.constant(write.attribute("gamma", SELU_GAMMA)))
+
+
+def _sum(write: _Writer, first: str, *others: str) -> str:
+    total = first
+    for other in others:
+        total = write("Add", total, other)
+    return total if others else write("Identity", first)
+
+
+def _where(write: _Writer, condition: str, x: str, y: str) -> str:
+    """Write it for operands of one shape: of one that is repeated, the gradient is wrong."""
+    shape = write("Shape", write("Where", condition, x, y))
+    return write("Where", condition, write("Expand", x, shape), write("Expand", y, shape))
 
 
 def _prelu(write: _Writer, x: str, slope: str) -> str:
@@ -133,56 +146,54 @@ def _reciprocal(write: _Writer, x: str) -> str:
     return write("Div", write.constant(1.0), x)
 
 
-def _rows(write: _Writer, x: str, groups: int = 0) -> str:
-    """Write `x` with all axes behind the channels, or behind groups of them, as one."""
-    return write("Reshape", x, write.constant([0, groups, -1], np.int64))
-
-
-def _along(write: _Writer, vector: str) -> str:
-    """Write a vector so that it fits the channels of rows."""
-    return write("Unsqueeze", vector, write.constant([1], np.int64))
-
-
-def _as_before(write: _Writer, rows: str, x: str) -> str:
-    return write("Reshape", rows, write("Shape", x))
-
-
-def _standardised(write: _Writer, rows: str) -> str:
-    """Write rows with mean 0 and variance 1."""
-    off = write("Sub", rows, write.mean(rows, 2))
-    variance = write.mean(write("Mul", off, off), 2)
+def _standardised(write: _Writer, x: str, axes: list[int]) -> str:
+    """Write values with mean 0 and variance 1 along axes."""
+    off = write("Sub", x, write.mean(x, axes))
+    variance = write.mean(write("Mul", off, off), axes)
     epsilon = write.constant(write.attribute("epsilon", 1e-5))
     return write("Div", off, write("Sqrt", write("Add", variance, epsilon)))
 
 
-def _scaled(write: _Writer, rows: str, scale: str, shift: str) -> str:
-    return write("Add", write("Mul", rows, _along(write, scale)), _along(write, shift))
+def _scaled(write: _Writer, x: str, rank: int, scale: str, shift: str) -> str:
+    """Write values with a scale and a shift for each length of the second axis."""
+    if rank > 2:
+        axes = write.constant(range(1, rank - 1), np.int64)
+        scale, shift = write("Unsqueeze", scale, axes), write("Unsqueeze", shift, axes)
+    return write("Add", write("Mul", x, scale), shift)
 
 
 def _batch_norm(write: _Writer, x: str, scale: str, shift: str, mean: str, variance: str) -> str:
     """Write it with the statistics that it holds: a scale and a shift per channel."""
+    rank = len(write.lengths(x))
     epsilon = write.constant(write.attribute("epsilon", 1e-5))
     slope = write("Div", scale, write("Sqrt", write("Add", variance, epsilon)))
     offset = write("Sub", shift, write("Mul", mean, slope))
-    return _as_before(write, _scaled(write, _rows(write, x), slope, offset), x)
+    return _scaled(write, x, rank, slope, offset) if rank > 1 else ""
 
 
 def _instance_norm(write: _Writer, x: str, scale: str, shift: str) -> str:
-    rows = _standardised(write, _rows(write, x))
-    return _as_before(write, _scaled(write, rows, scale, shift), x)
+    rank = len(write.lengths(x))
+    if rank < 3:
+        return ""
+    return _scaled(write, _standardised(write, x, [*range(2, rank)]), rank, scale, shift)
 
 
 def _group_norm(write: _Writer, x: str, scale: str, shift: str) -> str:
-    rows = _standardised(write, _rows(write, x, write.attribute("num_groups", 1)))
+    lengths = write.lengths(x)
+    if len(lengths) < 3 or 0 in lengths[1:]:
+        return ""
+    groups = write.constant([0, write.attribute("num_groups", 1), -1], np.int64)
+    whole = write.constant([0, *lengths[1:]], np.int64)
+    x = _standardised(write, write("Reshape", x, groups), [2])
     if write.opset >= SCALES_PER_CHANNEL:
-        rows = _rows(write, _as_before(write, rows, x))
-    return _as_before(write, _scaled(write, rows, scale, shift), x)
+        return _scaled(write, write("Reshape", x, whole), len(lengths), scale, shift)
+    return write("Reshape", _scaled(write, x, 3, scale, shift), whole)
 
 
 def _average_pool(write: _Writer, x: str) -> str:
     """Write a convolution of every channel by itself; empty where that is not the same."""
     sizes, pads = write.attribute("kernel_shape", []), write.attribute("pads", [])
-    channels = write.channels(x)
+    channels = (write.lengths(x) + [0, 0])[1]
     padded = any(pads) and not write.attribute("count_include_pad", 0)
     automatic = write.attribute("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
     if not channels or padded or automatic or write.attribute("ceil_mode", 0):
@@ -191,6 +202,20 @@ def _average_pool(write: _Writer, x: str) -> str:
     kept = {"strides", "pads", "dilations"} & {a.name for a in write.node.attribute}
     attributes = {name: write.attribute(name, None) for name in sorted(kept)}
     return write("Conv", x, weights, group=channels, kernel_shape=sizes, **attributes)
+
+
+def _split(write: _Writer, x: str, *_sizes: str) -> str:
+    """Write a slice for each part: where one part is not used, the gradient is wrong."""
+    axis, start = write.attribute("axis", 0), 0
+    lengths = [write.lengths(output) for output in write.node.output]
+    if not all(-len(each) <= axis < len(each) and each[axis] for each in lengths):
+        return ""
+    for output, each in zip(write.node.output, lengths, strict=True):
+        ends = [write.constant([n], np.int64) for n in (start, start + each[axis], axis)]
+        write("Slice", x, *ends)
+        write.nodes[-1].output[0] = output
+        start += each[axis]
+    return write.node.output[0]
 
 
 WRITTEN_OUT: Final[dict[str, Callable[..., str]]] = {
@@ -208,57 +233,64 @@ WRITTEN_OUT: Final[dict[str, Callable[..., str]]] = {
     "Selu": _selu,
     "Softplus": _softplus,
     "Softsign": _softsign,
+    "Split": _split,
+    "Sum": _sum,
+    "Where": _where,
 }
 """Operators without a gradient, or with one that fails, and how they are written in others."""
 
 
-def with_gradients(proto: ModelProto, trained: Sequence[str], path: Path) -> list[str]:
-    """Write out what has no gradient of its own, between `trained` and the output.
+def check_gradients(proto: ModelProto, trained: Sequence[str], path: Path) -> None:
+    """Make sure that the output can be trained through, down to the parameters `trained`.
+
+    Raises:
+        FormatError: If an operator on the way has no gradient; names it.
+    """
+    _, way = trained_way(proto, trained)
+    for node in reversed(way):
+        if node.op_type not in TRAINABLE and node.op_type not in WRITTEN_OUT:
+            raise _without_gradient(node, proto, trained, path)
+        mode = next((a.s for a in node.attribute if a.name == "mode"), b"constant")
+        if node.op_type == "Pad" and mode != b"constant":
+            form = f" by {mode.decode(errors='replace')!r}, not by a constant,"
+            raise _without_gradient(node, proto, trained, path, form)
+
+
+def write_out(proto: ModelProto, trained: Sequence[str], path: Path) -> list[str]:
+    """Write what has no gradient of its own in operators that have one.
 
     Returns:
         Remarks for the user.
 
     Raises:
-        FormatError: If an operator there cannot be trained through; names it.
+        FormatError: If an operator has a form that cannot be written out; names it.
     """
     _, way = trained_way(proto, trained)
-    _check_forms(way, path)
     lengths, opset = _lengths(proto), opset_of(proto)
     replaced: dict[str, Sequence[NodeProto]] = {}
-    refused: list[NodeProto] = []
     for node in way:
         if node.op_type == "LayerNormalization":
             _with_statistics(proto, node.output[0])
+        elif node.op_type == "MaxPool" and 0 in lengths.get(node.input[0], [0])[1:]:
+            form = " on values whose shape depends on the data"
+            raise _without_gradient(node, proto, trained, path, form)
         elif node.op_type in WRITTEN_OUT:
             write = _Writer(node, opset, lengths)
-            if WRITTEN_OUT[node.op_type](write, *node.input):
+            if not WRITTEN_OUT[node.op_type](write, *node.input):
+                form = " with these attributes, on values of this shape,"
+                raise _without_gradient(node, proto, trained, path, form)
+            if len(node.output) == 1:
                 write.nodes[-1].output[0] = node.output[0]
-                replaced[node.output[0]] = write.nodes
-            else:
-                refused.append(node)
-        elif node.op_type not in TRAINABLE:
-            refused.append(node)
-    if refused:
-        raise _without_gradient(refused[-1], proto, trained, path)
+            replaced[node.output[0]] = write.nodes
     replace_nodes(proto, replaced)
+    prune(proto)  # slices that nobody takes would be put together to a Split again
     if any(node.op_type == "BatchNormalization" for node in way):
-        return [
-            "BatchNormalization works with the mean and variance that the model holds, as in use; "
-            "its scale and shift are trained"
-        ]
+        remark = (
+            "BatchNormalization works with the mean and variance that the model holds, as in "
+            "use; its scale and shift are trained"
+        )
+        return [remark]
     return []
-
-
-def _check_forms(way: Sequence[NodeProto], path: Path) -> None:
-    """Refuse forms of operators that the runtime has no gradient for."""
-    for node in way:
-        mode = next((a.s for a in node.attribute if a.name == "mode"), b"constant")
-        if node.op_type == "Pad" and mode != b"constant":
-            raise FormatError(
-                path,
-                f"operator Pad ({node.name!r}) pads by {mode.decode(errors='replace')!r}, and "
-                "onnxruntime-training has a gradient for constant padding alone",
-            )
 
 
 def _with_statistics(proto: ModelProto, output: str) -> None:
@@ -272,13 +304,13 @@ def _with_statistics(proto: ModelProto, output: str) -> None:
 
 def _lengths(proto: ModelProto) -> dict[str, list[int]]:
     """Return the lengths of the axes of all values, as far as they are known."""
-    inferred = onnx.shape_inference.infer_shapes(proto)
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
     return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
 
 
 def _without_gradient(
-    node: NodeProto, proto: ModelProto, trained: Sequence[str], path: Path
+    node: NodeProto, proto: ModelProto, trained: Sequence[str], path: Path, form: str = ""
 ) -> FormatError:
     """Return the refusal of an operator, with the parameters that could be trained behind it."""
     seen = False
@@ -294,6 +326,6 @@ def _without_gradient(
         advice += " ..." if len(behind) > 1 else ""
     return FormatError(
         path,
-        f"operator {node.op_type}{named} has no gradient in onnxruntime-training, and trained "
-        f"parameters lie before it; {advice}",
+        f"operator {node.op_type}{named}{form} has no gradient in onnxruntime-training, and "
+        f"trained parameters lie before it; {advice}",
     )

@@ -29,13 +29,14 @@ from accweight_adapters.train_graph import (
     standardised,
     trained_way,
     with_free_batch,
+    with_lengths,
     with_one_output,
     without_end,
 )
 from accweight_adapters.train_library import reason_of, session
 from accweight_adapters.train_loss import Loss, with_loss
 from accweight_adapters.train_model import Choice, TrainableModel, choose, load_model
-from accweight_adapters.train_operators import with_gradients
+from accweight_adapters.train_operators import check_gradients, write_out
 from accweight_core.errors import FormatError
 
 TRIED_BATCHES: Final = 2
@@ -102,7 +103,7 @@ def network(path: Path, wish: Wish) -> Network:
     forward = standardised(model.proto, path)
     choice, unused = _reached(model, forward, wish)
     notes = [*model.notes, *filter(None, [ended, unused])]
-    notes += with_gradients(forward, choice.trained, path)
+    check_gradients(forward, choice.trained, path)
     return Network(path, plain, forward, inputs_of(forward, path), choice, notes=notes)
 
 
@@ -171,6 +172,8 @@ def setup(net: Network, wish: Wish, data: Data, validation: Data | None) -> Setu
         validation = with_values(validation, shape, between_0_and_1=unit) if validation else None
     training = ModelProto()
     training.CopyFrom(net.forward)
+    with_lengths(training, [array.shape[1:] for array in data.inputs])
+    net.notes += write_out(training, net.choice.trained, net.source)
     first: str | int = net.fixed_batch or BATCH
     with_loss(training, wish.loss, (first, *shape), classes_last=classes_last)
     whole = net.fixed_batch is not None

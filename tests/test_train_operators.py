@@ -58,7 +58,10 @@ def sums() -> dict[str, tuple[list[onnx.NodeProto], dict[str, Array], tuple[int,
               for kind in ("Add", "Sub", "Mul", "Div")}  # fmt: skip
     cases |= {kind: ([node(kind, "p b", "y")], {"b": np.array([-1, 1, -1, 1, -0.02, 0.02], np.float32)}, ROWS)
               for kind in ("Max", "Min")}  # fmt: skip
-    cases |= {kind: ([node(kind, "p", "y", axis=1)], {}, ROWS) for kind in ("Softmax", "LogSoftmax", "Flatten")}
+    cases |= {
+        kind: ([node(kind, "p", "y", axis=1)], {}, ROWS)
+        for kind in ("Softmax", "LogSoftmax", "Flatten")
+    }
     cases |= {kind: ([node(kind, "p", "y", axes=[1])], {}, ROWS) for kind in ("ReduceMean",)}
     cases |= {
         "Sum": ([node("Sum", "p b", "y")], {"b": floats(2, 6)}, ROWS),
@@ -106,7 +109,9 @@ def summed(kind: str) -> onnx.ModelProto:
     nodes, constants, shape = CASES[kind]
     p = floats(*shape, seed=7)
     constants = dict(constants, p=p + np.sign(p) * np.float32(0.1))  # off the kinks
-    constants = {k: v if v.dtype != np.float64 else v.astype(np.float32) for k, v in constants.items()}
+    constants = {
+        k: v if v.dtype != np.float64 else v.astype(np.float32) for k, v in constants.items()
+    }
     start = [node("Mul", "p x", "scaled")]
     rest = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
     for item in rest:
@@ -154,7 +159,9 @@ def by_training(proto: onnx.ModelProto, names: tuple[str, ...], folder: Path) ->
     check_gradients(forward, names, folder)
     write_out(forward, names, folder)
     before = session(proto.SerializeToString(), 1)
-    assert loss_at(session(forward.SerializeToString(), 1)) == pytest.approx(loss_at(before), abs=1e-5)
+    assert loss_at(session(forward.SerializeToString(), 1)) == pytest.approx(
+        loss_at(before), abs=1e-5
+    )
     recipe = Recipe(OptimizerKind.sgd, 1.0, 0.0, 1)
     build(forward, Choice(names, ()), recipe, folder, folder)
     training = opened(folder, recipe, folder)

@@ -21,6 +21,7 @@ from accweight_core.errors import FormatError
 TRAINING, EVALUATION = "training_model.onnx", "eval_model.onnx"
 OPTIMIZER, CHECKPOINT = "optimizer_model.onnx", "checkpoint"
 ADAM_EPSILON: Final = 1e-8
+ADAM_OF_TORCH: Final = 0
 
 
 class OptimizerKind(StrEnum):
@@ -71,9 +72,22 @@ def build(model: ModelProto, choice: Choice, recipe: Recipe, folder: Path, sourc
     except Exception as error:  # native code, and a checker that raises errors of its own
         reason = f"onnxruntime-training cannot build its gradients: {reason_of(error)}"
         raise FormatError(source, reason) from error
-    stamped = onnx.load(folder / OPTIMIZER)
-    stamped.ir_version = NEWEST_IR  # the library writes the newest there is, and does not read it
-    onnx.save(stamped, folder / OPTIMIZER)
+    _correct_optimizer(folder / OPTIMIZER)
+
+
+def _correct_optimizer(path: Path) -> None:
+    """Make the model of the optimizer one that can be read, and its AdamW that of torch.
+
+    The library stamps it with a version of the format that it does not take itself, and decays
+    weights after their update where torch does so before.
+    """
+    model = onnx.load(path)
+    model.ir_version = NEWEST_IR
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "adam_mode":
+                attribute.i = ADAM_OF_TORCH
+    onnx.save(model, path)
 
 
 @dataclass

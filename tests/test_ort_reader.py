@@ -52,6 +52,7 @@ class TestOrtReader(ReaderContract):
 
     @pytest.fixture
     def case(self, checkpoint: Path) -> ReaderCase:
+        """A checkpoint whose values the library has stored beside it."""
         with np.load(DATA / "with_optimizer.npz") as weights:
             return ReaderCase(READER, checkpoint, dict(weights))
 

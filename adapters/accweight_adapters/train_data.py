@@ -125,7 +125,7 @@ def _arrays(path: Path) -> dict[str, Array]:
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise FormatError(path, f"not an .npz of NumPy; {ADVICE}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except ValueError as error:
         if "pickle" in str(error):

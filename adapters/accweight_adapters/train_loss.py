@@ -84,14 +84,9 @@ def with_loss(
             order = [0, rank - 1, *range(1, rank - 1)]
             scores = f"{SCORES}.turned"
             graph.node.append(_node("Transpose", output, scores, perm=order))
+        made = f"{LOSS} {LOSS}.log_prob"
         graph.node.append(
-            helper.make_node(
-                "SoftmaxCrossEntropyLoss",
-                [scores, TARGET],
-                [LOSS, f"{LOSS}.log_prob"],
-                name=LOSS,
-                reduction="mean",
-            )  # fmt: skip
+            _node("SoftmaxCrossEntropyLoss", f"{scores} {TARGET}", made, reduction="mean")
         )
     else:
         graph.initializer.append(helper.make_tensor(f"{LOSS}.one", TensorProto.FLOAT, [], [1.0]))
@@ -103,8 +98,9 @@ def with_loss(
     graph.output.insert(0, helper.make_tensor_value_info(LOSS, TensorProto.FLOAT, []))
 
 
-def _node(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(kind, inputs.split(" "), [output], name=output, **attributes)
+def _node(kind: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
+    made = outputs.split(" ")
+    return helper.make_node(kind, inputs.split(" "), made, name=made[0], **attributes)
 
 
 def right(loss: Loss, scores: Array, targets: Array, *, classes_last: bool) -> float:

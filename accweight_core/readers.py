@@ -30,7 +30,9 @@ class Reader(Protocol):
 
     suffixes: tuple[str, ...]
     """Endings of files that are worth a look, lower case with the dot; a hint, not a proof.
-    An empty one stands for names that have none."""
+    An empty one stands for names that have none. A reader of folders may also have `marks`:
+    whole names of files that make the folder they lie in a checkpoint (`marks_of`).
+    """
 
     def recognises(self, path: Path) -> bool:
         """Tell whether `path` is this format, by content, reading a few bytes at most.
@@ -92,6 +94,12 @@ def _recognised(reader: Reader, path: Path) -> bool:
     except Exception as error:  # one plug-in must not keep the others from reading a file
         warnings.warn(f"reader {reader.name!r} failed on {path.name}: {error}", stacklevel=3)
         return False
+
+
+def marks_of(reader: Reader) -> tuple[str, ...]:
+    """Return the whole names of files that make their folder a checkpoint of this reader."""
+    marks: tuple[str, ...] = getattr(reader, "marks", ())
+    return marks
 
 
 def unrecognised(path: Path) -> FormatError:

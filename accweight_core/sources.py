@@ -18,7 +18,14 @@ from pathlib import Path
 
 from accweight_core.errors import FormatError, MismatchError, SourceError
 from accweight_core.naming import natural_key
-from accweight_core.readers import Reader, reader_for, reader_named, readers, unrecognised
+from accweight_core.readers import (
+    Reader,
+    marks_of,
+    reader_for,
+    reader_named,
+    readers,
+    unrecognised,
+)
 from accweight_core.schema import Description
 from accweight_core.steps import Found
 
@@ -34,8 +41,14 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
 DEEPEST = 3
 """Levels below the folder named that are searched: `lightning_logs/version_0/checkpoints`."""
 
-UNSURE = (".json", ".metadata")
+UNSURE = (".json", ".metadata", ".index")
 """Endings that other files share: worth a look, but no sign of a checkpoint."""
+
+PREFIXED = ".index"
+"""Ending that users leave off: TensorFlow itself names checkpoints by what stands before it."""
+
+_NUMBERED = re.compile(r"[^.]*\d")
+"""Names without an ending that may be checkpoints, as those of flax are: `checkpoint_100`."""
 
 ZIP_MAGIC = b"PK\x03\x04"
 
@@ -95,10 +108,11 @@ def gather(
     parts = _parts_of_others(described)
     found = [Found(path, d) for path, d in described.items() if path.resolve() not in parts]
     for item in found:
-        if SHARD.search(item.path.name):
+        if SHARD.search(item.path.name) and len(item.description.files) < 2:
             raise FormatError(
                 item.path,
-                f"a part of a checkpoint in several files; name its index, {_index_of(item.path)}",
+                "a part of a checkpoint in several files; name its index, "
+                f"{_index_of(item.path)}, or the first part where there is none",
             )
     return Gathered(pairs[0][1], found, notes)
 
@@ -116,6 +130,8 @@ def _candidates(
     for path in named:
         if _exists(path):
             paths += _at(path, chosen, exclude, notes)
+        elif _exists(index := path.with_name(path.name + PREFIXED)):
+            paths += _at(index, chosen, exclude, notes)
         elif glob.has_magic(str(path)):
             for match in sorted(glob.glob(str(path), recursive=True), key=natural_key):
                 paths += _at(Path(match), chosen, exclude, notes)
@@ -162,13 +178,15 @@ def _in_folder(
     final model above its checkpoints).
     """
     asked = [chosen] if chosen else list(readers().values())
-    suffixes = tuple(suffix for reader in asked for suffix in reader.suffixes)
+    suffixes = tuple(name for reader in asked for name in (*reader.suffixes, *marks_of(reader)))
     level, above = [folder], list[Path]()
     for _ in range(DEEPEST + 1):
         files = [f for d in level for f in _files(d, suffixes) if not _is_excluded(f, exclude)]
         files.sort(key=lambda f: natural_key(str(f)))
         beside = [f for f in files if _is_beside(f)]
-        kept = _without_shards([f for f in files if f not in beside and _worth(f, chosen)])
+        kept = _with_broken(
+            _without_shards([f for f in files if f not in beside and _worth(f, chosen)]), files
+        )
         if beside and kept:
             notes.append(f"left out, not weights: {_some([_shown(f) for f in beside])}")
         if len(kept) > 1 or (kept and above):
@@ -181,18 +199,39 @@ def _in_folder(
             )
             return _with_lost_noted(kept, folder, suffixes, notes)
         above = above or kept
-        level = _finished([sub for d in level for sub in _folders(d)], notes)
+        whole = {file.parent for file in files if is_mark(file)}
+        level = [sub for d in level if d not in whole for sub in _folders(d)]
+        level = _finished(level, notes)
     return _with_lost_noted(above, folder, suffixes, notes)
+
+
+def _with_broken(kept: list[Path], files: list[Path]) -> list[Path]:
+    """Return `kept` with what is named like one of them without an ending, but is not recognised.
+
+    Such a name alone says nothing; beside `checkpoint_100`, an empty `checkpoint_200` is a step
+    that must not get lost in silence.
+    """
+    families = {(f.parent, _family(f)) for f in kept if _NUMBERED.fullmatch(f.name)}
+    return [
+        f
+        for f in files
+        if f in kept or (_NUMBERED.fullmatch(f.name) and (f.parent, _family(f)) in families)
+    ]
 
 
 def _is_beside(file: Path) -> bool:
     """Tell whether a file, or a folder known by its hidden file, is training state by its name."""
-    return _BESIDE.match(_shown(file) + "." * file.name.startswith(".")) is not None
+    return _BESIDE.match(_shown(file) + "." * is_mark(file)) is not None
+
+
+def is_mark(file: Path) -> bool:
+    """Tell whether a file makes its folder a checkpoint: a reader looks for its whole name."""
+    return any(file.name in (*r.suffixes, *marks_of(r)) for r in readers().values())
 
 
 def _shown(file: Path) -> str:
-    """Return the name of a file, or of the folder that a hidden file makes a checkpoint of."""
-    return file.parent.name if file.name.startswith(".") else file.name
+    """Return the name of a file, or of the folder that it makes a checkpoint of."""
+    return file.parent.name if is_mark(file) else file.name
 
 
 def _without_shards(files: list[Path]) -> list[Path]:
@@ -243,26 +282,24 @@ def _holds_weights(folder: Path, suffixes: tuple[str, ...]) -> bool:
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Return files that are worth a look; one that makes the folder a checkpoint stands alone."""
     found = []
+    endings = tuple(filter(None, suffixes))
     for entry in _entries(folder):
-        is_mark = entry.name in suffixes
-        is_hidden = entry.name.startswith((".", "~")) and not is_mark
-        if _has_suffix(entry, suffixes) and not is_hidden:
-            if entry.is_symlink() and not entry.exists():
+        is_whole = entry.name in suffixes
+        if entry.name.startswith((".", "~")) and not is_whole:
+            continue
+        is_named = is_whole or entry.name.lower().endswith(endings)
+        if is_named or ("" in suffixes and not entry.suffix):
+            if is_named and entry.is_symlink() and not entry.exists():
                 raise SourceError(
                     f"{entry}: a link to a file that is not there; restore it, or leave it out "
                     f"with --exclude '{entry.name}'"
                 )
-            if is_mark and entry.is_file() and reader_for(entry):
+            if not entry.is_file():
+                continue
+            if is_whole and reader_for(entry):
                 return [entry]
-            found += [entry] if entry.is_file() else []
+            found += [] if is_whole else [entry]
     return found
-
-
-def _has_suffix(entry: Path, suffixes: tuple[str, ...]) -> bool:
-    """Tell whether a name ends in one of the suffixes; an empty one stands for no suffix."""
-    if "" in suffixes and not entry.suffix:
-        return True
-    return entry.name.lower().endswith(tuple(filter(None, suffixes)))
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -284,7 +321,8 @@ def _worth(path: Path, chosen: Reader | None) -> bool:
     would hide a lost step.
     """
     name = path.name.lower()
-    if not path.suffix or name.endswith(UNSURE) or (name.endswith(".zip") and _begins_as_zip(path)):
+    is_unsure = not path.suffix or name.endswith(UNSURE)
+    if is_unsure or (name.endswith(".zip") and _begins_as_zip(path)):
         return chosen.recognises(path) if chosen else reader_for(path) is not None
     return True
 

@@ -169,11 +169,21 @@ def _step(digits: str, source: str) -> Step | None:
 
 def _last_match(pattern: re.Pattern[str], path: Path) -> re.Match[str] | None:
     """Return the last match in the file's name, else in its folder's name."""
-    for part in (path.name, path.parent.name):
+    for part in reversed(_naming_parts(path)):
         matches = list(pattern.finditer(part))
         if matches:
             return matches[-1]
     return None
+
+
+def _naming_parts(path: Path) -> tuple[str, ...]:
+    """Return the parts of a path that may name a checkpoint: the file's name and its folder's.
+
+    A file that only marks its folder may lie in an item of a checkpoint: `1000/default/_METADATA`.
+    """
+    is_mark = re.search(r"\d|[^.]\.", path.name) is None
+    is_item = is_mark and not re.search(r"\d", path.parent.name)
+    return path.parts[-3 if is_item and not _SPECIAL.search(path.parent.name) else -2 :]
 
 
 def _numbered(found: Sequence[Found]) -> list[Step | None]:
@@ -181,7 +191,7 @@ def _numbered(found: Sequence[Found]) -> list[Step | None]:
     nothing: list[Step | None] = [None] * len(found)
     plain = [f for f in found if re.search(r"\d", f.path.name) and not f.is_special]
     plain = plain or list(found)
-    split = {f.path: re.split(r"(\d+)", "/".join(f.path.parts[-2:])) for f in plain}
+    split = {f.path: re.split(r"(\d+)", "/".join(_naming_parts(f.path))) for f in plain}
     if len(plain) < 2 or len({len(parts) for parts in split.values()}) > 1:
         return nothing
     columns = list(zip(*split.values(), strict=True))

@@ -1,0 +1,238 @@
+"""The trees that JAX programs save, and which of their leaves are the model's.
+
+A tree holds the parameters, as they are or in collections (`params`, `batch_stats`), beside the
+state of an optimizer, a step, copies. Orbax may spread all that over several items. The choice is
+made as for checkpoints of torch: training state is left out, wrapping names are peeled off,
+several models stay apart by their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from accweight_adapters.claims import ClaimError, checked_name, quoted
+from accweight_adapters.shard_index import natural
+from accweight_adapters.state_dicts import COPIES, MAX_DEPTH, TRAINING_STATE, WRAPPER
+
+Keys = tuple[str, ...]
+"""Keys that lead to a leaf."""
+
+PARAMETERS: Final = "params"
+OPTAX: Final = frozenset({"opt", "opt_state", "opt_states", "optstate"})
+"""What users of JAX call the state of an optimizer."""
+
+WRAPPERS: Final = frozenset({"default", "variables", "target", "items"})
+"""Keys around a model, beside those that torch users know too."""
+
+BOX: Final = "value"
+"""Name of the one thing that a variable of flax.nnx holds."""
+
+FIRST: Final = frozenset({"kernel", "embedding", "scale", "weight"})
+"""Variables that come before the others of their module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One leaf of the model.
+
+    Attributes:
+        name: Name of the tensor.
+        keys: The keys that lead to it in the whole tree.
+        is_state: Whether it is state that no training step moves by a gradient.
+    """
+
+    name: str
+    keys: Keys
+    is_state: bool = False
+
+
+@dataclass(slots=True)
+class Choice:
+    """What was found in a tree.
+
+    Attributes:
+        model: The leaves of the model, in network order as far as names tell it.
+        beside: Leaves without axes beside the model (steps, losses): their keys, by name.
+        notes: What was left out, and why.
+    """
+
+    model: list[Chosen] = field(default_factory=list)
+    beside: dict[str, Keys] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A leaf on its way: the names that are left of its keys."""
+
+    names: Keys
+    keys: Keys
+    has_axes: bool
+    is_state: bool = False
+
+    def below(self, *, is_state: bool = False) -> _Leaf:
+        """Return it without its first name."""
+        return _Leaf(self.names[1:], self.keys, self.has_axes, self.is_state or is_state)
+
+
+def choose(leaves: Mapping[Keys, bool], extras: Callable[[str], bool] | None = None) -> Choice:
+    """Return which leaves are the model's.
+
+    Args:
+        leaves: For the keys of each leaf whether it has axes.
+        extras: Tells a first key that holds training state though its name does not say so.
+
+    Raises:
+        ClaimError: If there are none, or if names are impossible or clash.
+    """
+    choice = Choice()
+    found = _without_training_state(_unboxed(leaves), choice.notes, extras)
+    chosen = _models(found, choice)
+    if not chosen:
+        beside = f"; {choice.notes[0]}" if choice.notes else ""
+        raise ClaimError(f"holds no weights: no array by a name in a tree{beside}")
+    names: set[str] = set()
+    for leaf in chosen:
+        name = checked_name(".".join(leaf.names))
+        if name in names:
+            raise ClaimError(f"holds two arrays that would both be called {quoted(name)}")
+        names.add(name)
+        choice.model.append(Chosen(name, leaf.keys, leaf.is_state))
+    choice.model = _in_order(choice.model)
+    return choice
+
+
+def _unboxed(leaves: Mapping[Keys, bool]) -> list[_Leaf]:
+    """Return the leaves, those of nnx variables without the name of what is in them."""
+    siblings: dict[Keys, int] = {}
+    for keys in leaves:
+        if len(keys) > MAX_DEPTH:
+            raise ClaimError(f"nests its arrays more than {MAX_DEPTH} deep")
+        for depth in range(1, len(keys) + 1):
+            if depth == len(keys):
+                siblings[keys[:-1]] = siblings.get(keys[:-1], 0) + 1
+            else:
+                siblings[keys[:depth]] = siblings.get(keys[:depth], 0)
+    nested = {keys[:-1] for keys in siblings}
+    return [
+        _Leaf(keys[:-1] if _is_box(keys, siblings, nested) else keys, keys, has_axes)
+        for keys, has_axes in leaves.items()
+    ]
+
+
+def _is_box(keys: Keys, siblings: Mapping[Keys, int], nested: set[Keys]) -> bool:
+    alone = siblings[keys[:-1]] == 1 and keys[:-1] not in nested
+    return len(keys) > 1 and keys[-1] == BOX and alone
+
+
+def _without_training_state(
+    leaves: Iterable[_Leaf], notes: list[str], extras: Callable[[str], bool] | None
+) -> list[_Leaf]:
+    kept, left_out = [], dict[Keys, None]()
+    for leaf in leaves:
+        state = next((n for n, key in enumerate(leaf.names, 1) if is_training_state(key)), 0)
+        if extras is not None and extras(leaf.names[0]):
+            state = 1
+        if state:
+            left_out[leaf.names[:state]] = None
+        else:
+            kept.append(leaf)
+    if left_out:
+        notes.append(f"left out {_listed(left_out)}: training state, not weights")
+    return kept
+
+
+def is_training_state(key: str) -> bool:
+    """Tell whether a key holds the state of an optimizer or the like."""
+    return key.lower() in OPTAX or TRAINING_STATE.search(key.lower()) is not None
+
+
+def _models(leaves: list[_Leaf], choice: Choice) -> list[_Leaf]:
+    """Peel off wrapping names; several models side by side keep theirs."""
+    direct = [leaf for leaf in leaves if len(leaf.names) == 1]
+    groups: dict[str, list[_Leaf]] = {}
+    for leaf in leaves:
+        if len(leaf.names) > 1:
+            groups.setdefault(leaf.names[0], []).append(leaf)
+    groups = _without_copies(groups, choice.notes)
+    if any(map(_is_wrapper, groups)):
+        direct = _without_strays(direct, choice)
+    if PARAMETERS in groups and not any(_is_wrapper(key) for key in groups if key != PARAMETERS):
+        return direct + _collections(groups, choice)
+    if len(groups) == 1 and not direct:
+        ((key, group),) = groups.items()
+        if _is_wrapper(key):
+            return _models([leaf.below() for leaf in group], choice)
+    return direct + [leaf for group in groups.values() for leaf in group]
+
+
+def _is_wrapper(key: str) -> bool:
+    lower = key.lower()
+    return lower in WRAPPERS or WRAPPER.fullmatch(lower) is not None
+
+
+def _collections(groups: Mapping[str, list[_Leaf]], choice: Choice) -> list[_Leaf]:
+    """Return the parameters, and what other collections keep for the same modules."""
+    parameters = _models([leaf.below() for leaf in groups[PARAMETERS]], choice)
+    taken = {leaf.names for leaf in parameters}
+    for key, group in groups.items():
+        if key == PARAMETERS:
+            continue
+        state = [leaf.below(is_state=True) for leaf in group]
+        if not taken.isdisjoint(leaf.names for leaf in state):
+            state = [_Leaf(leaf.names, leaf.keys, leaf.has_axes, True) for leaf in group]
+        taken |= {leaf.names for leaf in state}
+        parameters += state
+    return parameters
+
+
+def _without_copies(groups: Mapping[str, list[_Leaf]], notes: list[str]) -> dict[str, list[_Leaf]]:
+    """Leave out averaged copies where the model itself is there."""
+    copies = [key for key in groups if COPIES.search(key.lower())]
+    if len(copies) == len(groups):
+        return dict(groups)
+    for key in copies:
+        notes.append(f"left out {quoted(key)}: an averaged copy beside the model itself")
+    return {key: group for key, group in groups.items() if key not in copies}
+
+
+def _without_strays(direct: list[_Leaf], choice: Choice) -> list[_Leaf]:
+    """Leave out what lies beside models; numbers may be steps or losses."""
+    strays = {leaf.names: None for leaf in direct if leaf.has_axes}
+    if strays:
+        choice.notes.append(f"left out {_listed(strays)}: arrays beside the model, not in it")
+    choice.beside |= {leaf.names[0]: leaf.keys for leaf in direct if not leaf.has_axes}
+    return []
+
+
+def _listed(paths: Mapping[Keys, None]) -> str:
+    shown = ", ".join(quoted(".".join(path)) for path in list(paths)[:3])
+    return shown + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+
+
+def _in_order(model: list[Chosen]) -> list[Chosen]:
+    """Return leaves in network order: modules in the tree's own, unless that is the alphabet's.
+
+    JAX sorts the keys of mappings; then numbers in names say more. Weights come first in a module.
+    """
+    modules = list(dict.fromkeys(leaf.keys[:-1] for leaf in model if not leaf.is_state))
+    by_number = sorted(modules, key=_natural_keys)
+    first = {module: place for place, module in enumerate(modules)}
+    if modules in (sorted(modules), by_number):
+        return sorted(model, key=_place)
+    return sorted(model, key=lambda leaf: (first.get(leaf.keys[:-1], len(first)), _rank(leaf)))
+
+
+def _natural_keys(keys: Keys) -> list[list[str | int]]:
+    return [natural(key) for key in keys]
+
+
+def _rank(leaf: Chosen) -> tuple[bool, bool, str]:
+    last = leaf.name.rpartition(".")[2]
+    return leaf.is_state, last not in FIRST, last
+
+
+def _place(leaf: Chosen) -> tuple[list[list[str | int]], bool, bool, str]:
+    return _natural_keys(tuple(leaf.name.split(".")[:-1])), *_rank(leaf)

@@ -1,0 +1,302 @@
+"""The tree in a msgpack file of Flax, without the bytes of its arrays.
+
+An array is an extension of type 1 that holds shape, name of the element type, and the bytes as
+they are; NumPy's scalars are type 3. Large arrays come in chunks, as a mapping that says so. The
+walk goes from token to token and steps over the bytes, so a lie about a length ends at the end of
+the file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+from accweight_adapters.claims import ClaimError, checked_shape, quoted
+from accweight_core.dtypes import DTYPES
+
+ARRAY, COMPLEX, SCALAR = 1, 2, 3
+CHUNKED: Final = "__msgpack_chunked_array__"
+MOST_DEPTH: Final = 40
+MOST_TOKENS: Final = 1 << 21
+"""Keys and values in one file; a model of a hundred thousand arrays has a tenth of it."""
+
+LONGEST_TEXT: Final = 1 << 12
+LONGEST_HEAD: Final = 1 << 10
+"""Bytes of an array's shape and element type."""
+
+MAP_CODES: Final = {0xDE: 2, 0xDF: 4}
+LIST_CODES: Final = {0xDC: 2, 0xDD: 4}
+TEXT_CODES: Final = {0xD9: 1, 0xDA: 2, 0xDB: 4}
+BYTES_CODES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+EXTENSION_CODES: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
+FIXED_EXTENSIONS: Final = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
+NUMBER_CODES: Final = {
+    0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q",
+    0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q",
+}  # fmt: skip
+CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
+
+
+@dataclass(frozen=True, slots=True)
+class PackedArray:
+    """An array: its element type by NumPy's name, its shape, and where its bytes lie."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedArray:
+    """An array in flat chunks, in their order."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[PackedArray, ...]
+
+    @property
+    def dtype(self) -> str:
+        """Name of the element type, the same in all chunks."""
+        return self.chunks[0].dtype if self.chunks else "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Something that is no array, no number and no mapping."""
+
+
+OPAQUE: Final = Opaque()
+
+
+class FoundArray(Exception):  # noqa: N818 - it ends the walk of who only wants to know
+    """Raised at the first array, where that is all that is asked for."""
+
+
+class Walk:
+    """Goes through a file once, from its first byte."""
+
+    def __init__(self, file: IO[bytes], *, to_first: bool = False, most: int = MOST_TOKENS) -> None:
+        self._file = file
+        self._size_bytes = os.fstat(file.fileno()).st_size
+        self._to_first = to_first
+        self._left = most
+
+    def tree(self) -> dict[str, Any]:
+        """Return the mapping that the file holds, arrays by place, and nothing behind it.
+
+        Raises:
+            ClaimError: If it is cut short, damaged, or holds something else.
+            FoundArray: At the first array, if that is what was asked for.
+        """
+        self._file.seek(0)
+        code = self._byte()
+        if not (0x80 <= code <= 0x8F or code in MAP_CODES):
+            raise ClaimError("not a msgpack file of Flax: it does not begin with a mapping")
+        content = self._mapping(self._count(code, 0x80, MAP_CODES), 0)
+        if (end := self._file.tell()) != self._size_bytes:
+            raise ClaimError(
+                f"its tree ends at byte {end}, it has {self._size_bytes}; it is damaged, "
+                "or something was appended"
+            )
+        if not isinstance(content, dict):
+            raise ClaimError("holds one array without a name; save a mapping of names to arrays")
+        return content
+
+    # ------------------------------------------------------------ tokens
+
+    def _bytes(self, count: int) -> bytes:
+        content = self._file.read(min(count, self._size_bytes))
+        if len(content) < count:
+            self._cut(self._file.tell() - len(content) + count)
+        return content
+
+    def _byte(self) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise ClaimError("holds more keys and values than any tree of weights")
+        return self._bytes(1)[0]
+
+    def _skip(self, count: int) -> int:
+        """Step over bytes; return where they begin."""
+        start = self._file.tell()
+        if start + count > self._size_bytes and not self._to_first:
+            self._cut(start + count)
+        self._file.seek(start + count)
+        return start
+
+    def _cut(self, end: int) -> None:
+        raise ClaimError(
+            f"cut short or damaged: something in it should reach to byte {end}, "
+            f"it has {self._size_bytes}"
+        )
+
+    def _count(self, code: int, fixed: int, codes: Mapping[int, int]) -> int:
+        """Return the length that stands behind a code, or in it."""
+        return int.from_bytes(self._bytes(codes[code]), "big") if code in codes else code - fixed
+
+    # ------------------------------------------------------------ values
+
+    def _value(self, depth: int) -> Any:
+        code = self._byte()
+        if code <= 0x7F or code >= 0xE0:
+            return code if code <= 0x7F else code - 256
+        if code in NUMBER_CODES:
+            form = NUMBER_CODES[code]
+            return struct.unpack(form, self._bytes(struct.calcsize(form)))[0]
+        if code in CONSTANTS:
+            return CONSTANTS[code]
+        if code <= 0x8F or code in MAP_CODES:
+            return self._mapping(self._count(code, 0x80, MAP_CODES), depth)
+        if code <= 0x9F or code in LIST_CODES:
+            return self._list(self._count(code, 0x90, LIST_CODES), depth)
+        if code in EXTENSION_CODES or code in FIXED_EXTENSIONS:
+            size = self._count(code, 0, EXTENSION_CODES) if code in EXTENSION_CODES else 0
+            return self._extension(size or FIXED_EXTENSIONS.get(code, 0))
+        if code <= 0xBF or code in TEXT_CODES:
+            self._skip(self._count(code, 0xA0, TEXT_CODES))
+            return OPAQUE
+        if code in BYTES_CODES:
+            self._skip(self._count(code, 0, BYTES_CODES))
+            return OPAQUE
+        raise ClaimError(f"damaged: byte {self._file.tell() - 1} begins nothing that msgpack knows")
+
+    def _mapping(self, count: int, depth: int) -> Any:
+        self._check_depth(depth, 2 * count)
+        found: dict[str, Any] = {}
+        for _ in range(count):
+            key = self._key()
+            if key in found:
+                raise ClaimError(f"holds two values that are both called {quoted(key)}")
+            found[key] = self._value(depth + 1)
+        return _chunked(found) if CHUNKED in found else found
+
+    def _list(self, count: int, depth: int) -> Any:
+        self._check_depth(depth, count)
+        found = {str(index): self._value(depth + 1) for index in range(count)}
+        holds_trees = any(isinstance(v, (dict, PackedArray, ChunkedArray)) for v in found.values())
+        return found if holds_trees else OPAQUE
+
+    def _check_depth(self, depth: int, count: int) -> None:
+        if depth > MOST_DEPTH:
+            raise ClaimError(f"nests its mappings more than {MOST_DEPTH} deep")
+        if count > self._size_bytes - self._file.tell():
+            self._cut(self._file.tell() + count)
+
+    def _key(self) -> str:
+        code = self._byte()
+        if code <= 0x7F:
+            return str(code)
+        if not (0xA0 <= code <= 0xBF or code in TEXT_CODES):
+            raise ClaimError(f"damaged: byte {self._file.tell() - 1} should begin a name")
+        size = self._count(code, 0xA0, TEXT_CODES)
+        if size > LONGEST_TEXT:
+            raise ClaimError(f"claims a name of {size} bytes; it is damaged")
+        try:
+            return self._bytes(size).decode()
+        except UnicodeDecodeError:
+            raise ClaimError("holds a name that is no text; it is damaged") from None
+
+    def _extension(self, size: int) -> Any:
+        kind = self._bytes(1)[0]
+        start = self._file.tell()
+        if kind not in (ARRAY, SCALAR):
+            self._skip(size)
+            return OPAQUE
+        array = self._array(start, size)
+        if self._to_first:
+            raise FoundArray
+        self._skip(size)
+        return array
+
+    def _array(self, start: int, size: int) -> PackedArray:
+        """Return the array in an extension: three values, the last one as long as all the rest."""
+        head = _Head(self._file.read(min(size, LONGEST_HEAD)), start)
+        shape, dtype, offset, count = head.array()
+        self._file.seek(start)
+        if offset + count != start + size:
+            raise ClaimError(f"the array at byte {start} does not end where it says; it is damaged")
+        item_bytes = DTYPES[dtype].size_bytes if dtype in DTYPES else None
+        if item_bytes is not None and math.prod(shape) * item_bytes != count:
+            raise ClaimError(
+                f"the array at byte {start} of shape {shape} and type {dtype} needs "
+                f"{math.prod(shape) * item_bytes} bytes, it has {count}"
+            )
+        return PackedArray(dtype, shape, offset, count)
+
+
+class _Head:
+    """The first bytes of an array's extension: a list of shape, element type and bytes."""
+
+    def __init__(self, content: bytes, start: int) -> None:
+        self._content = content
+        self._start = start
+        self._place = 0
+
+    def array(self) -> tuple[tuple[int, ...], str, int, int]:
+        """Return shape, element type, and where the bytes begin and how many there are."""
+        if self._byte() != 0x93:
+            self._fail()
+        code = self._byte()
+        rank = self._number(2) if code == 0xDC else code - 0x90
+        if not 0 <= rank <= 64:
+            self._fail()
+        shape = checked_shape([self._size() for _ in range(rank)])
+        code = self._byte()
+        length = self._byte() if code == 0xD9 else code - 0xA0
+        if not 0 < length <= 64:
+            self._fail()
+        name = self._take(length)
+        code = self._byte()
+        if code not in BYTES_CODES or not name.isascii() or not name.decode().isprintable():
+            self._fail()
+        count = self._number(BYTES_CODES[code])
+        return shape, name.decode(), self._start + self._place, count
+
+    def _size(self) -> int:
+        code = self._byte()
+        widths = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+        if code > 0x7F and code not in widths:
+            self._fail()
+        return code if code <= 0x7F else self._number(widths[code])
+
+    def _take(self, count: int) -> bytes:
+        piece = self._content[self._place : self._place + count]
+        if len(piece) < count:
+            self._fail()
+        self._place += count
+        return piece
+
+    def _byte(self) -> int:
+        return self._take(1)[0]
+
+    def _number(self, width: int) -> int:
+        return int.from_bytes(self._take(width), "big")
+
+    def _fail(self) -> None:
+        raise ClaimError(f"the array at byte {self._start} is damaged or cut short")
+
+
+def _chunked(entries: Mapping[str, Any]) -> ChunkedArray:
+    """Return an array that came in chunks, which must make up its shape."""
+    shape, chunks = _listed(entries.get("shape")), _listed(entries.get("chunks"))
+    if not all(isinstance(chunk, PackedArray) for chunk in chunks):
+        raise ClaimError("an array in chunks has something else among them; it is damaged")
+    array = ChunkedArray(checked_shape(shape), tuple(chunks))
+    elements = sum(math.prod(chunk.shape) for chunk in array.chunks)
+    same = len({chunk.dtype for chunk in array.chunks}) <= 1
+    if not same or elements != math.prod(array.shape):
+        raise ClaimError(f"an array of shape {array.shape} has chunks of {elements} elements")
+    return array
+
+
+def _listed(entries: Any) -> list[Any]:
+    """Return the values of a mapping whose keys are their numbers."""
+    if entries is OPAQUE or not isinstance(entries, dict):
+        raise ClaimError("an array in chunks does not say its shape, or its chunks; it is damaged")
+    if not all(str(number) in entries for number in range(len(entries))):
+        raise ClaimError("an array in chunks lacks one of them; it is damaged")
+    return [entries[str(number)] for number in range(len(entries))]

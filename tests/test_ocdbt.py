@@ -17,7 +17,14 @@ from fuzzing import mutations
 
 from accweight_adapters.claims import ClaimError
 from accweight_adapters.compressed import of_blosc, of_deflate, of_zstd, unpacked_zstd, zstd_bound
-from accweight_adapters.ocdbt import MANIFEST, Piece, path_below, stored_values
+from accweight_adapters.ocdbt import (
+    MANIFEST,
+    MANIFEST_MAGIC,
+    NODE_MAGIC,
+    Piece,
+    path_below,
+    stored_values,
+)
 from accweight_adapters.zarr_arrays import plan_of
 from accweight_adapters.zarr_values import tensor_in
 from accweight_core.errors import FormatError
@@ -86,6 +93,35 @@ def test_stores_that_were_merged_are_followed_into_their_folders(
     assert {piece.path.parent.parent.name for piece in found.values() if piece.content is None} == {
         "ocdbt.process_0"
     }
+
+
+def sealed(magic: int, body: bytes) -> bytes:
+    """Return a node or a manifest that is not compressed."""
+    return _resealed(magic.to_bytes(4, "big") + bytes(10) + body + bytes(4))
+
+
+def files_of(base: bytes, name: bytes) -> bytes:
+    """Return a table of one data file, its path in two parts."""
+    return bytes([1, len(base + name), len(base)]) + base + name
+
+
+def test_paths_of_nodes_are_passed_on_to_the_nodes_below(tmp_path: Path) -> None:
+    leaf = b"\0" + files_of(b"", b"d/z") + b"\1" + b"\1" + b"k" + b"\3" + b"\1" + b"\0" + b"\2"
+    below = sealed(NODE_MAGIC, leaf)
+    inner = b"\1" + files_of(b"e/", b"y") + b"\1" + b"\2" + b"\2" + b"a/" + b"\0\0"
+    root = sealed(NODE_MAGIC, inner + bytes([len(below)]) + b"\1\1\1")
+    version = b"\1\1\1" + b"\0\0" + bytes([len(root)]) + b"\1\1\1" + bytes(8) + b"\0"
+    config = bytes(16) + b"\0\1\1" + b"\4" + b"\0"
+    manifest = sealed(MANIFEST_MAGIC, config + files_of(b"sub/", b"x") + version)
+    for name, content in {
+        MANIFEST: manifest, "sub/x": root, "sub/e/y": below, "sub/e/d/z": b"..abc"
+    }.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(content)
+
+    ((key, piece),) = stored_values(tmp_path).items()
+
+    assert (key, piece.read()) == ("a/k", b"abc")
 
 
 @pytest.mark.parametrize(

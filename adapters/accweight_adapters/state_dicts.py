@@ -31,7 +31,7 @@ WRAPPER = re.compile(
 """Keys that hold a whole model, not a layer of one."""
 
 TRAINING_STATE = re.compile(
-    r"optim(?!al|um)|sched|scaler|(^|_)(rng|callbacks?|loops|metrics|history|hparams|hyper_?parameters)(_|$)"
+    r"optim(?!al|um|i[sz]ed)|sched|scaler|(^|_)(rng|callbacks?|loops|metrics|history|hparams|hyper_?parameters)(_|$)"
 )
 """Keys of mappings that hold tensors, but no weights."""
 

@@ -1,0 +1,137 @@
+"""Sorted tables of keys and values, the format of LevelDB, as TensorFlow's indexes are.
+
+A footer leads to a block that lists the other blocks; in a block, each key repeats the beginning
+of the one before. Every block has a checksum, and may be compressed by snappy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import IO, Final
+
+from accweight_adapters.claims import ClaimError
+from accweight_adapters.compressed import of_snappy
+
+FOOTER_BYTES: Final = 48
+MAGIC: Final = (0xDB4775248B80FB57).to_bytes(8, "little")
+TRAILER_BYTES: Final = 5
+CHECKSUM_DELTA: Final = 0xA282EAD8
+PLAIN, SNAPPY = 0, 1
+LARGEST_BLOCK: Final = 1 << 26
+"""Bytes of a block; writers end one after 256 KiB, behind a value of any size."""
+
+MOST_BYTES: Final = 1 << 28
+"""Bytes of all blocks and keys: shared beginnings let a small file name a lot."""
+
+
+def is_table(file: IO[bytes]) -> bool:
+    """Tell whether a file ends as such a table."""
+    size_bytes = os.fstat(file.fileno()).st_size
+    if size_bytes < FOOTER_BYTES:
+        return False
+    file.seek(size_bytes - len(MAGIC))
+    return file.read(len(MAGIC)) == MAGIC
+
+
+def entries_of(file: IO[bytes]) -> dict[bytes, bytes]:
+    """Return all keys and values of a table, in its order.
+
+    Raises:
+        ClaimError: If it is damaged, cut short, or no such table.
+    """
+    return dict(_Table(file).entries())
+
+
+class _Table:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._size_bytes = os.fstat(file.fileno()).st_size
+        self._left = MOST_BYTES
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        if not self._size_bytes:
+            raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+        if not is_table(self._file):
+            raise ClaimError("does not end as an index of TensorFlow; it is cut short or damaged")
+        self._file.seek(self._size_bytes - FOOTER_BYTES)
+        footer = self._file.read(FOOTER_BYTES - len(MAGIC))
+        _, place = _handle(footer, 0)
+        index, _ = _handle(footer, place)
+        last = b""
+        for _, handle in self._block(*index):
+            for key, value in self._block(*_handle(handle, 0)[0]):
+                if last and key <= last:
+                    raise ClaimError("its keys are not in order; it is damaged")
+                last = key
+                yield key, value
+
+    def _block(self, offset: int, size: int) -> list[tuple[bytes, bytes]]:
+        """Return the entries of a block."""
+        end = offset + size + TRAILER_BYTES
+        if end > self._size_bytes or size > LARGEST_BLOCK:
+            raise ClaimError(f"a block should reach to byte {end}, it has {self._size_bytes}")
+        self._file.seek(offset)
+        raw = self._file.read(size + TRAILER_BYTES)
+        if _checksum(raw[: size + 1]) != int.from_bytes(raw[size + 1 :], "little"):
+            raise ClaimError(f"the block at byte {offset} is damaged: its checksum differs")
+        if raw[size] not in (PLAIN, SNAPPY):
+            raise ClaimError(f"the block at byte {offset} is compressed in a way not known here")
+        content = raw[:size] if raw[size] == PLAIN else of_snappy(raw[:size], LARGEST_BLOCK)
+        self._count(len(content))
+        return list(self._parsed(content))
+
+    def _parsed(self, content: bytes) -> Iterator[tuple[bytes, bytes]]:
+        restarts = int.from_bytes(content[-4:], "little")
+        end = len(content) - 4 - 4 * restarts
+        if len(content) < 4 or end < 0:
+            raise ClaimError("a block of its index is damaged")
+        place, key = 0, b""
+        while place < end:
+            shared, place = varint(content, place, end)
+            added, place = varint(content, place, end)
+            size, place = varint(content, place, end)
+            if shared > len(key) or place + added + size > end:
+                raise ClaimError("a block of its index is damaged: an entry does not fit")
+            key = key[:shared] + content[place : place + added]
+            place += added
+            self._count(len(key))
+            yield key, content[place : place + size]
+            place += size
+
+    def _count(self, size_bytes: int) -> None:
+        self._left -= size_bytes
+        if self._left < 0:
+            raise ClaimError(f"its index makes more than {MOST_BYTES} bytes")
+
+
+def _handle(content: bytes, place: int) -> tuple[tuple[int, int], int]:
+    """Return where a block lies, and the place behind what says so."""
+    offset, place = varint(content, place, len(content))
+    size, place = varint(content, place, len(content))
+    return (offset, size), place
+
+
+def _checksum(content: bytes) -> int:
+    """Return the checksum of a block, which is masked lest it be a checksum of itself."""
+    import google_crc32c
+
+    value: int = google_crc32c.value(content)
+    return ((value >> 15 | value << 17) + CHECKSUM_DELTA) & 0xFFFFFFFF
+
+
+def varint(content: bytes, place: int, end: int) -> tuple[int, int]:
+    """Return a number of variable length and the place behind it.
+
+    Raises:
+        ClaimError: If it does not end before `end`, or within 64 bits.
+    """
+    value = shift = 0
+    while place < end and shift < 64:
+        byte = content[place]
+        place += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, place
+        shift += 7
+    raise ClaimError("a number in its index has no end; it is damaged")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accweight_core import kernels
     from accweight_core.accumulate.tracker import ChangeTracker
+    from accweight_core.aligning.result import Alignment
+    from accweight_core.alignment import align
     from accweight_core.analysis import Analysis, open_analysis
     from accweight_core.errors import AccweightError
     from accweight_core.opening import open_run
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AccweightError": "errors",
+    "Alignment": "aligning.result",
     "Analysis": "analysis",
     "ChangeTracker": "accumulate.tracker",
     "Comparison": "ranking",
@@ -31,6 +34,7 @@ _HOMES = {
     "Parameter": "schema",
     "Role": "schema",
     "Run": "schema",
+    "align": "alignment",
     "analyze": "pipeline",
     "append": "pipeline",
     "compare": "ranking",
@@ -40,6 +44,7 @@ _HOMES = {
 
 __all__ = [
     "AccweightError",
+    "Alignment",
     "Analysis",
     "ChangeTracker",
     "Comparison",
@@ -48,6 +53,7 @@ __all__ = [
     "Parameter",
     "Role",
     "Run",
+    "align",
     "analyze",
     "append",
     "compare",

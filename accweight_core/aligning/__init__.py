@@ -1,0 +1,1 @@
+"""The rooms of alignment: names, shapes, order, stacks, values, parameters."""

@@ -20,7 +20,7 @@ from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.header import Header, Maximum
 from accweight_core.partition import SUMS
 from accweight_core.ranking import ranking as ranked
-from accweight_core.schema import Layer, Parameter, Run
+from accweight_core.schema import Checkpoint, Layer, Parameter, Run
 from accweight_core.store import Store
 from accweight_core.summary import Measured, Per, maximum, measured, metric_arrays
 from accweight_core.texel_map import Layout
@@ -304,6 +304,19 @@ class Analysis:
             store.finish_parameter(index, self.values[:, index])
         store.finish(header, metric_arrays(header, self.values))
         return Analysis.open(target)
+
+    def checkpoint(self, step_index: int) -> Checkpoint:
+        """Return one checkpoint of the run, described anew if the analysis comes from disk.
+
+        Raises:
+            SourceError: If it is gone, or has changed since.
+        """
+        from accweight_core.opening import reopened
+
+        if self._run is not None:
+            return self._run.checkpoints[step_index]
+        record = self.header.checkpoints[step_index]
+        return reopened(replace(self.header, checkpoints=(record,))).checkpoints[0]
 
     def _checkpoints(self) -> Run:
         """Return the run behind the analysis, described anew if it was opened from disk."""

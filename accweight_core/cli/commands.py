@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from accweight_core.cli.comparing import align, compare
+
 Source = Annotated[
     list[str], typer.Argument(help="A file, a folder, a glob, or several files in order.")
 ]
@@ -35,6 +37,14 @@ GroupChoice = Annotated[
 ]
 GivenOrder = Annotated[
     bool, typer.Option("--given-order", help="Take the files in the order given.")
+]
+Map = Annotated[
+    Path | None,
+    typer.Option("--map", help="Map file: what is called how; inspect --write-map writes one."),
+]
+WriteMap = Annotated[
+    Path | None,
+    typer.Option("--write-map", help="Write a map file with every name, to be edited."),
 ]
 Metric = Annotated[str, typer.Option("--by", help="Metric to rank by.")]
 Step = Annotated[int | None, typer.Option("--at", help="Step to look at; the last by default.")]
@@ -66,12 +76,15 @@ def inspect(
     exclude: Exclude = None,
     group: GroupChoice = None,
     given_order: GivenOrder = False,
+    map: Map = None,
+    write_map: WriteMap = None,
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Show what is there: format, steps and where they come from, layers. Reads no weights."""
     from accweight_core.cli import tables
     from accweight_core.inspection import inspected
+    from accweight_core.map_template import write_template
 
     result = inspected(
         _source(source),
@@ -81,8 +94,14 @@ def inspect(
         exclude=exclude or (),
         group=group,
         in_given_order=given_order,
+        map=map,
+        mixed=write_map is not None,
     )
-    tables.show(result.to_json() if json else tables.inspection(result))
+    document = result.to_json()
+    if write_map:
+        tables.remark(write_template(write_map, result.groups))
+        document["map"] = str(write_map)
+    tables.show(document if json else tables.inspection(result))
 
 
 def analyze(
@@ -94,6 +113,7 @@ def analyze(
     exclude: Exclude = None,
     group: GroupChoice = None,
     given_order: GivenOrder = False,
+    map: Map = None,
     roles: Annotated[
         str, typer.Option(help="Roles that count in layers, comma-separated.")
     ] = "weight,embedding",
@@ -135,6 +155,7 @@ def analyze(
         exclude=exclude or (),
         group=group,
         in_given_order=given_order,
+        map=map,
     )
     budget = None if picture_budget is None else parsed_size(picture_budget)
     counted = parsed_roles(roles)
@@ -183,22 +204,6 @@ def rank(
     opened = open_analysis(analysis)
     document = tables.ranking_json(opened, by, at, per.value, top)
     tables.show(document if json else tables.ranking_table(document, per.value))
-
-
-def compare(
-    a: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
-    b: Annotated[Path, typer.Argument(help="Another one.")],
-    by: Metric = "mean",
-    json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Compare the rankings of two analyses."""
-    from accweight_core.analysis import open_analysis
-    from accweight_core.cli import tables
-    from accweight_core.ranking import compare as compared
-
-    result = compared(open_analysis(a), open_analysis(b), by)
-    tables.show(tables.comparison_json(result) if json else tables.comparison(result, a, b))
 
 
 def export(
@@ -253,4 +258,4 @@ def _source(names: list[str]) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
-COMMANDS = (inspect, analyze, rank, compare, export, demo)
+COMMANDS = (inspect, analyze, rank, compare, align, export, demo)

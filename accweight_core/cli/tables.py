@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,7 +21,7 @@ from rich.text import Text
 
 from accweight_core.analysis import Analysis
 from accweight_core.cli.text import count, plain, shortened, size
-from accweight_core.ranking import Comparison, ranking
+from accweight_core.ranking import ranking
 
 if TYPE_CHECKING:
     from accweight_core.demo import DemoResult
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from accweight_core.schema import Checkpoint
 
 BAR_WIDTH = 8
+FLEXIBLE = ("layer", "parameter", "parameters", "checkpoint", "layer of a", "layer of b", "why")
+"""Columns that give way where the terminal is narrow."""
+
 SHOWN_BESIDE = ("mean", "max", "relative", "efficiency")
 CAUTION = (
     "mean and max grow with learning rate and checkpoints, and are not importance by "
@@ -107,7 +109,8 @@ def progress(label: str, unit: str = "bytes") -> Iterator[Callable[[int, int], N
         bar.stop()
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a number in four digits, a dash for none."""
     if value is None or math.isnan(value):
         return "-"
     return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.4g}"
@@ -121,10 +124,11 @@ def _bar(value: float, largest: float) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-def _table(*columns: tuple[str, str]) -> Table:
+def table_of(*columns: tuple[str, str]) -> Table:
+    """Return an empty table of columns, each a name and ``right`` for numbers."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for name, justify in columns:
-        flexible = name in ("layer", "parameter", "parameters", "checkpoint")
+        flexible = name in FLEXIBLE
         table.add_column(
             name,
             justify="right" if justify == "right" else "left",
@@ -154,14 +158,14 @@ def ranking_table(document: dict[str, Any], per: str = "layer") -> RenderableTyp
         per: [plain(row[per]) for row in rows],
         "kind": [row["kind"] for row in rows],
         "weights": [count(row["elements"]) for row in rows],
-        by: [_number(row[by]) for row in rows],
+        by: [number(row[by]) for row in rows],
         "": [_bar(row[by], largest) for row in rows],
-        **{name: [_number(row[name]) for row in rows] for name in beside},
+        **{name: [number(row[name]) for row in rows] for name in beside},
     }
     for dispensable in ("", "max", "weights", "kind"):
         if _width(columns) > Console().width and dispensable != by:
             columns.pop(dispensable, None)
-    table = _table(*((name, "" if name in ("", per, "kind") else "right") for name in columns))
+    table = table_of(*((name, "" if name in ("", per, "kind") else "right") for name in columns))
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*(Text(cell) for cell in cells))
     return table
@@ -218,64 +222,6 @@ def analysis_summary(analysis: Analysis, by: str) -> RenderableType:
     return Group(*lines)
 
 
-def comparison_json(result: Comparison) -> dict[str, Any]:
-    """Return the document of ``compare --json``."""
-    return {
-        "by": result.by,
-        "spearman": result.spearman,
-        "kendall": result.kendall,
-        "rbo": result.rbo,
-        "top_overlap": dict(result.top_overlap),
-        "layers": [
-            {
-                "layer": place.layer,
-                "rank_a": place.rank_a,
-                "rank_b": place.rank_b,
-                "value_a": place.value_a,
-                "value_b": place.value_b,
-            }
-            for place in result.layers
-        ],
-        "only_a": list(result.only_a),
-        "only_b": list(result.only_b),
-    }
-
-
-def comparison(result: Comparison, a: Path, b: Path) -> RenderableType:
-    """Return a comparison as a table with the figures of agreement."""
-    table = _table(
-        ("a", "right"), ("b", "right"), ("", ""), ("layer", ""),
-        (f"{result.by} a", "right"), (f"{result.by} b", "right"),
-    )  # fmt: skip
-    for place in result.layers:
-        moved = f"{'▲' if place.moved > 0 else '▼'}{abs(place.moved)}" if place.moved else "="
-        table.add_row(
-            str(place.rank_a),
-            str(place.rank_b),
-            moved,
-            Text(plain(place.layer)),
-            _number(place.value_a),
-            _number(place.value_b),
-        )
-    overlap = ", ".join(f"first {k}: {share:.0%}" for k, share in result.top_overlap.items())
-    lines: list[RenderableType] = [
-        Text(f"a: {plain(a)}"),
-        Text(f"b: {plain(b)}"),
-        Text(""),
-        table,
-        Text(""),
-        Text(
-            f"agreement by {result.by}: Spearman {_number(result.spearman)}, "
-            f"Kendall {_number(result.kendall)}, rank-biased overlap {_number(result.rbo)}"
-        ),
-        Text(f"shared layers at the top: {overlap}"),
-    ]
-    for name, only in (("a", result.only_a), ("b", result.only_b)):
-        if only:
-            lines.append(Text(f"only in {name}: {', '.join(map(plain, only))}"))
-    return Group(*lines)
-
-
 def inspection(result: Inspection) -> RenderableType:
     """Return what ``inspect`` prints."""
     opened = result.opened
@@ -314,7 +260,7 @@ def _checkpoints(result: Inspection) -> RenderableType:
     }
     left_out = _add_measures(columns, found)
     left = ("from", "checkpoint")
-    table = _table(*((name, "" if name in left else "right") for name in columns))
+    table = table_of(*((name, "" if name in left else "right") for name in columns))
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*(Text(cell) for cell in cells))
     more = Text(f"more with --json: {', '.join(left_out)}")
@@ -329,7 +275,7 @@ def _add_measures(columns: dict[str, list[str]], found: Sequence[Checkpoint]) ->
     left_out, room = [], Console().width
     for name, leaf in zip(measures, leaves, strict=True):
         label = plain(leaf if leaf and uses[leaf] == 1 else name)
-        cells = [_number(c.measures.get(name)) for c in found]
+        cells = [number(c.measures.get(name)) for c in found]
         wider = {**columns, label: cells}
         if label in columns or _width(wider) > room:
             left_out.append(label)
@@ -339,7 +285,7 @@ def _add_measures(columns: dict[str, list[str]], found: Sequence[Checkpoint]) ->
 
 
 def _layers(result: Inspection) -> Table:
-    table = _table(("layer", ""), ("kind", ""), ("weights", "right"), ("parameters", ""))
+    table = table_of(("layer", ""), ("kind", ""), ("weights", "right"), ("parameters", ""))
     for layer in result.layers:
         parts = ", ".join(
             f"{_leaf(p.name, layer.name)} {_shape(p.shape)}" for p in layer.parameters

@@ -1,0 +1,144 @@
+"""What `compare` and `align` print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from accweight_core.aligning.result import Alignment, Unmatched
+from accweight_core.cli.tables import number, table_of
+from accweight_core.cli.text import plain
+
+if TYPE_CHECKING:
+    from accweight_core.ranking import Comparison, LayerPlace
+
+LEGEND = (
+    "sure: 100% is certain (your map, or the same name, kind and shape), from 80% sure, "
+    "from 50% likely, below that a guess."
+)
+
+
+def comparison_json(result: Comparison) -> dict[str, Any]:
+    """Return the document of ``compare --json``."""
+    return {
+        "by": result.by,
+        "spearman": result.spearman,
+        "kendall": result.kendall,
+        "rbo": result.rbo,
+        "top_overlap": dict(result.top_overlap),
+        "layers": [
+            {
+                "layer": place.layer,
+                "rank_a": place.rank_a,
+                "rank_b": place.rank_b,
+                "value_a": place.value_a,
+                "value_b": place.value_b,
+                "layer_b": place.layer_b,
+                "how": place.how,
+                "sure": round(place.sure, 2),
+                "shape_differs": place.shape_differs,
+            }
+            for place in result.layers
+        ],
+        "only_a": list(result.only_a),
+        "only_b": list(result.only_b),
+        "hints": dict(result.hints),
+        "notes": list(result.notes),
+    }
+
+
+def comparison(result: Comparison, a: object, b: object) -> RenderableType:
+    """Return a comparison as a table with the figures of agreement."""
+    overlap = ", ".join(f"first {k}: {share:.0%}" for k, share in result.top_overlap.items())
+    alone = f"{len(result.only_a)} only in a, {len(result.only_b)} only in b"
+    shares = f"{len(result.layers)} shared, {alone}"
+    lines: list[RenderableType] = [
+        Text(f"a: {plain(a)}"),
+        Text(f"b: {plain(b)}"),
+        Text(""),
+        _places(result),
+        Text(""),
+        Text(
+            f"agreement by {result.by}: Spearman {number(result.spearman)}, "
+            f"Kendall {number(result.kendall)}, rank-biased overlap {number(result.rbo)}"
+        ),
+        Text(f"shared layers at the top: {overlap}"),
+    ]
+    if any(not _is_plain(place) for place in result.layers):
+        lines += [Text(f"layers: {shares}; ranks are among the shared"), Text(LEGEND)]
+    for name, only in (("a", result.only_a), ("b", result.only_b)):
+        if only:
+            lines.append(Text(f"only in {name}: {', '.join(map(plain, only))}"))
+    lines += [
+        Text(f"  {plain(name)}: {plain(hint)}")
+        for name, hint in result.hints.items()
+        if name in (*result.only_a, *result.only_b)
+    ]
+    lines += [Text(f"note: {plain(note)}") for note in result.notes]
+    return Group(*lines)
+
+
+def _is_plain(place: LayerPlace) -> bool:
+    """Tell whether a layer is so clearly one in both that nothing has to be said of it."""
+    return place.layer == place.layer_b and place.sure == 1 and not place.shape_differs
+
+
+def _places(result: Comparison) -> RenderableType:
+    """Return the table of layers; how they were matched is shown where there is a question."""
+    is_asked = any(not _is_plain(place) for place in result.layers)
+    is_renamed = any(place.layer != place.layer_b for place in result.layers)
+    columns = [("a", "right"), ("b", "right"), ("", ""), ("layer", "")]
+    columns += [("layer of b", "")] * is_renamed
+    columns += [(f"{result.by} a", "right"), (f"{result.by} b", "right")]
+    columns += [("matched by", ""), ("sure", "right")] * is_asked
+    table = table_of(*columns)
+    for place in result.layers:
+        moved = f"{'▲' if place.moved > 0 else '▼'}{abs(place.moved)}" if place.moved else "="
+        cells = [str(place.rank_a), str(place.rank_b), moved, plain(place.layer)]
+        cells += [plain(place.layer_b) if place.layer != place.layer_b else "="] * is_renamed
+        cells += [number(place.value_a), number(place.value_b)]
+        how = place.how + ", other shape" * place.shape_differs
+        cells += [how, f"{place.sure:.0%}"] if is_asked else []
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def alignment(result: Alignment, a: object, b: object) -> RenderableType:
+    """Return what ``align`` prints."""
+    table = table_of(
+        ("layer of a", ""), ("layer of b", ""), ("matched by", ""), ("sure", "right"), ("why", "")
+    )
+    for match in result.matches:
+        table.add_row(
+            Text(plain(match.layer_a)),
+            Text(plain(match.layer_b) if match.layer_a != match.layer_b else "="),
+            Text(match.how),
+            Text(f"{match.confidence:.0%}"),
+            Text(plain(match.reason)),
+        )
+    lines: list[RenderableType] = [
+        Text(f"a: {plain(a)}"),
+        Text(f"b: {plain(b)}"),
+        Text(""),
+        table,
+        Text(""),
+        Text(LEGEND),
+    ]
+    lines += _alone("a", result.only_a) + _alone("b", result.only_b)
+    lines += [Text(f"note: {plain(note)}") for note in result.notes]
+    return Group(*lines)
+
+
+def _alone(side: str, layers: Sequence[Unmatched]) -> list[RenderableType]:
+    """Return lines on layers without a partner; those of which something is known, one each."""
+    plainly = [item.layer for item in layers if not item.hint]
+    lines: list[RenderableType] = []
+    if plainly:
+        lines.append(Text(f"only in {side}: {', '.join(map(plain, plainly))}"))
+    for item in layers:
+        if item.hint:
+            lines.append(Text(f"only in {side}: {plain(item.layer)} ({plain(item.hint)})"))
+    return lines

@@ -106,7 +106,8 @@ def _mismatch(groups: Sequence[Group], source: str) -> MismatchError:
     return MismatchError(
         f"{source}: the checkpoints hold {len(groups)} different sets of parameters, so they are "
         f"not one run: {listed}{more}; {_difference(first, second)}; analyse one group with "
-        "--group 1 (or --group largest), or leave parameters out with --skip PATTERN"
+        "--group 1 (or --group largest), leave parameters out with --skip PATTERN, or say which "
+        "are the same with --map FILE (accweight inspect SOURCE --write-map FILE proposes one)"
     )
 
 

@@ -89,6 +89,7 @@ class Header:
         maximum: Largest element of A_T; None until complete, or if nothing is measured.
         complete: Whether every parameter is finished.
         versions: What wrote it.
+        name_map: What a map file said of names, so that checkpoints can be read anew.
     """
 
     source: str
@@ -103,6 +104,7 @@ class Header:
     maximum: Maximum | None = None
     complete: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
+    name_map: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run, parameters: tuple[Parameter, ...], roles: tuple[Role, ...]) -> Header:
@@ -115,6 +117,7 @@ class Header:
             roles=roles,
             notes=run.notes,
             versions=versions(),
+            name_map=run.name_map,
         )
 
     @cached_property
@@ -203,6 +206,7 @@ class Header:
             maximum=Maximum(**{**maximum, "index": tuple(maximum["index"])}) if maximum else None,
             complete=document["complete"],
             versions=document["versions"],
+            name_map=dict(document.get("name_map", {})),
         )
 
 

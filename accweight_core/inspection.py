@@ -9,8 +9,9 @@ from typing import Any
 
 from accweight_core.dtypes import is_measurable
 from accweight_core.grouping import Group, chosen_group, groups_of
+from accweight_core.name_map import NameMap, as_map
 from accweight_core.naming import layers_of
-from accweight_core.opening import Opened, named_by_model, survey, without
+from accweight_core.opening import Opened, as_mapped, named_by_model, survey, without
 from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTensor
 from accweight_core.sources import as_patterns
 
@@ -94,11 +95,23 @@ def inspected(
     exclude: Iterable[str] = (),
     group: str | None = None,
     in_given_order: bool = False,
+    map: NameMap | str | os.PathLike[str] | None = None,
+    mixed: bool = False,
 ) -> Inspection:
-    """Describe a source without reading weights; takes the options of `open_run`."""
-    opened = survey(source, reader=reader, exclude=exclude, in_given_order=in_given_order)
+    """Describe a source without reading weights; takes the options of `open_run`.
+
+    With `mixed` files of several formats are described together, as they are with a map.
+    """
+    name_map = as_map(map)
+    opened = survey(
+        source,
+        reader=reader,
+        exclude=exclude,
+        in_given_order=in_given_order,
+        mixed=mixed or name_map is not None,
+    )
     patterns = as_patterns(skip)
-    groups = groups_of([without(c, patterns) for c in opened.checkpoints])
+    groups = groups_of([without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)])
     shown = chosen_group(groups, "largest" if group is None else group, opened.source)
     tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
     layers = layers_of(tensors)

@@ -17,6 +17,7 @@ from accweight_core.dtypes import DTYPES
 from accweight_core.errors import MismatchError, SourceError, StepOrderError
 from accweight_core.grouping import Group, chosen_group, groups_of
 from accweight_core.header import Header
+from accweight_core.name_map import NameMap, as_map
 from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, reader_named, unrecognised
 from accweight_core.reading import same_values
@@ -36,6 +37,7 @@ def open_run(
     exclude: Iterable[str] = (),
     group: int | str | None = None,
     in_given_order: bool = False,
+    map: NameMap | str | os.PathLike[str] | None = None,
 ) -> Run:
     """Open the checkpoints of one training run, without reading weights.
 
@@ -49,6 +51,8 @@ def open_run(
         group: Which group of checkpoints to take when they hold different parameters: its
             number as `inspect` lists them, or "largest".
         in_given_order: Take files in the order given, whatever their names say.
+        map: A map file: what parameters are called, where checkpoints differ in that. With one,
+            files of several formats can be one run.
 
     Raises:
         SourceError: If nothing is there.
@@ -56,9 +60,16 @@ def open_run(
         StepOrderError: If two different checkpoints claim one step.
         MismatchError: If the checkpoints hold different parameters.
     """
-    opened = survey(source, reader=reader, exclude=exclude, in_given_order=in_given_order)
+    name_map = as_map(map)
+    opened = survey(
+        source,
+        reader=reader,
+        exclude=exclude,
+        in_given_order=in_given_order,
+        mixed=name_map is not None,
+    )
     patterns = as_patterns(skip)
-    checkpoints = [without(c, patterns) for c in opened.checkpoints]
+    checkpoints = [without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)]
     groups = groups_of(checkpoints)
     picked = chosen_group(groups, group, opened.source)
     kept = picked.checkpoints
@@ -67,8 +78,28 @@ def open_run(
         reader=opened.reader,
         checkpoints=kept,
         layers=layers_of(named_by_model(kept[0], model)),
-        notes=(*opened.notes, *_left_out(groups, picked)),
+        notes=(*opened.notes, *_left_out(groups, picked), *_unused(name_map, opened)),
+        name_map=name_map.document if name_map else {},
     )
+
+
+def as_mapped(checkpoints: Sequence[Checkpoint], name_map: NameMap | None) -> Sequence[Checkpoint]:
+    """Return checkpoints under the names of a map, axes in one order; as they are without one."""
+    if name_map is None:
+        return checkpoints
+    from accweight_core.renaming import conformed, renamed
+
+    return conformed([renamed(checkpoint, name_map) for checkpoint in checkpoints])
+
+
+def _unused(name_map: NameMap | None, opened: Opened) -> list[str]:
+    """Return a remark on names in a map that no checkpoint has: they are probably misspelt."""
+    if name_map is None:
+        return []
+    names = {name for checkpoint in opened.checkpoints for name in checkpoint.tensors}
+    unused = [key for key in name_map.parameters if "*" not in key and key not in names]
+    shown = ", ".join(map(repr, unused[:3])) + (", ..." if len(unused) > 3 else "")
+    return [f"{name_map.source}: no checkpoint has a parameter {shown}"] if unused else []
 
 
 @dataclass(frozen=True)
@@ -87,6 +118,7 @@ def survey(
     reader: str | None = None,
     exclude: Iterable[str] = (),
     in_given_order: bool = False,
+    mixed: bool = False,
 ) -> Opened:
     """Return the checkpoints of a source in step order, whether or not they are one run.
 
@@ -106,13 +138,13 @@ def survey(
             )
         if mappings:
             return _in_memory(list(enumerate(mappings)))
-    gathered = gather(source, reader=reader, exclude=exclude)  # type: ignore[arg-type]
+    gathered = gather(source, reader=reader, exclude=exclude, mixed=mixed)  # type: ignore[arg-type]
     notes = [*gathered.notes, *_shared_notes(gathered.found)]
     ordered = _without_copies(order_of(gathered.found, in_given_order=in_given_order), notes)
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     return Opened(
         ", ".join(str(name) for name in named[:3]) + (", ..." if len(named) > 3 else ""),
-        gathered.reader.name,
+        gathered.reader,
         tuple(_checkpoint(item) for item in ordered),
         tuple(dict.fromkeys(notes)),
     )
@@ -311,16 +343,18 @@ def reopened(header: Header) -> Run:
     Raises:
         SourceError: If they were never on disk, are gone, or have changed since.
     """
-    reader = None if header.reader == "memory" else reader_named(header.reader)
+    is_mixed = ", " in header.reader
+    reader = None if header.reader == "memory" or is_mixed else reader_named(header.reader)
     checkpoints = []
     for record in header.checkpoints:
         path = Path(record.path)
-        if reader is None or not path.exists():
+        own = reader_for(path) if is_mixed and path.exists() else reader
+        if own is None or not path.exists():
             raise SourceError(
                 f"{record.path}: the checkpoint of step {record.step} is not there any more; "
                 "exact values need it, rankings and pictures do not"
             )
-        description = reader.describe(path)
+        description = own.describe(path)
         if size_and_change(path, description) != (record.size_bytes, record.changed_ns):
             raise SourceError(
                 f"{record.path}: the checkpoint of step {record.step} has changed since it was "
@@ -338,4 +372,15 @@ def reopened(header: Header) -> Run:
                 record.measures,
             )
         )
+    if header.name_map:
+        checkpoints = _as_analysed(checkpoints, header)
     return Run(header.source, header.reader, tuple(checkpoints), header.layers)
+
+
+def _as_analysed(checkpoints: list[Checkpoint], header: Header) -> list[Checkpoint]:
+    """Return checkpoints under the names and with the axes under which they were analysed."""
+    from accweight_core.renaming import conformed, renamed
+
+    name_map = NameMap.of_document(header.name_map, f"the map of {header.source}")
+    found = [renamed(checkpoint, name_map) for checkpoint in checkpoints]
+    return conformed(found, {parameter.name: parameter for parameter in header.parameters})

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from accweight_core.accumulate.walk import (
     BLOCK_ELEMENTS,
@@ -24,6 +25,7 @@ from accweight_core.errors import (
 )
 from accweight_core.exclusive import locked, recover
 from accweight_core.header import Header
+from accweight_core.naming import layers_of
 from accweight_core.pictures import plan_pictures
 from accweight_core.reading import working_dtype
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
@@ -170,6 +172,8 @@ def append(
             checkpoints=(*earlier.header.checkpoints, *new.checkpoints),
             notes=tuple(dict.fromkeys((*earlier.header.notes, *run.notes))),
             versions=new.versions,
+            reader=", ".join(sorted({*earlier.header.reader.split(", "), *run.reader.split(", ")})),
+            name_map=_joined_maps(path, earlier.header.name_map, run.name_map),
             complete=False,
             maximum=None,
         )
@@ -187,6 +191,16 @@ def append(
         return Analysis.open(path)
 
 
+def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Any:
+    """Return the map that old and new checkpoints are read with."""
+    if earlier and later and earlier != later:
+        raise MismatchError(
+            f"{path}: the analysis was made with another map; append with that one, or analyse "
+            "all checkpoints with the new one, to another output or with --overwrite"
+        )
+    return earlier or later
+
+
 def _appendable(run: Run, earlier: Store) -> Run:
     """Return the part of a run that comes after an analysis, if it can be appended."""
     header, last = earlier.header, int(earlier.header.steps[-1])
@@ -201,6 +215,9 @@ def _appendable(run: Run, earlier: Store) -> Run:
         raise MismatchError(
             f"{run.source}: no checkpoint comes after step {last}, the last one analysed"
         )
+    if run.name_map:
+        run = _conformed_to(run, header)
+        later = tuple(c for c in run.checkpoints if c.step > last)
     shapes = {p.name: p.shape for p in run.parameters}
     for parameter in header.parameters:
         if shapes.get(parameter.name) != parameter.shape:
@@ -211,6 +228,16 @@ def _appendable(run: Run, earlier: Store) -> Run:
     fresh = replace(run, checkpoints=later)
     _check_dtypes(fresh, header.parameters)
     return fresh
+
+
+def _conformed_to(run: Run, header: Header) -> Run:
+    """Return a run that a map was given for with its axes as an analysis has them."""
+    from accweight_core.renaming import conformed
+
+    reference = {parameter.name: parameter for parameter in header.parameters}
+    checkpoints = tuple(conformed(run.checkpoints, reference))
+    layers = layers_of(checkpoints[0].tensors.values())
+    return replace(run, checkpoints=checkpoints, layers=layers)
 
 
 def _picture_budget(header: Header, asked: int | None) -> int:

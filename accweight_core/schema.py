@@ -256,6 +256,7 @@ class Run:
         checkpoints: In step order; the first one is the reference.
         layers: In network order.
         notes: Remarks for the user: files left out, order chosen.
+        name_map: What a map file said of names, as plain values; empty without one.
     """
 
     source: str
@@ -263,6 +264,7 @@ class Run:
     checkpoints: tuple[Checkpoint, ...]
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = field(default=())
+    name_map: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -57,7 +57,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 class Gathered:
     """The checkpoints found, and remarks on what was passed over."""
 
-    reader: Reader
+    reader: str
     found: list[Found]
     notes: list[str] = field(default_factory=list)
 
@@ -67,6 +67,7 @@ def gather(
     *,
     reader: str | None = None,
     exclude: Iterable[str] = (),
+    mixed: bool = False,
 ) -> Gathered:
     """Find and describe the checkpoints that a source names.
 
@@ -74,11 +75,12 @@ def gather(
         source: A file, a folder, a glob, or several of them.
         reader: Name of the reader to use instead of looking at contents.
         exclude: Patterns of file names to leave out.
+        mixed: Take files of several formats together.
 
     Raises:
         SourceError: If nothing is there.
         FormatError: If a file is damaged or of no known format.
-        MismatchError: If files of several formats lie together.
+        MismatchError: If files of several formats lie together, unless `mixed`.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     chosen = reader_named(reader) if reader else None
@@ -97,12 +99,13 @@ def gather(
     if len({r.name for _, r in pairs}) > 1:
         pairs = _without_companions(pairs, described)
     used = {r.name for _, r in pairs}
-    if len(used) > 1:
+    if len(used) > 1 and not mixed:
         by_reader = {name: [p.name for p, r in pairs if r.name == name] for name in sorted(used)}
         listed = "; ".join(f"{name}: {_some(files)}" for name, files in by_reader.items())
         raise MismatchError(
             f"{', '.join(map(str, named))}: files of several formats ({listed}); "
-            "choose one with --reader"
+            "choose one with --reader, or make one run of them with --map FILE "
+            "(accweight inspect SOURCE --write-map FILE proposes one)"
         )
     described = {path: described.get(path) or r.describe(path) for path, r in pairs}
     parts = _parts_of_others(described)
@@ -114,7 +117,7 @@ def gather(
                 "a part of a checkpoint in several files; name its index, "
                 f"{_index_of(item.path)}, or the first part where there is none",
             )
-    return Gathered(pairs[0][1], found, notes)
+    return Gathered(", ".join(sorted(used)), found, notes)
 
 
 def as_patterns(patterns: Iterable[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from accweight_core.totals import METRICS
 def test_the_public_names_are_these() -> None:
     assert sorted(aw.__all__) == [
         "AccweightError",
+        "Alignment",
         "Analysis",
         "ChangeTracker",
         "Comparison",
@@ -26,6 +27,7 @@ def test_the_public_names_are_these() -> None:
         "Parameter",
         "Role",
         "Run",
+        "align",
         "analyze",
         "append",
         "compare",

@@ -214,7 +214,9 @@ def test_files_of_several_formats_are_an_error_that_names_them(folder: Path) -> 
 
     assert text == (
         f"{folder}: files of several formats (safetensors: epoch_4.safetensors; "
-        "torch: epoch_1.pt, epoch_2.pt, epoch_3.pt); choose one with --reader"
+        "torch: epoch_1.pt, epoch_2.pt, epoch_3.pt); choose one with --reader, "
+        "or make one run of them with --map FILE "
+        "(accweight inspect SOURCE --write-map FILE proposes one)"
     )
     with pytest.raises(MismatchError):
         survey(folder)

@@ -214,7 +214,7 @@ class Analysis:
             SourceError: If the checkpoints are gone or have changed.
         """
         from accweight_core.accumulate import walk  # with torch, not needed to open and rank
-        from accweight_core.reading import OpenFiles, is_readable_in_blocks
+        from accweight_core.reading import OpenFiles, ahead_of, is_readable_in_blocks
 
         index, last = self.parameter_index(name), self.step_index(step)
         if self._latest and last == len(self.steps) - 1:
@@ -236,7 +236,8 @@ class Analysis:
             if cut
             else [walk.Block(0, total.size)] * bool(total.size)
         )
-        with OpenFiles() as files:
+        wanted = walk.ParameterWalk(name, tensors, blocks)
+        with OpenFiles(ahead=ahead_of(walk.stretches_of([wanted]))) as files:
             for block in blocks:
                 walk.walk_block(files, tensors, block, watcher=watch, dtype=measured_as)
         return total.reshape(shape)

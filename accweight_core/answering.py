@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import AccweightError, FormatError
+from accweight_core.remote import is_url
 from accweight_core.schema import Checkpoint, Extent
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Answerer:
             return {"id": number, **self._values(_parameter(request), _index(request))}
         except AccweightError as error:
             problem = str(error)
+            if any(map(is_url, self._files)):
+                self.close()  # a remote file may have changed, or be there again
         except Exception as error:  # whatever it is, the next request is another one
             problem = f"unexpected {type(error).__name__}: {error}"
         return {"id": number, "error": " ".join(problem.split())}
@@ -135,7 +138,9 @@ def _stamps(paths: Iterable[str]) -> dict[str, Stamp | None]:
 
 
 def _stamp(path: str | Path) -> Stamp | None:
-    """Return what tells whether a file has changed, None if it is gone."""
+    """Return what tells whether a file has changed, None if it is gone or remote."""
+    if is_url(path):  # whoever reads it notices a change, and asking a server takes long
+        return None
     try:
         state = os.stat(path)
     except OSError:

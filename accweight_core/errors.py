@@ -39,12 +39,18 @@ class FormatError(AccweightError, ValueError):
 
 
 class MissingLibraryError(AccweightError, ImportError):
-    """An optional library is not installed; the message names the extra that brings it."""
+    """An optional library is not installed; the message says what to install.
+
+    Attributes:
+        library: Its name.
+        extra: The extra of accweight that brings it; empty if it is installed by its own name.
+    """
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
+        wanted = f"'accweight[{extra}]'" if extra else library
         super().__init__(
             f"{purpose} needs {library}, which is not installed; "
-            f"install it with: pip install 'accweight[{extra}]'"
+            f"install it with: pip install {wanted}"
         )
         self.library = library
         self.extra = extra

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from accweight_core.errors import StoreError
 from accweight_core.layout import layout_of
 from accweight_core.pictures import PicturePlan
+from accweight_core.remote import is_url
 from accweight_core.schema import Axis, Checkpoint, Kind, Layer, Parameter, Role, Run
 from accweight_core.texel_map import Layout
 
@@ -52,7 +53,8 @@ class CheckpointRecord:
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> CheckpointRecord:
         """Return the record of a checkpoint, its path made absolute."""
-        path = str(Path(checkpoint.path).absolute()) if checkpoint.size_bytes else checkpoint.path
+        is_local = checkpoint.size_bytes and not is_url(checkpoint.path)
+        path = str(Path(checkpoint.path).absolute()) if is_local else checkpoint.path
         return cls(
             path=path,
             step=checkpoint.step,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,7 @@ def inspected(
     in_given_order: bool = False,
     map: NameMap | str | os.PathLike[str] | None = None,
     mixed: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Inspection:
     """Describe a source without reading weights; takes the options of `open_run`.
 
@@ -109,6 +110,7 @@ def inspected(
         exclude=exclude,
         in_given_order=in_given_order,
         mixed=mixed or name_map is not None,
+        storage_options=storage_options,
     )
     patterns = as_patterns(skip)
     groups = groups_of([without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)])

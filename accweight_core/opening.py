@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from accweight_core.name_map import NameMap, as_map
 from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, reader_named, unrecognised
 from accweight_core.reading import same_values
+from accweight_core.remote import is_url, path_at, shown
 from accweight_core.schema import Checkpoint, HiddenValues, Hints, Run, StoredTensor
 from accweight_core.sources import as_patterns, gather, size_and_change
 from accweight_core.steps import Found, Order, Placed, order_of
@@ -38,12 +38,13 @@ def open_run(
     group: int | str | None = None,
     in_given_order: bool = False,
     map: NameMap | str | os.PathLike[str] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Run:
     """Open the checkpoints of one training run, without reading weights.
 
     Args:
-        source: A file, a folder, a glob, several of them; or weights in memory: mappings of
-            name to array or tensor, in order, or by step.
+        source: A file, a folder, a glob, several of them, at paths or URLs; or weights in
+            memory: mappings of name to array or tensor, in order, or by step.
         reader: Name of the reader; by content if None.
         model: An ONNX model of the same network, which supplies kinds and network order.
         skip: Patterns of parameter names to leave out.
@@ -53,12 +54,15 @@ def open_run(
         in_given_order: Take files in the order given, whatever their names say.
         map: A map file: what parameters are called, where checkpoints differ in that. With one,
             files of several formats can be one run.
+        storage_options: What fsspec opens the file systems of URLs with, beyond what its own
+            configuration says: keys, endpoints. They are not stored.
 
     Raises:
         SourceError: If nothing is there.
         FormatError: If a file is damaged, unsafe or unknown.
         StepOrderError: If two different checkpoints claim one step.
         MismatchError: If the checkpoints hold different parameters.
+        MissingLibraryError: If a URL needs a library that is not installed.
     """
     name_map = as_map(map)
     opened = survey(
@@ -67,6 +71,7 @@ def open_run(
         exclude=exclude,
         in_given_order=in_given_order,
         mixed=name_map is not None,
+        storage_options=storage_options,
     )
     patterns = as_patterns(skip)
     checkpoints = [without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)]
@@ -119,6 +124,7 @@ def survey(
     exclude: Iterable[str] = (),
     in_given_order: bool = False,
     mixed: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Opened:
     """Return the checkpoints of a source in step order, whether or not they are one run.
 
@@ -138,12 +144,18 @@ def survey(
             )
         if mappings:
             return _in_memory(list(enumerate(mappings)))
-    gathered = gather(source, reader=reader, exclude=exclude, mixed=mixed)  # type: ignore[arg-type]
+    gathered = gather(
+        source,  # type: ignore[arg-type]
+        reader=reader,
+        exclude=exclude,
+        mixed=mixed,
+        storage_options=storage_options,
+    )
     notes = [*gathered.notes, *_shared_notes(gathered.found)]
     ordered = _without_copies(order_of(gathered.found, in_given_order=in_given_order), notes)
-    named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    named: list[Any] = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     return Opened(
-        ", ".join(str(name) for name in named[:3]) + (", ..." if len(named) > 3 else ""),
+        ", ".join(shown(name) for name in named[:3]) + (", ..." if len(named) > 3 else ""),
         gathered.reader,
         tuple(_checkpoint(item) for item in ordered),
         tuple(dict.fromkeys(notes)),
@@ -282,7 +294,7 @@ def named_by_model(
     tensors = list(checkpoint.tensors.values())
     if model is None:
         return tensors
-    path = Path(model)
+    path = path_at(model)
     if not path.exists():
         raise SourceError(f"{path}: there is no such model file")
     reader = reader_for(path)
@@ -347,12 +359,13 @@ def reopened(header: Header) -> Run:
     reader = None if header.reader == "memory" or is_mixed else reader_named(header.reader)
     checkpoints = []
     for record in header.checkpoints:
-        path = Path(record.path)
+        path = path_at(record.path, again=True)
         own = reader_for(path) if is_mixed and path.exists() else reader
         if own is None or not path.exists():
+            secrets = "; if its URL was signed, open the run with it again" * is_url(record.path)
             raise SourceError(
                 f"{record.path}: the checkpoint of step {record.step} is not there any more; "
-                "exact values need it, rankings and pictures do not"
+                f"exact values need it, rankings and pictures do not{secrets}"
             )
         description = own.describe(path)
         if size_and_change(path, description) != (record.size_bytes, record.changed_ns):

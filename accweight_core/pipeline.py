@@ -28,6 +28,7 @@ from accweight_core.header import Header
 from accweight_core.naming import layers_of
 from accweight_core.pictures import plan_pictures
 from accweight_core.reading import working_dtype
+from accweight_core.remote import is_url, shown
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
 from accweight_core.store import Store
 from accweight_core.work import Progress, Work
@@ -81,7 +82,7 @@ def analyze(
     work = Work(run, header, threads or os.cpu_count() or 1, block_elements, strict, progress)
     if out is None:
         return work.in_memory()
-    path = Path(out)
+    path = _local(out)
     budget = _picture_budget(header, picture_budget_bytes)
     work.header = replace(
         header, picture_bases=_picture_bases(header, budget), keeps_state=keep_state
@@ -161,7 +162,7 @@ def append(
         StoreError: If the analysis is not there, unfinished, or without state.
         MismatchError: If the run has no later step, or other parameters.
     """
-    path = Path(out)
+    path = _local(out)
     with locked(path):
         recover(path)
         earlier = Store.open(path)
@@ -238,6 +239,13 @@ def _conformed_to(run: Run, header: Header) -> Run:
     checkpoints = tuple(conformed(run.checkpoints, reference))
     layers = layers_of(checkpoints[0].tensors.values())
     return replace(run, checkpoints=checkpoints, layers=layers)
+
+
+def _local(out: str | os.PathLike[str]) -> Path:
+    """Return the folder of an analysis, which cannot be written to a URL."""
+    if is_url(out):
+        raise StoreError(f"{shown(out)}: an analysis is stored locally; give a folder, and copy it")
+    return Path(out)
 
 
 def _picture_budget(header: Header, asked: int | None) -> int:

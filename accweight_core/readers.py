@@ -23,7 +23,12 @@ LFS_MAGIC = b"version https://git-lfs"
 
 @runtime_checkable
 class Reader(Protocol):
-    """Turns one file, or one folder, into a description of a checkpoint."""
+    """Turns one file, or one folder, into a description of a checkpoint.
+
+    Paths may stand for URLs (`accweight_core.remote`). They have the names, `open("rb")`, `stat`,
+    `is_file`, `iterdir` and the like of `pathlib.Path`, and no file descriptor; what is opened
+    later, to load hidden values, is opened through the same path.
+    """
 
     name: str
     """Short name, as given to ``--reader``."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,11 @@ from torch import Tensor
 from accweight_core.dtypes import DTYPES, is_measurable
 from accweight_core.errors import FormatError, UnsupportedDtypeError
 from accweight_core.kernels import widened_dtype
+from accweight_core.remote import is_url
 from accweight_core.schema import Extent, HiddenValues, StoredTensor
+
+if TYPE_CHECKING:
+    from accweight_core.remote.ahead import ReadAhead
 
 _OF_NUMPY = {
     name for name in DTYPES if not name.startswith(("bfloat", "float8"))
@@ -32,12 +36,20 @@ COMPARED_ELEMENTS = 1 << 20
 """Elements compared at a time when two checkpoints are checked for being copies."""
 
 
-class OpenFiles:
-    """The files one worker reads from, kept open by last use."""
+COMPARED_AHEAD = 8 << 20
+"""Bytes of remote files that are read ahead for that: most pairs differ at their beginning."""
 
-    def __init__(self, most: int = MOST_OPEN_FILES) -> None:
+Stretch = tuple[StoredTensor, int, int]
+"""A tensor, and its first element and the one behind its last that will be read."""
+
+
+class OpenFiles:
+    """The files one worker reads from, kept open by last use; remote ones through `ahead`."""
+
+    def __init__(self, most: int = MOST_OPEN_FILES, *, ahead: ReadAhead | None = None) -> None:
         self._descriptors: OrderedDict[str, int] = OrderedDict()
         self._most = most
+        self._ahead = ahead
         self._raw = np.empty(0, dtype=np.uint8)
 
     def __enter__(self) -> OpenFiles:
@@ -64,6 +76,9 @@ class OpenFiles:
         Raises:
             FormatError: If the file is gone, or ends before.
         """
+        if "://" in path and is_url(path):
+            self._read_remote(path, offset, out)
+            return
         descriptor = self._descriptor(path)
         done = 0
         while done < len(out):
@@ -78,6 +93,23 @@ class OpenFiles:
                     f"{offset + len(out)}; it is truncated, or changed since it was described",
                 )
             done += got
+
+    def _read_remote(self, path: str, offset: int, out: memoryview) -> None:
+        from accweight_core.remote.ahead import ReadAhead  # only who reads from URLs needs it
+
+        self._ahead = self._ahead or ReadAhead([])
+        self._ahead.read(path, offset, out)
+
+    def expect(self, stretches: Iterable[Stretch]) -> None:
+        """Have stretches of remote tensors read side by side; each will be read once.
+
+        Nothing is done for local files, nor for tensors that a function loads.
+        """
+        ahead = ahead_of(stretches)
+        if ahead is not None:
+            if self._ahead is not None:
+                self._ahead.close()
+            self._ahead = ahead
 
     def raw(self, size_bytes: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         """Return a byte buffer of that size; the next call may hand out the same memory."""
@@ -97,6 +129,33 @@ class OpenFiles:
             raise FormatError(path, f"cannot be read ({error.strerror})") from None
         self._descriptors[path] = descriptor
         return descriptor
+
+
+def ahead_of(stretches: Iterable[Stretch], memory_bytes: int | None = None) -> ReadAhead | None:
+    """Return what reads remote stretches ahead, in this order; None if all of them are local."""
+    spans = [span for stretch in stretches if (span := _remote_span(*stretch))]
+    if not spans:
+        return None
+    from accweight_core.remote.ahead import ReadAhead  # only who reads from URLs needs it
+
+    return ReadAhead(spans, memory_bytes)
+
+
+def _remote_span(tensor: StoredTensor, start: int, stop: int) -> tuple[str, int, int] | None:
+    """Return the file and the bytes that `read_stretch` reads, None if it is not remote."""
+    values = tensor.values
+    if not isinstance(values, Extent) or not is_url(values.path) or start >= stop:
+        return None
+    size = DTYPES[values.dtype].size_bytes
+    if values.strides is not None:
+        return values.path, values.offset, values.offset + _span(values) * size
+    return values.path, values.offset + start * size, values.offset + stop * size
+
+
+def _span(extent: Extent) -> int:
+    """Return how many stored elements lie from the first to the last one used, inclusive."""
+    strides = extent.strides or ()
+    return 1 + sum((n - 1) * s for n, s in zip(extent.shape, strides, strict=True))
 
 
 def working_dtype(tensor: StoredTensor) -> torch.dtype:
@@ -160,8 +219,7 @@ def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tens
 def _gathered(files: OpenFiles, extent: Extent) -> Tensor:
     """Read the whole span of a tensor with gaps or another order of axes; return C order."""
     strides = extent.strides or ()
-    span = 1 + sum((n - 1) * s for n, s in zip(extent.shape, strides, strict=True))
-    raw = files.raw(span * DTYPES[extent.dtype].size_bytes)
+    raw = files.raw(_span(extent) * DTYPES[extent.dtype].size_bytes)
     files.read(extent.path, extent.offset, raw.data)
     stored = _decoded(raw, extent)
     if stored.element_size() == 1:  # strided copies of 8-bit floats want a plain integer type
@@ -182,7 +240,11 @@ def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) ->
 
 def _loaded(name: str, values: HiddenValues) -> Tensor:
     """Return values that a reader hands over, flat, checked against what it promised."""
-    loaded = as_tensor(values.load())
+    try:
+        loaded = as_tensor(values.load())
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
+        raise FormatError(error.filename or name, reason) from None
     if tuple(loaded.shape) != values.shape:
         raise FormatError(
             name, f"the values have shape {tuple(loaded.shape)}, promised was {values.shape}"
@@ -209,14 +271,19 @@ def same_values(left: Sequence[StoredTensor], right: Sequence[StoredTensor]) -> 
     others = {tensor.name: tensor for tensor in right}
     if {(t.name, t.shape, t.dtype) for t in left} != {(t.name, t.shape, t.dtype) for t in right}:
         return False
-    with OpenFiles() as files:
-        return all(_same_tensor(files, tensor, others[tensor.name]) for tensor in left)
+    pairs = [(tensor, others[tensor.name]) for tensor in left if _is_compared(tensor)]
+    stretches = ((tensor, 0, tensor.values.elements) for pair in pairs for tensor in pair)
+    with OpenFiles(ahead=ahead_of(stretches, COMPARED_AHEAD)) as files:
+        return all(_same_tensor(files, *pair) for pair in pairs)
+
+
+def _is_compared(tensor: StoredTensor) -> bool:
+    """Tell whether a tensor tells copies apart, as counters and codes do not."""
+    return is_measurable(tensor.dtype) and not tensor.refusal
 
 
 def _same_tensor(files: OpenFiles, left: StoredTensor, right: StoredTensor) -> bool:
     """Compare two tensors of one shape, stretch by stretch; NaN equals NaN."""
-    if not is_measurable(left.dtype) or left.refusal:
-        return True  # counters and codes do not tell copies apart
     elements, dtype = left.values.elements, working_dtype(left)
     stretch = elements if not is_readable_in_blocks(left) else COMPARED_ELEMENTS
     for start in range(0, elements, max(stretch, 1)):

@@ -66,7 +66,7 @@ class Extent:
     """Where the values of one tensor lie in a file.
 
     Attributes:
-        path: The file.
+        path: The file, or its URL without secrets.
         offset: First byte of the storage that `strides` refers to.
         dtype: Name of the element type, as in `accweight_core.dtypes`.
         shape: Shape of the tensor.

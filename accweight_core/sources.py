@@ -8,13 +8,14 @@ checkpoint, but which holds no weights, is a lost step and gets a note.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from accweight_core.errors import FormatError, MismatchError, SourceError
 from accweight_core.naming import natural_key
@@ -26,6 +27,8 @@ from accweight_core.readers import (
     readers,
     unrecognised,
 )
+from accweight_core.remote import is_url, path_at, shown, state_of
+from accweight_core.remote.named import absence, check_told_apart, is_pattern, matches, of_all
 from accweight_core.schema import Description
 from accweight_core.steps import Found
 
@@ -68,14 +71,16 @@ def gather(
     reader: str | None = None,
     exclude: Iterable[str] = (),
     mixed: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Gathered:
     """Find and describe the checkpoints that a source names.
 
     Args:
-        source: A file, a folder, a glob, or several of them.
+        source: A file, a folder, a glob, or several of them; URLs as well as paths.
         reader: Name of the reader to use instead of looking at contents.
         exclude: Patterns of file names to leave out.
         mixed: Take files of several formats together.
+        storage_options: What the file systems of URLs are opened with.
 
     Raises:
         SourceError: If nothing is there.
@@ -85,31 +90,28 @@ def gather(
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     chosen = reader_named(reader) if reader else None
     notes: list[str] = []
-    paths = _candidates(
-        [Path(name) for name in named if str(name)], chosen, as_patterns(exclude), notes
-    )
+    given = [path_at(name, storage_options) for name in named if str(name)]
+    named = [shown(name) for name in named]
+    check_told_apart(given)
+    paths = _candidates(given, chosen, as_patterns(exclude), notes)
     if not paths:
         asked = [chosen] if chosen else list(readers().values())
         raise SourceError(
             f"{', '.join(map(str, named)) or 'nothing named'}: no checkpoints found; "
             f"files looked for: {' '.join(sorted({s for r in asked for s in r.suffixes if s}))}"
         )
-    pairs = [(path, chosen or _reader_of(path)) for path in paths]
-    described: dict[Path, Description] = {}
+    found_by = of_all(lambda path, _: chosen or _reader_of(path), [(path, None) for path in paths])
+    pairs = list(zip(paths, found_by, strict=True))
     if len({r.name for _, r in pairs}) > 1:
-        pairs = _without_companions(pairs, described)
+        pairs = _without_companions(pairs)
     used = {r.name for _, r in pairs}
     if len(used) > 1 and not mixed:
-        by_reader = {name: [p.name for p, r in pairs if r.name == name] for name in sorted(used)}
-        listed = "; ".join(f"{name}: {_some(files)}" for name, files in by_reader.items())
-        raise MismatchError(
-            f"{', '.join(map(str, named))}: files of several formats ({listed}); "
-            "choose one with --reader, or make one run of them with --map FILE "
-            "(accweight inspect SOURCE --write-map FILE proposes one)"
-        )
-    described = {path: described.get(path) or r.describe(path) for path, r in pairs}
+        raise _of_several_formats(named, pairs)
+    described = dict(
+        zip((p for p, _ in pairs), of_all(lambda path, r: r.describe(path), pairs), strict=True)
+    )
     parts = _parts_of_others(described)
-    found = [Found(path, d) for path, d in described.items() if path.resolve() not in parts]
+    found = [Found(path, d) for path, d in described.items() if _place_of(path) not in parts]
     for item in found:
         if SHARD.search(item.path.name) and len(item.description.files) < 2:
             raise FormatError(
@@ -118,6 +120,20 @@ def gather(
                 f"{_index_of(item.path)}, or the first part where there is none",
             )
     return Gathered(", ".join(sorted(used)), found, notes)
+
+
+def _of_several_formats(
+    named: Sequence[object], pairs: Sequence[tuple[Path, Reader]]
+) -> MismatchError:
+    by_reader: dict[str, list[str]] = {}
+    for path, reader in pairs:
+        by_reader.setdefault(reader.name, []).append(path.name)
+    listed = "; ".join(f"{name}: {_some(files)}" for name, files in sorted(by_reader.items()))
+    return MismatchError(
+        f"{', '.join(map(str, named))}: files of several formats ({listed}); "
+        "choose one with --reader, or make one run of them with --map FILE "
+        "(accweight inspect SOURCE --write-map FILE proposes one)"
+    )
 
 
 def as_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
@@ -135,11 +151,11 @@ def _candidates(
             paths += _at(path, chosen, exclude, notes)
         elif _exists(index := path.with_name(path.name + PREFIXED)):
             paths += _at(index, chosen, exclude, notes)
-        elif glob.has_magic(str(path)):
-            for match in sorted(glob.glob(str(path), recursive=True), key=natural_key):
-                paths += _at(Path(match), chosen, exclude, notes)
+        elif is_pattern(path):
+            for match in sorted(matches(path), key=lambda match: natural_key(str(match))):
+                paths += _at(match, chosen, exclude, notes)
         else:
-            raise SourceError(f"{path}: there is no such file or folder")
+            raise SourceError(f"{path}: {absence(path)}")
     unique: dict[Path, Path] = {}
     for path in paths:
         twin = unique.setdefault(path.resolve(), path)
@@ -313,7 +329,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise SourceError(f"{folder}: cannot be read ({error.strerror})") from None
+        raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from None
 
 
 def _worth(path: Path, chosen: Reader | None) -> bool:
@@ -345,25 +361,25 @@ def _reader_of(path: Path) -> Reader:
     return reader
 
 
-def _without_companions(
-    pairs: list[tuple[Path, Reader]], described: dict[Path, Description]
-) -> list[tuple[Path, Reader]]:
+def _without_companions(pairs: list[tuple[Path, Reader]]) -> list[tuple[Path, Reader]]:
     """Leave out files that a checkpoint of another format says to lie beside it."""
-    companions: set[Path] = set()
+    companions: set[str] = set()
     for path, reader in pairs:
-        try:
-            described[path] = reader.describe(path)
-        except FormatError:  # to be told when it turns out that this is a checkpoint of the run
-            continue
-        companions |= {Path(f).resolve() for f in described[path].beside}
-    return [(path, reader) for path, reader in pairs if path.resolve() not in companions]
+        with suppress(FormatError):  # told when it turns out that this is a checkpoint of the run
+            companions |= {_place_of(file) for file in reader.describe(path).beside}
+    return [(path, reader) for path, reader in pairs if _place_of(path) not in companions]
 
 
-def _parts_of_others(described: dict[Path, Description]) -> set[Path]:
+def _place_of(file: str | Path) -> str:
+    """Return the one name of a file, links followed."""
+    return str(file) if is_url(file) else str(Path(file).resolve())
+
+
+def _parts_of_others(described: dict[Path, Description]) -> set[str]:
     """Return the files that are shards of another checkpoint among those described."""
-    parts: set[Path] = set()
+    parts: set[str] = set()
     for path, description in described.items():
-        parts |= {Path(f).resolve() for f in description.files} - {path.resolve()}
+        parts |= {_place_of(f) for f in description.files} - {_place_of(path)}
     return parts
 
 
@@ -374,7 +390,7 @@ def size_and_change(path: Path, description: Description) -> tuple[int, int]:
         FormatError: If a file has gone since it was described.
     """
     try:
-        states = [os.stat(file) for file in {str(path), *description.files}]
+        states = [state_of(file) for file in {str(path), *description.files}]
     except OSError as error:
         raise FormatError(error.filename or path, f"cannot be read ({error.strerror})") from None
     return sum(s.st_size for s in states), max(s.st_mtime_ns for s in states)

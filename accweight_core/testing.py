@@ -31,6 +31,7 @@ from accweight_core.dtypes import DTYPES, is_measurable
 from accweight_core.errors import FormatError
 from accweight_core.readers import Reader
 from accweight_core.reading import OpenFiles, read_stretch, working_dtype
+from accweight_core.remote import path_at
 from accweight_core.schema import Description, Extent, StoredTensor
 
 MOST_EXTRA_BYTES = 16 << 20
@@ -97,6 +98,34 @@ class ReaderContract:
             if is_measurable(tensors[name].dtype):
                 got = values_of(tensors[name])
                 np.testing.assert_array_equal(got, expected.astype(got.dtype))
+
+    def test_a_url_is_read_as_a_local_file_is(self, case: ReaderCase) -> None:
+        """Readers open what they are given with ``path.open("rb")``, so that URLs work too.
+
+        Needs fsspec, and is skipped without it.
+        """
+        import pytest
+
+        system = pytest.importorskip("fsspec").filesystem("memory")
+        root = f"/accweight-contract-{id(case)}"
+        for file in case.path.parent.rglob("*"):
+            if file.is_file():
+                inner = file.relative_to(case.path.parent).as_posix()
+                system.pipe_file(f"{root}/{inner}", file.read_bytes())
+        path = path_at(f"memory://{root[1:]}/{case.path.name}")
+        try:
+            assert case.reader.recognises(path)
+            tensors = {t.name: t for t in case.reader.describe(path).tensors}
+            local = case.reader.describe(case.path).tensors
+            assert list(tensors) == [t.name for t in local]
+            for tensor in local:
+                assert tensors[tensor.name].shape == tensor.shape
+                if is_measurable(tensor.dtype) and not tensor.refusal:
+                    np.testing.assert_array_equal(
+                        values_of(tensors[tensor.name]), values_of(tensor)
+                    )
+        finally:
+            system.rm(root, recursive=True)
 
     def test_names_are_unique(self, case: ReaderCase) -> None:
         """No two tensors of one checkpoint share a name."""

@@ -169,6 +169,7 @@ def _followed(
     weights: Weights = cumulative.astype(np.complex128) if dtype.is_complex else cumulative.copy()
     scratch = Scratch()
     state: BlockState | None = None
+    files.expect((tensor, first, first + rows * columns) for tensor in tensors)
     for step, tensor in enumerate(tensors):
         current = buffers[1 + step % 2 if step else 0]
         read_stretch(files, tensor, first, first + rows * columns, current.view(-1))

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,12 @@ from accweight_core.kernels import (
     Scratch,
     partition,
 )
-from accweight_core.reading import OpenFiles, read_stretch, working_dtype
+from accweight_core.reading import OpenFiles, Stretch, ahead_of, read_stretch, working_dtype
 from accweight_core.schema import Checkpoint, StoredTensor
 from accweight_core.totals import Totals
+
+if TYPE_CHECKING:
+    from accweight_core.remote.ahead import ReadAhead
 
 BLOCK_ELEMENTS = 1 << 18
 """Elements per block unless asked otherwise: 1 MiB of float32 per read."""
@@ -243,6 +247,14 @@ class ParameterWalk:
         return sum(block.stop - block.start for block in self.blocks) * self.bytes_per_element
 
 
+def stretches_of(parameters: Iterable[ParameterWalk]) -> Iterator[Stretch]:
+    """Yield what walking parameters reads, in its order."""
+    for parameter in parameters:
+        for block in parameter.blocks:
+            for tensor in parameter.tensors:
+                yield tensor, block.start, block.stop
+
+
 class BlockWalk:
     """Walks many parameters, on several threads, in constant memory."""
 
@@ -260,11 +272,13 @@ class BlockWalk:
         self._progress = progress
         self._local = threading.local()
         self._opened: list[OpenFiles] = []
+        self._ahead: ReadAhead | None = None
 
     def run(self, parameters: Sequence[ParameterWalk]) -> None:
         """Walk the parameters; `done` of each is called once, in their order."""
         waiting: deque[tuple[ParameterWalk, Totals, Block | None, Future[BlockSums] | None]]
         waiting = deque()
+        self._ahead = ahead_of(stretches_of(parameters))
         with _one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
             try:
                 for parameter in parameters:
@@ -278,15 +292,19 @@ class BlockWalk:
                     waiting.append((parameter, totals, None, None))
                 while waiting:
                     self._collect(*waiting.popleft())
+                if self._ahead is not None:
+                    self._ahead.check()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
                 for files in self._opened:
                     files.close()
+                if self._ahead is not None:
+                    self._ahead.close()
 
     def _walk(self, parameter: ParameterWalk, block: Block) -> BlockSums:
         if not hasattr(self._local, "files"):
             torch.set_num_threads(1)  # the setting is kept per thread
-            self._local.files = OpenFiles()
+            self._local.files = OpenFiles(ahead=self._ahead)
             self._opened.append(self._local.files)
         keep = partial(parameter.keep, block) if parameter.keep else None
         return walk_block(

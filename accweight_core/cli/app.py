@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from accweight_core.cli import COMMAND_GROUP, commands
 from accweight_core.cli.text import plain
 from accweight_core.errors import AccweightError
+from accweight_core.remote import without_secrets
 
 
 class _Deferred(TyperCommand):
@@ -119,5 +120,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    typer.echo(f"accweight: {plain(' '.join(message.split()))}", err=True)
+    typer.echo(f"accweight: {plain(without_secrets(' '.join(message.split())))}", err=True)
     return 1

@@ -11,7 +11,7 @@ import typer
 from accweight_core.cli.comparing import align, compare
 
 Source = Annotated[
-    list[str], typer.Argument(help="A file, a folder, a glob, or several files in order.")
+    list[str], typer.Argument(help="A file, a folder, a glob, or several files in order; or URLs.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -19,7 +19,7 @@ ReaderName = Annotated[
     str | None, typer.Option("--reader", help="Reader to use instead of looking at the content.")
 ]
 Model = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--model", help="ONNX model that supplies layer kinds and network order."),
 ]
 Skip = Annotated[

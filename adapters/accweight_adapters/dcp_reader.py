@@ -7,8 +7,8 @@ when its values are asked for. The checkpoint is named by its metadata, as shard
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,10 @@ from accweight_adapters.state_dicts import TRAINING_STATE, find_step, find_weigh
 from accweight_adapters.torch_container import Archive
 from accweight_adapters.torch_extents import extent_of, span_bytes, stored, tensor_of
 from accweight_adapters.torch_globals import TensorClaim
-from accweight_adapters.torch_within import archive_within
+from accweight_adapters.torch_within import BUFFER_BYTES, archive_within
 from accweight_adapters.trainer_state import with_state_of
 from accweight_core.dtypes import DTYPES
+from accweight_core.remote import expect
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _described(path: Path) -> Description:
         file: shard_path(path, file, "file", "the metadata")
         for file in dict.fromkeys(part.file for tensor in wanted.values() for part in tensor.parts)
     }
+    _expect_parts(wanted, files)
     tensors = {name: _stored(path, name, tensor, files) for name, tensor in wanted.items()}
     ranks = {file.rpartition("_")[0] for file in files}  # `__3_0.distcp` is of rank 3
     step, key = find_step(content) or (None, "")
@@ -102,11 +104,25 @@ def _described(path: Path) -> Description:
     )
 
 
+def _expect_parts(wanted: Mapping[str, Sharded], files: Mapping[str, Path]) -> None:
+    """Tell remote files that both ends of the archives of single chunks will be read next."""
+    ends: dict[str, list[tuple[int, int]]] = {}
+    for tensor in wanted.values():
+        for part in tensor.parts if len(tensor.parts) == 1 else ():
+            first, stop = part.stretch.offset, part.stretch.offset + part.stretch.size_bytes
+            ends.setdefault(part.file, []).append((first, BUFFER_BYTES))
+            ends[part.file].append((stop - BUFFER_BYTES, BUFFER_BYTES))
+    for name, ranges in ends.items():
+        with files[name].open("rb") as file:
+            expect(file, ranges)
+
+
 def _catalogue_at(path: Path) -> Catalogue:
     with path.open("rb") as file:
-        size_bytes = os.fstat(file.fileno()).st_size
+        size_bytes = file.seek(0, io.SEEK_END)
         if not size_bytes:
             raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+        file.seek(0)
         if not is_metadata(file):
             raise ClaimError("not the metadata of a distributed checkpoint")
         file.seek(0)

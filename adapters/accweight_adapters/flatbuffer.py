@@ -7,11 +7,11 @@ the size of the file. Depth is that of the schema, so circles end nowhere.
 
 from __future__ import annotations
 
-import os
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
 
 from accweight_adapters.claims import MAX_NAME, ClaimError
 
@@ -27,9 +27,9 @@ FIRST_FIELD: Final = 4
 class Buffer:
     """An open file that holds a FlatBuffer."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.size_bytes = os.fstat(descriptor).st_size
-        self._descriptor = descriptor
+    def __init__(self, file: IO[bytes]) -> None:
+        self.size_bytes = file.seek(0, io.SEEK_END)
+        self._file = file
         self._base = 0
         self._block = b""
 
@@ -41,7 +41,8 @@ class Buffer:
         """
         self.check(place, count)
         if place < self._base or place + count > self._base + len(self._block):
-            self._block = os.pread(self._descriptor, max(WINDOW_BYTES, count), place)
+            self._file.seek(place)
+            self._block = self._file.read(max(WINDOW_BYTES, count))
             self._base = place
         content = self._block[place - self._base : place - self._base + count]
         if len(content) < count:

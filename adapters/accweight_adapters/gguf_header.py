@@ -6,8 +6,8 @@ over. Files of versions 2 and 3 are read, of either byte order.
 
 from __future__ import annotations
 
+import io
 import math
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -108,7 +108,7 @@ def header_in(file: IO[bytes]) -> Header:
 class _Parser:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._size_bytes = os.fstat(file.fileno()).st_size
+        self._size_bytes = file.seek(0, io.SEEK_END)
         self._order = "<"
         self._items_left = MOST_ITEMS
 

@@ -8,8 +8,8 @@ the file.
 
 from __future__ import annotations
 
+import io
 import math
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ class Walk:
 
     def __init__(self, file: IO[bytes], *, to_first: bool = False, most: int = MOST_TOKENS) -> None:
         self._file = file
-        self._size_bytes = os.fstat(file.fileno()).st_size
+        self._size_bytes = file.seek(0, io.SEEK_END)
         self._to_first = to_first
         self._left = most
 

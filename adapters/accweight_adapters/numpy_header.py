@@ -20,6 +20,8 @@ SHORTEST_HEADER: Final = 12
 MOST_HEADER_BYTES: Final = 16_384
 """NumPy itself takes no header above 10 000 characters from files it does not trust."""
 
+USUAL_HEADER_BYTES: Final = 256
+
 ENTRY = re.compile(
     r"\s*(?P<quote>['\"])(?P<key>descr|fortran_order|shape)(?P=quote)\s*:\s*"
     r"(?:(?P<mark>['\"])(?P<descr>[^'\"]{1,40})(?P=mark)|(?P<order>True|False)"
@@ -81,17 +83,26 @@ def array_header(beginning: bytes) -> ArrayHeader:
         raise ClaimError("not a .npy array: it does not begin with \\x93NUMPY")
     if len(beginning) < SHORTEST_HEADER:
         raise ClaimError(f"cut short: it has {len(beginning)} bytes, not even a whole header")
-    width = 2 if beginning[6:7] == b"\x01" else 4
-    length = int.from_bytes(beginning[8 : 8 + width], "little")
-    end = 8 + width + length
+    end = header_end(beginning)
+    length = end - 8 - _length_bytes(beginning)
     if end > MOST_HEADER_BYTES or beginning[6:7] not in (b"\x01", b"\x02", b"\x03"):
         raise ClaimError(f"its header claims {length} bytes in version {beginning[6:7].hex()}")
     if len(beginning) < end:
         raise ClaimError(f"cut short: its header needs {end} bytes, it has {len(beginning)}")
-    text = beginning[8 + width : end].decode("utf-8", "replace").strip()
+    text = beginning[8 + _length_bytes(beginning) : end].decode("utf-8", "replace").strip()
     if STRUCTURED.search(text):
         return ArrayHeader("", (), False, False, end, "records (a structured array)")
     return _parsed(text, end)
+
+
+def header_end(beginning: bytes) -> int:
+    """Return where the header that begins so says that it ends."""
+    width = _length_bytes(beginning)
+    return 8 + width + int.from_bytes(beginning[8 : 8 + width], "little")
+
+
+def _length_bytes(beginning: bytes) -> int:
+    return 2 if beginning[6:7] == b"\x01" else 4
 
 
 def _parsed(text: str, end: int) -> ArrayHeader:

@@ -31,8 +31,10 @@ from accweight_adapters.measures import RECENT, measures_in
 from accweight_adapters.numpy_header import (
     MAGIC,
     MOST_HEADER_BYTES,
+    USUAL_HEADER_BYTES,
     ArrayHeader,
     array_header,
+    header_end,
 )
 from accweight_adapters.state_dicts import TRAINING_STATE
 from accweight_adapters.zip_members import (
@@ -44,6 +46,7 @@ from accweight_adapters.zip_members import (
     members_of,
 )
 from accweight_core.dtypes import DTYPES
+from accweight_core.remote import is_remote
 from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role, StoredTensor
 
 FORMAT: Final = "NumPy"
@@ -163,11 +166,20 @@ def _archive(path: Path, file: IO[bytes]) -> Description:
 
 
 def _array(path: Path, file: IO[bytes], name: str, member: Member) -> Array:
-    header = array_header(content_of(file, member, MOST_HEADER_BYTES))
+    header = array_header(_beginning(file, member))
     if not header.problem:
         _check_size(f"array {quoted(name)}", header, member.size_bytes)
     offset = member.offset + header.size_bytes
     return Array(checked_name(name), header, path, offset, member if member.is_deflated else None)
+
+
+def _beginning(file: IO[bytes], member: Member) -> bytes:
+    """Return the first bytes of a member: of a remote one no more than its header has."""
+    if is_remote(file) and member.stored_bytes > MOST_HEADER_BYTES:
+        first = content_of(file, member, USUAL_HEADER_BYTES)
+        if header_end(first) <= len(first):
+            return first
+    return content_of(file, member, MOST_HEADER_BYTES)
 
 
 def _check_size(what: str, header: ArrayHeader, size_bytes: int) -> None:

@@ -9,7 +9,6 @@ become a `StoredValues`, which reads that one tensor when it is asked for.
 from __future__ import annotations
 
 import math
-import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -28,6 +27,7 @@ from accweight_adapters.onnx_wire import (
 )
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import FormatError
+from accweight_core.remote import open_file
 from accweight_core.schema import Extent, HiddenValues
 
 LARGEST_RANK = 32
@@ -77,7 +77,7 @@ class StoredValues:
         Raises:
             FormatError: If they do not decode to the shape that the model states.
         """
-        with open(self.span.path, "rb") as file:
+        with open_file(self.span.path) as file:
             file.seek(self.span.offset)
             data = file.read(self.span.length)
         try:
@@ -233,7 +233,7 @@ class Weights:
 
     def _plain_file_size(self, tensor: TensorProto, path: Path, location: str) -> int:
         try:
-            status = os.lstat(path)
+            status = path.lstat()
             inside = path.resolve(strict=True) == self.path.parent.resolve() / location
         except (OSError, ValueError, RuntimeError):
             raise self._wrong(

@@ -47,7 +47,7 @@ class OnnxReader:
         """Tell whether a file begins like an ONNX model, however it is called."""
         try:
             with path.open("rb", buffering=0) as file:
-                return looks_like_model(Window(file.fileno(), path))
+                return looks_like_model(Window(file, path))
         except (OSError, FormatError):
             return False
 

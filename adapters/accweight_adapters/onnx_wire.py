@@ -5,30 +5,34 @@ field, the payload of each tensor is left out, and a `Pointer` to it is put in i
 few kilobytes that remain parse as usual. One way for all tensors, large or small, so that
 none can pass for another's external data.
 
-The file is read through a small window with `pread`, not mapped: when it is cut short while
+The file is read through a small window, not mapped: when it is cut short while
 we look, that is an error here, where touching a map would kill the process.
 """
 
 from __future__ import annotations
 
-import os
+import io
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto
 
 from accweight_core.errors import FormatError
 from accweight_core.readers import LFS_MAGIC, unrecognised
+from accweight_core.remote import is_remote
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 LARGEST_DEPTH = 90
 """Nested messages; onnx itself stops at 100, a real model needs four, plus three per subgraph."""
 
 WINDOW_BYTES = 1 << 16
+REMOTE_WINDOW_BYTES = 1 << 12
+"""Weights lie between what is read; of a remote file, little is read along with it."""
+
 LARGEST_TEXT_BYTES = 1 << 16
 """Text attributes beyond this are compiled engines and the like, not a mode or an equation."""
 
@@ -120,10 +124,11 @@ MESSAGES = {
 class Window:
     """Random access to a file through one small buffer."""
 
-    def __init__(self, descriptor: int, path: Path) -> None:
+    def __init__(self, file: IO[bytes], path: Path) -> None:
         self.path = path
-        self.size = os.fstat(descriptor).st_size
-        self._descriptor = descriptor
+        self.size = file.seek(0, io.SEEK_END)
+        self._file = file
+        self._least = REMOTE_WINDOW_BYTES if is_remote(file) else WINDOW_BYTES
         self._base = 0
         self._block = b""
 
@@ -134,11 +139,19 @@ class Window:
             FormatError: If the file ends before `stop`.
         """
         if start < self._base or stop > self._base + len(self._block):
-            self._block = os.pread(self._descriptor, max(WINDOW_BYTES, stop - start), start)
+            self._file.seek(start)
+            self._block = self._read(max(self._least, stop - start))
             self._base = start
         data = self._block[start - self._base : stop - self._base]
         if len(data) < stop - start:
             raise self.damaged(start, "the file ends in the middle of a field")
+        return data
+
+    def _read(self, count: int) -> bytes:
+        """Return what follows in the file; one without a buffer may give it in parts."""
+        data = self._file.read(count)
+        while 0 < len(data) < count and (more := self._file.read(count - len(data))):
+            data += more
         return data
 
     def varint(self, start: int, stop: int) -> tuple[int, int]:
@@ -228,7 +241,7 @@ def read_model(path: Path) -> ModelProto:
             ONNX model.
     """
     with path.open("rb", buffering=0) as file:
-        window = Window(file.fileno(), path)
+        window = Window(file, path)
         if window.size < len(LFS_MAGIC) or window.read(0, len(LFS_MAGIC)) == LFS_MAGIC:
             raise unrecognised(path)
         stripped = _copy(window, "model", 0, window.size, 0)

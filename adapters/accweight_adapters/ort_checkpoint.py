@@ -92,8 +92,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ClaimError: If the file is damaged, or holds no values.
     """
-    with path.open("rb", buffering=0) as file:
-        buffer = Buffer(file.fileno())
+    with path.open("rb") as file:
+        buffer = Buffer(file)
         if buffer.identifier != IDENTIFIER:
             raise ClaimError("not a checkpoint of ONNX Runtime training: it begins otherwise")
         root = buffer.root

@@ -31,8 +31,8 @@ class OrtReader:
     def recognises(self, path: Path) -> bool:
         """Tell whether `path` begins as such a checkpoint, whatever it is called."""
         try:
-            with path.open("rb", buffering=0) as file:
-                return Buffer(file.fileno()).identifier == IDENTIFIER
+            with path.open("rb") as file:
+                return Buffer(file).identifier == IDENTIFIER
         except (OSError, ValueError):
             return False
 

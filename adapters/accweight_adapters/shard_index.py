@@ -6,8 +6,8 @@ followed, never the glob: shards of another save may lie beside those it names.
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,9 @@ RECURRENT = re.compile(r"(?P<what>weight|bias)_(?P<matrix>ih|hh)(?P<of>.*)")
 def index_in(path: Path, format_name: str) -> dict[str, Any]:
     """Return the content of an index; raise `ClaimError` if `path` holds something else."""
     with path.open("rb") as file:  # read(n) would allocate n bytes, however short the file is
-        text = file.read(min(os.fstat(file.fileno()).st_size, MAX_INDEX_BYTES + 1))
+        size_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        text = file.read(min(size_bytes, MAX_INDEX_BYTES + 1))
     if len(text) > MAX_INDEX_BYTES or b'"weight_map"' not in text:
         raise ClaimError(f"not an index of {format_name} files: it has no weight_map")
     return parsed(text)

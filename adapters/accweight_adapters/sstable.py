@@ -6,7 +6,7 @@ of the one before. Every block has a checksum, and may be compressed by snappy.
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterator
 from typing import IO, Final
 
@@ -27,7 +27,7 @@ MOST_BYTES: Final = 1 << 28
 
 def is_table(file: IO[bytes]) -> bool:
     """Tell whether a file ends as such a table."""
-    size_bytes = os.fstat(file.fileno()).st_size
+    size_bytes = file.seek(0, io.SEEK_END)
     if size_bytes < FOOTER_BYTES:
         return False
     file.seek(size_bytes - len(MAGIC))
@@ -46,7 +46,7 @@ def entries_of(file: IO[bytes]) -> dict[bytes, bytes]:
 class _Table:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._size_bytes = os.fstat(file.fileno()).st_size
+        self._size_bytes = file.seek(0, io.SEEK_END)
         self._left = MOST_BYTES
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:

@@ -13,11 +13,13 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO, Final, cast
 
 from accweight_adapters.claims import ClaimError, quoted
 from accweight_adapters.torch_globals import PLAIN, Vocabulary
 from accweight_adapters.torch_pickle import WeightsPickle
+from accweight_core.remote import expect, is_remote
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 MAGIC_OPCODE: Final = b"\x8a\x0a" + MAGIC.to_bytes(10, "little")
@@ -27,6 +29,13 @@ ZIP_MAGIC: Final = b"PK\x03\x04"
 LOCAL_HEADER_BYTES: Final = 30
 TORCH_RECORD = re.compile(r"[^/]+/(data\.pkl|constants\.pkl|data/\d+)")
 """Records with which the zips of torch begin; enough to know one that is cut short."""
+
+ALIGNMENT: Final = 64
+"""Where torch lets the bytes of a record begin."""
+
+HEADER_WITH_NAME_BYTES: Final = 128
+SAMPLES: Final = 3
+"""Local headers of a remote file that are looked at."""
 
 PICKLE_RECORD = re.compile(r"[^/]+/data\.pkl")
 
@@ -126,10 +135,10 @@ def read_zip(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
     if folder + "constants.pkl" in records or any(n.startswith(folder + "code/") for n in records):
         raise ClaimError(TORCHSCRIPT_ADVICE)
     prefix = folder + "data/"
+    of_storages = {name: info for name, info in records.items() if name.startswith(prefix)}
     storages = {
-        name.removeprefix(prefix): _stretch(file, info, size_bytes)
-        for name, info in records.items()
-        if name.startswith(prefix)
+        name.removeprefix(prefix): stretch
+        for name, stretch in _stretches(file, records, of_storages, size_bytes).items()
     }
     pickled = _bytes_of(file, records[pickles[0]], size_bytes)
     content = WeightsPickle(io.BytesIO(pickled), vocabulary).load()
@@ -158,14 +167,67 @@ def records_in(file: IO[bytes], size_bytes: int) -> dict[str, zipfile.ZipInfo]:
     return records
 
 
-def _stretch(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
-    """Return where the bytes of a record lie, none of which torch compresses."""
-    name = quoted(info.filename)
+def _stretches(
+    file: IO[bytes],
+    records: Mapping[str, zipfile.ZipInfo],
+    wanted: Mapping[str, zipfile.ZipInfo],
+    size_bytes: int,
+) -> dict[str, Stretch]:
+    """Return where the bytes of records lie.
+
+    Every local header says it of its own record. In a remote file each would cost a request, so
+    there a few are looked at: if they bear out what the distances between records and torch's
+    alignment say, the others are taken to lie where these say.
+    """
+    if is_remote(file) and len(wanted) > SAMPLES:
+        between = _between_headers(records, wanted)
+        names = list(wanted)
+        sample = [names[i * (len(names) - 1) // (SAMPLES - 1)] for i in range(SAMPLES)]
+        expect(file, [(wanted[name].header_offset, HEADER_WITH_NAME_BYTES) for name in sample])
+        if all(between.get(name) == _stretch(file, wanted[name], size_bytes) for name in sample):
+            for name, info in wanted.items():
+                _check_stored(info)
+                if name not in between:
+                    between[name] = _stretch(file, info, size_bytes)
+            return {name: between[name] for name in wanted}
+    expect(file, [(info.header_offset, HEADER_WITH_NAME_BYTES) for info in wanted.values()])
+    return {name: _stretch(file, info, size_bytes) for name, info in wanted.items()}
+
+
+def _between_headers(
+    records: Mapping[str, zipfile.ZipInfo], wanted: Mapping[str, zipfile.ZipInfo]
+) -> dict[str, Stretch]:
+    """Return where records lie that end where the next one begins, and are aligned as by torch.
+
+    Behind the bytes of a record its checksum and sizes may be repeated, which takes 16 bytes, or
+    24 in large files; the alignment leaves one of the three places.
+    """
+    found: dict[str, Stretch] = {}
+    ordered = sorted(records.values(), key=lambda info: info.header_offset)
+    for info, following in pairwise(ordered):
+        earliest = info.header_offset + LOCAL_HEADER_BYTES + len(info.orig_filename.encode())
+        ends = [following.header_offset - repeated for repeated in (0, 16, 24)]
+        starts = [end - info.file_size for end in ends]
+        fitting = [at for at in starts if at >= earliest and at % ALIGNMENT == 0]
+        if info.filename in wanted and len(fitting) == 1:
+            found[info.filename] = Stretch(fitting[0], info.file_size)
+    return found
+
+
+def _check_stored(info: zipfile.ZipInfo) -> None:
+    """Raise `ClaimError` if a record is compressed, as torch does with none."""
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise ClaimError(
-            f"its record {name} is compressed, which torch.save never does; "
+            f"its record {quoted(info.filename)} is compressed, which torch.save never does; "
             "save it again: torch.save(torch.load(PATH), NEW)"
         )
+    if info.flag_bits & 1:
+        raise ClaimError(f"its record {quoted(info.filename)} is encrypted")
+
+
+def _stretch(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
+    """Return where the bytes of a record lie, none of which torch compresses."""
+    _check_stored(info)
     return stretch_of(file, info, size_bytes)
 
 

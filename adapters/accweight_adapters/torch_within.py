@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import io
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import IO, cast
 
 from accweight_adapters.claims import ClaimError
 from accweight_adapters.torch_container import Archive, Stretch, read_archive
+from accweight_core.remote import expect, is_remote
 
 BUFFER_BYTES = 4096
 """Read ahead: the directory of a small archive, without the weights of a large one."""
@@ -56,6 +58,15 @@ class Window(io.RawIOBase):
         buffer[: len(raw)] = raw
         self._position += len(raw)
         return len(raw)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether every read may cost a request."""
+        return is_remote(self._file)
+
+    def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Tell the file which (offset, length) ranges of the stretch will be read next."""
+        expect(self._file, [(self._stretch.offset + at, length) for at, length in ranges])
 
     @property
     def _size(self) -> int:

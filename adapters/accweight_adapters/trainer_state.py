@@ -6,8 +6,8 @@ of a run come with it. A damaged or missing one is no reason to refuse the weigh
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -61,7 +61,8 @@ def _state_in(path: Path) -> Mapping[str, Any] | None:
     """Return the content of the file; None if it cannot be read, or is something else."""
     try:
         with path.open("rb") as file:
-            size_bytes = os.fstat(file.fileno()).st_size
+            size_bytes = file.seek(0, io.SEEK_END)
+            file.seek(0)
             content = json.loads(file.read(size_bytes)) if size_bytes <= MAX_STATE_BYTES else None
     except (OSError, ValueError, RecursionError):
         return None

@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from accweight_adapters.claims import ClaimError, quoted
+from accweight_core.remote import expect
 
 ZIP_MAGIC: Final = b"PK\x03\x04"
 LOCAL_HEADER_BYTES: Final = 30
 MOST_EXPANSION: Final = 1032
 """Times by which deflate can shrink at most; a length-distance pair of two bits gives 258."""
+
+BEGINNING_BYTES: Final = 512
+"""Local header, name and, in archives of NumPy, the header of the array."""
 
 SLACK_BYTES: Final = 4096
 PIECE_BYTES: Final = 1 << 16
@@ -75,6 +79,7 @@ def members_of(file: IO[bytes], size_bytes: int) -> dict[str, Member]:
             f"its zip directory is missing or damaged ({quoted(str(error))}); the file of "
             f"{size_bytes} bytes is probably cut short: copy it again, or drop this checkpoint"
         ) from error
+    expect(file, [(info.header_offset, BEGINNING_BYTES) for info in infos])
     members = {info.filename: _member(file, info, size_bytes) for info in infos}
     if len(members) != len(infos):
         raise ClaimError("its zip directory lists a member twice")
@@ -117,21 +122,26 @@ def content_of(file: IO[bytes], member: Member, most: int) -> bytes:
     """
     wanted = min(most, member.size_bytes)
     content = bytearray()
-    for piece in inflated(file, member):
+    for piece in inflated(file, member, max(1, min(PIECE_BYTES, most))):
         content += piece
         if len(content) >= wanted and wanted < member.size_bytes:
             return bytes(content[:wanted])
     return bytes(content)
 
 
-def inflated(file: IO[bytes], member: Member) -> Iterator[bytes]:
+def inflated(file: IO[bytes], member: Member, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
     """Yield the bytes of a member piece by piece, never more than promised.
+
+    Args:
+        file: The zip.
+        member: Which of its members.
+        piece_bytes: How much of what is stored is read at a time.
 
     Raises:
         ClaimError: At the end, if they are not as many as promised or fail the checksum.
     """
     done = checksum = 0
-    for piece in _pieces(file, member):
+    for piece in _pieces(file, member, piece_bytes):
         done += len(piece)
         checksum = zlib.crc32(piece, checksum)
         if done > member.size_bytes:
@@ -141,8 +151,8 @@ def inflated(file: IO[bytes], member: Member) -> Iterator[bytes]:
         raise ClaimError(f"its member {quoted(member.name)} is damaged: size or checksum differ")
 
 
-def _pieces(file: IO[bytes], member: Member) -> Iterator[bytes]:
-    stored = _stored_pieces(file, member)
+def _pieces(file: IO[bytes], member: Member, piece_bytes: int) -> Iterator[bytes]:
+    stored = _stored_pieces(file, member, piece_bytes)
     if not member.is_deflated:
         yield from stored
         return
@@ -158,7 +168,7 @@ def _pieces(file: IO[bytes], member: Member) -> Iterator[bytes]:
             yield piece
 
 
-def _stored_pieces(file: IO[bytes], member: Member) -> Iterator[bytes]:
-    for start in range(0, member.stored_bytes, PIECE_BYTES):
+def _stored_pieces(file: IO[bytes], member: Member, piece_bytes: int) -> Iterator[bytes]:
+    for start in range(0, member.stored_bytes, piece_bytes):
         file.seek(member.offset + start)
-        yield file.read(min(PIECE_BYTES, member.stored_bytes - start))
+        yield file.read(min(piece_bytes, member.stored_bytes - start))

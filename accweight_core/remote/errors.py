@@ -1,0 +1,69 @@
+"""What goes wrong with remote files: errors of the system's kind, without secrets, and retries."""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from accweight_core.remote.settings import settings
+from accweight_core.remote.urls import without_secrets
+
+Answer = TypeVar("Answer")
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+
+
+class RemoteError(OSError):
+    """A remote file cannot be read; `strerror` says why in words and holds no secret."""
+
+    def __init__(self, url: object, problem: str, code: int = errno.EIO) -> None:
+        super().__init__(code, without_secrets(problem), str(url))
+
+
+class AbsentError(RemoteError, FileNotFoundError):
+    """There is no such remote file, or none that may be seen."""
+
+    def __init__(self, url: object, problem: str = "there is no such file or folder") -> None:
+        super().__init__(url, problem, errno.ENOENT)
+
+
+class PassingError(Exception):
+    """A request failed in a way that may be gone the next time.
+
+    Attributes:
+        pause_s: Seconds to wait that the server asked for.
+    """
+
+    def __init__(self, problem: str, pause_s: float = 0.0) -> None:
+        super().__init__(problem)
+        self.pause_s = pause_s
+
+
+def attempted(url: object, what: str, request: Callable[[], Answer]) -> Answer:
+    """Return the answer of a request that is made again if it fails in passing.
+
+    Args:
+        url: Of what, for the message.
+        what: What is asked for, for the message: "bytes 0 to 99".
+        request: Makes it; raises `PassingError`.
+
+    Raises:
+        RemoteError: If it failed as often as it may.
+    """
+    most, pause = settings().attempts, FIRST_PAUSE_S
+    for attempt in range(1, most + 1):
+        try:
+            return request()
+        except PassingError as error:
+            if attempt == most:
+                tries = "once" if most == 1 else f"{most} times"
+                raise RemoteError(
+                    url, f"{what}: {error}; tried {tries}. Check the connection and run it again"
+                ) from None
+            time.sleep(min(max(pause * random.uniform(0.5, 1), error.pause_s), LONGEST_PAUSE_S))
+            pause *= 3
+    raise AssertionError("there is at least one attempt")

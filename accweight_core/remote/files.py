@@ -1,0 +1,266 @@
+"""Remote files as one look at them found them, and what is kept of their bytes.
+
+A `Site` is one look at a place: what it has seen once it believes, so that readers may ask
+`is_file` and `stat` as often as they like. What readers read is kept in blocks; weights pass by
+(`accweight_core.remote.ahead`). What was described is remembered under its URL without secrets:
+extents hold no more.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from itertools import count
+from typing import Any
+
+from accweight_core.remote.blocks import Blocks, down, joined, side_by_side, up
+from accweight_core.remote.errors import AbsentError, RemoteError
+from accweight_core.remote.transport import Seen, Transport, transport_for
+from accweight_core.remote.urls import Url
+
+LEAST_FETCH = 1 << 13
+"""Bytes that a read in the middle of a file fetches at least."""
+
+FIRST_FETCH = 1 << 16
+"""Bytes that the first read at either end of a file fetches: headers, directories of zips."""
+
+LARGEST_KEPT = 1 << 20
+"""Reads of more are weights; they are handed on and not kept."""
+
+KEPT_BYTES = 64 << 20
+"""Bytes of all remote files that are kept for reading them again."""
+
+NEAR_BYTES = 1 << 12
+"""Ranges this near to each other are fetched as one."""
+
+TROUBLE_S = 20.0
+"""Seconds for which a file that could not be reached is not asked for again: eight readers look
+at a file, and each would wait."""
+
+
+class Site:
+    """One look at a remote place: what it has seen stays as it was."""
+
+    def __init__(self, transport: Transport, options: Mapping[str, Any]) -> None:
+        self.transport = transport
+        self.options = options
+        self._seen: dict[str, Seen | RemoteError] = {}
+        self._files: dict[str, RemoteFile] = {}
+        self._folders: dict[str, Mapping[str, Seen]] = {}
+        self._lock = threading.Lock()
+
+    def kind(self, url: Url) -> Seen | None:
+        """Return what is there, perhaps from the listing of its folder; None if nothing is.
+
+        Raises:
+            RemoteError: If that cannot be found out.
+        """
+        with self._lock:
+            known = self._seen.get(str(url))
+        try:
+            return known if isinstance(known, Seen) else self.look(url)
+        except AbsentError:
+            return None
+
+    def look(self, url: Url) -> Seen:
+        """Return what is there, in full.
+
+        Raises:
+            AbsentError: If nothing is there.
+            RemoteError: If that cannot be found out.
+        """
+        with self._lock:
+            known = self._seen.get(str(url))
+        if isinstance(known, RemoteError):
+            raise known
+        if known and (known.is_folder or known.size_bytes is not None):
+            return known
+        try:
+            seen: Seen | RemoteError = self.transport.look(url)
+        except RemoteError as error:
+            seen = error
+        with self._lock:
+            self._seen[str(url)] = seen
+        if isinstance(seen, RemoteError):
+            raise seen
+        return seen
+
+    def is_known_folder(self, url: Url) -> None:
+        """Take a name for that of a folder, because it was typed with a slash at its end."""
+        self._seen[str(url)] = Seen(is_folder=True)
+
+    def entries(self, url: Url) -> Mapping[str, Seen]:
+        """Return what is in a folder, by name."""
+        text = str(url)
+        if text not in self._folders:
+            found = self.transport.entries(url)
+            with self._lock:
+                self._folders[text] = found
+                for name, seen in found.items():
+                    self._seen.setdefault(str(url.child(name)), seen)
+        return self._folders[text]
+
+    def file(self, url: Url) -> RemoteFile:
+        """Return a file.
+
+        Raises:
+            RemoteError: If it is none, or cannot be reached.
+        """
+        text = str(url)
+        if text not in self._files:
+            seen = self.look(url)
+            if seen.is_folder:
+                raise RemoteError(url, "is a folder")
+            file = RemoteFile(url, seen, self)
+            with self._lock:
+                file = self._files.setdefault(text, file)
+            _remember(file)
+        return self._files[text]
+
+
+class RemoteFile:
+    """A file as it was seen, and the blocks of it that are kept.
+
+    Attributes:
+        url: Where it is.
+        number: Its own; no other file of this process ever has it.
+        size_bytes: How long it is.
+    """
+
+    def __init__(self, url: Url, seen: Seen, site: Site) -> None:
+        self.url = url
+        self.number = next(_NUMBERS)
+        self.site = site
+        self.size_bytes = seen.size_bytes or 0
+        self._seen = seen
+        self._trouble: tuple[float, RemoteError] | None = None
+        if len(seen.head) < self.size_bytes:
+            _BLOCKS.keep(self, 0, seen.head)
+
+    def state(self) -> os.stat_result:
+        """Return what `os.stat` would."""
+        return state_of_seen(self._seen)
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        """Return a range straight from its place.
+
+        Raises:
+            RemoteError: If it cannot be read, or the file has changed.
+        """
+        if len(self._seen.head) == self.size_bytes:
+            return self._seen.head[start:stop]
+        if self._trouble and time.monotonic() - self._trouble[0] < TROUBLE_S:
+            raise self._trouble[1]
+        try:
+            return self.site.transport.fetch(self.url, start, stop, self._seen)
+        except RemoteError as error:
+            self._trouble = time.monotonic(), error
+            raise
+
+    def check(self) -> None:
+        """Raise if the file has changed, as far as its place knows."""
+        self.site.transport.check(self.url, self._seen)
+
+    def read(self, offset: int, most: int, ahead: int = 0) -> bytes:
+        """Return up to `most` bytes, one at least before the end: those kept, or all of them.
+
+        What is fetched for it may reach `ahead` bytes further.
+        """
+        stop = min(offset + most, self.size_bytes)
+        if offset >= stop:
+            return b""
+        if len(self._seen.head) == self.size_bytes:
+            return self._seen.head[offset:stop]
+        kept = _BLOCKS.find(self, offset, stop)
+        if kept:
+            return kept
+        if stop - offset > LARGEST_KEPT:
+            return self.fetch(offset, stop)
+        start, end = self._around(offset, stop, ahead)
+        content = self.fetch(start, end)
+        _BLOCKS.keep(self, start, content)
+        return content[offset - start : stop - start]
+
+    def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Fetch (offset, length) ranges that will be read next, side by side."""
+        wanted = [(max(0, at), min(at + length, self.size_bytes)) for at, length in ranges]
+        spans = [
+            (start, stop)
+            for start, stop in joined([w for w in wanted if w[0] < w[1]], NEAR_BYTES)
+            if len(_BLOCKS.find(self, start, stop)) < stop - start
+        ]
+        aligned = [(down(start), min(up(stop), self.size_bytes)) for start, stop in spans]
+        for (start, _), content in zip(aligned, side_by_side(self._fetch, aligned), strict=True):
+            _BLOCKS.keep(self, start, content)
+
+    def _fetch(self, span: tuple[int, int]) -> bytes:
+        return self.fetch(*span)
+
+    def _around(self, offset: int, stop: int, ahead: int) -> tuple[int, int]:
+        """Return which bytes to fetch to have those from `offset` to `stop`."""
+        is_end = stop + FIRST_FETCH > self.size_bytes or offset < FIRST_FETCH
+        least = FIRST_FETCH if is_end else LEAST_FETCH
+        end = max(stop + ahead, offset + least)
+        start = offset if end < self.size_bytes else min(offset, self.size_bytes - least)
+        return max(0, down(start)), min(up(end), self.size_bytes)
+
+
+_BLOCKS = Blocks(KEPT_BYTES)
+_NUMBERS = count()
+_KNOWN: dict[str, RemoteFile] = {}
+_ACCESS: dict[str, tuple[Url, Mapping[str, Any]]] = {}
+
+
+def _remember(file: RemoteFile) -> None:
+    """Remember a file and how to get at it, instead of an earlier look at it."""
+    earlier = _KNOWN.get(str(file.url))
+    _KNOWN[str(file.url)] = file
+    _ACCESS[str(file.url)] = file.url, file.site.options
+    if earlier is not None:
+        _BLOCKS.drop(earlier)
+
+
+def described(text: str) -> RemoteFile:
+    """Return the file that a URL without secrets stands for, as it was last looked at.
+
+    Raises:
+        RemoteError: If it cannot be reached.
+    """
+    known = _KNOWN.get(text)
+    if known is not None:
+        return known
+    site, url = site_of(text, {}, again=True)
+    return site.file(url)
+
+
+def site_of(text: str, options: Mapping[str, Any], *, again: bool = False) -> tuple[Site, Url]:
+    """Return a new look at a place.
+
+    Args:
+        text: Its URL.
+        options: What its file system is opened with.
+        again: Use the secrets and options with which a file of that URL was read before.
+
+    Raises:
+        MissingLibraryError: If a library is not installed.
+        SourceError: If it is no URL, or no file system serves it.
+    """
+    url = Url.parsed(text)
+    if again:
+        url, options = _ACCESS.get(str(url), (url, options))
+    site = Site(transport_for(url, options), options)
+    if text.partition("?")[0].endswith("/") and url.is_web:
+        site.is_known_folder(url)
+    return site, url
+
+
+def state_of_seen(seen: Seen) -> os.stat_result:
+    """Return what was seen as `os.stat` has it: a plain file with one name, or a folder."""
+    mode = (stat.S_IFDIR | 0o555) if seen.is_folder else (stat.S_IFREG | 0o444)
+    seconds = seen.changed_ns // 10**9
+    size = seen.size_bytes or 0
+    times = {f"st_{name}time_ns": seen.changed_ns for name in "amc"}
+    return os.stat_result((mode, 0, 0, 1, 0, 0, size, seconds, seconds, seconds), times)

@@ -1,0 +1,273 @@
+"""`RemotePath`: what readers do with a `pathlib.Path`, done with a URL.
+
+Readers look at names, ask what is beside a file, and open it: no more of `Path` is here. It is
+no subclass: what is missing fails with a clear error instead of reaching for a local file of the
+same name. `path_at` hands it out typed as the `Path` that it stands for, so that readers of
+anyone's work on URLs unchanged as long as they open files with `path.open("rb")`.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import IO, NoReturn, cast
+
+from accweight_core.errors import FormatError
+from accweight_core.remote.errors import AbsentError, RemoteError
+from accweight_core.remote.files import LEAST_FETCH, Site, described, state_of_seen
+from accweight_core.remote.reader import RemoteReader
+from accweight_core.remote.transport import Seen
+from accweight_core.remote.urls import Url
+
+
+class RemotePath:
+    """A file or folder at a URL; shows neither passwords nor signatures."""
+
+    def __init__(self, site: Site, url: Url) -> None:
+        self._site = site
+        self.url = url
+        self._text = str(url)
+
+    # --- what it is called
+
+    def __str__(self) -> str:
+        """Return the URL without secrets."""
+        return self._text
+
+    def __repr__(self) -> str:
+        """Return the same, told from text."""
+        return f"RemotePath({self._text!r})"
+
+    def __fspath__(self) -> NoReturn:
+        """Refuse: no function that opens local files by name can open this."""
+        raise RemoteError(
+            self._text, "is no local file; open it with path.open('rb'), or download it"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether both are the same URL, whatever their secrets."""
+        return isinstance(other, RemotePath) and self._text == other._text
+
+    def __hash__(self) -> int:
+        """Return a hash that fits `==`."""
+        return hash(self._text)
+
+    def __lt__(self, other: RemotePath) -> bool:
+        """Order by name."""
+        return self.parts < other.parts
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Its names from the root on; the root stands for scheme and host."""
+        root = f"{self.url.wrappers}{self.url.scheme}://{self.url.host}{self.url.archive}"
+        return root, *self.url.names
+
+    @property
+    def name(self) -> str:
+        """Its last name, without escapes."""
+        return self.url.names[-1] if self.url.segments else ""
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its name, with the dot."""
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def suffixes(self) -> list[str]:
+        """All endings of its name."""
+        return PurePosixPath(self.name).suffixes
+
+    @property
+    def stem(self) -> str:
+        """Its name without the ending."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def parent(self) -> RemotePath:
+        """The folder it lies in."""
+        return RemotePath(self._site, self.url.parent())
+
+    @property
+    def parents(self) -> tuple[RemotePath, ...]:
+        """The folders it lies in, innermost first."""
+        found, here = [], self
+        while here.url.segments:
+            here = here.parent
+            found.append(here)
+        return tuple(found)
+
+    def as_posix(self) -> str:
+        """Return the URL without secrets."""
+        return self._text
+
+    def is_absolute(self) -> bool:
+        """Return True."""
+        return True
+
+    def absolute(self) -> RemotePath:
+        """Return itself."""
+        return self
+
+    def resolve(self, strict: bool = False) -> RemotePath:
+        """Return itself: there are no links that could be followed."""
+        if strict and not self.exists():
+            raise AbsentError(self._text)
+        return self
+
+    # --- other names
+
+    def joinpath(self, *names: str | os.PathLike[str]) -> RemotePath:
+        """Return what lies below under names that may come from a file.
+
+        Raises:
+            FormatError: If they lead anywhere else.
+        """
+        url = self.url
+        for name in names:
+            try:
+                url = url.child(str(name))
+            except ValueError as error:
+                raise FormatError(self._text, f"names a file elsewhere: {error}") from None
+        return RemotePath(self._site, url)
+
+    def __truediv__(self, name: str | os.PathLike[str]) -> RemotePath:
+        """Return what lies below under a name."""
+        return self.joinpath(name)
+
+    def with_name(self, name: str) -> RemotePath:
+        """Return the file of that name beside it."""
+        return self.parent / name
+
+    def with_suffix(self, suffix: str) -> RemotePath:
+        """Return the file of that ending beside it."""
+        return self.with_name(self.stem + suffix)
+
+    # --- what is there
+
+    def _kind(self) -> Seen | None:
+        return self._site.kind(self.url)
+
+    def exists(self) -> bool:
+        """Tell whether anything is there that may be seen."""
+        return self._kind() is not None
+
+    def is_file(self) -> bool:
+        """Tell whether it is a file."""
+        seen = self._kind()
+        return seen is not None and not seen.is_folder
+
+    def is_dir(self) -> bool:
+        """Tell whether it is a folder."""
+        seen = self._kind()
+        return seen is not None and seen.is_folder
+
+    def is_symlink(self) -> bool:
+        """Return False."""
+        return False
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Return its size and time as `os.stat` has them.
+
+        Raises:
+            AbsentError: If nothing is there.
+        """
+        seen = self._site.look(self.url)
+        return state_of_seen(seen)
+
+    def lstat(self) -> os.stat_result:
+        """Return the same."""
+        return self.stat()
+
+    def iterdir(self) -> Iterator[RemotePath]:
+        """Yield what is in a folder.
+
+        Raises:
+            RemoteError: If it cannot be listed.
+        """
+        for name in self._site.entries(self.url):
+            yield self / name
+
+    def glob(self, pattern: str) -> Iterator[RemotePath]:
+        """Yield what lies below and fits a pattern; `**` stands for any folders."""
+        names = [name for name in pattern.split("/") if name not in ("", ".")]
+        yield from dict.fromkeys(_matches(self, names))
+
+    def rglob(self, pattern: str) -> Iterator[RemotePath]:
+        """Yield what lies anywhere below and fits a pattern."""
+        yield from self.glob(f"**/{pattern}")
+
+    def matches(self) -> list[RemotePath]:
+        """Return what fits the pattern that its own names are."""
+        names = self.url.names
+        first = next((i for i, name in enumerate(names) if has_magic(name)), len(names))
+        root = RemotePath(self._site, replace(self.url, segments=self.url.segments[:first]))
+        return list(dict.fromkeys(_matches(root, list(names[first:]))))
+
+    # --- its bytes
+
+    def open(self, mode: str = "rb", buffering: int = -1) -> IO[bytes]:
+        """Open the file for reading bytes.
+
+        Raises:
+            RemoteError: If it is not there, is a folder, or is to be written.
+        """
+        if mode not in ("rb", "br"):
+            problem = f"cannot be opened as {mode!r}: remote files are only read, as bytes"
+            raise RemoteError(self._text, problem, errno.EROFS)
+        return opened_reader(RemoteReader(self._site.file(self.url)), buffering)
+
+    def read_bytes(self) -> bytes:
+        """Return all of a file."""
+        with self.open() as file:
+            return file.read()
+
+    def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return all of a file of text."""
+        return self.read_bytes().decode(encoding, errors)
+
+
+def opened_reader(raw: RemoteReader, buffering: int = -1) -> IO[bytes]:
+    """Return a reader with a small buffer, or as it is for `buffering=0`."""
+    if buffering == 0:
+        return cast("IO[bytes]", raw)
+    return cast("IO[bytes]", io.BufferedReader(raw, LEAST_FETCH))
+
+
+def open_known(text: str) -> IO[bytes]:
+    """Open the file that a URL without secrets stands for, as it was last looked at."""
+    return opened_reader(RemoteReader(described(text)))
+
+
+def _matches(folder: RemotePath, names: list[str]) -> Iterator[RemotePath]:
+    if not names:
+        yield folder
+        return
+    first, rest = names[0], names[1:]
+    if first == "**":
+        yield from _matches(folder, rest)
+        for entry in _sorted_entries(folder):
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield from _matches(entry, names)
+    elif has_magic(first):
+        for entry in _sorted_entries(folder):
+            hidden = entry.name.startswith(".") and not first.startswith(".")
+            fits = fnmatchcase(entry.name, first) and not hidden
+            if fits and (not rest or entry.is_dir()):
+                yield from _matches(entry, rest)
+    elif (folder / first).exists():
+        yield from _matches(folder / first, rest)
+
+
+def _sorted_entries(folder: RemotePath) -> list[RemotePath]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def has_magic(name: str) -> bool:
+    """Tell whether a name is a pattern."""
+    return re.search(r"[*?\[]", name) is not None

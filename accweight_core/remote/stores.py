@@ -1,0 +1,229 @@
+"""Everything that fsspec has a file system for: S3, GCS, Hugging Face, SFTP, archives, memory.
+
+Ranges are asked for one by one, without the read-ahead of fsspec's files, which is made for
+other habits than ours. What is asynchronous takes several requests at a time, the rest one.
+"""
+
+from __future__ import annotations
+
+import calendar
+import errno
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from accweight_core.remote.errors import AbsentError, PassingError, RemoteError, attempted
+from accweight_core.remote.settings import settings
+from accweight_core.remote.transport import Seen
+from accweight_core.remote.urls import Url, without_secrets
+from accweight_core.remote.web import changed_by
+
+Answer = TypeVar("Answer")
+
+TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "Last-Modified",
+         "created", "date_time")  # fmt: skip
+TAGS = ("ETag", "etag", "md5Hash", "md5", "checksum", "generation", "blob_id", "sha", "CRC")
+"""Under which names file systems keep the time of the last change, and the version."""
+
+CHECKED_S = 20.0
+"""Seconds for which a file counts as unchanged after a look at it."""
+
+
+class Store:
+    """Files of one file system of fsspec."""
+
+    def __init__(self, file_system: Any, url: Url) -> None:
+        self._fs = file_system
+        self._lock = threading.Lock()
+        self._checked: dict[str, float] = {}
+        self._opens_plainly = True
+        self._forget(url)
+
+    def look(self, url: Url) -> Seen:
+        """Return what is there."""
+        seen = attempted(url, "looking at it", lambda: self._looked(url))
+        self._checked[str(url)] = time.monotonic()
+        return seen
+
+    def _looked(self, url: Url) -> Seen:
+        info = self._asked(url, settings().timeout_s, "info", self._name(url))
+        seen = _seen(info)
+        if not seen.is_folder and seen.size_bytes is None:
+            raise RemoteError(url, "its file system does not say how long it is", errno.ENOTSUP)
+        return seen
+
+    def entries(self, url: Url) -> Mapping[str, Seen]:
+        """Return what is in a folder, by name."""
+        name = self._name(url)
+
+        def listed() -> list[Mapping[str, Any]]:
+            found: list[Mapping[str, Any]] = self._asked(
+                url, settings().timeout_s, "ls", name, detail=True
+            )
+            return found
+
+        own = name.strip("/")
+        found: dict[str, Seen] = {}
+        for info in attempted(url, "listing it", listed):
+            folder, _, base = str(info["name"]).strip("/").rpartition("/")
+            if base not in ("", ".", "..") and "::" not in base and folder == own:
+                found[base] = Seen(
+                    info.get("type") == "directory"
+                )  # the rest may differ from `info`
+        return found
+
+    def fetch(self, url: Url, start: int, stop: int, seen: Seen) -> bytes:
+        """Return a range of a file that was the one seen, a short while ago at most."""
+        if time.monotonic() - self._checked.get(str(url), -CHECKED_S) >= CHECKED_S:
+            self.check(url, seen)
+        what = f"bytes {start} to {stop - 1}"
+        return attempted(url, what, lambda: self._fetched(url, start, stop))
+
+    def _fetched(self, url: Url, start: int, stop: int) -> bytes:
+        longest, name = settings().longest_s(stop - start), self._name(url)
+        body: bytes
+        if getattr(self._fs, "async_impl", False):
+            body = self._asked(url, longest, "cat_file", name, start=start, end=stop)
+        else:
+            body = self._called(url, longest, lambda: self._read(name, start, stop))
+        if len(body) != stop - start:
+            raise PassingError(f"got {len(body)} bytes of {stop - start}")
+        return body
+
+    def _read(self, name: str, start: int, stop: int) -> bytes:
+        """Read a range from a file that is opened for it, without reading ahead."""
+        options = {"cache_type": "none"} if self._opens_plainly else {}
+        try:
+            file = self._fs.open(name, "rb", **options)
+        except TypeError:
+            if not self._opens_plainly:
+                raise
+            self._opens_plainly = False
+            file = self._fs.open(name, "rb")
+        with file:
+            file.seek(start)
+            content: bytes = file.read(stop - start)
+        return content
+
+    def check(self, url: Url, seen: Seen) -> None:
+        """Raise if the file is another one than was seen."""
+        self._forget(url)
+        now = self.look(url)
+        if (now.size_bytes, now.tag) != (seen.size_bytes, seen.tag):
+            raise RemoteError(
+                url, "the file has changed since it was described; start again", errno.ESTALE
+            )
+
+    def _name(self, url: Url) -> str:
+        return str(self._fs._strip_protocol(url._joined(url.user_part)))
+
+    def _forget(self, url: Url) -> None:
+        """Have the file system look anew, which keeps listings."""
+        name = self._name(url)
+        for path in (name, name.rstrip("/").rpartition("/")[0]):
+            self._fs.invalidate_cache(path)
+
+    def _asked(self, url: Url, longest_s: float, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Return what a method of the file system returns, within a time."""
+        asynchronous = getattr(self._fs, f"_{method}", None)
+        if not getattr(self._fs, "async_impl", False) or asynchronous is None:
+            return self._called(url, longest_s, lambda: getattr(self._fs, method)(*args, **kwargs))
+        from fsspec.asyn import sync
+
+        return _in_words(
+            url, lambda: sync(self._fs.loop, asynchronous, *args, timeout=longest_s, **kwargs)
+        )
+
+    def _called(self, url: Url, longest_s: float, call: Callable[[], Answer]) -> Answer:
+        """Call what has no time-out of its own in a thread that may be left behind."""
+
+        def alone() -> Answer:
+            if not self._lock.acquire(timeout=longest_s):
+                raise TimeoutError
+            try:
+                return call()
+            finally:
+                self._lock.release()
+
+        return _in_words(url, lambda: _within(2 * longest_s, alone))
+
+
+def _within(longest_s: float, call: Callable[[], Answer]) -> Answer:
+    results: list[Answer] = []
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="remote", daemon=True)
+    thread.start()
+    thread.join(longest_s)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError
+    return results[0]
+
+
+def _in_words(url: Url, call: Callable[[], Answer]) -> Answer:
+    """Return what a call returns; turn whatever a file system raises into an error of ours."""
+    try:
+        return call()
+    except (RemoteError, PassingError):
+        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise AbsentError(url) from None
+    except PermissionError as error:
+        problem = f"access is refused; are the credentials right? ({_line(error)})"
+        raise AbsentError(url, problem) from None
+    except TimeoutError:
+        raise PassingError(f"no answer within {settings().timeout_s:g} s") from None
+    except (TypeError, ValueError, NotImplementedError, AttributeError, ImportError) as error:
+        raise RemoteError(url, f"its file system cannot do that ({_line(error)})") from None
+    except Exception as error:  # each file system has errors of its own
+        if (
+            type(error).__name__ in ("NoCredentialsError", "HttpError")
+            and "credential" in str(error).lower()
+        ):
+            raise AbsentError(url, f"there are no credentials ({_line(error)})") from None
+        raise PassingError(_line(error)) from None
+
+
+def _line(error: BaseException) -> str:
+    text = without_secrets(" ".join(str(error).split()))[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _seen(info: Mapping[str, Any]) -> Seen:
+    """Return what a file system says of a name."""
+    size = info.get("size")
+    tag = next((str(info[key]) for key in TAGS if info.get(key)), "")
+    times = [at for key in TIMES if (at := _time_s(info.get(key))) is not None]
+    return Seen(
+        is_folder=info.get("type") == "directory",
+        size_bytes=size if isinstance(size, int) and size >= 0 else None,
+        changed_ns=int(times[0]) * 10**9 if times else changed_by(tag),
+        tag=tag or str(times[:1]),
+    )
+
+
+def _time_s(value: Any) -> float | None:
+    """Return a time in whatever form file systems have it, in seconds since 1970."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return calendar.timegm(aware.utctimetuple()) + aware.microsecond / 10**6
+    if isinstance(value, int | float) and 0 < value < 1e11:
+        return float(value)
+    if isinstance(value, tuple) and len(value) == 6:  # of a member of a zip
+        return float(calendar.timegm((*value, 0, 0, 0)))
+    return None

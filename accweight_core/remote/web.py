@@ -1,0 +1,323 @@
+"""HTTP: ranges of files, and folders where the server lists them in a page.
+
+Every answer is checked: that it is the range that was asked for, of a file of the same size and
+version, not compressed, and no longer than it may be. A server that sends no ranges is served
+only as far as files are small. Session, headers and credentials are those that fsspec's own
+configuration gives its HTTP file system; redirects are followed as that follows them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from accweight_core.remote.errors import AbsentError, PassingError, RemoteError, attempted
+from accweight_core.remote.pages import links_below
+from accweight_core.remote.settings import SLOWEST_BYTES_PER_S, settings
+from accweight_core.remote.transport import Seen
+from accweight_core.remote.urls import Url
+
+if TYPE_CHECKING:
+    from fsspec.implementations.http import HTTPFileSystem
+
+HEAD_BYTES = 1 << 16
+"""Bytes that the first look at a file brings along: most headers, and all of small files."""
+
+WHOLE_BYTES = 8 << 20
+"""Files up to this size are read whole where the server sends no ranges."""
+
+WHOLE_IN_ALL = 128 << 20
+"""Bytes of such files that are kept."""
+
+PAGE_BYTES = 8 << 20
+"""The longest page that lists a folder."""
+
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+REFUSED = {
+    401: "HTTP 401: the server wants credentials",
+    403: "HTTP 403: access is refused; are the credentials right, or has a signed URL expired?",
+    404: "HTTP 404: there is no such file",
+    410: "HTTP 410: the file is gone",
+}
+_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_KEPT_LOCK = threading.RLock()  # taken again where memory is freed meanwhile
+_kept_bytes = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of a server.
+
+    Attributes:
+        status: Its status.
+        headers: Its headers, names in lower case.
+        place: The URL it came from, after redirects.
+        body: Its body, up to the bytes asked for.
+        is_whole: Whether the body ended there.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    place: str
+    body: bytes
+    is_whole: bool
+
+    @property
+    def range(self) -> tuple[int, int, int | None] | None:
+        """First byte, byte behind the last, and size of the file, if that is what it says."""
+        found = _RANGE.fullmatch(self.headers.get("content-range", "").strip())
+        if found is None:
+            return None
+        size = None if found[3] == "*" else int(found[3])
+        return (int(found[1]), int(found[2]) + 1, size) if found[1] else (0, 0, size)
+
+    @property
+    def tag(self) -> str:
+        """What changes whenever the file does."""
+        return self.headers.get("etag", "") or self.headers.get("last-modified", "")
+
+    @property
+    def changed_ns(self) -> int:
+        """When the file was written; made of its tag where the server does not say."""
+        try:
+            written = parsedate_to_datetime(self.headers.get("last-modified", ""))
+            return int(written.timestamp()) * 10**9
+        except (ValueError, TypeError, OverflowError):
+            return changed_by(self.headers.get("etag", ""))
+
+
+def changed_by(tag: str) -> int:
+    """Return a number that stands for the time of a change where only a tag is known."""
+    return int.from_bytes(sha256(tag.encode()).digest()[:7], "big") if tag else 0
+
+
+def _keeps(seen: Seen) -> bool:
+    """Count the bytes of a whole file for as long as it is kept; tell whether that is too much."""
+    count = len(seen.head)
+    if count > HEAD_BYTES:
+        _add_kept(count)
+        weakref.finalize(seen, _add_kept, -count)
+    return _kept_bytes <= WHOLE_IN_ALL
+
+
+def _add_kept(count: int) -> None:
+    global _kept_bytes
+    with _KEPT_LOCK:
+        _kept_bytes += count
+
+
+class Web:
+    """Files of the web, through the HTTP file system of fsspec."""
+
+    def __init__(self, file_system: HTTPFileSystem) -> None:
+        self._fs = file_system
+
+    def look(self, url: Url) -> Seen:
+        """Return size and version of a file and its first bytes; or that it is a folder."""
+        return attempted(url, "looking at it", lambda: self._looked(url))
+
+    def _looked(self, url: Url) -> Seen:
+        reply = self._get(url, url.full, (0, HEAD_BYTES), WHOLE_BYTES)
+        if urlsplit(reply.place).path.endswith("/"):
+            return Seen(is_folder=True)
+        if reply.status == 416 and reply.range and reply.range[2] == 0:
+            return Seen(False, 0, reply.changed_ns, reply.tag)
+        if reply.status == 200:
+            return self._without_ranges(url, reply)
+        first, stop, size = self._range(url, reply)
+        if first != 0 or stop != min(HEAD_BYTES, size) or len(reply.body) < stop:
+            raise PassingError(f"the server sent {len(reply.body)} bytes of {stop}")
+        return Seen(False, size, reply.changed_ns, reply.tag, reply.body[:stop])
+
+    def _without_ranges(self, url: Url, reply: Reply) -> Seen:
+        """Return a small file whole; refuse a large one."""
+        global _kept_bytes
+        if not reply.is_whole:
+            raise RemoteError(
+                url,
+                "the server sends whole files only (no HTTP ranges), and this one has more than "
+                f"{WHOLE_BYTES >> 20} MiB; download it, or use a server that sends ranges",
+                errno.ENOTSUP,
+            )
+        seen = Seen(False, len(reply.body), reply.changed_ns, reply.tag, reply.body)
+        if not _keeps(seen):
+            raise RemoteError(
+                url,
+                "the server sends whole files only (no HTTP ranges), and they have more than "
+                f"{WHOLE_IN_ALL >> 20} MiB in all; download them",
+                errno.ENOTSUP,
+            )
+        return seen
+
+    def fetch(self, url: Url, start: int, stop: int, seen: Seen) -> bytes:
+        """Return a range of a file that is the one that was seen."""
+        what = f"bytes {start} to {stop - 1}"
+        return attempted(url, what, lambda: self._fetched(url, start, stop, seen))
+
+    def _fetched(self, url: Url, start: int, stop: int, seen: Seen) -> bytes:
+        reply = self._get(url, url.full, (start, stop), stop - start)
+        if reply.status == 416:
+            raise _changed(url, f"it does not reach to byte {stop - 1} any more")
+        if reply.status == 200 and seen.tag and reply.tag and reply.tag != seen.tag:
+            raise _changed(url, "its version differs")
+        if reply.status != 206:
+            raise RemoteError(
+                url,
+                f"bytes {start} to {stop - 1}: the server does not send ranges any more "
+                f"(HTTP {reply.status})",
+            )
+        first, end, size = self._range(url, reply)
+        if size != seen.size_bytes:
+            raise _changed(url, f"it had {seen.size_bytes} bytes and has {size}")
+        if seen.tag and reply.tag and reply.tag != seen.tag:
+            raise _changed(url, "its version differs")
+        if (first, end) != (start, stop):
+            raise RemoteError(
+                url, f"asked for bytes {start} to {stop - 1}, got {first} to {end - 1}"
+            )
+        if len(reply.body) < stop - start:
+            raise PassingError(f"the server sent {len(reply.body)} bytes of {stop - start}")
+        return reply.body
+
+    def _range(self, url: Url, reply: Reply) -> tuple[int, int, int]:
+        if reply.status != 206:
+            raise RemoteError(url, f"the server answers HTTP {reply.status}")
+        if reply.range is None or reply.range[2] is None:
+            raise RemoteError(url, "the server does not say how long the file is (Content-Range)")
+        return reply.range[0], reply.range[1], reply.range[2]
+
+    def entries(self, url: Url) -> Mapping[str, Seen]:
+        """Return the files and folders that the page of a folder links to, right below it."""
+        reply = attempted(url, "listing it", lambda: self._page(url))
+        below = links_below(reply.place, reply.body.decode("utf-8", "replace"))
+        return {name: Seen(is_folder) for name, is_folder in below.items()}
+
+    def _page(self, url: Url) -> Reply:
+        reply = self._get(url, url.full_folder, None, PAGE_BYTES)
+        kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if reply.status != 200 or kind not in ("text/html", "application/xhtml+xml"):
+            raise RemoteError(
+                url, "the server sends no page that lists this folder; name the files one by one"
+            )
+        if not reply.is_whole:
+            raise RemoteError(url, f"the page that lists it has more than {PAGE_BYTES >> 20} MiB")
+        return reply
+
+    def check(self, url: Url, seen: Seen) -> None:
+        """Do nothing: every answer has been checked."""
+
+    def _get(self, url: Url, address: str, span: tuple[int, int] | None, most: int) -> Reply:
+        """Return the answer to one request, at most so many bytes of it.
+
+        Raises:
+            AbsentError: If the server refuses or has nothing there.
+            PassingError: If the request failed in a way that may pass.
+        """
+        from fsspec.asyn import sync
+        from fsspec.exceptions import FSTimeoutError
+
+        limits = settings()
+        longest = 3 * limits.timeout_s + limits.longest_s(most)
+        try:
+            reply: Reply = sync(
+                self._fs.loop, self._asked, address, span, most, limits.timeout_s, timeout=longest
+            )
+        except (FSTimeoutError, TimeoutError):
+            raise PassingError(f"no answer within {limits.timeout_s:g} s") from None
+        except (PassingError, RemoteError):
+            raise
+        except ValueError as error:  # a URL or a redirect that is none
+            raise RemoteError(url, f"cannot be asked for: {error}") from None
+        except Exception as error:
+            raise PassingError(_reason(error)) from None
+        if reply.status in REFUSED:
+            raise AbsentError(url, REFUSED[reply.status])
+        if reply.status in PASSING:
+            raise PassingError(f"the server answers HTTP {reply.status}", _pause(reply.headers))
+        if _is_encoded(reply.headers):
+            raise RemoteError(
+                url, "the server sends it compressed, so that its bytes have no place"
+            )
+        return reply
+
+    async def _asked(
+        self, address: str, span: tuple[int, int] | None, most: int, quiet_s: float
+    ) -> Reply:
+        """Make one request in the loop of fsspec; it fails if nothing comes for some seconds."""
+        import aiohttp
+        import yarl
+
+        options: dict[str, Any] = dict(self._fs.kwargs)
+        headers = {**(options.pop("headers", None) or {}), "Accept-Encoding": "identity"}
+        if span:
+            headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
+        options.setdefault(
+            "timeout",
+            aiohttp.ClientTimeout(total=None, sock_connect=quiet_s, sock_read=quiet_s),
+        )
+        session = await self._fs.set_session()
+        async with asyncio.timeout(2 * quiet_s):  # headers that come byte by byte
+            got = await session.get(yarl.URL(address, encoded=True), headers=headers, **options)
+        async with got:
+            body, is_whole = b"", True
+            lower = {name.lower(): value for name, value in got.headers.items()}
+            if got.status in (200, 206):
+                is_whole = not (_is_encoded(lower) or _is_longer(lower, most))
+                if is_whole:
+                    body, is_whole = await _body(got.content, most, quiet_s)
+            return Reply(got.status, lower, str(got.url), body, is_whole)
+
+
+def _is_encoded(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-encoding", "identity") not in ("", "identity")
+
+
+def _is_longer(headers: Mapping[str, str], most: int) -> bool:
+    length = headers.get("content-length", "")
+    return length.isdecimal() and int(length) > most
+
+
+async def _body(content: Any, most: int, quiet_s: float) -> tuple[bytes, bool]:
+    """Return a body up to `most` bytes, and whether that is all of it."""
+    body = bytearray()
+    begin = time.monotonic()
+    while len(body) <= most:
+        if time.monotonic() - begin > quiet_s + len(body) / SLOWEST_BYTES_PER_S:
+            raise TimeoutError
+        piece = await content.read(min(1 << 16, most + 1 - len(body)))
+        if not piece:
+            return bytes(body), True
+        body += piece
+    return bytes(body[:most]), False
+
+
+def _changed(url: Url, how: str) -> RemoteError:
+    return RemoteError(
+        url, f"the file has changed since it was described: {how}; start again", errno.ESTALE
+    )
+
+
+def _pause(headers: Mapping[str, str]) -> float:
+    wanted = headers.get("retry-after", "")
+    return float(wanted) if wanted.isdecimal() and len(wanted) < 4 else 0.0
+
+
+def _reason(error: Exception) -> str:
+    """Return in words what went wrong with a connection; the library's own text has the URL."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"the server cannot be reached ({error.os_error.strerror or 'no connection'})"
+    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
+        return "the connection was closed before the end"
+    return f"the request failed ({type(error).__name__})"

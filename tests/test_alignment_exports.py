@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,27 @@ IMAGES = torch.ones(2, 1, 8, 8)
 NETS = {"cnn": (Cnn, IMAGES), "reader": (Reader, TOKENS), "former": (Former, TOKENS)}
 
 
+Exports = Callable[..., Path]
+
+
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Networks as a state_dict and as both exporters write them."""
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """Return what writes a network as a state_dict, or as an exporter does; each but once."""
     folder = tmp_path_factory.mktemp("exports")
-    for name, (make, inputs) in NETS.items():
-        torch.manual_seed(0)
-        net = make()
-        torch.save(net.state_dict(), folder / f"{name}.pt")
-        for exporter in (LEGACY, DYNAMO):
-            exported(net, inputs, folder / f"{name}_{exporter}.onnx", exporter)
-    return folder
+
+    def written(name: str, exporter: str = "") -> Path:
+        path = folder / (f"{name}_{exporter}.onnx" if exporter else f"{name}.pt")
+        if not path.exists():
+            make, inputs = NETS[name]
+            torch.manual_seed(0)
+            net = make()
+            if exporter:
+                exported(net, inputs, path, exporter)
+            else:
+                torch.save(net.state_dict(), path)
+        return path
+
+    return written
 
 
 def run_of(path: Path) -> Run:
@@ -38,8 +49,8 @@ def run_of(path: Path) -> Run:
 
 
 @pytest.mark.parametrize("exporter", [LEGACY, DYNAMO])
-def test_a_convolutional_network_and_its_export_go_by_name(exports: Path, exporter: str) -> None:
-    found = align(run_of(exports / "cnn.pt"), run_of(exports / f"cnn_{exporter}.onnx"))
+def test_a_convolutional_network_and_its_export_go_by_name(exports: Exports, exporter: str) -> None:
+    found = align(run_of(exports("cnn")), run_of(exports("cnn", exporter)))
 
     assert pairs(found) == {"conv1": "conv1", "conv2": "conv2", "fc": "fc"}
     assert {m.confidence for m in found.matches} == {1.0}
@@ -52,9 +63,9 @@ def test_a_convolutional_network_and_its_export_go_by_name(exports: Path, export
 
 @pytest.mark.parametrize("exporter", [LEGACY, DYNAMO])
 def test_renamed_and_transposed_matrices_of_a_transformer_are_found(
-    exports: Path, exporter: str
+    exports: Exports, exporter: str
 ) -> None:
-    found = align(run_of(exports / "former.pt"), run_of(exports / f"former_{exporter}.onnx"))
+    found = align(run_of(exports("former")), run_of(exports("former", exporter)))
 
     assert all(a == b for a, b in pairs(found).items())
     assert alone(found) == ([], [])
@@ -67,8 +78,8 @@ def test_renamed_and_transposed_matrices_of_a_transformer_are_found(
 
 
 @pytest.mark.parametrize("exporter", [LEGACY, DYNAMO])
-def test_lstms_that_onnx_keeps_one_by_one_are_one_of_torch(exports: Path, exporter: str) -> None:
-    found = align(run_of(exports / "reader.pt"), run_of(exports / f"reader_{exporter}.onnx"))
+def test_lstms_that_onnx_keeps_one_by_one_are_one_of_torch(exports: Exports, exporter: str) -> None:
+    found = align(run_of(exports("reader")), run_of(exports("reader", exporter)))
 
     assert found.partner("lstm") is not None
     lstm = found.partner("lstm")
@@ -78,10 +89,12 @@ def test_lstms_that_onnx_keeps_one_by_one_are_one_of_torch(exports: Path, export
     assert alone(found) == ([], [])
 
 
-def test_two_exporters_agree_on_every_layer(exports: Path) -> None:
+def test_two_exporters_agree_on_every_layer(exports: Exports) -> None:
     for name in NETS:
-        sides = [run_of(exports / f"{name}_{exporter}.onnx") for exporter in (LEGACY, DYNAMO)]
-        found = align(*sides)
+        legacy, dynamo = (run_of(exports(name, exporter)) for exporter in (LEGACY, DYNAMO))
+
+        found = align(legacy, dynamo)
+
         assert all(a == b for a, b in pairs(found).items())
         assert alone(found) == ([], [])
 

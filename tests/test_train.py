@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,24 @@ def test_a_run_that_is_resumed_gives_the_same_bits(train: Train, tmp_path: Path)
         assert whole.read_bytes() == parts.read_bytes()
 
 
+def test_every_epoch_has_an_order_of_its_own_which_the_seed_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from accweight_adapters import train_loop
+
+    monkeypatch.setattr(train_loop, "_walked", lambda *arguments: arguments[-1].tolist())
+    setup: Any = SimpleNamespace(data=range(20))
+
+    def order(seed: int, epoch: int) -> Any:
+        plan = train_loop.Plan(epochs=9, seed=seed)
+        return train_loop._epoch(setup, None, plan, epoch, None)  # type: ignore[arg-type]
+
+    assert sorted(order(0, 1)) == list(range(20))
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(0, 2)
+    assert order(0, 1) != order(1, 1)
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -341,6 +360,25 @@ def test_a_model_that_cannot_do_without_its_batch_size_keeps_it(
     assert "takes batches of 2 samples and nothing else, so not --batch-size 8" in reason
 
 
+def test_a_weight_that_is_reshaped_keeps_its_shape_when_batches_become_free() -> None:
+    from accweight_adapters.train_graph import with_free_batch
+
+    nodes = [
+        node("Transpose", "w", "turned", perm=[1, 0]),
+        node("Reshape", "turned shape", "row"),
+        node("Reshape", "x shape", "flat"),
+        node("Mul", "flat row", "y"),
+    ]
+    constants = {"w": floats(2, 4), "shape": np.array([1, 8])}
+    proto = model(nodes, constants, inputs={"x": (1, 2, 4)}, outputs={"y": (1, 8)})
+
+    freed = with_free_batch(proto, 1)
+
+    tensors = {t.name: onnx.numpy_helper.to_array(t).tolist() for t in freed.graph.initializer}
+    shapes = [tensors[n.input[1]] for n in freed.graph.node if n.op_type == "Reshape"]
+    assert shapes == [[1, 8], [-1, 8]]
+
+
 def test_weights_in_constant_nodes_are_trained(train: Train, tmp_path: Path) -> None:
     proto = onnx.load(classifier(tmp_path))
     tensors = {t.name: t for t in proto.graph.initializer}
@@ -359,15 +397,17 @@ def test_weights_in_constant_nodes_are_trained(train: Train, tmp_path: Path) -> 
     ).read_bytes()
 
 
+@pytest.mark.parametrize("is_aliased", [True, False])
 def test_parameters_that_were_stored_as_one_because_they_were_equal_part_ways(
-    train: Train, tmp_path: Path
+    is_aliased: bool, train: Train, tmp_path: Path
 ) -> None:
     nodes = [
-        node("Identity", "fc1.bias", "fc2.bias"),
         node("Gemm", "x fc1.weight fc1.bias", "h"),
         node("Relu", "h", "a"),
-        node("Gemm", "a fc2.weight fc2.bias", "z"),
+        node("Gemm", f"a fc2.weight {'fc2' if is_aliased else 'fc1'}.bias", "z"),
     ]
+    if is_aliased:  # as the legacy exporter of torch does it; the newer one just shares
+        nodes.insert(0, node("Identity", "fc1.bias", "fc2.bias"))
     constants = {
         "fc1.weight": floats(4, 3, seed=1),
         "fc1.bias": np.zeros(3, np.float32),

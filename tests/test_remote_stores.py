@@ -20,6 +20,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from test_imports import run_python
 
 import accweight_core as aw
+from accweight_core.cli.app import run as cli
 from accweight_core.errors import (
     FormatError,
     MissingLibraryError,
@@ -201,11 +202,16 @@ def test_a_model_may_be_at_a_url(memory: Any, tmp_path: Path) -> None:
         aw.open_run(write_small_run(tmp_path / "r", ["1.pt", "2.pt"]), model="memory://net.onnx")
 
 
-def test_an_analysis_is_not_written_to_a_url(memory: Any, tmp_path: Path) -> None:
-    run = aw.open_run(write_small_run(tmp_path / "r", ["1.pt", "2.pt"]))
+def test_an_analysis_is_not_written_to_a_url(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_small_run(tmp_path / "r", ["1.pt", "2.pt"])
+    run = aw.open_run(folder)
 
     with pytest.raises(StoreError, match=r"s3://bucket/a\.accw: an analysis is stored locally"):
         aw.analyze(run, out="s3://bucket/a.accw")
+    assert cli(["analyze", str(folder), "-o", "s3://bucket/a.accw"]) == 1
+    assert "an analysis is stored locally" in capsys.readouterr().err
 
 
 # --- a store with keys ---------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def inspect(
 
 def analyze(
     source: Source,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to store in (NAME.accw).")],
+    out: Annotated[str, typer.Option("-o", "--out", help="Folder to store in (NAME.accw).")],
     reader: ReaderName = None,
     model: Model = None,
     skip: Skip = None,

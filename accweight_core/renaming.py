@@ -16,6 +16,7 @@ from torch import Tensor
 
 from accweight_core.aligning.shapes import parameter_form
 from accweight_core.errors import MismatchError
+from accweight_core.gates import NAMES
 from accweight_core.name_map import Entry, NameMap
 from accweight_core.naming import layers_of, module_of
 from accweight_core.reading import OpenFiles, as_tensor, read_stretch, working_dtype
@@ -31,8 +32,6 @@ from accweight_core.schema import (
 )
 
 ORDER = tuple(Axis)
-_GATE = {"c": "g", "h": "n"}
-"""Gates that have two names: the new content of an LSTM's cell, the candidate of a GRU."""
 
 _RECURRENT = (Kind.RNN, Kind.LSTM, Kind.GRU)
 
@@ -210,7 +209,7 @@ def _gate_order(
     wanted: tuple[str, ...], own: tuple[str, ...], target: Parameter
 ) -> tuple[int, ...] | None:
     """Return which of its own gates comes where in `target`, None if they are in order."""
-    ours, theirs = ([_GATE.get(gate, gate) for gate in gates] for gates in (wanted, own))
+    ours, theirs = ([NAMES.get(gate, gate) for gate in gates] for gates in (wanted, own))
     if ours == theirs or target.kind not in _RECURRENT or sorted(ours) != sorted(theirs):
         return None
     return tuple(theirs.index(gate) for gate in ours)

@@ -93,13 +93,18 @@ def assert_same_pictures(analysis: Analysis, expected: Analysis) -> None:
     for layer in analysis.layers:
         ours, others = weights_of(layer), weights_of(theirs[own_name(layer.name)])
         assert len(ours) == len(others)
-        if {p.name for p in ours} == {p.name for p in others}:  # a format may sort names
-            ours, others = (sorted(each, key=lambda p: p.name) for each in (ours, others))
-        for one, other in zip(ours, others, strict=True):
+        pairs = zip(in_order(analysis, ours), in_order(expected, others), strict=True)
+        for one, other in pairs:
             np.testing.assert_array_equal(picture(analysis, one), picture(expected, other))
             assert [s.name for s in analysis.layout(one.name).sections] == [
                 s.name for s in expected.layout(other.name).sections
             ]
+
+
+def in_order(analysis: Analysis, parameters: list[Parameter]) -> list[Parameter]:
+    """The matrices of a layer by the size of their pictures: formats may sort names."""
+    layouts = {p.name: analysis.layout(p.name) for p in parameters}
+    return sorted(parameters, key=lambda p: (layouts[p.name].rows, layouts[p.name].cols))
 
 
 def picture(analysis: Analysis, parameter: Parameter) -> np.ndarray:

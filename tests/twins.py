@@ -8,6 +8,8 @@ cannot express is left out (`NETWORKS` says which layers there are).
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -273,6 +275,90 @@ def save_keras_legacy(model: nn.Module, folder: Path, step: int) -> None:
     save_keras(model, folder, step, "epoch_{step}.h5")
 
 
+# ---------------------------------------------------------------- JAX
+
+FLAX_LEAVES = {"running_mean": "mean", "running_var": "var", "bias": "bias"}
+
+
+def flax_tree(model: nn.Module) -> dict[str, Any]:
+    """Return the variables as Flax keeps them: trees of parameters and of statistics."""
+    tree: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    for layer, arrays in outputs_last(model.state_dict()).items():
+        if "weight_ih_l0" in arrays:
+            put(tree["params"], f"{layer}.dense_i.kernel", arrays["weight_ih_l0"])
+            put(tree["params"], f"{layer}.dense_h.kernel", arrays["weight_hh_l0"])
+            put(tree["params"], f"{layer}.dense_h.bias", arrays["bias"])
+            continue
+        weight = arrays["weight"]
+        kernel = "embedding" if "embed" in layer else "scale" if weight.ndim == 1 else "kernel"
+        if layer.startswith("attention."):
+            width = weight.shape[0]  # one head
+            weight = weight.reshape((1, width, -1) if layer.endswith("out") else (width, 1, -1))
+        put(tree["params"], f"{layer}.{kernel}", weight)
+        for leaf, name in FLAX_LEAVES.items():
+            if leaf in arrays:
+                bias = arrays[leaf]
+                if layer.startswith("attention.") and not layer.endswith("out"):
+                    bias = bias.reshape(1, -1)
+                put(tree["params" if leaf == "bias" else "batch_stats"], f"{layer}.{name}", bias)
+    return tree
+
+
+def put(tree: dict[str, Any], name: str, value: Any) -> None:
+    """Put a value into nested mappings under a name with dots."""
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[leaf] = value
+
+
+def save_orbax(model: nn.Module, folder: Path, step: int) -> None:
+    with quiet():
+        import orbax.checkpoint as ocp
+
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save((folder / str(step)).absolute(), flax_tree(model))
+
+
+def save_msgpack(model: nn.Module, folder: Path, step: int) -> None:
+    with quiet():
+        from flax import serialization
+
+        (folder / f"checkpoint_{step}").write_bytes(serialization.to_bytes(flax_tree(model)))
+
+
+# ---------------------------------------------------------------- others
+
+
+def save_gguf(model: nn.Module, folder: Path, step: int) -> None:
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(folder / f"checkpoint-{step}.gguf", "twin")
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            writer.add_tensor(name, value.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def save_ort(model: nn.Module, folder: Path, step: int) -> None:
+    """Write the checkpoint with which ONNX Runtime begins to train these weights."""
+    from accweight_core.cli.app import run
+
+    network = NETWORKS[type(model).__name__.lower()]
+    with tempfile.TemporaryDirectory() as text:
+        home = Path(text)
+        save_onnx(model, home, step)
+        np.savez(home / "data.npz", x=network.batch().numpy(), y=np.arange(8))
+        model_path = str(home / f"epoch_{step}.onnx")
+        given = ["--data", str(home / "data.npz"), "--epochs", "1", "-o", str(home / "run")]
+        assert run(["train", model_path, *given, "--json"]) == 0
+        shutil.copy(home / "run" / "epoch_0.ckpt", folder / f"step_{step}.ckpt")
+        shutil.copy(home / "run" / "network.onnx", folder / "network.onnx")
+
+
 SAVERS: dict[str, Callable[[nn.Module, Path, int], None]] = {
     "PyTorch": save_torch,
     "safetensors": save_safetensors,
@@ -280,14 +366,18 @@ SAVERS: dict[str, Callable[[nn.Module, Path, int], None]] = {
     "torch.distributed": save_distributed,
     "ONNX, legacy exporter": save_onnx,
     "ONNX, dynamo exporter": save_onnx_dynamo,
+    "ONNX Runtime training": save_ort,
+    "GGUF, float32": save_gguf,
     "Keras archive": save_keras_archive,
     "Keras weights": save_keras_weights,
     "Keras 2 file": save_keras_legacy,
+    "Orbax": save_orbax,
+    "Flax msgpack": save_msgpack,
 }
 """What writes one checkpoint, by format."""
 
 
-EXACT = frozenset({"safetensors", "npz", "torch.distributed"})
+EXACT = frozenset({"safetensors", "npz", "torch.distributed", "GGUF, float32"})
 """Formats that keep PyTorch's layout of every tensor, so that figures have the same bits."""
 
 

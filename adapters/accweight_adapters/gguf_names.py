@@ -7,7 +7,7 @@ their own; the network's is: embeddings, blocks by number, the last norm, the ou
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from accweight_core.naming import module_of
@@ -34,6 +34,11 @@ INNER: Final = (
     "ffn", "channel_mix",
 )  # fmt: skip
 """Beginnings of names inside a block, in the order in which they are used."""
+
+
+def are_of_llama(names: Iterable[str]) -> bool:
+    """Tell whether tensors are named as llama.cpp does; others may write what names they like."""
+    return any(BLOCK.match(name) or EMBEDDING.search(name) for name in names)
 
 
 def hints_of(name: str, shape: Sequence[int]) -> Hints:

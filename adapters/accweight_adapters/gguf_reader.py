@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from accweight_adapters.claims import ClaimError, claims_of, quoted, refused, step_among
 from accweight_adapters.gguf_header import Header, TensorInfo, header_in, is_gguf
-from accweight_adapters.gguf_names import OPTIMIZER, hints_of, place_of
+from accweight_adapters.gguf_names import OPTIMIZER, are_of_llama, hints_of, place_of
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import shard_path
 from accweight_core.errors import MissingLibraryError, UnsupportedDtypeError
-from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
+from accweight_core.schema import Description, Extent, HiddenValues, Hints, StoredTensor
 
 FORMAT: Final = "GGUF"
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -112,9 +112,12 @@ def _described(path: Path, header: Header, parts: Mapping[Path, Header]) -> Desc
     clocks = {name: header.notes.get(key) for key, name in CLOCKS.items()}
     step, key = step_among(clocks) or (None, "")
     told = {k: v for k, v in header.notes.items() if k.startswith("training.")}
+    tensors = tuple(_stored(*kept[index]) for index in order)
+    if not are_of_llama(names):  # what is not known to be of llama.cpp is named as anywhere
+        tensors = tuple(replace(tensor, hints=Hints()) for tensor in tensors)
     return Description(
         format=_format(header, parts, (info for _, _, info in kept)),
-        tensors=tuple(_stored(*kept[index]) for index in order),
+        tensors=tensors,
         step=step,
         step_key=next((k for k, name in CLOCKS.items() if name == key), ""),
         files=tuple(map(str, parts)),

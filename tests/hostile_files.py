@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,14 @@ from trainer_files import (
     write_sb3,
     write_torch_shards,
 )
+from twins import Lstm, save_gguf, save_msgpack, save_orbax
 
 from accweight_core.readers import Reader, reader_named
 
 STATE = dict(small())
 NET = {name: value for name, value in states(1)[0].items() if value.is_floating_point()}
+
+DATA = Path(__file__).parent / "data"
 
 SECONDS = 5
 """Time for one damaged file of some kilobytes."""
@@ -146,6 +151,35 @@ def _deflated_policy(folder: Path) -> Target:
     return path, path
 
 
+def _ort(folder: Path) -> Target:
+    path = Path(shutil.copy(DATA / "ort" / "with_optimizer", folder / "a.ckpt"))
+    return path, path
+
+
+def _tensorflow(folder: Path) -> Target:
+    for file in (DATA / "tensorflow" / "keras3").glob("ckpt-1.*"):
+        shutil.copy(file, folder)
+    return folder / "ckpt-1.index", folder / "ckpt-1.index"
+
+
+def _gguf(folder: Path) -> Target:
+    save_gguf(Lstm(), folder, 1)
+    path = folder / "checkpoint-1.gguf"
+    return path, path
+
+
+def _msgpack(folder: Path) -> Target:
+    save_msgpack(Lstm(), folder, 1)
+    path = folder / "checkpoint_1"
+    return path, path
+
+
+def _orbax(folder: Path, pattern: str) -> Target:
+    save_orbax(Lstm(), folder, 1)
+    victims = sorted((folder / "1").glob(pattern))
+    return folder / "1" / "_METADATA", max(victims, key=lambda file: file.stat().st_size)
+
+
 TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
     "torch zip": ("torch", _alone(write_torch, "a.pt", STATE)),
     "torch legacy": ("torch", _alone(write_legacy, "a.pt", STATE)),
@@ -168,6 +202,13 @@ TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
     "distributed chunks": ("torch_distributed", _chunks),
     "metadata of four ranks": ("torch_distributed", _sharded_metadata),
     "chunks of four ranks": ("torch_distributed", _sharded_chunks),
+    "ort": ("ort", _ort),
+    "gguf": ("gguf", _gguf),
+    "msgpack": ("flax", _msgpack),
+    "orbax tree": ("orbax", partial(_orbax, pattern="_METADATA")),
+    "orbax manifest": ("orbax", partial(_orbax, pattern="manifest.ocdbt")),
+    "orbax values": ("orbax", partial(_orbax, pattern="ocdbt.process_*/d/*")),
+    "tensorflow": ("tensorflow", _tensorflow),
     "policy": ("sb3", _stored_policy),
     "policy, compressed": ("sb3", _deflated_policy),
 }

@@ -244,7 +244,7 @@ def test_a_shape_that_needs_fewer_bytes_than_there_are_is_refused(checkpoint: Pa
 def test_a_stretch_may_end_with_the_file_but_not_behind_it(checkpoint: Path) -> None:
     size = checkpoint.stat().st_size
     with checkpoint.open("rb", buffering=0) as file:
-        buffer = Buffer(file.fileno())
+        buffer = Buffer(file)
 
         buffer.check(size - 1, 1)
         for place, count in ((size - 1, 2), (size + 1, 0), (-1, 1), (0, -1)):

@@ -102,6 +102,10 @@ class RemotePath:
             found.append(here)
         return tuple(found)
 
+    def is_relative_to(self, other: object) -> bool:
+        """Tell whether it is `other`, or lies in it."""
+        return self == other or other in self.parents
+
     def as_posix(self) -> str:
         """Return the URL without secrets."""
         return self._text

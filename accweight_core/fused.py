@@ -264,6 +264,13 @@ def _measure_odd(state: BlockState, current: Tensor, sums: Array, todo: Array) -
 
 
 @_compiled
+def look_up(codes: Array, table: Array, out: Array) -> None:
+    """Write ``table[codes]`` for codes of one byte."""
+    for i in range(codes.size):
+        out[i] = table[codes[i]]
+
+
+@_compiled
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:

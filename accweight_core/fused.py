@@ -226,7 +226,7 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
 
     Takes the same arguments and returns the same sums.
     """
-    if current.device.type != "cpu" or current.is_complex():
+    if current.device.type != "cpu" or current.is_complex() or state.compensation is not None:
         return kernels.measure_step(state, current, scratch)
     sums = np.empty((current.shape[0], len(SUMS)))
     todo = np.ones(current.shape[0], np.bool_)

@@ -64,6 +64,34 @@ def test_walking_there_and_back_counts_both_ways() -> None:
     assert total.tolist() == [4.0, 0.0]
 
 
+def test_a_hundred_thousand_tiny_steps_on_a_large_total_do_not_stagnate() -> None:
+    steps, home = 100_000, torch.zeros(3)
+    away = torch.tensor([2.0**-14, 1e-4, 3e-7])  # a unit in the last place of 2**14 is 2**-9
+    total, compensation = torch.full((3,), 2.0**14), torch.zeros(3)
+    single = total.clone()
+
+    for _ in range(steps):
+        kernels.accumulate_compensated_(total, compensation, home, away)
+        single += away
+
+    exact = away.double() * steps + 2.0**14
+    assert torch.equal(single, torch.full((3,), 2.0**14))
+    found = total.double() + compensation.double()
+    np.testing.assert_allclose(found - 2.0**14, exact - 2.0**14, rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.floats(0, 2.0**60, width=32), min_size=1, max_size=50))
+def test_compensated_sums_are_exact_to_the_last_digit_of_float32(moves: list[float]) -> None:
+    total, compensation = torch.zeros(1), torch.zeros(1)
+
+    for move in moves:
+        kernels.accumulate_compensated_(total, compensation, torch.zeros(1), torch.tensor([move]))
+
+    found = total.double() + compensation.double()
+    np.testing.assert_allclose(found, math.fsum(moves), rtol=2.0**-23)
+
+
 def test_the_change_of_complex_weights_is_a_modulus() -> None:
     change = kernels.step_change(torch.tensor([1j]), torch.tensor([3 + 5j]))
 

@@ -38,8 +38,8 @@ from accweight_core.totals import Totals
 BLOCK_ELEMENTS = 1 << 18
 """Elements per block unless asked otherwise: 1 MiB of float32 per read."""
 
-PIECE_ELEMENTS = 1 << 18
-"""Most elements per call of the kernel: what a call costs is then little beside its work."""
+PIECE_ELEMENTS = 1 << 16
+"""Elements per call of the kernel, so that its scratch stays in the second-level cache."""
 
 Sums = npt.NDArray[np.float64]
 Carry = tuple[Tensor, Tensor, Tensor]

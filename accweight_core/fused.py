@@ -1,9 +1,11 @@
 """The fused step: all of `kernels.measure_step` in one pass over a block, for processors.
 
 Fifteen separate operations on a block cost fifteen trips through the cache; one compiled loop
-costs one. Loops are written for the vectoriser: sums of float64 in plain loops, maxima as
-integers, because non-negative floats order like their bit patterns and integer maxima
-vectorise where floating ones do not (measured: below 0.1 against 0.6 ns per weight).
+costs one, and what is left is arithmetic: float64 sums of float32 values, two instructions for
+each widening. So a row is gone through twice, once for what float32 lanes can do (`_signs`:
+are all weights sound, how many have changed sign) and once for the sums (`_sums`). Maxima are
+taken of bit patterns: non-negative floats order like integers, whose maxima vectorise where
+those of floats do not. `benchmarks/kernel.py` measures each of these choices.
 
 Same results as the plain formulas but for the order in which a row is summed. Everything here
 is compiled once per machine and kept in a cache on disk.
@@ -18,17 +20,25 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba import types
 from numba.core.registry import cpu_target
+from numba.extending import overload
 from torch import Tensor
 
 from accweight_core import kernels
 from accweight_core.kernels import SUMS, BlockState, Scratch
 
 CHUNK = 1024
-"""Elements between one loop and the next: what the first level of cache holds."""
+"""Elements in whose midst the maximum is looked for once it is known."""
 
-LARGEST_SQUARE = 1e75
-"""Sum of squares of a row above which two of its float32 may differ by more than a float32."""
+LARGEST_SIZE = 1e30
+"""Sum of the sizes of a row's weights from which on it is not worked here.
+
+Far below, every weight is finite, and its distance from any other is a float32 and has a square.
+"""
+
+LARGEST_SQUARE = 1e55
+"""Sum of squares of a row that keeps the sum of its sizes below `LARGEST_SIZE` in any case."""
 
 PATH_SUM, PATH_M2, PATH_MAX, PATH_ARGMAX, STEP_SUM, STEP_SQUARE, STEP_MAX = range(7)
 NET_SUM, NET_SQUARE, SQUARE, REFERENCE_SQUARE, FLIPS, NONFINITE = range(7, len(SUMS))
@@ -56,6 +66,22 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
+def _bits(value: Any) -> Any:
+    """Return the bit pattern of a float as an integer of its width, or the other way round."""
+    raise NotImplementedError("for compiled code")
+
+
+@overload(_bits)
+def _bits_compiled(value):  # type: ignore[no-untyped-def]  # numba compares the signatures
+    if value == types.float32:
+        return lambda value: np.float32(value).view(np.int32)
+    if value == types.int32:
+        return lambda value: np.int32(value).view(np.float32)
+    if value == types.int64:
+        return lambda value: np.int64(value).view(np.float64)
+    return lambda value: np.float64(value).view(np.int64)
+
+
 @_compiled
 def _squares(weights: Array, out: Array) -> None:
     """Write each row's sum of squares."""
@@ -68,80 +94,110 @@ def _squares(weights: Array, out: Array) -> None:
 
 
 @_compiled
+def _signs(w_0: Array, w: Array) -> tuple[Any, Any]:
+    """Return how many signs (-1, 0, 1) of a row differ, and the sum of sizes of its weights.
+
+    That sum is rough, but NaN or infinite if a weight is.
+    """
+    flips, size = np.int32(0), abs(w[0])
+    for i in range(w.size):
+        low = w[i] if w[i] < w_0[i] else w_0[i]
+        high = w_0[i] if w[i] < w_0[i] else w[i]
+        flips = np.int32(flips + np.int32((low <= 0) & (high >= 0) & (low < high)))
+        size += abs(w[i])
+    return flips, size
+
+
+@_compiled
+def _sums(w_0: Array, w_1: Array, w: Array, total: Array, sums: Array) -> None:
+    """Advance A_t of a row by one step and write every sum that is not `_signs`'s."""
+    step_sum = step_square = net_sum = net_square = square = offset = offset_square = 0.0
+    pivot = total[0] + np.float64(abs(w[0] - w_1[0]))
+    step_top, path_top, top_chunk = _bits(abs(w[0] - w[0])), np.int64(0), 0
+    for start in range(0, w.size, CHUNK):
+        # slices count from 0, which spares the loop the check for negative indices
+        r, p, c = (
+            w_0[start : start + CHUNK],
+            w_1[start : start + CHUNK],
+            w[start : start + CHUNK],
+        )
+        a = total[start : start + CHUNK]
+        largest = np.int64(0)
+        for i in range(c.size):
+            moved, net = abs(c[i] - p[i]), abs(c[i] - r[i])
+            d, n, x = np.float64(moved), np.float64(net), np.float64(c[i])
+            path = a[i] + d
+            a[i] = path
+            o = path - pivot
+            step_bits, path_bits = _bits(moved), _bits(path)
+            step_top = step_bits if step_bits > step_top else step_top
+            largest = path_bits if path_bits > largest else largest
+            step_sum += d
+            step_square += d * d
+            net_sum += n
+            net_square += n * n
+            square += x * x
+            offset += o
+            offset_square += o * o
+        if largest > path_top:
+            path_top, top_chunk = largest, start
+    where = top_chunk + _first(total[top_chunk : top_chunk + CHUNK], path_top)
+    sums[PATH_SUM] = offset + pivot * w.size
+    sums[PATH_M2] = max(offset_square - offset * offset / w.size, 0.0)
+    sums[PATH_MAX] = _bits(path_top)
+    sums[PATH_ARGMAX] = where
+    sums[STEP_SUM] = step_sum
+    sums[STEP_SQUARE] = step_square
+    sums[STEP_MAX] = _bits(step_top)
+    sums[NET_SUM] = net_sum
+    sums[NET_SQUARE] = net_square
+    sums[SQUARE] = square
+
+
+@_compiled
+def _first(values: Array, bits: int) -> int:
+    """Return the index of the first value with that bit pattern; there is one."""
+    first = values.size
+    for i in range(values.size):
+        first = min(first, i if _bits(values[i]) == bits else values.size)
+    return first
+
+
+@_compiled
 def _advance(
     reference: Array,
     previous: Array,
     current: Array,
     total: Array,
-    total_bits: Array,
-    moved: Array,
-    moved_bits: Array,
+    reference_square: Array,
     sums: Array,
-) -> None:
-    """Advance each row by one step and write its sums, all but the squares of weights.
+    todo: Array,
+) -> int:
+    """Advance every row that is `todo` by one step and write its sums.
 
-    `total_bits` and `moved_bits` are integer views of `total` and of `moved`, room for one
-    chunk of step changes.
+    Rows with weights that are too large or not finite are left as they are, and `todo`.
+
+    Returns:
+        How many were left.
     """
-    columns = current.shape[1]
+    left = 0
     for row in range(current.shape[0]):
-        pivot = total[row, 0] + np.float64(abs(current[row, 0] - previous[row, 0]))
-        step_sum = step_square = net_sum = net_square = offset = offset_square = 0.0
-        flips, step_top, path_top, top_chunk = (
-            np.int32(0),
-            moved_bits[0] * 0,
-            total_bits[0, 0] * 0,
-            0,
-        )
-        for start in range(0, columns, CHUNK):
-            stop = min(start + CHUNK, columns)
-            # slices count from 0, which spares the loops the check for negative indices
-            w_0, w_1, w = (
-                reference[row, start:stop],
-                previous[row, start:stop],
-                current[row, start:stop],
-            )
-            a, a_bits = total[row, start:stop], total_bits[row, start:stop]
-            for i in range(w.size):
-                d, n = abs(w[i] - w_1[i]), abs(w[i] - w_0[i])
-                moved[i] = d
-                d_wide, n_wide = np.float64(d), np.float64(n)
-                a[i] += d_wide
-                step_sum += d_wide
-                step_square += d_wide * d_wide
-                net_sum += n_wide
-                net_square += n_wide * n_wide
-            for i in range(w.size):
-                flips += np.int32(((w[i] > 0) != (w_0[i] > 0)) | ((w[i] < 0) != (w_0[i] < 0)))
-            for i in range(w.size):
-                o = a[i] - pivot
-                offset += o
-                offset_square += o * o
-            largest = a_bits[0]
-            for i in range(w.size):
-                largest = max(largest, a_bits[i])
-            if largest > path_top:
-                path_top, top_chunk = largest, start
-            for i in range(w.size):
-                step_top = max(step_top, moved_bits[i])
-        where = top_chunk
-        while total_bits[row, where] < path_top:
-            where += 1
-        moved_bits[0] = step_top
-        sums[row, PATH_SUM] = offset + pivot * columns
-        sums[row, PATH_M2] = max(offset_square - offset * offset / columns, 0.0)
-        sums[row, PATH_MAX] = total[row, where]
-        sums[row, PATH_ARGMAX] = where
-        sums[row, STEP_SUM] = step_sum
-        sums[row, STEP_SQUARE] = step_square
-        sums[row, STEP_MAX] = moved[0]
-        sums[row, NET_SUM] = net_sum
-        sums[row, NET_SQUARE] = net_square
+        if not todo[row]:
+            continue
+        flips, size = _signs(reference[row], current[row])
+        if not size < LARGEST_SIZE:
+            left += 1
+            continue
+        _sums(reference[row], previous[row], current[row], total[row], sums[row])
+        sums[row, REFERENCE_SQUARE] = reference_square[row]
         sums[row, FLIPS] = flips
+        sums[row, NONFINITE] = 0
+        todo[row] = False
+    return left
 
 
 def squares(weights: Tensor) -> Tensor:
-    """Return each row's sum of squares, summed as `measure_step` sums them."""
+    """Return each row's sum of squares, summed as `start_block` sums them."""
     if weights.device.type != "cpu" or weights.is_complex():
         return kernels.squares(weights)
     out = np.empty(weights.shape[0])
@@ -153,19 +209,16 @@ def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
     """Do what `kernels.start_block` does, without a look at every element where all is well."""
     if weights.device.type != "cpu" or weights.is_complex():
         return kernels.start_block(weights)
-    sums = np.zeros((weights.shape[0], len(SUMS)))
-    square = sums[:, SQUARE]
-    _squares(weights.numpy(), square)
-    if not np.isfinite(square).all():
-        state, found = kernels.start_block(weights)
-        state.reference_square = squares(weights)  # summed as everywhere in here
-        found[:, SQUARE] = found[:, REFERENCE_SQUARE] = state.reference_square
-        return state, found
-    sums[:, REFERENCE_SQUARE] = square
-    total = torch.zeros(weights.shape, dtype=torch.float64)
-    return BlockState(weights, torch.from_numpy(square.copy()), weights, total), torch.from_numpy(
-        sums
-    )
+    square = squares(weights)
+    if not np.isfinite(square.numpy()).all():
+        state, sums = kernels.start_block(weights)
+        square = state.reference_square = squares(weights)  # summed as everywhere in here
+    else:
+        sums = torch.zeros((weights.shape[0], len(SUMS)), dtype=torch.float64)
+        total = torch.zeros(weights.shape, dtype=torch.float64)
+        state = BlockState(weights, square, weights, total)
+    sums[:, SQUARE] = sums[:, REFERENCE_SQUARE] = square
+    return state, sums
 
 
 def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
@@ -173,45 +226,48 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
 
     Takes the same arguments and returns the same sums.
     """
-    if current.device.type != "cpu" or current.is_complex():
+    if current.device.type != "cpu" or current.is_complex() or state.compensation is not None:
         return kernels.measure_step(state, current, scratch)
-    sums = np.zeros((current.shape[0], len(SUMS)))
-    weights = current.numpy()
-    square = sums[:, SQUARE]
-    _squares(weights, square)
-    if state.unseen is not None or not np.isfinite(square).all():
-        kernels.mend(state, current, torch.from_numpy(sums)[:, NONFINITE])
-        _squares(weights, square)
-        if state.unseen is not None:
-            state.reference_square = squares(state.reference)
-    sums[:, REFERENCE_SQUARE] = state.reference_square.numpy()
-    if float(square.max()) > LARGEST_SQUARE:
-        return _measure_wide(state, current, scratch)
-    total, moved = state.total.numpy(), np.empty(CHUNK, weights.dtype)
-    bits = np.int32 if weights.dtype == np.float32 else np.int64
-    _advance(
-        state.reference.numpy(),
-        state.previous.numpy(),
-        weights,
-        total,
-        total.view(np.int64),
-        moved,
-        moved.view(bits),
-        sums,
-    )
+    sums = np.empty((current.shape[0], len(SUMS)))
+    todo = np.ones(current.shape[0], np.bool_)
+    if state.unseen is not None or _advance(*_arrays(state, current), sums, todo):
+        _measure_odd(state, current, sums, todo)
     return torch.from_numpy(sums)
 
 
-def _measure_wide(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
-    """Measure weights so large that their difference is no float32, in float64."""
-    wide = BlockState(
-        state.reference.double(),
-        state.reference_square,
-        state.previous.double(),
-        state.total,
-        state.unseen,
-    )
-    return kernels.measure_step(wide, current.double(), scratch)
+def _arrays(state: BlockState, current: Tensor) -> tuple[Array, ...]:
+    """Return what `_advance` works on."""
+    tensors = state.reference, state.previous, current, state.total, state.reference_square
+    return tuple(tensor.numpy() for tensor in tensors)
+
+
+def _measure_odd(state: BlockState, current: Tensor, sums: Array, todo: Array) -> None:
+    """Measure the rows that are `todo`: mended, or in float64 where they are too large.
+
+    What becomes of a row depends on that row alone, so that cuts change no bit.
+    """
+    nonfinite, unseen = torch.empty(len(sums), dtype=torch.float64), state.unseen
+    kernels.mend(state, current, nonfinite)
+    if unseen is not None:
+        state.reference_square = squares(state.reference)
+    _advance(*_arrays(state, current), sums, todo)
+    for row in np.flatnonzero(todo):
+        one = slice(row, row + 1)
+        wide = BlockState(
+            state.reference[one].double(),
+            state.reference_square[one],
+            state.previous[one].double(),
+            state.total[one],
+        )
+        sums[one] = kernels.measure_step(wide, current[one].double(), Scratch()).numpy()
+    sums[:, NONFINITE] = nonfinite.numpy()
+
+
+@_compiled
+def look_up(codes: Array, table: Array, out: Array) -> None:
+    """Write ``table[codes]`` for codes of one byte."""
+    for i in range(codes.size):
+        out[i] = table[codes[i]]
 
 
 @_compiled

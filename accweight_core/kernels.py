@@ -26,6 +26,7 @@ __all__ = [
     "Partition",
     "Scratch",
     "accumulate_",
+    "accumulate_compensated_",
     "leading_free",
     "measure_step",
     "mend",
@@ -91,6 +92,44 @@ def accumulate_(total: Tensor, previous: Tensor, current: Tensor) -> Tensor:
     return total.add_(step_change(previous, current))
 
 
+def accumulate_compensated_(
+    total: Tensor, compensation: Tensor, previous: Tensor, current: Tensor
+) -> Tensor:
+    """Add ``step_change(previous, current)`` to the sum `total` + `compensation`, both in place.
+
+    For devices where float64 is slow or missing: two float32 hold A_t about as exactly as the
+    step changes themselves are rounded, over any number of steps, where one float32 would stop
+    growing once a step is below half a unit in its last place (``docs/accuracy.md``).
+    Kahan's sum, with Knuth's error of an addition, so that it matters not which term is larger.
+
+    Args:
+        total: Cumulative change so far, A_{t-1}, rounded; real, as wide as the step change.
+        compensation: What `total` lacks; same shape and dtype, 0 at first.
+        previous: Weights at step t-1.
+        current: Weights at step t.
+
+    Returns:
+        `total`. The sum is ``total.double() + compensation.double()``.
+
+    >>> total, compensation = torch.full((1,), 2.0**24), torch.zeros(1)
+    >>> for _ in range(3):
+    ...     _ = accumulate_compensated_(total, compensation, torch.zeros(1), torch.ones(1))
+    >>> float(total + compensation - 2**24)
+    3.0
+    """
+    return _compensated(total, compensation, step_change(previous, current))
+
+
+def _compensated(total: Tensor, compensation: Tensor, moved: Tensor) -> Tensor:
+    """Add `moved` to `total` + `compensation`, in place."""
+    added = compensation.add_(moved)
+    after = total + added
+    grown = after - total
+    lost = total.sub_(after - grown)
+    compensation.sub_(grown).add_(lost)
+    return total.copy_(after)
+
+
 def normalised(total: Tensor, maximum: float) -> Tensor:
     """Return ``total / maximum``, and zeros where `maximum` is 0 (nothing moved)."""
     return total / maximum if maximum > 0 else torch.zeros_like(total)
@@ -121,6 +160,8 @@ class BlockState:
         previous: Last finite value of every element; may be `reference` itself at first.
         total: A_t, float64.
         unseen: Elements that have not been finite yet; None when there are none.
+        compensation: What `total` lacks of A_t where it is not float64; None where it is.
+            Sums over a row are then taken in the dtype of `total` as well.
     """
 
     reference: Tensor
@@ -128,33 +169,37 @@ class BlockState:
     previous: Tensor
     total: Tensor
     unseen: Tensor | None = None
+    compensation: Tensor | None = None
 
 
-def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
+def start_block(weights: Tensor, *, compensated: bool = False) -> tuple[BlockState, Tensor]:
     """Begin a block with its weights at the reference step.
 
     Args:
         weights: W_0, widened, (rows, columns). Kept as the reference, not copied; elements
             that are not finite are set to 0 in place until they are.
+        compensated: Do without float64 (for weights that are not float64 themselves).
 
     Returns:
         The state, and the partial sums of step 0: all zero but `square`,
         `reference_square` and `nonfinite`.
     """
-    sums = torch.zeros((weights.shape[0], len(SUMS)), dtype=torch.float64, device=weights.device)
+    dtype = weights.dtype.to_real() if compensated else torch.float64
+    sums = torch.zeros((weights.shape[0], len(SUMS)), dtype=dtype, device=weights.device)
     column = _columns(sums)
     bad = ~torch.isfinite(weights)
     column["nonfinite"].copy_(bad.sum(dim=1))
     unseen = bad if bool(bad.any()) else None
     if unseen is not None:
         weights.masked_fill_(unseen, 0)
-    square = squares(weights)
+    square = squares(weights, dtype)
     column["square"].copy_(square)
     column["reference_square"].copy_(square)
     if weights.is_complex():
         column["flips"].fill_(torch.nan)
-    total = torch.zeros(weights.shape, dtype=torch.float64, device=weights.device)
-    return BlockState(weights, square, weights, total, unseen), sums
+    total = torch.zeros(weights.shape, dtype=dtype, device=weights.device)
+    compensation = torch.zeros_like(total) if compensated else None
+    return BlockState(weights, square, weights, total, unseen, compensation), sums
 
 
 def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
@@ -170,26 +215,30 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
         scratch: Buffers to use.
 
     Returns:
-        (rows, len(SUMS)) float64.
+        (rows, len(SUMS)), of the dtype of the state's `total`.
     """
+    dtype = state.total.dtype
     real = scratch.buffer("real", current, current.dtype.to_real())
-    double = scratch.buffer("double", current, torch.float64)
-    double2 = scratch.buffer("double2", current, torch.float64)
-    sums = torch.zeros((current.shape[0], len(SUMS)), dtype=torch.float64, device=current.device)
+    double = scratch.buffer("double", current, dtype)
+    double2 = scratch.buffer("double2", current, dtype)
+    sums = torch.zeros((current.shape[0], len(SUMS)), dtype=dtype, device=current.device)
     column = _columns(sums)
     _weigh(state, current, column, double, double2)
 
     _distance(current, state.previous, real)
     column["step_max"].copy_(torch.amax(real, 1))
     double.copy_(real)
-    state.total.add_(double)
+    if state.compensation is None:
+        state.total.add_(double)
+    else:
+        _compensated(state.total, state.compensation, double)
     _sum_and_square(double, double2, column["step_sum"], column["step_square"])
 
     _distance(current, state.reference, real)
     double.copy_(real)
     _sum_and_square(double, double2, column["net_sum"], column["net_square"])
 
-    _spread(state.total, double, double2, column)
+    _spread(state, double, double2, column)
     _count_flips(current, state.reference, (real, double), column["flips"])
     return sums
 
@@ -214,13 +263,12 @@ def _sum_and_square(double: Tensor, double2: Tensor, total: Tensor, square: Tens
     torch.sum(double2, 1, out=square)
 
 
-def squares(weights: Tensor, double: Tensor | None = None, double2: Tensor | None = None) -> Tensor:
-    """Return each row's sum of squares in float64, of both parts of complex weights."""
+def squares(weights: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return each row's sum of squares, of both parts of complex weights."""
     if weights.is_complex():
-        parts = torch.view_as_real(weights).flatten(1).double()
-        return (parts * parts).sum(1)  # not in place: of complex128 they are the weights
-    double = weights.double() if double is None or double2 is None else double.copy_(weights)
-    return torch.mul(double, double, out=double2).sum(1)
+        weights = torch.view_as_real(weights).flatten(1)
+    wide = weights.to(dtype)
+    return (wide * wide).sum(1)
 
 
 def _weigh(
@@ -232,13 +280,20 @@ def _weigh(
     common case costs no look of its own. On a device that look would wait for the device,
     so there the mending always runs.
     """
-    square = squares(current, double, double2)
+    square = _squares_in(double, double2, current)
     whole = current.device.type == "cpu" and bool(np.isfinite(square.numpy()).all())
     if state.unseen is not None or not whole:
         mend(state, current, column["nonfinite"])
-        square = squares(current, double, double2)
+        square = _squares_in(double, double2, current)
     column["square"].copy_(square)
     column["reference_square"].copy_(state.reference_square)
+
+
+def _squares_in(double: Tensor, double2: Tensor, weights: Tensor) -> Tensor:
+    """Return `squares` in buffers that are there already."""
+    if weights.is_complex():
+        return squares(weights, double.dtype)
+    return torch.mul(double.copy_(weights), double, out=double2).sum(1)
 
 
 def mend(state: BlockState, current: Tensor, nonfinite: Tensor) -> None:
@@ -255,19 +310,22 @@ def mend(state: BlockState, current: Tensor, nonfinite: Tensor) -> None:
         first = state.unseen & ~bad
         state.reference.copy_(torch.where(first, current, state.reference))
         state.previous.copy_(torch.where(first, current, state.previous))
-        state.reference_square = squares(state.reference)
+        state.reference_square = squares(state.reference, state.reference_square.dtype)
         state.unseen = state.unseen & bad
     current.copy_(torch.where(bad, state.previous, current))
 
 
-def _spread(total: Tensor, double: Tensor, double2: Tensor, column: dict[str, Tensor]) -> None:
+def _spread(state: BlockState, double: Tensor, double2: Tensor, column: dict[str, Tensor]) -> None:
     """Fill the `path_*` columns from A_t.
 
     Sums are taken of distances from the row's first element: where all elements have moved
     alike (sign descent does that) the spread is exactly 0 and not the rounding of a square.
     """
+    total = state.total
     pivot = total[:, :1]
     torch.sub(total, pivot, out=double)
+    if state.compensation is not None:
+        double.add_(state.compensation)
     offset = double.sum(1)
     torch.mul(double, double, out=double2)
     elements = total.shape[1]
@@ -289,7 +347,7 @@ def _count_flips(
         flips.fill_(torch.nan)
         return
     real, double = buffers
-    spare = double.view(real.dtype)[:, : real.shape[1]]
+    spare = double.view(real.dtype)[:, : real.shape[1]]  # there is room in what is as wide
     signs = torch.sign(current, out=real), torch.sign(reference, out=spare)
     if current.device.type == "cpu":  # numpy compares vectorised, torch is 10 times slower
         left, right = (sign.numpy() for sign in signs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable
 
@@ -14,22 +13,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from accweight_core import kernels
+from accweight_core import fused, kernels
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, start_block
 
 Step = Callable[[BlockState, Tensor, Scratch], Tensor]
+Start = Callable[[Tensor], tuple[BlockState, Tensor]]
 
-VERSIONS: dict[str, Step] = {"operations": kernels.measure_step}
-if importlib.util.find_spec("accweight_core.fused"):
-    VERSIONS["one pass"] = importlib.import_module("accweight_core.fused").measure_step
+VERSIONS: dict[str, Step] = {
+    "operations": kernels.measure_step,
+    "one pass": fused.measure_step,
+}
 
 WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 versions = pytest.mark.parametrize("measure_step", VERSIONS.values(), ids=VERSIONS.keys())
 
 
-def sums_of(states: list[Tensor], measure_step: Step) -> tuple[np.ndarray, BlockState]:
+def sums_of(
+    states: list[Tensor], measure_step: Step, start: Start = start_block
+) -> tuple[np.ndarray, BlockState]:
     """Partial sums (steps, rows, columns of SUMS) of a block through its states."""
-    state, first = start_block(states[0].clone())
+    state, first = start(states[0].clone())
     scratch, rows = Scratch(), [first.clone()]
     for weights in states[1:]:
         current = weights.clone()
@@ -59,6 +62,34 @@ def test_walking_there_and_back_counts_both_ways() -> None:
     kernels.accumulate_(total, away, home)
 
     assert total.tolist() == [4.0, 0.0]
+
+
+def test_a_hundred_thousand_tiny_steps_on_a_large_total_do_not_stagnate() -> None:
+    steps, home = 100_000, torch.zeros(3)
+    away = torch.tensor([2.0**-14, 1e-4, 3e-7])  # a unit in the last place of 2**14 is 2**-9
+    total, compensation = torch.full((3,), 2.0**14), torch.zeros(3)
+    single = total.clone()
+
+    for _ in range(steps):
+        kernels.accumulate_compensated_(total, compensation, home, away)
+        single += away
+
+    exact = away.double() * steps + 2.0**14
+    assert torch.equal(single, torch.full((3,), 2.0**14))
+    found = total.double() + compensation.double()
+    np.testing.assert_allclose(found - 2.0**14, exact - 2.0**14, rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.floats(0, 2.0**60, width=32), min_size=1, max_size=50))
+def test_compensated_sums_are_exact_to_the_last_digit_of_float32(moves: list[float]) -> None:
+    total, compensation = torch.zeros(1), torch.zeros(1)
+
+    for move in moves:
+        kernels.accumulate_compensated_(total, compensation, torch.zeros(1), torch.tensor([move]))
+
+    found = total.double() + compensation.double()
+    np.testing.assert_allclose(found, math.fsum(moves), rtol=2.0**-23)
 
 
 def test_the_change_of_complex_weights_is_a_modulus() -> None:
@@ -297,6 +328,32 @@ def test_what_is_not_finite_is_counted_and_left_out(dtype: torch.dtype, measure_
     np.testing.assert_allclose(column(sums, "step_sum"), walk.moved.sum(axis=2), rtol=1e-6)
     square = (np.abs(walk.reference) ** 2).sum(axis=2)
     np.testing.assert_allclose(column(sums, "reference_square"), square, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("odd", [math.nan, math.inf, 3e38, 1e30], ids=str)
+def test_an_odd_weight_changes_no_bit_of_other_rows(dtype: torch.dtype, odd: float) -> None:
+    sound = oracle.series((3, 2500), dtype, steps=4)
+    broken = [state.clone() for state in sound]
+    broken[0][1, 7] = broken[2][1, 9] = odd
+    one_pass = fused.measure_step, fused.start_block
+
+    sums, state = sums_of(broken, *one_pass)
+
+    expected, other = sums_of(sound, *one_pass)
+    assert sums[:, [0, 2]].tobytes() == expected[:, [0, 2]].tobytes()
+    assert torch.equal(state.total[[0, 2]], other.total[[0, 2]])
+    alone, _ = sums_of([state[1:2] for state in broken], *one_pass)
+    assert sums[:, 1:2].tobytes() == alone.tobytes()
+
+
+def test_weights_of_opposite_ends_of_float32_are_subtracted_in_double() -> None:
+    states = [torch.full((1, 9), value) for value in (3e38, -3e38, 3e37, -3.4e38)]
+    sums, state = sums_of(states, fused.measure_step)
+
+    assert np.isfinite(sums).all()
+    expected = oracle.walk_of(states).path[-1]
+    np.testing.assert_allclose(state.total.numpy(), expected, rtol=1e-12)
 
 
 @versions

@@ -13,9 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import accweight_core as aw
+from accweight_core import kernels
+from accweight_core.accumulate import batches
 from accweight_core.accumulate import tracker as live
+from accweight_core.accumulate.batches import Batches
 from accweight_core.errors import (
     AccweightError,
     MismatchError,
@@ -247,21 +251,139 @@ def test_earlier_steps_are_gone_and_said_to_be() -> None:
 def test_sums_that_wait_are_folded_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = checkpoints_of(steps=6)
     expected = tracked(checkpoints).analysis().values
-    monkeypatch.setattr(live._Tracked, "fold", _lazy(live._Tracked.fold))
+    monkeypatch.setattr(Batches, "on_cpu", False)
+    monkeypatch.setattr(live, "PENDING_STEPS", 4)
 
     values = tracked(checkpoints).analysis().values
 
     assert values.tobytes() == expected.tobytes()
 
 
-def _lazy(fold: Callable[[object], None]) -> Callable[[object], None]:
-    """Fold only when four steps wait, as on a device."""
+# --- many small tensors, and other devices
 
-    def folded(self: live._Tracked) -> None:
-        if len(self.pending) + len(self.folded) == 6:
-            fold(self)
 
-    return folded
+class Launches(TorchDispatchMode):
+    """Counts the operations that do something, as a device would have to be told of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        """Count one."""
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def small_tensors(count: int, steps: int) -> list[Weights]:
+    walks = {f"l{i}.weight": oracle.series((8, 8), steps=steps, seed=i) for i in range(count)}
+    return [{name: walk[t] for name, walk in walks.items()} for t in range(steps)]
+
+
+def test_a_thousand_small_tensors_are_as_few_launches_as_ten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batches, "measure_step", kernels.measure_step)  # as on a device
+    monkeypatch.setattr(batches, "BATCH_ELEMENTS_CPU", batches.BATCH_ELEMENTS)
+    counts = []
+
+    for tensors in (10, 1000):
+        first, second = small_tensors(tensors, steps=2)
+        measured = Batches(first)
+        measured.take(first)
+        with Launches() as launches:
+            measured.take(second)
+        counts.append(launches.count)
+
+    assert counts[0] == counts[1]
+    assert counts[0] < 60
+
+
+def test_a_step_never_waits_for_a_device() -> None:
+    weights = torch.zeros(3, 100)
+    state, _ = kernels.start_block(weights)
+    for name in ("reference", "reference_square", "previous", "total"):
+        setattr(state, name, getattr(state, name).to("meta"))
+
+    sums = kernels.measure_step(state, weights.to("meta"), kernels.Scratch())
+
+    assert sums.is_meta  # whose values cannot be waited for: that raises
+
+
+@pytest.mark.parametrize("most", [1, 100, 1 << 22])
+def test_how_tensors_are_batched_changes_no_bit(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    checkpoints = [
+        a | b for a, b in zip(small_tensors(30, steps=3), checkpoints_of(steps=3), strict=True)
+    ]
+    expected = tracked(checkpoints)
+    monkeypatch.setattr(batches, "BATCH_ELEMENTS_CPU", most)
+
+    tracker = tracked(checkpoints)
+
+    assert tracker.analysis().values.tobytes() == expected.analysis().values.tobytes()
+    for name in checkpoints[0]:
+        assert tracker.cumulative(name).tobytes() == expected.cumulative(name).tobytes()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["float64", "compensated"])
+def test_a_gpu_measures_what_the_processor_measures(precision: str) -> None:
+    checkpoints = checkpoints_of(steps=5)
+    checkpoints[2]["l1.weight"].view(-1)[3] = math.nan
+    moved = [{name: value.cuda() for name, value in c.items()} for c in checkpoints]
+
+    values = tracked(moved, precision=precision).analysis().values
+
+    np.testing.assert_allclose(values, tracked(checkpoints).analysis().values, rtol=2e-6)
+
+
+# --- without float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_compensated_metrics_agree_with_those_in_double(dtype: torch.dtype) -> None:
+    checkpoints = checkpoints_of(dtype, steps=6)
+    checkpoints[3]["l1.weight"].view(-1)[5] = math.nan
+
+    analysis = tracked(checkpoints, precision="compensated").analysis()
+
+    expected = tracked(checkpoints).analysis()
+    for row, other in zip(analysis.measured(), expected.measured(), strict=True):
+        for metric, values in row.metrics.items():
+            np.testing.assert_allclose(values, other.metrics[metric], rtol=5e-6, err_msg=metric)
+    for name in checkpoints[0]:
+        np.testing.assert_allclose(
+            analysis.cumulative(name), expected.cumulative(name), rtol=2.5e-7
+        )
+
+
+@pytest.mark.parametrize("precision", ["float64", "compensated"])
+def test_tiny_steps_on_a_long_path_are_not_lost(precision: str) -> None:
+    tracker = aw.ChangeTracker(precision=precision)
+    for value in (0.0, 1e4, 0.0):
+        tracker.update({"a.weight": torch.full((2, 2), value)})
+
+    for step in range(1000):  # each far below half a unit in the last place of a float32 2e4
+        tracker.update({"a.weight": torch.full((2, 2), 2.0**-17 * ((step + 1) % 2))})
+
+    assert (tracker.cumulative("a.weight") - 2e4 == 1000 * 2.0**-17).all()
+
+
+def test_nothing_is_float64_when_compensated() -> None:
+    first, second = small_tensors(3, steps=2)
+    measured = Batches(first, compensated=True)
+
+    sums = [*measured.take(first), *measured.take(second)]
+
+    tensors = [v for b in measured._batches for v in vars(b.state).values() if v is not None]
+    tensors += measured._scratch._buffers.values()
+    assert {tensor.dtype for tensor in [*sums, *tensors]} == {torch.float32}
+
+
+def test_a_precision_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(ValueError, match="precision 'half' is none of"):
+        aw.ChangeTracker(precision="half")  # type: ignore[arg-type]
 
 
 # --- what is tracked, and what is refused

@@ -123,6 +123,20 @@ def test_every_stretch_is_read_bit_for_bit(stored: Stored, dtype: torch.dtype, f
             assert torch.equal(out, expected)
 
 
+@pytest.mark.parametrize(
+    "name", ["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"]
+)
+def test_every_code_of_8_bit_floats_is_read_as_torch_reads_it(stored: Stored, name: str) -> None:
+    codes = torch.arange(256, dtype=torch.uint8).view(getattr(torch, name))
+    tensor = states_run(stored, [codes]).checkpoints[0].tensors[NAME]
+    out = torch.empty(256)
+
+    with OpenFiles() as files:
+        read_stretch(files, tensor, 0, 256, out)
+
+    assert torch.equal(out.view(torch.int32), codes.float().view(torch.int32))
+
+
 @pytest.mark.parametrize("dtype", oracle.DTYPES, ids=str)
 def test_every_metric_is_that_of_the_oracle_per_parameter_and_per_layer(
     stored: Stored, dtype: torch.dtype

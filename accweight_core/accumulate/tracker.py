@@ -2,21 +2,21 @@
 
 The other way round from the block walk: all parameters at one step, then the next step. Per
 weight the tracker keeps the reference and the previous value (as float32) and the cumulative
-change (float64), 16 bytes in all, and calls the same kernels on the same sub-blocks.
+change (float64), 16 bytes in all, and calls the same kernels on the same sub-blocks, those of
+many tensors at a time (`batches`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from accweight_core.accumulate.walk import pieces_of
+from accweight_core.accumulate.batches import Batches
 from accweight_core.analysis import Analysis
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import (
@@ -28,15 +28,7 @@ from accweight_core.errors import (
     UnknownNameError,
     UnsupportedDtypeError,
 )
-from accweight_core.fused import measure_step, start_block
 from accweight_core.header import CheckpointRecord, Header
-from accweight_core.kernels import (
-    SUMS,
-    BlockState,
-    Scratch,
-    partition,
-    widened_dtype,
-)
 from accweight_core.naming import layers_of
 from accweight_core.reading import as_tensor
 from accweight_core.schema import (
@@ -48,29 +40,12 @@ from accweight_core.schema import (
     StoredTensor,
 )
 from accweight_core.summary import completed
-from accweight_core.totals import Floats, Totals
+from accweight_core.totals import Floats
 
 PENDING_STEPS = 64
 """Steps whose sums wait on a device before they are fetched, so that training never waits."""
 
-
-@dataclass
-class _Tracked:
-    """One parameter while it is tracked."""
-
-    parameter: Parameter
-    states: list[BlockState]
-    sizes: npt.NDArray[np.int64]
-    pending: list[Tensor]
-    folded: list[Floats]
-
-    def fold(self) -> None:
-        """Fetch the sums that wait and fold them, step by step."""
-        for sums in self.pending:
-            totals = Totals.empty(1)
-            totals.extend(self.sizes, sums.cpu().numpy()[None])
-            self.folded.append(totals.values[0])
-        self.pending.clear()
+Precision = Literal["float64", "compensated"]
 
 
 class ChangeTracker:
@@ -83,18 +58,37 @@ class ChangeTracker:
     0.5
     """
 
-    def __init__(self, *, strict: bool = False, roles: tuple[Role, ...] = DEFAULT_ROLES) -> None:
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        roles: tuple[Role, ...] = DEFAULT_ROLES,
+        precision: Precision = "float64",
+    ) -> None:
         """Begin without weights; the first `update` gives the reference.
 
         Args:
-            strict: Make the first non-finite element an error instead of counting it.
+            strict: Make the first non-finite element an error instead of counting it; a device
+                is waited for at every update.
             roles: Roles that count in layers, rankings and the maximum.
+            precision: How A_t is kept and a sub-block summed: in ``"float64"``, the same bits
+                as from files; or ``"compensated"``, two float32 per weight that together do not
+                stagnate either, for devices where float64 is slow or missing
+                (``docs/accuracy.md``). Metrics then agree to about 1e-6.
+
+        Raises:
+            ValueError: If there is no such precision.
         """
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision {precision!r} is none of {get_args(Precision)}")
         self._strict = strict
         self._roles = tuple(Role(role) for role in roles)
+        self._compensated = precision == "compensated"
         self._steps: list[int] = []
-        self._tracked: dict[str, _Tracked] = {}
-        self._scratch = Scratch()
+        self._parameters: dict[str, Parameter] = {}
+        self._batches = Batches({})
+        self._pending: list[list[Tensor]] = []
+        self._folded: list[Floats] = []
 
     @torch.no_grad()
     def update(self, weights: Mapping[str, Any], step: int | None = None) -> ChangeTracker:
@@ -115,11 +109,14 @@ class ChangeTracker:
         step = (self._steps[-1] + 1 if self._steps else 0) if step is None else int(step)
         if self._steps and step <= self._steps[-1]:
             raise StepOrderError(f"step {step} came after step {self._steps[-1]}; steps must grow")
-        tracked = self._tracked or self._begun(weights)
-        current = {name: self._checked(t, weights, step) for name, t in tracked.items()}
-        self._tracked = tracked  # from here on nothing is the caller's mistake any more
-        for name, values in current.items():
-            self._measure(tracked[name], values)
+        parameters = self._parameters or self._begun(weights)
+        current = {name: self._checked(p, weights, step) for name, p in parameters.items()}
+        if not self._steps:  # from here on nothing is the caller's mistake any more
+            self._parameters = parameters
+            self._batches = Batches(current, compensated=self._compensated)
+        self._pending.append(self._batches.take(current))
+        if self._batches.on_cpu or len(self._pending) >= PENDING_STEPS:
+            self._fold()
         self._steps.append(step)
         return self
 
@@ -135,9 +132,8 @@ class ChangeTracker:
             raise MismatchError(
                 f"change needs at least two updates, there have been {len(self._steps)}"
             )
-        for tracked in self._tracked.values():
-            tracked.fold()
-        values = np.stack([np.stack(t.folded) for t in self._tracked.values()], axis=1)
+        self._fold()
+        values = np.stack(self._folded)
         header = Header(
             source="live",
             reader="memory",
@@ -145,7 +141,7 @@ class ChangeTracker:
                 CheckpointRecord(f"memory:{step}", step, "order given", "memory", 0, 0)
                 for step in self._steps
             ),
-            parameters=tuple(t.parameter for t in self._tracked.values()),
+            parameters=tuple(self._parameters.values()),
             roles=self._roles,
         )
         last = self._steps[-1]
@@ -162,14 +158,16 @@ class ChangeTracker:
 
     def cumulative(self, name: str) -> npt.NDArray[np.float64]:
         """Return A_t of a parameter at the last step, in its own shape."""
-        if name not in self._tracked:
+        if name not in self._parameters:
             raise UnknownNameError(f"no parameter called {name!r} is tracked")
-        tracked = self._tracked[name]
-        flat = [state.total.reshape(-1).cpu() for state in tracked.states]
-        total = torch.cat(flat) if flat else torch.empty(0, dtype=torch.float64)
-        return total.numpy().reshape(tracked.parameter.shape)
+        return self._batches.path(name).reshape(self._parameters[name].shape)
 
-    def _begun(self, weights: Mapping[str, Any]) -> dict[str, _Tracked]:
+    def _fold(self) -> None:
+        """Fetch the sums that wait and fold them, step by step."""
+        self._folded += [self._batches.totals(sums) for sums in self._pending]
+        self._pending.clear()
+
+    def _begun(self, weights: Mapping[str, Any]) -> dict[str, Parameter]:
         """Choose what to track: what `analyze` would measure of the same weights."""
         described = []
         for name, value in weights.items():
@@ -179,7 +177,7 @@ class ChangeTracker:
             described.append(StoredTensor(name, hidden))
         wanted = {*MEASURED_ROLES, *self._roles}
         tracked = {
-            parameter.name: _Tracked(parameter, [], np.empty(0, np.int64), [], [])
+            parameter.name: parameter
             for layer in layers_of(described)
             for parameter in layer.parameters
             if parameter.role in wanted
@@ -188,9 +186,9 @@ class ChangeTracker:
             raise MismatchError(f"none of the {len(weights)} tensors given is a weight")
         return tracked
 
-    def _checked(self, tracked: _Tracked, weights: Mapping[str, Any], step: int) -> Tensor:
+    def _checked(self, parameter: Parameter, weights: Mapping[str, Any], step: int) -> Tensor:
         """Return one tensor of an update, once nothing speaks against measuring it."""
-        name, expected = tracked.parameter.name, tracked.parameter.shape
+        name, expected = parameter.name, parameter.shape
         if name not in weights:
             raise MismatchError(
                 f"parameter {name!r} is missing at step {step}; it was there at the first one"
@@ -207,28 +205,3 @@ class ChangeTracker:
         if self._strict and not bool(torch.isfinite(tensor).all()):
             raise NonFiniteError(f"parameter {name!r} holds NaN or infinity at step {step}")
         return tensor
-
-    def _measure(self, tracked: _Tracked, values: Tensor) -> None:
-        flat = values.reshape(-1)
-        dtype = widened_dtype(values.dtype)
-        pieces = list(pieces_of(partition(tracked.parameter.shape), 0, flat.numel()))
-        sums = []
-        for number, (first, rows, columns) in enumerate(pieces):
-            stretch = flat[first : first + rows * columns].view(rows, columns)
-            if not self._steps:
-                state, part = start_block(stretch.to(dtype, copy=True))
-                state.previous = state.reference.clone()
-                tracked.states.append(state)
-            else:
-                state = tracked.states[number]
-                current = self._scratch.buffer("current", stretch, dtype)
-                current.copy_(stretch)
-                part = measure_step(state, current, self._scratch)
-                state.previous.copy_(current)
-            sums.append(part)
-        if not self._steps:
-            tracked.sizes = np.array([c for _, r, c in pieces for _ in range(r)], dtype=np.int64)
-        empty = torch.zeros((0, len(SUMS)), dtype=torch.float64)
-        tracked.pending.append(torch.cat(sums) if sums else empty)
-        if values.device.type == "cpu" or len(tracked.pending) >= PENDING_STEPS:
-            tracked.fold()

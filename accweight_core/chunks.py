@@ -175,6 +175,34 @@ class ChunkedArray:
             whole = np.pad(whole, padding, constant_values=np.nan)
         write_whole(self._file(place), np.ascontiguousarray(whole).data)
 
+    def write_part(self, start: int, values: npt.NDArray[np.floating[Any]]) -> None:
+        """Write a stretch of an array of one axis into its chunks, where it is.
+
+        Several threads may write different stretches; what no stretch covers is NaN behind the
+        end of the array, and otherwise undefined.
+        """
+        stored, (chunk,) = values.astype(self._stored_dtype(), copy=False), self.chunk
+        while len(stored):
+            place, at = divmod(start, chunk)
+            part, stored = stored[: chunk - at], stored[chunk - at :]
+            start += len(part)
+            self._write_into(
+                self._file([place]), at, min(chunk, self.shape[0] - place * chunk), part
+            )
+
+    def _write_into(self, path: Path, at: int, claimed: int, values: npt.NDArray[Any]) -> None:
+        """Write values at one place of a chunk of which so many elements belong to the array."""
+        size = values.itemsize
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        with open(descriptor, "wb") as file:
+            if os.fstat(file.fileno()).st_size < self.chunk[0] * size:
+                padding = np.full(self.chunk[0] - claimed, np.nan, self._stored_dtype())
+                file.seek(claimed * size)
+                file.write(padding.data)
+                file.truncate(self.chunk[0] * size)
+            file.seek(at * size)
+            file.write(np.ascontiguousarray(values).data)
+
     def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
         """Return a part of the array, a copy, as numpy indexes; NaN where no chunk lies.
 

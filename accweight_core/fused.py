@@ -185,33 +185,46 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
         if state.unseen is not None:
             state.reference_square = squares(state.reference)
     sums[:, REFERENCE_SQUARE] = state.reference_square.numpy()
-    if float(square.max()) > LARGEST_SQUARE:
-        return _measure_wide(state, current, scratch)
-    total, moved = state.total.numpy(), np.empty(CHUNK, weights.dtype)
-    bits = np.int32 if weights.dtype == np.float32 else np.int64
+    wide = square > LARGEST_SQUARE
+    if not wide.any():
+        _advance_rows(state, current, slice(None), sums)
+    for row in range(len(wide)) if wide.any() else ():  # each by itself: rows know no neighbours
+        if wide[row]:
+            _advance_wide(state, current, slice(row, row + 1), scratch, sums)
+        else:
+            _advance_rows(state, current, slice(row, row + 1), sums)
+    return torch.from_numpy(sums)
+
+
+def _advance_rows(state: BlockState, current: Tensor, rows: slice, sums: Array) -> None:
+    """Measure some rows of a block."""
+    weights, total = current.numpy()[rows], state.total.numpy()[rows]
+    moved = np.empty(CHUNK, weights.dtype)
     _advance(
-        state.reference.numpy(),
-        state.previous.numpy(),
+        state.reference.numpy()[rows],
+        state.previous.numpy()[rows],
         weights,
         total,
         total.view(np.int64),
         moved,
-        moved.view(bits),
-        sums,
+        moved.view(np.int32 if weights.dtype == np.float32 else np.int64),
+        sums[rows],
     )
-    return torch.from_numpy(sums)
 
 
-def _measure_wide(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
-    """Measure weights so large that their difference is no float32, in float64."""
+def _advance_wide(
+    state: BlockState, current: Tensor, rows: slice, scratch: Scratch, sums: Array
+) -> None:
+    """Measure rows of weights so large that their difference is no float32, in float64."""
     wide = BlockState(
-        state.reference.double(),
-        state.reference_square,
-        state.previous.double(),
-        state.total,
-        state.unseen,
+        state.reference[rows].double(),
+        state.reference_square[rows],
+        state.previous[rows].double(),
+        state.total[rows],
     )
-    return kernels.measure_step(wide, current.double(), scratch)
+    lost = sums[rows, NONFINITE].copy()  # counted before they were mended
+    sums[rows] = kernels.measure_step(wide, current[rows].double(), scratch).numpy()
+    sums[rows, NONFINITE] = lost
 
 
 @_compiled

@@ -12,9 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from accweight_core.accumulate.walk import (
-    BLOCK_ELEMENTS,
-)
 from accweight_core.analysis import Analysis
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
@@ -28,6 +25,7 @@ from accweight_core.pictures import plan_pictures
 from accweight_core.reading import working_dtype
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
 from accweight_core.store import Store
+from accweight_core.tiling import BLOCK_ELEMENTS
 from accweight_core.work import Progress, Work
 
 PICTURE_SHARE = 16

@@ -144,6 +144,19 @@ def read_stretch(
         _read_run(files, values, start, stop, out)
 
 
+def read_stretches(
+    files: OpenFiles,
+    tensor: StoredTensor,
+    stretches: Sequence[tuple[int, int]],
+    out: Tensor,
+) -> None:
+    """Fill `out` with several stretches, one after the other, as `read_stretch` reads each."""
+    done = 0
+    for start, stop in stretches:
+        read_stretch(files, tensor, start, stop, out[done : done + stop - start])
+        done += stop - start
+
+
 def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
     """Read a stretch that lies in the file as it is."""
     size = DTYPES[extent.dtype].size_bytes

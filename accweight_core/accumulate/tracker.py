@@ -211,7 +211,7 @@ class ChangeTracker:
     def _measure(self, tracked: _Tracked, values: Tensor) -> None:
         flat = values.reshape(-1)
         dtype = widened_dtype(values.dtype)
-        pieces = list(pieces_of(partition(tracked.parameter.shape), 0, flat.numel()))
+        pieces = list(pieces_of(partition(tracked.parameter.shape), 0, flat.numel(), dtype))
         sums = []
         for number, (first, rows, columns) in enumerate(pieces):
             stretch = flat[first : first + rows * columns].view(rows, columns)

@@ -8,13 +8,15 @@ threads take them side by side; results are folded in order.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +33,10 @@ from accweight_core.kernels import (
     Scratch,
     partition,
 )
-from accweight_core.reading import OpenFiles, read_stretch, working_dtype
+from accweight_core.reading import OpenFiles, read_stretches, working_dtype
 from accweight_core.schema import Checkpoint, StoredTensor
+from accweight_core.tiling import evened
 from accweight_core.totals import Totals
-
-BLOCK_ELEMENTS = 1 << 18
-"""Elements per block unless asked otherwise: 1 MiB of float32 per read."""
 
 PIECE_ELEMENTS = 1 << 16
 """Elements per call of the kernel, so that its scratch stays in the second-level cache."""
@@ -50,43 +50,53 @@ Watcher = Callable[[int, int, Tensor], None]
 """Called as ``watcher(step_index, first_element, total)`` with A_t of a stretch, float64."""
 
 
+class Stretches(Protocol):
+    """Elements of a parameter that are walked together."""
+
+    @property
+    def stretches(self) -> tuple[tuple[int, int], ...]:
+        """First element and end of each stretch; both are sub-block boundaries."""
+
+
 @dataclass(frozen=True)
 class Block:
-    """A stretch of a parameter that starts and ends at sub-block boundaries."""
+    """One stretch of a parameter that starts and ends at sub-block boundaries."""
 
     start: int
     stop: int
 
+    @property
+    def stretches(self) -> tuple[tuple[int, int], ...]:
+        """The stretch itself."""
+        return ((self.start, self.stop),)
 
-def blocks_of(
-    shape: tuple[int, ...], leading: int, *, alignment: int, block_elements: int
-) -> list[Block]:
-    """Cut a parameter into blocks of whole leading indices.
+
+def blocks_of(shape: tuple[int, ...], block_elements: int) -> Iterator[Block]:
+    """Yield the blocks of a parameter of which no picture is drawn.
 
     Args:
         shape: Its shape.
-        leading: Length of its leading axis.
-        alignment: Leading indices every block must be a multiple of, a power of two.
         block_elements: Elements a block should have.
     """
-    elements = int(np.prod(shape, dtype=np.int64))
-    if elements == 0:
-        return []
-    row = elements // leading
-    cut = partition(shape)
-    multiple = max(alignment, 1 if cut.segment == row else cut.sub_block // row)
-    rows = max(multiple, block_elements // row // multiple * multiple)
-    even = -(-leading // -(-leading // rows))  # or the last chunk of a picture is all padding
-    rows = -(-even // multiple) * multiple
-    return [Block(i * row, min(i + rows, leading) * row) for i in range(0, leading, rows)]
+    elements, cut = math.prod(shape), partition(shape)
+    unit = cut.segment if cut.segment <= block_elements else cut.sub_block
+    for segment in range(0, elements, cut.segment if unit == cut.sub_block else max(elements, 1)):
+        end = min(segment + cut.segment, elements) if unit == cut.sub_block else elements
+        length = unit * evened(-(-(end - segment) // unit), block_elements // unit)
+        for start in range(segment, end, length):
+            yield Block(start, min(start + length, end))
 
 
-def pieces_of(cut: Partition, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+def pieces_of(
+    cut: Partition, start: int, stop: int, dtype: torch.dtype = torch.float32
+) -> Iterator[tuple[int, int, int]]:
     """Yield (first element, rows, columns) of the kernel calls that cover a stretch.
 
-    Rows are sub-blocks; the shorter sub-block that ends a segment comes on its own.
+    Rows are sub-blocks; the shorter sub-block that ends a segment comes on its own. So does
+    every sub-block of complex numbers, whose modulus may round another way at the end of a
+    vector than in its middle.
     """
-    most = max(1, PIECE_ELEMENTS // cut.sub_block)
+    most = 1 if dtype.is_complex else max(1, PIECE_ELEMENTS // cut.sub_block)
     while start < stop:
         end = min(stop, (start // cut.segment + 1) * cut.segment)
         whole = (end - start) // cut.sub_block
@@ -102,22 +112,53 @@ class BlockSums:
     """Partial sums of the sub-blocks of one block.
 
     Attributes:
+        stretches: First element and end of each stretch.
         elements: Elements of each sub-block.
         values: (steps, sub-blocks, len(SUMS)).
     """
 
+    stretches: tuple[tuple[int, int], ...]
     elements: list[int]
     values: Sums
 
-    def fold_into(self, totals: Totals) -> None:
-        """Add every sub-block in order."""
-        totals.extend(np.array(self.elements, dtype=np.int64), self.values)
+
+class Folding:
+    """Folds sub-blocks in the order of their elements, in whatever order blocks bring them.
+
+    What comes early waits: 104 bytes per step for a sub-block of 16384 elements.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.totals = Totals.empty(steps)
+        self._waiting: dict[int, tuple[npt.NDArray[np.int64], Sums]] = {}
+
+    def take(self, sums: BlockSums) -> None:
+        """Fold in a block, or keep it until its turn."""
+        sizes, first = np.array(sums.elements, dtype=np.int64), 0
+        reached = np.concatenate([[0], np.cumsum(sizes)])
+        done = 0
+        for start, stop in sums.stretches:
+            done += stop - start
+            last = int(np.searchsorted(reached, done))
+            self._waiting[start] = sizes[first:last], sums.values[:, first:last]
+            first = last
+        self._fold()
+
+    def _fold(self) -> None:
+        """Fold all that follows on what has been folded, in one go."""
+        at, ready = self.totals.elements, []
+        while at in self._waiting:
+            ready.append(self._waiting.pop(at))
+            at += int(ready[-1][0].sum())
+        if ready:
+            sizes, values = zip(*ready, strict=True)
+            self.totals.extend(np.concatenate(sizes), np.concatenate(values, axis=1))
 
 
 def walk_block(
     files: OpenFiles,
     tensors: Sequence[StoredTensor],
-    block: Block,
+    block: Stretches,
     *,
     watcher: Watcher | None = None,
     carry: Carry | None = None,
@@ -129,7 +170,7 @@ def walk_block(
     Args:
         files: Where to read through.
         tensors: The parameter in each checkpoint, in step order.
-        block: The stretch.
+        block: What of it to walk.
         watcher: Sees A_t of every piece after every step.
         carry: Where an earlier walk of the block ended; the first tensor is then a step like
             the others. None to begin with the first tensor as the reference.
@@ -137,19 +178,22 @@ def walk_block(
         dtype: In which to subtract; the widest of the tensors by default.
     """
     dtype = dtype or common_dtype(tensors)
-    pieces = list(pieces_of(partition(tensors[0].shape), block.start, block.stop))
-    elements = [columns for _, rows, columns in pieces for _ in range(rows)]
+    cut, size = partition(tensors[0].shape), 0
+    pieces: list[tuple[int, int, int, int]] = []
+    for start, stop in block.stretches:
+        pieces += [(size + f - start, f, r, c) for f, r, c in pieces_of(cut, start, stop, dtype)]
+        size += stop - start
+    elements = [columns for _, _, rows, columns in pieces for _ in range(rows)]
     values = np.empty((len(tensors), len(elements), len(SUMS)))
-    buffers = [torch.empty(block.stop - block.start, dtype=dtype) for _ in range(3)]
+    buffers = [torch.empty(size, dtype=dtype) for _ in range(3)]
     scratch = Scratch()
-    states = [_resumed(carry, block, piece) for piece in pieces] if carry else []
+    states = [_resumed(carry, *piece) for piece in pieces] if carry else []
     for step, tensor in enumerate(tensors):
         begins = step == 0 and carry is None
         buffer = buffers[0] if begins else buffers[1 + step % 2]
-        read_stretch(files, tensor, block.start, block.stop, buffer)
+        read_stretches(files, tensor, block.stretches, buffer)
         row = 0
-        for number, (first, rows, columns) in enumerate(pieces):
-            at = first - block.start
+        for number, (at, first, rows, columns) in enumerate(pieces):
             current = buffer[at : at + rows * columns].view(rows, columns)
             if begins:
                 state, sums = start_block(current)
@@ -164,13 +208,11 @@ def walk_block(
                 watcher(step, first, state.total)
     if keep:
         keep(_carried(states))
-    return BlockSums(elements, values)
+    return BlockSums(block.stretches, elements, values)
 
 
-def _resumed(carry: Carry, block: Block, piece: tuple[int, int, int]) -> BlockState:
+def _resumed(carry: Carry, at: int, first: int, rows: int, columns: int) -> BlockState:
     """Return the state of one piece where an earlier walk of its block ended."""
-    first, rows, columns = piece
-    at = first - block.start
     reference, previous, total = (
         part[at : at + rows * columns].view(rows, columns).clone() for part in carry
     )
@@ -200,12 +242,12 @@ def common_dtype(tensors: Sequence[StoredTensor]) -> torch.dtype:
     return dtype
 
 
-def no_watcher(block: Block) -> Watcher | None:
+def no_watcher(block: Stretches) -> Watcher | None:
     """Watch nothing: the numbers are all that is wanted."""
     return None
 
 
-def no_carry(block: Block) -> Carry | None:
+def no_carry(block: Stretches) -> Carry | None:
     """Begin with the first checkpoint as the reference."""
     return None
 
@@ -217,7 +259,7 @@ class ParameterWalk:
     Attributes:
         name: Its name.
         tensors: The parameter in each checkpoint.
-        blocks: The stretches it is cut into.
+        blocks: What it is cut into.
         watch: Returns the watcher of one block, or None.
         done: Called in this thread when the parameter is complete.
         carry: Returns where an earlier walk of a block ended, or None.
@@ -226,11 +268,11 @@ class ParameterWalk:
 
     name: str
     tensors: Sequence[StoredTensor]
-    blocks: Sequence[Block]
-    watch: Callable[[Block], Watcher | None] = no_watcher
+    blocks: Iterable[Stretches]
+    watch: Callable[[Any], Watcher | None] = no_watcher
     done: Callable[[Totals], None] = lambda totals: None
-    carry: Callable[[Block], Carry | None] = no_carry
-    keep: Callable[[Block, Carry], None] | None = None
+    carry: Callable[[Any], Carry | None] = no_carry
+    keep: Callable[[Any, Carry], None] | None = None
 
     @property
     def bytes_per_element(self) -> int:
@@ -240,7 +282,7 @@ class ParameterWalk:
     @property
     def size_bytes(self) -> int:
         """Bytes to read in all."""
-        return sum(block.stop - block.start for block in self.blocks) * self.bytes_per_element
+        return self.tensors[0].values.elements * self.bytes_per_element
 
 
 class BlockWalk:
@@ -263,19 +305,18 @@ class BlockWalk:
 
     def run(self, parameters: Sequence[ParameterWalk]) -> None:
         """Walk the parameters; `done` of each is called once, in their order."""
-        waiting: deque[tuple[ParameterWalk, Totals, Block | None, Future[BlockSums] | None]]
+        waiting: deque[tuple[ParameterWalk, Folding, Future[BlockSums] | None]]
         waiting = deque()
         with _one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
             try:
                 for parameter in parameters:
-                    totals = Totals.empty(len(self._checkpoints))
+                    folding = Folding(len(self._checkpoints))
                     for block in parameter.blocks:
-                        waiting.append(
-                            (parameter, totals, block, pool.submit(self._walk, parameter, block))
-                        )
+                        future = pool.submit(self._walk, parameter, block)
+                        waiting.append((parameter, folding, future))
                         while len(waiting) > 4 * self._threads:
                             self._collect(*waiting.popleft())
-                    waiting.append((parameter, totals, None, None))
+                    waiting.append((parameter, folding, None))
                 while waiting:
                     self._collect(*waiting.popleft())
             finally:
@@ -283,7 +324,7 @@ class BlockWalk:
                 for files in self._opened:
                     files.close()
 
-    def _walk(self, parameter: ParameterWalk, block: Block) -> BlockSums:
+    def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
         if not hasattr(self._local, "files"):
             torch.set_num_threads(1)  # the setting is kept per thread
             self._local.files = OpenFiles()
@@ -299,19 +340,16 @@ class BlockWalk:
         )
 
     def _collect(
-        self,
-        parameter: ParameterWalk,
-        totals: Totals,
-        block: Block | None,
-        future: Future[BlockSums] | None,
+        self, parameter: ParameterWalk, folding: Folding, future: Future[BlockSums] | None
     ) -> None:
-        if block is None or future is None:
+        if future is None:
             if self._strict:
-                refuse_nonfinite(parameter.name, totals, self._checkpoints)
-            parameter.done(totals)
+                refuse_nonfinite(parameter.name, folding.totals, self._checkpoints)
+            parameter.done(folding.totals)
             return
-        future.result().fold_into(totals)
-        self._progress((block.stop - block.start) * parameter.bytes_per_element)
+        sums = future.result()
+        folding.take(sums)
+        self._progress(sum(sums.elements) * parameter.bytes_per_element)
 
 
 def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint]) -> None:

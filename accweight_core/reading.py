@@ -6,11 +6,12 @@ through a memory map costs a page fault each and is about ten times slower.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,13 @@ MOST_OPEN_FILES = 64
 
 COMPARED_ELEMENTS = 1 << 20
 """Elements compared at a time when two checkpoints are checked for being copies."""
+
+
+SPAN_BYTES = 4 << 20
+"""Bytes that are read at a time where a tensor has gaps, or another order of axes."""
+
+MOST_GAPS = 64
+"""Elements that are read along for each one that is wanted, rather than with a call for each."""
 
 
 class OpenFiles:
@@ -139,7 +147,7 @@ def read_stretch(
     if isinstance(values, HiddenValues):
         out.copy_(_loaded(tensor.name, values)[start:stop])
     elif values.strides is not None:
-        out.copy_(_gathered(files, values)[start:stop])
+        _read_strided(files, values, start, stop, out)
     else:
         _read_run(files, values, start, stop, out)
 
@@ -170,17 +178,85 @@ def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tens
     out.copy_(_decoded(raw, extent))
 
 
-def _gathered(files: OpenFiles, extent: Extent) -> Tensor:
-    """Read the whole span of a tensor with gaps or another order of axes; return C order."""
-    strides = extent.strides or ()
-    span = 1 + sum((n - 1) * s for n, s in zip(extent.shape, strides, strict=True))
-    raw = files.raw(span * DTYPES[extent.dtype].size_bytes)
-    files.read(extent.path, extent.offset, raw.data)
+class _Box(NamedTuple):
+    """A part of a tensor: element of the file where it begins, lengths and strides of axes."""
+
+    first: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def span(self) -> int:
+        """Elements of the file from its first to its last one."""
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+
+    def part(self, axis: int, start: int, stop: int) -> _Box:
+        """Return the indices start..stop of one axis."""
+        shape = tuple(stop - start if a == axis else n for a, n in enumerate(self.shape))
+        return _Box(self.first + start * self.strides[axis], shape, self.strides)
+
+
+def _read_strided(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
+    """Read a stretch of a tensor with gaps or another order of axes, without all of its file."""
+    done = 0
+    for box in _boxes(_Box(0, extent.shape, extent.strides or ()), start, stop):
+        length = math.prod(box.shape)
+        _read_box(files, extent, box, out[done : done + length].view(box.shape))
+        done += length
+
+
+def _boxes(box: _Box, start: int, stop: int, axis: int = 0) -> Iterator[_Box]:
+    """Yield the boxes that the elements start..stop of a box make up, in their order."""
+    inner = math.prod(box.shape[axis + 1 :])
+    if start == 0 and stop == box.shape[axis] * inner if box.shape else True:
+        yield box
+        return
+    first, last = -(-start // inner), stop // inner
+    if first > last:  # within one index
+        yield from _boxes(
+            box.part(axis, last, last + 1), start - last * inner, stop - last * inner, axis + 1
+        )
+        return
+    if start < first * inner:
+        yield from _boxes(
+            box.part(axis, first - 1, first), start - (first - 1) * inner, inner, axis + 1
+        )
+    if first < last:
+        yield box.part(axis, first, last)
+    if last * inner < stop:
+        yield from _boxes(box.part(axis, last, last + 1), 0, stop - last * inner, axis + 1)
+
+
+def _read_box(files: OpenFiles, extent: Extent, box: _Box, out: Tensor) -> None:
+    """Read a box: in one go if it is not too large and its gaps are small, else in parts.
+
+    Gaps are read along where that is faster than one call for every piece between them.
+    """
+    size, elements = DTYPES[extent.dtype].size_bytes, math.prod(box.shape)
+    if box.span <= max(SPAN_BYTES // size, 1) and box.span <= MOST_GAPS * elements:
+        _read_span(files, extent, box, out)
+        return
+    axis = max((a for a, n in enumerate(box.shape) if n > 1), key=lambda a: box.strides[a])
+    stride, length = box.strides[axis], box.shape[axis]
+    inner = box.part(axis, 0, 1)
+    gapless = stride <= MOST_GAPS * math.prod(inner.shape)
+    step = max(1, (SPAN_BYTES // size - inner.span) // max(stride, 1)) if gapless else 1
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        _read_box(files, extent, box.part(axis, start, stop), out.narrow(axis, start, stop - start))
+
+
+def _read_span(files: OpenFiles, extent: Extent, box: _Box, out: Tensor) -> None:
+    """Read a box with the gaps in it."""
+    size = DTYPES[extent.dtype].size_bytes
+    raw = files.raw(box.span * size)
+    files.read(extent.path, extent.offset + box.first * size, raw.data)
     stored = _decoded(raw, extent)
     if stored.element_size() == 1:  # strided copies of 8-bit floats want a plain integer type
-        moved = stored.view(torch.uint8).as_strided(extent.shape, strides)
-        return moved.contiguous().view(stored.dtype).reshape(-1)
-    return stored.as_strided(extent.shape, strides).reshape(-1)
+        moved = stored.view(torch.uint8).as_strided(box.shape, box.strides)
+        out.copy_(moved.contiguous().view(stored.dtype))
+    else:
+        out.copy_(stored.as_strided(box.shape, box.strides))
 
 
 def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) -> Tensor:

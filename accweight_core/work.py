@@ -27,11 +27,15 @@ from accweight_core.drawing import TileCanvas
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.header import Header
 from accweight_core.partition import SUMS
+from accweight_core.reading import is_readable_in_blocks
 from accweight_core.schema import HiddenValues, Run
 from accweight_core.store import PictureWriter, Store
 from accweight_core.summary import completed, metric_arrays
 from accweight_core.tiling import BLOCK_ELEMENTS, Tile, Tiling, tiling_of, whole
 from accweight_core.totals import Floats, Totals
+
+GAPPED_BLOCK = 1 << 20
+"""Least elements of a block where axes are stored in another order: larger blocks, fewer gaps."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(bytes_done, bytes_in_all)``."""
@@ -121,6 +125,8 @@ class Work:
         tensors = [c.tensors[parameter.name] for c in self.run.checkpoints]
         hidden = any(isinstance(t.values, HiddenValues) for t in tensors)
         size = max(parameter.elements, 1) if hidden else self.block_elements
+        if not all(is_readable_in_blocks(t) for t in tensors):
+            size = max(size, GAPPED_BLOCK)
         if store is None:
             blocks = blocks_of(parameter.shape, size)
             return ParameterWalk(parameter.name, tensors, blocks, done=done)

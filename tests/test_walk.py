@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accweight_core as aw
+from accweight_core import reading
 from accweight_core.accumulate.walk import (
     Block,
     BlockWalk,
@@ -118,6 +119,49 @@ def test_every_stretch_is_read_bit_for_bit(stored: Stored, dtype: torch.dtype, f
 
             expected = weights.reshape(-1).to(out.dtype)[start:stop]
             assert torch.equal(out, expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.lists(st.integers(1, 9), max_size=4),
+    form=st.sampled_from(["transposed", "strided"]),
+    span=st.sampled_from([1, 64, 1000, 1 << 20]),
+    gaps=st.sampled_from([1, 2, 64]),
+    ends=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_any_stretch_of_axes_in_any_order_is_read_in_parts(
+    tmp_path_factory: pytest.TempPathFactory,
+    shape: list[int],
+    form: str,
+    span: int,
+    gaps: int,
+    ends: tuple[float, float],
+) -> None:
+    weights = oracle.series(tuple(shape), steps=1)[0]
+    run = oracle.raw_run(tmp_path_factory.mktemp("strided"), [{NAME: weights}], form)
+    start, stop = sorted(round(end * weights.numel()) for end in ends)
+    out = torch.empty(stop - start)
+
+    with pytest.MonkeyPatch.context() as patch, OpenFiles() as files:
+        patch.setattr(reading, "SPAN_BYTES", span)
+        patch.setattr(reading, "MOST_GAPS", gaps)
+        read_stretch(files, run.checkpoints[0].tensors[NAME], start, stop, out)
+
+    assert torch.equal(out, weights.reshape(-1)[start:stop])
+
+
+def test_a_stretch_of_a_transposed_tensor_is_read_without_the_rest(stored: Stored) -> None:
+    weights = oracle.series((2000, 3000), steps=1)[0]
+    tensor = states_run(stored, [weights], "transposed").checkpoints[0].tensors[NAME]
+
+    with OpenFiles() as files:
+        out = torch.empty(200 * 3000)
+        read_stretch(files, tensor, 100 * 3000, 300 * 3000, out)
+        largest = files.raw(0).base
+
+    assert torch.equal(out, weights[100:300].reshape(-1))
+    assert largest is not None
+    assert largest.nbytes <= reading.SPAN_BYTES
 
 
 @pytest.mark.parametrize("dtype", oracle.DTYPES, ids=str)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from accweight_core.gates import shown_sections
 from accweight_core.large_layout import fold_length, large_layout
@@ -26,26 +27,35 @@ out so that they can be placed piece by piece: see `large_layout`."""
 
 def layout_of(parameter: Parameter) -> Layout:
     """Return the layout of a parameter, from its shape and the meaning of its axes."""
-    shape = parameter.shape
+    return _layout(parameter.shape, parameter.axes, parameter.sections, LARGEST_WHOLE)
+
+
+@lru_cache(maxsize=1024)
+def _layout(
+    shape: tuple[int, ...], axes: tuple[Axis, ...], sections: tuple[str, ...], largest_whole: int
+) -> Layout:
+    """Return the layout of parameters of that shape and meaning; models repeat theirs."""
     if math.prod(shape) == 0:
         return Layout(shape, 0, 0, ())
-    down, across, tall, wide = _grouped(shape, parameter.axes)
+    down, across, tall, wide = _grouped(shape, axes)
     grid = _Grid(shape, down, across, tall, wide)
-    stacked = parameter.sections if _are_stacked(parameter, down) else ()
-    if math.prod(shape) > LARGEST_WHOLE:
+    stacked = sections if _are_stacked(shape, axes, sections, down) else ()
+    if math.prod(shape) > largest_whole:
         folds = grid.large_folds(len(stacked) or 1)
         return large_layout(shape, down, across, (tall, wide), grid.gap, folds, stacked)
     return grid.layout(grid.fold(len(stacked) or 1), stacked)
 
 
-def _are_stacked(parameter: Parameter, down: list[int]) -> bool:
+def _are_stacked(
+    shape: tuple[int, ...], axes: tuple[Axis, ...], sections: tuple[str, ...], down: list[int]
+) -> bool:
     """Tell whether the named parts of a parameter are equal parts of its last axis down."""
-    count = len(parameter.sections)
+    count = len(sections)
     return (
         count > 1
         and bool(down)
-        and parameter.axes[down[-1]] is not Axis.DIRECTION
-        and parameter.shape[down[-1]] % count == 0
+        and axes[down[-1]] is not Axis.DIRECTION
+        and shape[down[-1]] % count == 0
     )
 
 

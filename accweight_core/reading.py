@@ -165,6 +165,36 @@ def read_stretches(
         done += stop - start
 
 
+def read_together(files: OpenFiles, tensors: Sequence[StoredTensor], out: Tensor) -> None:
+    """Fill the rows of `out` with whole small tensors; neighbours in a file are read at once.
+
+    Args:
+        files: Where to read through.
+        tensors: Of one size, all readable in blocks.
+        out: (tensors, elements) in the working dtype.
+    """
+    extents = [tensor.values for tensor in tensors]
+    first = 0
+    for number, extent in enumerate(extents):
+        following = extents[number + 1] if number + 1 < len(extents) else None
+        if following is not None and _follows(extent, following):
+            continue
+        count = (number + 1 - first) * extent.elements
+        read_stretch(files, tensors[first], 0, count, out[first : number + 1].view(-1))
+        first = number + 1
+
+
+def _follows(extent: Extent | HiddenValues, following: Extent | HiddenValues) -> bool:
+    """Tell whether a tensor begins where another ends, and is stored alike."""
+    return (
+        isinstance(extent, Extent)
+        and isinstance(following, Extent)
+        and (extent.path, extent.dtype, extent.big_endian)
+        == (following.path, following.dtype, following.big_endian)
+        and following.offset == extent.offset + extent.elements * DTYPES[extent.dtype].size_bytes
+    )
+
+
 def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
     """Read a stretch that lies in the file as it is."""
     size = DTYPES[extent.dtype].size_bytes

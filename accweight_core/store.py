@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accweight_core import chunks
 from accweight_core.chunks import (
     METADATA,
     PARTIAL,
@@ -217,7 +218,7 @@ class Store:
         """
         plan = self.header.plan(index)
         chunk = chunk_of(tiling, plan.steps)
-        create_group(self.path / "pictures" / f"{index:06d}")
+        chunks.create_plain_group(self.path / "pictures" / f"{index:06d}")
         planes = [
             self._create_plane(index, plan.base, plane, chunk)
             for plane in (("mean", "max") if plan.base else ("mean",))
@@ -229,7 +230,7 @@ class Store:
     ) -> ChunkedArray:
         plan = self.header.plan(index)
         path = self.path / "pictures" / _picture_name(index, level, plane)
-        return ChunkedArray(path, (plan.steps, *plan.size(level)), chunk).create()
+        return ChunkedArray(path, (plan.steps, *plan.size(level)), chunk).create(chunks.write_new)
 
     def pool_levels(self, index: int, counts: Picture) -> None:
         """Write the coarser levels of a picture whose base level is complete."""
@@ -258,8 +259,8 @@ class Store:
         largest = self.picture(index, base, "max", steps) if base else mean
         for planes in arrays:
             mean, largest, counts = halved(mean, largest, counts)
-            planes[0].write((steps.start, 0, 0), mean)
-            planes[1].write((steps.start, 0, 0), largest)
+            planes[0].write((steps.start, 0, 0), mean, chunks.write_new)
+            planes[1].write((steps.start, 0, 0), largest, chunks.write_new)
 
     def write_state(self, index: int, block: Stretches, carry: Carry) -> None:
         """Keep where the walk of a block has ended."""
@@ -430,7 +431,7 @@ class PictureWriter:
 
     def _write_chunk(self, place: tuple[int, int, int], planes: Sequence[Picture]) -> None:
         for array, values in zip(self._planes, planes, strict=True):
-            array.write(place, values)
+            array.write(place, values, chunks.write_new)
 
     def add_counts(self, tile: Tile, counts: Picture) -> None:
         """Note how many elements each texel of a tile stands for."""

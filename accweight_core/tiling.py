@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
@@ -182,15 +182,20 @@ class Tiling:
         """Yield every rectangle, in the order of first elements, also those of no element."""
         if self.layout.elements == 0:
             return
+        if self.spans == tuple(d.base for d in self.digits):
+            yield self.first
+            return
         firsts = [range(0, d.base, span) for d, span in zip(self.digits, self.spans, strict=True)]
         for first in product(*firsts):
             ranges = tuple(
                 (start, min(start + span, digit.base))
                 for start, span, digit in zip(first, self.spans, self.digits, strict=True)
             )
-            stretches = _stretches(self.layout, ranges)
-            rows, cols = (self._intervals(ranges, down=down) for down in (True, False))
-            yield Tile(self.layout, ranges, rows, cols, stretches)
+            yield self._tile(ranges)
+
+    def _tile(self, ranges: tuple[Range, ...]) -> Tile:
+        rows, cols = (self._intervals(ranges, down=down) for down in (True, False))
+        return Tile(self.layout, ranges, rows, cols, _stretches(self.layout, ranges))
 
     def tiles(self) -> Iterator[Tile]:
         """Yield every tile that has elements."""
@@ -207,7 +212,7 @@ class Tiling:
     @cached_property
     def first(self) -> Tile:
         """The first tile, none of the others is larger."""
-        return next(self.all())
+        return self._tile(tuple((0, span) for span in self.spans))
 
     @property
     def directions(self) -> tuple[bool, bool]:
@@ -268,6 +273,7 @@ def in_order_of_storage(layout: Layout) -> tuple[Digit, ...]:
     return tuple(sorted(layout.digits, key=lambda d: (d.axis, -d.divisor)))
 
 
+@lru_cache(maxsize=256)
 def tiling_of(layout: Layout, level: int, block_elements: int) -> Tiling:
     """Return how a parameter is cut into tiles of about so many elements, or more if need be.
 
@@ -300,6 +306,7 @@ def _teeth(digits: Sequence[Digit], spans: Sequence[int]) -> int:
     return math.prod(digits[n].base for n in combs)
 
 
+@lru_cache(maxsize=256)
 def whole(layout: Layout, level: int) -> Tiling:
     """Return the tiling with a single tile."""
     return Tiling(layout, level, tuple(d.base for d in in_order_of_storage(layout)))

@@ -248,6 +248,42 @@ def test_forms_of_storage_change_no_bit(stored: Stored, form: str) -> None:
     assert other.paths.tobytes() == plain.paths.tobytes()
 
 
+def test_weights_too_large_for_their_difference_change_no_bit_of_their_neighbours(
+    stored: Stored,
+) -> None:
+    states = oracle.series((64, 700))
+    for state, huge in zip(states, (3e38, -3e38, 3e38, -3e38), strict=True):
+        state[20, 3] = huge
+    states[2][20, 4] = math.nan
+    run = states_run(stored, states)
+    expected = walked(run)
+
+    for block_elements in (1, ODD):
+        found = walked(run, block_elements, 2)
+
+        assert found.totals.values.tobytes() == expected.totals.values.tobytes()
+        assert found.paths.tobytes() == expected.paths.tobytes()
+    assert expected.totals.column("nonfinite").tolist() == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64], ids=str)
+def test_small_parameters_walked_together_have_the_bits_of_each_alone(
+    stored: Stored, dtype: torch.dtype
+) -> None:
+    walks = {
+        f"p{i}.weight": oracle.series(shape, dtype, seed=i)
+        for i, shape in enumerate([(8, 8), (64,), (64,), (64,), (3,), (0,), (64,), (30, 700)])
+    }
+    walks["p2.weight"][1][5] = math.nan
+    run = stored([{n: s[t] for n, s in walks.items()} for t in range(4)])
+
+    analysis = aw.analyze(run, threads=2)
+
+    for number, name in enumerate(walks):
+        alone = walked(run, name=name).totals
+        assert analysis.values[:, number].tobytes() == alone.values.tobytes()
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     rows=st.integers(1, 60),
@@ -705,7 +741,14 @@ def large_checkpoints(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     ("shape", "picture_budget_bytes"),
-    [("2000x4000", 8 << 20), ("8000000", 8 << 20), ("8000000", 0)],
+    [
+        ("2000x4000", 8 << 20),
+        ("8000000", 8 << 20),
+        ("8000000", 0),
+        ("2x4000000", 8 << 20),
+        ("4000000x2", 0),
+        ("4x1000x2000", 8 << 20),
+    ],
 )
 def test_memory_does_not_grow_with_the_run(
     large_checkpoints: Path, shape: str, picture_budget_bytes: int

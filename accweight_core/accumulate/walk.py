@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,13 +34,22 @@ from accweight_core.kernels import (
     Scratch,
     partition,
 )
-from accweight_core.reading import OpenFiles, read_stretches, working_dtype
+from accweight_core.reading import (
+    OpenFiles,
+    is_readable_in_blocks,
+    read_stretches,
+    read_together,
+    working_dtype,
+)
 from accweight_core.schema import Checkpoint, StoredTensor
 from accweight_core.tiling import evened
 from accweight_core.totals import Totals
 
 PIECE_ELEMENTS = 1 << 16
 """Elements per call of the kernel, so that its scratch stays in the second-level cache."""
+
+SMALL_ELEMENTS = 1 << 12
+"""Elements up to which parameters of one size are walked together."""
 
 Sums = npt.NDArray[np.float64]
 Carry = tuple[Tensor, Tensor, Tensor]
@@ -211,6 +221,42 @@ def walk_block(
     return BlockSums(block.stretches, elements, values)
 
 
+def walk_alike(
+    files: OpenFiles,
+    parameters: Sequence[Sequence[StoredTensor]],
+    watchers: Sequence[Watcher | None],
+) -> Sums:
+    """Walk several small parameters of one size at once, one row of the kernel each.
+
+    Rows know nothing of each other, so the bits are those of `walk_block`.
+
+    Args:
+        files: Where to read through.
+        parameters: Each of them in every checkpoint; none longer than a sub-block.
+        watchers: Of each.
+
+    Returns:
+        (steps, parameters, len(SUMS)).
+    """
+    dtype, elements = common_dtype(parameters[0]), parameters[0][0].values.elements
+    buffers = [torch.empty((len(parameters), elements), dtype=dtype) for _ in range(3)]
+    values, scratch = np.empty((len(parameters[0]), len(parameters), len(SUMS))), Scratch()
+    state: BlockState | None = None
+    for step, tensors in enumerate(zip(*parameters, strict=True)):
+        current = buffers[1 + step % 2 if step else 0]
+        read_together(files, tensors, current)
+        if state is None:
+            state, sums = start_block(current)
+        else:
+            sums = measure_step(state, current, scratch)
+            state.previous = current
+        values[step] = sums.numpy()
+        for row, watcher in enumerate(watchers):
+            if watcher:
+                watcher(step, 0, state.total[row])
+    return values
+
+
 def _resumed(carry: Carry, at: int, first: int, rows: int, columns: int) -> BlockState:
     """Return the state of one piece where an earlier walk of its block ended."""
     reference, previous, total = (
@@ -275,6 +321,22 @@ class ParameterWalk:
     keep: Callable[[Any, Carry], None] | None = None
 
     @property
+    def elements(self) -> int:
+        """Number of its elements."""
+        return self.tensors[0].values.elements
+
+    @property
+    def likeness(self) -> tuple[int, torch.dtype] | None:
+        """What it shares with parameters that may be walked together; None if it may not."""
+        plain = self.carry is no_carry and self.keep is None
+        if not plain or not 0 < self.elements <= SMALL_ELEMENTS:
+            return None
+        dtype = common_dtype(self.tensors)
+        if dtype.is_complex or not all(is_readable_in_blocks(t) for t in self.tensors):
+            return None
+        return self.elements, dtype
+
+    @property
     def bytes_per_element(self) -> int:
         """Bytes to read per element over all checkpoints."""
         return sum(DTYPES[tensor.dtype].size_bytes for tensor in self.tensors)
@@ -282,7 +344,18 @@ class ParameterWalk:
     @property
     def size_bytes(self) -> int:
         """Bytes to read in all."""
-        return self.tensors[0].values.elements * self.bytes_per_element
+        return self.elements * self.bytes_per_element
+
+
+def grouped(parameters: Iterable[ParameterWalk]) -> Iterator[list[ParameterWalk]]:
+    """Yield parameters one by one, but small ones that are alike and follow each other together.
+
+    A call of the kernel, and what surrounds it, takes as long for one bias as for hundreds.
+    """
+    for alike, group in groupby(parameters, key=lambda parameter: parameter.likeness):
+        members, most = list(group), PIECE_ELEMENTS // alike[0] if alike else 1
+        for first in range(0, len(members), most):
+            yield members[first : first + most]
 
 
 class BlockWalk:
@@ -305,33 +378,47 @@ class BlockWalk:
 
     def run(self, parameters: Sequence[ParameterWalk]) -> None:
         """Walk the parameters; `done` of each is called once, in their order."""
-        waiting: deque[tuple[ParameterWalk, Folding, Future[BlockSums] | None]]
-        waiting = deque()
+        waiting: deque[Callable[[], None]] = deque()
         with _one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
             try:
-                for parameter in parameters:
-                    folding = Folding(len(self._checkpoints))
-                    for block in parameter.blocks:
-                        future = pool.submit(self._walk, parameter, block)
-                        waiting.append((parameter, folding, future))
+                for group in grouped(parameters):
+                    for collect in self._submitted(group, pool):
+                        waiting.append(collect)
                         while len(waiting) > 4 * self._threads:
-                            self._collect(*waiting.popleft())
-                    waiting.append((parameter, folding, None))
+                            waiting.popleft()()
                 while waiting:
-                    self._collect(*waiting.popleft())
+                    waiting.popleft()()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
                 for files in self._opened:
                     files.close()
 
-    def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
+    def _submitted(
+        self, group: Sequence[ParameterWalk], pool: ThreadPoolExecutor
+    ) -> Iterator[Callable[[], None]]:
+        """Begin a few parameters, or one, and yield what is to be done in order as they end."""
+        if len(group) > 1:
+            yield partial(self._collect_group, group, pool.submit(self._walk_group, group))
+            return
+        parameter, folding = group[0], Folding(len(self._checkpoints))
+        for block in parameter.blocks:
+            future = pool.submit(self._walk, parameter, block)
+            yield partial(self._collect, parameter, folding, future)
+        yield partial(self._finish, parameter, folding)
+
+    def _files(self) -> OpenFiles:
+        """Return the open files of this thread."""
         if not hasattr(self._local, "files"):
             torch.set_num_threads(1)  # the setting is kept per thread
             self._local.files = OpenFiles()
             self._opened.append(self._local.files)
+        files: OpenFiles = self._local.files
+        return files
+
+    def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
         keep = partial(parameter.keep, block) if parameter.keep else None
         return walk_block(
-            self._local.files,
+            self._files(),
             parameter.tensors,
             block,
             watcher=parameter.watch(block),
@@ -339,17 +426,28 @@ class BlockWalk:
             keep=keep,
         )
 
+    def _walk_group(self, group: Sequence[ParameterWalk]) -> Sums:
+        watchers = [parameter.watch(next(iter(parameter.blocks))) for parameter in group]
+        return walk_alike(self._files(), [p.tensors for p in group], watchers)
+
     def _collect(
-        self, parameter: ParameterWalk, folding: Folding, future: Future[BlockSums] | None
+        self, parameter: ParameterWalk, folding: Folding, future: Future[BlockSums]
     ) -> None:
-        if future is None:
-            if self._strict:
-                refuse_nonfinite(parameter.name, folding.totals, self._checkpoints)
-            parameter.done(folding.totals)
-            return
         sums = future.result()
         folding.take(sums)
         self._progress(sum(sums.elements) * parameter.bytes_per_element)
+
+    def _collect_group(self, group: Sequence[ParameterWalk], future: Future[Sums]) -> None:
+        for parameter, values in zip(group, future.result().transpose(1, 0, 2), strict=True):
+            folding = Folding(len(values))
+            folding.totals.extend(np.array([parameter.elements]), values[:, None])
+            self._finish(parameter, folding)
+        self._progress(sum(parameter.size_bytes for parameter in group))
+
+    def _finish(self, parameter: ParameterWalk, folding: Folding) -> None:
+        if self._strict:
+            refuse_nonfinite(parameter.name, folding.totals, self._checkpoints)
+        parameter.done(folding.totals)
 
 
 def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from accweight_core.fused import halve, pool
 from accweight_core.pictures import Picture, PicturePlan
-from accweight_core.tiling import Tile
+from accweight_core.tile import Tile
 
 Emit = Callable[[int, Sequence[Picture]], None]
 """Called as ``emit(first_step, planes)`` with (steps, rows, cols) arrays: one plane at level

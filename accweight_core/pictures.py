@@ -91,7 +91,7 @@ def plan_pictures(layouts: Sequence[Layout], steps: int, budget_bytes: int) -> l
 
 
 def segment_steps(steps: int, texels: int) -> int:
-    """Return how many steps of a slab make up one chunk."""
+    """Return how many steps of a tile make up one chunk."""
     most = max(1, min(steps, SEGMENT_BYTES // max(1, 4 * texels)))
     return -(-steps // -(-steps // most))  # alike, or the last chunk is all padding
 

@@ -44,7 +44,8 @@ from accweight_core.exclusive import aside_of, is_aside, locked, recover
 from accweight_core.header import Header
 from accweight_core.partition import SUMS
 from accweight_core.pictures import Picture, chunk_of, pyramid_levels, segment_steps
-from accweight_core.tiling import Tile, Tiling
+from accweight_core.tile import Tile
+from accweight_core.tiling import Tiling
 from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ if TYPE_CHECKING:
 ATTRIBUTE = "accweight"
 STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
-"""Finished parameters wait so long at most before they are written, many at a time."""
+"""Finished parameters wait so long before they are written, many at a time; longer where the
+numbers are so many that writing them takes more than a tenth of it."""
 
 STATE_CHUNK = 1 << 20
 """Elements of a chunk of state. Tiles write parts of chunks: what a killed process has written
@@ -72,6 +74,7 @@ class Store:
         self._created: set[Path] = set()
         self._lock = Lock()
         self._written = time.monotonic()
+        self._writing = 0.0
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -312,11 +315,12 @@ class Store:
     def finish_parameter(self, index: int, totals: Floats) -> None:
         """Note the totals of a parameter; once they are written it counts as finished."""
         self._waiting[index] = totals
-        if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+        if time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing):
             self.flush()
 
     def flush(self) -> None:
         """Write the totals of the parameters that have been finished."""
+        began = time.monotonic()
         if self._waiting:
             values = self.totals
             for index, totals in self._waiting.items():
@@ -324,6 +328,7 @@ class Store:
             self._totals_array.write((0, 0, 0), values)
             self._waiting.clear()
         self._written = time.monotonic()
+        self._writing = self._written - began
 
     @property
     def _totals_array(self) -> ChunkedArray:

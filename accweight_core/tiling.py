@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 
-import numpy as np
-import numpy.typing as npt
-
 from accweight_core.partition import partition
 from accweight_core.texel_map import Digit, Layout
-
-Indices = npt.NDArray[np.int64]
-Sheet = npt.NDArray[np.float32]
-Range = tuple[int, int]
-Window = tuple[slice, slice]
+from accweight_core.tile import (
+    Range,
+    Tile,
+    comb_of,
+    falling,
+    in_order_of_storage,
+    stretches_of,
+)
 
 BLOCK_ELEMENTS = 1 << 18
 """Elements that are walked together unless asked otherwise: 1 MiB of float32 per read."""
@@ -38,125 +38,6 @@ LONG_STRETCH = 1 << 14
 
 MOST_RECTANGLES = 64
 """Rectangles of a tile that are drawn about as fast as one."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Elements that are walked together and own rectangles of the picture.
-
-    Attributes:
-        layout: The picture.
-        ranges: First value and end per digit of `in_order_of_storage`.
-        rows: First row and end, at level 0, of each rectangle above the other.
-        cols: First column and end of each rectangle beside the other.
-        stretches: Where the elements lie in the parameter (C order); empty for a rectangle
-            that no element claims.
-    """
-
-    layout: Layout
-    ranges: tuple[Range, ...]
-    rows: tuple[Range, ...]
-    cols: tuple[Range, ...]
-    stretches: tuple[Range, ...]
-
-    @cached_property
-    def elements(self) -> int:
-        """Number of elements."""
-        return sum(stop - start for start, stop in self.stretches)
-
-    @property
-    def start(self) -> int:
-        """First element."""
-        return self.stretches[0][0]
-
-    def windows(self, level: int) -> Iterator[tuple[Window, Window]]:
-        """Yield where each rectangle lies in the picture, and where on the sheet of the tile.
-
-        On a sheet rectangles lie at equal distances, whether or not the last one is shorter.
-        """
-        high, broad = (pitch >> level for pitch in self.pitches(level))
-        for down, rows in enumerate(self.rows):
-            for across, cols in enumerate(self.cols):
-                there = _coarse(rows, level), _coarse(cols, level)
-                here = (
-                    slice(down * high, down * high + there[0].stop - there[0].start),
-                    slice(across * broad, across * broad + there[1].stop - there[1].start),
-                )
-                yield there, here
-
-    def pitches(self, level: int) -> tuple[int, int]:
-        """Return the (rows, columns) at level 0 from rectangle to rectangle of a sheet."""
-        high, broad = (
-            max(-(-stop >> level) - (start >> level) for start, stop in intervals) << level
-            for intervals in (self.rows, self.cols)
-        )
-        return high, broad
-
-    def size(self, level: int) -> tuple[int, int]:
-        """Return the (rows, columns) at a level of the sheet that holds all rectangles."""
-        high, broad = self.pitches(level)
-        return (high >> level) * len(self.rows), (broad >> level) * len(self.cols)
-
-    def moves(self, level: int) -> list[tuple[int, int]]:
-        """Return how far each digit moves a texel on the sheet, in (rows, columns) at level 0."""
-        digits = in_order_of_storage(self.layout)
-        moves = [(d.row_step, d.col_step) for d in digits]
-        for down, pitch in zip((True, False), self.pitches(level), strict=True):
-            step = pitch
-            for number in reversed(_comb(digits, self.ranges, down=down)):
-                moves[number] = (step, 0) if down else (0, step)
-                step *= digits[number].base
-        return moves
-
-    def view(self, sheet: Sheet, level: int) -> Sheet | None:
-        """Return a sheet's texels with one axis per digit, None where a range is not full.
-
-        Args:
-            sheet: Of `size(level)` squares, at level 0, C order.
-            level: Level at which rectangles are whole squares.
-        """
-        counts = [stop - start for start, stop in self.ranges]
-        if math.prod(counts) != self.elements:
-            return None
-        width = sheet.shape[1]
-        strides = [(down * width + across) * sheet.itemsize for down, across in self.moves(level)]
-        row, col = self._first_texel()
-        first = sheet.reshape(-1)[row * width + col :]
-        return np.lib.stride_tricks.as_strided(first, counts, strides)
-
-    def order(self) -> tuple[slice | Indices, ...]:
-        """Return the index by which values are put into `view`: where each part is shown."""
-        return tuple(
-            np.array(d.order) if d.order and stop - start > 1 else slice(None)
-            for d, (start, stop) in zip(in_order_of_storage(self.layout), self.ranges, strict=True)
-        )
-
-    def _first_texel(self) -> tuple[int, int]:
-        """Return the texel of the sheet from which the axes of `view` count."""
-        row, col = -self.rows[0][0], -self.cols[0][0]
-        for digit, (start, stop) in zip(in_order_of_storage(self.layout), self.ranges, strict=True):
-            value = start if digit.order and stop - start > 1 else digit.shown(start)
-            row += value * digit.row_step
-            col += value * digit.col_step
-        return row, col
-
-    def places(self, level: int) -> Indices:
-        """Return the place of every element, in order, on a sheet; texels are counted in rows."""
-        width = self.size(level)[1] << level
-        row, col = self._first_texel()
-        offsets = np.array([row * width + col])
-        digits = in_order_of_storage(self.layout)
-        known = list(zip(digits, self.ranges, self.moves(level), strict=True))
-        for axis, runs in enumerate(_runs(self.layout, self.ranges)):
-            index = np.concatenate([np.arange(*run, dtype=np.int64) for run in runs])
-            table = np.zeros_like(index)
-            for digit, (start, stop), (down, across) in (k for k in known if k[0].axis == axis):
-                value = index // digit.divisor % digit.base
-                moved = digit.order and stop - start > 1
-                value = np.array(digit.order)[value] if moved else value - start
-                table += value * (down * width + across)
-            offsets = (offsets[:, None] + table).reshape(-1)
-        return offsets
 
 
 @dataclass(frozen=True)
@@ -195,7 +76,7 @@ class Tiling:
 
     def _tile(self, ranges: tuple[Range, ...]) -> Tile:
         rows, cols = (self._intervals(ranges, down=down) for down in (True, False))
-        return Tile(self.layout, ranges, rows, cols, _stretches(self.layout, ranges))
+        return Tile(self.layout, ranges, rows, cols, stretches_of(self.layout, ranges))
 
     def tiles(self) -> Iterator[Tile]:
         """Yield every tile that has elements."""
@@ -211,7 +92,7 @@ class Tiling:
 
     @cached_property
     def first(self) -> Tile:
-        """The first tile, none of the others is larger."""
+        """The first tile; none has more elements, the last ones may own empty texels behind."""
         return self._tile(tuple((0, span) for span in self.spans))
 
     @property
@@ -236,13 +117,13 @@ class Tiling:
 
     def _cut(self, *, down: bool) -> list[int]:
         """Return the digits of a direction down to the fastest one that is cut."""
-        numbers = _falling(self.digits, down=down)
+        numbers = falling(self.digits, down=down)
         cut = [i for i, n in enumerate(numbers) if self.spans[n] < self.digits[n].base]
         return numbers[: cut[-1] + 1] if cut else []
 
     def _intervals(self, ranges: Sequence[Range], *, down: bool) -> tuple[Range, ...]:
         """Return the rows, or columns, of each rectangle of a tile."""
-        comb = _comb(self.digits, ranges, down=down)
+        comb = comb_of(self.digits, ranges, down=down)
         found = []
         for places in product(*(range(self.digits[n].base) for n in comb)):
             single = list(ranges)
@@ -255,7 +136,7 @@ class Tiling:
     def _interval(self, ranges: Sequence[Range], *, down: bool) -> Range:
         """Return the rows, or columns, up to where the next tile begins."""
         start, end = 0, self.layout.rows if down else self.layout.cols
-        for number in _falling(self.digits, down=down):
+        for number in falling(self.digits, down=down):
             digit, (low, high) = self.digits[number], ranges[number]
             if high - low == digit.base:
                 break
@@ -266,11 +147,6 @@ class Tiling:
             if high - low > 1:
                 break
         return start, end
-
-
-def in_order_of_storage(layout: Layout) -> tuple[Digit, ...]:
-    """Return the digits of a map as elements are stored, slowest first."""
-    return tuple(sorted(layout.digits, key=lambda d: (d.axis, -d.divisor)))
 
 
 @lru_cache(maxsize=256)
@@ -302,7 +178,7 @@ def tiling_of(layout: Layout, level: int, block_elements: int) -> Tiling:
 def _teeth(digits: Sequence[Digit], spans: Sequence[int]) -> int:
     """Return how many rectangles a tile has."""
     first = [(0, span) for span in spans]
-    combs = _comb(digits, first, down=True) + _comb(digits, first, down=False)
+    combs = comb_of(digits, first, down=True) + comb_of(digits, first, down=False)
     return math.prod(digits[n].base for n in combs)
 
 
@@ -310,25 +186,6 @@ def _teeth(digits: Sequence[Digit], spans: Sequence[int]) -> int:
 def whole(layout: Layout, level: int) -> Tiling:
     """Return the tiling with a single tile."""
     return Tiling(layout, level, tuple(d.base for d in in_order_of_storage(layout)))
-
-
-def _coarse(interval: Range, level: int) -> slice:
-    start, stop = interval
-    return slice(start >> level, -(-stop >> level))
-
-
-def _comb(digits: Sequence[Digit], ranges: Sequence[Range], *, down: bool) -> list[int]:
-    """Return the digits that are whole above one that is cut, slowest first."""
-    numbers = _falling(digits, down=down)
-    is_whole = [ranges[n] == (0, digits[n].base) for n in numbers]
-    lowest = max((i for i, whole_ in enumerate(is_whole) if not whole_), default=0)
-    return [n for n, whole_ in zip(numbers[:lowest], is_whole[:lowest], strict=True) if whole_]
-
-
-def _falling(digits: Sequence[Digit], *, down: bool) -> list[int]:
-    """Return the digits that run down, or across: the numbers of those, longest step first."""
-    numbers = [n for n, digit in enumerate(digits) if bool(digit.row_step) == down]
-    return sorted(numbers, key=lambda n: -(digits[n].row_step + digits[n].col_step))
 
 
 def _cuts_along(
@@ -340,7 +197,7 @@ def _cuts_along(
     """
     yield {}
     ways: list[dict[int, int]] = [{}]
-    for number in _falling(digits, down=down):
+    for number in falling(digits, down=down):
         digit = digits[number]
         drawn = _drawn_whole(digit, level)
         span = min(math.lcm(drawn, _summed_whole(layout, digits, number)), digit.base)
@@ -421,50 +278,3 @@ def _stretch(digits: Sequence[Digit], spans: Sequence[int]) -> int:
         if span < digit.base:
             break
     return together
-
-
-def _runs(layout: Layout, ranges: Sequence[Range]) -> list[list[Range]]:
-    """Return, per axis, the stretches of indices that the ranges of its digits make up."""
-    runs: list[list[Range]] = [[(0, length)] for length in layout.shape]
-    digits = in_order_of_storage(layout)
-    for axis, length in enumerate(layout.shape):
-        own = [(d, r) for d, r in zip(digits, ranges, strict=True) if d.axis == axis]
-        while own and own[-1][1] == (0, own[-1][0].base):
-            own.pop()
-        if not own:
-            continue
-        starts, end = [0], length
-        for digit, (low, high) in own[:-1]:
-            starts = [s + value * digit.divisor for s in starts for value in range(low, high)]
-            end = digit.divisor
-        digit, (low, high) = own[-1]
-        found = [
-            (s + low * digit.divisor, min(s + high * digit.divisor, s + end, length))
-            for s in starts
-        ]
-        runs[axis] = [(first, last) for first, last in found if first < last]
-    return runs
-
-
-def _stretches(layout: Layout, ranges: Sequence[Range]) -> tuple[Range, ...]:
-    """Return where the elements of those ranges lie, in their order."""
-    runs = _runs(layout, ranges)
-    if not all(runs):
-        return ()
-    shape = layout.shape
-    cut = [axis for axis, length in enumerate(shape) if runs[axis] != [(0, length)]]
-    if not cut:
-        return ((0, layout.elements),)
-    last = cut[-1]
-    before = [[i for run in runs[axis] for i in range(*run)] for axis in range(last)]
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(last + 1)]
-    found: list[Range] = []
-    for index in product(*before):
-        offset = sum(i * stride for i, stride in zip(index, strides[:-1], strict=True))
-        for first, end in runs[last]:
-            begin, stop = offset + first * strides[last], offset + end * strides[last]
-            if found and found[-1][1] == begin:
-                found[-1] = found[-1][0], stop
-            else:
-                found.append((begin, stop))
-    return tuple(found)

@@ -31,7 +31,8 @@ from accweight_core.reading import is_readable_in_blocks
 from accweight_core.schema import HiddenValues, Run
 from accweight_core.store import PictureWriter, Store
 from accweight_core.summary import completed, metric_arrays
-from accweight_core.tiling import BLOCK_ELEMENTS, Tile, Tiling, tiling_of, whole
+from accweight_core.tile import Tile
+from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.totals import Floats, Totals
 
 GAPPED_BLOCK = 1 << 20

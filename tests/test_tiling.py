@@ -15,7 +15,8 @@ from accweight_core.partition import partition
 from accweight_core.pictures import chunk_of
 from accweight_core.schema import Axis, Kind, Parameter, Role
 from accweight_core.texel_map import Layout
-from accweight_core.tiling import BLOCK_ELEMENTS, Tile, Tiling, tiling_of, whole
+from accweight_core.tile import Tile
+from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 
 OUT, IN, K, DIR, OTHER = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.DIRECTION, Axis.OTHER
 
@@ -78,7 +79,7 @@ def check(layout: Layout, level: int, block_elements: int) -> Tiling:
         for start, stop in tile.stretches:
             assert start % cut.segment % cut.sub_block == 0
             assert stop % cut.segment % cut.sub_block == 0 or stop % cut.segment == 0
-        assert math.prod(tile.size(level)) <= math.prod(tiling.first.size(level))
+        assert tile.elements <= tiling.first.elements
 
     assert (covered == 1).all()
     rows, cols = texels(layout).T

@@ -24,6 +24,7 @@ from accweight_core.schema import Checkpoint, Layer, Parameter, Run
 from accweight_core.store import Store
 from accweight_core.summary import Measured, Per, maximum, measured, metric_arrays
 from accweight_core.texel_map import Layout
+from accweight_core.tiling import BLOCK_ELEMENTS
 from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class Analysis:
             SourceError: If the checkpoints are gone or have changed.
         """
         from accweight_core.accumulate import walk  # with torch, not needed to open and rank
-        from accweight_core.reading import OpenFiles, ahead_of, is_readable_in_blocks
+        from accweight_core.reading import OpenFiles, ahead_of, is_read_whole
 
         index, last = self.parameter_index(name), self.step_index(step)
         if self._latest and last == len(self.steps) - 1:
@@ -229,15 +230,10 @@ class Analysis:
                 total[first : first + stretch.numel()] = stretch.numpy().reshape(-1)
 
         shape = self.parameters[index].shape
-        leading = shape[self.header.layouts[index].leading_axis] if shape else 1
-        cut = all(is_readable_in_blocks(tensor) for tensor in tensors)
-        blocks = (
-            walk.blocks_of(shape, leading, alignment=1, block_elements=walk.BLOCK_ELEMENTS)
-            if cut
-            else [walk.Block(0, total.size)] * bool(total.size)
-        )
-        wanted = walk.ParameterWalk(name, tensors, blocks)
-        with OpenFiles(ahead=ahead_of(walk.stretches_of([wanted]))) as files:
+        at_once = any(is_read_whole(tensor) for tensor in tensors)
+        blocks = list(walk.blocks_of(shape, max(total.size, 1) if at_once else BLOCK_ELEMENTS))
+        stretches = ((t, block.start, block.stop) for block in blocks for t in tensors)
+        with OpenFiles(ahead=ahead_of(stretches)) as files:
             for block in blocks:
                 walk.walk_block(files, tensors, block, watcher=watch, dtype=measured_as)
         return total.reshape(shape)

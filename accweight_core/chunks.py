@@ -15,8 +15,9 @@ import math
 import mmap
 import operator
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +32,9 @@ PARTIAL = ".partial"
 
 METADATA = "zarr.json"
 
+Write = Callable[[Path, bytes | memoryview], None]
+"""`write_whole`, or `write_new` where a killed process leaves nothing that is looked at."""
+
 Index = int | slice | tuple[int | slice, ...]
 """Which part of an array: positions and stretches along its first axes, or along all."""
 
@@ -43,11 +47,25 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     os.replace(draft, path)
 
 
+def write_new(path: Path, content: bytes | memoryview) -> None:
+    """Write a file of what is thrown away altogether if the process is killed meanwhile."""
+    with open(path, "wb", buffering=0) as file:
+        rest = memoryview(content).cast("B")
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
 def create_group(path: Path, attributes: Mapping[str, Any] | None = None) -> None:
     """Make a Zarr group, in the place of one that is there."""
     path.mkdir(parents=True, exist_ok=True)
     document = {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
     write_whole(path / METADATA, _encoded(document))
+
+
+def create_plain_group(path: Path) -> None:
+    """Make a Zarr group without attributes in a folder that is there, like `write_new`."""
+    os.makedirs(path, exist_ok=True)
+    write_new(path / METADATA, _PLAIN_GROUP)
 
 
 def set_attribute(path: Path, name: str, value: object) -> None:
@@ -59,6 +77,9 @@ def set_attribute(path: Path, name: str, value: object) -> None:
 
 def _encoded(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, indent=2).encode()
+
+
+_PLAIN_GROUP = _encoded({"zarr_format": 3, "node_type": "group", "attributes": {}})
 
 
 class StoredArray(Protocol):
@@ -88,6 +109,28 @@ def open_array(path: Path) -> StoredArray:
         return zarr.open_array(path, mode="r", zarr_format=3)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"its metadata cannot be understood: {error!r}") from error
+
+
+def _array_metadata(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) -> dict[str, Any]:
+    grid = {"name": "regular", "configuration": {"chunk_shape": list(chunk)}}
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": dtype,
+        "chunk_grid": grid,
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": "NaN",
+        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+        "attributes": {},
+        "storage_transformers": [],
+    }
+
+
+@lru_cache(maxsize=256)
+def _encoded_array(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) -> bytes:
+    """Return the metadata of an array as it is stored; models have many arrays that are alike."""
+    return _encoded(_array_metadata(shape, chunk, dtype))
 
 
 @dataclass(frozen=True)
@@ -132,26 +175,14 @@ class ChunkedArray:
             and 0 not in self.chunk
         )
 
-    def create(self) -> ChunkedArray:
+    def create(self, write: Write = write_whole) -> ChunkedArray:
         """Write the metadata of the array, and return the array."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path / METADATA, _encoded(self._metadata()))
+        os.makedirs(self.path, exist_ok=True)
+        write(self.path / METADATA, _encoded_array(self.shape, self.chunk, self.dtype))
         return self
 
     def _metadata(self) -> dict[str, Any]:
-        grid = {"name": "regular", "configuration": {"chunk_shape": list(self.chunk)}}
-        return {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": list(self.shape),
-            "data_type": self.dtype,
-            "chunk_grid": grid,
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-            "fill_value": "NaN",
-            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
-            "attributes": {},
-            "storage_transformers": [],
-        }
+        return _array_metadata(self.shape, self.chunk, self.dtype)
 
     def _stored_dtype(self) -> np.dtype[Any]:
         return np.dtype(self.dtype).newbyteorder("<")
@@ -159,12 +190,18 @@ class ChunkedArray:
     def _file(self, place: Sequence[int]) -> Path:
         return self.path / ".".join(["c", *map(str, place)])
 
-    def write(self, start: Sequence[int], values: npt.NDArray[np.floating[Any]]) -> None:
+    def write(
+        self,
+        start: Sequence[int],
+        values: npt.NDArray[np.floating[Any]],
+        write: Write = write_whole,
+    ) -> None:
         """Write one chunk.
 
         Args:
             start: Index of the first element of the chunk; multiples of the chunk's shape.
             values: The chunk, cut off where the array ends.
+            write: How to write the file.
         """
         if values.size == 0:
             return
@@ -173,7 +210,35 @@ class ChunkedArray:
         if whole.shape != self.chunk:
             padding = [(0, full - got) for full, got in zip(self.chunk, whole.shape, strict=True)]
             whole = np.pad(whole, padding, constant_values=np.nan)
-        write_whole(self._file(place), np.ascontiguousarray(whole).data)
+        write(self._file(place), np.ascontiguousarray(whole).data)
+
+    def write_part(self, start: int, values: npt.NDArray[np.floating[Any]]) -> None:
+        """Write a stretch of an array of one axis into its chunks, where it is.
+
+        Several threads may write different stretches; what no stretch covers is NaN behind the
+        end of the array, and otherwise undefined.
+        """
+        stored, (chunk,) = values.astype(self._stored_dtype(), copy=False), self.chunk
+        while len(stored):
+            place, at = divmod(start, chunk)
+            part, stored = stored[: chunk - at], stored[chunk - at :]
+            start += len(part)
+            self._write_into(
+                self._file([place]), at, min(chunk, self.shape[0] - place * chunk), part
+            )
+
+    def _write_into(self, path: Path, at: int, claimed: int, values: npt.NDArray[Any]) -> None:
+        """Write values at one place of a chunk of which so many elements belong to the array."""
+        size = values.itemsize
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        with open(descriptor, "wb") as file:
+            if os.fstat(file.fileno()).st_size < self.chunk[0] * size:
+                padding = np.full(self.chunk[0] - claimed, np.nan, self._stored_dtype())
+                file.seek(claimed * size)
+                file.write(padding.data)
+                file.truncate(self.chunk[0] * size)
+            file.seek(at * size)
+            file.write(np.ascontiguousarray(values).data)
 
     def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
         """Return a part of the array, a copy, as numpy indexes; NaN where no chunk lies.

@@ -1,52 +1,57 @@
-"""Drawing pictures band by band while the weights stream past, and pooling coarser levels."""
+"""Drawing pictures tile by tile while the weights stream past, and pooling coarser levels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from accweight_core.fused import halve, pool
-from accweight_core.pictures import Picture, Slab
+from accweight_core.pictures import Picture, PicturePlan
+from accweight_core.tile import Tile
 
 Emit = Callable[[int, Sequence[Picture]], None]
 """Called as ``emit(first_step, planes)`` with (steps, rows, cols) arrays: one plane at level
 0, mean and maximum above."""
 
 
-class SlabCanvas:
-    """Draws A_t of one block, step after step, and hands over finished stretches of steps."""
+class TileCanvas:
+    """Draws A_t of one tile, step after step, and hands over finished stretches of steps."""
 
-    def __init__(self, slab: Slab, segment: int, emit: Emit) -> None:
+    def __init__(self, plan: PicturePlan, tile: Tile, segment: int, emit: Emit) -> None:
         """Prepare the sheet.
 
         Args:
-            slab: What to draw.
+            plan: The picture.
+            tile: What to draw of it.
             segment: Steps to gather before they are handed over.
             emit: Takes them.
         """
-        self._slab = slab
+        self._plan = plan
+        self._size = tile.size(plan.base)
         self._segment = segment
         self._emit = emit
-        rows, cols = slab.size
-        planes = 2 if slab.plan.base else 1
+        rows, cols = self._size
+        planes = 2 if plan.base else 1
         self._planes = [np.empty((segment, rows, cols), np.float32) for _ in range(planes)]
-        row, row_end, col, col_end = slab.bounds
-        side = 1 << slab.plan.base
+        side = 1 << plan.base
         # 0 where no element lies: it changes neither the sum nor the maximum of a square
         self._sheet = np.zeros((rows * side, cols * side), np.float32)
-        self._inner = self._sheet[: row_end - row, : col_end - col]
-        self._places = _places(slab, self._sheet.shape[1])
-        in_order = self._places is None and self._inner.flags.c_contiguous
-        self._flat = self._inner.reshape(-1) if in_order else np.empty(slab.elements, np.float32)
+        self._view = tile.view(self._sheet, plan.base)
+        self._order = tile.order()
+        self._places = tile.places(plan.base) if self._view is None else None
+        straight = self._view is not None and self._view.flags.c_contiguous
+        if self._view is not None and straight and not any(d.order for d in tile.layout.digits):
+            self._flat = self._view.reshape(-1)
+        else:
+            self._flat = np.empty(tile.elements, np.float32)
         self._filled = 0
         self.counts = self._count()
         self._empty = self.counts == 0 if not self.counts.all() else None
 
     def watch(self, step: int, first: int, total: Tensor) -> None:
-        """Take A_t of the next stretch of the block; draws when the block is complete."""
+        """Take A_t of the next stretch of the tile; draws when the tile is complete."""
         values = total.numpy().reshape(-1)
         self._flat[self._filled : self._filled + values.size] = values
         self._filled += values.size
@@ -57,7 +62,7 @@ class SlabCanvas:
     def _draw(self, step: int) -> None:
         slot = step % self._segment
         self._place()
-        base = self._slab.plan.base
+        base = self._plan.base
         drawn = [plane[slot] for plane in self._planes]
         if base == 0:
             np.copyto(drawn[0], self._sheet)
@@ -79,36 +84,26 @@ class SlabCanvas:
     def _advance(self, step: int) -> None:
         """Hand over the gathered steps where a chunk, or the run, ends."""
         slot = step % self._segment
-        if slot == self._segment - 1 or step == self._slab.plan.steps - 1:
+        if slot == self._segment - 1 or step == self._plan.steps - 1:
             self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
 
     def _place(self) -> None:
-        """Move the elements of the block to their texels, unless they were written there."""
-        if self._places is not None:
+        """Move the elements of the tile to their texels, unless they were written there."""
+        if self._view is None:
             self._sheet.reshape(-1)[self._places] = self._flat
-        elif not np.shares_memory(self._flat, self._inner):
-            self._inner[:] = self._flat.reshape(self._inner.shape)
+        elif not np.shares_memory(self._flat, self._sheet):
+            self._view[self._order] = self._flat.reshape(self._view.shape)
 
     def _count(self) -> Picture:
         """Return how many elements each texel of the base level stands for."""
-        if self._places is None and self._inner.shape == self._sheet.shape:
-            return np.full(self._slab.size, 4**self._slab.plan.base, np.float32)
+        if self._flat.size == self._sheet.size:
+            return np.full(self._size, 4**self._plan.base, np.float32)
         self._flat.fill(1)
         self._place()
-        counts, unused = (np.empty(self._slab.size, np.float32) for _ in range(2))
-        pool(self._sheet, 1 << self._slab.plan.base, counts, unused)
+        counts, unused = (np.empty(self._size, np.float32) for _ in range(2))
+        pool(self._sheet, 1 << self._plan.base, counts, unused)
         self._sheet.fill(0)
         return counts
-
-
-def _places(slab: Slab, width: int) -> npt.NDArray[np.int64] | None:
-    """Return where the elements lie on a sheet of that width, None where they lie in order."""
-    row, row_end, col, col_end = slab.bounds
-    if slab.plan.layout.in_order and (row_end - row) * (col_end - col) == slab.elements:
-        return None
-    rows, cols = np.divmod(slab.plan.layout.positions(slab.start, slab.stop), col_end - col)
-    places: npt.NDArray[np.int64] = rows * width + cols
-    return places
 
 
 def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:

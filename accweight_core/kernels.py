@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accweight_core.partition import SUB_BLOCK, SUMS, Partition, leading_free, partition
+from accweight_core.partition import SUB_BLOCK, SUMS, Partition, partition
 
 __all__ = [
     "SUB_BLOCK",
@@ -27,7 +27,6 @@ __all__ = [
     "Scratch",
     "accumulate_",
     "accumulate_compensated_",
-    "leading_free",
     "measure_step",
     "mend",
     "normalised",

@@ -10,38 +10,52 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from accweight_core.gates import shown_sections
+from accweight_core.large_layout import fold_length, large_layout
 from accweight_core.schema import Axis, Parameter
 from accweight_core.texel_map import Digit, Layout, Section
 
 FOLD_ASPECT = 4
 """Pictures of this aspect ratio and above are folded."""
 
-LARGEST_WHOLE = 1 << 22
-"""Elements up to which a parameter may be placed all at once. Larger ones are only folded
-in ways that let them be placed band by band, so that memory does not grow with them."""
+LARGEST_WHOLE = 1 << 20
+"""Elements up to which a parameter may be placed all at once, if it must. Larger ones are laid
+out so that they can be placed piece by piece: see `large_layout`."""
 
 
 def layout_of(parameter: Parameter) -> Layout:
     """Return the layout of a parameter, from its shape and the meaning of its axes."""
-    shape = parameter.shape
+    return _layout(parameter.shape, parameter.axes, parameter.sections, LARGEST_WHOLE)
+
+
+@lru_cache(maxsize=1024)
+def _layout(
+    shape: tuple[int, ...], axes: tuple[Axis, ...], sections: tuple[str, ...], largest_whole: int
+) -> Layout:
+    """Return the layout of parameters of that shape and meaning; models repeat theirs."""
     if math.prod(shape) == 0:
         return Layout(shape, 0, 0, ())
-    down, across, tall, wide = _grouped(shape, parameter.axes)
+    down, across, tall, wide = _grouped(shape, axes)
     grid = _Grid(shape, down, across, tall, wide)
-    stacked = parameter.sections if _are_stacked(parameter, down) else ()
+    stacked = sections if _are_stacked(shape, axes, sections, down) else ()
+    if math.prod(shape) > largest_whole:
+        folds = grid.large_folds(len(stacked) or 1)
+        return large_layout(shape, down, across, (tall, wide), grid.gap, folds, stacked)
     return grid.layout(grid.fold(len(stacked) or 1), stacked)
 
 
-def _are_stacked(parameter: Parameter, down: list[int]) -> bool:
+def _are_stacked(
+    shape: tuple[int, ...], axes: tuple[Axis, ...], sections: tuple[str, ...], down: list[int]
+) -> bool:
     """Tell whether the named parts of a parameter are equal parts of its last axis down."""
-    count = len(parameter.sections)
+    count = len(sections)
     return (
         count > 1
         and bool(down)
-        and parameter.axes[down[-1]] is not Axis.DIRECTION
-        and parameter.shape[down[-1]] % count == 0
+        and axes[down[-1]] is not Axis.DIRECTION
+        and shape[down[-1]] % count == 0
     )
 
 
@@ -102,20 +116,35 @@ class _Grid:
         tiles = self.cell != (1, 1)
         if tiles and min(rows, cols) > 1:  # tiles keep their channels in line
             return _Fold()
-        if high >= FOLD_ASPECT * broad and self.down and self._foldable(self.down):
+        if high >= FOLD_ASPECT * broad and self.down:
             length = self.shape[self.down[-1]] // sections
             limit = length if len(self.down) == 1 and sections == 1 else length & -length
             return _Fold(side_by_side=max(1, min(_power_of_two(math.sqrt(high / broad)), limit)))
-        if broad >= FOLD_ASPECT * high and self.across and self._foldable(self.across):
+        if broad >= FOLD_ASPECT * high and self.across:
             return _Fold(width=self._line_width(cols, high / broad))
         return _Fold()
 
-    def _foldable(self, axes: list[int]) -> bool:
-        """Tell whether folding `axes` leaves bands to cut; small parameters need none."""
-        if math.prod(self.shape) <= LARGEST_WHOLE:
-            return True
-        leading = next(a for a, length in enumerate(self.shape) if length > 1)
-        return leading in self.down or (axes == self.across and self._length(self.down) == 1)
+    def large_folds(self, sections: int) -> tuple[int, int]:
+        """Return where a large grid is folded: after how many rows, and after how many columns.
+
+        It depends on the meaning of axes alone, and not on their order.
+        """
+        rows, cols = self._length(self.down), self._length(self.across)
+        high, broad = rows * (self.cell[0] + self.gap), cols * (self.cell[1] + self.gap)
+        if self.cell != (1, 1) and min(rows, cols) > 1:
+            return 0, 0
+        if high >= FOLD_ASPECT * broad and self.down:
+            columns, length = _power_of_two(math.sqrt(high / broad)), self.shape[self.down[-1]]
+            if sections == 1:
+                return fold_length(-(-length // columns)), 0
+            part = length // sections
+            return part // min(columns, part & -part), 0
+        if broad >= FOLD_ASPECT * high and self.across:
+            length = self.shape[self.across[-1]]
+            if rows == 1:
+                return 0, min(self._line_width(cols, high / broad), length)
+            return 0, fold_length(math.ceil(length * math.sqrt(high / broad)))
+        return 0, 0
 
     def _line_width(self, cols: int, aspect: float) -> int:
         """Return the cells per line for a grid `aspect` times as high as wide.

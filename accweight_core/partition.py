@@ -39,30 +39,25 @@ class Partition(NamedTuple):
     """How a parameter is cut into sub-blocks, a function of its shape alone.
 
     Attributes:
-        segment: Elements after which cutting starts anew: the whole parameter, or one
-            leading index where a single one is larger than a sub-block.
+        segment: Elements after which cutting starts anew: those behind the axes before `axis`.
         sub_block: Elements per sub-block; the last one of a segment may be shorter.
+        axis: The axis that is cut: the first one whose single indices fit a sub-block.
+        indices: Indices of that axis in a sub-block, a power of two.
     """
 
     segment: int
     sub_block: int
+    axis: int
+    indices: int
 
 
 def partition(shape: tuple[int, ...]) -> Partition:
     """Return how a parameter of `shape` is cut.
 
-    Sub-blocks hold a power of two of whole leading indices (rows of a matrix, output
-    channels), so that cuts fall where pictures can be cut too.
+    Sub-blocks hold a power of two of whole indices of one axis (rows of a matrix, output
+    channels, inputs of one output), so that cuts fall where pictures can be cut too.
     """
-    elements = math.prod(shape)
-    row = math.prod(leading_free(shape)[1:])
-    if row > SUB_BLOCK:
-        return Partition(row, SUB_BLOCK)
-    rows = 1 << (SUB_BLOCK // max(row, 1)).bit_length() - 1
-    return Partition(max(elements, 1), rows * max(row, 1))
-
-
-def leading_free(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return `shape` without the leading axes of length 1, which cut nothing."""
-    first = next((axis for axis, length in enumerate(shape) if length != 1), len(shape))
-    return shape[first:] or (1,)
+    axis = next((a for a in range(len(shape)) if math.prod(shape[a + 1 :]) <= SUB_BLOCK), 0)
+    inner = max(math.prod(shape[axis + 1 :]), 1)
+    indices = 1 << (SUB_BLOCK // inner).bit_length() - 1
+    return Partition(max(math.prod(shape[axis:]), 1), indices * inner, axis, indices)

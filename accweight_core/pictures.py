@@ -1,22 +1,23 @@
 """Which pictures of cumulative change are stored, and how they are cut.
 
 A picture is drawn at its base level: one texel per element for small runs, the mean and the
-maximum of squares of texels where that would not fit the byte budget. Bands are cut so that
-no square crosses into the next (`Layout.band_alignment`), so every texel is finished by the
-one block that owns it, whatever the order of blocks. `drawing` does the drawing.
+maximum of squares of texels where that would not fit the byte budget. Parameters are cut so
+that no square crosses into the next tile (`tiling`), so every texel is finished by the one
+tile that owns it, whatever the order of tiles. `drawing` does the drawing.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from accweight_core.texel_map import Layout
+from accweight_core.tiling import Tiling, evened, largest_divisor
 
 Picture = npt.NDArray[np.float32]
 
@@ -25,6 +26,10 @@ COARSEST = 64
 
 SEGMENT_BYTES = 4 << 20
 """Size of a chunk of a picture, over which steps are gathered before they are written."""
+
+
+OPEN_CHUNKS = 8
+"""Chunks of that size that may wait for the rest of their tiles."""
 
 
 @dataclass(frozen=True)
@@ -85,62 +90,55 @@ def plan_pictures(layouts: Sequence[Layout], steps: int, budget_bytes: int) -> l
     return plans
 
 
-@dataclass(frozen=True)
-class Slab:
-    """The part of a picture that one block of leading indices covers, at the base level."""
-
-    plan: PicturePlan
-    start: int
-    stop: int
-
-    @property
-    def elements(self) -> int:
-        """Number of elements of the block."""
-        layout = self.plan.layout
-        leading = layout.shape[layout.leading_axis] if layout.shape else 1
-        return layout.elements // leading * (self.stop - self.start)
-
-    @cached_property
-    def bounds(self) -> tuple[int, int, int, int]:
-        """(row, row end, column, column end) at level 0."""
-        return self.plan.layout.slab(self.start, self.stop)
-
-    @property
-    def window(self) -> tuple[slice, slice]:
-        """Where the slab lies in the picture at the base level."""
-        base = self.plan.base
-        row, row_end, col, col_end = self.bounds
-        return slice(row >> base, -(-row_end >> base)), slice(col >> base, -(-col_end >> base))
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(rows, columns) at the base level."""
-        rows, cols = self.window
-        return rows.stop - rows.start, cols.stop - cols.start
-
-
 def segment_steps(steps: int, texels: int) -> int:
-    """Return how many steps of a slab make up one chunk."""
+    """Return how many steps of a tile make up one chunk."""
     most = max(1, min(steps, SEGMENT_BYTES // max(1, 4 * texels)))
     return -(-steps // -(-steps // most))  # alike, or the last chunk is all padding
 
 
-def chunk_of(slab: Slab) -> tuple[int, int, int]:
-    """Return the shape of a chunk: some steps of a large slab, or several small slabs.
+def chunk_of(tiling: Tiling, steps: int) -> tuple[int, int, int]:
+    """Return the shape of a chunk: some steps of a large tile, or several small tiles.
+
+    Tiles are gathered along what is stored together first. They never reach over the step of a
+    slower digit, so that few chunks are open at a time.
+    """
+    level, tile = tiling.level, tiling.first
+    texels = math.prod(tile.size(level))
+    rows, cols = (pitch >> level for pitch in tile.pitches(level))
+    segment = segment_steps(steps, texels)
+    if segment < steps or not texels:
+        return segment, rows, cols
+    most = max(1, SEGMENT_BYTES // (4 * steps * texels))
+    size = {True: rows, False: cols}
+    for down in tiling.directions:
+        full = -(-(tiling.layout.rows if down else tiling.layout.cols) >> level)
+        open_at_once = tiling.others_meanwhile(down=down)
+        allowed = max(1, min(most, OPEN_CHUNKS * most // open_at_once))
+        before = size[down]
+        size[down] = _gathered(before, tiling.strides(down=down), full, allowed)
+        most //= max(1, size[down] // before)
+        if size[down] < full:
+            break
+    return segment, size[True], size[False]
+
+
+def _gathered(size: int, strides: Sequence[int], full: int, most: int) -> int:
+    """Return the texels of at most so many tiles side by side, along rows or columns.
 
     Args:
-        slab: The first slab of its picture, and the largest.
+        size: Texels of a tile.
+        strides: Texels from one value to the next of the digits above it, ascending.
+        full: Texels in all.
+        most: Tiles.
     """
-    rows, cols = slab.size
-    steps = segment_steps(slab.plan.steps, rows * cols)
-    if steps < slab.plan.steps or not rows * cols:
-        return steps, rows, cols
-    full_rows, full_cols = slab.plan.size(slab.plan.base)
-    most = max(1, SEGMENT_BYTES // (4 * steps * rows * cols))
-    down, across = -(-full_rows // rows), -(-full_cols // cols)
-    slabs = max(down, across)
-    gathered = -(-slabs // -(-slabs // most))
-    return (steps, rows * gathered, cols) if down > 1 else (steps, rows, cols * gathered)
+    for stride in strides:
+        if stride % size:
+            return size
+        taken = largest_divisor(stride // size, most)
+        size, most = size * taken, most // taken
+        if size < stride:
+            return size
+    return size * evened(-(-full // size), most)
 
 
 def pyramid_levels(plan: PicturePlan) -> Iterator[int]:

@@ -13,9 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accweight_core.accumulate.walk import (
-    BLOCK_ELEMENTS,
-)
 from accweight_core.analysis import Analysis
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
@@ -31,6 +28,7 @@ from accweight_core.reading import working_dtype
 from accweight_core.remote import is_url, shown
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
 from accweight_core.store import Store
+from accweight_core.tiling import BLOCK_ELEMENTS
 from accweight_core.work import Progress, Work
 
 PICTURE_SHARE = 16

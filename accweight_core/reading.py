@@ -6,9 +6,10 @@ through a memory map costs a page fault each and is about ten times slower.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from accweight_core.errors import FormatError, UnsupportedDtypeError
 from accweight_core.kernels import widened_dtype
 from accweight_core.remote import is_url
 from accweight_core.schema import Extent, HiddenValues, StoredTensor
+from accweight_core.strided import Box, boxes_of, parts_of
 
 if TYPE_CHECKING:
     from accweight_core.remote.ahead import ReadAhead
@@ -35,7 +37,6 @@ MOST_OPEN_FILES = 64
 
 COMPARED_ELEMENTS = 1 << 20
 """Elements compared at a time when two checkpoints are checked for being copies."""
-
 
 COMPARED_AHEAD = 8 << 20
 """Bytes of remote files that are read ahead for that: most pairs differ at their beginning."""
@@ -134,7 +135,7 @@ class OpenFiles:
 
 def ahead_of(stretches: Iterable[Stretch], memory_bytes: int | None = None) -> ReadAhead | None:
     """Return what reads remote stretches ahead, in this order; None if all of them are local."""
-    spans = [span for stretch in stretches if (span := _remote_span(*stretch))]
+    spans = [span for stretch in stretches for span in _remote_spans(*stretch)]
     if not spans:
         return None
     from accweight_core.remote.ahead import ReadAhead  # only who reads from URLs needs it
@@ -142,21 +143,23 @@ def ahead_of(stretches: Iterable[Stretch], memory_bytes: int | None = None) -> R
     return ReadAhead(spans, memory_bytes)
 
 
-def _remote_span(tensor: StoredTensor, start: int, stop: int) -> tuple[str, int, int] | None:
-    """Return the file and the bytes that `read_stretch` reads, None if it is not remote."""
+def _remote_spans(tensor: StoredTensor, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
+    """Yield the file and bytes of each read of `read_stretch`, in order; nothing for local ones."""
     values = tensor.values
-    if not isinstance(values, Extent) or not is_url(values.path) or start >= stop:
-        return None
-    size = DTYPES[values.dtype].size_bytes
+    if not isinstance(values, Extent) or not is_remote(tensor) or start >= stop:
+        return
+    size, runs = DTYPES[values.dtype].size_bytes, [(start, stop)]
     if values.strides is not None:
-        return values.path, values.offset, values.offset + _span(values) * size
-    return values.path, values.offset + start * size, values.offset + stop * size
+        boxes = boxes_of(values.shape, values.strides, start, stop)
+        parts = (part for box in boxes for part, _ in parts_of(box, size))
+        runs = [(part.first, part.first + part.span) for part in parts]
+    for first, end in runs:
+        yield values.path, values.offset + first * size, values.offset + end * size
 
 
-def _span(extent: Extent) -> int:
-    """Return how many stored elements lie from the first to the last one used, inclusive."""
-    strides = extent.strides or ()
-    return 1 + sum((n - 1) * s for n, s in zip(extent.shape, strides, strict=True))
+def is_remote(tensor: StoredTensor) -> bool:
+    """Tell whether the bytes of a tensor are fetched from a URL."""
+    return isinstance(tensor.values, Extent) and is_url(tensor.values.path)
 
 
 def working_dtype(tensor: StoredTensor) -> torch.dtype:
@@ -181,6 +184,17 @@ def is_readable_in_blocks(tensor: StoredTensor) -> bool:
     return isinstance(tensor.values, Extent) and tensor.values.strides is None
 
 
+def is_read_whole(tensor: StoredTensor) -> bool:
+    """Tell whether a tensor has to be walked at once, however large it is.
+
+    A function hands over all of it. And of a URL whose axes are in another order, parts would
+    either take a request for every few bytes, or fetch the bytes between them every time.
+    """
+    return isinstance(tensor.values, HiddenValues) or (
+        is_remote(tensor) and not is_readable_in_blocks(tensor)
+    )
+
+
 def read_stretch(
     files: OpenFiles, tensor: StoredTensor, start: int, stop: int, out: Tensor
 ) -> None:
@@ -199,9 +213,57 @@ def read_stretch(
     if isinstance(values, HiddenValues):
         out.copy_(_loaded(tensor.name, values)[start:stop])
     elif values.strides is not None:
-        _widen(_gathered(files, values)[start:stop], out)
+        _read_strided(files, values, start, stop, out)
     else:
         _read_run(files, values, start, stop, out)
+
+
+def read_stretches(
+    files: OpenFiles,
+    tensor: StoredTensor,
+    stretches: Sequence[tuple[int, int]],
+    out: Tensor,
+) -> None:
+    """Fill `out` with several stretches, one after the other, as `read_stretch` reads each."""
+    done = 0
+    for start, stop in stretches:
+        read_stretch(files, tensor, start, stop, out[done : done + stop - start])
+        done += stop - start
+
+
+def read_together(files: OpenFiles, tensors: Sequence[StoredTensor], out: Tensor) -> None:
+    """Fill the rows of `out` with whole small tensors; neighbours in a file are read at once.
+
+    Args:
+        files: Where to read through.
+        tensors: Of one size, all readable in blocks.
+        out: (tensors, elements) in the working dtype.
+    """
+    flat, done = out.view(-1), 0
+    for tensor, start, stop in neighbours(tensors):
+        read_stretch(files, tensor, start, stop, flat[done : done + stop - start])
+        done += stop - start
+
+
+def neighbours(tensors: Sequence[StoredTensor]) -> Iterator[Stretch]:
+    """Yield what `read_together` reads: the first of each run of neighbours, to the run's end."""
+    first = 0
+    for number, tensor in enumerate(tensors):
+        last = number + 1 == len(tensors)
+        if last or not _follows(tensor.values, tensors[number + 1].values):
+            yield tensors[first], 0, (number + 1 - first) * tensor.values.elements
+            first = number + 1
+
+
+def _follows(extent: Extent | HiddenValues, following: Extent | HiddenValues) -> bool:
+    """Tell whether a tensor begins where another ends, and is stored alike."""
+    return (
+        isinstance(extent, Extent)
+        and isinstance(following, Extent)
+        and (extent.path, extent.dtype, extent.big_endian)
+        == (following.path, following.dtype, following.big_endian)
+        and following.offset == extent.offset + extent.elements * DTYPES[extent.dtype].size_bytes
+    )
 
 
 def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
@@ -237,16 +299,31 @@ def _values_of_codes(dtype: torch.dtype) -> np.ndarray[tuple[int], np.dtype[np.f
     return torch.arange(256, dtype=torch.uint8).view(dtype).float().numpy()
 
 
-def _gathered(files: OpenFiles, extent: Extent) -> Tensor:
-    """Read the whole span of a tensor with gaps or another order of axes; return C order."""
-    strides = extent.strides or ()
-    raw = files.raw(_span(extent) * DTYPES[extent.dtype].size_bytes)
-    files.read(extent.path, extent.offset, raw.data)
+def _read_strided(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
+    """Read a stretch of a tensor with gaps or another order of axes, without all of its file."""
+    size, done = DTYPES[extent.dtype].size_bytes, 0
+    for box in boxes_of(extent.shape, extent.strides or (), start, stop):
+        length = math.prod(box.shape)
+        target = out[done : done + length].view(box.shape)
+        for part, where in parts_of(box, size):
+            _read_part(files, extent, part, target[where])
+        done += length
+
+
+def _read_part(files: OpenFiles, extent: Extent, part: Box, out: Tensor) -> None:
+    """Read a part with the gaps in it."""
+    size = DTYPES[extent.dtype].size_bytes
+    raw = files.raw(part.span * size)
+    files.read(extent.path, extent.offset + part.first * size, raw.data)
     stored = _decoded(raw, extent)
-    if stored.element_size() == 1:  # strided copies of 8-bit floats want a plain integer type
-        moved = stored.view(torch.uint8).as_strided(extent.shape, strides)
-        return moved.contiguous().view(stored.dtype).reshape(-1)
-    return stored.as_strided(extent.shape, strides).reshape(-1)
+    if size > 1:
+        out.copy_(stored.as_strided(part.shape, part.strides))
+        return
+    # strided copies of 8-bit floats want a plain integer type
+    codes = stored.view(torch.uint8).as_strided(part.shape, part.strides).reshape(-1)
+    values = torch.empty(codes.numel(), dtype=out.dtype)
+    _widen(codes.contiguous().view(stored.dtype), values)
+    out.copy_(values.view(part.shape))
 
 
 def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) -> Tensor:
@@ -293,7 +370,7 @@ def same_values(left: Sequence[StoredTensor], right: Sequence[StoredTensor]) -> 
     if {(t.name, t.shape, t.dtype) for t in left} != {(t.name, t.shape, t.dtype) for t in right}:
         return False
     pairs = [(tensor, others[tensor.name]) for tensor in left if _is_compared(tensor)]
-    stretches = ((tensor, 0, tensor.values.elements) for pair in pairs for tensor in pair)
+    stretches = ((t, *chunk) for pair in pairs for chunk in _compared(pair[0]) for t in pair)
     with OpenFiles(ahead=ahead_of(stretches, COMPARED_AHEAD)) as files:
         return all(_same_tensor(files, *pair) for pair in pairs)
 
@@ -303,12 +380,18 @@ def _is_compared(tensor: StoredTensor) -> bool:
     return is_measurable(tensor.dtype) and not tensor.refusal
 
 
+def _compared(tensor: StoredTensor) -> Iterator[tuple[int, int]]:
+    """Yield the stretches in which a tensor is compared."""
+    elements = tensor.values.elements
+    stretch = COMPARED_ELEMENTS if is_readable_in_blocks(tensor) else max(elements, 1)
+    for start in range(0, elements, stretch):
+        yield start, min(start + stretch, elements)
+
+
 def _same_tensor(files: OpenFiles, left: StoredTensor, right: StoredTensor) -> bool:
     """Compare two tensors of one shape, stretch by stretch; NaN equals NaN."""
-    elements, dtype = left.values.elements, working_dtype(left)
-    stretch = elements if not is_readable_in_blocks(left) else COMPARED_ELEMENTS
-    for start in range(0, elements, max(stretch, 1)):
-        stop = min(start + stretch, elements)
+    dtype = working_dtype(left)
+    for start, stop in _compared(left):
         ours, theirs = (torch.empty(stop - start, dtype=dtype) for _ in range(2))
         read_stretch(files, left, start, stop, ours)
         read_stretch(files, right, start, stop, theirs)

@@ -19,7 +19,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accweight_core import chunks
 from accweight_core.chunks import (
     METADATA,
     PARTIAL,
@@ -41,16 +43,23 @@ from accweight_core.errors import StoreError
 from accweight_core.exclusive import aside_of, is_aside, locked, recover
 from accweight_core.header import Header
 from accweight_core.partition import SUMS
-from accweight_core.pictures import Picture, Slab, chunk_of, pyramid_levels, segment_steps
+from accweight_core.pictures import Picture, chunk_of, pyramid_levels, segment_steps
+from accweight_core.tile import Tile
+from accweight_core.tiling import Tiling
 from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:
-    from accweight_core.accumulate.walk import Block, Carry
+    from accweight_core.accumulate.walk import Carry, Stretches
 
 ATTRIBUTE = "accweight"
 STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
-"""Finished parameters wait so long at most before they are written, many at a time."""
+"""Finished parameters wait so long before they are written, many at a time; longer where the
+numbers are so many that writing them takes more than a tenth of it."""
+
+STATE_CHUNK = 1 << 20
+"""Elements of a chunk of state. Tiles write parts of chunks: what a killed process has written
+of a parameter is thrown away as a whole."""
 
 _PATH_SUM = SUMS.index("path_sum")
 
@@ -65,6 +74,7 @@ class Store:
         self._created: set[Path] = set()
         self._lock = Lock()
         self._written = time.monotonic()
+        self._writing = 0.0
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -201,23 +211,29 @@ class Store:
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.path}: {name} is damaged ({error})") from error
 
-    def create_picture(self, index: int, slab: Slab) -> PictureWriter:
-        """Make the empty base level of a picture whose slabs have the size of `slab`."""
+    def create_picture(self, index: int, tiling: Tiling) -> PictureWriter:
+        """Make the empty base level of a picture, in chunks that suit a tiling.
+
+        Args:
+            index: The parameter.
+            tiling: How it is cut when blocks have their usual size, so that what is stored does
+                not depend on theirs.
+        """
         plan = self.header.plan(index)
-        chunk = chunk_of(slab)
-        create_group(self.path / "pictures" / f"{index:06d}")
+        chunk = chunk_of(tiling, plan.steps)
+        chunks.create_plain_group(self.path / "pictures" / f"{index:06d}")
         planes = [
             self._create_plane(index, plan.base, plane, chunk)
             for plane in (("mean", "max") if plan.base else ("mean",))
         ]
-        return PictureWriter(self, index, planes, np.zeros(plan.size(plan.base), np.float32))
+        return PictureWriter(self, index, planes, tiling)
 
     def _create_plane(
         self, index: int, level: int, plane: str, chunk: tuple[int, int, int]
     ) -> ChunkedArray:
         plan = self.header.plan(index)
         path = self.path / "pictures" / _picture_name(index, level, plane)
-        return ChunkedArray(path, (plan.steps, *plan.size(level)), chunk).create()
+        return ChunkedArray(path, (plan.steps, *plan.size(level)), chunk).create(chunks.write_new)
 
     def pool_levels(self, index: int, counts: Picture) -> None:
         """Write the coarser levels of a picture whose base level is complete."""
@@ -246,30 +262,34 @@ class Store:
         largest = self.picture(index, base, "max", steps) if base else mean
         for planes in arrays:
             mean, largest, counts = halved(mean, largest, counts)
-            planes[0].write((steps.start, 0, 0), mean)
-            planes[1].write((steps.start, 0, 0), largest)
+            planes[0].write((steps.start, 0, 0), mean, chunks.write_new)
+            planes[1].write((steps.start, 0, 0), largest, chunks.write_new)
 
-    def write_state(self, index: int, block: Block, first: Block, carry: Carry) -> None:
-        """Keep where the walk of a block has ended; `first` is the parameter's first block."""
+    def write_state(self, index: int, block: Stretches, carry: Carry) -> None:
+        """Keep where the walk of a block has ended."""
         import torch  # appending needs it, reading does not
 
         for name, part in zip(STATE, carry, strict=True):
             flat = torch.view_as_real(part).reshape(-1) if part.is_complex() else part
-            width = flat.numel() // (block.stop - block.start)
+            width = flat.numel() // part.numel()
             elements = self.header.parameters[index].elements
             array = ChunkedArray(
                 self.path / "state" / f"{index:06d}" / name,
                 (elements * width,),
-                ((first.stop - first.start) * width,),
+                (min(elements, STATE_CHUNK) * width,),
                 str(flat.dtype).removeprefix("torch."),
             )
             with self._lock:  # blocks end in any order
                 if array.path not in self._created:
                     array.create()
                     self._created.add(array.path)
-            array.write((block.start * width,), flat.numpy())
+            values, done = flat.numpy(), 0
+            for start, stop in block.stretches:
+                length = (stop - start) * width
+                array.write_part(start * width, values[done : done + length])
+                done += length
 
-    def read_state(self, index: int, block: Block) -> Carry:
+    def read_state(self, index: int, block: Stretches) -> Carry:
         """Return where the walk of a block has ended."""
         import torch
 
@@ -278,7 +298,8 @@ class Store:
         for name in STATE:
             width = 2 if complex_weights and name != "total" else 1
             array = self._array(f"state/{index:06d}/{name}")
-            flat = torch.from_numpy(np.asarray(array[block.start * width : block.stop * width]))
+            stretches = [array[start * width : stop * width] for start, stop in block.stretches]
+            flat = torch.from_numpy(np.concatenate(stretches))
             parts.append(torch.view_as_complex(flat.reshape(-1, 2)) if width == 2 else flat)
         reference, previous, total = parts
         return reference, previous, total
@@ -294,11 +315,12 @@ class Store:
     def finish_parameter(self, index: int, totals: Floats) -> None:
         """Note the totals of a parameter; once they are written it counts as finished."""
         self._waiting[index] = totals
-        if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+        if time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing):
             self.flush()
 
     def flush(self) -> None:
         """Write the totals of the parameters that have been finished."""
+        began = time.monotonic()
         if self._waiting:
             values = self.totals
             for index, totals in self._waiting.items():
@@ -306,6 +328,7 @@ class Store:
             self._totals_array.write((0, 0, 0), values)
             self._waiting.clear()
         self._written = time.monotonic()
+        self._writing = self._written - began
 
     @property
     def _totals_array(self) -> ChunkedArray:
@@ -334,48 +357,78 @@ def _picture_name(index: int, level: int, plane: str) -> str:
 
 
 class PictureWriter:
-    """The base level of one picture while its slabs come in, from any thread.
+    """The base level of one picture while its tiles come in, from any thread.
 
-    Small slabs are gathered until a chunk is whole: files are dear, texels are not.
+    Small tiles are gathered until a chunk is whole: files are dear, texels are not.
     """
 
     def __init__(
-        self, store: Store, index: int, planes: Sequence[ChunkedArray], counts: Picture
+        self, store: Store, index: int, planes: Sequence[ChunkedArray], tiling: Tiling
     ) -> None:
         self._store = store
         self._index = index
         self._planes = planes
-        self._counts = counts
+        self._level = tiling.level
+        self._counts = np.zeros(planes[0].shape[1:], np.float32)
         self._open: dict[tuple[int, int, int], tuple[list[Picture], int]] = {}
         self._lock = Lock()
+        self._unclaimed: Counter[tuple[int, int]] = Counter()
+        for tile in tiling.empty():
+            for window, _ in tile.windows(self._level):
+                for (row, col), (rows, cols) in self._touched(window):
+                    self._unclaimed[row, col] += len(rows) * len(cols)
 
     @property
     def segment(self) -> int:
         """Steps in a chunk."""
         return self._planes[0].chunk[0]
 
-    def write(self, slab: Slab, first_step: int, planes: Sequence[Picture]) -> None:
-        """Take some steps of one slab; writes the chunk that they make whole."""
+    def write(self, tile: Tile, first_step: int, planes: Sequence[Picture]) -> None:
+        """Take some steps of one tile; writes the chunks that they make whole."""
+        for window, (down, across) in tile.windows(self._level):
+            for (row, col), (rows, cols) in self._touched(window):
+                top = down.start + rows.start - window[0].start
+                left = across.start + cols.start - window[1].start
+                parts = [p[:, top : top + len(rows), left : left + len(cols)] for p in planes]
+                self._take((first_step, row, col), rows, cols, parts)
+
+    def _touched(
+        self, window: tuple[slice, slice]
+    ) -> Iterator[tuple[tuple[int, int], tuple[range, range]]]:
+        """Yield where each chunk that a window touches begins, and what it holds of it."""
+        (high, broad), (rows, cols) = self._planes[0].chunk[1:], window
+        for row in range(rows.start // high * high, rows.stop, high):
+            for col in range(cols.start // broad * broad, cols.stop, broad):
+                yield (
+                    (row, col),
+                    (
+                        range(max(row, rows.start), min(row + high, rows.stop)),
+                        range(max(col, cols.start), min(col + broad, cols.stop)),
+                    ),
+                )
+
+    def _take(
+        self, place: tuple[int, int, int], rows: range, cols: range, parts: Sequence[Picture]
+    ) -> None:
+        """Take what a tile holds of one chunk."""
         array = self._planes[0]
-        begin = (first_step, slab.window[0].start, slab.window[1].start)
-        start = tuple(b // c * c for b, c in zip(begin, array.chunk, strict=True))
-        place = start[0], start[1], start[2]
         shape = tuple(
             min(c, full - s) for c, full, s in zip(array.chunk, array.shape, place, strict=True)
         )
-        if planes[0].shape == shape:
-            self._write_chunk(place, planes)
+        if parts[0].shape == shape:
+            self._write_chunk(place, parts)
             return
         with self._lock:
-            whole, missing = self._open.pop(place, (None, math.prod(shape)))
-            whole = whole or [np.empty(shape, np.float32) for _ in planes]
-            rows, cols = (
-                slice(b - s, b - s + length)
-                for b, s, length in zip(begin[1:], place[1:], planes[0].shape[1:], strict=True)
+            missing = math.prod(shape) - len(parts[0]) * self._unclaimed[place[1], place[2]]
+            whole, missing = self._open.pop(place, (None, missing))
+            whole = whole or [np.full(shape, np.nan, np.float32) for _ in parts]
+            inside = (
+                slice(rows.start - place[1], rows.stop - place[1]),
+                slice(cols.start - place[2], cols.stop - place[2]),
             )
-            for target, plane in zip(whole, planes, strict=True):
-                target[:, rows, cols] = plane
-            missing -= planes[0].size
+            for target, part in zip(whole, parts, strict=True):
+                target[:, *inside] = part
+            missing -= parts[0].size
             if missing:
                 self._open[place] = whole, missing
                 return
@@ -383,11 +436,12 @@ class PictureWriter:
 
     def _write_chunk(self, place: tuple[int, int, int], planes: Sequence[Picture]) -> None:
         for array, values in zip(self._planes, planes, strict=True):
-            array.write(place, values)
+            array.write(place, values, chunks.write_new)
 
-    def add_counts(self, slab: Slab, counts: Picture) -> None:
-        """Note how many elements each texel of a slab stands for."""
-        self._counts[slab.window] = counts
+    def add_counts(self, tile: Tile, counts: Picture) -> None:
+        """Note how many elements each texel of a tile stands for."""
+        for there, here in tile.windows(self._level):
+            self._counts[there] = counts[here]
 
     def finish(self) -> None:
         """Pool the coarser levels."""

@@ -2,8 +2,8 @@
 
 Every map is a sum of digits. An axis of the parameter is one digit, or two where it is
 folded, and each digit moves the texel by a fixed step along rows or along columns. So the map
-is exact both ways, whole bands are placed by adding one table per axis, and a gap or a
-padded corner is simply a texel that no element claims. Where parts are stacked (gates), their
+is exact both ways, rectangles of it are strided views of a parameter, and a gap or a padded
+corner is simply a texel that no element claims. Where parts are stacked (gates), their
 digit is looked up in an order, so that they are shown alike however a framework stacks them.
 """
 
@@ -12,14 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
-import numpy.typing as npt
-
-from accweight_core.partition import leading_free
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +36,10 @@ class Digit:
 
     def place(self, index: int) -> int:
         """Return where the value that this digit has in an index is shown."""
-        value = index // self.divisor % self.base
+        return self.shown(index // self.divisor % self.base)
+
+    def shown(self, value: int) -> int:
+        """Return where a value is shown."""
         return self.order[value] if self.order else value
 
     def value(self, place: int) -> int:
@@ -119,86 +114,3 @@ class Layout:
         if row or col or any(i >= n for i, n in zip(index, self.shape, strict=True)):
             return None
         return tuple(index)
-
-    @cached_property
-    def leading_axis(self) -> int:
-        """First axis longer than 1: parameters are cut and placed along it."""
-        return min(len(self.shape) - len(leading_free(self.shape)), max(len(self.shape) - 1, 0))
-
-    @cached_property
-    def in_order(self) -> bool:
-        """Whether the texels, row by row, are the elements in their order, without gaps."""
-        if self.rows * self.cols != self.elements or any(d.order for d in self.digits):
-            return False
-        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
-        return all(
-            d.row_step * self.cols + d.col_step == d.divisor * strides[d.axis]
-            for d in self.digits
-            if d.base > 1
-        )
-
-    def band_alignment(self, level: int) -> int | None:
-        """Return the leading indices a band must be a multiple of, None if it cannot be cut.
-
-        A band is a range of leading indices that covers a slab of the picture of its own,
-        in which no square of ``2**level`` texels reaches into the next slab.
-        """
-        leading = [d for d in self.digits if d.axis == self.leading_axis and d.base > 1]
-        if not leading:
-            return 1
-        major = max(leading, key=lambda d: d.divisor)
-        if any(d.order for d in leading):
-            return None
-        step = major.row_step + major.col_step
-        beside = (
-            d.row_step + d.col_step
-            for d in self.digits
-            if d.base > 1 and bool(d.row_step) == bool(major.row_step)
-        )
-        if step < max(beside):
-            return None
-        square = 1 << level
-        return major.divisor * (square // math.gcd(step, square))
-
-    def tables(self, start: int, stop: int) -> list[tuple[Indices, Indices]]:
-        """Return, per axis, the row and column offset of its indices: start..stop if leading."""
-        offsets = []
-        for axis, length in enumerate(self.shape):
-            first, last = (start, stop) if axis == self.leading_axis else (0, length)
-            index = np.arange(first, last, dtype=np.int64)
-            row, col = np.zeros_like(index), np.zeros_like(index)
-            for digit in self.digits:
-                if digit.axis == axis:
-                    value = index // digit.divisor % digit.base
-                    if digit.order:
-                        value = np.array(digit.order)[value]
-                    row += value * digit.row_step
-                    col += value * digit.col_step
-            offsets.append((row, col))
-        return offsets
-
-    def slab(self, start: int, stop: int) -> tuple[int, int, int, int]:
-        """Return (row, row end, column, column end) covered by leading indices start..stop."""
-        leading = [d for d in self.digits if d.axis == self.leading_axis and d.base > 1]
-        if not leading or stop - start >= self.shape[self.leading_axis]:
-            return 0, self.rows, 0, self.cols
-        major = max(leading, key=lambda d: d.divisor)
-        step = major.row_step + major.col_step
-        first = start // major.divisor * step
-        last = -(-stop // major.divisor) * step
-        if major.row_step:
-            return first, min(last, self.rows), 0, self.cols
-        return 0, self.rows, first, min(last, self.cols)
-
-    def positions(self, start: int, stop: int) -> Indices:
-        """Return, for elements of leading indices start..stop in order, their place in the slab.
-
-        Places count texels of the slab row by row.
-        """
-        row, _, col, col_end = self.slab(start, stop)
-        width = col_end - col
-        place = np.full((1,) * max(len(self.shape), 1), -(row * width + col), dtype=np.int64)
-        for axis, (rows, cols) in enumerate(self.tables(start, stop)):
-            table = rows * width + cols
-            place = place + table.reshape([-1 if a == axis else 1 for a in range(len(self.shape))])
-        return place.reshape(-1)

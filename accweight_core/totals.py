@@ -93,6 +93,9 @@ class Totals:
         """
         if not len(elements):
             return
+        if len(elements) == 1 and self.elements == 0:  # what follows would come to the same
+            self.elements, self.values = int(elements[0]), values[:, 0] + 0.0
+            return
         before = self.values[:, None]
         covered = self.elements + np.concatenate([[0], np.cumsum(elements)])
         path = _running(before[..., _PATH], values[..., _PATH])

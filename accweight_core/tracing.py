@@ -1,7 +1,7 @@
 """One weight through the whole run: its value and its cumulative change at every step.
 
 A weight needs one element of each checkpoint, wherever its bytes lie, and no more: unless its
-neighbours decide how it is subtracted, in which case their piece is walked as ever, so that the
+neighbours decide how it is subtracted, in which case their sub-block is walked, so that the
 bits are those of `Analysis.cumulative`.
 """
 
@@ -11,26 +11,19 @@ import operator
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import starmap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from accweight_core.accumulate.walk import (
-    BLOCK_ELEMENTS,
-    Block,
-    blocks_of,
-    common_dtype,
-    pieces_of,
-)
+from accweight_core.accumulate.walk import common_dtype
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import UnknownNameError
 from accweight_core.fused import LARGEST_SQUARE, measure_step, start_block
 from accweight_core.kernels import BlockState, Scratch
 from accweight_core.partition import SUMS, partition
-from accweight_core.reading import OpenFiles, is_readable_in_blocks, read_stretch
+from accweight_core.reading import OpenFiles, read_stretch
 from accweight_core.schema import Extent, Parameter, StoredTensor
 from accweight_core.totals import Floats
 
@@ -88,10 +81,10 @@ def trace(
     with nullcontext(files) if files else OpenFiles() as opened:
         if alone:
             found = [_gapless(tensor, place, at) for tensor in tensors]
-            weights, cumulative = _followed(opened, found, _Piece(at, 1, 1), at, dtype)
+            weights, cumulative = _followed(opened, found, range(at, at + 1), at, dtype)
         else:
-            leading_axis = analysis.header.layouts[number].leading_axis
-            weights, cumulative = _among_neighbours(opened, tensors, leading_axis, at, dtype)
+            columns = _sub_block(parameter.shape, at)
+            weights, cumulative = _followed(opened, tensors, columns, at, dtype)
     return Trace(name, place, analysis.steps, weights, cumulative)
 
 
@@ -108,14 +101,6 @@ def _checked(parameter: Parameter, index: Iterable[int]) -> tuple[int, ...]:
     return place
 
 
-class _Piece(NamedTuple):
-    """What one call of the kernel takes: rows of elements, from `first` on."""
-
-    first: int
-    rows: int
-    columns: int
-
-
 def _gapless(tensor: StoredTensor, place: tuple[int, ...], at: int) -> StoredTensor:
     """Return a tensor of which element `at` can be read alone, whatever its strides.
 
@@ -130,54 +115,36 @@ def _gapless(tensor: StoredTensor, place: tuple[int, ...], at: int) -> StoredTen
     return replace(tensor, values=replace(values, offset=values.offset + moved, strides=None))
 
 
-def _among_neighbours(
-    files: OpenFiles,
-    tensors: Sequence[StoredTensor],
-    leading_axis: int,
-    at: int,
-    dtype: torch.dtype,
-) -> tuple[Weights, Floats]:
-    """Follow a weight in the very piece in which `Analysis.cumulative` meets it.
+def _sub_block(shape: tuple[int, ...], at: int) -> range:
+    """Return the elements of the sub-block in which `Analysis.cumulative` meets a weight.
 
-    Weights so large that a difference is no float32 make their whole piece be subtracted in
-    float64, and the modulus of complex numbers may round another way in a vector than alone.
-    Asked for a step after which a checkpoint cannot be read in blocks, `cumulative` takes the
-    parameter whole, and its pieces are others than those of earlier steps.
+    Weights so large that a difference is no float32 make it be subtracted in float64, and the
+    modulus of complex numbers may round another way in a vector than alone.
     """
-    shape, cumulative = tensors[0].shape, np.empty(len(tensors))
-    cut = next((i for i, t in enumerate(tensors) if not is_readable_in_blocks(t)), len(tensors))
-    leading = shape[leading_axis] if shape else 1
-    whole = [Block(0, tensors[0].values.elements)]
-    blocks = blocks_of(shape, leading, alignment=1, block_elements=BLOCK_ELEMENTS)
-    for begin, end, cuts in ((0, cut, blocks), (cut, len(tensors), whole)):
-        if begin < end:
-            block = next(block for block in cuts if at < block.stop)
-            pieces = starmap(_Piece, pieces_of(partition(shape), block.start, block.stop))
-            piece = next(p for p in pieces if at < p.first + p.rows * p.columns)
-            weights, path = _followed(files, tensors[:end], piece, at, dtype)
-            cumulative[begin:end] = path[begin:end]
-    return weights, cumulative
+    cut = partition(shape)
+    segment = at // cut.segment * cut.segment
+    first = segment + (at - segment) // cut.sub_block * cut.sub_block
+    return range(first, min(first + cut.sub_block, segment + cut.segment))
 
 
 def _followed(
-    files: OpenFiles, tensors: Sequence[StoredTensor], piece: _Piece, at: int, dtype: torch.dtype
+    files: OpenFiles, tensors: Sequence[StoredTensor], row: range, at: int, dtype: torch.dtype
 ) -> tuple[Weights, Floats]:
-    """Walk one piece through its checkpoints and return W_t and A_t of its element `at`."""
-    first, rows, columns = piece
-    buffers = [torch.empty((rows, columns), dtype=dtype) for _ in range(3)]
+    """Walk some elements through their checkpoints and return W_t and A_t of element `at`."""
+    buffers = [torch.empty((1, len(row)), dtype=dtype) for _ in range(3)]
     cumulative = np.zeros(len(tensors))
     weights: Weights = cumulative.astype(np.complex128) if dtype.is_complex else cumulative.copy()
     scratch = Scratch()
     state: BlockState | None = None
-    files.expect((tensor, first, first + rows * columns) for tensor in tensors)
+    files.expect((tensor, row.start, row.stop) for tensor in tensors)
     for step, tensor in enumerate(tensors):
         current = buffers[1 + step % 2 if step else 0]
-        read_stretch(files, tensor, first, first + rows * columns, current.view(-1))
-        weights[step] = current.view(-1)[at - first].item()  # before the kernel mends it
+        read_stretch(files, tensor, row.start, row.stop, current.view(-1))
+        weights[step] = current.view(-1)[at - row.start].item()  # before the kernel mends it
         if state is None:
             state, _ = start_block(current)
         else:
             measure_step(state, current, scratch)
             state.previous = current
-        cumulative[step] = state.total.view(-1)[at - first].item()
+        cumulative[step] = state.total.view(-1)[at - row.start].item()
     return weights, cumulative

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,10 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from accweight_core.accumulate.walk import (
-    Block,
     BlockWalk,
     Carry,
     ParameterWalk,
+    Stretches,
     Watcher,
     blocks_of,
     no_carry,
@@ -23,16 +23,20 @@ from accweight_core.accumulate.walk import (
     refuse_nonfinite,
 )
 from accweight_core.analysis import Analysis
-from accweight_core.drawing import SlabCanvas
+from accweight_core.drawing import TileCanvas
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.header import Header
 from accweight_core.partition import SUMS
-from accweight_core.pictures import Slab
-from accweight_core.reading import is_readable_in_blocks
+from accweight_core.reading import is_read_whole, is_readable_in_blocks
 from accweight_core.schema import Run
 from accweight_core.store import PictureWriter, Store
 from accweight_core.summary import completed, metric_arrays
+from accweight_core.tile import Tile
+from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.totals import Floats, Totals
+
+GAPPED_BLOCK = 1 << 20
+"""Least elements of a block where axes are stored in another order: larger blocks, fewer gaps."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(bytes_done, bytes_in_all)``."""
@@ -120,21 +124,16 @@ class Work:
         """Return the walk of one parameter: its blocks, and what becomes of its pictures."""
         parameter = self.header.parameters[index]
         tensors = [c.tensors[parameter.name] for c in self.run.checkpoints]
-        layout = self.header.layouts[index]
-        leading = parameter.shape[layout.leading_axis] if parameter.shape else 1
-        draws = store is not None and bool(self.header.picture_bases)
-        alignment = layout.band_alignment(self.header.picture_bases[index]) if draws else 1
-        whole = alignment is None or not all(is_readable_in_blocks(t) for t in tensors)
-        blocks = blocks_of(
-            parameter.shape,
-            leading,
-            alignment=leading if whole else alignment or 1,
-            block_elements=self.block_elements,
-        )
+        at_once = any(is_read_whole(t) for t in tensors)
+        size = max(parameter.elements, 1) if at_once else self.block_elements
+        if not all(is_readable_in_blocks(t) for t in tensors):
+            size = max(size, GAPPED_BLOCK)
         if store is None:
+            blocks = blocks_of(parameter.shape, size)
             return ParameterWalk(parameter.name, tensors, blocks, done=done)
-        earlier = self.earlier
-        drawing = _Drawing(store, index, blocks[0], earlier) if draws and blocks else None
+        earlier, drawing = self.earlier, None
+        if self.header.picture_bases and parameter.elements:
+            drawing = _Drawing(store, index, earlier, at_once)
 
         def finish(totals: Totals) -> None:
             if drawing:
@@ -142,13 +141,13 @@ class Work:
             before = [] if self._values_before is None else [self._values_before[:, index]]
             store.finish_parameter(index, np.concatenate([*before, totals.values]))
 
-        def keep(block: Block, carry: Carry) -> None:
-            store.write_state(index, block, blocks[0], carry)
+        def keep(block: Stretches, carry: Carry) -> None:
+            store.write_state(index, block, carry)
 
         return ParameterWalk(
             parameter.name,
             tensors,
-            blocks,
+            drawing.tiles(size) if drawing else blocks_of(parameter.shape, size),
             watch=drawing.watch if drawing else no_watcher,
             carry=partial(earlier.read_state, index) if earlier else no_carry,
             keep=keep if self.header.keeps_state else None,
@@ -172,54 +171,65 @@ class Work:
 
 
 class _Drawing:
-    """The picture of one parameter while its blocks are walked."""
+    """The picture of one parameter while its tiles are walked."""
 
-    def __init__(self, store: Store, index: int, first: Block, earlier: Store | None) -> None:
-        """Begin with the first block, the largest, whose slab is the size of a chunk."""
+    def __init__(self, store: Store, index: int, earlier: Store | None, at_once: bool) -> None:
+        """Begin; nothing is stored before the first tile is walked.
+
+        Args:
+            store: Where the picture goes.
+            index: The parameter.
+            earlier: The analysis to go on from, if any.
+            at_once: Whether the parameter is walked as a whole.
+        """
         self._store = store
         self._index = index
-        self._first = first
+        self._plan = store.header.plan(index)
         self._earlier = earlier
         self._steps_before = len(earlier.header.checkpoints) if earlier else 0
+        self._at_once = at_once
         self._writer: PictureWriter | None = None
         self._lock = Lock()
 
-    def watch(self, block: Block) -> Watcher:
-        """Return what draws one block; called in the thread that walks it."""
-        slab = self._slab(block)
+    def tiles(self, block_elements: int) -> Iterator[Tile]:
+        """Yield the tiles to walk."""
+        return self._tiling(block_elements).tiles()
+
+    def _tiling(self, block_elements: int) -> Tiling:
+        layout, level = self._plan.layout, self._plan.base
+        return whole(layout, level) if self._at_once else tiling_of(layout, level, block_elements)
+
+    def watch(self, tile: Tile) -> Watcher:
+        """Return what draws one tile; called in the thread that walks it."""
         with self._lock:
             if self._writer is None:
-                self._writer = self._store.create_picture(self._index, self._slab(self._first))
+                tiling = self._tiling(BLOCK_ELEMENTS)
+                self._writer = self._store.create_picture(self._index, tiling)
         writer = self._writer
-        canvas = SlabCanvas(
-            slab, writer.segment, lambda step, planes: writer.write(slab, step, planes)
-        )
-        writer.add_counts(slab, canvas.counts)
-        self._replay(slab, canvas)
+        canvas = TileCanvas(self._plan, tile, writer.segment, partial(writer.write, tile))
+        writer.add_counts(tile, canvas.counts)
+        self._replay(tile, canvas)
 
         def watch(step: int, first: int, total: Tensor) -> None:
             canvas.watch(self._steps_before + step, first, total)
 
         return watch
 
-    def _replay(self, slab: Slab, canvas: SlabCanvas) -> None:
+    def _replay(self, tile: Tile, canvas: TileCanvas) -> None:
         """Draw the steps of an earlier analysis as they were drawn there."""
-        base = slab.plan.base
+        base, earlier = self._plan.base, self._earlier
+        if not earlier:
+            return
+        names = ("mean", "max") if base else ("mean",)
         for step in range(self._steps_before):
-            planes = [
-                self._earlier.picture_array(self._index, base, plane)[step, *slab.window]
-                for plane in (("mean", "max") if base else ("mean",))
-                if self._earlier
-            ]
-            canvas.replay(step, [np.asarray(plane, np.float32) for plane in planes])
-
-    def _slab(self, block: Block) -> Slab:
-        plan = self._store.header.plan(self._index)
-        shape, leading = plan.layout.shape, plan.layout.leading_axis
-        row = plan.layout.elements // (shape[leading] if shape else 1)
-        return Slab(plan, block.start // row, block.stop // row)
+            planes = [np.full(tile.size(base), np.nan, np.float32) for _ in names]
+            for name, plane in zip(names, planes, strict=True):
+                array = earlier.picture_array(self._index, base, name)
+                for there, here in tile.windows(base):
+                    plane[here] = array[step, *there]
+            canvas.replay(step, planes)
 
     def finish(self) -> None:
-        """Pool the coarser levels; every block has been drawn."""
+        """Pool the coarser levels; every tile has been drawn."""
         if self._writer:
             self._writer.finish()

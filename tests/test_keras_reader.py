@@ -248,7 +248,9 @@ def test_pictures_are_those_of_the_same_weights_in_pytorch(
     assert places[0] == places[1]
 
 
-def test_the_picture_of_a_gru_has_the_gates_in_the_order_of_all(analyses: dict[str, Analysis]) -> None:
+def test_the_picture_of_a_gru_has_the_gates_in_the_order_of_all(
+    analyses: dict[str, Analysis],
+) -> None:
     ours = analyses["archive"].layout("gru.gru_cell.kernel")
     theirs = analyses["torch"].layout("gru.weight_ih_l0")
 

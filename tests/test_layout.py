@@ -88,33 +88,6 @@ def test_every_element_has_one_texel_and_the_way_back_leads_to_it(case: Paramete
         assert picture[layout.texel(index)] == flat
 
 
-@pytest.mark.parametrize("level", [0, 1, 2, 3])
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_bands_put_together_are_the_whole_picture(case: Parameter, level: int) -> None:
-    layout = layout_of(case)
-    if not layout.rows:
-        return
-    leading = case.shape[layout.leading_axis] if case.shape else 1
-    band = layout.band_alignment(level) or leading
-    per_leading = math.prod(case.shape) // leading
-    picture = np.full((layout.rows, layout.cols), -1, dtype=np.int64)
-    covered = np.zeros_like(picture)
-
-    for start in range(0, leading, band):
-        stop = min(start + band, leading)
-        row, row_end, col, col_end = layout.slab(start, stop)
-        assert row % 2**level == 0
-        assert col % 2**level == 0
-        slab = np.full((row_end - row, col_end - col), -1, dtype=np.int64)
-        numbers = np.arange(start * per_leading, stop * per_leading)
-        slab.reshape(-1)[layout.positions(start, stop)] = numbers
-        picture[row:row_end, col:col_end] = slab
-        covered[row:row_end, col:col_end] += 1
-
-    assert (covered <= 1).all()
-    np.testing.assert_array_equal(picture, element_picture(layout))
-
-
 def test_convolutions_show_outputs_across_and_inputs_down_with_a_gap_of_one() -> None:
     layout = layout_of(parameter((8, 3, 5, 5), (OUT, IN, K, K)))
 
@@ -210,25 +183,6 @@ def test_parts_of_unequal_length_or_unknown_names_stay_as_they_are() -> None:
     peepholes = layout_of(parameter((12, 4), (OUT, IN), ("i", "o", "f")))
 
     assert [section.name for section in peepholes.sections] == ["i", "o", "f"]
-
-
-def test_large_parameters_can_always_be_cut_into_bands() -> None:
-    for shape, axes in [
-        ((50257, 768), (OUT, IN)),
-        ((768, 50257), (IN, OUT)),
-        ((4096, 28672), (OUT, IN)),
-        ((28672, 4096), (IN, OUT)),
-        ((1, 50_000_000), (OUT, IN)),
-        ((50_000_000,), (OUT,)),
-        ((2048, 2048, 3, 3), (OUT, IN, K, K)),
-        ((8_000_000, 1, 3, 3), (OUT, IN, K, K)),
-    ]:
-        layout = layout_of(parameter(shape, axes))
-
-        band = layout.band_alignment(2)
-
-        assert band is not None
-        assert band * math.prod(shape[layout.leading_axis + 1 :]) <= 1 << 22
 
 
 def test_asking_for_an_element_that_is_not_there_is_an_error() -> None:

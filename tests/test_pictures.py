@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accweight_core as aw
-from accweight_core import pictures, work
+from accweight_core import layout, pictures, work
 from accweight_core.analysis import Analysis
 from accweight_core.drawing import halved
 from accweight_core.fused import pool
@@ -23,6 +23,7 @@ from accweight_core.layout import layout_of
 from accweight_core.pictures import PicturePlan, plan_pictures, segment_steps
 from accweight_core.schema import Axis, Hints, Kind, Parameter, Role, Run
 from accweight_core.texel_map import Layout
+from accweight_core.tiling import tiling_of
 
 Stored = Callable[..., Run]
 OUT, IN, K, OTHER = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.OTHER
@@ -58,9 +59,9 @@ def run_of(stored: Stored, case: tuple, steps: int = 5, form: str = "plain") -> 
     return stored([{"a.weight": state} for state in states], form, hints)
 
 
-def texels(layout: Layout) -> np.ndarray:
+def texels(shown: Layout) -> np.ndarray:
     """(elements, 2): row and column of every element, by the map for hovering."""
-    places = [layout.texel(index) for index in np.ndindex(*layout.shape)]
+    places = [shown.texel(index) for index in np.ndindex(*shown.shape)]
     return np.array(places, dtype=np.int64).reshape(-1, 2)
 
 
@@ -128,8 +129,7 @@ def test_pictures_that_begin_coarser_are_right(
     stored: Stored, tmp_path: Path, case: tuple, levels: int
 ) -> None:
     run = run_of(stored, case, steps=3)
-    layout = layout_of(run.parameters[0])
-    budget = PicturePlan(layout, levels, 3).size_bytes
+    budget = PicturePlan(layout_of(run.parameters[0]), levels, 3).size_bytes
 
     analysis = aw.analyze(
         run, tmp_path / "a.accw", threads=2, block_elements=SMALLEST, picture_budget_bytes=budget
@@ -171,18 +171,56 @@ def test_steps_written_in_several_segments_are_right(
     check(analysis, run)
 
 
-@pytest.mark.parametrize("case", ["conv", "depthwise", "matrix", "tall", "lstm", "vector"])
-def test_large_parameters_are_drawn_band_by_band(
-    stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat parameters as if they were a thousand times larger: chunks are small, layouts large."""
+    monkeypatch.setattr(pictures, "SEGMENT_BYTES", 100_000)
+    monkeypatch.setattr(work, "BLOCK_ELEMENTS", SMALLEST)
+    monkeypatch.setattr(layout, "LARGEST_WHOLE", 1000)
+
+
+@pytest.mark.parametrize("levels", [0, 2])
+@cases
+def test_large_parameters_are_drawn_tile_by_tile(
+    stored: Stored, tmp_path: Path, large: None, case: tuple, levels: int
 ) -> None:
-    monkeypatch.setattr(pictures, "SEGMENT_BYTES", 1)  # nothing is gathered: a chunk is a band
-    run = run_of(stored, CASES[case], steps=2)
+    run = run_of(stored, case, steps=3)
+    budget = PicturePlan(layout_of(run.parameters[0]), levels, 3).size_bytes
 
-    analysis = aw.analyze(run, tmp_path / "a.accw", threads=1, block_elements=SMALLEST)
+    analysis = aw.analyze(
+        run, tmp_path / "a.accw", threads=2, block_elements=1, picture_budget_bytes=budget
+    )
 
-    assert analysis.store is not None
-    array = analysis.store.picture_array(0, 0)
-    assert array.chunk[1:] != array.shape[1:]  # or the tests above have tested nothing
+    if math.prod(case[0]) > 100:
+        assert analysis.header.picture_bases == (levels,)
+    if levels == 0 and math.prod(case[0]) > 50_000:
+        first = next(tiling_of(analysis.header.layouts[0], 0, 1).tiles())
+        assert first.elements < math.prod(case[0])  # or this has tested nothing
+    check(analysis, run)
+
+
+@pytest.mark.parametrize("levels", [0, 1, 3])
+@cases
+def test_blocks_of_any_size_change_no_byte_of_the_store(
+    stored: Stored, tmp_path: Path, large: None, case: tuple, levels: int
+) -> None:
+    run = run_of(stored, case, steps=3)
+    budget = PicturePlan(layout_of(run.parameters[0]), levels, 3).size_bytes
+    trees = []
+
+    for block_elements, threads in ((1, 1), (30_000, 3), (1 << 20, 2)):
+        out = tmp_path / f"{block_elements}.accw"
+        aw.analyze(
+            run,
+            out,
+            threads=threads,
+            block_elements=block_elements,
+            picture_budget_bytes=budget,
+            keep_state=True,
+        )
+        trees.append(files_of(out))
+
+    assert trees[0] == trees[1] == trees[2]
 
 
 @pytest.mark.parametrize("block_elements", [1, 30_000, 1 << 20])
@@ -224,10 +262,10 @@ def test_a_last_band_that_comes_first_changes_no_byte(
     aw.analyze(run, tmp_path / "plain.accw", threads=1, block_elements=SMALLEST)
     prompt = work._Drawing.watch
 
-    def dawdling(self: work._Drawing, block: work.Block) -> object:
-        if block.start == 0:
+    def dawdling(self: work._Drawing, tile: work.Tile) -> object:
+        if tile.start == 0:
             time.sleep(0.2)
-        return prompt(self, block)
+        return prompt(self, tile)
 
     monkeypatch.setattr(work._Drawing, "watch", dawdling)
     analysis = aw.analyze(run, tmp_path / "late.accw", threads=2, block_elements=SMALLEST)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 DRIVER = """
 import json, os, random, shutil, signal, sys, time, traceback
 import accweight_core as aw
-from accweight_core import fused, opening, pipeline, store
+from accweight_core import chunks, fused, opening, pipeline, store
 from accweight_core.accumulate import walk
 from accweight_adapters import safetensors_reader
 source, target, budget, trials = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
@@ -34,13 +34,19 @@ def analysed(folder, die_in_write=None):
         return child
     try:
         if die_in_write is not None:
-            rename, writes = os.replace, []
-            def dying(draft, name):
+            rename, write, writes = os.replace, chunks.write_new, []
+            def count(name):
                 writes.append(name)
                 if len(writes) == die_in_write or str(name).endswith(str(die_in_write)):
                     os.kill(os.getpid(), signal.SIGKILL)
+            def dying(draft, name):
+                count(name)
                 return rename(draft, name)
-            os.replace = dying
+            def torn(path, content):
+                write(path, memoryview(content).cast("B")[: len(content) // 2])
+                count(path)
+                return write(path, content)
+            os.replace, chunks.write_new = dying, torn
         aw.analyze(
             aw.open_run(source), folder + "/run.accw", threads=3, picture_budget_bytes=budget
         )

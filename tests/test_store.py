@@ -20,7 +20,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 import accweight_core as aw
-from accweight_core import exclusive, store
+from accweight_core import chunks, exclusive, store
 from accweight_core.accumulate.walk import Block, BlockWalk
 from accweight_core.errors import AccweightError, NonFiniteError, StoreError
 from accweight_core.exclusive import locked
@@ -678,15 +678,23 @@ def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_output(run: Run, 
 def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
     run: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    name, done = os.replace, []
+    name, write, done = os.replace, chunks.write_new, []
 
-    def full(draft: Any, path: Any) -> None:
+    def count(path: Any) -> None:
         if len(done) >= writes:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         done.append(path)
+
+    def full(draft: Any, path: Any) -> None:
+        count(path)
         name(draft, path)
 
+    def full_anew(path: Any, content: Any) -> None:
+        count(path)
+        write(path, content)
+
     monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(chunks, "write_new", full_anew)
     with pytest.raises(StoreError, match=r"run.accw: cannot be written \(No space left") as caught:
         aw.analyze(run, out, threads=2)
     monkeypatch.undo()

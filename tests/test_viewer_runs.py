@@ -17,6 +17,7 @@ from torch import Tensor
 from viewer_helpers import run_of, session_of, stopped
 
 import accweight_core as aw
+from accweight_core import tiling
 from accweight_core.errors import StoreError
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.runs import Plate, ShownRun, Texels
@@ -103,10 +104,9 @@ def picture(run: ShownRun, plate: Plate, level: int, plane: str = "mean") -> Tex
 
 def laid_out(plate: Plate, values: np.ndarray) -> np.ndarray:
     """Return the picture of the values of a parameter, NaN where no weight is."""
-    whole = np.full(plate.size[0] * plate.size[1], np.nan)
-    leading = plate.layout.shape[plate.layout.leading_axis] if plate.layout.shape else 1
-    whole[plate.layout.positions(0, leading)] = values.reshape(-1)
-    return whole.reshape(plate.size)
+    picture = np.full(plate.size[0] * plate.size[1], np.nan)
+    picture[tiling.whole(plate.layout, 0).first.places(0)] = values.reshape(-1)
+    return picture.reshape(plate.size)
 
 
 # --- layers and plates ------------------------------------------------------------------------

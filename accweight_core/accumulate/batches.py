@@ -66,7 +66,12 @@ class Batch:
     state: BlockState | None = None
 
     def has_room(self, rows: int) -> bool:
-        """Tell whether as many sub-blocks may still be added."""
+        """Tell whether as many sub-blocks may still be added.
+
+        Complex ones stay alone on a processor, as in `pieces_of`.
+        """
+        if self.dtype.is_complex and self.device.type == "cpu":
+            return not self.rows
         most = BATCH_ELEMENTS_CPU if self.device.type == "cpu" else BATCH_ELEMENTS
         return not self.rows or (self.rows + rows) * self.columns <= most
 
@@ -105,8 +110,9 @@ class Batches:
         latest: dict[tuple[int, torch.dtype, torch.device], Batch] = {}
         for name, tensor in weights.items():
             cut = partition(tuple(tensor.shape))
-            for first, rows, columns in pieces_of(cut, 0, tensor.numel()):
-                key = columns, widened_dtype(tensor.dtype), tensor.device
+            dtype = widened_dtype(tensor.dtype)
+            for first, rows, columns in pieces_of(cut, 0, tensor.numel(), dtype):
+                key = columns, dtype, tensor.device
                 if key not in latest or not latest[key].has_room(rows):
                     latest[key] = Batch(*key)
                     self._batches.append(latest[key])

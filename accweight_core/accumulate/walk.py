@@ -8,20 +8,22 @@ threads take them side by side; results are folded in order.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from accweight_core.accumulate.folding import BlockSums, Folding, Sums
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
 from accweight_core.fused import measure_step, squares, start_block
@@ -32,20 +34,30 @@ from accweight_core.kernels import (
     Scratch,
     partition,
 )
-from accweight_core.reading import OpenFiles, Stretch, ahead_of, read_stretch, working_dtype
+from accweight_core.reading import (
+    OpenFiles,
+    Stretch,
+    ahead_of,
+    is_readable_in_blocks,
+    is_remote,
+    neighbours,
+    read_stretches,
+    read_together,
+    working_dtype,
+)
 from accweight_core.schema import Checkpoint, StoredTensor
+from accweight_core.tiling import evened
 from accweight_core.totals import Totals
 
 if TYPE_CHECKING:
     from accweight_core.remote.ahead import ReadAhead
 
-BLOCK_ELEMENTS = 1 << 18
-"""Elements per block unless asked otherwise: 1 MiB of float32 per read."""
-
 PIECE_ELEMENTS = 1 << 16
 """Elements per call of the kernel, so that its scratch stays in the second-level cache."""
 
-Sums = npt.NDArray[np.float64]
+SMALL_ELEMENTS = 1 << 12
+"""Elements up to which parameters of one size are walked together."""
+
 Carry = tuple[Tensor, Tensor, Tensor]
 """Reference, previous value and cumulative change of a block, flat; NaN in the reference where
 an element has never been finite. All that is needed to walk on from there."""
@@ -54,43 +66,53 @@ Watcher = Callable[[int, int, Tensor], None]
 """Called as ``watcher(step_index, first_element, total)`` with A_t of a stretch, float64."""
 
 
+class Stretches(Protocol):
+    """Elements of a parameter that are walked together."""
+
+    @property
+    def stretches(self) -> tuple[tuple[int, int], ...]:
+        """First element and end of each stretch; both are sub-block boundaries."""
+
+
 @dataclass(frozen=True)
 class Block:
-    """A stretch of a parameter that starts and ends at sub-block boundaries."""
+    """One stretch of a parameter that starts and ends at sub-block boundaries."""
 
     start: int
     stop: int
 
+    @property
+    def stretches(self) -> tuple[tuple[int, int], ...]:
+        """The stretch itself."""
+        return ((self.start, self.stop),)
 
-def blocks_of(
-    shape: tuple[int, ...], leading: int, *, alignment: int, block_elements: int
-) -> list[Block]:
-    """Cut a parameter into blocks of whole leading indices.
+
+def blocks_of(shape: tuple[int, ...], block_elements: int) -> Iterator[Block]:
+    """Yield the blocks of a parameter of which no picture is drawn.
 
     Args:
         shape: Its shape.
-        leading: Length of its leading axis.
-        alignment: Leading indices every block must be a multiple of, a power of two.
         block_elements: Elements a block should have.
     """
-    elements = int(np.prod(shape, dtype=np.int64))
-    if elements == 0:
-        return []
-    row = elements // leading
-    cut = partition(shape)
-    multiple = max(alignment, 1 if cut.segment == row else cut.sub_block // row)
-    rows = max(multiple, block_elements // row // multiple * multiple)
-    even = -(-leading // -(-leading // rows))  # or the last chunk of a picture is all padding
-    rows = -(-even // multiple) * multiple
-    return [Block(i * row, min(i + rows, leading) * row) for i in range(0, leading, rows)]
+    elements, cut = math.prod(shape), partition(shape)
+    unit = cut.segment if cut.segment <= block_elements else cut.sub_block
+    for segment in range(0, elements, cut.segment if unit == cut.sub_block else max(elements, 1)):
+        end = min(segment + cut.segment, elements) if unit == cut.sub_block else elements
+        length = unit * evened(-(-(end - segment) // unit), block_elements // unit)
+        for start in range(segment, end, length):
+            yield Block(start, min(start + length, end))
 
 
-def pieces_of(cut: Partition, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+def pieces_of(
+    cut: Partition, start: int, stop: int, dtype: torch.dtype = torch.float32
+) -> Iterator[tuple[int, int, int]]:
     """Yield (first element, rows, columns) of the kernel calls that cover a stretch.
 
-    Rows are sub-blocks; the shorter sub-block that ends a segment comes on its own.
+    Rows are sub-blocks; the shorter sub-block that ends a segment comes on its own. So does
+    every sub-block of complex numbers, whose modulus may round another way at the end of a
+    vector than in its middle.
     """
-    most = max(1, PIECE_ELEMENTS // cut.sub_block)
+    most = 1 if dtype.is_complex else max(1, PIECE_ELEMENTS // cut.sub_block)
     while start < stop:
         end = min(stop, (start // cut.segment + 1) * cut.segment)
         whole = (end - start) // cut.sub_block
@@ -101,27 +123,10 @@ def pieces_of(cut: Partition, start: int, stop: int) -> Iterator[tuple[int, int,
         start = end
 
 
-@dataclass(frozen=True)
-class BlockSums:
-    """Partial sums of the sub-blocks of one block.
-
-    Attributes:
-        elements: Elements of each sub-block.
-        values: (steps, sub-blocks, len(SUMS)).
-    """
-
-    elements: list[int]
-    values: Sums
-
-    def fold_into(self, totals: Totals) -> None:
-        """Add every sub-block in order."""
-        totals.extend(np.array(self.elements, dtype=np.int64), self.values)
-
-
 def walk_block(
     files: OpenFiles,
     tensors: Sequence[StoredTensor],
-    block: Block,
+    block: Stretches,
     *,
     watcher: Watcher | None = None,
     carry: Carry | None = None,
@@ -133,7 +138,7 @@ def walk_block(
     Args:
         files: Where to read through.
         tensors: The parameter in each checkpoint, in step order.
-        block: The stretch.
+        block: What of it to walk.
         watcher: Sees A_t of every piece after every step.
         carry: Where an earlier walk of the block ended; the first tensor is then a step like
             the others. None to begin with the first tensor as the reference.
@@ -141,19 +146,22 @@ def walk_block(
         dtype: In which to subtract; the widest of the tensors by default.
     """
     dtype = dtype or common_dtype(tensors)
-    pieces = list(pieces_of(partition(tensors[0].shape), block.start, block.stop))
-    elements = [columns for _, rows, columns in pieces for _ in range(rows)]
+    cut, size = partition(tensors[0].shape), 0
+    pieces: list[tuple[int, int, int, int]] = []
+    for start, stop in block.stretches:
+        pieces += [(size + f - start, f, r, c) for f, r, c in pieces_of(cut, start, stop, dtype)]
+        size += stop - start
+    elements = [columns for _, _, rows, columns in pieces for _ in range(rows)]
     values = np.empty((len(tensors), len(elements), len(SUMS)))
-    buffers = [torch.empty(block.stop - block.start, dtype=dtype) for _ in range(3)]
+    buffers = [torch.empty(size, dtype=dtype) for _ in range(3)]
     scratch = Scratch()
-    states = [_resumed(carry, block, piece) for piece in pieces] if carry else []
+    states = [_resumed(carry, *piece) for piece in pieces] if carry else []
     for step, tensor in enumerate(tensors):
         begins = step == 0 and carry is None
         buffer = buffers[0] if begins else buffers[1 + step % 2]
-        read_stretch(files, tensor, block.start, block.stop, buffer)
+        read_stretches(files, tensor, block.stretches, buffer)
         row = 0
-        for number, (first, rows, columns) in enumerate(pieces):
-            at = first - block.start
+        for number, (at, first, rows, columns) in enumerate(pieces):
             current = buffer[at : at + rows * columns].view(rows, columns)
             if begins:
                 state, sums = start_block(current)
@@ -168,13 +176,47 @@ def walk_block(
                 watcher(step, first, state.total)
     if keep:
         keep(_carried(states))
-    return BlockSums(elements, values)
+    return BlockSums(block.stretches, elements, values)
 
 
-def _resumed(carry: Carry, block: Block, piece: tuple[int, int, int]) -> BlockState:
+def walk_alike(
+    files: OpenFiles,
+    parameters: Sequence[Sequence[StoredTensor]],
+    watchers: Sequence[Watcher | None],
+) -> Sums:
+    """Walk several small parameters of one size at once, one row of the kernel each.
+
+    Rows know nothing of each other, so the bits are those of `walk_block`.
+
+    Args:
+        files: Where to read through.
+        parameters: Each of them in every checkpoint; none longer than a sub-block.
+        watchers: Of each.
+
+    Returns:
+        (steps, parameters, len(SUMS)).
+    """
+    dtype, elements = common_dtype(parameters[0]), parameters[0][0].values.elements
+    buffers = [torch.empty((len(parameters), elements), dtype=dtype) for _ in range(3)]
+    values, scratch = np.empty((len(parameters[0]), len(parameters), len(SUMS))), Scratch()
+    state: BlockState | None = None
+    for step, tensors in enumerate(zip(*parameters, strict=True)):
+        current = buffers[1 + step % 2 if step else 0]
+        read_together(files, tensors, current)
+        if state is None:
+            state, sums = start_block(current)
+        else:
+            sums = measure_step(state, current, scratch)
+            state.previous = current
+        values[step] = sums.numpy()
+        for row, watcher in enumerate(watchers):
+            if watcher:
+                watcher(step, 0, state.total[row])
+    return values
+
+
+def _resumed(carry: Carry, at: int, first: int, rows: int, columns: int) -> BlockState:
     """Return the state of one piece where an earlier walk of its block ended."""
-    first, rows, columns = piece
-    at = first - block.start
     reference, previous, total = (
         part[at : at + rows * columns].view(rows, columns).clone() for part in carry
     )
@@ -204,12 +246,12 @@ def common_dtype(tensors: Sequence[StoredTensor]) -> torch.dtype:
     return dtype
 
 
-def no_watcher(block: Block) -> Watcher | None:
+def no_watcher(block: Stretches) -> Watcher | None:
     """Watch nothing: the numbers are all that is wanted."""
     return None
 
 
-def no_carry(block: Block) -> Carry | None:
+def no_carry(block: Stretches) -> Carry | None:
     """Begin with the first checkpoint as the reference."""
     return None
 
@@ -221,7 +263,7 @@ class ParameterWalk:
     Attributes:
         name: Its name.
         tensors: The parameter in each checkpoint.
-        blocks: The stretches it is cut into.
+        blocks: What it is cut into.
         watch: Returns the watcher of one block, or None.
         done: Called in this thread when the parameter is complete.
         carry: Returns where an earlier walk of a block ended, or None.
@@ -230,11 +272,32 @@ class ParameterWalk:
 
     name: str
     tensors: Sequence[StoredTensor]
-    blocks: Sequence[Block]
-    watch: Callable[[Block], Watcher | None] = no_watcher
+    blocks: Iterable[Stretches]
+    watch: Callable[[Any], Watcher | None] = no_watcher
     done: Callable[[Totals], None] = lambda totals: None
-    carry: Callable[[Block], Carry | None] = no_carry
-    keep: Callable[[Block, Carry], None] | None = None
+    carry: Callable[[Any], Carry | None] = no_carry
+    keep: Callable[[Any, Carry], None] | None = None
+
+    @property
+    def elements(self) -> int:
+        """Number of its elements."""
+        return self.tensors[0].values.elements
+
+    @property
+    def likeness(self) -> tuple[int, torch.dtype] | None:
+        """What it shares with parameters that may be walked together; None if it may not."""
+        plain = self.carry is no_carry and self.keep is None
+        if not plain or not 0 < self.elements <= SMALL_ELEMENTS:
+            return None
+        dtype = common_dtype(self.tensors)
+        if dtype.is_complex or not all(is_readable_in_blocks(t) for t in self.tensors):
+            return None
+        return self.elements, dtype
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether any of it is fetched from a URL, which is planned before it is walked."""
+        return any(is_remote(tensor) for tensor in self.tensors)
 
     @property
     def bytes_per_element(self) -> int:
@@ -244,15 +307,41 @@ class ParameterWalk:
     @property
     def size_bytes(self) -> int:
         """Bytes to read in all."""
-        return sum(block.stop - block.start for block in self.blocks) * self.bytes_per_element
+        return self.elements * self.bytes_per_element
 
 
-def stretches_of(parameters: Iterable[ParameterWalk]) -> Iterator[Stretch]:
-    """Yield what walking parameters reads, in its order."""
-    for parameter in parameters:
-        for block in parameter.blocks:
-            for tensor in parameter.tensors:
-                yield tensor, block.start, block.stop
+def grouped(parameters: Iterable[ParameterWalk]) -> Iterator[list[ParameterWalk]]:
+    """Yield parameters one by one, but small ones that are alike and follow each other together.
+
+    A call of the kernel, and what surrounds it, takes as long for one bias as for hundreds.
+    """
+    for alike, group in groupby(parameters, key=lambda parameter: parameter.likeness):
+        members, most = list(group), PIECE_ELEMENTS // alike[0] if alike else 1
+        for first in range(0, len(members), most):
+            yield members[first : first + most]
+
+
+def _planned(parameter: ParameterWalk) -> ParameterWalk:
+    """Return a walk whose blocks can be gone through twice if it reads remote files."""
+    return replace(parameter, blocks=list(parameter.blocks)) if parameter.is_remote else parameter
+
+
+def stretches_of(groups: Iterable[Sequence[ParameterWalk]]) -> Iterator[Stretch]:
+    """Yield what walking groups of parameters reads of remote files, in its order.
+
+    Every stretch is one that `walk_block` or `walk_alike` asks for: what is read ahead is
+    forgotten when it has been asked for as often as was said.
+    """
+    for group in groups:
+        if not any(parameter.is_remote for parameter in group):
+            continue
+        if len(group) > 1:
+            for tensors in zip(*(parameter.tensors for parameter in group), strict=True):
+                yield from neighbours(tensors)
+        else:
+            for block in group[0].blocks:
+                for tensor in group[0].tensors:
+                    yield from ((tensor, *stretch) for stretch in block.stretches)
 
 
 class BlockWalk:
@@ -276,22 +365,18 @@ class BlockWalk:
 
     def run(self, parameters: Sequence[ParameterWalk]) -> None:
         """Walk the parameters; `done` of each is called once, in their order."""
-        waiting: deque[tuple[ParameterWalk, Totals, Block | None, Future[BlockSums] | None]]
-        waiting = deque()
-        self._ahead = ahead_of(stretches_of(parameters))
+        waiting: deque[Callable[[], None]] = deque()
+        groups = list(grouped(map(_planned, parameters)))
+        self._ahead = ahead_of(stretches_of(groups))
         with _one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
             try:
-                for parameter in parameters:
-                    totals = Totals.empty(len(self._checkpoints))
-                    for block in parameter.blocks:
-                        waiting.append(
-                            (parameter, totals, block, pool.submit(self._walk, parameter, block))
-                        )
+                for group in groups:
+                    for collect in self._submitted(group, pool):
+                        waiting.append(collect)
                         while len(waiting) > 4 * self._threads:
-                            self._collect(*waiting.popleft())
-                    waiting.append((parameter, totals, None, None))
+                            waiting.popleft()()
                 while waiting:
-                    self._collect(*waiting.popleft())
+                    waiting.popleft()()
                 if self._ahead is not None:
                     self._ahead.check()
             finally:
@@ -301,14 +386,32 @@ class BlockWalk:
                 if self._ahead is not None:
                     self._ahead.close()
 
-    def _walk(self, parameter: ParameterWalk, block: Block) -> BlockSums:
+    def _submitted(
+        self, group: Sequence[ParameterWalk], pool: ThreadPoolExecutor
+    ) -> Iterator[Callable[[], None]]:
+        """Begin a few parameters, or one, and yield what is to be done in order as they end."""
+        if len(group) > 1:
+            yield partial(self._collect_group, group, pool.submit(self._walk_group, group))
+            return
+        parameter, folding = group[0], Folding(len(self._checkpoints))
+        for block in parameter.blocks:
+            future = pool.submit(self._walk, parameter, block)
+            yield partial(self._collect, parameter, folding, future)
+        yield partial(self._finish, parameter, folding)
+
+    def _files(self) -> OpenFiles:
+        """Return the open files of this thread."""
         if not hasattr(self._local, "files"):
             torch.set_num_threads(1)  # the setting is kept per thread
             self._local.files = OpenFiles(ahead=self._ahead)
             self._opened.append(self._local.files)
+        files: OpenFiles = self._local.files
+        return files
+
+    def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
         keep = partial(parameter.keep, block) if parameter.keep else None
         return walk_block(
-            self._local.files,
+            self._files(),
             parameter.tensors,
             block,
             watcher=parameter.watch(block),
@@ -316,20 +419,28 @@ class BlockWalk:
             keep=keep,
         )
 
+    def _walk_group(self, group: Sequence[ParameterWalk]) -> Sums:
+        watchers = [parameter.watch(next(iter(parameter.blocks))) for parameter in group]
+        return walk_alike(self._files(), [p.tensors for p in group], watchers)
+
     def _collect(
-        self,
-        parameter: ParameterWalk,
-        totals: Totals,
-        block: Block | None,
-        future: Future[BlockSums] | None,
+        self, parameter: ParameterWalk, folding: Folding, future: Future[BlockSums]
     ) -> None:
-        if block is None or future is None:
-            if self._strict:
-                refuse_nonfinite(parameter.name, totals, self._checkpoints)
-            parameter.done(totals)
-            return
-        future.result().fold_into(totals)
-        self._progress((block.stop - block.start) * parameter.bytes_per_element)
+        sums = future.result()
+        folding.take(sums)
+        self._progress(sum(sums.elements) * parameter.bytes_per_element)
+
+    def _collect_group(self, group: Sequence[ParameterWalk], future: Future[Sums]) -> None:
+        for parameter, values in zip(group, future.result().transpose(1, 0, 2), strict=True):
+            folding = Folding(len(values))
+            folding.totals.extend(np.array([parameter.elements]), values[:, None])
+            self._finish(parameter, folding)
+        self._progress(sum(parameter.size_bytes for parameter in group))
+
+    def _finish(self, parameter: ParameterWalk, folding: Folding) -> None:
+        if self._strict:
+            refuse_nonfinite(parameter.name, folding.totals, self._checkpoints)
+        parameter.done(folding.totals)
 
 
 def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint]) -> None:

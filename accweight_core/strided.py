@@ -1,0 +1,99 @@
+"""Strided tensors: what to read of a file where axes lie in another order, or with gaps.
+
+A stretch of a tensor is a few boxes, and a box is read in one go if it is not too large and
+its gaps are small, else in parts. Which parts these are depends on the tensor alone, so it can
+be said beforehand what will be read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+SPAN_BYTES = 4 << 20
+"""Bytes that are read at a time where a tensor has gaps, or another order of axes."""
+
+MOST_GAPS = 64
+"""Elements that are read along for each one that is wanted, rather than with a call for each."""
+
+Index = tuple[slice, ...]
+
+
+class Box(NamedTuple):
+    """A part of a tensor: element of the file where it begins, lengths and strides of axes."""
+
+    first: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def span(self) -> int:
+        """Elements of the file from its first to its last one."""
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+
+    def part(self, axis: int, start: int, stop: int) -> Box:
+        """Return the indices start..stop of one axis."""
+        shape = tuple(stop - start if a == axis else n for a, n in enumerate(self.shape))
+        return Box(self.first + start * self.strides[axis], shape, self.strides)
+
+
+def boxes_of(
+    shape: tuple[int, ...], strides: tuple[int, ...], start: int, stop: int
+) -> Iterator[Box]:
+    """Yield the boxes that the elements start..stop of a tensor make up, in their order.
+
+    >>> [box.shape for box in boxes_of((3, 4), (1, 3), 2, 11)]
+    [(1, 2), (1, 4), (1, 3)]
+    """
+    return _boxes(Box(0, shape, strides), start, stop)
+
+
+def _boxes(box: Box, start: int, stop: int, axis: int = 0) -> Iterator[Box]:
+    inner = math.prod(box.shape[axis + 1 :])
+    if start == 0 and stop == box.shape[axis] * inner if box.shape else True:
+        yield box
+        return
+    first, last = -(-start // inner), stop // inner
+    if first > last:  # within one index
+        yield from _boxes(
+            box.part(axis, last, last + 1), start - last * inner, stop - last * inner, axis + 1
+        )
+        return
+    if start < first * inner:
+        yield from _boxes(
+            box.part(axis, first - 1, first), start - (first - 1) * inner, inner, axis + 1
+        )
+    if first < last:
+        yield box.part(axis, first, last)
+    if last * inner < stop:
+        yield from _boxes(box.part(axis, last, last + 1), 0, stop - last * inner, axis + 1)
+
+
+def parts_of(box: Box, size_bytes: int, where: Index | None = None) -> Iterator[tuple[Box, Index]]:
+    """Yield what is read of a box in one go, and where that lies in the box.
+
+    Gaps are read along where that is faster than one call for every piece between them.
+
+    Args:
+        box: What is wanted.
+        size_bytes: Bytes of an element.
+        where: Where the box itself lies in a larger one.
+    """
+    where = tuple(slice(0, n) for n in box.shape) if where is None else where
+    elements = math.prod(box.shape)
+    if box.span <= max(SPAN_BYTES // size_bytes, 1) and box.span <= MOST_GAPS * elements:
+        yield box, where
+        return
+    axis = max((a for a, n in enumerate(box.shape) if n > 1), key=lambda a: box.strides[a])
+    stride, length = box.strides[axis], box.shape[axis]
+    inner = box.part(axis, 0, 1)
+    gapless = stride <= MOST_GAPS * math.prod(inner.shape)
+    step = max(1, (SPAN_BYTES // size_bytes - inner.span) // max(stride, 1)) if gapless else 1
+    if step >= length:  # gaps within, as between interleaved rows: what is left must get smaller
+        step = 1
+    for start in range(0, length, step):
+        stop, before = min(start + step, length), where[axis].start
+        there = slice(before + start, before + stop)
+        inside = (*where[:axis], there, *where[axis + 1 :])
+        yield from parts_of(box.part(axis, start, stop), size_bytes, inside)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from accweight_adapters.onnx_reader import OnnxReader
+from accweight_adapters.onnx.reader import OnnxReader
 from accweight_core.schema import HiddenValues, Role, StoredTensor
 
 NUMPY = {"float8_e4m3fn": "uint8", "bfloat16": "uint16"}

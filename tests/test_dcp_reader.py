@@ -28,8 +28,8 @@ from torch.distributed.checkpoint.metadata import (
 )
 
 import accweight_core as aw
-from accweight_adapters.dcp_reader import DistributedReader
-from accweight_adapters.torch_reader import TorchReader
+from accweight_adapters.torch.distributed_reader import DistributedReader
+from accweight_adapters.torch.reader import TorchReader
 from accweight_core.errors import FormatError
 from accweight_core.opening import survey
 from accweight_core.schema import Description, Extent, HiddenValues

@@ -14,9 +14,9 @@ import pytest
 from fuzzing import is_refused, mutations
 
 import accweight_core as aw
-from accweight_adapters.gguf_header import TYPES
-from accweight_adapters.gguf_reader import WITHOUT_MEANING as NO_MEANING
-from accweight_adapters.gguf_reader import GgufReader
+from accweight_adapters.gguf.header import TYPES
+from accweight_adapters.gguf.reader import WITHOUT_MEANING as NO_MEANING
+from accweight_adapters.gguf.reader import GgufReader
 from accweight_core.errors import FormatError, MissingLibraryError, UnsupportedDtypeError
 from accweight_core.naming import layers_of
 from accweight_core.opening import survey

@@ -18,7 +18,7 @@ from test_torch_reader import Mischief
 import accweight_core as aw
 from accweight_adapters.adapter_layers import with_adapter_layers
 from accweight_adapters.safetensors_reader import SafetensorsReader
-from accweight_adapters.torch_reader import TorchReader
+from accweight_adapters.torch.reader import TorchReader
 from accweight_adapters.trainer_state import STATE_FILE
 from accweight_core.errors import FormatError, SourceError
 from accweight_core.opening import survey

@@ -14,7 +14,7 @@ from hostile_files import STATE, TARGETS, damage
 from trainer_files import write_torch_shards
 
 from accweight_adapters.safetensors_reader import SafetensorsReader
-from accweight_adapters.torch_reader import TorchReader
+from accweight_adapters.torch.reader import TorchReader
 from accweight_core.readers import reader_named
 
 CASES = 200

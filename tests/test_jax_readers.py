@@ -18,8 +18,8 @@ from filelock import FileLock
 from fuzzing import is_refused, mutations
 
 import accweight_core as aw
-from accweight_adapters.msgpack_reader import MsgpackReader
-from accweight_adapters.orbax_reader import OrbaxReader
+from accweight_adapters.jax.msgpack_reader import MsgpackReader
+from accweight_adapters.jax.orbax_reader import OrbaxReader
 from accweight_core.errors import FormatError
 from accweight_core.naming import layers_of
 from accweight_core.opening import survey

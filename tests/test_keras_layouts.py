@@ -22,9 +22,9 @@ import keras_files
 from keras_files import write_archive, write_keras2, write_keras3
 
 import accweight_core as aw
-from accweight_adapters.keras_config import Configuration, snake_case
-from accweight_adapters.keras_reader import KerasReader
-from accweight_adapters.keras_variables import variable_names
+from accweight_adapters.keras.config import Configuration, snake_case
+from accweight_adapters.keras.reader import KerasReader
+from accweight_adapters.keras.variables import variable_names
 from accweight_core.errors import FormatError
 from accweight_core.naming import layers_of
 from accweight_core.schema import Axis, HiddenValues, Kind, Role

@@ -13,7 +13,7 @@ import pytest
 from keras_models import FORMATS, Arrays, as_torch, quiet
 
 import accweight_core as aw
-from accweight_adapters.keras_reader import KerasReader
+from accweight_adapters.keras.reader import KerasReader
 from accweight_core.analysis import Analysis
 from accweight_core.errors import FormatError
 from accweight_core.naming import layers_of
@@ -248,7 +248,7 @@ def test_pictures_are_those_of_the_same_weights_in_pytorch(
     assert places[0] == places[1]
 
 
-def test_the_picture_of_a_gru_has_the_gates_in_the_order_of_all(
+def test_the_gates_of_a_gru_lie_as_in_all_formats(
     analyses: dict[str, Analysis],
 ) -> None:
     ours = analyses["archive"].layout("gru.gru_cell.kernel")

@@ -27,8 +27,8 @@ from test_torch_reader import FORMATS, Mischief, saved, zipped
 from torch import nn
 
 import accweight_core as aw
-from accweight_adapters.torch_objects import runs_code
-from accweight_adapters.torch_reader import TorchReader
+from accweight_adapters.torch.objects import runs_code
+from accweight_adapters.torch.reader import TorchReader
 from accweight_core.errors import FormatError
 from accweight_core.opening import survey
 from accweight_core.schema import Description, Kind

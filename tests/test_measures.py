@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 from test_torch_reader import rezipped
 
 from accweight_adapters.measures import MAX_MEASURES, RECENT, measures_in, number_or_text
-from accweight_adapters.onnx_reader import OnnxReader
+from accweight_adapters.onnx.reader import OnnxReader
 from accweight_adapters.safetensors_reader import SafetensorsReader
-from accweight_adapters.torch_reader import TorchReader
+from accweight_adapters.torch.reader import TorchReader
 
 FORMATS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
 

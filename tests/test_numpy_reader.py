@@ -18,8 +18,8 @@ import pytest
 from fuzzing import is_refused, mutations
 
 import accweight_core as aw
-from accweight_adapters.numpy_header import array_header
-from accweight_adapters.numpy_reader import NumpyReader
+from accweight_adapters.numpy.header import array_header
+from accweight_adapters.numpy.reader import NumpyReader
 from accweight_core.errors import FormatError
 from accweight_core.naming import layers_of
 from accweight_core.schema import Axis, Extent, HiddenValues, Kind, Role

@@ -17,7 +17,7 @@ from fuzzing import mutations
 
 from accweight_adapters.claims import ClaimError
 from accweight_adapters.compressed import of_blosc, of_deflate, of_zstd, unpacked_zstd, zstd_bound
-from accweight_adapters.ocdbt import (
+from accweight_adapters.jax.ocdbt import (
     MANIFEST,
     MANIFEST_MAGIC,
     NODE_MAGIC,
@@ -25,8 +25,8 @@ from accweight_adapters.ocdbt import (
     path_below,
     stored_values,
 )
-from accweight_adapters.zarr_arrays import plan_of
-from accweight_adapters.zarr_values import tensor_in
+from accweight_adapters.jax.zarr_arrays import plan_of
+from accweight_adapters.jax.zarr_values import tensor_in
 from accweight_core.errors import FormatError
 from accweight_core.testing import values_of
 

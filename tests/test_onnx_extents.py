@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import described, floats, node, read, saved, stored_as
 
-from accweight_adapters.onnx_reader import OnnxReader
+from accweight_adapters.onnx.reader import OnnxReader
 from accweight_core.errors import FormatError
 from accweight_core.schema import Extent, HiddenValues
 

@@ -10,8 +10,8 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx_models import branch, described, floats, layers, node, read, saved
 
-from accweight_adapters import onnx_names as names
-from accweight_adapters.onnx_reader import OnnxReader
+from accweight_adapters.onnx import names
+from accweight_adapters.onnx.reader import OnnxReader
 from accweight_core.errors import FormatError
 from accweight_core.schema import Axis, Kind, Role
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx_models import RNG, described, floats, layers, node, read, saved
 
-from accweight_adapters.onnx_quantised import Dequantised
+from accweight_adapters.onnx.quantised import Dequantised
 from accweight_core.errors import UnsupportedDtypeError
 from accweight_core.schema import Axis, HiddenValues, Role
 

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_models import branch, described, floats, layers, node, read, saved, stored_as
 from torch import nn
 
-from accweight_adapters.onnx_reader import OnnxReader
+from accweight_adapters.onnx.reader import OnnxReader
 from accweight_core.errors import FormatError
 from accweight_core.schema import Axis, Description, Extent, Kind, Role
 from accweight_core.testing import ReaderCase, ReaderContract

@@ -14,7 +14,7 @@ import torch
 from onnx_models import described, floats, node, read, saved
 from torch import nn
 
-from accweight_adapters.onnx_reader import OnnxReader
+from accweight_adapters.onnx.reader import OnnxReader
 from accweight_core.schema import Axis, Description, Extent, HiddenValues, Role
 
 VESPA = Path(__file__).parents[2] / "shared" / "data" / "onnx" / "vespa"

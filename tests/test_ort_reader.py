@@ -18,8 +18,8 @@ from train_models import model, node
 
 import accweight_core as aw
 from accweight_adapters.claims import ClaimError
-from accweight_adapters.flatbuffer import Buffer
-from accweight_adapters.ort_reader import OrtReader
+from accweight_adapters.ort.flatbuffer import Buffer
+from accweight_adapters.ort.reader import OrtReader
 from accweight_core.errors import FormatError
 from accweight_core.inspection import inspected
 from accweight_core.schema import Extent, Kind

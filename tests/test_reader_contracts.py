@@ -26,12 +26,12 @@ from trainer_files import (
     write_torch_shards,
 )
 
-from accweight_adapters.dcp_reader import DistributedReader
-from accweight_adapters.keras_reader import KerasReader
-from accweight_adapters.numpy_reader import NumpyReader
+from accweight_adapters.keras.reader import KerasReader
+from accweight_adapters.numpy.reader import NumpyReader
 from accweight_adapters.safetensors_reader import SafetensorsReader
-from accweight_adapters.sb3_reader import StableBaselinesReader
-from accweight_adapters.torch_reader import TorchReader
+from accweight_adapters.torch.distributed_reader import DistributedReader
+from accweight_adapters.torch.reader import TorchReader
+from accweight_adapters.torch.sb3_reader import StableBaselinesReader
 from accweight_core.errors import FormatError
 from accweight_core.schema import Description, Extent, StoredTensor
 from accweight_core.testing import ReaderCase, ReaderContract
@@ -97,7 +97,7 @@ class TestOnnx(ReaderContract):
     @pytest.fixture
     def case(self, tmp_path: Path) -> ReaderCase:
         """Return the weights of a network that uses them."""
-        onnx_reader = pytest.importorskip("accweight_adapters.onnx_reader")
+        onnx_reader = pytest.importorskip("accweight_adapters.onnx.reader")
         path = write_onnx(tmp_path / "a.onnx", STATE)
         return ReaderCase(onnx_reader.OnnxReader(), path, as_arrays(STATE))
 

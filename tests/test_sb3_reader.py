@@ -23,8 +23,8 @@ from checkpoints import as_arrays, small, states, write_torch
 from test_torch_reader import Mischief
 
 import accweight_core as aw
-from accweight_adapters.sb3_reader import StableBaselinesReader
-from accweight_adapters.torch_reader import TorchReader
+from accweight_adapters.torch.reader import TorchReader
+from accweight_adapters.torch.sb3_reader import StableBaselinesReader
 from accweight_core.errors import FormatError
 from accweight_core.opening import survey
 from accweight_core.schema import Extent, HiddenValues, Kind

@@ -14,10 +14,10 @@ from fuzzing import is_refused, mutations
 
 import accweight_core as aw
 from accweight_adapters.compressed import of_snappy
-from accweight_adapters.sstable import CHECKSUM_DELTA, MAGIC, entries_of
-from accweight_adapters.tf_bundle import slice_key
-from accweight_adapters.tf_names import Node, named_by_graph
-from accweight_adapters.tf_reader import TensorFlowReader
+from accweight_adapters.tensorflow.bundle import slice_key
+from accweight_adapters.tensorflow.names import Node, named_by_graph
+from accweight_adapters.tensorflow.reader import TensorFlowReader
+from accweight_adapters.tensorflow.sstable import CHECKSUM_DELTA, MAGIC, entries_of
 from accweight_core.errors import FormatError
 from accweight_core.naming import layers_of
 from accweight_core.opening import survey

@@ -23,7 +23,7 @@ import pytest
 import torch
 from torch import nn
 
-from accweight_adapters.torch_reader import TorchReader
+from accweight_adapters.torch.reader import TorchReader
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import FormatError, UnsupportedDtypeError
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
@@ -868,7 +868,7 @@ def test_describing_needs_no_torch(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt", {"w": torch.ones(1)})
     script = (
         "import sys; from pathlib import Path\n"
-        "from accweight_adapters.torch_reader import TorchReader\n"
+        "from accweight_adapters.torch.reader import TorchReader\n"
         f"TorchReader().describe(Path({str(path)!r}))\n"
         "sys.exit('torch' in sys.modules)"
     )

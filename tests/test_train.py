@@ -210,7 +210,7 @@ def test_a_run_that_is_resumed_gives_the_same_bits(train: Train, tmp_path: Path)
 def test_every_epoch_has_an_order_of_its_own_which_the_seed_decides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from accweight_adapters import train_loop
+    from accweight_adapters.training import loop as train_loop
 
     monkeypatch.setattr(train_loop, "_walked", lambda *arguments: arguments[-1].tolist())
     setup: Any = SimpleNamespace(data=range(20))
@@ -361,7 +361,7 @@ def test_a_model_that_cannot_do_without_its_batch_size_keeps_it(
 
 
 def test_a_weight_that_is_reshaped_keeps_its_shape_when_batches_become_free() -> None:
-    from accweight_adapters.train_graph import with_free_batch
+    from accweight_adapters.training.graph import with_free_batch
 
     nodes = [
         node("Transpose", "w", "turned", perm=[1, 0]),
@@ -446,7 +446,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_keeps_checkpoints(
 def test_stopping_keeps_what_is_finished(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accweight_adapters import train_loop
+    from accweight_adapters.training import loop as train_loop
 
     real = train_loop._epoch
 
@@ -469,7 +469,7 @@ def test_stopping_keeps_what_is_finished(
 def test_a_checkpoint_that_cannot_be_finished_leaves_nothing_behind(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accweight_adapters import train_folder
+    from accweight_adapters.training import folder as train_folder
 
     def full(file: Path) -> None:
         raise OSError(28, "No space left on device")

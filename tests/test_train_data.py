@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from train_models import saved_data
 
-from accweight_adapters import train_library
-from accweight_adapters.train_data import (
+from accweight_adapters.training import library as train_library
+from accweight_adapters.training.data import (
     Data,
     Input,
     batches,

@@ -16,11 +16,11 @@ from train_models import Array, floats, model, node
 
 pytest.importorskip("onnxruntime.training.api", reason="onnxruntime-training is not installed")
 
-from accweight_adapters.train_artifacts import OptimizerKind, Recipe, build, opened
-from accweight_adapters.train_library import session
-from accweight_adapters.train_model import Choice
-from accweight_adapters.train_operators import TRAINABLE, check_gradients, write_out
-from accweight_adapters.train_written_out import WRITTEN_OUT
+from accweight_adapters.training.artifacts import OptimizerKind, Recipe, build, opened
+from accweight_adapters.training.library import session
+from accweight_adapters.training.model import Choice
+from accweight_adapters.training.operators import TRAINABLE, check_gradients, write_out
+from accweight_adapters.training.written_out import WRITTEN_OUT
 
 DIFFERENCE = 1e-2
 """Step of the differences: small beside the values, large beside the rounding of float32."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from accweight_adapters.claims import ClaimError, checked_name, quoted, step_among
-from accweight_adapters.torch_globals import TensorClaim
+from accweight_adapters.torch.globals import TensorClaim
 
 Path = tuple[str, ...]
 """Keys that lead to a tensor."""

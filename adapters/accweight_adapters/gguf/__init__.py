@@ -1,0 +1,1 @@
+"""GGUF, quantised or not."""

@@ -1,0 +1,1 @@
+"""HDF5, as far as weights lie in it."""

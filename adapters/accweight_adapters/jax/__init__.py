@@ -1,0 +1,1 @@
+"""JAX: Orbax folders, msgpack of Flax, and what the variables of Flax mean."""

@@ -1,0 +1,161 @@
+"""Reads the msgpack files of Flax: `checkpoint_100`, or whatever `flax.serialization` wrote.
+
+Arrays lie in them as they are, so their values are stretches of the file and no library is
+needed; only those beyond a gigabyte come in chunks, and are put together when they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from accweight_adapters.claims import (
+    MAX_SIZE,
+    ClaimError,
+    claims_of,
+    quoted,
+    refused,
+    step_among,
+)
+from accweight_adapters.jax.meaning import with_flax_meaning
+from accweight_adapters.jax.msgpack_walk import ChunkedArray, FoundArray, PackedArray, Walk
+from accweight_adapters.jax.tree import Chosen, Keys, choose
+from accweight_adapters.measures import measures_in
+from accweight_core.dtypes import DTYPES
+from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role, StoredTensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT: Final = "Flax msgpack"
+LOOKED_AT: Final = 4096
+"""Keys and values before the first array that `recognises` goes through."""
+
+NO_NUMBERS: Final = ("str", "bytes", "void", "datetime", "timedelta", "object")
+"""How NumPy begins the names of types that are no numbers."""
+
+
+class MsgpackReader:
+    """Describes msgpack files of Flax without decoding the arrays in them."""
+
+    name = "flax"
+    suffixes: tuple[str, ...] = (".msgpack", "")
+
+    def recognises(self, path: Path) -> bool:
+        """Tell whether `path` begins as a mapping in which an array of Flax comes soon."""
+        try:
+            with path.open("rb") as file:
+                Walk(file, to_first=True, most=LOOKED_AT).tree()
+        except FoundArray:
+            return True
+        except (OSError, ClaimError):
+            return False
+        return False
+
+    def describe(self, path: Path) -> Description:
+        """Describe the weights in `path`, in network order as far as the file keeps one.
+
+        Raises:
+            FormatError: If the file is damaged, cut short, or lies about its arrays.
+        """
+        with claims_of(path, FORMAT), path.open("rb") as file:
+            if not path.stat().st_size:
+                raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+            return _described(path, file)
+
+
+def _described(path: Path, file: IO[bytes]) -> Description:
+    content = Walk(file).tree()
+    leaves = dict(_leaves(content, ()))
+    words = [keys for keys, leaf in leaves.items() if leaf.dtype.startswith(NO_NUMBERS)]
+    arrays = {keys: leaf for keys, leaf in leaves.items() if keys not in words}
+    choice = choose({keys: bool(leaf.shape) for keys, leaf in arrays.items()})
+    tensors = [_stored(path, leaf, arrays[leaf.keys]) for leaf in choice.model]
+    figures = _numbers(content) | {
+        name: _number(file, arrays[keys]) for name, keys in choice.beside.items()
+    }
+    step, key = step_among(figures) or (None, "")
+    notes = [f"left out {quoted('.'.join(words[0]))}: text, not numbers"] if words else []
+    return Description(
+        format=FORMAT,
+        tensors=with_flax_meaning(tensors),
+        step=step,
+        step_key=key,
+        files=(str(path),),
+        notes=(*notes, *choice.notes),
+        measures=measures_in({**figures, key: None}),
+    )
+
+
+def _leaves(node: Any, keys: Keys) -> list[tuple[Keys, PackedArray | ChunkedArray]]:
+    """Return all arrays with their keys."""
+    if isinstance(node, (PackedArray, ChunkedArray)):
+        return [(keys, node)]
+    if not isinstance(node, dict):
+        return []
+    return [found for key, child in node.items() for found in _leaves(child, (*keys, key))]
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain numbers beside the model, and those one mapping further in."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, (int, float)):
+            found[key] = value
+        elif isinstance(value, dict):
+            inner = {k: v for k, v in value.items() if isinstance(v, (int, float))}
+            found |= {key: inner} if inner else {}
+    return found
+
+
+def _number(file: IO[bytes], leaf: PackedArray | ChunkedArray) -> Any:
+    """Return the value of an array without axes, None if it is none that is known."""
+    dtype = DTYPES.get(leaf.dtype)
+    is_plain = dtype is not None and dtype.family in ("integer", "float") and leaf.shape == ()
+    if not is_plain or not isinstance(leaf, PackedArray) or not hasattr(np, leaf.dtype):
+        return None
+    file.seek(leaf.offset)
+    value = np.frombuffer(file.read(leaf.size_bytes), np.dtype(leaf.dtype)).item()
+    return value if abs(value) < MAX_SIZE else None
+
+
+def _stored(path: Path, leaf: Chosen, array: PackedArray | ChunkedArray) -> StoredTensor:
+    hints = Hints(role=Role.BUFFER) if leaf.is_state else Hints()
+    if array.dtype not in DTYPES:
+        reason = f"its element type {quoted(array.dtype)} has no exact meaning as a float here"
+        return replace(refused(leaf.name, array.dtype[:32], array.shape, reason), hints=hints)
+    if isinstance(array, PackedArray):
+        values: Extent | HiddenValues = Extent(str(path), array.offset, array.dtype, array.shape)
+    elif len(array.chunks) == 1:
+        values = Extent(str(path), array.chunks[0].offset, array.dtype, array.shape)
+    else:
+        load = partial(_assembled, path, leaf.name, array)
+        values = HiddenValues(load, array.dtype, array.shape)
+    return StoredTensor(leaf.name, values, hints)
+
+
+def _assembled(path: Path, name: str, array: ChunkedArray) -> Tensor:
+    """Return an array whose chunks lie apart.
+
+    Raises:
+        FormatError: If the file has become shorter since it was described.
+    """
+    import torch  # only who loads values needs it
+
+    whole = torch.empty(sum(chunk.size_bytes for chunk in array.chunks), dtype=torch.uint8)
+    place = 0
+    with claims_of(path, FORMAT), path.open("rb") as file:
+        for chunk in array.chunks:
+            file.seek(chunk.offset)
+            content = file.read(chunk.size_bytes)
+            if len(content) < chunk.size_bytes:
+                raise ClaimError(f"tensor {quoted(name)} is cut short since it was described")
+            part = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else whole[:0]
+            whole[place : place + chunk.size_bytes] = part
+            place += chunk.size_bytes
+    return whole.view(getattr(torch, array.dtype)).reshape(array.shape)

@@ -1,0 +1,307 @@
+"""The layers in a weights file of Keras 3: groups of numbered variables under attribute names.
+
+The groups follow the attributes of the model, ``layers/dense_1/vars/0``; layers in a list go by
+class and number. Their own names stand in an attribute of the group, in older files only in
+the configuration. Put together they are the paths that Keras itself gives its variables.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from accweight_adapters.claims import ClaimError
+from accweight_adapters.hdf5.file import Hdf5File, Node
+from accweight_adapters.hdf5.values import Dataset
+from accweight_adapters.keras.config import Configuration, Layer, layer_of, listed_layers
+from accweight_adapters.keras.variables import variable_names
+from accweight_core.dtypes import DTYPES
+
+VARIABLES: Final = "vars"
+OPTIMIZER: Final = "optimizer"
+MOST_DEPTH: Final = 32
+UNPLACED: Final = 1 << 60
+ALIASES: Final = {
+    "forward_layer": "layer",
+    "query_dense": "query",
+    "key_dense": "key",
+    "value_dense": "value",
+    "output_dense": "attention_output",
+}
+"""What attributes are called in configurations, and layers that attention makes for itself."""
+
+PROJECTION = re.compile(r"_?(query|key|value|output|gate)_dense")
+PROJECTIONS: Final = ("query", "key", "value", "attention_output")
+CELL = re.compile(r"((conv_)?lstm|gru|simple_rnn)?_?cell(_\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A dataset and the file it lies in."""
+
+    file: Hdf5File
+    dataset: Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLayer:
+    """One layer that has variables.
+
+    Attributes:
+        path: The names that lead to it.
+        keys: The keys of the groups that lead to it, which are unique.
+        class_name: Its class in snake case, '' if unknown.
+        variables: Its variables by name, in their order.
+        settings: Its configuration, as far as it is known.
+    """
+
+    path: tuple[str, ...]
+    keys: tuple[str, ...]
+    class_name: str
+    variables: Mapping[str, Stored]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group, which in a sharded model may have its members in several files."""
+
+    parts: tuple[Node, ...]
+
+    def members(self) -> dict[str, Group]:
+        """Return the members by name."""
+        found: dict[str, list[Node]] = {}
+        for part in self.parts:
+            for name, node in part.members().items():
+                found.setdefault(name, []).append(node)
+        return {name: Group(tuple(nodes)) for name, nodes in found.items()}
+
+    def text(self, name: str) -> str:
+        """Return an attribute that is a text, '' without one."""
+        texts = (part.texts().get(name, []) for part in self.parts)
+        return next((values[0] for values in texts if values), "")
+
+    def stored(self) -> list[Stored]:
+        """Return the dataset that this is; none for a group."""
+        found = ((part.file, part.dataset()) for part in self.parts)
+        return [Stored(file, dataset) for file, dataset in found if dataset is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a walk is: the names and keys so far, the layer around, the list it is in."""
+
+    path: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    layer: Layer | None = None
+    container: str = ""
+
+
+class LayerWalk:
+    """Walks the groups of a weights file and collects the layers that have variables."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._seen: set[tuple[int, int]] = set()
+        self.linked_twice = 0
+
+    def layers(self, roots: Sequence[Node]) -> list[FoundLayer]:
+        """Return the layers of a model in network order, those of its optimizer left aside."""
+        root = Group(tuple(roots))
+        model = layer_of(self._configuration.root) or Layer(
+            _own_name(root.members()) or "model", ""
+        )
+        found = list(self._walked(root, _Place(layer=model)))
+        unique = {layer.path: layer for layer in found}
+        if len(unique) < len(found):
+            paths = [layer.path for layer in found]
+            found = [_by_keys(each) if paths.count(each.path) > 1 else each for each in found]
+        return self._ordered(found)
+
+    def _walked(self, group: Group, place: _Place) -> Iterator[FoundLayer]:
+        if len(place.keys) > MOST_DEPTH:
+            raise ClaimError(f"nests its groups more than {MOST_DEPTH} deep")
+        if self._is_known(group):
+            return
+        members = group.members()
+        if VARIABLES in members:
+            yield from self._found(members[VARIABLES], place)
+        for key, member in members.items():
+            if key == VARIABLES or (not place.keys and key == OPTIMIZER) or member.stored():
+                continue
+            yield from self._walked(member, self._below(key, member, place))
+
+    def _is_known(self, group: Group) -> bool:
+        """Tell whether a group was met before, by another link; each is walked once."""
+        ids = {(id(part.file), part.address) for part in group.parts}
+        if ids <= self._seen:
+            self.linked_twice += 1
+            return True
+        self._seen |= ids
+        return False
+
+    def _below(self, key: str, group: Group, place: _Place) -> _Place:
+        """Return the place of a member: a layer, or a list of layers, which has no variables."""
+        keys = (*place.keys, key)
+        members = group.members()
+        if VARIABLES not in members and not place.container:
+            return _Place(place.path, keys, place.layer, key)
+        settings = place.layer.settings if place.layer else {}
+        known = _in_list(settings, place.container, key) if place.container else None
+        if known is None and not place.container:
+            known = layer_of(settings.get(key)) or layer_of(settings.get(ALIASES.get(key, key)))
+        name = _own_name(members) or (known.name if known else _given_name(key, place))
+        path = (*place.path, name)
+        by_key = _base(key) if place.container else ""
+        return _Place(path, keys, known or self._configuration.layer(path) or Layer(name, by_key))
+
+    def _found(self, group: Group, place: _Place) -> Iterator[FoundLayer]:
+        variables = _numbered(group)
+        if not variables:
+            return
+        layer = place.layer or Layer("model", "")
+        path = place.path or (layer.name,)
+        shapes = [stored.dataset.shape for stored in variables]
+        classes = _classes(layer, place)
+        class_name, names = variable_names(classes, shapes, layer.settings)
+        named = dict(zip(names, variables, strict=True))
+        yield FoundLayer(
+            path, place.keys or (path[-1],), class_name or layer.class_name, named, layer.settings
+        )
+
+    def _ordered(self, layers: Sequence[FoundLayer]) -> list[FoundLayer]:
+        """Return layers in network order: by the configuration, else by where they lie.
+
+        HDF5 appends what does not fit a gap, so larger tensors lie in the order of saving,
+        which is that of the layers; parts of one layer stay together.
+        """
+        offsets = {layer.keys: _offset(layer) for layer in layers}
+        first: dict[str, int] = {}
+        for layer in layers:
+            whole = layer.path[0]
+            first[whole] = min(first.get(whole, offsets[layer.keys]), offsets[layer.keys])
+
+        def place(layer: FoundLayer) -> tuple[int, int, int, int]:
+            known = self._configuration.place(layer.path)
+            part = PROJECTIONS.index(layer.path[-1]) if layer.path[-1] in PROJECTIONS else 0
+            order = known if known is not None else UNPLACED
+            return order, first[layer.path[0]], part, offsets[layer.keys]
+
+        return sorted(layers, key=place)
+
+
+def _offset(layer: FoundLayer) -> int:
+    """Return where the largest variable of a layer lies."""
+    stored = max(layer.variables.values(), key=lambda each: math.prod(each.dataset.shape))
+    place = stored.dataset.place
+    if isinstance(place, int):
+        return place
+    return min((chunk.offset for chunk in place.chunks), default=0)
+
+
+def _by_keys(layer: FoundLayer) -> FoundLayer:
+    """Return a layer named by its keys, where another has the same names."""
+    return FoundLayer(layer.keys, layer.keys, layer.class_name, layer.variables, layer.settings)
+
+
+def _own_name(members: Mapping[str, Group]) -> str:
+    """Return the name that a layer's group of variables says it has, '' if it does not."""
+    name = members[VARIABLES].text("name") if VARIABLES in members else ""
+    return name if name.isprintable() else ""
+
+
+def _in_list(settings: Mapping[str, Any], attribute: str, key: str) -> Layer | None:
+    """Return the layer of a list that goes by class and number: conv2d, conv2d_1."""
+    counts: dict[str, int] = {}
+    for layer in listed_layers(settings, attribute):
+        number = counts.get(layer.class_name, -1) + 1
+        counts[layer.class_name] = number
+        if key == (f"{layer.class_name}_{number}" if number else layer.class_name):
+            return layer
+    return None
+
+
+def _given_name(key: str, place: _Place) -> str:
+    """Return the name of a layer that no file and no configuration names."""
+    if key == "cell" and place.layer and place.layer.class_name:
+        return f"{place.layer.class_name}_cell"
+    return ALIASES.get(key, key)
+
+
+def _classes(layer: Layer, place: _Place) -> list[str]:
+    """Return what the class of a layer may be, the surest first; its attribute's key last."""
+    key = place.keys[-1] if place.keys else ""
+    projection = "einsum_dense" if PROJECTION.fullmatch(key) else ""
+    guesses = (layer.class_name, projection, _base(layer.name), _base(key))
+    return [name for name in guesses if name]
+
+
+def _base(name: str) -> str:
+    """Return a name without the number that Keras adds to make it unique."""
+    return re.sub(r"_\d+$", "", name)
+
+
+def _numbered(group: Group) -> list[Stored]:
+    """Return the variables of a layer in their order; they are named by number."""
+    members = group.members()
+    keys = sorted(members, key=lambda key: (len(key), key))
+    return [stored for key in keys for stored in members[key].stored()[:1]]
+
+
+def layer_name(path: Sequence[str], cells: Mapping[tuple[str, ...], int]) -> str:
+    """Return the name of the layer that a path belongs to: a cell is its recurrent layer's."""
+    path = tuple(path)
+    if len(path) > 1 and CELL.fullmatch(path[-1]) and cells.get(path[:-1]) == 1:
+        path = path[:-1]
+    return ".".join(path)
+
+
+def cells_of(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
+    """Return how many cells each layer has; stacked ones stay apart."""
+    counts: dict[tuple[str, ...], int] = {}
+    for path in paths:
+        if CELL.fullmatch(path[-1]):
+            counts[path[:-1]] = counts.get(path[:-1], 0) + 1
+    return counts
+
+
+def optimizer_variables(roots: Sequence[Node]) -> dict[str, Stored]:
+    """Return the variables of the optimizer by name: ``iteration``, else their numbers."""
+    root = Group(tuple(roots)).members().get(OPTIMIZER)
+    found: dict[str, Stored] = {}
+    waiting = [("", root)] if root else []
+    for _ in range(MOST_DEPTH):
+        if not waiting:
+            break
+        prefix, group = waiting.pop(0)
+        for key, member in group.members().items():
+            if key == VARIABLES:
+                variables = _numbered(member)
+                names = _optimizer_names(variables)
+                found |= {prefix + n: v for n, v in zip(names, variables, strict=True)}
+            elif not member.stored():
+                waiting.append((f"{prefix}{key}.", member))
+    return found
+
+
+def _optimizer_names(variables: Sequence[Stored]) -> list[str]:
+    """Return the names of an optimizer's variables: it counts steps, then keeps its pace.
+
+    A pace that follows a schedule is no variable; then the second one belongs to a weight.
+    """
+    names = [f"variable_{number}" for number in range(len(variables))]
+    scalars = [_scalar_family(stored.dataset) for stored in variables[:3]]
+    if scalars[:1] == ["integer"]:
+        names[0] = "iteration"
+        if scalars[1:2] == ["float"] and not any(scalars[2:3]):
+            names[1] = "learning_rate"
+    return names
+
+
+def _scalar_family(dataset: Dataset) -> str:
+    """Return the family of a dataset without axes, '' for any other."""
+    known = DTYPES.get(dataset.element.dtype)
+    return known.family if known and not dataset.shape and not dataset.refusal else ""

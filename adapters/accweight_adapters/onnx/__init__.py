@@ -1,0 +1,1 @@
+"""ONNX: layers, kinds and weights of a graph, whatever exported it."""

@@ -1,0 +1,102 @@
+"""The graph of a network beside its checkpoints, which says what each parameter is for.
+
+`accweight train` leaves one under a name of its own, the tools of ONNX Runtime leave the models
+that they made for training. In all of these, parameters are inputs of the graph, not constants:
+their shapes are those of the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from accweight_core.errors import FormatError
+from accweight_core.schema import Hints, StoredTensor
+
+NETWORK: Final = "network.onnx"
+"""The file that `accweight train` writes: the network without its weights."""
+
+BY_RUNTIME: Final = ("eval_model.onnx", "training_model.onnx")
+"""What the tools of ONNX Runtime call the network with its loss, and the one with gradients."""
+
+COMPANIONS: Final = (NETWORK, *BY_RUNTIME, "optimizer_model.onnx")
+
+ONNX_TYPES: Final[Mapping[str, int]] = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
+
+Shapes = tuple[tuple[str, str, tuple[int, ...]], ...]
+"""Name, dtype and shape of each parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What lies beside a checkpoint.
+
+    Attributes:
+        hints: What the graph knows of parameters, by name, in network order.
+        files: Files beside the checkpoint that are no checkpoints.
+        notes: Remarks for the user.
+    """
+
+    hints: Mapping[str, Hints] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def network_beside(path: Path, tensors: Mapping[str, StoredTensor]) -> Beside:
+    """Return what the graph beside the checkpoint at `path` says of its parameters."""
+    files = [path.with_name(name) for name in COMPANIONS if path.with_name(name).is_file()]
+    model = next((file for file in files if file.name in (NETWORK, *BY_RUNTIME)), None)
+    names = tuple(map(str, files))
+    if model is None:
+        return Beside(files=names)
+    shapes = tuple((t.name, t.dtype, t.shape) for t in tensors.values())
+    try:
+        hints = _hints(model, model.stat().st_mtime_ns, shapes)
+    except (FormatError, OSError) as error:
+        reason = str(error).removeprefix(f"{model}: ")
+        note = f"{model.name} beside it is of no use ({reason}); kinds of layers are guessed"
+        return Beside(files=names, notes=(note,))
+    return Beside(hints, names)
+
+
+@lru_cache(maxsize=4)
+def _hints(model: Path, changed_ns: int, shapes: Shapes) -> Mapping[str, Hints]:
+    """Return the meaning of parameters by name; one look serves all checkpoints of a run."""
+    from onnx import TensorProto
+
+    from accweight_adapters.onnx.extents import Weights
+    from accweight_adapters.onnx.graph import GraphError, Value, network_of
+    from accweight_adapters.onnx.layers import hints_of, layers_of
+    from accweight_adapters.onnx.reader import small_integers
+    from accweight_adapters.onnx.trace import constant_behind
+    from accweight_adapters.onnx.wire import read_model
+
+    proto = read_model(model)
+    weights = Weights(model)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    added = {name for name, *_ in shapes} - constants
+    for name, dtype, shape in shapes:
+        if name in added:
+            proto.graph.initializer.append(
+                TensorProto(name=name, dims=shape, data_type=ONNX_TYPES.get(dtype, 0))
+            )
+
+    def integers(value: Value | None) -> list[int] | None:
+        constant = constant_behind(value)
+        known = constant is None or constant.name not in added  # else without values here
+        return small_integers(value, weights) if known else None
+
+    try:
+        layers = layers_of(network_of(proto), integers)
+    except GraphError as error:
+        raise FormatError(model, str(error)) from None
+    known = {name for name, *_ in shapes}
+    return {
+        part.constant.name: hints_of(layer, part)
+        for layer in layers
+        for part in layer.parts
+        if part.constant.name in known
+    }

@@ -1,0 +1,229 @@
+"""What an index of TensorFlow says of tensors: type, shape, and where in which shard they lie.
+
+The entries are messages in protobuf's wire format, few enough to be read by hand. A tensor that
+was cut into slices has an entry of its own for each, under a key that is made from its bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+from accweight_adapters.claims import ClaimError, checked_shape, quoted
+from accweight_adapters.tensorflow.sstable import entries_of, varint
+
+HEADER_KEY: Final = b""
+VARINT, FIXED64, TEXT, FIXED32 = 0, 1, 2, 5
+STRING: Final = 7
+MOST_SHARDS: Final = 99_999
+WHOLE: Final = -1
+"""Length of a slice along an axis that was not cut."""
+
+TYPES: Final = {
+    1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 8: "complex64",
+    9: "int64", 10: "bool", 14: "bfloat16", 17: "uint16", 18: "complex128", 19: "float16",
+    22: "uint32", 23: "uint64", 24: "float8_e5m2", 25: "float8_e4m3fn", 26: "float8_e4m3fnuz",
+    28: "float8_e5m2fnuz",
+}  # fmt: skip
+"""Names of element types, by TensorFlow's numbers."""
+
+Bounds = tuple[tuple[int, int], ...]
+"""First index and length of a slice along each axis; the length is -1 for a whole axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor, or one slice of one.
+
+    Attributes:
+        type_code: TensorFlow's number of its element type.
+        shape: Its shape.
+        shard: Number of the shard that it lies in.
+        offset: Where in the shard it begins.
+        size_bytes: How many bytes it takes.
+        slices: Bounds of the slices that it was cut into; none if it lies in one piece.
+    """
+
+    type_code: int
+    shape: tuple[int, ...]
+    shard: int = 0
+    offset: int = 0
+    size_bytes: int = 0
+    slices: tuple[Bounds, ...] = ()
+
+    @property
+    def dtype(self) -> str:
+        """Name of its element type, '' if it holds no numbers known here."""
+        return TYPES.get(self.type_code, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An index.
+
+    Attributes:
+        shards: How many files the values lie in.
+        big_endian: Whether values are stored most significant byte first.
+        entries: The tensors by key.
+        pieces: The slices by key.
+    """
+
+    shards: int
+    big_endian: bool
+    entries: Mapping[str, Entry]
+    pieces: Mapping[bytes, Entry]
+
+
+def bundle_in(file: IO[bytes]) -> Bundle:
+    """Return what an index says.
+
+    Raises:
+        ClaimError: If it is damaged, or no index of a checkpoint.
+    """
+    found = entries_of(file)
+    if HEADER_KEY not in found:
+        raise ClaimError("a table without the header of a checkpoint of TensorFlow")
+    header = dict(fields_of(found.pop(HEADER_KEY)))
+    shards, order = header.get(1, 0), header.get(2, 0)
+    if not isinstance(shards, int) or not 0 < shards <= MOST_SHARDS or order not in (0, 1):
+        raise ClaimError(f"claims {quoted(shards)} shards, order of bytes {quoted(order)}")
+    entries, pieces = {}, {}
+    for key, value in found.items():
+        if key.startswith(b"\0"):
+            pieces[key] = _entry(value, key)
+        else:
+            entries[_name(key)] = _entry(value, key)
+    return Bundle(shards, order == 1, entries, pieces)
+
+
+def _name(key: bytes) -> str:
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise ClaimError("holds a name that is no text; it is damaged") from None
+
+
+def _entry(content: bytes, key: bytes) -> Entry:
+    numbers: dict[int, int] = {}
+    shape: tuple[int, ...] = ()
+    slices = []
+    for number, value in fields_of(content):
+        if number == 2 and isinstance(value, bytes):
+            shape = _shape(value)
+        elif number == 7 and isinstance(value, bytes):
+            slices.append(_bounds(value))
+        elif isinstance(value, int):
+            numbers[number] = value
+    code, shard, offset, size = (numbers.get(number, 0) for number in (1, 3, 4, 5))
+    entry = Entry(code, shape, shard, offset, size, tuple(slices))
+    if entry.offset >= 2**62 or entry.size_bytes >= 2**62:
+        raise ClaimError(f"tensor {quoted(key.decode('utf-8', 'replace'))} lies nowhere possible")
+    return entry
+
+
+def _shape(content: bytes) -> tuple[int, ...]:
+    sizes = []
+    for number, value in fields_of(content):
+        if number == 2 and isinstance(value, bytes):
+            sizes.append(signed(dict(fields_of(value)).get(1, 0)))
+        elif number == 3 and value:
+            raise ClaimError("holds a tensor without a known number of axes; it is damaged")
+    return checked_shape(sizes)
+
+
+def _bounds(content: bytes) -> Bounds:
+    found = []
+    for number, value in fields_of(content):
+        if number == 1 and isinstance(value, bytes):
+            extent = dict(fields_of(value))
+            found.append((signed(extent.get(1, 0)), signed(extent.get(2, WHOLE))))
+    return tuple(found)
+
+
+def signed(value: Any) -> int:
+    """Return a number of protobuf as a signed one of 64 bits."""
+    if not isinstance(value, int):
+        raise ClaimError("holds bytes where a number should be; it is damaged")
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def fields_of(content: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield number and value of the fields of a message.
+
+    Raises:
+        ClaimError: If it is damaged.
+    """
+    place, end = 0, len(content)
+    while place < end:
+        tag, place = varint(content, place, end)
+        number, wire = tag >> 3, tag & 7
+        if wire == VARINT:
+            value, place = varint(content, place, end)
+            yield number, value
+            continue
+        if wire not in (FIXED64, TEXT, FIXED32):
+            raise ClaimError("an entry of its index is damaged")
+        size = {FIXED64: 8, FIXED32: 4}.get(wire)
+        if size is None:
+            size, place = varint(content, place, end)
+        if place + size > end:
+            raise ClaimError("an entry of its index is cut short; it is damaged")
+        piece = content[place : place + size]
+        place += size
+        yield number, piece if wire == TEXT else int.from_bytes(piece, "little")
+
+
+# ---------------------------------------------------------------- slices
+
+
+def slice_key(name: str, bounds: Bounds) -> bytes:
+    """Return the key that a slice of a tensor is stored under.
+
+    Numbers and texts are coded so that keys sort as they do; `ordered_code.cc` of TensorFlow.
+    """
+    text = name.encode().replace(b"\0", b"\0\xff").replace(b"\xff", b"\xff\0")
+    if b"\0" in name.encode():
+        raise ClaimError(f"tensor {quoted(name)} in slices has an impossible name")
+    axes = b"".join(_ordered(number) for bound in bounds for number in bound)
+    rank = bytes([1, len(bounds)]) if bounds else b"\0"
+    return b"\0" + text + b"\0\1" + rank + axes
+
+
+def _ordered(number: int) -> bytes:
+    """Return a signed number, coded so that bytes sort as numbers do."""
+    magnitude = ~number if number < 0 else number
+    if magnitude < 64:
+        return bytes([(0x80 ^ number) & 0xFF])
+    width = magnitude.bit_length() // 7 + 1
+    raw = bytearray(number.to_bytes(10, "big", signed=True)[10 - width :])
+    head = (0xFFFF << (16 - width)) & 0xFFFF
+    raw[0] ^= head >> 8
+    raw[1] ^= head & 0xFF
+    return bytes(raw)
+
+
+def covered(entry: Entry) -> list[tuple[tuple[int, int], ...]]:
+    """Return the slices of a tensor as first index and length along each axis.
+
+    Raises:
+        ClaimError: If one does not lie in the tensor, or they do not add up to it.
+    """
+    found = []
+    for bounds in entry.slices:
+        if len(bounds) != len(entry.shape):
+            raise ClaimError(f"a tensor of shape {entry.shape} has slices of another rank")
+        pairs = zip(bounds, entry.shape, strict=True)
+        plain = tuple((first, n - first if size == WHOLE else size) for (first, size), n in pairs)
+        inside = all(
+            first >= 0 and size >= 0 and first + size <= length
+            for (first, size), length in zip(plain, entry.shape, strict=True)
+        )
+        if not inside:
+            raise ClaimError(f"a slice of a tensor of shape {entry.shape} reaches beyond it")
+        found.append(plain)
+    elements = sum(math.prod(size for _, size in plain) for plain in found)
+    if elements != math.prod(entry.shape):
+        raise ClaimError(f"the slices of a tensor of shape {entry.shape} do not add up to it")
+    return found

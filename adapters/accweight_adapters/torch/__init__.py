@@ -1,0 +1,1 @@
+"""PyTorch and its family: torch.save, Lightning, distributed checkpoints, Stable-Baselines3."""

@@ -1,0 +1,310 @@
+"""The two files torch.save writes: the zip, and the legacy stream of pickles before torch 1.6.
+
+Both hold one pickle and a run of raw bytes per storage. What differs is where those bytes lie:
+a zip says it in its directory and local headers (torch stores records uncompressed); a legacy
+file lists the storage keys after the pickle, then holds an int64 length and the bytes of each.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import IO, Final, cast
+
+from accweight_adapters.claims import ClaimError, quoted
+from accweight_adapters.torch.globals import PLAIN, Vocabulary
+from accweight_adapters.torch.pickle import WeightsPickle
+from accweight_core.remote import expect, is_remote
+
+MAGIC: Final = 0x1950A86A20F9469CFC6C
+MAGIC_OPCODE: Final = b"\x8a\x0a" + MAGIC.to_bytes(10, "little")
+LEGACY_PROTOCOL: Final = 1001
+
+ZIP_MAGIC: Final = b"PK\x03\x04"
+LOCAL_HEADER_BYTES: Final = 30
+TORCH_RECORD = re.compile(r"[^/]+/(data\.pkl|constants\.pkl|data/\d+)")
+"""Records with which the zips of torch begin; enough to know one that is cut short."""
+
+ALIGNMENT: Final = 64
+"""Where torch lets the bytes of a record begin."""
+
+HEADER_WITH_NAME_BYTES: Final = 128
+SAMPLES: Final = 3
+"""Local headers of a remote file that are looked at."""
+
+PICKLE_RECORD = re.compile(r"[^/]+/data\.pkl")
+
+TORCHSCRIPT_ADVICE: Final = (
+    "is a TorchScript archive, which holds code; only plain weights are read and nothing in the "
+    "file is run. If you trust it, convert it in the environment that made it: "
+    "torch.save(torch.jit.load(PATH).state_dict(), NEW)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A run of bytes of the file."""
+
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What a file of torch.save holds.
+
+    Attributes:
+        format: The kind of file, in words.
+        content: What its pickle describes.
+        storages: Where the bytes of each storage lie, by key.
+        big_endian: Whether elements are stored most significant byte first.
+        size_bytes: Size of the file.
+    """
+
+    format: str
+    content: object
+    storages: Mapping[str, Stretch]
+    big_endian: bool
+    size_bytes: int
+
+
+class BoundedStream:
+    """A file for the pickle reader whose reads never ask for more than the file has.
+
+    A plain file allocates the whole length that a hostile opcode claims before it reads.
+    """
+
+    def __init__(self, file: IO[bytes], size_bytes: int) -> None:
+        self._file = file
+        self._size_bytes = size_bytes
+        self.tell = file.tell
+        self.readline = file.readline
+
+    def read(self, count: int) -> bytes:
+        """Return the next `count` bytes, fewer at the end of the file."""
+        return self._file.read(min(count, max(0, self._size_bytes - self.tell())))
+
+
+def is_zip(file: IO[bytes]) -> bool:
+    """Tell whether `file` is a zip of torch.save or of TorchScript, whole or cut short."""
+    file.seek(0)
+    head = file.read(512)
+    if not head.startswith(ZIP_MAGIC):
+        return False
+    name_bytes = int.from_bytes(head[26:28], "little")
+    first = head[LOCAL_HEADER_BYTES : LOCAL_HEADER_BYTES + name_bytes].decode("utf-8", "replace")
+    if TORCH_RECORD.fullmatch(first):
+        return True
+    with zipfile.ZipFile(file) as archive:
+        return any(map(PICKLE_RECORD.fullmatch, archive.namelist()))
+
+
+def is_legacy(file: IO[bytes]) -> bool:
+    """Tell whether `file` begins with the pickled magic number of the legacy format."""
+    file.seek(0)
+    head = file.read(32)
+    return head.startswith(b"\x80") and MAGIC_OPCODE in head
+
+
+def read_archive(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
+    """Read everything but the weights from what torch.save wrote, in either format."""
+    if is_legacy(file):
+        return read_legacy(file, vocabulary)
+    file.seek(0)
+    head = file.read(len(ZIP_MAGIC))
+    if not head:
+        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    if head != ZIP_MAGIC:
+        raise ClaimError("neither a zip of torch.save nor its legacy format")
+    return read_zip(file, vocabulary)
+
+
+def read_zip(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
+    """Read everything but the weights from a zip of torch.save."""
+    size_bytes = file.seek(0, io.SEEK_END)
+    records = records_in(file, size_bytes)
+    pickles = [name for name in records if PICKLE_RECORD.fullmatch(name)]
+    if len(pickles) != 1:
+        raise ClaimError(f"a torch zip holds one data.pkl; this one has {len(pickles)}")
+    folder = pickles[0].removesuffix("data.pkl")
+    if folder + "constants.pkl" in records or any(n.startswith(folder + "code/") for n in records):
+        raise ClaimError(TORCHSCRIPT_ADVICE)
+    prefix = folder + "data/"
+    of_storages = {name: info for name, info in records.items() if name.startswith(prefix)}
+    storages = {
+        name.removeprefix(prefix): stretch
+        for name, stretch in _stretches(file, records, of_storages, size_bytes).items()
+    }
+    pickled = _bytes_of(file, records[pickles[0]], size_bytes)
+    content = WeightsPickle(io.BytesIO(pickled), vocabulary).load()
+    return Archive(
+        format="torch zip",
+        content=content,
+        storages=storages,
+        big_endian=_is_big_endian(file, records.get(folder + "byteorder"), size_bytes),
+        size_bytes=size_bytes,
+    )
+
+
+def records_in(file: IO[bytes], size_bytes: int) -> dict[str, zipfile.ZipInfo]:
+    """Return the records that the directory of a zip lists, by name."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise ClaimError(
+            f"its zip directory is missing or damaged ({error}); the file of {size_bytes} bytes "
+            "is probably cut short: copy it again, or drop this checkpoint"
+        ) from error
+    records = {info.filename: info for info in infos}
+    if len(records) != len(infos):
+        raise ClaimError("its zip directory lists a record twice")
+    return records
+
+
+def _stretches(
+    file: IO[bytes],
+    records: Mapping[str, zipfile.ZipInfo],
+    wanted: Mapping[str, zipfile.ZipInfo],
+    size_bytes: int,
+) -> dict[str, Stretch]:
+    """Return where the bytes of records lie.
+
+    Every local header says it of its own record. In a remote file each would cost a request, so
+    there a few are looked at: if they bear out what the distances between records and torch's
+    alignment say, the others are taken to lie where these say.
+    """
+    if is_remote(file) and len(wanted) > SAMPLES:
+        between = _between_headers(records, wanted)
+        names = list(wanted)
+        sample = [names[i * (len(names) - 1) // (SAMPLES - 1)] for i in range(SAMPLES)]
+        expect(file, [(wanted[name].header_offset, HEADER_WITH_NAME_BYTES) for name in sample])
+        if all(between.get(name) == _stretch(file, wanted[name], size_bytes) for name in sample):
+            for name, info in wanted.items():
+                _check_stored(info)
+                if name not in between:
+                    between[name] = _stretch(file, info, size_bytes)
+            return {name: between[name] for name in wanted}
+    expect(file, [(info.header_offset, HEADER_WITH_NAME_BYTES) for info in wanted.values()])
+    return {name: _stretch(file, info, size_bytes) for name, info in wanted.items()}
+
+
+def _between_headers(
+    records: Mapping[str, zipfile.ZipInfo], wanted: Mapping[str, zipfile.ZipInfo]
+) -> dict[str, Stretch]:
+    """Return where records lie that end where the next one begins, and are aligned as by torch.
+
+    Behind the bytes of a record its checksum and sizes may be repeated, which takes 16 bytes, or
+    24 in large files; the alignment leaves one of the three places.
+    """
+    found: dict[str, Stretch] = {}
+    ordered = sorted(records.values(), key=lambda info: info.header_offset)
+    for info, following in pairwise(ordered):
+        earliest = info.header_offset + LOCAL_HEADER_BYTES + len(info.orig_filename.encode())
+        ends = [following.header_offset - repeated for repeated in (0, 16, 24)]
+        starts = [end - info.file_size for end in ends]
+        fitting = [at for at in starts if at >= earliest and at % ALIGNMENT == 0]
+        if info.filename in wanted and len(fitting) == 1:
+            found[info.filename] = Stretch(fitting[0], info.file_size)
+    return found
+
+
+def _check_stored(info: zipfile.ZipInfo) -> None:
+    """Raise `ClaimError` if a record is compressed, as torch does with none."""
+    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+        raise ClaimError(
+            f"its record {quoted(info.filename)} is compressed, which torch.save never does; "
+            "save it again: torch.save(torch.load(PATH), NEW)"
+        )
+    if info.flag_bits & 1:
+        raise ClaimError(f"its record {quoted(info.filename)} is encrypted")
+
+
+def _stretch(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
+    """Return where the bytes of a record lie, none of which torch compresses."""
+    _check_stored(info)
+    return stretch_of(file, info, size_bytes)
+
+
+def stretch_of(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
+    """Return where a record lies as it is stored; the local header has a length of its own."""
+    name = quoted(info.filename)
+    if info.flag_bits & 1:
+        raise ClaimError(f"its record {name} is encrypted")
+    file.seek(info.header_offset)
+    header = file.read(LOCAL_HEADER_BYTES)
+    if len(header) < LOCAL_HEADER_BYTES or not header.startswith(ZIP_MAGIC):
+        raise ClaimError(f"its record {name} is not where the zip directory says; it is damaged")
+    extra = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    offset = info.header_offset + LOCAL_HEADER_BYTES + extra
+    if offset + info.compress_size > size_bytes:
+        raise ClaimError(
+            f"its record {name} ends at byte {offset + info.compress_size}, "
+            f"but the file has {size_bytes}; it is cut short"
+        )
+    return Stretch(offset, info.compress_size)
+
+
+def _bytes_of(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> bytes:
+    """Return the bytes of a record; a checksum of 0 is torch's way to leave it out."""
+    stretch = _stretch(file, info, size_bytes)
+    file.seek(stretch.offset)
+    content = file.read(stretch.size_bytes)
+    if info.CRC and zlib.crc32(content) != info.CRC:
+        raise ClaimError(f"its record {quoted(info.filename)} does not match its checksum")
+    return content
+
+
+def _is_big_endian(file: IO[bytes], info: zipfile.ZipInfo | None, size_bytes: int) -> bool:
+    if info is None:
+        return False
+    order = _bytes_of(file, info, size_bytes) if info.file_size < 16 else b""
+    if order not in (b"little", b"big"):
+        raise ClaimError(f"its byte order is {quoted(order.decode('latin1'))}, not little or big")
+    return order == b"big"
+
+
+def read_legacy(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
+    """Read everything but the weights from a legacy file.
+
+    torch writes these files little-endian on every machine, whatever ``sys_info`` in them says
+    about the writer (torch/csrc/serialization.cpp, `THPStorage_writeFileRaw`).
+    """
+    size_bytes = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    stream = cast("IO[bytes]", BoundedStream(file, size_bytes))
+    if WeightsPickle(stream).load() != MAGIC or WeightsPickle(stream).load() != LEGACY_PROTOCOL:
+        raise ClaimError(f"a legacy torch file begins with {MAGIC:#x} and {LEGACY_PROTOCOL}")
+    WeightsPickle(stream).load()  # sys_info
+    pickle = WeightsPickle(stream, vocabulary)
+    content = pickle.load()
+    keys = WeightsPickle(stream).load()
+    storages = _legacy_storages(file, keys, pickle.item_bytes, size_bytes)
+    return Archive("torch legacy", content, storages, big_endian=False, size_bytes=size_bytes)
+
+
+def _legacy_storages(
+    file: IO[bytes], keys: object, item_bytes: Mapping[str, int], size_bytes: int
+) -> dict[str, Stretch]:
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ClaimError("its list of storages is damaged")
+    storages: dict[str, Stretch] = {}
+    for key in keys:
+        elements = int.from_bytes(file.read(8), "little", signed=True)
+        if key not in item_bytes or key in storages:
+            raise ClaimError(f"it lists storage {quoted(key)} twice, or no tensor uses it")
+        stretch = Stretch(file.tell(), elements * item_bytes[key])
+        end = stretch.offset + stretch.size_bytes
+        if elements < 0 or end > size_bytes:
+            raise ClaimError(
+                f"its storage {quoted(key)} ends at byte {end}, but the file has {size_bytes}; "
+                "it is cut short or damaged"
+            )
+        storages[key] = stretch
+        file.seek(end)
+    return storages

@@ -1,0 +1,206 @@
+"""The ``.metadata`` of torch.distributed.checkpoint: which file holds which chunk of which tensor.
+
+It is a pickle of a few classes of plain data. It is followed like that of any other checkpoint:
+those classes become `Record`s of what they were built from, everything else is refused, and
+nothing of torch is imported, so files of any version are read alike.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Final, cast
+
+from accweight_adapters.claims import (
+    ClaimError,
+    checked_shape,
+    checked_size,
+    checked_sizes,
+    quoted,
+)
+from accweight_adapters.torch.container import BoundedStream, Stretch
+from accweight_adapters.torch.globals import Global, Record, Vocabulary, call, is_allowed
+from accweight_adapters.torch.pickle import WeightsPickle
+
+MAX_PATH: Final = 16
+"""Keys that lead to a value; real state dicts nest four deep."""
+
+CLASS = re.compile(
+    r"torch\.distributed\.(_shard\.)?(checkpoint\.(metadata|filesystem|storage)"
+    r"|sharded_tensor\.metadata)\."
+    r"(?P<kind>Metadata|MetadataIndex|TensorStorageMetadata|BytesStorageMetadata"
+    r"|ChunkStorageMetadata|TensorProperties|StorageMeta|_StorageInfo|_?MEM_FORMAT_ENCODING)"
+)
+"""Classes of plain data, where torch 1.13 to 2.13 keep them."""
+
+INERT = re.compile(r"pathlib\.(_local\.)?(Pure)?(Posix|Windows)?Path|builtins\.(getattr|set)")
+HEAD = re.compile(rb"torch\.distributed\.(_shard\.)?checkpoint\.metadata")
+HEAD_BYTES: Final = 256
+
+
+def _stands_for(function: object, args: object) -> object:
+    """Return what a call stands for: a new object of a known class, or what it is elsewhere."""
+    match = CLASS.fullmatch(function.name) if isinstance(function, Global) else None
+    return Record(match["kind"]) if match else call(function, args)
+
+
+METADATA: Final = Vocabulary(
+    lambda name: any(pattern.fullmatch(name) for pattern in (CLASS, INERT)) or is_allowed(name),
+    _stands_for,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stored stretch: a block of a tensor, or a pickled value.
+
+    Attributes:
+        file: Name of the file, beside the metadata.
+        stretch: Where it lies there.
+        start: First index of the block along each axis.
+        shape: Shape of the block.
+        packing: How it was packed, if it was.
+    """
+
+    file: str
+    stretch: Stretch
+    start: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+    packing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sharded:
+    """One tensor, in blocks that cover it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What a distributed checkpoint holds, by its full names.
+
+    Attributes:
+        tensors: The tensors.
+        values: Pickled values: counters, learning rates.
+        paths: The keys that lead to each in the state dict that was saved.
+    """
+
+    tensors: Mapping[str, Sharded]
+    values: Mapping[str, Part]
+    paths: Mapping[str, tuple[str | int, ...]]
+
+
+def is_metadata(file: IO[bytes]) -> bool:
+    """Tell whether `file` begins as the metadata of a distributed checkpoint."""
+    head = file.read(HEAD_BYTES)
+    return head.startswith(b"\x80") and HEAD.search(head) is not None
+
+
+def catalogue_in(file: IO[bytes], size_bytes: int) -> Catalogue:
+    """Return what the metadata says; raise `ClaimError` where it cannot be true."""
+    stream = cast("IO[bytes]", BoundedStream(file, size_bytes))
+    fields = _fields(WeightsPickle(stream, METADATA).load(), "Metadata")
+    entries = fields.get("state_dict_metadata")
+    if not isinstance(entries, dict):
+        raise ClaimError("its metadata does not list what was saved")
+    parts = _stored_parts(fields.get("storage_data"))
+    tensors, values = {}, {}
+    for name, entry in entries.items():
+        if not isinstance(name, str) or not isinstance(entry, Record):
+            raise ClaimError(f"its metadata lists {quoted(name)}, which is no tensor or value")
+        if entry.kind == "TensorStorageMetadata":
+            tensors[name] = _sharded(name, _fields(entry, entry.kind), parts)
+        elif entry.kind == "BytesStorageMetadata" and (name, ()) in parts:
+            values[name] = parts[name, ()]
+    return Catalogue(tensors, values, _paths(fields.get("planner_data"), entries))
+
+
+def _fields(record: object, kind: str) -> Mapping[object, object]:
+    """Return the fields of a record of a kind."""
+    if not isinstance(record, Record) or record.kind != kind or not isinstance(record.state, dict):
+        raise ClaimError(f"its metadata holds something else where a {kind} should be")
+    return record.state
+
+
+def _stored_parts(storage: object) -> dict[tuple[str, tuple[int, ...]], Part]:
+    """Return what is stored, by name and first index along each axis."""
+    if not isinstance(storage, dict):
+        raise ClaimError("its metadata does not say where values are stored")
+    parts = {}
+    for key, value in storage.items():
+        index, info = _fields(key, "MetadataIndex"), _fields(value, "_StorageInfo")
+        name, start, file = index.get("fqn"), index.get("offset"), info.get("relative_path")
+        if not isinstance(name, str) or not isinstance(file, str):
+            raise ClaimError("its metadata names a stored part by something that is not text")
+        start = () if start is None else checked_sizes(start, "an index")
+        stretch = Stretch(
+            checked_size(info.get("offset"), "an offset"),
+            checked_size(info.get("length"), "a length"),
+        )
+        packing = info.get("transform_descriptors")
+        packed = ", ".join(quoted(p) for p in packing) if isinstance(packing, (list, tuple)) else ""
+        parts[name, start] = Part(file, stretch, start, packing=packed)
+    return parts
+
+
+def _sharded(
+    name: str,
+    fields: Mapping[object, object],
+    parts: Mapping[tuple[str, tuple[int, ...]], Part],
+) -> Sharded:
+    shape, chunks = checked_shape(fields.get("size")), fields.get("chunks")
+    if not isinstance(chunks, list):
+        raise ClaimError(f"tensor {quoted(name)} has no list of chunks")
+    blocks: dict[tuple[int, ...], Part] = {}
+    for chunk in chunks:
+        block = _fields(chunk, "ChunkStorageMetadata")
+        start = checked_sizes(block.get("offsets"), "an index")
+        extent = checked_shape(block.get("sizes"))
+        part = parts.get((name, start))
+        if part is None:
+            raise ClaimError(f"a chunk of tensor {quoted(name)} is listed, but stored nowhere")
+        _check_inside(name, shape, start, extent)
+        blocks[start] = Part(part.file, part.stretch, start, extent, part.packing)
+    if sum(math.prod(block.shape) for block in blocks.values()) != math.prod(shape):
+        raise ClaimError(f"the chunks of tensor {quoted(name)} do not add up to its shape {shape}")
+    return Sharded(_dtype(name, fields.get("properties")), shape, tuple(blocks.values()))
+
+
+def _check_inside(
+    name: str, shape: tuple[int, ...], start: tuple[int, ...], extent: tuple[int, ...]
+) -> None:
+    is_inside = len(start) == len(extent) == len(shape) and all(
+        first + length <= size for first, length, size in zip(start, extent, shape, strict=True)
+    )
+    if not is_inside:
+        raise ClaimError(f"a chunk of tensor {quoted(name)} reaches beyond its shape {shape}")
+
+
+def _dtype(name: str, properties: object) -> str:
+    """Return the element type; the properties are pickled as a tuple, or field by field."""
+    state = properties.state if isinstance(properties, Record) else None
+    dtype = state.get("dtype") if isinstance(state, dict) else None
+    if isinstance(state, tuple) and state:
+        dtype = state[0]
+    if not isinstance(dtype, Global) or not dtype.name.startswith("torch."):
+        raise ClaimError(f"tensor {quoted(name)} has no element type")
+    return dtype.name.removeprefix("torch.")
+
+
+def _paths(planned: object, entries: Mapping[str, object]) -> dict[str, tuple[str | int, ...]]:
+    """Return the keys that lead to every entry, its name alone where the planner kept none."""
+    known = planned if isinstance(planned, dict) else {}
+    paths: dict[str, tuple[str | int, ...]] = {}
+    for name in entries:
+        keys = known.get(name)
+        if not isinstance(keys, (tuple, list)) or not 0 < len(keys) <= MAX_PATH:
+            keys = (name,)
+        if not all(isinstance(key, (str, int)) for key in keys):
+            raise ClaimError(f"the keys that lead to {quoted(name)} are no names")
+        paths[name] = tuple(keys)
+    return paths

@@ -1,0 +1,128 @@
+"""From a tensor that a torch pickle claims to where its bytes lie, checked against the file.
+
+One place for all containers of torch.save: files, shards, and archives inside other files.
+Formats whose bytes no extent can show get their tensors made from raw bytes here as well.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from accweight_adapters.claims import ClaimError, c_strides, is_c_order, quoted, reach, refused
+from accweight_adapters.torch.container import Archive
+from accweight_adapters.torch.globals import TensorClaim
+from accweight_core.dtypes import DTYPES
+from accweight_core.schema import Extent, StoredTensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EXPANSION_ALLOWANCE_BYTES: Final = 1 << 20
+"""A tensor may be this much larger than the file: small expanded buffers are common."""
+
+SCALAR_CODES: Final = {
+    "float64": "d",
+    "float32": "f",
+    "float16": "e",
+    "int64": "q",
+    "int32": "i",
+    "int16": "h",
+    "int8": "b",
+    "uint8": "B",
+}
+"""Codes of `struct` by element type, for losses that were saved as tensors."""
+
+
+def stored(path: Path, archive: Archive, name: str, claim: TensorClaim) -> StoredTensor:
+    """Return where the values of a claimed tensor lie, or why they cannot be analysed."""
+    if claim.refusal:
+        return refused(name, claim.dtype, claim.shape, claim.refusal)
+    if claim.dtype not in DTYPES:
+        reason = f"its element type {claim.dtype} has no exact meaning as a float here"
+        return refused(name, claim.dtype, claim.shape, reason)
+    extent = extent_of(path, archive, name, claim)
+    size_bytes = math.prod(claim.shape) * DTYPES[claim.dtype].size_bytes
+    if size_bytes > archive.size_bytes + EXPANSION_ALLOWANCE_BYTES:
+        reason = f"an expanded tensor, {size_bytes} bytes from a few; save tensor.clone() instead"
+        return refused(name, claim.dtype, claim.shape, reason)
+    return StoredTensor(name, extent)
+
+
+def extent_of(path: Path, archive: Archive, name: str, claim: TensorClaim) -> Extent:
+    """Return where the values of a tensor lie, all of them being inside its storage.
+
+    Raises:
+        ClaimError: If the storage is missing, or shorter than the tensor needs.
+    """
+    offset = _checked_offset(archive, name, claim)
+    strides = None if is_c_order(claim.shape, claim.strides) else claim.strides
+    return Extent(str(path), offset, claim.dtype, claim.shape, strides, archive.big_endian)
+
+
+def _checked_offset(archive: Archive, name: str, claim: TensorClaim) -> int:
+    """Return the byte offset of a tensor's first element, all of it being inside its storage."""
+    storage = claim.storage
+    stretch = archive.storages.get(storage.key) if storage else None
+    if storage is None or stretch is None:
+        key = storage.key if storage else ""
+        raise ClaimError(f"tensor {quoted(name)} needs storage {quoted(key)}, which is missing")
+    used = reach(claim.shape, claim.strides)
+    if not used:
+        return stretch.offset
+    item_bytes = DTYPES[claim.dtype].size_bytes
+    end = (claim.offset + used) * item_bytes
+    if end > storage.size_bytes or storage.start_bytes + end > stretch.size_bytes:
+        raise ClaimError(
+            f"tensor {quoted(name)} needs {storage.start_bytes + end} bytes of storage "
+            f"{quoted(storage.key)}, which claims {storage.size_bytes} and has {stretch.size_bytes}"
+        )
+    return stretch.offset + storage.start_bytes + claim.offset * item_bytes
+
+
+def scalar(path: Path, archive: Archive, claim: TensorClaim) -> int | float | None:
+    """Return the value of a tensor without axes; None if it is no real number, or not there."""
+    is_brain = claim.dtype == "bfloat16"  # the upper half of a float32
+    code = "f" if is_brain else SCALAR_CODES.get(claim.dtype)
+    if claim.refusal or code is None:
+        return None
+    try:
+        offset = _checked_offset(archive, "", claim)
+    except ClaimError:  # no reason to refuse the weights
+        return None
+    with path.open("rb") as file:
+        file.seek(offset)
+        raw = file.read(DTYPES[claim.dtype].size_bytes)
+    if is_brain:
+        raw = raw + bytes(2) if archive.big_endian else bytes(2) + raw
+    number: int | float = struct.unpack((">" if archive.big_endian else "<") + code, raw)[0]
+    return number
+
+
+def span_bytes(extent: Extent) -> int:
+    """Return how many bytes lie from the first element of an extent to its last, inclusive."""
+    strides = extent.strides or c_strides(extent.shape)
+    return reach(extent.shape, strides) * DTYPES[extent.dtype].size_bytes
+
+
+def tensor_of(raw: bytes, extent: Extent) -> Tensor:
+    """Return the tensor whose `span_bytes` are `raw`, in its own element type."""
+    import torch  # only who loads values needs it, not who describes them
+
+    dtype: torch.dtype = getattr(torch, extent.dtype)
+    if not extent.elements:
+        return torch.empty(extent.shape, dtype=dtype)
+    flat = torch.frombuffer(bytearray(_native(raw, extent)), dtype=dtype)
+    return flat.as_strided(extent.shape, extent.strides or c_strides(extent.shape))
+
+
+def _native(raw: bytes, extent: Extent) -> Any:
+    if not extent.big_endian:
+        return raw
+    import numpy as np
+
+    dtype = DTYPES[extent.dtype]
+    width = dtype.size_bytes // (2 if dtype.family == "complex" else 1)
+    return np.frombuffer(raw, f">u{width}").astype(f"<u{width}").tobytes()

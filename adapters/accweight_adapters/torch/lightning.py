@@ -1,0 +1,70 @@
+"""What Lightning puts around the weights: which part is the model, and how the training went.
+
+A LightningModule holds its network under an attribute, so every name begins with ``model.``;
+that segment is taken off where all names share it, and a layer is called as in the bare network.
+Beside the weights lie the settings of the user's own classes: see `objects`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, TypeGuard
+
+from accweight_adapters.measures import MAX_MEASURES, Numbers, finite, is_showable
+from accweight_adapters.state_dicts import Weights, find_weights
+
+VERSION_KEY: Final = "pytorch-lightning_version"
+MODEL_PARTS: Final = ("state_dict", "optimizer_states")
+"""Entries that are looked through; the second only to say that it was left out."""
+
+HOLDER = re.compile(r"_?(model|net|network|module)")
+"""Attributes under which LightningModules keep a whole network."""
+
+
+def is_lightning(content: object) -> TypeGuard[Mapping[object, object]]:
+    """Tell whether a checkpoint was written by a Trainer of Lightning."""
+    return (
+        isinstance(content, dict)
+        and VERSION_KEY in content
+        and isinstance(content.get("state_dict"), dict)
+    )
+
+
+def lightning_weights(content: Mapping[object, object]) -> Weights:
+    """Return the weights of a Lightning checkpoint, named as in the bare network.
+
+    Raises:
+        ClaimError: If there are none, or if names are impossible or clash.
+    """
+    weights = find_weights({key: content[key] for key in MODEL_PARTS if key in content})
+    holders = {name.partition(".")[0] for name in weights.tensors}
+    holder = holders.pop() if len(holders) == 1 else ""
+    if HOLDER.fullmatch(holder) and holder not in weights.tensors:
+        weights.tensors = {
+            name.removeprefix(f"{holder}."): claim for name, claim in weights.tensors.items()
+        }
+    return weights
+
+
+def lightning_measures(content: Mapping[object, object], number: Numbers) -> dict[str, float]:
+    """Return what `ModelCheckpoint` noted: the figure it watches, and the best one so far.
+
+    Args:
+        content: The checkpoint; the state of a callback lies under a key of its settings.
+        number: Tells which values are numbers.
+    """
+    callbacks = content.get("callbacks")
+    found: dict[str, float] = {}
+    for state in callbacks.values() if isinstance(callbacks, dict) else ():
+        if not isinstance(state, dict) or "best_model_score" not in state:
+            continue
+        noted = {"best_model_score": state["best_model_score"]}
+        if isinstance(state.get("monitor"), str):
+            noted = {state["monitor"]: state.get("current_score"), **noted}
+        for name, value in noted.items():
+            figure = number((name,), value)
+            known = None if figure is None else finite(figure)
+            if known is not None and is_showable(name) and len(found) < MAX_MEASURES:
+                found.setdefault(name, known)
+    return found

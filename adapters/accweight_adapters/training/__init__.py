@@ -1,0 +1,1 @@
+"""``accweight train``: an ONNX model trained by ONNX Runtime, a checkpoint per epoch."""

@@ -1,0 +1,141 @@
+"""From a graph with a loss to a session that trains: what ONNX Runtime calls artifacts.
+
+They are made in a folder that goes away: a model with gradients, one without, a checkpoint of
+the initial weights, and the optimizer as a model of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import onnx
+from onnx import ModelProto
+
+from accweight_adapters.training.library import NEWEST_IR, options, quiet, reason_of, runtime
+from accweight_adapters.training.model import Choice
+from accweight_core.errors import FormatError
+
+TRAINING, EVALUATION = "training_model.onnx", "eval_model.onnx"
+OPTIMIZER, CHECKPOINT = "optimizer_model.onnx", "checkpoint"
+ADAM_EPSILON: Final = 1e-8
+ADAM_OF_TORCH: Final = 0
+
+
+class OptimizerKind(StrEnum):
+    """What turns gradients into updates."""
+
+    adamw = "adamw"
+    sgd = "sgd"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How weights are updated.
+
+    Attributes:
+        optimizer: Which rule.
+        learning_rate: Its learning rate.
+        weight_decay: Share of a weight, times learning rate, taken off at every update of AdamW.
+        threads: Threads of the runtime; None for as many as processors.
+    """
+
+    optimizer: OptimizerKind
+    learning_rate: float
+    weight_decay: float
+    threads: int | None = None
+
+
+def build(model: ModelProto, choice: Choice, recipe: Recipe, folder: Path, source: Path) -> None:
+    """Write the artifacts for a model whose outputs are loss and scores.
+
+    Raises:
+        FormatError: If the runtime cannot build the gradients; says what it says.
+    """
+    artifacts = runtime("onnxruntime.training.artifacts")
+    blocks = runtime("onnxruntime.training.onnxblock")
+    if recipe.optimizer is OptimizerKind.adamw:
+        block = blocks.optim.AdamW(eps=ADAM_EPSILON, weight_decay=recipe.weight_decay)
+    else:
+        block = blocks.optim.SGD()
+    try:
+        with quiet():
+            artifacts.generate_artifacts(
+                model,
+                requires_grad=list(choice.trained),
+                frozen_params=list(choice.frozen),
+                optimizer=block,
+                artifact_directory=str(folder),
+            )
+    except Exception as error:  # native code, and a checker that raises errors of its own
+        reason = f"onnxruntime-training cannot build its gradients: {reason_of(error)}"
+        raise FormatError(source, reason) from error
+    _correct_optimizer(folder / OPTIMIZER)
+
+
+def _correct_optimizer(path: Path) -> None:
+    """Make the model of the optimizer one that can be read, and its AdamW that of torch.
+
+    The library stamps it with a version of the format that it does not take itself, and decays
+    weights after their update where torch does so before.
+    """
+    model = onnx.load(path)
+    model.ir_version = NEWEST_IR
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "adam_mode":
+                attribute.i = ADAM_OF_TORCH
+    onnx.save(model, path)
+
+
+@dataclass
+class Session:
+    """A model in training: its state, and what moves it.
+
+    Attributes:
+        state: Parameters and properties, as the runtime's `CheckpointState`.
+        module: Computes losses and gradients.
+        optimizer: Updates the parameters.
+    """
+
+    state: Any
+    module: Any
+    optimizer: Any
+
+    def step(self, batch: list[Any]) -> tuple[float, Any]:
+        """Make one update; return loss and scores before it."""
+        loss, scores = self.module.train()(*batch)
+        self.optimizer.step()
+        self.module.lazy_reset_grad()
+        return float(loss), scores
+
+    def evaluate(self, batch: list[Any]) -> tuple[float, Any]:
+        """Return loss and scores without an update."""
+        loss, scores = self.module.eval()(*batch)
+        return float(loss), scores
+
+
+def opened(folder: Path, recipe: Recipe, source: Path, checkpoint: Path | None = None) -> Session:
+    """Return a session over the artifacts, from the initial weights or from a checkpoint.
+
+    Raises:
+        FormatError: If the runtime lacks an operator for the gradients.
+    """
+    api = runtime("onnxruntime.training.api")
+    try:
+        with quiet():
+            state = api.CheckpointState.load_checkpoint(str(checkpoint or folder / CHECKPOINT))
+            module = api.Module(
+                str(folder / TRAINING),
+                state,
+                str(folder / EVALUATION),
+                session_options=options(recipe.threads),
+            )
+            optimizer = api.Optimizer(str(folder / OPTIMIZER), module)
+    except Exception as error:
+        reason = f"onnxruntime-training cannot train this model: {reason_of(error)}"
+        raise FormatError(source, reason) from error
+    optimizer.set_learning_rate(recipe.learning_rate)
+    return Session(state, module, optimizer)

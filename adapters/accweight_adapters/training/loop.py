@@ -1,0 +1,195 @@
+"""The training itself: epochs of updates, a checkpoint after each, the initial weights first.
+
+Loss and accuracy of an epoch are those of its own updates, each batch taken before its update,
+as usual; those of epoch 0 come from a walk over the same samples without any. Validation is
+looked at after the epoch. The order of samples depends on seed and epoch alone, so that a run
+that is resumed goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from accweight_adapters.training.artifacts import Session
+from accweight_adapters.training.data import Array, Data, batches
+from accweight_adapters.training.folder import RunFolder
+from accweight_adapters.training.library import reason_of
+from accweight_adapters.training.loss import right
+from accweight_adapters.training.setup import Setup
+from accweight_core.errors import AccweightError, NonFiniteError
+
+VALIDATION: Final = "validation_"
+SHUFFLE: Final = 1
+"""Stream of chance that orders samples; another one draws those for validation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long to train, and what to keep.
+
+    Attributes:
+        epochs: Number of the last epoch.
+        first: Number of the first one; above 1 where a run is resumed.
+        save_every: Epochs from one checkpoint to the next.
+        seed: Of the order of samples.
+    """
+
+    epochs: int
+    first: int = 1
+    save_every: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How far the training is.
+
+    Attributes:
+        epoch: The epoch, 0 for the look at the initial weights.
+        batch: Batches of it that are done.
+        of: Batches that it has.
+        measures: Its loss and accuracy so far.
+        saved: Where its checkpoint lies, once it does.
+    """
+
+    epoch: int
+    batch: int
+    of: int
+    measures: dict[str, float]
+    saved: Path | None = None
+
+
+Watch = Callable[[Done], None]
+
+
+@dataclass
+class _Mean:
+    """Loss and accuracy over the samples seen so far."""
+
+    samples: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, count: int, values: dict[str, float]) -> None:
+        self.samples += count
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + count * value
+
+    @property
+    def values(self) -> dict[str, float]:
+        return {name: total / self.samples for name, total in self.sums.items()}
+
+
+def trained(
+    setup: Setup, session: Session, folder: RunFolder, plan: Plan, watch: Watch
+) -> dict[int, dict[str, float]]:
+    """Train, and return the measures of every epoch that was saved.
+
+    Raises:
+        NonFiniteError: If the loss is no number any more; finished checkpoints stay.
+        AccweightError: If the user stops it; finished checkpoints stay.
+    """
+    history: dict[int, dict[str, float]] = {}
+    epoch = plan.first - 1
+    try:
+        if plan.first == 1:
+            measures = _walked(setup, session, setup.data, 0, watch)
+            measures |= _validated(setup, session)
+            _keep(folder, session, 0, measures, watch, history)
+        for epoch in range(plan.first, plan.epochs + 1):
+            measures = _epoch(setup, session, plan, epoch, watch)
+            measures |= _validated(setup, session)
+            if epoch % plan.save_every == 0 or epoch == plan.epochs:
+                _keep(folder, session, epoch, measures, watch, history)
+    except KeyboardInterrupt:
+        raise AccweightError(_interrupted(folder, epoch)) from None
+    return history
+
+
+def _interrupted(folder: RunFolder, epoch: int) -> str:
+    kept = folder.checkpoints()
+    if not kept:
+        return f"stopped before the first checkpoint; {folder.path} holds nothing of use"
+    return (
+        f"stopped in epoch {epoch}; {len(kept)} checkpoints up to {kept[-1].name} are in "
+        f"{folder.path}: go on with --resume, or analyse what is there"
+    )
+
+
+def _keep(
+    folder: RunFolder,
+    session: Session,
+    epoch: int,
+    measures: dict[str, float],
+    watch: Watch,
+    history: dict[int, dict[str, float]],
+) -> None:
+    saved = folder.save(session.state, epoch, measures, resumable=True)
+    history[epoch] = measures
+    watch(Done(epoch, 0, 0, measures, saved))
+
+
+def _epoch(
+    setup: Setup, session: Session, plan: Plan, epoch: int, watch: Watch
+) -> dict[str, float]:
+    """Make the updates of one epoch; return its measures."""
+    chance = np.random.default_rng([plan.seed, SHUFFLE, epoch])
+    order = chance.permutation(len(setup.data))
+    return _walked(setup, session, setup.data, epoch, watch, order)
+
+
+def _walked(
+    setup: Setup,
+    session: Session,
+    data: Data,
+    epoch: int,
+    watch: Watch | None = None,
+    order: Array | None = None,
+) -> dict[str, float]:
+    """Walk over samples, in an order with updates, or without one and without updates."""
+    mean = _Mean()
+    size, whole = setup.batch_size, setup.whole_batches
+    count = len(data) // size if whole else math.ceil(len(data) / size)
+    inputs = setup.network.inputs
+    for number, batch in enumerate(batches(data, inputs, size, order, whole=whole), start=1):
+        try:
+            loss, scores = session.evaluate(batch) if order is None else session.step(batch)
+        except RuntimeError as error:
+            raise AccweightError(
+                f"{setup.network.source}: the runtime failed in epoch {epoch}, batch {number}: "
+                f"{reason_of(error)}"
+            ) from error
+        if not math.isfinite(loss):
+            raise NonFiniteError(_lost(setup, epoch, number, order is None))
+        values = {"loss": loss}
+        if setup.loss.knows_right:
+            values["accuracy"] = right(
+                setup.loss, scores, batch[-1], classes_last=setup.classes_last
+            )
+        mean.add(len(batch[-1]), values)
+        if watch is not None:
+            watch(Done(epoch, number, count, mean.values))
+    return mean.values
+
+
+def _lost(setup: Setup, epoch: int, batch: int, is_look: bool) -> str:
+    where = f"{setup.network.source}: the loss is no number in epoch {epoch}, batch {batch}"
+    if is_look and epoch == 0:
+        return f"{where}, before any update: the model gives NaN or infinity for these samples"
+    return (
+        f"{where}: the weights have run away; finished checkpoints are kept; take a smaller "
+        "--learning-rate, or scale the samples"
+    )
+
+
+def _validated(setup: Setup, session: Session) -> dict[str, float]:
+    """Return the measures on samples that are not trained on."""
+    if setup.validation is None:
+        return {}
+    measures = _walked(setup, session, setup.validation, 0)
+    return {VALIDATION + name: value for name, value in measures.items()}

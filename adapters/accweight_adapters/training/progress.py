@@ -1,0 +1,94 @@
+"""What a training shows: a live line on stderr, a table or one JSON document in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from accweight_adapters.training.loop import Done, Watch
+from accweight_adapters.training.run import Result
+
+SHORT = {"validation_loss": "val. loss", "validation_accuracy": "val. accuracy"}
+
+
+@contextmanager
+def progress(epochs: int) -> Iterator[Watch]:
+    """Show how far a training is, and one line for every epoch that is saved."""
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    columns = (
+        TextColumn("train", markup=False),
+        BarColumn(),
+        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}", markup=False),
+        TextColumn("{task.fields[measures]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    task = bar.add_task("", total=None, epoch=0, epochs=epochs, measures="")
+
+    def watch(done: Done) -> None:
+        if done.saved is not None:
+            console.print(f"epoch {done.epoch}/{epochs}: {_line(done.measures)}")
+            return
+        bar.start()
+        share = done.batch / done.of
+        completed = share if done.epoch == 0 else done.epoch + share
+        shown = _line(done.measures)
+        bar.update(task, completed=completed, total=epochs + 1, epoch=done.epoch, measures=shown)
+
+    try:
+        yield watch
+    except BaseException:
+        bar.live.transient = True  # leave the last line to the error
+        raise
+    finally:
+        bar.stop()
+
+
+def _line(measures: dict[str, float]) -> str:
+    return ", ".join(f"{SHORT.get(name, name)} {value:.4g}" for name, value in measures.items())
+
+
+def document(result: Result) -> dict[str, Any]:
+    """Return the document of ``train --json``."""
+    setup, order = result.setup, result.order
+    return {
+        "out": str(order.out),
+        "model": str(order.model),
+        "loss": setup.loss.value,
+        "optimizer": order.recipe.optimizer.value,
+        "learning_rate": order.recipe.learning_rate,
+        "batch_size": setup.batch_size,
+        "seed": order.plan.seed,
+        "samples": len(setup.data),
+        "validation_samples": 0 if setup.validation is None else len(setup.validation),
+        "trained": list(setup.network.choice.trained),
+        "frozen": list(setup.network.choice.frozen),
+        "checkpoints": [str(path) for path in result.checkpoints],
+        "epochs": [{"epoch": epoch, **values} for epoch, values in result.history.items()],
+        "notes": list(result.notes),
+    }
+
+
+def summary(result: Result) -> Group:
+    """Return what is printed in the end: measures by epoch, and what to do next."""
+    choice = result.setup.network.choice
+    names = list(next(iter(result.history.values()), {}))
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for name in ("epoch", *(SHORT.get(name, name) for name in names)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for epoch, values in result.history.items():
+        table.add_row(str(epoch), *(f"{values[name]:.4g}" for name in names))
+    out = result.order.out
+    frozen = f", {len(choice.frozen)} frozen" if choice.frozen else ""
+    return Group(
+        Text(f"{out}: {len(result.checkpoints)} checkpoints, "
+             f"{len(choice.trained)} parameters trained{frozen}\n"),
+        table,
+        Text(f"\nnext: accweight analyze {out} -o {out.name or 'run'}.accw"),
+    )  # fmt: skip

@@ -1,0 +1,271 @@
+"""From a model and data to a graph that trains on them: all that is decided before training.
+
+Here is what the two have to do with each other: whether a batch can have any size, where classes
+lie in the output, what shape targets have. The model itself is asked, with the first samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from onnx import ModelProto
+
+from accweight_adapters.training.data import (
+    Array,
+    Data,
+    Input,
+    batches,
+    inputs_of,
+    with_labels,
+    with_values,
+)
+from accweight_adapters.training.graph import (
+    BATCH,
+    fixed_batch,
+    standardised,
+    trained_way,
+    with_free_batch,
+    with_lengths,
+    with_one_output,
+    without_end,
+)
+from accweight_adapters.training.library import reason_of, session
+from accweight_adapters.training.loss import Loss, with_loss
+from accweight_adapters.training.model import Choice, TrainableModel, choose, load_model
+from accweight_adapters.training.operators import check_gradients, write_out
+from accweight_core.errors import FormatError
+
+TRIED_BATCHES: Final = 2
+"""Batches that a model freed of its batch size has to get right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for of the model.
+
+    Attributes:
+        loss: What is made small.
+        output: Output that it is taken of; the only one if None.
+        train: Patterns of parameters to train; all if empty.
+        freeze: Patterns of parameters to leave as they are.
+        batch_size: Samples per update; None for the usual, or what the model is made for.
+    """
+
+    loss: Loss
+    output: str | None = None
+    train: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+    batch_size: int | None = None
+
+
+USUAL_BATCH: Final = 32
+
+
+@dataclass
+class Network:
+    """A model that is ready for data.
+
+    Attributes:
+        source: The file that it came from.
+        plain: The model as it was, its parameters under the names that checkpoints have.
+        forward: The model that is trained, without its loss.
+        inputs: What it takes.
+        choice: Which parameters are trained.
+        fixed_batch: Samples that it takes at once; None for any number.
+        notes: Remarks for the user.
+    """
+
+    source: Path
+    plain: ModelProto
+    forward: ModelProto
+    inputs: tuple[Input, ...]
+    choice: Choice
+    fixed_batch: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def network(path: Path, wish: Wish) -> Network:
+    """Return the model at `path` with its parameters chosen and all operators trainable.
+
+    Raises:
+        FormatError: If it cannot be trained; says why.
+        UnknownNameError: If an output or pattern names nothing.
+    """
+    model = load_model(path)
+    with_one_output(model.proto, wish.output, path)
+    plain = ModelProto()
+    plain.CopyFrom(model.proto)
+    ended = without_end(model.proto, wish.loss)
+    forward = standardised(model.proto, path)
+    choice, unused = _reached(model, forward, wish)
+    notes = [*model.notes, *filter(None, [ended, unused])]
+    check_gradients(forward, choice.trained, path)
+    return Network(path, plain, forward, inputs_of(forward, path), choice, notes=notes)
+
+
+def _reached(model: TrainableModel, forward: ModelProto, wish: Wish) -> tuple[Choice, str]:
+    """Return the choice among the parameters that the output depends on, and a remark."""
+    there = {tensor.name for tensor in forward.graph.initializer}
+    model.roles = {name: role for name, role in model.roles.items() if name in there}
+    choice = choose(model, wish.train, wish.freeze)
+    reached, _ = trained_way(forward, choice.trained)
+    lost = [name for name in choice.trained if name not in reached]
+    if not reached:
+        raise FormatError(model.path, f"the output does not depend on {', '.join(lost[:3])}")
+    if not lost:
+        return choice, ""
+    trained = tuple(name for name in choice.trained if name in reached)
+    frozen = tuple(name for name in model.roles if name not in reached)
+    return Choice(trained, frozen), f"{len(lost)} parameters ({lost[0]!r} ...) have no effect on it"
+
+
+# ---------------------------------------------------------------- with data
+
+
+@dataclass
+class Setup:
+    """A network, its loss and its data, ready to be trained.
+
+    Attributes:
+        network: The network.
+        training: The graph with its loss.
+        loss: Which one.
+        data: Samples to train on.
+        validation: Samples to look at after every epoch, if any.
+        batch_size: Samples per update.
+        whole_batches: Whether a last batch that is not full is left out.
+        classes_last: Whether scores have their classes along the last axis.
+    """
+
+    network: Network
+    training: ModelProto
+    loss: Loss
+    data: Data
+    validation: Data | None
+    batch_size: int
+    whole_batches: bool
+    classes_last: bool
+
+
+def setup(net: Network, wish: Wish, data: Data, validation: Data | None) -> Setup:
+    """Return the network with its loss, and the data in the form that both take.
+
+    Raises:
+        FormatError: If the model does not take the samples, or the targets do not fit.
+    """
+    size = _batch_size(net, wish, data)
+    scores = _scores(net, data, size)
+    classes_last = False
+    shape: tuple[int, ...] = scores.shape[1:]
+    if wish.loss.takes_labels:
+        classes_last = _classes_last(scores, data)
+        classes, shape = _classes(net, scores, classes_last)
+        data = with_labels(data, classes, shape)
+        validation = with_labels(validation, classes, shape) if validation else None
+    else:
+        unit = wish.loss is Loss.bce_with_logits
+        data = with_values(data, shape, between_0_and_1=unit)
+        validation = with_values(validation, shape, between_0_and_1=unit) if validation else None
+    training = ModelProto()
+    training.CopyFrom(net.forward)
+    with_lengths(training, [array.shape[1:] for array in data.inputs])
+    net.notes += write_out(training, net.choice.trained, net.source)
+    first: str | int = net.fixed_batch or BATCH
+    with_loss(training, wish.loss, (first, *shape), classes_last=classes_last)
+    whole = net.fixed_batch is not None
+    for part in (data, validation):
+        if whole and part is not None and len(part) < size:
+            raise FormatError(part.path, f"has {len(part)} samples; the model takes {size} at once")
+    if whole and len(data) % size:
+        net.notes.append(f"of every epoch, the last {len(data) % size} samples are left out")
+    return Setup(net, training, wish.loss, data, validation, size, whole, classes_last)
+
+
+def _batch_size(net: Network, wish: Wish, data: Data) -> int:
+    """Return the samples per update; free the model of a fixed number if it allows that."""
+    fixed = fixed_batch(net.forward)
+    if fixed is None:
+        return min(wish.batch_size or USUAL_BATCH, len(data))
+    freed = with_free_batch(net.forward, fixed)
+    if len(data) >= TRIED_BATCHES * fixed and _is_same(net, freed, data, fixed):
+        net.forward, net.fixed_batch = freed, None
+        net.notes.append(f"the model was exported for batches of {fixed}; it takes any number now")
+        return min(wish.batch_size or USUAL_BATCH, len(data))
+    net.fixed_batch = fixed
+    if wish.batch_size not in (None, fixed):
+        raise FormatError(
+            net.source,
+            f"takes batches of {fixed} samples and nothing else, so not --batch-size "
+            f"{wish.batch_size}; export it with a dynamic batch axis",
+        )
+    net.notes.append(
+        f"the model works with batches of {fixed} alone, so that is the batch size; export it "
+        "with a dynamic batch axis to choose another"
+    )
+    return fixed
+
+
+def _is_same(net: Network, freed: ModelProto, data: Data, fixed: int) -> bool:
+    """Tell whether the freed model does with all samples at once what the other did in turn."""
+    first = data.taken(slice(0, TRIED_BATCHES * fixed))
+    try:
+        before = session(net.forward.SerializeToString())
+        after = session(freed.SerializeToString())
+        parts = [
+            before.run(None, _feeds(net.inputs, batch))[0]
+            for batch in batches(first, net.inputs, fixed, whole=True)
+        ]
+        (everything,) = batches(first, net.inputs, len(first), whole=True)
+        together = after.run(None, _feeds(net.inputs, everything))[0]
+    except Exception:  # whatever it is: it cannot be freed
+        return False
+    expected = np.concatenate(parts)
+    if together.shape != expected.shape or together.shape[0] != len(first):
+        return False
+    return bool(np.allclose(together, expected, rtol=1e-4, atol=1e-5))
+
+
+def _feeds(inputs: Sequence[Input], batch: Sequence[Array]) -> dict[str, Array]:
+    return {wanted.name: array for wanted, array in zip(inputs, batch, strict=False)}
+
+
+def _scores(net: Network, data: Data, size: int) -> Array:
+    """Return what the model gives for the first batch."""
+    first = next(batches(data, net.inputs, min(size, len(data)), whole=False))
+    try:
+        run: Any = session(net.forward.SerializeToString())
+        scores = np.asarray(run.run(None, _feeds(net.inputs, first))[0])
+    except Exception as error:
+        raise FormatError(
+            net.source, f"does not take the samples in {data.path}: {reason_of(error)}"
+        ) from error
+    if scores.dtype != np.float32 or scores.ndim == 0 or len(scores) != len(first[0]):
+        raise FormatError(
+            net.source,
+            f"gives {scores.dtype} of shape {scores.shape} for {len(first[0])} samples; a loss "
+            "takes float32 with samples along the first axis",
+        )
+    return scores
+
+
+def _classes_last(scores: Array, data: Data) -> bool:
+    """Tell from the targets whether classes lie along the last axis, as in language models."""
+    inner = data.targets.shape[1:]
+    return scores.ndim > 2 and inner == scores.shape[1:-1] and inner != scores.shape[2:]
+
+
+def _classes(net: Network, scores: Array, classes_last: bool) -> tuple[int, tuple[int, ...]]:
+    """Return how many classes there are, and the shape of the labels of a sample."""
+    if scores.ndim < 2 or scores.shape[-1 if classes_last else 1] < 2:
+        raise FormatError(
+            net.source,
+            f"gives scores of shape {scores.shape}; cross_entropy takes one for each of two "
+            "classes or more: for one output use bce_with_logits or mse",
+        )
+    if classes_last:
+        return scores.shape[-1], scores.shape[1:-1]
+    return scores.shape[1], scores.shape[2:]

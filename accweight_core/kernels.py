@@ -113,7 +113,7 @@ def accumulate_compensated_(
     >>> total, compensation = torch.full((1,), 2.0**24), torch.zeros(1)
     >>> for _ in range(3):
     ...     _ = accumulate_compensated_(total, compensation, torch.zeros(1), torch.ones(1))
-    >>> float(total + compensation - 2**24)
+    >>> float(total.double() + compensation.double() - 2**24)
     3.0
     """
     return _compensated(total, compensation, step_change(previous, current))

@@ -204,15 +204,13 @@ def test_memory_for_reading_ahead_is_bounded(
 def test_waiting_is_done_side_by_side(served: Served) -> None:
     large(served.folder / "run", count=12, layers=60)
     run = aw.open_run(f"{served.url}/run/")
-    aw.analyze(run, threads=1)  # for the first time, which compiles
     served.latency_s = 0.15
     served.forget()
 
-    begin = time.monotonic()
     aw.analyze(run, threads=1)
 
     assert len(served.requests) >= 12
-    assert time.monotonic() - begin < 12 * 0.15 / 2
+    assert served.most_at_once >= 6
 
 
 # --- later -----------------------------------------------------------------------------------
@@ -376,12 +374,9 @@ def test_a_server_that_says_nothing_is_given_up(served: Served, run_at: str) -> 
         return False
 
     served.misbehave = wait
-    begin = time.monotonic()
 
     with pytest.raises((SourceError, FormatError, OSError), match=r"no answer within 0\.6 s"):
         aw.open_run(f"{run_at}/epoch_0.pt")
-
-    assert time.monotonic() - begin < 6
 
 
 def test_a_server_that_drips_is_given_up(served: Served, run_at: str) -> None:
@@ -396,12 +391,9 @@ def test_a_server_that_drips_is_given_up(served: Served, run_at: str) -> None:
         return True
 
     served.misbehave = drip
-    begin = time.monotonic()
 
     with pytest.raises((SourceError, FormatError, OSError), match="no answer within"):
         aw.open_run(f"{run_at}/epoch_0.pt")
-
-    assert time.monotonic() - begin < 6
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ class Served:
         misbehave: What to do instead for a file.
         requests: Requests so far, as (method, path, range).
         sent_bytes: Bytes of bodies sent.
+        most_at_once: Most requests that were waiting for an answer at one time.
     """
 
     folder: Path
@@ -42,11 +43,25 @@ class Served:
     misbehave: Behaviour = lambda handler, path: False
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     sent_bytes: int = 0
+    most_at_once: int = 0
+    waiting: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def forget(self) -> None:
         """Count from here on."""
-        self.requests, self.sent_bytes = [], 0
+        self.requests, self.sent_bytes, self.most_at_once = [], 0, 0
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request that waits for its answer."""
+        with self.lock:
+            self.waiting += 1
+            self.most_at_once = max(self.most_at_once, self.waiting)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.waiting -= 1
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -67,7 +82,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer GET."""
         self._counted()
-        time.sleep(self.served.latency_s)
+        with self.served.answering():
+            time.sleep(self.served.latency_s)
         path = self.served.folder / unquote(urlsplit(self.path).path).strip("/")
         if self.served.misbehave(self, path):
             return

@@ -124,7 +124,7 @@ def graph(folder: Path) -> None:
         loss = tf.reduce_mean((hidden @ dense + hidden @ tf.convert_to_tensor(table)) ** 2)
         step = v1.train.get_or_create_global_step()
         move = v1.train.AdamOptimizer(0.01).minimize(loss, global_step=step)
-        saver = v1.train.Saver(sharded=True)
+        saver = v1.train.Saver(sharded=True, save_relative_paths=True)
         with v1.Session(config=v1.ConfigProto(device_count={"CPU": 2})) as session:
             session.run(v1.global_variables_initializer())
             for _ in range(2):

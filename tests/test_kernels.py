@@ -80,6 +80,15 @@ def test_a_hundred_thousand_tiny_steps_on_a_large_total_do_not_stagnate() -> Non
     np.testing.assert_allclose(found - 2.0**14, exact - 2.0**14, rtol=1e-5)
 
 
+def test_a_step_that_dwarfs_the_path_behind_it_loses_none_of_that() -> None:
+    total, compensation = torch.zeros(1), torch.zeros(1)
+
+    for move in (1.0, 2.0**25):
+        kernels.accumulate_compensated_(total, compensation, torch.zeros(1), torch.tensor([move]))
+
+    assert float(total.double() + compensation.double()) == 2**25 + 1
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.floats(0, 2.0**60, width=32), min_size=1, max_size=50))
 def test_compensated_sums_are_exact_to_the_last_digit_of_float32(moves: list[float]) -> None:

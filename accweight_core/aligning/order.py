@@ -16,9 +16,6 @@ import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
 
-IMPOSSIBLE = -1.0
-"""Score of a pair that may not be matched; possible ones are above 0."""
-
 EARLIER = 1e-3
 """Of equal alignments, the one that matches what comes first wins."""
 

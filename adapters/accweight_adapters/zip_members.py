@@ -86,24 +86,41 @@ def members_of(file: IO[bytes], size_bytes: int) -> dict[str, Member]:
     return members
 
 
+def data_offset(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int, what: str) -> int:
+    """Return where the stored bytes of a member begin: its local header has lengths of its own.
+
+    Args:
+        file: The zip.
+        info: What its directory says of the member.
+        size_bytes: Length of the zip.
+        what: What a member is called in messages.
+
+    Raises:
+        ClaimError: If the member is not there, or not all of it.
+    """
+    name = quoted(info.filename)
+    file.seek(info.header_offset)
+    header = file.read(LOCAL_HEADER_BYTES)
+    if len(header) < LOCAL_HEADER_BYTES or not header.startswith(ZIP_MAGIC):
+        raise ClaimError(f"its {what} {name} is not where the zip directory says; it is damaged")
+    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    offset = info.header_offset + LOCAL_HEADER_BYTES + lengths
+    if offset + info.compress_size > size_bytes:
+        raise ClaimError(
+            f"its {what} {name} ends at byte {offset + info.compress_size}, "
+            f"but the file has {size_bytes}; it is cut short"
+        )
+    return offset
+
+
 def _member(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Member:
-    """Return where a member lies, having looked at its local header, which has own lengths."""
+    """Return where a member lies, which may be compressed, but no more than deflate can."""
     name = quoted(info.filename)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ClaimError(f"its member {name} is compressed by method {info.compress_type}")
     if info.flag_bits & 0x2041:
         raise ClaimError(f"its member {name} is encrypted")
-    file.seek(info.header_offset)
-    header = file.read(LOCAL_HEADER_BYTES)
-    if len(header) < LOCAL_HEADER_BYTES or not header.startswith(ZIP_MAGIC):
-        raise ClaimError(f"its member {name} is not where the zip directory says; it is damaged")
-    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    offset = info.header_offset + LOCAL_HEADER_BYTES + lengths
-    if offset + info.compress_size > size_bytes:
-        raise ClaimError(
-            f"its member {name} ends at byte {offset + info.compress_size}, "
-            f"but the file has {size_bytes}; it is cut short"
-        )
+    offset = data_offset(file, info, size_bytes, "member")
     is_deflated = info.compress_type == zipfile.ZIP_DEFLATED
     limit = MOST_EXPANSION * info.compress_size + SLACK_BYTES if is_deflated else info.compress_size
     if info.file_size > limit or (not is_deflated and info.file_size != limit):

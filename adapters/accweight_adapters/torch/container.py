@@ -19,14 +19,13 @@ from typing import IO, Final, cast
 from accweight_adapters.claims import ClaimError, quoted
 from accweight_adapters.torch.globals import PLAIN, Vocabulary
 from accweight_adapters.torch.pickle import WeightsPickle
+from accweight_adapters.zip_members import LOCAL_HEADER_BYTES, ZIP_MAGIC, data_offset
 from accweight_core.remote import expect, is_remote
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 MAGIC_OPCODE: Final = b"\x8a\x0a" + MAGIC.to_bytes(10, "little")
 LEGACY_PROTOCOL: Final = 1001
 
-ZIP_MAGIC: Final = b"PK\x03\x04"
-LOCAL_HEADER_BYTES: Final = 30
 TORCH_RECORD = re.compile(r"[^/]+/(data\.pkl|constants\.pkl|data/\d+)")
 """Records with which the zips of torch begin; enough to know one that is cut short."""
 
@@ -233,20 +232,9 @@ def _stretch(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch
 
 def stretch_of(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
     """Return where a record lies as it is stored; the local header has a length of its own."""
-    name = quoted(info.filename)
     if info.flag_bits & 1:
-        raise ClaimError(f"its record {name} is encrypted")
-    file.seek(info.header_offset)
-    header = file.read(LOCAL_HEADER_BYTES)
-    if len(header) < LOCAL_HEADER_BYTES or not header.startswith(ZIP_MAGIC):
-        raise ClaimError(f"its record {name} is not where the zip directory says; it is damaged")
-    extra = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    offset = info.header_offset + LOCAL_HEADER_BYTES + extra
-    if offset + info.compress_size > size_bytes:
-        raise ClaimError(
-            f"its record {name} ends at byte {offset + info.compress_size}, "
-            f"but the file has {size_bytes}; it is cut short"
-        )
+        raise ClaimError(f"its record {quoted(info.filename)} is encrypted")
+    offset = data_offset(file, info, size_bytes, "record")
     return Stretch(offset, info.compress_size)
 
 

@@ -214,7 +214,9 @@ class Analysis:
         Raises:
             SourceError: If the checkpoints are gone or have changed.
         """
-        from accweight_core.accumulate import walk  # with torch, not needed to open and rank
+        # with torch, not needed to open and rank
+        from accweight_core.accumulate.block import common_dtype, walk_block
+        from accweight_core.accumulate.cutting import blocks_of
         from accweight_core.reading import OpenFiles, ahead_of, is_read_whole
 
         index, last = self.parameter_index(name), self.step_index(step)
@@ -222,7 +224,7 @@ class Analysis:
             return self._latest(name)
         run = self._checkpoints()
         tensors = [c.tensors[name] for c in run.checkpoints[: last + 1]]
-        measured_as = walk.common_dtype([c.tensors[name] for c in run.checkpoints])
+        measured_as = common_dtype([c.tensors[name] for c in run.checkpoints])
         total = np.zeros(self.parameters[index].elements)
 
         def watch(at: int, first: int, stretch: torch.Tensor) -> None:
@@ -231,11 +233,11 @@ class Analysis:
 
         shape = self.parameters[index].shape
         at_once = any(is_read_whole(tensor) for tensor in tensors)
-        blocks = list(walk.blocks_of(shape, max(total.size, 1) if at_once else BLOCK_ELEMENTS))
+        blocks = list(blocks_of(shape, max(total.size, 1) if at_once else BLOCK_ELEMENTS))
         stretches = ((t, block.start, block.stop) for block in blocks for t in tensors)
         with OpenFiles(ahead=ahead_of(stretches)) as files:
             for block in blocks:
-                walk.walk_block(files, tensors, block, watcher=watch, dtype=measured_as)
+                walk_block(files, tensors, block, watcher=watch, dtype=measured_as)
         return total.reshape(shape)
 
     def trace(self, name: str, index: Iterable[int]) -> Trace:

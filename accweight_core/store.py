@@ -49,7 +49,8 @@ from accweight_core.tiling import Tiling
 from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:
-    from accweight_core.accumulate.walk import Carry, Stretches
+    from accweight_core.accumulate.block import Carry
+    from accweight_core.accumulate.cutting import Stretches
 
 ATTRIBUTE = "accweight"
 STATE = ("reference", "previous", "total")

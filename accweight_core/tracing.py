@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from accweight_core.accumulate.walk import common_dtype
+from accweight_core.accumulate.block import common_dtype
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import UnknownNameError
 from accweight_core.fused import LARGEST_SQUARE, measure_step, start_block

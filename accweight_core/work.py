@@ -11,13 +11,11 @@ from threading import Lock
 import numpy as np
 from torch import Tensor
 
+from accweight_core.accumulate.block import Carry, Watcher
+from accweight_core.accumulate.cutting import Stretches, blocks_of
 from accweight_core.accumulate.walk import (
     BlockWalk,
-    Carry,
     ParameterWalk,
-    Stretches,
-    Watcher,
-    blocks_of,
     no_carry,
     no_watcher,
     refuse_nonfinite,

@@ -14,8 +14,8 @@ from torch import Tensor
 
 import accweight_core as aw
 from accweight_core import pictures
-from accweight_core.accumulate import walk
-from accweight_core.accumulate.walk import Block
+from accweight_core.accumulate import block
+from accweight_core.accumulate.cutting import Block
 from accweight_core.errors import MismatchError, StoreError
 from accweight_core.exclusive import locked
 
@@ -162,14 +162,14 @@ def test_who_opens_between_the_two_renames_of_an_append_is_told_to_wait(tmp_path
 def test_state_is_kept_whatever_block_ends_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = walk.read_stretches
+    read = block.read_stretches
 
     def slow_at_first(files: Any, tensor: Any, stretches: Any, out: Tensor) -> None:
         if stretches[0][0] == 0:
             time.sleep(0.1)
         read(files, tensor, stretches, out)
 
-    monkeypatch.setattr(walk, "read_stretches", slow_at_first)
+    monkeypatch.setattr(block, "read_stretches", slow_at_first)
     weights = [torch.randn(400, 300, generator=torch.Generator().manual_seed(i)) for i in (0, 1)]
     for step, tensor in enumerate(weights):
         torch.save({"epoch": step, "state_dict": {"fc.weight": tensor}}, tmp_path / f"{step}.pt")

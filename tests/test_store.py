@@ -21,7 +21,8 @@ from zarr.codecs import ZstdCodec
 
 import accweight_core as aw
 from accweight_core import chunks, exclusive, store
-from accweight_core.accumulate.walk import Block, BlockWalk
+from accweight_core.accumulate.cutting import Block
+from accweight_core.accumulate.walk import BlockWalk
 from accweight_core.errors import AccweightError, NonFiniteError, StoreError
 from accweight_core.exclusive import locked
 from accweight_core.header import FORMAT_VERSION

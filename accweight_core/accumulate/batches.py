@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from accweight_core import kernels
-from accweight_core.accumulate.walk import pieces_of
+from accweight_core.accumulate.cutting import pieces_of
 from accweight_core.fused import measure_step, start_block
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, widened_dtype
 from accweight_core.totals import Floats, Totals

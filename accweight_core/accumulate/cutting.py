@@ -1,0 +1,76 @@
+"""Cutting: which elements of a parameter are walked together, and in which calls of the kernel.
+
+Cuts fall between sub-blocks, so that they change no bit of any sum (`partition`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from accweight_core.partition import Partition, partition
+from accweight_core.tiling import evened
+
+PIECE_ELEMENTS = 1 << 16
+"""Elements per call of the kernel, so that its scratch stays in the second-level cache."""
+
+
+class Stretches(Protocol):
+    """Elements of a parameter that are walked together."""
+
+    @property
+    def stretches(self) -> tuple[tuple[int, int], ...]:
+        """First element and end of each stretch; both are sub-block boundaries."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One stretch of a parameter that starts and ends at sub-block boundaries."""
+
+    start: int
+    stop: int
+
+    @property
+    def stretches(self) -> tuple[tuple[int, int], ...]:
+        """The stretch itself."""
+        return ((self.start, self.stop),)
+
+
+def blocks_of(shape: tuple[int, ...], block_elements: int) -> Iterator[Block]:
+    """Yield the blocks of a parameter of which no picture is drawn.
+
+    Args:
+        shape: Its shape.
+        block_elements: Elements a block should have.
+    """
+    elements, cut = math.prod(shape), partition(shape)
+    unit = cut.segment if cut.segment <= block_elements else cut.sub_block
+    for segment in range(0, elements, cut.segment if unit == cut.sub_block else max(elements, 1)):
+        end = min(segment + cut.segment, elements) if unit == cut.sub_block else elements
+        length = unit * evened(-(-(end - segment) // unit), block_elements // unit)
+        for start in range(segment, end, length):
+            yield Block(start, min(start + length, end))
+
+
+def pieces_of(
+    cut: Partition, start: int, stop: int, dtype: torch.dtype = torch.float32
+) -> Iterator[tuple[int, int, int]]:
+    """Yield (first element, rows, columns) of the kernel calls that cover a stretch.
+
+    Rows are sub-blocks; the shorter sub-block that ends a segment comes on its own. So does
+    every sub-block of complex numbers, whose modulus may round another way at the end of a
+    vector than in its middle.
+    """
+    most = 1 if dtype.is_complex else max(1, PIECE_ELEMENTS // cut.sub_block)
+    while start < stop:
+        end = min(stop, (start // cut.segment + 1) * cut.segment)
+        whole = (end - start) // cut.sub_block
+        for first in range(0, whole, most):
+            yield start + first * cut.sub_block, min(most, whole - first), cut.sub_block
+        if tail := (end - start) % cut.sub_block:
+            yield end - tail, 1, tail
+        start = end

@@ -29,7 +29,6 @@ from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
 
     from accweight_core.tracing import Trace
 
@@ -215,8 +214,8 @@ class Analysis:
             SourceError: If the checkpoints are gone or have changed.
         """
         # with torch, not needed to open and rank
-        from accweight_core.accumulate.block import common_dtype, walk_block
-        from accweight_core.accumulate.cutting import blocks_of
+        from accweight_core.accumulate.block import Carry, common_dtype, walk_block
+        from accweight_core.accumulate.cutting import Block, blocks_of
         from accweight_core.reading import OpenFiles, ahead_of, is_read_whole
 
         index, last = self.parameter_index(name), self.step_index(step)
@@ -226,18 +225,17 @@ class Analysis:
         tensors = [c.tensors[name] for c in run.checkpoints[: last + 1]]
         measured_as = common_dtype([c.tensors[name] for c in run.checkpoints])
         total = np.zeros(self.parameters[index].elements)
-
-        def watch(at: int, first: int, stretch: torch.Tensor) -> None:
-            if at == last:
-                total[first : first + stretch.numel()] = stretch.numpy().reshape(-1)
-
         shape = self.parameters[index].shape
         at_once = any(is_read_whole(tensor) for tensor in tensors)
         blocks = list(blocks_of(shape, max(total.size, 1) if at_once else BLOCK_ELEMENTS))
         stretches = ((t, block.start, block.stop) for block in blocks for t in tensors)
         with OpenFiles(ahead=ahead_of(stretches)) as files:
             for block in blocks:
-                walk_block(files, tensors, block, watcher=watch, dtype=measured_as)
+
+                def keep(carry: Carry, block: Block = block) -> None:
+                    total[block.start : block.stop] = carry[2].numpy()
+
+                walk_block(files, tensors, block, keep=keep, dtype=measured_as)
         return total.reshape(shape)
 
     def trace(self, name: str, index: Iterable[int]) -> Trace:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from torch import Tensor
 
-from accweight_core.fused import halve, pool
 from accweight_core.pictures import Picture, PicturePlan
+from accweight_core.pooling import halve, pool
 from accweight_core.tile import Tile
 
 Emit = Callable[[int, Sequence[Picture]], None]
@@ -36,38 +36,26 @@ class TileCanvas:
         planes = 2 if plan.base else 1
         self._planes = [np.empty((segment, rows, cols), np.float32) for _ in range(planes)]
         side = 1 << plan.base
-        # 0 where no element lies: it changes neither the sum nor the maximum of a square
-        self._sheet = np.zeros((rows * side, cols * side), np.float32)
-        self._view = tile.view(self._sheet, plan.base)
-        self._order = tile.order()
-        self._places = tile.places(plan.base) if self._view is None else None
-        straight = self._view is not None and self._view.flags.c_contiguous
-        if self._view is not None and straight and not any(d.order for d in tile.layout.digits):
-            self._flat = self._view.reshape(-1)
-        else:
-            self._flat = np.empty(tile.elements, np.float32)
-        self._filled = 0
-        self.counts = self._count()
+        self._shape = rows * side, cols * side
+        self._is_sheet = tile.elements == math.prod(self._shape) and tile.is_in_place(plan.base)
+        if not self._is_sheet:
+            # 0 where no element lies: it changes neither the sum nor the maximum of a square
+            self._sheet = np.zeros(self._shape, np.float32)
+            self._view = tile.view(self._sheet, plan.base)
+            self._order = tile.order()
+            self._places = tile.places(plan.base) if self._view is None else None
+        self.counts = self._count(tile.elements)
         self._empty = self.counts == 0 if not self.counts.all() else None
 
-    def watch(self, step: int, first: int, total: Tensor) -> None:
-        """Take A_t of the next stretch of the tile; draws when the tile is complete."""
-        values = total.numpy().reshape(-1)
-        self._flat[self._filled : self._filled + values.size] = values
-        self._filled += values.size
-        if self._filled == self._flat.size:
-            self._filled = 0
-            self._draw(step)
-
-    def _draw(self, step: int) -> None:
-        slot = step % self._segment
-        self._place()
-        base = self._plan.base
+    def draw(self, step: int, path: Picture) -> None:
+        """Draw A_t of the tile, flat, in the order of its elements."""
+        slot, base = step % self._segment, self._plan.base
+        sheet = self._placed(path)
         drawn = [plane[slot] for plane in self._planes]
         if base == 0:
-            np.copyto(drawn[0], self._sheet)
+            np.copyto(drawn[0], sheet)
         else:
-            pool(self._sheet, 1 << base, drawn[0], drawn[1])
+            pool(sheet, 1 << base, drawn[0], drawn[1])
             with np.errstate(invalid="ignore"):
                 np.divide(drawn[0], self.counts, out=drawn[0])
         if self._empty is not None:
@@ -87,21 +75,22 @@ class TileCanvas:
         if slot == self._segment - 1 or step == self._plan.steps - 1:
             self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
 
-    def _place(self) -> None:
-        """Move the elements of the tile to their texels, unless they were written there."""
+    def _placed(self, path: Picture) -> Picture:
+        """Return a sheet with every element at its texel; values that lie so already are one."""
+        if self._is_sheet:
+            return path.reshape(self._shape)
         if self._view is None:
-            self._sheet.reshape(-1)[self._places] = self._flat
-        elif not np.shares_memory(self._flat, self._sheet):
-            self._view[self._order] = self._flat.reshape(self._view.shape)
+            self._sheet.reshape(-1)[self._places] = path
+        else:
+            self._view[self._order] = path.reshape(self._view.shape)
+        return self._sheet
 
-    def _count(self) -> Picture:
+    def _count(self, elements: int) -> Picture:
         """Return how many elements each texel of the base level stands for."""
-        if self._flat.size == self._sheet.size:
+        if elements == math.prod(self._shape):
             return np.full(self._size, 4**self._plan.base, np.float32)
-        self._flat.fill(1)
-        self._place()
         counts, unused = (np.empty(self._size, np.float32) for _ in range(2))
-        pool(self._sheet, 1 << self._plan.base, counts, unused)
+        pool(self._placed(np.ones(elements, np.float32)), 1 << self._plan.base, counts, unused)
         self._sheet.fill(0)
         return counts
 

@@ -1,203 +1,341 @@
-"""The fused step: all of `kernels.measure_step` in one pass over a block, for processors.
+"""Several steps of a block in one pass: all of `kernels.measure_step`, for processors.
 
-Fifteen separate operations on a block cost fifteen trips through the cache; one compiled loop
-costs one, and what is left is arithmetic: float64 sums of float32 values, two instructions for
-each widening. So a row is gone through twice, once for what float32 lanes can do (`_signs`:
-are all weights sound, how many have changed sign) and once for the sums (`_sums`). Maxima are
-taken of bit patterns: non-negative floats order like integers, whose maxima vectorise where
-those of floats do not. `benchmarks/kernel.py` measures each of these choices.
+Fifteen separate operations on a block cost fifteen trips through the cache, and a step at a time
+costs one for every step. Here a thousand weights are taken through all the steps that are at
+hand before the next thousand: A_t, W_0 and W_(t-1) stay in the first-level cache, and of each
+checkpoint every byte is looked at once. What is left is arithmetic (`lanes`): float64 sums of
+float32 values, two instructions for each widening. `benchmarks/kernel.py` measures it.
 
-Same results as the plain formulas but for the order in which a row is summed. Everything here
-is compiled once per machine and kept in a cache on disk.
+Same results as the plain formulas but for the order in which a row is summed, which is the same
+for any number of steps, rows and blocks. Rows with weights that are not finite, or too large to
+be subtracted in their own dtype, are left alone and worked step by step. Everything here is
+compiled once per machine and kept in a cache on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import types
-from numba.core.registry import cpu_target
-from numba.extending import overload
 from torch import Tensor
 
 from accweight_core import kernels
+from accweight_core.compiled import compiled, compiled_in_place
 from accweight_core.kernels import SUMS, BlockState, Scratch
+from accweight_core.lanes import (
+    LANES,
+    below,
+    equal,
+    larger,
+    largest_of,
+    load,
+    lowest,
+    narrow,
+    not_above,
+    number,
+    number_of,
+    ones,
+    pattern,
+    plus_square,
+    size,
+    spread,
+    store,
+    sum_of,
+    wide,
+)
 
 CHUNK = 1024
-"""Elements in whose midst the maximum is looked for once it is known."""
-
-LARGEST_SIZE = 1e30
-"""Sum of the sizes of a row's weights from which on it is not worked here.
-
-Far below, every weight is finite, and its distance from any other is a float32 and has a square.
-"""
+"""Weights that are taken through all steps at hand: 20 KiB of the first-level cache."""
 
 LARGEST_SQUARE = 1e55
-"""Sum of squares of a row that keeps the sum of its sizes below `LARGEST_SIZE` in any case."""
+"""Sum of squares of a row from which on it is not worked here.
+
+Below, every weight is finite, and its distance from any other is a float32.
+"""
 
 PATH_SUM, PATH_M2, PATH_MAX, PATH_ARGMAX, STEP_SUM, STEP_SQUARE, STEP_MAX = range(7)
 NET_SUM, NET_SQUARE, SQUARE, REFERENCE_SQUARE, FLIPS, NONFINITE = range(7, len(SUMS))
 
+OFFSET, OFFSET_SQUARE = PATH_SUM, PATH_M2
+"""Until a row is done: the sums over its distances from its first A_t."""
+
+SUMMED = OFFSET, OFFSET_SQUARE, STEP_SUM, STEP_SQUARE, NET_SUM, NET_SQUARE, SQUARE
+"""What is added up in lanes."""
+
 Array = npt.NDArray[Any]
 
 
-# Numba fills the tables that it types code by at the first call, which takes longer than many a
-# small run; done here it is part of the import, and no block waits for it.
-cpu_target.typing_context.refresh()
-cpu_target.target_context.refresh()
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop; sums may be reordered, once, by the width of the machine's vectors."""
-    options: dict[str, Any] = {
-        "nogil": True,
-        "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # but NaN and infinity are kept
-        "error_model": "numpy",
-    }
-    try:
-        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # nowhere to keep the cache
-        compiled = numba.njit(**options)(function)
-    return compiled
-
-
-def _bits(value: Any) -> Any:
-    """Return the bit pattern of a float as an integer of its width, or the other way round."""
-    raise NotImplementedError("for compiled code")
-
-
-@overload(_bits)
-def _bits_compiled(value):  # type: ignore[no-untyped-def]  # numba compares the signatures
-    if value == types.float32:
-        return lambda value: np.float32(value).view(np.int32)
-    if value == types.int32:
-        return lambda value: np.int32(value).view(np.float32)
-    if value == types.int64:
-        return lambda value: np.int64(value).view(np.float64)
-    return lambda value: np.float64(value).view(np.int64)
-
-
-@_compiled
+@compiled
 def _squares(weights: Array, out: Array) -> None:
-    """Write each row's sum of squares."""
-    for row in range(weights.shape[0]):
-        total = 0.0
-        for i in range(weights.shape[1]):
-            wide = np.float64(weights[row, i])
-            total += wide * wide
-        out[row] = total
+    """Write each row's sum of squares, added in the order of `_chunk` and `_rest`."""
+    for row in range(len(out)):
+        w = weights[row]
+        total, whole = spread(0.0), w.size - w.size % LANES
+        for i in range(0, whole, LANES):
+            total = plus_square(total, wide(load(w, i)))
+        out[row] = sum_of(total)
+        for i in range(whole, w.size):
+            out[row] += np.float64(w[i]) * np.float64(w[i])
 
 
-@_compiled
-def _signs(w_0: Array, w: Array) -> tuple[Any, Any]:
-    """Return how many signs (-1, 0, 1) of a row differ, and the sum of sizes of its weights.
+@compiled_in_place
+def _signs(w_0: Array, first: int, count: int, negative: Array, not_positive: Array) -> None:
+    """Note the signs of a chunk of W_0, sixteen to a mask."""
+    zero = spread(w_0.dtype.type(0))
+    for at in range(count):
+        reference = load(w_0, first + at * LANES)
+        negative[at] = below(reference, zero)
+        not_positive[at] = not_above(reference, zero)
 
-    That sum is rough, but NaN or infinite if a weight is.
+
+@compiled_in_place
+def _chunk(
+    w_0: Array,
+    first: int,
+    w_1: Array,
+    w: Array,
+    at_step: int,
+    path: Array,
+    count: int,
+    negative: Array,
+    not_positive: Array,
+    pivot: float,
+    lanes: Array,
+    tops: Array,
+    t: int,
+) -> Any:
+    """Advance A_t of a chunk by one step, and its sums, which stay apart in sixteen lanes.
+
+    Args:
+        w_0: Reference.
+        first: Where in it the chunk begins.
+        w_1: The step before.
+        w: This step.
+        at_step: Where in these two the chunk begins.
+        path: A_t of the chunk, advanced.
+        count: How many times sixteen weights there are.
+        negative: Where the reference is below 0, sixteen to a mask.
+        not_positive: Where it is 0 or below.
+        pivot: A_t of the first element of the row.
+        lanes: Sixteen for each sum of each step, added to.
+        tops: Sixteen for each step, largest step changes so far, raised.
+        t: Number of the step.
+
+    Returns:
+        How many signs differ, and the largest A_t.
     """
-    flips, size = np.int32(0), abs(w[0])
-    for i in range(w.size):
-        low = w[i] if w[i] < w_0[i] else w_0[i]
-        high = w_0[i] if w[i] < w_0[i] else w[i]
-        flips = np.int32(flips + np.int32((low <= 0) & (high >= 0) & (low < high)))
-        size += abs(w[i])
-    return flips, size
-
-
-@_compiled
-def _sums(w_0: Array, w_1: Array, w: Array, total: Array, sums: Array) -> None:
-    """Advance A_t of a row by one step and write every sum that is not `_signs`'s."""
-    step_sum = step_square = net_sum = net_square = square = offset = offset_square = 0.0
-    pivot = total[0] + np.float64(abs(w[0] - w_1[0]))
-    step_top, path_top, top_chunk = _bits(abs(w[0] - w[0])), np.int64(0), 0
-    for start in range(0, w.size, CHUNK):
-        # slices count from 0, which spares the loop the check for negative indices
-        r, p, c = (
-            w_0[start : start + CHUNK],
-            w_1[start : start + CHUNK],
-            w[start : start + CHUNK],
+    own = t * len(SUMS) * LANES
+    step_sum = load(lanes, own + STEP_SUM * LANES)
+    step_square = load(lanes, own + STEP_SQUARE * LANES)
+    net_sum = load(lanes, own + NET_SUM * LANES)
+    net_square = load(lanes, own + NET_SQUARE * LANES)
+    square = load(lanes, own + SQUARE * LANES)
+    offset = load(lanes, own + OFFSET * LANES)
+    offset_square = load(lanes, own + OFFSET_SQUARE * LANES)
+    step_top, path_top = pattern(load(tops, t * LANES)), pattern(spread(0.0))
+    zero, start, flips = spread(w.dtype.type(0)), spread(pivot), 0
+    for at in range(count):
+        i = at * LANES
+        weights, reference = load(w, at_step + i), load(w_0, first + i)
+        differ = (below(weights, zero) ^ negative[at]) | (
+            not_above(weights, zero) ^ not_positive[at]
         )
-        a = total[start : start + CHUNK]
-        largest = np.int64(0)
-        for i in range(c.size):
-            moved, net = abs(c[i] - p[i]), abs(c[i] - r[i])
-            d, n, x = np.float64(moved), np.float64(net), np.float64(c[i])
-            path = a[i] + d
-            a[i] = path
-            o = path - pivot
-            step_bits, path_bits = _bits(moved), _bits(path)
-            step_top = step_bits if step_bits > step_top else step_top
-            largest = path_bits if path_bits > largest else largest
-            step_sum += d
-            step_square += d * d
-            net_sum += n
-            net_square += n * n
-            square += x * x
-            offset += o
-            offset_square += o * o
-        if largest > path_top:
-            path_top, top_chunk = largest, start
-    where = top_chunk + _first(total[top_chunk : top_chunk + CHUNK], path_top)
-    sums[PATH_SUM] = offset + pivot * w.size
-    sums[PATH_M2] = max(offset_square - offset * offset / w.size, 0.0)
-    sums[PATH_MAX] = _bits(path_top)
-    sums[PATH_ARGMAX] = where
-    sums[STEP_SUM] = step_sum
-    sums[STEP_SQUARE] = step_square
-    sums[STEP_MAX] = _bits(step_top)
-    sums[NET_SUM] = net_sum
-    sums[NET_SQUARE] = net_square
-    sums[SQUARE] = square
+        flips += ones(differ)
+        moved, net = size(weights - load(w_1, at_step + i)), size(weights - reference)
+        step_top = larger(pattern(moved), step_top)
+        d, n = wide(moved), wide(net)
+        a = load(path, i) + d
+        store(path, i, a)
+        path_top = larger(pattern(a), path_top)
+        o = a - start
+        step_sum, step_square = step_sum + d, plus_square(step_square, d)
+        net_sum, net_square = net_sum + n, plus_square(net_square, n)
+        square = plus_square(square, wide(weights))
+        offset, offset_square = offset + o, plus_square(offset_square, o)
+    store(lanes, own + STEP_SUM * LANES, step_sum)
+    store(lanes, own + STEP_SQUARE * LANES, step_square)
+    store(lanes, own + NET_SUM * LANES, net_sum)
+    store(lanes, own + NET_SQUARE * LANES, net_square)
+    store(lanes, own + SQUARE * LANES, square)
+    store(lanes, own + OFFSET * LANES, offset)
+    store(lanes, own + OFFSET_SQUARE * LANES, offset_square)
+    store(tops, t * LANES, number(step_top))
+    return flips, number_of(largest_of(path_top))
 
 
-@_compiled
-def _first(values: Array, bits: int) -> int:
-    """Return the index of the first value with that bit pattern; there is one."""
-    first = values.size
-    for i in range(values.size):
-        first = min(first, i if _bits(values[i]) == bits else values.size)
-    return first
+@compiled_in_place
+def _rest(
+    w_0: Array,
+    first: int,
+    w_1: Array,
+    w: Array,
+    at_step: int,
+    path: Array,
+    count: int,
+    pivot: float,
+    sums: Array,
+    before: int,
+) -> None:
+    """Do what `_chunk` does with the last weights of a row, fewer than sixteen, one by one.
+
+    Args:
+        w_0: As in `_chunk`, like all up to `pivot`; `count` is of weights.
+        first: See there.
+        w_1: See there.
+        w: See there.
+        at_step: See there.
+        path: See there.
+        count: See there.
+        pivot: See there.
+        sums: (sums,) of the row and step, which hold those of all weights before.
+        before: How many weights of the row these are.
+    """
+    for i in range(count):
+        x_0, x = w_0[first + i], w[at_step + i]
+        d, n = np.float64(abs(x - w_1[at_step + i])), np.float64(abs(x - x_0))
+        a = path[i] + d
+        path[i] = a
+        if a > sums[PATH_MAX]:
+            sums[PATH_MAX], sums[PATH_ARGMAX] = a, before + i
+        sums[STEP_MAX] = max(sums[STEP_MAX], d)
+        sums[FLIPS] += (x < 0) != (x_0 < 0) or (x > 0) != (x_0 > 0)
+        o, square = a - pivot, np.float64(x) * np.float64(x)
+        sums[STEP_SUM] += d
+        sums[STEP_SQUARE] += d * d
+        sums[NET_SUM] += n
+        sums[NET_SQUARE] += n * n
+        sums[SQUARE] += square
+        sums[OFFSET] += o
+        sums[OFFSET_SQUARE] += o * o
 
 
-@_compiled
+@compiled_in_place
+def _find(values: Array, wanted: float) -> int:
+    """Return where a value is met first; it is there."""
+    asked = spread(wanted)
+    for i in range(0, values.size, LANES):
+        found = equal(load(values, i), asked)
+        if found:
+            return i + int(lowest(found))
+    return 0
+
+
+@compiled_in_place
+def _copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
+    """Copy a stretch of A_t."""
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        store(target, at + i, load(source, first + i))
+    for i in range(whole, count):
+        target[at + i] = source[first + i]
+
+
+@compiled_in_place
+def _draw(path: Array, plane: Array, at: int, count: int) -> None:
+    """Write A_t as float32."""
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        store(plane, at + i, narrow(load(path, i)))
+    for i in range(whole, count):
+        plane[at + i] = np.float32(path[i])
+
+
+@compiled_in_place
+def _finish(sums: Array, pivot: float, elements: int, square: float) -> bool:
+    """Make the sums of a row and step what they are to be; tell whether they hold."""
+    offset, offset_square = sums[OFFSET], sums[OFFSET_SQUARE]
+    sums[PATH_SUM] = offset + pivot * elements
+    sums[PATH_M2] = max(offset_square - offset * offset / elements, 0.0)
+    sums[REFERENCE_SQUARE] = square
+    return bool(sums[SQUARE] < LARGEST_SQUARE)
+
+
+@compiled
 def _advance(
-    reference: Array,
-    previous: Array,
-    current: Array,
+    w_0: Array,
+    square: Array,
+    w_1: Array,
+    w: Array,
+    stride: int,
     total: Array,
-    reference_square: Array,
+    after: Array,
+    planes: Array,
     sums: Array,
     todo: Array,
 ) -> int:
-    """Advance every row that is `todo` by one step and write its sums.
+    """Take every row that is `todo` through all steps.
 
-    Rows with weights that are too large or not finite are left as they are, and `todo`.
+    All but `square`, `sums` and `todo` are flat, rows one behind the other.
+
+    Args:
+        w_0: Reference.
+        square: (rows,) sums of squares of it.
+        w_1: Weights of the steps before.
+        w: Weights of the steps.
+        stride: Elements from step to step in these two, and in `planes`.
+        total: A_t before.
+        after: A_t behind the last step, written.
+        planes: float32, A_t after every step, written; or nothing.
+        sums: (rows, steps, sums), written.
+        todo: (rows,) what to do; what could not be done is left.
 
     Returns:
-        How many were left.
+        How many rows were left; what is written of these is undefined.
     """
-    left = 0
-    for row in range(current.shape[0]):
+    rows, steps = sums.shape[:2]
+    columns, left = w_0.size // rows, 0
+    whole = columns - columns % LANES
+    lanes, tops = np.empty(steps * len(SUMS) * LANES), np.empty(steps * LANES, w.dtype)
+    path, pivots = np.empty(CHUNK), np.empty(steps)
+    negative, not_positive = np.empty((2, CHUNK // LANES), np.uint64)
+    for row in range(rows):
         if not todo[row]:
             continue
-        flips, size = _signs(reference[row], current[row])
-        if not size < LARGEST_SIZE:
-            left += 1
-            continue
-        _sums(reference[row], previous[row], current[row], total[row], sums[row])
-        sums[row, REFERENCE_SQUARE] = reference_square[row]
-        sums[row, FLIPS] = flips
-        sums[row, NONFINITE] = 0
-        todo[row] = False
+        lanes[:] = 0
+        tops[:] = 0
+        sums[row] = 0
+        own, pivot, sound = row * columns, total[row * columns], True
+        for t in range(steps):
+            pivot += np.float64(abs(w[t * stride + own] - w_1[t * stride + own]))
+            pivots[t] = pivot
+        for start in range(0, whole, CHUNK):
+            first, count = own + start, min(CHUNK, whole - start)
+            _signs(w_0, first, count // LANES, negative, not_positive)
+            _copy(total, first, path, 0, count)
+            for t in range(steps):
+                flips, top = _chunk(
+                    w_0, first, w_1, w, t * stride + first, path, count // LANES,
+                    negative, not_positive, pivots[t], lanes, tops, t,
+                )  # fmt: skip
+                sums[row, t, FLIPS] += flips
+                if top > sums[row, t, PATH_MAX]:
+                    sums[row, t, PATH_MAX] = top
+                    sums[row, t, PATH_ARGMAX] = start + _find(path, top)
+                if planes.size:
+                    _draw(path, planes, t * stride + first, count)
+            _copy(path, 0, after, first, count)
+        first, count = own + whole, columns - whole
+        _copy(total, first, path, 0, count)
+        for t in range(steps):
+            for column in SUMMED:
+                sums[row, t, column] = sum_of(load(lanes, (t * len(SUMS) + column) * LANES))
+            sums[row, t, STEP_MAX] = number_of(largest_of(pattern(load(tops, t * LANES))))
+            _rest(
+                w_0, first, w_1, w, t * stride + first, path, count, pivots[t], sums[row, t], whole
+            )
+            if planes.size:
+                _draw(path, planes, t * stride + first, count)
+            sound &= _finish(sums[row, t], pivots[t], columns, square[row])
+        _copy(path, 0, after, first, count)
+        todo[row] = not sound
+        left += todo[row]
     return left
 
 
 def squares(weights: Tensor) -> Tensor:
-    """Return each row's sum of squares, summed as `start_block` sums them."""
+    """Return each row's sum of squares, summed as `advance` sums them."""
     if weights.device.type != "cpu" or weights.is_complex():
         return kernels.squares(weights)
     out = np.empty(weights.shape[0])
@@ -205,8 +343,13 @@ def squares(weights: Tensor) -> Tensor:
     return torch.from_numpy(out)
 
 
-def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
-    """Do what `kernels.start_block` does, without a look at every element where all is well."""
+def start_block(weights: Tensor, total: Tensor | None = None) -> tuple[BlockState, Tensor]:
+    """Do what `kernels.start_block` does, without a look at every element where all is well.
+
+    Args:
+        weights: W_0, widened, (rows, columns); kept.
+        total: Room for A_t; fresh if None.
+    """
     if weights.device.type != "cpu" or weights.is_complex():
         return kernels.start_block(weights)
     square = squares(weights)
@@ -215,8 +358,9 @@ def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
         square = state.reference_square = squares(weights)  # summed as everywhere in here
     else:
         sums = torch.zeros((weights.shape[0], len(SUMS)), dtype=torch.float64)
-        total = torch.zeros(weights.shape, dtype=torch.float64)
-        state = BlockState(weights, square, weights, total)
+        state = BlockState(weights, square, weights, torch.empty(0))
+    room = torch.empty(weights.shape, dtype=torch.float64) if total is None else total
+    state.total = room.zero_()
     sums[:, SQUARE] = sums[:, REFERENCE_SQUARE] = square
     return state, sums
 
@@ -226,105 +370,133 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
 
     Takes the same arguments and returns the same sums.
     """
-    if current.device.type != "cpu" or current.is_complex() or state.compensation is not None:
+    if _is_for_operations(state, current):
         return kernels.measure_step(state, current, scratch)
-    sums = np.empty((current.shape[0], len(SUMS)))
-    todo = np.ones(current.shape[0], np.bool_)
-    if state.unseen is not None or _advance(*_arrays(state, current), sums, todo):
-        _measure_odd(state, current, sums, todo)
-    return torch.from_numpy(sums)
+    after = scratch.buffer("after", state.total, torch.float64)
+    sums = _advanced(state, state.previous[None], current[None], after, _NO_PLANES)
+    state.total.copy_(after)
+    return torch.from_numpy(sums[:, 0])
 
 
-def _arrays(state: BlockState, current: Tensor) -> tuple[Array, ...]:
-    """Return what `_advance` works on."""
-    tensors = state.reference, state.previous, current, state.total, state.reference_square
-    return tuple(tensor.numpy() for tensor in tensors)
+def advance(
+    state: BlockState, steps: Tensor, spare: Tensor, planes: Tensor | None = None
+) -> tuple[Array, Tensor]:
+    """Advance a block by several steps; the bits are those of `measure_step` one by one.
+
+    Args:
+        state: The block so far; `previous` becomes the last of the steps.
+        steps: (1 + steps, rows, columns) weights, those of the last step before and the new
+            ones, rows one behind the other; changed where they are not finite, as by
+            `kernels.mend`.
+        spare: Room of the shape of the state's `total`, which it takes the place of.
+        planes: (steps, rows, columns) float32 with the strides of `steps`, written: A_t after
+            every step.
+
+    Returns:
+        (rows, steps, len(SUMS)), and room for the next call.
+    """
+    if not _is_for_operations(state, steps):
+        before = state.total
+        drawn = _NO_PLANES if planes is None else planes
+        sums = _advanced(state, steps[:-1], steps[1:], spare, drawn)
+        state.total, state.previous = spare, steps[-1]
+        return sums, before
+    found, scratch = [], Scratch()
+    state.previous = steps[0]
+    for step, current in enumerate(steps[1:]):
+        found.append(kernels.measure_step(state, current, scratch).numpy())
+        state.previous = current
+        if planes is not None:
+            planes[step] = state.total
+    return np.stack(found, axis=1), spare
 
 
-def _measure_odd(state: BlockState, current: Tensor, sums: Array, todo: Array) -> None:
-    """Measure the rows that are `todo`: mended, or in float64 where they are too large.
+_NO_PLANES = torch.empty((0, 0, 0))
+
+
+def _is_for_operations(state: BlockState, weights: Tensor) -> bool:
+    """Tell whether the loops above do not serve: complex numbers, devices, float32 totals."""
+    away = weights.device.type != "cpu" or weights.is_complex()
+    return away or state.compensation is not None
+
+
+def _advanced(
+    state: BlockState, before: Tensor, steps: Tensor, after: Tensor, planes: Tensor
+) -> Array:
+    """Take the rows through the loops, and those that these leave step by step."""
+    todo = np.ones(steps.shape[1], np.bool_)
+    if state.unseen is not None:
+        todo &= ~state.unseen.numpy().any(axis=1)
+    odd = ~todo
+    sums = _by_loops(state, before, steps, after, planes, todo)
+    for row in np.flatnonzero(odd | todo):
+        _advance_odd(state, int(row), before[0], steps, after, planes, sums[row])
+    if state.unseen is not None and not bool(state.unseen.any()):
+        state.unseen = None
+    return sums
+
+
+def _by_loops(
+    state: BlockState, before: Tensor, steps: Tensor, after: Tensor, planes: Tensor, todo: Array
+) -> Array:
+    """Take the rows that are `todo` through the loops; what could not be done is left so."""
+    sums = np.empty((steps.shape[1], len(steps), len(SUMS)))
+    _advance(
+        _flat(state.reference), state.reference_square.numpy(), _flat(before), _flat(steps),
+        steps.stride(0), _flat(state.total), _flat(after), _flat(planes), sums, todo,
+    )  # fmt: skip
+    return sums
+
+
+def _flat(tensor: Tensor) -> Array:
+    """Return the memory of a tensor from its first element to its last one."""
+    reach = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.as_strided((reach + 1 if tensor.numel() else 0,), (1,)).numpy()
+
+
+def _advance_odd(
+    state: BlockState,
+    row: int,
+    before: Tensor,
+    steps: Tensor,
+    after: Tensor,
+    planes: Tensor,
+    sums: Array,
+) -> None:
+    """Take one row through its steps one by one: mended, or in float64 where it is too large.
 
     What becomes of a row depends on that row alone, so that cuts change no bit.
     """
-    nonfinite, unseen = torch.empty(len(sums), dtype=torch.float64), state.unseen
-    kernels.mend(state, current, nonfinite)
-    if unseen is not None:
-        state.reference_square = squares(state.reference)
-    _advance(*_arrays(state, current), sums, todo)
-    for row in np.flatnonzero(todo):
-        one = slice(row, row + 1)
-        wide = BlockState(
-            state.reference[one].double(),
-            state.reference_square[one],
-            state.previous[one].double(),
-            state.total[one],
-        )
-        sums[one] = kernels.measure_step(wide, current[one].double(), Scratch()).numpy()
-    sums[:, NONFINITE] = nonfinite.numpy()
+    one = slice(row, row + 1)
+    unseen = None if state.unseen is None else state.unseen[one]
+    alone = BlockState(
+        state.reference[one], state.reference_square[one], before[one],
+        state.total[one].clone(), unseen,
+    )  # fmt: skip
+    for step in range(len(steps)):
+        current, nonfinite = steps[step, one], torch.empty(1, dtype=torch.float64)
+        kernels.mend(alone, current, nonfinite)
+        if unseen is not None:
+            alone.reference_square = squares(alone.reference)
+        sums[step] = _alone(alone, current)
+        sums[step, NONFINITE] = float(nonfinite)
+        alone.previous = current
+        if planes.numel():
+            planes[step, one] = alone.total
+    after[one] = alone.total
+    state.reference_square[one] = alone.reference_square
+    if state.unseen is not None and alone.unseen is not None:
+        state.unseen[one] = alone.unseen
 
 
-@_compiled
-def look_up(codes: Array, table: Array, out: Array) -> None:
-    """Write ``table[codes]`` for codes of one byte."""
-    for i in range(codes.size):
-        out[i] = table[codes[i]]
-
-
-@_compiled
-def halve(
-    mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
-) -> None:
-    """Write the next coarser level of pictures, over squares of 2x2 texels.
-
-    Args:
-        mean: (steps, rows, columns) float32, NaN where there is no element.
-        largest: Same shape.
-        counts: (rows, columns) float32, elements per texel.
-        half: (steps, rows / 2, columns / 2) float32, sides rounded up; written.
-        half_largest: Same shape, written.
-        halved: (rows / 2, columns / 2) float32, elements per texel of the halves.
-    """
-    rows, columns = counts.shape
-    for step in range(half.shape[0]):
-        for row in range(half.shape[1]):
-            for col in range(half.shape[2]):
-                total, top = 0.0, np.float32(0)
-                for i in range(2 * row, min(2 * row + 2, rows)):
-                    for j in range(2 * col, min(2 * col + 2, columns)):
-                        if counts[i, j] > 0:
-                            total += np.float64(mean[step, i, j]) * counts[i, j]
-                            top = max(top, largest[step, i, j])
-                empty = halved[row, col] == 0
-                half[step, row, col] = np.nan if empty else total / halved[row, col]
-                half_largest[step, row, col] = np.nan if empty else top
-
-
-@_compiled
-def pool(sheet: Array, side: int, sums: Array, largest: Array) -> None:
-    """Write sum and maximum of each square of a sheet of non-negative values.
-
-    Args:
-        sheet: (rows, columns) float32, both multiples of `side`.
-        side: Side of a square.
-        sums: (rows / side, columns / side) float32, written.
-        largest: Same shape, written.
-    """
-    columns = sheet.shape[1]
-    row_sum, row_top = np.empty(columns, np.float32), np.empty(columns, np.float32)
-    for row in range(sums.shape[0]):
-        first = sheet[row * side]
-        for col in range(columns):
-            row_sum[col] = first[col]
-            row_top[col] = first[col]
-        for below in range(1, side):
-            line = sheet[row * side + below]
-            for col in range(columns):
-                row_sum[col] += line[col]
-                row_top[col] = line[col] if line[col] > row_top[col] else row_top[col]
-        for col in range(sums.shape[1]):
-            total, top = np.float32(0), np.float32(0)
-            for beside in range(side):
-                total += row_sum[col * side + beside]
-                top = max(top, row_top[col * side + beside])
-            sums[row, col] = total
-            largest[row, col] = top
+def _alone(state: BlockState, current: Tensor) -> Array:
+    """Advance a single row, without a weight that is not finite, by a single step."""
+    after, todo = torch.empty_like(state.total), np.ones(1, np.bool_)
+    sums = _by_loops(state, state.previous[None], current[None], after, _NO_PLANES, todo)
+    if not todo[0]:
+        state.total = after
+        return np.asarray(sums[0, 0])
+    wide = BlockState(
+        state.reference.double(), state.reference_square, state.previous.double(), state.total
+    )
+    return np.asarray(kernels.measure_step(wide, current.double(), Scratch()).numpy()[0])

@@ -288,7 +288,7 @@ def _widen(stored: Tensor, out: Tensor) -> None:
     if stored.element_size() > 1 or out.dtype != torch.float32:
         out.copy_(stored)
         return
-    from accweight_core.fused import look_up  # numba is not for those who never read any
+    from accweight_core.pooling import look_up  # numba is not for those who never read any
 
     look_up(stored.view(torch.uint8).numpy(), _values_of_codes(stored.dtype), out.numpy())
 

@@ -103,6 +103,20 @@ class Tile:
         first = sheet.reshape(-1)[row * width + col :]
         return np.lib.stride_tricks.as_strided(first, counts, strides)
 
+    def is_in_place(self, level: int) -> bool:
+        """Tell whether elements lie in the order of texels, row by row of a sheet without gaps."""
+        if any(digit.order for digit in self.layout.digits):
+            return False
+        expected, width = 1, self.size(level)[1] << level
+        counts = [stop - start for start, stop in self.ranges]
+        for count, (down, across) in zip(
+            reversed(counts), reversed(self.moves(level)), strict=True
+        ):
+            if count > 1 and down * width + across != expected:
+                return False
+            expected *= count
+        return expected == self.elements
+
     def order(self) -> tuple[slice | Indices, ...]:
         """Return the index by which values are put into `view`: where each part is shown."""
         return tuple(

@@ -9,9 +9,8 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from torch import Tensor
 
-from accweight_core.accumulate.block import Carry, Watcher
+from accweight_core.accumulate.block import Carry, Plane, Watcher
 from accweight_core.accumulate.cutting import Stretches, blocks_of
 from accweight_core.accumulate.walk import (
     BlockWalk,
@@ -208,8 +207,8 @@ class _Drawing:
         writer.add_counts(tile, canvas.counts)
         self._replay(tile, canvas)
 
-        def watch(step: int, first: int, total: Tensor) -> None:
-            canvas.watch(self._steps_before + step, first, total)
+        def watch(step: int, plane: Plane) -> None:
+            canvas.draw(self._steps_before + step, plane)
 
         return watch
 

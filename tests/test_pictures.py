@@ -18,9 +18,9 @@ import accweight_core as aw
 from accweight_core import layout, pictures, work
 from accweight_core.analysis import Analysis
 from accweight_core.drawing import halved
-from accweight_core.fused import pool
 from accweight_core.layout import layout_of
 from accweight_core.pictures import PicturePlan, plan_pictures, segment_steps
+from accweight_core.pooling import pool
 from accweight_core.schema import Axis, Hints, Kind, Parameter, Role, Run
 from accweight_core.texel_map import Layout
 from accweight_core.tiling import tiling_of

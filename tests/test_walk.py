@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import ml_dtypes
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 import accweight_core as aw
 from accweight_core import strided
-from accweight_core.accumulate.block import walk_block
+from accweight_core.accumulate.block import Carry, walk_block
 from accweight_core.accumulate.cutting import Block, blocks_of, pieces_of
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk
 from accweight_core.errors import FormatError, NonFiniteError, UnsupportedDtypeError
@@ -63,13 +64,20 @@ def walked(
     blocks = list(blocks_of(parameter.shape, size))
     paths = np.full((len(tensors), parameter.elements), np.nan)
 
-    def watch(step: int, first: int, total: torch.Tensor) -> None:
-        paths[step, first : first + total.numel()] = total.numpy().reshape(-1)
+    def watch(block: Block, step: int, plane: np.ndarray) -> None:
+        paths[step, block.start : block.stop] = plane
+
+    def keep(block: Block, carry: Carry) -> None:
+        seen, total = paths[-1, block.start : block.stop], carry[2].numpy()
+        with np.errstate(over="ignore"):
+            assert seen.tobytes() == total.astype(np.float32).astype(np.float64).tobytes()
+        seen[:] = total
 
     found: list[Totals] = []
     progress: list[int] = []
     walk = BlockWalk(run.checkpoints, threads=threads, progress=progress.append)
-    whole = ParameterWalk(name, tensors, blocks, watch=lambda block: watch, done=found.append)
+    watcher = partial(partial, watch)
+    whole = ParameterWalk(name, tensors, blocks, watch=watcher, keep=keep, done=found.append)
     walk.run([whole])
     return Result(found[0], paths.reshape(len(tensors), *parameter.shape), progress)
 
@@ -681,11 +689,11 @@ def test_one_block_can_be_walked_on_its_own(stored: Stored) -> None:
             files,
             tensors,
             Block(40000, 60000),
-            watcher=lambda step, first, total: seen.append(total.numpy().reshape(-1).copy()),
+            watcher=lambda step, plane: seen.append(plane.copy()),
         )
 
     assert sums.elements == [16384, 3616]
-    close(np.concatenate(seen[-2:]), oracle.cumulative(states)[2], torch.float32)
+    close(seen[-1], oracle.cumulative(states)[2], torch.float32)
 
 
 def test_copies_are_told_from_other_weights_at_the_last_element(stored: Stored) -> None:

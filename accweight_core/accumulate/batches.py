@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from accweight_core import kernels
-from accweight_core.accumulate.cutting import pieces_of
+from accweight_core.accumulate.cutting import PIECE_ELEMENTS, pieces_of
 from accweight_core.fused import measure_step, start_block
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, widened_dtype
 from accweight_core.totals import Floats, Totals
@@ -111,7 +111,8 @@ class Batches:
         for name, tensor in weights.items():
             cut = partition(tuple(tensor.shape))
             dtype = widened_dtype(tensor.dtype)
-            for first, rows, columns in pieces_of(cut, 0, tensor.numel(), dtype):
+            most = 1 if dtype.is_complex else max(1, PIECE_ELEMENTS // cut.sub_block)
+            for first, rows, columns in pieces_of(cut, 0, tensor.numel(), most):
                 key = columns, dtype, tensor.device
                 if key not in latest or not latest[key].has_room(rows):
                     latest[key] = Batch(*key)

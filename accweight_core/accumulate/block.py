@@ -1,30 +1,82 @@
-"""One block through all checkpoints: the three states of it stay in the processor's cache.
+"""One block through all checkpoints, several at a time, in room that is used again.
 
-Reference, previous and total are carried from step to step while the bytes stream in; sums of
-every sub-block come out.
+A few steps of the block are read, then the compiled pass takes its weights through all of them
+(`fused.advance`), then the next few. What is carried from step to step is the reference, the
+last weights and A_t; what comes out are the sums of every sub-block.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from accweight_core.accumulate.cutting import Stretches, pieces_of
 from accweight_core.accumulate.folding import BlockSums, Sums
-from accweight_core.fused import measure_step, squares, start_block
-from accweight_core.kernels import SUMS, BlockState, Scratch, partition
+from accweight_core.fused import advance, squares, start_block
+from accweight_core.kernels import SUMS, BlockState, partition
 from accweight_core.reading import OpenFiles, read_stretches, read_together, working_dtype
 from accweight_core.schema import StoredTensor
+
+STEPS_BYTES = 8 << 20
+"""Weights of so many steps are read before they are worked: more takes them out of the cache."""
+
+KEPT_BYTES = 64 << 20
+"""Room that is kept for the next block; what is walked as a whole may take any."""
 
 Carry = tuple[Tensor, Tensor, Tensor]
 """Reference, previous value and cumulative change of a block, flat; NaN in the reference where
 an element has never been finite. All that is needed to walk on from there."""
 
-Watcher = Callable[[int, int, Tensor], None]
-"""Called as ``watcher(step_index, first_element, total)`` with A_t of a stretch, float64."""
+Plane = npt.NDArray[np.float32]
+
+Watcher = Callable[[int, Plane], None]
+"""Called as ``watcher(step_index, plane)`` with A_t of the whole block, flat; the next call may
+hand out the same memory."""
+
+Read = Callable[[int, Tensor], None]
+"""Called as ``read(step_index, out)``; fills `out` with the weights of the block, widened."""
+
+
+class Room:
+    """Memory of one thread for one block after the other.
+
+    Fresh memory costs a page fault for every 4 KiB, more than the sums of what it holds.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return room of that shape; the same name hands out the same memory."""
+        elements, key = math.prod(shape), (name, dtype)
+        if elements * dtype.itemsize > KEPT_BYTES:
+            return torch.empty(shape, dtype=dtype)
+        if key not in self._buffers or self._buffers[key].numel() < elements:
+            self._buffers[key] = torch.empty(elements, dtype=dtype)
+        return self._buffers[key][:elements].view(shape)
+
+
+@dataclass
+class _Piece:
+    """Sub-blocks of one length: what they carry, and where they are.
+
+    Attributes:
+        at: First element of the block that is theirs.
+        row: First sub-block of the block.
+        state: What is carried.
+        spare: Room for the next A_t.
+    """
+
+    at: int
+    row: int
+    state: BlockState
+    spare: Tensor
 
 
 def walk_block(
@@ -32,6 +84,7 @@ def walk_block(
     tensors: Sequence[StoredTensor],
     block: Stretches,
     *,
+    room: Room | None = None,
     watcher: Watcher | None = None,
     carry: Carry | None = None,
     keep: Callable[[Carry], None] | None = None,
@@ -43,7 +96,8 @@ def walk_block(
         files: Where to read through.
         tensors: The parameter in each checkpoint, in step order.
         block: What of it to walk.
-        watcher: Sees A_t of every piece after every step.
+        room: Memory to use; fresh if None.
+        watcher: Sees A_t after every step.
         carry: Where an earlier walk of the block ended; the first tensor is then a step like
             the others. None to begin with the first tensor as the reference.
         keep: Called with where this walk has ended.
@@ -51,42 +105,26 @@ def walk_block(
     """
     dtype = dtype or common_dtype(tensors)
     cut, size = partition(tensors[0].shape), 0
-    pieces: list[tuple[int, int, int, int]] = []
+    shapes: list[tuple[int, int]] = []
     for start, stop in block.stretches:
-        pieces += [(size + f - start, f, r, c) for f, r, c in pieces_of(cut, start, stop, dtype)]
+        most = None if not dtype.is_complex else 1
+        shapes += [(rows, columns) for _, rows, columns in pieces_of(cut, start, stop, most)]
         size += stop - start
-    elements = [columns for _, _, rows, columns in pieces for _ in range(rows)]
-    values = np.empty((len(tensors), len(elements), len(SUMS)))
-    buffers = [torch.empty(size, dtype=dtype) for _ in range(3)]
-    scratch = Scratch()
-    states = [_resumed(carry, *piece) for piece in pieces] if carry else []
-    for step, tensor in enumerate(tensors):
-        begins = step == 0 and carry is None
-        buffer = buffers[0] if begins else buffers[1 + step % 2]
-        read_stretches(files, tensor, block.stretches, buffer)
-        row = 0
-        for number, (at, first, rows, columns) in enumerate(pieces):
-            current = buffer[at : at + rows * columns].view(rows, columns)
-            if begins:
-                state, sums = start_block(current)
-                states.append(state)
-            else:
-                state = states[number]
-                sums = measure_step(state, current, scratch)
-                state.previous = current
-            values[step, row : row + rows] = sums.numpy()
-            row += rows
-            if watcher:
-                watcher(step, first, state.total)
-    if keep:
-        keep(_carried(states))
-    return BlockSums(block.stretches, elements, values)
+
+    def read(step: int, out: Tensor) -> None:
+        read_stretches(files, tensors[step], block.stretches, out)
+
+    steps = len(tensors)
+    values = _walk(read, steps, shapes, dtype, room or Room(), watcher, carry, keep)
+    return BlockSums(block.stretches, [c for r, c in shapes for _ in range(r)], values)
 
 
 def walk_alike(
     files: OpenFiles,
     parameters: Sequence[Sequence[StoredTensor]],
     watchers: Sequence[Watcher | None],
+    *,
+    room: Room | None = None,
 ) -> Sums:
     """Walk several small parameters of one size at once, one row of the kernel each.
 
@@ -96,43 +134,111 @@ def walk_alike(
         files: Where to read through.
         parameters: Each of them in every checkpoint; none longer than a sub-block.
         watchers: Of each.
+        room: Memory to use; fresh if None.
 
     Returns:
         (steps, parameters, len(SUMS)).
     """
     dtype, elements = common_dtype(parameters[0]), parameters[0][0].values.elements
-    buffers = [torch.empty((len(parameters), elements), dtype=dtype) for _ in range(3)]
-    values, scratch = np.empty((len(parameters[0]), len(parameters), len(SUMS))), Scratch()
-    state: BlockState | None = None
-    for step, tensors in enumerate(zip(*parameters, strict=True)):
-        current = buffers[1 + step % 2 if step else 0]
-        read_together(files, tensors, current)
-        if state is None:
-            state, sums = start_block(current)
-        else:
-            sums = measure_step(state, current, scratch)
-            state.previous = current
-        values[step] = sums.numpy()
-        for row, watcher in enumerate(watchers):
+    shape, steps = (len(parameters), elements), list(zip(*parameters, strict=True))
+
+    def read(step: int, out: Tensor) -> None:
+        read_together(files, steps[step], out.view(shape))
+
+    def watch(step: int, plane: Plane) -> None:
+        for row, watcher in zip(plane.reshape(shape), watchers, strict=True):
             if watcher:
-                watcher(step, 0, state.total[row])
+                watcher(step, row)
+
+    watcher = watch if any(watchers) else None
+    return _walk(read, len(steps), [shape], dtype, room or Room(), watcher, None, None)
+
+
+def _walk(
+    read: Read,
+    steps: int,
+    shapes: Sequence[tuple[int, int]],
+    dtype: torch.dtype,
+    room: Room,
+    watcher: Watcher | None,
+    carry: Carry | None,
+    keep: Callable[[Carry], None] | None,
+) -> Sums:
+    """Walk pieces of those shapes, one behind the other, through all steps.
+
+    Returns:
+        (steps, rows of all pieces, len(SUMS)).
+    """
+    size = sum(rows * columns for rows, columns in shapes)
+    values = np.empty((steps, sum(rows for rows, _ in shapes), len(SUMS)))
+    most = max(1, STEPS_BYTES // (max(size, 1) * dtype.itemsize))
+    weights = room.take("steps", (1 + min(most, steps), size), dtype)
+    planes = room.take("planes", (min(most, steps), size), torch.float32) if watcher else None
+    reference = room.take("reference", (size,), dtype)
+    if carry is None:
+        read(0, reference)
+    else:
+        reference.copy_(carry[0])
+    pieces = _pieces(reference, shapes, room, carry, values)
+    weights[0] = reference if carry is None else carry[1]
+    if planes is not None and watcher and carry is None:
+        watcher(0, planes[0].zero_().numpy())
+    first = 1 if carry is None else 0
+    for begin in range(first, steps, most):
+        count = min(most, steps - begin)
+        for step in range(count):
+            read(begin + step, weights[1 + step])
+        for piece in pieces:
+            shape = piece.state.reference.shape
+            inside = slice(piece.at, piece.at + piece.state.reference.numel())
+            part = weights[: 1 + count, inside].view(1 + count, *shape)
+            drawn = None if planes is None else planes[:count, inside].view(count, *shape)
+            sums, piece.spare = advance(piece.state, part, piece.spare, drawn)
+            values[begin : begin + count, piece.row : piece.row + shape[0]] = sums.swapaxes(0, 1)
+        if planes is not None and watcher:
+            for step in range(count):
+                watcher(begin + step, planes[step].numpy())
+        weights[0] = weights[count]
+    if keep:
+        keep(_carried(pieces))
     return values
 
 
-def _resumed(carry: Carry, at: int, first: int, rows: int, columns: int) -> BlockState:
-    """Return the state of one piece where an earlier walk of its block ended."""
-    reference, previous, total = (
-        part[at : at + rows * columns].view(rows, columns).clone() for part in carry
-    )
+def _pieces(
+    reference: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    room: Room,
+    carry: Carry | None,
+    values: Sums,
+) -> list[_Piece]:
+    """Begin, or go on where an earlier walk ended; writes the sums of the first step."""
+    totals = [room.take(name, reference.shape, torch.float64) for name in ("total", "spare")]
+    found, at, row = [], 0, 0
+    for rows, columns in shapes:
+        inside = slice(at, at + rows * columns)
+        start, total, spare = (t[inside].view(rows, columns) for t in (reference, *totals))
+        if carry is None:
+            state, sums = start_block(start, total)
+            values[0, row : row + rows] = sums.numpy()
+        else:
+            state = _resumed(start, total.copy_(carry[2][inside].view(rows, columns)))
+        found.append(_Piece(at, row, state, spare))
+        at, row = at + rows * columns, row + rows
+    return found
+
+
+def _resumed(reference: Tensor, total: Tensor) -> BlockState:
+    """Return the state of a piece where an earlier walk of its block ended."""
     unseen = torch.isnan(reference)
     if not bool(unseen.any()):
-        return BlockState(reference, squares(reference), previous, total)
+        return BlockState(reference, squares(reference), reference, total)
     reference.masked_fill_(unseen, 0)
-    return BlockState(reference, squares(reference), previous, total, unseen)
+    return BlockState(reference, squares(reference), reference, total, unseen)
 
 
-def _carried(states: Sequence[BlockState]) -> Carry:
+def _carried(pieces: Sequence[_Piece]) -> Carry:
     """Return where the walk of a block has ended."""
+    states = [piece.state for piece in pieces]
     references = [
         s.reference if s.unseen is None else s.reference.masked_fill(s.unseen, torch.nan)
         for s in states

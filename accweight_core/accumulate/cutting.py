@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-
 from accweight_core.partition import Partition, partition
 from accweight_core.tiling import evened
 
@@ -57,18 +55,23 @@ def blocks_of(shape: tuple[int, ...], block_elements: int) -> Iterator[Block]:
 
 
 def pieces_of(
-    cut: Partition, start: int, stop: int, dtype: torch.dtype = torch.float32
+    cut: Partition, start: int, stop: int, most_rows: int | None = None
 ) -> Iterator[tuple[int, int, int]]:
     """Yield (first element, rows, columns) of the kernel calls that cover a stretch.
 
-    Rows are sub-blocks; the shorter sub-block that ends a segment comes on its own. So does
-    every sub-block of complex numbers, whose modulus may round another way at the end of a
-    vector than in its middle.
+    Rows are sub-blocks; the shorter sub-block that ends a segment comes on its own.
+
+    Args:
+        cut: How the parameter is cut.
+        start: First element of the stretch.
+        stop: Element behind its last.
+        most_rows: Most rows of a call. Complex numbers want 1: their modulus may round another
+            way at the end of a vector than in its middle.
     """
-    most = 1 if dtype.is_complex else max(1, PIECE_ELEMENTS // cut.sub_block)
     while start < stop:
         end = min(stop, (start // cut.segment + 1) * cut.segment)
         whole = (end - start) // cut.sub_block
+        most = most_rows or max(whole, 1)
         for first in range(0, whole, most):
             yield start + first * cut.sub_block, min(most, whole - first), cut.sub_block
         if tail := (end - start) % cut.sub_block:

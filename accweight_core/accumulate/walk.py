@@ -23,6 +23,7 @@ import torch
 
 from accweight_core.accumulate.block import (
     Carry,
+    Room,
     Watcher,
     common_dtype,
     walk_alike,
@@ -208,16 +209,19 @@ class BlockWalk:
         if not hasattr(self._local, "files"):
             torch.set_num_threads(1)  # the setting is kept per thread
             self._local.files = OpenFiles(ahead=self._ahead)
+            self._local.room = Room()
             self._opened.append(self._local.files)
         files: OpenFiles = self._local.files
         return files
 
     def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
         keep = partial(parameter.keep, block) if parameter.keep else None
+        files = self._files()
         return walk_block(
-            self._files(),
+            files,
             parameter.tensors,
             block,
+            room=self._local.room,
             watcher=parameter.watch(block),
             carry=parameter.carry(block),
             keep=keep,
@@ -225,7 +229,9 @@ class BlockWalk:
 
     def _walk_group(self, group: Sequence[ParameterWalk]) -> Sums:
         watchers = [parameter.watch(next(iter(parameter.blocks))) for parameter in group]
-        return walk_alike(self._files(), [p.tensors for p in group], watchers)
+        files = self._files()
+        tensors = [p.tensors for p in group]
+        return walk_alike(files, tensors, watchers, room=self._local.room)
 
     def _collect(
         self, parameter: ParameterWalk, folding: Folding, future: Future[BlockSums]

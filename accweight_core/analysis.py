@@ -214,8 +214,9 @@ class Analysis:
             SourceError: If the checkpoints are gone or have changed.
         """
         # with torch, not needed to open and rank
-        from accweight_core.accumulate.block import Carry, common_dtype, walk_block
+        from accweight_core.accumulate.block import common_dtype, walk_block
         from accweight_core.accumulate.cutting import Block, blocks_of
+        from accweight_core.accumulate.stepwise import Carry
         from accweight_core.reading import OpenFiles, ahead_of, is_read_whole
 
         index, last = self.parameter_index(name), self.step_index(step)

@@ -67,17 +67,23 @@ SUMMED = OFFSET, OFFSET_SQUARE, STEP_SUM, STEP_SQUARE, NET_SUM, NET_SQUARE, SQUA
 Array = npt.NDArray[Any]
 
 
+@compiled_in_place
+def square_of(w: Array, first: int, count: int) -> float:
+    """Return the sum of squares of a row, added in the order of `_chunk` and `_rest`."""
+    total, whole = spread(0.0), count - count % LANES
+    for i in range(0, whole, LANES):
+        total = plus_square(total, wide(load(w, first + i)))
+    square = sum_of(total)
+    for i in range(first + whole, first + count):
+        square += np.float64(w[i]) * np.float64(w[i])
+    return float(square)
+
+
 @compiled
 def _squares(weights: Array, out: Array) -> None:
-    """Write each row's sum of squares, added in the order of `_chunk` and `_rest`."""
+    """Write each row's sum of squares."""
     for row in range(len(out)):
-        w = weights[row]
-        total, whole = spread(0.0), w.size - w.size % LANES
-        for i in range(0, whole, LANES):
-            total = plus_square(total, wide(load(w, i)))
-        out[row] = sum_of(total)
-        for i in range(whole, w.size):
-            out[row] += np.float64(w[i]) * np.float64(w[i])
+        out[row] = square_of(weights[row], 0, weights.shape[1])
 
 
 @compiled_in_place
@@ -223,7 +229,7 @@ def _find(values: Array, wanted: float) -> int:
 
 
 @compiled_in_place
-def _copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
+def copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
     """Copy a stretch of A_t."""
     whole = count - count % LANES
     for i in range(0, whole, LANES):
@@ -253,7 +259,7 @@ def _finish(sums: Array, pivot: float, elements: int, square: float) -> bool:
 
 
 @compiled
-def _advance(
+def advance_rows(
     w_0: Array,
     square: Array,
     w_1: Array,
@@ -262,6 +268,7 @@ def _advance(
     total: Array,
     after: Array,
     planes: Array,
+    plane_stride: int,
     sums: Array,
     todo: Array,
 ) -> int:
@@ -274,10 +281,11 @@ def _advance(
         square: (rows,) sums of squares of it.
         w_1: Weights of the steps before.
         w: Weights of the steps.
-        stride: Elements from step to step in these two, and in `planes`.
+        stride: Elements from step to step in these two.
         total: A_t before.
-        after: A_t behind the last step, written.
+        after: A_t behind the last step, written; may be `total` itself.
         planes: float32, A_t after every step, written; or nothing.
+        plane_stride: Elements from step to step in that.
         sums: (rows, steps, sums), written.
         todo: (rows,) what to do; what could not be done is left.
 
@@ -303,7 +311,7 @@ def _advance(
         for start in range(0, whole, CHUNK):
             first, count = own + start, min(CHUNK, whole - start)
             _signs(w_0, first, count // LANES, negative, not_positive)
-            _copy(total, first, path, 0, count)
+            copy(total, first, path, 0, count)
             for t in range(steps):
                 flips, top = _chunk(
                     w_0, first, w_1, w, t * stride + first, path, count // LANES,
@@ -314,10 +322,10 @@ def _advance(
                     sums[row, t, PATH_MAX] = top
                     sums[row, t, PATH_ARGMAX] = start + _find(path, top)
                 if planes.size:
-                    _draw(path, planes, t * stride + first, count)
-            _copy(path, 0, after, first, count)
+                    _draw(path, planes, t * plane_stride + first, count)
+            copy(path, 0, after, first, count)
         first, count = own + whole, columns - whole
-        _copy(total, first, path, 0, count)
+        copy(total, first, path, 0, count)
         for t in range(steps):
             for column in SUMMED:
                 sums[row, t, column] = sum_of(load(lanes, (t * len(SUMS) + column) * LANES))
@@ -326,9 +334,9 @@ def _advance(
                 w_0, first, w_1, w, t * stride + first, path, count, pivots[t], sums[row, t], whole
             )
             if planes.size:
-                _draw(path, planes, t * stride + first, count)
+                _draw(path, planes, t * plane_stride + first, count)
             sound &= _finish(sums[row, t], pivots[t], columns, square[row])
-        _copy(path, 0, after, first, count)
+        copy(path, 0, after, first, count)
         todo[row] = not sound
         left += todo[row]
     return left
@@ -441,9 +449,10 @@ def _by_loops(
 ) -> Array:
     """Take the rows that are `todo` through the loops; what could not be done is left so."""
     sums = np.empty((steps.shape[1], len(steps), len(SUMS)))
-    _advance(
+    advance_rows(
         _flat(state.reference), state.reference_square.numpy(), _flat(before), _flat(steps),
-        steps.stride(0), _flat(state.total), _flat(after), _flat(planes), sums, todo,
+        steps.stride(0), _flat(state.total), _flat(after), _flat(planes), planes.stride(0),
+        sums, todo,
     )  # fmt: skip
     return sums
 

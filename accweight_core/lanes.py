@@ -170,6 +170,18 @@ def wide(typing: Any, lanes: Any) -> Any:
 
 
 @_word
+def from_bfloat16(typing: Any, lanes: Any) -> Any:
+    """Return the float32 of which sixteen unsigned numbers of two bytes are the upper halves."""
+    floats, integers = Lanes(types.float32), ir.VectorType(ir.IntType(32), LANES)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        bits = builder.shl(builder.zext(values[0], integers), _constant(integers, 16))
+        return builder.bitcast(bits, floats.vector)
+
+    return floats(lanes), generate
+
+
+@_word
 def narrow(typing: Any, lanes: Any) -> Any:
     """Return float64 as float32, rounded."""
     floats = Lanes(types.float32)

@@ -81,7 +81,7 @@ class OpenFiles:
         if "://" in path and is_url(path):
             self._read_remote(path, offset, out)
             return
-        descriptor = self._descriptor(path)
+        descriptor = self.descriptor(path)
         done = 0
         while done < len(out):
             try:
@@ -119,7 +119,12 @@ class OpenFiles:
             self._raw = np.empty(size_bytes, dtype=np.uint8)
         return self._raw[:size_bytes]
 
-    def _descriptor(self, path: str) -> int:
+    def descriptor(self, path: str) -> int:
+        """Return a descriptor of a local file; it is closed after `most` others have been asked.
+
+        Raises:
+            FormatError: If the file is gone.
+        """
         if path in self._descriptors:
             self._descriptors.move_to_end(path)
             return self._descriptors[path]
@@ -290,11 +295,11 @@ def _widen(stored: Tensor, out: Tensor) -> None:
         return
     from accweight_core.pooling import look_up  # numba is not for those who never read any
 
-    look_up(stored.view(torch.uint8).numpy(), _values_of_codes(stored.dtype), out.numpy())
+    look_up(stored.view(torch.uint8).numpy(), values_of_codes(stored.dtype), out.numpy())
 
 
 @cache
-def _values_of_codes(dtype: torch.dtype) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def values_of_codes(dtype: torch.dtype) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """Return what each code of an 8-bit float dtype means."""
     return torch.arange(256, dtype=torch.uint8).view(dtype).float().numpy()
 

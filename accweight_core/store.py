@@ -49,8 +49,8 @@ from accweight_core.tiling import Tiling
 from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:
-    from accweight_core.accumulate.block import Carry
     from accweight_core.accumulate.cutting import Stretches
+    from accweight_core.accumulate.stepwise import Carry
 
 ATTRIBUTE = "accweight"
 STATE = ("reference", "previous", "total")

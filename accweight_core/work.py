@@ -10,8 +10,8 @@ from threading import Lock
 
 import numpy as np
 
-from accweight_core.accumulate.block import Carry, Plane, Watcher
 from accweight_core.accumulate.cutting import Stretches, blocks_of
+from accweight_core.accumulate.stepwise import Carry, Plane, Watcher
 from accweight_core.accumulate.walk import (
     BlockWalk,
     ParameterWalk,

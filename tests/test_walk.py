@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 import accweight_core as aw
 from accweight_core import strided
-from accweight_core.accumulate.block import Carry, walk_block
+from accweight_core.accumulate.block import walk_block
 from accweight_core.accumulate.cutting import Block, blocks_of, pieces_of
+from accweight_core.accumulate.stepwise import Carry
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk
 from accweight_core.errors import FormatError, NonFiniteError, UnsupportedDtypeError
 from accweight_core.kernels import partition

@@ -1,82 +1,44 @@
-"""One block through all checkpoints, several at a time, in room that is used again.
+"""One block through all checkpoints, the fastest way that its bytes allow.
 
-A few steps of the block are read, then the compiled pass takes its weights through all of them
-(`fused.advance`), then the next few. What is carried from step to step is the reference, the
-last weights and A_t; what comes out are the sums of every sub-block.
+Plain bytes of local files are streamed through the compiled loops (`streaming`); what these
+leave, and everything else, is walked step by step (`stepwise`). Both give the same bits.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from accweight_core.accumulate.cutting import Stretches, pieces_of
 from accweight_core.accumulate.folding import BlockSums, Sums
-from accweight_core.fused import advance, squares, start_block
-from accweight_core.kernels import SUMS, BlockState, partition
-from accweight_core.reading import OpenFiles, read_stretches, read_together, working_dtype
+from accweight_core.accumulate.stepwise import Carry, Plane, Room, Watcher, walk_steps
+from accweight_core.kernels import SUMS, partition
+from accweight_core.reading import (
+    OpenFiles,
+    neighbours,
+    read_stretch,
+    read_stretches,
+    read_together,
+    working_dtype,
+)
 from accweight_core.schema import StoredTensor
+from accweight_core.streaming import Stream, Streamed
 
-STEPS_BYTES = 8 << 20
-"""Weights of so many steps are read before they are worked: more takes them out of the cache."""
+MOST_STEPS = 32
+"""Checkpoints that are streamed in one go: half of the files that may be open."""
 
-KEPT_BYTES = 64 << 20
-"""Room that is kept for the next block; what is walked as a whole may take any."""
+MOST_STEPS_DRAWN = 16
+"""The same where A_t of the block is kept of every step until it has been drawn."""
 
-Carry = tuple[Tensor, Tensor, Tensor]
-"""Reference, previous value and cumulative change of a block, flat; NaN in the reference where
-an element has never been finite. All that is needed to walk on from there."""
+Piece = tuple[int, int, int]
+"""First element, rows and columns of sub-blocks of one length."""
 
-Plane = npt.NDArray[np.float32]
-
-Watcher = Callable[[int, Plane], None]
-"""Called as ``watcher(step_index, plane)`` with A_t of the whole block, flat; the next call may
-hand out the same memory."""
-
-Read = Callable[[int, Tensor], None]
-"""Called as ``read(step_index, out)``; fills `out` with the weights of the block, widened."""
-
-
-class Room:
-    """Memory of one thread for one block after the other.
-
-    Fresh memory costs a page fault for every 4 KiB, more than the sums of what it holds.
-    """
-
-    def __init__(self) -> None:
-        self._buffers: dict[tuple[str, torch.dtype], Tensor] = {}
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return room of that shape; the same name hands out the same memory."""
-        elements, key = math.prod(shape), (name, dtype)
-        if elements * dtype.itemsize > KEPT_BYTES:
-            return torch.empty(shape, dtype=dtype)
-        if key not in self._buffers or self._buffers[key].numel() < elements:
-            self._buffers[key] = torch.empty(elements, dtype=dtype)
-        return self._buffers[key][:elements].view(shape)
-
-
-@dataclass
-class _Piece:
-    """Sub-blocks of one length: what they carry, and where they are.
-
-    Attributes:
-        at: First element of the block that is theirs.
-        row: First sub-block of the block.
-        state: What is carried.
-        spare: Room for the next A_t.
-    """
-
-    at: int
-    row: int
-    state: BlockState
-    spare: Tensor
+Row = tuple[Sequence[StoredTensor], int, int]
+"""A parameter in each checkpoint, and first element and end of one of its sub-blocks."""
 
 
 def walk_block(
@@ -103,20 +65,27 @@ def walk_block(
         keep: Called with where this walk has ended.
         dtype: In which to subtract; the widest of the tensors by default.
     """
-    dtype = dtype or common_dtype(tensors)
-    cut, size = partition(tensors[0].shape), 0
-    shapes: list[tuple[int, int]] = []
-    for start, stop in block.stretches:
-        most = None if not dtype.is_complex else 1
-        shapes += [(rows, columns) for _, rows, columns in pieces_of(cut, start, stop, most)]
-        size += stop - start
+    dtype, room = dtype or common_dtype(tensors), room or Room()
+    cut, most = partition(tensors[0].shape), 1 if dtype.is_complex else None
+    pieces = [
+        piece for start, stop in block.stretches for piece in pieces_of(cut, start, stop, most)
+    ]
+    elements = [columns for _, rows, columns in pieces for _ in range(rows)]
+    stream = Stream.of(tensors, dtype) if carry is None and keep is None else None
+    if stream is not None:
 
-    def read(step: int, out: Tensor) -> None:
-        read_stretches(files, tensors[step], block.stretches, out)
+        def row_of(first: int, columns: int) -> Row:
+            return tensors, first, first + columns
 
-    steps = len(tensors)
-    values = _walk(read, steps, shapes, dtype, room or Room(), watcher, carry, keep)
-    return BlockSums(block.stretches, [c for r, c in shapes for _ in range(r)], values)
+        values = _streamed(files, stream, pieces, row_of, room, watcher)
+    else:
+
+        def read(step: int, out: Tensor) -> None:
+            read_stretches(files, tensors[step], block.stretches, out)
+
+        shapes = [(rows, columns) for _, rows, columns in pieces]
+        values = walk_steps(read, len(tensors), shapes, dtype, room, watcher, carry, keep)
+    return BlockSums(block.stretches, elements, values)
 
 
 def walk_alike(
@@ -142,110 +111,117 @@ def walk_alike(
     dtype, elements = common_dtype(parameters[0]), parameters[0][0].values.elements
     shape, steps = (len(parameters), elements), list(zip(*parameters, strict=True))
 
-    def read(step: int, out: Tensor) -> None:
-        read_together(files, steps[step], out.view(shape))
-
     def watch(step: int, plane: Plane) -> None:
         for row, watcher in zip(plane.reshape(shape), watchers, strict=True):
             if watcher:
                 watcher(step, row)
 
-    watcher = watch if any(watchers) else None
-    return _walk(read, len(steps), [shape], dtype, room or Room(), watcher, None, None)
+    watcher, room = watch if any(watchers) else None, room or Room()
+    together = all(len(list(neighbours(tensors))) == 1 for tensors in steps)
+    stream = Stream.of(parameters[0], dtype) if together else None
+    if stream is not None:
+
+        def row_of(first: int, columns: int) -> Row:
+            return parameters[first // columns], 0, columns
+
+        return _streamed(files, stream, [(0, *shape)], row_of, room, watcher)
+
+    def read(step: int, out: Tensor) -> None:
+        read_together(files, steps[step], out.view(shape))
+
+    return walk_steps(read, len(steps), [shape], dtype, room, watcher, None, None)
 
 
-def _walk(
-    read: Read,
-    steps: int,
-    shapes: Sequence[tuple[int, int]],
-    dtype: torch.dtype,
+def _streamed(
+    files: OpenFiles,
+    stream: Stream,
+    pieces: Sequence[Piece],
+    row_of: Callable[[int, int], Row],
     room: Room,
     watcher: Watcher | None,
-    carry: Carry | None,
-    keep: Callable[[Carry], None] | None,
 ) -> Sums:
-    """Walk pieces of those shapes, one behind the other, through all steps.
+    """Stream pieces through all steps, a few steps at a time where there are many.
 
-    Returns:
-        (steps, rows of all pieces, len(SUMS)).
+    Args:
+        files: Where to read through.
+        stream: The bytes of the parameter.
+        pieces: What of it to walk.
+        row_of: Tells where to read a sub-block that has to be walked step by step.
+        room: Memory to use.
+        watcher: Sees A_t after every step.
     """
-    size = sum(rows * columns for rows, columns in shapes)
-    values = np.empty((steps, sum(rows for rows, _ in shapes), len(SUMS)))
-    most = max(1, STEPS_BYTES // (max(size, 1) * dtype.itemsize))
-    weights = room.take("steps", (1 + min(most, steps), size), dtype)
-    planes = room.take("planes", (min(most, steps), size), torch.float32) if watcher else None
-    reference = room.take("reference", (size,), dtype)
-    if carry is None:
-        read(0, reference)
-    else:
-        reference.copy_(carry[0])
-    pieces = _pieces(reference, shapes, room, carry, values)
-    weights[0] = reference if carry is None else carry[1]
-    if planes is not None and watcher and carry is None:
-        watcher(0, planes[0].zero_().numpy())
-    first = 1 if carry is None else 0
-    for begin in range(first, steps, most):
-        count = min(most, steps - begin)
-        for step in range(count):
-            read(begin + step, weights[1 + step])
-        for piece in pieces:
-            shape = piece.state.reference.shape
-            inside = slice(piece.at, piece.at + piece.state.reference.numel())
-            part = weights[: 1 + count, inside].view(1 + count, *shape)
-            drawn = None if planes is None else planes[:count, inside].view(count, *shape)
-            sums, piece.spare = advance(piece.state, part, piece.spare, drawn)
-            values[begin : begin + count, piece.row : piece.row + shape[0]] = sums.swapaxes(0, 1)
-        if planes is not None and watcher:
-            for step in range(count):
-                watcher(begin + step, planes[step].numpy())
-        weights[0] = weights[count]
-    if keep:
-        keep(_carried(pieces))
+    steps, most = len(stream.paths), MOST_STEPS_DRAWN if watcher else MOST_STEPS
+    values = np.empty((steps, sum(rows for _, rows, _ in pieces), len(SUMS)))
+    size = sum(rows * columns for _, rows, columns in pieces)
+    planes = np.empty((0, size), np.float32)
+    if watcher:
+        planes = room.take("drawn", (min(steps, most), size), torch.float32).numpy()
+    states = [
+        Streamed(
+            rows, columns, is_kept=steps > most, stream=stream,
+            take=partial(_take, room, number if steps > most else 0),
+        )
+        for number, (_, rows, columns) in enumerate(pieces)
+    ]  # fmt: skip
+    patient = _Patient(files, row_of, stream.dtype)
+    for begin in range(0, steps, most):
+        batch, at, row = range(begin, min(begin + most, steps)), 0, 0
+        if begin == 0:
+            planes[:1] = 0
+        for (first, rows, columns), state in zip(pieces, states, strict=True):
+            sums = stream.advance(files, first, batch, state, planes, at)
+            for odd in np.flatnonzero(state.odd):
+                plane = planes[: len(batch), at + odd * columns : at + (odd + 1) * columns]
+                sums[odd] = patient.walk(first + int(odd) * columns, columns, batch, plane)
+            values[batch.start : batch.stop, row : row + rows] = sums.swapaxes(0, 1)
+            at, row = at + rows * columns, row + rows
+        if watcher:
+            for step, plane in zip(batch, planes, strict=False):
+                watcher(step, plane)
     return values
 
 
-def _pieces(
-    reference: Tensor,
-    shapes: Sequence[tuple[int, int]],
-    room: Room,
-    carry: Carry | None,
-    values: Sums,
-) -> list[_Piece]:
-    """Begin, or go on where an earlier walk ended; writes the sums of the first step."""
-    totals = [room.take(name, reference.shape, torch.float64) for name in ("total", "spare")]
-    found, at, row = [], 0, 0
-    for rows, columns in shapes:
-        inside = slice(at, at + rows * columns)
-        start, total, spare = (t[inside].view(rows, columns) for t in (reference, *totals))
-        if carry is None:
-            state, sums = start_block(start, total)
-            values[0, row : row + rows] = sums.numpy()
-        else:
-            state = _resumed(start, total.copy_(carry[2][inside].view(rows, columns)))
-        found.append(_Piece(at, row, state, spare))
-        at, row = at + rows * columns, row + rows
-    return found
+def _take(room: Room, number: int, name: str, elements: int, dtype: torch.dtype) -> Tensor:
+    """Return memory for one of several pieces."""
+    return room.take(f"{name} {number}", (elements,), dtype)
 
 
-def _resumed(reference: Tensor, total: Tensor) -> BlockState:
-    """Return the state of a piece where an earlier walk of its block ended."""
-    unseen = torch.isnan(reference)
-    if not bool(unseen.any()):
-        return BlockState(reference, squares(reference), reference, total)
-    reference.masked_fill_(unseen, 0)
-    return BlockState(reference, squares(reference), reference, total, unseen)
+class _Patient:
+    """Walks single sub-blocks step by step, from the first step to where the others are."""
 
+    def __init__(
+        self, files: OpenFiles, row_of: Callable[[int, int], Row], dtype: torch.dtype
+    ) -> None:
+        self._files = files
+        self._row_of = row_of
+        self._dtype = dtype
+        self._carries: dict[int, Carry] = {}
 
-def _carried(pieces: Sequence[_Piece]) -> Carry:
-    """Return where the walk of a block has ended."""
-    states = [piece.state for piece in pieces]
-    references = [
-        s.reference if s.unseen is None else s.reference.masked_fill(s.unseen, torch.nan)
-        for s in states
-    ]
-    parts = references, [s.previous for s in states], [s.total for s in states]
-    reference, previous, total = (torch.cat([t.reshape(-1) for t in part]) for part in parts)
-    return reference, previous, total
+    def walk(self, first: int, columns: int, batch: range, planes: Plane) -> Sums:
+        """Return (steps, len(SUMS)) of the sub-block that begins at element `first`.
+
+        Args:
+            first: Which sub-block.
+            columns: Its length.
+            batch: Steps that are asked for, behind those of the call before.
+            planes: (steps, columns), A_t after every step, written; or no step.
+        """
+        (tensors, start, stop), carry = self._row_of(first, columns), self._carries.get(first)
+        begin = batch.start if carry else 0
+
+        def read(step: int, out: Tensor) -> None:
+            read_stretch(self._files, tensors[begin + step], start, stop, out)
+
+        def watch(step: int, plane: Plane) -> None:
+            if begin + step >= batch.start:
+                planes[begin + step - batch.start] = plane
+
+        def keep(carry: Carry) -> None:
+            self._carries[first] = carry
+
+        watcher, steps = watch if len(planes) else None, batch.stop - begin
+        sums = walk_steps(read, steps, [(1, columns)], self._dtype, Room(), watcher, carry, keep)
+        return sums[-len(batch) :, 0]
 
 
 def common_dtype(tensors: Sequence[StoredTensor]) -> torch.dtype:

@@ -21,16 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from accweight_core.accumulate.block import (
-    Carry,
-    Room,
-    Watcher,
-    common_dtype,
-    walk_alike,
-    walk_block,
-)
+from accweight_core.accumulate.block import common_dtype, walk_alike, walk_block
 from accweight_core.accumulate.cutting import PIECE_ELEMENTS, Stretches
 from accweight_core.accumulate.folding import BlockSums, Folding, Sums
+from accweight_core.accumulate.stepwise import Carry, Room, Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
 from accweight_core.reading import (

@@ -1,0 +1,170 @@
+"""A block step by step: any values, however they are brought, with or without an end in sight.
+
+A few steps of the block are read, then the compiled pass takes its weights through all of them
+(`fused.advance`), then the next few. What is carried from step to step is the reference, the
+last weights and A_t; what comes out are the sums of every sub-block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from accweight_core.accumulate.folding import Sums
+from accweight_core.fused import advance, squares, start_block
+from accweight_core.kernels import SUMS, BlockState
+
+STEPS_BYTES = 8 << 20
+"""Weights of so many steps are read before they are worked: more takes them out of the cache."""
+
+KEPT_BYTES = 64 << 20
+"""Room that is kept for the next block; what is walked as a whole may take any."""
+
+Carry = tuple[Tensor, Tensor, Tensor]
+"""Reference, previous value and cumulative change of a block, flat; NaN in the reference where
+an element has never been finite. All that is needed to walk on from there."""
+
+Plane = npt.NDArray[np.float32]
+
+Watcher = Callable[[int, Plane], None]
+"""Called as ``watcher(step_index, plane)`` with A_t of the whole block, flat; the next call may
+hand out the same memory."""
+
+Read = Callable[[int, Tensor], None]
+"""Called as ``read(step_index, out)``; fills `out` with the weights of the block, widened."""
+
+
+class Room:
+    """Memory of one thread for one block after the other.
+
+    Fresh memory costs a page fault for every 4 KiB, more than the sums of what it holds.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return room of that shape; the same name hands out the same memory."""
+        elements, key = math.prod(shape), (name, dtype)
+        if elements * dtype.itemsize > KEPT_BYTES:
+            return torch.empty(shape, dtype=dtype)
+        if key not in self._buffers or self._buffers[key].numel() < elements:
+            self._buffers[key] = torch.empty(elements, dtype=dtype)
+        return self._buffers[key][:elements].view(shape)
+
+
+@dataclass
+class _Piece:
+    """Sub-blocks of one length: what they carry, and where they are.
+
+    Attributes:
+        at: First element of the block that is theirs.
+        row: First sub-block of the block.
+        state: What is carried.
+        spare: Room for the next A_t.
+    """
+
+    at: int
+    row: int
+    state: BlockState
+    spare: Tensor
+
+
+def walk_steps(
+    read: Read,
+    steps: int,
+    shapes: Sequence[tuple[int, int]],
+    dtype: torch.dtype,
+    room: Room,
+    watcher: Watcher | None,
+    carry: Carry | None,
+    keep: Callable[[Carry], None] | None,
+) -> Sums:
+    """Walk pieces of those shapes, one behind the other, through all steps.
+
+    Returns:
+        (steps, rows of all pieces, len(SUMS)).
+    """
+    size = sum(rows * columns for rows, columns in shapes)
+    values = np.empty((steps, sum(rows for rows, _ in shapes), len(SUMS)))
+    most = max(1, STEPS_BYTES // (max(size, 1) * dtype.itemsize))
+    weights = room.take("steps", (1 + min(most, steps), size), dtype)
+    planes = room.take("planes", (min(most, steps), size), torch.float32) if watcher else None
+    reference = room.take("reference", (size,), dtype)
+    if carry is None:
+        read(0, reference)
+    else:
+        reference.copy_(carry[0])
+    pieces = _pieces(reference, shapes, room, carry, values)
+    weights[0] = reference if carry is None else carry[1]
+    if planes is not None and watcher and carry is None:
+        watcher(0, planes[0].zero_().numpy())
+    first = 1 if carry is None else 0
+    for begin in range(first, steps, most):
+        count = min(most, steps - begin)
+        for step in range(count):
+            read(begin + step, weights[1 + step])
+        for piece in pieces:
+            shape = piece.state.reference.shape
+            inside = slice(piece.at, piece.at + piece.state.reference.numel())
+            part = weights[: 1 + count, inside].view(1 + count, *shape)
+            drawn = None if planes is None else planes[:count, inside].view(count, *shape)
+            sums, piece.spare = advance(piece.state, part, piece.spare, drawn)
+            values[begin : begin + count, piece.row : piece.row + shape[0]] = sums.swapaxes(0, 1)
+        if planes is not None and watcher:
+            for step in range(count):
+                watcher(begin + step, planes[step].numpy())
+        weights[0] = weights[count]
+    if keep:
+        keep(_carried(pieces))
+    return values
+
+
+def _pieces(
+    reference: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    room: Room,
+    carry: Carry | None,
+    values: Sums,
+) -> list[_Piece]:
+    """Begin, or go on where an earlier walk ended; writes the sums of the first step."""
+    totals = [room.take(name, reference.shape, torch.float64) for name in ("total", "spare")]
+    found, at, row = [], 0, 0
+    for rows, columns in shapes:
+        inside = slice(at, at + rows * columns)
+        start, total, spare = (t[inside].view(rows, columns) for t in (reference, *totals))
+        if carry is None:
+            state, sums = start_block(start, total)
+            values[0, row : row + rows] = sums.numpy()
+        else:
+            state = _resumed(start, total.copy_(carry[2][inside].view(rows, columns)))
+        found.append(_Piece(at, row, state, spare))
+        at, row = at + rows * columns, row + rows
+    return found
+
+
+def _resumed(reference: Tensor, total: Tensor) -> BlockState:
+    """Return the state of a piece where an earlier walk of its block ended."""
+    unseen = torch.isnan(reference)
+    if not bool(unseen.any()):
+        return BlockState(reference, squares(reference), reference, total)
+    reference.masked_fill_(unseen, 0)
+    return BlockState(reference, squares(reference), reference, total, unseen)
+
+
+def _carried(pieces: Sequence[_Piece]) -> Carry:
+    """Return where the walk of a block has ended."""
+    states = [piece.state for piece in pieces]
+    references = [
+        s.reference if s.unseen is None else s.reference.masked_fill(s.unseen, torch.nan)
+        for s in states
+    ]
+    parts = references, [s.previous for s in states], [s.total for s in states]
+    reference, previous, total = (torch.cat([t.reshape(-1) for t in part]) for part in parts)
+    return reference, previous, total

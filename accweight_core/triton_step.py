@@ -27,9 +27,6 @@ from accweight_core.partition import SUMS
 LANES = tl.constexpr(256)
 """Threads of a program. Each keeps sums of its own, which meet when the row is through."""
 
-WIDTH = tl.constexpr(4)
-"""Elements beside each other that a thread takes at a time: 16 bytes of float32."""
-
 WARPS = 8
 """Of 32 threads, so that every lane is a thread."""
 
@@ -156,6 +153,16 @@ def _bits(value):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _first_total(weights, previouses, totals, compensations, COMPENSATED: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+    """Return A_t of the first element, from which `kernels._spread` takes distances."""
+    current, previous = tl.load(weights).to(tl.float32), tl.load(previouses).to(tl.float32)
+    weight, before, _, _, _ = _mended(current, previous, 0.0)
+    total, compensation = tl.load(totals), tl.load(compensations)
+    total, _ = _advanced(total, compensation, tl.abs(weight - before).to(total.dtype), COMPENSATED)
+    return total
+
+
+@triton.jit
 def _measure(  # type: ignore[no-untyped-def]
     addresses,
     starts,
@@ -180,14 +187,9 @@ def _measure(  # type: ignore[no-untyped-def]
     totals += start
     compensations += start
     wide: tl.constexpr = totals.dtype.element_ty
+    WIDTH: tl.constexpr = 128 // wide.primitive_bitwidth  # noqa: N806
 
-    # distances of A_t are taken from that of the first element, see `kernels._spread`
-    weight, before, _, _, _ = _mended(
-        tl.load(weights).to(tl.float32), tl.load(previouses).to(tl.float32), 0.0
-    )
-    pivot, _ = _advanced(
-        tl.load(totals), tl.load(compensations), tl.abs(weight - before).to(wide), COMPENSATED
-    )
+    pivot = _first_total(weights, previouses, totals, compensations, COMPENSATED)
     tl.debug_barrier()  # no thread writes the first element before all have read it
 
     step_sum = tl.zeros((LANES,), wide)
@@ -203,26 +205,27 @@ def _measure(  # type: ignore[no-untyped-def]
     nonfinite = tl.zeros((LANES,), tl.int32)
     top = _bits(tl.zeros((LANES, WIDTH), wide)) - 1
     place = tl.zeros((LANES, WIDTH), tl.int32)
-    lanes = tl.arange(0, LANES)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
+    lanes, beside = tl.arange(0, LANES)[:, None] * WIDTH, tl.arange(0, WIDTH)[None, :]
     for first in range(0, length, LANES * WIDTH):
-        at = first + lanes
-        inside = at < length
+        at = first + lanes + beside
+        within = first + lanes < length
+        inside = within if ALIGNED else at < length
         current = tl.load(weights + at, inside, 0.0).to(tl.float32)
-        previous = tl.load(previouses + at, inside, 0.0).to(tl.float32)
-        reference = tl.load(references + at, inside, 0.0).to(tl.float32)
-        total = tl.load(totals + at, inside, 0.0)
+        previous = tl.load(previouses + at, within, 0.0).to(tl.float32)
+        reference = tl.load(references + at, within, 0.0).to(tl.float32)
+        total = tl.load(totals + at, within, 0.0)
         compensation = total
         if COMPENSATED:
-            compensation = tl.load(compensations + at, inside, 0.0)
+            compensation = tl.load(compensations + at, within, 0.0)
 
         weight, before, origin, finite, fresh = _mended(current, previous, reference)
         moved, net = tl.abs(weight - before), tl.abs(weight - origin)
         total, compensation = _advanced(total, compensation, moved.to(wide), COMPENSATED)
-        tl.store(totals + at, total, inside)
+        tl.store(totals + at, total, within)
         if COMPENSATED:
-            tl.store(compensations + at, compensation, inside)
-        tl.store(previouses + at, tl.where(finite, current, previous), inside)
-        tl.store(references + at, weight, inside & fresh)
+            tl.store(compensations + at, compensation, within)
+        tl.store(previouses + at, tl.where(finite, current, previous), within)
+        tl.store(references + at, weight, within & fresh)
 
         step_max = tl.maximum(step_max, tl.max(moved, 1))
         turned = ((weight > 0) != (origin > 0)) | ((weight < 0) != (origin < 0))

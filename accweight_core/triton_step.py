@@ -14,6 +14,7 @@ The module needs Triton, which builds of torch for GPUs bring along; import it w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,7 @@ LANES = tl.constexpr(256)
 WARPS = 8
 """Of 32 threads, so that every lane is a thread."""
 
-ALIGNMENT = 16
-"""Bytes of which an address should be a multiple: those that a thread reads at once."""
+_jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 _COLUMNS = tl.constexpr(len(SUMS))
 _PATH_SUM, _PATH_M2, _PATH_MAX, _PATH_ARGMAX, _STEP_SUM, _STEP_SQUARE, _STEP_MAX = (
@@ -78,7 +78,7 @@ class Rows:
         addresses: int64, of the first weight of this step.
         starts: int64, index of the first element in the state, a multiple of 16.
         lengths: int32, elements, at most `SUB_BLOCK`.
-        aligned: Whether every address is a multiple of `ALIGNMENT`.
+        aligned: Whether every row begins and ends at a multiple of 16 bytes.
     """
 
     addresses: Tensor
@@ -99,7 +99,7 @@ def measure_rows(state: RowState, rows: Rows) -> Tensor:
     count = rows.lengths.numel()
     sums = torch.empty((count, len(SUMS)), dtype=state.total.dtype, device=state.total.device)
     compensation = state.total if state.compensation is None else state.compensation
-    with torch.cuda.device_of(state.total):
+    with torch.cuda.device_of(state.total):  # type: ignore[no-untyped-call]
         _measure[(count,)](
             rows.addresses,
             rows.starts,
@@ -116,21 +116,21 @@ def measure_rows(state: RowState, rows: Rows) -> Tensor:
     return sums
 
 
-@triton.jit
+@_jit
 def _mended(current, previous, reference):  # type: ignore[no-untyped-def]
     """Return W_t, W_(t-1) and W_0 with no element that is not finite, and what was found.
 
     Those are masks: which elements of W_t are finite, and which of them for the first time.
     """
     finite = tl.abs(current) < float("inf")
-    seen = previous == previous  # noqa: PLR0124  # NaN is not
+    seen = previous == previous  # NaN is not
     weight = tl.where(finite, current, tl.where(seen, previous, 0.0))
     before = tl.where(seen, previous, weight)
     origin = tl.where(seen, reference, weight)
     return weight, before, origin, finite, finite & (seen == 0)
 
 
-@triton.jit
+@_jit
 def _advanced(total, compensation, moved, COMPENSATED: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
     """Return `total` and `compensation` with `moved` added, as `accumulate_compensated_` does."""
     if COMPENSATED:
@@ -138,21 +138,23 @@ def _advanced(total, compensation, moved, COMPENSATED: tl.constexpr):  # type: i
         after = total + added
         grown = after - total
         lost = total - (after - grown)
-        return after, added - grown + lost
+        total, compensation = after, added - grown + lost
     else:
-        return total + moved, compensation
+        total += moved
+    return total, compensation
 
 
-@triton.jit
+@_jit
 def _bits(value):  # type: ignore[no-untyped-def]
     """Return the bit pattern of non-negative floats, which order alike; NaN comes last."""
     if value.dtype == tl.float64:
-        return value.to(tl.int64, bitcast=True) & 0x7FFFFFFFFFFFFFFF
+        bits = value.to(tl.int64, bitcast=True) & 0x7FFFFFFFFFFFFFFF
     else:
-        return value.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+        bits = value.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+    return bits
 
 
-@triton.jit
+@_jit
 def _first_total(weights, previouses, totals, compensations, COMPENSATED: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
     """Return A_t of the first element, from which `kernels._spread` takes distances."""
     current, previous = tl.load(weights).to(tl.float32), tl.load(previouses).to(tl.float32)
@@ -162,7 +164,7 @@ def _first_total(weights, previouses, totals, compensations, COMPENSATED: tl.con
     return total
 
 
-@triton.jit
+@_jit
 def _measure(  # type: ignore[no-untyped-def]
     addresses,
     starts,

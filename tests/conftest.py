@@ -16,6 +16,9 @@ from accweight_core.schema import Run
 
 RawRun = Callable[..., Run]
 
+if not torch.cuda.is_available():  # has to be said before anything imports Triton
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture
 def stored(tmp_path: Path) -> RawRun:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from accweight_core import kernels
-from accweight_core.accumulate.cutting import PIECE_ELEMENTS, pieces_of
+from accweight_core.accumulate.cutting import PIECE_ELEMENTS, Stretch, pieces_of
+from accweight_core.accumulate.device_rows import DeviceRows, is_aligned, serves
 from accweight_core.fused import measure_step, start_block
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, widened_dtype
 from accweight_core.totals import Floats, Totals
@@ -27,22 +27,6 @@ BATCH_ELEMENTS_CPU = 1 << 16
 
 BATCH_ELEMENTS = 1 << 22
 """Most elements elsewhere: enough to hide the launches, 100 MB of buffers that are shared."""
-
-
-class Stretch(NamedTuple):
-    """Some sub-blocks of a parameter, beside each other in a batch.
-
-    Attributes:
-        name: The parameter.
-        first: Its first element that is there.
-        row: Row of the batch in which they begin.
-        rows: Number of sub-blocks.
-    """
-
-    name: str
-    first: int
-    row: int
-    rows: int
 
 
 @dataclass
@@ -65,19 +49,19 @@ class Batch:
     rows: int = 0
     state: BlockState | None = None
 
-    def has_room(self, rows: int) -> bool:
-        """Tell whether as many sub-blocks may still be added.
+    def has_room(self, elements: int) -> bool:
+        """Tell whether as many elements may still be added.
 
         Complex ones stay alone on a processor, as in `pieces_of`.
         """
         if self.dtype.is_complex and self.device.type == "cpu":
             return not self.rows
         most = BATCH_ELEMENTS_CPU if self.device.type == "cpu" else BATCH_ELEMENTS
-        return not self.rows or (self.rows + rows) * self.columns <= most
+        return not self.rows or self.rows * self.columns + elements <= most
 
-    def add(self, name: str, first: int, rows: int) -> Stretch:
+    def add(self, name: str, first: int, rows: int, columns: int) -> Stretch:
         """Add sub-blocks of a parameter at the end."""
-        stretch = Stretch(name, first, self.rows, rows)
+        stretch = Stretch(name, first, self.rows, rows, columns)
         self.stretches.append(stretch)
         self.rows += rows
         return stretch
@@ -92,6 +76,16 @@ class Batch:
         torch._foreach_copy_(torch.split_with_sizes(out.view(-1), sizes), parts)
         return out
 
+    def path(self, stretch: Stretch) -> Floats:
+        """Return A_t of some sub-blocks, flat."""
+        if self.state is None:
+            return np.empty(0)
+        rows = slice(stretch.row, stretch.row + stretch.rows)
+        total = self.state.total[rows].cpu().double()
+        if self.state.compensation is not None:
+            total = total + self.state.compensation[rows].cpu().double()
+        return total.numpy().reshape(-1)
+
 
 class Batches:
     """All parameters of a network, batched; they carry their states from step to step."""
@@ -105,19 +99,26 @@ class Batches:
         """
         self._compensated = compensated
         self._scratch = Scratch()
-        self._batches: list[Batch] = []
-        self._where: dict[str, list[tuple[Batch, Stretch]]] = {name: [] for name in weights}
-        latest: dict[tuple[int, torch.dtype, torch.device], Batch] = {}
+        self._batches: list[Batch | DeviceRows] = []
+        self._where: dict[str, list[tuple[Batch | DeviceRows, Stretch]]] = {n: [] for n in weights}
+        latest: dict[object, Batch | DeviceRows] = {}
         for name, tensor in weights.items():
             cut = partition(tuple(tensor.shape))
-            dtype = widened_dtype(tensor.dtype)
+            dtype, device = widened_dtype(tensor.dtype), tensor.device
+            where_they_lie = serves(tensor, compensated=compensated)
             most = 1 if dtype.is_complex else max(1, PIECE_ELEMENTS // cut.sub_block)
             for first, rows, columns in pieces_of(cut, 0, tensor.numel(), most):
-                key = columns, dtype, tensor.device
-                if key not in latest or not latest[key].has_room(rows):
-                    latest[key] = Batch(*key)
+                key: tuple[object, ...] = columns, dtype, device
+                if where_they_lie:
+                    key = tensor.dtype, device, is_aligned(tensor, first, columns)
+                if key not in latest or not latest[key].has_room(rows * columns):
+                    latest[key] = (
+                        DeviceRows(device, tensor.dtype, compensated=compensated)
+                        if where_they_lie
+                        else Batch(columns, dtype, device)
+                    )
                     self._batches.append(latest[key])
-                self._where[name].append((latest[key], latest[key].add(name, first, rows)))
+                self._where[name].append((latest[key], latest[key].add(name, first, rows, columns)))
 
     @property
     def on_cpu(self) -> bool:
@@ -132,7 +133,9 @@ class Batches:
         flat = {name: tensor.reshape(-1) for name, tensor in weights.items()}
         return [self._measured(batch, flat) for batch in self._batches]
 
-    def _measured(self, batch: Batch, flat: Mapping[str, Tensor]) -> Tensor:
+    def _measured(self, batch: Batch | DeviceRows, flat: Mapping[str, Tensor]) -> Tensor:
+        if isinstance(batch, DeviceRows):
+            return batch.take(flat)
         if batch.state is None:
             shape = batch.rows, batch.columns
             start = batch.gather(flat, torch.empty(shape, dtype=batch.dtype, device=batch.device))
@@ -159,19 +162,12 @@ class Batches:
             totals = Totals.empty(1)
             if stretches:
                 rows = [fetched[id(b)][s.row : s.row + s.rows] for b, s in stretches]
-                sizes = [batch.columns for batch, s in stretches for _ in range(s.rows)]
+                sizes = [s.columns for _, s in stretches for _ in range(s.rows)]
                 totals.extend(np.array(sizes, dtype=np.int64), np.concatenate(rows)[None])
             values[index] = totals.values[0]
         return values
 
     def path(self, name: str) -> Floats:
         """Return A_t of a parameter, flat."""
-        parts = [np.empty(0)]
-        for batch, stretch in self._where[name]:
-            if batch.state is not None:
-                rows = slice(stretch.row, stretch.row + stretch.rows)
-                total = batch.state.total[rows].cpu().double()
-                if batch.state.compensation is not None:
-                    total = total + batch.state.compensation[rows].cpu().double()
-                parts.append(total.numpy().reshape(-1))
-        return np.concatenate(parts)
+        parts = [batch.path(stretch) for batch, stretch in self._where[name]]
+        return np.concatenate([np.empty(0), *parts])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from accweight_core.partition import Partition, partition
 from accweight_core.tiling import evened
@@ -23,6 +23,24 @@ class Stretches(Protocol):
     @property
     def stretches(self) -> tuple[tuple[int, int], ...]:
         """First element and end of each stretch; both are sub-block boundaries."""
+
+
+class Stretch(NamedTuple):
+    """Some sub-blocks of a parameter, beside each other in a batch.
+
+    Attributes:
+        name: The parameter.
+        first: Its first element that is there.
+        row: Row of the batch in which they begin.
+        rows: Number of sub-blocks.
+        columns: Elements of each.
+    """
+
+    name: str
+    first: int
+    row: int
+    rows: int
+    columns: int
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,20 @@ from typing import Any
 from processes import in_process
 from raw_reads import best_buffer, read_all, size_of
 from rounds import (
-    Goal, Report, Row, Table, arguments, every_thread, in_turn, keep, median, ratios,
-    scratch_folder, spread, thread_counts,
-)  # fmt: skip
+    Goal,
+    Report,
+    Row,
+    Table,
+    arguments,
+    every_thread,
+    in_turn,
+    keep,
+    median,
+    ratios,
+    scratch_folder,
+    spread,
+    thread_counts,
+)
 from runs import FORMATS, Pool, Shapes, elements, network, write_run
 
 SIZES = {"smoke": (2e5, 3), "quick": (10e6, 10), "medium": (40e6, 10), "full": (120e6, 10)}
@@ -61,7 +72,7 @@ def ways_of(paths: Sequence[str], zips: Sequence[str], store: str) -> Ways:
     }
     for threads in thread_counts():
         ours = partial(in_process, "accweight", paths=paths, out=store, threads=threads)
-        ways[NUMBERS, threads] = partial(ours, budget=0)
+        ways[NUMBERS, threads] = partial(ours, picture_budget_bytes=0)
         ways[PICTURES, threads] = ours
         ways[RAW, threads] = partial(raw, paths, threads, best_buffer(paths, threads))
     return ways
@@ -78,8 +89,7 @@ def check(found: Found, pool: Pool, shapes: Shapes) -> None:
         tolerance = TOLERANCE if way in (NUMPY, TORCH) else 2e-7
         for result in results:
             if "values" in result:
-                weights = {n: v for n, v in result["values"].items() if n.endswith("weight")}
-                pool.check(weights, shapes, tolerance)
+                pool.check(result["values"], shapes, tolerance)
 
 
 def rows_of(found: Found, weights: int, size_bytes: int) -> list[Row]:
@@ -110,7 +120,9 @@ def rows_of(found: Found, weights: int, size_bytes: int) -> list[Row]:
 def goals_of(rows: Sequence[Row]) -> list[Goal]:
     """Return what `analyze` must reach."""
     return [
-        Goal(f"analyze, every metric, {row['threads']} threads: of the raw read", row["of_raw"], 0.5)
+        Goal(
+            f"analyze, every metric, {row['threads']} threads: of the raw read", row["of_raw"], 0.5
+        )
         for row in rows
         if row["way"] == NUMBERS
     ]

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-
 from rounds import in_turn, median
 
 BUFFERS = tuple(1 << shift for shift in range(16, 21))
@@ -31,7 +30,9 @@ def size_of(files: Iterable[str]) -> int:
     return sum(Path(file).stat().st_size for file in files)
 
 
-def read_all(files: Sequence[str], threads: int, buffer_bytes: int, stretch: int = STRETCH) -> float:
+def read_all(
+    files: Sequence[str], threads: int, buffer_bytes: int, stretch: int = STRETCH
+) -> float:
     """Read all files in their order; return the seconds it took."""
     work: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
     for file in files:

@@ -88,7 +88,9 @@ class Pool:
         for step in range(checkpoints):
             if step:
                 weights = weights + chance.standard_normal(POOL, np.float32) * np.float32(0.002)
-            self.states.append((weights.view(np.uint32) & 0xFFFF0000).view("f4") if narrow else weights)
+            self.states.append(
+                (weights.view(np.uint32) & 0xFFFF0000).view("f4") if narrow else weights
+            )
             if step:
                 last, current = (state.astype(np.float64) for state in self.states[-2:])
                 self.path += np.abs(current - last)
@@ -126,11 +128,11 @@ class Pool:
         Raises:
             WrongValueError: If one is missing or wrong.
         """
-        weights = {name: shape for name, shape in shapes.items() if name.endswith(".weight")}
-        if found.keys() != weights.keys():
-            raise WrongValueError(f"measured were {sorted(found)}, expected {sorted(weights)}")
-        for name, shape in weights.items():
-            right = self.expected(name, shape)
+        names = {name for name in shapes if name.endswith(".weight")}
+        if names - found.keys():
+            raise WrongValueError(f"not measured: {', '.join(sorted(names - found.keys()))}")
+        for name in names:
+            right = self.expected(name, shapes[name])
             if not np.allclose(found[name], right, rtol=tolerance, atol=0):
                 raise WrongValueError(
                     f"{name}: mean and maximum of A_T are {found[name]}, expected {right}"
@@ -216,7 +218,10 @@ def write_onnx(path: Path, tensors: Tensors) -> None:
         if name.endswith("weight"):
             nodes.append(_node(name, array, tensors))
     inputs, outputs = (
-        [helper.make_tensor_value_info(getattr(node, side)[0], TensorProto.FLOAT, None) for node in nodes]
+        [
+            helper.make_tensor_value_info(getattr(node, side)[0], TensorProto.FLOAT, None)
+            for node in nodes
+        ]
         for side in ("input", "output")
     )
     graph = helper.make_graph(nodes, "net", inputs, outputs, constants)

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-Values = dict[str, list[float]]
-Found = dict[str, Any]
+from analyses import Found, analyse_little, analysed
 
 
 def numpy_script() -> Callable[..., Found]:
@@ -60,54 +58,10 @@ def torch_script() -> Callable[..., Found]:
 
 def accweight() -> Callable[..., Found]:
     """Return `accweight analyze`, its imports done."""
-    import accweight_adapters.safetensors_reader  # noqa: F401
-    import accweight_adapters.torch.reader
-    import accweight_core.analysis
-    import accweight_core.pipeline
-    import accweight_core.store
-
+    for module in ("analysis", "pipeline", "store"):
+        import_module(f"accweight_core.{module}")
+    import_module("accweight_adapters.safetensors_reader")
     return analysed
-
-
-def analysed(
-    paths: Sequence[str],
-    out: str | None = None,
-    budget: int | None = None,
-    threads: int | None = None,
-    roles: Sequence[str] = ("weight", "embedding"),
-) -> Found:
-    """Open and analyse a run; every metric is on, `budget` bytes are for pictures."""
-    import accweight_core as aw
-
-    start = time.perf_counter()
-    run = aw.open_run(list(paths))
-    opened = time.perf_counter()
-    analysis = aw.analyze(run, out, picture_budget_bytes=budget, threads=threads, roles=roles)
-    done = time.perf_counter()
-    return {
-        "values": values_of(analysis),
-        "open_seconds": opened - start,
-        "analyze_seconds": done - opened,
-    }
-
-
-def analyse_little() -> None:
-    """Load what is loaded at first use: compiled code, and modules that few commands need."""
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    with tempfile.TemporaryDirectory(prefix="accweight-") as folder:
-        paths = [f"{folder}/step_{step}.safetensors" for step in range(2)]
-        for step, path in enumerate(paths):
-            shapes = {"large.weight": (300, 300), "one.weight": (8, 8), "two.weight": (8, 8)}
-            save_file({n: np.full(s, step, np.float32) for n, s in shapes.items()}, path)
-        analysed(paths, f"{folder}/run.accw")
-
-
-def values_of(analysis: Any) -> Values:
-    """Return the mean and the maximum of A_T of every parameter."""
-    rows = analysis.measured("parameter")
-    return {r.name: [float(r.metrics["mean"][-1]), float(r.metrics["max"][-1])] for r in rows}
 
 
 WAYS: Mapping[str, Callable[[], Callable[..., Found]]] = {

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from file_formats import FORMATS, write_run
 from processes import in_process
 from raw_reads import best_buffer, read_all, size_of
 from rounds import (
@@ -35,7 +36,7 @@ from rounds import (
     spread,
     thread_counts,
 )
-from runs import FORMATS, Pool, Shapes, elements, network, write_run
+from runs import Pool, Shapes, elements, network
 
 SIZES = {"smoke": (2e5, 3), "quick": (10e6, 10), "medium": (40e6, 10), "full": (120e6, 10)}
 """Weights and checkpoints."""

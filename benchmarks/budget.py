@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from analyses import analyse_little, checked_seconds
+from file_formats import FORMATS, write_run
 from raw_reads import best_buffer, read_all
 from rounds import (
     Report,
@@ -31,7 +32,7 @@ from rounds import (
     median,
     scratch_folder,
 )
-from runs import FORMATS, Pool, elements, network, write_run
+from runs import Pool, elements, network
 
 import accweight_core as aw
 

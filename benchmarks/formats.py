@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from analyses import analyse_little, analysed_anew
+from file_formats import FORMATS, files_of, write_run
 from raw_reads import best_buffer, read_all, size_of
 from rounds import (
     Goal,
@@ -31,7 +32,7 @@ from rounds import (
     spread,
     thread_counts,
 )
-from runs import FORMATS, Pool, Shapes, WrongValueError, elements, files_of, network, write_run
+from runs import Pool, Shapes, WrongValueError, elements, network
 
 SIZES = {"smoke": (1e5, 2), "quick": (5e6, 5), "medium": (30e6, 8), "full": (60e6, 5)}
 """Weights and checkpoints."""

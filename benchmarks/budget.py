@@ -141,14 +141,14 @@ def items(ns: Mapping[str, Sequence[float]], limit: Mapping[str, float]) -> list
             f"{OPERATIONS} operations at the rate of a float64 matrix product",
         ),
         ("storing the numbers", less("stored", "numbers"), None, ""),
-        ("pictures: drawn, pooled, written", less("pictures", "stored"), limit["write"],
+        ("pictures (drawn, pooled, written)", less("pictures", "stored"), limit["write"],
          "writing their bytes to one file"),
         ("opening, starting, ending", median(ns["fixed"]), None, ""),
         ("all of it, with pictures", total, None, ""),
         ("without pictures", median(ns["stored"]), None, ""),
         (f"without pictures, {every_thread()} threads", median(ns["all threads"]), None, ""),
-        ("of every metric: calls, per block", per_block, None, ""),
-        ("bfloat16: widening, besides", widening, limit["widen"], "the same in cache, by torch"),
+        ("calls, per block (of every metric)", per_block, None, ""),
+        ("widening bfloat16 (besides)", widening, limit["widen"], "the same in cache, by torch"),
     ]  # fmt: skip
     return [
         {"item": item, "ns": value, "share": value / total, "limit": least, "limited_by": why}

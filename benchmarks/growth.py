@@ -149,7 +149,7 @@ def row_of(point: Point, results: Sequence[dict[str, Any]], raw: Sequence[float]
 
 def main(given: Sequence[str] | None = None) -> None:
     """Measure axis by axis, since the largest runs fill a disk; print and keep."""
-    options = arguments(__doc__, given, rounds=3)
+    options = arguments(__doc__, given)
     analyse_little()
     report = Report()
     for axis in POINTS[options.size]:

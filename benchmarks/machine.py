@@ -44,7 +44,7 @@ def in_words(machine: Mapping[str, Any]) -> str:
         words.append(f"{machine['megahertz'] / 1000:.1f} GHz")
     words += [f"{name} {size}" for name, size in machine.get("caches", {}).items()]
     if "memory_gigabytes" in machine:
-        words.append(f"{machine['memory_gigabytes']:.0f} GB")
+        words.append(f"{machine['memory_gigabytes']:.0f} GB of memory")
     words += [machine["system"], machine.get("file_system", "")]
     words.append(f"written to disk at {machine['disk_write_gigabytes_per_s']:.1f} GB/s")
     if machine.get("virtual"):

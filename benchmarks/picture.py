@@ -40,18 +40,26 @@ NS = "nanoseconds per weight and checkpoint"
 def draw(results: Mapping[str, Any], stem: Path) -> list[Path]:
     """Draw results as `stem`.png and `stem`.svg; return both."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(15, 12.2), layout="none")
-        grid = GridSpec(3, 6, figure=figure, left=0.115, right=0.975, top=0.865, bottom=0.05,
-                        wspace=2.0, hspace=0.5)  # fmt: skip
-        thirds = [(slice(0, 2)), (slice(2, 4)), (slice(4, 6))]
-        for at, panel in zip(thirds, (scripts, formats, budget), strict=True):
-            panel(figure.add_subplot(grid[0, at]), results)
-        growths(figure, grid, results)
-        disk(figure.add_subplot(grid[2, :3]), results)
-        memory(figure.add_subplot(grid[2, 3:]), results)
-        figure.text(0.03, 0.955, "accweight: what a weight costs", size=19, weight="bold")
+        figure = Figure(figsize=(15, 11.5), layout="none")
+        above, middle, below = (
+            figure.add_gridspec(1, columns, left=left, right=0.975, top=top, bottom=top - 0.2,
+                                wspace=space)
+            for columns, left, top, space in ((3, 0.125, 0.86, 0.6), (3, 0.05, 0.555, 0.1),
+                                              (2, 0.155, 0.25, 0.38))
+        )  # fmt: skip
+        for at, panel in enumerate((scripts, formats, budget)):
+            panel(figure.add_subplot(above[at]), results)
+        growths(figure, middle, results)
+        disk(figure.add_subplot(below[0]), results)
+        memory(figure.add_subplot(below[1]), results)
+        figure.text(0.03, 0.952, "accweight: what a weight costs", size=19, weight="bold")
         facts = textwrap.fill(f"Size {results['size']}. {in_words(results['machine'])}.", 190)
-        figure.text(0.03, 0.945, facts, size=8.5, color=DIM, va="top")
+        figure.text(0.03, 0.94, facts, size=8.5, color=DIM, va="top")
+        key = (("accweight", OURS), ("scripts", OTHERS), ("reading alone", LEAST))
+        for at, (name, colour) in enumerate(key):
+            left = 0.76 + 0.075 * at
+            figure.text(left, 0.953, "\N{BLACK SQUARE}", size=13, color=colour)
+            figure.text(left + 0.014, 0.955, name, size=9)
         paths = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".png", ".svg")]
         for path in paths:
             figure.savefig(path, dpi=130, metadata={} if path.suffix == ".png" else {"Date": None})
@@ -97,11 +105,10 @@ def bars(
 
 
 def asked(axes: Axes, bound: float, text: str) -> None:
-    """Draw the line of a goal."""
+    """Draw the line of a goal, and say above the panel what it is."""
     axes.set_xlim(axes.get_xlim()[0], max(axes.get_xlim()[1], bound * 1.16))
     axes.axvline(bound, color=ASKED, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
-    axes.annotate(text, (bound, 1), (3, -2), xycoords=("data", "axes fraction"), size=7.5,
-                  textcoords="offset points", color=ASKED, va="top")  # fmt: skip
+    axes.text(1, 1.025, f"- -  {text}", transform=axes.transAxes, size=8, color=ASKED, ha="right")
 
 
 def scripts(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -110,30 +117,43 @@ def scripts(axes: Axes, results: Mapping[str, Any]) -> None:
     if not headed(axes, "Against scripts and the raw read", NS, rows):
         return
     colour = {"accweight": OURS, "raw": LEAST}
-    labels = [f"{row['way'].removeprefix('accweight: ')}, {row['threads']} thr." for row in rows]
+    labels = [f"{_way(row['way'])}, {threads_of(row['threads'])}" for row in rows]
     colours = [colour.get(row["way"].split()[0].strip(":"), OTHERS) for row in rows]
     bars(axes, labels, [row["ns"] for row in rows], colours)
+
+
+def _way(way: str) -> str:
+    """Return a way in few words; colours tell whose it is."""
+    return way.removeprefix("accweight: ").partition(":")[0]
+
+
+def threads_of(count: int) -> str:
+    """Return a number of threads in words."""
+    return f"{count} thread{'s' * (count != 1)}"
 
 
 def formats(axes: Axes, results: Mapping[str, Any]) -> None:
     """Draw the share of the raw read that each format reaches."""
     rows = rows_of(results, "formats")
-    if not headed(axes, "Formats", "rate of analyze / raw read of the same files", rows):
+    if not headed(axes, "Formats", "rate, as a share of the raw read", rows):
         return
     most = max(row["threads"] for row in rows)
     shown = [row for row in rows if row["threads"] == most]
     bars(axes, [r["format"] for r in shown], [r["of_raw"] for r in shown], [OURS] * len(shown))
-    asked(axes, 0.5, "goal")
-    axes.set_xlabel(f"{most} threads")
+    asked(axes, 0.5, "goal: half")
+    axes.set_xlabel(threads_of(most))
 
 
 def budget(axes: Axes, results: Mapping[str, Any]) -> None:
     """Draw what each part costs, and the least it could."""
     rows = rows_of(results, "budget")
-    if not headed(axes, "Where the time goes", f"one thread, {NS}; | is the limit", rows):
+    if not headed(axes, "Where the time goes", NS, rows):
         return
     colours = [LIGHT if row["item"].startswith(("all", "without")) else OURS for row in rows]
-    bars(axes, [textwrap.fill(r["item"], 24) for r in rows], [r["ns"] for r in rows], colours)
+    labels = [row["item"].partition(" (")[0] for row in rows]
+    bars(axes, labels, [row["ns"] for row in rows], colours)
+    axes.text(1, 1.025, "|  limit", transform=axes.transAxes, size=8, ha="right")
+    axes.set_xlabel("1 thread unless said")
     for place, row in zip(range(len(rows))[::-1], rows, strict=True):
         if row["limit"] is not None:
             axes.vlines(row["limit"], place - 0.42, place + 0.42, color=INK, linewidth=1.6)
@@ -143,7 +163,8 @@ def growths(figure: Figure, grid: GridSpec, results: Mapping[str, Any]) -> None:
     """Draw how the cost of a weight grows along each axis, all at one scale."""
     first: Axes | None = None
     for number, name in enumerate(("tensors", "checkpoints", "weights")):
-        axes = figure.add_subplot(grid[1, 2 * number : 2 * number + 2], sharey=first)
+        axes = figure.add_subplot(grid[number], sharey=first)
+        axes.tick_params(labelleft=first is None)
         first = first or axes
         growth(axes, rows_of(results, "growth", number), name)
 
@@ -154,7 +175,7 @@ def growth(axes: Axes, rows: Rows, name: str) -> None:
     if not headed(axes, title[name], NS, rows):
         return
     at = [row["point"] for row in rows]
-    for key, colour, label in (("ns", OURS, "analyze"), ("raw_ns", LEAST, "raw read")):
+    for key, colour, label in (("ns", OURS, "analyze"), ("raw_ns", DIM, "raw read")):
         values = [row[key] for row in rows]
         axes.plot(at, values, color=colour, linewidth=2, marker="o", markersize=5)
         axes.annotate(label, (at[0], values[0]), (0, 8), textcoords="offset points",
@@ -184,7 +205,7 @@ def disk(axes: Axes, results: Mapping[str, Any]) -> None:
         return
     colours = [OURS if row["way"].startswith("accweight") else LEAST for row in rows]
     bars(axes, [row["way"] for row in rows], [row["rate"] for row in rows], colours)
-    asked(axes, 0.95 * rows[0]["rate"], "goal")
+    asked(axes, 0.95 * rows[0]["rate"], "goal: 0.95 of reading in order")
 
 
 def memory(axes: Axes, results: Mapping[str, Any]) -> None:

@@ -2,6 +2,10 @@
 
     <!-- figures: growth -->  ...  <!-- end -->
 
+`suite.py --write-readme` does it when all is measured; with results that are there already:
+
+    python benchmarks/readme.py benchmarks/out/full.json
+
 A name is that of a benchmark, `machine`, or `goals`. What was not measured stays as it is.
 """
 
@@ -10,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,3 +83,13 @@ def _table(table: Mapping[str, Any]) -> Iterator[str]:
     for row in shown_rows(table):
         yield f"| {' | '.join(row)} |"
     yield ""
+
+
+def main() -> None:
+    """Put stored results into the README, with the picture beside them."""
+    path = Path(sys.argv[1])
+    write_readme(json.loads(path.read_text()), path.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -119,15 +119,19 @@ class Report:
         }
 
 
-def arguments(text: str | None, given: Sequence[str] | None, rounds: int = 5) -> argparse.Namespace:
-    """Return the options that every benchmark has."""
+ROUNDS = {"smoke": 1, "quick": 3, "medium": 5, "full": 5}
+"""How often each way is taken unless asked otherwise."""
+
+
+def arguments(text: str | None, given: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options that every benchmark has; `smoke` is the size of its test."""
     parser = argparse.ArgumentParser(description=(text or "").splitlines()[0])
     parser.add_argument("--size", choices=("quick", "medium", "full", "smoke"), default="quick")
-    parser.add_argument("--rounds", type=int, help=f"{rounds} unless said, 1 at smoke size")
+    parser.add_argument("--rounds", type=int, help="3 to 5 unless said")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the JSON")
     parser.add_argument("--scratch", type=Path, help="folder for checkpoints meanwhile")
     options = parser.parse_args(given)
-    options.rounds = options.rounds or (1 if options.size == "smoke" else rounds)
+    options.rounds = options.rounds or ROUNDS[options.size]
     return options
 
 

@@ -70,6 +70,12 @@ def of_rounds(quick: int, medium: int) -> dict[str, Sequence[str] | None]:
     }
 
 
+ALWAYS: Mapping[str, Sequence[str] | None] = {
+    "smoke": None,
+    **{size: () for size in ("quick", "medium", "full")},
+}
+"""Options of a script that has one size."""
+
 BENCHMARKS = (
     Benchmark("against_numpy", "Against the scripts people write, and the raw read"),
     Benchmark("formats", "The same weights in every format"),
@@ -78,8 +84,8 @@ BENCHMARKS = (
     Benchmark("memory", "Peak memory"),
     Benchmark("budget", "Where the time goes"),
     Benchmark("kernel", "The kernel alone", of_rounds(3, 15)),
-    Benchmark("cluster", "Several machines", dict.fromkeys(SIZES, []) | {"smoke": None}),
-    Benchmark("gpu", "Live tracking on a GPU", dict.fromkeys(SIZES, []) | {"smoke": None}),
+    Benchmark("cluster", "Several machines", ALWAYS),
+    Benchmark("gpu", "Live tracking on a GPU", ALWAYS),
 )
 
 

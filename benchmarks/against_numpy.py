@@ -65,17 +65,18 @@ TOLERANCE = 5e-5
 """Of the scripts, which add up in float32."""
 
 
-def ways_of(paths: Sequence[str], zips: Sequence[str], store: str) -> Ways:
+def ways_of(paths: Sequence[str], zips: Sequence[str], store: str, size: str) -> Ways:
     """Return what is compared, by name and threads; reads use the best buffer."""
     ways: dict[tuple[str, int], Callable[[], dict[str, Any]]] = {
         NUMPY: partial(in_process, "numpy", paths=paths),
         TORCH: partial(in_process, "torch", paths=zips),
     }
-    for threads in thread_counts():
+    for threads in sorted({1, *thread_counts(size)}):
+        ways[RAW, threads] = partial(raw, paths, threads, best_buffer(paths, threads))
+    for threads in thread_counts(size):
         ours = partial(in_process, "accweight", paths=paths, out=store, threads=threads)
         ways[NUMBERS, threads] = partial(ours, picture_budget_bytes=0)
         ways[PICTURES, threads] = ours
-        ways[RAW, threads] = partial(raw, paths, threads, best_buffer(paths, threads))
     return ways
 
 
@@ -137,8 +138,7 @@ def measured(folder: Path, size: str, rounds: int) -> Report:
         write_run(folder / str(number), pool, shapes, FORMATS[form])
         for number, form in enumerate(("safetensors", ".pt zip"))
     )
-    ways = ways_of(paths, zips, str(folder / "run.accw"))
-    ways[NUMBERS, 1]()  # compiles
+    ways = ways_of(paths, zips, str(folder / "run.accw"), size)
     found = in_turn(ways, rounds)
     check(found, pool, shapes)
     size_bytes, count = size_of(paths), elements(shapes)

@@ -59,16 +59,16 @@ def cold(files: Sequence[str], way: Callable[[], float]) -> tuple[float, float]:
 
 
 def ways_of(
-    paths: Sequence[str], pool: Pool, shapes: Shapes, store: str
+    paths: Sequence[str], pool: Pool, shapes: Shapes, store: str, size: str
 ) -> dict[str, Callable[[], tuple[float, float]]]:
     """Return what is compared, cold."""
     analyse = partial(checked_seconds, paths, pool, shapes, store)
     found: dict[str, Callable[[], float]] = {}
-    for n in thread_counts():
+    for n in sorted({1, *thread_counts(size)}):
         found[f"read in order, {n} thread{'s' * (n > 1)}"] = partial(
             read_all, paths, n, READ, STRETCH
         )
-    for n in thread_counts():
+    for n in thread_counts(size):
         found[f"accweight, {n} thread{'s' * (n > 1)}"] = partial(
             analyse, picture_budget_bytes=0, threads=n
         )
@@ -115,7 +115,7 @@ def measured(folder: Path, size: str, rounds: int) -> Report:
     paths = write_streams(folder, pool, shapes)
     size_bytes = size_of(paths)
     analyse_little()
-    found = in_turn(ways_of(paths, pool, shapes, str(folder / "out.accw")), rounds)
+    found = in_turn(ways_of(paths, pool, shapes, str(folder / "out.accw"), size), rounds)
     rows = rows_of(found, size_bytes)
     warm = size_bytes / min(read_all(paths, 1, READ) for _ in range(2)) / 1e9
     goals = [

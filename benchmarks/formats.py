@@ -1,8 +1,8 @@
 """The same weights in every format: how fast each is analysed, against reading its own files.
 
-Weights are rounded to bfloat16, so that all formats hold the same values and give the same bits;
-means and maxima are compared with sums in float64 besides. Every metric is on, no picture is
-drawn, the files are in the page cache, and all formats are taken in turn.
+Weights are rounded to bfloat16, so that all formats hold the same values, every sum is exact, and
+all must give the same bits; means and maxima are compared with sums in float64 besides. Every
+metric is on, no picture is drawn, files are in the page cache, all formats are taken in turn.
 
     python benchmarks/formats.py                     5 checkpoints of 5M weights, 1 GB
     python benchmarks/formats.py --size full         of 60M weights, 9 GB
@@ -101,8 +101,8 @@ def measured(folder: Path, size: str, rounds: int) -> Report:
         name: write_run(folder / str(number), pool, shapes, form)
         for number, (name, form) in enumerate(FORMATS.items())
     }
-    cases = [(name, threads) for threads in thread_counts() for name in runs]
-    buffers = {n: best_buffer(files_of(runs["safetensors"]), n) for n in thread_counts()}
+    cases = [(name, threads) for threads in thread_counts(size) for name in runs]
+    buffers = {n: best_buffer(files_of(runs["safetensors"]), n) for n in thread_counts(size)}
     ways: dict[tuple[str, Case], Callable[[], Any]] = {}
     for name, threads in cases:
         files, store = files_of(runs[name]), str(folder / "run.accw")

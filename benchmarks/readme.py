@@ -52,6 +52,8 @@ def _figures(name: str, results: Mapping[str, Any]) -> Iterator[str]:
         machine = results["machine"]
         versions = ", ".join(f"{k} {v}" for k, v in machine["libraries"].items() if v)
         yield f"Size `{results['size']}`. {in_words(machine)}. {versions}."
+        yield ""
+        yield f"![What a weight costs, in every benchmark]({KEPT}.png)"
     elif name == "goals":
         yield from _goals(results)
     else:

@@ -32,9 +32,9 @@ def every_thread() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def thread_counts() -> list[int]:
-    """Return one, and as many as there are processors."""
-    return sorted({1, every_thread()})
+def thread_counts(size: str) -> list[int]:
+    """Return one, and as many as there are processors; the size of a test has the latter alone."""
+    return sorted({1, every_thread()}) if size != "smoke" else [every_thread()]
 
 
 def in_turn(ways: Mapping[str, Callable[[], Result]], rounds: int) -> dict[str, list[Result]]:

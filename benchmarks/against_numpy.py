@@ -35,6 +35,7 @@ from rounds import (
     scratch_folder,
     spread,
     thread_counts,
+    threads_of,
 )
 from runs import Pool, Shapes, elements, network
 
@@ -123,7 +124,9 @@ def goals_of(rows: Sequence[Row]) -> list[Goal]:
     """Return what `analyze` must reach."""
     return [
         Goal(
-            f"analyze, every metric, {row['threads']} threads: of the raw read", row["of_raw"], 0.5
+            f"analyze, every metric, {threads_of(row['threads'])}: of the raw read",
+            row["of_raw"],
+            0.5,
         )
         for row in rows
         if row["way"] == NUMBERS

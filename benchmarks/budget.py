@@ -31,6 +31,7 @@ from rounds import (
     keep,
     median,
     scratch_folder,
+    threads_of,
 )
 from runs import Pool, elements, network
 
@@ -146,7 +147,7 @@ def items(ns: Mapping[str, Sequence[float]], limit: Mapping[str, float]) -> list
         ("opening, starting, ending", median(ns["fixed"]), None, ""),
         ("all of it, with pictures", total, None, ""),
         ("without pictures", median(ns["stored"]), None, ""),
-        (f"without pictures, {every_thread()} threads", median(ns["all threads"]), None, ""),
+        (f"without pictures, {threads_of(every_thread())}", median(ns["all threads"]), None, ""),
         ("calls, per block (of every metric)", per_block, None, ""),
         ("widening bfloat16 (besides)", widening, limit["widen"], "the same in cache, by torch"),
     ]  # fmt: skip

@@ -32,6 +32,7 @@ from rounds import (
     scratch_folder,
     spread,
     thread_counts,
+    threads_of,
 )
 from runs import Pool, Shapes, elements, network, write_streams
 
@@ -65,14 +66,10 @@ def ways_of(
     analyse = partial(checked_seconds, paths, pool, shapes, store)
     found: dict[str, Callable[[], float]] = {}
     for n in sorted({1, *thread_counts(size)}):
-        found[f"read in order, {n} thread{'s' * (n > 1)}"] = partial(
-            read_all, paths, n, READ, STRETCH
-        )
+        found[f"read in order, {threads_of(n)}"] = partial(read_all, paths, n, READ, STRETCH)
     for n in thread_counts(size):
-        found[f"accweight, {n} thread{'s' * (n > 1)}"] = partial(
-            analyse, picture_budget_bytes=0, threads=n
-        )
-    found[f"accweight, {every_thread()} threads, pictures"] = analyse
+        found[f"accweight, {threads_of(n)}"] = partial(analyse, picture_budget_bytes=0, threads=n)
+    found[f"accweight, {threads_of(every_thread())}, pictures"] = analyse
     return {name: partial(cold, paths, way) for name, way in found.items()}
 
 

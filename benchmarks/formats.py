@@ -31,6 +31,7 @@ from rounds import (
     scratch_folder,
     spread,
     thread_counts,
+    threads_of,
 )
 from runs import Pool, Shapes, WrongValueError, elements, network
 
@@ -57,6 +58,22 @@ def by_weight(values: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float
     return {f"{name.rpartition('.')[0]}.weight": found for name, found in values.items()}
 
 
+def ways_of(
+    runs: Mapping[str, Sequence[str]], cases: Sequence[Case], store: str
+) -> dict[tuple[str, Case], Callable[[], Any]]:
+    """Return an analysis and a raw read per case; the best buffer is looked for once."""
+    buffers = {n: best_buffer(files_of(runs["safetensors"]), n) for _, n in cases[:: len(runs)]}
+    ways: dict[tuple[str, Case], Callable[[], Any]] = {}
+    for name, threads in cases:
+        ways["raw", (name, threads)] = partial(
+            read_all, files_of(runs[name]), threads, buffers[threads]
+        )
+        ways["ours", (name, threads)] = partial(
+            analysed_anew, runs[name], store, picture_budget_bytes=0, threads=threads
+        )
+    return ways
+
+
 def check(results: Mapping[Case, Sequence[dict[str, Any]]], pool: Pool, shapes: Shapes) -> None:
     """Fail unless all formats give the right values, and the same bits."""
     first = by_weight(next(iter(results.values()))[0]["values"])
@@ -65,7 +82,7 @@ def check(results: Mapping[Case, Sequence[dict[str, Any]]], pool: Pool, shapes: 
             values = by_weight(result["values"])
             pool.check(values, shapes)
             if values != first:
-                raise WrongValueError(f"{form}, {threads} threads: other bits than safetensors")
+                raise WrongValueError(f"{form}, {threads_of(threads)}: other bits than safetensors")
 
 
 def rows_of(
@@ -102,14 +119,7 @@ def measured(folder: Path, size: str, rounds: int) -> Report:
         for number, (name, form) in enumerate(FORMATS.items())
     }
     cases = [(name, threads) for threads in thread_counts(size) for name in runs]
-    buffers = {n: best_buffer(files_of(runs["safetensors"]), n) for n in thread_counts(size)}
-    ways: dict[tuple[str, Case], Callable[[], Any]] = {}
-    for name, threads in cases:
-        files, store = files_of(runs[name]), str(folder / "run.accw")
-        ways["raw", (name, threads)] = partial(read_all, files, threads, buffers[threads])
-        ways["ours", (name, threads)] = partial(
-            analysed_anew, runs[name], store, picture_budget_bytes=0, threads=threads
-        )
+    ways = ways_of(runs, cases, str(folder / "run.accw"))
     analyse_little()
     in_turn(ways, 1)  # brings everything into the page cache
     found = in_turn(ways, rounds)
@@ -120,7 +130,7 @@ def measured(folder: Path, size: str, rounds: int) -> Report:
     rows = rows_of(raw, ours, sizes, count * checkpoints)
     title = f"{checkpoints} checkpoints of {count / 1e6:.1f}M weights, in the page cache"
     goals = [
-        Goal(f"{row['format']}, {row['threads']} threads: of the raw read", row["of_raw"], 0.5)
+        Goal(f"{row['format']}, {threads_of(row['threads'])}: of the raw read", row["of_raw"], 0.5)
         for row in rows
         if row["format"] in WITH_A_GOAL
     ]

@@ -31,6 +31,7 @@ from rounds import (
     ratios,
     scratch_folder,
     spread,
+    threads_of,
 )
 from runs import Pool, Shapes, alike, elements, network, write_streams
 
@@ -128,7 +129,7 @@ def along(axis: Axis, size: str, folder: Path, rounds: int) -> Table:
     held = {"tensors": "checkpoints", "checkpoints": "weights", "weights": "checkpoints"}[axis]
     count = measured[0].weights / len(measured[0].paths) if held == "weights" else 0
     beside = f"{count / 1e6:.1f}M weights" if count else f"{len(measured[0].paths)} checkpoints"
-    return Table(f"by {axis}, {beside}, {threads} threads", COLUMNS, rows)
+    return Table(f"by {axis}, {beside}, {threads_of(threads)}", COLUMNS, rows)
 
 
 def row_of(point: Point, results: Sequence[dict[str, Any]], raw: Sequence[float]) -> Row:

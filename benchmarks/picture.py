@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import FuncFormatter, NullFormatter
+from rounds import threads_of
 
 PAGE, PANEL, INK, DIM, LINE = "#f3f5f8", "#ffffff", "#1b222b", "#5f6b78", "#cfd6de"
 OURS, LIGHT, OTHERS, LEAST, ASKED = "#1f6fb4", "#a9cbe8", "#c98a4b", "#aab4bf", "#c62828"
@@ -57,7 +58,7 @@ def draw(results: Mapping[str, Any], stem: Path) -> list[Path]:
         figure.text(0.03, 0.94, facts, size=8.5, color=DIM, va="top")
         key = (("accweight", OURS), ("scripts", OTHERS), ("reading alone", LEAST))
         for at, (name, colour) in enumerate(key):
-            left = 0.76 + 0.075 * at
+            left = 0.765 + (0, 0.075, 0.13)[at]
             figure.text(left, 0.953, "\N{BLACK SQUARE}", size=13, color=colour)
             figure.text(left + 0.014, 0.955, name, size=9)
         paths = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".png", ".svg")]
@@ -125,11 +126,6 @@ def scripts(axes: Axes, results: Mapping[str, Any]) -> None:
 def _way(way: str) -> str:
     """Return a way in few words; colours tell whose it is."""
     return way.removeprefix("accweight: ").partition(":")[0]
-
-
-def threads_of(count: int) -> str:
-    """Return a number of threads in words."""
-    return f"{count} thread{'s' * (count != 1)}"
 
 
 def formats(axes: Axes, results: Mapping[str, Any]) -> None:

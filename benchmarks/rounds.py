@@ -37,6 +37,11 @@ def thread_counts(size: str) -> list[int]:
     return sorted({1, every_thread()}) if size != "smoke" else [every_thread()]
 
 
+def threads_of(count: int) -> str:
+    """Return a number of threads in words."""
+    return f"{count} thread{'s' * (count != 1)}"
+
+
 def in_turn(ways: Mapping[str, Callable[[], Result]], rounds: int) -> dict[str, list[Result]]:
     """Call every way once per round, and return what each gave in every round."""
     found: dict[str, list[Result]] = {name: [] for name in ways}

@@ -109,10 +109,14 @@ class Pool:
 
     def expected(self, name: str, shape: Shape) -> tuple[float, float]:
         """Return the mean and the maximum of A_T of a parameter."""
-        path = np.roll(self.path, -_offset(name))
-        times, rest = divmod(math.prod(shape), POOL)
-        total = times * path.sum() + path[:rest].sum()
-        return float(total / math.prod(shape)), float((path if times else path[:rest]).max())
+        at, (times, rest) = _offset(name), divmod(math.prod(shape), POOL)
+        parts = [self.path[at : at + rest], self.path[: max(0, at + rest - POOL)]]
+        if times:
+            parts.append(self.path)
+        sums = [part.sum() for part in parts]
+        total = sum(sums[:2]) + times * sum(sums[2:])
+        largest = max(part.max() for part in parts if part.size)
+        return float(total / math.prod(shape)), float(largest)
 
     def check(
         self, found: Mapping[str, Sequence[float]], shapes: Shapes, tolerance: float = 2e-7

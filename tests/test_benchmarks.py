@@ -206,7 +206,7 @@ def test_formats_that_differ_by_a_bit_are_an_error(load: Load) -> None:
         (".pt zip", 1): [{"values": {"fc.weight": [np.nextafter(mean, 1), largest]}}],
     }
 
-    with pytest.raises(runs.WrongValueError, match=r"\.pt zip, 1 threads: other bits"):
+    with pytest.raises(runs.WrongValueError, match=r"\.pt zip, 1 thread: other bits"):
         load("formats").check(results, pool, shapes)
 
 
@@ -227,9 +227,11 @@ def test_a_benchmark_that_fails_fails_the_suite(
     assert "failed" in stored["benchmarks"]["formats"]
 
 
-def test_the_expected_values_are_those_of_a_plain_sum(load: Load) -> None:
+@pytest.mark.parametrize("columns", [5, 1 << 18, (1 << 19) - 1, 1 << 19, (1 << 19) + 5, 1 << 20])
+def test_the_expected_values_are_those_of_a_plain_sum(load: Load, columns: int) -> None:
     runs = load("runs")
-    pool, shape = runs.Pool(4), (2, runs.POOL // 2 + 5)
+    assert runs.POOL == 1 << 20
+    pool, shape = runs.Pool(4), (2, columns)
     states = [pool.tensors({"fc.weight": shape}, step)["fc.weight"] for step in range(4)]
 
     walked = sum(np.abs(b.astype(float) - a) for a, b in pairwise(states))

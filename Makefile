@@ -16,7 +16,7 @@ SCREEN_PACKAGES := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libglx0 libglib2.0-
 # A screen of our own even where there is one: windows of tests would steal the user's focus.
 ON_A_SCREEN := xvfb-run --auto-servernum --server-args='-screen 0 1920x1200x24 -nolisten tcp'
 
-.PHONY: demo test lint format bench screen clean
+.PHONY: demo test lint format bench bench-viewer bench-meaning screen clean
 
 demo: $(STAMP)
 	$(BIN)/python -m accweight_core demo --out demo
@@ -34,10 +34,18 @@ format: $(STAMP)
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
-bench: $(STAMP) screen
-	$(BIN)/python benchmarks/against_numpy.py
-	$(BIN)/python benchmarks/continuity.py
+# SIZE=quick takes minutes, medium gigabytes, full billions of weights and 20 GB of disk.
+SIZE ?= quick
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/suite.py --size $(SIZE)
+
+bench-viewer: $(STAMP) screen
 	$(ON_A_SCREEN) $(BIN)/python benchmarks/viewer.py
+
+bench-meaning: $(STAMP)
+	$(BIN)/python benchmarks/continuity.py
+	$(BIN)/python benchmarks/published_experiment.py
 
 screen:
 	@if [ -f $(VENV)/.screen ] && command -v xvfb-run >/dev/null; then exit 0; fi; \

@@ -5,56 +5,54 @@ of its own. Its peak (VmHWM) above what imports take is printed beside the size 
 parameter, the time, and the time that only reading the same bytes takes. Mean and maximum of
 A_T of some parameters are compared with a plain computation on whole arrays.
 
-    python benchmarks/memory.py             a quick look, 0.3 GB of disk
-    python benchmarks/memory.py --full      models of a billion weights and more, 20 GB of disk
+    python benchmarks/memory.py                 a quick look, 0.2 GB of disk
+    python benchmarks/memory.py --size full     models of a billion weights and more, 20 GB of disk
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from processes import in_process
+from raw_reads import read_all, size_of
+from rounds import Goal, Report, Row, Table, arguments, every_thread, keep, scratch_folder
+from runs import WrongValueError
 
 Shape = tuple[int, ...]
 POOL = 1 << 24
 """Random weights, of which files repeat stretches: drawing billions would take longer."""
 
+ROLES = ("weight", "embedding", "bias")
+
+COLUMNS = (
+    ("case", "", ""),
+    ("weights", "million weights", ",.1f"),
+    ("largest", "largest tensor", ",.1f"),
+    ("checkpoints", "checkpoints", "d"),
+    ("read_gigabytes", "GB read", ".2f"),
+    ("peak_megabytes", "MB over imports", ".0f"),
+    ("seconds", "s", ".2f"),
+    ("read_seconds", "raw read s", ".2f"),
+    ("stored_megabytes", "MB stored", ".0f"),
+)
+
 SHARD_BYTES = 2 << 30
+DECODER, TWICE = "decoder, 4 checkpoints", "decoder, 8 checkpoints"
+MOST_BYTES = 1 << 30
+FLAT = 1.25
+"""How much more memory twice as many checkpoints may take, to be called none."""
+
 CHECKED_ELEMENTS = 200_000_000
 """Most elements of a parameter that is compared with whole arrays."""
-
-CHILD = """
-import sys, time, json
-import accweight_core as aw
-import accweight_core.pipeline, accweight_core.analysis, accweight_core.store
-import accweight_adapters.safetensors_reader, pandas, scipy.stats
-def peak():
-    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024
-before = peak()
-start = time.perf_counter()
-run = aw.open_run(sys.argv[2:])
-opened = time.perf_counter()
-analysis = aw.analyze(run, sys.argv[1], roles=("weight", "embedding", "bias"))
-seconds = time.perf_counter() - opened
-rows = analysis.measured("parameter")
-print(json.dumps({
-    "peak_bytes": peak() - before, "open_seconds": opened - start, "seconds": seconds,
-    "values": {r.name: [float(r.metrics["mean"][-1]), float(r.metrics["max"][-1])] for r in rows},
-}))
-"""
 
 
 @dataclass(frozen=True)
@@ -91,25 +89,57 @@ def transformer(blocks: int, width: int, inner: int, words: int) -> dict[str, Sh
     return shapes
 
 
-def cases(*, full: bool) -> Iterator[Case]:
-    """Yield the runs, smaller ones of the same kind for a quick look."""
-    model = transformer(18, 2048, 5632, 32000) if full else transformer(2, 512, 1408, 8000)
-    yield Case("decoder, 4 checkpoints", model, 4)
-    yield Case("decoder, 8 checkpoints", model, 8)
-    yield Case("two rows", {"fc.weight": (2, 80_000_000 if full else 3_000_000)}, 3)
-    yield Case("two columns", {"fc.weight": (80_000_000 if full else 3_000_000, 2)}, 3)
-    experts = (8, 4096, 4096) if full else (8, 768, 768)
-    yield Case("experts", {"experts.weight": experts}, 3)
-    words, width = (256_000, 8192) if full else (64_000, 64)
-    yield Case("embedding", {"embed.weight": (words, width)}, 2, 0.05 if full else 1.0)
-    wide = (64, 1_000_000) if full else (16, 200_000)
-    yield Case("long rows", {"fc.weight": wide}, 3)
-    count = 20_000 if full else 1_000
-    yield Case(
-        f"{count} tiny tensors", {f"l{i}.bias": (64,) for i in range(count)}, 10 if full else 4
-    )
+@dataclass(frozen=True)
+class Extent:
+    """How far the cases of a size go.
+
+    Attributes:
+        blocks: Of the decoder.
+        width: Of the decoder.
+        words: Of the decoder.
+        long: Length of two rows, and of two columns.
+        expert: Side of each of eight experts.
+        embedding: Its shape.
+        filled: Share of the embedding that is not zero.
+        row: Length of sixteen long rows.
+        tiny: Number of tiny tensors.
+    """
+
+    blocks: int
+    width: int
+    words: int
+    long: int
+    expert: int
+    embedding: Shape
+    filled: float
+    row: int
+    tiny: int
 
 
+SIZES: Mapping[str, Extent] = {
+    "smoke": Extent(1, 32, 100, 10_000, 32, (300, 32), 1.0, 2_000, 10),
+    "quick": Extent(2, 512, 8_000, 3_000_000, 768, (64_000, 64), 1.0, 200_000, 1_000),
+    "medium": Extent(8, 1024, 32_000, 20_000_000, 2048, (256_000, 8192), 0.05, 1_000_000, 5_000),
+    "full": Extent(18, 2048, 32_000, 80_000_000, 4096, (256_000, 8192), 0.05, 4_000_000, 20_000),
+}
+
+
+def cases(size: str) -> Iterator[Case]:
+    """Yield the runs of a size."""
+    to = SIZES[size]
+    model = transformer(to.blocks, to.width, to.width * 11 // 4, to.words)
+    yield Case(DECODER, model, 4)
+    yield Case(TWICE, model, 8)
+    yield Case("two rows", {"fc.weight": (2, to.long)}, 3)
+    yield Case("two columns", {"fc.weight": (to.long, 2)}, 3)
+    yield Case("experts", {"experts.weight": (8, to.expert, to.expert)}, 3)
+    yield Case("embedding", {"embed.weight": to.embedding}, 2, to.filled)
+    yield Case("long rows", {"fc.weight": (16, to.row)}, 3)
+    tiny = {f"l{i}.bias": (64,) for i in range(to.tiny)}
+    yield Case(f"{to.tiny:,} tiny tensors", tiny, 4)
+
+
+@lru_cache(maxsize=8)
 def pool(step: int) -> npt.NDArray[np.uint16]:
     """Return random weights as bfloat16."""
     weights = np.random.default_rng(step).standard_normal(POOL, np.float32)
@@ -185,72 +215,58 @@ def expected(case: Case, name: str) -> tuple[float, float]:
     return float(total.sum() / math.prod(case.shapes[name])), float(total.max())
 
 
-def read_all(folders: Sequence[str]) -> float:
-    """Return the seconds it takes to read all bytes, a mebibyte at a time."""
-    buffer, began = bytearray(1 << 20), time.perf_counter()
-    for folder in folders:
-        for path in Path(folder).glob("*.safetensors"):
-            descriptor = os.open(path, os.O_RDONLY)
-            while os.readv(descriptor, [buffer]):
-                pass
-            os.close(descriptor)
-    return time.perf_counter() - began
-
-
-def measured(case: Case) -> dict[str, object]:
-    """Make a run, analyse it, compare its values, and remove it."""
-    with tempfile.TemporaryDirectory(prefix="accweight-") as name:
-        folder = Path(name)
-        paths = write(case, folder)
-        read_seconds = read_all(paths)
-        shown = subprocess.run(
-            [sys.executable, "-c", CHILD, str(folder / "out.accw"), *paths],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        stored = sum(f.stat().st_size for f in (folder / "out.accw").rglob("*") if f.is_file())
-        shutil.rmtree(folder / "out.accw")
-    result = json.loads(shown.stdout)
-    values = result.pop("values")
+def check(case: Case, values: Mapping[str, Sequence[float]]) -> None:
+    """Compare some parameters with a plain computation on whole arrays."""
     checked = [n for n, s in case.shapes.items() if math.prod(s) <= CHECKED_ELEMENTS]
-    for parameter in (checked or list(case.shapes)[:1])[:: max(1, len(checked) // 3)][:4]:
-        mean, largest = expected(case, parameter)
-        assert math.isclose(values[parameter][0], mean, rel_tol=1e-9), (parameter, mean)
-        assert math.isclose(values[parameter][1], largest, rel_tol=1e-12), (parameter, largest)
+    for name in (checked or list(case.shapes)[:1])[:: max(1, len(checked) // 3)][:4]:
+        mean, largest = expected(case, name)
+        if not np.allclose(values[name], (mean, largest), rtol=1e-9, atol=0):
+            raise WrongValueError(f"{case.name}, {name}: {values[name]}, expected {mean, largest}")
+
+
+def measured(case: Case, folder: Path) -> Row:
+    """Make a run, analyse it, and compare its values."""
+    paths = write(case, folder)
+    files = [str(file) for path in paths for file in Path(path).glob("*.safetensors")]
+    read_seconds = read_all(files, every_thread(), 1 << 18)
+    out = folder / "out.accw"
+    found = in_process("accweight", paths=paths, out=str(out), roles=ROLES)
+    check(case, found["values"])
     return {
-        **{k: v for k, v in asdict(case).items() if k != "shapes"},
-        "elements": case.elements,
-        "largest": max(math.prod(s) for s in case.shapes.values()),
+        "case": case.name,
+        "weights": case.elements / 1e6,
+        "largest": max(math.prod(s) for s in case.shapes.values()) / 1e6,
+        "checkpoints": case.checkpoints,
+        "read_gigabytes": size_of(files) / 1e9,
+        "peak_megabytes": found["peak_bytes"] / 1e6,
+        "seconds": found["seconds"],
         "read_seconds": read_seconds,
-        "stored_bytes": stored,
-        **result,
+        "stored_megabytes": size_of(map(str, filter(Path.is_file, out.rglob("*")))) / 1e6,
     }
 
 
-def main() -> None:
+def goals_of(rows: Sequence[Row]) -> list[Goal]:
+    """Return what memory must not exceed."""
+    peaks = {row["case"]: row["peak_megabytes"] for row in rows}
+    most = max(peaks, key=lambda case: peaks[case])
+    goals = [
+        Goal(f"MB above imports, at most ({most})", peaks[most], MOST_BYTES / 1e6, at_least=False)
+    ]
+    if {DECODER, TWICE} <= peaks.keys():
+        growth = peaks[TWICE] / peaks[DECODER]
+        goals.append(Goal("memory of twice the checkpoints", growth, FLAT, at_least=False))
+    return goals
+
+
+def main(given: Sequence[str] | None = None) -> None:
     """Measure every case; print a table and write JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="billions of weights")
-    parser.add_argument("--only", default="", help="cases whose name holds this")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
-    options = parser.parse_args()
-    print(f"{'case':28}{'weights':>9}{'largest':>9}{'GB read':>9}{'peak MB':>9}{'s':>8}", end="")
-    print(f"{'read s':>8}{'store MB':>10}")
+    options = arguments(__doc__, given)
     rows = []
-    for case in cases(full=options.full):
-        if options.only not in case.name:
-            continue
-        row: dict[str, Any] = measured(case)
-        rows.append(row)
-        print(
-            f"{case.name:28}{row['elements'] / 1e6:8.0f}M{row['largest'] / 1e6:8.0f}M"
-            f"{2e-9 * row['elements'] * case.checkpoints:9.2f}{row['peak_bytes'] / 1e6:9.0f}"
-            f"{row['seconds']:8.2f}{row['read_seconds']:8.2f}{row['stored_bytes'] / 1e6:10.0f}",
-            flush=True,
-        )
-    options.out.mkdir(exist_ok=True)
-    (options.out / "memory.json").write_text(json.dumps(rows, indent=2))
+    for case in islice(cases(options.size), 2 if options.size == "smoke" else None):
+        with scratch_folder(options) as folder:
+            rows.append(measured(case, folder))
+    table = Table("bfloat16, with pictures, all threads", COLUMNS, rows)
+    keep(Report([table], goals_of(rows)), "memory", options.out)
 
 
 if __name__ == "__main__":

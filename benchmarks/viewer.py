@@ -1,6 +1,6 @@
 """How soon the viewer shows something, and how smoothly: measured in its real window.
 
-    make bench                                            needs a screen; xvfb-run gives one
+    make bench-viewer                                     needs a screen; xvfb-run gives one
     xvfb-run -a .venv/bin/python benchmarks/viewer.py     networks of 0.5M, 5M and 50M texels,
                                                           and one of 300 layers and 1B weights
     ... benchmarks/viewer.py --published RUN.accw         first picture of an analysis of yours

@@ -27,8 +27,8 @@ from accweight_core.pictures import plan_pictures
 from accweight_core.reading import working_dtype
 from accweight_core.remote import is_url, shown
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
+from accweight_core.storage import threads_for
 from accweight_core.store import Store
-from accweight_core.tiling import BLOCK_ELEMENTS
 from accweight_core.work import Progress, Work
 
 PICTURE_SHARE = 16
@@ -45,7 +45,7 @@ def analyze(
     *,
     roles: Iterable[Role | str] = DEFAULT_ROLES,
     threads: int | None = None,
-    block_elements: int = BLOCK_ELEMENTS,
+    block_elements: int | None = None,
     picture_budget_bytes: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
@@ -60,8 +60,10 @@ def analyze(
             of the same run it is continued, a finished one is opened. None keeps the numbers
             in memory, without pictures.
         roles: Roles that count in layers, rankings and the maximum.
-        threads: Threads that walk blocks; as many as there are processors by default.
-        block_elements: Elements per block. Changes no bit of the result.
+        threads: Threads that walk blocks; by default as many as there are processors, and more
+            where bytes have to be waited for.
+        block_elements: Elements per block; chosen by size and threads by default. Changes no
+            bit of the result.
         picture_budget_bytes: Bytes that the pictures may take; 0 stores none. By default a
             sixteenth of the bytes read, but at least 64 MiB and at most 1 GiB.
         strict: Make the first non-finite element an error instead of counting it.
@@ -77,7 +79,8 @@ def analyze(
     chosen = tuple(Role(role) for role in roles)
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen)
-    work = Work(run, header, threads or os.cpu_count() or 1, block_elements, strict, progress)
+    threads = threads or threads_for(run, parameters)
+    work = Work(run, header, threads, block_elements, strict, progress)
     if out is None:
         return work.in_memory()
     path = _local(out)
@@ -136,7 +139,7 @@ def append(
     out: str | os.PathLike[str],
     *,
     threads: int | None = None,
-    block_elements: int = BLOCK_ELEMENTS,
+    block_elements: int | None = None,
     picture_budget_bytes: int | None = None,
     strict: bool = False,
     progress: Progress = lambda done, total: None,
@@ -182,7 +185,7 @@ def append(
             header = replace(header, picture_bases=tuple(max(pair) for pair in pairs))
         draft = path.with_name(f".{path.name}.appended")
         shutil.rmtree(draft, ignore_errors=True)
-        threads = threads or os.cpu_count() or 1
+        threads = threads or threads_for(fresh, header.parameters)
         work = Work(fresh, header, threads, block_elements, strict, progress, earlier)
         appended = work.on_disk(draft)
         if appended.store:

@@ -140,7 +140,7 @@ class OpenFiles:
 
 def ahead_of(stretches: Iterable[Stretch], memory_bytes: int | None = None) -> ReadAhead | None:
     """Return what reads remote stretches ahead, in this order; None if all of them are local."""
-    spans = [span for stretch in stretches for span in _remote_spans(*stretch)]
+    spans = [span for s in stretches if is_remote(s[0]) for span in spans_of(*s)]
     if not spans:
         return None
     from accweight_core.remote.ahead import ReadAhead  # only who reads from URLs needs it
@@ -148,10 +148,10 @@ def ahead_of(stretches: Iterable[Stretch], memory_bytes: int | None = None) -> R
     return ReadAhead(spans, memory_bytes)
 
 
-def _remote_spans(tensor: StoredTensor, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
-    """Yield the file and bytes of each read of `read_stretch`, in order; nothing for local ones."""
+def spans_of(tensor: StoredTensor, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
+    """Yield the file and bytes of each read of `read_stretch`, in order; nothing if unknown."""
     values = tensor.values
-    if not isinstance(values, Extent) or not is_remote(tensor) or start >= stop:
+    if not isinstance(values, Extent) or start >= stop:
         return
     size, runs = DTYPES[values.dtype].size_bytes, [(start, stop)]
     if values.strides is not None:

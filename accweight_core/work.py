@@ -32,6 +32,13 @@ from accweight_core.tile import Tile
 from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.totals import Floats, Totals
 
+LARGE_BLOCK = 1 << 22
+"""Most elements of a block that is only summed: what a block costs in Python is then lost in
+what its sums cost."""
+
+BLOCKS_PER_THREAD = 8
+"""Blocks of a run that a thread should have, so that none waits long for the last ones."""
+
 GAPPED_BLOCK = 1 << 20
 """Least elements of a block where axes are stored in another order: larger blocks, fewer gaps."""
 
@@ -47,7 +54,7 @@ class Work:
         run: The checkpoints to walk.
         header: The analysis they make; with `earlier`, its steps come first.
         threads: Threads that walk blocks.
-        block_elements: Elements per block.
+        block_elements: Elements per block; None to choose.
         strict: Whether a non-finite element is an error.
         progress: Called now and then.
         earlier: The analysis to go on from, if any.
@@ -56,7 +63,7 @@ class Work:
     run: Run
     header: Header
     threads: int
-    block_elements: int
+    block_elements: int | None
     strict: bool
     progress: Progress
     earlier: Store | None = None
@@ -122,7 +129,8 @@ class Work:
         parameter = self.header.parameters[index]
         tensors = [c.tensors[parameter.name] for c in self.run.checkpoints]
         at_once = any(is_read_whole(t) for t in tensors)
-        size = max(parameter.elements, 1) if at_once else self.block_elements
+        is_drawn = store is not None and bool(self.header.picture_bases)
+        size = max(parameter.elements, 1) if at_once else self._block_elements(is_drawn=is_drawn)
         if not all(is_readable_in_blocks(t) for t in tensors):
             size = max(size, GAPPED_BLOCK)
         if store is None:
@@ -150,6 +158,17 @@ class Work:
             keep=keep if self.header.keeps_state else None,
             done=finish,
         )
+
+    def _block_elements(self, *, is_drawn: bool) -> int:
+        """Return how large blocks are: large ones cost fewer calls, many keep threads busy.
+
+        Those that are drawn are held in several steps at a time, so they stay small.
+        """
+        if self.block_elements or is_drawn:
+            return self.block_elements or BLOCK_ELEMENTS
+        elements = sum(parameter.elements for parameter in self.header.parameters)
+        share = elements // (BLOCKS_PER_THREAD * self.threads)
+        return min(max(share, BLOCK_ELEMENTS), LARGE_BLOCK)
 
     def _walk(self, walks: list[ParameterWalk]) -> None:
         total = sum(walk.size_bytes for walk in walks)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from accweight_core.pictures import Picture, PicturePlan
 from accweight_core.pooling import halve, pool
+from accweight_core.streaming import Squares
 from accweight_core.tile import Tile
 
 Emit = Callable[[int, Sequence[Picture]], None]
@@ -36,11 +37,11 @@ class TileCanvas:
         planes = 2 if plan.base else 1
         self._planes = [np.empty((segment, rows, cols), np.float32) for _ in range(planes)]
         side = 1 << plan.base
-        self._shape = rows * side, cols * side
-        self._is_sheet = tile.elements == math.prod(self._shape) and tile.is_in_place(plan.base)
-        if not self._is_sheet:
+        self._lines = tile.lines
+        self.squares = Squares(side, *self._lines) if self._lines and plan.base else None
+        if not self._lines:
             # 0 where no element lies: it changes neither the sum nor the maximum of a square
-            self._sheet = np.zeros(self._shape, np.float32)
+            self._sheet = np.zeros((rows * side, cols * side), np.float32)
             self._view = tile.view(self._sheet, plan.base)
             self._order = tile.order()
             self._places = tile.places(plan.base) if self._view is None else None
@@ -49,19 +50,33 @@ class TileCanvas:
 
     def draw(self, step: int, path: Picture) -> None:
         """Draw A_t of the tile, flat, in the order of its elements."""
-        slot, base = step % self._segment, self._plan.base
         sheet = self._placed(path)
-        drawn = [plane[slot] for plane in self._planes]
-        if base == 0:
-            np.copyto(drawn[0], sheet)
+        if self._plan.base == 0:
+            self._keep(step, sheet)
         else:
-            pool(sheet, 1 << base, drawn[0], drawn[1])
-            with np.errstate(invalid="ignore"):
-                np.divide(drawn[0], self.counts, out=drawn[0])
-        if self._empty is not None:
-            for picture in drawn:
-                picture[self._empty] = np.nan
+            self.draw_pooled(step, *self._pooled(sheet))
+
+    def draw_pooled(self, step: int, sums: Picture, tops: Picture) -> None:
+        """Draw sums and maxima over the squares of the tile."""
+        rows, cols = sums.shape
+        with np.errstate(invalid="ignore"):
+            self._keep(step, sums / self.counts[:rows, :cols], tops)
+
+    def _keep(self, step: int, *pictures: Picture) -> None:
+        """Keep a step as it is drawn; where no element lies there is nothing."""
+        for plane, picture in zip(self._planes, pictures, strict=True):
+            rows, cols = picture.shape
+            plane[step % self._segment, :rows, :cols] = picture
+            if self._empty is not None:
+                plane[step % self._segment][self._empty] = np.nan
         self._advance(step)
+
+    def _pooled(self, sheet: Picture) -> tuple[Picture, Picture]:
+        side = 1 << self._plan.base
+        shape = -(-sheet.shape[0] // side), -(-sheet.shape[1] // side)
+        sums, tops = (np.empty(shape, np.float32) for _ in range(2))
+        pool(sheet, side, sums, tops)
+        return sums, tops
 
     def replay(self, step: int, planes: Sequence[Picture]) -> None:
         """Take a step as it was drawn before, (rows, cols) per plane."""
@@ -77,8 +92,8 @@ class TileCanvas:
 
     def _placed(self, path: Picture) -> Picture:
         """Return a sheet with every element at its texel; values that lie so already are one."""
-        if self._is_sheet:
-            return path.reshape(self._shape)
+        if self._lines:
+            return path.reshape(self._lines)
         if self._view is None:
             self._sheet.reshape(-1)[self._places] = path
         else:
@@ -87,12 +102,38 @@ class TileCanvas:
 
     def _count(self, elements: int) -> Picture:
         """Return how many elements each texel of the base level stands for."""
-        if elements == math.prod(self._shape):
-            return np.full(self._size, 4**self._plan.base, np.float32)
-        counts, unused = (np.empty(self._size, np.float32) for _ in range(2))
-        pool(self._placed(np.ones(elements, np.float32)), 1 << self._plan.base, counts, unused)
-        self._sheet.fill(0)
+        ones, counts = np.ones(elements, np.float32), np.zeros(self._size, np.float32)
+        sums, _ = self._pooled(self._placed(ones))
+        counts[: sums.shape[0], : sums.shape[1]] = sums
+        if not self._lines:
+            self._sheet.fill(0)
         return counts
+
+
+@dataclass(frozen=True)
+class CanvasWatcher:
+    """Draws what a walk shows of a tile.
+
+    Attributes:
+        canvas: Where to.
+        steps_before: Steps that come before the first one of the walk.
+    """
+
+    canvas: TileCanvas
+    steps_before: int = 0
+
+    @property
+    def squares(self) -> Squares | None:
+        """How A_t may be pooled before it is shown."""
+        return self.canvas.squares
+
+    def __call__(self, step: int, path: Picture) -> None:
+        """Draw A_t as it is."""
+        self.canvas.draw(self.steps_before + step, path)
+
+    def pooled(self, step: int, sums: Picture, tops: Picture) -> None:
+        """Draw A_t that is pooled already."""
+        self.canvas.draw_pooled(self.steps_before + step, sums, tops)
 
 
 def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:

@@ -1,4 +1,8 @@
-"""Compiled loops over pictures, and over codes of one byte."""
+"""Compiled loops over pictures, and over codes of one byte.
+
+Squares are added up down their columns first, then across: the same bits whether a sheet is
+pooled as a whole or while its weights stream past.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.compiled import compiled_in_any_order
+from accweight_core.compiled import compiled, compiled_in_any_order, compiled_in_place
 
 Array = npt.NDArray[Any]
 
@@ -48,32 +52,83 @@ def halve(
                 half_largest[step, row, col] = np.nan if empty else top
 
 
-@compiled_in_any_order
-def pool(sheet: Array, side: int, sums: Array, largest: Array) -> None:
+@compiled_in_place
+def gather(
+    path: Array,
+    first: int,
+    count: int,
+    element: int,
+    width: int,
+    height: int,
+    side: int,
+    row_sums: Array,
+    row_tops: Array,
+    sums: Array,
+    tops: Array,
+) -> None:
+    """Pool the next stretch of a sheet whose texels come row by row.
+
+    Args:
+        path: Values that are not negative, flat.
+        first: Where the stretch begins there.
+        count: How many texels it has.
+        element: Which texel of the sheet the first one is.
+        width: Texels of a row.
+        height: Rows.
+        side: Side of a square.
+        row_sums: (width,) sums down the squares so far.
+        row_tops: (width,) maxima likewise.
+        sums: (height / side, width / side), rounded up; written where squares are complete.
+        tops: Same shape, maxima, written likewise.
+    """
+    while count > 0:
+        row, col = element // width, element % width
+        length = min(count, width - col)
+        if row % side == 0:
+            for i in range(length):
+                row_sums[col + i] = path[first + i]
+                row_tops[col + i] = path[first + i]
+        else:
+            for i in range(length):
+                value, top = path[first + i], row_tops[col + i]
+                row_sums[col + i] += value
+                row_tops[col + i] = value if value > top else top
+        if col + length == width and (row % side == side - 1 or row == height - 1):
+            _sum_across(side, row_sums, sums[row // side])
+            _top_across(side, row_tops, tops[row // side])
+        first, element, count = first + length, element + length, count - length
+
+
+@compiled_in_place
+def _sum_across(side: int, row: Array, sums: Array) -> None:
+    for col in range(sums.size):
+        total = np.float32(0)
+        for i in range(col * side, min(col * side + side, row.size)):
+            total += row[i]
+        sums[col] = total
+
+
+@compiled_in_place
+def _top_across(side: int, row: Array, tops: Array) -> None:
+    for col in range(tops.size):
+        top = np.float32(0)
+        for i in range(col * side, min(col * side + side, row.size)):
+            top = row[i] if row[i] > top else top
+        tops[col] = top
+
+
+@compiled
+def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
     """Write sum and maximum of each square of a sheet of non-negative values.
 
     Args:
-        sheet: (rows, columns) float32, both multiples of `side`.
-        side: Side of a square.
-        sums: (rows / side, columns / side) float32, written.
-        largest: Same shape, written.
+        sheet: (rows, columns) float32, C order.
+        side: Side of a square; those at the far edges may be cut off.
+        sums: (rows / side, columns / side) float32, rounded up; written.
+        tops: Same shape, written.
     """
-    columns = sheet.shape[1]
-    row_sum, row_top = np.empty(columns, np.float32), np.empty(columns, np.float32)
-    for row in range(sums.shape[0]):
-        first = sheet[row * side]
-        for col in range(columns):
-            row_sum[col] = first[col]
-            row_top[col] = first[col]
-        for below in range(1, side):
-            line = sheet[row * side + below]
-            for col in range(columns):
-                row_sum[col] += line[col]
-                row_top[col] = line[col] if line[col] > row_top[col] else row_top[col]
-        for col in range(sums.shape[1]):
-            total, top = np.float32(0), np.float32(0)
-            for beside in range(side):
-                total += row_sum[col * side + beside]
-                top = max(top, row_top[col * side + beside])
-            sums[row, col] = total
-            largest[row, col] = top
+    height, width = sheet.shape
+    row_sums, row_tops = np.empty(width, np.float32), np.empty(width, np.float32)
+    gather(
+        sheet.reshape(-1), 0, height * width, 0, width, height, side, row_sums, row_tops, sums, tops
+    )

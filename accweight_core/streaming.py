@@ -2,17 +2,18 @@
 
 One call reads a few thousand weights of every checkpoint into memory that stays in the
 second-level cache, takes them through all steps, and goes on to the next few thousand. Threads
-do not meet at the lock of the interpreter, and of what is read nothing is written back. Rows
-that are out of the ordinary (a weight that is not finite, a file that ends early) are left to
-the caller, who does them patiently, with the same bits.
+do not meet at the lock of the interpreter, and of what is read nothing is written back. What
+is out of the ordinary (a weight that is not finite, a file that ends early) ends the call: the
+caller then walks the block step by step (`accumulate.stepwise`), with the same bits.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ from accweight_core.fused import (
 )
 from accweight_core.kernels import SUMS
 from accweight_core.lanes import LANES, from_bfloat16, load, store
+from accweight_core.pooling import gather
 from accweight_core.reading import OpenFiles, values_of_codes
 from accweight_core.schema import Extent, StoredTensor
 
@@ -98,32 +100,31 @@ class Stream:
         return cls(tuple(paths), np.array(offsets, np.int64), size, form, table, dtype)
 
     def advance(
-        self, files: OpenFiles, first: int, steps: range, state: Streamed, planes: Array, at: int
-    ) -> Array:
+        self, files: OpenFiles, first: int, steps: range, rows: Rows, drawn: Drawn, at: int
+    ) -> Array | None:
         """Take rows through some steps; the first step of all is the reference.
 
         Args:
             files: Where to read through.
             first: Element of the parameter at which the rows begin.
             steps: Which checkpoints, no more than may be open at a time.
-            state: The rows; those that could not be done are `odd` afterwards.
-            planes: (steps, elements of a block) float32, A_t after every step, written; or no
-                step.
-            at: Element of the block at which the rows begin.
+            rows: What they carry.
+            drawn: What is drawn of them.
+            at: Element of the block at which they begin.
 
         Returns:
-            (rows, steps, len(SUMS)); undefined for rows that are odd.
+            (rows, steps, len(SUMS)), or None if a row or a file is out of the ordinary: neither
+            what is carried nor what is drawn is worth anything then.
         """
-        sums = np.zeros((len(state.odd), len(steps), len(SUMS)))
+        sums = np.zeros((len(rows.square), len(steps), len(SUMS)))
         descriptors = np.array([files.descriptor(self.paths[s]) for s in steps], np.int32)
         offsets = self.offsets[steps.start : steps.stop] + first * self.size_bytes
-        _stream(
+        done = _stream(
             descriptors, offsets, self.size_bytes, self.form, self.table, steps.start == 0,
-            state.columns, state.is_kept, state.weights, state.raw, state.reference, state.square,
-            state.previous, state.total, planes.reshape(-1)[at:], planes.shape[-1], sums,
-            state.odd,
+            rows.columns, rows.is_kept, rows.weights, rows.raw, rows.reference, rows.square,
+            rows.previous, rows.total, sums, *drawn, at,
         )  # fmt: skip
-        return sums
+        return sums if done else None
 
 
 _NO_TABLE = np.empty(0, np.float32)
@@ -140,41 +141,108 @@ def _form(stored: str, dtype: torch.dtype) -> int | None:
     return _CODES if stored.startswith("float8") else None
 
 
-class Streamed:
-    """Rows on their way through the checkpoints.
+class Rows:
+    """What rows carry on their way through the checkpoints.
 
     Attributes:
         columns: Length of a row.
-        is_kept: Whether what is carried lasts for the next call; else there is a strip of it.
-        odd: (rows,) which ones are left to the caller.
-        square: (rows,) sums of squares of the reference.
+        is_kept: Whether it lasts for the next call; else there is room for a strip of it.
         weights: Those of a strip in the step before, and in `STEPS` steps.
         raw: Bytes of a strip as they are stored.
         reference: W_0.
+        square: (rows,) sums of squares of it.
         previous: Weights of the last step.
         total: A_t.
     """
 
-    def __init__(self, rows: int, columns: int, *, is_kept: bool, stream: Stream, take: Take):
+    def __init__(
+        self, rows: int, columns: int, stream: Stream, take: Take, *, is_kept: bool
+    ) -> None:
         """Begin.
 
         Args:
             rows: How many there are.
-            columns: How long they are, not above `STRIP`.
-            is_kept: Whether they take several calls.
+            columns: How long they are, not above a sub-block.
             stream: What they are rows of.
             take: Hands out memory by name, elements and dtype.
+            is_kept: Whether they take several calls.
         """
         self.columns, self.is_kept = columns, is_kept
-        self.odd, self.square = np.zeros(rows, np.bool_), np.empty(rows)
-        strip = STRIP // columns * columns
-        kept = rows * columns if is_kept else min(strip, rows * columns)
-        self.weights = take("strip", (STEPS + 1) * STRIP, stream.dtype).numpy()
+        kept = rows * columns if is_kept else min(STRIP, rows * columns)
         narrow = stream.form != _AS_STORED
+        self.weights = take("weights", (STEPS + 1) * STRIP, stream.dtype).numpy()
         self.raw = take("raw", STRIP * stream.size_bytes if narrow else 0, torch.uint8).numpy()
         self.reference = take("w_0", kept, stream.dtype).numpy()
+        self.square = np.empty(rows)
         self.previous = take("w_1", kept if is_kept else 0, stream.dtype).numpy()
         self.total = take("a", kept, torch.float64).numpy()
+
+
+class Squares(NamedTuple):
+    """How a block whose elements are the texels of a sheet, row by row, is pooled.
+
+    Attributes:
+        side: Side of a square.
+        height: Rows of the sheet.
+        width: Texels of a row.
+    """
+
+    side: int
+    height: int
+    width: int
+
+
+class Drawn(NamedTuple):
+    """What is drawn of a block in some steps: A_t as it is, or pooled, or nothing.
+
+    Attributes:
+        planes: (steps, elements) float32, A_t as it is; one strip of it if it is pooled.
+        side: As in `Squares`; 0 if it is not pooled.
+        height: See there.
+        width: See there.
+        row_sums: (steps, width) float32, room.
+        row_tops: Same shape, room.
+        sums: (steps, height / side, width / side) float32, sums over squares, rounded up.
+        tops: Same shape, maxima.
+    """
+
+    planes: Array
+    side: int
+    height: int
+    width: int
+    row_sums: Array
+    row_tops: Array
+    sums: Array
+    tops: Array
+
+    @classmethod
+    def nothing(cls) -> Drawn:
+        """Return that nothing is drawn."""
+        return cls(np.empty((0, 0), np.float32), 0, 0, 0, *_no_squares())
+
+    @classmethod
+    def whole(cls, steps: int, elements: int, take: Take) -> Drawn:
+        """Return room for A_t of every element."""
+        planes = take("planes", steps * elements, torch.float32).numpy()
+        return cls(planes.reshape(steps, elements), 0, 0, 0, *_no_squares())
+
+    @classmethod
+    def pooled(cls, steps: int, squares: Squares, take: Take) -> Drawn:
+        """Return room for squares."""
+        side, height, width = squares
+        strip = take("planes", STEPS * STRIP, torch.float32).numpy().reshape(STEPS, STRIP)
+        rows = [take(f"rows {n}", steps * width, torch.float32).numpy() for n in range(2)]
+        shape = steps, -(-height // side), -(-width // side)
+        found = [take(f"squares {n}", math.prod(shape), torch.float32).numpy() for n in range(2)]
+        return cls(
+            strip, side, height, width, *(r.reshape(steps, width) for r in rows),
+            *(f.reshape(shape) for f in found),
+        )  # fmt: skip
+
+
+def _no_squares() -> tuple[Array, Array, Array, Array]:
+    rows, squares = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
+    return rows, rows, squares, squares
 
 
 @compiled_in_place
@@ -186,6 +254,28 @@ def _read(descriptor: int, offset: int, address: int, size_bytes: int) -> bool:
         if got <= 0:
             return False
         done += got
+    return True
+
+
+@compiled_in_place
+def _fetch(
+    descriptor: int,
+    offset: int,
+    size_bytes: int,
+    form: int,
+    table: Array,
+    raw: Array,
+    target: Array,
+    at: int,
+    count: int,
+) -> bool:
+    """Read weights into a place of `target`, widened; tell whether all were there."""
+    if form == _AS_STORED:
+        place = target.ctypes.data + at * size_bytes
+        return bool(_read(descriptor, offset, place, count * size_bytes))
+    if not _read(descriptor, offset, raw.ctypes.data, count * size_bytes):
+        return False
+    _widen(raw, form, table, target.view(np.float32), at, count)
     return True
 
 
@@ -221,12 +311,18 @@ def _stream(
     square: Array,
     previous: Array,
     total: Array,
-    planes: Array,
-    plane_stride: int,
     sums: Array,
-    odd: Array,
-) -> None:
-    """Take rows through steps, strip by strip; see `Stream.advance` and `Streamed`.
+    planes: Array,
+    side: int,
+    height: int,
+    width: int,
+    row_sums: Array,
+    row_tops: Array,
+    square_sums: Array,
+    square_tops: Array,
+    element: int,
+) -> bool:
+    """Take rows through steps, strip by strip, while all is well; see `Stream.advance`.
 
     Args:
         descriptors: (steps,) open files.
@@ -235,63 +331,73 @@ def _stream(
         form: How it is stored.
         table: What a code means.
         begins: Whether the first step is the reference.
-        columns: Length of a row.
-        is_kept: Whether what is carried is kept.
-        weights: Room for a strip in several steps.
-        raw: Room for a strip as it is stored.
-        reference: W_0, written if this begins.
-        square: (rows,) likewise.
-        previous: Weights of the last step, advanced.
-        total: A_t, advanced.
-        planes: A_t after every step, flat, written; or nothing.
-        plane_stride: Elements from step to step in that.
+        columns: As in `Rows`, like the next ones.
+        is_kept: See there.
+        weights: See there.
+        raw: See there.
+        reference: See there; written if this begins.
+        square: See there; likewise.
+        previous: See there; advanced.
+        total: See there; advanced.
         sums: (rows, steps, sums), written.
-        odd: (rows,) rows that are passed over; those that cannot be done here are added.
+        planes: As in `Drawn`, like the next ones.
+        side: See there.
+        height: See there.
+        width: See there.
+        row_sums: See there.
+        row_tops: See there.
+        square_sums: See there.
+        square_tops: See there.
+        element: Element of the block at which the rows begin.
     """
-    rows, strip = len(odd), STRIP // columns
+    rows, strip, last = len(square), STRIP // columns, len(descriptors)
+    flat, stride = planes.reshape(-1), planes.shape[1]
     todo = np.empty(strip, np.bool_)
     for top in range(0, rows, strip):
-        height = min(strip, rows - top)
-        count, first = height * columns, top * columns
-        own, step, sound = first if is_kept else 0, 0, True
+        below = min(top + strip, rows)
+        count, first = (below - top) * columns, top * columns
+        own, step = first if is_kept else 0, 0
         w_0, a = reference[own : own + count], total[own : own + count]
-        while step < len(descriptors) and sound:
-            many = min(STEPS, len(descriptors) - step)
-            if step == 0 and begins:
-                many = 1
-            elif step == 0:
-                copy(previous, own, weights, 0, count)
+        if begins:
+            where = offsets[0] + first * size_bytes
+            if not _fetch(descriptors[0], where, size_bytes, form, table, raw, w_0, 0, count):
+                return False
+            for row in range(top, below):
+                square[row] = square_of(w_0, (row - top) * columns, columns)
+                sums[row, 0, SQUARE] = sums[row, 0, REFERENCE_SQUARE] = square[row]
+                if not square[row] < LARGEST_SQUARE:
+                    return False
+            copy(w_0, 0, weights, 0, count)
+            a[:] = 0
+            step = 1
+        else:
+            copy(previous, own, weights, 0, count)
+        while step < last:
+            many = min(STEPS, last - step)
             for t in range(many):
-                target, at = (w_0, 0) if step == 0 and begins else (weights, (t + 1) * STRIP)
-                address = raw.ctypes.data
-                if form == _AS_STORED:
-                    address = target.ctypes.data + at * size_bytes
                 where = offsets[step + t] + first * size_bytes
-                sound &= _read(descriptors[step + t], where, address, count * size_bytes)
-                if form != _AS_STORED:
-                    _widen(raw, form, table, target.view(np.float32), at, count)
-            if not sound:
-                odd[top : top + height] = True
-            elif step == 0 and begins:
-                copy(w_0, 0, weights, 0, count)
-                for row in range(height):
-                    size = square_of(w_0, row * columns, columns)
-                    square[top + row] = size
-                    sums[top + row, 0, SQUARE] = sums[top + row, 0, REFERENCE_SQUARE] = size
-                    odd[top + row] |= not size < LARGEST_SQUARE
-                a[:] = 0
-            else:
-                for row in range(height):
-                    todo[row] = not odd[top + row]
-                found = np.empty((height, many, len(SUMS)))
-                advance_rows(
-                    w_0, square[top : top + height], weights, weights[STRIP:], STRIP, a, a,
-                    planes[step * plane_stride + first :], plane_stride, found, todo[:height],
+                if not _fetch(
+                    descriptors[step + t], where, size_bytes, form, table, raw,
+                    weights, (t + 1) * STRIP, count,
+                ):  # fmt: skip
+                    return False
+            found = np.empty((below - top, many, len(SUMS)))
+            todo[:] = True
+            place = 0 if side else step * stride + element + first
+            if advance_rows(
+                w_0, square[top:below], weights, weights[STRIP:], STRIP, a, a,
+                flat[place:], stride, found, todo,
+            ):  # fmt: skip
+                return False
+            sums[top:below, step : step + many] = found
+            for t in range(many if side else 0):
+                gather(
+                    flat, t * stride, count, element + first, width, height, side,
+                    row_sums[step + t], row_tops[step + t],
+                    square_sums[step + t], square_tops[step + t],
                 )  # fmt: skip
-                for row in range(height):
-                    odd[top + row] |= todo[row]
-                    sums[top + row, step : step + many] = found[row]
-                copy(weights, many * STRIP, weights, 0, count)
             step += many
+            copy(weights, many * STRIP, weights, 0, count)
         if is_kept:
             copy(weights, 0, previous, own, count)
+    return True

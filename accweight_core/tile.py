@@ -103,19 +103,29 @@ class Tile:
         first = sheet.reshape(-1)[row * width + col :]
         return np.lib.stride_tricks.as_strided(first, counts, strides)
 
-    def is_in_place(self, level: int) -> bool:
-        """Tell whether elements lie in the order of texels, row by row of a sheet without gaps."""
-        if any(digit.order for digit in self.layout.digits):
-            return False
-        expected, width = 1, self.size(level)[1] << level
-        counts = [stop - start for start, stop in self.ranges]
-        for count, (down, across) in zip(
-            reversed(counts), reversed(self.moves(level)), strict=True
-        ):
-            if count > 1 and down * width + across != expected:
-                return False
-            expected *= count
-        return expected == self.elements
+    @cached_property
+    def lines(self) -> tuple[int, int] | None:
+        """(rows, columns) of texels that its elements fill, row by row, from its first texel on.
+
+        None if they are arranged in another way.
+        """
+        if len(self.rows) * len(self.cols) > 1 or any(d.order for d in self.layout.digits):
+            return None
+        rows = cols = 1
+        known = list(zip(in_order_of_storage(self.layout), self.ranges, strict=True))
+        for digit, (start, stop) in reversed(known):
+            if stop - start > 1 and digit.col_step == cols and rows == 1:
+                cols *= stop - start
+            elif stop - start > 1 and digit.row_step == rows:
+                rows *= stop - start
+            elif stop - start > 1:
+                return None
+        first = (
+            sum(start * digit.row_step for digit, (start, _) in known),
+            sum(start * digit.col_step for digit, (start, _) in known),
+        )
+        fills = rows * cols == self.elements and first == (self.rows[0][0], self.cols[0][0])
+        return (rows, cols) if fills else None
 
     def order(self) -> tuple[slice | Indices, ...]:
         """Return the index by which values are put into `view`: where each part is shown."""

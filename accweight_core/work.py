@@ -11,7 +11,7 @@ from threading import Lock
 import numpy as np
 
 from accweight_core.accumulate.cutting import Stretches, blocks_of
-from accweight_core.accumulate.stepwise import Carry, Plane, Watcher
+from accweight_core.accumulate.stepwise import Carry, Watcher
 from accweight_core.accumulate.walk import (
     BlockWalk,
     ParameterWalk,
@@ -20,7 +20,7 @@ from accweight_core.accumulate.walk import (
     refuse_nonfinite,
 )
 from accweight_core.analysis import Analysis
-from accweight_core.drawing import TileCanvas
+from accweight_core.drawing import CanvasWatcher, TileCanvas
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.header import Header
 from accweight_core.partition import SUMS
@@ -226,10 +226,7 @@ class _Drawing:
         writer.add_counts(tile, canvas.counts)
         self._replay(tile, canvas)
 
-        def watch(step: int, plane: Plane) -> None:
-            canvas.draw(self._steps_before + step, plane)
-
-        return watch
+        return CanvasWatcher(canvas, self._steps_before)
 
     def _replay(self, tile: Tile, canvas: TileCanvas) -> None:
         """Draw the steps of an earlier analysis as they were drawn there."""

@@ -15,18 +15,24 @@ from torch import Tensor
 
 from accweight_core.accumulate.cutting import Stretches, pieces_of
 from accweight_core.accumulate.folding import BlockSums, Sums
-from accweight_core.accumulate.stepwise import Carry, Plane, Room, Watcher, walk_steps
+from accweight_core.accumulate.stepwise import (
+    Carry,
+    Plane,
+    PoolingWatcher,
+    Room,
+    Watcher,
+    walk_steps,
+)
 from accweight_core.kernels import SUMS, partition
 from accweight_core.reading import (
     OpenFiles,
     neighbours,
-    read_stretch,
     read_stretches,
     read_together,
     working_dtype,
 )
 from accweight_core.schema import StoredTensor
-from accweight_core.streaming import Stream, Streamed
+from accweight_core.streaming import Drawn, Rows, Stream, Take
 
 MOST_STEPS = 32
 """Checkpoints that are streamed in one go: half of the files that may be open."""
@@ -36,9 +42,6 @@ MOST_STEPS_DRAWN = 16
 
 Piece = tuple[int, int, int]
 """First element, rows and columns of sub-blocks of one length."""
-
-Row = tuple[Sequence[StoredTensor], int, int]
-"""A parameter in each checkpoint, and first element and end of one of its sub-blocks."""
 
 
 def walk_block(
@@ -71,20 +74,16 @@ def walk_block(
         piece for start, stop in block.stretches for piece in pieces_of(cut, start, stop, most)
     ]
     elements = [columns for _, rows, columns in pieces for _ in range(rows)]
-    stream = Stream.of(tensors, dtype) if carry is None and keep is None else None
-    if stream is not None:
 
-        def row_of(first: int, columns: int) -> Row:
-            return tensors, first, first + columns
+    def read(step: int, out: Tensor) -> None:
+        read_stretches(files, tensors[step], block.stretches, out)
 
-        values = _streamed(files, stream, pieces, row_of, room, watcher)
-    else:
-
-        def read(step: int, out: Tensor) -> None:
-            read_stretches(files, tensors[step], block.stretches, out)
-
-        shapes = [(rows, columns) for _, rows, columns in pieces]
-        values = walk_steps(read, len(tensors), shapes, dtype, room, watcher, carry, keep)
+    plain = carry is None and keep is None
+    stream = Stream.of(tensors, dtype) if plain else None
+    values, shown = _streamed(files, stream, pieces, room, watcher)
+    if values is None:
+        shapes, late = [(rows, columns) for _, rows, columns in pieces], _late(watcher, shown)
+        values = walk_steps(read, len(tensors), shapes, dtype, room, late, carry, keep)
     return BlockSums(block.stretches, elements, values)
 
 
@@ -119,66 +118,70 @@ def walk_alike(
     watcher, room = watch if any(watchers) else None, room or Room()
     together = all(len(list(neighbours(tensors))) == 1 for tensors in steps)
     stream = Stream.of(parameters[0], dtype) if together else None
-    if stream is not None:
-
-        def row_of(first: int, columns: int) -> Row:
-            return parameters[first // columns], 0, columns
-
-        return _streamed(files, stream, [(0, *shape)], row_of, room, watcher)
+    values, shown = _streamed(files, stream, [(0, *shape)], room, watcher)
+    if values is not None:
+        return values
 
     def read(step: int, out: Tensor) -> None:
         read_together(files, steps[step], out.view(shape))
 
-    return walk_steps(read, len(steps), [shape], dtype, room, watcher, None, None)
+    late = _late(watcher, shown)
+    return walk_steps(read, len(steps), [shape], dtype, room, late, None, None)
 
 
 def _streamed(
     files: OpenFiles,
-    stream: Stream,
+    stream: Stream | None,
     pieces: Sequence[Piece],
-    row_of: Callable[[int, int], Row],
     room: Room,
     watcher: Watcher | None,
-) -> Sums:
+) -> tuple[Sums | None, int]:
     """Stream pieces through all steps, a few steps at a time where there are many.
 
     Args:
         files: Where to read through.
-        stream: The bytes of the parameter.
+        stream: The bytes of the parameter, if they can be streamed.
         pieces: What of it to walk.
-        row_of: Tells where to read a sub-block that has to be walked step by step.
         room: Memory to use.
         watcher: Sees A_t after every step.
+
+    Returns:
+        (steps, rows of all pieces, len(SUMS)), None if they have to be walked in another way;
+        and how many steps the watcher has seen.
     """
+    if stream is None:
+        return None, 0
     steps, most = len(stream.paths), MOST_STEPS_DRAWN if watcher else MOST_STEPS
+    is_kept = steps > most
     values = np.empty((steps, sum(rows for _, rows, _ in pieces), len(SUMS)))
-    size = sum(rows * columns for _, rows, columns in pieces)
-    planes = np.empty((0, size), np.float32)
-    if watcher:
-        planes = room.take("drawn", (min(steps, most), size), torch.float32).numpy()
-    states = [
-        Streamed(
-            rows, columns, is_kept=steps > most, stream=stream,
-            take=partial(_take, room, number if steps > most else 0),
-        )
+    carried = [
+        Rows(rows, columns, stream, partial(_take, room, number * is_kept), is_kept=is_kept)
         for number, (_, rows, columns) in enumerate(pieces)
-    ]  # fmt: skip
-    patient = _Patient(files, row_of, stream.dtype)
+    ]
+    drawn = _drawn(watcher, min(steps, most), pieces, partial(_take, room, 0))
     for begin in range(0, steps, most):
         batch, at, row = range(begin, min(begin + most, steps)), 0, 0
-        if begin == 0:
-            planes[:1] = 0
-        for (first, rows, columns), state in zip(pieces, states, strict=True):
-            sums = stream.advance(files, first, batch, state, planes, at)
-            for odd in np.flatnonzero(state.odd):
-                plane = planes[: len(batch), at + odd * columns : at + (odd + 1) * columns]
-                sums[odd] = patient.walk(first + int(odd) * columns, columns, batch, plane)
-            values[batch.start : batch.stop, row : row + rows] = sums.swapaxes(0, 1)
-            at, row = at + rows * columns, row + rows
+        for (first, height, columns), rows in zip(pieces, carried, strict=True):
+            sums = stream.advance(files, first, batch, rows, drawn, at)
+            if sums is None:
+                return None, begin
+            values[batch.start : batch.stop, row : row + height] = sums.swapaxes(0, 1)
+            at, row = at + height * columns, row + height
         if watcher:
-            for step, plane in zip(batch, planes, strict=False):
-                watcher(step, plane)
-    return values
+            _show(watcher, batch, drawn)
+    return values, steps
+
+
+def _late(watcher: Watcher | None, shown: int) -> Watcher | None:
+    """Return a watcher that need not see its first steps once more."""
+    if watcher is None or not shown:
+        return watcher
+
+    def watch(step: int, plane: Plane) -> None:
+        if step >= shown:
+            watcher(step, plane)
+
+    return watch
 
 
 def _take(room: Room, number: int, name: str, elements: int, dtype: torch.dtype) -> Tensor:
@@ -186,42 +189,26 @@ def _take(room: Room, number: int, name: str, elements: int, dtype: torch.dtype)
     return room.take(f"{name} {number}", (elements,), dtype)
 
 
-class _Patient:
-    """Walks single sub-blocks step by step, from the first step to where the others are."""
+def _drawn(watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take) -> Drawn:
+    """Return room for what a watcher wants to see."""
+    if watcher is None:
+        return Drawn.nothing()
+    if isinstance(watcher, PoolingWatcher) and watcher.squares:
+        return Drawn.pooled(steps, watcher.squares, take)
+    return Drawn.whole(steps, sum(rows * columns for _, rows, columns in pieces), take)
 
-    def __init__(
-        self, files: OpenFiles, row_of: Callable[[int, int], Row], dtype: torch.dtype
-    ) -> None:
-        self._files = files
-        self._row_of = row_of
-        self._dtype = dtype
-        self._carries: dict[int, Carry] = {}
 
-    def walk(self, first: int, columns: int, batch: range, planes: Plane) -> Sums:
-        """Return (steps, len(SUMS)) of the sub-block that begins at element `first`.
-
-        Args:
-            first: Which sub-block.
-            columns: Its length.
-            batch: Steps that are asked for, behind those of the call before.
-            planes: (steps, columns), A_t after every step, written; or no step.
-        """
-        (tensors, start, stop), carry = self._row_of(first, columns), self._carries.get(first)
-        begin = batch.start if carry else 0
-
-        def read(step: int, out: Tensor) -> None:
-            read_stretch(self._files, tensors[begin + step], start, stop, out)
-
-        def watch(step: int, plane: Plane) -> None:
-            if begin + step >= batch.start:
-                planes[begin + step - batch.start] = plane
-
-        def keep(carry: Carry) -> None:
-            self._carries[first] = carry
-
-        watcher, steps = watch if len(planes) else None, batch.stop - begin
-        sums = walk_steps(read, steps, [(1, columns)], self._dtype, Room(), watcher, carry, keep)
-        return sums[-len(batch) :, 0]
+def _show(watcher: Watcher, batch: range, drawn: Drawn) -> None:
+    """Show a watcher what was drawn; nothing has moved at the first step of all."""
+    for number, step in enumerate(batch):
+        pictures = (drawn.sums, drawn.tops) if drawn.side else (drawn.planes,)
+        if step == 0:
+            for picture in pictures:
+                picture[number] = 0
+        if isinstance(watcher, PoolingWatcher) and drawn.side:
+            watcher.pooled(step, drawn.sums[number], drawn.tops[number])
+        else:
+            watcher(step, drawn.planes[number])
 
 
 def common_dtype(tensors: Sequence[StoredTensor]) -> torch.dtype:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from torch import Tensor
 from accweight_core.accumulate.folding import Sums
 from accweight_core.fused import advance, squares, start_block
 from accweight_core.kernels import SUMS, BlockState
+from accweight_core.streaming import Squares
 
 STEPS_BYTES = 8 << 20
 """Weights of so many steps are read before they are worked: more takes them out of the cache."""
@@ -35,6 +37,22 @@ Plane = npt.NDArray[np.float32]
 Watcher = Callable[[int, Plane], None]
 """Called as ``watcher(step_index, plane)`` with A_t of the whole block, flat; the next call may
 hand out the same memory."""
+
+
+@runtime_checkable
+class PoolingWatcher(Protocol):
+    """A watcher that A_t may be pooled for, if the elements of its block are texels in a row."""
+
+    @property
+    def squares(self) -> Squares | None:
+        """How to pool; None to show A_t as it is."""
+
+    def __call__(self, step_index: int, plane: Plane, /) -> None:
+        """Take A_t as it is."""
+
+    def pooled(self, step_index: int, sums: Plane, tops: Plane, /) -> None:
+        """Take sums and maxima over squares; the next call may hand out the same memory."""
+
 
 Read = Callable[[int, Tensor], None]
 """Called as ``read(step_index, out)``; fills `out` with the weights of the block, widened."""

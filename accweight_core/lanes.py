@@ -274,6 +274,27 @@ def lowest(typing: Any, mask: Any) -> Any:
     return types.int64(mask), generate
 
 
+def _every_other(first: int) -> Callable[..., Any]:
+    @_word
+    def every_other(typing: Any, low: Any, high: Any) -> Any:
+        order = ir.VectorType(ir.IntType(32), LANES)
+        picked = ir.Constant(order, list(range(first, first + 2 * LANES, 2)))
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return builder.shuffle_vector(*values, picked)
+
+        return low(low, high), generate
+
+    return every_other
+
+
+evens = _every_other(0)
+"""``evens(low, high)``: the first, third, ... of thirty-two lanes."""
+
+odds = _every_other(1)
+"""``odds(low, high)``: the second, fourth, ... of thirty-two lanes."""
+
+
 def _fold(combine: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
     """Return what folds sixteen lanes to eight, four, two, one."""
 

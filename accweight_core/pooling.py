@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.compiled import compiled, compiled_in_any_order, compiled_in_place
+from accweight_core.lanes import LANES, evens, larger, load, number, odds, pattern, store
 
 Array = npt.NDArray[Any]
 
@@ -76,45 +77,54 @@ def gather(
         width: Texels of a row.
         height: Rows.
         side: Side of a square.
-        row_sums: (width,) sums down the squares so far.
-        row_tops: (width,) maxima likewise.
+        row_sums: (`padded(width)`,) sums down the squares so far; zeros at first.
+        row_tops: Same shape, maxima likewise.
         sums: (height / side, width / side), rounded up; written where squares are complete.
         tops: Same shape, maxima, written likewise.
     """
     while count > 0:
         row, col = element // width, element % width
         length = min(count, width - col)
-        if row % side == 0:
-            for i in range(length):
-                row_sums[col + i] = path[first + i]
-                row_tops[col + i] = path[first + i]
-        else:
-            for i in range(length):
-                value, top = path[first + i], row_tops[col + i]
-                row_sums[col + i] += value
-                row_tops[col + i] = value if value > top else top
+        whole = length - length % LANES
+        for i in range(0, whole, LANES):
+            values = load(path, first + i)
+            store(row_sums, col + i, load(row_sums, col + i) + values)
+            top = larger(pattern(load(row_tops, col + i)), pattern(values))
+            store(row_tops, col + i, number(top))
+        for i in range(whole, length):
+            value, top = path[first + i], row_tops[col + i]
+            row_sums[col + i] += value
+            row_tops[col + i] = value if value > top else top
         if col + length == width and (row % side == side - 1 or row == height - 1):
-            _sum_across(side, row_sums, sums[row // side])
-            _top_across(side, row_tops, tops[row // side])
+            _fold_across(side, width, row_sums, row_tops)
+            for square in range(sums.shape[1]):
+                sums[row // side, square] = row_sums[square]
+                tops[row // side, square] = row_tops[square]
+            row_sums[:] = 0
+            row_tops[:] = 0
         first, element, count = first + length, element + length, count - length
 
 
 @compiled_in_place
-def _sum_across(side: int, row: Array, sums: Array) -> None:
-    for col in range(sums.size):
-        total = np.float32(0)
-        for i in range(col * side, min(col * side + side, row.size)):
-            total += row[i]
-        sums[col] = total
+def _fold_across(side: int, width: int, row_sums: Array, row_tops: Array) -> None:
+    """Fold neighbours in pairs until squares are left, at the beginning of the rows."""
+    length = width
+    while side > 1:
+        side, length = side // 2, (length + 1) // 2
+        for i in range(0, length, LANES):
+            low, high = load(row_sums, 2 * i), load(row_sums, 2 * i + LANES)
+            store(row_sums, i, evens(low, high) + odds(low, high))
+            low, high = load(row_tops, 2 * i), load(row_tops, 2 * i + LANES)
+            top = larger(pattern(evens(low, high)), pattern(odds(low, high)))
+            store(row_tops, i, number(top))
+        if length % LANES:
+            row_sums[length : length + LANES] = 0
+            row_tops[length : length + LANES] = 0
 
 
-@compiled_in_place
-def _top_across(side: int, row: Array, tops: Array) -> None:
-    for col in range(tops.size):
-        top = np.float32(0)
-        for i in range(col * side, min(col * side + side, row.size)):
-            top = row[i] if row[i] > top else top
-        tops[col] = top
+def padded(width: int) -> int:
+    """Return the length of the rows that `gather` wants, for sheets of that width."""
+    return width + 3 * LANES
 
 
 @compiled
@@ -128,7 +138,8 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
         tops: Same shape, written.
     """
     height, width = sheet.shape
-    row_sums, row_tops = np.empty(width, np.float32), np.empty(width, np.float32)
+    row_sums = np.zeros(width + 3 * LANES, np.float32)
+    row_tops = np.zeros(width + 3 * LANES, np.float32)
     gather(
         sheet.reshape(-1), 0, height * width, 0, width, height, side, row_sums, row_tops, sums, tops
     )

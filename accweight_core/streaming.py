@@ -33,7 +33,7 @@ from accweight_core.fused import (
 )
 from accweight_core.kernels import SUMS
 from accweight_core.lanes import LANES, from_bfloat16, load, store
-from accweight_core.pooling import gather
+from accweight_core.pooling import gather, padded
 from accweight_core.reading import OpenFiles, values_of_codes
 from accweight_core.schema import Extent, StoredTensor
 
@@ -200,7 +200,7 @@ class Drawn(NamedTuple):
         side: As in `Squares`; 0 if it is not pooled.
         height: See there.
         width: See there.
-        row_sums: (steps, width) float32, room.
+        row_sums: (steps, `padded(width)`) float32, room.
         row_tops: Same shape, room.
         sums: (steps, height / side, width / side) float32, sums over squares, rounded up.
         tops: Same shape, maxima.
@@ -231,11 +231,14 @@ class Drawn(NamedTuple):
         """Return room for squares."""
         side, height, width = squares
         strip = take("planes", STEPS * STRIP, torch.float32).numpy().reshape(STEPS, STRIP)
-        rows = [take(f"rows {n}", steps * width, torch.float32).numpy() for n in range(2)]
+        length = padded(width)
+        rows = [take(f"rows {n}", steps * length, torch.float32).numpy() for n in range(2)]
+        for row in rows:
+            row.fill(0)
         shape = steps, -(-height // side), -(-width // side)
         found = [take(f"squares {n}", math.prod(shape), torch.float32).numpy() for n in range(2)]
         return cls(
-            strip, side, height, width, *(r.reshape(steps, width) for r in rows),
+            strip, side, height, width, *(r.reshape(steps, length) for r in rows),
             *(f.reshape(shape) for f in found),
         )  # fmt: skip
 

@@ -116,11 +116,11 @@ def _chunk(
 
     Args:
         w_0: Reference.
-        first: Where in it the chunk begins.
+        first: Where in it, and in `path`, the chunk begins.
         w_1: The step before.
         w: This step.
         at_step: Where in these two the chunk begins.
-        path: A_t of the chunk, advanced.
+        path: A_t, advanced.
         count: How many times sixteen weights there are.
         negative: Where the reference is below 0, sixteen to a mask.
         not_positive: Where it is 0 or below.
@@ -152,8 +152,8 @@ def _chunk(
         moved, net = size(weights - load(w_1, at_step + i)), size(weights - reference)
         step_top = larger(pattern(moved), step_top)
         d, n = wide(moved), wide(net)
-        a = load(path, i) + d
-        store(path, i, a)
+        a = load(path, first + i) + d
+        store(path, first + i, a)
         path_top = larger(pattern(a), path_top)
         o = a - start
         step_sum, step_square = step_sum + d, plus_square(step_square, d)
@@ -201,8 +201,8 @@ def _rest(
     for i in range(count):
         x_0, x = w_0[first + i], w[at_step + i]
         d, n = np.float64(abs(x - w_1[at_step + i])), np.float64(abs(x - x_0))
-        a = path[i] + d
-        path[i] = a
+        a = path[first + i] + d
+        path[first + i] = a
         if a > sums[PATH_MAX]:
             sums[PATH_MAX], sums[PATH_ARGMAX] = a, before + i
         sums[STEP_MAX] = max(sums[STEP_MAX], d)
@@ -218,11 +218,11 @@ def _rest(
 
 
 @compiled_in_place
-def _find(values: Array, wanted: float) -> int:
-    """Return where a value is met first; it is there."""
+def _find(values: Array, first: int, count: int, wanted: float) -> int:
+    """Return where in a stretch a value is met first; it is there."""
     asked = spread(wanted)
-    for i in range(0, values.size, LANES):
-        found = equal(load(values, i), asked)
+    for i in range(0, count, LANES):
+        found = equal(load(values, first + i), asked)
         if found:
             return i + int(lowest(found))
     return 0
@@ -239,13 +239,13 @@ def copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
 
 
 @compiled_in_place
-def _draw(path: Array, plane: Array, at: int, count: int) -> None:
+def _draw(path: Array, first: int, plane: Array, at: int, count: int) -> None:
     """Write A_t as float32."""
     whole = count - count % LANES
     for i in range(0, whole, LANES):
-        store(plane, at + i, narrow(load(path, i)))
+        store(plane, at + i, narrow(load(path, first + i)))
     for i in range(whole, count):
-        plane[at + i] = np.float32(path[i])
+        plane[at + i] = np.float32(path[first + i])
 
 
 @compiled_in_place
@@ -296,7 +296,7 @@ def advance_rows(
     columns, left = w_0.size // rows, 0
     whole = columns - columns % LANES
     lanes, tops = np.empty(steps * len(SUMS) * LANES), np.empty(steps * LANES, w.dtype)
-    path, pivots = np.empty(CHUNK), np.empty(steps)
+    pivots, is_moved = np.empty(steps), after.ctypes.data != total.ctypes.data
     negative, not_positive = np.empty((2, CHUNK // LANES), np.uint64)
     for row in range(rows):
         if not todo[row]:
@@ -308,35 +308,33 @@ def advance_rows(
         for t in range(steps):
             pivot += np.float64(abs(w[t * stride + own] - w_1[t * stride + own]))
             pivots[t] = pivot
+        if is_moved:
+            copy(total, own, after, own, columns)
         for start in range(0, whole, CHUNK):
             first, count = own + start, min(CHUNK, whole - start)
             _signs(w_0, first, count // LANES, negative, not_positive)
-            copy(total, first, path, 0, count)
             for t in range(steps):
                 flips, top = _chunk(
-                    w_0, first, w_1, w, t * stride + first, path, count // LANES,
+                    w_0, first, w_1, w, t * stride + first, after, count // LANES,
                     negative, not_positive, pivots[t], lanes, tops, t,
                 )  # fmt: skip
                 sums[row, t, FLIPS] += flips
                 if top > sums[row, t, PATH_MAX]:
                     sums[row, t, PATH_MAX] = top
-                    sums[row, t, PATH_ARGMAX] = start + _find(path, top)
+                    sums[row, t, PATH_ARGMAX] = start + _find(after, first, count, top)
                 if planes.size:
-                    _draw(path, planes, t * plane_stride + first, count)
-            copy(path, 0, after, first, count)
+                    _draw(after, first, planes, t * plane_stride + first, count)
         first, count = own + whole, columns - whole
-        copy(total, first, path, 0, count)
         for t in range(steps):
             for column in SUMMED:
                 sums[row, t, column] = sum_of(load(lanes, (t * len(SUMS) + column) * LANES))
             sums[row, t, STEP_MAX] = number_of(largest_of(pattern(load(tops, t * LANES))))
             _rest(
-                w_0, first, w_1, w, t * stride + first, path, count, pivots[t], sums[row, t], whole
+                w_0, first, w_1, w, t * stride + first, after, count, pivots[t], sums[row, t], whole
             )
             if planes.size:
-                _draw(path, planes, t * plane_stride + first, count)
+                _draw(after, first, planes, t * plane_stride + first, count)
             sound &= _finish(sums[row, t], pivots[t], columns, square[row])
-        copy(path, 0, after, first, count)
         todo[row] = not sound
         left += todo[row]
     return left
@@ -380,10 +378,10 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
     """
     if _is_for_operations(state, current):
         return kernels.measure_step(state, current, scratch)
-    after = scratch.buffer("after", state.total, torch.float64)
-    sums = _advanced(state, state.previous[None], current[None], after, _NO_PLANES)
-    state.total.copy_(after)
-    return torch.from_numpy(sums[:, 0])
+    # a look at every weight first, so that A_t need not be kept for rows that cannot be done
+    sound = squares(current).numpy() < LARGEST_SQUARE
+    steps = state.previous[None], current[None]
+    return torch.from_numpy(_advanced(state, *steps, state.total, _NO_PLANES, sound)[:, 0])
 
 
 def advance(
@@ -406,7 +404,8 @@ def advance(
     if not _is_for_operations(state, steps):
         before = state.total
         drawn = _NO_PLANES if planes is None else planes
-        sums = _advanced(state, steps[:-1], steps[1:], spare, drawn)
+        sound = np.ones(steps.shape[1], np.bool_)
+        sums = _advanced(state, steps[:-1], steps[1:], spare, drawn, sound)
         state.total, state.previous = spare, steps[-1]
         return sums, before
     found, scratch = [], Scratch()
@@ -429,10 +428,14 @@ def _is_for_operations(state: BlockState, weights: Tensor) -> bool:
 
 
 def _advanced(
-    state: BlockState, before: Tensor, steps: Tensor, after: Tensor, planes: Tensor
+    state: BlockState,
+    before: Tensor,
+    steps: Tensor,
+    after: Tensor,
+    planes: Tensor,
+    todo: Array,
 ) -> Array:
-    """Take the rows through the loops, and those that these leave step by step."""
-    todo = np.ones(steps.shape[1], np.bool_)
+    """Take the rows that are `todo` through the loops, others and what is left step by step."""
     if state.unseen is not None:
         todo &= ~state.unseen.numpy().any(axis=1)
     odd = ~todo
@@ -459,6 +462,8 @@ def _by_loops(
 
 def _flat(tensor: Tensor) -> Array:
     """Return the memory of a tensor from its first element to its last one."""
+    if tensor.is_contiguous():
+        return tensor.numpy().reshape(-1)
     reach = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.as_strided((reach + 1 if tensor.numel() else 0,), (1,)).numpy()
 

@@ -4,8 +4,9 @@ One block is walked to and fro between two states in cache, by every version in 
 formulas in torch, the same in NumPy, the compiled pass, and torch.compile's code where there is
 a C++ compiler for it. Beside them what cannot be beaten: reading the same bytes from the page
 cache into a reused buffer, and adding up A_t alone without any metric. Then the compiled pass
-by its parts, and what widening costs. Sums are checked against the formulas in float64. Ratios
-are of the least times: on a machine that is shared, medians measure the others too.
+by how many steps it takes at once, and what widening costs. Sums are checked against the formulas
+in float64. Ratios are of the least times: on a machine that is shared, medians measure the others
+too.
 
     python benchmarks/kernel.py                          blocks of 64 Ki and of 256 Ki weights
     python benchmarks/kernel.py --baseline OLD_FUSED.py  an earlier fused.py in the same run
@@ -179,20 +180,39 @@ def raw_read(elements: int, folder: Path) -> Callable[[], object]:
     return read
 
 
-def parts(rows: int) -> dict[str, Callable[[], object]]:
-    """Return the loops that the compiled pass is made of."""
-    walk = Walk(rows, fused.measure_step)
-    arrays = [t.numpy() for t in (walk.state.reference, *walk.states, walk.state.total)]
-    sums, squares = np.empty((rows, len(SUMS))), np.empty(rows)
+def together(rows: int, steps: int, *, drawn: bool = False) -> Callable[[], object]:
+    """Return what takes a block through some steps at once, checked against one by one."""
+    chance = torch.Generator().manual_seed(0)
+    start = torch.randn((rows, SUB_BLOCK), generator=chance) * 0.05
+    moved = torch.randn((1 + steps, rows, SUB_BLOCK), generator=chance) * 0.002
+    weights = start + moved.cumsum(0) - moved[0]
+    weights[0] = start
+    (state, _), (alone, _) = (fused.start_block(start.clone()) for _ in range(2))
+    planes = torch.empty((steps, rows, SUB_BLOCK)) if drawn else None
+    spare, scratch = torch.empty_like(state.total), Scratch()
+    found, spare = fused.advance(state, weights, spare, planes)
+    for step, current in enumerate(weights[1:]):
+        expected = fused.measure_step(alone, current, scratch)
+        alone.previous = current
+        assert found[:, step].tobytes() == expected.numpy().tobytes(), (steps, step)
 
-    def each(loop: Callable[[int], object]) -> Callable[[], object]:
-        return lambda: [loop(row) for row in range(rows)]
+    def go() -> object:
+        nonlocal spare
+        found, spare = fused.advance(state, weights, spare, planes)
+        return found
 
-    return {
-        "signs": each(lambda r: fused._signs(arrays[0][r], arrays[2][r])),
-        "sums": each(lambda r: fused._sums(*(a[r] for a in arrays), sums[r])),
-        "squares (start of a block)": lambda: fused._squares(arrays[1], squares),
-    }
+    return go
+
+
+def several(rows: int, rounds: int) -> dict[str, Any]:
+    """Measure the compiled pass by how many steps it takes at once; per weight and step."""
+    found = {}
+    for steps in (1, 2, 4, 8, 16, 32):
+        way = {f"{steps} at once": together(rows, steps)}
+        if steps == 16:
+            way["16 at once, A_t written as float32"] = together(rows, steps, drawn=True)
+        found |= measured(way, steps * rows * SUB_BLOCK, rounds)
+    return found
 
 
 def widenings(elements: int) -> dict[str, Callable[[], object]]:
@@ -264,8 +284,8 @@ def main() -> None:
             found = measured(ways, elements, options.rounds)
             report[f"{elements} weights"] = found
             show(f"blocks of {elements >> 10} Ki weights", found, found["compiled pass"]["least"])
-    report["parts"] = measured(parts(4), 4 * SUB_BLOCK, options.rounds)
-    show("parts of the compiled pass", report["parts"], None)
+    report["steps"] = several(4, options.rounds)
+    show("steps of the compiled pass", report["steps"], report["steps"]["1 at once"]["least"])
     report["widening"] = measured(widenings(1 << 18), 1 << 18, options.rounds)
     show("widening", report["widening"], None)
     print(*notes, sep="\n")

@@ -22,8 +22,8 @@ from accweight_core.fused import measure_step, start_block
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, widened_dtype
 from accweight_core.totals import Floats, Totals
 
-BATCH_ELEMENTS_CPU = 1 << 16
-"""Most elements of a batch of a processor, whose cache is to hold it."""
+BATCH_ELEMENTS_CPU = 1 << 18
+"""Most elements of a batch of a processor: calls cost little then, and caches hold it."""
 
 BATCH_ELEMENTS = 1 << 22
 """Most elements elsewhere: enough to hide the launches, 100 MB of buffers that are shared."""

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 from accweight_core.partition import Partition, partition
 from accweight_core.tiling import evened
 
-PIECE_ELEMENTS = 1 << 16
-"""Elements per call of the kernel, so that its scratch stays in the second-level cache."""
+PIECE_ELEMENTS = 1 << 18
+"""Elements of parameters that share a call of the kernel, or of a part of one."""
 
 
 class Stretches(Protocol):

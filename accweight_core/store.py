@@ -16,11 +16,8 @@ Pictures are not compressed: on a real run zstd took off a quarter, at 0.4 to 0.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -28,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accweight_core import chunks
 from accweight_core.chunks import (
     METADATA,
     PARTIAL,
@@ -43,9 +39,7 @@ from accweight_core.errors import StoreError
 from accweight_core.exclusive import aside_of, is_aside, locked, recover
 from accweight_core.header import Header
 from accweight_core.partition import SUMS
-from accweight_core.pictures import Picture, chunk_of, pyramid_levels, segment_steps
-from accweight_core.tile import Tile
-from accweight_core.tiling import Tiling
+from accweight_core.pictures import Picture
 from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:
@@ -63,6 +57,11 @@ STATE_CHUNK = 1 << 20
 of a parameter is thrown away as a whole."""
 
 _PATH_SUM = SUMS.index("path_sum")
+
+
+def picture_name(index: int, level: int, plane: str) -> str:
+    """Return where one level of a picture lies among the pictures."""
+    return f"{index:06d}/{level}" + (f"_{plane}" if level else "")
 
 
 class Store:
@@ -202,7 +201,7 @@ class Store:
 
     def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
         """Return the array itself, for readers that load it in parts."""
-        return self._array(f"pictures/{_picture_name(index, level, plane)}")
+        return self._array(f"pictures/{picture_name(index, level, plane)}")
 
     def _array(self, name: str) -> StoredArray:
         try:
@@ -211,60 +210,6 @@ class Store:
             raise StoreError(f"{self.path}: {name} is damaged: it is missing") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.path}: {name} is damaged ({error})") from error
-
-    def create_picture(self, index: int, tiling: Tiling) -> PictureWriter:
-        """Make the empty base level of a picture, in chunks that suit a tiling.
-
-        Args:
-            index: The parameter.
-            tiling: How it is cut when blocks have their usual size, so that what is stored does
-                not depend on theirs.
-        """
-        plan = self.header.plan(index)
-        chunk = chunk_of(tiling, plan.steps)
-        chunks.create_plain_group(self.path / "pictures" / f"{index:06d}")
-        planes = [
-            self._create_plane(index, plan.base, plane, chunk)
-            for plane in (("mean", "max") if plan.base else ("mean",))
-        ]
-        return PictureWriter(self, index, planes, tiling)
-
-    def _create_plane(
-        self, index: int, level: int, plane: str, chunk: tuple[int, int, int]
-    ) -> ChunkedArray:
-        plan = self.header.plan(index)
-        path = self.path / "pictures" / _picture_name(index, level, plane)
-        return ChunkedArray(path, (plan.steps, *plan.size(level)), chunk).create(chunks.write_new)
-
-    def pool_levels(self, index: int, counts: Picture) -> None:
-        """Write the coarser levels of a picture whose base level is complete."""
-        plan = self.header.plan(index)
-        levels = list(pyramid_levels(plan))
-        if not levels:
-            return
-        segment = segment_steps(plan.steps, math.prod(plan.size(levels[0])))
-        arrays = [
-            [
-                self._create_plane(index, level, plane, (segment, *plan.size(level)))
-                for plane in ("mean", "max")
-            ]
-            for level in levels
-        ]
-        for start in range(0, plan.steps, segment):
-            self._pool_steps(index, slice(start, min(start + segment, plan.steps)), arrays, counts)
-
-    def _pool_steps(
-        self, index: int, steps: slice, arrays: list[list[ChunkedArray]], counts: Picture
-    ) -> None:
-        from accweight_core.drawing import halved  # opening a store needs no compiled loops
-
-        base = self.header.plan(index).base
-        mean = self.picture(index, base, "mean", steps)
-        largest = self.picture(index, base, "max", steps) if base else mean
-        for planes in arrays:
-            mean, largest, counts = halved(mean, largest, counts)
-            planes[0].write((steps.start, 0, 0), mean, chunks.write_new)
-            planes[1].write((steps.start, 0, 0), largest, chunks.write_new)
 
     def write_state(self, index: int, block: Stretches, carry: Carry) -> None:
         """Keep where the walk of a block has ended."""
@@ -351,99 +296,3 @@ class Store:
             array.write((0, 0), metrics[name])
         self.header = replace(header, complete=True)
         set_attribute(self.path, ATTRIBUTE, self.header.to_json())
-
-
-def _picture_name(index: int, level: int, plane: str) -> str:
-    return f"{index:06d}/{level}" + (f"_{plane}" if level else "")
-
-
-class PictureWriter:
-    """The base level of one picture while its tiles come in, from any thread.
-
-    Small tiles are gathered until a chunk is whole: files are dear, texels are not.
-    """
-
-    def __init__(
-        self, store: Store, index: int, planes: Sequence[ChunkedArray], tiling: Tiling
-    ) -> None:
-        self._store = store
-        self._index = index
-        self._planes = planes
-        self._level = tiling.level
-        self._counts = np.zeros(planes[0].shape[1:], np.float32)
-        self._open: dict[tuple[int, int, int], tuple[list[Picture], int]] = {}
-        self._lock = Lock()
-        self._unclaimed: Counter[tuple[int, int]] = Counter()
-        for tile in tiling.empty():
-            for window, _ in tile.windows(self._level):
-                for (row, col), (rows, cols) in self._touched(window):
-                    self._unclaimed[row, col] += len(rows) * len(cols)
-
-    @property
-    def segment(self) -> int:
-        """Steps in a chunk."""
-        return self._planes[0].chunk[0]
-
-    def write(self, tile: Tile, first_step: int, planes: Sequence[Picture]) -> None:
-        """Take some steps of one tile; writes the chunks that they make whole."""
-        for window, (down, across) in tile.windows(self._level):
-            for (row, col), (rows, cols) in self._touched(window):
-                top = down.start + rows.start - window[0].start
-                left = across.start + cols.start - window[1].start
-                parts = [p[:, top : top + len(rows), left : left + len(cols)] for p in planes]
-                self._take((first_step, row, col), rows, cols, parts)
-
-    def _touched(
-        self, window: tuple[slice, slice]
-    ) -> Iterator[tuple[tuple[int, int], tuple[range, range]]]:
-        """Yield where each chunk that a window touches begins, and what it holds of it."""
-        (high, broad), (rows, cols) = self._planes[0].chunk[1:], window
-        for row in range(rows.start // high * high, rows.stop, high):
-            for col in range(cols.start // broad * broad, cols.stop, broad):
-                yield (
-                    (row, col),
-                    (
-                        range(max(row, rows.start), min(row + high, rows.stop)),
-                        range(max(col, cols.start), min(col + broad, cols.stop)),
-                    ),
-                )
-
-    def _take(
-        self, place: tuple[int, int, int], rows: range, cols: range, parts: Sequence[Picture]
-    ) -> None:
-        """Take what a tile holds of one chunk."""
-        array = self._planes[0]
-        shape = tuple(
-            min(c, full - s) for c, full, s in zip(array.chunk, array.shape, place, strict=True)
-        )
-        if parts[0].shape == shape:
-            self._write_chunk(place, parts)
-            return
-        with self._lock:
-            missing = math.prod(shape) - len(parts[0]) * self._unclaimed[place[1], place[2]]
-            whole, missing = self._open.pop(place, (None, missing))
-            whole = whole or [np.full(shape, np.nan, np.float32) for _ in parts]
-            inside = (
-                slice(rows.start - place[1], rows.stop - place[1]),
-                slice(cols.start - place[2], cols.stop - place[2]),
-            )
-            for target, part in zip(whole, parts, strict=True):
-                target[:, *inside] = part
-            missing -= parts[0].size
-            if missing:
-                self._open[place] = whole, missing
-                return
-        self._write_chunk(place, whole)
-
-    def _write_chunk(self, place: tuple[int, int, int], planes: Sequence[Picture]) -> None:
-        for array, values in zip(self._planes, planes, strict=True):
-            array.write(place, values, chunks.write_new)
-
-    def add_counts(self, tile: Tile, counts: Picture) -> None:
-        """Note how many elements each texel of a tile stands for."""
-        for there, here in tile.windows(self._level):
-            self._counts[there] = counts[here]
-
-    def finish(self) -> None:
-        """Pool the coarser levels."""
-        self._store.pool_levels(self._index, self._counts)

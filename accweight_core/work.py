@@ -25,9 +25,10 @@ from accweight_core.drawing import TileCanvas
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.header import Header
 from accweight_core.partition import SUMS
+from accweight_core.picture_writer import PictureWriter
 from accweight_core.reading import is_read_whole, is_readable_in_blocks
 from accweight_core.schema import Run
-from accweight_core.store import PictureWriter, Store
+from accweight_core.store import Store
 from accweight_core.summary import completed, metric_arrays
 from accweight_core.tile import Tile
 from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
@@ -202,7 +203,7 @@ class _Drawing:
         with self._lock:
             if self._writer is None:
                 tiling = self._tiling(BLOCK_ELEMENTS)
-                self._writer = self._store.create_picture(self._index, tiling)
+                self._writer = PictureWriter(self._store, self._index, tiling)
         writer = self._writer
         canvas = TileCanvas(self._plan, tile, writer.segment, partial(writer.write, tile))
         writer.add_counts(tile, canvas.counts)

@@ -76,7 +76,7 @@ def analyze(
     """
     chosen = tuple(Role(role) for role in roles)
     parameters = _measured(run, chosen)
-    header = Header.of(run, parameters, chosen)
+    header = Header.of(run, parameters, chosen).with_packs()
     work = Work(run, header, threads or os.cpu_count() or 1, block_elements, strict, progress)
     if out is None:
         return work.in_memory()
@@ -84,7 +84,7 @@ def analyze(
     budget = _picture_budget(header, picture_budget_bytes)
     work.header = replace(
         header, picture_bases=_picture_bases(header, budget), keeps_state=keep_state
-    )
+    ).with_packs()
     with locked(path):
         recover(path)
         if overwrite:
@@ -180,6 +180,7 @@ def append(
             wanted = _picture_bases(header, _picture_budget(header, picture_budget_bytes))
             pairs = zip(wanted, earlier.header.picture_bases, strict=True)
             header = replace(header, picture_bases=tuple(max(pair) for pair in pairs))
+        header = header.with_packs()
         draft = path.with_name(f".{path.name}.appended")
         shutil.rmtree(draft, ignore_errors=True)
         threads = threads or os.cpu_count() or 1

@@ -7,6 +7,9 @@
       pictures/000012/0       (steps, rows, cols) float32: every element of parameter 12
       pictures/000012/1_mean  (steps, rows, cols): pooled levels hold mean and maximum
       pictures/000012/1_max
+      pictures/packed/000003  (steps, texels) float32: small pictures beside each other, each row
+                          by row; attributes say which. A pack is written when all of its
+                          parameters are complete, and these are finished all at once
       state/000012/reference  and previous, total: flat, where the walk has ended; only if kept,
                           so that checkpoints can be appended
 
@@ -18,6 +21,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -33,11 +37,13 @@ from accweight_core.chunks import (
     create_group,
     open_array,
     set_attribute,
+    write_new,
 )
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
 from accweight_core.exclusive import aside_of, is_aside, locked, recover
 from accweight_core.header import Header
+from accweight_core.packs import Pack, PackedPicture
 from accweight_core.partition import SUMS
 from accweight_core.pictures import Picture
 from accweight_core.totals import METRICS, Floats
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
     from accweight_core.accumulate.cutting import Stretches
 
 ATTRIBUTE = "accweight"
+PACKED = "packed"
 STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
 """Finished parameters wait so long before they are written, many at a time; longer where the
@@ -64,6 +71,11 @@ def picture_name(index: int, level: int, plane: str) -> str:
     return f"{index:06d}/{level}" + (f"_{plane}" if level else "")
 
 
+def pack_name(number: int) -> str:
+    """Return where the pictures of a pack lie."""
+    return f"pictures/{PACKED}/{number:06d}"
+
+
 class Store:
     """One analysis on disk; reads lazily, writes parameter by parameter."""
 
@@ -72,6 +84,7 @@ class Store:
         self.header = header
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
+        self._packs: dict[int, tuple[tuple[int, ...], StoredArray]] = {}
         self._lock = Lock()
         self._written = time.monotonic()
         self._writing = 0.0
@@ -129,6 +142,8 @@ class Store:
         store._totals_array.create()
         if header.picture_bases:
             create_group(draft / "pictures")
+        if header.packed:
+            create_group(draft / "pictures" / PACKED)
         try:
             draft.rename(path)
         except OSError as error:
@@ -165,6 +180,9 @@ class Store:
         for index, done in enumerate(finished):
             for part in ("pictures", "state") if not done else ():
                 shutil.rmtree(self.path / part / f"{index:06d}", ignore_errors=True)
+        for number, members in enumerate(self.header.packs):
+            if not finished[members[0]]:
+                shutil.rmtree(self.path / pack_name(number), ignore_errors=True)
 
     @property
     def totals(self) -> Floats:
@@ -185,8 +203,14 @@ class Store:
         return values
 
     def finished(self) -> list[bool]:
-        """Tell, per parameter, whether its numbers and pictures are complete."""
-        return [bool(done) for done in ~np.isnan(self.totals[0, :, _PATH_SUM])]
+        """Tell, per parameter, whether its numbers and pictures are complete.
+
+        The members of a pack are complete together.
+        """
+        done = ~np.isnan(self.totals[0, :, _PATH_SUM])
+        for members in self.header.packs:
+            done[list(members)] = done[list(members)].all()
+        return [bool(one) for one in done]
 
     def metric(self, name: str) -> Floats:
         """(steps, parameters) of one metric."""
@@ -201,7 +225,37 @@ class Store:
 
     def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
         """Return the array itself, for readers that load it in parts."""
-        return self._array(f"pictures/{picture_name(index, level, plane)}")
+        if level or index not in self.header.packed:
+            return self._array(f"pictures/{picture_name(index, level, plane)}")
+        number, first = self.header.packed[index]
+        layout = self.header.layouts[index]
+        return PackedPicture(self._pack(number), first, layout.rows, layout.cols)
+
+    def _pack(self, number: int) -> StoredArray:
+        """Return the array of a pack; its attributes name thousands, so it is parsed once."""
+        try:
+            state = (self.path / pack_name(number) / METADATA).stat()
+        except OSError:
+            return self._array(pack_name(number))
+        stamp = state.st_ino, state.st_mtime_ns, state.st_size
+        if number not in self._packs or self._packs[number][0] != stamp:
+            array = self._array(pack_name(number))
+            expected = len(self.header.checkpoints), self.header.pack(number).texels
+            if array.shape != expected:
+                raise StoreError(
+                    f"{self.path}: {pack_name(number)} is damaged: expected {expected} steps and "
+                    f"texels, got {array.shape}"
+                )
+            self._packs[number] = stamp, array
+        return self._packs[number][1]
+
+    def write_pack(self, pack: Pack, texels: Picture) -> None:
+        """Write the pictures of a pack, (steps, texels); they are thrown away if it is killed."""
+        names = [self.header.parameters[index].name for index in pack.members]
+        path, shape = self.path / pack_name(pack.number), (len(texels), pack.texels)
+        array = ChunkedArray(path, shape, shape)
+        array.create(write_new, {ATTRIBUTE: pack.attributes(names)})
+        array.write((0, 0), texels, write_new)
 
     def _array(self, name: str) -> StoredArray:
         try:
@@ -258,9 +312,14 @@ class Store:
         other.path.rename(self.path)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def finish_parameter(self, index: int, totals: Floats) -> None:
-        """Note the totals of a parameter; once they are written it counts as finished."""
-        self._waiting[index] = totals
+    def finish_parameters(self, members: Sequence[int], totals: Floats) -> None:
+        """Note the totals of parameters; once they are written, all at once, these are finished.
+
+        Args:
+            members: One parameter, or all of a pack.
+            totals: (steps, parameters, sums).
+        """
+        self._waiting.update(zip(members, totals.transpose(1, 0, 2), strict=True))
         if time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing):
             self.flush()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -11,11 +11,13 @@ from threading import Lock
 import numpy as np
 from torch import Tensor
 
-from accweight_core.accumulate.block import Carry, Watcher
-from accweight_core.accumulate.cutting import Stretches, blocks_of
+from accweight_core.accumulate.block import Watcher
+from accweight_core.accumulate.cutting import blocks_of
+from accweight_core.accumulate.pack import Draw, PackWalk
 from accweight_core.accumulate.walk import (
     BlockWalk,
     ParameterWalk,
+    Walk,
     no_carry,
     no_watcher,
     refuse_nonfinite,
@@ -24,10 +26,11 @@ from accweight_core.analysis import Analysis
 from accweight_core.drawing import TileCanvas
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.header import Header
+from accweight_core.packs import PackSheet
 from accweight_core.partition import SUMS
 from accweight_core.picture_writer import PictureWriter
 from accweight_core.reading import is_read_whole, is_readable_in_blocks
-from accweight_core.schema import Run
+from accweight_core.schema import Run, StoredTensor
 from accweight_core.store import Store
 from accweight_core.summary import completed, metric_arrays
 from accweight_core.tile import Tile
@@ -36,6 +39,9 @@ from accweight_core.totals import Floats, Totals
 
 GAPPED_BLOCK = 1 << 20
 """Least elements of a block where axes are stored in another order: larger blocks, fewer gaps."""
+
+Done = Callable[[Sequence[int], Floats], None]
+"""Takes the totals of parameters that are complete together: (steps, parameters, sums)."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(bytes_done, bytes_in_all)``."""
@@ -72,25 +78,23 @@ class Work:
         """Measure everything without a store."""
         values = np.zeros((len(self.run.checkpoints), len(self.header.parameters), len(SUMS)))
 
-        def walk(index: int) -> ParameterWalk:
-            def keep(totals: Totals) -> None:
-                values[:, index] = totals.values
+        def keep(members: Sequence[int], totals: Floats) -> None:
+            values[:, members] = totals
 
-            return self._cut(index, None, keep)
-
-        self._walk([walk(index) for index in range(len(self.header.parameters))])
+        self._walk(self._walks(range(len(self.header.parameters)), None, keep))
         return Analysis(completed(self.header, values), values, run=self.run)
 
     def on_disk(self, path: Path) -> Analysis:
         """Measure into a store, or continue there."""
         try:
             store = Store.create_or_continue(path, self.header)
+            self.header = replace(self.header, packs=store.header.packs)
             if self.strict:
                 self._refuse_nonfinite(store)
             if not store.header.complete:
                 todo = [index for index, done in enumerate(store.finished()) if not done]
                 try:
-                    self._walk([self._cut(index, store) for index in todo])
+                    self._walk(self._walks(todo, store, partial(self._keep, store)))
                 finally:
                     store.flush()
                 values = store.totals
@@ -114,34 +118,66 @@ class Work:
                 totals = Totals(parameter.elements, values[:, index])
                 refuse_nonfinite(parameter.name, totals, self.run.checkpoints)
 
-    def _cut(
-        self,
-        index: int,
-        store: Store | None,
-        done: Callable[[Totals], None] = lambda totals: None,
-    ) -> ParameterWalk:
+    def _keep(self, store: Store, members: Sequence[int], totals: Floats) -> None:
+        """Store the totals of parameters behind those of the analysis to go on from."""
+        before = [] if self._values_before is None else [self._values_before[:, members]]
+        store.finish_parameters(members, np.concatenate([*before, totals]))
+
+    def _walks(self, todo: Iterable[int], store: Store | None, done: Done) -> list[Walk]:
+        """Return the walks of parameters in network order, packs where their first member is."""
+        first_of = {members[0]: number for number, members in enumerate(self.header.packs)}
+        packed = {index for members in self.header.packs for index in members}
+        return [
+            self._pack(first_of[index], store, done)
+            if index in packed
+            else self._cut(index, store, done)
+            for index in todo
+            if index in first_of or index not in packed
+        ]
+
+    def _tensors(self, index: int) -> list[StoredTensor]:
+        name = self.header.parameters[index].name
+        return [checkpoint.tensors[name] for checkpoint in self.run.checkpoints]
+
+    def _pack(self, number: int, store: Store | None, done: Done) -> PackWalk:
+        """Return the walk of a pack, and what becomes of its pictures."""
+        members, is_drawn = self.header.packs[number], bool(self.header.picture_bases)
+        return PackWalk(
+            members,
+            [self.header.parameters[index].name for index in members],
+            [self._tensors(index) for index in members],
+            done=partial(done, members),
+            begin=partial(self._sheet, store, number) if store and is_drawn else None,
+            carry=self.earlier.read_state if self.earlier else None,
+            keep=store.write_state if store and self.header.keeps_state else None,
+        )
+
+    def _sheet(
+        self, store: Store, number: int
+    ) -> tuple[Callable[[Sequence[int]], Draw], Callable[[], None]]:
+        """Return what draws members of a pack, and what stores the pictures in the end."""
+        pack = self.header.pack(number)
+        sheet = PackSheet(pack, len(self.header.checkpoints), len(self.run.checkpoints))
+        if self.earlier:
+            for member, index in enumerate(pack.members):
+                sheet.copy(member, self.earlier.picture(index, 0, "mean", slice(None)))
+        return sheet.drawn, lambda: store.write_pack(pack, sheet.texels)
+
+    def _cut(self, index: int, store: Store | None, done: Done) -> ParameterWalk:
         """Return the walk of one parameter: its blocks, and what becomes of its pictures."""
         parameter = self.header.parameters[index]
-        tensors = [c.tensors[parameter.name] for c in self.run.checkpoints]
+        tensors, earlier, drawing = self._tensors(index), self.earlier, None
         at_once = any(is_read_whole(t) for t in tensors)
         size = max(parameter.elements, 1) if at_once else self.block_elements
         if not all(is_readable_in_blocks(t) for t in tensors):
             size = max(size, GAPPED_BLOCK)
-        if store is None:
-            blocks = blocks_of(parameter.shape, size)
-            return ParameterWalk(parameter.name, tensors, blocks, done=done)
-        earlier, drawing = self.earlier, None
-        if self.header.picture_bases and parameter.elements:
+        if store and self.header.picture_bases and parameter.elements:
             drawing = _Drawing(store, index, earlier, at_once)
 
         def finish(totals: Totals) -> None:
             if drawing:
                 drawing.finish()
-            before = [] if self._values_before is None else [self._values_before[:, index]]
-            store.finish_parameter(index, np.concatenate([*before, totals.values]))
-
-        def keep(block: Stretches, carry: Carry) -> None:
-            store.write_state(index, block, carry)
+            done([index], totals.values[:, None])
 
         return ParameterWalk(
             parameter.name,
@@ -149,11 +185,11 @@ class Work:
             drawing.tiles(size) if drawing else blocks_of(parameter.shape, size),
             watch=drawing.watch if drawing else no_watcher,
             carry=partial(earlier.read_state, index) if earlier else no_carry,
-            keep=keep if self.header.keeps_state else None,
+            keep=partial(store.write_state, index) if store and self.header.keeps_state else None,
             done=finish,
         )
 
-    def _walk(self, walks: list[ParameterWalk]) -> None:
+    def _walk(self, walks: list[Walk]) -> None:
         total = sum(walk.size_bytes for walk in walks)
         done = 0
 

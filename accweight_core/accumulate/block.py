@@ -86,7 +86,7 @@ def walk_block(
 def walk_alike(
     files: OpenFiles,
     parameters: Sequence[Sequence[StoredTensor]],
-    watchers: Sequence[Watcher | None],
+    watcher: Watcher | None = None,
 ) -> Sums:
     """Walk several small parameters of one size at once, one row of the kernel each.
 
@@ -95,7 +95,7 @@ def walk_alike(
     Args:
         files: Where to read through.
         parameters: Each of them in every checkpoint; none longer than a sub-block.
-        watchers: Of each.
+        watcher: Sees A_t of all of them, (parameters, elements), after every step.
 
     Returns:
         (steps, parameters, len(SUMS)).
@@ -113,9 +113,8 @@ def walk_alike(
             sums = measure_step(state, current, scratch)
             state.previous = current
         values[step] = sums.numpy()
-        for row, watcher in enumerate(watchers):
-            if watcher:
-                watcher(step, 0, state.total[row])
+        if watcher:
+            watcher(step, 0, state.total)
     return values
 
 

@@ -68,13 +68,6 @@ def create_plain_group(path: Path) -> None:
     write_new(path / METADATA, _PLAIN_GROUP)
 
 
-def set_attribute(path: Path, name: str, value: object) -> None:
-    """Change one attribute of a group; readers see it as it was or as it is, never torn."""
-    document = json.loads((path / METADATA).read_bytes())
-    document["attributes"][name] = value
-    write_whole(path / METADATA, _encoded(document))
-
-
 def _encoded(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document).encode()  # indented, it would take ten times as long
 

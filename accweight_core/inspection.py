@@ -116,7 +116,7 @@ def inspected(
     groups = groups_of([without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)])
     shown = chosen_group(groups, "largest" if group is None else group, opened.source)
     tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
-    layers = layers_of(tensors)
+    layers = shown.layers if model is None else layers_of(tensors)
     measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}
     return Inspection(opened, groups, shown, layers, _refused(tensors, measured))
 

@@ -24,10 +24,12 @@ from accweight_core.remote import is_url, path_at, shown
 from accweight_core.schema import Checkpoint, HiddenValues, Hints, Run, StoredTensor
 from accweight_core.sources import as_patterns, gather, size_and_change
 from accweight_core.steps import Found, Order, Placed, order_of
+from accweight_core.uncollected import uncollected
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Mapping[str, Any]]
 
 
+@uncollected()
 def open_run(
     source: Source | Mapping[int, Mapping[str, Any]],
     *,
@@ -82,7 +84,7 @@ def open_run(
         source=opened.source,
         reader=opened.reader,
         checkpoints=kept,
-        layers=layers_of(named_by_model(kept[0], model)),
+        layers=picked.layers if model is None else layers_of(named_by_model(kept[0], model)),
         notes=(*opened.notes, *_left_out(groups, picked), *_unused(name_map, opened)),
         name_map=name_map.document if name_map else {},
     )
@@ -117,6 +119,7 @@ class Opened:
     notes: tuple[str, ...]
 
 
+@uncollected()
 def survey(
     source: Source | Mapping[int, Mapping[str, Any]],
     *,

@@ -26,7 +26,7 @@ from accweight_core.naming import layers_of
 from accweight_core.pictures import plan_pictures
 from accweight_core.reading import working_dtype
 from accweight_core.remote import is_url, shown
-from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
+from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
 from accweight_core.store import Store
 from accweight_core.tiling import BLOCK_ELEMENTS
 from accweight_core.work import Progress, Work
@@ -115,20 +115,34 @@ def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
 
     Checkpoints are grouped by what training moves; a buffer that is asked for may differ.
     """
-    for parameter in parameters:
-        for checkpoint in run.checkpoints:
-            tensor = checkpoint.tensors.get(parameter.name)
-            if tensor is None or tensor.shape != parameter.shape:
-                raise MismatchError(
-                    f"{checkpoint.path}: parameter {parameter.name!r} is "
-                    f"{'missing' if tensor is None else tensor.shape} at step {checkpoint.step} "
-                    f"but {parameter.shape} in the first checkpoint; leave it out with "
-                    f"--skip '{parameter.name}'"
-                )
-            try:
-                working_dtype(tensor)
-            except UnsupportedDtypeError as error:
-                raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
+    if not all(_is_plain(parameters, checkpoint) for checkpoint in run.checkpoints):
+        for parameter in parameters:
+            for checkpoint in run.checkpoints:
+                _check_tensor(parameter, checkpoint)
+
+
+def _is_plain(parameters: Sequence[Parameter], checkpoint: Checkpoint) -> bool:
+    """Tell whether nothing speaks against any parameter of a checkpoint, at a glance."""
+    tensors = checkpoint.tensors
+    if not all(p.name in tensors and tensors[p.name].shape == p.shape for p in parameters):
+        return False
+    kinds = {(tensors[p.name].values.dtype, tensors[p.name].refusal) for p in parameters}
+    return all(dtype in DTYPES and DTYPES[dtype].widened and not no for dtype, no in kinds)
+
+
+def _check_tensor(parameter: Parameter, checkpoint: Checkpoint) -> None:
+    tensor = checkpoint.tensors.get(parameter.name)
+    if tensor is None or tensor.shape != parameter.shape:
+        raise MismatchError(
+            f"{checkpoint.path}: parameter {parameter.name!r} is "
+            f"{'missing' if tensor is None else tensor.shape} at step {checkpoint.step} "
+            f"but {parameter.shape} in the first checkpoint; leave it out with "
+            f"--skip '{parameter.name}'"
+        )
+    try:
+        working_dtype(tensor)
+    except UnsupportedDtypeError as error:
+        raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
 
 
 def append(

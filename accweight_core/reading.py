@@ -250,7 +250,8 @@ def neighbours(tensors: Sequence[StoredTensor]) -> Iterator[Stretch]:
     elements, first, end, stored = tensors[0].values.elements, 0, -1, None
     for number, tensor in enumerate(tensors):
         extent = tensor.values
-        assert isinstance(extent, Extent)
+        if not isinstance(extent, Extent):
+            raise TypeError(f"{tensor.name!r} lies in no file, and so beside no other tensor")
         alike = extent.path, extent.dtype, extent.big_endian
         if extent.offset != end or alike != stored:
             if number:

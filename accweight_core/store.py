@@ -36,7 +36,6 @@ from accweight_core.chunks import (
     StoredArray,
     create_group,
     open_array,
-    set_attribute,
     write_new,
 )
 from accweight_core.dtypes import DTYPES
@@ -149,7 +148,7 @@ class Store:
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             raise StoreError(f"{path}: cannot be created ({error.strerror})") from error
-        return cls._opened(path)
+        return cls(path, header)
 
     @classmethod
     def create_or_continue(cls, path: Path, header: Header) -> Store:
@@ -354,4 +353,4 @@ class Store:
             array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
             array.write((0, 0), metrics[name])
         self.header = replace(header, complete=True)
-        set_attribute(self.path, ATTRIBUTE, self.header.to_json())
+        create_group(self.path, {ATTRIBUTE: self.header.to_json()})

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from accweight_core.continuity import breaks
 from accweight_core.header import Header, Maximum
 from accweight_core.naming import natural_key
 from accweight_core.partition import SUMS
 from accweight_core.schema import Kind, Parameter
-from accweight_core.totals import METRICS, Floats, Totals, folded, metrics
+from accweight_core.totals import Floats, Totals, folded_groups, metrics_of
 
 Per = Literal["layer", "parameter"]
 
@@ -80,29 +81,30 @@ def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measure
         elif shown:
             members = sorted(shown, key=lambda p: natural_key(p.name))
             groups.append((layer.name, layer.kind, members))
+    places = [[position[parameter.name] for parameter in group] for _, _, group in groups]
+    elements, totals = folded_groups(places, _elements(header), values)
+    unknown = np.isnan(values[0, :, SUMS.index("path_sum")])
+    totals[:, [bool(unknown[members].any()) for members in places]] = np.nan
+    series = {name: found.T.copy() for name, found in metrics_of(elements, totals).items()}
     return [
-        _measured(name, kind, members, [values[:, position[p.name]] for p in members])
-        for name, kind, members in groups
+        Measured(
+            name,
+            kind,
+            tuple(group),
+            Totals(int(elements[row]), totals[:, row]),
+            {metric: found[row] for metric, found in series.items()},
+        )
+        for row, (name, kind, group) in enumerate(groups)
     ]
 
 
-def _measured(
-    name: str, kind: Kind, parameters: Sequence[Parameter], values: Sequence[Floats]
-) -> Measured:
-    parts = [Totals(p.elements, v) for p, v in zip(parameters, values, strict=True)]
-    totals = folded(parts, len(values[0]))
-    if not all(part.are_known for part in parts):
-        totals = Totals.unknown(totals.elements, len(values[0]))
-    return Measured(name, kind, tuple(parameters), totals, metrics(totals))
+def _elements(header: Header) -> npt.NDArray[np.int64]:
+    return np.array([parameter.elements for parameter in header.parameters], dtype=np.int64)
 
 
 def metric_arrays(header: Header, values: Floats) -> dict[str, Floats]:
     """Return every metric as (steps, parameters)."""
-    arrays = {name: np.full(values.shape[:2], np.nan) for name in METRICS}
-    for index, parameter in enumerate(header.parameters):
-        for name, series in metrics(Totals(parameter.elements, values[:, index])).items():
-            arrays[name][:, index] = series
-    return arrays
+    return metrics_of(_elements(header), values)
 
 
 def maximum(header: Header, values: Floats) -> Maximum | None:

@@ -25,8 +25,9 @@ from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.folding import Folding, Sums
 from accweight_core.dtypes import DTYPES
 from accweight_core.partition import SUMS
-from accweight_core.reading import OpenFiles, Stretch, is_readable_in_blocks, is_remote, neighbours
-from accweight_core.schema import StoredTensor
+from accweight_core.reading import OpenFiles, Stretch, is_readable_in_blocks, neighbours
+from accweight_core.remote import is_url
+from accweight_core.schema import Extent, StoredTensor
 from accweight_core.totals import Floats
 
 Draw = Callable[[int, Floats], None]
@@ -69,7 +70,8 @@ class PackWalk:
     @property
     def is_remote(self) -> bool:
         """Whether any of it is fetched from a URL, which is planned before it is walked."""
-        return any(is_remote(tensor) for tensors in self.tensors for tensor in tensors)
+        values = (tensor.values for tensors in self.tensors for tensor in tensors)
+        return any(map(is_url, {extent.path for extent in values if isinstance(extent, Extent)}))
 
     @cached_property
     def together(self) -> tuple[list[int], ...]:

@@ -24,6 +24,7 @@ from accweight_core.pictures import PicturePlan
 from accweight_core.remote import is_url
 from accweight_core.schema import Axis, Checkpoint, Kind, Layer, Parameter, Role, Run
 from accweight_core.texel_map import Layout
+from accweight_core.uncollected import uncollected
 
 FORMAT_VERSION = 2
 """Raised when older programs could misread a store: since 2 small pictures may lie in packs."""
@@ -201,13 +202,15 @@ class Header:
         blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
         return replace(blank, maximum=None, complete=False, versions={}, packs=())
 
+    @uncollected()
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         is_packed = bool(self.packs and self.picture_bases)
         return {
             "format": FORMAT_VERSION if is_packed else UNPACKED_VERSION,
-            **asdict(replace(self, parameters=(), packs=())),
+            **asdict(replace(self, parameters=(), picture_bases=(), packs=())),
             "parameters": [_record(parameter) for parameter in self.parameters],
+            "picture_bases": self.picture_bases,
             "packs": self.packs,
         }
 

@@ -36,6 +36,7 @@ from accweight_core.summary import completed, metric_arrays
 from accweight_core.tile import Tile
 from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.totals import Floats, Totals
+from accweight_core.uncollected import uncollected
 
 GAPPED_BLOCK = 1 << 20
 """Least elements of a block where axes are stored in another order: larger blocks, fewer gaps."""
@@ -123,6 +124,7 @@ class Work:
         before = [] if self._values_before is None else [self._values_before[:, members]]
         store.finish_parameters(members, np.concatenate([*before, totals]))
 
+    @uncollected()
     def _walks(self, todo: Iterable[int], store: Store | None, done: Done) -> list[Walk]:
         """Return the walks of parameters in network order, packs where their first member is."""
         first_of = {members[0]: number for number, members in enumerate(self.header.packs)}

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accweight_core import chunks
 from accweight_core.chunks import (
     METADATA,
     PARTIAL,
@@ -36,7 +37,6 @@ from accweight_core.chunks import (
     StoredArray,
     create_group,
     open_array,
-    write_new,
 )
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
@@ -253,8 +253,8 @@ class Store:
         names = [self.header.parameters[index].name for index in pack.members]
         path, shape = self.path / pack_name(pack.number), (len(texels), pack.texels)
         array = ChunkedArray(path, shape, shape)
-        array.create(write_new, {ATTRIBUTE: pack.attributes(names)})
-        array.write((0, 0), texels, write_new)
+        array.create(chunks.write_new, {ATTRIBUTE: pack.attributes(names)})
+        array.write((0, 0), texels, chunks.write_new)
 
     def _array(self, name: str) -> StoredArray:
         try:

@@ -418,3 +418,15 @@ def test_what_is_too_large_for_a_pack_with_more_steps_is_appended_too(
 
     assert names(grown) == names(whole)
     assert pictures(grown) == pictures(whole)
+
+
+def test_who_knows_of_fewer_steps_reads_those_while_others_are_appended(
+    run: Run, out: Path
+) -> None:
+    first = Run(run.source, run.reader, run.checkpoints[:3], run.layers)
+    early = aw.analyze(first, out, roles=ROLES, keep_state=True)
+    before = store_of(early).picture(0, 0, "mean", slice(0, 3))
+
+    aw.append(run, out)
+
+    np.testing.assert_array_equal(store_of(early).picture(0, 0, "mean", slice(0, 3)), before)

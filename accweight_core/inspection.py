@@ -14,6 +14,7 @@ from accweight_core.naming import layers_of
 from accweight_core.opening import Opened, as_mapped, named_by_model, survey, without
 from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTensor
 from accweight_core.sources import as_patterns
+from accweight_core.uncollected import uncollected
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
     }
 
 
+@uncollected()
 def inspected(
     source: str | os.PathLike[str] | list[str],
     *,

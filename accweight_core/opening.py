@@ -76,8 +76,7 @@ def open_run(
         storage_options=storage_options,
     )
     patterns = as_patterns(skip)
-    checkpoints = [without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)]
-    groups = groups_of(checkpoints)
+    groups = groups_of([without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)])
     picked = chosen_group(groups, group, opened.source)
     kept = picked.checkpoints
     return Run(
@@ -119,7 +118,6 @@ class Opened:
     notes: tuple[str, ...]
 
 
-@uncollected()
 def survey(
     source: Source | Mapping[int, Mapping[str, Any]],
     *,

@@ -123,10 +123,13 @@ def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
 
 def _is_plain(parameters: Sequence[Parameter], checkpoint: Checkpoint) -> bool:
     """Tell whether nothing speaks against any parameter of a checkpoint, at a glance."""
-    tensors = checkpoint.tensors
-    if not all(p.name in tensors and tensors[p.name].shape == p.shape for p in parameters):
+    try:
+        tensors = [checkpoint.tensors[parameter.name] for parameter in parameters]
+    except KeyError:
         return False
-    kinds = {(tensors[p.name].values.dtype, tensors[p.name].refusal) for p in parameters}
+    if [tensor.values.shape for tensor in tensors] != [parameter.shape for parameter in parameters]:
+        return False
+    kinds = {(tensor.values.dtype, tensor.refusal) for tensor in tensors}
     return all(dtype in DTYPES and DTYPES[dtype].widened and not no for dtype, no in kinds)
 
 

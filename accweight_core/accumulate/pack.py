@@ -62,8 +62,9 @@ class PackWalk:
     @cached_property
     def size_bytes(self) -> int:
         """Bytes to read in all."""
+        sizes = {name: dtype.size_bytes for name, dtype in DTYPES.items()}
         return sum(
-            tensors[0].values.elements * sum(DTYPES[t.dtype].size_bytes for t in tensors)
+            tensors[0].values.elements * sum([sizes[tensor.values.dtype] for tensor in tensors])
             for tensors in self.tensors
         )
 
@@ -137,5 +138,5 @@ def _dtype_in_rows(tensors: Sequence[StoredTensor]) -> torch.dtype | None:
     """
     if not all(map(is_readable_in_blocks, tensors)):
         return None
-    dtype = common_dtype(list({tensor.dtype: tensor for tensor in tensors}.values()))
+    dtype = common_dtype(list({tensor.values.dtype: tensor for tensor in tensors}.values()))
     return None if dtype.is_complex else dtype

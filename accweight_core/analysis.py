@@ -296,10 +296,9 @@ class Analysis:
         target = Path(path)
         if target.exists():
             raise StoreError(f"{target}: exists already; nothing is overwritten")
-        header = replace(self.header, picture_bases=(), complete=False)
+        header = replace(self.header, picture_bases=(), packs=(), complete=False)
         store = Store.create(target, header)
-        for index in range(len(header.parameters)):
-            store.finish_parameter(index, self.values[:, index])
+        store.finish_parameters(range(len(header.parameters)), self.values)
         store.finish(header, metric_arrays(header, self.values))
         return Analysis.open(target)
 

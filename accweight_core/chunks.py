@@ -68,15 +68,8 @@ def create_plain_group(path: Path) -> None:
     write_new(path / METADATA, _PLAIN_GROUP)
 
 
-def set_attribute(path: Path, name: str, value: object) -> None:
-    """Change one attribute of a group; readers see it as it was or as it is, never torn."""
-    document = json.loads((path / METADATA).read_bytes())
-    document["attributes"][name] = value
-    write_whole(path / METADATA, _encoded(document))
-
-
 def _encoded(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=2).encode()
+    return json.dumps(document).encode()  # indented, it would take ten times as long
 
 
 _PLAIN_GROUP = _encoded({"zarr_format": 3, "node_type": "group", "attributes": {}})
@@ -175,10 +168,16 @@ class ChunkedArray:
             and 0 not in self.chunk
         )
 
-    def create(self, write: Write = write_whole) -> ChunkedArray:
+    def create(
+        self, write: Write = write_whole, attributes: Mapping[str, Any] | None = None
+    ) -> ChunkedArray:
         """Write the metadata of the array, and return the array."""
         os.makedirs(self.path, exist_ok=True)
-        write(self.path / METADATA, _encoded_array(self.shape, self.chunk, self.dtype))
+        if attributes:
+            metadata = _encoded({**self._metadata(), "attributes": attributes})
+        else:
+            metadata = _encoded_array(self.shape, self.chunk, self.dtype)
+        write(self.path / METADATA, metadata)
         return self
 
     def _metadata(self) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from accweight_core.errors import MismatchError, ShapeMismatchError
 from accweight_core.naming import layers_of, module_of
-from accweight_core.schema import Checkpoint, Role
+from accweight_core.schema import Checkpoint, Layer, Role
 
 Signature = frozenset[tuple[str, tuple[int, ...]]]
 
@@ -19,13 +20,17 @@ class Group:
     Attributes:
         number: From 1, largest group first.
         checkpoints: In step order.
-        signature: Names and shapes of their parameters; buffers and the state of optimizers, which
-            begins after the first step, left aside.
+        layers: Of the first checkpoint.
     """
 
     number: int
     checkpoints: tuple[Checkpoint, ...]
-    signature: Signature
+    layers: tuple[Layer, ...]
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What they have in common; see `_signature`."""
+        return _signature(self.layers)
 
     @property
     def summary(self) -> str:
@@ -43,19 +48,41 @@ class Group:
 def groups_of(checkpoints: Sequence[Checkpoint]) -> tuple[Group, ...]:
     """Group checkpoints that hold the same names and shapes, largest group first."""
     members: dict[Signature, list[Checkpoint]] = {}
+    layers: dict[Signature, tuple[Layer, ...]] = {}
+    known: Checkpoint | None = None
+    signature: Signature = frozenset()
     for checkpoint in checkpoints:
-        members.setdefault(_signature(checkpoint), []).append(checkpoint)
+        # telling what thousands of tensors are takes longer than seeing that nothing is new
+        if known is None or not _is_described_alike(known, checkpoint):
+            found = layers_of(checkpoint.tensors.values())
+            signature, known = _signature(found), checkpoint
+            layers.setdefault(signature, found)
+        members.setdefault(signature, []).append(checkpoint)
     ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[1][0].step))
     return tuple(
-        Group(number, tuple(group), signature)
+        Group(number, tuple(group), layers[signature])
         for number, (signature, group) in enumerate(ordered, start=1)
     )
 
 
-def _signature(checkpoint: Checkpoint) -> Signature:
+def _is_described_alike(first: Checkpoint, second: Checkpoint) -> bool:
+    """Tell whether two checkpoints list the same tensors, as far as their meaning depends on it."""
+    pairs = zip(first.tensors.values(), second.tensors.values(), strict=False)
+    return len(first.tensors) == len(second.tensors) and all(
+        (a.name, a.values.shape, a.values.dtype, a.hints)
+        == (b.name, b.values.shape, b.values.dtype, b.hints)
+        for a, b in pairs
+    )
+
+
+def _signature(layers: Sequence[Layer]) -> Signature:
+    """Return names and shapes of parameters.
+
+    Buffers and the state of optimizers, which begins after the first step, are left aside.
+    """
     return frozenset(
         (parameter.name, parameter.shape)
-        for layer in layers_of(checkpoint.tensors.values())
+        for layer in layers
         for parameter in layer.parameters
         if parameter.role not in (Role.BUFFER, Role.OPTIMIZER)
     )

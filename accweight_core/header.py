@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,18 @@ import numpy.typing as npt
 
 from accweight_core.errors import StoreError
 from accweight_core.layout import layout_of
+from accweight_core.packs import Pack, is_small, planned_packs
 from accweight_core.pictures import PicturePlan
 from accweight_core.remote import is_url
 from accweight_core.schema import Axis, Checkpoint, Kind, Layer, Parameter, Role, Run
 from accweight_core.texel_map import Layout
+from accweight_core.uncollected import uncollected
 
-FORMAT_VERSION = 1
-"""Raised when older programs could misread a store."""
+FORMAT_VERSION = 2
+"""Raised when older programs could misread a store: since 2 small pictures may lie in packs."""
+
+UNPACKED_VERSION = 1
+"""What a store says that has no such pictures: older programs read it as well."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ class Header:
         complete: Whether every parameter is finished.
         versions: What wrote it.
         name_map: What a map file said of names, so that checkpoints can be read anew.
+        packs: Which small parameters are walked and stored together, by their positions; stores
+            of older programs have no packs.
     """
 
     source: str
@@ -107,6 +114,7 @@ class Header:
     complete: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     name_map: Mapping[str, Any] = field(default_factory=dict)
+    packs: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def of(cls, run: Run, parameters: tuple[Parameter, ...], roles: tuple[Role, ...]) -> Header:
@@ -153,6 +161,34 @@ class Header:
         """Return which picture levels of a parameter are stored."""
         return PicturePlan(self.layouts[index], self.picture_bases[index], len(self.checkpoints))
 
+    def with_packs(self) -> Header:
+        """Return the header of the same work with small parameters packed.
+
+        What is small depends on what is drawn of it, and so on nothing but the header.
+        """
+        texels = [parameter.elements for parameter in self.parameters]
+        if self.picture_bases:
+            texels = [
+                layout.rows * layout.cols if not base and is_small(layout) else 0
+                for layout, base in zip(self.layouts, self.picture_bases, strict=True)
+            ]
+        return replace(self, packs=planned_packs(texels, len(self.checkpoints)))
+
+    def pack(self, number: int) -> Pack:
+        """Return a pack: what lies where in it."""
+        members = self.packs[number]
+        return Pack(number, members, tuple(self.layouts[index] for index in members))
+
+    @cached_property
+    def packed(self) -> dict[int, tuple[int, int]]:
+        """Where packed pictures lie, by parameter: the number of the pack and the first texel."""
+        packs = map(self.pack, range(len(self.packs) if self.picture_bases else 0))
+        return {
+            index: (pack.number, first)
+            for pack in packs
+            for index, first in zip(pack.members, pack.starts[:-1], strict=True)
+        }
+
     def same_work(self, other: Header) -> bool:
         """Tell whether both headers describe the same measurements of the same files.
 
@@ -164,11 +200,19 @@ class Header:
         """Return what makes it this work; which figures are found may change with the version."""
         checkpoints = tuple(replace(c, measures={}) for c in self.checkpoints)
         blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
-        return replace(blank, maximum=None, complete=False, versions={})
+        return replace(blank, maximum=None, complete=False, versions={}, packs=())
 
+    @uncollected()
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {"format": FORMAT_VERSION, **asdict(self)}
+        is_packed = bool(self.packs and self.picture_bases)
+        return {
+            "format": FORMAT_VERSION if is_packed else UNPACKED_VERSION,
+            **asdict(replace(self, parameters=(), picture_bases=(), packs=())),
+            "parameters": [_record(parameter) for parameter in self.parameters],
+            "picture_bases": self.picture_bases,
+            "packs": self.packs,
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], path: str) -> Header:
@@ -186,6 +230,7 @@ class Header:
             header = cls._parsed(document)
             if len(header.picture_bases) not in (0, len(header.parameters)):
                 raise ValueError("pictures and parameters differ in number")
+            header._check_packs()
             return header
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise StoreError(
@@ -209,7 +254,24 @@ class Header:
             complete=document["complete"],
             versions=document["versions"],
             name_map=dict(document.get("name_map", {})),
+            packs=tuple(map(tuple, document.get("packs", ()))),
         )
+
+    def _check_packs(self) -> None:
+        """Raise ValueError unless packs are made of different parameters that can be packed."""
+        members = [index for pack in self.packs for index in pack]
+        bases = self.picture_bases or [0] * len(self.parameters)
+        if not all(type(i) is int and 0 <= i < len(bases) and bases[i] == 0 for i in members):
+            raise ValueError("a pack holds something else than small parameters")
+        if len(set(members)) < len(members) or not all(self.packs):
+            raise ValueError("a pack is empty, or a parameter lies in two of them")
+
+
+def _record(parameter: Parameter) -> dict[str, Any]:
+    return {name: getattr(parameter, name) for name in _PARAMETER_FIELDS}
+
+
+_PARAMETER_FIELDS = tuple(found.name for found in fields(Parameter))
 
 
 def _parameter(record: Mapping[str, Any]) -> Parameter:

@@ -14,6 +14,7 @@ from accweight_core.naming import layers_of
 from accweight_core.opening import Opened, as_mapped, named_by_model, survey, without
 from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTensor
 from accweight_core.sources import as_patterns
+from accweight_core.uncollected import uncollected
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
     }
 
 
+@uncollected()
 def inspected(
     source: str | os.PathLike[str] | list[str],
     *,
@@ -116,7 +118,7 @@ def inspected(
     groups = groups_of([without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)])
     shown = chosen_group(groups, "largest" if group is None else group, opened.source)
     tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
-    layers = layers_of(tensors)
+    layers = shown.layers if model is None else layers_of(tensors)
     measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}
     return Inspection(opened, groups, shown, layers, _refused(tensors, measured))
 

@@ -24,10 +24,12 @@ from accweight_core.remote import is_url, path_at, shown
 from accweight_core.schema import Checkpoint, HiddenValues, Hints, Run, StoredTensor
 from accweight_core.sources import as_patterns, gather, size_and_change
 from accweight_core.steps import Found, Order, Placed, order_of
+from accweight_core.uncollected import uncollected
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Mapping[str, Any]]
 
 
+@uncollected()
 def open_run(
     source: Source | Mapping[int, Mapping[str, Any]],
     *,
@@ -74,15 +76,14 @@ def open_run(
         storage_options=storage_options,
     )
     patterns = as_patterns(skip)
-    checkpoints = [without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)]
-    groups = groups_of(checkpoints)
+    groups = groups_of([without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)])
     picked = chosen_group(groups, group, opened.source)
     kept = picked.checkpoints
     return Run(
         source=opened.source,
         reader=opened.reader,
         checkpoints=kept,
-        layers=layers_of(named_by_model(kept[0], model)),
+        layers=picked.layers if model is None else layers_of(named_by_model(kept[0], model)),
         notes=(*opened.notes, *_left_out(groups, picked), *_unused(name_map, opened)),
         name_map=name_map.document if name_map else {},
     )

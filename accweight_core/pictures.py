@@ -12,6 +12,7 @@ import heapq
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ class PicturePlan:
             side, top = (side + 1) // 2, top + 1
         return range(self.base, top + 1)
 
-    @property
+    @cached_property
     def size_bytes(self) -> int:
         """Bytes of all stored levels over all steps."""
         return sum(self.level_bytes(level) for level in self.levels)
@@ -75,7 +76,9 @@ def plan_pictures(layouts: Sequence[Layout], steps: int, budget_bytes: int) -> l
     The largest picture is made coarser first, again and again: small layers keep every
     weight visible long after large ones have given up theirs.
     """
-    plans = [PicturePlan(layout, 0, steps) for layout in layouts]
+    # parameters that are alike share a layout, and so a plan: a network may have thousands
+    distinct = {id(layout): PicturePlan(layout, 0, steps) for layout in layouts}
+    plans = [distinct[id(layout)] for layout in layouts]
     total = sum(plan.size_bytes for plan in plans)
     heap = [(-plan.size_bytes, index) for index, plan in enumerate(plans)]
     heapq.heapify(heap)

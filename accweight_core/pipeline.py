@@ -26,7 +26,7 @@ from accweight_core.naming import layers_of
 from accweight_core.pictures import plan_pictures
 from accweight_core.reading import working_dtype
 from accweight_core.remote import is_url, shown
-from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Parameter, Role, Run
+from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
 from accweight_core.storage import threads_for
 from accweight_core.store import Store
 from accweight_core.work import Progress, Work
@@ -78,7 +78,7 @@ def analyze(
     """
     chosen = tuple(Role(role) for role in roles)
     parameters = _measured(run, chosen)
-    header = Header.of(run, parameters, chosen)
+    header = Header.of(run, parameters, chosen).with_packs()
     threads = threads or threads_for(run, parameters)
     work = Work(run, header, threads, block_elements, strict, progress)
     if out is None:
@@ -87,7 +87,7 @@ def analyze(
     budget = _picture_budget(header, picture_budget_bytes)
     work.header = replace(
         header, picture_bases=_picture_bases(header, budget), keeps_state=keep_state
-    )
+    ).with_packs()
     with locked(path):
         recover(path)
         if overwrite:
@@ -118,20 +118,37 @@ def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
 
     Checkpoints are grouped by what training moves; a buffer that is asked for may differ.
     """
-    for parameter in parameters:
-        for checkpoint in run.checkpoints:
-            tensor = checkpoint.tensors.get(parameter.name)
-            if tensor is None or tensor.shape != parameter.shape:
-                raise MismatchError(
-                    f"{checkpoint.path}: parameter {parameter.name!r} is "
-                    f"{'missing' if tensor is None else tensor.shape} at step {checkpoint.step} "
-                    f"but {parameter.shape} in the first checkpoint; leave it out with "
-                    f"--skip '{parameter.name}'"
-                )
-            try:
-                working_dtype(tensor)
-            except UnsupportedDtypeError as error:
-                raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
+    if not all(_is_plain(parameters, checkpoint) for checkpoint in run.checkpoints):
+        for parameter in parameters:
+            for checkpoint in run.checkpoints:
+                _check_tensor(parameter, checkpoint)
+
+
+def _is_plain(parameters: Sequence[Parameter], checkpoint: Checkpoint) -> bool:
+    """Tell whether nothing speaks against any parameter of a checkpoint, at a glance."""
+    try:
+        tensors = [checkpoint.tensors[parameter.name] for parameter in parameters]
+    except KeyError:
+        return False
+    if [tensor.values.shape for tensor in tensors] != [parameter.shape for parameter in parameters]:
+        return False
+    kinds = {(tensor.values.dtype, tensor.refusal) for tensor in tensors}
+    return all(dtype in DTYPES and DTYPES[dtype].widened and not no for dtype, no in kinds)
+
+
+def _check_tensor(parameter: Parameter, checkpoint: Checkpoint) -> None:
+    tensor = checkpoint.tensors.get(parameter.name)
+    if tensor is None or tensor.shape != parameter.shape:
+        raise MismatchError(
+            f"{checkpoint.path}: parameter {parameter.name!r} is "
+            f"{'missing' if tensor is None else tensor.shape} at step {checkpoint.step} "
+            f"but {parameter.shape} in the first checkpoint; leave it out with "
+            f"--skip '{parameter.name}'"
+        )
+    try:
+        working_dtype(tensor)
+    except UnsupportedDtypeError as error:
+        raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
 
 
 def append(
@@ -183,6 +200,7 @@ def append(
             wanted = _picture_bases(header, _picture_budget(header, picture_budget_bytes))
             pairs = zip(wanted, earlier.header.picture_bases, strict=True)
             header = replace(header, picture_bases=tuple(max(pair) for pair in pairs))
+        header = header.with_packs()
         draft = path.with_name(f".{path.name}.appended")
         shutil.rmtree(draft, ignore_errors=True)
         threads = threads or threads_for(fresh, header.parameters)

@@ -252,23 +252,19 @@ def read_together(files: OpenFiles, tensors: Sequence[StoredTensor], out: Tensor
 
 def neighbours(tensors: Sequence[StoredTensor]) -> Iterator[Stretch]:
     """Yield what `read_together` reads: the first of each run of neighbours, to the run's end."""
-    first = 0
+    elements, first, end, stored = tensors[0].values.elements, 0, -1, None
     for number, tensor in enumerate(tensors):
-        last = number + 1 == len(tensors)
-        if last or not _follows(tensor.values, tensors[number + 1].values):
-            yield tensors[first], 0, (number + 1 - first) * tensor.values.elements
-            first = number + 1
-
-
-def _follows(extent: Extent | HiddenValues, following: Extent | HiddenValues) -> bool:
-    """Tell whether a tensor begins where another ends, and is stored alike."""
-    return (
-        isinstance(extent, Extent)
-        and isinstance(following, Extent)
-        and (extent.path, extent.dtype, extent.big_endian)
-        == (following.path, following.dtype, following.big_endian)
-        and following.offset == extent.offset + extent.elements * DTYPES[extent.dtype].size_bytes
-    )
+        extent = tensor.values
+        if not isinstance(extent, Extent):
+            raise TypeError(f"{tensor.name!r} lies in no file, and so beside no other tensor")
+        alike = extent.path, extent.dtype, extent.big_endian
+        if extent.offset != end or alike != stored:
+            if number:
+                yield tensors[first], 0, (number - first) * elements
+            first, end, stored = number, extent.offset, alike
+            size_bytes = elements * DTYPES[extent.dtype].size_bytes
+        end += size_bytes
+    yield tensors[first], 0, (len(tensors) - first) * elements
 
 
 def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:

@@ -7,6 +7,9 @@
       pictures/000012/0       (steps, rows, cols) float32: every element of parameter 12
       pictures/000012/1_mean  (steps, rows, cols): pooled levels hold mean and maximum
       pictures/000012/1_max
+      pictures/packed/000003  (steps, texels) float32: small pictures beside each other, each row
+                          by row; attributes say which. A pack is written when all of its
+                          parameters are complete, and these are finished all at once
       state/000012/reference  and previous, total: flat, where the walk has ended; only if kept,
                           so that checkpoints can be appended
 
@@ -16,11 +19,9 @@ Pictures are not compressed: on a real run zstd took off a quarter, at 0.4 to 0.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -36,16 +37,14 @@ from accweight_core.chunks import (
     StoredArray,
     create_group,
     open_array,
-    set_attribute,
 )
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
 from accweight_core.exclusive import aside_of, is_aside, locked, recover
 from accweight_core.header import Header
+from accweight_core.packs import Pack, PackedPicture
 from accweight_core.partition import SUMS
-from accweight_core.pictures import Picture, chunk_of, pyramid_levels, segment_steps
-from accweight_core.tile import Tile
-from accweight_core.tiling import Tiling
+from accweight_core.pictures import Picture
 from accweight_core.totals import METRICS, Floats
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from accweight_core.accumulate.stepwise import Carry
 
 ATTRIBUTE = "accweight"
+PACKED = "packed"
 STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
 """Finished parameters wait so long before they are written, many at a time; longer where the
@@ -65,6 +65,16 @@ of a parameter is thrown away as a whole."""
 _PATH_SUM = SUMS.index("path_sum")
 
 
+def picture_name(index: int, level: int, plane: str) -> str:
+    """Return where one level of a picture lies among the pictures."""
+    return f"{index:06d}/{level}" + (f"_{plane}" if level else "")
+
+
+def pack_name(number: int) -> str:
+    """Return where the pictures of a pack lie."""
+    return f"pictures/{PACKED}/{number:06d}"
+
+
 class Store:
     """One analysis on disk; reads lazily, writes parameter by parameter."""
 
@@ -73,6 +83,7 @@ class Store:
         self.header = header
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
+        self._packs: dict[int, tuple[tuple[int, ...], StoredArray]] = {}
         self._lock = Lock()
         self._written = time.monotonic()
         self._writing = 0.0
@@ -130,12 +141,14 @@ class Store:
         store._totals_array.create()
         if header.picture_bases:
             create_group(draft / "pictures")
+        if header.packed:
+            create_group(draft / "pictures" / PACKED)
         try:
             draft.rename(path)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             raise StoreError(f"{path}: cannot be created ({error.strerror})") from error
-        return cls._opened(path)
+        return cls(path, header)
 
     @classmethod
     def create_or_continue(cls, path: Path, header: Header) -> Store:
@@ -166,6 +179,9 @@ class Store:
         for index, done in enumerate(finished):
             for part in ("pictures", "state") if not done else ():
                 shutil.rmtree(self.path / part / f"{index:06d}", ignore_errors=True)
+        for number, members in enumerate(self.header.packs):
+            if not finished[members[0]]:
+                shutil.rmtree(self.path / pack_name(number), ignore_errors=True)
 
     @property
     def totals(self) -> Floats:
@@ -186,8 +202,14 @@ class Store:
         return values
 
     def finished(self) -> list[bool]:
-        """Tell, per parameter, whether its numbers and pictures are complete."""
-        return [bool(done) for done in ~np.isnan(self.totals[0, :, _PATH_SUM])]
+        """Tell, per parameter, whether its numbers and pictures are complete.
+
+        The members of a pack are complete together.
+        """
+        done = ~np.isnan(self.totals[0, :, _PATH_SUM])
+        for members in self.header.packs:
+            done[list(members)] = done[list(members)].all()
+        return [bool(one) for one in done]
 
     def metric(self, name: str) -> Floats:
         """(steps, parameters) of one metric."""
@@ -202,7 +224,38 @@ class Store:
 
     def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
         """Return the array itself, for readers that load it in parts."""
-        return self._array(f"pictures/{_picture_name(index, level, plane)}")
+        if level or index not in self.header.packed:
+            return self._array(f"pictures/{picture_name(index, level, plane)}")
+        number, first = self.header.packed[index]
+        layout = self.header.layouts[index]
+        return PackedPicture(self._pack(number), first, layout.rows, layout.cols)
+
+    def _pack(self, number: int) -> StoredArray:
+        """Return the array of a pack; its attributes name thousands, so it is parsed once."""
+        try:
+            state = (self.path / pack_name(number) / METADATA).stat()
+        except OSError:
+            return self._array(pack_name(number))
+        stamp = state.st_ino, state.st_mtime_ns, state.st_size
+        if number not in self._packs or self._packs[number][0] != stamp:
+            array = self._array(pack_name(number))
+            expected = len(self.header.checkpoints), self.header.pack(number).texels
+            # more steps than this header knows of have been appended meanwhile
+            if array.shape[1:] != expected[1:] or array.shape[0] < expected[0]:
+                raise StoreError(
+                    f"{self.path}: {pack_name(number)} is damaged: expected {expected} steps and "
+                    f"texels, got {array.shape}"
+                )
+            self._packs[number] = stamp, array
+        return self._packs[number][1]
+
+    def write_pack(self, pack: Pack, texels: Picture) -> None:
+        """Write the pictures of a pack, (steps, texels); they are thrown away if it is killed."""
+        names = [self.header.parameters[index].name for index in pack.members]
+        path, shape = self.path / pack_name(pack.number), (len(texels), pack.texels)
+        array = ChunkedArray(path, shape, shape)
+        array.create(chunks.write_new, {ATTRIBUTE: pack.attributes(names)})
+        array.write((0, 0), texels, chunks.write_new)
 
     def _array(self, name: str) -> StoredArray:
         try:
@@ -211,60 +264,6 @@ class Store:
             raise StoreError(f"{self.path}: {name} is damaged: it is missing") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.path}: {name} is damaged ({error})") from error
-
-    def create_picture(self, index: int, tiling: Tiling) -> PictureWriter:
-        """Make the empty base level of a picture, in chunks that suit a tiling.
-
-        Args:
-            index: The parameter.
-            tiling: How it is cut when blocks have their usual size, so that what is stored does
-                not depend on theirs.
-        """
-        plan = self.header.plan(index)
-        chunk = chunk_of(tiling, plan.steps)
-        chunks.create_plain_group(self.path / "pictures" / f"{index:06d}")
-        planes = [
-            self._create_plane(index, plan.base, plane, chunk)
-            for plane in (("mean", "max") if plan.base else ("mean",))
-        ]
-        return PictureWriter(self, index, planes, tiling)
-
-    def _create_plane(
-        self, index: int, level: int, plane: str, chunk: tuple[int, int, int]
-    ) -> ChunkedArray:
-        plan = self.header.plan(index)
-        path = self.path / "pictures" / _picture_name(index, level, plane)
-        return ChunkedArray(path, (plan.steps, *plan.size(level)), chunk).create(chunks.write_new)
-
-    def pool_levels(self, index: int, counts: Picture) -> None:
-        """Write the coarser levels of a picture whose base level is complete."""
-        plan = self.header.plan(index)
-        levels = list(pyramid_levels(plan))
-        if not levels:
-            return
-        segment = segment_steps(plan.steps, math.prod(plan.size(levels[0])))
-        arrays = [
-            [
-                self._create_plane(index, level, plane, (segment, *plan.size(level)))
-                for plane in ("mean", "max")
-            ]
-            for level in levels
-        ]
-        for start in range(0, plan.steps, segment):
-            self._pool_steps(index, slice(start, min(start + segment, plan.steps)), arrays, counts)
-
-    def _pool_steps(
-        self, index: int, steps: slice, arrays: list[list[ChunkedArray]], counts: Picture
-    ) -> None:
-        from accweight_core.drawing import halved  # opening a store needs no compiled loops
-
-        base = self.header.plan(index).base
-        mean = self.picture(index, base, "mean", steps)
-        largest = self.picture(index, base, "max", steps) if base else mean
-        for planes in arrays:
-            mean, largest, counts = halved(mean, largest, counts)
-            planes[0].write((steps.start, 0, 0), mean, chunks.write_new)
-            planes[1].write((steps.start, 0, 0), largest, chunks.write_new)
 
     def write_state(self, index: int, block: Stretches, carry: Carry) -> None:
         """Keep where the walk of a block has ended."""
@@ -313,9 +312,14 @@ class Store:
         other.path.rename(self.path)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def finish_parameter(self, index: int, totals: Floats) -> None:
-        """Note the totals of a parameter; once they are written it counts as finished."""
-        self._waiting[index] = totals
+    def finish_parameters(self, members: Sequence[int], totals: Floats) -> None:
+        """Note the totals of parameters; once they are written, all at once, these are finished.
+
+        Args:
+            members: One parameter, or all of a pack.
+            totals: (steps, parameters, sums).
+        """
+        self._waiting.update(zip(members, totals.transpose(1, 0, 2), strict=True))
         if time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing):
             self.flush()
 
@@ -350,100 +354,4 @@ class Store:
             array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
             array.write((0, 0), metrics[name])
         self.header = replace(header, complete=True)
-        set_attribute(self.path, ATTRIBUTE, self.header.to_json())
-
-
-def _picture_name(index: int, level: int, plane: str) -> str:
-    return f"{index:06d}/{level}" + (f"_{plane}" if level else "")
-
-
-class PictureWriter:
-    """The base level of one picture while its tiles come in, from any thread.
-
-    Small tiles are gathered until a chunk is whole: files are dear, texels are not.
-    """
-
-    def __init__(
-        self, store: Store, index: int, planes: Sequence[ChunkedArray], tiling: Tiling
-    ) -> None:
-        self._store = store
-        self._index = index
-        self._planes = planes
-        self._level = tiling.level
-        self._counts = np.zeros(planes[0].shape[1:], np.float32)
-        self._open: dict[tuple[int, int, int], tuple[list[Picture], int]] = {}
-        self._lock = Lock()
-        self._unclaimed: Counter[tuple[int, int]] = Counter()
-        for tile in tiling.empty():
-            for window, _ in tile.windows(self._level):
-                for (row, col), (rows, cols) in self._touched(window):
-                    self._unclaimed[row, col] += len(rows) * len(cols)
-
-    @property
-    def segment(self) -> int:
-        """Steps in a chunk."""
-        return self._planes[0].chunk[0]
-
-    def write(self, tile: Tile, first_step: int, planes: Sequence[Picture]) -> None:
-        """Take some steps of one tile; writes the chunks that they make whole."""
-        for window, (down, across) in tile.windows(self._level):
-            for (row, col), (rows, cols) in self._touched(window):
-                top = down.start + rows.start - window[0].start
-                left = across.start + cols.start - window[1].start
-                parts = [p[:, top : top + len(rows), left : left + len(cols)] for p in planes]
-                self._take((first_step, row, col), rows, cols, parts)
-
-    def _touched(
-        self, window: tuple[slice, slice]
-    ) -> Iterator[tuple[tuple[int, int], tuple[range, range]]]:
-        """Yield where each chunk that a window touches begins, and what it holds of it."""
-        (high, broad), (rows, cols) = self._planes[0].chunk[1:], window
-        for row in range(rows.start // high * high, rows.stop, high):
-            for col in range(cols.start // broad * broad, cols.stop, broad):
-                yield (
-                    (row, col),
-                    (
-                        range(max(row, rows.start), min(row + high, rows.stop)),
-                        range(max(col, cols.start), min(col + broad, cols.stop)),
-                    ),
-                )
-
-    def _take(
-        self, place: tuple[int, int, int], rows: range, cols: range, parts: Sequence[Picture]
-    ) -> None:
-        """Take what a tile holds of one chunk."""
-        array = self._planes[0]
-        shape = tuple(
-            min(c, full - s) for c, full, s in zip(array.chunk, array.shape, place, strict=True)
-        )
-        if parts[0].shape == shape:
-            self._write_chunk(place, parts)
-            return
-        with self._lock:
-            missing = math.prod(shape) - len(parts[0]) * self._unclaimed[place[1], place[2]]
-            whole, missing = self._open.pop(place, (None, missing))
-            whole = whole or [np.full(shape, np.nan, np.float32) for _ in parts]
-            inside = (
-                slice(rows.start - place[1], rows.stop - place[1]),
-                slice(cols.start - place[2], cols.stop - place[2]),
-            )
-            for target, part in zip(whole, parts, strict=True):
-                target[:, *inside] = part
-            missing -= parts[0].size
-            if missing:
-                self._open[place] = whole, missing
-                return
-        self._write_chunk(place, whole)
-
-    def _write_chunk(self, place: tuple[int, int, int], planes: Sequence[Picture]) -> None:
-        for array, values in zip(self._planes, planes, strict=True):
-            array.write(place, values, chunks.write_new)
-
-    def add_counts(self, tile: Tile, counts: Picture) -> None:
-        """Note how many elements each texel of a tile stands for."""
-        for there, here in tile.windows(self._level):
-            self._counts[there] = counts[here]
-
-    def finish(self) -> None:
-        """Pool the coarser levels."""
-        self._store.pool_levels(self._index, self._counts)
+        create_group(self.path, {ATTRIBUTE: self.header.to_json()})

@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from accweight_core.continuity import breaks
 from accweight_core.header import Header, Maximum
 from accweight_core.naming import natural_key
 from accweight_core.partition import SUMS
 from accweight_core.schema import Kind, Parameter
-from accweight_core.totals import METRICS, Floats, Totals, folded, metrics
+from accweight_core.totals import Floats, Totals, folded_groups, metrics_of
 
 Per = Literal["layer", "parameter"]
+_PATH_SUM = SUMS.index("path_sum")
 
 
 @dataclass(frozen=True)
@@ -71,38 +73,56 @@ def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measure
             metrics of a row that counts one of them are NaN.
         per: What a row stands for. Only parameters of the header's roles are shown.
     """
-    position = {parameter.name: index for index, parameter in enumerate(header.parameters)}
-    groups: list[tuple[str, Kind, Sequence[Parameter]]] = []
-    for layer in header.layers:
-        shown = [p for p in layer.parameters if p.role in header.roles and p.elements]
-        if per == "parameter":
-            groups += [(p.name, p.kind, [p]) for p in shown]
-        elif shown:
-            members = sorted(shown, key=lambda p: natural_key(p.name))
-            groups.append((layer.name, layer.kind, members))
+    rows = _rows(header, per)
+    elements, totals = _folded(header, values, rows)
+    series = {name: found.T.copy() for name, found in metrics_of(elements, totals).items()}
     return [
-        _measured(name, kind, members, [values[:, position[p.name]] for p in members])
-        for name, kind, members in groups
+        Measured(
+            name,
+            kind,
+            tuple(members),
+            Totals(int(elements[row]), totals[:, row]),
+            {metric: found[row] for metric, found in series.items()},
+        )
+        for row, (name, kind, members) in enumerate(rows)
     ]
 
 
-def _measured(
-    name: str, kind: Kind, parameters: Sequence[Parameter], values: Sequence[Floats]
-) -> Measured:
-    parts = [Totals(p.elements, v) for p, v in zip(parameters, values, strict=True)]
-    totals = folded(parts, len(values[0]))
-    if not all(part.are_known for part in parts):
-        totals = Totals.unknown(totals.elements, len(values[0]))
-    return Measured(name, kind, tuple(parameters), totals, metrics(totals))
+_Row = tuple[str, Kind, Sequence[Parameter]]
+"""Name and kind of a layer, or of a parameter, and what counts in it, in the order of folding."""
+
+
+def _rows(header: Header, per: Per) -> list[_Row]:
+    rows: list[_Row] = []
+    for layer in header.layers:
+        shown = [p for p in layer.parameters if p.role in header.roles and p.elements]
+        if per == "parameter":
+            rows += [(p.name, p.kind, [p]) for p in shown]
+        elif shown:
+            members = sorted(shown, key=lambda p: natural_key(p.name)) if shown[1:] else shown
+            rows.append((layer.name, layer.kind, members))
+    return rows
+
+
+def _folded(
+    header: Header, values: Floats, rows: Sequence[_Row]
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return elements and sums of every row: (rows,) and (steps, rows, sums)."""
+    position = {parameter.name: index for index, parameter in enumerate(header.parameters)}
+    places = [[position[parameter.name] for parameter in members] for _, _, members in rows]
+    elements, totals = folded_groups(places, _elements(header), values)
+    unknown = np.isnan(values[0, :, _PATH_SUM])
+    totals[:, [bool(unknown[members].any()) for members in places]] = np.nan
+    return elements, totals
+
+
+def _elements(header: Header) -> npt.NDArray[np.int64]:
+    return np.array([parameter.elements for parameter in header.parameters], dtype=np.int64)
 
 
 def metric_arrays(header: Header, values: Floats) -> dict[str, Floats]:
     """Return every metric as (steps, parameters)."""
-    arrays = {name: np.full(values.shape[:2], np.nan) for name in METRICS}
-    for index, parameter in enumerate(header.parameters):
-        for name, series in metrics(Totals(parameter.elements, values[:, index])).items():
-            arrays[name][:, index] = series
-    return arrays
+    return metrics_of(_elements(header), values)
 
 
 def maximum(header: Header, values: Floats) -> Maximum | None:
@@ -110,12 +130,16 @@ def maximum(header: Header, values: Floats) -> Maximum | None:
 
     Layers that are not finished are passed over.
     """
-    layers = [layer for layer in measured(header, values) if layer.totals.are_known]
-    if not layers:
+    rows = _rows(header, "layer")
+    elements, totals = _folded(header, values, rows)
+    known = np.flatnonzero(~np.isnan(totals[0, :, _PATH_SUM]))
+    if not known.size:
         return None
-    top = max(layers, key=lambda layer: layer.metrics["max"][-1])
-    parameter, index = top.maximum_at(-1)
-    return Maximum(top.name, parameter.name, index, float(top.metrics["max"][-1]))
+    top = int(known[totals[-1, known, SUMS.index("path_max")].argmax()])
+    name, kind, members = rows[top]
+    layer = Measured(name, kind, tuple(members), Totals(int(elements[top]), totals[:, top]), {})
+    parameter, index = layer.maximum_at(-1)
+    return Maximum(name, parameter.name, index, float(layer.totals.column("path_max")[-1]))
 
 
 def completed(header: Header, values: Floats) -> Header:

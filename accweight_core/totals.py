@@ -8,7 +8,7 @@ of tensors give the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,35 +134,97 @@ def folded(parts: Iterable[Totals], steps: int) -> Totals:
     return total
 
 
+def folded_groups(
+    groups: Sequence[Sequence[int]], elements: npt.NDArray[np.int64], values: Floats
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Fold the parameters of each group, all groups side by side; the bits are those of `folded`.
+
+    Args:
+        groups: Positions of the parameters of each, in the order in which they are folded.
+        elements: (parameters,) of each, none of them 0 if it is in a group.
+        values: (steps, parameters, len(SUMS)).
+
+    Returns:
+        Elements and sums of the groups: (groups,) and (steps, groups, len(SUMS)).
+    """
+    first = [members[0] for members in groups]
+    covered, total = elements[first], values[:, first] + 0.0
+    for place in range(1, max(map(len, groups), default=0)):
+        longer = [number for number, members in enumerate(groups) if len(members) > place]
+        added = [groups[number][place] for number in longer]
+        total[:, longer] = _merged(
+            covered[longer], total[:, longer], elements[added], values[:, added]
+        )
+        covered[longer] += elements[added]
+    return covered, total
+
+
+def _merged(
+    covered: npt.NDArray[np.int64],
+    before: Floats,
+    elements: npt.NDArray[np.int64],
+    values: Floats,
+) -> Floats:
+    """Return the sums of two neighbouring stretches, as `Totals.extend` adds them.
+
+    Args:
+        covered: Elements of the first stretch of each pair, none of them 0.
+        before: (steps, pairs, len(SUMS)) of the first stretch.
+        elements: Elements of the second stretch.
+        values: Of the second stretch.
+    """
+    total = before + values
+    gap = values[..., _PATH] / elements - before[..., _PATH] / covered
+    share = covered * (elements / (covered + elements))
+    total[..., _M2] = before[..., _M2] + (values[..., _M2] + gap * gap * share)
+    total[..., _LARGEST] = np.maximum(before[..., _LARGEST], values[..., _LARGEST])
+    higher = values[..., _TOP] > before[..., _TOP]
+    total[..., _TOP] = np.where(higher, values[..., _TOP], before[..., _TOP])
+    total[..., _WHERE] = np.where(higher, values[..., _WHERE] + covered, before[..., _WHERE])
+    return total
+
+
 def metrics(totals: Totals) -> dict[str, Floats]:
-    """Return every metric of section `METRICS` as an array over steps.
+    """Return every metric of section `METRICS` as an array over steps; see `metrics_of`."""
+    return metrics_of(totals.elements, totals.values)
+
+
+def metrics_of(elements: int | npt.NDArray[np.int64], values: Floats) -> dict[str, Floats]:
+    """Return every metric of one stretch, or of many side by side.
 
     A ratio whose denominator is zero has no value and is NaN: `relative` of weights that
     began at 0, `update_ratio` at the reference step. The efficiency of what never moved is 1.
     What has no elements, or has not been measured yet, has no value at all.
+
+    Args:
+        elements: Of each stretch.
+        values: (steps, ..., len(SUMS)).
+
+    Returns:
+        (steps, ...) each.
     """
-    if totals.elements == 0 or not totals.are_known:
-        return {name: np.full(len(totals.values), np.nan) for name in METRICS}
-    column, elements = totals.column, totals.elements
+    column = dict(zip(SUMS, np.moveaxis(values, -1, 0), strict=True))
     norm, norm_0, net = (
-        np.sqrt(column(name)) for name in ("square", "reference_square", "net_square")
+        np.sqrt(column[name]) for name in ("square", "reference_square", "net_square")
     )
-    previous = np.concatenate([[np.nan], norm[:-1]])
-    path = column("path_sum")
-    return {
-        "mean": path / elements,
-        "max": column("path_max").copy(),
-        "std": np.sqrt(column("path_m2") / elements),
-        "step_mean": column("step_sum") / elements,
-        "step_max": column("step_max").copy(),
-        "net_mean": column("net_sum") / elements,
-        "efficiency": np.where(path > 0, _ratio(column("net_sum"), path), 1.0),
+    previous = np.concatenate([np.full_like(norm[:1], np.nan), norm[:-1]])
+    path, has_value = column["path_sum"], (elements > 0) & ~np.isnan(column["path_sum"][0])
+    number = np.where(has_value, elements, 1)
+    found = {
+        "mean": path / number,
+        "max": column["path_max"],
+        "std": np.sqrt(column["path_m2"] / number),
+        "step_mean": column["step_sum"] / number,
+        "step_max": column["step_max"],
+        "net_mean": column["net_sum"] / number,
+        "efficiency": np.where(path > 0, _ratio(column["net_sum"], path), 1.0),
         "relative": _ratio(net, norm_0),
-        "update_ratio": _ratio(np.sqrt(column("step_square")), previous),
+        "update_ratio": _ratio(np.sqrt(column["step_square"]), previous),
         "rotation": _rotation(norm, norm_0, net),
-        "sign_flips": column("flips") / elements,
-        "nonfinite": column("nonfinite").copy(),
+        "sign_flips": column["flips"] / number,
+        "nonfinite": column["nonfinite"],
     }
+    return {name: np.where(has_value, series, np.nan) for name, series in found.items()}
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:

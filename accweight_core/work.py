@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
-from accweight_core.accumulate.cutting import Stretches, blocks_of
-from accweight_core.accumulate.stepwise import Carry, Watcher
+from accweight_core.accumulate.cutting import blocks_of
+from accweight_core.accumulate.pack import Draw, PackWalk
+from accweight_core.accumulate.stepwise import Watcher
 from accweight_core.accumulate.walk import (
     BlockWalk,
     ParameterWalk,
+    Walk,
     no_carry,
     no_watcher,
     refuse_nonfinite,
@@ -23,14 +25,17 @@ from accweight_core.analysis import Analysis
 from accweight_core.drawing import CanvasWatcher, TileCanvas
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.header import Header
+from accweight_core.packs import PackSheet
 from accweight_core.partition import SUMS
+from accweight_core.picture_writer import PictureWriter
 from accweight_core.reading import is_read_whole, is_readable_in_blocks
-from accweight_core.schema import Run
-from accweight_core.store import PictureWriter, Store
+from accweight_core.schema import Run, StoredTensor
+from accweight_core.store import Store
 from accweight_core.summary import completed, metric_arrays
 from accweight_core.tile import Tile
 from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.totals import Floats, Totals
+from accweight_core.uncollected import uncollected
 
 LARGE_BLOCK = 1 << 22
 """Most elements of a block that is only summed: what a block costs in Python is then lost in
@@ -41,6 +46,9 @@ BLOCKS_PER_THREAD = 8
 
 GAPPED_BLOCK = 1 << 20
 """Least elements of a block where axes are stored in another order: larger blocks, fewer gaps."""
+
+Done = Callable[[Sequence[int], Floats], None]
+"""Takes the totals of parameters that are complete together: (steps, parameters, sums)."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(bytes_done, bytes_in_all)``."""
@@ -77,25 +85,23 @@ class Work:
         """Measure everything without a store."""
         values = np.zeros((len(self.run.checkpoints), len(self.header.parameters), len(SUMS)))
 
-        def walk(index: int) -> ParameterWalk:
-            def keep(totals: Totals) -> None:
-                values[:, index] = totals.values
+        def keep(members: Sequence[int], totals: Floats) -> None:
+            values[:, members] = totals
 
-            return self._cut(index, None, keep)
-
-        self._walk([walk(index) for index in range(len(self.header.parameters))])
+        self._walk(self._walks(range(len(self.header.parameters)), None, keep))
         return Analysis(completed(self.header, values), values, run=self.run)
 
     def on_disk(self, path: Path) -> Analysis:
         """Measure into a store, or continue there."""
         try:
             store = Store.create_or_continue(path, self.header)
+            self.header = replace(self.header, packs=store.header.packs)
             if self.strict:
                 self._refuse_nonfinite(store)
             if not store.header.complete:
                 todo = [index for index, done in enumerate(store.finished()) if not done]
                 try:
-                    self._walk([self._cut(index, store) for index in todo])
+                    self._walk(self._walks(todo, store, partial(self._keep, store)))
                 finally:
                     store.flush()
                 values = store.totals
@@ -119,35 +125,68 @@ class Work:
                 totals = Totals(parameter.elements, values[:, index])
                 refuse_nonfinite(parameter.name, totals, self.run.checkpoints)
 
-    def _cut(
-        self,
-        index: int,
-        store: Store | None,
-        done: Callable[[Totals], None] = lambda totals: None,
-    ) -> ParameterWalk:
+    def _keep(self, store: Store, members: Sequence[int], totals: Floats) -> None:
+        """Store the totals of parameters behind those of the analysis to go on from."""
+        before = [] if self._values_before is None else [self._values_before[:, members]]
+        store.finish_parameters(members, np.concatenate([*before, totals]))
+
+    @uncollected()
+    def _walks(self, todo: Iterable[int], store: Store | None, done: Done) -> list[Walk]:
+        """Return the walks of parameters in network order, packs where their first member is."""
+        first_of = {members[0]: number for number, members in enumerate(self.header.packs)}
+        packed = {index for members in self.header.packs for index in members}
+        return [
+            self._pack(first_of[index], store, done)
+            if index in packed
+            else self._cut(index, store, done)
+            for index in todo
+            if index in first_of or index not in packed
+        ]
+
+    def _tensors(self, index: int) -> list[StoredTensor]:
+        name = self.header.parameters[index].name
+        return [checkpoint.tensors[name] for checkpoint in self.run.checkpoints]
+
+    def _pack(self, number: int, store: Store | None, done: Done) -> PackWalk:
+        """Return the walk of a pack, and what becomes of its pictures."""
+        members, is_drawn = self.header.packs[number], bool(self.header.picture_bases)
+        return PackWalk(
+            members,
+            [self.header.parameters[index].name for index in members],
+            [self._tensors(index) for index in members],
+            done=partial(done, members),
+            begin=partial(self._sheet, store, number) if store and is_drawn else None,
+            carry=self.earlier.read_state if self.earlier else None,
+            keep=store.write_state if store and self.header.keeps_state else None,
+        )
+
+    def _sheet(
+        self, store: Store, number: int
+    ) -> tuple[Callable[[Sequence[int]], Draw], Callable[[], None]]:
+        """Return what draws members of a pack, and what stores the pictures in the end."""
+        pack = self.header.pack(number)
+        sheet = PackSheet(pack, len(self.header.checkpoints), len(self.run.checkpoints))
+        if self.earlier:
+            for member, index in enumerate(pack.members):
+                sheet.copy(member, self.earlier.picture(index, 0, "mean", slice(None)))
+        return sheet.drawn, lambda: store.write_pack(pack, sheet.texels)
+
+    def _cut(self, index: int, store: Store | None, done: Done) -> ParameterWalk:
         """Return the walk of one parameter: its blocks, and what becomes of its pictures."""
         parameter = self.header.parameters[index]
-        tensors = [c.tensors[parameter.name] for c in self.run.checkpoints]
+        tensors, earlier, drawing = self._tensors(index), self.earlier, None
         at_once = any(is_read_whole(t) for t in tensors)
         is_drawn = store is not None and bool(self.header.picture_bases)
         size = max(parameter.elements, 1) if at_once else self._block_elements(is_drawn=is_drawn)
         if not all(is_readable_in_blocks(t) for t in tensors):
             size = max(size, GAPPED_BLOCK)
-        if store is None:
-            blocks = blocks_of(parameter.shape, size)
-            return ParameterWalk(parameter.name, tensors, blocks, done=done)
-        earlier, drawing = self.earlier, None
-        if self.header.picture_bases and parameter.elements:
+        if store and self.header.picture_bases and parameter.elements:
             drawing = _Drawing(store, index, earlier, at_once)
 
         def finish(totals: Totals) -> None:
             if drawing:
                 drawing.finish()
-            before = [] if self._values_before is None else [self._values_before[:, index]]
-            store.finish_parameter(index, np.concatenate([*before, totals.values]))
-
-        def keep(block: Stretches, carry: Carry) -> None:
-            store.write_state(index, block, carry)
+            done([index], totals.values[:, None])
 
         return ParameterWalk(
             parameter.name,
@@ -155,7 +194,7 @@ class Work:
             drawing.tiles(size) if drawing else blocks_of(parameter.shape, size),
             watch=drawing.watch if drawing else no_watcher,
             carry=partial(earlier.read_state, index) if earlier else no_carry,
-            keep=keep if self.header.keeps_state else None,
+            keep=partial(store.write_state, index) if store and self.header.keeps_state else None,
             done=finish,
         )
 
@@ -170,7 +209,7 @@ class Work:
         share = elements // (BLOCKS_PER_THREAD * self.threads)
         return min(max(share, BLOCK_ELEMENTS), LARGE_BLOCK)
 
-    def _walk(self, walks: list[ParameterWalk]) -> None:
+    def _walk(self, walks: list[Walk]) -> None:
         total = sum(walk.size_bytes for walk in walks)
         done = 0
 
@@ -220,7 +259,7 @@ class _Drawing:
         with self._lock:
             if self._writer is None:
                 tiling = self._tiling(BLOCK_ELEMENTS)
-                self._writer = self._store.create_picture(self._index, tiling)
+                self._writer = PictureWriter(self._store, self._index, tiling)
         writer = self._writer
         canvas = TileCanvas(self._plan, tile, writer.segment, partial(writer.write, tile))
         writer.add_counts(tile, canvas.counts)

@@ -18,8 +18,9 @@ import pytest
 import torch
 from checkpoints import small, states, write_run, write_small_run
 from rich.cells import cell_len
+from rich.console import Console
 
-from accweight_core.cli import COMMAND_GROUP, app, viewing
+from accweight_core.cli import COMMAND_GROUP, app, tables, viewing
 from accweight_core.cli.options import parsed_roles, parsed_size
 from accweight_core.cli.text import count, plain, shortened, size
 from accweight_core.errors import AccweightError, StoreError
@@ -771,3 +772,22 @@ def test_a_terminal_with_a_screen_is_watched(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_viewer_that_fails_is_told(tmp_path: Path) -> None:
     with pytest.raises(AccweightError, match="the viewer ended with exit code 1"):
         viewing.opened_viewer(tmp_path / "nothing.accw")
+
+
+def test_long_rankings_look_like_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"rank": n, "layer": f"层{n}", "kind": "conv", "elements": 10**n, "mean": 1 / n, "max": 2.0}
+        | {"relative": float("nan"), "efficiency": 0.5}
+        for n in range(1, 7)
+    ]
+
+    def shown() -> list[str]:
+        console = Console(file=io.StringIO(), width=80)
+        console.print(tables.ranking_table({"by": "mean", "ranking": rows}))
+        return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+    expected = shown()
+    monkeypatch.setattr(tables, "MANY_ROWS", 2)
+    monkeypatch.setattr(tables, "table_of", None)  # calling it would fail
+
+    assert shown() == expected

@@ -11,6 +11,8 @@ from checkpoints import small
 
 import accweight_core as aw
 from accweight_core.errors import MismatchError, ShapeMismatchError, UnsupportedDtypeError
+from accweight_core.grouping import groups_of
+from accweight_core.naming import layers_of
 
 
 def saved(folder: Path, *series: dict[str, torch.Tensor]) -> Path:
@@ -151,6 +153,23 @@ def test_the_order_of_parameters_in_a_file_does_not_matter(tmp_path: Path) -> No
     reordered = dict(reversed(list(small(1).items())))
 
     assert list(aw.open_run(saved(tmp_path, small(0), reordered)).steps) == [1, 2]
+
+
+def test_what_tells_roles_apart_is_looked_at_in_every_checkpoint(tmp_path: Path) -> None:
+    codes = {**small(1), "fc.weight": torch.ones(3, 4, dtype=torch.int64)}
+
+    with pytest.raises(MismatchError, match="2 different sets of parameters"):
+        aw.open_run(saved(tmp_path, small(0), small(1), codes))
+
+
+def test_a_run_of_many_alike_is_one_group_with_the_layers_of_the_first(tmp_path: Path) -> None:
+    run = aw.open_run(saved(tmp_path, *(small(n) for n in range(4))))
+
+    (group,) = groups_of(run.checkpoints)
+
+    assert group.checkpoints == run.checkpoints
+    assert group.layers == run.layers == layers_of(run.checkpoints[0].tensors.values())
+    assert group.signature == {("fc.weight", (3, 4)), ("fc.bias", (3,))}
 
 
 def test_integer_weights_are_refused_with_the_reason_and_the_way_out(tmp_path: Path) -> None:

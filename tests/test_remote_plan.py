@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from web_server import Served, serving
 import accweight_core as aw
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk
 from accweight_core.partition import SUB_BLOCK
+from accweight_core.reading import neighbours
 from accweight_core.remote import ahead
+from accweight_core.schema import Extent, StoredTensor
 from accweight_core.totals import Totals
 
 
@@ -153,3 +156,25 @@ def test_blocks_of_many_stretches_are_read_as_said(
     assert served.sent_bytes < (1.02 if memory == "64" else 1.5) * 3 * weights.nbytes
     assert len(served.requests) <= (3 if memory == "64" else len(read))
     assert np.array_equal(far.values, walked(served.folder / "broad").values)
+
+
+def test_small_tensors_are_read_at_once_as_far_as_they_follow_each_other() -> None:
+    def tensor(path: str, offset: int, **described: Any) -> StoredTensor:
+        return StoredTensor(
+            "w", Extent(path, offset, **{"dtype": "float32", **described}, shape=(2,))
+        )
+
+    tensors = [
+        tensor("a", 0),
+        tensor("a", 8),
+        tensor("a", 16, dtype="bfloat16"),
+        tensor("a", 20, dtype="bfloat16"),
+        tensor("a", 24, dtype="bfloat16", big_endian=True),
+        tensor("b", 28, dtype="bfloat16", big_endian=True),
+        tensor("b", 0),
+        tensor("b", 4),
+    ]
+
+    read = [(tensors.index(first), start, stop) for first, start, stop in neighbours(tensors)]
+
+    assert read == [(0, 0, 4), (2, 0, 4), (4, 0, 2), (5, 0, 2), (6, 0, 2), (7, 0, 2)]

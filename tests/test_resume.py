@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-TENSORS, CHECKPOINTS = 20, 6
+TENSORS, SMALL, CHECKPOINTS = 20, 40, 6
 MILLIONS = 4
 BUDGET = 24 << 20
 
@@ -21,9 +21,10 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 DRIVER = """
 import json, os, random, shutil, signal, sys, time, traceback
 import accweight_core as aw
-from accweight_core import chunks, fused, opening, pipeline, store
+from accweight_core import chunks, fused, opening, packs, pipeline, store
 from accweight_core.accumulate import walk
 from accweight_adapters import safetensors_reader
+packs.PACK_TEXELS = 2000  # several packs
 source, target, budget, trials = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 
 def analysed(folder, die_in_write=None):
@@ -96,6 +97,8 @@ TRIALS = {
     "in a write": ("write", 1, 4),
     "in three writes": ("write", 3, 5),
     "in the last write": ("run.accw/zarr.json", 1, 6),
+    "in the pictures of a pack": ("packed/000002/c.0.0", 1, 7),
+    "in what a pack says of them": ("packed/000003/zarr.json", 1, 8),
 }
 """By name: whether it is killed after a time of chance, or between writing a file, by chance or
 by name, and giving it its name; how often on the same output; and the seed."""
@@ -103,7 +106,7 @@ by name, and giving it its name; how often on the same output; and the seed."""
 
 @pytest.fixture
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six checkpoints of four million weights in twenty tensors of several shapes."""
+    """Six checkpoints of four million weights in twenty tensors of several shapes, and scales."""
     folder = tmp_path_factory.mktemp("checkpoints")
     chance = np.random.default_rng(3)
     elements = MILLIONS * 1_000_000 // TENSORS
@@ -119,6 +122,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for i in range(TENSORS)
     }
+    weights |= {f"scale{i}.bias": chance.standard_normal(300, np.float32) for i in range(SMALL)}
     for step in range(CHECKPOINTS):
         save_file(weights, folder / f"step_{step}.safetensors")
         for index, name in enumerate(weights):

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 import accweight_core as aw
-from accweight_core import chunks, exclusive, store
+from accweight_core import chunks, exclusive, packs, store
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.walk import BlockWalk
 from accweight_core.errors import AccweightError, NonFiniteError, StoreError
 from accweight_core.exclusive import locked
-from accweight_core.header import FORMAT_VERSION
+from accweight_core.header import FORMAT_VERSION, UNPACKED_VERSION
 from accweight_core.schema import Run
 from accweight_core.store import Store
 from accweight_core.totals import METRICS
@@ -101,7 +101,7 @@ def test_attributes_say_what_the_run_was(run: Run, out: Path) -> None:
 
     said: Any = zarr.open_group(out, mode="r").attrs["accweight"]
 
-    assert said["format"] == FORMAT_VERSION
+    assert said["format"] == UNPACKED_VERSION  # no picture of it is small
     assert said["complete"] is True
     assert said["reader"] == "raw"
     assert [c["step"] for c in said["checkpoints"]] == [0, 10, 20]
@@ -580,16 +580,17 @@ def test_what_counts_as_finished_has_all_its_pictures(
 
 def stopped(run: Run, out: Path, after: int, **options: Any) -> None:
     """Begin an analysis and let it fail after some parameters."""
-    finish, done = Store.finish_parameter, []
+    finish, done = Store.finish_parameters, []
 
-    def failing(self: Store, index: int, totals: Any) -> None:
+    def failing(self: Store, members: Sequence[int], totals: Any) -> None:
         if len(done) == after:
             raise KeyboardInterrupt
-        finish(self, index, totals)
-        done.append(index)
+        finish(self, members, totals)
+        done.append(members)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "finish_parameter", failing)
+        patch.setattr(packs, "PACK_TEXELS", 0)  # one parameter in each
+        patch.setattr(Store, "finish_parameters", failing)
         with pytest.raises(KeyboardInterrupt):
             aw.analyze(run, out, **options)
 

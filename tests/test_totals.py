@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accweight_core.kernels import SUMS, Scratch, measure_step, start_block
-from accweight_core.totals import METRICS, Totals, folded, metrics
+from accweight_core.totals import METRICS, Totals, folded, folded_groups, metrics, metrics_of
 
 COLUMN = {name: index for index, name in enumerate(SUMS)}
 
@@ -233,3 +233,54 @@ def test_a_layer_of_an_empty_and_a_full_parameter_is_the_full_one() -> None:
     layer = folded([Totals.empty(2), full, Totals.empty(2)], 2)
 
     assert layer.values.tobytes() == full.values.tobytes()
+
+
+# --- many side by side
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=6),
+    st.integers(0, 2**32 - 1),
+)
+def test_groups_folded_side_by_side_have_the_bits_of_each_alone(
+    sizes: list[list[int]], seed: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    parts = [
+        [totals_of(*chance.standard_normal((3, elements))) for elements in group] for group in sizes
+    ]
+    flat = [part for group in parts for part in group]
+    order = chance.permutation(len(flat)).tolist()
+    places = iter(order)
+    groups = [[next(places) for _ in group] for group in parts]
+    elements, values = np.empty(len(flat), np.int64), np.empty((3, len(flat), len(SUMS)))
+    for place, part in zip(order, flat, strict=True):
+        elements[place], values[:, place] = part.elements, part.values
+
+    covered, together = folded_groups(groups, elements, values)
+    found = metrics_of(covered, together)
+
+    for number, group in enumerate(parts):
+        alone = folded(group, 3)
+        assert covered[number] == alone.elements
+        assert together[:, number].tobytes() == alone.values.tobytes()
+        for name, series in metrics(alone).items():
+            assert found[name][:, number].tobytes() == series.tobytes()
+
+
+def test_many_side_by_side_have_values_where_each_has() -> None:
+    known = totals_of([1, 2], [3, 5])
+    values = np.stack([known.values, np.full_like(known.values, np.nan), known.values], axis=1)
+
+    found = metrics_of(np.array([2, 2, 0]), values)
+
+    for name, series in found.items():
+        np.testing.assert_array_equal(series[:, 0], metrics(known)[name])
+        assert np.isnan(series[:, 1:]).all()
+
+
+def test_no_groups_fold_to_nothing() -> None:
+    elements, values = folded_groups([], np.array([3]), np.zeros((2, 1, len(SUMS))))
+
+    assert elements.shape == (0,)
+    assert values.shape == (2, 0, len(SUMS))

@@ -45,15 +45,16 @@ NAMES = ["one", "two", "three", "four", "five", "six"]
 SLOWLY = """
 import sys, time
 import accweight_core as aw
-from accweight_core import store
-finish = store.Store.finish_parameter
+from accweight_core import packs, store
+finish = store.Store.finish_parameters
 
 def slowly(self, *arguments):
     time.sleep({pause})
     finish(self, *arguments)
 
 store.SECONDS_BETWEEN_WRITES = 0
-store.Store.finish_parameter = slowly
+store.Store.finish_parameters = slowly
+packs.PACK_TEXELS = 0  # one parameter in each
 """
 
 

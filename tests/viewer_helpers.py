@@ -12,6 +12,7 @@ from checkpoints import states
 from torch import Tensor
 
 import accweight_core as aw
+from accweight_core import packs
 from accweight_core.schema import Run
 from accweight_core.store import Store
 from accweight_viewer.model.session import Session
@@ -43,16 +44,17 @@ def stored(folder: Path, name: str = "run", *described: Any, **options: Any) -> 
 
 def stopped(run: Run, out: Path, after: int) -> Path:
     """Return an analysis of which only the first parameters are finished."""
-    finish, done = Store.finish_parameter, []
+    finish, done = Store.finish_parameters, []
 
-    def failing(self: Store, index: int, totals: Any) -> None:
+    def failing(self: Store, members: Sequence[int], totals: Any) -> None:
         if len(done) == after:
             raise KeyboardInterrupt
-        finish(self, index, totals)
-        done.append(index)
+        finish(self, members, totals)
+        done.append(members)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "finish_parameter", failing)
+        patch.setattr(packs, "PACK_TEXELS", 0)  # one parameter in each
+        patch.setattr(Store, "finish_parameters", failing)
         with pytest.raises(KeyboardInterrupt):
             aw.analyze(run, out)
     return out

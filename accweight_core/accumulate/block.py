@@ -90,7 +90,7 @@ def walk_block(
 def walk_alike(
     files: OpenFiles,
     parameters: Sequence[Sequence[StoredTensor]],
-    watchers: Sequence[Watcher | None],
+    watcher: Watcher | None = None,
     *,
     room: Room | None = None,
 ) -> Sums:
@@ -101,7 +101,7 @@ def walk_alike(
     Args:
         files: Where to read through.
         parameters: Each of them in every checkpoint; none longer than a sub-block.
-        watchers: Of each.
+        watcher: Sees A_t of all of them, one behind the other, after every step.
         room: Memory to use; fresh if None.
 
     Returns:
@@ -109,14 +109,7 @@ def walk_alike(
     """
     dtype, elements = common_dtype(parameters[0]), parameters[0][0].values.elements
     shape, steps = (len(parameters), elements), list(zip(*parameters, strict=True))
-
-    def watch(step: int, plane: Plane) -> None:
-        for row, watcher in zip(plane.reshape(shape), watchers, strict=True):
-            if watcher:
-                watcher(step, row)
-
-    watcher, room = watch if any(watchers) else None, room or Room()
-    together = all(len(list(neighbours(tensors))) == 1 for tensors in steps)
+    together, room = all(len(list(neighbours(s))) == 1 for s in steps), room or Room()
     stream = Stream.of(parameters[0], dtype) if together else None
     values, shown = _streamed(files, stream, [(0, *shape)], room, watcher)
     if values is not None:

@@ -15,34 +15,32 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from accweight_core.accumulate.block import common_dtype, walk_alike, walk_block
-from accweight_core.accumulate.cutting import PIECE_ELEMENTS, Stretches
-from accweight_core.accumulate.folding import BlockSums, Folding, Sums
+from accweight_core.accumulate.block import walk_block
+from accweight_core.accumulate.cutting import Stretches
+from accweight_core.accumulate.folding import BlockSums, Folding
+from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.stepwise import Carry, Room, Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
+from accweight_core.partition import SUMS
 from accweight_core.reading import (
     OpenFiles,
     Stretch,
     ahead_of,
-    is_readable_in_blocks,
     is_remote,
-    neighbours,
 )
 from accweight_core.schema import Checkpoint, StoredTensor
-from accweight_core.totals import Totals
+from accweight_core.totals import Floats, Totals
 
 if TYPE_CHECKING:
     from accweight_core.remote.ahead import ReadAhead
 
-SMALL_ELEMENTS = 1 << 12
-"""Elements up to which parameters of one size are walked together."""
+_NONFINITE = SUMS.index("nonfinite")
 
 
 def no_watcher(block: Stretches) -> Watcher | None:
@@ -83,17 +81,6 @@ class ParameterWalk:
         return self.tensors[0].values.elements
 
     @property
-    def likeness(self) -> tuple[int, torch.dtype] | None:
-        """What it shares with parameters that may be walked together; None if it may not."""
-        plain = self.carry is no_carry and self.keep is None
-        if not plain or not 0 < self.elements <= SMALL_ELEMENTS:
-            return None
-        dtype = common_dtype(self.tensors)
-        if dtype.is_complex or not all(is_readable_in_blocks(t) for t in self.tensors):
-            return None
-        return self.elements, dtype
-
-    @property
     def is_remote(self) -> bool:
         """Whether any of it is fetched from a URL, which is planned before it is walked."""
         return any(is_remote(tensor) for tensor in self.tensors)
@@ -108,39 +95,21 @@ class ParameterWalk:
         """Bytes to read in all."""
         return self.elements * self.bytes_per_element
 
-
-def grouped(parameters: Iterable[ParameterWalk]) -> Iterator[list[ParameterWalk]]:
-    """Yield parameters one by one, but small ones that are alike and follow each other together.
-
-    A call of the kernel, and what surrounds it, takes as long for one bias as for hundreds.
-    """
-    for alike, group in groupby(parameters, key=lambda parameter: parameter.likeness):
-        members, most = list(group), PIECE_ELEMENTS // alike[0] if alike else 1
-        for first in range(0, len(members), most):
-            yield members[first : first + most]
+    def stretches(self) -> Iterator[Stretch]:
+        """Yield what walking it reads, in the order in which it is."""
+        for block in self.blocks:
+            for tensor in self.tensors:
+                yield from ((tensor, *stretch) for stretch in block.stretches)
 
 
-def _planned(parameter: ParameterWalk) -> ParameterWalk:
+Walk = ParameterWalk | PackWalk
+
+
+def _planned(walk: Walk) -> Walk:
     """Return a walk whose blocks can be gone through twice if it reads remote files."""
-    return replace(parameter, blocks=list(parameter.blocks)) if parameter.is_remote else parameter
-
-
-def stretches_of(groups: Iterable[Sequence[ParameterWalk]]) -> Iterator[Stretch]:
-    """Yield what walking groups of parameters reads of remote files, in its order.
-
-    Every stretch is one that `walk_block` or `walk_alike` asks for: what is read ahead is
-    forgotten when it has been asked for as often as was said.
-    """
-    for group in groups:
-        if not any(parameter.is_remote for parameter in group):
-            continue
-        if len(group) > 1:
-            for tensors in zip(*(parameter.tensors for parameter in group), strict=True):
-                yield from neighbours(tensors)
-        else:
-            for block in group[0].blocks:
-                for tensor in group[0].tensors:
-                    yield from ((tensor, *stretch) for stretch in block.stretches)
+    if isinstance(walk, PackWalk) or not walk.is_remote:
+        return walk
+    return replace(walk, blocks=list(walk.blocks))
 
 
 class BlockWalk:
@@ -162,15 +131,17 @@ class BlockWalk:
         self._opened: list[OpenFiles] = []
         self._ahead: ReadAhead | None = None
 
-    def run(self, parameters: Sequence[ParameterWalk]) -> None:
-        """Walk the parameters; `done` of each is called once, in their order."""
+    def run(self, parameters: Sequence[Walk]) -> None:
+        """Walk parameters, and packs of them; `done` of each is called once, in their order."""
         waiting: deque[Callable[[], None]] = deque()
-        groups = list(grouped(map(_planned, parameters)))
-        self._ahead = ahead_of(stretches_of(groups))
+        parameters = list(map(_planned, parameters))
+        self._ahead = ahead_of(
+            stretch for walk in parameters if walk.is_remote for stretch in walk.stretches()
+        )
         with _one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
             try:
-                for group in groups:
-                    for collect in self._submitted(group, pool):
+                for walk in parameters:
+                    for collect in self._submitted(walk, pool):
                         waiting.append(collect)
                         while len(waiting) > 4 * self._threads:
                             waiting.popleft()()
@@ -185,14 +156,12 @@ class BlockWalk:
                 if self._ahead is not None:
                     self._ahead.close()
 
-    def _submitted(
-        self, group: Sequence[ParameterWalk], pool: ThreadPoolExecutor
-    ) -> Iterator[Callable[[], None]]:
-        """Begin a few parameters, or one, and yield what is to be done in order as they end."""
-        if len(group) > 1:
-            yield partial(self._collect_group, group, pool.submit(self._walk_group, group))
+    def _submitted(self, parameter: Walk, pool: ThreadPoolExecutor) -> Iterator[Callable[[], None]]:
+        """Begin a pack, or a parameter, and yield what is to be done in order as it ends."""
+        if isinstance(parameter, PackWalk):
+            yield partial(self._collect_pack, parameter, pool.submit(self._walk_pack, parameter))
             return
-        parameter, folding = group[0], Folding(len(self._checkpoints))
+        folding = Folding(len(self._checkpoints))
         for block in parameter.blocks:
             future = pool.submit(self._walk, parameter, block)
             yield partial(self._collect, parameter, folding, future)
@@ -221,11 +190,9 @@ class BlockWalk:
             keep=keep,
         )
 
-    def _walk_group(self, group: Sequence[ParameterWalk]) -> Sums:
-        watchers = [parameter.watch(next(iter(parameter.blocks))) for parameter in group]
+    def _walk_pack(self, pack: PackWalk) -> Floats:
         files = self._files()
-        tensors = [p.tensors for p in group]
-        return walk_alike(files, tensors, watchers, room=self._local.room)
+        return pack.walk(files, self._local.room)
 
     def _collect(
         self, parameter: ParameterWalk, folding: Folding, future: Future[BlockSums]
@@ -234,12 +201,14 @@ class BlockWalk:
         folding.take(sums)
         self._progress(sum(sums.elements) * parameter.bytes_per_element)
 
-    def _collect_group(self, group: Sequence[ParameterWalk], future: Future[Sums]) -> None:
-        for parameter, values in zip(group, future.result().transpose(1, 0, 2), strict=True):
-            folding = Folding(len(values))
-            folding.totals.extend(np.array([parameter.elements]), values[:, None])
-            self._finish(parameter, folding)
-        self._progress(sum(parameter.size_bytes for parameter in group))
+    def _collect_pack(self, pack: PackWalk, future: Future[Floats]) -> None:
+        values = future.result()
+        if self._strict:
+            for member in np.flatnonzero(values[..., _NONFINITE].any(axis=0))[:1]:
+                found = Totals(pack.tensors[member][0].values.elements, values[:, member])
+                refuse_nonfinite(pack.names[member], found, self._checkpoints)
+        pack.done(values)
+        self._progress(pack.size_bytes)
 
     def _finish(self, parameter: ParameterWalk, folding: Folding) -> None:
         if self._strict:

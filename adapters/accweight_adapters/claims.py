@@ -97,13 +97,16 @@ def checked_sizes(values: object, what: str) -> tuple[int, ...]:
     """Return `values` as a shape or as strides; raise `ClaimError` if they cannot be that."""
     if not isinstance(values, (tuple, list)) or len(values) > MAX_AXES:
         raise ClaimError(f"claims {what} that is not a list of at most {MAX_AXES} integers")
-    return tuple(checked_size(value, what) for value in values)
+    for value in values:
+        if type(value) is not int or not 0 <= value < MAX_SIZE:  # a call for each would take longer
+            checked_size(value, what)
+    return tuple(values)
 
 
 def checked_shape(values: object) -> tuple[int, ...]:
     """Return `values` as a shape whose element count fits 62 bits; raise `ClaimError` if not."""
     shape = checked_sizes(values, "a shape")
-    checked_size(math.prod(filter(None, shape)), "a number of elements")
+    checked_size(math.prod(filter(None, shape) if 0 in shape else shape), "a number of elements")
     return shape
 
 

@@ -163,8 +163,10 @@ def _shard_at(path: Path) -> Shard:
             raise ClaimError("its __metadata__ holds something other than text")
         spans = {name: _span(name, claim) for name, claim in header.items()}
         _check_coverage(spans, size_bytes - start)
+        file_name = str(path)
         tensors = {
-            name: _stored(path, name, header[name], start, span) for name, span in spans.items()
+            name: _stored(file_name, name, header[name], start, span)
+            for name, span in spans.items()
         }
         return Shard(tensors, metadata)
 
@@ -211,7 +213,7 @@ def _check_coverage(spans: Mapping[str, tuple[int, int]], data_bytes: int) -> No
 
 
 def _stored(
-    path: Path, name: str, claim: Mapping[str, Any], start: int, span: tuple[int, int]
+    path: str, name: str, claim: Mapping[str, Any], start: int, span: tuple[int, int]
 ) -> StoredTensor:
     name, shape, code = checked_name(name), checked_shape(claim.get("shape")), claim["dtype"]
     dtype = DTYPE_NAMES.get(code)
@@ -224,7 +226,7 @@ def _stored(
             f"tensor {quoted(name)} of shape {shape} and type {code} needs {needed} bytes, "
             f"its data_offsets give it {span[1] - span[0]}"
         )
-    return StoredTensor(name, Extent(str(path), start + span[0], dtype, shape))
+    return StoredTensor(name, Extent(path, start + span[0], dtype, shape))
 
 
 def _step_in(metadata: Mapping[str, Any]) -> tuple[int, str] | None:

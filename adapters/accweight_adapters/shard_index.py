@@ -10,6 +10,8 @@ import io
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,9 +38,9 @@ def index_in(path: Path, format_name: str) -> dict[str, Any]:
 def names_shards(index: Mapping[str, Any], suffixes: tuple[str, ...]) -> bool:
     """Tell whether an index places every tensor in a file that ends with one of `suffixes`."""
     places = index.get("weight_map")
-    return isinstance(places, dict) and all(
-        isinstance(file, str) and file.endswith(suffixes) for file in places.values()
-    )
+    if not isinstance(places, dict) or not {*map(type, places.values())} <= {str}:
+        return False
+    return all(file.endswith(suffixes) for file in {*places.values()})
 
 
 def index_of_shards(path: Path, format_name: str, suffixes: tuple[str, ...]) -> dict[str, Any]:
@@ -77,12 +79,32 @@ def shard_path(index: Path, name: str, part: str = "shard", whole: str = "the in
 def parsed(text: bytes) -> dict[str, Any]:
     """Return a JSON object in which no key comes twice."""
     try:
-        content = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_constant)
+        content = json.loads(text, parse_constant=_no_constant)
+        if _keys_in([content]) != text.count(b":"):
+            content = json.loads(
+                text, object_pairs_hook=_without_repeats, parse_constant=_no_constant
+            )
     except (ValueError, RecursionError) as error:
         raise ClaimError(f"its JSON is damaged: {quoted(str(error), limit=160)}") from error
     if not isinstance(content, dict):
         raise ClaimError("its JSON is not an object")
     return content
+
+
+def _keys_in(content: list[Any]) -> int:
+    """Return how many keys the objects of a document have.
+
+    There is a colon behind every key, and maybe others in text: a document with no more colons
+    than keys repeats none, and thousands of objects need not be looked at one by one.
+    """
+    count, level = 0, content
+    while level:
+        objects = [value for value in level if type(value) is dict]
+        count += sum(map(len, objects))
+        lists = [value for value in level if type(value) is list]
+        inside = chain.from_iterable((*map(dict.values, objects), *lists))
+        level = [value for value in inside if type(value) is dict or type(value) is list]
+    return count
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -110,7 +132,13 @@ def in_natural_order(tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor,
     ``layer2`` comes before ``layer10``, the tensors of one module stay together, and its
     weight comes before its bias.
     """
-    return tuple(tensors[name] for name in sorted(tensors, key=_place))
+    return tuple(tensors[name] for name in _ordered(tuple(tensors)))
+
+
+@lru_cache(maxsize=8)
+def _ordered(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names in natural order; the checkpoints of a run have the same, in the same order."""
+    return tuple(sorted(names, key=_place))
 
 
 def _place(name: str) -> tuple[list[list[str | int]], int, list[str | int], str]:

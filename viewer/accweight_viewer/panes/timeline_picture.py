@@ -87,13 +87,15 @@ def strokes(chart: Chart, selected: str | None, theme: Theme) -> list[Stroke]:
     many = len(chart.names) > MANY
     top = chart.ranked()[:TOP] if many else []
     palette = [colour for colour in theme.curves if colour != theme.accent]
+    places = {name: place for place, name in enumerate(chart.names)}
+    places |= {name: place for place, name in enumerate(top)}
     found = []
     for curves in chart.curves:
         for row, name in enumerate(curves.names):
             if curves.run and name != selected and len(chart.names) > FEW:
                 continue
-            place = top.index(name) if name in top else chart.names.index(name)
-            rank, colour, width = 1, QtGui.QColor(palette[place % len(palette)]), 1.3
+            colour = QtGui.QColor(palette[places[name] % len(palette)])
+            rank, width = 1, 1.3
             if name == selected:
                 rank, colour, width = SELECTED, QtGui.QColor(theme.accent), 2.4
             elif many and name not in top:

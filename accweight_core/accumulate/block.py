@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -193,15 +194,13 @@ def _drawn(watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: T
 
 def _show(watcher: Watcher, batch: range, drawn: Drawn) -> None:
     """Show a watcher what was drawn; nothing has moved at the first step of all."""
+    pictures = (drawn.sums, drawn.tops) if drawn.side else (drawn.planes,)
+    if batch.start == 0:
+        for picture in pictures:
+            picture[0] = 0
+    show = cast(PoolingWatcher, watcher).pooled if drawn.side else watcher
     for number, step in enumerate(batch):
-        pictures = (drawn.sums, drawn.tops) if drawn.side else (drawn.planes,)
-        if step == 0:
-            for picture in pictures:
-                picture[number] = 0
-        if isinstance(watcher, PoolingWatcher) and drawn.side:
-            watcher.pooled(step, drawn.sums[number], drawn.tops[number])
-        else:
-            watcher(step, drawn.planes[number])
+        show(step, *(picture[number] for picture in pictures))
 
 
 def common_dtype(tensors: Sequence[StoredTensor]) -> torch.dtype:

@@ -25,11 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accweight_core import chunks
 from accweight_core.chunks import (
     METADATA,
     PARTIAL,
     ChunkedArray,
     StoredArray,
+    Write,
     create_group,
     open_array,
     set_attribute,
@@ -67,9 +69,17 @@ def picture_name(index: int, level: int, plane: str) -> str:
 class Store:
     """One analysis on disk; reads lazily, writes parameter by parameter."""
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Header, write: Write | None = None) -> None:
+        """Take a store that is there.
+
+        Args:
+            path: Its folder.
+            header: Its header.
+            write: How to write files of parameters that are not finished.
+        """
         self.path = path
         self.header = header
+        self.write = write or chunks.write_new
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
         self._lock = Lock()
@@ -227,7 +237,7 @@ class Store:
             )
             with self._lock:  # blocks end in any order
                 if array.path not in self._created:
-                    array.create()
+                    array.create(self.write)
                     self._created.add(array.path)
             values, done = flat.numpy(), 0
             for start, stop in block.stretches:

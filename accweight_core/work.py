@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -27,18 +28,24 @@ from accweight_core.header import Header
 from accweight_core.partition import SUMS
 from accweight_core.picture_writer import PictureWriter
 from accweight_core.reading import is_read_whole, is_readable_in_blocks
-from accweight_core.schema import Run
+from accweight_core.schema import Run, StoredTensor
 from accweight_core.store import Store
 from accweight_core.summary import completed, metric_arrays
 from accweight_core.tile import Tile
 from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.totals import Floats, Totals
 
+if TYPE_CHECKING:
+    from accweight_core.engines.crew import Crew
+
 GAPPED_BLOCK = 1 << 20
 """Least elements of a block where axes are stored in another order: larger blocks, fewer gaps."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(bytes_done, bytes_in_all)``."""
+
+MakeWriter = Callable[[Store, int, Tiling], PictureWriter]
+"""Makes the writer of one picture: of a store, a parameter, and how it is usually cut."""
 
 
 @dataclass
@@ -53,6 +60,7 @@ class Work:
         strict: Whether a non-finite element is an error.
         progress: Called now and then.
         earlier: The analysis to go on from, if any.
+        crew: Workers that walk instead, if any.
     """
 
     run: Run
@@ -62,6 +70,7 @@ class Work:
     strict: bool
     progress: Progress
     earlier: Store | None = None
+    crew: Crew | None = None
 
     @cached_property
     def _values_before(self) -> Floats | None:
@@ -78,7 +87,7 @@ class Work:
 
             return self._cut(index, None, keep)
 
-        self._walk([walk(index) for index in range(len(self.header.parameters))])
+        self._walk({index: walk(index) for index in range(len(self.header.parameters))}, None)
         return Analysis(completed(self.header, values), values, run=self.run)
 
     def on_disk(self, path: Path) -> Analysis:
@@ -90,7 +99,7 @@ class Work:
             if not store.header.complete:
                 todo = [index for index, done in enumerate(store.finished()) if not done]
                 try:
-                    self._walk([self._cut(index, store) for index in todo])
+                    self._walk({index: self._cut(index, store) for index in todo}, store)
                 finally:
                     store.flush()
                 values = store.totals
@@ -121,40 +130,20 @@ class Work:
         done: Callable[[Totals], None] = lambda totals: None,
     ) -> ParameterWalk:
         """Return the walk of one parameter: its blocks, and what becomes of its pictures."""
-        parameter = self.header.parameters[index]
-        tensors = [c.tensors[parameter.name] for c in self.run.checkpoints]
-        at_once = any(is_read_whole(t) for t in tensors)
-        size = max(parameter.elements, 1) if at_once else self.block_elements
-        if not all(is_readable_in_blocks(t) for t in tensors):
-            size = max(size, GAPPED_BLOCK)
+        name = self.header.parameters[index].name
+        tensors = [c.tensors[name] for c in self.run.checkpoints]
+        walk = walk_of(index, tensors, store, self.earlier, self.block_elements)
         if store is None:
-            blocks = blocks_of(parameter.shape, size)
-            return ParameterWalk(parameter.name, tensors, blocks, done=done)
-        earlier, drawing = self.earlier, None
-        if self.header.picture_bases and parameter.elements:
-            drawing = _Drawing(store, index, earlier, at_once)
+            return replace(walk, done=done)
 
         def finish(totals: Totals) -> None:
-            if drawing:
-                drawing.finish()
             before = [] if self._values_before is None else [self._values_before[:, index]]
             store.finish_parameter(index, np.concatenate([*before, totals.values]))
 
-        def keep(block: Stretches, carry: Carry) -> None:
-            store.write_state(index, block, carry)
+        return replace(walk, done=finish)
 
-        return ParameterWalk(
-            parameter.name,
-            tensors,
-            drawing.tiles(size) if drawing else blocks_of(parameter.shape, size),
-            watch=drawing.watch if drawing else no_watcher,
-            carry=partial(earlier.read_state, index) if earlier else no_carry,
-            keep=keep if self.header.keeps_state else None,
-            done=finish,
-        )
-
-    def _walk(self, walks: list[ParameterWalk]) -> None:
-        total = sum(walk.size_bytes for walk in walks)
+    def _walk(self, walks: Mapping[int, ParameterWalk], store: Store | None) -> None:
+        total = sum(walk.size_bytes for walk in walks.values())
         done = 0
 
         def advance(size_bytes: int) -> None:
@@ -163,16 +152,72 @@ class Work:
             self.progress(done, total)
 
         self.progress(0, total)
+        here = list(walks.values())
+        if self.crew is not None:
+            from accweight_core.engines.driver import walk_by  # threads need none of it
+
+            here = walk_by(self.crew, self, walks, store, advance)
         walk = BlockWalk(
             self.run.checkpoints, threads=self.threads, strict=self.strict, progress=advance
         )
-        walk.run(walks)
+        walk.run(here)
+
+
+def walk_of(
+    index: int,
+    tensors: Sequence[StoredTensor],
+    store: Store | None,
+    earlier: Store | None,
+    block_elements: int,
+    *,
+    drawn_by: MakeWriter = PictureWriter,
+) -> ParameterWalk:
+    """Return the walk of one parameter: its blocks, and what becomes of its pictures.
+
+    Args:
+        index: The parameter.
+        tensors: The parameter in each checkpoint.
+        store: Where its picture and its state go, if anywhere.
+        earlier: The analysis to go on from, if any.
+        block_elements: Elements per block.
+        drawn_by: Makes what takes the tiles of its picture.
+    """
+    name, shape, elements = tensors[0].name, tensors[0].shape, tensors[0].values.elements
+    at_once = any(is_read_whole(t) for t in tensors)
+    size = max(elements, 1) if at_once else block_elements
+    if not all(is_readable_in_blocks(t) for t in tensors):
+        size = max(size, GAPPED_BLOCK)
+    if store is None:
+        return ParameterWalk(name, tensors, blocks_of(shape, size))
+    drawing = None
+    if store.header.picture_bases and elements:
+        drawing = _Drawing(store, index, earlier, at_once, drawn_by)
+
+    def keep(block: Stretches, carry: Carry) -> None:
+        store.write_state(index, block, carry)
+
+    return ParameterWalk(
+        name,
+        tensors,
+        drawing.tiles(size) if drawing else blocks_of(shape, size),
+        watch=drawing.watch if drawing else no_watcher,
+        carry=partial(earlier.read_state, index) if earlier else no_carry,
+        keep=keep if store.header.keeps_state else None,
+        walked=drawing.finish if drawing else lambda: None,
+    )
 
 
 class _Drawing:
     """The picture of one parameter while its tiles are walked."""
 
-    def __init__(self, store: Store, index: int, earlier: Store | None, at_once: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        index: int,
+        earlier: Store | None,
+        at_once: bool,
+        drawn_by: MakeWriter,
+    ) -> None:
         """Begin; nothing is stored before the first tile is walked.
 
         Args:
@@ -180,6 +225,7 @@ class _Drawing:
             index: The parameter.
             earlier: The analysis to go on from, if any.
             at_once: Whether the parameter is walked as a whole.
+            drawn_by: Makes what takes its tiles.
         """
         self._store = store
         self._index = index
@@ -187,6 +233,7 @@ class _Drawing:
         self._earlier = earlier
         self._steps_before = len(earlier.header.checkpoints) if earlier else 0
         self._at_once = at_once
+        self._drawn_by = drawn_by
         self._writer: PictureWriter | None = None
         self._lock = Lock()
 
@@ -203,7 +250,7 @@ class _Drawing:
         with self._lock:
             if self._writer is None:
                 tiling = self._tiling(BLOCK_ELEMENTS)
-                self._writer = PictureWriter(self._store, self._index, tiling)
+                self._writer = self._drawn_by(self._store, self._index, tiling)
         writer = self._writer
         canvas = TileCanvas(self._plan, tile, writer.segment, partial(writer.write, tile))
         writer.add_counts(tile, canvas.counts)

@@ -69,7 +69,8 @@ class ParameterWalk:
         tensors: The parameter in each checkpoint.
         blocks: What it is cut into.
         watch: Returns the watcher of one block, or None.
-        done: Called in this thread when the parameter is complete.
+        walked: Called when all of its blocks have been walked.
+        done: Called in this thread, then, with its totals.
         carry: Returns where an earlier walk of a block ended, or None.
         keep: Takes where the walk of a block has ended.
     """
@@ -78,6 +79,7 @@ class ParameterWalk:
     tensors: Sequence[StoredTensor]
     blocks: Iterable[Stretches]
     watch: Callable[[Any], Watcher | None] = no_watcher
+    walked: Callable[[], None] = lambda: None
     done: Callable[[Totals], None] = lambda totals: None
     carry: Callable[[Any], Carry | None] = no_carry
     keep: Callable[[Any, Carry], None] | None = None
@@ -125,7 +127,7 @@ def grouped(parameters: Iterable[ParameterWalk]) -> Iterator[list[ParameterWalk]
             yield members[first : first + most]
 
 
-def _planned(parameter: ParameterWalk) -> ParameterWalk:
+def planned(parameter: ParameterWalk) -> ParameterWalk:
     """Return a walk whose blocks can be gone through twice if it reads remote files."""
     return replace(parameter, blocks=list(parameter.blocks)) if parameter.is_remote else parameter
 
@@ -170,9 +172,9 @@ class BlockWalk:
     def run(self, parameters: Sequence[ParameterWalk]) -> None:
         """Walk the parameters; `done` of each is called once, in their order."""
         waiting: deque[Callable[[], None]] = deque()
-        groups = list(grouped(map(_planned, parameters)))
+        groups = list(grouped(map(planned, parameters)))
         self._ahead = ahead_of(stretches_of(groups))
-        with _one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
+        with one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
             try:
                 for group in groups:
                     for collect in self._submitted(group, pool):
@@ -201,7 +203,7 @@ class BlockWalk:
         for block in parameter.blocks:
             future = pool.submit(self._walk, parameter, block)
             yield partial(self._collect, parameter, folding, future)
-        yield partial(self._finish, parameter, folding)
+        yield lambda: self._finish(parameter, folding.totals)
 
     def _files(self) -> OpenFiles:
         """Return the open files of this thread."""
@@ -213,19 +215,10 @@ class BlockWalk:
         return files
 
     def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
-        keep = partial(parameter.keep, block) if parameter.keep else None
-        return walk_block(
-            self._files(),
-            parameter.tensors,
-            block,
-            watcher=parameter.watch(block),
-            carry=parameter.carry(block),
-            keep=keep,
-        )
+        return sums_of(self._files(), parameter, block)
 
     def _walk_group(self, group: Sequence[ParameterWalk]) -> Sums:
-        watchers = [parameter.watch(next(iter(parameter.blocks))) for parameter in group]
-        return walk_alike(self._files(), [p.tensors for p in group], watchers)
+        return sums_of_group(self._files(), group)
 
     def _collect(
         self, parameter: ParameterWalk, folding: Folding, future: Future[BlockSums]
@@ -235,16 +228,42 @@ class BlockWalk:
         self._progress(sum(sums.elements) * parameter.bytes_per_element)
 
     def _collect_group(self, group: Sequence[ParameterWalk], future: Future[Sums]) -> None:
-        for parameter, values in zip(group, future.result().transpose(1, 0, 2), strict=True):
-            folding = Folding(len(values))
-            folding.totals.extend(np.array([parameter.elements]), values[:, None])
-            self._finish(parameter, folding)
+        for parameter, totals in zip(group, totals_of(group, future.result()), strict=True):
+            self._finish(parameter, totals)
         self._progress(sum(parameter.size_bytes for parameter in group))
 
-    def _finish(self, parameter: ParameterWalk, folding: Folding) -> None:
+    def _finish(self, parameter: ParameterWalk, totals: Totals) -> None:
         if self._strict:
-            refuse_nonfinite(parameter.name, folding.totals, self._checkpoints)
-        parameter.done(folding.totals)
+            refuse_nonfinite(parameter.name, totals, self._checkpoints)
+        parameter.walked()
+        parameter.done(totals)
+
+
+def sums_of(files: OpenFiles, parameter: ParameterWalk, block: Stretches) -> BlockSums:
+    """Walk one block of a parameter, with all that goes with it."""
+    keep = partial(parameter.keep, block) if parameter.keep else None
+    return walk_block(
+        files,
+        parameter.tensors,
+        block,
+        watcher=parameter.watch(block),
+        carry=parameter.carry(block),
+        keep=keep,
+    )
+
+
+def sums_of_group(files: OpenFiles, group: Sequence[ParameterWalk]) -> Sums:
+    """Walk several small parameters that are alike, with all that goes with them."""
+    watchers = [parameter.watch(next(iter(parameter.blocks))) for parameter in group]
+    return walk_alike(files, [parameter.tensors for parameter in group], watchers)
+
+
+def totals_of(group: Sequence[ParameterWalk], sums: Sums) -> Iterator[Totals]:
+    """Yield the totals of each of several parameters that have been walked together."""
+    for parameter, values in zip(group, sums.transpose(1, 0, 2), strict=True):
+        totals = Totals.empty(len(values))
+        totals.extend(np.array([parameter.elements]), values[:, None])
+        yield totals
 
 
 def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint]) -> None:
@@ -265,7 +284,7 @@ def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint
 
 
 @contextmanager
-def _one_thread_per_operation() -> Iterator[None]:
+def one_thread_per_operation() -> Iterator[None]:
     """Keep torch from splitting single operations: the blocks are the parallelism."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

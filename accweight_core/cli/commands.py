@@ -60,6 +60,13 @@ class Per(StrEnum):
     parameter = "parameter"
 
 
+class EngineChoice(StrEnum):
+    """Who walks the blocks of a run."""
+
+    threads = "threads"
+    dask = "dask"
+
+
 class ExportFormat(StrEnum):
     """Formats that an analysis can be exported to."""
 
@@ -135,6 +142,16 @@ def analyze(
         bool,
         typer.Option("--append", help="Add later checkpoints to OUT without reading the old ones."),
     ] = False,
+    engine: Annotated[
+        EngineChoice,
+        typer.Option(help="Who does the work: threads of this process, or a cluster of dask."),
+    ] = EngineChoice.threads,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Scheduler of a dask cluster (tcp://...); processes of this machine by default."
+        ),
+    ] = None,
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -167,7 +184,10 @@ def analyze(
                 threads=threads,
                 picture_budget_bytes=budget,
                 strict=strict,
+                engine=engine.value,
+                scheduler=scheduler,
                 progress=advance,
+                notice=tables.remark,
             )
         else:
             analysis = measure(
@@ -179,7 +199,10 @@ def analyze(
                 strict=strict,
                 overwrite=overwrite,
                 keep_state=keep_state,
+                engine=engine.value,
+                scheduler=scheduler,
                 progress=advance,
+                notice=tables.remark,
             )
     tables.remark(*analysis.header.notes)
     tables.warn(*analysis.header.warnings)

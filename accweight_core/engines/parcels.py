@@ -1,0 +1,197 @@
+"""Parcels: parts of a run that are small to send and take a worker a good while.
+
+A parcel is a part of one large parameter, or many whole small ones. It ends where the chunks of
+the stored picture end, so that its worker writes them alone; where a chunk takes much longer than a
+parcel, as those of very coarse pictures do, it ends in the midst of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from accweight_core.accumulate.cutting import Block, Stretches
+from accweight_core.accumulate.walk import ParameterWalk
+from accweight_core.chunk_grid import ChunkGrid
+from accweight_core.pictures import PicturePlan, chunk_of
+from accweight_core.schema import StoredTensor
+from accweight_core.tile import Range, Tile
+from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of
+
+PER_WORKER = 16
+"""Parcels that a worker gets in the course of a run: the last ones end at about the same time."""
+
+USUAL_BYTES = 256 << 20
+"""Bytes that a parcel reads where nobody knows how many workers there will be."""
+
+LEAST_BYTES = 32 << 20
+"""Bytes for which it is worth the milliseconds that sending a parcel takes."""
+
+MOST_BYTES = 1 << 30
+"""Bytes of which it is a pity if a worker is lost over them."""
+
+MOST_TENSORS = 1 << 14
+"""Tensors of all checkpoints that a parcel speaks of: about 2 MB to send."""
+
+Cut = tuple[Range, ...]
+"""A block as it travels: the ranges of a tile, or the stretch of a block that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all parcels of an analysis have in common.
+
+    Attributes:
+        token: Its own name; no other job has it.
+        store: Folder of the store, absolute; None for an analysis in memory.
+        earlier: Folder of the analysis to go on from, if any.
+        block_elements: Elements per block.
+        versions: What is installed where the job comes from: other versions, other bits.
+    """
+
+    token: str
+    store: str | None
+    earlier: str | None
+    block_elements: int
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What a parcel holds of one parameter.
+
+    Attributes:
+        index: The parameter.
+        tensors: The parameter in each checkpoint.
+        cuts: The blocks to walk; None for all of them.
+    """
+
+    index: int
+    tensors: tuple[StoredTensor, ...]
+    cuts: tuple[Cut, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a worker takes at a time."""
+
+    job: Job
+    portions: tuple[Portion, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """One parameter that is to be sent to workers.
+
+    Attributes:
+        index: The parameter.
+        walk: Its walk; blocks are taken from it, and never walked here.
+        tensors: The parameter in each checkpoint, fit to travel.
+        plan: Its picture, if one is drawn.
+        at_once: Whether it cannot be cut.
+    """
+
+    index: int
+    walk: ParameterWalk
+    tensors: tuple[StoredTensor, ...]
+    plan: PicturePlan | None
+    at_once: bool
+
+
+def parcel_bytes(size_bytes: int, workers: int) -> int:
+    """Return how many bytes a parcel of a run should read."""
+    if not workers:
+        return USUAL_BYTES
+    return min(max(size_bytes // (workers * PER_WORKER), LEAST_BYTES), MOST_BYTES)
+
+
+def parcels_of(job: Job, cargo: Iterable[Cargo], size_bytes: int) -> Iterator[Parcel]:
+    """Yield the parcels of many parameters, each of about so many bytes to read.
+
+    They are cut while they are asked for: the blocks of a large model are never all known.
+    """
+    small: list[Cargo] = []
+    for item in cargo:
+        if item.walk.size_bytes > size_bytes and not item.at_once:
+            yield from _parts(job, item, size_bytes)
+            continue
+        tensors = sum(len(other.tensors) for other in (*small, item))
+        if small and (_bytes(small) + item.walk.size_bytes > size_bytes or tensors > MOST_TENSORS):
+            yield _together(job, small)
+            small = []
+        small.append(item)
+    if small:
+        yield _together(job, small)
+
+
+def _bytes(items: Sequence[Cargo]) -> int:
+    return sum(item.walk.size_bytes for item in items)
+
+
+def _together(job: Job, items: Sequence[Cargo]) -> Parcel:
+    return Parcel(job, tuple(Portion(i.index, i.tensors) for i in items), _bytes(items))
+
+
+def _parts(job: Job, item: Cargo, size_bytes: int) -> Iterator[Parcel]:
+    """Yield the parcels of one large parameter."""
+    groups = _groups(item, size_bytes)
+    first = next(groups)
+    second = next(groups, None)
+    if second is None:
+        yield _together(job, [item])
+        return
+    for blocks in (first, second, *groups):
+        elements = sum(stop - start for block in blocks for start, stop in block.stretches)
+        cuts = tuple(b.ranges if isinstance(b, Tile) else b.stretches for b in blocks)
+        portion = Portion(item.index, item.tensors, cuts)
+        yield Parcel(job, (portion,), elements * item.walk.bytes_per_element)
+
+
+def _groups(item: Cargo, size_bytes: int) -> Iterator[list[Stretches]]:
+    """Yield the blocks of a parameter, as many at a time as make a parcel."""
+    open_chunks = OpenChunks(item.plan) if item.plan else None
+    group: list[Stretches] = []
+    gathered = 0
+    for block in item.walk.blocks:
+        group.append(block)
+        elements = sum(stop - start for start, stop in block.stretches)
+        gathered += elements * item.walk.bytes_per_element
+        if open_chunks and isinstance(block, Tile):
+            open_chunks.take(block)
+        if gathered >= size_bytes and (not open_chunks or gathered >= 2 * size_bytes):
+            yield group
+            group, gathered = [], 0
+    if group:
+        yield group
+
+
+class OpenChunks:
+    """Which chunks of a picture have been begun, and are not whole yet. False if none is."""
+
+    def __init__(self, plan: PicturePlan) -> None:
+        tiling = tiling_of(plan.layout, plan.base, BLOCK_ELEMENTS)
+        chunk = chunk_of(tiling, plan.steps)
+        self._grid = ChunkGrid(tiling, chunk, (plan.steps, *plan.size(plan.base)))
+        self._level = plan.base
+        self._missing: dict[tuple[int, int], int] = {}
+
+    def take(self, tile: Tile) -> None:
+        """Count what a tile brings."""
+        for window, _ in tile.windows(self._level):
+            for place, (rows, cols) in self._grid.touched(window):
+                missing = self._missing.get(place, self._grid.texels(*place))
+                self._missing[place] = missing - len(rows) * len(cols)
+                if not self._missing[place]:
+                    del self._missing[place]
+
+    def __bool__(self) -> bool:
+        """Tell whether any chunk is open."""
+        return bool(self._missing)
+
+
+def block_at(cut: Cut, plan: PicturePlan | None) -> Stretches:
+    """Return the block that has travelled as a cut."""
+    if plan is None:
+        return Block(*cut[0])
+    return Tiling(plan.layout, plan.base, ()).tile(cut)

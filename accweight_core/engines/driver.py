@@ -186,18 +186,15 @@ def walk_by(
             f"{len(staying)} parameters are walked here, not by workers: their values are in "
             "memory, or of a reader that is not installed"
         )
-    drawn = store is not None and bool(work.header.picture_bases)
-    cargo = [
-        Cargo(
-            index,
-            walk,
-            luggage.packed(walk.tensors),
-            work.header.plan(index) if drawn and walk.elements else None,
-            at_once=any(is_read_whole(tensor) for tensor in walk.tensors),
-        )
-        for index, walk in walks.items()
-        if luggage.fits(walk.tensors)
-    ]
+    cargo = []
+    for index, walk in walks.items():
+        if not luggage.fits(walk.tensors):
+            continue
+        packed = luggage.packed(walk.tensors)
+        drawn = store is not None and work.header.picture_bases and walk.elements
+        plan = work.header.plan(index) if drawn else None
+        at_once = any(map(is_read_whole, walk.tensors))
+        cargo.append(Cargo(index, walk, packed, luggage.files(packed), plan, at_once))
     job = Job(
         token,
         str(store.path.absolute()) if store else None,

@@ -14,6 +14,7 @@ from accweight_core.accumulate.cutting import Block, Stretches
 from accweight_core.accumulate.walk import ParameterWalk
 from accweight_core.chunk_grid import ChunkGrid
 from accweight_core.pictures import PicturePlan, chunk_of
+from accweight_core.remote import is_url, state_of
 from accweight_core.schema import StoredTensor
 from accweight_core.tile import Range, Tile
 from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of
@@ -57,6 +58,32 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file as it was seen: what tells another one of the same name.
+
+    Attributes:
+        path: Its path, or its URL without secrets.
+        size_bytes: How long it is.
+        changed_ns: When a remote one was written, or a number made of its tag. Local ones are not
+            told apart by that: hosts do not always agree on it.
+    """
+
+    path: str
+    size_bytes: int
+    changed_ns: int
+
+    @classmethod
+    def at(cls, path: str) -> File:
+        """Return a file as it is seen here.
+
+        Raises:
+            OSError: If it is not.
+        """
+        state = state_of(path)
+        return cls(path, state.st_size, state.st_mtime_ns if is_url(path) else 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Portion:
     """What a parcel holds of one parameter.
 
@@ -77,6 +104,7 @@ class Parcel:
 
     job: Job
     portions: tuple[Portion, ...]
+    files: tuple[File, ...]
     size_bytes: int
 
 
@@ -88,6 +116,7 @@ class Cargo:
         index: The parameter.
         walk: Its walk; blocks are taken from it, and never walked here.
         tensors: The parameter in each checkpoint, fit to travel.
+        files: Where their bytes lie.
         plan: Its picture, if one is drawn.
         at_once: Whether it cannot be cut.
     """
@@ -95,6 +124,7 @@ class Cargo:
     index: int
     walk: ParameterWalk
     tensors: tuple[StoredTensor, ...]
+    files: tuple[File, ...]
     plan: PicturePlan | None
     at_once: bool
 
@@ -130,7 +160,9 @@ def _bytes(items: Sequence[Cargo]) -> int:
 
 
 def _together(job: Job, items: Sequence[Cargo]) -> Parcel:
-    return Parcel(job, tuple(Portion(i.index, i.tensors) for i in items), _bytes(items))
+    portions = tuple(Portion(item.index, item.tensors) for item in items)
+    files = dict.fromkeys(file for item in items for file in item.files)
+    return Parcel(job, portions, tuple(files), _bytes(items))
 
 
 def _parts(job: Job, item: Cargo, size_bytes: int) -> Iterator[Parcel]:
@@ -145,7 +177,7 @@ def _parts(job: Job, item: Cargo, size_bytes: int) -> Iterator[Parcel]:
         elements = sum(stop - start for block in blocks for start, stop in block.stretches)
         cuts = tuple(b.ranges if isinstance(b, Tile) else b.stretches for b in blocks)
         portion = Portion(item.index, item.tensors, cuts)
-        yield Parcel(job, (portion,), elements * item.walk.bytes_per_element)
+        yield Parcel(job, (portion,), item.files, elements * item.walk.bytes_per_element)
 
 
 def _groups(item: Cargo, size_bytes: int) -> Iterator[list[Stretches]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from accweight_core.engines.parcels import File
 from accweight_core.errors import FormatError
 from accweight_core.header import CheckpointRecord, Header
 from accweight_core.readers import readers
@@ -96,6 +97,7 @@ class Luggage:
             header.source, header.reader, (), parameters, (), name_map=header.name_map
         )
         self._records = [CheckpointRecord.of(checkpoint) for checkpoint in checkpoints]
+        self._files: dict[str, File] = {}
         self._describable = set(header.reader.split(", ")) <= set(readers())
 
     def fits(self, tensors: Iterable[StoredTensor]) -> bool:
@@ -105,6 +107,21 @@ class Luggage:
     def packed(self, tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
         """Return a parameter, in each checkpoint, as it can be sent."""
         return tuple(map(self._packed, tensors, self._records))
+
+    def files(self, packed: Iterable[StoredTensor]) -> tuple[File, ...]:
+        """Return the files in which a parameter lies; those of hidden values are known to them.
+
+        Raises:
+            FormatError: If one is gone.
+        """
+        paths = dict.fromkeys(t.values.path for t in packed if isinstance(t.values, Extent))
+        for path in paths:
+            if path not in self._files:
+                try:
+                    self._files[path] = File.at(path)
+                except OSError as error:
+                    raise FormatError(path, f"cannot be read ({error.strerror})") from None
+        return tuple(self._files[path] for path in paths)
 
     def _packed(self, tensor: StoredTensor, record: CheckpointRecord) -> StoredTensor:
         values = tensor.values

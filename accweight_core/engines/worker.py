@@ -7,7 +7,6 @@ sees: the folder of the store, the files, the same versions.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,16 +25,18 @@ from accweight_core.accumulate.walk import (
     sums_of_group,
     totals_of,
 )
-from accweight_core.engines.parcels import Job, Parcel, Portion, block_at
+from accweight_core.chunks import PARTIAL
+from accweight_core.engines.parcels import File, Job, Parcel, Portion, block_at
 from accweight_core.engines.shared_store import PieceWriter, SharedStore, finish_picture
-from accweight_core.errors import EngineError
+from accweight_core.errors import EngineError, FormatError
 from accweight_core.header import Header, versions
 from accweight_core.reading import OpenFiles, ahead_of
-from accweight_core.remote import is_url
-from accweight_core.schema import Extent
 from accweight_core.store import Store
 from accweight_core.totals import Totals
 from accweight_core.work import walk_of
+
+SIGN = f".job{PARTIAL}"
+"""Ending of the file that is in the store as long as a job is on; swept if the driver dies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def walk_parcel(parcel: Parcel) -> Harvest:
     """
     job, portions = parcel.job, parcel.portions
     _check_versions(job)
-    _check_files(job, portions)
+    _check_files(parcel.files)
     with one_thread_per_operation():
         if portions[0].cuts is None:
             return Harvest(_whole(job, portions), processor())
@@ -133,7 +134,7 @@ def _sums(job: Job, files: OpenFiles, walk: ParameterWalk, block: Stretches) -> 
 
 def sign_of(job: Job) -> Path | None:
     """Return the file in the store that is there as long as a job is on."""
-    return Path(job.store) / f"{job.token}.partial" if job.store else None
+    return Path(job.store) / f"{job.token}{SIGN}" if job.store else None
 
 
 def _check_on(job: Job) -> None:
@@ -176,20 +177,28 @@ def _check_versions(job: Job) -> None:
         )
 
 
-def _check_files(job: Job, portions: Iterable[Portion]) -> None:
-    """Raise if a local file is not seen from here."""
-    values = (tensor.values for portion in portions for tensor in portion.tensors)
-    paths = {v.path for v in values if isinstance(v, Extent) and not is_url(v.path)}
-    for path in sorted(paths - _SEEN):
-        if not os.path.exists(path):
+def _check_files(files: Iterable[File]) -> None:
+    """Raise if a file is not seen from here as the driver has seen it."""
+    for file in files:
+        if file in _CHECKED:
+            continue
+        here = socket.gethostname()
+        try:
+            seen = File.at(file.path)
+        except OSError as error:
             raise EngineError(
-                f"{path}: the worker on {socket.gethostname()} does not see this checkpoint; it "
-                "has to be in a folder that every worker sees under the same name, or at a URL"
+                f"{file.path}: the worker on {here} does not see this checkpoint "
+                f"({error.strerror or error}); it has to be in a folder that every worker sees "
+                "under the same name, or at a URL that every worker may read"
+            ) from None
+        if seen != file:
+            raise FormatError(
+                file.path, f"has changed since it was described, seen by the worker on {here}"
             )
-        _SEEN.add(path)
+        _CHECKED.add(file)
 
 
-_SEEN: set[str] = set()
+_CHECKED: set[File] = set()
 
 
 @lru_cache(maxsize=1)

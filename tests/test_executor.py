@@ -219,7 +219,7 @@ def test_what_was_stopped_is_continued_by_whoever_comes(
     run = aw.open_run(folder)
     aw.analyze(run, tmp_path / "here.accw")
     out = tmp_path / "there.accw"
-    for stop in (20, 6):
+    for stop in (30, 2):
         with pytest.raises(KeyboardInterrupt):
             aw.analyze(
                 run, out, executor=processes, block_elements=BLOCK, progress=stop_after(stop)

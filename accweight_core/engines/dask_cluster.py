@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ def dask_crew(scheduler: str | None, threads: int | None, notice: Notice) -> Ite
                 threads_per_worker=1,
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
+                preload=[__name__],
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
@@ -60,6 +62,14 @@ def dask_crew(scheduler: str | None, threads: int | None, notice: Notice) -> Ite
         raise EngineError(f"{scheduler}: no dask scheduler answers there ({reason})") from None
     with client:
         yield _crew(f"dask at {scheduler}", client, notice)
+
+
+def dask_setup(worker: object) -> None:
+    """Leave an interrupt from the keyboard, which every process gets, to the one that began us.
+
+    Called by dask in each process of a cluster that is begun here.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _crew(name: str, client: Client, notice: Notice) -> Crew:

@@ -189,9 +189,10 @@ def _groups(item: Cargo, size_bytes: int) -> Iterator[list[Stretches]]:
         group.append(block)
         elements = sum(stop - start for start, stop in block.stretches)
         gathered += elements * item.walk.bytes_per_element
-        if open_chunks and isinstance(block, Tile):
+        if open_chunks is not None and isinstance(block, Tile):
             open_chunks.take(block)
-        if gathered >= size_bytes and (not open_chunks or gathered >= 2 * size_bytes):
+        fits = open_chunks is None or open_chunks.all_whole
+        if gathered >= size_bytes and (fits or gathered >= 2 * size_bytes):
             yield group
             group, gathered = [], 0
     if group:
@@ -199,7 +200,7 @@ def _groups(item: Cargo, size_bytes: int) -> Iterator[list[Stretches]]:
 
 
 class OpenChunks:
-    """Which chunks of a picture have been begun, and are not whole yet. False if none is."""
+    """Which chunks of a picture have been begun, and are not whole yet."""
 
     def __init__(self, plan: PicturePlan) -> None:
         tiling = tiling_of(plan.layout, plan.base, BLOCK_ELEMENTS)
@@ -217,9 +218,10 @@ class OpenChunks:
                 if not self._missing[place]:
                     del self._missing[place]
 
-    def __bool__(self) -> bool:
-        """Tell whether any chunk is open."""
-        return bool(self._missing)
+    @property
+    def all_whole(self) -> bool:
+        """Whether no chunk is open."""
+        return not self._missing
 
 
 def block_at(cut: Cut, plan: PicturePlan | None) -> Stretches:

@@ -72,7 +72,7 @@ def walk_parcel(parcel: Parcel) -> Harvest:
 def finish(job: Job, index: int) -> int:
     """Finish the picture of a parameter whose parcels have all been walked; return its number."""
     _check_versions(job)
-    store, _ = _stores(job)
+    store, _ = stores_of(job)
     if store is not None:
         finish_picture(store, index)
     return index
@@ -80,7 +80,7 @@ def finish(job: Job, index: int) -> int:
 
 def _part(job: Job, portion: Portion, cuts: Sequence[tuple[tuple[int, int], ...]]) -> BlockSums:
     """Walk a part of one parameter."""
-    store, earlier = _stores(job)
+    store, earlier = stores_of(job)
     drawn = store is not None and bool(store.header.picture_bases)
     plan = store.header.plan(portion.index) if store is not None and drawn else None
     blocks = [block_at(cut, plan) for cut in cuts]
@@ -101,7 +101,7 @@ def _part(job: Job, portion: Portion, cuts: Sequence[tuple[tuple[int, int], ...]
 
 def _whole(job: Job, portions: Sequence[Portion]) -> dict[int, Totals | BlockSums]:
     """Walk whole parameters, small ones that are alike together."""
-    store, earlier = _stores(job)
+    store, earlier = stores_of(job)
     found: dict[int, Totals | BlockSums] = {}
     walks = []
     for index, tensors in ((portion.index, portion.tensors) for portion in portions):
@@ -145,7 +145,7 @@ def _check_on(job: Job) -> None:
 
 
 @lru_cache(maxsize=4)
-def _stores(job: Job) -> tuple[SharedStore | None, Store | None]:
+def stores_of(job: Job) -> tuple[SharedStore | None, Store | None]:
     """Return the store of a job, and the one to go on from, once per process."""
     sign = sign_of(job)
     if sign is None:

@@ -245,17 +245,21 @@ class Twice(Executor):
     def submit(self, fn: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
         """Begin."""
         future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
         with self._lock:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
 
         def work() -> None:
-            copies = [pickle.loads(pickle.dumps(arguments)) for _ in range(2)]
-            with ThreadPoolExecutor(2) as pool:
-                results = list(pool.map(lambda copy: fn(*copy), copies))
-            with self._lock:
-                self.under_way -= 1
-            future.set_result(results[-1])
+            try:
+                copies = [pickle.loads(pickle.dumps(arguments)) for _ in range(2)]
+                with ThreadPoolExecutor(2) as pool:
+                    results = list(pool.map(lambda copy: fn(*copy), copies))
+                with self._lock:
+                    self.under_way -= 1
+                future.set_result(results[-1])
+            except BaseException as error:
+                future.set_exception(error)
 
         threading.Thread(target=work).start()
         return future

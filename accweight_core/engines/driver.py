@@ -156,9 +156,7 @@ class Driver:
 
     def _call_back(self) -> None:
         """Cancel what is still under way, and wait for what cannot be cancelled any more."""
-        for future in self._sent:
-            future.cancel()
-        wait(self._sent)
+        wait([future for future in self._sent if not future.cancel()])
         self._sent.clear()
 
 

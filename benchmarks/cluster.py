@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import pickle
 import tempfile
@@ -46,7 +47,7 @@ from accweight_core.engines.parcels import PER_WORKER, Job, Parcel, block_at
 from accweight_core.engines.worker import SIGN, Harvest, finish, processor, stores_of
 from accweight_core.header import Header
 from accweight_core.partition import SUMS, partition
-from accweight_core.pictures import chunk_of, plan_pictures
+from accweight_core.pictures import chunk_of, plan_pictures, pyramid_levels, segment_steps
 from accweight_core.schema import DEFAULT_ROLES
 from accweight_core.store import Store
 from accweight_core.tiling import BLOCK_ELEMENTS, tiling_of
@@ -207,14 +208,15 @@ def layer_of(name: str) -> int:
 
 
 def files_of(plan: Any) -> int:
-    """Return how many chunk files a picture has."""
-    steps, total = plan.steps, 0
-    for level in plan.levels:
-        rows, cols = plan.size(level)
-        chunk = chunk_of(tiling_of(plan.layout, level, BLOCK_ELEMENTS), steps)
-        count = -(-steps // chunk[0]) * -(-rows // chunk[1]) * -(-cols // chunk[2])
-        total += count * (2 if level else 1)
-    return total
+    """Return how many chunk files a picture has: of its base level, and of pooled ones."""
+    chunk = chunk_of(tiling_of(plan.layout, plan.base, BLOCK_ELEMENTS), plan.steps)
+    lengths = zip((plan.steps, *plan.size(plan.base)), chunk, strict=True)
+    base = math.prod(-(-length // part) for length, part in lengths) * (2 if plan.base else 1)
+    pooled = list(pyramid_levels(plan))
+    if not pooled:
+        return base
+    segment = segment_steps(plan.steps, math.prod(plan.size(pooled[0])))
+    return base + 2 * len(pooled) * -(-plan.steps // segment)
 
 
 def write_solid(folder: Path, checkpoints: int) -> aw.Run:

@@ -13,7 +13,7 @@ import pytest
 import accweight_core as aw
 from accweight_core.schema import Run
 
-HEAVY = ("torch", "numpy", "pandas", "zarr", "onnx", "onnx_ir", "scipy", "matplotlib", "sklearn",
+HEAVY = ("torch", "numpy", "distributed", "dask", "pandas", "zarr", "onnx", "onnx_ir", "scipy", "matplotlib", "sklearn",
          "safetensors", "PyQt5", "pyqtgraph", "OpenGL")  # fmt: skip
 
 

@@ -183,6 +183,8 @@ def _parts(job: Job, item: Cargo, size_bytes: int) -> Iterator[Parcel]:
 def _groups(item: Cargo, size_bytes: int) -> Iterator[list[Stretches]]:
     """Yield the blocks of a parameter, as many at a time as make a parcel."""
     open_chunks = OpenChunks(item.plan) if item.plan else None
+    if open_chunks and open_chunks.largest * item.walk.bytes_per_element > 2 * size_bytes:
+        open_chunks = None  # no parcel makes one whole
     group: list[Stretches] = []
     gathered = 0
     for block in item.walk.blocks:
@@ -200,13 +202,18 @@ def _groups(item: Cargo, size_bytes: int) -> Iterator[list[Stretches]]:
 
 
 class OpenChunks:
-    """Which chunks of a picture have been begun, and are not whole yet."""
+    """Which chunks of a picture have been begun, and are not whole yet.
+
+    Attributes:
+        largest: Elements that make a chunk whole.
+    """
 
     def __init__(self, plan: PicturePlan) -> None:
         tiling = tiling_of(plan.layout, plan.base, BLOCK_ELEMENTS)
         chunk = chunk_of(tiling, plan.steps)
         self._grid = ChunkGrid(tiling, chunk, (plan.steps, *plan.size(plan.base)))
         self._level = plan.base
+        self.largest = (chunk[1] * chunk[2]) << (2 * plan.base)
         self._missing: dict[tuple[int, int], int] = {}
 
     def take(self, tile: Tile) -> None:

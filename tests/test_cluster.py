@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, Executor, Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 from distributed import Client, LocalCluster
+from distributed.scheduler import KilledWorker
 from runs_to_share import assert_same, tree_of, write_run
 from test_cli import accweight
 from test_imports import run_python
@@ -170,6 +173,26 @@ def test_the_command_begins_a_cluster_and_ends_it(folder: Path, tmp_path: Path) 
     assert done.stderr.startswith("note: dask on this machine: 1 workers, dashboard: http://127")
     assert len(done.stderr.splitlines()) == 1
     assert_same(tmp_path / "there.accw", tmp_path / "here.accw")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KilledWorker("walk_parcel-1", SimpleNamespace(address="tcp://a:1"), 3), CancelledError()],
+    ids=["workers", "scheduler"],
+)
+def test_workers_or_a_scheduler_that_are_lost_are_one_line(
+    error: Exception, folder: Path, tmp_path: Path
+) -> None:
+    class Lost(Executor):
+        """Fails at everything."""
+
+        def submit(self, fn: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_exception(error)
+            return future
+
+    with pytest.raises(EngineError, match=r"a.accw: workers were lost \(.*the same command"):
+        aw.analyze(aw.open_run(folder), tmp_path / "a.accw", executor=Lost())
 
 
 def test_no_scheduler_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

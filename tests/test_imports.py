@@ -13,8 +13,8 @@ import pytest
 import accweight_core as aw
 from accweight_core.schema import Run
 
-HEAVY = ("torch", "numpy", "distributed", "dask", "pandas", "zarr", "onnx", "onnx_ir", "scipy", "matplotlib", "sklearn",
-         "safetensors", "PyQt5", "pyqtgraph", "OpenGL")  # fmt: skip
+HEAVY = ("torch", "numpy", "pandas", "zarr", "onnx", "onnx_ir", "scipy", "matplotlib", "sklearn",
+         "safetensors", "dask", "distributed", "PyQt5", "pyqtgraph", "OpenGL")  # fmt: skip
 
 
 BLOCKER = """

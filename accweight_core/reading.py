@@ -157,19 +157,6 @@ def _remote_spans(tensor: StoredTensor, start: int, stop: int) -> Iterator[tuple
         yield values.path, values.offset + first * size, values.offset + end * size
 
 
-def check_unchanged(values: Iterable[Extent | HiddenValues]) -> None:
-    """Look whether remote files are still those that were described here.
-
-    Raises:
-        FormatError: If one has changed, as far as its place knows.
-    """
-    paths = {v.path for v in values if isinstance(v, Extent) and is_url(v.path)}
-    if paths:
-        from accweight_core.remote.ahead import check_files  # only who reads from URLs needs it
-
-        check_files(paths)
-
-
 def is_remote(tensor: StoredTensor) -> bool:
     """Tell whether the bytes of a tensor are fetched from a URL."""
     return isinstance(tensor.values, Extent) and is_url(tensor.values.path)

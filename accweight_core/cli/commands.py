@@ -49,7 +49,8 @@ WriteMap = Annotated[
 Metric = Annotated[str, typer.Option("--by", help="Metric to rank by.")]
 Step = Annotated[int | None, typer.Option("--at", help="Step to look at; the last by default.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads; as many as processors by default.")
+    int | None,
+    typer.Option(min=1, help="Threads, or processes of dask; one per processor by default."),
 ]
 
 

@@ -23,7 +23,7 @@ from accweight_core.engines.travelling import Luggage
 from accweight_core.engines.worker import finish, processor, sign_of, walk_parcel
 from accweight_core.errors import EngineError
 from accweight_core.header import versions
-from accweight_core.reading import check_unchanged, is_read_whole
+from accweight_core.reading import is_read_whole
 from accweight_core.schema import Checkpoint
 from accweight_core.store import Store
 from accweight_core.totals import Totals
@@ -201,7 +201,7 @@ def walk_by(
         tuple(versions().items()),
     )
     Driver(crew, job, checkpoints, work.strict, progress).run(cargo)
-    check_unchanged(t.values for item in cargo for t in item.tensors)
+    luggage.check()
     if store is not None:
         SharedStore(store.path, store.header).tidy()
     return staying

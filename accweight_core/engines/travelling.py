@@ -123,6 +123,18 @@ class Luggage:
                     raise FormatError(path, f"cannot be read ({error.strerror})") from None
         return tuple(self._files[path] for path in paths)
 
+    def check(self) -> None:
+        """Look whether remote files are still those that were described here.
+
+        Raises:
+            FormatError: If one has changed, as far as its place knows.
+        """
+        paths = [path for path in self._files if is_url(path)]
+        if paths:
+            from accweight_core.remote.ahead import check_files  # only who reads from URLs needs it
+
+            check_files(paths)
+
     def _packed(self, tensor: StoredTensor, record: CheckpointRecord) -> StoredTensor:
         values = tensor.values
         if isinstance(values, HiddenValues):

@@ -201,13 +201,11 @@ def test_a_damaged_file_is_the_error_that_it_is_here(tmp_path: Path, processes: 
     assert list((tmp_path / "a.accw").rglob("*.partial")) == []
 
 
-def stop_after(parcels: int) -> Callable[[int, int], None]:
-    """Return a progress that interrupts when so many parcels have come back."""
-    seen = []
+def stop_at(share: float) -> Callable[[int, int], None]:
+    """Return a progress that interrupts when more than a share of the bytes has come back."""
 
     def progress(done: int, total: int) -> None:
-        seen.append(done)
-        if len(seen) > parcels:
+        if done > share * total:
             raise KeyboardInterrupt
 
     return progress
@@ -219,11 +217,9 @@ def test_what_was_stopped_is_continued_by_whoever_comes(
     run = aw.open_run(folder)
     aw.analyze(run, tmp_path / "here.accw")
     out = tmp_path / "there.accw"
-    for stop in (30, 2):
+    for share in (0.7, 0.0):
         with pytest.raises(KeyboardInterrupt):
-            aw.analyze(
-                run, out, executor=processes, block_elements=BLOCK, progress=stop_after(stop)
-            )
+            aw.analyze(run, out, executor=processes, block_elements=BLOCK, progress=stop_at(share))
         left = tree_of(out)
         assert not any(name.endswith(worker.SIGN) for name in left)
     finished = aw.open_analysis(out, unfinished=True).finished()
@@ -356,7 +352,7 @@ def test_a_parcel_of_a_job_that_was_given_up_writes_nothing(folder: Path, tmp_pa
             return super().submit(fn, *arguments, **options)
 
     with Keeping(1) as pool, pytest.raises(KeyboardInterrupt):
-        aw.analyze(run, out, executor=pool, progress=stop_after(2))
+        aw.analyze(run, out, executor=pool, progress=stop_at(0.1))
     before = tree_of(out)
 
     with pytest.raises(EngineError, match="has been given up"):

@@ -24,6 +24,7 @@ import accweight_core as aw
 from accweight_core.engines import parcels, travelling, worker
 from accweight_core.engines.parcels import Job
 from accweight_core.errors import EngineError, FormatError, MismatchError, NonFiniteError
+from accweight_core.store import Store
 
 BUDGETS = {"every weight drawn": 1 << 30, "coarse": 400_000, "very coarse": 20_000, "none": 0}
 
@@ -212,16 +213,22 @@ def stop_at(share: float) -> Callable[[int, int], None]:
 
 
 def test_what_was_stopped_is_continued_by_whoever_comes(
-    folder: Path, tmp_path: Path, processes: Executor
+    folder: Path, tmp_path: Path, processes: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = aw.open_run(folder)
+    run, out = aw.open_run(folder), tmp_path / "there.accw"
     aw.analyze(run, tmp_path / "here.accw")
-    out = tmp_path / "there.accw"
-    for share in (0.7, 0.0):
-        with pytest.raises(KeyboardInterrupt):
-            aw.analyze(run, out, executor=processes, block_elements=BLOCK, progress=stop_at(share))
-        left = tree_of(out)
-        assert not any(name.endswith(worker.SIGN) for name in left)
+    finish = Store.finish_parameter
+
+    def stop(store: Store, index: int, totals: Any) -> None:
+        finish(store, index, totals)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Store, "finish_parameter", stop)
+        aw.analyze(run, out, executor=processes, block_elements=BLOCK)
+    with pytest.raises(KeyboardInterrupt):
+        aw.analyze(run, out, executor=processes, block_elements=BLOCK, progress=stop_at(0.0))
+    assert not any(name.endswith(worker.SIGN) for name in tree_of(out))
     finished = aw.open_analysis(out, unfinished=True).finished()
     assert any(finished)
     assert not all(finished)

@@ -223,9 +223,10 @@ def test_what_was_stopped_is_continued_by_whoever_comes(
         finish(store, index, totals)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(Store, "finish_parameter", stop)
-        aw.analyze(run, out, executor=processes, block_elements=BLOCK)
+        with pytest.raises(KeyboardInterrupt):
+            aw.analyze(run, out, executor=processes, block_elements=BLOCK)
     with pytest.raises(KeyboardInterrupt):
         aw.analyze(run, out, executor=processes, block_elements=BLOCK, progress=stop_at(0.0))
     assert not any(name.endswith(worker.SIGN) for name in tree_of(out))

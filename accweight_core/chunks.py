@@ -21,6 +21,7 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,8 @@ PARTIAL = ".partial"
 METADATA = "zarr.json"
 
 Write = Callable[[Path, bytes | memoryview], None]
-"""`write_whole`, or `write_new` where a killed process leaves nothing that is looked at."""
+"""`write_whole`; or `write_new` where a killed process leaves nothing that is looked at; or
+`write_beside_others` where several processes may write one file."""
 
 Index = int | slice | tuple[int | slice, ...]
 """Which part of an array: positions and stretches along its first axes, or along all."""
@@ -42,6 +44,17 @@ Index = int | slice | tuple[int | slice, ...]
 def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that it is there completely or not at all."""
     draft = path.with_name(path.name + PARTIAL)
+    with draft.open("wb") as file:
+        file.write(content)
+    os.replace(draft, path)
+
+
+def write_beside_others(path: Path, content: bytes | memoryview) -> None:
+    """Write a file like `write_whole` where others may be writing the same bytes to it.
+
+    Each has a draft of its own: one that is killed, or late, harms no file that is complete.
+    """
+    draft = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")
     with draft.open("wb") as file:
         file.write(content)
     os.replace(draft, path)
@@ -62,10 +75,10 @@ def create_group(path: Path, attributes: Mapping[str, Any] | None = None) -> Non
     write_whole(path / METADATA, _encoded(document))
 
 
-def create_plain_group(path: Path) -> None:
-    """Make a Zarr group without attributes in a folder that is there, like `write_new`."""
+def create_plain_group(path: Path, write: Write) -> None:
+    """Make a Zarr group without attributes in a folder that is there."""
     os.makedirs(path, exist_ok=True)
-    write_new(path / METADATA, _PLAIN_GROUP)
+    write(path / METADATA, _PLAIN_GROUP)
 
 
 def _encoded(document: Mapping[str, Any]) -> bytes:
@@ -185,6 +198,11 @@ class ChunkedArray:
 
     def _stored_dtype(self) -> np.dtype[Any]:
         return np.dtype(self.dtype).newbyteorder("<")
+
+    def holds(self, start: Sequence[int]) -> bool:
+        """Tell whether the chunk that begins at an index has been written."""
+        place = [first // length for first, length in zip(start, self.chunk, strict=True)]
+        return self._file(place).exists()
 
     def _file(self, place: Sequence[int]) -> Path:
         return self.path / ".".join(["c", *map(str, place)])

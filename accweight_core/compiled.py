@@ -28,11 +28,6 @@ def compiled_in_place(function: Callable[..., Any]) -> Callable[..., Any]:
     return _kept(function, {"forceinline": True})
 
 
-def compiled_in_any_order(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop; sums may be reordered, once, by the width of the machine's vectors."""
-    return _kept(function, {"fastmath": {"reassoc", "contract", "nsz", "arcp"}})  # NaN is kept
-
-
 def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
     options = {"nogil": True, "error_model": "numpy", **options}
     try:

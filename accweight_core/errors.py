@@ -10,6 +10,7 @@
     ├── NonFiniteError         (also ValueError)     NaN or infinity under `strict`
     ├── UnsupportedDtypeError  (also TypeError)      values that cannot be subtracted
     ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
+    ├── EngineError            (also RuntimeError)   workers cannot do, or have lost, their work
     └── StoreError             (also OSError)        an analysis cannot be written or opened
 
 A message is one line: what is wrong with which thing, what was expected, what came, what to do.
@@ -17,9 +18,28 @@ A message is one line: what is wrong with which thing, what was expected, what c
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AccweightError(Exception):
-    """Base of every error that accweight raises for a reason the user can mend."""
+    """Base of every error that accweight raises for a reason the user can mend.
+
+    One that is raised in another process arrives as it was, with its message and attributes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the message and the attributes, not the arguments they were made of."""
+        return _as_raised, (type(self), self.args, self.__dict__)
+
+
+def _as_raised(
+    kind: type[AccweightError], args: tuple[object, ...], attributes: dict[str, object]
+) -> AccweightError:
+    """Return an error as it was raised, without composing its message anew."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class SourceError(AccweightError, LookupError):
@@ -105,6 +125,10 @@ class UnknownNameError(AccweightError, KeyError):
     def __str__(self) -> str:
         """Return the message itself: KeyError would show its repr."""
         return str(self.args[0]) if self.args else ""
+
+
+class EngineError(AccweightError, RuntimeError):
+    """Workers cannot be reached, do not see the files, or have died over their work."""
 
 
 class StoreError(AccweightError, OSError):

@@ -340,6 +340,13 @@ def advance_rows(
     return left
 
 
+@compiled
+def rounds_once() -> bool:
+    """Tell whether ``a + b * b`` is rounded once here, the only thing that changes bits."""
+    near_one = 1 + 2.0**-30
+    return bool(sum_of(plus_square(spread(-1 - 2.0**-29), spread(near_one))) != 0)
+
+
 def squares(weights: Tensor) -> Tensor:
     """Return each row's sum of squares, summed as `advance` sums them."""
     if weights.device.type != "cpu" or weights.is_complex():

@@ -7,14 +7,13 @@ are written under their names at once.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 import numpy as np
 
-from accweight_core import chunks
-from accweight_core.chunks import ChunkedArray
+from accweight_core.chunk_grid import ChunkGrid, Place
+from accweight_core.chunks import ChunkedArray, create_plain_group
 from accweight_core.drawing import halved
 from accweight_core.pictures import Picture, chunk_of, pyramid_levels, segment_steps
 from accweight_core.store import Store, picture_name
@@ -41,20 +40,16 @@ class PictureWriter:
         self._index = index
         self._plan = store.header.plan(index)
         self._level = tiling.level
-        chunks.create_plain_group(store.path / "pictures" / f"{index:06d}")
+        create_plain_group(store.path / "pictures" / f"{index:06d}", store.write)
         chunk = chunk_of(tiling, self._plan.steps)
         self._planes = [
             self._created(self._plan.base, plane, chunk)
             for plane in (("mean", "max") if self._plan.base else ("mean",))
         ]
         self._counts = np.zeros(self._planes[0].shape[1:], np.float32)
-        self._open: dict[tuple[int, int, int], tuple[list[Picture], int]] = {}
+        self._open: dict[Place, tuple[list[Picture], int]] = {}
         self._lock = Lock()
-        self._unclaimed: Counter[tuple[int, int]] = Counter()
-        for tile in tiling.empty():
-            for window, _ in tile.windows(self._level):
-                for (row, col), (rows, cols) in self._touched(window):
-                    self._unclaimed[row, col] += len(rows) * len(cols)
+        self.grid = ChunkGrid(tiling, self._planes[0].chunk, self._planes[0].shape)
 
     @property
     def segment(self) -> int:
@@ -64,40 +59,20 @@ class PictureWriter:
     def write(self, tile: Tile, first_step: int, planes: Sequence[Picture]) -> None:
         """Take some steps of one tile; writes the chunks that they make whole."""
         for window, (down, across) in tile.windows(self._level):
-            for (row, col), (rows, cols) in self._touched(window):
+            for (row, col), (rows, cols) in self.grid.touched(window):
                 top = down.start + rows.start - window[0].start
                 left = across.start + cols.start - window[1].start
                 parts = [p[:, top : top + len(rows), left : left + len(cols)] for p in planes]
-                self._take((first_step, row, col), rows, cols, parts)
+                self.take((first_step, row, col), rows, cols, parts)
 
-    def _touched(
-        self, window: tuple[slice, slice]
-    ) -> Iterator[tuple[tuple[int, int], tuple[range, range]]]:
-        """Yield where each chunk that a window touches begins, and what it holds of it."""
-        (high, broad), (rows, cols) = self._planes[0].chunk[1:], window
-        for row in range(rows.start // high * high, rows.stop, high):
-            for col in range(cols.start // broad * broad, cols.stop, broad):
-                yield (
-                    (row, col),
-                    (
-                        range(max(row, rows.start), min(row + high, rows.stop)),
-                        range(max(col, cols.start), min(col + broad, cols.stop)),
-                    ),
-                )
-
-    def _take(
-        self, place: tuple[int, int, int], rows: range, cols: range, parts: Sequence[Picture]
-    ) -> None:
+    def take(self, place: Place, rows: range, cols: range, parts: Sequence[Picture]) -> None:
         """Take what a tile holds of one chunk."""
-        array = self._planes[0]
-        shape = tuple(
-            min(c, full - s) for c, full, s in zip(array.chunk, array.shape, place, strict=True)
-        )
+        shape = self.grid.shape_at(place)
         if parts[0].shape == shape:
             self._write_chunk(place, parts)
             return
         with self._lock:
-            missing = math.prod(shape) - len(parts[0]) * self._unclaimed[place[1], place[2]]
+            missing = len(parts[0]) * self.grid.texels(place[1], place[2])
             whole, missing = self._open.pop(place, (None, missing))
             whole = whole or [np.full(shape, np.nan, np.float32) for _ in parts]
             inside = (
@@ -112,9 +87,14 @@ class PictureWriter:
                 return
         self._write_chunk(place, whole)
 
-    def _write_chunk(self, place: tuple[int, int, int], planes: Sequence[Picture]) -> None:
+    def _write_chunk(self, place: Place, planes: Sequence[Picture]) -> None:
         for array, values in zip(self._planes, planes, strict=True):
-            array.write(place, values, chunks.write_new)
+            array.write(place, values, self._store.write)
+
+    def holds_all(self, places: Iterable[tuple[int, int]]) -> bool:
+        """Tell whether the chunks that begin at some rows and columns are on disk at every step."""
+        starts = [(step, *place) for place in places for step in self.grid.steps()]
+        return all(plane.holds(start) for plane in self._planes for start in starts)
 
     def add_counts(self, tile: Tile, counts: Picture) -> None:
         """Note how many elements each texel of a tile stands for."""
@@ -141,11 +121,11 @@ class PictureWriter:
         largest = self._store.picture(self._index, base, "max", steps) if base else mean
         for planes in arrays:
             mean, largest, counts = halved(mean, largest, counts)
-            planes[0].write((steps.start, 0, 0), mean, chunks.write_new)
-            planes[1].write((steps.start, 0, 0), largest, chunks.write_new)
+            planes[0].write((steps.start, 0, 0), mean, self._store.write)
+            planes[1].write((steps.start, 0, 0), largest, self._store.write)
 
     def _created(self, level: int, plane: str, chunk: tuple[int, int, int]) -> ChunkedArray:
         """Make the empty array of one level."""
         path = self._store.path / "pictures" / picture_name(self._index, level, plane)
         shape = self._plan.steps, *self._plan.size(level)
-        return ChunkedArray(path, shape, chunk).create(chunks.write_new)
+        return ChunkedArray(path, shape, chunk).create(self._store.write)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from accweight_core.analysis import Analysis
 from accweight_core.dtypes import DTYPES
+from accweight_core.engines.crew import Notice, crew_of
 from accweight_core.errors import (
     MismatchError,
     StoreError,
@@ -50,7 +52,11 @@ def analyze(
     strict: bool = False,
     overwrite: bool = False,
     keep_state: bool = False,
+    engine: str = "threads",
+    scheduler: str | None = None,
+    executor: Executor | None = None,
     progress: Progress = lambda done, total: None,
+    notice: Notice = lambda line: None,
 ) -> Analysis:
     """Measure how far every weight of a run has travelled.
 
@@ -61,7 +67,8 @@ def analyze(
             in memory, without pictures.
         roles: Roles that count in layers, rankings and the maximum.
         threads: Threads that walk blocks; by default as many as there are processors, and more
-            where bytes have to be waited for.
+            where bytes have to be waited for. Of a cluster that is begun here: processes; of an
+            executor: how many workers it has.
         block_elements: Elements per block; chosen by size and threads by default. Changes no
             bit of the result.
         picture_budget_bytes: Bytes that the pictures may take; 0 stores none. By default a
@@ -70,29 +77,36 @@ def analyze(
         overwrite: Replace an analysis of something else at `out`.
         keep_state: Store what `append` needs to go on without the old checkpoints: 16 bytes
             per weight.
+        engine: Who walks: "threads" of this process, or "dask", a cluster.
+        scheduler: Address of a dask scheduler (tcp://...); without one a cluster of processes of
+            this machine is begun, and ended.
+        executor: Any other executor to walk with; it stays open. Same bits, whoever walks.
         progress: Called now and then from this thread.
+        notice: Called with lines worth telling, such as where the dashboard of a cluster is.
 
     Raises:
         MismatchError: If the run has fewer than two checkpoints or nothing to measure.
         StoreError: If `out` cannot be written.
+        EngineError: If workers cannot be had, do not see the files, or have been lost.
     """
     chosen = tuple(Role(role) for role in roles)
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
-    threads = threads or threads_for(run, parameters)
-    work = Work(run, header, threads, block_elements, strict, progress)
-    if out is None:
-        return work.in_memory()
-    path = _local(out)
-    budget = _picture_budget(header, picture_budget_bytes)
-    work.header = replace(
-        header, picture_bases=_picture_bases(header, budget), keeps_state=keep_state
-    ).with_packs()
-    with locked(path):
-        recover(path)
-        if overwrite:
-            _remove(path)
-        return work.on_disk(path)
+    walking = threads or threads_for(run, parameters)
+    work = Work(run, header, walking, block_elements, strict, progress)
+    if out is not None:
+        budget = _picture_budget(header, picture_budget_bytes)
+        bases = _picture_bases(header, budget)
+        work.header = replace(header, picture_bases=bases, keeps_state=keep_state).with_packs()
+        path = _local(out)
+    with crew_of(engine, scheduler, executor, threads, notice) as work.crew:
+        if out is None:
+            return work.in_memory()
+        with locked(path):
+            recover(path)
+            if overwrite:
+                _remove(path)
+            return work.on_disk(path)
 
 
 def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
@@ -159,7 +173,11 @@ def append(
     block_elements: int | None = None,
     picture_budget_bytes: int | None = None,
     strict: bool = False,
+    engine: str = "threads",
+    scheduler: str | None = None,
+    executor: Executor | None = None,
     progress: Progress = lambda done, total: None,
+    notice: Notice = lambda line: None,
 ) -> Analysis:
     """Go on with a stored analysis, reading none of its old checkpoints.
 
@@ -174,14 +192,19 @@ def append(
         block_elements: See there.
         picture_budget_bytes: See there.
         strict: See there.
+        engine: See there.
+        scheduler: See there.
+        executor: See there.
         progress: See there.
+        notice: See there.
 
     Raises:
         StoreError: If the analysis is not there, unfinished, or without state.
+        EngineError: As in `analyze`.
         MismatchError: If the run has no later step, or other parameters.
     """
     path = _local(out)
-    with locked(path):
+    with crew_of(engine, scheduler, executor, threads, notice) as crew, locked(path):
         recover(path)
         earlier = Store.open(path)
         fresh = _appendable(run, earlier)
@@ -204,7 +227,7 @@ def append(
         draft = path.with_name(f".{path.name}.appended")
         shutil.rmtree(draft, ignore_errors=True)
         threads = threads or threads_for(fresh, header.parameters)
-        work = Work(fresh, header, threads, block_elements, strict, progress, earlier)
+        work = Work(fresh, header, threads, block_elements, strict, progress, earlier, crew)
         appended = work.on_disk(draft)
         if appended.store:
             earlier.replace_with(appended.store)

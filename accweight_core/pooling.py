@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.compiled import compiled, compiled_in_any_order, compiled_in_place
+from accweight_core.compiled import compiled, compiled_in_place
 from accweight_core.lanes import LANES, evens, larger, load, number, odds, pattern, store
 
 Array = npt.NDArray[Any]
 
 
-@compiled_in_any_order
+@compiled
 def look_up(codes: Array, table: Array, out: Array) -> None:
     """Write ``table[codes]`` for codes of one byte."""
     for i in range(codes.size):
         out[i] = table[codes[i]]
 
 
-@compiled_in_any_order
+@compiled
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:

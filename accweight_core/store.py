@@ -35,6 +35,7 @@ from accweight_core.chunks import (
     PARTIAL,
     ChunkedArray,
     StoredArray,
+    Write,
     create_group,
     open_array,
 )
@@ -78,9 +79,17 @@ def pack_name(number: int) -> str:
 class Store:
     """One analysis on disk; reads lazily, writes parameter by parameter."""
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Header, write: Write | None = None) -> None:
+        """Take a store that is there.
+
+        Args:
+            path: Its folder.
+            header: Its header.
+            write: How to write files of parameters that are not finished.
+        """
         self.path = path
         self.header = header
+        self.write = write or chunks.write_new
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
         self._packs: dict[int, tuple[tuple[int, ...], StoredArray]] = {}
@@ -254,8 +263,8 @@ class Store:
         names = [self.header.parameters[index].name for index in pack.members]
         path, shape = self.path / pack_name(pack.number), (len(texels), pack.texels)
         array = ChunkedArray(path, shape, shape)
-        array.create(chunks.write_new, {ATTRIBUTE: pack.attributes(names)})
-        array.write((0, 0), texels, chunks.write_new)
+        array.create(self.write, {ATTRIBUTE: pack.attributes(names)})
+        array.write((0, 0), texels, self.write)
 
     def _array(self, name: str) -> StoredArray:
         try:
@@ -281,7 +290,7 @@ class Store:
             )
             with self._lock:  # blocks end in any order
                 if array.path not in self._created:
-                    array.create()
+                    array.create(self.write)
                     self._created.add(array.path)
             values, done = flat.numpy(), 0
             for start, stop in block.stretches:

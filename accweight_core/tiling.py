@@ -72,9 +72,10 @@ class Tiling:
                 (start, min(start + span, digit.base))
                 for start, span, digit in zip(first, self.spans, self.digits, strict=True)
             )
-            yield self._tile(ranges)
+            yield self.tile(ranges)
 
-    def _tile(self, ranges: tuple[Range, ...]) -> Tile:
+    def tile(self, ranges: tuple[Range, ...]) -> Tile:
+        """Return the tile of those ranges of the digits."""
         rows, cols = (self._intervals(ranges, down=down) for down in (True, False))
         return Tile(self.layout, ranges, rows, cols, stretches_of(self.layout, ranges))
 
@@ -93,7 +94,7 @@ class Tiling:
     @cached_property
     def first(self) -> Tile:
         """The first tile; none has more elements, the last ones may own empty texels behind."""
-        return self._tile(tuple((0, span) for span in self.spans))
+        return self.tile(tuple((0, span) for span in self.spans))
 
     @property
     def directions(self) -> tuple[bool, bool]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,6 +38,9 @@ from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.totals import Floats, Totals
 from accweight_core.uncollected import uncollected
 
+if TYPE_CHECKING:
+    from accweight_core.engines.crew import Crew
+
 LARGE_BLOCK = 1 << 22
 """Most elements of a block that is only summed: what a block costs in Python is then lost in
 what its sums cost."""
@@ -53,6 +57,9 @@ Done = Callable[[Sequence[int], Floats], None]
 Progress = Callable[[int, int], None]
 """Called as ``progress(bytes_done, bytes_in_all)``."""
 
+MakeWriter = Callable[[Store, int, Tiling], PictureWriter]
+"""Makes the writer of one picture: of a store, a parameter, and how it is usually cut."""
+
 
 @dataclass
 class Work:
@@ -66,6 +73,7 @@ class Work:
         strict: Whether a non-finite element is an error.
         progress: Called now and then.
         earlier: The analysis to go on from, if any.
+        crew: Workers that walk instead, if any.
     """
 
     run: Run
@@ -75,6 +83,7 @@ class Work:
     strict: bool
     progress: Progress
     earlier: Store | None = None
+    crew: Crew | None = None
 
     @cached_property
     def _values_before(self) -> Floats | None:
@@ -88,7 +97,7 @@ class Work:
         def keep(members: Sequence[int], totals: Floats) -> None:
             values[:, members] = totals
 
-        self._walk(self._walks(range(len(self.header.parameters)), None, keep))
+        self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
         return Analysis(completed(self.header, values), values, run=self.run)
 
     def on_disk(self, path: Path) -> Analysis:
@@ -101,7 +110,7 @@ class Work:
             if not store.header.complete:
                 todo = [index for index, done in enumerate(store.finished()) if not done]
                 try:
-                    self._walk(self._walks(todo, store, partial(self._keep, store)))
+                    self._walk(self._walks(todo, store, partial(self._keep, store)), store)
                 finally:
                     store.flush()
                 values = store.totals
@@ -149,54 +158,21 @@ class Work:
 
     def _pack(self, number: int, store: Store | None, done: Done) -> PackWalk:
         """Return the walk of a pack, and what becomes of its pictures."""
-        members, is_drawn = self.header.packs[number], bool(self.header.picture_bases)
-        return PackWalk(
-            members,
-            [self.header.parameters[index].name for index in members],
-            [self._tensors(index) for index in members],
-            done=partial(done, members),
-            begin=partial(self._sheet, store, number) if store and is_drawn else None,
-            carry=self.earlier.read_state if self.earlier else None,
-            keep=store.write_state if store and self.header.keeps_state else None,
-        )
-
-    def _sheet(
-        self, store: Store, number: int
-    ) -> tuple[Callable[[Sequence[int]], Draw], Callable[[], None]]:
-        """Return what draws members of a pack, and what stores the pictures in the end."""
-        pack = self.header.pack(number)
-        sheet = PackSheet(pack, len(self.header.checkpoints), len(self.run.checkpoints))
-        if self.earlier:
-            for member, index in enumerate(pack.members):
-                sheet.copy(member, self.earlier.picture(index, 0, "mean", slice(None)))
-        return sheet.drawn, lambda: store.write_pack(pack, sheet.texels)
+        members = self.header.packs[number]
+        tensors = [self._tensors(index) for index in members]
+        walk = pack_of(number, members, tensors, store, self.earlier)
+        return replace(walk, done=partial(done, members))
 
     def _cut(self, index: int, store: Store | None, done: Done) -> ParameterWalk:
         """Return the walk of one parameter: its blocks, and what becomes of its pictures."""
-        parameter = self.header.parameters[index]
-        tensors, earlier, drawing = self._tensors(index), self.earlier, None
-        at_once = any(is_read_whole(t) for t in tensors)
-        is_drawn = store is not None and bool(self.header.picture_bases)
-        size = max(parameter.elements, 1) if at_once else self._block_elements(is_drawn=is_drawn)
-        if not all(is_readable_in_blocks(t) for t in tensors):
-            size = max(size, GAPPED_BLOCK)
-        if store and self.header.picture_bases and parameter.elements:
-            drawing = _Drawing(store, index, earlier, at_once)
 
         def finish(totals: Totals) -> None:
-            if drawing:
-                drawing.finish()
             done([index], totals.values[:, None])
 
-        return ParameterWalk(
-            parameter.name,
-            tensors,
-            drawing.tiles(size) if drawing else blocks_of(parameter.shape, size),
-            watch=drawing.watch if drawing else no_watcher,
-            carry=partial(earlier.read_state, index) if earlier else no_carry,
-            keep=partial(store.write_state, index) if store and self.header.keeps_state else None,
-            done=finish,
-        )
+        is_drawn = store is not None and bool(self.header.picture_bases)
+        size = self._block_elements(is_drawn=is_drawn)
+        walk = walk_of(index, self._tensors(index), store, self.earlier, size)
+        return replace(walk, done=finish)
 
     def _block_elements(self, *, is_drawn: bool) -> int:
         """Return how large blocks are: large ones cost fewer calls, many keep threads busy.
@@ -209,7 +185,7 @@ class Work:
         share = elements // (BLOCKS_PER_THREAD * self.threads)
         return min(max(share, BLOCK_ELEMENTS), LARGE_BLOCK)
 
-    def _walk(self, walks: list[Walk]) -> None:
+    def _walk(self, walks: list[Walk], store: Store | None) -> None:
         total = sum(walk.size_bytes for walk in walks)
         done = 0
 
@@ -219,16 +195,111 @@ class Work:
             self.progress(done, total)
 
         self.progress(0, total)
+        if self.crew is not None:
+            from accweight_core.engines.driver import walk_by  # threads need none of it
+
+            walks = walk_by(self.crew, self, walks, store, advance)
         walk = BlockWalk(
             self.run.checkpoints, threads=self.threads, strict=self.strict, progress=advance
         )
         walk.run(walks)
 
 
+def walk_of(
+    index: int,
+    tensors: Sequence[StoredTensor],
+    store: Store | None,
+    earlier: Store | None,
+    block_elements: int,
+    *,
+    drawn_by: MakeWriter = PictureWriter,
+) -> ParameterWalk:
+    """Return the walk of one parameter: its blocks, and what becomes of its pictures.
+
+    Args:
+        index: The parameter.
+        tensors: The parameter in each checkpoint.
+        store: Where its picture and its state go, if anywhere.
+        earlier: The analysis to go on from, if any.
+        block_elements: Elements per block.
+        drawn_by: Makes what takes the tiles of its picture.
+    """
+    name, shape, elements = tensors[0].name, tensors[0].shape, tensors[0].values.elements
+    at_once = any(is_read_whole(t) for t in tensors)
+    size = max(elements, 1) if at_once else block_elements
+    if not all(is_readable_in_blocks(t) for t in tensors):
+        size = max(size, GAPPED_BLOCK)
+    if store is None:
+        return ParameterWalk(name, tensors, blocks_of(shape, size), index=index)
+    drawing = None
+    if store.header.picture_bases and elements:
+        drawing = _Drawing(store, index, earlier, at_once, drawn_by)
+    return ParameterWalk(
+        name,
+        tensors,
+        drawing.tiles(size) if drawing else blocks_of(shape, size),
+        watch=drawing.watch if drawing else no_watcher,
+        walked=drawing.finish if drawing else lambda: None,
+        carry=partial(earlier.read_state, index) if earlier else no_carry,
+        keep=partial(store.write_state, index) if store.header.keeps_state else None,
+        index=index,
+    )
+
+
+def pack_of(
+    number: int,
+    members: Sequence[int],
+    tensors: Sequence[Sequence[StoredTensor]],
+    store: Store | None,
+    earlier: Store | None,
+) -> PackWalk:
+    """Return the walk of a pack, and what becomes of its pictures.
+
+    Args:
+        number: The pack.
+        members: Its parameters.
+        tensors: Each of them in every checkpoint.
+        store: Where its pictures and its state go, if anywhere.
+        earlier: The analysis to go on from, if any.
+    """
+    begin = None
+    if store and store.header.picture_bases:
+        begin = partial(_sheet, store, earlier, number, len(tensors[0]))
+    return PackWalk(
+        members,
+        [found[0].name for found in tensors],
+        tensors,
+        done=lambda totals: None,
+        begin=begin,
+        carry=earlier.read_state if earlier else None,
+        keep=store.write_state if store and store.header.keeps_state else None,
+        number=number,
+    )
+
+
+def _sheet(
+    store: Store, earlier: Store | None, number: int, steps: int
+) -> tuple[Callable[[Sequence[int]], Draw], Callable[[], None]]:
+    """Return what draws members of a pack, and what stores the pictures in the end."""
+    pack = store.header.pack(number)
+    sheet = PackSheet(pack, len(store.header.checkpoints), steps)
+    if earlier:
+        for member, index in enumerate(pack.members):
+            sheet.copy(member, earlier.picture(index, 0, "mean", slice(None)))
+    return sheet.drawn, lambda: store.write_pack(pack, sheet.texels)
+
+
 class _Drawing:
     """The picture of one parameter while its tiles are walked."""
 
-    def __init__(self, store: Store, index: int, earlier: Store | None, at_once: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        index: int,
+        earlier: Store | None,
+        at_once: bool,
+        drawn_by: MakeWriter,
+    ) -> None:
         """Begin; nothing is stored before the first tile is walked.
 
         Args:
@@ -236,6 +307,7 @@ class _Drawing:
             index: The parameter.
             earlier: The analysis to go on from, if any.
             at_once: Whether the parameter is walked as a whole.
+            drawn_by: Makes what takes its tiles.
         """
         self._store = store
         self._index = index
@@ -243,6 +315,7 @@ class _Drawing:
         self._earlier = earlier
         self._steps_before = len(earlier.header.checkpoints) if earlier else 0
         self._at_once = at_once
+        self._drawn_by = drawn_by
         self._writer: PictureWriter | None = None
         self._lock = Lock()
 
@@ -259,7 +332,7 @@ class _Drawing:
         with self._lock:
             if self._writer is None:
                 tiling = self._tiling(BLOCK_ELEMENTS)
-                self._writer = PictureWriter(self._store, self._index, tiling)
+                self._writer = self._drawn_by(self._store, self._index, tiling)
         writer = self._writer
         canvas = TileCanvas(self._plan, tile, writer.segment, partial(writer.write, tile))
         writer.add_counts(tile, canvas.counts)

@@ -14,7 +14,7 @@ import accweight_core as aw
 from accweight_core.schema import Run
 
 HEAVY = ("torch", "numpy", "pandas", "zarr", "onnx", "onnx_ir", "scipy", "matplotlib", "sklearn",
-         "safetensors", "PyQt5", "pyqtgraph", "OpenGL")  # fmt: skip
+         "safetensors", "dask", "distributed", "PyQt5", "pyqtgraph", "OpenGL")  # fmt: skip
 
 
 BLOCKER = """

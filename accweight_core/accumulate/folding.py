@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,15 @@ class BlockSums:
     values: Sums
 
 
+def joined(sums: Sequence[BlockSums]) -> BlockSums:
+    """Return the sums of several blocks as one."""
+    return BlockSums(
+        tuple(stretch for block in sums for stretch in block.stretches),
+        [elements for block in sums for elements in block.elements],
+        np.concatenate([block.values for block in sums], axis=1),
+    )
+
+
 class Folding:
     """Folds sub-blocks in the order of their elements, in whatever order blocks bring them.
 
@@ -36,6 +46,11 @@ class Folding:
     def __init__(self, steps: int) -> None:
         self.totals = Totals.empty(steps)
         self._waiting: dict[int, tuple[npt.NDArray[np.int64], Sums]] = {}
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the sums that wait for their turn."""
+        return sum(sums.nbytes for _, sums in self._waiting.values())
 
     def take(self, sums: BlockSums) -> None:
         """Fold in a block, or keep it until its turn."""

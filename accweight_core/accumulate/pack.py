@@ -43,6 +43,7 @@ class PackWalk:
         carry: Returns where an earlier walk of a member ended, given its index. None to begin
             with the first checkpoint as the reference.
         keep: Takes where the walk of a member has ended, behind its index.
+        number: Position among the packs of the analysis.
     """
 
     indices: Sequence[int]
@@ -52,6 +53,7 @@ class PackWalk:
     begin: Callable[[], tuple[Callable[[Sequence[int]], Draw], Callable[[], None]]] | None = None
     carry: Callable[[int, Block], Carry] | None = None
     keep: Callable[[int, Block, Carry], None] | None = None
+    number: int = 0
 
     @cached_property
     def size_bytes(self) -> int:

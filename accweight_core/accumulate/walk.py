@@ -62,18 +62,22 @@ class ParameterWalk:
         tensors: The parameter in each checkpoint.
         blocks: What it is cut into.
         watch: Returns the watcher of one block, or None.
-        done: Called in this thread when the parameter is complete.
+        walked: Called when all of its blocks have been walked.
+        done: Called in this thread, then, with its totals.
         carry: Returns where an earlier walk of a block ended, or None.
         keep: Takes where the walk of a block has ended.
+        index: Its position among the parameters of the analysis.
     """
 
     name: str
     tensors: Sequence[StoredTensor]
     blocks: Iterable[Stretches]
     watch: Callable[[Any], Watcher | None] = no_watcher
+    walked: Callable[[], None] = lambda: None
     done: Callable[[Totals], None] = lambda totals: None
     carry: Callable[[Any], Carry | None] = no_carry
     keep: Callable[[Any, Carry], None] | None = None
+    index: int = 0
 
     @property
     def elements(self) -> int:
@@ -105,7 +109,7 @@ class ParameterWalk:
 Walk = ParameterWalk | PackWalk
 
 
-def _planned(walk: Walk) -> Walk:
+def planned(walk: Walk) -> Walk:
     """Return a walk whose blocks can be gone through twice if it reads remote files."""
     if isinstance(walk, PackWalk) or not walk.is_remote:
         return walk
@@ -134,11 +138,11 @@ class BlockWalk:
     def run(self, parameters: Sequence[Walk]) -> None:
         """Walk parameters, and packs of them; `done` of each is called once, in their order."""
         waiting: deque[Callable[[], None]] = deque()
-        parameters = list(map(_planned, parameters))
+        parameters = list(map(planned, parameters))
         self._ahead = ahead_of(
             stretch for walk in parameters if walk.is_remote for stretch in walk.stretches()
         )
-        with _one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
+        with one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
             try:
                 for walk in parameters:
                     for collect in self._submitted(walk, pool):
@@ -165,7 +169,7 @@ class BlockWalk:
         for block in parameter.blocks:
             future = pool.submit(self._walk, parameter, block)
             yield partial(self._collect, parameter, folding, future)
-        yield partial(self._finish, parameter, folding)
+        yield lambda: self._finish(parameter, folding.totals)
 
     def _files(self) -> OpenFiles:
         """Return the open files of this thread."""
@@ -178,17 +182,8 @@ class BlockWalk:
         return files
 
     def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
-        keep = partial(parameter.keep, block) if parameter.keep else None
         files = self._files()
-        return walk_block(
-            files,
-            parameter.tensors,
-            block,
-            room=self._local.room,
-            watcher=parameter.watch(block),
-            carry=parameter.carry(block),
-            keep=keep,
-        )
+        return sums_of(files, self._local.room, parameter, block)
 
     def _walk_pack(self, pack: PackWalk) -> Floats:
         files = self._files()
@@ -204,16 +199,40 @@ class BlockWalk:
     def _collect_pack(self, pack: PackWalk, future: Future[Floats]) -> None:
         values = future.result()
         if self._strict:
-            for member in np.flatnonzero(values[..., _NONFINITE].any(axis=0))[:1]:
-                found = Totals(pack.tensors[member][0].values.elements, values[:, member])
-                refuse_nonfinite(pack.names[member], found, self._checkpoints)
+            refuse_nonfinite_of(pack, values, self._checkpoints)
         pack.done(values)
         self._progress(pack.size_bytes)
 
-    def _finish(self, parameter: ParameterWalk, folding: Folding) -> None:
+    def _finish(self, parameter: ParameterWalk, totals: Totals) -> None:
         if self._strict:
-            refuse_nonfinite(parameter.name, folding.totals, self._checkpoints)
-        parameter.done(folding.totals)
+            refuse_nonfinite(parameter.name, totals, self._checkpoints)
+        parameter.walked()
+        parameter.done(totals)
+
+
+def sums_of(files: OpenFiles, room: Room, parameter: ParameterWalk, block: Stretches) -> BlockSums:
+    """Walk one block of a parameter, with all that goes with it."""
+    keep = partial(parameter.keep, block) if parameter.keep else None
+    return walk_block(
+        files,
+        parameter.tensors,
+        block,
+        room=room,
+        watcher=parameter.watch(block),
+        carry=parameter.carry(block),
+        keep=keep,
+    )
+
+
+def refuse_nonfinite_of(pack: PackWalk, values: Floats, checkpoints: Sequence[Checkpoint]) -> None:
+    """Raise if a member of a pack held NaN or infinity at any step.
+
+    Raises:
+        NonFiniteError: If one did.
+    """
+    for member in np.flatnonzero(values[..., _NONFINITE].any(axis=0))[:1]:
+        found = Totals(pack.tensors[member][0].values.elements, values[:, member])
+        refuse_nonfinite(pack.names[member], found, checkpoints)
 
 
 def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint]) -> None:
@@ -234,7 +253,7 @@ def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint
 
 
 @contextmanager
-def _one_thread_per_operation() -> Iterator[None]:
+def one_thread_per_operation() -> Iterator[None]:
     """Keep torch from splitting single operations: the blocks are the parallelism."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

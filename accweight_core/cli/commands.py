@@ -49,7 +49,8 @@ WriteMap = Annotated[
 Metric = Annotated[str, typer.Option("--by", help="Metric to rank by.")]
 Step = Annotated[int | None, typer.Option("--at", help="Step to look at; the last by default.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads; as many as processors by default.")
+    int | None,
+    typer.Option(min=1, help="Threads, or processes of dask; one per processor by default."),
 ]
 
 
@@ -58,6 +59,13 @@ class Per(StrEnum):
 
     layer = "layer"
     parameter = "parameter"
+
+
+class EngineChoice(StrEnum):
+    """Who walks the blocks of a run."""
+
+    threads = "threads"
+    dask = "dask"
 
 
 class ExportFormat(StrEnum):
@@ -135,6 +143,16 @@ def analyze(
         bool,
         typer.Option("--append", help="Add later checkpoints to OUT without reading the old ones."),
     ] = False,
+    engine: Annotated[
+        EngineChoice,
+        typer.Option(help="Who does the work: threads of this process, or a cluster of dask."),
+    ] = EngineChoice.threads,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Scheduler of a dask cluster (tcp://...); processes of this machine by default."
+        ),
+    ] = None,
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -167,7 +185,10 @@ def analyze(
                 threads=threads,
                 picture_budget_bytes=budget,
                 strict=strict,
+                engine=engine.value,
+                scheduler=scheduler,
                 progress=advance,
+                notice=tables.remark,
             )
         else:
             analysis = measure(
@@ -179,7 +200,10 @@ def analyze(
                 strict=strict,
                 overwrite=overwrite,
                 keep_state=keep_state,
+                engine=engine.value,
+                scheduler=scheduler,
                 progress=advance,
+                notice=tables.remark,
             )
     tables.remark(*analysis.header.notes)
     tables.warn(*analysis.header.warnings)

@@ -68,7 +68,7 @@ class ReadAhead:
         Raises:
             FormatError: If one has changed, as far as its place knows.
         """
-        side_by_side(_checked, self._pieces)
+        check_files(self._pieces)
 
     def read(self, path: str, offset: int, out: memoryview) -> None:
         """Fill `out` with the bytes at `offset`.
@@ -153,6 +153,15 @@ class ReadAhead:
                 self._todo.popleft()
                 if not known:
                     self._begun(piece)
+
+
+def check_files(paths: Iterable[str]) -> None:
+    """Look whether files are still those that were described.
+
+    Raises:
+        FormatError: If one has changed, as far as its place knows.
+    """
+    side_by_side(_checked, paths)
 
 
 def _checked(path: str) -> None:

@@ -6,7 +6,7 @@ import errno
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from accweight_core.remote.settings import settings
 from accweight_core.remote.urls import without_secrets
@@ -22,6 +22,16 @@ class RemoteError(OSError):
 
     def __init__(self, url: object, problem: str, code: int = errno.EIO) -> None:
         super().__init__(code, without_secrets(problem), str(url))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made of: another process may be told."""
+        return type(self)._as_raised, (self.filename, self.strerror, self.errno)
+
+    @classmethod
+    def _as_raised(cls, url: str, problem: str, code: int) -> RemoteError:
+        error = cls(url, problem)
+        error.errno = code
+        return error
 
 
 class AbsentError(RemoteError, FileNotFoundError):

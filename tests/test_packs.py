@@ -19,6 +19,7 @@ from zarr.codecs import ZstdCodec
 
 import accweight_core as aw
 from accweight_core import packs
+from accweight_core.accumulate.pack import PackWalk
 from accweight_core.errors import NonFiniteError, StoreError
 from accweight_core.header import FORMAT_VERSION, UNPACKED_VERSION
 from accweight_core.packs import planned_packs
@@ -430,3 +431,24 @@ def test_who_knows_of_fewer_steps_reads_those_while_others_are_appended(
     aw.append(run, out)
 
     np.testing.assert_array_equal(store_of(early).picture(0, 0, "mean", slice(0, 3)), before)
+
+
+# --- walked together
+
+
+def test_what_is_alike_is_walked_in_one_call_and_the_rest_alone(stored: Stored) -> None:
+    shapes = {"a": (3,), "b": (2, 2), "c": (4,), "d": (3,), "half": (3,), "e": (4,), "f": (4,)}
+    described = {"half": torch.bfloat16, "e": torch.complex64, "f": torch.complex64}
+    run = stored(
+        [{n: torch.zeros(s, dtype=described.get(n)) for n, s in shapes.items()} for _ in range(2)]
+    )
+    tensors = [[c.tensors[name] for c in run.checkpoints] for name in shapes]
+
+    def together(**options: Any) -> list[list[str]]:
+        members = range(len(shapes))
+        walk = PackWalk(members, list(shapes), tensors, done=lambda values: None, **options)
+        return [[walk.names[member] for member in group] for group in walk.together]
+
+    # half precision is widened to float32; the modulus of complex numbers may round another way
+    assert together() == [["a", "d", "half"], ["b", "c"], ["e"], ["f"]]
+    assert together(keep=lambda index, block, carry: None) == [[name] for name in shapes]

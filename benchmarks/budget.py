@@ -10,7 +10,6 @@ the same rounds, for the least that the item has to do.
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -35,7 +34,7 @@ from rounds import (
 )
 from runs import Pool, elements, network
 
-import accweight_core as aw
+from accweight_core.work import LARGE_BLOCK
 
 SIZES = {"smoke": (1e5, 2), "quick": (10e6, 6), "medium": (40e6, 8), "full": (120e6, 8)}
 """Weights and checkpoints."""
@@ -54,7 +53,7 @@ OPERATIONS = 24
 TINY = 1000.0
 """Weights of a run that is all fixed cost."""
 
-BLOCK = inspect.signature(aw.analyze).parameters["block_elements"].default
+BLOCK = LARGE_BLOCK
 IN_CACHE = 1 << 16
 
 Seconds = Callable[[], float]

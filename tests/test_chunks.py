@@ -258,7 +258,7 @@ def test_metadata_that_is_damaged_is_not_ours(tmp_path: Path, content: str) -> N
 
 @pytest.mark.parametrize(
     ("shape", "chunk"),
-    [((), ()), ((4,), (0,)), ((4,), (2, 2)), ((-4,), (2,)), ((4.0,), (2.0,)), (("4",), ("2",))],
+    [((), ()), ((4,), (0,)), ((4,), (2, 2)), ((-4,), (2,)), ((4.5,), (2.5,)), (("4",), ("2",))],
     ids=str,
 )
 def test_shapes_that_cannot_be_are_not_ours(

@@ -45,6 +45,7 @@ from window_driver import (
 )
 
 import accweight_core as aw
+from accweight_core import packs
 from accweight_viewer.model.camera import Pose
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.theme import DARK
@@ -756,10 +757,13 @@ def test_the_edge_of_the_selected_layer_has_the_accent(opened: OpenWindow, analy
 def test_a_scene_that_cannot_be_read_says_so_and_stays(
     qtbot: Any, opened: OpenWindow, tmp_path: Path
 ) -> None:
-    path = stored(tmp_path, "net")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packs, "PACK_TEXELS", 0)  # one parameter in each
+        path = stored(tmp_path, "net")
     window = opened(path)
     broken = plate_called(window, "fc1.weight")
-    for file in (path / "pictures" / f"{broken.index:06d}").rglob("c.*"):
+    number = aw.open_analysis(path).header.packs.index((broken.index,))
+    for file in (path / "pictures" / "packed" / f"{number:06d}").rglob("c.*"):
         file.unlink()
         file.write_bytes(b"short")
 

@@ -239,6 +239,17 @@ def copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
 
 
 @compiled_in_place
+def _prepare(
+    total: Array, after: Array, first: int, count: int, is_begun: bool, is_moved: bool
+) -> None:
+    """Bring A_t so far to where it is advanced."""
+    if not is_begun:
+        after[first : first + count] = 0
+    elif is_moved:
+        copy(total, first, after, first, count)
+
+
+@compiled_in_place
 def _draw(path: Array, first: int, plane: Array, at: int, count: int) -> None:
     """Write A_t as float32."""
     whole = count - count % LANES
@@ -267,6 +278,7 @@ def advance_rows(
     stride: int,
     total: Array,
     after: Array,
+    is_begun: bool,
     planes: Array,
     plane_stride: int,
     sums: Array,
@@ -284,6 +296,7 @@ def advance_rows(
         stride: Elements from step to step in these two.
         total: A_t before.
         after: A_t behind the last step, written; may be `total` itself.
+        is_begun: Whether there is such an A_t; else it is 0, and `total` is not looked at.
         planes: float32, A_t after every step, written; or nothing.
         plane_stride: Elements from step to step in that.
         sums: (rows, steps, sums), written.
@@ -304,14 +317,14 @@ def advance_rows(
         lanes[:] = 0
         tops[:] = 0
         sums[row] = 0
-        own, pivot, sound = row * columns, total[row * columns], True
+        own, sound = row * columns, True
+        pivot = total[own] if is_begun else 0.0
         for t in range(steps):
             pivot += np.float64(abs(w[t * stride + own] - w_1[t * stride + own]))
             pivots[t] = pivot
-        if is_moved:
-            copy(total, own, after, own, columns)
         for start in range(0, whole, CHUNK):
             first, count = own + start, min(CHUNK, whole - start)
+            _prepare(total, after, first, count, is_begun, is_moved)
             _signs(w_0, first, count // LANES, negative, not_positive)
             for t in range(steps):
                 flips, top = _chunk(
@@ -325,6 +338,7 @@ def advance_rows(
                 if planes.size:
                     _draw(after, first, planes, t * plane_stride + first, count)
         first, count = own + whole, columns - whole
+        _prepare(total, after, first, count, is_begun, is_moved)
         for t in range(steps):
             for column in SUMMED:
                 sums[row, t, column] = sum_of(load(lanes, (t * len(SUMS) + column) * LANES))
@@ -461,7 +475,7 @@ def _by_loops(
     sums = np.empty((steps.shape[1], len(steps), len(SUMS)))
     advance_rows(
         _flat(state.reference), state.reference_square.numpy(), _flat(before), _flat(steps),
-        steps.stride(0), _flat(state.total), _flat(after), _flat(planes), planes.stride(0),
+        steps.stride(0), _flat(state.total), _flat(after), True, _flat(planes), planes.stride(0),
         sums, todo,
     )  # fmt: skip
     return sums

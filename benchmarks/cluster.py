@@ -56,7 +56,6 @@ from accweight_core.tiling import BLOCK_ELEMENTS, tiling_of
 from accweight_core.totals import Totals
 from accweight_core.work import Work, walk_of
 
-OUT = Path(__file__).parent / "out" / "cluster.json"
 HIDDEN, FEED, HEADS, WORDS, LAYERS, SHARDS = 8192, 28672, 1024, 128_256, 80, 30
 ROWS, COLUMNS = 1024, 2048
 Result = dict[str, float]
@@ -344,6 +343,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--checkpoints", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
     options = parser.parse_args()
     found: dict[str, Result] = {"assumed": {"parcels_per_worker": PER_WORKER}}
     with tempfile.TemporaryDirectory() as name:
@@ -353,8 +353,8 @@ def main() -> None:
         found["worker"] = of_worker(folder, options.checkpoints)
         sizes = (int(found["driver"][f"{part}_bytes"]) for part in ("parcel", "harvest"))
         found["scheduler"] = of_scheduler(*sizes)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(found, indent=2))
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "cluster.json").write_text(json.dumps(found, indent=2))
     for part, values in found.items():
         print(part)
         for key, value in values.items():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
 
 import numba
 from numba.core.registry import cpu_target
@@ -14,12 +17,12 @@ cpu_target.typing_context.refresh()
 cpu_target.target_context.refresh()
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop, with sums in the order in which they are written.
+LOOPS = ("compiled", "fused", "lanes", "pooling", "streaming")
+"""Modules whose loops and words are compiled into each other."""
 
-    The cache looks at the file of the loop alone: remove ``__pycache__`` after a change to what
-    it calls from elsewhere.
-    """
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop, with sums in the order in which they are written."""
     return _kept(function, {})
 
 
@@ -33,5 +36,24 @@ def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Callable[...
     try:
         found: Callable[..., Any] = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # nowhere to keep the cache
-        found = numba.njit(**options)(function)
+        return cast(Callable[..., Any], numba.njit(**options)(function))
+    _mark(found, stamps())
     return found
+
+
+def _mark(found: Any, marks: tuple[tuple[int, int], ...]) -> None:
+    """Have what is kept of a loop thrown away when a file that it is made of has changed.
+
+    Numba looks at the file of the outermost loop alone, which a newer version of this program
+    may have left as it was.
+    """
+    with suppress(AttributeError):  # other versions of numba may keep it elsewhere
+        kept = found._cache._cache_file
+        kept._source_stamp = (*kept._source_stamp, *marks)
+
+
+@cache
+def stamps() -> tuple[tuple[int, int], ...]:
+    """Return date and size of every file that loops are made of."""
+    found = (Path(__file__).with_name(f"{name}.py").stat() for name in LOOPS)
+    return tuple((state.st_mtime_ns, state.st_size) for state in found)

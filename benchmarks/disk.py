@@ -118,7 +118,7 @@ def measured(folder: Path, size: str, rounds: int) -> Report:
     goals = [
         Goal(f"{row['way']}, cold: of the sequential rate", row["of_sequential"], BOUND)
         for row in rows
-        if row["way"].startswith("accweight") and "pictures" not in row["way"]
+        if row["way"] == f"accweight, {threads_of(every_thread())}"
     ]
     title = f"{size_bytes / 1e9:.1f} GB, {checkpoints} checkpoints of {elements(shapes) / 1e6:.0f}M"
     return Report([Table(f"{title} weights, none of it in memory", COLUMNS, rows)], goals,

@@ -17,7 +17,7 @@ cpu_target.typing_context.refresh()
 cpu_target.target_context.refresh()
 
 
-LOOPS = ("compiled", "fused", "lanes", "pooling", "streaming")
+LOOPS = ("compiled", "lanes", "loops", "pooling", "streaming")
 """Modules whose loops and words are compiled into each other."""
 
 

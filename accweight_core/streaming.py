@@ -23,7 +23,9 @@ from torch import Tensor
 
 from accweight_core.compiled import compiled, compiled_in_place
 from accweight_core.dtypes import DTYPES
-from accweight_core.fused import (
+from accweight_core.kernels import SUMS
+from accweight_core.lanes import LANES, from_bfloat16, load, store
+from accweight_core.loops import (
     LARGEST_SQUARE,
     REFERENCE_SQUARE,
     SQUARE,
@@ -31,8 +33,6 @@ from accweight_core.fused import (
     copy,
     square_of,
 )
-from accweight_core.kernels import SUMS
-from accweight_core.lanes import LANES, from_bfloat16, load, store
 from accweight_core.pooling import gather, padded
 from accweight_core.reading import OpenFiles, values_of_codes
 from accweight_core.schema import Extent, StoredTensor

@@ -20,8 +20,9 @@ import torch
 from accweight_core.accumulate.block import common_dtype
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import UnknownNameError
-from accweight_core.fused import LARGEST_SQUARE, measure_step, start_block
+from accweight_core.fused import measure_step, start_block
 from accweight_core.kernels import BlockState, Scratch
+from accweight_core.loops import LARGEST_SQUARE
 from accweight_core.partition import SUMS, partition
 from accweight_core.reading import OpenFiles, read_stretch
 from accweight_core.schema import Extent, Parameter, StoredTensor

@@ -46,8 +46,8 @@ from accweight_core.engines.crew import Crew
 from accweight_core.engines.driver import walk_by
 from accweight_core.engines.parcels import PER_WORKER, Job, Parcel, block_at
 from accweight_core.engines.worker import SIGN, Harvest, finish, stores_of
-from accweight_core.fused import rounds_once
 from accweight_core.header import Header
+from accweight_core.loops import rounds_once
 from accweight_core.partition import SUMS, partition
 from accweight_core.pictures import chunk_of, plan_pictures, pyramid_levels, segment_steps
 from accweight_core.schema import DEFAULT_ROLES

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from accweight_core import compiled, fused
+from accweight_core import compiled, loops
 
 LOOP = """
 from accweight_core.compiled import compiled
@@ -56,7 +56,7 @@ def test_a_loop_is_compiled_once_and_anew_when_another_file_of_it_has_changed(
 
 
 def test_every_file_of_the_loops_is_looked_at() -> None:
-    kept = fused.advance_rows._cache._cache_file._source_stamp
+    kept = loops.advance_rows._cache._cache_file._source_stamp
 
     assert kept[-len(compiled.LOOPS) :] == compiled.stamps()
     assert all((Path(compiled.__file__).parent / f"{name}.py").exists() for name in compiled.LOOPS)

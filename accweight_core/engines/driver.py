@@ -28,8 +28,8 @@ from accweight_core.engines.shared_store import SharedStore
 from accweight_core.engines.travelling import Luggage
 from accweight_core.engines.worker import finish, sign_of, walk_parcel
 from accweight_core.errors import EngineError
-from accweight_core.fused import rounds_once
 from accweight_core.header import versions
+from accweight_core.loops import rounds_once
 from accweight_core.reading import is_read_whole
 from accweight_core.schema import Checkpoint, StoredTensor
 from accweight_core.store import Store

@@ -28,8 +28,8 @@ from accweight_core.chunks import PARTIAL
 from accweight_core.engines.parcels import Bundle, File, Job, Parcel, Portion, block_at
 from accweight_core.engines.shared_store import PieceWriter, SharedStore, finish_picture
 from accweight_core.errors import EngineError, FormatError
-from accweight_core.fused import rounds_once
 from accweight_core.header import Header, versions
+from accweight_core.loops import rounds_once
 from accweight_core.reading import OpenFiles, ahead_of
 from accweight_core.store import Store
 from accweight_core.totals import Floats, Totals

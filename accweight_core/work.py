@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from accweight_core.accumulate.block import MOST_STEPS
 from accweight_core.accumulate.cutting import blocks_of
 from accweight_core.accumulate.pack import Draw, PackWalk
 from accweight_core.accumulate.stepwise import Watcher
@@ -177,9 +178,11 @@ class Work:
     def _block_elements(self, *, is_drawn: bool) -> int:
         """Return how large blocks are: large ones cost fewer calls, many keep threads busy.
 
-        Those that are drawn are held in several steps at a time, so they stay small.
+        Those that are held from one call to the next stay small: what is drawn, and what has
+        more checkpoints than are streamed at a time.
         """
-        if self.block_elements or is_drawn:
+        is_held = is_drawn or len(self.run.checkpoints) > MOST_STEPS
+        if self.block_elements or is_held:
             return self.block_elements or BLOCK_ELEMENTS
         elements = sum(parameter.elements for parameter in self.header.parameters)
         share = elements // (BLOCKS_PER_THREAD * self.threads)

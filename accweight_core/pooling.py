@@ -53,7 +53,7 @@ def halve(
                 half_largest[step, row, col] = np.nan if empty else top
 
 
-@compiled_in_place
+@compiled
 def gather(
     path: Array,
     first: int,

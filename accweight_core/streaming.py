@@ -261,7 +261,7 @@ def _read(descriptor: int, offset: int, address: int, size_bytes: int) -> bool:
     return True
 
 
-@compiled_in_place
+@compiled
 def _fetch(
     descriptor: int,
     offset: int,
@@ -362,12 +362,11 @@ def _stream(
         below = min(top + strip, rows)
         count, first = (below - top) * columns, top * columns
         own, step = first if is_kept else 0, 0
-        w_0, a = reference[own : own + count], total[own : own + count]
-        if is_short:
-            w_0 = weights[:count]
+        home, at = (weights, 0) if is_short else (reference, own)
+        w_0, a = home[at : at + count], total[own : own + count]
         if begins:
             where = offsets[0] + first * size_bytes
-            if not _fetch(descriptors[0], where, size_bytes, form, table, raw, w_0, 0, count):
+            if not _fetch(descriptors[0], where, size_bytes, form, table, raw, home, at, count):
                 return False
             for row in range(top, below):
                 square[row] = square_of(w_0, (row - top) * columns, columns)
@@ -396,7 +395,10 @@ def _stream(
                 step > 1 or not begins, flat[place:], stride, found, todo,
             ):  # fmt: skip
                 return False
-            sums[top:below, step : step + many] = found
+            for row in range(below - top):  # an assignment of slices takes seconds to compile
+                for t in range(many):
+                    for column in range(found.shape[2]):
+                        sums[top + row, step + t, column] = found[row, t, column]
             for t in range(many if side else 0):
                 gather(
                     flat, t * stride, count, element + first, width, height, side,

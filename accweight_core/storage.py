@@ -28,11 +28,11 @@ def threads_for(run: Run, parameters: Sequence[Parameter]) -> int:
 
 def _is_at_hand(run: Run, parameters: Sequence[Parameter]) -> bool:
     """Tell whether most of some local bytes, taken all over the run, are in memory."""
-    pairs = [(c, p) for p in parameters if p.elements for c in run.checkpoints]
-    step = max(1, len(pairs) // SAMPLES)
-    found = []
+    steps, found = len(run.checkpoints), []
+    pairs = steps * len(parameters)
     with OpenFiles() as files:
-        for number, (checkpoint, parameter) in enumerate(pairs[::step]):
+        for number, pair in enumerate(range(0, pairs, max(1, pairs // SAMPLES))):
+            checkpoint, parameter = run.checkpoints[pair % steps], parameters[pair // steps]
             middle = parameter.elements * (number % 7) // 7
             for path, start, _ in spans_of(checkpoint.tensors[parameter.name], middle, middle + 1):
                 if "://" not in path:

@@ -17,8 +17,9 @@ from itertools import count
 from typing import Any
 
 from accweight_core.remote.blocks import Blocks, down, joined, side_by_side, up
+from accweight_core.remote.choose import transport_for
 from accweight_core.remote.errors import AbsentError, RemoteError
-from accweight_core.remote.transport import Seen, Transport, transport_for
+from accweight_core.remote.transport import Seen, Transport
 from accweight_core.remote.urls import Url
 
 LEAST_FETCH = 1 << 13

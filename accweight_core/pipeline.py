@@ -16,7 +16,8 @@ from typing import Any
 
 from accweight_core.analysis import Analysis
 from accweight_core.dtypes import DTYPES
-from accweight_core.engines.crew import Notice, crew_of
+from accweight_core.engines.choose import crew_of
+from accweight_core.engines.crew import Notice
 from accweight_core.errors import (
     MismatchError,
     StoreError,

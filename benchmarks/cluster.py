@@ -54,7 +54,8 @@ from accweight_core.schema import DEFAULT_ROLES
 from accweight_core.store import Store
 from accweight_core.tiling import BLOCK_ELEMENTS, tiling_of
 from accweight_core.totals import Totals
-from accweight_core.work import Work, walk_of
+from accweight_core.walks import walk_of
+from accweight_core.work import Work
 
 HIDDEN, FEED, HEADS, WORDS, LAYERS, SHARDS = 8192, 28672, 1024, 128_256, 80, 30
 ROWS, COLUMNS = 1024, 2048

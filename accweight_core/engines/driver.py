@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from accweight_core.accumulate.folding import BlockSums, Folding
@@ -28,16 +28,12 @@ from accweight_core.engines.shared_store import SharedStore
 from accweight_core.engines.travelling import Luggage
 from accweight_core.engines.worker import finish, sign_of, walk_parcel
 from accweight_core.errors import EngineError
-from accweight_core.header import versions
+from accweight_core.header import Header, versions
 from accweight_core.loops import rounds_once
 from accweight_core.reading import is_read_whole
 from accweight_core.schema import Checkpoint, StoredTensor
 from accweight_core.store import Store
-from accweight_core.tiling import BLOCK_ELEMENTS
 from accweight_core.totals import Totals
-
-if TYPE_CHECKING:
-    from accweight_core.work import Work
 
 MOST_WAITING_BYTES = 1 << 30
 """Sums that may wait for their turn before no more parcels are sent."""
@@ -181,22 +177,31 @@ class Driver:
 
 def walk_by(
     crew: Crew,
-    work: Work,
     walks: Sequence[Walk],
+    header: Header,
+    checkpoints: Sequence[Checkpoint],
+    *,
     store: Store | None,
+    earlier: Store | None,
+    block_elements: int,
+    strict: bool,
     progress: Callable[[int], None],
 ) -> list[Walk]:
     """Have a crew walk what can be sent to it; return what has to be walked here.
 
     Args:
         crew: Who walks.
-        work: The analysis under way.
         walks: Parameters, and packs of them.
+        header: The analysis they make.
+        checkpoints: The checkpoints to walk.
         store: Where it is stored, if anywhere.
+        earlier: The analysis to go on from, if any.
+        block_elements: Elements per block.
+        strict: Whether a non-finite element is an error.
         progress: Called with the bytes of every parcel that has come back.
     """
-    token, checkpoints = uuid4().hex, work.run.checkpoints
-    luggage = Luggage(token, work.header, checkpoints)
+    token = uuid4().hex
+    luggage = Luggage(token, header, checkpoints)
     staying = [walk for walk in walks if not all(map(luggage.fits, _members(walk)))]
     if staying:
         crew.notice(
@@ -204,15 +209,16 @@ def walk_by(
             "workers: their values are in memory, or of a reader that is not installed"
         )
     kept = set(map(id, staying))
-    cargo = [_cargo(work, luggage, walk, store) for walk in walks if id(walk) not in kept]
+    drawn = header if store is not None else None
+    cargo = [_cargo(drawn, luggage, walk) for walk in walks if id(walk) not in kept]
     job = Job(
         token,
         str(store.path.absolute()) if store else None,
-        str(work.earlier.path.absolute()) if work.earlier else None,
-        work.block_elements or BLOCK_ELEMENTS,
+        str(earlier.path.absolute()) if earlier else None,
+        block_elements,
         tuple(versions().items()),
     )
-    Driver(crew, job, checkpoints, work.strict, progress).run(cargo)
+    Driver(crew, job, checkpoints, strict, progress).run(cargo)
     luggage.check()
     if store is not None:
         SharedStore(store.path, store.header).tidy()
@@ -224,13 +230,12 @@ def _members(walk: Walk) -> Sequence[Sequence[StoredTensor]]:
     return [walk.tensors] if isinstance(walk, ParameterWalk) else walk.tensors
 
 
-def _cargo(work: Work, luggage: Luggage, walk: Walk, store: Store | None) -> Cargo | PackCargo:
-    """Return a walk as it can be sent."""
+def _cargo(drawn: Header | None, luggage: Luggage, walk: Walk) -> Cargo | PackCargo:
+    """Return a walk as it can be sent; `drawn` says how its picture is cut, if it is stored."""
     packed = tuple(map(luggage.packed, _members(walk)))
     files = tuple(dict.fromkeys(file for tensors in packed for file in luggage.files(tensors)))
     if not isinstance(walk, ParameterWalk):
         return PackCargo(walk, packed, files)
-    drawn = store is not None and work.header.picture_bases and walk.elements
-    plan = work.header.plan(walk.index) if drawn else None
+    plan = drawn.plan(walk.index) if drawn and drawn.picture_bases and walk.elements else None
     at_once = any(map(is_read_whole, walk.tensors))
     return Cargo(walk.index, walk, packed[0], files, plan, at_once)

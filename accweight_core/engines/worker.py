@@ -33,7 +33,7 @@ from accweight_core.loops import rounds_once
 from accweight_core.reading import OpenFiles, ahead_of
 from accweight_core.store import Store
 from accweight_core.totals import Floats, Totals
-from accweight_core.work import pack_of, walk_of
+from accweight_core.walks import pack_of, walk_of
 
 if TYPE_CHECKING:
     from accweight_core.remote.ahead import ReadAhead

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from accweight_core.aligning.result import Alignment
     from accweight_core.alignment import align
     from accweight_core.analysis import Analysis, open_analysis
+    from accweight_core.comparison import Comparison, compare
     from accweight_core.errors import AccweightError
     from accweight_core.opening import open_run
     from accweight_core.pipeline import analyze, append
-    from accweight_core.ranking import Comparison, compare
     from accweight_core.schema import Kind, Layer, Parameter, Role, Run
 
 _HOMES = {
@@ -28,7 +28,7 @@ _HOMES = {
     "Alignment": "aligning.result",
     "Analysis": "analysis",
     "ChangeTracker": "accumulate.tracker",
-    "Comparison": "ranking",
+    "Comparison": "comparison",
     "Kind": "schema",
     "Layer": "schema",
     "Parameter": "schema",
@@ -37,7 +37,7 @@ _HOMES = {
     "align": "alignment",
     "analyze": "pipeline",
     "append": "pipeline",
-    "compare": "ranking",
+    "compare": "comparison",
     "open_analysis": "analysis",
     "open_run": "opening",
 }

@@ -18,14 +18,14 @@ from accweight_core.aligning.parameters import matched_parameters
 from accweight_core.aligning.result import Alignment, How, Match, ParameterMatch, Unmatched
 from accweight_core.aligning.shapes import SAME_ELEMENTS, kinds_agree
 from accweight_core.aligning.state import Found, Known, State
+from accweight_core.aligning.steps import Side, ValuesAtStep
 from accweight_core.errors import MismatchError
 from accweight_core.name_map import NameMap, as_map
 from accweight_core.naming import natural_key
-from accweight_core.schema import Kind, Layer, Run
+from accweight_core.schema import Kind, Layer
 
 if TYPE_CHECKING:
     from accweight_core.aligning.values import EqualLayers
-    from accweight_core.analysis import Analysis
 
 __all__ = ["Alignment", "How", "Match", "ParameterMatch", "Unmatched", "align", "aligned"]
 
@@ -74,8 +74,8 @@ def aligned(
 
 
 def align(
-    a: Run | Analysis,
-    b: Run | Analysis,
+    a: Side,
+    b: Side,
     *,
     map: NameMap | str | os.PathLike[str] | None = None,
     values: Values = "auto",
@@ -97,8 +97,6 @@ def align(
         FormatError: If the map is no map.
         SourceError: If values are always to be compared and checkpoints are gone.
     """
-    from accweight_core.aligning.steps import ValuesAtStep
-
     if values not in ("auto", "always", "never"):
         raise MismatchError(f"values must be 'auto', 'always' or 'never', got {values!r}")
     compared = None if values == "never" else ValuesAtStep(a, b, must=values == "always")

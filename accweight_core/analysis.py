@@ -30,6 +30,7 @@ from accweight_core.totals import METRICS, Floats
 if TYPE_CHECKING:
     import pandas as pd
 
+    from accweight_core.reading import OpenFiles
     from accweight_core.tracing import Trace
 
 
@@ -222,7 +223,7 @@ class Analysis:
         index, last = self.parameter_index(name), self.step_index(step)
         if self._latest and last == len(self.steps) - 1:
             return self._latest(name)
-        run = self._checkpoints()
+        run = self.run()
         tensors = [c.tensors[name] for c in run.checkpoints[: last + 1]]
         measured_as = common_dtype([c.tensors[name] for c in run.checkpoints])
         total = np.zeros(self.parameters[index].elements)
@@ -239,12 +240,13 @@ class Analysis:
                 walk_block(files, tensors, block, keep=keep, dtype=measured_as)
         return total.reshape(shape)
 
-    def trace(self, name: str, index: Iterable[int]) -> Trace:
+    def trace(self, name: str, index: Iterable[int], *, files: OpenFiles | None = None) -> Trace:
         """Return W_t and A_t of one weight at every step, exact, reading little else.
 
         Args:
             name: A measured parameter.
             index: A number per axis, from 0.
+            files: Where to read through; they stay open. Closed afterwards if None.
 
         Raises:
             UnknownNameError: If there is no such parameter, or no such element in it.
@@ -252,7 +254,10 @@ class Analysis:
         """
         from accweight_core.tracing import trace  # with torch, like `cumulative`
 
-        return trace(self, name, index)
+        number = self.parameter_index(name)
+        squares = self.values[:, number, SUMS.index("square")]
+        checkpoints = self.run().checkpoints
+        return trace(checkpoints, self.parameters[number], index, squares, files=files)
 
     def normalized(
         self,
@@ -315,8 +320,12 @@ class Analysis:
         record = self.header.checkpoints[step_index]
         return reopened(replace(self.header, checkpoints=(record,))).checkpoints[0]
 
-    def _checkpoints(self) -> Run:
-        """Return the run behind the analysis, described anew if it was opened from disk."""
+    def run(self) -> Run:
+        """Return the run behind the analysis, described anew if it was opened from disk.
+
+        Raises:
+            SourceError: If checkpoints are gone, or have changed since.
+        """
         from accweight_core.opening import reopened
 
         if self._run is None:

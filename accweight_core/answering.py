@@ -72,10 +72,8 @@ class Answerer:
         self._opened = None
 
     def _values(self, parameter: str, index: list[int]) -> dict[str, Any]:
-        from accweight_core.tracing import trace
-
         analysis, files = self._current()
-        found = trace(analysis, parameter, index, files=files)
+        found = analysis.trace(parameter, index, files=files)
         return {"weights": _plain(found.weights), "cumulative": _plain(found.cumulative)}
 
     def _current(self) -> tuple[Analysis, OpenFiles]:
@@ -89,7 +87,7 @@ class Answerer:
             return self._opened
         self.close()
         analysis = Analysis.open(self._path, unfinished=True)
-        files = {path for c in analysis._checkpoints().checkpoints for path in _paths(c)}
+        files = {path for c in analysis.run().checkpoints for path in _paths(c)}
         self._store, self._files = store, _stamps(files)
         self._opened = analysis, OpenFiles(OPEN_FILES)
         return self._opened

@@ -11,7 +11,6 @@ import operator
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +22,10 @@ from accweight_core.errors import UnknownNameError
 from accweight_core.fused import measure_step, start_block
 from accweight_core.kernels import BlockState, Scratch
 from accweight_core.loops import LARGEST_SQUARE
-from accweight_core.partition import SUMS, partition
+from accweight_core.partition import partition
 from accweight_core.reading import OpenFiles, read_stretch
-from accweight_core.schema import Extent, Parameter, StoredTensor
+from accweight_core.schema import Checkpoint, Extent, Parameter, StoredTensor
 from accweight_core.totals import Floats
-
-if TYPE_CHECKING:
-    from accweight_core.analysis import Analysis
 
 Weights = npt.NDArray[np.float64] | npt.NDArray[np.complex128]
 
@@ -55,29 +51,33 @@ class Trace:
 
 
 def trace(
-    analysis: Analysis, name: str, index: Iterable[int], *, files: OpenFiles | None = None
+    checkpoints: Sequence[Checkpoint],
+    parameter: Parameter,
+    index: Iterable[int],
+    squares: Floats,
+    *,
+    files: OpenFiles | None = None,
 ) -> Trace:
     """Return W_t and A_t of one weight at every step, from the checkpoints.
 
     Args:
-        analysis: An analysis whose checkpoints are still where they were.
-        name: A measured parameter.
+        checkpoints: All checkpoints of the run, in step order.
+        parameter: One of its parameters.
         index: A number per axis, from 0.
+        squares: (steps,) sum of squares of the parameter at every step; it tells whether the
+            neighbours of a weight decide how it is subtracted.
         files: Where to read through; they stay open. Closed afterwards if None.
 
     Raises:
-        UnknownNameError: If there is no such parameter, or no such element in it.
-        SourceError: If the checkpoints are gone or have changed.
+        UnknownNameError: If the parameter has no such element.
+        FormatError: If a file is gone or ends early.
     """
-    number = analysis.parameter_index(name)
-    parameter = analysis.parameters[number]
     place = _checked(parameter, index)
-    tensors = [c.tensors[name] for c in analysis._checkpoints().checkpoints]
+    tensors = [checkpoint.tensors[parameter.name] for checkpoint in checkpoints]
     dtype = common_dtype(tensors)
     at = 0
     for i, length in zip(place, parameter.shape, strict=True):
         at = at * length + i
-    squares = analysis.values[:, number, SUMS.index("square")]
     alone = not dtype.is_complex and bool((squares <= LARGEST_SQUARE).all())
     with nullcontext(files) if files else OpenFiles() as opened:
         if alone:
@@ -86,7 +86,8 @@ def trace(
         else:
             columns = _sub_block(parameter.shape, at)
             weights, cumulative = _followed(opened, tensors, columns, at, dtype)
-    return Trace(name, place, analysis.steps, weights, cumulative)
+    steps = np.array([checkpoint.step for checkpoint in checkpoints], np.int64)
+    return Trace(parameter.name, place, steps, weights, cumulative)
 
 
 def _checked(parameter: Parameter, index: Iterable[int]) -> tuple[int, ...]:

@@ -26,7 +26,6 @@ from accweight_core.answering import Answerer
 from accweight_core.asking import Answers
 from accweight_core.header import Header
 from accweight_core.store import Store
-from accweight_core.tracing import trace
 
 Answer = dict[str, Any]
 Serving = Callable[..., None]
@@ -70,7 +69,7 @@ def test_a_request_is_answered_with_weights_and_change(answerer: Answerer) -> No
 
 def test_every_digit_survives_the_way_through_json(tmp_path: Path) -> None:
     path = analysed(tmp_path, [dict(state) for state in states(4, dtype=torch.bfloat16)])
-    found = trace(aw.open_analysis(path), "conv2.weight", (11, 7, 2, 2))
+    found = aw.open_analysis(path).trace("conv2.weight", (11, 7, 2, 2))
 
     with closing(Answerer(path)) as answerer:
         answer = json.loads(
@@ -139,7 +138,7 @@ def test_a_fault_is_an_answer_too(answerer: Answerer, monkeypatch: pytest.Monkey
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("accweight_core.tracing.trace", fail)
+    monkeypatch.setattr("accweight_core.analysis.Analysis.trace", fail)
 
     assert answerer.answer(line()) == {"id": 7, "error": "unexpected RuntimeError: two lines"}
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import accweight_core as aw
 from accweight_core.analysis import Analysis
+from accweight_core.comparison import rank_biased_overlap
 from accweight_core.errors import MismatchError, UnknownNameError
-from accweight_core.ranking import rank_biased_overlap
 from accweight_core.totals import METRICS
 
 

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy.typing as npt
 
 from accweight_core.errors import AccweightError
-from accweight_core.schema import Checkpoint, Layer, Run
+from accweight_core.schema import Checkpoint, Layer
 
 if TYPE_CHECKING:
     from accweight_core.aligning.values import EqualLayers
-    from accweight_core.analysis import Analysis
+
+
+class Side(Protocol):
+    """What is aligned: a run, an analysis, or whatever else has layers and checkpoints."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers in network order."""
+
+    @property
+    def steps(self) -> npt.NDArray[Any]:
+        """Steps, ascending."""
+
+    def checkpoint(self, step_index: int) -> Checkpoint:
+        """Return one checkpoint; raise a `SourceError` if it is gone."""
 
 
 class ValuesAtStep:
@@ -24,7 +40,7 @@ class ValuesAtStep:
         notes: What was compared, or why not.
     """
 
-    def __init__(self, a: Run | Analysis, b: Run | Analysis, *, must: bool) -> None:
+    def __init__(self, a: Side, b: Side, *, must: bool) -> None:
         self._sides = (a, b)
         self._must = must
         self.notes: list[str] = []
@@ -43,7 +59,7 @@ class ValuesAtStep:
         for at in self._pairs():
             try:
                 here, there = (
-                    _checkpoint(side, index) for side, index in zip(self._sides, at, strict=True)
+                    side.checkpoint(index) for side, index in zip(self._sides, at, strict=True)
                 )
             except AccweightError as error:
                 if self._must:
@@ -66,10 +82,3 @@ class ValuesAtStep:
         if not common:
             return [(0, 0)] if all(steps) else []
         return [(steps[0][s], steps[1][s]) for s in dict.fromkeys((common[0], common[-1]))]
-
-
-def _checkpoint(side: Run | Analysis, index: int) -> Checkpoint:
-    """Return one checkpoint, of an analysis described anew."""
-    if isinstance(side, Run):
-        return side.checkpoints[index]
-    return side.checkpoint(index)

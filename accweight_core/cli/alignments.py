@@ -13,7 +13,7 @@ from accweight_core.cli.tables import number, table_of
 from accweight_core.cli.text import plain
 
 if TYPE_CHECKING:
-    from accweight_core.ranking import Comparison, LayerPlace
+    from accweight_core.comparison import Comparison, LayerPlace
 
 LEGEND = (
     "sure: 100% is certain (your map, or the same name, kind and shape), from 80% sure, "

@@ -47,7 +47,7 @@ def compare(
     """Compare the rankings of two analyses, layer by layer."""
     from accweight_core.analysis import open_analysis
     from accweight_core.cli import alignments, tables
-    from accweight_core.ranking import compare as compared
+    from accweight_core.comparison import compare as compared
 
     result = compared(open_analysis(a), open_analysis(b), by, map=map, values=values.value)
     tables.show(alignments.comparison_json(result) if json else alignments.comparison(result, a, b))

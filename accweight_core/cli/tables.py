@@ -20,13 +20,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from accweight_core.analysis import Analysis
-from accweight_core.cli.text import count, plain, shortened, size
-from accweight_core.ranking import ranking
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.ranking import ranking
+from accweight_core.text import count, plain, shortened, size
 
 if TYPE_CHECKING:
-    from accweight_core.demo import DemoResult
-    from accweight_core.inspection import Inspection
+    from accweight_core.runs.inspection import Inspection
     from accweight_core.schema import Checkpoint
 
 BAR_WIDTH = 8
@@ -321,22 +320,3 @@ def _leaf(name: str, layer: str) -> str:
 
 def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
-
-
-def demo_json(result: DemoResult) -> dict[str, Any]:
-    """Return the document of ``demo --json``."""
-    return {
-        **analysis_json(result.analysis, "mean"),
-        "accuracy": result.accuracy,
-        "checkpoint_folder": str(result.checkpoints),
-        "contact_sheet": str(result.sheet),
-    }
-
-
-def demo_summary(result: DemoResult) -> RenderableType:
-    """Return what ``demo`` prints."""
-    return Group(
-        Text(f"trained on {result.data}: accuracy {result.accuracy[-1]:.1%} on unseen digits"),
-        analysis_summary(result.analysis, "mean"),
-        Text(f"all layers over the epochs: {plain(result.sheet)}"),
-    )

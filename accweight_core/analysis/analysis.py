@@ -22,7 +22,6 @@ from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.metrics.sub_blocks import SUMS
 from accweight_core.metrics.totals import METRICS, Floats
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import Checkpoint, Layer, Parameter, Run
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header, Maximum
@@ -214,31 +213,12 @@ class Analysis:
         Raises:
             SourceError: If the checkpoints are gone or have changed.
         """
-        # with torch, not needed to open and rank
-        from accweight_core.accumulate.block import common_dtype, walk_block
-        from accweight_core.accumulate.cutting import Block, blocks_of
-        from accweight_core.accumulate.stepwise import Carry
-        from accweight_core.io.reading import OpenFiles, ahead_of, is_read_whole
+        from accweight_core.analysis.exact_values import cumulative_change  # brings torch
 
-        index, last = self.parameter_index(name), self.step_index(step)
+        number, last = self.parameter_index(name), self.step_index(step)
         if self._latest and last == len(self.steps) - 1:
             return self._latest(name)
-        run = self.run()
-        tensors = [c.tensors[name] for c in run.checkpoints[: last + 1]]
-        measured_as = common_dtype([c.tensors[name] for c in run.checkpoints])
-        total = np.zeros(self.parameters[index].elements)
-        shape = self.parameters[index].shape
-        at_once = any(is_read_whole(tensor) for tensor in tensors)
-        blocks = list(blocks_of(shape, max(total.size, 1) if at_once else BLOCK_ELEMENTS))
-        stretches = ((t, block.start, block.stop) for block in blocks for t in tensors)
-        with OpenFiles(ahead=ahead_of(stretches)) as files:
-            for block in blocks:
-
-                def keep(carry: Carry, block: Block = block) -> None:
-                    total[block.start : block.stop] = carry[2].numpy()
-
-                walk_block(files, tensors, block, keep=keep, dtype=measured_as)
-        return total.reshape(shape)
+        return cumulative_change(self.run().checkpoints, self.parameters[number], last)
 
     def trace(self, name: str, index: Iterable[int], *, files: OpenFiles | None = None) -> Trace:
         """Return W_t and A_t of one weight at every step, exact, reading little else.

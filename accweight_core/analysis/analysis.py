@@ -7,7 +7,7 @@ computed anew from the checkpoints, so that they never depend on what fitted the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.ranking import ranking as ranked
+from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum, measured, metric_arrays
 from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.metrics.sub_blocks import SUMS
@@ -24,7 +25,7 @@ from accweight_core.metrics.totals import METRICS, Floats
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Checkpoint, Layer, Parameter, Run
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.header import Header, Maximum
+from accweight_core.store.header import Maximum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,20 +41,10 @@ class Analysis:
         header: The run, its parameters, and how the analysis was made.
     """
 
-    def __init__(
-        self,
-        header: Header,
-        values: Floats | None = None,
-        *,
-        store: Store | None = None,
-        run: Run | None = None,
-        latest: Callable[[str], npt.NDArray[np.float64]] | None = None,
-    ) -> None:
-        self.header = header
-        self._values = values
-        self._store = store
-        self._run = run
-        self._latest = latest
+    def __init__(self, source: Source) -> None:
+        """Take what it is made of: `sources.InMemory`, `Stored` or `Live`."""
+        self.header = source.header
+        self._source = source
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
@@ -74,17 +65,17 @@ class Analysis:
                 f"{path}: the analysis is not finished ({sum(done)} of {len(done)} parameters); "
                 "run the same accweight analyze again and it continues there"
             )
-        return cls(store.header, store=store)
+        return cls(Stored(store))
 
     @property
     def path(self) -> Path | None:
         """Folder of the store, None in memory."""
-        return self._store.path if self._store else None
+        return self.store.path if self.store else None
 
     @property
     def store(self) -> Store | None:
         """The store behind the analysis, None in memory."""
-        return self._store
+        return self._source.store
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:
@@ -113,7 +104,7 @@ class Analysis:
 
         Read anew at every call, where `values` stay what they were when first asked for.
         """
-        return self._store.finished() if self._store else [True] * len(self.parameters)
+        return self._source.finished()
 
     @cached_property
     def values(self) -> Floats:
@@ -121,11 +112,7 @@ class Analysis:
 
         NaN for parameters that are not finished.
         """
-        if self._values is not None:
-            return self._values
-        if self._store is None:
-            raise StoreError("an analysis needs numbers or a store")
-        return self._store.totals
+        return self._source.values()
 
     def measured(self, per: Per = "layer") -> list[Measured]:
         """Return the metrics of every shown layer or parameter, in network order."""
@@ -188,14 +175,7 @@ class Analysis:
         Raises:
             UnknownNameError: If it is not among the measured ones.
         """
-        for index, parameter in enumerate(self.parameters):
-            if parameter.name == name:
-                return index
-        close = ", ".join(p.name for p in self.parameters[:8])
-        raise UnknownNameError(
-            f"no parameter is called {name!r}; there are {len(self.parameters)}: {close}"
-            + (", ..." if len(self.parameters) > 8 else "")
-        )
+        return self.header.parameter_index(name)
 
     def layout(self, name: str) -> Layout:
         """Return the map between the picture of a parameter and its elements."""
@@ -213,12 +193,8 @@ class Analysis:
         Raises:
             SourceError: If the checkpoints are gone or have changed.
         """
-        from accweight_core.analysis.exact_values import cumulative_change  # brings torch
-
-        number, last = self.parameter_index(name), self.step_index(step)
-        if self._latest and last == len(self.steps) - 1:
-            return self._latest(name)
-        return cumulative_change(self.run().checkpoints, self.parameters[number], last)
+        parameter = self.parameters[self.parameter_index(name)]
+        return self._source.cumulative(parameter, self.step_index(step))
 
     def trace(self, name: str, index: Iterable[int], *, files: OpenFiles | None = None) -> Trace:
         """Return W_t and A_t of one weight at every step, exact, reading little else.
@@ -293,12 +269,7 @@ class Analysis:
         Raises:
             SourceError: If it is gone, or has changed since.
         """
-        from accweight_core.analysis.reopen import reopened
-
-        if self._run is not None:
-            return self._run.checkpoints[step_index]
-        record = self.header.checkpoints[step_index]
-        return reopened(replace(self.header, checkpoints=(record,))).checkpoints[0]
+        return self._source.checkpoint(step_index)
 
     def run(self) -> Run:
         """Return the run behind the analysis, described anew if it was opened from disk.
@@ -306,11 +277,7 @@ class Analysis:
         Raises:
             SourceError: If checkpoints are gone, or have changed since.
         """
-        from accweight_core.analysis.reopen import reopened
-
-        if self._run is None:
-            self._run = reopened(self.header)
-        return self._run
+        return self._source.run()
 
 
 def open_analysis(path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.sources import Live
 from accweight_core.analysis.summary import completed
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import (
@@ -154,7 +155,7 @@ class ChangeTracker:
                 )
             return self.cumulative(name)
 
-        return Analysis(completed(header, values), values, latest=latest)
+        return Analysis(Live(completed(header, values), values, latest))
 
     def cumulative(self, name: str) -> npt.NDArray[np.float64]:
         """Return A_t of a parameter at the last step, in its own shape."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.errors import StoreError
+from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.gc_paused import uncollected
 from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.packing import Pack, is_small, planned_packs
@@ -151,6 +151,24 @@ class Header:
         for parameter in self.parameters:
             members.setdefault(parameter.layer, []).append(parameter)
         return tuple(Layer(name, group[0].kind, tuple(group)) for name, group in members.items())
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {parameter.name: index for index, parameter in enumerate(self.parameters)}
+
+    def parameter_index(self, name: str) -> int:
+        """Return the position of a parameter.
+
+        Raises:
+            UnknownNameError: If it is not among the measured ones; the message lists some.
+        """
+        if name not in self._positions:
+            some = ", ".join(p.name for p in self.parameters[:8])
+            raise UnknownNameError(
+                f"no parameter is called {name!r}; there are {len(self.parameters)}: {some}"
+                + (", ..." if len(self.parameters) > 8 else "")
+            )
+        return self._positions[name]
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:

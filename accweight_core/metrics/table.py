@@ -47,7 +47,8 @@ class Columns:
 
     def norm(self, name: str) -> Floats:
         """Return the root of a sum of squares."""
-        return np.sqrt(self[name])
+        norm: Floats = np.sqrt(self[name])
+        return norm
 
 
 @dataclass(frozen=True)

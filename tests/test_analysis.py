@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 import accweight_core as aw
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.errors import MismatchError, SourceError, StoreError, UnknownNameError
-from accweight_core.metrics.totals import METRICS
+from accweight_core.metrics.table import METRICS
 from accweight_core.schema import Role, Run
 
 Stored = Callable[..., Run]

@@ -23,7 +23,7 @@ from rich.console import Console
 from accweight_core.cli import COMMAND_GROUP, app, tables, viewing
 from accweight_core.cli.options import parsed_roles, parsed_size
 from accweight_core.errors import AccweightError, StoreError
-from accweight_core.metrics.totals import METRICS
+from accweight_core.metrics.table import METRICS
 from accweight_core.schema import Role
 from accweight_core.text import count, plain, shortened, size
 

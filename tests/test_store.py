@@ -23,7 +23,7 @@ import accweight_core as aw
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.walk import BlockWalk
 from accweight_core.errors import AccweightError, NonFiniteError, StoreError
-from accweight_core.metrics.totals import METRICS
+from accweight_core.metrics.table import METRICS
 from accweight_core.pictures import packing as packs
 from accweight_core.schema import Run
 from accweight_core.store import analysis_store as store

@@ -33,7 +33,8 @@ from accweight_core.io.reading import (
     working_dtype,
 )
 from accweight_core.kernels import partition
-from accweight_core.metrics.totals import METRICS, Totals
+from accweight_core.metrics.table import METRICS
+from accweight_core.metrics.totals import Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import HiddenValues, Run, StoredTensor
 

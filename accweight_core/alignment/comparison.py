@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from accweight_core.alignment.alignment import Values, align
 from accweight_core.alignment.matching.result import Alignment, Match
-from accweight_core.analysis.ranking import checked_metric, descending
+from accweight_core.analysis.ranking import descending
 from accweight_core.analysis.summary import Measured, Per
 from accweight_core.errors import MismatchError
+from accweight_core.metrics.table import checked_metric
 from accweight_core.metrics.totals import folded, metrics
 from accweight_core.runs.name_map import NameMap
 
@@ -126,9 +127,9 @@ def compare(
     """
     from scipy import stats
 
-    shared, alignment = compared_places(
-        a, b, checked_metric(by), (a.step_index(step_a), b.step_index(step_b)), per, map, values
-    )
+    checked_metric(by, [name for name in a.metrics if name in b.metrics])
+    at = a.step_index(step_a), b.step_index(step_b)
+    shared, alignment = compared_places(a, b, by, at, per, map, values)
     if not shared.places:
         raise MismatchError(
             f"the two analyses share no {per} name: "

@@ -20,8 +20,8 @@ from accweight_core.analysis.ranking import ranking as ranked
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum, measured, metric_arrays
 from accweight_core.errors import StoreError, UnknownNameError
-from accweight_core.metrics.sub_blocks import SUMS
-from accweight_core.metrics.totals import METRICS, Floats
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Checkpoint, Layer, Parameter, Run
 from accweight_core.store.analysis_store import Store
@@ -92,6 +92,11 @@ class Analysis:
         """Measured parameters in network order."""
         return self.header.parameters
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that it has the sums for, in the order of tables."""
+        return self.header.metrics
+
     @cached_property
     def maximum(self) -> Maximum | None:
         """The largest element of A_T over all shown layers, or over those finished so far."""
@@ -130,7 +135,7 @@ class Analysis:
             )
             for row in rows
         ]
-        columns = [per, "kind", "elements", "step", *METRICS]
+        columns = [per, "kind", "elements", "step", *self.metrics]
         return (
             pd.concat(frames, ignore_index=True)[columns]
             if frames
@@ -153,7 +158,7 @@ class Analysis:
         import pandas as pd
 
         rows = ranked(self.measured(per), by, self.step_index(step), per)
-        return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *METRICS])
+        return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
 
     def step_index(self, step: int | None) -> int:
         """Return the position of a step, of the last one for None.

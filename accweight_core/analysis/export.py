@@ -12,7 +12,6 @@ import numpy as np
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.summary import Per
 from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError
-from accweight_core.metrics.totals import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +80,7 @@ def _write_npz(path: Path, table: pd.DataFrame, analysis: Analysis, per: Per) ->
         name: np.stack([row.metrics[name] for row in rows], axis=1)
         if rows
         else np.empty((len(analysis.steps), 0))
-        for name in METRICS
+        for name in analysis.metrics
     }
     with path.open("wb") as file:
         np.savez_compressed(

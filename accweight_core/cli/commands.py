@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from accweight_core.cli.comparing import align, compare
+from accweight_core.cli.listing import metrics
 
 Source = Annotated[
     list[str], typer.Argument(help="A file, a folder, a glob, or several files in order; or URLs.")
@@ -157,11 +158,11 @@ def analyze(
     debug: Debug = False,
 ) -> None:
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
-    from accweight_core.analysis.ranking import checked_metric
     from accweight_core.cli import tables
     from accweight_core.cli.options import parsed_roles, parsed_size
     from accweight_core.jobs.pipeline import analyze as measure
     from accweight_core.jobs.pipeline import append as add
+    from accweight_core.metrics.table import checked_metric
     from accweight_core.runs.opening import open_run
 
     checked_metric(by)
@@ -253,4 +254,4 @@ def _source(names: list[str]) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
-COMMANDS = (inspect, analyze, rank, compare, align, export)
+COMMANDS = (inspect, analyze, rank, compare, align, export, metrics)

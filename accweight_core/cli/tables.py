@@ -22,6 +22,7 @@ from rich.text import Text
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.ranking import ranking
+from accweight_core.metrics.table import brief_metrics
 from accweight_core.text import count, plain, shortened, size
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ FLEXIBLE = ("layer", "parameter", "parameters", "checkpoint", "layer of a", "lay
 MANY_ROWS = 500
 """Rows beyond which tables are put together here: rich takes 14 s for those of 20,000 layers."""
 
-SHOWN_BESIDE = ("mean", "max", "relative", "efficiency")
 CAUTION = (
     "mean and max grow with learning rate and checkpoints, and are not importance by "
     "themselves; relative and efficiency are free of scale."
@@ -153,7 +153,8 @@ def ranking_json(
 def ranking_table(document: dict[str, Any], per: str = "layer") -> RenderableType:
     """Return a ranking as a table; what fits least is left out beside long names."""
     by, rows = document["by"], document["ranking"]
-    beside = [name for name in SHOWN_BESIDE if name != by]
+    shown = rows[0] if rows else {}
+    beside = [name for name in brief_metrics() if name != by and name in shown]
     values = [row[by] for row in rows if not math.isnan(row[by])]
     largest = max(values, default=0.0)
     columns = {

@@ -208,6 +208,7 @@ def append(
     with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
         recover(path)
         earlier = Store.open(path)
+        earlier.check_can_go_on()
         fresh = _appendable(run, earlier)
         new = Header.of(fresh, earlier.header.parameters, earlier.header.roles)
         header = replace(

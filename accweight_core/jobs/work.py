@@ -20,7 +20,7 @@ from accweight_core.gc_paused import uncollected
 from accweight_core.jobs.engines.driver import walk_by
 from accweight_core.jobs.engines.workers import Workers
 from accweight_core.jobs.walks import pack_of, walk_of
-from accweight_core.metrics.sub_blocks import SUMS
+from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import Run, StoredTensor
@@ -84,7 +84,7 @@ class Work:
         """Measure into a store, or continue there."""
         try:
             store = Store.create_or_continue(path, self.header)
-            self.header = replace(self.header, packs=store.header.packs)
+            self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
             if self.strict:
                 self._refuse_nonfinite(store)
             if not store.header.complete:

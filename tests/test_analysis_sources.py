@@ -15,8 +15,8 @@ import accweight_core as aw
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import InMemory, Live, Stored
 from accweight_core.errors import SourceError, UnknownNameError
-from accweight_core.metrics.sub_blocks import SUMS
-from accweight_core.metrics.totals import Floats
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.table import Floats
 from accweight_core.schema import Run
 
 Make = Callable[[Run, Path], Analysis]

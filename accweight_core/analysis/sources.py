@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import SourceError
-from accweight_core.metrics.totals import Floats
+from accweight_core.metrics.table import Floats
 from accweight_core.schema import Checkpoint, Parameter, Run
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,18 +95,20 @@ def inspect(
     from accweight_core.alignment.map_template import write_template
     from accweight_core.cli import tables
     from accweight_core.runs.inspection import inspected
+    from accweight_core.runs.selection import Selection
 
-    result = inspected(
-        _source(source),
+    selection = Selection.of(
         reader=reader,
         model=model,
-        skip=skip or (),
-        exclude=exclude or (),
+        skip=skip,
+        exclude=exclude,
         group=group,
         in_given_order=given_order,
         map=map,
-        mixed=write_map is not None,
     )
+    if write_map:  # a map may make one run of several formats
+        selection = replace(selection, mixed=True)
+    result = inspected(_source(source), selection)
     document = result.to_json()
     if write_map:
         tables.remark(write_template(write_map, result.groups))
@@ -163,19 +166,20 @@ def analyze(
     from accweight_core.jobs.pipeline import analyze as measure
     from accweight_core.jobs.pipeline import append as add
     from accweight_core.metrics.table import checked_metric
-    from accweight_core.runs.opening import open_run
+    from accweight_core.runs.opening import selected_run
+    from accweight_core.runs.selection import Selection
 
     checked_metric(by)
-    run = open_run(
-        _source(source),
+    selection = Selection.of(
         reader=reader,
         model=model,
-        skip=skip or (),
-        exclude=exclude or (),
+        skip=skip,
+        exclude=exclude,
         group=group,
         in_given_order=given_order,
         map=map,
     )
+    run = selected_run(_source(source), selection)
     budget = None if picture_budget is None else parsed_size(picture_budget)
     counted = parsed_roles(roles)
     with tables.progress("analyze") as advance:

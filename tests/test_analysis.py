@@ -224,7 +224,7 @@ def test_a_layer_that_is_not_shown_is_scaled_by_its_own_maximum(opened: Analysis
     assert opened.normalized("norm.weight", scope="layer").max() == 1
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     shape=st.lists(st.integers(0, 12), max_size=3),
     dtype=st.sampled_from(oracle.DTYPES),

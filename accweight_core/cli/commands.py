@@ -11,56 +11,22 @@ import typer
 
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.listing import metrics
-
-Source = Annotated[
-    list[str], typer.Argument(help="A file, a folder, a glob, or several files in order; or URLs.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-ReaderName = Annotated[
-    str | None, typer.Option("--reader", help="Reader to use instead of looking at the content.")
-]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="ONNX model that supplies layer kinds and network order."),
-]
-Skip = Annotated[
-    list[str] | None, typer.Option("--skip", help="Leave out parameters of this name (pattern).")
-]
-Exclude = Annotated[
-    list[str] | None, typer.Option("--exclude", help="Leave out files of this name (pattern).")
-]
-GroupChoice = Annotated[
-    str | None,
-    typer.Option(
-        "--group",
-        help="Of checkpoints with different parameters, take this group: a number, or 'largest'.",
-    ),
-]
-GivenOrder = Annotated[
-    bool, typer.Option("--given-order", help="Take the files in the order given.")
-]
-Map = Annotated[
-    Path | None,
-    typer.Option("--map", help="Map file: what is called how; inspect --write-map writes one."),
-]
-WriteMap = Annotated[
-    Path | None,
-    typer.Option("--write-map", help="Write a map file with every name, to be edited."),
-]
-Metric = Annotated[str, typer.Option("--by", help="Metric to rank by.")]
-Step = Annotated[int | None, typer.Option("--at", help="Step to look at; the last by default.")]
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, help="Threads, or processes of dask; one per processor by default."),
-]
-
-
-class Per(StrEnum):
-    """What a row of a ranking stands for."""
-
-    layer = "layer"
-    parameter = "parameter"
+from accweight_core.cli.options import (
+    AsJson,
+    Metric,
+    Per,
+    PerRow,
+    Selected,
+    Source,
+    Step,
+    StoredAnalysis,
+    Threads,
+    WriteMap,
+    named,
+    parsed_roles,
+    parsed_size,
+    takes_selection,
+)
 
 
 class EngineChoice(StrEnum):
@@ -78,37 +44,21 @@ class ExportFormat(StrEnum):
     npz = "npz"
 
 
+@takes_selection
 def inspect(
     source: Source,
-    reader: ReaderName = None,
-    model: Model = None,
-    skip: Skip = None,
-    exclude: Exclude = None,
-    group: GroupChoice = None,
-    given_order: GivenOrder = False,
-    map: Map = None,
+    selection: Selected,
     write_map: WriteMap = None,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Show what is there: format, steps and where they come from, layers. Reads no weights."""
     from accweight_core.alignment.map_template import write_template
     from accweight_core.cli import tables
     from accweight_core.runs.inspection import inspected
-    from accweight_core.runs.selection import Selection
 
-    selection = Selection.of(
-        reader=reader,
-        model=model,
-        skip=skip,
-        exclude=exclude,
-        group=group,
-        in_given_order=given_order,
-        map=map,
-    )
     if write_map:  # a map may make one run of several formats
         selection = replace(selection, mixed=True)
-    result = inspected(_source(source), selection)
+    result = inspected(named(source), selection)
     document = result.to_json()
     if write_map:
         tables.remark(write_template(write_map, result.groups))
@@ -116,16 +66,11 @@ def inspect(
     tables.show(document if json else tables.inspection(result))
 
 
+@takes_selection
 def analyze(
     source: Source,
     out: Annotated[str, typer.Option("-o", "--out", help="Folder to store in (NAME.accw).")],
-    reader: ReaderName = None,
-    model: Model = None,
-    skip: Skip = None,
-    exclude: Exclude = None,
-    group: GroupChoice = None,
-    given_order: GivenOrder = False,
-    map: Map = None,
+    selection: Selected,
     roles: Annotated[
         str, typer.Option(help="Roles that count in layers, comma-separated.")
     ] = "weight,embedding",
@@ -158,28 +103,16 @@ def analyze(
         ),
     ] = None,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
     from accweight_core.cli import tables
-    from accweight_core.cli.options import parsed_roles, parsed_size
     from accweight_core.jobs.pipeline import analyze as measure
     from accweight_core.jobs.pipeline import append as add
     from accweight_core.metrics.table import checked_metric
     from accweight_core.runs.opening import selected_run
-    from accweight_core.runs.selection import Selection
 
     checked_metric(by)
-    selection = Selection.of(
-        reader=reader,
-        model=model,
-        skip=skip,
-        exclude=exclude,
-        group=group,
-        in_given_order=given_order,
-        map=map,
-    )
-    run = selected_run(_source(source), selection)
+    run = selected_run(named(source), selection)
     budget = None if picture_budget is None else parsed_size(picture_budget)
     counted = parsed_roles(roles)
     with tables.progress("analyze") as advance:
@@ -218,13 +151,12 @@ def analyze(
 
 
 def rank(
-    analysis: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
+    analysis: StoredAnalysis,
     by: Metric = "mean",
     at: Step = None,
-    per: Annotated[Per, typer.Option(help="What a row stands for.")] = Per.layer,
+    per: PerRow = Per.layer,
     top: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Rank the layers of an analysis by one metric at one step."""
     from accweight_core.analysis.analysis import open_analysis
@@ -236,13 +168,12 @@ def rank(
 
 
 def export(
-    analysis: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
+    analysis: StoredAnalysis,
     to: Annotated[ExportFormat, typer.Option("--to", help="Format to write.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="File to write.")],
-    per: Annotated[Per, typer.Option(help="What a row stands for.")] = Per.layer,
+    per: PerRow = Per.layer,
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Write every metric of every layer and step to a file."""
     from accweight_core.analysis.analysis import open_analysis
@@ -254,8 +185,5 @@ def export(
     tables.show(document if json else f"{rows} rows written to {out}")
 
 
-def _source(names: list[str]) -> str | list[str]:
-    return names[0] if len(names) == 1 else names
-
-
 COMMANDS = (inspect, analyze, rank, compare, align, export, metrics)
+"""Every command of core: a function in this folder, listed here."""

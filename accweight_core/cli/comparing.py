@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accweight_core.cli.options import AsJson, Map, Metric, StoredAnalysis
+
 if TYPE_CHECKING:
     from accweight_core.analysis.analysis import Analysis
     from accweight_core.schema import Run
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Map = Annotated[
-    Path | None, typer.Option("--map", help="Map file that says which layers belong together.")
-]
 
 
 class WhenValues(StrEnum):
@@ -36,13 +32,12 @@ Values = Annotated[
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
+    a: StoredAnalysis,
     b: Annotated[Path, typer.Argument(help="Another one, of any format, width or depth.")],
-    by: Annotated[str, typer.Option("--by", help="Metric to rank by.")] = "mean",
+    by: Metric = "mean",
     map: Map = None,
     values: Values = WhenValues.auto,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Compare the rankings of two analyses, layer by layer."""
     from accweight_core.alignment.comparison import compare as compared
@@ -62,7 +57,6 @@ def align(
     map: Map = None,
     values: Values = WhenValues.auto,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Match the layers of two runs: by name, place, shape and values. Says how sure each is."""
     from accweight_core.alignment.alignment import align as aligned

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accweight_core.cli.options import AsJson
 from accweight_core.text import plain
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ def demo(
         bool | None,
         typer.Option("--view/--no-view", help="Open the viewer; where somebody can see it."),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Train a small CNN on real digits, analyse it, draw all its layers, open the viewer."""
     from accweight_adapters.demo.experiment import run_demo

@@ -234,7 +234,7 @@ def test_mnist_files_train_and_are_analysed(tmp_path: Path) -> None:
 
 
 def test_the_command_says_where_everything_is(tmp_path: Path) -> None:
-    answer = accweight("demo", "--out", tmp_path, "--epochs", 1)
+    answer = accweight("demo", "--out", tmp_path, "--epochs", 1, piped=True)
 
     assert answer.code == 0
     text = "".join(answer.out.split())

@@ -279,3 +279,7 @@ class Run:
     def steps(self) -> npt.NDArray[np.int64]:
         """Steps of the checkpoints, ascending."""
         return np.array([checkpoint.step for checkpoint in self.checkpoints], dtype=np.int64)
+
+    def checkpoint(self, step_index: int) -> Checkpoint:
+        """Return one checkpoint, as `Analysis.checkpoint` does."""
+        return self.checkpoints[step_index]

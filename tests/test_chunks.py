@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BytesCodec
 
-from accweight_core.chunks import ChunkedArray, create_group, open_array
 from accweight_core.errors import StoreError
+from accweight_core.store.zarr_chunks import ChunkedArray, create_group, open_array
 
 Values = npt.NDArray[np.floating[Any]]
 
@@ -74,7 +74,7 @@ def parts(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int 
 
 
 @given(case=parts(), dtype=st.sampled_from(["float32", "float64"]), lost=st.integers(0, 30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_part_reads_as_zarr_reads_it(
     case: tuple[tuple[int, ...], tuple[int, ...], tuple[int | slice, ...]], dtype: str, lost: int
 ) -> None:

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accweight_core import large_layout, layout
-from accweight_core.layout import layout_of
-from accweight_core.partition import partition
-from accweight_core.pictures import chunk_of
+from accweight_core.metrics.sub_blocks import partition
+from accweight_core.pictures import large_layout, layout
+from accweight_core.pictures.layout import layout_of
+from accweight_core.pictures.plan import chunk_of
+from accweight_core.pictures.texel_map import Layout
+from accweight_core.pictures.tile import Tile
+from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.schema import Axis, Kind, Parameter, Role
-from accweight_core.texel_map import Layout
-from accweight_core.tile import Tile
-from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 
 OUT, IN, K, DIR, OTHER = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.DIRECTION, Axis.OTHER
 
@@ -126,7 +126,7 @@ def parameters(draw: st.DrawFn) -> Parameter:
     return parameter(shape, tuple(axes), gates)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     case=parameters(),
     level=st.integers(0, 4),
@@ -143,7 +143,7 @@ def test_tiles_put_together_are_the_picture_and_the_parameter(
     check(picture, level, block_elements)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(case=parameters())
 def test_the_way_back_from_texels_of_large_parameters_leads_to_their_elements(
     case: Parameter,

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accweight_core.kernels import SUMS, Scratch, measure_step, start_block
-from accweight_core.totals import METRICS, Totals, folded, folded_groups, metrics, metrics_of
+from accweight_core.metrics.totals import (
+    METRICS,
+    Totals,
+    folded,
+    folded_groups,
+    metrics,
+    metrics_of,
+)
 
 COLUMN = {name: index for index, name in enumerate(SUMS)}
 
@@ -57,6 +64,13 @@ def test_walking_there_and_back_is_a_path_without_displacement() -> None:
     assert values["rotation"] == 0
     assert values["sign_flips"] == 0
     assert values["nonfinite"] == 0
+
+
+def test_the_path_of_the_whole_tensor_adds_up_norms_and_not_weights() -> None:
+    there_and_back = totals_of([3, 4], [0, 0], [3, 4], [6, 8])
+
+    assert metrics(there_and_back)["l2_path"].tolist() == [0, 5, 10, 15]
+    assert metrics(there_and_back)["relative"][-1] == 1  # a third of the path, in norms
 
 
 def test_a_straight_walk_is_efficient() -> None:
@@ -162,7 +176,7 @@ def test_any_split_of_sub_blocks_gives_the_same_bits(
     assert at_once.elements == one_by_one.elements == in_groups.elements == elements.sum()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(cuts=st.sets(st.integers(1, 499), max_size=6))
 def test_merged_stretches_have_the_spread_of_the_whole(cuts: set[int]) -> None:
     states = [torch.zeros(500), *oracle.series((500,), torch.float64, steps=3, seed=4)]

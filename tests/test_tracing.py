@@ -18,11 +18,11 @@ from checkpoints import FORMATS, small, states, write_run
 from safetensors.torch import load_file
 
 import accweight_core as aw
-from accweight_core.accumulate.tracker import ChangeTracker
-from accweight_core.analysis import Analysis
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.tracing import Trace
 from accweight_core.errors import SourceError, UnknownNameError
-from accweight_core.reading import OpenFiles
-from accweight_core.tracing import Trace, trace
+from accweight_core.io.reading import OpenFiles
+from accweight_core.live.tracker import ChangeTracker
 
 Stored = Callable[..., aw.Run]
 Index = tuple[int, ...]
@@ -80,7 +80,7 @@ def test_a_trace_is_what_the_files_hold_and_what_cumulative_says(
 
     assert {"conv1.weight", "fc1.weight", "bn1.bias"} <= {p.name for p in analysis.parameters}
     for parameter in analysis.parameters:
-        found = [trace(analysis, parameter.name, index) for index in places(parameter.shape)]
+        found = [analysis.trace(parameter.name, index) for index in places(parameter.shape)]
         assert_is_what_cumulative_says(analysis, found)
         for one in found:
             expected = [float(file[parameter.name][one.index]) for file in files]
@@ -99,7 +99,7 @@ def test_any_shape_and_type_is_traced_however_its_bytes_lie(
     weights = [{"a.weight": state, "b.weight": torch.ones(2, 2)} for state in series]
 
     analysis = aw.analyze(stored(weights, form))
-    found = [trace(analysis, "a.weight", index) for index in places(shape)]
+    found = [analysis.trace("a.weight", index) for index in places(shape)]
 
     assert_is_what_cumulative_says(analysis, found)
     for one in found:
@@ -112,7 +112,7 @@ def test_what_is_not_finite_has_not_moved_but_is_shown(stored: Stored) -> None:
     series = [{"a.weight": torch.tensor(values)[:, None]} for values in zip(*walks, strict=True)]
 
     analysis = aw.analyze(stored(series))
-    found = [trace(analysis, "a.weight", (row, 0)) for row in range(4)]
+    found = [analysis.trace("a.weight", (row, 0)) for row in range(4)]
 
     for one, walk in zip(found, walks, strict=True):
         np.testing.assert_array_equal(one.weights, walk)
@@ -128,7 +128,7 @@ def test_a_step_of_another_type_changes_how_all_are_subtracted(stored: Stored) -
 
     analysis = aw.analyze(stored([{"a.weight": state} for state in series]))
 
-    assert_is_what_cumulative_says(analysis, [trace(analysis, "a.weight", (3, 1))])
+    assert_is_what_cumulative_says(analysis, [analysis.trace("a.weight", (3, 1))])
 
 
 # --- weights whose neighbours decide
@@ -149,7 +149,7 @@ def test_beside_a_huge_weight_others_are_subtracted_as_cumulative_does(
     series[1][0, 0] = 3e38
 
     analysis = aw.analyze(stored([{"a.weight": state} for state in series], form))
-    found = trace(analysis, "a.weight", (20, 10))
+    found = analysis.trace("a.weight", (20, 10))
 
     assert_is_what_cumulative_says(analysis, [found])
     assert found.cumulative[-1] != float32_path(series, (20, 10))
@@ -161,9 +161,7 @@ def test_complex_weights_round_as_they_do_in_a_vector(stored: Stored) -> None:
 
     analysis = aw.analyze(stored([{"a.weight": state} for state in series]))
 
-    assert_is_what_cumulative_says(
-        analysis, [trace(analysis, "a.weight", (i,)) for i in range(400)]
-    )
+    assert_is_what_cumulative_says(analysis, [analysis.trace("a.weight", (i,)) for i in range(400)])
 
 
 def test_pieces_that_differ_from_step_to_step_are_told_apart(tmp_path: Path) -> None:
@@ -176,7 +174,7 @@ def test_pieces_that_differ_from_step_to_step_are_told_apart(tmp_path: Path) -> 
     mixed = replace(plain, checkpoints=(*plain.checkpoints[:3], *hidden.checkpoints[3:]))
 
     analysis = aw.analyze(mixed)
-    found = trace(analysis, "a.weight", (150, 3))
+    found = analysis.trace("a.weight", (150, 3))
 
     assert_is_what_cumulative_says(analysis, [found])
 
@@ -198,7 +196,7 @@ def test_one_element_per_checkpoint_is_read(
         read(self, path, offset, out)
 
     monkeypatch.setattr(OpenFiles, "read", counted)
-    trace(analysis, "a.weight", (30, 20))
+    analysis.trace("a.weight", (30, 20))
 
     assert sizes == [2] * len(series)
 
@@ -208,10 +206,10 @@ def test_files_that_are_kept_open_are_read_again(stored: Stored) -> None:
     analysis = aw.analyze(run)
 
     with OpenFiles() as files:
-        before = trace(analysis, "a.weight", (1, 2), files=files)
+        before = analysis.trace("a.weight", (1, 2), files=files)
         for checkpoint in run.checkpoints:
             Path(checkpoint.path).unlink()
-        after = trace(analysis, "a.weight", (1, 2), files=files)
+        after = analysis.trace("a.weight", (1, 2), files=files)
 
     assert after.weights.tolist() == before.weights.tolist()
 
@@ -224,7 +222,7 @@ def test_an_analysis_that_has_grown_is_traced_over_all_steps(tmp_path: Path) -> 
     aw.append(aw.open_run(folder), tmp_path / "run.accw")
 
     analysis = aw.open_analysis(tmp_path / "run.accw")
-    found = trace(analysis, "fc1.weight", (3, 7))
+    found = analysis.trace("fc1.weight", (3, 7))
 
     assert found.steps.tolist() == [0, 1, 2, 3, 4]
     assert_is_what_cumulative_says(analysis, [found])
@@ -250,13 +248,13 @@ def test_an_analysis_traces_its_weights(opened: Analysis) -> None:
 
 def test_an_unknown_parameter_cannot_be_traced(opened: Analysis) -> None:
     with pytest.raises(UnknownNameError, match=r"no parameter is called 'fc'; there are 2: "):
-        trace(opened, "fc", (0, 0))
+        opened.trace("fc", (0, 0))
 
 
 @pytest.mark.parametrize("index", [(), (0,), (0, 0, 0), (3, 0), (0, 4), (-1, 0), (0, -1)], ids=str)
 def test_an_index_outside_the_shape_is_an_error_in_one_line(opened: Analysis, index: Index) -> None:
     with pytest.raises(UnknownNameError) as caught:
-        trace(opened, "fc.weight", index)
+        opened.trace("fc.weight", index)
 
     assert str(caught.value) == (
         f"parameter 'fc.weight' has no element {index}: its shape is (3, 4), "
@@ -269,25 +267,25 @@ def test_nothing_of_an_empty_parameter_can_be_traced() -> None:
     analysis = aw.analyze(aw.open_run([weights, weights]))
 
     with pytest.raises(UnknownNameError, match=r"'e.weight' has no element \(0, 0\)"):
-        trace(analysis, "e.weight", (0, 0))
+        analysis.trace("e.weight", (0, 0))
 
 
 def test_a_trace_needs_the_checkpoints(opened: Analysis, tmp_path: Path) -> None:
     (tmp_path / "run" / "epoch_1.pt").unlink()
 
     with pytest.raises(SourceError, match=r"epoch_1.pt: .* step 1 is not there any more"):
-        trace(opened, "fc.weight", (0, 0))
+        opened.trace("fc.weight", (0, 0))
 
 
 def test_checkpoints_that_have_changed_are_not_traced(opened: Analysis, tmp_path: Path) -> None:
     os.utime(tmp_path / "run" / "epoch_2.pt", ns=(0, 0))
 
     with pytest.raises(SourceError, match=r"epoch_2.pt: .* has changed since it was"):
-        trace(opened, "fc.weight", (0, 0))
+        opened.trace("fc.weight", (0, 0))
 
 
 def test_what_was_tracked_in_training_has_no_checkpoints_to_trace() -> None:
     tracker = ChangeTracker().update(small(0)).update(small(1))
 
     with pytest.raises(SourceError, match=r"is not there any more"):
-        trace(tracker.analysis(), "fc.weight", (0, 0))
+        tracker.analysis().trace("fc.weight", (0, 0))

@@ -17,9 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import accweight_core as aw
 from accweight_core import kernels
-from accweight_core.accumulate import batches
-from accweight_core.accumulate import tracker as live
-from accweight_core.accumulate.batches import Batches
 from accweight_core.errors import (
     AccweightError,
     MismatchError,
@@ -29,6 +26,9 @@ from accweight_core.errors import (
     StoreError,
     UnknownNameError,
 )
+from accweight_core.live import batches
+from accweight_core.live import tracker as live
+from accweight_core.live.batches import Batches
 from accweight_core.schema import Role, Run
 
 Stored = Callable[..., Run]
@@ -80,7 +80,7 @@ def test_threads_of_torch_change_no_bit(torch_threads: Callable[[int], None], th
     assert values.tobytes() == expected
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(rows=st.integers(0, 70), columns=st.integers(0, 2000), dtype=st.sampled_from(oracle.DTYPES))
 def test_any_matrix_gives_the_bits_of_a_run_in_memory(
     rows: int, columns: int, dtype: torch.dtype

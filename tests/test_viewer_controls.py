@@ -14,7 +14,6 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from viewer_helpers import run_of, session_of, stored, walks
 
 import accweight_core as aw
-from accweight_core.tracing import trace
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import Settings
@@ -422,7 +421,7 @@ def test_what_checkpoints_say_replaces_what_is_stored(qtbot: Any, analysis: Path
     session = session_of(analysis)
     pane = readout(qtbot, session)
     select(qtbot, pane, session, "b.weight", 2, 3)
-    found = trace(aw.open_analysis(analysis), "b.weight", (2, 3))
+    found = aw.open_analysis(analysis).trace("b.weight", (2, 3))
 
     pane.set_exact(STEPS, found.weights.tolist(), found.cumulative.tolist())
 

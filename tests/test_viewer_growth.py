@@ -46,7 +46,8 @@ NAMES = ["one", "two", "three", "four", "five", "six"]
 STEP_BY_STEP = """
 import sys
 import accweight_core as aw
-from accweight_core import packs, store
+from accweight_core.pictures import packing as packs
+from accweight_core.store import analysis_store as store
 finish = store.Store.finish_parameters
 
 def finish_when_told(self, *arguments):

@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 
 from accweight_core.remote.errors import AbsentError, PassingError, RemoteError, attempted
 from accweight_core.remote.settings import settings
-from accweight_core.remote.transport import Seen
+from accweight_core.remote.transport import Seen, changed_by
 from accweight_core.remote.urls import Url, without_secrets
-from accweight_core.remote.web import changed_by
 
 Answer = TypeVar("Answer")
 

@@ -17,14 +17,13 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from accweight_core.remote.errors import AbsentError, PassingError, RemoteError, attempted
-from accweight_core.remote.pages import links_below
+from accweight_core.remote.html_index import links_below
 from accweight_core.remote.settings import SLOWEST_BYTES_PER_S, settings
-from accweight_core.remote.transport import Seen
+from accweight_core.remote.transport import Seen, changed_by
 from accweight_core.remote.urls import Url
 
 if TYPE_CHECKING:
@@ -94,11 +93,6 @@ class Reply:
             return int(written.timestamp()) * 10**9
         except (ValueError, TypeError, OverflowError):
             return changed_by(self.headers.get("etag", ""))
-
-
-def changed_by(tag: str) -> int:
-    """Return a number that stands for the time of a change where only a tag is known."""
-    return int.from_bytes(sha256(tag.encode()).digest()[:7], "big") if tag else 0
 
 
 def _keeps(seen: Seen) -> bool:

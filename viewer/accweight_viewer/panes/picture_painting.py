@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui
 
-from accweight_core.texel_map import Section
+from accweight_core.pictures.texel_map import Section
 from accweight_viewer.model.viewport2d import Part, Viewport
 from accweight_viewer.theme import Theme
 

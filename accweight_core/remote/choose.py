@@ -1,0 +1,80 @@
+"""Which kind of place serves a URL.
+
+The web is asked directly, through the session that fsspec configures, because what a server
+answers matters here: whether it sent the range that was asked for, and of the same version.
+Everything else goes through the file systems of fsspec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from accweight_core.errors import MissingLibraryError, SourceError
+from accweight_core.remote.stores import Store
+from accweight_core.remote.transport import Transport
+from accweight_core.remote.urls import Url, without_secrets
+from accweight_core.remote.web import Web
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+EXTRA = "remote"
+
+PACKAGES = {
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "hf": "huggingface_hub",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "adl": "adlfs",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+    "smb": "smbprotocol",
+    "oci": "ocifs",
+    "webdav": "webdav4",
+}
+"""Packages that fsspec needs for a scheme, as pip knows them."""
+
+
+def transport_for(url: Url, options: Mapping[str, Any]) -> Transport:
+    """Return what reads a URL.
+
+    Raises:
+        MissingLibraryError: If a library is not installed.
+        SourceError: If fsspec knows no such scheme, or refuses the URL or the options.
+    """
+    file_system, _ = opened(url, options)
+    if url.is_web:
+        return Web(file_system)
+    return Store(file_system, url)
+
+
+def opened(url: Url, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """Return the file system of a URL, and what the URL is called there."""
+    purpose = f"reading {url.scheme}:// URLs"
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise MissingLibraryError("fsspec", EXTRA, purpose) from None
+    try:
+        file_system, path = url_to_fs(url.full, **options)
+    except ImportError as error:
+        package = PACKAGES.get(url.scheme)
+        if package == "aiohttp":
+            raise MissingLibraryError(package, EXTRA, purpose) from None
+        if package:
+            raise MissingLibraryError(package, "", purpose) from None
+        raise SourceError(f"{url}: {_line(error)}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise SourceError(f"{url}: fsspec cannot open this URL ({_line(error)})") from None
+    return file_system, str(path)
+
+
+def _line(error: BaseException) -> str:
+    return without_secrets(" ".join(str(error).split()))[:300] or type(error).__name__

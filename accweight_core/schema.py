@@ -168,7 +168,7 @@ class Description:
         notes: Remarks for the user: what was left out, and why.
         measures: Finite figures of the training that the checkpoint holds beside the weights
             (loss, accuracy), by name; names of nested ones are joined with a dot.
-        beside: Files that lie beside the checkpoint, belong to its run and are no checkpoints
+        beside: Files that lie beside the checkpoint, belong to its run and are not checkpoints
             themselves, whatever they look like (the graph of the network).
     """
 

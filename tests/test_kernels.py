@@ -313,13 +313,14 @@ def test_the_first_of_equal_maxima_is_where_the_maximum_sits(measure_step: Step)
 
 
 @versions
-def test_signs_flip_between_minus_zero_and_plus(measure_step: Step) -> None:
+@pytest.mark.parametrize("copies", [1, 110], ids=["one by one", "sixteen at a time and the rest"])
+def test_signs_flip_between_minus_zero_and_plus(measure_step: Step, copies: int) -> None:
     reference = torch.tensor([[1.0, -1.0, 0.0, 1.0, -1.0, 0.0, 0.0, -0.0, 1e-45, -1e-45]])
     current = torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0, -1e-45, -2e-45]])
 
-    sums, _ = sums_of([reference, current], measure_step)
+    sums, _ = sums_of([reference.repeat(1, copies), current.repeat(1, copies)], measure_step)
 
-    assert column(sums, "flips").tolist() == [[0], [6]]
+    assert column(sums, "flips").tolist() == [[0], [6 * copies]]
 
 
 @versions

@@ -100,7 +100,7 @@ def align(
         Matches, each with how it was found and how sure it is, and the layers left over.
 
     Raises:
-        FormatError: If the map is no map.
+        FormatError: If the map file is damaged.
         SourceError: If values are always to be compared and checkpoints are gone.
     """
     if values not in ("auto", "always", "never"):

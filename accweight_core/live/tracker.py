@@ -81,7 +81,7 @@ class ChangeTracker:
             ValueError: If there is no such precision.
         """
         if precision not in get_args(Precision):
-            raise ValueError(f"precision {precision!r} is none of {get_args(Precision)}")
+            raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
         self._strict = strict
         self._roles = tuple(Role(role) for role in roles)
         self._compensated = precision == "compensated"

@@ -175,7 +175,7 @@ def _from_block(path: Path) -> Path:
 def unique_pairs(
     left: Sequence[Path | None], right: Sequence[Path | None]
 ) -> list[tuple[int, int]]:
-    """Return places of keys that are unique on both sides; None is no key."""
+    """Return places of keys that are unique on both sides; None is not a key."""
     here = Counter(key for key in left if key)
     there = Counter(key for key in right if key)
     place = {key: j for j, key in enumerate(right) if key and there[key] == 1}

@@ -117,7 +117,7 @@ def test_complex_weights_are_pairs(tmp_path: Path) -> None:
         (line(index=[0, 1.0]), 7, "the index is not a list of whole numbers"),
         (line(index=[0, True]), 7, "the index is not a list of whole numbers"),
         (line(index=[0, None]), 7, "the index is not a list of whole numbers"),
-        (line("fc"), 7, "no parameter is called 'fc'; there are 2: "),
+        (line("fd"), 7, "no parameter is called 'fd'; there are 2: "),
         (line(index=[3, 0]), 7, "parameter 'fc.weight' has no element (3, 0): its shape is (3, 4)"),
         (line(index=[10**30, 0]), 7, "parameter 'fc.weight' has no element"),
     ],

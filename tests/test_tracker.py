@@ -455,7 +455,7 @@ def test_integers_are_refused_as_everywhere() -> None:
 def test_a_name_that_is_not_tracked_is_an_error() -> None:
     tracker = aw.ChangeTracker().update({"a.weight": torch.zeros(2, 2)})
 
-    with pytest.raises(UnknownNameError, match="no parameter called 'b' is tracked"):
+    with pytest.raises(UnknownNameError, match=r"no parameter is called 'b'; there are 1: "):
         tracker.cumulative("b")
 
 

@@ -96,8 +96,8 @@ class Comparison:
 
 
 def compare(
-    a: Analysis,
-    b: Analysis,
+    a: Analysis | str | os.PathLike[str],
+    b: Analysis | str | os.PathLike[str],
     by: str = "mean",
     *,
     step_a: int | None = None,
@@ -112,7 +112,7 @@ def compare(
     and their correlations are among the layers that both have.
 
     Args:
-        a: One analysis.
+        a: One analysis, or the path it is stored at.
         b: The other.
         by: The metric.
         step_a: Step of `a`; the last one by default.
@@ -124,9 +124,14 @@ def compare(
     Raises:
         MismatchError: If they share no layer.
         UnknownNameError: If there is no such metric or step.
+        StoreError: If there is no analysis at a path.
+        ArgumentTypeError: If one is a run that has not been analysed.
     """
     from scipy import stats
 
+    from accweight_core.analysis.analysis import as_analysis
+
+    a, b = as_analysis(a), as_analysis(b)
     checked_metric(by, [name for name in a.metrics if name in b.metrics])
     at = a.step_index(step_a), b.step_index(step_b)
     shared, alignment = compared_places(a, b, by, at, per, map, values)

@@ -19,11 +19,11 @@ import numpy.typing as npt
 from accweight_core.analysis.ranking import ranking as ranked
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum, measured, metric_arrays
-from accweight_core.errors import MismatchError, StoreError, UnknownNameError
+from accweight_core.errors import ArgumentTypeError, MismatchError, StoreError, UnknownNameError
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.schema import Checkpoint, Layer, Parameter, Role, Run
+from accweight_core.schema import Checkpoint, Layer, Parameter, Role, Run, in_short
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Maximum
 
@@ -45,6 +45,13 @@ class Analysis:
         """Take what it is made of: `sources.InMemory`, `Stored` or `Live`."""
         self.header = source.header
         self._source = source
+
+    def __repr__(self) -> str:
+        """Return in a line what it is of, and where it is kept."""
+        kept = f"in {self.path}" if self.path else "in memory"
+        unfinished = "" if self.header.complete else ", not finished"
+        short = in_short(self.steps, self.layers)
+        return f"<Analysis of {self.header.source}: {short}; {kept}{unfinished}>"
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
@@ -314,3 +321,20 @@ class Analysis:
 def open_analysis(path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
     """Open a stored analysis; see `Analysis.open`."""
     return Analysis.open(path, unfinished=unfinished)
+
+
+def as_analysis(given: Analysis | str | os.PathLike[str]) -> Analysis:
+    """Return an analysis that is given as such, or by the path it is stored at.
+
+    Raises:
+        StoreError: If there is none at the path.
+        ArgumentTypeError: If it is something else, such as a run.
+    """
+    if isinstance(given, Analysis):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        return open_analysis(given)
+    raise ArgumentTypeError(
+        f"expected an analysis or the path of one, got {type(given).__name__}; "
+        "a run is analysed with analyze(run)"
+    )

@@ -137,6 +137,21 @@ def test_every_version_is_read_as_the_library_reads_it(
     assert links <= set(found)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_attribute_may_be_empty(tmp_path: Path, version: str) -> None:
+    with h5py.File(tmp_path / "a.h5", "w", libver=version) as file:
+        file.attrs["nothing"] = h5py.Empty("S5")
+        file.attrs["no text"] = h5py.Empty(h5py.string_dtype())
+        file.attrs["no texts"] = np.array([], dtype="S5")
+        file.attrs["name"] = "a"
+    place = place_of(tmp_path / "a.h5")
+
+    with place.opened() as source:
+        texts = Hdf5File(place, source).root.texts()
+
+    assert texts == {"nothing": [], "no text": [], "no texts": [], "name": ["a"]}
+
+
 @pytest.mark.parametrize("filters", ["", "gzip", "gzip+shuffle", "gzip+shuffle+fletcher32"])
 @pytest.mark.parametrize("dtype", ["<f4", ">f8"])
 def test_chunks_are_put_together(tmp_path: Path, filters: str, dtype: str) -> None:

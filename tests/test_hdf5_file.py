@@ -37,12 +37,15 @@ VERSIONS = ["earliest", "v108", "v110", "latest"]
 Visit = Callable[[Path], dict[str, Dataset | None]]
 
 
-def walked(node: Node, path: str = "") -> Iterator[tuple[str, Node, Dataset | None]]:
-    """Yield everything in a file, hard and soft links alike, with its path."""
+def walked(
+    node: Node, path: str = "", above: frozenset[int] = frozenset()
+) -> Iterator[tuple[str, Node, Dataset | None]]:
+    """Yield everything in a file, hard and soft links alike, with its path; no circles."""
     dataset = node.dataset()
     yield path, node, dataset
-    for name, member in node.members().items() if dataset is None else ():
-        yield from walked(member, f"{path}/{name}")
+    if dataset is None and node.address not in above:
+        for name, member in node.members().items():
+            yield from walked(member, f"{path}/{name}", above | {node.address})
 
 
 def place_of(path: Path) -> Place:

@@ -260,8 +260,10 @@ def test_a_library_that_is_missing_is_named_before_anything_is_trained(
     )
 
     assert printed.splitlines() == [
-        f"accweight: the demonstration needs {library}, which is not installed; "
-        "install it with: pip install 'accweight[demo]'",
+        (
+            f"accweight: the demonstration needs {library}, which is not installed; "
+            "install it with: pip install 'accweight[demo]'"
+        ),
         "1",
     ]
     assert not (tmp_path / "out").exists()

@@ -461,10 +461,10 @@ def test_a_viewer_that_is_not_installed_says_how_to_install_it(
 @pytest.mark.parametrize(
     ("movie", "module", "told"),
     [
-        ("out.mp4", "av", "an MP4, unlike a GIF, needs PyAV, which is not installed; "
-         "install it with: pip install 'accweight[movie]'"),
-        ("out.gif", "PIL", "a GIF needs Pillow, which is not installed; "
-         "install it with: pip install 'accweight[viewer]'"),
+        ("out.mp4", "av", ("an MP4, unlike a GIF, needs PyAV, which is not installed; "
+         "install it with: pip install 'accweight[movie]'")),
+        ("out.gif", "PIL", ("a GIF needs Pillow, which is not installed; "
+         "install it with: pip install 'accweight[viewer]'")),
     ],
 )  # fmt: skip
 def test_a_movie_without_its_library_names_what_to_install(

@@ -43,7 +43,7 @@ from accweight_viewer.model.residency import (
     Wish,
 )
 from accweight_viewer.model.runs import Plate, ShownRun, Source
-from accweight_viewer.model.tiles import (
+from accweight_viewer.model.texture_tiles import (
     TILE,
     Tile,
     level_size,

@@ -33,8 +33,8 @@ from window_driver import (
 )
 
 import accweight_core as aw
+from accweight_viewer.panes.formatting import UNFINISHED
 from accweight_viewer.panes.layer_model import Column
-from accweight_viewer.panes.words import UNFINISHED
 from accweight_viewer.theme import DARK
 from accweight_viewer.window import MainWindow
 

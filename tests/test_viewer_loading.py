@@ -24,7 +24,7 @@ from accweight_viewer.model.residency import (
     Wish,
     grid_for,
 )
-from accweight_viewer.model.tiles import (
+from accweight_viewer.model.texture_tiles import (
     Tile,
 )
 

@@ -13,10 +13,10 @@ from viewer_helpers import run_of, session_of, stopped, stored, walks
 import accweight_core as aw
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
+from accweight_viewer.panes.formatting import MISSING, UNFINISHED, number_text
 from accweight_viewer.panes.layer_model import Column, Order
 from accweight_viewer.panes.layer_paint import BAR_MARGIN, elided_name
 from accweight_viewer.panes.layer_table import LayerTable
-from accweight_viewer.panes.words import MISSING, UNFINISHED, number_text
 from accweight_viewer.theme import DARK, LIGHT
 
 pytestmark = pytest.mark.gl

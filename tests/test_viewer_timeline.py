@@ -16,7 +16,7 @@ from accweight_viewer.model.chart import Chart
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.timeline_bar import SPEEDS, TimelineBar
-from accweight_viewer.panes.timeline_picture import MANY, SELECTED, Frame, Picture, strokes
+from accweight_viewer.panes.timeline_image import MANY, SELECTED, Frame, Picture, strokes
 from accweight_viewer.theme import DARK, LIGHT
 
 pytestmark = pytest.mark.gl

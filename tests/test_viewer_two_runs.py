@@ -40,8 +40,8 @@ from window_driver import (
 import accweight_core as aw
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.panes.formatting import number_text
 from accweight_viewer.panes.layer_model import Column
-from accweight_viewer.panes.words import number_text
 from accweight_viewer.theme import DARK
 from accweight_viewer.window import MainWindow
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from viewer_helpers import run_of, session_of, stored
 
 import accweight_core as aw
-from accweight_viewer.model.choices import Choice, Choices
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.parts import PartWish
+from accweight_viewer.model.exact_series import Exact, as_json
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.picture_requests import PartWish
+from accweight_viewer.model.plate_choice import Choice, Choices
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import TexelDifference, TexelValue, texel_series, value_at
-from accweight_viewer.model.traced import Exact, as_json
 from accweight_viewer.model.viewport2d import (
     LARGEST_FITTED,
     LARGEST_TEXEL,

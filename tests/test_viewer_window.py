@@ -44,8 +44,8 @@ import accweight_core as aw
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import Settings
+from accweight_viewer.panes.formatting import number_text
 from accweight_viewer.panes.layer_model import Column
-from accweight_viewer.panes.words import number_text
 from accweight_viewer.preferences import Preferences
 from accweight_viewer.theme import DARK, LIGHT
 from accweight_viewer.window import MainWindow

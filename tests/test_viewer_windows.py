@@ -16,9 +16,9 @@ from viewer_helpers import run_of, session_of, stopped, stored
 
 import accweight_core as aw
 from accweight_core.errors import UnknownNameError
-from accweight_viewer.model.choices import Choice
-from accweight_viewer.model.parts import Entries, PartWish
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.picture_requests import Entries, PartWish
+from accweight_viewer.model.plate_choice import Choice
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import TexelDifference, TexelValue
 from accweight_viewer.model.viewport2d import WHOLE, Shares

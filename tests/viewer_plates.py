@@ -13,7 +13,7 @@ from accweight_core.texel_map import Layout
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.camera import Camera, framing
 from accweight_viewer.model.runs import Plate, ShownLayer
-from accweight_viewer.model.tiles import Tile, children, root
+from accweight_viewer.model.texture_tiles import Tile, children, root
 
 WINDOW = 900.0, 600.0
 """Width and height of a window."""

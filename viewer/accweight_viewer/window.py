@@ -15,24 +15,24 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_core.asking import Answer
 from accweight_core.cli.text import plain
 from accweight_core.errors import AccweightError
-from accweight_viewer.exact import ExactValues
+from accweight_viewer.exact_values import ExactValues
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import value_at
-from accweight_viewer.panes.boxes import column, splitter
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
+from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.picture_window import PictureWindow, link
 from accweight_viewer.panes.readout import Readout
-from accweight_viewer.panes.shortcuts import install
-from accweight_viewer.panes.texel_words import texel_words
+from accweight_viewer.panes.texel_text import texel_words
 from accweight_viewer.panes.timeline_bar import TimelineBar
-from accweight_viewer.panes.words import step_text
 from accweight_viewer.preferences import Preferences
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import style_sheet, theme_called
+from accweight_viewer.widgets.boxes import column, splitter
+from accweight_viewer.widgets.shortcuts import install
 
 TICK_MS = 14
 """A little sooner than sixty times a second: timers are late, never early."""

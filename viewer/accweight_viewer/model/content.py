@@ -25,7 +25,7 @@ from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.residency import MOST_FRAMES, Residency, Wish, grid_for
 from accweight_viewer.model.runs import Plate, Source
 from accweight_viewer.model.settings import Plane, Scope
-from accweight_viewer.model.tiles import TILE, Tile, TilePlan, level_size, planned, root
+from accweight_viewer.model.texture_tiles import TILE, Tile, TilePlan, level_size, planned, root
 
 Instances = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accweight_viewer.model.tiles import TILE, Tile
+from accweight_viewer.model.texture_tiles import TILE, Tile
 
 TEXEL_BYTES = 2
 CELL_BYTES = TILE * TILE * TEXEL_BYTES

@@ -9,9 +9,9 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_viewer.model.colours import ColourScale
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.words import tip_text
+from accweight_viewer.panes.formatting import tip_text
 from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.events import listen
 
 BAND = 8
 """Height of the band of colours."""

@@ -15,11 +15,11 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_viewer.model.colours import colour_table
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import CHOICES, RANGES, Settings
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.icons import icon
-from accweight_viewer.panes.switch import Switch, flat_buttons
-from accweight_viewer.panes.timeline_bar import ChoiceBox
 from accweight_viewer.theme import theme_called
+from accweight_viewer.widgets.combo_box import ComboBox
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.switch import Switch, flat_buttons
 
 STEPS_PER_DECADE = 10
 LEAST_SHARE = 1e-4
@@ -144,7 +144,7 @@ class Controls(QtWidgets.QWidget):  # type: ignore[misc]
         return button
 
     def _map_box(self) -> Any:
-        box = ChoiceBox()
+        box = ComboBox()
         box.setIconSize(QtCore.QSize(40, 10))
         for name in CHOICES["colour_map"]:
             box.addItem(_map_icon(name), name, name)

@@ -19,7 +19,7 @@ from pyqtgraph.Qt import QtCore
 from accweight_core.naming import natural_key
 from accweight_core.totals import Floats
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.words import (
+from accweight_viewer.panes.formatting import (
     METRIC_WORDS,
     MISSING,
     UNFINISHED,

@@ -12,10 +12,10 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_viewer.model.settings import CHOICES
-from accweight_viewer.panes.events import place_of
+from accweight_viewer.panes.formatting import METRIC_WORDS
 from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel
-from accweight_viewer.panes.words import METRIC_WORDS
 from accweight_viewer.theme import Theme
+from accweight_viewer.widgets.events import place_of
 
 PADDING = 10
 """Between the edge of a cell and its text."""

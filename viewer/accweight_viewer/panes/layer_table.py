@@ -7,11 +7,11 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.icons import icon
 from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel, Order
 from accweight_viewer.panes.layer_paint import PADDING, LayerDelegate, LayerHeader
 from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.icons import icon
 
 ROW_PADDING = 11
 """Height of a row beyond that of its text."""

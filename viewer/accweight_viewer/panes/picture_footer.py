@@ -6,9 +6,9 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from accweight_viewer.panes.elided import ElidedLabel
-from accweight_viewer.panes.texel_words import Words
-from accweight_viewer.panes.words import tip_text
+from accweight_viewer.panes.formatting import tip_text
+from accweight_viewer.panes.texel_text import Words
+from accweight_viewer.widgets.elided_label import ElidedLabel
 
 LETTERS = "A: cumulative change\nN: A as a share of the scale, from 0 to 1"
 

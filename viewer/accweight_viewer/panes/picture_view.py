@@ -14,7 +14,6 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.texel_map import Section
 from accweight_viewer.model.viewport2d import Part, Shares, Viewport
-from accweight_viewer.panes.events import place_of
 from accweight_viewer.panes.picture_painting import (
     LABEL_GAP,
     Brush,
@@ -25,6 +24,7 @@ from accweight_viewer.panes.picture_painting import (
     pixels_of,
 )
 from accweight_viewer.theme import Theme
+from accweight_viewer.widgets.events import place_of
 
 MARGIN = 8
 CLICK_PIXELS = 4

@@ -12,22 +12,22 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.errors import AccweightError, UnknownNameError
-from accweight_viewer.model.choices import Choice, Choices, Which
-from accweight_viewer.model.parts import Entries, PartWish
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.picture_requests import Entries, PartWish
+from accweight_viewer.model.plate_choice import Choice, Choices, Which
 from accweight_viewer.model.runs import Plate, Source
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
 from accweight_viewer.model.viewport2d import Part, Shares, seen_part, whole_part
 from accweight_viewer.panes.colour_bar import ColourBar
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.part_feed import PartFeed
+from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.picture_footer import PictureFooter
 from accweight_viewer.panes.picture_header import PictureHeader
+from accweight_viewer.panes.picture_loader import PartFeed
 from accweight_viewer.panes.picture_view import PictureView
-from accweight_viewer.panes.texel_words import Words, plate_words, texel_words
-from accweight_viewer.panes.words import step_text
+from accweight_viewer.panes.texel_text import Words, plate_words, texel_words
 from accweight_viewer.theme import theme_called
+from accweight_viewer.widgets.events import listen
 
 PATIENCE_MS = 150
 """What takes longer to read is marked as loading; less would flicker."""

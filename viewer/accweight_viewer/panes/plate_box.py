@@ -7,13 +7,13 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.model.choices import Choice
-from accweight_viewer.panes.timeline_bar import ChoiceBox
+from accweight_viewer.model.plate_choice import Choice
+from accweight_viewer.widgets.combo_box import ComboBox
 
 ROWS_SHOWN = 24
 
 
-class PlateBox(ChoiceBox):
+class PlateBox(ComboBox):
     """A field with a list of plates.
 
     Attributes:

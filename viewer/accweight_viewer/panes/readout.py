@@ -13,19 +13,19 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_viewer.model.exact_series import Exact, Number, SeriesWish, as_json
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun, Texels
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.traced import Exact, Number, SeriesWish, as_json
-from accweight_viewer.panes.background import Background
-from accweight_viewer.panes.elided import ElidedLabel
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.icons import icon
-from accweight_viewer.panes.sparkline import Sparkline
-from accweight_viewer.panes.switch import flat_buttons
-from accweight_viewer.panes.texel_words import DOT, element_text, exact_text, square_text
-from accweight_viewer.panes.words import MISSING, number_text, step_text, tip_text
+from accweight_viewer.panes.formatting import MISSING, number_text, step_text, tip_text
+from accweight_viewer.panes.texel_text import DOT, element_text, exact_text, square_text
 from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.background import Background
+from accweight_viewer.widgets.elided_label import ElidedLabel
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.sparkline import Sparkline
+from accweight_viewer.widgets.switch import flat_buttons
 
 READING = "reading checkpoints \N{HORIZONTAL ELLIPSIS}"
 NOTHING = "Click a weight in a picture to see how it moved"

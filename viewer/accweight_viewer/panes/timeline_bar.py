@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import CHOICES
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.icons import icon
+from accweight_viewer.panes.formatting import METRIC_WORDS, number_text, step_text
 from accweight_viewer.panes.timeline_plot import TimelinePlot
-from accweight_viewer.panes.words import METRIC_WORDS, number_text, step_text
 from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.combo_box import ComboBox
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.icons import icon
 
 SPEEDS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 """Checkpoints per second that are offered."""
@@ -26,21 +27,6 @@ BUTTONS = {
     "loop": ("Begin anew at the end", ""),
 }
 """Per button: what it does, and the keys that do the same."""
-
-
-class ChoiceBox(QtWidgets.QComboBox):  # type: ignore[misc]
-    """A combo box with an arrow in the colour of its text; style sheets know images alone."""
-
-    def paintEvent(self, event: Any) -> None:  # noqa: N802
-        """Draw the box, and the arrow over it."""
-        super().paintEvent(event)
-        painter = QtGui.QPainter(self)
-        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-        painter.setPen(QtGui.QPen(self.palette().color(QtGui.QPalette.ColorRole.Text), 1.4))
-        x, y = self.width() - 14.0, self.height() / 2
-        corners = ((x - 3.5, y - 1.5), (x, y + 2), (x + 3.5, y - 1.5))
-        painter.drawPolyline(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
-        painter.end()
 
 
 class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
@@ -79,7 +65,7 @@ class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
         return button
 
     def _choice(self, words: str) -> Any:
-        box = ChoiceBox()
+        box = ComboBox()
         box.setToolTip(words)
         box.setAccessibleName(words)
         box.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pyqtgraph.Qt import QtCore, QtGui
 
-from accweight_viewer.panes.words import METRIC_WORDS
+from accweight_viewer.panes.formatting import METRIC_WORDS
 from accweight_viewer.theme import Theme
 
 DASHED, DOTTED = (4.0, 3.0), (0.1, 2.6)

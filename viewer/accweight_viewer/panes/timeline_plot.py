@@ -8,10 +8,10 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_viewer.model.chart import Chart
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.events import place_of
-from accweight_viewer.panes.timeline_picture import Frame, Near, Picture
-from accweight_viewer.panes.words import number_text, step_text, tip_text
+from accweight_viewer.panes.formatting import number_text, step_text, tip_text
+from accweight_viewer.panes.timeline_image import Frame, Near, Picture
 from accweight_viewer.theme import Theme
+from accweight_viewer.widgets.events import place_of
 
 REACH = 5.0
 """Pixels from a curve at which a double click still means it."""

@@ -17,7 +17,7 @@ from accweight_viewer.model.camera import FIELD_OF_VIEW
 from accweight_viewer.model.colours import ColourScale
 from accweight_viewer.model.content import Block, Instances
 from accweight_viewer.model.residency import Grid
-from accweight_viewer.model.tiles import TILE
+from accweight_viewer.model.texture_tiles import TILE
 from accweight_viewer.scene.quads import Program, Quads
 from accweight_viewer.scene.shaders import PLATES_VERTEX, plates_fragment
 from accweight_viewer.theme import Theme

@@ -13,19 +13,19 @@ import numpy as np
 from OpenGL import GL
 from pyqtgraph.Qt import QtCore
 
-from accweight_viewer.bridge import Bridge
 from accweight_viewer.model.arrangement import Arrangement
-from accweight_viewer.model.captions import captions_of, placed
 from accweight_viewer.model.content import Content
 from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.labels import captions_of, placed
 from accweight_viewer.model.picking import Pick, met, texel_at
 from accweight_viewer.model.runs import ShownRun, Source
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.signal import Signal
-from accweight_viewer.scene.captions_item import CaptionsItem
-from accweight_viewer.scene.flown import FlownView
+from accweight_viewer.scene.fly_camera_view import FlownView
+from accweight_viewer.scene.labels_item import CaptionsItem
 from accweight_viewer.scene.plates_item import PlatesItem
 from accweight_viewer.theme import theme_called
+from accweight_viewer.widgets.bridge import Bridge
 
 PLAN_SECONDS = 0.06
 """While the camera moves, tiles are chosen anew at most this often."""

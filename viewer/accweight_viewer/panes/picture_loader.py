@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from accweight_viewer.model.parts import Entries, PartWish
-from accweight_viewer.panes.background import Background
+from accweight_viewer.model.picture_requests import Entries, PartWish
+from accweight_viewer.widgets.background import Background
 
 MOST_CACHED = 12
 """Parts kept: the steps before and after, the zoom before. A part has 1.3 MB at most."""

@@ -9,7 +9,7 @@ from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate
 from accweight_viewer.model.settings import Plane
 from accweight_viewer.model.texels import TexelDifference, TexelValue
-from accweight_viewer.panes.words import MISSING, number_text
+from accweight_viewer.panes.formatting import MISSING, number_text
 
 DOT = " \N{MIDDLE DOT} "
 TIMES = "\N{MULTIPLICATION SIGN}"

@@ -17,9 +17,9 @@ from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_core.totals import Floats
 from accweight_viewer.model.chart import Chart, step_ticks, value_ticks
+from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.layer_paint import elided_name
 from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, Entry, draw_legend, pen_of
-from accweight_viewer.panes.words import step_text
 from accweight_viewer.theme import Theme
 
 MANY = 12

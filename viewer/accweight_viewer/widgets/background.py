@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
-from accweight_viewer.bridge import Bridge
 from accweight_viewer.model.loading import Loader
+from accweight_viewer.widgets.bridge import Bridge
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.panes.events import place_of
 from accweight_viewer.theme import Theme
+from accweight_viewer.widgets.events import place_of
 
 INSET = 4.0
 DOT = 3.5

@@ -11,7 +11,7 @@ from pyqtgraph.opengl import GLGraphicsItem
 from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_viewer.model.camera import Camera
-from accweight_viewer.model.captions import Caption, PlacedCaptions
+from accweight_viewer.model.labels import Caption, PlacedCaptions
 from accweight_viewer.scene.quads import Program, Quads
 from accweight_viewer.scene.shaders import CAPTIONS_FRAGMENT, CAPTIONS_VERTEX
 from accweight_viewer.theme import Theme
@@ -29,7 +29,7 @@ CAPTION_DEPTH = 0.93
 
 
 class CaptionsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
-    """Draws captions that `model.captions` has placed.
+    """Draws captions that `model.labels` has placed.
 
     Attributes:
         sizes: (n, 2) width and height of each caption in pixels.

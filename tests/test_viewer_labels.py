@@ -14,7 +14,8 @@ from viewer_plates import EVERY_LAYOUT, NETWORK, WINDOW, blocks, camera_on, show
 
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.camera import Camera, Pose
-from accweight_viewer.model.captions import (
+from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.labels import (
     FEW,
     LONGEST_TEXT,
     Caption,
@@ -23,7 +24,6 @@ from accweight_viewer.model.captions import (
     captions_of,
     placed,
 )
-from accweight_viewer.model.flight import Flight
 
 SIZE = 60.0, 14.0
 

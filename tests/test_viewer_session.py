@@ -21,7 +21,7 @@ from accweight_viewer.model.colours import colour_table
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.settings import CHOICES, RANGES, Settings
+from accweight_viewer.model.settings import ALLOWED, RANGES, Settings
 from accweight_viewer.model.signal import Signal
 
 
@@ -130,7 +130,7 @@ def test_values_that_do_not_fit_are_refused_when_set_and_left_out_when_read(
 @given(
     st.fixed_dictionaries(
         {},
-        optional={name: st.sampled_from(values) for name, values in CHOICES.items()}
+        optional={name: st.sampled_from(values) for name, values in ALLOWED.items()}
         | {name: st.floats(*limits) for name, limits in RANGES.items()}
         | {name: st.booleans() for name in ("logarithmic", "fitted", "labels", "smooth", "linked")},
     )

@@ -14,7 +14,7 @@ import accweight_core as aw
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import MISSING, UNFINISHED, number_text
-from accweight_viewer.panes.layer_model import Column, Order
+from accweight_viewer.panes.layer_model import Column, SortOrder
 from accweight_viewer.panes.layer_paint import BAR_MARGIN, elided_name
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.theme import DARK, LIGHT
@@ -308,7 +308,7 @@ def test_layers_without_a_value_come_last_in_both_directions(
 ) -> None:
     table = shown(qtbot, session_of(*pair))
 
-    table.model.sort_by(Order(Column.FIRST, descending))
+    table.model.sort_by(SortOrder(Column.FIRST, descending))
 
     assert column(table, Column.LAYER)[-1] == "z"
 
@@ -370,7 +370,7 @@ def test_the_arrow_of_a_header_offers_all_metrics(qtbot: Any, analysis: Path) ->
     assert marked == ["mean"]
     assert (session.settings.first_metric, session.settings.second_metric) == ("max", "rotation")
     assert table.model.title(Column.SECOND) == "rotation"
-    assert table.model.order == Order(Column.PLACE, False)
+    assert table.model.order == SortOrder(Column.PLACE, False)
 
 
 def test_other_metrics_are_shown_and_ranked_at_once(qtbot: Any, analysis: Path) -> None:

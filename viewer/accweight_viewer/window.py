@@ -26,7 +26,7 @@ from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.picture_window import PictureWindow, link
 from accweight_viewer.panes.readout import Readout
-from accweight_viewer.panes.texel_text import texel_words
+from accweight_viewer.panes.texel_text import texel_description
 from accweight_viewer.panes.timeline_bar import TimelineBar
 from accweight_viewer.preferences import Preferences
 from accweight_viewer.scene.view import SceneView
@@ -325,8 +325,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self.status.setText(plain(error))
             return
         if value is not None:
-            words = texel_words(pick, value, f"step {step_text(int(source.steps[at]))}")
-            told = (words.name, words.detail, words.value, words.share)
+            described = texel_description(pick, value, f"step {step_text(int(source.steps[at]))}")
+            told = (described.name, described.detail, described.value, described.share)
             self.status.setText(plain("   ".join(filter(None, told))))
 
     def _data_changed(self) -> None:

@@ -100,7 +100,7 @@ class ShownLayer:
         return " + ".join("x".join(map(str, p.parameter.shape)) or "scalar" for p in self.plates)
 
 
-class Source(Protocol):
+class PlateSource(Protocol):
     """What can be shown as plates: a run, or the difference of two."""
 
     signed: bool

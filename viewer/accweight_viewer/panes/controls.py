@@ -14,7 +14,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_viewer.model.colours import colour_table
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.settings import CHOICES, RANGES, Settings
+from accweight_viewer.model.settings import ALLOWED, RANGES, Settings
 from accweight_viewer.theme import theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
 from accweight_viewer.widgets.events import listen
@@ -146,7 +146,7 @@ class Controls(QtWidgets.QWidget):  # type: ignore[misc]
     def _map_box(self) -> Any:
         box = ComboBox()
         box.setIconSize(QtCore.QSize(40, 10))
-        for name in CHOICES["colour_map"]:
+        for name in ALLOWED["colour_map"]:
             box.addItem(_map_icon(name), name, name)
         box.setToolTip("Colours of cumulative change, from none to most")
         box.setAccessibleName("Colour map")

@@ -69,7 +69,7 @@ def tip_text(text: str) -> str:
     return f'<p style="white-space: pre">{escape(text)}</p>' if "<" in text else text
 
 
-def layer_words(name: str, layers: Iterable[ShownLayer | None], only_in: str = "") -> str:
+def layer_text(name: str, layers: Iterable[ShownLayer | None], only_in: str = "") -> str:
     """Return all there is to say about a layer, in lines."""
     layer = next(layer for layer in layers if layer is not None)
     count = f"{layer.elements:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

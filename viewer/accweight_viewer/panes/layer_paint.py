@@ -11,7 +11,7 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.model.settings import CHOICES
+from accweight_viewer.model.settings import ALLOWED
 from accweight_viewer.panes.formatting import METRIC_WORDS
 from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel
 from accweight_viewer.theme import Theme
@@ -157,7 +157,7 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         menu.setStyleSheet(_MENU_STYLE)
         menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
         now = self._model.metrics[column - Column.FIRST].metric
-        for name in CHOICES["first_metric"]:
+        for name in ALLOWED["first_metric"]:
             action = menu.addAction(f"{name}\t{METRIC_WORDS[name]}")
             action.setData(name)
             action.setCheckable(True)

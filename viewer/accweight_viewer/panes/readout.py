@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.model.exact_series import Exact, Number, SeriesWish, as_json
+from accweight_viewer.model.exact_series import ExactSeries, Number, SeriesRequest, as_json
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun, Texels
 from accweight_viewer.model.session import Session
@@ -73,7 +73,7 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
         theme = theme_called(session.settings.theme)
         self._pick: Pick | None = None
         self._stored: Texels | None = None
-        self._exact: Exact | None = None
+        self._exact: ExactSeries | None = None
         self._problem = ""
         self.name = ElidedLabel()
         self.name.setObjectName("name")
@@ -82,8 +82,8 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
         self.weight = Card("weight", theme, 1)
         self.copy_button = QtWidgets.QToolButton()
         self.empty = QtWidgets.QLabel(NOTHING)
-        self._background: Background[SeriesWish, Texels] = Background(
-            SeriesWish.read, self._collect
+        self._background: Background[SeriesRequest, Texels] = Background(
+            SeriesRequest.read, self._collect
         )
         self._build()
         self._connect()
@@ -145,7 +145,7 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
             weights: W_t; None where it is not finite, a pair for a complex number.
             cumulative: A_t.
         """
-        self._exact, self._problem = Exact.of(steps, weights, cumulative), ""
+        self._exact, self._problem = ExactSeries.of(steps, weights, cumulative), ""
         self._show()
 
     def set_exact_error(self, text: str) -> None:
@@ -166,18 +166,18 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
         self._pick, self._stored = self._session.pick, None
         self._pages.setCurrentIndex(0 if self._pick is None else 1)
         if (pick := self._pick) is None:
-            self._background.loader.wish(())
+            self._background.loader.request(())
             return
-        self._background.loader.wish([self._wish(pick)])
+        self._background.loader.request([self._request(pick)])
         self._show()
 
-    def _wish(self, pick: Pick) -> SeriesWish:
+    def _request(self, pick: Pick) -> SeriesRequest:
         run = self._session.runs[pick.run]
-        return SeriesWish(run, pick.plate, pick.plate.number, pick.row, pick.col)
+        return SeriesRequest(run, pick.plate, pick.row, pick.col)
 
     def _collect(self) -> None:
-        for wish, series in self._background.values():
-            if self._pick is not None and wish == self._wish(self._pick):
+        for request, series in self._background.values():
+            if self._pick is not None and request == self._request(self._pick):
                 self._stored = series
         self._show()
 

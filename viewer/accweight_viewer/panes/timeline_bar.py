@@ -7,7 +7,7 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.settings import CHOICES
+from accweight_viewer.model.settings import ALLOWED
 from accweight_viewer.panes.formatting import METRIC_WORDS, number_text, step_text
 from accweight_viewer.panes.timeline_plot import TimelinePlot
 from accweight_viewer.theme import Theme, theme_called
@@ -74,7 +74,7 @@ class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
     def _fill_choices(self) -> None:
         for speed in SPEEDS:
             self.speed.addItem(_speed_text(speed), speed)
-        for at, name in enumerate(CHOICES["curve_metric"]):
+        for at, name in enumerate(ALLOWED["curve_metric"]):
             self.metric.addItem(name, name)
             self.metric.setItemData(at, METRIC_WORDS[name], QtCore.Qt.ItemDataRole.ToolTipRole)
 

@@ -23,7 +23,7 @@ _LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
 _RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
 
 
-class Entry(NamedTuple):
+class LegendEntry(NamedTuple):
     """One line: its name, the range of its scale, and how it is drawn."""
 
     name: str
@@ -43,7 +43,7 @@ def pen_of(colour: Any, width: float, dash: Sequence[float] | None = None) -> An
 
 
 def draw_legend(
-    painter: Any, box: Any, metric: str, entries: Sequence[Entry], theme: Theme
+    painter: Any, box: Any, metric: str, entries: Sequence[LegendEntry], theme: Theme
 ) -> None:
     """Draw the metric at the left, and entries from the right, as many as there is room for."""
     measure = painter.fontMetrics().horizontalAdvance
@@ -67,7 +67,7 @@ def draw_legend(
         x += width + BETWEEN
 
 
-def _width(entries: Sequence[Entry], measure: Any) -> int:
+def _width(entries: Sequence[LegendEntry], measure: Any) -> int:
     """Return how wide entries are side by side."""
     wide: list[int] = [
         SAMPLE + 8 + measure(name) + (6 + measure(span) if span else 0) for name, span, _ in entries

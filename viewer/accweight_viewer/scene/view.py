@@ -1,7 +1,7 @@
 """One scene: the plates of a run, or of a difference, seen by the camera of the session.
 
 A tick brings the scene up to date before it is drawn: tiles that have been read, what is drawn
-from here, where captions go. What is not needed is not done, so that a still scene costs
+from here, where labels go. What is not needed is not done, so that a still scene costs
 nothing. A click picks a texel, a double click goes to its layer.
 """
 
@@ -16,13 +16,13 @@ from pyqtgraph.Qt import QtCore
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.content import Content
 from accweight_viewer.model.flight import Flight
-from accweight_viewer.model.labels import captions_of, placed
+from accweight_viewer.model.labels import labels_of, placed
 from accweight_viewer.model.picking import Pick, met, texel_at
-from accweight_viewer.model.runs import ShownRun, Source
+from accweight_viewer.model.runs import PlateSource, ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.signal import Signal
-from accweight_viewer.scene.fly_camera_view import FlownView
-from accweight_viewer.scene.labels_item import CaptionsItem
+from accweight_viewer.scene.fly_camera_view import FlyCameraView
+from accweight_viewer.scene.labels_item import LabelsItem
 from accweight_viewer.scene.plates_item import PlatesItem
 from accweight_viewer.theme import theme_called
 from accweight_viewer.widgets.bridge import Bridge
@@ -34,7 +34,7 @@ RECOLOURING = frozenset(("theme", "colour_map", "logarithmic", "low", "high", "f
 """Settings that change colours alone."""
 
 
-class SceneView(FlownView):
+class SceneView(FlyCameraView):
     """A scene in a window.
 
     Attributes:
@@ -58,13 +58,13 @@ class SceneView(FlownView):
         self.frame_drawn: Signal[[]] = Signal()
         self._budget = budget_bytes
         self._plates = PlatesItem()
-        self._captions = CaptionsItem()
+        self._labels = LabelsItem()
         self.addItem(self._plates)
-        self.addItem(self._captions)
+        self.addItem(self._labels)
         self._limit = 256
         self._planned_at = -math.inf
         self._content: Content | None = None
-        self._needs = {"plan", "instances", "captions"}
+        self._needs = {"plan", "instances", "labels"}
         self._bridge = Bridge(self._arrived)
         self._listen()
         self._renew()
@@ -75,7 +75,7 @@ class SceneView(FlownView):
         return self.content.places
 
     @property
-    def source(self) -> Source:
+    def source(self) -> PlateSource:
         """What the scene shows."""
         return self.content.source
 
@@ -94,10 +94,10 @@ class SceneView(FlownView):
     def _listen(self) -> None:
         session = self.session
         session.time_changed.connect(lambda: self._need("time", "instances"))
-        session.selection_changed.connect(lambda: self._need("instances", "captions"))
+        session.selection_changed.connect(lambda: self._need("instances", "labels"))
         session.settings_changed.connect(self._settings_changed)
         session.data_changed.connect(self._data_changed)
-        self.flight.moved.connect(lambda: self._need("plan", "instances", "captions"))
+        self.flight.moved.connect(lambda: self._need("plan", "instances", "labels"))
 
     def _need(self, *what: str) -> None:
         self._needs.update(what)
@@ -120,7 +120,7 @@ class SceneView(FlownView):
             self._rename()
         if names & RECOLOURING:
             self._recolour()
-        self._need("plan", "instances", "captions")
+        self._need("plan", "instances", "labels")
 
     def _data_changed(self) -> None:
         """Go on with what is shown, if only more of it is finished, or begin anew."""
@@ -129,7 +129,7 @@ class SceneView(FlownView):
             self.content.places = self.session.arrangement(self.source)
             self._rename()
             self._recolour()
-            self._need("plan", "instances", "captions")
+            self._need("plan", "instances", "labels")
         else:
             self._renew()
 
@@ -152,7 +152,7 @@ class SceneView(FlownView):
         self._plates.set_grid(self._content.residency.grid)
         self._rename()
         self._recolour()
-        self._need("plan", "instances", "captions")
+        self._need("plan", "instances", "labels")
 
     def _rename(self) -> None:
         only_in = {
@@ -161,17 +161,17 @@ class SceneView(FlownView):
             if len(self.session.runs) > 1
         }
         self._texts = (
-            captions_of(self.source.layers, self.content.places, only_in)
+            labels_of(self.source.layers, self.content.places, only_in)
             if self.session.settings.labels
             else []
         )
-        self._captions.set_captions(self._texts, self.devicePixelRatioF())
+        self._labels.set_labels(self._texts, self.devicePixelRatioF())
 
     def _recolour(self) -> None:
         theme = theme_called(self.session.settings.theme)
         self.setBackgroundColor(theme.page)
         self._plates.set_colours(self.session.colour_scale(signed=self.source.signed), theme)
-        self._captions.set_colours(theme)
+        self._labels.set_colours(theme)
 
     # --- frames ---------------------------------------------------------------------------
 
@@ -200,9 +200,9 @@ class SceneView(FlownView):
         if "instances" in self._needs:
             self._needs.discard("instances")
             self._plates.set_instances(self._instances(position))
-        if "captions" in self._needs:
-            self._needs.discard("captions")
-            self._place_captions()
+        if "labels" in self._needs:
+            self._needs.discard("labels")
+            self._place_labels()
         self._plates.phase = self.session.cursor.phase if self._blending() else 0.0
         self.update()
         return bool(self._needs)
@@ -235,18 +235,18 @@ class SceneView(FlownView):
             eye=self.flight.camera.pose.position[2],
         )
 
-    def _place_captions(self) -> None:
+    def _place_labels(self) -> None:
         camera = self.flight.camera
         shown = placed(
             self._texts,
-            self._captions.sizes,
+            self._labels.sizes,
             camera,
             self.viewport_size(),
             self.content.places,
             self.session.layer,
             self.flight.focus_row,
         )
-        self._captions.set_placed(shown, camera)
+        self._labels.set_placed(shown, camera)
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
         """Learn what the graphics card can do, then make the items."""
@@ -261,7 +261,7 @@ class SceneView(FlownView):
         if self.number == 0:
             self.flight.aspect = width / max(height, 1)
             self.flight.settle(self.content.places)
-        self._need("plan", "captions")
+        self._need("plan", "labels")
 
     def paintGL(self) -> None:  # noqa: N802 - Qt's name
         """Draw a frame."""

@@ -13,33 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from accweight_core import kernels
-    from accweight_core.accumulate.tracker import ChangeTracker
-    from accweight_core.aligning.result import Alignment
-    from accweight_core.alignment import align
-    from accweight_core.analysis import Analysis, open_analysis
-    from accweight_core.comparison import Comparison, compare
+    from accweight_core.alignment.alignment import align
+    from accweight_core.alignment.comparison import Comparison, compare
+    from accweight_core.alignment.matching.result import Alignment
+    from accweight_core.analysis.analysis import Analysis, open_analysis
     from accweight_core.errors import AccweightError
-    from accweight_core.opening import open_run
-    from accweight_core.pipeline import analyze, append
+    from accweight_core.jobs.pipeline import analyze, append
+    from accweight_core.live.tracker import ChangeTracker
+    from accweight_core.runs.opening import open_run
     from accweight_core.schema import Kind, Layer, Parameter, Role, Run
 
 _HOMES = {
     "AccweightError": "errors",
-    "Alignment": "aligning.result",
-    "Analysis": "analysis",
-    "ChangeTracker": "accumulate.tracker",
-    "Comparison": "comparison",
+    "Alignment": "alignment.matching.result",
+    "Analysis": "analysis.analysis",
+    "ChangeTracker": "live.tracker",
+    "Comparison": "alignment.comparison",
     "Kind": "schema",
     "Layer": "schema",
     "Parameter": "schema",
     "Role": "schema",
     "Run": "schema",
-    "align": "alignment",
-    "analyze": "pipeline",
-    "append": "pipeline",
-    "compare": "comparison",
-    "open_analysis": "analysis",
-    "open_run": "opening",
+    "align": "alignment.alignment",
+    "analyze": "jobs.pipeline",
+    "append": "jobs.pipeline",
+    "compare": "alignment.comparison",
+    "open_analysis": "analysis.analysis",
+    "open_run": "runs.opening",
 }
 
 __all__ = [
@@ -72,3 +72,8 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'accweight_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

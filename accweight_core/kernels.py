@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accweight_core.partition import SUB_BLOCK, SUMS, Partition, partition
+from accweight_core.metrics.sub_blocks import SUB_BLOCK, Partition, partition
+from accweight_core.metrics.sums import SUMS
 
 __all__ = [
     "SUB_BLOCK",

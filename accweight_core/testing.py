@@ -29,8 +29,8 @@ import torch
 
 from accweight_core.dtypes import DTYPES, is_measurable
 from accweight_core.errors import FormatError
+from accweight_core.io.reading import OpenFiles, read_stretch, working_dtype
 from accweight_core.readers import Reader
-from accweight_core.reading import OpenFiles, read_stretch, working_dtype
 from accweight_core.remote import path_at
 from accweight_core.schema import Description, Extent, StoredTensor
 

@@ -34,7 +34,7 @@ from rounds import (
 )
 from runs import Pool, elements, network
 
-from accweight_core.work import LARGE_BLOCK
+from accweight_core.jobs.work import LARGE_BLOCK
 
 SIZES = {"smoke": (1e5, 2), "quick": (10e6, 6), "medium": (40e6, 8), "full": (120e6, 8)}
 """Weights and checkpoints."""

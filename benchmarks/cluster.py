@@ -1,4 +1,4 @@
-"""What a cluster costs per parcel, and what follows for a run of 100 checkpoints of 70 billion.
+"""What a cluster costs per task, and what follows for a run of 100 checkpoints of 70 billion.
 
 ``python benchmarks/cluster.py [--layers 8] [--checkpoints 100]``
 
@@ -6,13 +6,13 @@ Measured here, one after the other:
 
 * describing checkpoints of a model of 70 billion weights: real files with real headers, whose
   weights are holes in them, so that they take no room;
-* the driver on a tenth of that model: cutting parcels, pickling them, folding what comes back. The
+* the driver on a tenth of that model: cutting tasks, pickling them, folding what comes back. The
   sums are made up, for nobody has read the weights, but as many and as large as real ones;
-* a parcel on real weights: bytes per second of one worker, size of what it hands back, chunks of
+* a task on real weights: bytes per second of one worker, size of what it hands back, chunks of
   pictures written; the same over HTTP, for the number of requests;
-* the scheduler of dask with two real workers: parcels per second, bytes of results per second.
+* the scheduler of dask with two real workers: tasks per second, bytes of results per second.
 
-The numbers of the parcel are checked against those of local threads. Results go to
+The numbers of the task are checked against those of local threads. Results go to
 ``benchmarks/out/cluster.json``; `docs/cluster.md` says what they mean for 1,000 workers.
 """
 
@@ -41,21 +41,22 @@ import accweight_core as aw
 from accweight_core.accumulate.cutting import pieces_of
 from accweight_core.accumulate.folding import BlockSums
 from accweight_core.accumulate.walk import Walk
-from accweight_core.engines import parcels
-from accweight_core.engines.crew import Crew
-from accweight_core.engines.driver import walk_by
-from accweight_core.engines.parcels import PER_WORKER, Job, Parcel, block_at
-from accweight_core.engines.worker import SIGN, Harvest, finish, stores_of
-from accweight_core.header import Header
-from accweight_core.loops import rounds_once
-from accweight_core.partition import SUMS, partition
-from accweight_core.pictures import chunk_of, plan_pictures, pyramid_levels, segment_steps
+from accweight_core.jit.step_loops import rounds_once
+from accweight_core.jobs.engines import tasks
+from accweight_core.jobs.engines.driver import walk_by
+from accweight_core.jobs.engines.tasks import PER_WORKER, Job, Task, block_at
+from accweight_core.jobs.engines.worker import ALIVE, TaskResult, finish, stores_of
+from accweight_core.jobs.engines.workers import Workers
+from accweight_core.jobs.walks import walk_of
+from accweight_core.jobs.work import Work
+from accweight_core.metrics.sub_blocks import partition
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.totals import Totals
+from accweight_core.pictures.plan import chunk_of, plan_pictures, pyramid_levels, segment_steps
+from accweight_core.pictures.tiling import BLOCK_ELEMENTS, tiling_of
 from accweight_core.schema import DEFAULT_ROLES
-from accweight_core.store import Store
-from accweight_core.tiling import BLOCK_ELEMENTS, tiling_of
-from accweight_core.totals import Totals
-from accweight_core.walks import walk_of
-from accweight_core.work import Work
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.header import Header
 
 HIDDEN, FEED, HEADS, WORDS, LAYERS, SHARDS = 8192, 28672, 1024, 128_256, 80, 30
 ROWS, COLUMNS = 1024, 2048
@@ -117,7 +118,7 @@ class Weighing(Executor):
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.parcel_bytes: list[int] = []
+        self.task_bytes: list[int] = []
         self.harvest_bytes: list[int] = []
         self.read_bytes: list[int] = []
         self.pickle_s = self.own_s = 0.0
@@ -133,7 +134,7 @@ class Weighing(Executor):
         self.pickle_s += time.perf_counter() - begin
         harvest = made_up(arguments[0], self.store)
         content = pickle.dumps(harvest, protocol=5)
-        self.parcel_bytes.append(len(sent))
+        self.task_bytes.append(len(sent))
         self.harvest_bytes.append(len(content))
         self.read_bytes.append(arguments[0].size_bytes)
         begin_load = time.perf_counter()
@@ -142,21 +143,21 @@ class Weighing(Executor):
         return future
 
 
-def made_up(parcel: Parcel, store: Store) -> Harvest:
+def made_up(task: Task, store: Store) -> TaskResult:
     """Return what a worker would hand back, with zeros for sums."""
     sums: dict[int, Any] = {}
-    for portion in parcel.portions:
-        steps = len(portion.tensors)
-        if portion.cuts is None:
-            elements = portion.tensors[0].values.elements
-            sums[portion.index] = Totals(elements, np.zeros((steps, len(SUMS))))
+    for slice_ in task.slices:
+        steps = len(slice_.tensors)
+        if slice_.cuts is None:
+            elements = slice_.tensors[0].values.elements
+            sums[slice_.index] = Totals(elements, np.zeros((steps, len(SUMS))))
             continue
-        plan, cut = store.header.plan(portion.index), partition(portion.tensors[0].shape)
-        stretches = tuple(s for at in portion.cuts for s in block_at(at, plan).stretches)
+        plan, cut = store.header.plan(slice_.index), partition(slice_.tensors[0].shape)
+        stretches = tuple(s for at in slice_.cuts for s in block_at(at, plan).stretches)
         elements = [c for s in stretches for _, rows, c in pieces_of(cut, *s) for _ in range(rows)]
         values = np.zeros((steps, len(elements), len(SUMS)))
-        sums[portion.index] = BlockSums(stretches, elements, values)
-    return Harvest(sums, {}, rounds_once())
+        sums[slice_.index] = BlockSums(stretches, elements, values)
+    return TaskResult(sums, {}, rounds_once())
 
 
 def of_driver(folder: Path, layers: int, checkpoints: int) -> tuple[Result, Result]:
@@ -184,21 +185,21 @@ def of_driver(folder: Path, layers: int, checkpoints: int) -> tuple[Result, Resu
     work = Work(run, header, 1, BLOCK_ELEMENTS, False, lambda done, total: None)
     weighing = Weighing(store)
     workers = max(1, round(1000 * sum(p.elements for p in some) / whole["weights"]))
-    crew = Crew("weighing", weighing, lambda: workers, print)
+    workers = Workers("weighing", weighing, lambda: workers, print)
     walks: list[Walk] = [
         walk_of(index, [c.tensors[p.name] for c in run.checkpoints], store, None, BLOCK_ELEMENTS)
         for index, p in enumerate(some)
     ]
     driver: Result = {"workers": workers}
     with timed(driver, "driver_s"):
-        walk_by(crew, work, walks, store, lambda size_bytes: None)
+        walk_by(workers, work, walks, store, lambda size_bytes: None)
     driver["driver_s"] -= weighing.own_s - weighing.pickle_s
-    driver["parcels"] = len(weighing.parcel_bytes)
+    driver["tasks"] = len(weighing.task_bytes)
     driver["pickle_s"] = weighing.pickle_s
-    driver["parcel_bytes"] = float(np.mean(weighing.parcel_bytes))
+    driver["task_bytes"] = float(np.mean(weighing.task_bytes))
     driver["harvest_bytes"] = float(np.mean(weighing.harvest_bytes))
     driver["read_bytes"] = float(np.mean(weighing.read_bytes))
-    driver["ms_per_parcel"] = 1000 * driver["driver_s"] / driver["parcels"]
+    driver["ms_per_parcel"] = 1000 * driver["driver_s"] / driver["tasks"]
     return whole, driver
 
 
@@ -232,7 +233,7 @@ def write_solid(folder: Path, checkpoints: int) -> aw.Run:
 
 
 class Repeating(Executor):
-    """Does everything three times, here: parcels may be walked again, to the same end."""
+    """Does everything three times, here: tasks may be walked again, to the same end."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -251,10 +252,10 @@ class Repeating(Executor):
 
 
 def of_worker(folder: Path, checkpoints: int) -> Result:
-    """Measure parcels on real weights, from the disk and over HTTP."""
+    """Measure tasks on real weights, from the disk and over HTTP."""
     run = write_solid(folder / "solid", checkpoints)
     expected, size = aw.analyze(run).values, 2 * ROWS * COLUMNS * checkpoints
-    parcels.LEAST_BYTES = parcels.MOST_BYTES = size // 4
+    tasks.LEAST_BYTES = tasks.MOST_BYTES = size // 4
     repeating = Repeating()
     budget = 32 << 10  # in the proportion that a gigabyte has to all checkpoints of the large model
     there = aw.analyze(
@@ -300,12 +301,12 @@ def noise(size_bytes: int) -> Any:
 
 
 def answer_of(size_bytes: int, sent: bytes) -> Any:
-    """Return so many bytes: what the scheduler sees of a parcel is its size."""
+    """Return so many bytes: what the scheduler sees of a task is its size."""
     return noise(size_bytes)
 
 
-def of_scheduler(parcel_bytes: int, harvest_bytes: int) -> Result:
-    """Measure what dask takes for parcels and answers of a size, with workers that do nothing."""
+def of_scheduler(task_bytes: int, harvest_bytes: int) -> Result:
+    """Measure what dask takes for tasks and answers of a size, with workers that do nothing."""
     from distributed import Client, LocalCluster
 
     result: Result = {}
@@ -314,7 +315,7 @@ def of_scheduler(parcel_bytes: int, harvest_bytes: int) -> Result:
         Client(cluster, set_as_default=False) as client,
     ):
         executor = client.get_executor(pure=False)
-        sent = os.urandom(parcel_bytes)
+        sent = os.urandom(task_bytes)
         for name, size, at_once in (("small", 1000, 200), ("real", harvest_bytes, 20)):
             rounds = []
             for _ in range(7):
@@ -329,7 +330,7 @@ def of_scheduler(parcel_bytes: int, harvest_bytes: int) -> Result:
 
 def of_context(folder: Path) -> Result:
     """Measure what a worker does once: reading the header of the store."""
-    (folder / "some.accw" / f"token{SIGN}").touch()
+    (folder / "some.accw" / f"token{ALIVE}").touch()
     job, result = Job("token", str(folder / "some.accw"), None, BLOCK_ELEMENTS, ()), Result()
     with timed(result, "open_store_s"):
         stores_of(job)
@@ -352,7 +353,7 @@ def main() -> None:
         found["model"], found["driver"] = of_driver(folder, options.layers, options.checkpoints)
         found["context"] = of_context(folder)
         found["worker"] = of_worker(folder, options.checkpoints)
-        sizes = (int(found["driver"][f"{part}_bytes"]) for part in ("parcel", "harvest"))
+        sizes = (int(found["driver"][f"{part}_bytes"]) for part in ("task", "harvest"))
         found["scheduler"] = of_scheduler(*sizes)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "cluster.json").write_text(json.dumps(found, indent=2))

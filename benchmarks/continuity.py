@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 import accweight_core as aw
-from accweight_core.continuity import breaks, signals
-from accweight_core.demo import Digits, sklearn_digits
+from accweight_adapters.demo.experiment import Digits, sklearn_digits
+from accweight_core.analysis.continuity import breaks, signals
 
 Weights = dict[str, Tensor]
 

@@ -31,9 +31,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from accweight_core import fused, kernels
+from accweight_core import kernels
+from accweight_core.io.reading import _widen
+from accweight_core.jit import fused
 from accweight_core.kernels import SUB_BLOCK, SUMS, BlockState, Scratch
-from accweight_core.reading import _widen
 
 Step = Callable[[BlockState, torch.Tensor, Scratch], torch.Tensor]
 

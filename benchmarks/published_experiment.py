@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 import accweight_core as aw
-from accweight_core.demo import PUBLISHED, Digits, mnist, train
+from accweight_adapters.demo.experiment import PUBLISHED, Digits, mnist, train
 
 LAYERS = ("conv1", "conv2", "fc1", "fc2")
 PAPER_MEAN = {"conv1": 0.2605, "conv2": 0.0900, "fc1": 0.0268}

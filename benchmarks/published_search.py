@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accweight_core.demo import MNIST_DEVIATION, MNIST_MEAN, mnist
+from accweight_adapters.demo.experiment import MNIST_DEVIATION, MNIST_MEAN, mnist
 
 LAYERS = ("conv1", "conv2", "fc1", "fc2")
 REFERENCES = ("init", "first")

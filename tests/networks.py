@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from accweight_core.alignment import Alignment
+from accweight_core.alignment.alignment import Alignment
 from accweight_core.schema import Axis, Kind, Layer, Parameter, Role
 
 LEGACY, DYNAMO = "legacy", "dynamo"

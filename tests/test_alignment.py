@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import IN_OUT, OUT_IN, alone, layer, pairs, renamed
 
-from accweight_core.aligning.names import keys_of, similarities
-from accweight_core.aligning.order import fences, in_order
-from accweight_core.alignment import Alignment, How, aligned
+from accweight_core.alignment.alignment import Alignment, How, aligned
+from accweight_core.alignment.matching.names import keys_of, similarities
+from accweight_core.alignment.matching.order import fences, in_order
 from accweight_core.schema import Axis, Kind, Layer, Parameter, Role
 
 HWIO = (Axis.KERNEL, Axis.KERNEL, Axis.INPUT, Axis.OUTPUT)

@@ -12,7 +12,7 @@ from networks import DYNAMO, LEGACY, Cnn, Former, Reader, alone, exported, nudge
 from torch import nn
 
 import accweight_core as aw
-from accweight_core.alignment import How, align
+from accweight_core.alignment.alignment import How, align
 from accweight_core.errors import MismatchError, SourceError
 from accweight_core.schema import Run
 

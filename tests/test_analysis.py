@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import accweight_core as aw
-from accweight_core.analysis import Analysis
+from accweight_core.analysis.analysis import Analysis
 from accweight_core.errors import MismatchError, SourceError, StoreError, UnknownNameError
+from accweight_core.metrics.table import METRICS
 from accweight_core.schema import Role, Run
-from accweight_core.totals import METRICS
 
 Stored = Callable[..., Run]
 

@@ -21,11 +21,11 @@ from checkpoints import small, states, write_run
 from test_imports import HEAVY, run_python
 
 import accweight_core as aw
-from accweight_core import asking
-from accweight_core.answering import Answerer
-from accweight_core.asking import Answers
-from accweight_core.header import Header
-from accweight_core.store import Store
+from accweight_core.analysis import exact_client as asking
+from accweight_core.analysis.exact_client import Answers
+from accweight_core.analysis.exact_server import Answerer
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.header import Header
 
 Answer = dict[str, Any]
 Serving = Callable[..., None]
@@ -138,7 +138,7 @@ def test_a_fault_is_an_answer_too(answerer: Answerer, monkeypatch: pytest.Monkey
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("accweight_core.analysis.Analysis.trace", fail)
+    monkeypatch.setattr("accweight_core.analysis.analysis.Analysis.trace", fail)
 
     assert answerer.answer(line()) == {"id": 7, "error": "unexpected RuntimeError: two lines"}
 
@@ -219,7 +219,7 @@ def test_the_process_answers_line_by_line_until_its_input_ends(store: Path) -> N
     requests = line() + b"nonsense\n" + line("fc.bias", [1], "b")
 
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "accweight_core.answering", store],
+        [sys.executable, "-W", "error", "-m", "accweight_core.analysis.exact_server", store],
         input=requests, capture_output=True, check=False,
     )  # fmt: skip
 
@@ -233,7 +233,7 @@ def test_the_process_answers_line_by_line_until_its_input_ends(store: Path) -> N
 def test_what_libraries_print_does_not_come_between_the_answers(store: Path) -> None:
     program = (
         "import os, sys\n"
-        "from accweight_core import answering\n"
+        "from accweight_core.analysis import exact_server as answering\n"
         "class Noisy(answering.Answerer):\n"
         "    def answer(self, line):\n"
         "        print('a word from Python')\n"
@@ -255,11 +255,13 @@ def test_what_libraries_print_does_not_come_between_the_answers(store: Path) -> 
 
 def test_a_process_that_is_not_told_what_to_serve_says_how(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "accweight_core.answering"], capture_output=True, check=False
+        [sys.executable, "-m", "accweight_core.analysis.exact_server"],
+        capture_output=True,
+        check=False,
     )
 
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr == b"usage: python -m accweight_core.answering STORE.accw\n"
+    assert done.stderr == b"usage: python -m accweight_core.analysis.exact_server STORE.accw\n"
 
 
 # --- those who ask
@@ -267,7 +269,7 @@ def test_a_process_that_is_not_told_what_to_serve_says_how(tmp_path: Path) -> No
 
 def test_asking_imports_nothing_heavy() -> None:
     loaded = run_python(
-        "import sys, accweight_core.asking\n"
+        "import sys, accweight_core.analysis.exact_client\n"
         f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
     )
 
@@ -276,7 +278,11 @@ def test_asking_imports_nothing_heavy() -> None:
 
 def servers() -> list[psutil.Process]:
     """Return the processes that this one has started to be answered."""
-    return [c for c in psutil.Process().children() if "accweight_core.answering" in c.cmdline()]
+    return [
+        c
+        for c in psutil.Process().children()
+        if "accweight_core.analysis.exact_server" in c.cmdline()
+    ]
 
 
 def test_answers_come_from_a_process_that_is_started_by_the_first_request(store: Path) -> None:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 import accweight_core as aw
-from accweight_core import pictures
 from accweight_core.accumulate import block
 from accweight_core.accumulate.cutting import Block
 from accweight_core.errors import MismatchError, StoreError
-from accweight_core.exclusive import locked
+from accweight_core.pictures import plan as pictures
+from accweight_core.store.lock import locked
 
 Weights = dict[str, Tensor]
 

@@ -22,10 +22,10 @@ from rich.console import Console
 
 from accweight_core.cli import COMMAND_GROUP, app, tables, viewing
 from accweight_core.cli.options import parsed_roles, parsed_size
-from accweight_core.cli.text import count, plain, shortened, size
 from accweight_core.errors import AccweightError, StoreError
+from accweight_core.metrics.table import METRICS
 from accweight_core.schema import Role
-from accweight_core.totals import METRICS
+from accweight_core.text import count, plain, shortened, size
 
 COMMAND = str(Path(sys.executable).with_name("accweight"))
 LONG = "model.transformer.decoder.layers.23.self_attention_block.query_key_value_projection.dense"
@@ -580,7 +580,7 @@ def test_a_fault_of_ours_is_one_line_and_asks_for_a_report(
     def broken(*_: object, **options: object) -> None:
         raise ZeroDivisionError("of course\nnot")
 
-    monkeypatch.setattr("accweight_core.analysis.Analysis.open", broken)
+    monkeypatch.setattr("accweight_core.analysis.analysis.Analysis.open", broken)
 
     answer = accweight("rank", place.analysis)
 

@@ -24,8 +24,8 @@ from test_imports import run_python
 from web_server import Handler, serving
 
 import accweight_core as aw
-from accweight_core.engines import dask_cluster, parcels
 from accweight_core.errors import EngineError, FormatError
+from accweight_core.jobs.engines import dask_cluster, tasks
 
 BLOCK = 1 << 14
 PARCEL = 200_000
@@ -48,9 +48,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_parcels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut runs of a few megabytes into many parcels."""
-    monkeypatch.setattr(parcels, "LEAST_BYTES", PARCEL)
-    monkeypatch.setattr(parcels, "MOST_BYTES", PARCEL)
+    """Cut runs of a few megabytes into many tasks."""
+    monkeypatch.setattr(tasks, "LEAST_BYTES", PARCEL)
+    monkeypatch.setattr(tasks, "MOST_BYTES", PARCEL)
 
 
 @pytest.mark.parametrize("budget", [1 << 30, 20_000])
@@ -176,7 +176,7 @@ def test_the_command_begins_a_cluster_and_ends_it(folder: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "error",
-    [KilledWorker("walk_parcel-1", SimpleNamespace(address="tcp://a:1"), 3), CancelledError()],
+    [KilledWorker("run_task-1", SimpleNamespace(address="tcp://a:1"), 3), CancelledError()],
     ids=["workers", "scheduler"],
 )
 def test_workers_or_a_scheduler_that_are_lost_are_one_line(

@@ -12,7 +12,7 @@ from test_cli import accweight, widest
 from torch import Tensor, nn
 
 import accweight_core as aw
-from accweight_core.analysis import Analysis
+from accweight_core.analysis.analysis import Analysis
 from accweight_core.errors import MismatchError
 
 

@@ -9,10 +9,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from accweight_core import compiled, loops
+from accweight_core.jit import njit as compiled
+from accweight_core.jit import step_loops as loops
 
 LOOP = """
-from accweight_core.compiled import compiled
+from accweight_core.jit.njit import compiled
 
 
 @compiled
@@ -59,4 +60,6 @@ def test_every_file_of_the_loops_is_looked_at() -> None:
     kept = loops.advance_rows._cache._cache_file._source_stamp
 
     assert kept[-len(compiled.LOOPS) :] == compiled.stamps()
-    assert all((Path(compiled.__file__).parent / f"{name}.py").exists() for name in compiled.LOOPS)
+    assert all(
+        (Path(compiled.__file__).parents[1] / f"{name}.py").exists() for name in compiled.LOOPS
+    )

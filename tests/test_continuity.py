@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import accweight_core as aw
-from accweight_core.demo import Digits, sklearn_digits
+from accweight_adapters.demo.experiment import Digits, sklearn_digits
 
 Weights = dict[str, Tensor]
 

@@ -31,7 +31,7 @@ import accweight_core as aw
 from accweight_adapters.torch.distributed_reader import DistributedReader
 from accweight_adapters.torch.reader import TorchReader
 from accweight_core.errors import FormatError
-from accweight_core.opening import survey
+from accweight_core.runs.opening import survey
 from accweight_core.schema import Description, Extent, HiddenValues
 from accweight_core.testing import values_of
 

@@ -14,9 +14,9 @@ import torch
 from test_cli import accweight
 
 import accweight_core as aw
-from accweight_core import demo
-from accweight_core.contact_sheet import contact_sheet
-from accweight_core.demo import (
+from accweight_adapters.demo import experiment as demo
+from accweight_adapters.demo.contact_sheet import contact_sheet
+from accweight_adapters.demo.experiment import (
     MNIST_DEVIATION,
     MNIST_MEAN,
     SMALL,

@@ -21,10 +21,10 @@ from runs_to_share import assert_same, tree_of, write_run
 from web_server import serving
 
 import accweight_core as aw
-from accweight_core.engines import parcels, travelling, worker
-from accweight_core.engines.parcels import Job
 from accweight_core.errors import EngineError, FormatError, MismatchError, NonFiniteError
-from accweight_core.store import Store
+from accweight_core.jobs.engines import serialize, tasks, worker
+from accweight_core.jobs.engines.tasks import Job
+from accweight_core.store.analysis_store import Store
 
 BUDGETS = {"every weight drawn": 1 << 30, "coarse": 400_000, "very coarse": 20_000, "none": 0}
 
@@ -51,9 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_parcels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut runs of a few megabytes into many parcels."""
-    monkeypatch.setattr(parcels, "LEAST_BYTES", 200_000)
-    monkeypatch.setattr(parcels, "MOST_BYTES", 200_000)
+    """Cut runs of a few megabytes into many tasks."""
+    monkeypatch.setattr(tasks, "LEAST_BYTES", 200_000)
+    monkeypatch.setattr(tasks, "MOST_BYTES", 200_000)
 
 
 BLOCK = 1 << 14
@@ -79,7 +79,7 @@ def test_an_executor_stores_the_bytes_that_threads_store(
 
     assert there.header.complete
     assert_same(tmp_path / "there.accw", tmp_path / "here.accw")
-    assert len(told) > 15  # as many parcels
+    assert len(told) > 15  # as many tasks
     assert told[-1][0] == told[-1][1] > 5_000_000
 
 
@@ -229,7 +229,7 @@ def test_what_was_stopped_is_continued_by_whoever_comes(
             aw.analyze(run, out, executor=processes, block_elements=BLOCK)
     with pytest.raises(KeyboardInterrupt):
         aw.analyze(run, out, executor=processes, block_elements=BLOCK, progress=stop_at(0.0))
-    assert not any(name.endswith(worker.SIGN) for name in tree_of(out))
+    assert not any(name.endswith(worker.ALIVE) for name in tree_of(out))
     finished = aw.open_analysis(out, unfinished=True).finished()
     assert any(finished)
     assert not all(finished)
@@ -318,41 +318,41 @@ def test_a_dead_process_is_one_line_and_the_same_command_continues(
     assert_same(out, tmp_path / "here.accw")
 
 
-def a_parcel(folder: Path, **changed: Any) -> parcels.Parcel:
-    """Return a parcel of the first parameter of a run."""
+def a_parcel(folder: Path, **changed: Any) -> tasks.Task:
+    """Return a task of the first parameter of a run."""
     run = aw.open_run(folder)
     name = run.parameters[0].name
     tensors = tuple(c.tensors[name] for c in run.checkpoints)
     job = Job("token", None, None, BLOCK, ())
-    files = tuple(parcels.File.at(str(file)) for file in folder.iterdir())
-    return parcels.Parcel(replace(job, **changed), (parcels.Portion(0, tensors),), (), files, 1)
+    files = tuple(tasks.File.at(str(file)) for file in folder.iterdir())
+    return tasks.Task(replace(job, **changed), (tasks.Slice(0, tensors),), (), files, 1)
 
 
 def test_a_worker_that_does_not_see_the_output_says_so(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"is not the folder that the analysis is written to"):
-        worker.walk_parcel(a_parcel(folder, store=str(tmp_path)))
+        worker.run_task(a_parcel(folder, store=str(tmp_path)))
 
 
 def test_a_worker_that_does_not_see_a_checkpoint_says_so(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    parcel = a_parcel(tmp_path)
+    task = a_parcel(tmp_path)
     (tmp_path / "epoch_2.pt").unlink()
 
     with pytest.raises(EngineError, match=r"epoch_2.pt: the worker on .* does not see"):
-        worker.walk_parcel(parcel)
+        worker.run_task(task)
 
 
 def test_a_worker_with_other_versions_says_so(folder: Path) -> None:
     with pytest.raises(EngineError, match=r"has numpy .* instead of 0.1, nonesuch missing"):
-        worker.walk_parcel(
+        worker.run_task(
             a_parcel(folder, versions=(("numpy", "0.1"), ("nonesuch", "2"), ("python", "")))
         )
 
 
 def test_a_parcel_of_a_job_that_was_given_up_writes_nothing(folder: Path, tmp_path: Path) -> None:
     run, out = aw.open_run(folder), tmp_path / "a.accw"
-    kept: list[parcels.Parcel] = []
+    kept: list[tasks.Task] = []
 
     class Keeping(ThreadPoolExecutor):
         def submit(self, fn: Any, /, *arguments: Any, **options: Any) -> Any:
@@ -364,7 +364,7 @@ def test_a_parcel_of_a_job_that_was_given_up_writes_nothing(folder: Path, tmp_pa
     before = tree_of(out)
 
     with pytest.raises(EngineError, match="has been given up"):
-        worker.walk_parcel(kept[-1])
+        worker.run_task(kept[-1])
 
     assert tree_of(out) == before
 
@@ -372,8 +372,8 @@ def test_a_parcel_of_a_job_that_was_given_up_writes_nothing(folder: Path, tmp_pa
 def test_a_checkpoint_that_is_not_as_it_was_described_is_an_error(tmp_path: Path) -> None:
     run = aw.open_run(write_run(tmp_path / "npz", "npz"))
     header = aw.analyze(run).header
-    luggage = travelling.Luggage("other token", header, run.checkpoints)
-    packed = luggage.packed([c.tensors["fc.weight"] for c in run.checkpoints])
+    serializer = serialize.Serializer("other token", header, run.checkpoints)
+    packed = serializer.packed([c.tensors["fc.weight"] for c in run.checkpoints])
     np.savez(tmp_path / "npz" / "epoch_1.npz", other=np.ones(3))
 
     sent = pickle.loads(pickle.dumps(packed))

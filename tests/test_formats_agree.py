@@ -10,8 +10,8 @@ import torch
 from checkpoints import FORMATS, as_arrays, states, write_run
 
 import accweight_core as aw
-from accweight_core.analysis import Analysis
-from accweight_core.summary import Per
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.summary import Per
 
 Figures = dict[str, tuple[str, int, dict[str, bytes]]]
 

@@ -19,7 +19,7 @@ from accweight_adapters.gguf.reader import WITHOUT_MEANING as NO_MEANING
 from accweight_adapters.gguf.reader import GgufReader
 from accweight_core.errors import FormatError, MissingLibraryError, UnsupportedDtypeError
 from accweight_core.naming import layers_of
-from accweight_core.opening import survey
+from accweight_core.runs.opening import survey
 from accweight_core.schema import Axis, Extent, HiddenValues, Kind, Role
 from accweight_core.testing import ReaderCase, ReaderContract, values_of
 

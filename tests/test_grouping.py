@@ -11,8 +11,8 @@ from checkpoints import small
 
 import accweight_core as aw
 from accweight_core.errors import MismatchError, ShapeMismatchError, UnsupportedDtypeError
-from accweight_core.grouping import groups_of
 from accweight_core.naming import layers_of
+from accweight_core.runs.grouping import groups_of
 
 
 def saved(folder: Path, *series: dict[str, torch.Tensor]) -> Path:

@@ -21,7 +21,7 @@ from accweight_adapters.safetensors_reader import SafetensorsReader
 from accweight_adapters.torch.reader import TorchReader
 from accweight_adapters.trainer_state import STATE_FILE
 from accweight_core.errors import FormatError, SourceError
-from accweight_core.opening import survey
+from accweight_core.runs.opening import survey
 from accweight_core.schema import Description, Extent, Kind, Role, StoredTensor
 from accweight_core.testing import values_of
 

@@ -66,7 +66,8 @@ NOT_FOR_READING = (
 
 READING = {
     "numbers": "print(*(row.metrics['mean'][-1] for row in analysis.measured()))",
-    "a ranking": "import accweight_core.ranking as r; r.ranking(analysis.measured(), 'max', 1)",
+    "a ranking": "from accweight_core.analysis.ranking import ranking\n"
+    "ranking(analysis.measured(), 'max', 1)",
     "what is finished": "assert all(analysis.finished()) and analysis.maximum",
     "a picture": "assert analysis.store.picture(0, 0, 'mean', slice(None)).max() > 0",
     "a window": "assert analysis.store.picture_array(1, 0)[:, 8:72, :64].shape == (3, 64, 64)",

@@ -9,7 +9,7 @@ import torch
 from checkpoints import FORMATS, small, states, write_run, write_small_run
 
 from accweight_core.errors import MismatchError
-from accweight_core.inspection import inspected
+from accweight_core.runs.inspection import inspected
 
 
 def test_the_document_of_a_run_says_where_everything_came_from(tmp_path: Path) -> None:

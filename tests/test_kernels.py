@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from accweight_core import fused, kernels
+from accweight_core import kernels
+from accweight_core.jit import fused
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, start_block
 
 Step = Callable[[BlockState, Tensor, Scratch], Tensor]

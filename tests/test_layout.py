@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accweight_core.layout import layout_of
+from accweight_core.pictures.layout import layout_of
+from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Axis, Kind, Parameter, Role
-from accweight_core.texel_map import Layout
 
 OUT, IN, K, DIR = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.DIRECTION
 

@@ -30,7 +30,7 @@ import accweight_core as aw
 from accweight_adapters.torch.objects import runs_code
 from accweight_adapters.torch.reader import TorchReader
 from accweight_core.errors import FormatError
-from accweight_core.opening import survey
+from accweight_core.runs.opening import survey
 from accweight_core.schema import Description, Kind
 from accweight_core.testing import values_of
 

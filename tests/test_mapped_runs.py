@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import accweight_core as aw
 from accweight_core.errors import FormatError, MismatchError
-from accweight_core.name_map import NameMap
-from accweight_core.renaming import conformed
+from accweight_core.runs.name_map import NameMap
+from accweight_core.runs.renaming import conformed
 from accweight_core.schema import (
     Axis,
     Checkpoint,

@@ -15,8 +15,8 @@ from test_cli import accweight, widest
 from test_store import edited
 
 import accweight_core as aw
+from accweight_core.analysis.reopen import reopened
 from accweight_core.errors import StoreError
-from accweight_core.opening import reopened
 
 BESIDE: list[dict[str, Any]] = [
     {"loss": 2.5},

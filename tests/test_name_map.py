@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accweight_core.errors import AccweightError, FormatError, SourceError
-from accweight_core.name_map import Entry, NameMap, as_map, quoted
+from accweight_core.runs.name_map import Entry, NameMap, as_map, quoted
 from accweight_core.schema import Axis, Kind, Role
 
 WHOLE = """\

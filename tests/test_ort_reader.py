@@ -21,7 +21,7 @@ from accweight_adapters.claims import ClaimError
 from accweight_adapters.ort.flatbuffer import Buffer
 from accweight_adapters.ort.reader import OrtReader
 from accweight_core.errors import FormatError
-from accweight_core.inspection import inspected
+from accweight_core.runs.inspection import inspected
 from accweight_core.schema import Extent, Kind
 from accweight_core.testing import ReaderCase, ReaderContract, values_of
 

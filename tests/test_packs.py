@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from zarr.codecs import ZstdCodec
 
 import accweight_core as aw
-from accweight_core import packs
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.errors import NonFiniteError, StoreError
-from accweight_core.header import FORMAT_VERSION, UNPACKED_VERSION
-from accweight_core.packs import planned_packs
-from accweight_core.partition import SUMS
+from accweight_core.metrics.sums import SUMS
+from accweight_core.pictures import packing as packs
+from accweight_core.pictures.packing import planned_packs
 from accweight_core.schema import Hints, Run
-from accweight_core.store import Store
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.header import FORMAT_VERSION, UNPACKED_VERSION
 
 Stored = Callable[..., Run]
 

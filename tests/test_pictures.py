@@ -15,15 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accweight_core as aw
-from accweight_core import layout, pictures, work
-from accweight_core.analysis import Analysis
-from accweight_core.drawing import halved
-from accweight_core.layout import layout_of
-from accweight_core.pictures import PicturePlan, plan_pictures, segment_steps
-from accweight_core.pooling import pool
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.jit.pooling import pool
+from accweight_core.jobs import work
+from accweight_core.pictures import layout
+from accweight_core.pictures import plan as pictures
+from accweight_core.pictures.canvas import halved
+from accweight_core.pictures.layout import layout_of
+from accweight_core.pictures.plan import PicturePlan, plan_pictures, segment_steps
+from accweight_core.pictures.texel_map import Layout
+from accweight_core.pictures.tiling import tiling_of
 from accweight_core.schema import Axis, Hints, Kind, Parameter, Role, Run
-from accweight_core.texel_map import Layout
-from accweight_core.tiling import tiling_of
 
 Stored = Callable[..., Run]
 OUT, IN, K, OTHER = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.OTHER

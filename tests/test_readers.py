@@ -11,7 +11,6 @@ from checkpoints import small, write_safetensors, write_small_run, write_torch
 
 from accweight_core import readers as module
 from accweight_core.errors import FormatError, SourceError
-from accweight_core.opening import open_run, survey
 from accweight_core.readers import (
     GROUP,
     Reader,
@@ -20,6 +19,7 @@ from accweight_core.readers import (
     readers,
     unrecognised,
 )
+from accweight_core.runs.opening import open_run, survey
 from accweight_core.schema import Description
 
 

@@ -15,11 +15,11 @@ from web_server import Served, serving
 
 import accweight_core as aw
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk
-from accweight_core.partition import SUB_BLOCK
-from accweight_core.reading import neighbours
+from accweight_core.io.reading import neighbours
+from accweight_core.metrics.sub_blocks import SUB_BLOCK
+from accweight_core.metrics.totals import Totals
 from accweight_core.remote import ahead
 from accweight_core.schema import Extent, StoredTensor
-from accweight_core.totals import Totals
 
 
 @pytest.fixture

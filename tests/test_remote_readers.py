@@ -37,9 +37,9 @@ from web_server import serving
 import accweight_core as aw
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import FormatError
-from accweight_core.inspection import inspected
 from accweight_core.readers import reader_for
 from accweight_core.remote import path_at
+from accweight_core.runs.inspection import inspected
 from accweight_core.testing import values_of
 
 Write = Callable[[Path, dict[str, torch.Tensor]], object]

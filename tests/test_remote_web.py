@@ -182,7 +182,7 @@ def test_memory_for_reading_ahead_is_bounded(
 ) -> None:
     large(served.folder / "run")
     monkeypatch.setenv("ACCWEIGHT_REMOTE_MEMORY", "1")
-    monkeypatch.setattr("accweight_core.remote.ahead.LEAST_PIECE", 1 << 14)
+    monkeypatch.setattr("accweight_core.remote.prefetch.LEAST_PIECE", 1 << 14)
     from accweight_core.remote import ahead
 
     most, begun = 0, ahead.ReadAhead._begun
@@ -248,7 +248,7 @@ def test_a_stopped_analysis_continues(served: Served, run_at: str, tmp_path: Pat
 
 
 def test_a_server_of_exact_values_reads_urls(run_at: str, tmp_path: Path) -> None:
-    from accweight_core.asking import Answers
+    from accweight_core.analysis.exact_client import Answers
 
     analysis = aw.analyze(aw.open_run(run_at), out=tmp_path / "a.accw")
     answers: list[dict[str, object]] = []

@@ -21,7 +21,12 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 DRIVER = """
 import json, os, random, shutil, signal, sys, time, traceback
 import accweight_core as aw
-from accweight_core import chunks, fused, opening, packs, pipeline, store
+from accweight_core.store import zarr_chunks as chunks
+from accweight_core.jit import fused
+from accweight_core.runs import opening
+from accweight_core.pictures import packing as packs
+from accweight_core.jobs import pipeline
+from accweight_core.store import analysis_store as store
 from accweight_core.accumulate import walk
 from accweight_adapters import safetensors_reader
 packs.PACK_TEXELS = 2000  # several packs

@@ -26,7 +26,7 @@ import accweight_core as aw
 from accweight_adapters.torch.reader import TorchReader
 from accweight_adapters.torch.sb3_reader import StableBaselinesReader
 from accweight_core.errors import FormatError
-from accweight_core.opening import survey
+from accweight_core.runs.opening import survey
 from accweight_core.schema import Extent, HiddenValues, Kind
 from accweight_core.testing import values_of
 

@@ -12,9 +12,9 @@ import pytest
 from test_cli import accweight
 
 import accweight_core as aw
-from accweight_core.header import Header
 from accweight_core.readers import readers
 from accweight_core.schema import Role
+from accweight_core.store.header import Header
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -181,7 +181,7 @@ def test_two_formats_of_one_model_have_the_same_convolutions() -> None:
 
 
 def test_real_digits_are_read() -> None:
-    from accweight_core.demo import mnist
+    from accweight_adapters.demo.experiment import mnist
 
     data = mnist(DATA / "mnist")
 

@@ -12,7 +12,7 @@ import torch
 from checkpoints import small, write_safetensors, write_sharded, write_small_run
 
 from accweight_core.errors import AccweightError, FormatError, MismatchError, SourceError
-from accweight_core.opening import Opened, survey
+from accweight_core.runs.opening import Opened, survey
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 EPOCHS = ["epoch_1.pt", "epoch_2.pt", "epoch_3.pt"]

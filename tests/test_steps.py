@@ -12,7 +12,7 @@ import torch
 from checkpoints import small, write_small_run
 
 from accweight_core.errors import StepOrderError
-from accweight_core.opening import Opened, survey
+from accweight_core.runs.opening import Opened, survey
 
 
 def saved(

@@ -20,15 +20,18 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 import accweight_core as aw
-from accweight_core import chunks, exclusive, packs, store
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.walk import BlockWalk
 from accweight_core.errors import AccweightError, NonFiniteError, StoreError
-from accweight_core.exclusive import locked
-from accweight_core.header import FORMAT_VERSION, UNPACKED_VERSION
+from accweight_core.metrics.table import METRICS
+from accweight_core.pictures import packing as packs
 from accweight_core.schema import Run
-from accweight_core.store import Store
-from accweight_core.totals import METRICS
+from accweight_core.store import analysis_store as store
+from accweight_core.store import lock as exclusive
+from accweight_core.store import zarr_chunks as chunks
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.header import FORMAT_VERSION, UNPACKED_VERSION
+from accweight_core.store.lock import locked
 
 Stored = Callable[..., Run]
 

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accweight_core import strided
-from accweight_core.strided import Box, boxes_of, parts_of
+from accweight_core.io import strided
+from accweight_core.io.strided import Box, boxes_of, parts_of
 
 
 @settings(deadline=None, max_examples=200)

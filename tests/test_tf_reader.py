@@ -20,7 +20,7 @@ from accweight_adapters.tensorflow.reader import TensorFlowReader
 from accweight_adapters.tensorflow.sstable import CHECKSUM_DELTA, MAGIC, entries_of
 from accweight_core.errors import FormatError
 from accweight_core.naming import layers_of
-from accweight_core.opening import survey
+from accweight_core.runs.opening import survey
 from accweight_core.schema import Axis, Extent, HiddenValues, Kind, Role
 from accweight_core.testing import ReaderCase, ReaderContract, values_of
 

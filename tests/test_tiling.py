@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accweight_core import large_layout, layout
-from accweight_core.layout import layout_of
-from accweight_core.partition import partition
-from accweight_core.pictures import chunk_of
+from accweight_core.metrics.sub_blocks import partition
+from accweight_core.pictures import large_layout, layout
+from accweight_core.pictures.layout import layout_of
+from accweight_core.pictures.plan import chunk_of
+from accweight_core.pictures.texel_map import Layout
+from accweight_core.pictures.tile import Tile
+from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.schema import Axis, Kind, Parameter, Role
-from accweight_core.texel_map import Layout
-from accweight_core.tile import Tile
-from accweight_core.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 
 OUT, IN, K, DIR, OTHER = Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.DIRECTION, Axis.OTHER
 

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accweight_core.kernels import SUMS, Scratch, measure_step, start_block
-from accweight_core.totals import METRICS, Totals, folded, folded_groups, metrics, metrics_of
+from accweight_core.metrics.totals import (
+    METRICS,
+    Totals,
+    folded,
+    folded_groups,
+    metrics,
+    metrics_of,
+)
 
 COLUMN = {name: index for index, name in enumerate(SUMS)}
 

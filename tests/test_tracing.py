@@ -18,11 +18,11 @@ from checkpoints import FORMATS, small, states, write_run
 from safetensors.torch import load_file
 
 import accweight_core as aw
-from accweight_core.accumulate.tracker import ChangeTracker
-from accweight_core.analysis import Analysis
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.tracing import Trace
 from accweight_core.errors import SourceError, UnknownNameError
-from accweight_core.reading import OpenFiles
-from accweight_core.tracing import Trace
+from accweight_core.io.reading import OpenFiles
+from accweight_core.live.tracker import ChangeTracker
 
 Stored = Callable[..., aw.Run]
 Index = tuple[int, ...]

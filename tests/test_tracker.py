@@ -19,7 +19,6 @@ import accweight_core as aw
 from accweight_core import kernels
 from accweight_core.accumulate import batches
 from accweight_core.accumulate import tracker as live
-from accweight_core.accumulate.batches import Batches
 from accweight_core.errors import (
     AccweightError,
     MismatchError,
@@ -29,6 +28,7 @@ from accweight_core.errors import (
     StoreError,
     UnknownNameError,
 )
+from accweight_core.live.batches import Batches
 from accweight_core.schema import Role, Run
 
 Stored = Callable[..., Run]

@@ -26,9 +26,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import accweight_core as aw
 from accweight_core import kernels
 from accweight_core.accumulate import device_rows
-from accweight_core.accumulate.batches import Batches
-from accweight_core.accumulate.device_rows import DeviceRows
 from accweight_core.kernels import SUMS
+from accweight_core.live.batches import Batches
+from accweight_core.live.device_rows import DeviceRows
 
 pytest.importorskip("triton", reason="needs Triton, which torch brings along on GPUs alone")
 
@@ -337,7 +337,7 @@ class Operations(TorchDispatchMode):
 def test_a_step_asks_torch_for_room_for_its_sums_and_for_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from accweight_core import triton_step
+    from accweight_core.live import triton_step
 
     steps = [[tensor.to(DEVICE) for tensor in step] for step in walks([64, 100], steps=1)] * 2
     rows = rows_of(steps[0])
@@ -383,7 +383,7 @@ def test_without_triton_plain_operations_measure_and_say_so_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "accweight_core.triton_step", raising=False)
+    monkeypatch.delitem(sys.modules, "accweight_core.live.triton_step", raising=False)
     weights = {"a.weight": torch.zeros(2, 2, device=DEVICE)}
 
     with pytest.warns(UserWarning, match=r"plain operations of torch.*: import of triton halted"):
@@ -398,7 +398,7 @@ def test_without_triton_plain_operations_measure_and_say_so_once(
 
 @pytest.mark.usefixtures("here")
 def test_a_kernel_that_does_not_compile_stops_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    from accweight_core import triton_step
+    from accweight_core.live import triton_step
 
     class Broken:
         def __getitem__(self, grid: object) -> object:
@@ -417,7 +417,7 @@ import json, sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from accweight_core import triton_step
+from accweight_core.live import triton_step
 
 found = []
 for wide, weights in (("*fp64", "*fp32"), ("*fp64", "*bf16"), ("*fp32", "*fp32")):

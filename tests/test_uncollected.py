@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from accweight_core.uncollected import uncollected
+from accweight_core.gc_paused import uncollected
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,8 @@ NAMES = ["one", "two", "three", "four", "five", "six"]
 SLOWLY = """
 import sys, time
 import accweight_core as aw
-from accweight_core import packs, store
+from accweight_core.pictures import packing as packs
+from accweight_core.store import analysis_store as store
 finish = store.Store.finish_parameters
 
 def slowly(self, *arguments):

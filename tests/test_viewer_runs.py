@@ -17,8 +17,8 @@ from torch import Tensor
 from viewer_helpers import run_of, session_of, stopped
 
 import accweight_core as aw
-from accweight_core import tiling
 from accweight_core.errors import StoreError
+from accweight_core.pictures import tiling
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.runs import Plate, ShownRun, Texels
 

@@ -45,7 +45,7 @@ from window_driver import (
 )
 
 import accweight_core as aw
-from accweight_core import packs
+from accweight_core.pictures import packing as packs
 from accweight_viewer.model.camera import Pose
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.theme import DARK
@@ -635,7 +635,7 @@ def test_an_exact_value_that_comes_late_is_not_shown_for_another_weight(
     def ask(answers: Any, parameter: str, index: tuple[int, ...], callback: Any) -> None:
         asked[index] = callback
 
-    monkeypatch.setattr("accweight_core.asking.Answers.ask", ask)
+    monkeypatch.setattr("accweight_core.analysis.exact_client.Answers.ask", ask)
     window = opened(analysis)
     session, readout = window.session, window.readout
     plate = plate_called(window, "fc1.weight")

@@ -20,22 +20,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accweight_core as aw
-from accweight_core import strided
 from accweight_core.accumulate.block import walk_block
 from accweight_core.accumulate.cutting import Block, blocks_of, pieces_of
 from accweight_core.accumulate.stepwise import Carry
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk
 from accweight_core.errors import FormatError, NonFiniteError, UnsupportedDtypeError
-from accweight_core.kernels import partition
-from accweight_core.reading import (
+from accweight_core.io import strided
+from accweight_core.io.reading import (
     OpenFiles,
     read_stretch,
     same_values,
     working_dtype,
 )
+from accweight_core.kernels import partition
+from accweight_core.metrics.table import METRICS
+from accweight_core.metrics.totals import Totals
+from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import HiddenValues, Run, StoredTensor
-from accweight_core.tiling import BLOCK_ELEMENTS
-from accweight_core.totals import METRICS, Totals
 
 Stored = Callable[..., Run]
 NAME = "layer.weight"
@@ -716,8 +717,10 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import accweight_core as aw
-from accweight_core.analysis import Analysis
-from accweight_core import store, pictures, pipeline
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.store import analysis_store as store
+from accweight_core.pictures import plan as pictures
+from accweight_core.jobs import pipeline
 from accweight_core.schema import *
 from accweight_core.naming import layers_of
 

@@ -12,9 +12,9 @@ from checkpoints import states
 from torch import Tensor
 
 import accweight_core as aw
-from accweight_core import packs
+from accweight_core.pictures import packing as packs
 from accweight_core.schema import Run
-from accweight_core.store import Store
+from accweight_core.store.analysis_store import Store
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import Settings
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accweight_core.layout import layout_of
 from accweight_core.naming import layers_of
-from accweight_core.pictures import PicturePlan
+from accweight_core.pictures.layout import layout_of
+from accweight_core.pictures.plan import PicturePlan
+from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Axis, HiddenValues, Hints, Kind, StoredTensor
-from accweight_core.texel_map import Layout
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.camera import Camera, framing
 from accweight_viewer.model.runs import Plate, ShownLayer

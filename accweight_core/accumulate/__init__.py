@@ -1,4 +1,1 @@
-"""Two ways of adding up change: over files, block by block; and live, step by step.
-
-Both call the same kernels on the same sub-blocks, so both give the same bits.
-"""
+"""The walk over files: blocks of a parameter through all checkpoints, sums added in order."""

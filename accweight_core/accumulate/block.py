@@ -24,16 +24,16 @@ from accweight_core.accumulate.stepwise import (
     Watcher,
     walk_steps,
 )
-from accweight_core.kernels import SUMS, partition
-from accweight_core.reading import (
+from accweight_core.accumulate.streaming import Drawn, Rows, Stream, Take
+from accweight_core.io.reading import (
     OpenFiles,
     neighbours,
     read_stretches,
     read_together,
     working_dtype,
 )
+from accweight_core.kernels import SUMS, partition
 from accweight_core.schema import StoredTensor
-from accweight_core.streaming import Drawn, Rows, Stream, Take
 
 MOST_STEPS = 32
 """Checkpoints that are streamed in one go: half of the files that may be open."""

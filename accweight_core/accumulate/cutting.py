@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from accweight_core.partition import Partition, partition
-from accweight_core.tiling import evened
+from accweight_core.metrics.sub_blocks import Partition, evened, partition
 
 PIECE_ELEMENTS = 1 << 18
 """Elements of parameters that share a call of the kernel, or of a part of one."""

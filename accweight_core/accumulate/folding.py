@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.totals import Totals
+from accweight_core.metrics.totals import Totals
 
 Sums = npt.NDArray[np.float64]
 

@@ -18,11 +18,11 @@ from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.folding import Folding, Sums
 from accweight_core.accumulate.stepwise import Carry, Plane, Room, Watcher
 from accweight_core.dtypes import DTYPES
-from accweight_core.partition import SUMS
-from accweight_core.reading import OpenFiles, Stretch, is_readable_in_blocks, neighbours
+from accweight_core.io.reading import OpenFiles, Stretch, is_readable_in_blocks, neighbours
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.totals import Floats
 from accweight_core.remote import is_url
 from accweight_core.schema import Extent, StoredTensor
-from accweight_core.totals import Floats
 
 Draw = Callable[[int, Plane], None]
 """Called as ``draw(step_index, totals)`` with A_t of several parameters, (members, elements)."""

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from accweight_core.accumulate.folding import Sums
-from accweight_core.fused import advance, squares, start_block
+from accweight_core.accumulate.streaming import Squares
+from accweight_core.jit.fused import advance, squares, start_block
 from accweight_core.kernels import SUMS, BlockState
-from accweight_core.streaming import Squares
 
 STEPS_BYTES = 8 << 20
 """Weights of so many steps are read before they are worked: more takes them out of the cache."""

@@ -27,18 +27,18 @@ from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.stepwise import Carry, Room, Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
-from accweight_core.partition import SUMS
-from accweight_core.reading import (
+from accweight_core.io.reading import (
     OpenFiles,
     Stretch,
     ahead_of,
     is_remote,
 )
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.schema import Checkpoint, StoredTensor
-from accweight_core.totals import Floats, Totals
 
 if TYPE_CHECKING:
-    from accweight_core.remote.ahead import ReadAhead
+    from accweight_core.remote.prefetch import ReadAhead
 
 _NONFINITE = SUMS.index("nonfinite")
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from accweight_core.aligning.result import Alignment, Unmatched
+from accweight_core.alignment.matching.result import Alignment, Unmatched
 from accweight_core.cli.tables import number, table_of
-from accweight_core.cli.text import plain
+from accweight_core.text import plain
 
 if TYPE_CHECKING:
-    from accweight_core.comparison import Comparison, LayerPlace
+    from accweight_core.alignment.comparison import Comparison, LayerPlace
 
 LEGEND = (
     "sure: 100% is certain (your map, or the same name, kind and shape), from 80% sure, "

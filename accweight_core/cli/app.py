@@ -15,9 +15,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from accweight_core.cli import COMMAND_GROUP, commands
-from accweight_core.cli.text import plain
 from accweight_core.errors import AccweightError
 from accweight_core.remote import without_secrets
+from accweight_core.text import plain
 
 
 class _Deferred(TyperCommand):

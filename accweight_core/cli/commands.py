@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from accweight_core.cli.comparing import align, compare
+from accweight_core.cli.listing import metrics
 
 Source = Annotated[
     list[str], typer.Argument(help="A file, a folder, a glob, or several files in order; or URLs.")
@@ -90,9 +91,9 @@ def inspect(
     debug: Debug = False,
 ) -> None:
     """Show what is there: format, steps and where they come from, layers. Reads no weights."""
+    from accweight_core.alignment.map_template import write_template
     from accweight_core.cli import tables
-    from accweight_core.inspection import inspected
-    from accweight_core.map_template import write_template
+    from accweight_core.runs.inspection import inspected
 
     result = inspected(
         _source(source),
@@ -159,10 +160,10 @@ def analyze(
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
     from accweight_core.cli import tables
     from accweight_core.cli.options import parsed_roles, parsed_size
-    from accweight_core.opening import open_run
-    from accweight_core.pipeline import analyze as measure
-    from accweight_core.pipeline import append as add
-    from accweight_core.ranking import checked_metric
+    from accweight_core.jobs.pipeline import analyze as measure
+    from accweight_core.jobs.pipeline import append as add
+    from accweight_core.metrics.table import checked_metric
+    from accweight_core.runs.opening import open_run
 
     checked_metric(by)
     run = open_run(
@@ -222,7 +223,7 @@ def rank(
     debug: Debug = False,
 ) -> None:
     """Rank the layers of an analysis by one metric at one step."""
-    from accweight_core.analysis import open_analysis
+    from accweight_core.analysis.analysis import open_analysis
     from accweight_core.cli import tables
 
     opened = open_analysis(analysis)
@@ -240,46 +241,17 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write every metric of every layer and step to a file."""
-    from accweight_core.analysis import open_analysis
+    from accweight_core.analysis.analysis import open_analysis
+    from accweight_core.analysis.export import export as write
     from accweight_core.cli import tables
-    from accweight_core.export import export as write
 
     rows = write(open_analysis(analysis), out, to.value, per=per.value, overwrite=overwrite)
     document: dict[str, Any] = {"out": str(out), "to": to.value, "rows": rows}
     tables.show(document if json else f"{rows} rows written to {out}")
 
 
-def demo(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with the MNIST idx files; digits by default.")
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for checkpoints, analysis and pictures.")
-    ] = Path("demo"),
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to train.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
-    view: Annotated[
-        bool | None,
-        typer.Option("--view/--no-view", help="Open the viewer; where somebody can see it."),
-    ] = None,
-    json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Train a small CNN on real digits, analyse it, draw all its layers, open the viewer."""
-    from accweight_core.cli import tables
-    from accweight_core.cli.viewing import is_watched, opened_viewer
-    from accweight_core.demo import run_demo
-
-    with tables.progress("train", unit="epochs") as advance:
-        result = run_demo(data=data, out=out, epochs=epochs, seed=seed, progress=advance)
-    tables.show(tables.demo_json(result) if json else tables.demo_summary(result))
-    stored = result.analysis.path
-    if stored and (view or (view is None and not json and is_watched())):
-        opened_viewer(stored)
-
-
 def _source(names: list[str]) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
-COMMANDS = (inspect, analyze, rank, compare, align, export, demo)
+COMMANDS = (inspect, analyze, rank, compare, align, export, metrics)

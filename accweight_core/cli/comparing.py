@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from accweight_core.analysis import Analysis
+    from accweight_core.analysis.analysis import Analysis
     from accweight_core.schema import Run
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -45,9 +45,9 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Compare the rankings of two analyses, layer by layer."""
-    from accweight_core.analysis import open_analysis
+    from accweight_core.alignment.comparison import compare as compared
+    from accweight_core.analysis.analysis import open_analysis
     from accweight_core.cli import alignments, tables
-    from accweight_core.comparison import compare as compared
 
     result = compared(open_analysis(a), open_analysis(b), by, map=map, values=values.value)
     tables.show(alignments.comparison_json(result) if json else alignments.comparison(result, a, b))
@@ -65,9 +65,9 @@ def align(
     debug: Debug = False,
 ) -> None:
     """Match the layers of two runs: by name, place, shape and values. Says how sure each is."""
-    from accweight_core.alignment import align as aligned
+    from accweight_core.alignment.alignment import align as aligned
+    from accweight_core.alignment.map_template import write_alignment
     from accweight_core.cli import alignments, tables
-    from accweight_core.map_template import write_alignment
 
     left, right = _opened(a), _opened(b)
     result = aligned(left, right, map=map, values=values.value)
@@ -79,8 +79,8 @@ def align(
 
 def _opened(name: str) -> Run | Analysis:
     """Return what a name stands for: a stored analysis, or the largest run of a source."""
-    from accweight_core.analysis import open_analysis
-    from accweight_core.opening import open_run
+    from accweight_core.analysis.analysis import open_analysis
+    from accweight_core.runs.opening import open_run
 
     if name.rstrip("/").endswith(".accw"):
         return open_analysis(name)

@@ -20,13 +20,13 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from accweight_core.analysis import Analysis
-from accweight_core.cli.text import count, plain, shortened, size
-from accweight_core.ranking import ranking
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.ranking import ranking
+from accweight_core.metrics.table import brief_metrics
+from accweight_core.text import count, plain, shortened, size
 
 if TYPE_CHECKING:
-    from accweight_core.demo import DemoResult
-    from accweight_core.inspection import Inspection
+    from accweight_core.runs.inspection import Inspection
     from accweight_core.schema import Checkpoint
 
 BAR_WIDTH = 8
@@ -36,7 +36,6 @@ FLEXIBLE = ("layer", "parameter", "parameters", "checkpoint", "layer of a", "lay
 MANY_ROWS = 500
 """Rows beyond which tables are put together here: rich takes 14 s for those of 20,000 layers."""
 
-SHOWN_BESIDE = ("mean", "max", "relative", "efficiency")
 CAUTION = (
     "mean and max grow with learning rate and checkpoints, and are not importance by "
     "themselves; relative and efficiency are free of scale."
@@ -154,7 +153,8 @@ def ranking_json(
 def ranking_table(document: dict[str, Any], per: str = "layer") -> RenderableType:
     """Return a ranking as a table; what fits least is left out beside long names."""
     by, rows = document["by"], document["ranking"]
-    beside = [name for name in SHOWN_BESIDE if name != by]
+    shown = rows[0] if rows else {}
+    beside = [name for name in brief_metrics() if name != by and name in shown]
     values = [row[by] for row in rows if not math.isnan(row[by])]
     largest = max(values, default=0.0)
     columns = {
@@ -321,22 +321,3 @@ def _leaf(name: str, layer: str) -> str:
 
 def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
-
-
-def demo_json(result: DemoResult) -> dict[str, Any]:
-    """Return the document of ``demo --json``."""
-    return {
-        **analysis_json(result.analysis, "mean"),
-        "accuracy": result.accuracy,
-        "checkpoint_folder": str(result.checkpoints),
-        "contact_sheet": str(result.sheet),
-    }
-
-
-def demo_summary(result: DemoResult) -> RenderableType:
-    """Return what ``demo`` prints."""
-    return Group(
-        Text(f"trained on {result.data}: accuracy {result.accuracy[-1]:.1%} on unseen digits"),
-        analysis_summary(result.analysis, "mean"),
-        Text(f"all layers over the epochs: {plain(result.sheet)}"),
-    )

@@ -2,7 +2,7 @@
 
 A `Site` is one look at a place: what it has seen once it believes, so that readers may ask
 `is_file` and `stat` as often as they like. What readers read is kept in blocks; weights pass by
-(`accweight_core.remote.ahead`). What was described is remembered under its URL without secrets:
+(`accweight_core.remote.prefetch`). What was described is remembered under its URL without secrets:
 extents hold no more.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Any
 
-from accweight_core.remote.blocks import Blocks, down, joined, side_by_side, up
+from accweight_core.remote.block_cache import Blocks, down, joined, side_by_side, up
 from accweight_core.remote.choose import transport_for
 from accweight_core.remote.errors import AbsentError, RemoteError
 from accweight_core.remote.transport import Seen, Transport

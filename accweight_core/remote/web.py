@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from accweight_core.remote.errors import AbsentError, PassingError, RemoteError, attempted
-from accweight_core.remote.pages import links_below
+from accweight_core.remote.html_index import links_below
 from accweight_core.remote.settings import SLOWEST_BYTES_PER_S, settings
 from accweight_core.remote.transport import Seen, changed_by
 from accweight_core.remote.urls import Url

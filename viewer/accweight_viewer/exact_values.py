@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyqtgraph.Qt import QtCore
 
-from accweight_core.asking import Answer, Answers
+from accweight_core.analysis.exact_client import Answer, Answers
 from accweight_viewer.model.picking import Pick
 
 

@@ -12,9 +12,9 @@ from functools import partial
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_core.asking import Answer
-from accweight_core.cli.text import plain
+from accweight_core.analysis.exact_client import Answer
 from accweight_core.errors import AccweightError
+from accweight_core.text import plain
 from accweight_viewer.exact_values import ExactValues
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick

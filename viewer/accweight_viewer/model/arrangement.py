@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.totals import Floats
+from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.runs import ShownLayer
 
 GROWTH = 0.22

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.totals import Floats
+from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.session import Session
 
 Positions = npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.pictures import PicturePlan
+from accweight_core.pictures.plan import PicturePlan
 from accweight_viewer.model.runs import Plate, ShownLayer, ShownRun, Texels
 from accweight_viewer.model.settings import Plane, Scope
 

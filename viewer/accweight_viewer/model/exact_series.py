@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.totals import Floats
+from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate, ShownRun, Texels
 from accweight_viewer.model.texels import texel_series

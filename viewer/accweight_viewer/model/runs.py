@@ -16,14 +16,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.analysis import Analysis
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.summary import Measured, measured
 from accweight_core.errors import StoreError
-from accweight_core.header import Header
-from accweight_core.pictures import PicturePlan
+from accweight_core.metrics.totals import Floats
+from accweight_core.pictures.plan import PicturePlan
+from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Kind, Parameter
-from accweight_core.summary import Measured, measured
-from accweight_core.texel_map import Layout
-from accweight_core.totals import Floats
+from accweight_core.store.header import Header
 from accweight_viewer.model.settings import Plane, Scope
 
 Texels = npt.NDArray[np.float32]

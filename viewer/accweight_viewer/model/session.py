@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import UnknownNameError
-from accweight_core.totals import Floats
+from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
 from accweight_viewer.model.colours import ColourScale, colour_table
 from accweight_viewer.model.difference import Difference

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
-from accweight_core.totals import METRICS
+from accweight_core.metrics.table import METRICS
 
 Scope = Literal["global", "layer"]
 Plane = Literal["mean", "max"]

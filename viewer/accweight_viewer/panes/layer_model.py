@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore
 
+from accweight_core.metrics.totals import Floats
 from accweight_core.naming import natural_key
-from accweight_core.totals import Floats
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import (
     METRIC_WORDS,

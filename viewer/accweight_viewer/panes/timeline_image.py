@@ -15,7 +15,7 @@ import numpy as np
 from pyqtgraph.functions import arrayToQPath
 from pyqtgraph.Qt import QtCore, QtGui
 
-from accweight_core.totals import Floats
+from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.chart import Chart, step_ticks, value_ticks
 from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.layer_paint import elided_name

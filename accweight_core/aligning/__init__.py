@@ -1,1 +1,0 @@
-"""The rooms of alignment: names, shapes, order, stacks, values, parameters."""

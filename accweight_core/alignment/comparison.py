@@ -1,0 +1,309 @@
+"""Comparing two analyses: the layers that an alignment puts side by side, and how ranks agree.
+
+Rank agreement comes in four figures, because each hides something: Spearman's and Kendall's
+correlation weigh all ranks alike, rank-biased overlap weighs the top (Webber, Moffat and
+Zobel, 2010), and the overlap of the first k is what people mean by "the same layers". Where
+one side has in several layers what the other has in one, the several are folded, as the
+parameters of a layer are, so that both sides have one figure over the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from accweight_core.alignment.alignment import Values, align
+from accweight_core.alignment.matching.result import Alignment, Match
+from accweight_core.analysis.ranking import descending
+from accweight_core.analysis.summary import Measured, Per
+from accweight_core.errors import MismatchError
+from accweight_core.metrics.table import checked_metric
+from accweight_core.metrics.totals import folded, metrics
+from accweight_core.runs.name_map import NameMap
+
+if TYPE_CHECKING:
+    from accweight_core.analysis.analysis import Analysis
+
+Group = tuple[str, ...]
+Rows = Mapping[str, Measured]
+
+RBO_PERSISTENCE = 0.9
+"""Weight that rank-biased overlap keeps from one rank to the next."""
+
+
+@dataclass(frozen=True)
+class LayerPlace:
+    """Where one layer stands in both rankings, among the layers of both.
+
+    Attributes:
+        layer: Its name in a; several, separated by commas, where b has them in one.
+        rank_a: Its rank in a.
+        rank_b: Its rank in b.
+        value_a: Its value in a.
+        value_b: Its value in b.
+        layer_b: Its name in b.
+        how: What the match rests on; see `accweight_core.alignment.alignment`.
+        sure: How sure that is, 0 to 1.
+        shape_differs: Whether the shapes differ beyond the order of axes.
+    """
+
+    layer: str
+    rank_a: int
+    rank_b: int
+    value_a: float
+    value_b: float
+    layer_b: str = ""
+    how: str = "name"
+    sure: float = 1.0
+    shape_differs: bool = False
+
+    @property
+    def moved(self) -> int:
+        """Places gained from a to b; negative if lost."""
+        return self.rank_a - self.rank_b
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far two rankings agree.
+
+    Attributes:
+        by: The metric.
+        spearman: Spearman's rank correlation; NaN for fewer than two shared layers.
+        kendall: Kendall's tau-b.
+        rbo: Rank-biased overlap of the complete rankings, 1 for identical ones.
+        top_overlap: Share of the first k layers that both have, by k.
+        layers: Layers of both, in the order of a.
+        only_a: Layers that b has not.
+        only_b: Layers that a has not.
+        hints: What may have become of layers of one side, by name.
+        notes: What to know before believing the figures.
+    """
+
+    by: str
+    spearman: float
+    kendall: float
+    rbo: float
+    top_overlap: Mapping[int, float]
+    layers: tuple[LayerPlace, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    hints: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def compare(
+    a: Analysis,
+    b: Analysis,
+    by: str = "mean",
+    *,
+    step_a: int | None = None,
+    step_b: int | None = None,
+    per: Per = "layer",
+    map: NameMap | str | os.PathLike[str] | None = None,
+    values: Values = "auto",
+) -> Comparison:
+    """Compare the rankings of two analyses by one metric.
+
+    Layers are aligned first, so the analyses may be of other formats, widths or depths. Ranks
+    and their correlations are among the layers that both have.
+
+    Args:
+        a: One analysis.
+        b: The other.
+        by: The metric.
+        step_a: Step of `a`; the last one by default.
+        step_b: Step of `b`; the last one by default.
+        per: Whether layers or single parameters are ranked.
+        map: A map file that says which layers belong together; it counts before all else.
+        values: Whether weights are compared where names leave a choice; see `align`.
+
+    Raises:
+        MismatchError: If they share no layer.
+        UnknownNameError: If there is no such metric or step.
+    """
+    from scipy import stats
+
+    checked_metric(by, [name for name in a.metrics if name in b.metrics])
+    at = a.step_index(step_a), b.step_index(step_b)
+    shared, alignment = compared_places(a, b, by, at, per, map, values)
+    if not shared.places:
+        raise MismatchError(
+            f"the two analyses share no {per} name: "
+            f"{_some(shared.alone_a)} against {_some(shared.alone_b)}; nothing can be compared, "
+            "unless a file for --map says what belongs together"
+        )
+    values_a = {place.layer: place.value_a for place in shared.places}
+    values_b = {place.layer: place.value_b for place in shared.places}
+    order_a, order_b = _order(values_a, list(values_a)), _order(values_b, list(values_a))
+    rank_a = {name: rank for rank, name in enumerate(order_a, start=1)}
+    rank_b = {name: rank for rank, name in enumerate(order_b, start=1)}
+    by_name = {place.layer: place for place in shared.places}
+    known = [n for n in by_name if not math.isnan(values_a[n]) and not math.isnan(values_b[n])]
+    pairs = [values_a[name] for name in known], [values_b[name] for name in known]
+    enough = all(len(set(side)) > 1 for side in pairs)
+    return Comparison(
+        by=by,
+        spearman=float(stats.spearmanr(*pairs).statistic) if enough else math.nan,
+        kendall=float(stats.kendalltau(*pairs).statistic) if enough else math.nan,
+        rbo=rank_biased_overlap(order_a, order_b),
+        top_overlap={
+            k: len({*order_a[:k]} & {*order_b[:k]}) / k for k in (1, 3, 5, 10) if k <= len(by_name)
+        },
+        layers=tuple(
+            replace(by_name[name], rank_a=rank_a[name], rank_b=rank_b[name]) for name in order_a
+        ),
+        only_a=shared.alone_a,
+        only_b=shared.alone_b,
+        hints={
+            item.layer: item.hint for item in (*alignment.only_a, *alignment.only_b) if item.hint
+        },
+        notes=(*_cautions(shared.places, per), *alignment.notes),
+    )
+
+
+def _cautions(places: Sequence[LayerPlace], per: Per) -> list[str]:
+    """Return what to know before believing the figures."""
+    notes = []
+    if len(places) < 2:
+        notes.append(f"only one {per} is in both: ranks correlate from two on")
+    guessed = sum(place.sure < 0.5 for place in places)
+    if guessed:
+        notes.append(
+            f"{guessed} of {len(places)} {per}s were matched by a guess, less than 50% sure: "
+            "look at them with accweight align, and settle them with --map"
+        )
+    return notes
+
+
+def _order(values: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: descending(values[name]))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def rank_biased_overlap(
+    a: Sequence[str], b: Sequence[str], persistence: float = RBO_PERSISTENCE
+) -> float:
+    """Return the extrapolated rank-biased overlap of two orders of the same items.
+
+    ``RBO = p^n X_n / n + (1 - p) / p * sum over d of p^d X_d / d``, with X_d the number of
+    items that the first d places share (Webber, Moffat and Zobel, 2010, equation 30).
+
+    Args:
+        a: Items, best first.
+        b: The same items in another order.
+        persistence: p, between 0 and 1: how far down the ranks matter.
+
+    >>> rank_biased_overlap(["a", "b", "c"], ["a", "b", "c"])
+    1.0
+    """
+    seen_a: set[str] = set()
+    seen_b: set[str] = set()
+    total, overlap, weight = 0.0, 0, 1.0
+    for depth, (left, right) in enumerate(zip(a, b, strict=True), start=1):
+        seen_a.add(left)
+        seen_b.add(right)
+        overlap = len(seen_a & seen_b)
+        weight *= persistence
+        total += weight * overlap / depth
+    result = weight * overlap / len(a) + (1 - persistence) / persistence * total
+    return round(result, 12)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Rows of both sides, and those of one.
+
+    Attributes:
+        places: In the order of a; ranks are not known yet.
+        alone_a: Rows of a alone.
+        alone_b: Rows of b alone.
+    """
+
+    places: tuple[LayerPlace, ...]
+    alone_a: Group
+    alone_b: Group
+
+
+def compared_places(
+    a: Analysis,
+    b: Analysis,
+    by: str,
+    at: tuple[int, int],
+    per: Per,
+    map: NameMap | str | os.PathLike[str] | None,
+    values: Values,
+) -> tuple[Shared, Alignment]:
+    """Return what two analyses share, and the alignment it rests on.
+
+    Args:
+        a: One analysis.
+        b: The other.
+        by: The metric whose values are taken.
+        at: Positions of the steps in both.
+        per: What a row stands for.
+        map: What the user says of names.
+        values: Whether weights are compared.
+    """
+    alignment = align(a, b, map=map, values=values)
+    rows = [{row.name: row for row in side.measured(per)} for side in (a, b)]
+    order = {name: place for place, name in enumerate(rows[0])}
+    places = []
+    used: tuple[set[str], set[str]] = (set(), set())
+    for match in alignment.matches:
+        for names in _pairs(match, rows, per):
+            figures = [_value(side, n, by, t) for side, n, t in zip(rows, names, at, strict=True)]
+            joined = [", ".join(group) for group in names]
+            places.append((order[names[0][0]], _place(match, joined, figures)))
+            for side in (0, 1):
+                used[side].update(names[side])
+    places.sort(key=lambda item: item[0])
+    alone = [
+        tuple(name for name in side if name not in seen)
+        for side, seen in zip(rows, used, strict=True)
+    ]
+    return Shared(tuple(place for _, place in places), alone[0], alone[1]), alignment
+
+
+def _place(match: Match, names: Sequence[str], figures: Sequence[float]) -> LayerPlace:
+    return LayerPlace(
+        layer=names[0],
+        rank_a=0,
+        rank_b=0,
+        value_a=figures[0],
+        value_b=figures[1],
+        layer_b=names[1],
+        how=str(match.how),
+        sure=match.confidence,
+        shape_differs=match.shape_differs,
+    )
+
+
+def _pairs(match: Match, rows: Sequence[Rows], per: Per) -> list[tuple[Group, Group]]:
+    """Return the rows that a match puts side by side, as far as both sides show them."""
+    if per == "layer":
+        groups = [(match.layers_a, match.layers_b)]
+    else:
+        groups = [(pair.a, pair.b) for pair in match.parameters]
+    shown = [
+        tuple(tuple(n for n in names if n in side) for names, side in zip(group, rows, strict=True))
+        for group in groups
+    ]
+    return [(names[0], names[1]) for names in shown if all(names)]
+
+
+def _value(rows: Rows, names: Group, by: str, step_index: int) -> float:
+    """Return the metric of a row, or of several folded into one."""
+    members = [rows[name] for name in names]
+    if len(members) == 1:
+        return float(members[0].metrics[by][step_index])
+    steps = len(members[0].metrics[by])
+    if not all(member.totals.are_known for member in members):
+        return float("nan")
+    return float(metrics(folded([m.totals for m in members], steps))[by][step_index])

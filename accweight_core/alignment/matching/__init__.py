@@ -1,0 +1,1 @@
+"""What a match rests on: names, shapes, order, stacks, values, parameters."""

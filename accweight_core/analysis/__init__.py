@@ -1,0 +1,17 @@
+"""Analysis: tables, rankings and exact values of a run that was measured.
+
+Names that stood in a module of this name can still be imported from here; each is loaded when
+it is first asked for, so that a light import stays light.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {"Analysis": "analysis", "open_analysis": "analysis"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name from the module where it stands now."""
+    if name in _HOMES:
+        return getattr(import_module(f"accweight_core.analysis.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'accweight_core.analysis' has no attribute {name!r}")

@@ -1,0 +1,198 @@
+"""Exact values of single weights for programs without torch: they ask a process that has it.
+
+`Answers` starts that process (`exact_server`) at the first request, so that a viewer that is
+asked for nothing pays nothing, and again if it has died. Nothing here waits: requests are
+written, and answers read, by threads of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import count
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any
+
+Answer = dict[str, Any]
+"""`weights` and `cumulative`, lists over steps as `answering` describes them; or `error`, a
+line."""
+
+Callback = Callable[[Answer], None]
+
+PATIENCE_S = 0.5
+"""How long a server may take to end before it is made to."""
+
+
+class Answers:
+    """Asks for exact values of weights of one stored analysis."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.path.abspath(path)
+        self._lock = threading.Lock()
+        self._server: _Server | None = None
+        self._closed = False
+
+    def __enter__(self) -> Answers:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the server."""
+        self.close()
+
+    def ask(self, parameter: str, index: Iterable[int], callback: Callback) -> None:
+        """Ask for W_t and A_t of one weight at every step; return at once.
+
+        Args:
+            parameter: Its name.
+            index: A number per axis, from 0.
+            callback: Called once with the answer, from another thread.
+
+        Raises:
+            ValueError: If nothing more can be asked because `close` has been called.
+        """
+        request = {"parameter": parameter, "index": [operator.index(i) for i in index]}
+        with self._lock:
+            if self._closed:
+                raise ValueError("these answers are closed; make new ones to ask again")
+            if self._server and self._server.ask(request, callback):
+                return
+            try:
+                self._server = _Server(self._path)
+            except OSError as error:
+                problem = f"{sys.executable}: cannot be started to read exact values ({error})"
+                threading.Thread(target=callback, args=({"error": problem},)).start()
+            else:
+                self._server.ask(request, callback)
+
+    def close(self) -> None:
+        """End the server; what it has not answered shortly gets an error for an answer."""
+        with self._lock:
+            self._closed = True
+            server, self._server = self._server, None
+        if server:
+            server.close()
+
+
+def command(path: str) -> list[str]:
+    """Return the command that serves exact values of a stored analysis."""
+    return [sys.executable, "-m", "accweight_core.analysis.exact_server", path]
+
+
+class _Server:
+    """One process and the requests that it has not answered yet."""
+
+    def __init__(self, path: str) -> None:
+        """Start the process.
+
+        Raises:
+            OSError: If that cannot be done.
+        """
+        self._process = subprocess.Popen(
+            command(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self._ids = count()
+        self._lock = threading.Lock()
+        self._pending: dict[int, Callback] = {}
+        self._unsent: SimpleQueue[bytes | None] = SimpleQueue()
+        self._ended = self._closing = False
+        self._last_words = ""
+        self._threads = [
+            threading.Thread(target=work, name=f"answers {work.__name__}", daemon=True)
+            for work in (self._write, self._listen, self._read)
+        ]
+        self._listener = self._threads[1]
+        for thread in self._threads:
+            thread.start()
+
+    def ask(self, request: Answer, callback: Callback) -> bool:
+        """Hand over a request; tell whether the process is there to answer it."""
+        with self._lock:
+            if self._ended or self._process.poll() is not None:
+                return False
+            number = next(self._ids)
+            self._pending[number] = callback
+        self._unsent.put(json.dumps({"id": number, **request}).encode() + b"\n")
+        return True
+
+    def close(self) -> None:
+        """End the process, by force if it takes long, and wait for the threads."""
+        self._closing = True
+        self._unsent.put(None)
+        for end in (self._process.terminate, self._process.kill):
+            try:
+                self._process.wait(PATIENCE_S)
+                break
+            except subprocess.TimeoutExpired:
+                end()
+        for thread in self._threads:
+            if thread is not threading.current_thread():  # a callback may close
+                thread.join(10 * PATIENCE_S)
+
+    def _write(self) -> None:
+        """Send requests; the process ends when there can be no more."""
+        assert self._process.stdin
+        with suppress(OSError), self._process.stdin as stdin:
+            while (line := self._unsent.get()) and not self._closing:
+                stdin.write(line)
+                stdin.flush()
+
+    def _listen(self) -> None:
+        """Keep the last line that the process writes to its standard error."""
+        assert self._process.stderr
+        with self._process.stderr as lines:
+            for line in lines:
+                self._last_words = line.decode(errors="replace").strip() or self._last_words
+
+    def _read(self) -> None:
+        """Hand out answers; when the process has ended, errors to those still waiting."""
+        assert self._process.stdout
+        with self._process.stdout as lines:
+            for line in lines:
+                self._hand_out(line)
+        status = self._process.wait()
+        self._listener.join(PATIENCE_S)  # for its last words
+        with self._lock:
+            self._ended = True
+            pending, self._pending = self._pending, {}
+        self._unsent.put(None)
+        for number, callback in pending.items():
+            _call(callback, {"id": number, "error": self._epitaph(status)})
+
+    def _hand_out(self, line: bytes) -> None:
+        callback = None
+        with suppress(ValueError, KeyError, TypeError):  # whatever is no answer to a request
+            answer = json.loads(line)
+            with self._lock:
+                callback = self._pending.pop(answer["id"])
+        if callback:
+            _call(callback, answer)
+
+    def _epitaph(self, status: int) -> str:
+        """Return in a line why there is no answer."""
+        if self._closing:
+            return "closed before there was an answer"
+        how = f"with status {status}" if status >= 0 else f"killed by signal {-status}"
+        said = f": {self._last_words}" if self._last_words else ""
+        return f"the process that reads exact values ended before its answer, {how}{said}"
+
+
+def _call(callback: Callback, answer: Answer) -> None:
+    """Call back; what goes wrong there is reported, and other answers are still handed out."""
+    try:
+        callback(answer)
+    except Exception as error:
+        report = (type(error), error, error.__traceback__, threading.current_thread())
+        threading.excepthook(threading.ExceptHookArgs(report))

@@ -1,0 +1,183 @@
+"""A server of exact values for programs without torch.
+
+``python -m accweight_core.analysis.exact_server STORE.accw`` reads one request per line,
+``{"id": 7, "parameter": "conv1.weight", "index": [0, 0, 1, 2]}``, and answers each with a line,
+``{"id": 7, "weights": [...], "cumulative": [...]}`` over the steps or ``{"id": 7, "error":
+"..."}``, until its input ends. Floats come back exact; what is not finite is null, a complex
+number is a pair. `exact_client` is the client.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.errors import AccweightError, FormatError
+from accweight_core.remote import is_url
+from accweight_core.schema import Checkpoint, Extent
+
+if TYPE_CHECKING:
+    from accweight_core.analysis.analysis import Analysis
+    from accweight_core.io.reading import OpenFiles
+
+EXAMPLE = '{"id": 7, "parameter": "conv1.weight", "index": [0, 0, 1, 2]}'
+
+OPEN_FILES = 200
+"""Checkpoint files kept open between requests; some systems allow a process 256."""
+
+Stamp = tuple[int, int, int]
+"""What tells whether a file has changed: when it was written, its size, and which one it is."""
+
+
+class Answerer:
+    """Answers requests to one stored analysis.
+
+    The analysis and its checkpoints are described at the first request, and anew when a file of
+    theirs has changed: an analysis that has grown is answered from as it is now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: tuple[Analysis, OpenFiles] | None = None
+        self._store: Stamp | None = None
+        self._files: dict[str, Stamp | None] = {}
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """Return the answer to one line, whatever is wrong with it."""
+        number: int | str | None = None
+        try:
+            request = _parsed(line)
+            number = _id(request)
+            return {"id": number, **self._values(_parameter(request), _index(request))}
+        except AccweightError as error:
+            problem = str(error)
+            if any(map(is_url, self._files)):
+                self.close()  # a remote file may have changed, or be there again
+        except Exception as error:  # whatever it is, the next request is another one
+            problem = f"unexpected {type(error).__name__}: {error}"
+        return {"id": number, "error": " ".join(problem.split())}
+
+    def close(self) -> None:
+        """Close every file."""
+        if self._opened:
+            self._opened[1].close()
+        self._opened = None
+
+    def _values(self, parameter: str, index: list[int]) -> dict[str, Any]:
+        analysis, files = self._current()
+        found = analysis.trace(parameter, index, files=files)
+        return {"weights": _plain(found.weights), "cumulative": _plain(found.cumulative)}
+
+    def _current(self) -> tuple[Analysis, OpenFiles]:
+        """Return the analysis as it is on disk now, and where to read its checkpoints through."""
+        from accweight_core.analysis.analysis import (
+            Analysis,  # brings torch: not before stdout is ours
+        )
+        from accweight_core.io.reading import OpenFiles
+
+        store = _stamp(self._path / "zarr.json")
+        moved = store not in (None, self._store)  # gone for a moment while a longer one moves in
+        if self._opened and not moved and self._files == _stamps(self._files):
+            return self._opened
+        self.close()
+        analysis = Analysis.open(self._path, unfinished=True)
+        files = {path for c in analysis.run().checkpoints for path in _paths(c)}
+        self._store, self._files = store, _stamps(files)
+        self._opened = analysis, OpenFiles(OPEN_FILES)
+        return self._opened
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """Return the object in a line."""
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        raise FormatError("request", f"not JSON; expected a line like {EXAMPLE}") from None
+    if not isinstance(request, dict):
+        raise FormatError("request", f"not an object; expected a line like {EXAMPLE}")
+    return request
+
+
+def _id(request: Mapping[str, Any]) -> int | str:
+    number = request.get("id")
+    if isinstance(number, bool) or not isinstance(number, (int, str)):
+        raise FormatError("request", f"the id is no whole number and no text; see {EXAMPLE}")
+    return number
+
+
+def _parameter(request: Mapping[str, Any]) -> str:
+    name = request.get("parameter")
+    if not isinstance(name, str):
+        raise FormatError("request", f"the parameter is no text; see {EXAMPLE}")
+    return name
+
+
+def _index(request: Mapping[str, Any]) -> list[int]:
+    index = request.get("index")
+    if not isinstance(index, list) or any(type(i) is not int for i in index):
+        raise FormatError("request", f"the index is no list of whole numbers; see {EXAMPLE}")
+    return index
+
+
+def _paths(checkpoint: Checkpoint) -> set[str]:
+    """Return the files of a checkpoint, as far as its tensors say where they lie."""
+    values = (tensor.values for tensor in checkpoint.tensors.values())
+    return {checkpoint.path} | {v.path for v in values if isinstance(v, Extent)}
+
+
+def _stamps(paths: Iterable[str]) -> dict[str, Stamp | None]:
+    return {path: _stamp(path) for path in paths}
+
+
+def _stamp(path: str | Path) -> Stamp | None:
+    """Return what tells whether a file has changed, None if it is gone or remote."""
+    if is_url(path):  # whoever reads it notices a change, and asking a server takes long
+        return None
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _plain(values: npt.NDArray[Any]) -> list[Any]:
+    """Return numbers as JSON has them."""
+    if np.iscomplexobj(values):
+        return [_plain(pair) for pair in values.view(np.float64).reshape(-1, 2)]
+    return [value if isfinite(value) else None for value in values.tolist()]
+
+
+def serve(path: Path, requests: Iterable[bytes], answers: BinaryIO) -> None:
+    """Answer every line of `requests` with a line, until there are no more."""
+    with closing(Answerer(path)) as answerer:
+        for line in requests:
+            answers.write(json.dumps(answerer.answer(line), allow_nan=False).encode() + b"\n")
+            answers.flush()
+
+
+def main() -> int:
+    """Serve standard input; what anyone prints meanwhile goes to standard error."""
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python -m accweight_core.analysis.exact_server STORE.accw\n")
+        return 2
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = sys.stderr
+    with suppress(BrokenPipeError, KeyboardInterrupt), answers:  # nobody listens any more
+        serve(Path(sys.argv[1]), sys.stdin.buffer, answers)
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # taking torch down in order takes 0.7 s, and whoever closes a viewer waits

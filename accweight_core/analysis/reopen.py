@@ -1,0 +1,61 @@
+"""The run behind a stored analysis: its checkpoints, described anew and held to be the same."""
+
+from __future__ import annotations
+
+from accweight_core.errors import SourceError
+from accweight_core.readers import reader_for, reader_named
+from accweight_core.remote import is_url, path_at
+from accweight_core.runs.name_map import NameMap
+from accweight_core.runs.sources import size_and_change
+from accweight_core.schema import Checkpoint, Run
+from accweight_core.store.header import Header
+
+
+def reopened(header: Header) -> Run:
+    """Describe the checkpoints of an analysis anew.
+
+    Raises:
+        SourceError: If they were never on disk, are gone, or have changed since.
+    """
+    is_mixed = ", " in header.reader
+    reader = None if header.reader == "memory" or is_mixed else reader_named(header.reader)
+    checkpoints = []
+    for record in header.checkpoints:
+        path = path_at(record.path, again=True)
+        own = reader_for(path) if is_mixed and path.exists() else reader
+        if own is None or not path.exists():
+            secrets = "; if its URL was signed, open the run with it again" * is_url(record.path)
+            raise SourceError(
+                f"{record.path}: the checkpoint of step {record.step} is not there any more; "
+                f"exact values need it, rankings and pictures do not{secrets}"
+            )
+        description = own.describe(path)
+        if size_and_change(path, description) != (record.size_bytes, record.changed_ns):
+            raise SourceError(
+                f"{record.path}: the checkpoint of step {record.step} has changed since it was "
+                "analysed; analyse the run again"
+            )
+        checkpoints.append(
+            Checkpoint(
+                record.path,
+                record.step,
+                record.step_source,
+                record.format,
+                {tensor.name: tensor for tensor in description.tensors},
+                record.size_bytes,
+                record.changed_ns,
+                record.measures,
+            )
+        )
+    if header.name_map:
+        checkpoints = _as_analysed(checkpoints, header)
+    return Run(header.source, header.reader, tuple(checkpoints), header.layers)
+
+
+def _as_analysed(checkpoints: list[Checkpoint], header: Header) -> list[Checkpoint]:
+    """Return checkpoints under the names and with the axes under which they were analysed."""
+    from accweight_core.runs.renaming import conformed, renamed
+
+    name_map = NameMap.of_document(header.name_map, f"the map of {header.source}")
+    found = [renamed(checkpoint, name_map) for checkpoint in checkpoints]
+    return conformed(found, {parameter.name: parameter for parameter in header.parameters})

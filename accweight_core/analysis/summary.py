@@ -1,0 +1,165 @@
+"""From totals per parameter to what people read: metrics per layer, the maximum, rankings.
+
+Everything here is computed from the stored totals, so choosing other roles or another metric
+never touches a checkpoint again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.analysis.continuity import breaks
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.table import Floats
+from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
+from accweight_core.naming import natural_key
+from accweight_core.schema import Kind, Parameter
+from accweight_core.store.header import Header, Maximum
+
+Per = Literal["layer", "parameter"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One layer or parameter with its metrics over the steps.
+
+    Attributes:
+        name: Its name.
+        kind: Kind of the layer.
+        parameters: The parameters that count, in the order they were folded.
+        totals: Their sums.
+        metrics: Every metric that the analysis has the sums for, over steps.
+    """
+
+    name: str
+    kind: Kind
+    parameters: tuple[Parameter, ...]
+    totals: Totals
+    metrics: dict[str, Floats]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements that count."""
+        return self.totals.elements
+
+    def maximum_at(self, step_index: int) -> tuple[Parameter, tuple[int, ...]]:
+        """Return the parameter and index of the largest cumulative change at a step.
+
+        Raises:
+            IndexError: If there is no such element, or not yet.
+        """
+        if not self.totals.are_known:
+            raise IndexError(f"layer {self.name!r} has not been measured yet")
+        flat = int(self.totals.column("path_argmax")[step_index])
+        for parameter in self.parameters:
+            if flat < parameter.elements:
+                index = np.unravel_index(flat, parameter.shape) if parameter.shape else ()
+                return parameter, tuple(int(i) for i in index)
+            flat -= parameter.elements
+        raise IndexError(f"layer {self.name!r} has no element {flat}")
+
+
+def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measured]:
+    """Return the metrics of every shown layer, or parameter, in network order.
+
+    Args:
+        header: The analysis.
+        values: (steps, parameters, sums); NaN for parameters that are not finished, and all
+            metrics of a row that counts one of them are NaN.
+        per: What a row stands for. Only parameters of the header's roles are shown.
+    """
+    rows = _rows(header, per)
+    elements, totals = _folded(header, values, rows)
+    found = metrics_of(elements, totals, header.metrics)
+    series = {name: values.T.copy() for name, values in found.items()}
+    return [
+        Measured(
+            name,
+            kind,
+            tuple(members),
+            Totals(int(elements[row]), totals[:, row]),
+            {metric: values[row] for metric, values in series.items()},
+        )
+        for row, (name, kind, members) in enumerate(rows)
+    ]
+
+
+_Row = tuple[str, Kind, Sequence[Parameter]]
+"""Name and kind of a layer, or of a parameter, and what counts in it, in the order of folding."""
+
+
+def _rows(header: Header, per: Per) -> list[_Row]:
+    rows: list[_Row] = []
+    for layer in header.layers:
+        shown = [p for p in layer.parameters if p.role in header.roles and p.elements]
+        if per == "parameter":
+            rows += [(p.name, p.kind, [p]) for p in shown]
+        elif shown:
+            members = sorted(shown, key=lambda p: natural_key(p.name)) if shown[1:] else shown
+            rows.append((layer.name, layer.kind, members))
+    return rows
+
+
+def _folded(
+    header: Header, values: Floats, rows: Sequence[_Row]
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return elements and sums of every row: (rows,) and (steps, rows, sums)."""
+    position = {parameter.name: index for index, parameter in enumerate(header.parameters)}
+    places = [[position[parameter.name] for parameter in members] for _, _, members in rows]
+    elements, totals = folded_groups(places, _elements(header), values)
+    unknown = ~are_known(values)
+    totals[:, [bool(unknown[members].any()) for members in places]] = np.nan
+    return elements, totals
+
+
+def _elements(header: Header) -> npt.NDArray[np.int64]:
+    return np.array([parameter.elements for parameter in header.parameters], dtype=np.int64)
+
+
+def metric_arrays(header: Header, values: Floats) -> dict[str, Floats]:
+    """Return every metric as (steps, parameters)."""
+    return metrics_of(_elements(header), values, header.metrics)
+
+
+def maximum(header: Header, values: Floats) -> Maximum | None:
+    """Return the largest element of A_T over all shown layers, None if there are none.
+
+    Layers that are not finished are passed over.
+    """
+    rows = _rows(header, "layer")
+    elements, totals = _folded(header, values, rows)
+    known = np.flatnonzero(are_known(totals))
+    if not known.size or "max" not in header.metrics:
+        return None
+    top = int(known[totals[-1, known, SUMS.index("path_max")].argmax()])
+    name, kind, members = rows[top]
+    layer = Measured(name, kind, tuple(members), Totals(int(elements[top]), totals[:, top]), {})
+    parameter, index = layer.maximum_at(-1)
+    return Maximum(name, parameter.name, index, float(layer.totals.column("path_max")[-1]))
+
+
+def completed(header: Header, values: Floats) -> Header:
+    """Return the header with what only the numbers can tell: the maximum, and warnings."""
+    found = tuple(str(suspect) for suspect in breaks(header, values))
+    lost = tuple(_nonfinite_notes(header, values))
+    return replace(header, maximum=maximum(header, values), warnings=found + lost, complete=True)
+
+
+def _nonfinite_notes(header: Header, values: Floats) -> list[str]:
+    """Return one line per parameter that held NaN or infinities."""
+    counts = np.nan_to_num(values[:, :, SUMS.index("nonfinite")])
+    notes = []
+    for index in np.flatnonzero(counts.any(axis=0)):
+        parameter, steps = header.parameters[index], np.flatnonzero(counts[:, index])
+        worst = int(counts[:, index].max())
+        notes.append(
+            f"parameter {parameter.name!r} holds up to {worst} of {parameter.elements} elements "
+            f"that are not finite, in {len(steps)} checkpoints from step "
+            f"{header.steps[steps[0]]}; they are left out of the change"
+        )
+    return notes

@@ -1,0 +1,152 @@
+"""One weight through the whole run: its value and its cumulative change at every step.
+
+A weight needs one element of each checkpoint, wherever its bytes lie, and no more: unless its
+neighbours decide how it is subtracted, in which case their sub-block is walked, so that the
+bits are those of `Analysis.cumulative`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from accweight_core.accumulate.block import common_dtype
+from accweight_core.dtypes import DTYPES
+from accweight_core.errors import UnknownNameError
+from accweight_core.io.reading import OpenFiles, read_stretch
+from accweight_core.jit.fused import measure_step, start_block
+from accweight_core.jit.step_loops import LARGEST_SQUARE
+from accweight_core.kernels import BlockState, Scratch
+from accweight_core.metrics.sub_blocks import partition
+from accweight_core.metrics.totals import Floats
+from accweight_core.schema import Checkpoint, Extent, Parameter, StoredTensor
+
+Weights = npt.NDArray[np.float64] | npt.NDArray[np.complex128]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One weight at every step.
+
+    Attributes:
+        parameter: Name of its parameter.
+        index: Its place in there, a number per axis.
+        steps: (steps,) of the run.
+        weights: (steps,) W_t as stored, widened exactly; complex128 for complex weights.
+            What is not finite in a checkpoint is not finite here.
+        cumulative: (steps,) A_t.
+    """
+
+    parameter: str
+    index: tuple[int, ...]
+    steps: npt.NDArray[np.int64]
+    weights: Weights
+    cumulative: Floats
+
+
+def trace(
+    checkpoints: Sequence[Checkpoint],
+    parameter: Parameter,
+    index: Iterable[int],
+    squares: Floats,
+    *,
+    files: OpenFiles | None = None,
+) -> Trace:
+    """Return W_t and A_t of one weight at every step, from the checkpoints.
+
+    Args:
+        checkpoints: All checkpoints of the run, in step order.
+        parameter: One of its parameters.
+        index: A number per axis, from 0.
+        squares: (steps,) sum of squares of the parameter at every step; it tells whether the
+            neighbours of a weight decide how it is subtracted.
+        files: Where to read through; they stay open. Closed afterwards if None.
+
+    Raises:
+        UnknownNameError: If the parameter has no such element.
+        FormatError: If a file is gone or ends early.
+    """
+    place = _checked(parameter, index)
+    tensors = [checkpoint.tensors[parameter.name] for checkpoint in checkpoints]
+    dtype = common_dtype(tensors)
+    at = 0
+    for i, length in zip(place, parameter.shape, strict=True):
+        at = at * length + i
+    alone = not dtype.is_complex and bool((squares <= LARGEST_SQUARE).all())
+    with nullcontext(files) if files else OpenFiles() as opened:
+        if alone:
+            found = [_gapless(tensor, place, at) for tensor in tensors]
+            weights, cumulative = _followed(opened, found, range(at, at + 1), at, dtype)
+        else:
+            columns = _sub_block(parameter.shape, at)
+            weights, cumulative = _followed(opened, tensors, columns, at, dtype)
+    steps = np.array([checkpoint.step for checkpoint in checkpoints], np.int64)
+    return Trace(parameter.name, place, steps, weights, cumulative)
+
+
+def _checked(parameter: Parameter, index: Iterable[int]) -> tuple[int, ...]:
+    """Return the index as plain numbers, if there is such an element."""
+    place = tuple(operator.index(i) for i in index)
+    if len(place) != len(parameter.shape) or any(
+        not 0 <= i < length for i, length in zip(place, parameter.shape, strict=True)
+    ):
+        raise UnknownNameError(
+            f"parameter {parameter.name!r} has no element {place}: its shape is "
+            f"{parameter.shape}, and an index is a number per axis, counted from 0"
+        )
+    return place
+
+
+def _gapless(tensor: StoredTensor, place: tuple[int, ...], at: int) -> StoredTensor:
+    """Return a tensor of which element `at` can be read alone, whatever its strides.
+
+    It claims to have no gaps and to begin where it would have to for that one element to lie
+    where it does; its other elements mean nothing.
+    """
+    values = tensor.values
+    if not isinstance(values, Extent) or values.strides is None:
+        return tensor
+    stored = sum(i * stride for i, stride in zip(place, values.strides, strict=True))
+    moved = (stored - at) * DTYPES[values.dtype].size_bytes
+    return replace(tensor, values=replace(values, offset=values.offset + moved, strides=None))
+
+
+def _sub_block(shape: tuple[int, ...], at: int) -> range:
+    """Return the elements of the sub-block in which `Analysis.cumulative` meets a weight.
+
+    Weights so large that a difference is no float32 make it be subtracted in float64, and the
+    modulus of complex numbers may round another way in a vector than alone.
+    """
+    cut = partition(shape)
+    segment = at // cut.segment * cut.segment
+    first = segment + (at - segment) // cut.sub_block * cut.sub_block
+    return range(first, min(first + cut.sub_block, segment + cut.segment))
+
+
+def _followed(
+    files: OpenFiles, tensors: Sequence[StoredTensor], row: range, at: int, dtype: torch.dtype
+) -> tuple[Weights, Floats]:
+    """Walk some elements through their checkpoints and return W_t and A_t of element `at`."""
+    buffers = [torch.empty((1, len(row)), dtype=dtype) for _ in range(3)]
+    cumulative = np.zeros(len(tensors))
+    weights: Weights = cumulative.astype(np.complex128) if dtype.is_complex else cumulative.copy()
+    scratch = Scratch()
+    state: BlockState | None = None
+    files.expect((tensor, row.start, row.stop) for tensor in tensors)
+    for step, tensor in enumerate(tensors):
+        current = buffers[1 + step % 2 if step else 0]
+        read_stretch(files, tensor, row.start, row.stop, current.view(-1))
+        weights[step] = current.view(-1)[at - row.start].item()  # before the kernel mends it
+        if state is None:
+            state, _ = start_block(current)
+        else:
+            measure_step(state, current, scratch)
+            state.previous = current
+        cumulative[step] = state.total.view(-1)[at - row.start].item()
+    return weights, cumulative

@@ -1,0 +1,1 @@
+"""Reading: bytes of local and remote files into buffers that are used again."""

@@ -1,0 +1,401 @@
+"""Reading: bytes of one stretch of one tensor, straight into a buffer that is used again.
+
+`pread` into a reused buffer runs at the speed of the page cache; touching the same pages
+through a memory map costs a page fault each and is about ten times slower.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accweight_core.dtypes import DTYPES, is_measurable
+from accweight_core.errors import FormatError, UnsupportedDtypeError
+from accweight_core.io.strided import Box, boxes_of, parts_of
+from accweight_core.kernels import widened_dtype
+from accweight_core.remote import is_url
+from accweight_core.schema import Extent, HiddenValues, StoredTensor
+
+if TYPE_CHECKING:
+    from accweight_core.remote.prefetch import ReadAhead
+
+_OF_NUMPY = {
+    name for name in DTYPES if not name.startswith(("bfloat", "float8"))
+}  # fmt: skip
+
+MOST_OPEN_FILES = 64
+"""Files one worker keeps open; runs have more checkpoints than a process may open files."""
+
+COMPARED_ELEMENTS = 1 << 20
+"""Elements compared at a time when two checkpoints are checked for being copies."""
+
+COMPARED_AHEAD = 8 << 20
+"""Bytes of remote files that are read ahead for that: most pairs differ at their beginning."""
+
+Stretch = tuple[StoredTensor, int, int]
+"""A tensor, and its first element and the one behind its last that will be read."""
+
+
+class OpenFiles:
+    """The files one worker reads from, kept open by last use; remote ones through `ahead`."""
+
+    def __init__(self, most: int = MOST_OPEN_FILES, *, ahead: ReadAhead | None = None) -> None:
+        self._descriptors: OrderedDict[str, int] = OrderedDict()
+        self._most = most
+        self._ahead = ahead
+        self._raw = np.empty(0, dtype=np.uint8)
+
+    def __enter__(self) -> OpenFiles:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close every file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close every file."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def read(self, path: str, offset: int, out: memoryview) -> None:
+        """Fill `out` with the bytes at `offset`.
+
+        Raises:
+            FormatError: If the file is gone, or ends before.
+        """
+        if "://" in path and is_url(path):
+            self._read_remote(path, offset, out)
+            return
+        descriptor = self.descriptor(path)
+        done = 0
+        while done < len(out):
+            try:
+                got = os.preadv(descriptor, [out[done:]], offset + done)
+            except OSError as error:
+                raise FormatError(path, f"cannot be read ({error.strerror})") from None
+            if got == 0:
+                raise FormatError(
+                    path,
+                    f"the file ends at byte {offset + done} but the tensor reaches to byte "
+                    f"{offset + len(out)}; it is truncated, or changed since it was described",
+                )
+            done += got
+
+    def _read_remote(self, path: str, offset: int, out: memoryview) -> None:
+        from accweight_core.remote.prefetch import ReadAhead  # only who reads from URLs needs it
+
+        self._ahead = self._ahead or ReadAhead([])
+        self._ahead.read(path, offset, out)
+
+    def expect(self, stretches: Iterable[Stretch]) -> None:
+        """Have stretches of remote tensors read side by side; each will be read once.
+
+        Nothing is done for local files, nor for tensors that a function loads.
+        """
+        ahead = ahead_of(stretches)
+        if ahead is not None:
+            if self._ahead is not None:
+                self._ahead.close()
+            self._ahead = ahead
+
+    def raw(self, size_bytes: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+        """Return a byte buffer of that size; the next call may hand out the same memory."""
+        if self._raw.size < size_bytes:
+            self._raw = np.empty(size_bytes, dtype=np.uint8)
+        return self._raw[:size_bytes]
+
+    def descriptor(self, path: str) -> int:
+        """Return a descriptor of a local file; it is closed after `most` others have been asked.
+
+        Raises:
+            FormatError: If the file is gone.
+        """
+        if path in self._descriptors:
+            self._descriptors.move_to_end(path)
+            return self._descriptors[path]
+        if len(self._descriptors) >= self._most:
+            os.close(self._descriptors.popitem(last=False)[1])
+        try:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise FormatError(path, f"cannot be read ({error.strerror})") from None
+        self._descriptors[path] = descriptor
+        return descriptor
+
+
+def ahead_of(stretches: Iterable[Stretch], memory_bytes: int | None = None) -> ReadAhead | None:
+    """Return what reads remote stretches ahead, in this order; None if all of them are local."""
+    spans = [span for s in stretches if is_remote(s[0]) for span in spans_of(*s)]
+    if not spans:
+        return None
+    from accweight_core.remote.prefetch import ReadAhead  # only who reads from URLs needs it
+
+    return ReadAhead(spans, memory_bytes)
+
+
+def spans_of(tensor: StoredTensor, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
+    """Yield the file and bytes of each read of `read_stretch`, in order; nothing if unknown."""
+    values = tensor.values
+    if not isinstance(values, Extent) or start >= stop:
+        return
+    size, runs = DTYPES[values.dtype].size_bytes, [(start, stop)]
+    if values.strides is not None:
+        boxes = boxes_of(values.shape, values.strides, start, stop)
+        parts = (part for box in boxes for part, _ in parts_of(box, size))
+        runs = [(part.first, part.first + part.span) for part in parts]
+    for first, end in runs:
+        yield values.path, values.offset + first * size, values.offset + end * size
+
+
+def is_remote(tensor: StoredTensor) -> bool:
+    """Tell whether the bytes of a tensor are fetched from a URL."""
+    return isinstance(tensor.values, Extent) and is_url(tensor.values.path)
+
+
+def working_dtype(tensor: StoredTensor) -> torch.dtype:
+    """Return the dtype in which a tensor is subtracted.
+
+    Raises:
+        UnsupportedDtypeError: If its values cannot be analysed; the message says why.
+    """
+    dtype = DTYPES.get(tensor.dtype)
+    if tensor.refusal or dtype is None or not dtype.widened:
+        reason = tensor.refusal or f"{tensor.dtype} values have no known scale and zero point"
+        raise UnsupportedDtypeError(
+            f"parameter {tensor.name!r} cannot be analysed: {reason}; "
+            f"leave it out with --skip {tensor.name!r}"
+        )
+    widened: torch.dtype = getattr(torch, dtype.widened)
+    return widened
+
+
+def is_readable_in_blocks(tensor: StoredTensor) -> bool:
+    """Tell whether any stretch of the tensor is one stretch of its file."""
+    return isinstance(tensor.values, Extent) and tensor.values.strides is None
+
+
+def is_read_whole(tensor: StoredTensor) -> bool:
+    """Tell whether a tensor has to be walked at once, however large it is.
+
+    A function hands over all of it. And of a URL whose axes are in another order, parts would
+    either take a request for every few bytes, or fetch the bytes between them every time.
+    """
+    return isinstance(tensor.values, HiddenValues) or (
+        is_remote(tensor) and not is_readable_in_blocks(tensor)
+    )
+
+
+def read_stretch(
+    files: OpenFiles, tensor: StoredTensor, start: int, stop: int, out: Tensor
+) -> None:
+    """Fill `out` with elements start..stop of a tensor (C order), widened.
+
+    Args:
+        files: Where to read through.
+        tensor: The tensor; read whole if it is not readable in blocks.
+        start: First element.
+        stop: Element after the last.
+        out: (stop - start,) in the working dtype.
+    """
+    values = tensor.values
+    if start == stop:
+        return
+    if isinstance(values, HiddenValues):
+        out.copy_(_loaded(tensor.name, values)[start:stop])
+    elif values.strides is not None:
+        _read_strided(files, values, start, stop, out)
+    else:
+        _read_run(files, values, start, stop, out)
+
+
+def read_stretches(
+    files: OpenFiles,
+    tensor: StoredTensor,
+    stretches: Sequence[tuple[int, int]],
+    out: Tensor,
+) -> None:
+    """Fill `out` with several stretches, one after the other, as `read_stretch` reads each."""
+    done = 0
+    for start, stop in stretches:
+        read_stretch(files, tensor, start, stop, out[done : done + stop - start])
+        done += stop - start
+
+
+def read_together(files: OpenFiles, tensors: Sequence[StoredTensor], out: Tensor) -> None:
+    """Fill the rows of `out` with whole small tensors; neighbours in a file are read at once.
+
+    Args:
+        files: Where to read through.
+        tensors: Of one size, all readable in blocks.
+        out: (tensors, elements) in the working dtype.
+    """
+    flat, done = out.view(-1), 0
+    for tensor, start, stop in neighbours(tensors):
+        read_stretch(files, tensor, start, stop, flat[done : done + stop - start])
+        done += stop - start
+
+
+def neighbours(tensors: Sequence[StoredTensor]) -> Iterator[Stretch]:
+    """Yield what `read_together` reads: the first of each run of neighbours, to the run's end."""
+    elements, first, end, stored = tensors[0].values.elements, 0, -1, None
+    for number, tensor in enumerate(tensors):
+        extent = tensor.values
+        if not isinstance(extent, Extent):
+            raise TypeError(f"{tensor.name!r} lies in no file, and so beside no other tensor")
+        alike = extent.path, extent.dtype, extent.big_endian
+        if extent.offset != end or alike != stored:
+            if number:
+                yield tensors[first], 0, (number - first) * elements
+            first, end, stored = number, extent.offset, alike
+            size_bytes = elements * DTYPES[extent.dtype].size_bytes
+        end += size_bytes
+    yield tensors[first], 0, (len(tensors) - first) * elements
+
+
+def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
+    """Read a stretch that lies in the file as it is."""
+    size = DTYPES[extent.dtype].size_bytes
+    offset = extent.offset + start * size
+    direct = out.is_contiguous() and out.dtype == getattr(torch, extent.dtype)
+    if direct and not extent.big_endian:
+        files.read(extent.path, offset, out.view(torch.uint8).numpy().data)
+        return
+    raw = files.raw((stop - start) * size)
+    files.read(extent.path, offset, raw.data)
+    _widen(_decoded(raw, extent), out)
+
+
+def _widen(stored: Tensor, out: Tensor) -> None:
+    """Copy stored values to their working dtype, exactly.
+
+    Torch does it as fast as memory allows but for most 8-bit floats, where looking up one of
+    256 values is up to twelve times faster.
+    """
+    if stored.element_size() > 1 or out.dtype != torch.float32:
+        out.copy_(stored)
+        return
+    from accweight_core.jit.pooling import look_up  # numba is not for those who never read any
+
+    look_up(stored.view(torch.uint8).numpy(), values_of_codes(stored.dtype), out.numpy())
+
+
+@cache
+def values_of_codes(dtype: torch.dtype) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Return what each code of an 8-bit float dtype means."""
+    return torch.arange(256, dtype=torch.uint8).view(dtype).float().numpy()
+
+
+def _read_strided(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
+    """Read a stretch of a tensor with gaps or another order of axes, without all of its file."""
+    size, done = DTYPES[extent.dtype].size_bytes, 0
+    for box in boxes_of(extent.shape, extent.strides or (), start, stop):
+        length = math.prod(box.shape)
+        target = out[done : done + length].view(box.shape)
+        for part, where in parts_of(box, size):
+            _read_part(files, extent, part, target[where])
+        done += length
+
+
+def _read_part(files: OpenFiles, extent: Extent, part: Box, out: Tensor) -> None:
+    """Read a part with the gaps in it."""
+    size = DTYPES[extent.dtype].size_bytes
+    raw = files.raw(part.span * size)
+    files.read(extent.path, extent.offset + part.first * size, raw.data)
+    stored = _decoded(raw, extent)
+    if size > 1:
+        out.copy_(stored.as_strided(part.shape, part.strides))
+        return
+    # strided copies of 8-bit floats want a plain integer type
+    codes = stored.view(torch.uint8).as_strided(part.shape, part.strides).reshape(-1)
+    values = torch.empty(codes.numel(), dtype=out.dtype)
+    _widen(codes.contiguous().view(stored.dtype), values)
+    out.copy_(values.view(part.shape))
+
+
+def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) -> Tensor:
+    """Return raw bytes as a flat tensor of the stored dtype."""
+    if extent.big_endian:
+        parts = 2 if DTYPES[extent.dtype].family == "complex" else 1
+        width = DTYPES[extent.dtype].size_bytes // parts
+        raw.reshape(-1, width)[:] = raw.reshape(-1, width)[:, ::-1].copy()
+    dtype: torch.dtype = getattr(torch, extent.dtype)
+    return torch.from_numpy(raw).view(dtype)
+
+
+def _loaded(name: str, values: HiddenValues) -> Tensor:
+    """Return values that a reader hands over, flat, checked against what it promised."""
+    try:
+        loaded = as_tensor(values.load())
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
+        raise FormatError(error.filename or name, reason) from None
+    if tuple(loaded.shape) != values.shape:
+        raise FormatError(
+            name, f"the values have shape {tuple(loaded.shape)}, promised was {values.shape}"
+        )
+    return loaded.to("cpu", widened_dtype(loaded.dtype)).reshape(-1)
+
+
+def as_tensor(value: Any) -> Tensor:
+    """Return a tensor or array as a tensor, on its own device, without a copy where possible."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    array = np.asarray(value)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.name not in _OF_NUMPY:  # bfloat16 and 8-bit floats of ml_dtypes
+        array = array.astype(np.float32)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch warns of the one and refuses the other
+    return torch.from_numpy(array)
+
+
+def same_values(left: Sequence[StoredTensor], right: Sequence[StoredTensor]) -> bool:
+    """Tell whether two checkpoints hold the same parameters with the same values."""
+    others = {tensor.name: tensor for tensor in right}
+    if {(t.name, t.shape, t.dtype) for t in left} != {(t.name, t.shape, t.dtype) for t in right}:
+        return False
+    pairs = [(tensor, others[tensor.name]) for tensor in left if _is_compared(tensor)]
+    stretches = ((t, *chunk) for pair in pairs for chunk in _compared(pair[0]) for t in pair)
+    with OpenFiles(ahead=ahead_of(stretches, COMPARED_AHEAD)) as files:
+        return all(_same_tensor(files, *pair) for pair in pairs)
+
+
+def _is_compared(tensor: StoredTensor) -> bool:
+    """Tell whether a tensor tells copies apart, as counters and codes do not."""
+    return is_measurable(tensor.dtype) and not tensor.refusal
+
+
+def _compared(tensor: StoredTensor) -> Iterator[tuple[int, int]]:
+    """Yield the stretches in which a tensor is compared."""
+    elements = tensor.values.elements
+    stretch = COMPARED_ELEMENTS if is_readable_in_blocks(tensor) else max(elements, 1)
+    for start in range(0, elements, stretch):
+        yield start, min(start + stretch, elements)
+
+
+def _same_tensor(files: OpenFiles, left: StoredTensor, right: StoredTensor) -> bool:
+    """Compare two tensors of one shape, stretch by stretch; NaN equals NaN."""
+    dtype = working_dtype(left)
+    for start, stop in _compared(left):
+        ours, theirs = (torch.empty(stop - start, dtype=dtype) for _ in range(2))
+        read_stretch(files, left, start, stop, ours)
+        read_stretch(files, right, start, stop, theirs)
+        if not torch.allclose(ours, theirs, rtol=0, atol=0, equal_nan=True):
+            return False
+    return True

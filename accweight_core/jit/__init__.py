@@ -1,0 +1,1 @@
+"""Compiled loops: the fused step, free of the interpreter."""

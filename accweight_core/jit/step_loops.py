@@ -1,0 +1,360 @@
+"""The loops of the fused step: weights through several steps, a thousand at a time.
+
+A_t, W_0 and W_(t-1) of a thousand weights stay in the first-level cache while these go through
+all steps at hand. Per eight weights and step 37 operations of 256 bits are left: float64 sums of
+float32 values, two instructions for each widening. The order of sums is that of the lanes, the
+same for any number of steps, rows and blocks, and on any machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.jit.njit import compiled, compiled_in_place
+from accweight_core.jit.simd import (
+    LANES,
+    below,
+    equal,
+    larger,
+    largest_of,
+    load,
+    lowest,
+    narrow,
+    not_above,
+    number,
+    number_of,
+    ones,
+    pattern,
+    plus_square,
+    size,
+    spread,
+    store,
+    sum_of,
+    wide,
+)
+from accweight_core.metrics.sums import SUMS
+
+CHUNK = 1024
+"""Weights that are taken through all steps at hand: 20 KiB of the first-level cache."""
+
+LARGEST_SQUARE = 1e55
+"""Sum of squares of a row from which on it is not worked here.
+
+Below, every weight is finite, and its distance from any other is a float32.
+"""
+
+PATH_SUM, PATH_M2, PATH_MAX, PATH_ARGMAX, STEP_SUM, STEP_SQUARE, STEP_MAX = (
+    SUMS.index(name)
+    for name in (
+        "path_sum", "path_m2", "path_max", "path_argmax", "step_sum", "step_square", "step_max"
+    )
+)  # fmt: skip
+NET_SUM, NET_SQUARE, SQUARE, REFERENCE_SQUARE, FLIPS, NONFINITE = (
+    SUMS.index(name)
+    for name in ("net_sum", "net_square", "square", "reference_square", "flips", "nonfinite")
+)
+
+OFFSET, OFFSET_SQUARE = PATH_SUM, PATH_M2
+"""Until a row is done: the sums over its distances from its first A_t."""
+
+SUMMED = OFFSET, OFFSET_SQUARE, STEP_SUM, STEP_SQUARE, NET_SUM, NET_SQUARE, SQUARE
+"""What is added up in lanes."""
+
+Array = npt.NDArray[Any]
+
+
+@compiled_in_place
+def square_of(w: Array, first: int, count: int) -> float:
+    """Return the sum of squares of a row, added in the order of `_chunk` and `_rest`."""
+    total, whole = spread(0.0), count - count % LANES
+    for i in range(0, whole, LANES):
+        total = plus_square(total, wide(load(w, first + i)))
+    square = sum_of(total)
+    for i in range(first + whole, first + count):
+        square += np.float64(w[i]) * np.float64(w[i])
+    return float(square)
+
+
+@compiled
+def square_rows(weights: Array, out: Array) -> None:
+    """Write each row's sum of squares."""
+    for row in range(len(out)):
+        out[row] = square_of(weights[row], 0, weights.shape[1])
+
+
+@compiled_in_place
+def _signs(w_0: Array, first: int, count: int, negative: Array, not_positive: Array) -> None:
+    """Note the signs of a chunk of W_0, sixteen to a mask."""
+    zero = spread(w_0.dtype.type(0))
+    for at in range(count):
+        reference = load(w_0, first + at * LANES)
+        negative[at] = below(reference, zero)
+        not_positive[at] = not_above(reference, zero)
+
+
+@compiled_in_place
+def _chunk(
+    w_0: Array,
+    first: int,
+    w_1: Array,
+    w: Array,
+    at_step: int,
+    path: Array,
+    count: int,
+    negative: Array,
+    not_positive: Array,
+    pivot: float,
+    lanes: Array,
+    tops: Array,
+    t: int,
+) -> Any:
+    """Advance A_t of a chunk by one step, and its sums, which stay apart in sixteen lanes.
+
+    Args:
+        w_0: Reference.
+        first: Where in it, and in `path`, the chunk begins.
+        w_1: The step before.
+        w: This step.
+        at_step: Where in these two the chunk begins.
+        path: A_t, advanced.
+        count: How many times sixteen weights there are.
+        negative: Where the reference is below 0, sixteen to a mask.
+        not_positive: Where it is 0 or below.
+        pivot: A_t of the first element of the row.
+        lanes: Sixteen for each sum of each step, added to.
+        tops: Sixteen for each step, largest step changes so far, raised.
+        t: Number of the step.
+
+    Returns:
+        How many signs differ, and the largest A_t.
+    """
+    own = t * len(SUMS) * LANES
+    step_sum = load(lanes, own + STEP_SUM * LANES)
+    step_square = load(lanes, own + STEP_SQUARE * LANES)
+    net_sum = load(lanes, own + NET_SUM * LANES)
+    net_square = load(lanes, own + NET_SQUARE * LANES)
+    square = load(lanes, own + SQUARE * LANES)
+    offset = load(lanes, own + OFFSET * LANES)
+    offset_square = load(lanes, own + OFFSET_SQUARE * LANES)
+    step_top, path_top = pattern(load(tops, t * LANES)), pattern(spread(0.0))
+    zero, start, flips = spread(w.dtype.type(0)), spread(pivot), 0
+    for at in range(count):
+        i = at * LANES
+        weights, reference = load(w, at_step + i), load(w_0, first + i)
+        differ = (below(weights, zero) ^ negative[at]) | (
+            not_above(weights, zero) ^ not_positive[at]
+        )
+        flips += ones(differ)
+        moved, net = size(weights - load(w_1, at_step + i)), size(weights - reference)
+        step_top = larger(pattern(moved), step_top)
+        d, n = wide(moved), wide(net)
+        a = load(path, first + i) + d
+        store(path, first + i, a)
+        path_top = larger(pattern(a), path_top)
+        o = a - start
+        step_sum, step_square = step_sum + d, plus_square(step_square, d)
+        net_sum, net_square = net_sum + n, plus_square(net_square, n)
+        square = plus_square(square, wide(weights))
+        offset, offset_square = offset + o, plus_square(offset_square, o)
+    store(lanes, own + STEP_SUM * LANES, step_sum)
+    store(lanes, own + STEP_SQUARE * LANES, step_square)
+    store(lanes, own + NET_SUM * LANES, net_sum)
+    store(lanes, own + NET_SQUARE * LANES, net_square)
+    store(lanes, own + SQUARE * LANES, square)
+    store(lanes, own + OFFSET * LANES, offset)
+    store(lanes, own + OFFSET_SQUARE * LANES, offset_square)
+    store(tops, t * LANES, number(step_top))
+    return flips, number_of(largest_of(path_top))
+
+
+@compiled_in_place
+def _rest(
+    w_0: Array,
+    first: int,
+    w_1: Array,
+    w: Array,
+    at_step: int,
+    path: Array,
+    count: int,
+    pivot: float,
+    sums: Array,
+    before: int,
+) -> None:
+    """Do what `_chunk` does with the last weights of a row, fewer than sixteen, one by one.
+
+    Args:
+        w_0: As in `_chunk`, like all up to `pivot`; `count` is of weights.
+        first: See there.
+        w_1: See there.
+        w: See there.
+        at_step: See there.
+        path: See there.
+        count: See there.
+        pivot: See there.
+        sums: (sums,) of the row and step, which hold those of all weights before.
+        before: How many weights of the row these are.
+    """
+    for i in range(count):
+        x_0, x = w_0[first + i], w[at_step + i]
+        d, n = np.float64(abs(x - w_1[at_step + i])), np.float64(abs(x - x_0))
+        a = path[first + i] + d
+        path[first + i] = a
+        if a > sums[PATH_MAX]:
+            sums[PATH_MAX], sums[PATH_ARGMAX] = a, before + i
+        sums[STEP_MAX] = max(sums[STEP_MAX], d)
+        sums[FLIPS] += (x < 0) != (x_0 < 0) or (x > 0) != (x_0 > 0)
+        o, square = a - pivot, np.float64(x) * np.float64(x)
+        sums[STEP_SUM] += d
+        sums[STEP_SQUARE] += d * d
+        sums[NET_SUM] += n
+        sums[NET_SQUARE] += n * n
+        sums[SQUARE] += square
+        sums[OFFSET] += o
+        sums[OFFSET_SQUARE] += o * o
+
+
+@compiled_in_place
+def _find(values: Array, first: int, count: int, wanted: float) -> int:
+    """Return where in a stretch a value is met first; it is there."""
+    asked = spread(wanted)
+    for i in range(0, count, LANES):
+        found = equal(load(values, first + i), asked)
+        if found:
+            return i + int(lowest(found))
+    return 0
+
+
+@compiled_in_place
+def copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
+    """Copy a stretch of A_t."""
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        store(target, at + i, load(source, first + i))
+    for i in range(whole, count):
+        target[at + i] = source[first + i]
+
+
+@compiled_in_place
+def _prepare(
+    total: Array, after: Array, first: int, count: int, is_begun: bool, is_moved: bool
+) -> None:
+    """Bring A_t so far to where it is advanced."""
+    if not is_begun:
+        after[first : first + count] = 0
+    elif is_moved:
+        copy(total, first, after, first, count)
+
+
+@compiled_in_place
+def _draw(path: Array, first: int, plane: Array, at: int, count: int) -> None:
+    """Write A_t as float32."""
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        store(plane, at + i, narrow(load(path, first + i)))
+    for i in range(whole, count):
+        plane[at + i] = np.float32(path[first + i])
+
+
+@compiled_in_place
+def _finish(sums: Array, pivot: float, elements: int, square: float) -> bool:
+    """Make the sums of a row and step what they are to be; tell whether they hold."""
+    offset, offset_square = sums[OFFSET], sums[OFFSET_SQUARE]
+    sums[PATH_SUM] = offset + pivot * elements
+    sums[PATH_M2] = max(offset_square - offset * offset / elements, 0.0)
+    sums[REFERENCE_SQUARE] = square
+    return bool(sums[SQUARE] < LARGEST_SQUARE)
+
+
+@compiled
+def advance_rows(
+    w_0: Array,
+    square: Array,
+    w_1: Array,
+    w: Array,
+    stride: int,
+    total: Array,
+    after: Array,
+    is_begun: bool,
+    planes: Array,
+    plane_stride: int,
+    sums: Array,
+    todo: Array,
+) -> int:
+    """Take every row that is `todo` through all steps.
+
+    All but `square`, `sums` and `todo` are flat, rows one behind the other.
+
+    Args:
+        w_0: Reference.
+        square: (rows,) sums of squares of it.
+        w_1: Weights of the steps before.
+        w: Weights of the steps.
+        stride: Elements from step to step in these two.
+        total: A_t before.
+        after: A_t behind the last step, written; may be `total` itself.
+        is_begun: Whether there is such an A_t; else it is 0, and `total` is not looked at.
+        planes: float32, A_t after every step, written; or nothing.
+        plane_stride: Elements from step to step in that.
+        sums: (rows, steps, sums), written.
+        todo: (rows,) what to do; what could not be done is left.
+
+    Returns:
+        How many rows were left; what is written of these is undefined.
+    """
+    rows, steps = sums.shape[:2]
+    columns, left = w_0.size // rows, 0
+    whole = columns - columns % LANES
+    lanes, tops = np.empty(steps * len(SUMS) * LANES), np.empty(steps * LANES, w.dtype)
+    pivots, is_moved = np.empty(steps), after.ctypes.data != total.ctypes.data
+    negative, not_positive = np.empty((2, CHUNK // LANES), np.uint64)
+    for row in range(rows):
+        if not todo[row]:
+            continue
+        lanes[:] = 0
+        tops[:] = 0
+        sums[row] = 0
+        own, sound = row * columns, True
+        pivot = total[own] if is_begun else 0.0
+        for t in range(steps):
+            pivot += np.float64(abs(w[t * stride + own] - w_1[t * stride + own]))
+            pivots[t] = pivot
+        for start in range(0, whole, CHUNK):
+            first, count = own + start, min(CHUNK, whole - start)
+            _prepare(total, after, first, count, is_begun, is_moved)
+            _signs(w_0, first, count // LANES, negative, not_positive)
+            for t in range(steps):
+                flips, top = _chunk(
+                    w_0, first, w_1, w, t * stride + first, after, count // LANES,
+                    negative, not_positive, pivots[t], lanes, tops, t,
+                )  # fmt: skip
+                sums[row, t, FLIPS] += flips
+                if top > sums[row, t, PATH_MAX]:
+                    sums[row, t, PATH_MAX] = top
+                    sums[row, t, PATH_ARGMAX] = start + _find(after, first, count, top)
+                if planes.size:
+                    _draw(after, first, planes, t * plane_stride + first, count)
+        first, count = own + whole, columns - whole
+        _prepare(total, after, first, count, is_begun, is_moved)
+        for t in range(steps):
+            for column in SUMMED:
+                sums[row, t, column] = sum_of(load(lanes, (t * len(SUMS) + column) * LANES))
+            sums[row, t, STEP_MAX] = number_of(largest_of(pattern(load(tops, t * LANES))))
+            _rest(
+                w_0, first, w_1, w, t * stride + first, after, count, pivots[t], sums[row, t], whole
+            )
+            if planes.size:
+                _draw(after, first, planes, t * plane_stride + first, count)
+            sound &= _finish(sums[row, t], pivots[t], columns, square[row])
+        todo[row] = not sound
+        left += todo[row]
+    return left
+
+
+@compiled
+def rounds_once() -> bool:
+    """Tell whether ``a + b * b`` is rounded once here, the only thing that changes bits."""
+    near_one = 1 + 2.0**-30
+    return bool(sum_of(plus_square(spread(-1 - 2.0**-29), spread(near_one))) != 0)

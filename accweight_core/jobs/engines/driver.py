@@ -1,0 +1,248 @@
+"""The driver: sends tasks, a bounded number at a time, and merges what comes back.
+
+Partial sums are folded in the order of elements, whoever brings them first, so the bits are those
+of one thread. Its memory holds the description of the run, the tasks that are under way, and the
+sums that wait for their turn: neither grows with the number of weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import uuid4
+
+from accweight_core.accumulate.folding import BlockSums, Folding
+from accweight_core.accumulate.pack import PackWalk
+from accweight_core.accumulate.walk import (
+    ParameterWalk,
+    Walk,
+    refuse_nonfinite,
+    refuse_nonfinite_of,
+)
+from accweight_core.errors import EngineError
+from accweight_core.io.reading import is_read_whole
+from accweight_core.jit.step_loops import rounds_once
+from accweight_core.jobs.engines.serialize import Serializer
+from accweight_core.jobs.engines.shared_store import SharedStore
+from accweight_core.jobs.engines.tasks import (
+    Job,
+    Task,
+    TaskPack,
+    TaskParameter,
+    task_bytes,
+    tasks_of,
+)
+from accweight_core.jobs.engines.worker import alive_file_of, finish, run_task
+from accweight_core.jobs.engines.workers import Workers
+from accweight_core.metrics.totals import Totals
+from accweight_core.schema import Checkpoint, StoredTensor
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.header import Header, versions
+
+MOST_WAITING_BYTES = 1 << 30
+"""Sums that may wait for their turn before no more tasks are sent."""
+
+LOOK_S = 1.0
+"""Seconds after which the driver looks whether it has been interrupted."""
+
+
+@dataclass
+class Driver:
+    """Has parameters walked by workers.
+
+    Attributes:
+        workers: Who walks.
+        job: What its tasks have in common.
+        checkpoints: Those that are walked, for messages.
+        strict: Whether a non-finite element is an error.
+        progress: Called with the bytes of every task that has come back.
+    """
+
+    workers: Workers
+    job: Job
+    checkpoints: Sequence[Checkpoint]
+    strict: bool
+    progress: Callable[[int], None]
+    _sendable: dict[int, TaskParameter] = field(default_factory=dict, init=False)
+    _packs: dict[int, PackWalk] = field(default_factory=dict, init=False)
+    _merging: dict[int, Folding] = field(default_factory=dict, init=False)
+    _sent: dict[Future[Any], Task | None] = field(default_factory=dict, init=False)
+    _back: SimpleQueue[Future[Any]] = field(default_factory=SimpleQueue, init=False)
+    _noticed: bool = field(default=False, init=False)
+
+    def run(self, sendable: Sequence[TaskParameter | TaskPack]) -> None:
+        """Have parameters and packs walked; `done` of each is called here, once, in any order.
+
+        Raises:
+            EngineError: If the workers are lost, or cannot do their work.
+        """
+        self._sendable = {item.index: item for item in sendable if isinstance(item, TaskParameter)}
+        packs = (item.walk for item in sendable if isinstance(item, TaskPack))
+        self._packs = {walk.number: walk for walk in packs}
+        size = task_bytes(sum(item.walk.size_bytes for item in sendable), self.workers.count())
+        alive_file = alive_file_of(self.job)
+        try:
+            if alive_file is not None:
+                alive_file.touch()
+            for task in tasks_of(self.job, sendable, size):
+                while self._is_enough():
+                    self._collect()
+                self._send(task, run_task, task)
+            while self._sent:
+                self._collect()
+        except (BrokenExecutor, CancelledError) as error:
+            raise self._lost(error) from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in ("distributed", "tornado"):
+                raise self._lost(error) from error
+            raise
+        finally:
+            if alive_file is not None:
+                alive_file.unlink(missing_ok=True)
+            self._call_back()
+
+    def _is_enough(self) -> bool:
+        """Tell whether something has to come back before more is sent."""
+        waiting = sum(folding.waiting_bytes for folding in self._merging.values())
+        return len(self._sent) >= self.workers.most_at_once() or waiting > MOST_WAITING_BYTES
+
+    def _send(self, task: Task | None, work: Callable[..., Any], *arguments: Any) -> None:
+        future = self.workers.executor.submit(work, *arguments)
+        self._sent[future] = task
+        future.add_done_callback(self._back.put)
+
+    def _collect(self) -> None:
+        """Take what comes back next."""
+        try:
+            future = self._back.get(timeout=LOOK_S)
+        except Empty:
+            return
+        task, result = self._sent.pop(future), future.result()
+        if task is None:
+            self._finish(result, self._merging.pop(result).totals)
+            return
+        for index, sums in result.sums.items():
+            self._merge(index, sums)
+        for number, totals in result.packs.items():
+            pack = self._packs.pop(number)
+            if self.strict:
+                refuse_nonfinite_of(pack, totals, self.checkpoints)
+            pack.done(totals)
+        self.progress(task.size_bytes)
+        self._compare(result.rounds_once)
+
+    def _merge(self, index: int, sums: Totals | BlockSums) -> None:
+        """Take the sums of a whole parameter, or of a part of one."""
+        if isinstance(sums, Totals):
+            self._finish(index, sums)
+            return
+        sendable = self._sendable[index]
+        folding = self._merging.setdefault(index, Folding(len(sendable.tensors)))
+        folding.take(sums)
+        if folding.totals.elements < sendable.walk.elements:
+            return
+        if sendable.plan is not None:
+            self._send(None, finish, self.job, index)
+        else:
+            self._finish(index, self._merging.pop(index).totals)
+
+    def _finish(self, index: int, totals: Totals) -> None:
+        walk = self._sendable.pop(index).walk
+        if self.strict:
+            refuse_nonfinite(walk.name, totals, self.checkpoints)
+        walk.done(totals)
+
+    def _compare(self, rounds: bool) -> None:
+        """Say once if workers round in another way than this one."""
+        if rounds == rounds_once() or self._noticed:
+            return
+        self._noticed = True
+        self.workers.notice(
+            "a worker has another kind of processor, which "
+            + ("fuses" if rounds else "does not fuse")
+            + " products and sums as this one "
+            + ("does not" if rounds else "does")
+            + ": last bits of squares may differ"
+        )
+
+    def _lost(self, error: BaseException) -> EngineError:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        kept = "what is finished is kept, and the same command continues there"
+        return EngineError(
+            f"{self.job.store or self.workers.name}: workers were lost ({reason}); were they "
+            f"killed, or out of memory? {kept if self.job.store else 'Run it again'}"
+        )
+
+    def _call_back(self) -> None:
+        """Cancel what is still under way, and wait for what cannot be cancelled any more."""
+        wait([future for future in self._sent if not future.cancel()])
+        self._sent.clear()
+
+
+def walk_by(
+    workers: Workers,
+    walks: Sequence[Walk],
+    header: Header,
+    checkpoints: Sequence[Checkpoint],
+    *,
+    store: Store | None,
+    earlier: Store | None,
+    block_elements: int,
+    strict: bool,
+    progress: Callable[[int], None],
+) -> list[Walk]:
+    """Have workers walk what can be sent to it; return what has to be walked here.
+
+    Args:
+        workers: Who walks.
+        walks: Parameters, and packs of them.
+        header: The analysis they make.
+        checkpoints: The checkpoints to walk.
+        store: Where it is stored, if anywhere.
+        earlier: The analysis to go on from, if any.
+        block_elements: Elements per block.
+        strict: Whether a non-finite element is an error.
+        progress: Called with the bytes of every task that has come back.
+    """
+    token = uuid4().hex
+    serializer = Serializer(token, header, checkpoints)
+    staying = [walk for walk in walks if not all(map(serializer.fits, _members(walk)))]
+    if staying:
+        workers.notice(
+            f"{sum(len(_members(walk)) for walk in staying)} parameters are walked here, not by "
+            "workers: their values are in memory, or of a reader that is not installed"
+        )
+    kept = set(map(id, staying))
+    drawn = header if store is not None else None
+    sendable = [_sendable(drawn, serializer, walk) for walk in walks if id(walk) not in kept]
+    job = Job(
+        token,
+        str(store.path.absolute()) if store else None,
+        str(earlier.path.absolute()) if earlier else None,
+        block_elements,
+        tuple(versions().items()),
+    )
+    Driver(workers, job, checkpoints, strict, progress).run(sendable)
+    serializer.check()
+    if store is not None:
+        SharedStore(store.path, store.header).tidy()
+    return staying
+
+
+def _members(walk: Walk) -> Sequence[Sequence[StoredTensor]]:
+    """Return the parameters of a walk, each of them in every checkpoint."""
+    return [walk.tensors] if isinstance(walk, ParameterWalk) else walk.tensors
+
+
+def _sendable(drawn: Header | None, serializer: Serializer, walk: Walk) -> TaskParameter | TaskPack:
+    """Return a walk as it can be sent; `drawn` says how its picture is cut, if it is stored."""
+    packed = tuple(map(serializer.packed, _members(walk)))
+    files = tuple(dict.fromkeys(file for tensors in packed for file in serializer.files(tensors)))
+    if not isinstance(walk, ParameterWalk):
+        return TaskPack(walk, packed, files)
+    plan = drawn.plan(walk.index) if drawn and drawn.picture_bases and walk.elements else None
+    at_once = any(map(is_read_whole, walk.tensors))
+    return TaskParameter(walk.index, walk, packed[0], files, plan, at_once)

@@ -1,0 +1,138 @@
+"""The store as one of many workers sees it: files that others write too, chunks drawn in part.
+
+Every file is written under a name of its own and then given its real one, so that a task may be
+walked twice, even at the same time, and a worker may be killed at any moment. What a worker has
+of chunks that it does not make whole it leaves in pieces, beside the picture; whoever finishes the
+picture puts them together.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from accweight_core.errors import StoreError
+from accweight_core.pictures.canvas import TileCanvas
+from accweight_core.pictures.plan import Picture
+from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.chunk_grid import Place
+from accweight_core.store.header import Header
+from accweight_core.store.picture_writer import PictureWriter
+from accweight_core.store.zarr_chunks import PARTIAL, write_beside_others
+
+PIECES = "pieces"
+"""Folder beside the levels of a picture, until it is finished."""
+
+Piece = tuple[range, range, list[Picture]]
+"""Rows, columns, and what is drawn there: (steps, rows, columns) per plane."""
+
+
+class SharedStore(Store):
+    """A store that several processes write at a time."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        super().__init__(path, header, write_beside_others)
+
+    def tidy(self) -> None:
+        """Remove what killed workers, and tasks that were walked twice, have left behind."""
+        for leftover in self.path.rglob(f"*{PARTIAL}"):
+            leftover.unlink(missing_ok=True)
+        for folder in self.path.glob(f"pictures/*/{PIECES}"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class PieceWriter(PictureWriter):
+    """Draws a part of a picture: writes the chunks that it makes whole, and pieces of others."""
+
+    def __init__(self, store: Store, index: int, tiling: Tiling, *, first: int) -> None:
+        """Make the empty base level of the picture, whether or not others have.
+
+        Args:
+            store: Where it goes.
+            index: The parameter.
+            tiling: How it is usually cut.
+            first: The first element of the part, by which it is known.
+        """
+        super().__init__(store, index, tiling)
+        self._pieces: dict[Place, list[Piece]] = {}
+        self._file = pieces_folder(store, index) / f"{first:015d}.npz"
+
+    def take(self, place: Place, rows: range, cols: range, parts: Sequence[Picture]) -> None:
+        """Take what a tile holds of one chunk."""
+        kept = [part.copy() for part in parts]  # the canvas draws further steps in its place
+        pieces = self._pieces.setdefault(place, [])
+        pieces.append((rows, cols, kept))
+        drawn = sum(len(r) * len(c) for r, c, _ in pieces)
+        if drawn == self.grid.texels(place[1], place[2]):
+            for piece in self._pieces.pop(place):
+                super().take(place, *piece)
+
+    def finish(self) -> None:
+        """Leave the pieces to whoever finishes the picture."""
+        if self._pieces:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_beside_others(self._file, _encoded(self._pieces))
+
+
+def pieces_folder(store: Store, index: int) -> Path:
+    """Return where pieces of a picture lie until it is finished."""
+    return store.path / "pictures" / f"{index:06d}" / PIECES
+
+
+def _encoded(pieces: dict[Place, list[Piece]]) -> bytes:
+    flat = [(place, *piece) for place, found in pieces.items() for piece in found]
+    places = [(*p, len(parts[0]), r.start, r.stop, c.start, c.stop) for p, r, c, parts in flat]
+    planes = [
+        np.concatenate([parts[n].reshape(-1) for *_, parts in flat]) for n in range(len(flat[0][3]))
+    ]
+    file = io.BytesIO()
+    np.savez(file, places=np.array(places, dtype=np.int64), planes=np.stack(planes))
+    return file.getvalue()
+
+
+def _decoded(file: Path) -> Iterator[tuple[Place, Piece]]:
+    with np.load(file, allow_pickle=False) as content:
+        places, planes = content["places"].tolist(), content["planes"]
+    done = 0
+    for step, row, col, steps, top, bottom, left, right in places:
+        shape = (steps, bottom - top, right - left)
+        size = math.prod(shape)
+        parts = [plane[done : done + size].reshape(shape) for plane in planes]
+        yield (step, row, col), (range(top, bottom), range(left, right), parts)
+        done += size
+
+
+def finish_picture(store: SharedStore, index: int) -> None:
+    """Put pieces together and pool the coarser levels of a picture, all parts of which are drawn.
+
+    Raises:
+        StoreError: If a chunk is missing, which is not where this process looks.
+    """
+    plan = store.header.plan(index)
+    tiling = tiling_of(plan.layout, plan.base, BLOCK_ELEMENTS)
+    writer = PictureWriter(store, index, tiling)
+    folder = pieces_folder(store, index)
+    with suppress(FileNotFoundError):  # another one finishes this picture too, and has gone ahead
+        for file in sorted(f for f in folder.iterdir() if f.suffix != PARTIAL):
+            for place, piece in _decoded(file):
+                writer.take(place, *piece)
+    places: set[tuple[int, int]] = set()
+    for tile in tiling.tiles():
+        canvas = TileCanvas(plan, tile, 1, lambda step, planes: None)
+        writer.add_counts(tile, canvas.counts)
+        for window, _ in tile.windows(plan.base):
+            places.update(place for place, _ in writer.grid.touched(window))
+    if not writer.holds_all(places):
+        raise StoreError(
+            f"{store.path}: chunks of the picture of {store.header.parameters[index].name!r} are "
+            "missing that workers have written; every worker has to see the same folder there"
+        )
+    writer.finish()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,225 @@
+"""What a worker does with a task: read, walk, draw and store, and hand back partial sums.
+
+It walks block by block with the functions that threads of one process use, one block at a time:
+workers take tasks side by side. Before anything else it looks whether it sees what the driver
+sees: the folder of the store, the files, the same versions.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accweight_core.accumulate.cutting import Stretches
+from accweight_core.accumulate.folding import BlockSums, Folding, joined
+from accweight_core.accumulate.stepwise import Room
+from accweight_core.accumulate.walk import (
+    ParameterWalk,
+    Walk,
+    one_thread_per_operation,
+    planned,
+    sums_of,
+)
+from accweight_core.errors import EngineError, FormatError
+from accweight_core.io.reading import OpenFiles, ahead_of
+from accweight_core.jit.step_loops import rounds_once
+from accweight_core.jobs.engines.shared_store import PieceWriter, SharedStore, finish_picture
+from accweight_core.jobs.engines.tasks import File, Job, PackSlice, Slice, Task, block_at
+from accweight_core.jobs.walks import pack_of, walk_of
+from accweight_core.metrics.totals import Floats, Totals
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.header import Header, versions
+from accweight_core.store.zarr_chunks import PARTIAL
+
+if TYPE_CHECKING:
+    from accweight_core.remote.prefetch import ReadAhead
+
+ALIVE = f".job{PARTIAL}"
+"""Ending of the file that is in the store as long as a job is on; swept if the driver dies."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What comes back of a task.
+
+    Attributes:
+        sums: Of each of its parameters: the totals, or the sums of the sub-blocks of a part.
+        packs: Of each of its packs, the totals of all members: (steps, members, sums).
+        rounds_once: Whether the processor they were computed on fuses products and sums.
+    """
+
+    sums: dict[int, Totals | BlockSums]
+    packs: dict[int, Floats]
+    rounds_once: bool
+
+
+def run_task(task: Task) -> TaskResult:
+    """Walk a task; what is drawn of it is stored when this returns.
+
+    Raises:
+        EngineError: If this process does not see what it has to, or the job has been given up.
+        FormatError: If a file is damaged.
+    """
+    job, slices = task.job, task.slices
+    _check_versions(job)
+    _check_files(task.files)
+    with one_thread_per_operation():
+        if slices and slices[0].cuts is not None:
+            sums = _part(job, slices[0], slices[0].cuts)
+            return TaskResult({slices[0].index: sums}, {}, rounds_once())
+        return TaskResult(*_whole(job, slices, task.packs), rounds_once())
+
+
+def finish(job: Job, index: int) -> int:
+    """Finish the picture of a parameter whose tasks have all been walked; return its number."""
+    _check_versions(job)
+    store, _ = stores_of(job)
+    if store is not None:
+        finish_picture(store, index)
+    return index
+
+
+def _part(job: Job, slice_: Slice, cuts: Sequence[tuple[tuple[int, int], ...]]) -> BlockSums:
+    """Walk a part of one parameter."""
+    (store, earlier), room = stores_of(job), Room()
+    drawn = store is not None and bool(store.header.picture_bases)
+    plan = store.header.plan(slice_.index) if store is not None and drawn else None
+    blocks = [block_at(cut, plan) for cut in cuts]
+    walk = walk_of(
+        slice_.index,
+        slice_.tensors,
+        store,
+        earlier,
+        job.block_elements,
+        drawn_by=partial(PieceWriter, first=blocks[0].stretches[0][0]),
+    )
+    walk = replace(walk, blocks=blocks)
+    with OpenFiles(ahead=_ahead([walk])) as files:
+        found = joined([_sums(job, files, room, walk, block) for block in blocks])
+    walk.walked()
+    return found
+
+
+def _whole(
+    job: Job, slices: Sequence[Slice], packs: Sequence[PackSlice]
+) -> tuple[dict[int, Totals | BlockSums], dict[int, Floats]]:
+    """Walk whole parameters, and packs of small ones."""
+    (store, earlier), room = stores_of(job), Room()
+    walks = [
+        planned(walk_of(slice_.index, slice_.tensors, store, earlier, job.block_elements))
+        for slice_ in slices
+    ]
+    pack_walks = [
+        pack_of(
+            pack.number,
+            [slice_.index for slice_ in pack.slices],
+            [slice_.tensors for slice_ in pack.slices],
+            store,
+            earlier,
+        )
+        for pack in packs
+    ]
+    found: dict[int, Totals | BlockSums] = {}
+    packed: dict[int, Floats] = {}
+    with OpenFiles(ahead=_ahead([*walks, *pack_walks])) as files:
+        for walk in walks:
+            if isinstance(walk, ParameterWalk):
+                found[walk.index] = _totals(job, files, room, walk)
+        for pack_walk in pack_walks:
+            _check_on(job)
+            packed[pack_walk.number] = pack_walk.walk(files, room)
+    return found, packed
+
+
+def _totals(job: Job, files: OpenFiles, room: Room, walk: ParameterWalk) -> Totals:
+    """Walk a whole parameter."""
+    folding = Folding(len(walk.tensors))
+    for block in walk.blocks:
+        folding.take(_sums(job, files, room, walk, block))
+    walk.walked()
+    return folding.totals
+
+
+def _sums(
+    job: Job, files: OpenFiles, room: Room, walk: ParameterWalk, block: Stretches
+) -> BlockSums:
+    _check_on(job)
+    return sums_of(files, room, walk, block)
+
+
+def _ahead(walks: Sequence[Walk]) -> ReadAhead | None:
+    """Return what reads remote files ahead, in the order of the walks."""
+    return ahead_of(s for walk in walks if walk.is_remote for s in walk.stretches())
+
+
+def alive_file_of(job: Job) -> Path | None:
+    """Return the file in the store that is there as long as a job is on."""
+    return Path(job.store) / f"{job.token}{ALIVE}" if job.store else None
+
+
+def _check_on(job: Job) -> None:
+    """Raise if the driver has given the job up: from then on nothing may be written."""
+    alive_file = alive_file_of(job)
+    if alive_file is not None and not alive_file.exists():
+        raise EngineError(f"{job.store}: the analysis has been given up by the one that began it")
+
+
+@lru_cache(maxsize=4)
+def stores_of(job: Job) -> tuple[SharedStore | None, Store | None]:
+    """Return the store of a job, and the one to go on from, once per process."""
+    alive_file = alive_file_of(job)
+    if alive_file is None:
+        return None, None
+    if not alive_file.exists():
+        raise EngineError(
+            f"{alive_file.parent}: is not the folder that the analysis is written to, seen from "
+            f"{socket.gethostname()}; the output, and checkpoints that are not at URLs, have to be "
+            "in a folder that every worker sees under the same name"
+        )
+    header = Header.from_json(Store.check_is_analysis(alive_file.parent), str(alive_file.parent))
+    earlier = Store.open(Path(job.earlier)) if job.earlier else None
+    return SharedStore(alive_file.parent, header), earlier
+
+
+@lru_cache(maxsize=4)
+def _check_versions(job: Job) -> None:
+    """Raise if other versions are installed here: bits would depend on who walks what."""
+    here = versions()
+    differing = [
+        f"{name} {here.get(name, 'missing')} instead of {wanted}"
+        for name, wanted in job.versions
+        if here.get(name) != wanted
+    ]
+    if differing:
+        raise EngineError(
+            f"the worker on {socket.gethostname()} has {', '.join(differing)}; install on all "
+            "workers what is installed where the analysis is started"
+        )
+
+
+def _check_files(files: Iterable[File]) -> None:
+    """Raise if a file is not seen from here as the driver has seen it."""
+    for file in files:
+        if file in _CHECKED:
+            continue
+        here = socket.gethostname()
+        try:
+            seen = File.at(file.path)
+        except OSError as error:
+            raise EngineError(
+                f"{file.path}: the worker on {here} does not see this checkpoint "
+                f"({error.strerror or error}); it has to be in a folder that every worker sees "
+                "under the same name, or at a URL that every worker may read"
+            ) from None
+        if seen != file:
+            raise FormatError(
+                file.path, f"has changed since it was described, seen by the worker on {here}"
+            )
+        _CHECKED.add(file)
+
+
+_CHECKED: set[File] = set()

@@ -1,0 +1,183 @@
+"""What is walked of a parameter or a pack: its blocks, and what becomes of its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from threading import Lock
+
+import numpy as np
+
+from accweight_core.accumulate.cutting import blocks_of
+from accweight_core.accumulate.pack import Draw, PackWalk
+from accweight_core.accumulate.stepwise import Watcher
+from accweight_core.accumulate.walk import ParameterWalk, no_carry, no_watcher
+from accweight_core.io.reading import is_read_whole, is_readable_in_blocks
+from accweight_core.pictures.canvas import CanvasWatcher, TileCanvas
+from accweight_core.pictures.packing import PackSheet
+from accweight_core.pictures.tile import Tile
+from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
+from accweight_core.schema import StoredTensor
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.picture_writer import PictureWriter
+
+GAPPED_BLOCK = 1 << 20
+"""Least elements of a block where axes are stored in another order: larger blocks, fewer gaps."""
+
+MakeWriter = Callable[[Store, int, Tiling], PictureWriter]
+"""Makes the writer of one picture: of a store, a parameter, and how it is usually cut."""
+
+
+def walk_of(
+    index: int,
+    tensors: Sequence[StoredTensor],
+    store: Store | None,
+    earlier: Store | None,
+    block_elements: int,
+    *,
+    drawn_by: MakeWriter = PictureWriter,
+) -> ParameterWalk:
+    """Return the walk of one parameter: its blocks, and what becomes of its pictures.
+
+    Args:
+        index: The parameter.
+        tensors: The parameter in each checkpoint.
+        store: Where its picture and its state go, if anywhere.
+        earlier: The analysis to go on from, if any.
+        block_elements: Elements per block.
+        drawn_by: Makes what takes the tiles of its picture.
+    """
+    name, shape, elements = tensors[0].name, tensors[0].shape, tensors[0].values.elements
+    at_once = any(is_read_whole(t) for t in tensors)
+    size = max(elements, 1) if at_once else block_elements
+    if not all(is_readable_in_blocks(t) for t in tensors):
+        size = max(size, GAPPED_BLOCK)
+    if store is None:
+        return ParameterWalk(name, tensors, blocks_of(shape, size), index=index)
+    drawing = None
+    if store.header.picture_bases and elements:
+        drawing = _Drawing(store, index, earlier, at_once, drawn_by)
+    return ParameterWalk(
+        name,
+        tensors,
+        drawing.tiles(size) if drawing else blocks_of(shape, size),
+        watch=drawing.watch if drawing else no_watcher,
+        walked=drawing.finish if drawing else lambda: None,
+        carry=partial(earlier.read_state, index) if earlier else no_carry,
+        keep=partial(store.write_state, index) if store.header.keeps_state else None,
+        index=index,
+    )
+
+
+def pack_of(
+    number: int,
+    members: Sequence[int],
+    tensors: Sequence[Sequence[StoredTensor]],
+    store: Store | None,
+    earlier: Store | None,
+) -> PackWalk:
+    """Return the walk of a pack, and what becomes of its pictures.
+
+    Args:
+        number: The pack.
+        members: Its parameters.
+        tensors: Each of them in every checkpoint.
+        store: Where its pictures and its state go, if anywhere.
+        earlier: The analysis to go on from, if any.
+    """
+    begin = None
+    if store and store.header.picture_bases:
+        begin = partial(_sheet, store, earlier, number, len(tensors[0]))
+    return PackWalk(
+        members,
+        [found[0].name for found in tensors],
+        tensors,
+        done=lambda totals: None,
+        begin=begin,
+        carry=earlier.read_state if earlier else None,
+        keep=store.write_state if store and store.header.keeps_state else None,
+        number=number,
+    )
+
+
+def _sheet(
+    store: Store, earlier: Store | None, number: int, steps: int
+) -> tuple[Callable[[Sequence[int]], Draw], Callable[[], None]]:
+    """Return what draws members of a pack, and what stores the pictures in the end."""
+    pack = store.header.pack(number)
+    sheet = PackSheet(pack, len(store.header.checkpoints), steps)
+    if earlier:
+        for member, index in enumerate(pack.members):
+            sheet.copy(member, earlier.picture(index, 0, "mean", slice(None)))
+    return sheet.drawn, lambda: store.write_pack(pack, sheet.texels)
+
+
+class _Drawing:
+    """The picture of one parameter while its tiles are walked."""
+
+    def __init__(
+        self,
+        store: Store,
+        index: int,
+        earlier: Store | None,
+        at_once: bool,
+        drawn_by: MakeWriter,
+    ) -> None:
+        """Begin; nothing is stored before the first tile is walked.
+
+        Args:
+            store: Where the picture goes.
+            index: The parameter.
+            earlier: The analysis to go on from, if any.
+            at_once: Whether the parameter is walked as a whole.
+            drawn_by: Makes what takes its tiles.
+        """
+        self._store = store
+        self._index = index
+        self._plan = store.header.plan(index)
+        self._earlier = earlier
+        self._steps_before = len(earlier.header.checkpoints) if earlier else 0
+        self._at_once = at_once
+        self._drawn_by = drawn_by
+        self._writer: PictureWriter | None = None
+        self._lock = Lock()
+
+    def tiles(self, block_elements: int) -> Iterator[Tile]:
+        """Yield the tiles to walk."""
+        return self._tiling(block_elements).tiles()
+
+    def _tiling(self, block_elements: int) -> Tiling:
+        layout, level = self._plan.layout, self._plan.base
+        return whole(layout, level) if self._at_once else tiling_of(layout, level, block_elements)
+
+    def watch(self, tile: Tile) -> Watcher:
+        """Return what draws one tile; called in the thread that walks it."""
+        with self._lock:
+            if self._writer is None:
+                tiling = self._tiling(BLOCK_ELEMENTS)
+                self._writer = self._drawn_by(self._store, self._index, tiling)
+        writer = self._writer
+        canvas = TileCanvas(self._plan, tile, writer.segment, partial(writer.write, tile))
+        writer.add_counts(tile, canvas.counts)
+        self._replay(tile, canvas)
+
+        return CanvasWatcher(canvas, self._steps_before)
+
+    def _replay(self, tile: Tile, canvas: TileCanvas) -> None:
+        """Draw the steps of an earlier analysis as they were drawn there."""
+        base, earlier = self._plan.base, self._earlier
+        if not earlier:
+            return
+        names = ("mean", "max") if base else ("mean",)
+        for step in range(self._steps_before):
+            planes = [np.full(tile.size(base), np.nan, np.float32) for _ in names]
+            for name, plane in zip(names, planes, strict=True):
+                array = earlier.picture_array(self._index, base, name)
+                for there, here in tile.windows(base):
+                    plane[here] = array[step, *there]
+            canvas.replay(step, planes)
+
+    def finish(self) -> None:
+        """Pool the coarser levels; every tile has been drawn."""
+        if self._writer:
+            self._writer.finish()

@@ -1,0 +1,194 @@
+"""One analysis under way: which blocks to walk, and what becomes of their numbers and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+
+from accweight_core.accumulate.block import MOST_STEPS
+from accweight_core.accumulate.pack import PackWalk
+from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refuse_nonfinite
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.summary import completed, metric_arrays
+from accweight_core.errors import AccweightError, StoreError
+from accweight_core.gc_paused import uncollected
+from accweight_core.jobs.engines.driver import walk_by
+from accweight_core.jobs.engines.workers import Workers
+from accweight_core.jobs.walks import pack_of, walk_of
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.totals import Floats, Totals
+from accweight_core.pictures.tiling import BLOCK_ELEMENTS
+from accweight_core.schema import Run, StoredTensor
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.header import Header
+
+LARGE_BLOCK = 1 << 22
+"""Most elements of a block that is only summed: what a block costs in Python is then lost in
+what its sums cost."""
+
+BLOCKS_PER_THREAD = 8
+"""Blocks of a run that a thread should have, so that none waits long for the last ones."""
+
+Done = Callable[[Sequence[int], Floats], None]
+"""Takes the totals of parameters that are complete together: (steps, parameters, sums)."""
+
+Progress = Callable[[int, int], None]
+"""Called as ``progress(bytes_done, bytes_in_all)``."""
+
+
+@dataclass
+class Work:
+    """One analysis under way.
+
+    Attributes:
+        run: The checkpoints to walk.
+        header: The analysis they make; with `earlier`, its steps come first.
+        threads: Threads that walk blocks.
+        block_elements: Elements per block; None to choose.
+        strict: Whether a non-finite element is an error.
+        progress: Called now and then.
+        earlier: The analysis to go on from, if any.
+        workers: Workers that walk instead, if any.
+    """
+
+    run: Run
+    header: Header
+    threads: int
+    block_elements: int | None
+    strict: bool
+    progress: Progress
+    earlier: Store | None = None
+    workers: Workers | None = None
+
+    @cached_property
+    def _values_before(self) -> Floats | None:
+        """The totals of the analysis to go on from."""
+        return self.earlier.totals if self.earlier else None
+
+    def in_memory(self) -> Analysis:
+        """Measure everything without a store."""
+        values = np.zeros((len(self.run.checkpoints), len(self.header.parameters), len(SUMS)))
+
+        def keep(members: Sequence[int], totals: Floats) -> None:
+            values[:, members] = totals
+
+        self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
+        return Analysis(completed(self.header, values), values, run=self.run)
+
+    def on_disk(self, path: Path) -> Analysis:
+        """Measure into a store, or continue there."""
+        try:
+            store = Store.create_or_continue(path, self.header)
+            self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
+            if self.strict:
+                self._refuse_nonfinite(store)
+            if not store.header.complete:
+                todo = [index for index, done in enumerate(store.finished()) if not done]
+                try:
+                    self._walk(self._walks(todo, store, partial(self._keep, store)), store)
+                finally:
+                    store.flush()
+                values = store.totals
+                header = completed(self.header, values)
+                store.finish(header, metric_arrays(header, values))
+        except AccweightError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{path}: cannot be written ({error.strerror or error}); what is finished is "
+                "kept, and the same command continues there"
+            ) from error
+        return Analysis(store.header, store=store, run=None if self.earlier else self.run)
+
+    def _refuse_nonfinite(self, store: Store) -> None:
+        """Be strict with parameters that an earlier call, not strict, has finished."""
+        values = store.totals
+        for index, done in enumerate(store.finished() if not self.earlier else ()):
+            parameter = self.header.parameters[index]
+            if done:
+                totals = Totals(parameter.elements, values[:, index])
+                refuse_nonfinite(parameter.name, totals, self.run.checkpoints)
+
+    def _keep(self, store: Store, members: Sequence[int], totals: Floats) -> None:
+        """Store the totals of parameters behind those of the analysis to go on from."""
+        before = [] if self._values_before is None else [self._values_before[:, members]]
+        store.finish_parameters(members, np.concatenate([*before, totals]))
+
+    @uncollected()
+    def _walks(self, todo: Iterable[int], store: Store | None, done: Done) -> list[Walk]:
+        """Return the walks of parameters in network order, packs where their first member is."""
+        first_of = {members[0]: number for number, members in enumerate(self.header.packs)}
+        packed = {index for members in self.header.packs for index in members}
+        return [
+            self._pack(first_of[index], store, done)
+            if index in packed
+            else self._cut(index, store, done)
+            for index in todo
+            if index in first_of or index not in packed
+        ]
+
+    def _tensors(self, index: int) -> list[StoredTensor]:
+        name = self.header.parameters[index].name
+        return [checkpoint.tensors[name] for checkpoint in self.run.checkpoints]
+
+    def _pack(self, number: int, store: Store | None, done: Done) -> PackWalk:
+        """Return the walk of a pack, and what becomes of its pictures."""
+        members = self.header.packs[number]
+        tensors = [self._tensors(index) for index in members]
+        walk = pack_of(number, members, tensors, store, self.earlier)
+        return replace(walk, done=partial(done, members))
+
+    def _cut(self, index: int, store: Store | None, done: Done) -> ParameterWalk:
+        """Return the walk of one parameter: its blocks, and what becomes of its pictures."""
+
+        def finish(totals: Totals) -> None:
+            done([index], totals.values[:, None])
+
+        is_drawn = store is not None and bool(self.header.picture_bases)
+        size = self._block_elements(is_drawn=is_drawn)
+        walk = walk_of(index, self._tensors(index), store, self.earlier, size)
+        return replace(walk, done=finish)
+
+    def _block_elements(self, *, is_drawn: bool) -> int:
+        """Return how large blocks are: large ones cost fewer calls, many keep threads busy.
+
+        Those that are held from one call to the next stay small: what is drawn, and what has
+        more checkpoints than are streamed at a time.
+        """
+        is_held = is_drawn or len(self.run.checkpoints) > MOST_STEPS
+        if self.block_elements or is_held:
+            return self.block_elements or BLOCK_ELEMENTS
+        elements = sum(parameter.elements for parameter in self.header.parameters)
+        share = elements // (BLOCKS_PER_THREAD * self.threads)
+        return min(max(share, BLOCK_ELEMENTS), LARGE_BLOCK)
+
+    def _walk(self, walks: list[Walk], store: Store | None) -> None:
+        total = sum(walk.size_bytes for walk in walks)
+        done = 0
+
+        def advance(size_bytes: int) -> None:
+            nonlocal done
+            done += size_bytes
+            self.progress(done, total)
+
+        self.progress(0, total)
+        if self.workers is not None:
+            walks = walk_by(
+                self.workers,
+                walks,
+                self.header,
+                self.run.checkpoints,
+                store=store,
+                earlier=self.earlier,
+                block_elements=self.block_elements or BLOCK_ELEMENTS,
+                strict=self.strict,
+                progress=advance,
+            )
+        walk = BlockWalk(
+            self.run.checkpoints, threads=self.threads, strict=self.strict, progress=advance
+        )
+        walk.run(walks)

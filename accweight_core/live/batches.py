@@ -1,0 +1,173 @@
+"""Batches: the sub-blocks of many tensors as a few blocks, so that small ones cost no calls.
+
+A network has thousands of tensors of a few hundred weights, and a device (or the interpreter)
+needs longer to be told of an operation than to do one that small. Rows never mix, so rows of
+one length can be measured together whatever parameter they come from, with the same bits; and
+a network has few lengths. What is launched per step then depends on their number alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accweight_core import kernels
+from accweight_core.accumulate.cutting import PIECE_ELEMENTS, Stretch, pieces_of
+from accweight_core.jit.fused import measure_step, start_block
+from accweight_core.kernels import SUMS, BlockState, Scratch, partition, widened_dtype
+from accweight_core.live.device_rows import DeviceRows, is_aligned, serves
+from accweight_core.metrics.totals import Floats, Totals
+
+BATCH_ELEMENTS_CPU = 1 << 18
+"""Most elements of a batch of a processor: calls cost little then, and caches hold it."""
+
+BATCH_ELEMENTS = 1 << 22
+"""Most elements elsewhere: enough to hide the launches, 100 MB of buffers that are shared."""
+
+
+@dataclass
+class Batch:
+    """Sub-blocks of one length, dtype and device, measured together.
+
+    Attributes:
+        columns: Elements of a sub-block.
+        dtype: In which they are subtracted.
+        device: Where they are.
+        stretches: Whose they are, in the order of rows.
+        rows: Number of sub-blocks.
+        state: What they carry from step to step, once there has been one.
+    """
+
+    columns: int
+    dtype: torch.dtype
+    device: torch.device
+    stretches: list[Stretch] = field(default_factory=list)
+    rows: int = 0
+    state: BlockState | None = None
+
+    def has_room(self, elements: int) -> bool:
+        """Tell whether as many elements may still be added.
+
+        Complex ones stay alone on a processor, as in `pieces_of`.
+        """
+        if self.dtype.is_complex and self.device.type == "cpu":
+            return not self.rows
+        most = BATCH_ELEMENTS_CPU if self.device.type == "cpu" else BATCH_ELEMENTS
+        return not self.rows or self.rows * self.columns + elements <= most
+
+    def add(self, name: str, first: int, rows: int, columns: int) -> Stretch:
+        """Add sub-blocks of a parameter at the end."""
+        stretch = Stretch(name, first, self.rows, rows, columns)
+        self.stretches.append(stretch)
+        self.rows += rows
+        return stretch
+
+    def gather(self, weights: Mapping[str, Tensor], out: Tensor) -> Tensor:
+        """Copy the weights of every stretch into `out`, in as few launches as there can be."""
+        sizes = [stretch.rows * self.columns for stretch in self.stretches]
+        parts = [
+            weights[stretch.name][stretch.first : stretch.first + size]
+            for stretch, size in zip(self.stretches, sizes, strict=True)
+        ]
+        torch._foreach_copy_(torch.split_with_sizes(out.view(-1), sizes), parts)
+        return out
+
+    def path(self, stretch: Stretch) -> Floats:
+        """Return A_t of some sub-blocks, flat."""
+        if self.state is None:
+            return np.empty(0)
+        rows = slice(stretch.row, stretch.row + stretch.rows)
+        total = self.state.total[rows].cpu().double()
+        if self.state.compensation is not None:
+            total = total + self.state.compensation[rows].cpu().double()
+        return total.numpy().reshape(-1)
+
+
+class Batches:
+    """All parameters of a network, batched; they carry their states from step to step."""
+
+    def __init__(self, weights: Mapping[str, Tensor], *, compensated: bool = False) -> None:
+        """Begin with the weights of the reference step, as they will come at every step.
+
+        Args:
+            weights: By name.
+            compensated: Whether to do without float64.
+        """
+        self._compensated = compensated
+        self._scratch = Scratch()
+        self._batches: list[Batch | DeviceRows] = []
+        self._where: dict[str, list[tuple[Batch | DeviceRows, Stretch]]] = {n: [] for n in weights}
+        latest: dict[object, Batch | DeviceRows] = {}
+        for name, tensor in weights.items():
+            cut = partition(tuple(tensor.shape))
+            dtype, device = widened_dtype(tensor.dtype), tensor.device
+            where_they_lie = serves(tensor, compensated=compensated)
+            most = 1 if dtype.is_complex else max(1, PIECE_ELEMENTS // cut.sub_block)
+            for first, rows, columns in pieces_of(cut, 0, tensor.numel(), most):
+                key: tuple[object, ...] = columns, dtype, device
+                if where_they_lie:
+                    key = tensor.dtype, device, is_aligned(tensor, first, columns)
+                if key not in latest or not latest[key].has_room(rows * columns):
+                    latest[key] = (
+                        DeviceRows(device, tensor.dtype, compensated=compensated)
+                        if where_they_lie
+                        else Batch(columns, dtype, device)
+                    )
+                    self._batches.append(latest[key])
+                self._where[name].append((latest[key], latest[key].add(name, first, rows, columns)))
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether results are at hand at once."""
+        return all(batch.device.type == "cpu" for batch in self._batches)
+
+    def take(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
+        """Measure one step; the partial sums of each batch, on its device and maybe not yet done.
+
+        Nothing waits for a device, but at the reference step.
+        """
+        flat = {name: tensor.reshape(-1) for name, tensor in weights.items()}
+        return [self._measured(batch, flat) for batch in self._batches]
+
+    def _measured(self, batch: Batch | DeviceRows, flat: Mapping[str, Tensor]) -> Tensor:
+        if isinstance(batch, DeviceRows):
+            return batch.take(flat)
+        if batch.state is None:
+            shape = batch.rows, batch.columns
+            start = batch.gather(flat, torch.empty(shape, dtype=batch.dtype, device=batch.device))
+            if self._compensated:
+                batch.state, sums = kernels.start_block(start, compensated=True)
+            else:
+                batch.state, sums = start_block(start)
+            batch.state.previous = start.clone()
+            return sums
+        room = self._scratch.buffer("current", batch.state.reference, batch.dtype)
+        current = batch.gather(flat, room)
+        sums = measure_step(batch.state, current, self._scratch)
+        batch.state.previous.copy_(current)
+        return sums
+
+    def totals(self, sums: list[Tensor]) -> Floats:
+        """Fetch what `take` returned and fold it: (parameters, len(SUMS)), in their order."""
+        fetched = {
+            id(batch): part.cpu().double().numpy()
+            for batch, part in zip(self._batches, sums, strict=True)
+        }
+        values = np.zeros((len(self._where), len(SUMS)))
+        for index, stretches in enumerate(self._where.values()):
+            totals = Totals.empty(1)
+            if stretches:
+                rows = [fetched[id(b)][s.row : s.row + s.rows] for b, s in stretches]
+                sizes = [s.columns for _, s in stretches for _ in range(s.rows)]
+                totals.extend(np.array(sizes, dtype=np.int64), np.concatenate(rows)[None])
+            values[index] = totals.values[0]
+        return values
+
+    def path(self, name: str) -> Floats:
+        """Return A_t of a parameter, flat."""
+        parts = [batch.path(stretch) for batch, stretch in self._where[name]]
+        return np.concatenate([np.empty(0), *parts])

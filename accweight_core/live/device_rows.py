@@ -1,0 +1,210 @@
+"""Rows of a GPU: the sub-blocks of any number of tensors, measured where they lie, in one launch.
+
+`batches` gathers rows of one length into a block of their own before it measures them, which
+costs a read and a write of every weight. Here the kernel (`triton_step`) is given a table that
+says where each row begins, and rows may be of any length. The table is built and sent anew only
+when a tensor has moved, through memory that the device reads while the host goes on.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from accweight_core.accumulate.cutting import Stretch
+from accweight_core.metrics.totals import Floats
+
+if TYPE_CHECKING:
+    from accweight_core.live.triton_step import Rows, RowState
+
+DEVICES = ("cuda",)
+"""Types of devices whose rows are measured like this."""
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+"""Dtypes of weights that are; others are subtracted in float64, or are none of a GPU's own."""
+
+MOST_ELEMENTS = 1 << 28
+"""Most elements of one launch, so that no tensor of a state is larger than 2 GiB."""
+
+ALIGNMENT = 16
+"""Elements of which the state of a row begins at a multiple, and bytes as to the weights."""
+
+
+def serves(tensor: Tensor, *, compensated: bool) -> bool:
+    """Tell whether a parameter can be measured like this, now and at all steps."""
+    if tensor.device.type not in DEVICES or tensor.dtype not in DTYPES:
+        return False
+    return type(tensor) is Tensor and works(tensor.device, tensor.dtype, compensated)
+
+
+@functools.cache
+def works(device: torch.device, dtype: torch.dtype, compensated: bool) -> bool:
+    """Tell whether the kernel can be had: found out once by measuring a few weights.
+
+    Triton may be missing, or lack a compiler, or not know the device; training goes on anyway.
+    """
+    rows = DeviceRows(device, dtype, compensated=compensated)
+    rows.add("", 0, 1, ALIGNMENT)
+    try:
+        if device.type == "cuda" and torch.version.hip:  # threads beyond one per lane would race
+            raise RuntimeError("it was written for warps of 32 threads")
+        rows.take({"": torch.zeros(ALIGNMENT, dtype=dtype, device=device)})
+    except Exception as error:  # all that compilers and drivers may raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        warnings.warn(
+            f"weights on {device} are measured by plain operations of torch, several times "
+            f"slower than by the Triton kernel, which cannot be used: {reason}",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def is_aligned(tensor: Tensor, first: int, columns: int) -> bool:
+    """Tell whether rows that follow each other in a tensor begin and end at whole vectors."""
+    size = tensor.element_size()
+    return (tensor.data_ptr() + first * size) % ALIGNMENT == columns * size % ALIGNMENT == 0
+
+
+class DeviceRows:
+    """Sub-blocks of one dtype and device, of any length, measured together."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, *, compensated: bool) -> None:
+        """Begin without rows.
+
+        Args:
+            device: Where the weights are.
+            dtype: Theirs, one of `DTYPES`; the reference and previous values are kept in it.
+            compensated: Whether to do without float64.
+        """
+        self.device = device
+        self._dtype = dtype
+        self._wide = torch.float32 if compensated else torch.float64
+        self._compensated = compensated
+        self._starts: dict[Stretch, int] = {}
+        self._owners: dict[str, int] = {}
+        self._count = self._room = 0
+        self._state: RowState | None = None
+        self._rows: Rows | None = None
+        self._bases: list[int] = []
+
+    def has_room(self, elements: int) -> bool:
+        """Tell whether as many elements may still be added."""
+        return not self._count or self._room + elements <= MOST_ELEMENTS
+
+    def add(self, name: str, first: int, rows: int, columns: int) -> Stretch:
+        """Add sub-blocks of a parameter at the end."""
+        stretch = Stretch(name, first, self._count, rows, columns)
+        self._starts[stretch] = self._room
+        self._owners.setdefault(name, len(self._owners))
+        self._count += rows
+        self._room += rows * _pitch(columns)
+        return stretch
+
+    @property
+    def state(self) -> RowState:
+        """What the rows carry from step to step; made when it is first asked for."""
+        if self._state is None:
+            from accweight_core.live.triton_step import RowState
+
+            def room(dtype: torch.dtype, value: float) -> Tensor:
+                return torch.full((self._room,), value, dtype=dtype, device=self.device)
+
+            self._state = RowState(
+                room(self._dtype, 0),
+                room(self._dtype, math.nan),
+                room(self._wide, 0),
+                room(self._wide, 0) if self._compensated else None,
+            )
+        return self._state
+
+    def take(self, flat: Mapping[str, Tensor]) -> Tensor:
+        """Measure one step, the first one too; nothing waits for the device.
+
+        Args:
+            flat: Every parameter, flat and contiguous. On the stream on which the step before was
+                taken, or one that waits for it.
+
+        Returns:
+            (rows, len(SUMS)), on the device and maybe not yet done.
+        """
+        from accweight_core.live.triton_step import measure_rows
+
+        state = self.state
+        parts = self._parts(flat)  # alive until the launch, after which the stream keeps order
+        bases = [part.data_ptr() for part in parts]
+        if self._rows is None or bases != self._bases:
+            self._rows, self._bases = self._table(bases), bases
+        return measure_rows(state, self._rows)
+
+    def path(self, stretch: Stretch) -> Floats:
+        """Return A_t of some rows, flat."""
+        start, pitch = self._starts[stretch], _pitch(stretch.columns)
+
+        def fetched(part: Tensor) -> Tensor:
+            rows = part[start : start + stretch.rows * pitch].view(stretch.rows, pitch)
+            return rows[:, : stretch.columns].cpu().double()
+
+        total = fetched(self.state.total)
+        if self.state.compensation is not None:
+            total = total + fetched(self.state.compensation)
+        return total.numpy().reshape(-1)
+
+    def _parts(self, flat: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the parameters as the kernel can read them, copied if need be."""
+        parts = [flat[name] for name in self._owners]
+        if any(part.dtype != self._dtype for part in parts):
+            self._widen()
+        return [part if self._is_readable(part) else self._copied(part) for part in parts]
+
+    def _is_readable(self, part: Tensor) -> bool:
+        return part.dtype == self._dtype and part.device == self.device and type(part) is Tensor
+
+    def _copied(self, part: Tensor) -> Tensor:
+        return torch.empty(part.shape, dtype=self._dtype, device=self.device).copy_(part)
+
+    def _widen(self) -> None:
+        """Go on in float32, which holds all values so far, as weights now come in two dtypes."""
+        self._dtype, self._rows = torch.float32, None
+        self.state.reference = self.state.reference.float()
+        self.state.previous = self.state.previous.float()
+
+    def _table(self, bases: list[int]) -> Rows:
+        """Return where the rows are, for parameters that begin at `bases`."""
+        from accweight_core.live.triton_step import Rows
+
+        stretches = list(self._starts)
+        counts = [stretch.rows for stretch in stretches]
+        lengths = np.repeat([stretch.columns for stretch in stretches], counts)
+        pitches = np.repeat([_pitch(stretch.columns) for stretch in stretches], counts)
+        within = np.concatenate([np.arange(count) for count in counts])
+        size = self._dtype.itemsize
+        owners = [bases[self._owners[stretch.name]] + stretch.first * size for stretch in stretches]
+        addresses = np.repeat(owners, counts) + within * lengths * size
+        starts = np.repeat(list(self._starts.values()), counts) + within * pitches
+        return Rows(
+            self._sent(addresses),
+            self._sent(starts),
+            self._sent(lengths.astype(np.int32)),
+            aligned=not (addresses % ALIGNMENT).any() and not (lengths * size % ALIGNMENT).any(),
+        )
+
+    def _sent(self, values: npt.NDArray[np.integer]) -> Tensor:
+        """Return host values on the device, by way of memory from which it fetches them itself."""
+        tensor = torch.from_numpy(values)
+        if self.device.type == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+def _pitch(columns: int) -> int:
+    """Return the elements from one row's beginning in the state to the next one's."""
+    return -(-columns // ALIGNMENT) * ALIGNMENT

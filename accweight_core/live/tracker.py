@@ -1,0 +1,207 @@
+"""Live: change added up while a model trains, on the device where its weights are.
+
+The other way round from the block walk: all parameters at one step, then the next step. Per
+weight the tracker keeps the reference and the previous value (as float32) and the cumulative
+change (float64), 16 bytes in all, and calls the same kernels on the same sub-blocks, those of
+many tensors at a time (`batches`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.summary import completed
+from accweight_core.dtypes import is_measurable
+from accweight_core.errors import (
+    MismatchError,
+    NonFiniteError,
+    ShapeMismatchError,
+    SourceError,
+    StepOrderError,
+    UnknownNameError,
+    UnsupportedDtypeError,
+)
+from accweight_core.io.reading import as_tensor
+from accweight_core.live.batches import Batches
+from accweight_core.metrics.totals import Floats
+from accweight_core.naming import layers_of
+from accweight_core.schema import (
+    DEFAULT_ROLES,
+    MEASURED_ROLES,
+    HiddenValues,
+    Parameter,
+    Role,
+    StoredTensor,
+)
+from accweight_core.store.header import CheckpointRecord, Header
+
+PENDING_STEPS = 64
+"""Steps whose sums wait on a device before they are fetched, so that training never waits."""
+
+Precision = Literal["float64", "compensated"]
+
+
+class ChangeTracker:
+    """Adds up the change of every weight, one `update` per step.
+
+    >>> tracker = ChangeTracker()
+    >>> for step in range(3):
+    ...     _ = tracker.update({"fc.weight": np.full((2, 2), step / 4)}, step=step)
+    >>> float(tracker.analysis().ranking()["mean"][0])
+    0.5
+    """
+
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        roles: tuple[Role, ...] = DEFAULT_ROLES,
+        precision: Precision = "float64",
+    ) -> None:
+        """Begin without weights; the first `update` gives the reference.
+
+        Args:
+            strict: Make the first non-finite element an error instead of counting it; a device
+                is waited for at every update.
+            roles: Roles that count in layers, rankings and the maximum.
+            precision: How A_t is kept and a sub-block summed: in ``"float64"``, the same bits
+                as from files; or ``"compensated"``, two float32 per weight that together do not
+                stagnate either, for devices where float64 is slow or missing
+                (``docs/accuracy.md``). Metrics then agree to about 1e-6.
+
+        Raises:
+            ValueError: If there is no such precision.
+        """
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision {precision!r} is none of {get_args(Precision)}")
+        self._strict = strict
+        self._roles = tuple(Role(role) for role in roles)
+        self._compensated = precision == "compensated"
+        self._steps: list[int] = []
+        self._parameters: dict[str, Parameter] = {}
+        self._batches = Batches({})
+        self._pending: list[list[Tensor]] = []
+        self._folded: list[Floats] = []
+
+    @torch.no_grad()
+    def update(self, weights: Mapping[str, Any], step: int | None = None) -> ChangeTracker:
+        """Take the weights of one step; nothing of them is kept or changed.
+
+        Args:
+            weights: ``model.state_dict()``, or any mapping of name to tensor or array.
+            step: The step, larger than the one before; counts from 0 by default.
+
+        Returns:
+            The tracker itself.
+
+        Raises:
+            StepOrderError: If `step` is not larger than the last one.
+            MismatchError: If a parameter is missing or has another shape.
+            NonFiniteError: If an element is not finite and the tracker is strict.
+        """
+        step = (self._steps[-1] + 1 if self._steps else 0) if step is None else int(step)
+        if self._steps and step <= self._steps[-1]:
+            raise StepOrderError(f"step {step} came after step {self._steps[-1]}; steps must grow")
+        parameters = self._parameters or self._begun(weights)
+        current = {name: self._checked(p, weights, step) for name, p in parameters.items()}
+        if not self._steps:  # from here on nothing is the caller's mistake any more
+            self._parameters = parameters
+            self._batches = Batches(current, compensated=self._compensated)
+        self._pending.append(self._batches.take(current))
+        if self._batches.on_cpu or len(self._pending) >= PENDING_STEPS:
+            self._fold()
+        self._steps.append(step)
+        return self
+
+    def analysis(self) -> Analysis:
+        """Return the result so far, in memory; the tracker goes on.
+
+        Exact cumulative changes are to be had for the last step only.
+
+        Raises:
+            MismatchError: If there have been fewer than two updates.
+        """
+        if len(self._steps) < 2:
+            raise MismatchError(
+                f"change needs at least two updates, there have been {len(self._steps)}"
+            )
+        self._fold()
+        values = np.stack(self._folded)
+        header = Header(
+            source="live",
+            reader="memory",
+            checkpoints=tuple(
+                CheckpointRecord(f"memory:{step}", step, "order given", "memory", 0, 0)
+                for step in self._steps
+            ),
+            parameters=tuple(self._parameters.values()),
+            roles=self._roles,
+        )
+        last = self._steps[-1]
+
+        def latest(name: str) -> npt.NDArray[np.float64]:
+            if self._steps[-1] != last:
+                raise SourceError(
+                    f"the tracker has gone on from step {last} to step {self._steps[-1]} and "
+                    "keeps exact values of its last step only; ask it for a new analysis"
+                )
+            return self.cumulative(name)
+
+        return Analysis(completed(header, values), values, latest=latest)
+
+    def cumulative(self, name: str) -> npt.NDArray[np.float64]:
+        """Return A_t of a parameter at the last step, in its own shape."""
+        if name not in self._parameters:
+            raise UnknownNameError(f"no parameter called {name!r} is tracked")
+        return self._batches.path(name).reshape(self._parameters[name].shape)
+
+    def _fold(self) -> None:
+        """Fetch the sums that wait and fold them, step by step."""
+        self._folded += [self._batches.totals(sums) for sums in self._pending]
+        self._pending.clear()
+
+    def _begun(self, weights: Mapping[str, Any]) -> dict[str, Parameter]:
+        """Choose what to track: what `analyze` would measure of the same weights."""
+        described = []
+        for name, value in weights.items():
+            tensor = as_tensor(value)
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            hidden = HiddenValues(lambda: None, dtype, tuple(tensor.shape))
+            described.append(StoredTensor(name, hidden))
+        wanted = {*MEASURED_ROLES, *self._roles}
+        tracked = {
+            parameter.name: parameter
+            for layer in layers_of(described)
+            for parameter in layer.parameters
+            if parameter.role in wanted
+        }
+        if not tracked:
+            raise MismatchError(f"none of the {len(weights)} tensors given is a weight")
+        return tracked
+
+    def _checked(self, parameter: Parameter, weights: Mapping[str, Any], step: int) -> Tensor:
+        """Return one tensor of an update, once nothing speaks against measuring it."""
+        name, expected = parameter.name, parameter.shape
+        if name not in weights:
+            raise MismatchError(
+                f"parameter {name!r} is missing at step {step}; it was there at the first one"
+            )
+        tensor = as_tensor(weights[name])
+        if tuple(tensor.shape) != expected:
+            raise ShapeMismatchError(name, expected, tuple(tensor.shape), where=f"step {step}")
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if not is_measurable(dtype):
+            raise UnsupportedDtypeError(
+                f"parameter {name!r} cannot be tracked at step {step}: {dtype} values have no "
+                "known scale and zero point; leave it out of the mapping"
+            )
+        if self._strict and not bool(torch.isfinite(tensor).all()):
+            raise NonFiniteError(f"parameter {name!r} holds NaN or infinity at step {step}")
+        return tensor

@@ -1,0 +1,206 @@
+"""From the sums of sub-blocks to those of parameters and layers, and on to metrics.
+
+Partial sums of sub-blocks are folded strictly from left to right, so the total depends only
+on the sub-blocks and never on who computed them or how many at a time. Layers fold their
+parameters the same way, in the order of their names, so that formats which keep another order
+of tensors give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.metrics.sums import SUMS, Merge, merged_by
+from accweight_core.metrics.table import METRICS, TABLE, Columns
+from accweight_core.metrics.table import Floats as Floats
+
+_INDEX = {name: index for index, name in enumerate(SUMS)}
+_PATH = _INDEX["path_sum"]
+_ADDED = merged_by(Merge.ADDED)
+_LARGEST = [c for c in merged_by(Merge.LARGEST) if SUMS[c] != "path_max"]
+_TOP, _WHERE, _M2 = (_INDEX[name] for name in ("path_max", "path_argmax", "path_m2"))
+
+
+@dataclass
+class Totals:
+    """Sums over a growing stretch of elements, for every step.
+
+    Attributes:
+        elements: Elements covered so far.
+        values: (steps, len(SUMS)) float64; `path_argmax` counts from the first element.
+    """
+
+    elements: int
+    values: Floats
+
+    @classmethod
+    def empty(cls, steps: int) -> Totals:
+        """Return the totals of no element at all."""
+        values = np.zeros((steps, len(SUMS)))
+        values[:, _INDEX["path_max"]] = -np.inf
+        return cls(0, values)
+
+    @classmethod
+    def unknown(cls, elements: int, steps: int) -> Totals:
+        """Return the totals of elements that have not been measured yet: all NaN."""
+        return cls(elements, np.full((steps, len(SUMS)), np.nan))
+
+    @property
+    def are_known(self) -> bool:
+        """Whether they have been measured."""
+        return bool(are_known(self.values))
+
+    def column(self, name: str) -> Floats:
+        """Return one column, over steps."""
+        return self.values[:, _INDEX[name]]
+
+    def add(self, elements: int, values: Floats) -> None:
+        """Fold in the stretch of `elements` that follows, with its (steps, len(SUMS)) sums."""
+        if elements:
+            self.extend(np.array([elements]), values[:, None])
+
+    def extend(self, elements: npt.NDArray[np.int64], values: Floats) -> None:
+        """Fold in several stretches, strictly one after the other.
+
+        ``accumulate`` adds from left to right by definition, where ``sum`` may pair terms:
+        folding stretches together or one by one gives the same bits.
+
+        Args:
+            elements: (stretches,) elements of each, none of them 0.
+            values: (steps, stretches, len(SUMS)).
+        """
+        if not len(elements):
+            return
+        if len(elements) == 1 and self.elements == 0:  # what follows would come to the same
+            self.elements, self.values = int(elements[0]), values[:, 0] + 0.0
+            return
+        before = self.values[:, None]
+        covered = self.elements + np.concatenate([[0], np.cumsum(elements)])
+        path = _running(before[..., _PATH], values[..., _PATH])
+        with np.errstate(invalid="ignore"):  # nothing covered yet: no mean, no gap
+            gap = values[..., _PATH] / elements - path[:, :-1] / covered[:-1]
+        # Chan, Golub and LeVeque: merging means and squared distances
+        share = covered[:-1] * (elements / covered[1:])
+        spread = values[..., _M2] + np.where(covered[:-1] > 0, gap * gap * share, 0.0)
+        total = self.values.copy()
+        total[:, _M2] = _running(before[..., _M2], spread)[:, -1]
+        total[:, _ADDED] = np.add.accumulate(
+            np.concatenate([before[..., _ADDED], values[..., _ADDED]], axis=1), axis=1
+        )[:, -1]
+        total[:, _LARGEST] = np.maximum(before[:, 0, _LARGEST], values[..., _LARGEST].max(axis=1))
+        first = values[..., _TOP].argmax(axis=1)[:, None]
+        top = np.take_along_axis(values[..., _TOP], first, axis=1)[:, 0]
+        where = np.take_along_axis(values[..., _WHERE] + covered[:-1], first, axis=1)[:, 0]
+        higher = top > before[:, 0, _TOP]
+        total[higher, _TOP] = top[higher]
+        total[higher, _WHERE] = where[higher]
+        self.values = total
+        self.elements = int(covered[-1])
+
+
+def _running(before: Floats, values: Floats) -> Floats:
+    """Return the running sum over stretches, beginning with what was there before."""
+    running: Floats = np.add.accumulate(np.concatenate([before, values], axis=1), axis=1)
+    return running
+
+
+def folded(parts: Iterable[Totals], steps: int) -> Totals:
+    """Return the totals of several stretches taken together, folded in the given order."""
+    total = Totals.empty(steps)
+    for part in parts:
+        total.add(part.elements, part.values)
+    return total
+
+
+def folded_groups(
+    groups: Sequence[Sequence[int]], elements: npt.NDArray[np.int64], values: Floats
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Fold the parameters of each group, all groups side by side; the bits are those of `folded`.
+
+    Args:
+        groups: Positions of the parameters of each, in the order in which they are folded.
+        elements: (parameters,) of each, none of them 0 if it is in a group.
+        values: (steps, parameters, len(SUMS)).
+
+    Returns:
+        Elements and sums of the groups: (groups,) and (steps, groups, len(SUMS)).
+    """
+    first = [members[0] for members in groups]
+    covered, total = elements[first], values[:, first] + 0.0
+    for place in range(1, max(map(len, groups), default=0)):
+        longer = [number for number, members in enumerate(groups) if len(members) > place]
+        added = [groups[number][place] for number in longer]
+        total[:, longer] = _merged(
+            covered[longer], total[:, longer], elements[added], values[:, added]
+        )
+        covered[longer] += elements[added]
+    return covered, total
+
+
+def _merged(
+    covered: npt.NDArray[np.int64],
+    before: Floats,
+    elements: npt.NDArray[np.int64],
+    values: Floats,
+) -> Floats:
+    """Return the sums of two neighbouring stretches, as `Totals.extend` adds them.
+
+    Args:
+        covered: Elements of the first stretch of each pair, none of them 0.
+        before: (steps, pairs, len(SUMS)) of the first stretch.
+        elements: Elements of the second stretch.
+        values: Of the second stretch.
+    """
+    total = before + values
+    gap = values[..., _PATH] / elements - before[..., _PATH] / covered
+    share = covered * (elements / (covered + elements))
+    total[..., _M2] = before[..., _M2] + (values[..., _M2] + gap * gap * share)
+    total[..., _LARGEST] = np.maximum(before[..., _LARGEST], values[..., _LARGEST])
+    higher = values[..., _TOP] > before[..., _TOP]
+    total[..., _TOP] = np.where(higher, values[..., _TOP], before[..., _TOP])
+    total[..., _WHERE] = np.where(higher, values[..., _WHERE] + covered, before[..., _WHERE])
+    return total
+
+
+def are_known(values: Floats) -> npt.NDArray[np.bool_]:
+    """Tell which stretches have been measured: the sums of all others are NaN.
+
+    Args:
+        values: (steps, ..., len(SUMS)); sums that an analysis does not hold are NaN as well.
+
+    Returns:
+        (...).
+    """
+    found: npt.NDArray[np.bool_] = ~np.isnan(values[0]).all(axis=-1)
+    return found
+
+
+def metrics(totals: Totals) -> dict[str, Floats]:
+    """Return every metric as an array over steps; see `metrics_of`."""
+    return metrics_of(totals.elements, totals.values)
+
+
+def metrics_of(
+    elements: int | npt.NDArray[np.int64], values: Floats, names: Iterable[str] = METRICS
+) -> dict[str, Floats]:
+    """Return metrics of one stretch, or of many side by side.
+
+    A ratio whose denominator is zero has no value and is NaN: `relative` of weights that
+    began at 0, `update_ratio` at the reference step. The efficiency of what never moved is 1.
+    What has no elements, or has not been measured yet, has no value at all.
+
+    Args:
+        elements: Of each stretch.
+        values: (steps, ..., len(SUMS)).
+        names: Which metrics; NaN where the sums of one are not held.
+
+    Returns:
+        (steps, ...) each.
+    """
+    has_value = (elements > 0) & are_known(values)
+    columns = Columns(np.where(has_value, elements, 1), values)
+    return {name: np.where(has_value, TABLE[name].formula(columns), np.nan) for name in names}

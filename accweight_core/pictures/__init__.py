@@ -1,0 +1,1 @@
+"""Pictures: how a parameter becomes a two-dimensional image; geometry, no files."""

@@ -1,0 +1,155 @@
+"""Drawing pictures tile by tile while the weights stream past, and pooling coarser levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from accweight_core.accumulate.streaming import Squares
+from accweight_core.jit.pooling import halve, pool
+from accweight_core.pictures.plan import Picture, PicturePlan
+from accweight_core.pictures.tile import Tile
+
+Emit = Callable[[int, Sequence[Picture]], None]
+"""Called as ``emit(first_step, planes)`` with (steps, rows, cols) arrays: one plane at level
+0, mean and maximum above."""
+
+
+class TileCanvas:
+    """Draws A_t of one tile, step after step, and hands over finished stretches of steps."""
+
+    def __init__(self, plan: PicturePlan, tile: Tile, segment: int, emit: Emit) -> None:
+        """Prepare the sheet.
+
+        Args:
+            plan: The picture.
+            tile: What to draw of it.
+            segment: Steps to gather before they are handed over.
+            emit: Takes them.
+        """
+        self._plan = plan
+        self._size = tile.size(plan.base)
+        self._segment = segment
+        self._emit = emit
+        rows, cols = self._size
+        planes = 2 if plan.base else 1
+        self._planes = [np.empty((segment, rows, cols), np.float32) for _ in range(planes)]
+        side = 1 << plan.base
+        self._lines = tile.lines
+        self.squares = Squares(side, *self._lines) if self._lines and plan.base else None
+        if not self._lines:
+            # 0 where no element lies: it changes neither the sum nor the maximum of a square
+            self._sheet = np.zeros((rows * side, cols * side), np.float32)
+            self._view = tile.view(self._sheet, plan.base)
+            self._order = tile.order()
+            self._places = tile.places(plan.base) if self._view is None else None
+        self.counts = self._count(tile.elements)
+        self._empty = self.counts == 0 if not self.counts.all() else None
+
+    def draw(self, step: int, path: Picture) -> None:
+        """Draw A_t of the tile, flat, in the order of its elements."""
+        sheet = self._placed(path)
+        if self._plan.base == 0:
+            self._keep(step, sheet)
+        else:
+            self.draw_pooled(step, *self._pooled(sheet))
+
+    def draw_pooled(self, step: int, sums: Picture, tops: Picture) -> None:
+        """Draw sums and maxima over the squares of the tile."""
+        rows, cols = sums.shape
+        with np.errstate(invalid="ignore"):
+            self._keep(step, sums / self.counts[:rows, :cols], tops)
+
+    def _keep(self, step: int, *pictures: Picture) -> None:
+        """Keep a step as it is drawn; where no element lies there is nothing."""
+        for plane, picture in zip(self._planes, pictures, strict=True):
+            rows, cols = picture.shape
+            plane[step % self._segment, :rows, :cols] = picture
+            if self._empty is not None:
+                plane[step % self._segment][self._empty] = np.nan
+        self._advance(step)
+
+    def _pooled(self, sheet: Picture) -> tuple[Picture, Picture]:
+        side = 1 << self._plan.base
+        shape = -(-sheet.shape[0] // side), -(-sheet.shape[1] // side)
+        sums, tops = (np.empty(shape, np.float32) for _ in range(2))
+        pool(sheet, side, sums, tops)
+        return sums, tops
+
+    def replay(self, step: int, planes: Sequence[Picture]) -> None:
+        """Take a step as it was drawn before, (rows, cols) per plane."""
+        for plane, picture in zip(self._planes, planes, strict=True):
+            plane[step % self._segment] = picture
+        self._advance(step)
+
+    def _advance(self, step: int) -> None:
+        """Hand over the gathered steps where a chunk, or the run, ends."""
+        slot = step % self._segment
+        if slot == self._segment - 1 or step == self._plan.steps - 1:
+            self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
+
+    def _placed(self, path: Picture) -> Picture:
+        """Return a sheet with every element at its texel; values that lie so already are one."""
+        if self._lines:
+            return path.reshape(self._lines)
+        if self._view is None:
+            self._sheet.reshape(-1)[self._places] = path
+        else:
+            self._view[self._order] = path.reshape(self._view.shape)
+        return self._sheet
+
+    def _count(self, elements: int) -> Picture:
+        """Return how many elements each texel of the base level stands for."""
+        ones, counts = np.ones(elements, np.float32), np.zeros(self._size, np.float32)
+        sums, _ = self._pooled(self._placed(ones))
+        counts[: sums.shape[0], : sums.shape[1]] = sums
+        if not self._lines:
+            self._sheet.fill(0)
+        return counts
+
+
+@dataclass(frozen=True)
+class CanvasWatcher:
+    """Draws what a walk shows of a tile.
+
+    Attributes:
+        canvas: Where to.
+        steps_before: Steps that come before the first one of the walk.
+    """
+
+    canvas: TileCanvas
+    steps_before: int = 0
+
+    @property
+    def squares(self) -> Squares | None:
+        """How A_t may be pooled before it is shown."""
+        return self.canvas.squares
+
+    def __call__(self, step: int, path: Picture) -> None:
+        """Draw A_t as it is."""
+        self.canvas.draw(self.steps_before + step, path)
+
+    def pooled(self, step: int, sums: Picture, tops: Picture) -> None:
+        """Draw A_t that is pooled already."""
+        self.canvas.draw_pooled(self.steps_before + step, sums, tops)
+
+
+def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:
+    """Return the next coarser level of pictures.
+
+    Args:
+        mean: (steps, rows, columns) mean per texel, NaN where there is no element.
+        largest: Same shape, maximum per texel.
+        counts: (rows, columns) elements per texel.
+
+    Returns:
+        Mean (weighted by counts), maximum and counts of squares of 2x2 texels.
+    """
+    padding = [(0, length % 2) for length in counts.shape]
+    even = np.pad(counts, padding)
+    number = even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]
+    half, top = (np.empty((len(mean), *number.shape), np.float32) for _ in range(2))
+    halve(mean, largest, counts, half, top, number)
+    return half, top, number

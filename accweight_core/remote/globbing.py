@@ -1,0 +1,63 @@
+"""What finding checkpoints asks of paths that may be remote: patterns, reasons, many at a time."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from accweight_core.errors import SourceError
+from accweight_core.remote import as_remote, path_at
+
+Made = TypeVar("Made")
+Item = TypeVar("Item")
+
+
+def is_pattern(path: Path) -> bool:
+    """Tell whether a path is a pattern."""
+    remote = as_remote(path)
+    return any(map(glob.has_magic, remote.parts[1:])) if remote else glob.has_magic(str(path))
+
+
+def matches(pattern: Path) -> list[Path]:
+    """Return the paths that fit a pattern, given as a path."""
+    remote = as_remote(pattern)
+    if remote is not None:
+        return [path_at(match) for match in remote.matches()]
+    return [Path(match) for match in glob.glob(str(pattern), recursive=True)]
+
+
+def absence(path: Path) -> str:
+    """Return why there is nothing at a path; a server may refuse to show what is there."""
+    if as_remote(path) is not None:
+        try:
+            path.stat()
+        except OSError as error:
+            return str(error.strerror)
+    return "there is no such file or folder"
+
+
+def check_told_apart(paths: Iterable[Path]) -> None:
+    """Raise if two URLs differ in their secrets alone: they would be taken for one file.
+
+    Raises:
+        SourceError: If so.
+    """
+    first: dict[str, str] = {}
+    for path in paths:
+        remote = as_remote(path)
+        if remote is not None and first.setdefault(str(path), remote.url.full) != remote.url.full:
+            raise SourceError(
+                f"{path}: two URLs differ only behind the '?' or in their password, which is "
+                "never shown or stored, so they cannot be told apart; download the files"
+            )
+
+
+def of_all(work: Callable[[Path, Item], Made], items: Sequence[tuple[Path, Item]]) -> list[Made]:
+    """Return what `work` makes of each path and item; side by side where it waits for a server."""
+    if not any(as_remote(path) is not None for path, _ in items):
+        return [work(*item) for item in items]
+    from accweight_core.remote.block_cache import side_by_side
+
+    return side_by_side(lambda item: work(*item), items)

@@ -1,0 +1,193 @@
+"""Weights of remote files, brought before they are asked for, in few requests, in bounded memory.
+
+Whoever walks says beforehand what it will read, in its order. Ranges of one file that lie side by
+side become one, whatever tensors they belong to, and are cut into pieces of a good size for a
+request. Pieces are fetched in the order of the walk, several at a time; one is dropped as soon as
+the last stretch that it holds has been read. So every byte is fetched once.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from accweight_core.errors import FormatError
+from accweight_core.remote.block_cache import joined, side_by_side
+from accweight_core.remote.errors import RemoteError
+from accweight_core.remote.files import described
+from accweight_core.remote.settings import settings
+
+Span = tuple[str, int, int]
+"""A URL without secrets, the first byte and the one behind the last."""
+
+LARGEST_PIECE = 4 << 20
+LEAST_PIECE = 1 << 17
+NEAR_BYTES = 1 << 13
+"""A gap this small is fetched along: it costs less than another request."""
+
+ROWS = 8
+"""Pieces of every file that fit into memory at a time."""
+
+
+class ReadAhead:
+    """Reads remote files in pieces that were planned; what was not planned, as it is asked for."""
+
+    def __init__(self, spans: Sequence[Span], memory_bytes: int | None = None) -> None:
+        limits = settings()
+        self._memory_bytes = memory_bytes or limits.memory_bytes
+        self._pieces = _pieces_of(spans, self._memory_bytes)
+        self._starts = {
+            path: [start for start, _ in pieces] for path, pieces in self._pieces.items()
+        }
+        self._uses: Counter[Span] = Counter()
+        for span in spans:
+            self._uses.update(self._holding(*span))
+        self._todo = deque(self._uses)  # in the order of their first use
+        self._futures: dict[Span, Future[bytes]] = {}
+        self._held_bytes = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(limits.requests, "read-ahead") if spans else None
+        self._fill()
+
+    def close(self) -> None:
+        """Fetch nothing any more; forget what was fetched."""
+        with self._lock:
+            self._closed = True
+            self._todo.clear()
+            self._futures.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def check(self) -> None:
+        """Look whether the files are still those that were described.
+
+        Raises:
+            FormatError: If one has changed, as far as its place knows.
+        """
+        check_files(self._pieces)
+
+    def read(self, path: str, offset: int, out: memoryview) -> None:
+        """Fill `out` with the bytes at `offset`.
+
+        Raises:
+            FormatError: If the file cannot be read, ends before, or has changed.
+        """
+        stop = offset + len(out)
+        try:
+            size = described(path).size_bytes
+            if stop > size:
+                raise FormatError(
+                    path,
+                    f"the file ends at byte {size} but the tensor reaches to byte {stop}; "
+                    "it is truncated, or changed since it was described",
+                )
+            self._read(path, offset, stop, out)
+        except RemoteError as error:
+            raise FormatError(path, f"cannot be read ({error.strerror})") from None
+
+    def _read(self, path: str, offset: int, stop: int, out: memoryview) -> None:
+        position = offset
+        for piece in self._holding(path, offset, stop):
+            begin, end = max(offset, piece[1]), min(stop, piece[2])
+            if begin > position:  # between two pieces
+                out[position - offset : begin - offset] = _fetched((path, position, begin))
+            content = self._content(piece)
+            if content is None:
+                out[begin - offset : end - offset] = _fetched((path, begin, end))
+            else:
+                first = begin - piece[1]
+                out[begin - offset : end - offset] = content[first : first + end - begin]
+            self._used(piece)
+            position = end
+        if position < stop:
+            out[position - offset :] = _fetched((path, position, stop))
+
+    def _holding(self, path: str, start: int, stop: int) -> list[Span]:
+        """Return the pieces that hold bytes of a range."""
+        pieces = self._pieces.get(path, [])
+        found = []
+        for at in range(max(0, bisect_right(self._starts.get(path, []), start) - 1), len(pieces)):
+            if pieces[at][0] >= stop:
+                break
+            if pieces[at][1] > start:
+                found.append((path, *pieces[at]))
+        return found
+
+    def _content(self, piece: Span) -> memoryview | None:
+        """Return a piece, fetched by now; None if there is no memory left to keep it."""
+        with self._lock:
+            future = self._futures.get(piece)
+            if future is None:
+                if self._closed or self._held_bytes >= self._memory_bytes:
+                    return None
+                future = self._begun(piece)
+        return memoryview(future.result()) if future else None
+
+    def _begun(self, piece: Span) -> Future[bytes] | None:
+        if self._pool is None or not self._uses[piece]:
+            return None
+        future = self._futures[piece] = self._pool.submit(_fetched, piece)
+        self._held_bytes += piece[2] - piece[1]
+        return future
+
+    def _used(self, piece: Span) -> None:
+        """Count a use of a piece; drop it after its last."""
+        with self._lock:
+            self._uses[piece] -= 1
+            if self._uses[piece] <= 0 and self._futures.pop(piece, None) is not None:
+                self._held_bytes -= piece[2] - piece[1]
+        self._fill()
+
+    def _fill(self) -> None:
+        """Begin to fetch what comes next, as far as there is memory."""
+        with self._lock:
+            while self._todo and not self._closed:
+                piece = self._todo[0]
+                known = piece in self._futures or self._uses[piece] <= 0
+                if not known and self._held_bytes + piece[2] - piece[1] > self._memory_bytes:
+                    return
+                self._todo.popleft()
+                if not known:
+                    self._begun(piece)
+
+
+def check_files(paths: Iterable[str]) -> None:
+    """Look whether files are still those that were described.
+
+    Raises:
+        FormatError: If one has changed, as far as its place knows.
+    """
+    side_by_side(_checked, paths)
+
+
+def _checked(path: str) -> None:
+    try:
+        described(path).check()
+    except RemoteError as error:
+        raise FormatError(path, f"cannot be relied on ({error.strerror})") from None
+
+
+def _fetched(piece: Span) -> bytes:
+    path, start, stop = piece
+    return described(path).fetch(start, stop)
+
+
+def _pieces_of(spans: Iterable[Span], memory_bytes: int) -> dict[str, list[tuple[int, int]]]:
+    """Return the byte ranges to fetch of every file, in order."""
+    wanted: dict[str, list[tuple[int, int]]] = {}
+    for path, start, stop in spans:
+        wanted.setdefault(path, []).append((start, stop))
+    share = memory_bytes // (ROWS * max(len(wanted), 1))
+    most = min(max(share, LEAST_PIECE), LARGEST_PIECE)
+    return {
+        path: [
+            (at, min(at + most, stop))
+            for start, stop in joined(ranges, NEAR_BYTES)
+            for at in range(start, stop, most)
+        ]
+        for path, ranges in wanted.items()
+    }

@@ -1,0 +1,1 @@
+"""Runs: files to checkpoints in step order, with the same parameters in each."""

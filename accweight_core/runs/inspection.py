@@ -1,0 +1,134 @@
+"""What is there: checkpoints, steps and their origin, layers, and whether it is one run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from accweight_core.dtypes import is_measurable
+from accweight_core.gc_paused import uncollected
+from accweight_core.naming import layers_of
+from accweight_core.runs.grouping import Group, chosen_group, groups_of
+from accweight_core.runs.name_map import NameMap, as_map
+from accweight_core.runs.opening import Opened, as_mapped, named_by_model, survey, without
+from accweight_core.runs.sources import as_patterns
+from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTensor
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The answer of `inspect`.
+
+    Attributes:
+        opened: Everything found, in step order.
+        groups: Checkpoints that hold the same parameters, largest group first.
+        shown: The group whose layers are shown.
+        layers: Its layers, in network order.
+        refused: Tensors that cannot be analysed, with the reason.
+    """
+
+    opened: Opened
+    groups: tuple[Group, ...]
+    shown: Group
+    layers: tuple[Layer, ...]
+    refused: dict[str, str]
+
+    @property
+    def format(self) -> str:
+        """Format of the files, in words."""
+        return ", ".join(sorted({c.format for c in self.opened.checkpoints}))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``inspect --json`` prints."""
+        return {
+            "format": self.format,
+            "reader": self.opened.reader,
+            "checkpoints": [_checkpoint(c) for c in self.opened.checkpoints],
+            "groups": [
+                {
+                    "group": group.number,
+                    "steps": [c.step for c in group.checkpoints],
+                    "parameters": len(group.signature),
+                }
+                for group in self.groups
+            ],
+            "layers": [_layer(layer) for layer in self.layers],
+            "refused": self.refused,
+            "notes": list(self.opened.notes),
+        }
+
+
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "path": checkpoint.path,
+        "step": checkpoint.step,
+        "step_source": checkpoint.step_source,
+        "size_bytes": checkpoint.size_bytes,
+        "measures": dict(checkpoint.measures),
+    }
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "kind": str(layer.kind),
+        "parameters": [
+            {
+                "name": parameter.name,
+                "shape": list(parameter.shape),
+                "dtype": parameter.dtype,
+                "role": str(parameter.role),
+                "axes": [str(axis) for axis in parameter.axes],
+            }
+            for parameter in layer.parameters
+        ],
+    }
+
+
+@uncollected()
+def inspected(
+    source: str | os.PathLike[str] | list[str],
+    *,
+    reader: str | None = None,
+    model: str | os.PathLike[str] | None = None,
+    skip: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    group: str | None = None,
+    in_given_order: bool = False,
+    map: NameMap | str | os.PathLike[str] | None = None,
+    mixed: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Inspection:
+    """Describe a source without reading weights; takes the options of `open_run`.
+
+    With `mixed` files of several formats are described together, as they are with a map.
+    """
+    name_map = as_map(map)
+    opened = survey(
+        source,
+        reader=reader,
+        exclude=exclude,
+        in_given_order=in_given_order,
+        mixed=mixed or name_map is not None,
+        storage_options=storage_options,
+    )
+    patterns = as_patterns(skip)
+    groups = groups_of([without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)])
+    shown = chosen_group(groups, "largest" if group is None else group, opened.source)
+    tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
+    layers = shown.layers if model is None else layers_of(tensors)
+    measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}
+    return Inspection(opened, groups, shown, layers, _refused(tensors, measured))
+
+
+def _refused(tensors: Iterable[StoredTensor], measured: set[str]) -> dict[str, str]:
+    """Return why tensors cannot be analysed, by name."""
+    reasons = {}
+    for tensor in tensors:
+        if tensor.refusal:
+            reasons[tensor.name] = tensor.refusal
+        elif tensor.name in measured and not is_measurable(tensor.dtype):
+            reasons[tensor.name] = f"{tensor.dtype} values have no known scale and zero point"
+    return reasons

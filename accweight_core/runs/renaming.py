@@ -1,0 +1,226 @@
+"""Checkpoints under the names of a map, and every parameter with its axes in one order.
+
+Where a run goes on in another format the same matrix may come transposed. What the axes mean
+says how; the bytes stay where they are, read with other strides. Gates that are stacked in
+another order have to be moved, so such parameters are read whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from accweight_core.errors import MismatchError
+from accweight_core.io.reading import OpenFiles, as_tensor, read_stretch, working_dtype
+from accweight_core.naming import layers_of, module_of
+from accweight_core.pictures.gates import NAMES
+from accweight_core.runs.axis_shapes import parameter_form
+from accweight_core.runs.name_map import Entry, NameMap
+from accweight_core.schema import (
+    Axis,
+    Checkpoint,
+    Extent,
+    HiddenValues,
+    Hints,
+    Kind,
+    Parameter,
+    StoredTensor,
+)
+
+ORDER = tuple(Axis)
+
+_RECURRENT = (Kind.RNN, Kind.LSTM, Kind.GRU)
+
+
+def renamed(checkpoint: Checkpoint, name_map: NameMap) -> Checkpoint:
+    """Return a checkpoint under the names of a map.
+
+    Raises:
+        MismatchError: If two parameters would have one name.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    was: dict[str, str] = {}
+    for name, tensor in checkpoint.tensors.items():
+        said = _said(name_map, tensor, checkpoint.path)
+        if said is None:
+            continue
+        if said.name in tensors:
+            raise MismatchError(
+                f"{name_map.source}: {was[said.name]!r} and {name!r} of {checkpoint.path} would "
+                f"both be called {said.name!r}; leave one out with a line {name!r} = false"
+            )
+        tensors[said.name], was[said.name] = said, name
+    return replace(checkpoint, tensors=tensors)
+
+
+def _said(name_map: NameMap, tensor: StoredTensor, path: str) -> StoredTensor | None:
+    """Return a tensor as the map has it, None if it is left out."""
+    layer_name = tensor.hints.layer or module_of(tensor.name)
+    entry = name_map.of_parameter(tensor.name, path) or Entry()
+    layer = name_map.of_layer(layer_name, path) or Entry()
+    if entry.skip or (layer.skip and not entry.names):
+        return None
+    name = entry.names[0] if entry.names else tensor.name
+    hints = tensor.hints
+    own_layer = entry.layer or (layer.names[0] if len(layer.names) == 1 else None)
+    axes = entry.axes or hints.axes
+    if entry.axes and len(entry.axes) != len(tensor.shape):
+        raise MismatchError(
+            f"{name_map.source}: {tensor.name!r} has {len(tensor.shape)} axes in {path}, "
+            f"{tensor.shape}, but the map names {len(entry.axes)}"
+        )
+    told = Hints(
+        layer=own_layer or (module_of(name) if entry.names else hints.layer),
+        kind=entry.kind or layer.kind or hints.kind,
+        role=entry.role or hints.role,
+        axes=axes,
+        sections=hints.sections,
+    )
+    return replace(tensor, name=name, hints=told)
+
+
+def parameters_by_name(checkpoint: Checkpoint) -> dict[str, Parameter]:
+    """Return the parameters of a checkpoint by name."""
+    return {p.name: p for layer in layers_of(checkpoint.tensors.values()) for p in layer.parameters}
+
+
+def conformed(
+    checkpoints: Sequence[Checkpoint], reference: Mapping[str, Parameter] | None = None
+) -> list[Checkpoint]:
+    """Return checkpoints whose parameters have axes and gates in the order of the first's.
+
+    Args:
+        checkpoints: In step order.
+        reference: Parameters to conform to; those of the checkpoint that first has the name if
+            None.
+    """
+    known: dict[str, Parameter] = dict(reference or {})
+    result = []
+    for checkpoint in checkpoints:
+        parameters = parameters_by_name(checkpoint)
+        pairs = [(known[n], p) for n, p in parameters.items() if n in known]
+        doubted = any(_contradict(target, p) for target, p in pairs)
+        gates = {p.layer: p.sections for p in parameters.values() if p.sections}
+        wanted = {p.layer: p.sections for p in known.values() if p.sections}
+        tensors = dict(checkpoint.tensors)
+        for target, own in pairs:
+            order = _gate_order(
+                target.sections or wanted.get(target.layer, ()),
+                own.sections or gates.get(own.layer, ()),
+                target,
+            )
+            tensors[own.name] = _conform(tensors[own.name], own, target, order, doubted=doubted)
+        result.append(replace(checkpoint, tensors=tensors))
+        known = {**parameters, **known}
+    return result
+
+
+def _contradict(target: Parameter, own: Parameter) -> bool:
+    """Tell whether equal shapes with unequal meaning show that the meaning was guessed wrong."""
+    return (
+        len(own.shape) > 1
+        and target.shape == own.shape
+        and parameter_form(target) != parameter_form(own)
+    )
+
+
+def _conform(
+    tensor: StoredTensor,
+    own: Parameter,
+    target: Parameter,
+    gates: tuple[int, ...] | None,
+    *,
+    doubted: bool,
+) -> StoredTensor:
+    """Return a tensor with axes and gates in the order of `target`, itself if it has that."""
+    move = _move(own, target)
+    if move is None or (doubted and own.shape == target.shape):
+        return tensor
+    moved = tensor
+    if own.shape != target.shape or own.axes != target.axes:
+        moved = replace(tensor, values=_moved(tensor, move, target.shape))
+    axis = target.axes.index(Axis.OUTPUT) if Axis.OUTPUT in target.axes else 0
+    if gates is not None and target.shape[axis] % len(gates) == 0:
+        moved = replace(moved, values=_restacked(moved, axis, gates))
+    if moved is tensor:
+        return tensor
+    hints = replace(tensor.hints, axes=target.axes, sections=target.sections or None)
+    return replace(moved, hints=hints)
+
+
+def _move(own: Parameter, target: Parameter) -> Callable[[Tensor], Tensor] | None:
+    """Return what brings a tensor into the axes of `target`, None if nothing does."""
+    if parameter_form(own) != parameter_form(target) or own.elements != target.elements:
+        return None
+    lengths = [n for n, axis in zip(own.shape, own.axes, strict=True) if axis is not Axis.DIRECTION]
+    if len(own.shape) < 2 or len(lengths) < 2:
+        return lambda values: values.reshape(target.shape)
+    if Axis.OTHER in (*own.axes, *target.axes) and own.axes != target.axes:
+        return None
+    there = sorted(range(len(own.shape)), key=lambda a: ORDER.index(own.axes[a]))
+    back = sorted(range(len(target.shape)), key=lambda a: ORDER.index(target.axes[a]))
+    ordered = [target.shape[axis] for axis in back]
+    home = [back.index(axis) for axis in range(len(back))]
+    return lambda values: values.permute(there).reshape(ordered).permute(home)
+
+
+def _moved(
+    tensor: StoredTensor, move: Callable[[Tensor], Tensor], shape: tuple[int, ...]
+) -> Extent | HiddenValues:
+    """Return where the values lie, seen through `move`: other strides, where those can tell."""
+    values = tensor.values
+    if isinstance(values, Extent):
+        strides = values.strides or _c_order(values.shape)
+        seen = torch.empty_strided(values.shape, strides, device="meta")
+        spread = move(seen)
+        if spread._base is not None or spread is seen:  # a view: no element had to move
+            found = tuple(spread.stride())
+            return replace(values, shape=shape, strides=None if found == _c_order(shape) else found)
+    load = _loading(tensor)
+    return HiddenValues(
+        lambda: move(load()), str(working_dtype(tensor)).removeprefix("torch."), shape
+    )
+
+
+def _loading(tensor: StoredTensor) -> Callable[[], Tensor]:
+    """Return what loads a whole tensor in its own shape."""
+    values = tensor.values
+    if isinstance(values, HiddenValues):
+        return lambda: as_tensor(values.load())
+
+    def load() -> Tensor:
+        out = torch.empty(values.elements, dtype=working_dtype(tensor))
+        with OpenFiles() as files:
+            read_stretch(files, tensor, 0, values.elements, out)
+        return out.reshape(values.shape)
+
+    return load
+
+
+def _c_order(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def _gate_order(
+    wanted: tuple[str, ...], own: tuple[str, ...], target: Parameter
+) -> tuple[int, ...] | None:
+    """Return which of its own gates comes where in `target`, None if they are in order."""
+    ours, theirs = ([NAMES.get(gate, gate) for gate in gates] for gates in (wanted, own))
+    if ours == theirs or target.kind not in _RECURRENT or sorted(ours) != sorted(theirs):
+        return None
+    return tuple(theirs.index(gate) for gate in ours)
+
+
+def _restacked(tensor: StoredTensor, axis: int, gates: tuple[int, ...]) -> HiddenValues:
+    load = _loading(tensor)
+
+    def restacked() -> Tensor:
+        parts = load().chunk(len(gates), dim=axis)
+        return torch.cat([parts[gate] for gate in gates], dim=axis)
+
+    dtype = str(working_dtype(tensor)).removeprefix("torch.")
+    return HiddenValues(restacked, dtype, tensor.shape)

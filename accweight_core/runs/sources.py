@@ -1,0 +1,400 @@
+"""From what the user typed to the files that hold checkpoints.
+
+A folder is searched three levels deep for files that a reader recognises by content. What
+trainers write beside the weights (optimizer states, random states) is passed over with a
+note, and shards are reached through their index alone. A folder whose name says that it is a
+checkpoint, but which holds no weights, is a lost step and gets a note.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from accweight_core.errors import FormatError, MismatchError, SourceError
+from accweight_core.naming import natural_key
+from accweight_core.readers import (
+    Reader,
+    marks_of,
+    reader_for,
+    reader_named,
+    readers,
+    unrecognised,
+)
+from accweight_core.remote import is_url, path_at, shown, state_of
+from accweight_core.remote.globbing import absence, check_told_apart, is_pattern, matches, of_all
+from accweight_core.runs.step_order import Found
+from accweight_core.schema import Description
+
+_BESIDE = re.compile(
+    r"^(.*_)?(optim|optimizer|scheduler|scaler|rng_state|training_args|random_states?)"
+    r"(_?states?)?([._-]\d+)*\.|^evaluations\.npz$",
+    re.IGNORECASE,
+)
+_UNFINISHED = re.compile(r"^tmp-checkpoint-\d+$|orbax-checkpoint-tmp")
+"""Folders that trainers rename when a save is complete."""
+
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
+DEEPEST = 3
+"""Levels below the folder named that are searched: `lightning_logs/version_0/checkpoints`."""
+
+UNSURE = (".json", ".metadata", ".index")
+"""Endings that other files share: worth a look, but no sign of a checkpoint."""
+
+PREFIXED = ".index"
+"""Ending that users leave off: TensorFlow itself names checkpoints by what stands before it."""
+
+_NUMBERED = re.compile(r"[^.]*\d")
+"""Names without an ending that may be checkpoints, as those of flax are: `checkpoint_100`."""
+
+ZIP_MAGIC = b"PK\x03\x04"
+
+
+@dataclass
+class Gathered:
+    """The checkpoints found, and remarks on what was passed over."""
+
+    reader: str
+    found: list[Found]
+    notes: list[str] = field(default_factory=list)
+
+
+def gather(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    reader: str | None = None,
+    exclude: Iterable[str] = (),
+    mixed: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Gathered:
+    """Find and describe the checkpoints that a source names.
+
+    Args:
+        source: A file, a folder, a glob, or several of them; URLs as well as paths.
+        reader: Name of the reader to use instead of looking at contents.
+        exclude: Patterns of file names to leave out.
+        mixed: Take files of several formats together.
+        storage_options: What the file systems of URLs are opened with.
+
+    Raises:
+        SourceError: If nothing is there.
+        FormatError: If a file is damaged or of no known format.
+        MismatchError: If files of several formats lie together, unless `mixed`.
+    """
+    named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    chosen = reader_named(reader) if reader else None
+    notes: list[str] = []
+    given = [path_at(name, storage_options) for name in named if str(name)]
+    named = [shown(name) for name in named]
+    check_told_apart(given)
+    paths = _candidates(given, chosen, as_patterns(exclude), notes)
+    if not paths:
+        asked = [chosen] if chosen else list(readers().values())
+        raise SourceError(
+            f"{', '.join(map(str, named)) or 'nothing named'}: no checkpoints found; "
+            f"files looked for: {' '.join(sorted({s for r in asked for s in r.suffixes if s}))}"
+        )
+    found_by = of_all(lambda path, _: chosen or _reader_of(path), [(path, None) for path in paths])
+    pairs = list(zip(paths, found_by, strict=True))
+    if len({r.name for _, r in pairs}) > 1:
+        pairs = _without_companions(pairs)
+    used = {r.name for _, r in pairs}
+    if len(used) > 1 and not mixed:
+        raise _of_several_formats(named, pairs)
+    described = dict(
+        zip((p for p, _ in pairs), of_all(lambda path, r: r.describe(path), pairs), strict=True)
+    )
+    parts = _parts_of_others(described)
+    found = [Found(path, d) for path, d in described.items() if _place_of(path) not in parts]
+    for item in found:
+        if SHARD.search(item.path.name) and len(item.description.files) < 2:
+            raise FormatError(
+                item.path,
+                "a part of a checkpoint in several files; name its index, "
+                f"{_index_of(item.path)}, or the first part where there is none",
+            )
+    return Gathered(", ".join(sorted(used)), found, notes)
+
+
+def _of_several_formats(
+    named: Sequence[object], pairs: Sequence[tuple[Path, Reader]]
+) -> MismatchError:
+    by_reader: dict[str, list[str]] = {}
+    for path, reader in pairs:
+        by_reader.setdefault(reader.name, []).append(path.name)
+    listed = "; ".join(f"{name}: {_some(files)}" for name, files in sorted(by_reader.items()))
+    return MismatchError(
+        f"{', '.join(map(str, named))}: files of several formats ({listed}); "
+        "choose one with --reader, or make one run of them with --map FILE "
+        "(accweight inspect SOURCE --write-map FILE proposes one)"
+    )
+
+
+def as_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Return patterns as a tuple; one pattern may be given as plain text."""
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
+def _candidates(
+    named: list[Path], chosen: Reader | None, exclude: tuple[str, ...], notes: list[str]
+) -> list[Path]:
+    """Expand globs and folders; keep the order of files named one by one."""
+    paths: list[Path] = []
+    for path in named:
+        if _exists(path):
+            paths += _at(path, chosen, exclude, notes)
+        elif _exists(index := path.with_name(path.name + PREFIXED)):
+            paths += _at(index, chosen, exclude, notes)
+        elif is_pattern(path):
+            for match in sorted(matches(path), key=lambda match: natural_key(str(match))):
+                paths += _at(match, chosen, exclude, notes)
+        else:
+            raise SourceError(f"{path}: {absence(path)}")
+    unique: dict[Path, Path] = {}
+    for path in paths:
+        twin = unique.setdefault(path.resolve(), path)
+        if twin != path:
+            notes.append(f"{path.name} left out: a link to {twin.name}")
+    return list(unique.values())
+
+
+def _at(
+    path: Path, chosen: Reader | None, exclude: tuple[str, ...], notes: list[str]
+) -> list[Path]:
+    if path.is_dir():
+        return _in_folder(path, chosen, exclude, notes)
+    return [] if _is_excluded(path, exclude) else [path]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that the system cannot hold
+        return False
+
+
+def _is_excluded(path: Path, patterns: tuple[str, ...]) -> bool:
+    """Tell whether a pattern fits the file's name, or the end of its path."""
+    text = path.as_posix()
+    return any(
+        fnmatch(path.name, pattern) or fnmatch(text, pattern) or fnmatch(text, f"*/{pattern}")
+        for pattern in patterns
+    )
+
+
+def _in_folder(
+    folder: Path, chosen: Reader | None, exclude: tuple[str, ...], notes: list[str]
+) -> list[Path]:
+    """Return the checkpoint files in a folder, level by level, the first level that has a series.
+
+    A single file above folders with more is what trainers leave at the end (Hugging Face's
+    final model above its checkpoints).
+    """
+    asked = [chosen] if chosen else list(readers().values())
+    suffixes = tuple(name for reader in asked for name in (*reader.suffixes, *marks_of(reader)))
+    level, above = [folder], list[Path]()
+    for _ in range(DEEPEST + 1):
+        files = [f for d in level for f in _files(d, suffixes) if not _is_excluded(f, exclude)]
+        files.sort(key=lambda f: natural_key(str(f)))
+        beside = [f for f in files if _is_beside(f)]
+        kept = _with_broken(
+            _without_shards([f for f in files if f not in beside and _worth(f, chosen)]), files
+        )
+        if beside and kept:
+            notes.append(f"left out, not weights: {_some([_shown(f) for f in beside])}")
+        if len(kept) > 1 or (kept and above):
+            if not above:
+                return _with_lost_noted(kept, folder, suffixes, notes)
+            if len(kept) == 1 and not re.search(r"\d", kept[0].parent.name):
+                return above
+            notes.append(
+                f"{_shown(above[0])} left out: it lies above the folders of the checkpoints"
+            )
+            return _with_lost_noted(kept, folder, suffixes, notes)
+        above = above or kept
+        whole = {file.parent for file in files if is_mark(file)}
+        level = [sub for d in level if d not in whole for sub in _folders(d)]
+        level = _finished(level, notes)
+    return _with_lost_noted(above, folder, suffixes, notes)
+
+
+def _with_broken(kept: list[Path], files: list[Path]) -> list[Path]:
+    """Return `kept` with what is named like one of them without an ending, but is not recognised.
+
+    Such a name alone says nothing; beside `checkpoint_100`, an empty `checkpoint_200` is a step
+    that must not get lost in silence.
+    """
+    families = {(f.parent, _family(f)) for f in kept if _NUMBERED.fullmatch(f.name)}
+    return [
+        f
+        for f in files
+        if f in kept or (_NUMBERED.fullmatch(f.name) and (f.parent, _family(f)) in families)
+    ]
+
+
+def _is_beside(file: Path) -> bool:
+    """Tell whether a file, or a folder known by its hidden file, is training state by its name."""
+    return _BESIDE.match(_shown(file) + "." * is_mark(file)) is not None
+
+
+def is_mark(file: Path) -> bool:
+    """Tell whether a file makes its folder a checkpoint: a reader looks for its whole name."""
+    return any(file.name in (*r.suffixes, *marks_of(r)) for r in readers().values())
+
+
+def _shown(file: Path) -> str:
+    """Return the name of a file, or of the folder that it makes a checkpoint of."""
+    return file.parent.name if is_mark(file) else file.name
+
+
+def _without_shards(files: list[Path]) -> list[Path]:
+    """Leave out shards that lie beside their index, which is followed instead."""
+    found = set(files)
+    return [f for f in files if not (SHARD.search(f.name) and f.with_name(_index_of(f)) in found)]
+
+
+def _index_of(shard: Path) -> str:
+    return SHARD.sub(shard.suffix + ".index.json", shard.name)
+
+
+def _finished(folders: list[Path], notes: list[str]) -> list[Path]:
+    unfinished = [d.name for d in folders if _UNFINISHED.search(d.name)]
+    if unfinished:
+        notes.append(f"{_some(unfinished)} left out: the save was not finished")
+    return [d for d in folders if d.name not in unfinished]
+
+
+def _with_lost_noted(
+    kept: list[Path], folder: Path, suffixes: tuple[str, ...], notes: list[str]
+) -> list[Path]:
+    """Return `kept`, having noted folders named as theirs, but for the number, without weights."""
+    homes = {home for file in kept for home in file.parents if folder in home.parents}
+    families = {(home.parent, _family(home)) for home in homes if re.search(r"\d", home.name)}
+    lost = [
+        other.name
+        for parent, family in families
+        for other in _folders(parent)
+        if other not in homes and _family(other) == family and not _holds_weights(other, suffixes)
+    ]
+    lost = [name for name in lost if not _UNFINISHED.search(name)]
+    if lost:
+        listed = _some(sorted(lost, key=natural_key))
+        notes.append(f"{listed} left out: no weights there; was a save or a removal interrupted?")
+    return kept
+
+
+def _family(folder: Path) -> str:
+    return re.sub(r"\d+", "#", folder.name)
+
+
+def _holds_weights(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    files = [f for d in (folder, *_folders(folder)) for f in _files(d, suffixes)]
+    return any(not _is_beside(f) and _worth(f, None) for f in files)
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return files that are worth a look; one that makes the folder a checkpoint stands alone."""
+    found = []
+    endings = tuple(filter(None, suffixes))
+    for entry in _entries(folder):
+        is_whole = entry.name in suffixes
+        if entry.name.startswith((".", "~")) and not is_whole:
+            continue
+        is_named = is_whole or entry.name.lower().endswith(endings)
+        if is_named or ("" in suffixes and not entry.suffix):
+            if is_named and entry.is_symlink() and not entry.exists():
+                raise SourceError(
+                    f"{entry}: a link to a file that is not there; restore it, or leave it out "
+                    f"with --exclude '{entry.name}'"
+                )
+            if not entry.is_file():
+                continue
+            if is_whole and reader_for(entry):
+                return [entry]
+            found += [] if is_whole else [entry]
+    return found
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [d for d in _entries(folder) if d.is_dir() and not d.name.startswith(".")]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from None
+
+
+def _worth(path: Path, chosen: Reader | None) -> bool:
+    """Tell whether a file found in a folder is a checkpoint, or should have been one.
+
+    A JSON file that no reader knows is some configuration, a zip some other archive, a file
+    without suffix a licence; a broken .pt is a broken checkpoint, and passing over it in silence
+    would hide a lost step.
+    """
+    name = path.name.lower()
+    is_unsure = not path.suffix or name.endswith(UNSURE)
+    if is_unsure or (name.endswith(".zip") and _begins_as_zip(path)):
+        return chosen.recognises(path) if chosen else reader_for(path) is not None
+    return True
+
+
+def _begins_as_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    except OSError:
+        return False
+
+
+def _reader_of(path: Path) -> Reader:
+    reader = reader_for(path)
+    if reader is None:
+        raise unrecognised(path)
+    return reader
+
+
+def _without_companions(pairs: list[tuple[Path, Reader]]) -> list[tuple[Path, Reader]]:
+    """Leave out files that a checkpoint of another format says to lie beside it."""
+    companions: set[str] = set()
+    for path, reader in pairs:
+        with suppress(FormatError):  # told when it turns out that this is a checkpoint of the run
+            companions |= {_place_of(file) for file in reader.describe(path).beside}
+    return [(path, reader) for path, reader in pairs if _place_of(path) not in companions]
+
+
+def _place_of(file: str | Path) -> str:
+    """Return the one name of a file, links followed."""
+    return str(file) if is_url(file) else str(Path(file).resolve())
+
+
+def _parts_of_others(described: dict[Path, Description]) -> set[str]:
+    """Return the files that are shards of another checkpoint among those described."""
+    parts: set[str] = set()
+    for path, description in described.items():
+        parts |= {_place_of(f) for f in description.files} - {_place_of(path)}
+    return parts
+
+
+def size_and_change(path: Path, description: Description) -> tuple[int, int]:
+    """Return the bytes of all files of a checkpoint and the newest modification time in ns.
+
+    Raises:
+        FormatError: If a file has gone since it was described.
+    """
+    try:
+        states = [state_of(file) for file in {str(path), *description.files}]
+    except OSError as error:
+        raise FormatError(error.filename or path, f"cannot be read ({error.strerror})") from None
+    return sum(s.st_size for s in states), max(s.st_mtime_ns for s in states)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

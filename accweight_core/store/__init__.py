@@ -1,0 +1,1 @@
+"""The analysis on disk: ``NAME.accw``, a Zarr v3 group."""

@@ -1,0 +1,312 @@
+"""What an analysis says of itself: the run, its parameters, and how it was made.
+
+The header is plain JSON in the attributes of the store, so that any Zarr reader can show it.
+It holds no time stamp: the same checkpoints give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.errors import StoreError
+from accweight_core.gc_paused import uncollected
+from accweight_core.metrics.sums import FIRST_SUMS, SUMS
+from accweight_core.metrics.table import metrics_from
+from accweight_core.pictures.layout import layout_of
+from accweight_core.pictures.packing import Pack, is_small, planned_packs
+from accweight_core.pictures.plan import PicturePlan
+from accweight_core.pictures.texel_map import Layout
+from accweight_core.remote import is_url
+from accweight_core.schema import Axis, Checkpoint, Kind, Layer, Parameter, Role, Run
+
+FORMAT_VERSION = 2
+"""Raised when older programs could misread a store: since 2 small pictures may lie in packs."""
+
+UNPACKED_VERSION = 1
+"""What a store says that has no such pictures: older programs read it as well."""
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The largest element of A_T over all shown layers, and where it sits."""
+
+    layer: str
+    parameter: str
+    index: tuple[int, ...]
+    value: float
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """Where one step came from, and the figures of the training that lay there."""
+
+    path: str
+    step: int
+    step_source: str
+    format: str
+    size_bytes: int
+    changed_ns: int
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> CheckpointRecord:
+        """Return the record of a checkpoint, its path made absolute."""
+        is_local = checkpoint.size_bytes and not is_url(checkpoint.path)
+        path = str(Path(checkpoint.path).absolute()) if is_local else checkpoint.path
+        return cls(
+            path=path,
+            step=checkpoint.step,
+            step_source=checkpoint.step_source,
+            format=checkpoint.format,
+            size_bytes=checkpoint.size_bytes,
+            changed_ns=checkpoint.changed_ns,
+            measures={n: float(v) for n, v in checkpoint.measures.items() if math.isfinite(v)},
+        )
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> CheckpointRecord:
+        """Return the record that an analysis holds; older ones hold no measures."""
+        measures = record.get("measures", {})
+        if not all(type(v) in (int, float) and math.isfinite(v) for v in measures.values()):
+            raise ValueError("a measure is not a finite number")
+        return cls(**{**record, "measures": {n: float(v) for n, v in measures.items()}})
+
+
+@dataclass(frozen=True)
+class Header:
+    """All of an analysis but its numbers.
+
+    Attributes:
+        source: What the user pointed at.
+        reader: Name of the reader.
+        checkpoints: In step order.
+        parameters: Those measured, in network order.
+        roles: Roles that count in layers and rankings.
+        picture_bases: Finest stored picture level per parameter; empty without pictures.
+        keeps_state: Whether it holds what is needed to append checkpoints.
+        notes: Remarks made while the run was opened.
+        warnings: What looks wrong in the run (probable restarts), with figures.
+        maximum: Largest element of A_T; None until complete, or if nothing is measured.
+        complete: Whether every parameter is finished.
+        versions: What wrote it.
+        name_map: What a map file said of names, so that checkpoints can be read anew.
+        packs: Which small parameters are walked and stored together, by their positions; stores
+            of older programs have no packs.
+        sums: The partial sums that its numbers are made of, in the order of their columns.
+    """
+
+    source: str
+    reader: str
+    checkpoints: tuple[CheckpointRecord, ...]
+    parameters: tuple[Parameter, ...]
+    roles: tuple[Role, ...]
+    picture_bases: tuple[int, ...] = ()
+    keeps_state: bool = False
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    maximum: Maximum | None = None
+    complete: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+    name_map: Mapping[str, Any] = field(default_factory=dict)
+    packs: tuple[tuple[int, ...], ...] = ()
+    sums: tuple[str, ...] = SUMS
+
+    @classmethod
+    def of(cls, run: Run, parameters: tuple[Parameter, ...], roles: tuple[Role, ...]) -> Header:
+        """Return the header of a run before anything is measured."""
+        return cls(
+            source=run.source,
+            reader=run.reader,
+            checkpoints=tuple(CheckpointRecord.of(c) for c in run.checkpoints),
+            parameters=parameters,
+            roles=roles,
+            notes=run.notes,
+            versions=versions(),
+            name_map=run.name_map,
+        )
+
+    @cached_property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Steps, ascending."""
+        return np.array([c.step for c in self.checkpoints], dtype=np.int64)
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that its sums suffice for, in the order of tables."""
+        return metrics_from(self.sums)
+
+    @cached_property
+    def measures(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Figures of the training by name, one per step; NaN where a checkpoint has none."""
+        records = [c.measures for c in self.checkpoints]
+        return {
+            name: np.array([record.get(name, np.nan) for record in records], dtype=np.float64)
+            for name in dict.fromkeys(name for record in records for name in record)
+        }
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers in network order."""
+        members: dict[str, list[Parameter]] = {}
+        for parameter in self.parameters:
+            members.setdefault(parameter.layer, []).append(parameter)
+        return tuple(Layer(name, group[0].kind, tuple(group)) for name, group in members.items())
+
+    @cached_property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Layout of every parameter."""
+        return tuple(layout_of(parameter) for parameter in self.parameters)
+
+    def plan(self, index: int) -> PicturePlan:
+        """Return which picture levels of a parameter are stored."""
+        return PicturePlan(self.layouts[index], self.picture_bases[index], len(self.checkpoints))
+
+    def with_packs(self) -> Header:
+        """Return the header of the same work with small parameters packed.
+
+        What is small depends on what is drawn of it, and so on nothing but the header.
+        """
+        texels = [parameter.elements for parameter in self.parameters]
+        if self.picture_bases:
+            texels = [
+                layout.rows * layout.cols if not base and is_small(layout) else 0
+                for layout, base in zip(self.layouts, self.picture_bases, strict=True)
+            ]
+        return replace(self, packs=planned_packs(texels, len(self.checkpoints)))
+
+    def pack(self, number: int) -> Pack:
+        """Return a pack: what lies where in it."""
+        members = self.packs[number]
+        return Pack(number, members, tuple(self.layouts[index] for index in members))
+
+    @cached_property
+    def packed(self) -> dict[int, tuple[int, int]]:
+        """Where packed pictures lie, by parameter: the number of the pack and the first texel."""
+        packs = map(self.pack, range(len(self.packs) if self.picture_bases else 0))
+        return {
+            index: (pack.number, first)
+            for pack in packs
+            for index, first in zip(pack.members, pack.starts[:-1], strict=True)
+        }
+
+    def same_work(self, other: Header) -> bool:
+        """Tell whether both headers describe the same measurements of the same files.
+
+        Weights in memory have no size and date to be known by: they are never the same.
+        """
+        return self.reader != "memory" and self._identity() == other._identity()
+
+    def _identity(self) -> Header:
+        """Return what makes it this work; which figures are found may change with the version."""
+        checkpoints = tuple(replace(c, measures={}) for c in self.checkpoints)
+        blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
+        return replace(blank, maximum=None, complete=False, versions={}, packs=(), sums=())
+
+    @uncollected()
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        is_packed = bool(self.packs and self.picture_bases)
+        return {
+            "format": FORMAT_VERSION if is_packed else UNPACKED_VERSION,
+            **asdict(replace(self, parameters=(), picture_bases=(), packs=())),
+            "parameters": [_record(parameter) for parameter in self.parameters],
+            "picture_bases": self.picture_bases,
+            "packs": self.packs,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], path: str) -> Header:
+        """Return the header that `to_json` wrote.
+
+        Raises:
+            StoreError: If it is of a newer format, or damaged.
+        """
+        try:
+            if document["format"] > FORMAT_VERSION:
+                raise StoreError(
+                    f"{path}: written by a newer accweight (analysis format {document['format']}, "
+                    f"this one reads up to {FORMAT_VERSION}); upgrade accweight to open it"
+                )
+            header = cls._parsed(document)
+            if len(header.picture_bases) not in (0, len(header.parameters)):
+                raise ValueError("pictures and parameters differ in number")
+            header._check_packs()
+            header._check_sums()
+            return header
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise StoreError(
+                f"{path}: the header of the analysis is damaged ({error!r})"
+            ) from error
+
+    @classmethod
+    def _parsed(cls, document: Mapping[str, Any]) -> Header:
+        maximum = document["maximum"]
+        return cls(
+            source=document["source"],
+            reader=document["reader"],
+            checkpoints=tuple(map(CheckpointRecord.from_json, document["checkpoints"])),
+            parameters=tuple(_parameter(record) for record in document["parameters"]),
+            roles=tuple(Role(role) for role in document["roles"]),
+            picture_bases=tuple(document["picture_bases"]),
+            keeps_state=document["keeps_state"],
+            notes=tuple(document["notes"]),
+            warnings=tuple(document["warnings"]),
+            maximum=Maximum(**{**maximum, "index": tuple(maximum["index"])}) if maximum else None,
+            complete=document["complete"],
+            versions=document["versions"],
+            name_map=dict(document.get("name_map", {})),
+            packs=tuple(map(tuple, document.get("packs", ()))),
+            sums=tuple(document.get("sums", FIRST_SUMS)),
+        )
+
+    def _check_packs(self) -> None:
+        """Raise ValueError unless packs are made of different parameters that can be packed."""
+        members = [index for pack in self.packs for index in pack]
+        bases = self.picture_bases or [0] * len(self.parameters)
+        if not all(type(i) is int and 0 <= i < len(bases) and bases[i] == 0 for i in members):
+            raise ValueError("a pack holds something else than small parameters")
+        if len(set(members)) < len(members) or not all(self.packs):
+            raise ValueError("a pack is empty, or a parameter lies in two of them")
+
+    def _check_sums(self) -> None:
+        """Raise ValueError unless sums are different names; they may be of a newer program."""
+        named = all(type(name) is str and name for name in self.sums)
+        if not named or len(set(self.sums)) < len(self.sums) or not self.sums:
+            raise ValueError("the sums are not a list of different names")
+
+
+def _record(parameter: Parameter) -> dict[str, Any]:
+    return {name: getattr(parameter, name) for name in _PARAMETER_FIELDS}
+
+
+_PARAMETER_FIELDS = tuple(found.name for found in fields(Parameter))
+
+
+def _parameter(record: Mapping[str, Any]) -> Parameter:
+    return Parameter(
+        name=record["name"],
+        layer=record["layer"],
+        kind=Kind(record["kind"]),
+        role=Role(record["role"]),
+        shape=tuple(record["shape"]),
+        dtype=record["dtype"],
+        axes=tuple(Axis(axis) for axis in record["axes"]),
+        sections=tuple(record["sections"]),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what an analysis is made with."""
+    from importlib.metadata import version  # opening an analysis does without
+
+    packages = {name: version(name) for name in ("accweight", "numpy", "torch", "zarr")}
+    return {**packages, "python": platform.python_version()}

@@ -1,0 +1,1 @@
+"""The demonstration: the published experiment on digits that come with a library."""

@@ -414,7 +414,7 @@ def test_the_little_map_shows_where_one_is_and_goes_where_it_is_pressed(
     window = shown(qtbot, session_of(analysis), "big.weight")
     turn(window, point(window, 20, 20), 12)
     settled(qtbot, window)
-    place = window.view._stage.map
+    place = window.view._geometry.map
 
     qtbot.mouseClick(window.view, LEFT, pos=place.center().toPoint())
 
@@ -692,7 +692,7 @@ def test_gates_are_named_and_parted(qtbot: Any, analysis: Path) -> None:
     plate = window.plate
     assert plate is not None
 
-    stage = window.view._stage
+    stage = window.view._geometry
     boundary = stage.rect(0, plate.layout.sections[1].row, 1, 1).top()
     line = QtCore.QPoint(int(stage.picture.left()) - 3, round(boundary))
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
+from viewer_helpers import stored_value
 
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate, ShownRun
@@ -115,7 +116,7 @@ def scale_colour(session: Session, normalised: float, *, signed: bool = False) -
 
 def run_colour(session: Session, run: ShownRun, plate: Plate, row: int, col: int) -> Colour:
     """Return the colour that a texel of a run should have at the step that is shown."""
-    value = run.value(plate, run.position_at(session.step), row, col)
+    value = stored_value(run, plate, run.position_at(session.step), row, col)
     unit = run.scale(plate, session.settings.scope)
     return scale_colour(session, value / unit if unit else 0.0 * value)
 

@@ -226,10 +226,14 @@ class ShownRun:
         return {position[row.name]: row for row in rows}
 
     def metric(self, name: str) -> Floats:
-        """Return (layers, steps) of one metric; NaN where a layer is not finished."""
+        """Return (layers, steps) of one metric; NaN where it is not known.
+
+        That is where a layer is not finished, and everywhere if the analysis lacks the sums.
+        """
         if not self.measured:
             return np.empty((0, len(self.steps)))
-        return np.stack([row.metrics[name] for row in self.measured])
+        unknown = np.full(len(self.steps), np.nan)
+        return np.stack([row.metrics.get(name, unknown) for row in self.measured])
 
     @cached_property
     def largest(self) -> float:
@@ -272,15 +276,6 @@ class ShownRun:
             return series.astype(np.float32).reshape(-1, 1, 1)
         array = self._store.picture_array(plate.index, level, plane)
         return np.asarray(array[steps, rows, cols], dtype=np.float32)
-
-    def value(self, plate: Plate, position: int, row: int, col: int) -> float:
-        """Return the cumulative change of one texel of the whole picture, NaN for a gap.
-
-        At the finest stored level, which holds means where it is coarser than the weights.
-        """
-        level = plate.finest
-        at = slice(row >> level, (row >> level) + 1), slice(col >> level, (col >> level) + 1)
-        return float(self.values(plate, level, "mean", slice(position, position + 1), *at)[0, 0, 0])
 
     def position_at(self, step: int) -> int:
         """Return the position of the last checkpoint that is not after `step`."""

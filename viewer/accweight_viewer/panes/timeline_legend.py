@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pyqtgraph.Qt import QtCore, QtGui
 
-from accweight_viewer.panes.formatting import METRIC_WORDS
+from accweight_viewer.panes.formatting import metric_text
 from accweight_viewer.theme import Theme
 
 DASHED, DOTTED = (4.0, 3.0), (0.1, 2.6)
@@ -80,7 +80,7 @@ def _draw_title(painter: Any, box: Any, metric: str, room: float, theme: Theme) 
     measure = painter.fontMetrics().horizontalAdvance
     painter.setPen(QtGui.QColor(theme.ink))
     painter.drawText(box, _LEFT, metric)
-    words, start = METRIC_WORDS[metric], measure(metric) + 10
+    words, start = metric_text(metric), measure(metric) + 10
     if start + measure(words) <= room:
         painter.setPen(QtGui.QColor(theme.dim))
         painter.drawText(box.adjusted(start, 0, 0, 0), _LEFT, words)

@@ -224,6 +224,21 @@ def test_jumping_selects_and_asks_the_camera(first: Path) -> None:
     assert heard == ["selection_changed", ("jump", "d")]
 
 
+def test_jumping_to_the_layer_of_a_selected_texel_keeps_the_texel(first: Path) -> None:
+    session = session_of(first)
+    texel = Pick(0, session.runs[0].plates[1], 0, 1)
+    session.select_texel(texel)
+    heard = heard_by(session)
+
+    session.jump_to(session.runs[0].layers[texel.plate.layer].name)
+    kept = session.pick
+    session.jump_to("d")
+
+    assert kept == texel
+    assert session.pick is None
+    assert heard == [("jump", "b"), "selection_changed", ("jump", "d")]
+
+
 # --- tables and curves --------------------------------------------------------------------------
 
 

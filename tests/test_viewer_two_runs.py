@@ -210,6 +210,21 @@ def test_a_layer_of_the_second_run_alone_can_be_visited(beside: MainWindow) -> N
     assert wrong_texels(beside, plate, None, 1) == []
 
 
+@pytest.mark.parametrize(("layer", "number"), [("mine", 0), ("yours", 1)])
+def test_dragging_circles_a_selected_layer_that_one_run_alone_has(
+    beside: MainWindow, layer: str, number: int
+) -> None:
+    scene, camera = beside.scenes[number], beside.flight.camera
+    plate = plate_called(beside, f"{layer}.weight", number)
+    middle = scene.content.places.centre([plate.number])[None]
+    beside.session.select_layer(layer)
+    before = camera.project(middle, 100, 100)[0]
+
+    drag(scene, centre(scene), 60, 10)
+
+    assert camera.project(middle, 100, 100)[0] == pytest.approx(before, rel=1e-6)
+
+
 def test_a_click_in_the_second_scene_picks_a_weight_of_the_second_run(
     qtbot: Any, beside: MainWindow, folder: Path, second: Path
 ) -> None:

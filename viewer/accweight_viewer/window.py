@@ -283,19 +283,25 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self._jump(self.session.layer)
 
     def _jump(self, name: str) -> None:
-        for scene in self.scenes[: len(self.session.sources)]:
-            layer = next((la for la in scene.source.layers if la.name == name), None)
-            if layer is not None:
-                plates = [plate.number for plate in layer.plates]
-                places = scene.content.places
-                self.flight.visit(plates, places, at_once=self._capturing)
-                self._wake()
-                return
+        scene = self._scene_with(name)
+        self.flight.visit(scene.plates_of(name), scene.content.places, at_once=self._capturing)
+        self._wake()
 
     def _selected(self) -> None:
-        for scene in self.scenes[: len(self.session.sources)]:
-            scene.circle_selected()
+        shown, pick = self._shown_scenes, self.session.pick
+        picked = shown[pick.run] if pick is not None and pick.run < len(shown) else None
+        (picked or self._scene_with(self.session.layer)).circle_selected()
         self._ask_exact()
+
+    def _scene_with(self, name: str | None) -> SceneView:
+        """Return the first scene that shows a layer, the first one of all for none."""
+        shown = self._shown_scenes
+        return next((scene for scene in shown if scene.plates_of(name)), shown[0])
+
+    @property
+    def _shown_scenes(self) -> list[SceneView]:
+        """One per source; those of a comparison that was left are kept, hidden."""
+        return self.scenes[: len(self.session.sources)]
 
     def _ask_exact(self) -> None:
         pick = self.session.pick

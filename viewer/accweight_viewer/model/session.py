@@ -268,8 +268,9 @@ class Session:
             self.selection_changed.emit()
 
     def jump_to(self, name: str) -> None:
-        """Select a layer and ask the camera to go there."""
-        self.select_layer(name)
+        """Select a layer and ask the camera to go there; a selected texel of it stays selected."""
+        if name != self.layer:
+            self.select_layer(name)
         self.jump_asked.emit(name)
 
     # --- settings and growth --------------------------------------------------------------

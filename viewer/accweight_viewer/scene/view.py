@@ -295,19 +295,20 @@ class SceneView(FlyCameraView):
         return QtCore.QPointF(at[0], at[1])
 
     def clicked(self, x: float, y: float) -> None:
-        """Select what was clicked, and circle it from now on."""
-        found = self.pick_at(x, y)
+        """Select what was clicked; the window circles it then."""
+        found, before = self.pick_at(x, y), (self.session.layer, self.session.pick)
         if found is None:
             self.session.select_layer(None)
         else:
             self.session.select_texel(found)
-        self.circle_selected()
+        if (self.session.layer, self.session.pick) == before:
+            self.circle_selected()  # nobody hears of it, and the camera may have gone elsewhere
 
     def double_clicked(self, x: float, y: float) -> None:
         """Go to the layer that was clicked."""
         found = self.pick_at(x, y)
         if found is not None:
-            self.session.jump_asked.emit(self.source.layers[found.plate.layer].name)
+            self.session.jump_to(self.source.layers[found.plate.layer].name)
 
     def hovered_at(self, x: float, y: float) -> None:
         """Tell what is under the mouse."""
@@ -323,9 +324,12 @@ class SceneView(FlyCameraView):
 
     def circle_selected(self) -> None:
         """Circle the selected layer from now on, or everything."""
-        layer = next((la for la in self.source.layers if la.name == self.session.layer), None)
-        plates = [plate.number for plate in layer.plates] if layer else []
-        self.flight.circle(plates, self.content.places)
+        self.flight.circle(self.plates_of(self.session.layer), self.content.places)
+
+    def plates_of(self, name: str | None) -> list[int]:
+        """Return the numbers of a layer's plates, none if the scene has no such layer."""
+        layer = next((layer for layer in self.source.layers if layer.name == name), None)
+        return [plate.number for plate in layer.plates] if layer else []
 
     def close_content(self) -> None:
         """Stop reading; the scene is not used any more."""

@@ -217,7 +217,7 @@ def test_colours_follow_the_theme(qtbot: Any, walked: Path) -> None:
     session = session_of(walked, order="ranking")
     table = shown(qtbot, session)
 
-    session.change(theme="light")
+    table.set_theme(LIGHT)
 
     assert LIGHT.bar in colours(table, 0, Column.FIRST)
     assert DARK.bar not in colours(table, 0, Column.FIRST)

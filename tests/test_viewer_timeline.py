@@ -347,7 +347,7 @@ def test_the_cursor_moves_between_checkpoints_while_playing(qtbot: Any, analysis
     session.move_to(4)
     session.cursor.playing, session.cursor.phase = True, 0.5
 
-    bar.refresh_cursor()
+    bar.tick(0.0)
 
     assert handle_colour(bar, 4.5) == DARK.accent
     assert bar.plot.image.x_at(4.5) == pytest.approx(
@@ -511,7 +511,7 @@ def test_the_theme_recolours_everything(qtbot: Any, analysis: Path) -> None:
     session = session_of(analysis)
     bar = shown(qtbot, session)
 
-    session.change(theme="light")
+    bar.set_theme(LIGHT)
 
     assert grabbed(bar.plot).pixelColor(1, 1).name() == LIGHT.panel
     assert handle_colour(bar, 6) == LIGHT.accent

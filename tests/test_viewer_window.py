@@ -98,7 +98,7 @@ def test_dragging_along_the_timeline_moves_every_pane(opened: OpenWindow, analys
     plate = plate_called(window, "fc2.weight")
     scene, flat = window.scenes[0], window.windows[0]
     before, flat_before = picture(scene), pixels(flat.view.grab().toImage())
-    last, second = (QtCore.QPoint(int(plot.picture.x_at(at)), plot.height() // 2) for at in (4, 1))
+    last, second = (QtCore.QPoint(int(plot.image.x_at(at)), plot.height() // 2) for at in (4, 1))
 
     drag(plot, last, second.x() - last.x(), 0)
     settle(window)

@@ -97,7 +97,7 @@ def shown(
 
 
 def settled(qtbot: Any, *windows: PictureWindow) -> None:
-    qtbot.waitUntil(lambda: all(window.idle for window in windows), timeout=10_000)
+    qtbot.waitUntil(lambda: all(window.settled for window in windows), timeout=10_000)
 
 
 def point(window: PictureWindow, row: int, col: int) -> Any:
@@ -715,7 +715,7 @@ def test_another_theme_changes_what_is_around_the_picture(qtbot: Any, analysis: 
     window = shown(qtbot, session, "conv.weight")
     assert image(window).pixelColor(2, 2).name() == DARK.page
 
-    session.change(theme="light")
+    window.set_theme(LIGHT)
     settled(qtbot, window)
 
     assert image(window).pixelColor(2, 2).name() == LIGHT.page
@@ -910,7 +910,7 @@ def test_closing_ends_the_thread(qtbot: Any, analysis: Path) -> None:
 def test_a_window_that_is_gone_hears_nothing(qtbot: Any, analysis: Path) -> None:
     session = session_of(analysis)
     window = PictureWindow(session, 0)
-    window.close_loader()
+    window.close()
 
     window.deleteLater()
     QtWidgets.QApplication.sendPostedEvents(window, QtCore.QEvent.Type.DeferredDelete)

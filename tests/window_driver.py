@@ -42,7 +42,7 @@ def settle(window: MainWindow, seconds: float = 20.0) -> None:
     """Let the window work until it has come to rest; the time it shows may run on."""
     stop = time.monotonic() + seconds
     window.process()
-    while not window.settled() or window.flight.camera.gliding:
+    while not window.settled or window.flight.camera.gliding:
         window.process()
         assert time.monotonic() < stop, f"not at rest after {seconds} s {window.failure}"
     window.process()

@@ -12,6 +12,7 @@ from accweight_viewer.panes.layer_paint import PADDING, LayerDelegate, LayerHead
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.pane import Pane
 
 ROW_PADDING = 11
 """Height of a row beyond that of its text."""
@@ -60,7 +61,7 @@ class SearchField(QtWidgets.QLineEdit):  # type: ignore[misc]
             super().keyPressEvent(event)
 
 
-class LayerTable(QtWidgets.QWidget):  # type: ignore[misc]
+class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """All layers: filtered, sorted, with bars that grow as time runs."""
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -294,8 +295,6 @@ class LayerTable(QtWidgets.QWidget):  # type: ignore[misc]
     # --- what the session tells -----------------------------------------------------------
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if "theme" in names:
-            self.set_theme(theme_called(self._session.settings.theme))
         if names & {"first_metric", "second_metric"}:
             self.model.metrics_changed()
             self._fit_columns()

@@ -27,18 +27,18 @@ from accweight_viewer.panes.picture_header import PictureHeader
 from accweight_viewer.panes.picture_loader import PictureLoader
 from accweight_viewer.panes.picture_view import PictureView
 from accweight_viewer.panes.texel_text import Description, plate_description, texel_description
-from accweight_viewer.theme import theme_called
+from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.pane import Pane
 
 PATIENCE_MS = 150
 """What takes longer to read is marked as loading; less would flicker."""
 
-RECOLOURING = {"theme", "colour_map"}
 REREADING = {"plane", "logarithmic", "low", "high", "fitted"}
-"""Settings that change the table of colours, and those that change which entries are read."""
+"""Settings that change which entries of the table of colours are read."""
 
 
-class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
+class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """One plate, its legend, and what is under the mouse.
 
     Attributes:
@@ -63,12 +63,13 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         self._comparison = session.comparison
         self._scale = session.colour_scale()
         self._closed = False
-        self.header = PictureHeader(theme_called(session.settings.theme))
-        self.view = PictureView(theme_called(session.settings.theme))
+        self._theme = theme_called(session.settings.theme)
+        self.header = PictureHeader(self._theme)
+        self.view = PictureView(self._theme)
         self.bar = ColourBar(session, signed=False, compact=True)
         self.footer = PictureFooter()
         self._patience = QtCore.QTimer(self)
-        self._loader = PictureLoader(self._show_region, self._settled)
+        self._loader = PictureLoader(self._show_region, self._show_progress)
         self._build()
         self._connect()
         self.header.box.offer(self._choices.texts)
@@ -129,7 +130,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         return bool(self.header.follow.isChecked())
 
     @property
-    def idle(self) -> bool:
+    def settled(self) -> bool:
         """Whether nothing is loading."""
         return self._loader.idle
 
@@ -175,15 +176,11 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         """Show a part of the picture; `view_changed` stays silent."""
         self.view.show_shares(shares)
 
-    def close_loader(self) -> None:
-        """Stop reading; the window shows what it has."""
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop reading; the window keeps what it has."""
         self._closed = True
         self._patience.stop()
         self._loader.close()
-
-    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
-        """Stop reading."""
-        self.close_loader()
         super().closeEvent(event)
 
     # --- choosing --------------------------------------------------------------------------
@@ -229,7 +226,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         over = self._request(source, plate, seen, position)
         ahead = [self._request(source, plate, seen, at) for at in self._next(source, position)]
         self._loader.want(over, self._request(source, plate, under, position), ahead)
-        self._settled()
+        self._show_progress()
 
     def _next(self, source: PlateSource, position: int) -> Iterator[int]:
         """Yield the checkpoint that will be shown next while time runs."""
@@ -246,7 +243,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
     def _show_region(self, request: PictureRequest, entries: Entries, below: bool) -> None:
         self.view.show_region(request.region, entries, below=below)
 
-    def _settled(self) -> None:
+    def _show_progress(self) -> None:
         """Mark what is late, and say what cannot be read."""
         problem = self._loader.problem
         if problem is not None:
@@ -338,9 +335,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
     def _settings_changed(self, names: frozenset[str]) -> None:
         settings = self._session.settings
         self.header.link.setChecked(settings.linked)
-        if "theme" in names:
-            self.header.set_theme(theme_called(settings.theme))
-        if names & RECOLOURING:
+        if "colour_map" in names:
             self._recolour()
         if "scope" in names:
             self._renew()
@@ -365,15 +360,21 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         following = self._choices.following(self.number) if anew else self._choice
         self._show_choice(following or self._choices.initial(self.number))
 
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self.header.set_theme(theme)
+        self.bar.set_theme(theme)
+        self._recolour()
+
     def _recolour(self) -> None:
-        """Take the colours of the settings."""
-        source, settings = self.source, self._session.settings
-        theme = theme_called(settings.theme)
+        """Take the colours of the settings and the theme."""
+        source = self.source
         self._scale = self._session.colour_scale(signed=source is not None and source.signed)
         red, green, blue = self._scale.colours.astype(int).T
         table: list[int] = (0xFF000000 | red << 16 | green << 8 | blue).tolist()
-        gap = [int(QtGui.QColor(theme.gap).rgb())] * (256 - len(table))
-        self.view.set_colours(table + gap, theme)
+        gap = [int(QtGui.QColor(self._theme.gap).rgb())] * (256 - len(table))
+        self.view.set_colours(table + gap, self._theme)
 
 
 def link(first: PictureWindow, second: PictureWindow, session: Session) -> None:

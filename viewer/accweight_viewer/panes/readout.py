@@ -24,6 +24,7 @@ from accweight_viewer.widgets.background import Background
 from accweight_viewer.widgets.elided_label import ElidedLabel
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.pane import Pane
 from accweight_viewer.widgets.sparkline import Sparkline
 from accweight_viewer.widgets.switch import flat_buttons
 
@@ -59,7 +60,7 @@ class Card(QtWidgets.QWidget):  # type: ignore[misc]
         self.note.setToolTip(tip_text(note))
 
 
-class Readout(QtWidgets.QWidget):  # type: ignore[misc]
+class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """The selected weight.
 
     Attributes:
@@ -87,7 +88,7 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
         )
         self._build()
         self._connect()
-        self._restyle()
+        self.set_theme(theme)
         self._selection_changed()
 
     # --- building --------------------------------------------------------------------------
@@ -182,17 +183,13 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
         self._show()
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing stored is being read."""
+    def settled(self) -> bool:
+        """Whether everything that is stored of the weight is shown."""
         return self._background.idle
-
-    def close_loader(self) -> None:
-        """Stop reading."""
-        self._background.close()
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Stop reading."""
-        self.close_loader()
+        self._background.close()
         super().closeEvent(event)
 
     # --- what is shown ---------------------------------------------------------------------
@@ -293,13 +290,11 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
     # --- looks -----------------------------------------------------------------------------
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if "theme" in names:
-            self._restyle()
         if "scope" in names:
             self._show()
 
-    def _restyle(self) -> None:
-        theme = theme_called(self._session.settings.theme)
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
         self.setStyleSheet(
             "QLabel#value { font-size: 17px; font-weight: 600; } QLabel#name { font-weight: 600; }"
             + flat_buttons(theme)

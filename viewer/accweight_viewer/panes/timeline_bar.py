@@ -14,6 +14,7 @@ from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.pane import Pane
 
 SPEEDS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 """Checkpoints per second that are offered."""
@@ -29,7 +30,7 @@ BUTTONS = {
 """Per button: what it does, and the keys that do the same."""
 
 
-class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
+class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """Time: where it is, how it moves, and what the layers did over it."""
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -157,9 +158,10 @@ class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
         """Begin anew at the end, or do not."""
         self._session.change(loop=not self._session.settings.loop)
 
-    def refresh_cursor(self) -> None:
-        """Draw the cursor where time is between two checkpoints; called for every frame."""
+    def tick(self, now: float) -> bool:
+        """Draw the cursor where time is between two checkpoints."""
         self.plot.refresh_cursor()
+        return False
 
     def _step(self, by: int) -> None:
         if self._session.cursor.playing:
@@ -198,8 +200,6 @@ class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
         self.metric.setCurrentIndex(self.metric.findData(settings.curve_metric))
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if "theme" in names:
-            self.set_theme(theme_called(self._session.settings.theme))
         if "curve_metric" in names:
             self.plot.reload()
         self._show_settings()

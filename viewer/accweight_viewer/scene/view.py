@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from OpenGL import GL
-from pyqtgraph.Qt import QtCore
+from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.content import Content
@@ -24,17 +24,18 @@ from accweight_viewer.model.signal import Signal
 from accweight_viewer.scene.fly_camera_view import FlyCameraView
 from accweight_viewer.scene.labels_item import LabelsItem
 from accweight_viewer.scene.plates_item import PlatesItem
-from accweight_viewer.theme import theme_called
+from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.bridge import Bridge
+from accweight_viewer.widgets.pane import Pane
 
 PLAN_SECONDS = 0.06
 """While the camera moves, tiles are chosen anew at most this often."""
 
-RECOLOURING = frozenset(("theme", "colour_map", "logarithmic", "low", "high", "fitted", "scope"))
+RECOLOURING = frozenset(("colour_map", "logarithmic", "low", "high", "fitted", "scope"))
 """Settings that change colours alone."""
 
 
-class SceneView(FlyCameraView):
+class SceneView(FlyCameraView, Pane):
     """A scene in a window.
 
     Attributes:
@@ -57,6 +58,7 @@ class SceneView(FlyCameraView):
         self.hovered: Signal[[Pick | None]] = Signal()
         self.frame_drawn: Signal[[]] = Signal()
         self._budget = budget_bytes
+        self._theme = theme_called(session.settings.theme)
         self._plates = PlatesItem()
         self._labels = LabelsItem()
         self.addItem(self._plates)
@@ -87,7 +89,7 @@ class SceneView(FlyCameraView):
         return self._content
 
     @property
-    def idle(self) -> bool:
+    def settled(self) -> bool:
         """Whether the picture is as fine as it gets."""
         return not self._needs and self.content.idle
 
@@ -167,11 +169,17 @@ class SceneView(FlyCameraView):
         )
         self._labels.set_labels(self._texts, self.devicePixelRatioF())
 
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self._recolour()
+        self._need("plan", "instances", "labels")
+
     def _recolour(self) -> None:
-        theme = theme_called(self.session.settings.theme)
-        self.setBackgroundColor(theme.page)
-        self._plates.set_colours(self.session.colour_scale(signed=self.source.signed), theme)
-        self._labels.set_colours(theme)
+        scale = self.session.colour_scale(signed=self.source.signed)
+        self.setBackgroundColor(self._theme.page)
+        self._plates.set_colours(scale, self._theme)
+        self._labels.set_colours(self._theme)
 
     # --- frames ---------------------------------------------------------------------------
 
@@ -331,7 +339,8 @@ class SceneView(FlyCameraView):
         layer = next((layer for layer in self.source.layers if layer.name == name), None)
         return [plate.number for plate in layer.plates] if layer else []
 
-    def close_content(self) -> None:
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Stop reading; the scene is not used any more."""
         if self._content is not None:
             self._content.close()
+        super().closeEvent(event)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import subprocess
+import sys
 from importlib import resources
 from typing import Any
 
@@ -12,6 +16,21 @@ from pyqtgraph.Qt import QtCore, QtGui
 from accweight_viewer.widgets.icons import SIDE, icon
 
 pytestmark = pytest.mark.gl
+
+BUTTON = """
+from accweight_viewer.display import application
+from accweight_viewer.widgets.icons import icon
+app = application()
+from pyqtgraph.Qt import QtCore, QtWidgets
+button = QtWidgets.QToolButton()
+button.setStyleSheet("border: none; background: white")
+button.setIconSize(QtCore.QSize(16, 16))
+button.setIcon(icon("reset", "#000000"))
+image = button.grab().toImage()
+size = image.width(), image.height()
+rows = [[image.pixelColor(x, y).red() for x in range(size[0])] for y in range(size[1])]
+print(image.devicePixelRatio(), rows)
+"""
 
 FILES = {
     file.name.removesuffix(".svg"): file
@@ -60,3 +79,27 @@ def test_a_file_leaves_the_colour_to_the_theme(name: str) -> None:
 
     assert "currentColor" in text
     assert "#" not in text
+
+
+def test_a_button_on_a_fine_screen_shows_the_fine_icon(qapp: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BUTTON],
+        env={**os.environ, "QT_SCALE_FACTOR": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    ratio, rows = done.stdout.split(" ", 1)
+    seen = np.array(ast.literal_eval(rows))
+    enlarged = [
+        (
+            np.kron(seen[y::2, x::2], np.ones((2, 2), int))[: len(seen) - y, : len(seen[0]) - x]
+            == seen[y:, x:]
+        ).all()
+        for y in (0, 1)
+        for x in (0, 1)
+    ]
+    assert ratio == "2.0"
+    assert seen.min() < 100 < seen.max(), "the icon is there"
+    assert not any(enlarged)

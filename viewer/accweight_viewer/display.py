@@ -140,6 +140,8 @@ def application() -> QtWidgets.QApplication:
     surface.setProfile(QtGui.QSurfaceFormat.OpenGLContextProfile.CoreProfile)
     surface.setDepthBufferSize(24)
     QtGui.QSurfaceFormat.setDefaultFormat(surface)
+    if hasattr(QtCore.Qt, "AA_UseHighDpiPixmaps"):  # Qt 6 needs no asking
+        QtCore.QCoreApplication.setAttribute(QtCore.Qt.ApplicationAttribute.AA_UseHighDpiPixmaps)
     made = QtWidgets.QApplication(sys.argv[:1])
     _kept.append(made)
     QtCore.qInstallMessageHandler(previous)

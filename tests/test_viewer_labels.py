@@ -124,7 +124,7 @@ def test_few_layers_are_always_named_and_many_where_they_are_large() -> None:
 
 
 @pytest.mark.parametrize("name", ["h.0.a\nb", " ", "...", "\N{GREEK SMALL LETTER ALPHA}", "1.2.3"])
-def test_odd_names_are_captions_like_others(name: str) -> None:
+def test_odd_names_are_labels_like_others(name: str) -> None:
     labels, _ = scene({f"{name}.weight": (4, 4), f"{name}.bias": (4,)})
 
     assert [c.text for c in labels if c.names] == [name]
@@ -237,7 +237,7 @@ def test_the_selected_layer_is_named_even_where_it_is_small() -> None:
     assert "l5" in found[1]
 
 
-def test_hidden_rows_have_no_captions() -> None:
+def test_hidden_rows_have_no_labels() -> None:
     labels, places = scene({f"l{i}.weight": (4, 4) for i in range(6)})
     camera = camera_on(places, 0, 4.0, yaw=-0.5)
 
@@ -248,7 +248,7 @@ def test_hidden_rows_have_no_captions() -> None:
     assert min(rows) == 3
 
 
-def test_behind_the_camera_there_are_no_captions() -> None:
+def test_behind_the_camera_there_are_no_labels() -> None:
     labels, places = scene(NETWORK)
     camera = Camera(Pose((0, 0.5, -50)))
 
@@ -330,7 +330,7 @@ def test_few_layers_and_the_selected_one_are_named_through_what_stands_before_th
     assert selected.at[0, 2] == 0 < selected.at[1, 2]
 
 
-def test_no_captions_need_no_room() -> None:
+def test_no_labels_need_no_room() -> None:
     found = placed([], np.zeros((0, 2)), Camera(), WINDOW, arrange([]))
 
     assert found.chosen.tolist() == []

@@ -19,6 +19,7 @@ from viewer_helpers import run_of, session_of, stopped, stored_value
 import accweight_core as aw
 from accweight_core.errors import StoreError
 from accweight_core.pictures import tiling
+from accweight_core.store.analysis_store import Store
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.runs import Plate, ShownRun, Texels
 
@@ -452,6 +453,32 @@ def test_finished_pictures_of_an_unfinished_analysis_are_complete(
         if plate.ready:
             own = picture(run, plate, 0)
             np.testing.assert_array_equal(own, picture(whole, whole.plates[plate.number], 0))
+
+
+def test_a_picture_is_not_taken_from_the_analysis_that_replaces_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = {"a.weight": (6, 6), "b.weight": (6, 6)}
+    path = _path(aw.analyze(run_of(tmp_path / "slow", moved(shapes)), tmp_path / "run.accw"))
+    fast = [{name: 8 * weight for name, weight in state.items()} for state in moved(shapes)]
+    faster = run_of(tmp_path / "fast", fast)
+    run = ShownRun(path)
+    plate, picture_array = run.plates[0], Store.picture_array
+    before = picture(run, plate, 0)
+
+    def replaced_meanwhile(*arguments: Any) -> Any:
+        array = picture_array(*arguments)
+        aw.analyze(faster, path, overwrite=True)
+        return array
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "picture_array", replaced_meanwhile)
+        with pytest.raises(StoreError, match="another analysis has taken its place"):
+            picture(run, plate, 0)
+
+    later = run.refreshed()
+    assert later is not None
+    np.testing.assert_array_equal(picture(later, later.plates[0], 0), 8 * before)
 
 
 def test_an_analysis_that_has_just_begun_is_shown_without_numbers(

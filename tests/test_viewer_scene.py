@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,7 @@ from window_driver import (
     run_colour,
     settle,
     shown_layer,
+    some_texels,
     texel_colour,
     travelled,
     turn_wheel,
@@ -250,6 +252,58 @@ def test_names_stand_beside_the_plates_and_can_be_left_out(
     changed = (with_names != without).any(axis=2)
     assert (np.abs(with_names[changed].astype(int) - ink).max(axis=1) <= 4).sum() > 20
     assert changed.mean() < 0.2, "plates are where they were"
+
+
+# --- frames that are drawn before the next tick -----------------------------------------------
+
+
+CHANGES: dict[str, Callable[[MainWindow], object]] = {
+    "time": lambda window: window.session.move_to(2),
+    "selected layer": lambda window: window.session.select_layer("conv1"),
+    "selected texel": lambda window: window.session.select_texel(
+        Pick(0, plate_called(window, "fc2.weight"), 1, 2)
+    ),
+    "scope": lambda window: window.session.change(scope="global"),
+    "range": lambda window: window.session.change(fitted=False, high=0.3),
+    "logarithm": lambda window: window.session.change(logarithmic=True),
+    "theme": lambda window: window.session.change(theme="light"),
+    "arrangement": lambda window: window.session.change(arrangement="rows"),
+    "names": lambda window: window.session.change(labels=False),
+    "camera": lambda window: window.flight.visit([0], window.scenes[0].places, at_once=True),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_frame_right_after_a_change_is_the_frame_after_the_next_tick(
+    opened: OpenWindow, analysis: Path, change: str
+) -> None:
+    window = opened(analysis)
+    scene = window.scenes[0]
+    go_to(window, "fc2")
+    before = picture(scene)
+
+    CHANGES[change](window)
+    at_once = picture(scene)
+    settle(window)
+
+    assert (at_once != before).any(), "the change is seen"
+    assert (at_once == picture(scene)).all()
+
+
+def test_a_frame_of_tiles_that_are_all_to_be_read_anew_is_empty_not_black(
+    opened: OpenWindow, analysis: Path
+) -> None:
+    window = opened(analysis, chosen={"labels": False})
+    go_to(window, "fc2")
+    plate = plate_called(window, "fc2.weight")
+
+    window.session.change(plane="max")
+    at_once = picture(window.scenes[0])
+    settle(window)
+
+    found = {texel_colour(window.scenes[0], at_once, plate, *at) for at in some_texels(plate)}
+    assert found == {rgb(DARK.gap)}
+    assert wrong_texels(window, plate) == []
 
 
 # --- flight ---------------------------------------------------------------------------------

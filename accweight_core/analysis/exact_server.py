@@ -110,21 +110,21 @@ def _parsed(line: bytes) -> dict[str, Any]:
 def _id(request: Mapping[str, Any]) -> int | str:
     number = request.get("id")
     if isinstance(number, bool) or not isinstance(number, (int, str)):
-        raise FormatError("request", f"the id is no whole number and no text; see {EXAMPLE}")
+        raise FormatError("request", f"the id is neither a whole number nor text; see {EXAMPLE}")
     return number
 
 
 def _parameter(request: Mapping[str, Any]) -> str:
     name = request.get("parameter")
     if not isinstance(name, str):
-        raise FormatError("request", f"the parameter is no text; see {EXAMPLE}")
+        raise FormatError("request", f"the parameter is not text; see {EXAMPLE}")
     return name
 
 
 def _index(request: Mapping[str, Any]) -> list[int]:
     index = request.get("index")
     if not isinstance(index, list) or any(type(i) is not int for i in index):
-        raise FormatError("request", f"the index is no list of whole numbers; see {EXAMPLE}")
+        raise FormatError("request", f"the index is not a list of whole numbers; see {EXAMPLE}")
     return index
 
 

@@ -34,7 +34,7 @@ class Columns:
             values: (steps, ..., len(SUMS)).
         """
         self.elements = elements
-        self._by_name = dict(zip(SUMS, np.moveaxis(values, -1, 0), strict=True))
+        self._by_name: dict[str, Floats] = dict(zip(SUMS, np.moveaxis(values, -1, 0), strict=True))
 
     def __getitem__(self, name: str) -> Floats:
         """Return one sum: (steps, ...)."""
@@ -198,6 +198,14 @@ _ENTRIES = (
         "share of weights whose sign has changed",
         "none, 0 to 1",
         "0.5 is what two unrelated sets of weights give",
+    ),
+    Metric(
+        "l2_path",
+        ("step_square",),
+        lambda sums: np.cumsum(sums.norm("step_square"), axis=0),
+        "sum over steps of the norm of the movement",
+        _WEIGHTS,
+        "path in norm: displacement over it is straightness, as efficiency is for single weights",
     ),
     Metric(
         "nonfinite",

@@ -108,7 +108,10 @@ class Store:
             with locked(path):  # who writes may be between two renames, and needs no help
                 recover(path)
         if not path.exists():
-            raise StoreError(f"{path}: there is no such analysis; make one with: accweight analyze")
+            raise StoreError(
+                f"{path}: there is no such analysis; make one with: "
+                "accweight analyze SOURCE -o NAME.accw"
+            )
         return cls._opened(path)
 
     @classmethod
@@ -129,7 +132,8 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # something else
         raise StoreError(
-            f"{path}: this is not an accweight analysis (a folder made by accweight analyze)"
+            f"{path}: this is not an accweight analysis (a folder made by accweight analyze "
+            "SOURCE -o NAME.accw)"
         )
 
     @classmethod

@@ -269,13 +269,22 @@ class ShownRun:
     def values(
         self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
     ) -> Texels:
-        """Return (steps, rows, columns) of cumulative change as stored; NaN for gaps."""
+        """Return (steps, rows, columns) of cumulative change as stored; NaN for gaps.
+
+        Raises:
+            StoreError: If they cannot be read, or belong to another analysis by now.
+        """
         if not plate.pictured:
             metric = "max" if plane == "max" else "mean"
             series = self.parameter_metrics[plate.index].metrics[metric][steps]
             return series.astype(np.float32).reshape(-1, 1, 1)
         array = self._store.picture_array(plate.index, level, plane)
-        return np.asarray(array[steps, rows, cols], dtype=np.float32)
+        texels = np.asarray(array[steps, rows, cols], dtype=np.float32)
+        # numbers of another analysis would be drawn in the scale of this one; one that is growing
+        # is written to all the time, one that is complete never
+        if self.complete and _stamp(self.path) != self._stamp:
+            raise StoreError(f"{self.path}: another analysis has taken its place; it is read anew")
+        return texels
 
     def position_at(self, step: int) -> int:
         """Return the position of the last checkpoint that is not after `step`."""

@@ -205,15 +205,20 @@ class SceneView(FlyCameraView, Pane):
         if "time" in self._needs:
             self._needs.discard("time")
             content.move_to(position)
+        self._lay_out()
+        self.update()
+        return bool(self._needs)
+
+    def _lay_out(self) -> None:
+        """Have the items show the session as it is now, with the tiles that are in memory."""
         if "instances" in self._needs:
             self._needs.discard("instances")
+            position = self.session.source_position(self.source)
             self._plates.set_instances(self._instances(position))
         if "labels" in self._needs:
             self._needs.discard("labels")
             self._place_labels()
         self._plates.phase = self.session.cursor.phase if self._blending() else 0.0
-        self.update()
-        return bool(self._needs)
 
     def _patience(self) -> float:
         return PLAN_SECONDS if self.flight.moving or self.dragging else 0.0
@@ -272,7 +277,12 @@ class SceneView(FlyCameraView, Pane):
         self._need("plan", "labels")
 
     def paintGL(self) -> None:  # noqa: N802 - Qt's name
-        """Draw a frame."""
+        """Draw a frame of one state: Qt may ask for it between a change and the next tick.
+
+        What was laid out before the change would be drawn from an emptied texture, or in colours
+        and units that do not belong together.
+        """
+        self._lay_out()
         super().paintGL()
         self.frame_drawn.emit()
 

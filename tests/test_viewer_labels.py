@@ -164,7 +164,7 @@ def test_texts_stand_on_whole_pixels() -> None:
     st.sampled_from([None, "h.1.k", "embed", "nothing"]),
 )
 @settings(deadline=None, max_examples=60)
-def test_no_caption_covers_another_or_lies_behind_or_beside(
+def test_no_label_covers_another_or_lies_behind_or_beside(
     position: tuple[float, float, float],
     yaw: float,
     pitch: float,

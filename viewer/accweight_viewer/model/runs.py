@@ -100,7 +100,7 @@ class ShownLayer:
         return " + ".join("x".join(map(str, p.parameter.shape)) or "scalar" for p in self.plates)
 
 
-class Source(Protocol):
+class PlateSource(Protocol):
     """What can be shown as plates: a run, or the difference of two."""
 
     signed: bool
@@ -226,10 +226,14 @@ class ShownRun:
         return {position[row.name]: row for row in rows}
 
     def metric(self, name: str) -> Floats:
-        """Return (layers, steps) of one metric; NaN where a layer is not finished."""
+        """Return (layers, steps) of one metric; NaN where it is not known.
+
+        That is where a layer is not finished, and everywhere if the analysis lacks the sums.
+        """
         if not self.measured:
             return np.empty((0, len(self.steps)))
-        return np.stack([row.metrics[name] for row in self.measured])
+        unknown = np.full(len(self.steps), np.nan)
+        return np.stack([row.metrics.get(name, unknown) for row in self.measured])
 
     @cached_property
     def largest(self) -> float:
@@ -281,15 +285,6 @@ class ShownRun:
         if self.complete and _stamp(self.path) != self._stamp:
             raise StoreError(f"{self.path}: another analysis has taken its place; it is read anew")
         return texels
-
-    def value(self, plate: Plate, position: int, row: int, col: int) -> float:
-        """Return the cumulative change of one texel of the whole picture, NaN for a gap.
-
-        At the finest stored level, which holds means where it is coarser than the weights.
-        """
-        level = plate.finest
-        at = slice(row >> level, (row >> level) + 1), slice(col >> level, (col >> level) + 1)
-        return float(self.values(plate, level, "mean", slice(position, position + 1), *at)[0, 0, 0])
 
     def position_at(self, step: int) -> int:
         """Return the position of the last checkpoint that is not after `step`."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from accweight_core.alignment.alignment import Values, align
 from accweight_core.alignment.matching.result import Alignment, Match
+from accweight_core.alignment.rank_correlation import kendall, spearman
 from accweight_core.analysis.ranking import descending
 from accweight_core.analysis.summary import Measured, Per
 from accweight_core.errors import MismatchError
@@ -127,8 +128,6 @@ def compare(
         StoreError: If there is no analysis at a path.
         ArgumentTypeError: If one is a run that has not been analysed.
     """
-    from scipy import stats
-
     from accweight_core.analysis.analysis import as_analysis
 
     a, b = as_analysis(a), as_analysis(b)
@@ -149,11 +148,10 @@ def compare(
     by_name = {place.layer: place for place in shared.places}
     known = [n for n in by_name if not math.isnan(values_a[n]) and not math.isnan(values_b[n])]
     pairs = [values_a[name] for name in known], [values_b[name] for name in known]
-    enough = all(len(set(side)) > 1 for side in pairs)
     return Comparison(
         by=by,
-        spearman=float(stats.spearmanr(*pairs).statistic) if enough else math.nan,
-        kendall=float(stats.kendalltau(*pairs).statistic) if enough else math.nan,
+        spearman=spearman(*pairs),
+        kendall=kendall(*pairs),
         rbo=rank_biased_overlap(order_a, order_b),
         top_overlap={
             k: len({*order_a[:k]} & {*order_b[:k]}) / k for k in (1, 3, 5, 10) if k <= len(by_name)

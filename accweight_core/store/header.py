@@ -324,5 +324,5 @@ def versions() -> dict[str, str]:
     """Return the versions of what an analysis is made with."""
     from importlib.metadata import version  # opening an analysis does without
 
-    packages = {name: version(name) for name in ("accweight", "numpy", "torch", "zarr")}
+    packages = {name: version(name) for name in ("accweight", "numpy", "torch")}
     return {**packages, "python": platform.python_version()}

@@ -827,3 +827,25 @@ def test_an_overwrite_that_is_stopped_half_way_can_be_repeated(
 
     assert analysis.header.checkpoints[0].path == run.checkpoints[0].path
     assert not list(out.parent.glob(".*"))
+
+
+def test_metadata_of_a_picture_is_parsed_once_and_again_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = [{"a.weight": torch.full((90, 80), float(step))} for step in range(3)]
+    aw.analyze(aw.open_run(weights), tmp_path / "run.accw")
+    opened = Store.open(tmp_path / "run.accw")
+    parsed: list[Path] = []
+    monkeypatch.setattr(
+        "accweight_core.store.analysis_store.open_array",
+        lambda path: parsed.append(path) or chunks.open_array(path),
+    )
+
+    for step in (0, 1, 2):
+        assert opened.picture(0, 0, "mean", step).max() == step
+    assert len(parsed) == 1
+    metadata = opened.path / "pictures" / "000000" / "0" / "zarr.json"
+    metadata.write_bytes(metadata.read_bytes() + b" ")
+
+    assert opened.picture(0, 0, "mean", 2).max() == 2
+    assert len(parsed) == 2

@@ -62,6 +62,9 @@ SECONDS_BETWEEN_WRITES = 0.5
 """Finished parameters wait so long before they are written, many at a time; longer where the
 numbers are so many that writing them takes more than a tenth of it."""
 
+MOST_KNOWN_PICTURES = 4096
+"""Arrays of pictures whose metadata is kept, some 2 kB each."""
+
 STATE_CHUNK = 1 << 20
 """Elements of a chunk of state. Tiles write parts of chunks: what a killed process has written
 of a parameter is thrown away as a whole."""
@@ -93,7 +96,7 @@ class Store:
         self.write = write or chunks.write_new
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
-        self._packs: dict[int, tuple[Stamp, StoredArray]] = {}
+        self._pictures: dict[str, tuple[Stamp, StoredArray]] = {}
         self._lock = Lock()
         self._written = time.monotonic()
         self._writing = 0.0
@@ -264,28 +267,39 @@ class Store:
     def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
         """Return the array itself, for readers that load it in parts."""
         if level or index not in self.header.packed:
-            return self._array(f"pictures/{picture_name(index, level, plane)}")
+            return self._picture_array(f"pictures/{picture_name(index, level, plane)}")
         number, first = self.header.packed[index]
         layout = self.header.layouts[index]
         return PackedPicture(self._pack(number), first, layout.rows, layout.cols)
 
     def _pack(self, number: int) -> StoredArray:
-        """Return the array of a pack; its attributes name thousands, so it is parsed once."""
-        try:
-            stamp = Stamp.of(self.path / pack_name(number) / METADATA)
-        except OSError:
-            return self._array(pack_name(number))
-        if number not in self._packs or self._packs[number][0] != stamp:
-            array = self._array(pack_name(number))
-            expected = len(self.header.checkpoints), self.header.pack(number).texels
-            # more steps than this header knows of have been appended meanwhile
-            if array.shape[1:] != expected[1:] or array.shape[0] < expected[0]:
-                raise StoreError(
-                    f"{self.path}: {pack_name(number)} is damaged: expected {expected} steps and "
-                    f"texels, got {array.shape}"
-                )
-            self._packs[number] = stamp, array
-        return self._packs[number][1]
+        """Return the array of a pack."""
+        array = self._picture_array(pack_name(number))
+        expected = len(self.header.checkpoints), self.header.pack(number).texels
+        # more steps than this header knows of may have been appended meanwhile
+        if array.shape[1:] != expected[1:] or array.shape[0] < expected[0]:
+            raise StoreError(
+                f"{self.path}: {pack_name(number)} is damaged: expected {expected} steps and "
+                f"texels, got {array.shape}"
+            )
+        return array
+
+    def _picture_array(self, name: str) -> StoredArray:
+        """Return an array of pictures; its metadata is parsed again only if it has changed.
+
+        A mouse that moves over a picture asks for it sixty times a second, and the attributes of
+        a pack name thousands of parameters.
+        """
+        stamp = Stamp.if_there(self.path / name / METADATA)
+        known = self._pictures.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        array = self._array(name)
+        if stamp is not None:
+            if len(self._pictures) >= MOST_KNOWN_PICTURES:
+                self._pictures.clear()
+            self._pictures[name] = stamp, array
+        return array
 
     def write_pack(self, pack: Pack, texels: Picture) -> None:
         """Write the pictures of a pack, (steps, texels); they are thrown away if it is killed."""

@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import fsspec
@@ -228,6 +229,55 @@ def test_options_reach_the_store_and_are_remembered_but_not_stored(
     assert not any(b"right" in f.read_bytes() for f in out.rglob("*.json"))
     with pytest.raises(SourceError, match=r"bucket://run: access is refused; are the credentials"):
         aw.open_run("bucket://run", storage_options={"key": "wrong"})
+
+
+class NoKeysError(Exception):
+    """What a library raises where nobody has given it keys."""
+
+
+class AnyAnswerError(Exception):
+    """What a library raises for every answer that is an error."""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "error"),
+    [
+        ("botocore.exceptions", "NoCredentialsError", NoKeysError("unable to locate them")),
+        ("google.auth.exceptions", "DefaultCredentialsError", NoKeysError("could not find any")),
+        ("gcsfs.retry", "HttpError", AnyAnswerError("Invalid Credentials, 401")),
+    ],
+)
+def test_a_store_without_credentials_is_asked_once_and_says_so(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, module: str, name: str, error: Exception
+) -> None:
+    asked = []
+
+    def refuse(self: Bucket, path: str, **options: Any) -> Any:
+        asked.append(path)
+        raise error
+
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: type(error)}))
+    monkeypatch.setattr(Bucket, "info", refuse)
+
+    with pytest.raises(SourceError, match=r"bucket://run/x\.pt: there are no credentials \("):
+        aw.open_run("bucket://run/x.pt", storage_options={"key": "right"})
+    assert len(asked) == len(set(asked))
+
+
+def test_an_error_that_only_bears_such_a_name_is_tried_again(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fail(self: Bucket, path: str, **options: Any) -> Any:
+        asked.append(path)
+        raise type("HttpError", (Exception,), {})("credentials are being renewed")
+
+    monkeypatch.setattr(Bucket, "info", fail)
+
+    with pytest.raises((SourceError, FormatError, OSError), match="tried"):
+        aw.open_run("bucket://run/x.pt", storage_options={"key": "right"})
+    assert len(asked) > len(set(asked))
 
 
 def test_configuration_of_fsspec_is_followed(

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import AccweightError, FormatError
+from accweight_core.io.stamp import Stamp
 from accweight_core.remote import is_url
 from accweight_core.schema import Checkpoint, Extent
 
@@ -33,9 +34,6 @@ EXAMPLE = '{"id": 7, "parameter": "conv1.weight", "index": [0, 0, 1, 2]}'
 
 OPEN_FILES = 200
 """Checkpoint files kept open between requests; some systems allow a process 256."""
-
-Stamp = tuple[int, int, int]
-"""What tells whether a file has changed: when it was written, its size, and which one it is."""
 
 
 class Answerer:
@@ -84,7 +82,7 @@ class Answerer:
         )
         from accweight_core.io.reading import OpenFiles
 
-        store = _stamp(self._path / "zarr.json")
+        store = Stamp.if_there(self._path / "zarr.json")
         moved = store not in (None, self._store)  # gone for a moment while a longer one moves in
         if self._opened and not moved and self._files == _stamps(self._files):
             return self._opened
@@ -138,15 +136,12 @@ def _stamps(paths: Iterable[str]) -> dict[str, Stamp | None]:
     return {path: _stamp(path) for path in paths}
 
 
-def _stamp(path: str | Path) -> Stamp | None:
-    """Return what tells whether a file has changed, None if it is gone or remote."""
-    if is_url(path):  # whoever reads it notices a change, and asking a server takes long
-        return None
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return state.st_mtime_ns, state.st_size, state.st_ino
+def _stamp(path: str) -> Stamp | None:
+    """Return what tells whether a file has changed, None if it is gone or remote.
+
+    Whoever reads a remote one notices a change, and asking a server takes long.
+    """
+    return None if is_url(path) else Stamp.if_there(path)
 
 
 def _plain(values: npt.NDArray[Any]) -> list[Any]:

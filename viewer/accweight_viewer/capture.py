@@ -90,7 +90,7 @@ def settle(window: MainWindow) -> None:
         CaptureError: If something cannot be read.
     """
     stop = time.monotonic() + PATIENCE_SECONDS
-    while not window.settled():
+    while not window.settled:
         window.process()
         if window.failure:
             raise CaptureError(window.failure)

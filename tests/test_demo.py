@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,24 @@ def test_the_analysis_is_stored_and_ranks_all_four_layers(result: DemoResult, pl
 def test_it_learns_digits_it_has_not_seen(result: DemoResult) -> None:
     assert len(result.accuracy) == 2
     assert result.accuracy[-1] > 0.6
+
+
+def test_the_digits_give_the_same_bits_on_any_number_of_cores(
+    tmp_path: Path, torch_threads: Callable[[int], None]
+) -> None:
+    data = sklearn_digits()
+    trained = []
+
+    for threads in (1, 2, 4):
+        torch_threads(threads)
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        train(data, SMALL, folder, epochs=1, seed=0)
+        trained.append(torch.load(folder / "epoch_1.pt", weights_only=True)["model_state_dict"])
+        assert torch.get_num_threads() == threads
+
+    for state in trained[1:]:
+        assert all(torch.equal(state[name], trained[0][name]) for name in state)
 
 
 def test_the_contact_sheet_is_a_picture_of_something(result: DemoResult) -> None:

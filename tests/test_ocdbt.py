@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from fuzzing import mutations
 
-from accweight_adapters.claims import ClaimError
 from accweight_adapters.compressed import of_blosc, of_deflate, of_zstd, unpacked_zstd, zstd_bound
 from accweight_adapters.jax.ocdbt import (
     MANIFEST,
@@ -27,6 +26,7 @@ from accweight_adapters.jax.ocdbt import (
 )
 from accweight_adapters.jax.zarr_arrays import plan_of
 from accweight_adapters.jax.zarr_values import tensor_in
+from accweight_adapters.untrusted import ClaimError
 from accweight_core.errors import FormatError
 from accweight_core.testing import values_of
 

@@ -17,9 +17,9 @@ from fuzzing import is_refused, mutations
 from train_models import model, node
 
 import accweight_core as aw
-from accweight_adapters.claims import ClaimError
 from accweight_adapters.ort.flatbuffer import Buffer
 from accweight_adapters.ort.reader import OrtReader
+from accweight_adapters.untrusted import ClaimError
 from accweight_core.errors import FormatError
 from accweight_core.runs.inspection import inspected
 from accweight_core.schema import Extent, Kind

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Final, Protocol
 
-from accweight_adapters.claims import ClaimError, quoted
+from accweight_adapters.untrusted import ClaimError, quoted
 from accweight_adapters.zip_members import Member
 
 LARGEST_READ: Final = 1 << 25

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from accweight_adapters.claims import ClaimError
+from accweight_adapters.untrusted import ClaimError
 from accweight_adapters.zip_members import MOST_EXPANSION, SLACK_BYTES
 
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"

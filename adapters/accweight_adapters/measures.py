@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, pairwise
 from typing import Final
 
-from accweight_adapters.claims import MAX_NAME
+from accweight_adapters.untrusted import MAX_NAME
 
 MAX_MEASURES: Final = 64
 """Measures taken from one checkpoint; more than anyone could look at."""

@@ -15,17 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from accweight_adapters.adapter_layers import with_adapter_layers
-from accweight_adapters.claims import (
-    ClaimError,
-    checked_name,
-    checked_shape,
-    checked_sizes,
-    claims_of,
-    quoted,
-    refused,
-    step_among,
-)
+from accweight_adapters.hf_trainer_state import with_trainer_state
+from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import measures_in, number_or_text
 from accweight_adapters.shard_index import (
     in_natural_order,
@@ -36,7 +27,16 @@ from accweight_adapters.shard_index import (
     parsed,
     shard_path,
 )
-from accweight_adapters.trainer_state import with_trainer_state
+from accweight_adapters.untrusted import (
+    ClaimError,
+    checked_name,
+    checked_shape,
+    checked_sizes,
+    claims_of,
+    quoted,
+    refused,
+    step_among,
+)
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, StoredTensor
 
@@ -106,7 +106,7 @@ class SafetensorsReader:
                 description = _described_index(path)
         else:
             description = _described(path)
-        tensors = with_adapter_layers(description.tensors)
+        tensors = with_lora_layers(description.tensors)
         return with_trainer_state(replace(description, tensors=tensors), path)
 
 

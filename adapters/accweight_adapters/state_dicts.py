@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from accweight_adapters.claims import ClaimError, checked_name, quoted, step_among
-from accweight_adapters.torch.globals import TensorClaim
+from accweight_adapters.torch.pickle_globals import TensorClaim
+from accweight_adapters.untrusted import ClaimError, checked_name, quoted, step_among
 
 Path = tuple[str, ...]
 """Keys that lead to a tensor."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
 
-from accweight_adapters.claims import ClaimError, quoted
+from accweight_adapters.untrusted import ClaimError, quoted
 from accweight_core.remote import expect
 
 ZIP_MAGIC: Final = b"PK\x03\x04"

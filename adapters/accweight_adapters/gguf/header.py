@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from accweight_adapters.claims import ClaimError, checked_name, checked_shape, quoted
+from accweight_adapters.untrusted import ClaimError, checked_name, checked_shape, quoted
 
 MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)

@@ -13,7 +13,7 @@ import struct
 from typing import Final
 
 from accweight_adapters.byte_source import ByteSource
-from accweight_adapters.claims import ClaimError, quoted
+from accweight_adapters.untrusted import ClaimError, quoted
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 SMALLEST_USER_BLOCK: Final = 512

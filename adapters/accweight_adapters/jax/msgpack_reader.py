@@ -14,7 +14,11 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from accweight_adapters.claims import (
+from accweight_adapters.jax.hints import with_flax_hints
+from accweight_adapters.jax.msgpack_walk import ChunkedArray, FoundArray, PackedArray, Walk
+from accweight_adapters.jax.tree import Chosen, Keys, choose
+from accweight_adapters.measures import measures_in
+from accweight_adapters.untrusted import (
     MAX_SIZE,
     ClaimError,
     claims_of,
@@ -22,10 +26,6 @@ from accweight_adapters.claims import (
     refused,
     step_among,
 )
-from accweight_adapters.jax.meaning import with_flax_meaning
-from accweight_adapters.jax.msgpack_walk import ChunkedArray, FoundArray, PackedArray, Walk
-from accweight_adapters.jax.tree import Chosen, Keys, choose
-from accweight_adapters.measures import measures_in
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role, StoredTensor
 
@@ -83,7 +83,7 @@ def _described(path: Path, file: IO[bytes]) -> Description:
     notes = [f"left out {quoted('.'.join(words[0]))}: text, not numbers"] if words else []
     return Description(
         format=FORMAT,
-        tensors=with_flax_meaning(tensors),
+        tensors=with_flax_hints(tensors),
         step=step,
         step_key=key,
         files=(str(path),),

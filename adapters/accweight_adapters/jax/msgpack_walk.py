@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from accweight_adapters.claims import ClaimError, checked_shape, quoted
+from accweight_adapters.untrusted import ClaimError, checked_shape, quoted
 from accweight_core.dtypes import DTYPES
 
 ARRAY, COMPLEX, SCALAR = 1, 2, 3

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from accweight_adapters.claims import MAX_SIZE, ClaimError, quoted
 from accweight_adapters.compressed import unpacked_zstd
+from accweight_adapters.untrusted import MAX_SIZE, ClaimError, quoted
 
 MANIFEST: Final = "manifest.ocdbt"
 MANIFEST_MAGIC: Final = 0x0CDB3A2A

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from accweight_adapters.claims import ClaimError, checked_name, quoted
 from accweight_adapters.shard_index import natural
 from accweight_adapters.state_dicts import COPIES, MAX_DEPTH, TRAINING_STATE, WRAPPER
+from accweight_adapters.untrusted import ClaimError, checked_name, quoted
 
 Keys = tuple[str, ...]
 """Keys that lead to a leaf."""

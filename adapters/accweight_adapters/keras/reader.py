@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from accweight_adapters.byte_source import InflatedPart
-from accweight_adapters.claims import ClaimError, claims_of, quoted
 from accweight_adapters.hdf5.blocks import SIGNATURE
 from accweight_adapters.hdf5.file import Hdf5File, Node, Place, tensor_of, values_in
 from accweight_adapters.keras.config import Configuration
@@ -23,8 +22,6 @@ from accweight_adapters.keras.layers import (
     FoundLayer,
     LayerWalk,
     Stored,
-    cells_of,
-    layer_name,
     optimizer_variables,
 )
 from accweight_adapters.keras.legacy import (
@@ -33,9 +30,10 @@ from accweight_adapters.keras.legacy import (
     legacy_optimizer,
     weights_group,
 )
-from accweight_adapters.keras.meaning import Module, hints_of
+from accweight_adapters.keras_hints import Module, cells_of, hints_of, layer_name
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import index_in, shard_path
+from accweight_adapters.untrusted import ClaimError, claims_of, quoted
 from accweight_adapters.zip_members import (
     Member,
     content_of,

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from accweight_adapters.claims import ClaimError, checked_shape, quoted
+from accweight_adapters.untrusted import ClaimError, checked_shape, quoted
 from accweight_core.dtypes import DTYPES
 
 MAGIC: Final = b"\x93NUMPY"

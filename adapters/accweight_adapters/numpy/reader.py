@@ -17,16 +17,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from accweight_adapters.claims import (
-    STEP_KEYS,
-    ClaimError,
-    checked_name,
-    claims_of,
-    is_c_order,
-    quoted,
-    step_among,
-)
-from accweight_adapters.keras.meaning import with_meaning
+from accweight_adapters.keras_hints import with_keras_hints
 from accweight_adapters.measures import RECENT, measures_in
 from accweight_adapters.numpy.header import (
     MAGIC,
@@ -37,6 +28,15 @@ from accweight_adapters.numpy.header import (
     header_end,
 )
 from accweight_adapters.state_dicts import TRAINING_STATE
+from accweight_adapters.untrusted import (
+    STEP_KEYS,
+    ClaimError,
+    checked_name,
+    claims_of,
+    is_c_order,
+    quoted,
+    step_among,
+)
 from accweight_adapters.zip_members import (
     Member,
     content_of,
@@ -197,7 +197,7 @@ def _tensors(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
     if len(set(names)) < len(names) or "" in names:
         names = [array.name for array in arrays]
     tensors = [StoredTensor(n, array.values) for n, array in zip(names, arrays, strict=True)]
-    return tuple(_without_training_state(tensor) for tensor in with_meaning(tensors))
+    return tuple(_without_training_state(tensor) for tensor in with_keras_hints(tensors))
 
 
 def _without_training_state(tensor: StoredTensor) -> StoredTensor:

@@ -16,7 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from accweight_adapters.claims import (
+from accweight_adapters.ort.flatbuffer import Buffer, Table
+from accweight_adapters.untrusted import (
     MAX_AXES,
     ClaimError,
     checked_name,
@@ -24,7 +25,6 @@ from accweight_adapters.claims import (
     quoted,
     refused,
 )
-from accweight_adapters.ort.flatbuffer import Buffer, Table
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Extent, StoredTensor
 

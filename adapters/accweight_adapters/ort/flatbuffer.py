@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
 
-from accweight_adapters.claims import MAX_NAME, ClaimError
+from accweight_adapters.untrusted import MAX_NAME, ClaimError
 
 WINDOW_BYTES: Final = 1 << 12
 """Read at once: a table and its names fit, the values of tensors are not needed."""

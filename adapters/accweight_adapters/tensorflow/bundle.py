@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from accweight_adapters.claims import ClaimError, checked_shape, quoted
 from accweight_adapters.tensorflow.sstable import entries_of, varint
+from accweight_adapters.untrusted import ClaimError, checked_shape, quoted
 
 HEADER_KEY: Final = b""
 VARINT, FIXED64, TEXT, FIXED32 = 0, 1, 2, 5

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from accweight_adapters.claims import ClaimError, claims_of, quoted, refused, step_among
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import shard_path
 from accweight_adapters.tensorflow.bundle import (
@@ -26,7 +25,7 @@ from accweight_adapters.tensorflow.bundle import (
     covered,
     slice_key,
 )
-from accweight_adapters.tensorflow.meaning import with_variable_meaning
+from accweight_adapters.tensorflow.hints import with_tensorflow_hints
 from accweight_adapters.tensorflow.names import (
     ATTRIBUTE,
     COUNTER,
@@ -36,6 +35,7 @@ from accweight_adapters.tensorflow.names import (
     nodes_in,
 )
 from accweight_adapters.tensorflow.sstable import is_table, varint
+from accweight_adapters.untrusted import ClaimError, claims_of, quoted, refused, step_among
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
@@ -100,7 +100,7 @@ def _described(path: Path) -> Description:
     step, key, measures = _figures(shards, named)
     return Description(
         format=f"{FORMAT}, {'objects' if graph is not None else 'names'}",
-        tensors=with_variable_meaning(tensors),
+        tensors=with_tensorflow_hints(tensors),
         step=step,
         step_key=key,
         files=(str(path), *shards.used()),

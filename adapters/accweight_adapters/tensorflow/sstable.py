@@ -10,8 +10,8 @@ import io
 from collections.abc import Iterator
 from typing import IO, Final
 
-from accweight_adapters.claims import ClaimError
 from accweight_adapters.compressed import of_snappy
+from accweight_adapters.untrusted import ClaimError
 
 FOOTER_BYTES: Final = 48
 MAGIC: Final = (0xDB4775248B80FB57).to_bytes(8, "little")

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO, Final, cast
 
-from accweight_adapters.claims import ClaimError, quoted
-from accweight_adapters.torch.globals import PLAIN, Vocabulary
 from accweight_adapters.torch.pickle import WeightsPickle
+from accweight_adapters.torch.pickle_globals import PLAIN, Vocabulary
+from accweight_adapters.untrusted import ClaimError, quoted
 from accweight_adapters.zip_members import LOCAL_HEADER_BYTES, ZIP_MAGIC, data_offset
 from accweight_core.remote import expect, is_remote
 

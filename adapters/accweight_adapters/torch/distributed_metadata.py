@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Final, cast
 
-from accweight_adapters.claims import (
+from accweight_adapters.torch.container import BoundedStream, Stretch
+from accweight_adapters.torch.pickle import WeightsPickle
+from accweight_adapters.torch.pickle_globals import Global, Record, Vocabulary, call, is_allowed
+from accweight_adapters.untrusted import (
     ClaimError,
     checked_shape,
     checked_size,
     checked_sizes,
     quoted,
 )
-from accweight_adapters.torch.container import BoundedStream, Stretch
-from accweight_adapters.torch.globals import Global, Record, Vocabulary, call, is_allowed
-from accweight_adapters.torch.pickle import WeightsPickle
 
 MAX_PATH: Final = 16
 """Keys that lead to a value; real state dicts nest four deep."""

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from accweight_adapters.adapter_layers import with_adapter_layers
-from accweight_adapters.claims import ClaimError, claims_of, quoted, refused
+from accweight_adapters.hf_trainer_state import with_state_of
+from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import measures_in, plain_number
 from accweight_adapters.shard_index import in_natural_order, shard_path
 from accweight_adapters.state_dicts import TRAINING_STATE, find_step, find_weights
@@ -28,9 +28,9 @@ from accweight_adapters.torch.distributed_metadata import (
     is_metadata,
 )
 from accweight_adapters.torch.extents import extent_of, span_bytes, stored, tensor_of
-from accweight_adapters.torch.globals import TensorClaim
-from accweight_adapters.torch.within import BUFFER_BYTES, archive_within
-from accweight_adapters.trainer_state import with_state_of
+from accweight_adapters.torch.nested_archive import BUFFER_BYTES, archive_within
+from accweight_adapters.torch.pickle_globals import TensorClaim
+from accweight_adapters.untrusted import ClaimError, claims_of, quoted, refused
 from accweight_core.dtypes import DTYPES
 from accweight_core.remote import expect
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
@@ -99,9 +99,7 @@ def _described(path: Path) -> Description:
     step, key = find_step(content) or (None, "")
     return Description(
         format=FORMAT,
-        tensors=with_adapter_layers(
-            tensors.values() if len(ranks) < 2 else in_natural_order(tensors)
-        ),
+        tensors=with_lora_layers(tensors.values() if len(ranks) < 2 else in_natural_order(tensors)),
         step=step,
         step_key=key,
         files=(str(path), *map(str, files.values())),

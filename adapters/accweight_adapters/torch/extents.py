@@ -11,9 +11,9 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from accweight_adapters.claims import ClaimError, c_strides, is_c_order, quoted, reach, refused
 from accweight_adapters.torch.container import Archive
-from accweight_adapters.torch.globals import TensorClaim
+from accweight_adapters.torch.pickle_globals import TensorClaim
+from accweight_adapters.untrusted import ClaimError, c_strides, is_c_order, quoted, reach, refused
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Extent, StoredTensor
 

@@ -14,8 +14,7 @@ import pickletools
 from collections.abc import Callable
 from typing import IO, Any, Final
 
-from accweight_adapters.claims import ClaimError, checked_size, quoted
-from accweight_adapters.torch.globals import (
+from accweight_adapters.torch.pickle_globals import (
     OPAQUE,
     PLAIN,
     STORAGE_DTYPES,
@@ -27,6 +26,7 @@ from accweight_adapters.torch.globals import (
     StorageClaim,
     Vocabulary,
 )
+from accweight_adapters.untrusted import ClaimError, checked_size, quoted
 
 LITERALS: Final = frozenset(
     {

@@ -36,7 +36,7 @@ from accweight_adapters.training.graph import (
 from accweight_adapters.training.library import reason_of, session
 from accweight_adapters.training.loss import Loss, with_loss
 from accweight_adapters.training.model import Choice, TrainableModel, choose, load_model
-from accweight_adapters.training.operators import check_gradients, write_out
+from accweight_adapters.training.operators import check_gradients, decompose
 from accweight_core.errors import FormatError
 
 TRIED_BATCHES: Final = 2
@@ -173,7 +173,7 @@ def setup(net: Network, wish: Wish, data: Data, validation: Data | None) -> Setu
     training = ModelProto()
     training.CopyFrom(net.forward)
     with_lengths(training, [array.shape[1:] for array in data.inputs])
-    net.notes += write_out(training, net.choice.trained, net.source)
+    net.notes += decompose(training, net.choice.trained, net.source)
     first: str | int = net.fixed_batch or BATCH
     with_loss(training, wish.loss, (first, *shape), classes_last=classes_last)
     whole = net.fixed_batch is not None

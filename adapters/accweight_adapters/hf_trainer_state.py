@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from accweight_adapters.claims import MAX_SIZE, quoted
 from accweight_adapters.measures import MAX_MEASURES, finite, is_showable
+from accweight_adapters.untrusted import MAX_SIZE, quoted
 from accweight_core.schema import Description
 
 STATE_FILE: Final = "trainer_state.json"

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import IO, cast
 
-from accweight_adapters.claims import ClaimError
 from accweight_adapters.torch.container import Archive, Stretch, read_archive
+from accweight_adapters.untrusted import ClaimError
 from accweight_core.remote import expect, is_remote
 
 BUFFER_BYTES = 4096

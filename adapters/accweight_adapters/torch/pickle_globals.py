@@ -13,7 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from accweight_adapters.claims import ClaimError, checked_shape, checked_size, checked_sizes, quoted
+from accweight_adapters.untrusted import (
+    ClaimError,
+    checked_shape,
+    checked_size,
+    checked_sizes,
+    quoted,
+)
 
 STORAGE_DTYPES: Final = {
     "torch.DoubleStorage": ("float64", 8),

@@ -76,6 +76,12 @@ def quoted(value: object, limit: int = 80) -> str:
     return f"<{type(value).__name__}>"
 
 
+def quoted_few(names: Sequence[str]) -> str:
+    """Return the first three of many names for a message, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(quoted, names[:3])) + more
+
+
 def checked_name(name: str) -> str:
     """Return `name` if it can be shown, stored and matched; raise `ClaimError` if not."""
     if not name or len(name) > MAX_NAME or not name.isprintable():

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from accweight_adapters.keras_hints import with_keras_hints
 from accweight_adapters.measures import RECENT, measures_in
+from accweight_adapters.model_keys import TRAINING_STATE
 from accweight_adapters.numpy.header import (
     MAGIC,
     MOST_HEADER_BYTES,
@@ -27,7 +28,6 @@ from accweight_adapters.numpy.header import (
     array_header,
     header_end,
 )
-from accweight_adapters.state_dicts import TRAINING_STATE
 from accweight_adapters.untrusted import (
     STEP_KEYS,
     ClaimError,
@@ -35,6 +35,7 @@ from accweight_adapters.untrusted import (
     claims_of,
     is_c_order,
     quoted,
+    quoted_few,
     step_among,
 )
 from accweight_adapters.zip_members import (
@@ -141,10 +142,10 @@ def _archive(path: Path, file: IO[bytes]) -> Description:
         else:
             others.append(name)
     weights = [array for array in arrays if not array.header.problem]
-    notes = [f"left out {_listed(others)}: no arrays"] if others else []
+    notes = [f"left out {quoted_few(others)}: no arrays"] if others else []
     for problem in dict.fromkeys(a.header.problem for a in arrays if a.header.problem):
         names = [array.name for array in arrays if array.header.problem == problem]
-        notes.append(f"left out {_listed(names)}: {problem}")
+        notes.append(f"left out {quoted_few(names)}: {problem}")
     figures = {array.name: array for array in weights if _may_be_figure(array)}
     step, key, measures = _figures_of(figures, file)
     clocks = {name for name, array in figures.items() if not array.header.shape} & {*STEP_KEYS}
@@ -286,8 +287,3 @@ def _inflated(array: Array) -> npt.NDArray[Any]:
     if header.dtype == "bfloat16":  # the upper half of a float32
         return (values.astype(np.uint32) << 16).view(np.float32)
     return values
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(quoted(name) for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")

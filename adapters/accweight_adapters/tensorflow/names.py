@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from accweight_adapters.model_keys import COPIES, TRAINING_STATE, WRAPPER
 from accweight_adapters.shard_index import natural
-from accweight_adapters.state_dicts import COPIES, TRAINING_STATE, WRAPPER
 from accweight_adapters.tensorflow.bundle import fields_of
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from accweight_adapters.hf_trainer_state import with_state_of
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import measures_in, plain_number
+from accweight_adapters.model_keys import TRAINING_STATE
 from accweight_adapters.shard_index import in_natural_order, shard_path
-from accweight_adapters.state_dicts import TRAINING_STATE, find_step, find_weights
 from accweight_adapters.torch.container import Archive
 from accweight_adapters.torch.distributed_metadata import (
     Catalogue,
@@ -30,6 +30,7 @@ from accweight_adapters.torch.distributed_metadata import (
 from accweight_adapters.torch.extents import extent_of, span_bytes, stored, tensor_of
 from accweight_adapters.torch.nested_archive import BUFFER_BYTES, archive_within
 from accweight_adapters.torch.pickle_globals import TensorClaim
+from accweight_adapters.torch.state_dicts import find_step, find_weights
 from accweight_adapters.untrusted import ClaimError, claims_of, quoted, refused
 from accweight_core.dtypes import DTYPES
 from accweight_core.remote import expect

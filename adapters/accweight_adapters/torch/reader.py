@@ -14,14 +14,15 @@ from typing import IO, Final
 from accweight_adapters.hf_trainer_state import with_trainer_state
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
+from accweight_adapters.model_keys import names_model
 from accweight_adapters.shard_index import index_in, names_shards
-from accweight_adapters.state_dicts import Weights, find_step, find_weights, names_model
 from accweight_adapters.torch.container import Archive, is_legacy, is_zip, read_archive
 from accweight_adapters.torch.extents import scalar, stored
 from accweight_adapters.torch.lightning import is_lightning, lightning_measures, lightning_weights
 from accweight_adapters.torch.objects import WITH_OBJECTS
 from accweight_adapters.torch.pickle_globals import RefusedGlobalError, TensorClaim
 from accweight_adapters.torch.shards import SHARD_SUFFIXES, described_index
+from accweight_adapters.torch.state_dicts import Weights, find_step, find_weights
 from accweight_adapters.untrusted import ClaimError, claims_of
 from accweight_core.schema import Description
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from fuzzing import mutations
 
-from accweight_adapters.byte_source import WINDOW_BYTES, FilePart, InflatedPart
+from accweight_adapters.bytes.source import WINDOW_BYTES, FilePart, InflatedPart
+from accweight_adapters.bytes.zip import members_of
 from accweight_adapters.hdf5.blocks import lookup3
 from accweight_adapters.hdf5.file import FORMAT, Hdf5File, Node, Place, tensor_of, values_in
 from accweight_adapters.hdf5.values import Dataset
 from accweight_adapters.untrusted import ClaimError, claims_of
-from accweight_adapters.zip_members import members_of
 from accweight_core.errors import FormatError
 from accweight_core.schema import HiddenValues, Hints
 from accweight_core.testing import values_of

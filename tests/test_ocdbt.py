@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 from fuzzing import mutations
 
-from accweight_adapters.compressed import of_blosc, of_deflate, of_zstd, unpacked_zstd, zstd_bound
+from accweight_adapters.bytes.compressed import (
+    of_blosc,
+    of_deflate,
+    of_zstd,
+    unpacked_zstd,
+    zstd_bound,
+)
 from accweight_adapters.jax.ocdbt import (
     MANIFEST,
     MANIFEST_MAGIC,

@@ -13,7 +13,7 @@ import pytest
 from fuzzing import is_refused, mutations
 
 import accweight_core as aw
-from accweight_adapters.compressed import of_snappy
+from accweight_adapters.bytes.compressed import of_snappy
 from accweight_adapters.tensorflow.bundle import slice_key
 from accweight_adapters.tensorflow.names import Node, named_by_graph
 from accweight_adapters.tensorflow.reader import TensorFlowReader

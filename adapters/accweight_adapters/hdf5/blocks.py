@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from accweight_adapters.byte_source import ByteSource
+from accweight_adapters.bytes.source import ByteSource
 from accweight_adapters.untrusted import ClaimError, quoted
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from accweight_adapters.byte_source import FilePart, InflatedPart
+from accweight_adapters.bytes.source import FilePart, InflatedPart
 from accweight_adapters.hdf5.blocks import Blocks
 from accweight_adapters.hdf5.heaps import GlobalHeap
 from accweight_adapters.hdf5.objects import (

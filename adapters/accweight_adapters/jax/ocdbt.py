@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from accweight_adapters.compressed import unpacked_zstd
+from accweight_adapters.bytes.compressed import unpacked_zstd
 from accweight_adapters.untrusted import MAX_SIZE, ClaimError, quoted
 
 MANIFEST: Final = "manifest.ocdbt"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from accweight_adapters.compressed import DECODERS, most_unpacked
+from accweight_adapters.bytes.compressed import DECODERS, most_unpacked
+from accweight_adapters.bytes.zip import MOST_EXPANSION
 from accweight_adapters.jax.ocdbt import Piece
 from accweight_adapters.jax.zarr_arrays import NO_CHUNK, ArrayPlan, Coding, Sharding, grid, places
 from accweight_adapters.untrusted import (
@@ -28,7 +29,6 @@ from accweight_adapters.untrusted import (
     quoted,
     refused,
 )
-from accweight_adapters.zip_members import MOST_EXPANSION
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Extent, HiddenValues, StoredTensor
 

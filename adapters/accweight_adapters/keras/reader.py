@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
-from accweight_adapters.byte_source import InflatedPart
+from accweight_adapters.bytes.source import InflatedPart
+from accweight_adapters.bytes.zip import (
+    Member,
+    content_of,
+    first_name,
+    member_names,
+    members_of,
+)
 from accweight_adapters.hdf5.blocks import SIGNATURE
 from accweight_adapters.hdf5.file import Hdf5File, Node, Place, tensor_of, values_in
 from accweight_adapters.keras.config import Configuration
@@ -34,13 +41,6 @@ from accweight_adapters.keras_hints import Module, cells_of, hints_of, layer_nam
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import index_in, shard_path
 from accweight_adapters.untrusted import ClaimError, claims_of, quoted
-from accweight_adapters.zip_members import (
-    Member,
-    content_of,
-    first_name,
-    member_names,
-    members_of,
-)
 from accweight_core.schema import Description, Hints, Role, StoredTensor
 
 FORMAT: Final = "Keras"

@@ -17,6 +17,14 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from accweight_adapters.bytes.zip import (
+    Member,
+    content_of,
+    first_name,
+    inflated,
+    member_names,
+    members_of,
+)
 from accweight_adapters.keras_hints import with_keras_hints
 from accweight_adapters.measures import RECENT, measures_in
 from accweight_adapters.model_keys import TRAINING_STATE
@@ -37,14 +45,6 @@ from accweight_adapters.untrusted import (
     quoted,
     quoted_few,
     step_among,
-)
-from accweight_adapters.zip_members import (
-    Member,
-    content_of,
-    first_name,
-    inflated,
-    member_names,
-    members_of,
 )
 from accweight_core.dtypes import DTYPES
 from accweight_core.remote import is_remote

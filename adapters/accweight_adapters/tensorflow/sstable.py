@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterator
 from typing import IO, Final
 
-from accweight_adapters.compressed import of_snappy
+from accweight_adapters.bytes.compressed import of_snappy
 from accweight_adapters.untrusted import ClaimError
 
 FOOTER_BYTES: Final = 48

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO, Final, cast
 
+from accweight_adapters.bytes.zip import LOCAL_HEADER_BYTES, ZIP_MAGIC, data_offset
 from accweight_adapters.torch.pickle import WeightsPickle
 from accweight_adapters.torch.pickle_globals import PLAIN, Vocabulary
 from accweight_adapters.untrusted import ClaimError, quoted
-from accweight_adapters.zip_members import LOCAL_HEADER_BYTES, ZIP_MAGIC, data_offset
 from accweight_core.remote import expect, is_remote
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C

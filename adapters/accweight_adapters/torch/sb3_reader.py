@@ -15,19 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from accweight_adapters.measures import measures_in
-from accweight_adapters.torch.container import Archive, Stretch, read_archive
-from accweight_adapters.torch.extents import span_bytes, stored, tensor_of
-from accweight_adapters.torch.nested_archive import archive_within
-from accweight_adapters.torch.state_dicts import find_weights
-from accweight_adapters.untrusted import MAX_SIZE, ClaimError, claims_of, quoted
-from accweight_adapters.zip_members import (
+from accweight_adapters.bytes.zip import (
     Member,
     content_of,
     first_name,
     member_names,
     members_of,
 )
+from accweight_adapters.measures import measures_in
+from accweight_adapters.torch.container import Archive, Stretch, read_archive
+from accweight_adapters.torch.extents import span_bytes, stored, tensor_of
+from accweight_adapters.torch.nested_archive import archive_within
+from accweight_adapters.torch.state_dicts import find_weights
+from accweight_adapters.untrusted import MAX_SIZE, ClaimError, claims_of, quoted
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import zlib
 from pathlib import Path
 from typing import IO, Final, Protocol
 
+from accweight_adapters.bytes.zip import Member
 from accweight_adapters.untrusted import ClaimError, quoted
-from accweight_adapters.zip_members import Member
 
 LARGEST_READ: Final = 1 << 25
 """Bytes that a description ever needs at once: the longest texts are models of some MB."""

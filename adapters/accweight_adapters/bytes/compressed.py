@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
+from accweight_adapters.bytes.zip import MOST_EXPANSION, SLACK_BYTES
 from accweight_adapters.untrusted import ClaimError
-from accweight_adapters.zip_members import MOST_EXPANSION, SLACK_BYTES
 
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 LARGEST_BLOCK: Final = 1 << 17

@@ -29,6 +29,7 @@ from accweight_adapters.shard_index import (
 )
 from accweight_adapters.untrusted import (
     ClaimError,
+    check_not_empty,
     checked_name,
     checked_shape,
     checked_sizes,
@@ -177,8 +178,7 @@ def _header(file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
     file.seek(0)
     prefix = file.read(LENGTH_BYTES)
     length = int.from_bytes(prefix, "little")
-    if not prefix:
-        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    check_not_empty(len(prefix))
     if len(prefix) < LENGTH_BYTES or length > MAX_HEADER_BYTES:
         raise ClaimError(f"not a safetensors file: it claims a header of {length} bytes")
     if LENGTH_BYTES + length > size_bytes:

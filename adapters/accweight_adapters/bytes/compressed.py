@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
+from accweight_adapters.bytes.varint import varint
 from accweight_adapters.bytes.zip import MOST_EXPANSION, SLACK_BYTES
 from accweight_adapters.untrusted import ClaimError
 
@@ -21,6 +22,9 @@ LARGEST_BLOCK: Final = 1 << 17
 BLOSC_HEADER_BYTES: Final = 16
 BLOSC_EXPANSION: Final = 1 << 10
 """Times by which the codecs inside blosc shrink at most, deflate more than the others."""
+
+SIZE_BYTES: Final = 5
+"""Bytes that the size of a block of snappy, 32 bits, takes at most."""
 
 LZ_COPY_MOST: Final = 64
 """Bytes that one element of snappy makes at most, but for plain ones."""
@@ -33,7 +37,7 @@ def zstd_bound(raw: bytes) -> int:
     """Return how many bytes a frame of zstd makes at most: what it says, or what its blocks can.
 
     Raises:
-        ClaimError: If it is no frame, is cut short, or claims more than its blocks can make.
+        ClaimError: If it is not a frame, is cut short, or claims more than its blocks can make.
     """
     place, claimed = _zstd_header(raw)
     most, is_last = 0, False
@@ -131,7 +135,7 @@ def of_snappy(raw: bytes, most: int) -> bytes:
     Raises:
         ClaimError: If it is damaged, or makes more or less than it says.
     """
-    claimed, place = _varint(raw)
+    claimed, place = varint(raw, 0, len(raw), SIZE_BYTES, "the size of a block of snappy")
     if claimed > min(most, LZ_COPY_MOST * len(raw)):
         raise ClaimError(f"a block of snappy claims {claimed} bytes, from {len(raw)}")
     out = bytearray()
@@ -143,15 +147,6 @@ def of_snappy(raw: bytes, most: int) -> bytes:
     if len(out) != claimed:
         raise ClaimError("a block of snappy is damaged: it makes another size than it says")
     return bytes(out)
-
-
-def _varint(raw: bytes) -> tuple[int, int]:
-    value = 0
-    for place, byte in enumerate(raw[:5]):
-        value |= (byte & 127) << 7 * place
-        if byte < 128:
-            return value, place + 1
-    raise ClaimError("a block of snappy begins with no size")
 
 
 def _literal(raw: bytes, place: int, code: int, out: bytearray) -> int:

@@ -21,6 +21,7 @@ from accweight_adapters.measures import measures_in
 from accweight_adapters.untrusted import (
     MAX_SIZE,
     ClaimError,
+    check_not_empty,
     claims_of,
     quoted,
     refused,
@@ -64,8 +65,7 @@ class MsgpackReader:
             FormatError: If the file is damaged, cut short, or lies about its arrays.
         """
         with claims_of(path, FORMAT), path.open("rb") as file:
-            if not path.stat().st_size:
-                raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+            check_not_empty(path.stat().st_size)
             return _described(path, file)
 
 

@@ -27,6 +27,7 @@ from accweight_adapters.untrusted import (
     MAX_SIZE,
     STEP_KEYS,
     ClaimError,
+    check_not_empty,
     claims_of,
     quoted,
     step_among,
@@ -91,8 +92,7 @@ def mark_of(path: Path) -> Path:
 
 
 def _described(path: Path) -> Description:
-    if not path.stat().st_size:
-        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    check_not_empty(path.stat().st_size)
     folder = path.resolve().parent if path.is_symlink() else path.parent
     _check_mark(path)
     notes: list[str] = []

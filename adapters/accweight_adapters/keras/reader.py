@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 
 from accweight_adapters.bytes.source import InflatedPart
 from accweight_adapters.bytes.zip import (
+    ZIP_MAGIC,
     Member,
     content_of,
     first_name,
@@ -40,7 +41,7 @@ from accweight_adapters.keras.legacy import (
 from accweight_adapters.keras_hints import Module, cells_of, hints_of, layer_name
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import index_in, shard_path
-from accweight_adapters.untrusted import ClaimError, claims_of, quoted
+from accweight_adapters.untrusted import ClaimError, check_not_empty, claims_of, quoted
 from accweight_core.schema import Description, Hints, Role, StoredTensor
 
 FORMAT: Final = "Keras"
@@ -52,7 +53,6 @@ FIRST_MEMBERS: Final = frozenset({"metadata.json", CONFIG_MEMBER, WEIGHTS_MEMBER
 SHARD_SUFFIX: Final = ".weights.h5"
 INDEX_SUFFIX: Final = ".weights.json"
 LARGEST_CONFIG: Final = 1 << 26
-ZIP_MAGIC: Final = b"PK\x03\x04"
 
 
 class KerasReader:
@@ -116,8 +116,7 @@ def _is_archive(file: IO[bytes]) -> bool:
 
 
 def _opened(place: Place, stack: ExitStack) -> Hdf5File:
-    if not place.size_bytes:
-        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    check_not_empty(place.size_bytes)
     return Hdf5File(place, stack.enter_context(place.opened()))
 
 

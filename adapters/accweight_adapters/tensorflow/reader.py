@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from accweight_adapters.bytes.varint import varint
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import shard_path
 from accweight_adapters.tensorflow.bundle import (
@@ -34,7 +35,7 @@ from accweight_adapters.tensorflow.names import (
     named_by_keys,
     nodes_in,
 )
-from accweight_adapters.tensorflow.sstable import is_table, varint
+from accweight_adapters.tensorflow.sstable import is_table
 from accweight_adapters.untrusted import ClaimError, claims_of, quoted, refused, step_among
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Final, cast
 
-from accweight_adapters.torch.container import BoundedStream, Stretch
+from accweight_adapters.bytes.stretch import Stretch
+from accweight_adapters.torch.container import BoundedStream
 from accweight_adapters.torch.pickle import WeightsPickle
 from accweight_adapters.torch.pickle_globals import Global, Record, Vocabulary, call, is_allowed
 from accweight_adapters.untrusted import (

@@ -31,7 +31,7 @@ from accweight_adapters.torch.extents import extent_of, span_bytes, stored, tens
 from accweight_adapters.torch.nested_archive import BUFFER_BYTES, archive_within
 from accweight_adapters.torch.pickle_globals import TensorClaim
 from accweight_adapters.torch.state_dicts import find_step, find_weights
-from accweight_adapters.untrusted import ClaimError, claims_of, quoted, refused
+from accweight_adapters.untrusted import ClaimError, check_not_empty, claims_of, quoted, refused
 from accweight_core.dtypes import DTYPES
 from accweight_core.remote import expect
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
@@ -114,7 +114,7 @@ def _expect_parts(wanted: Mapping[str, Sharded], files: Mapping[str, Path]) -> N
     ends: dict[str, list[tuple[int, int]]] = {}
     for tensor in wanted.values():
         for part in tensor.parts if len(tensor.parts) == 1 else ():
-            first, stop = part.stretch.offset, part.stretch.offset + part.stretch.size_bytes
+            first, stop = part.stretch.offset, part.stretch.end
             ends.setdefault(part.file, []).append((first, BUFFER_BYTES))
             ends[part.file].append((stop - BUFFER_BYTES, BUFFER_BYTES))
     for name, ranges in ends.items():
@@ -125,8 +125,7 @@ def _expect_parts(wanted: Mapping[str, Sharded], files: Mapping[str, Path]) -> N
 def _catalogue_at(path: Path) -> Catalogue:
     with path.open("rb") as file:
         size_bytes = file.seek(0, io.SEEK_END)
-        if not size_bytes:
-            raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+        check_not_empty(size_bytes)
         file.seek(0)
         if not is_metadata(file):
             raise ClaimError("not the metadata of a distributed checkpoint")
@@ -219,7 +218,7 @@ def _check_sizes(name: str, tensor: Sharded, files: Mapping[str, Path]) -> None:
     item_bytes = DTYPES[tensor.dtype].size_bytes
     sizes = {file: files[file].stat().st_size for file in {part.file for part in tensor.parts}}
     for part in tensor.parts:
-        end = part.stretch.offset + part.stretch.size_bytes
+        end = part.stretch.end
         needed = math.prod(part.shape) * item_bytes
         if end > sizes[part.file] or needed > part.stretch.size_bytes:
             raise ClaimError(

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from accweight_adapters.bytes.stretch import Stretch
 from accweight_adapters.bytes.zip import (
     Member,
     content_of,
@@ -23,11 +24,11 @@ from accweight_adapters.bytes.zip import (
     members_of,
 )
 from accweight_adapters.measures import measures_in
-from accweight_adapters.torch.container import Archive, Stretch, read_archive
+from accweight_adapters.torch.container import Archive, read_archive
 from accweight_adapters.torch.extents import span_bytes, stored, tensor_of
 from accweight_adapters.torch.nested_archive import archive_within
 from accweight_adapters.torch.state_dicts import find_weights
-from accweight_adapters.untrusted import MAX_SIZE, ClaimError, claims_of, quoted
+from accweight_adapters.untrusted import MAX_SIZE, ClaimError, check_not_empty, claims_of, quoted
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
 if TYPE_CHECKING:
@@ -94,8 +95,7 @@ class StableBaselinesReader:
 def _members(file: IO[bytes]) -> Mapping[str, Member]:
     """Return the records that are read, none of which grows beyond reason."""
     size_bytes = file.seek(0, io.SEEK_END)
-    if not size_bytes:
-        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    check_not_empty(size_bytes)
     members = members_of(file, size_bytes)
     for name in sorted(PARTS - members.keys()):
         raise ClaimError(f"a zip of Stable-Baselines3 holds {quoted(name)}; this one does not")

@@ -1,0 +1,81 @@
+"""A run of bytes of a file, and the same seen as a file of its own.
+
+For parsers that want a file (of pickles, of zips) where what they parse lies inside another one.
+Those that ask by offset read through `source.FilePart`, which also ends circles.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import IO
+
+from accweight_core.remote import expect, is_remote
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A run of bytes of a file."""
+
+    offset: int
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """The place behind its last byte."""
+        return self.offset + self.size_bytes
+
+
+class StretchFile(io.RawIOBase):
+    """A stretch of a file that reads like a file of its own."""
+
+    def __init__(self, file: IO[bytes], stretch: Stretch) -> None:
+        super().__init__()
+        self._file = file
+        self._stretch = stretch
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position inside the stretch."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move inside the stretch."""
+        origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
+        position = origins[whence] + offset
+        if position < 0:
+            raise OSError(errno.EINVAL, "a position before the beginning")  # as of a file
+        self._position = position
+        return position
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill `buffer` with what follows; return how many bytes there were."""
+        count = min(len(buffer), max(0, self._size - self._position))
+        self._file.seek(self._stretch.offset + self._position)
+        raw = self._file.read(count)
+        buffer[: len(raw)] = raw
+        self._position += len(raw)
+        return len(raw)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether every read may cost a request."""
+        return is_remote(self._file)
+
+    def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Tell the file which (offset, length) ranges of the stretch will be read next."""
+        expect(self._file, [(self._stretch.offset + at, length) for at, length in ranges])
+
+    @property
+    def _size(self) -> int:
+        return self._stretch.size_bytes

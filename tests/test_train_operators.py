@@ -16,10 +16,10 @@ from train_models import Array, floats, model, node
 
 pytest.importorskip("onnxruntime.training.api", reason="onnxruntime-training is not installed")
 
-from accweight_adapters.training.artifacts import OptimizerKind, Recipe, build, opened
+from accweight_adapters.training.artifacts import build, opened
+from accweight_adapters.training.config import OptimizerConfig, OptimizerKind, TrainSelection
 from accweight_adapters.training.decompose import DECOMPOSITIONS
 from accweight_adapters.training.library import session
-from accweight_adapters.training.model import Choice
 from accweight_adapters.training.operators import TRAINABLE, check_gradients, decompose
 
 DIFFERENCE = 1e-2
@@ -198,9 +198,9 @@ def by_training(proto: onnx.ModelProto, names: tuple[str, ...], folder: Path) ->
     assert loss_at(session(forward.SerializeToString(), 1)) == pytest.approx(
         loss_at(before), abs=1e-5
     )
-    recipe = Recipe(OptimizerKind.sgd, 1.0, 0.0, 1)
-    build(forward, Choice(names, ()), recipe, folder, folder)
-    training = opened(folder, recipe, folder)
+    config = OptimizerConfig(OptimizerKind.sgd, 1.0, 0.0, 1)
+    build(forward, TrainSelection(names, ()), config, folder, folder)
+    training = opened(folder, config, folder)
     old = {name: p.data.copy() for name, p in training.state.parameters}
     training.module.train()(np.ones(1, np.float32))
     training.optimizer.step()

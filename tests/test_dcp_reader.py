@@ -395,12 +395,12 @@ def _chunk(offsets: Any, sizes: Any) -> Callable[[Metadata], None]:
         (lambda m: m.__dict__.update(storage_data={"fc.weight": 3}), "something else where"),
         (lambda m: m.__dict__.update(state_dict_metadata=[]), "does not list what was saved"),
         (lambda m: m.__dict__.update(state_dict_metadata={}), "holds no weights"),
-        (lambda m: m.state_dict_metadata.update({"x": 3}), "which is no tensor or value"),
+        (lambda m: m.state_dict_metadata.update({"x": 3}), "which is neither a tensor nor a value"),
         (lambda m: m.__dict__.update(planner_data={"fc.weight": ("a",), "fc.bias": ("a",)}),
          "would both be called 'a'"),
         (lambda m: m.__dict__.update(planner_data={"fc.weight": ("a", "b"), "fc.bias": ("a",)}),
          "would both be called 'a'"),
-        (lambda m: m.__dict__.update(planner_data={"fc.weight": ("a", None)}), "are no names"),
+        (lambda m: m.__dict__.update(planner_data={"fc.weight": ("a", None)}), "are not names"),
     ],
 )  # fmt: skip
 def test_metadata_that_cannot_be_true_is_an_error(

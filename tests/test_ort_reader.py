@@ -98,7 +98,7 @@ def test_a_damaged_network_beside_it_takes_nothing_but_the_kinds(checkpoint: Pat
     described = READER.describe(checkpoint)
 
     assert len(described.tensors) == 4
-    assert any("network.onnx beside it is of no use" in note for note in described.notes)
+    assert any("network.onnx beside it cannot be used" in note for note in described.notes)
 
 
 def test_a_folder_with_the_artifacts_of_the_runtime_is_one_run(checkpoint: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_second_file_that_is_a_folder_is_refused(external: Path) -> None:
     external.with_name("epoch_1.data").unlink()
     external.with_name("epoch_1.data").mkdir()
 
-    with pytest.raises(FormatError, match=r"which is no file"):
+    with pytest.raises(FormatError, match=r"which is not a plain file"):
         READER.describe(external)
 
 

@@ -1,7 +1,7 @@
 """Keys under which checkpoints keep models, copies of them, and the state of a training.
 
 Scripts in every framework use the same few words; readers that meet trees of names tell by them
-what holds a whole model, what is a smoothed copy of it, and what is no weight at all.
+what holds a whole model, what is a smoothed copy of it, and what is not a weight at all.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ def _header(file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
         raise ClaimError(f"cut short: its header needs {length} bytes, the file has {size_bytes}")
     text = file.read(length)
     if not HEADER_START.match(text):
-        raise ClaimError("not a safetensors file: its header is no JSON object")
+        raise ClaimError("not a safetensors file: its header is not a JSON object")
     return parsed(text), LENGTH_BYTES + length, size_bytes
 
 
@@ -195,7 +195,7 @@ def _span(name: str, claim: object) -> tuple[int, int]:
         raise ClaimError(f"its header does not say what tensor {quoted(name)} is")
     offsets = checked_sizes(claim.get("data_offsets"), "data_offsets")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise ClaimError(f"tensor {quoted(name)} has data_offsets that are no range of bytes")
+        raise ClaimError(f"tensor {quoted(name)} has data_offsets that are not a range of bytes")
     return offsets[0], offsets[1]
 
 

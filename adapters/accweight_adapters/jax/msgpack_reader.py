@@ -38,7 +38,7 @@ LOOKED_AT: Final = 4096
 """Keys and values before the first array that `recognises` goes through."""
 
 NO_NUMBERS: Final = ("str", "bytes", "void", "datetime", "timedelta", "object")
-"""How NumPy begins the names of types that are no numbers."""
+"""How NumPy begins the names of types that are not numbers."""
 
 
 class MsgpackReader:
@@ -114,7 +114,7 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(file: IO[bytes], leaf: PackedArray | ChunkedArray) -> Any:
-    """Return the value of an array without axes, None if it is none that is known."""
+    """Return the value of an array without axes, None if it is not known."""
     dtype = DTYPES.get(leaf.dtype)
     is_plain = dtype is not None and dtype.family in ("integer", "float") and leaf.shape == ()
     if not is_plain or not isinstance(leaf, PackedArray) or not hasattr(np, leaf.dtype):

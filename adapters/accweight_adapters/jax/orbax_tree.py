@@ -122,5 +122,5 @@ def _leaf(entry: Any) -> tuple[Keys, str]:
         raise ClaimError(f"its {TREE_MARK} lists a leaf without its keys; it is damaged")
     keys = [step.get("key") if isinstance(step, dict) else None for step in steps]
     if not all(isinstance(key, (str, int)) for key in keys):
-        raise ClaimError(f"its {TREE_MARK} lists a leaf by keys that are no names")
+        raise ClaimError(f"its {TREE_MARK} lists a leaf by keys that are not names")
     return tuple(map(str, keys)), str(value.get("value_type"))[:32]

@@ -272,7 +272,7 @@ def optimizer_variables(roots: Sequence[Node]) -> dict[str, Stored]:
 def _optimizer_names(variables: Sequence[Stored]) -> list[str]:
     """Return the names of an optimizer's variables: it counts steps, then keeps its pace.
 
-    A pace that follows a schedule is no variable; then the second one belongs to a weight.
+    A pace that follows a schedule is not a variable; then the second one belongs to a weight.
     """
     names = [f"variable_{number}" for number in range(len(variables))]
     scalars = [_scalar_family(stored.dataset) for stored in variables[:3]]

@@ -26,7 +26,7 @@ COUNTS: Final = ("iteration", "iterations", "iter")
 
 
 def weights_group(root: Node) -> Node | None:
-    """Return the group that lists its layers, None if this is no file of Keras 2."""
+    """Return the group that lists its layers, None if this is not a file of Keras 2."""
     group = root.at(MODEL) or root
     return group if listed(group, LAYERS) else None
 

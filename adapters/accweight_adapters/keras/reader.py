@@ -79,7 +79,7 @@ class KerasReader:
         """Describe the weights in `path`, in network order as far as the file keeps one.
 
         Raises:
-            FormatError: If the file is damaged, lies about itself, or is no file of Keras.
+            FormatError: If the file is damaged, lies about itself, or is not a file of Keras.
         """
         with claims_of(path, FORMAT), ExitStack() as stack:
             if path.suffix.lower() == ".json":
@@ -159,7 +159,7 @@ def _sharded(path: Path, stack: ExitStack) -> _Content:
 
 
 def _shards_in(path: Path) -> list[str]:
-    """Return the files that an index places variables in, [] if it is no index of Keras."""
+    """Return the files that an index places variables in, [] if it is not an index of Keras."""
     places = index_in(path, FORMAT).get("weight_map")
     named = list(places.values()) if isinstance(places, dict) else []
     files = [f for each in named for f in (each if isinstance(each, list) else [each])]

@@ -142,7 +142,7 @@ def _archive(path: Path, file: IO[bytes]) -> Description:
         else:
             others.append(name)
     weights = [array for array in arrays if not array.header.problem]
-    notes = [f"left out {quoted_few(others)}: no arrays"] if others else []
+    notes = [f"left out {quoted_few(others)}: not arrays"] if others else []
     for problem in dict.fromkeys(a.header.problem for a in arrays if a.header.problem):
         names = [array.name for array in arrays if array.header.problem == problem]
         notes.append(f"left out {quoted_few(names)}: {problem}")

@@ -3,7 +3,7 @@
 `wire` takes the weights out of the message, `graph` and `trace` find where
 each constant comes to work, `shared` takes apart what was stored once for several layers,
 `roles`, `names` and `layers` say what it is there, `extents` where its
-bytes lie, and `quantised` makes floats of codes. What is no parameter (shapes, indices,
+bytes lie, and `quantised` makes floats of codes. What is not a parameter (shapes, indices,
 lone numbers) is left out.
 """
 

@@ -168,7 +168,9 @@ def _size_of(beside: Path) -> int:
             f"({error.strerror}); keep both files together, under these names"
         ) from None
     if not stat.S_ISREG(state.st_mode):
-        raise ClaimError(f"its values should lie in {beside.name} beside it, which is no file")
+        raise ClaimError(
+            f"its values should lie in {beside.name} beside it, which is not a plain file"
+        )
     return state.st_size
 
 
@@ -183,7 +185,7 @@ def _tensor(table: Table, values: _Values) -> StoredTensor:
     code = table.integer(TENSOR_TYPE, "i")
     dtype = DTYPE_NAMES.get(code)
     if dtype is None:
-        reason = f"its element type has the number {code}, which is none that holds numbers"
+        reason = f"its element type has the number {code}, which is not one of numbers"
         return refused(name, f"type_{code}", shape, reason)
     needed = math.prod(shape) * DTYPES[dtype].size_bytes
     path, offset = values.place(table, needed, name)

@@ -253,7 +253,7 @@ def _figures(shards: _Shards, named: Named) -> tuple[int | None, str, dict[str, 
 
 
 def _number(shards: _Shards, key: str) -> Any:
-    """Return the value of a variable without axes, None if it is no number."""
+    """Return the value of a variable without axes, None if it is not a number."""
     entry = shards.bundle.entries[key]
     known = DTYPES.get(entry.dtype)
     if known is None or entry.shape or known.size_bytes != entry.size_bytes or entry.slices:

@@ -207,7 +207,7 @@ def _check_stored(info: zipfile.ZipInfo) -> None:
 
 
 def _stretch(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
-    """Return where the bytes of a record lie, none of which torch compresses."""
+    """Return where the bytes of a record lie, which torch never compresses."""
     _check_stored(info)
     return stretch_of(file, info, size_bytes)
 

@@ -113,7 +113,9 @@ def catalogue_in(file: IO[bytes], size_bytes: int) -> Catalogue:
     tensors, values = {}, {}
     for name, entry in entries.items():
         if not isinstance(name, str) or not isinstance(entry, Record):
-            raise ClaimError(f"its metadata lists {quoted(name)}, which is no tensor or value")
+            raise ClaimError(
+                f"its metadata lists {quoted(name)}, which is neither a tensor nor a value"
+            )
         if entry.kind == "TensorStorageMetadata":
             tensors[name] = _sharded(name, _fields(entry, entry.kind), parts)
         elif entry.kind == "BytesStorageMetadata" and (name, ()) in parts:
@@ -202,6 +204,6 @@ def _paths(planned: object, entries: Mapping[str, object]) -> dict[str, tuple[st
         if not isinstance(keys, (tuple, list)) or not 0 < len(keys) <= MAX_PATH:
             keys = (name,)
         if not all(isinstance(key, (str, int)) for key in keys):
-            raise ClaimError(f"the keys that lead to {quoted(name)} are no names")
+            raise ClaimError(f"the keys that lead to {quoted(name)} are not names")
         paths[name] = tuple(keys)
     return paths

@@ -175,7 +175,7 @@ def _number_at(path: Path, part: Part) -> int | float | None:
     try:
         with shard_path(path, part.file).open("rb") as file:
             return plain_number((), archive_within(file, part.stretch).content)
-    except Exception:  # a value beside the weights is no reason to refuse them
+    except Exception:  # a value beside the weights does not stand in their way
         return None
 
 

@@ -83,7 +83,7 @@ def _checked_offset(archive: Archive, name: str, claim: TensorClaim) -> int:
 
 
 def scalar(path: Path, archive: Archive, claim: TensorClaim) -> int | float | None:
-    """Return the value of a tensor without axes; None if it is no real number, or not there."""
+    """Return the value of a tensor without axes; None if it is not a real number, or not there."""
     is_brain = claim.dtype == "bfloat16"  # the upper half of a float32
     code = "f" if is_brain else SCALAR_CODES.get(claim.dtype)
     if claim.refusal or code is None:

@@ -127,7 +127,7 @@ class NumpyDtype:
     order: str = "<"
 
     def number(self, raw: bytes) -> int | float | Opaque:
-        """Return the number that `raw` encodes in this type, `OPAQUE` if it is none."""
+        """Return the number that `raw` encodes in this type, `OPAQUE` if it is not a number."""
         code = NUMBER_CODES.get(self.code)
         if code is None or struct.calcsize(code) != len(raw):
             return OPAQUE

@@ -104,7 +104,7 @@ def _opened_with_objects(file: IO[bytes]) -> Archive | None:
         return read_archive(file, WITH_OBJECTS)
     except RefusedGlobalError:  # names code to run
         raise
-    except Exception:  # damaged, or no checkpoint of Lightning: the first refusal says it better
+    except Exception:  # damaged, or not a checkpoint of Lightning: the first refusal says it better
         return None
 
 

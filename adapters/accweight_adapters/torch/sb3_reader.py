@@ -43,7 +43,7 @@ STEP_KEY: Final = "num_timesteps"
 MAX_SETTINGS_BYTES: Final = 64_000_000
 MAX_INFLATED_BYTES: Final = 1 << 28
 MAX_RATIO: Final = 100
-"""Weights shrink by a tenth when compressed; what grows a hundredfold is no policy."""
+"""Weights shrink by a tenth when compressed; what grows a hundredfold is not a policy."""
 
 SMALL_BYTES: Final = 1 << 20
 """So little may grow by any ratio: JSON repeats itself."""
@@ -119,7 +119,7 @@ def _settings(file: IO[bytes], member: Member) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ClaimError(f"its settings are damaged: {quoted(str(error), limit=160)}") from error
     if not isinstance(settings, dict):
-        raise ClaimError("its settings are no JSON object")
+        raise ClaimError("its settings are not a JSON object")
     return settings
 
 

@@ -27,7 +27,7 @@ def described_index(path: Path) -> Description:
     """Describe the tensors that an index places in files of torch.save.
 
     Raises:
-        ClaimError: If it is no such index, or if it says what is not so.
+        ClaimError: If it is not such an index, or contradicts its shards.
         FormatError: If a shard is damaged.
     """
     places: dict[str, str] = index_of_shards(path, FORMAT, SHARD_SUFFIXES)["weight_map"]

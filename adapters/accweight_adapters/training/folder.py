@@ -92,7 +92,7 @@ class RunFolder:
         """Return how the run in this folder came about.
 
         Raises:
-            StoreError: If there is none that could be gone on with.
+            StoreError: If there is no checkpoint to resume from.
         """
         try:
             found = json.loads((self.path / RECORD).read_text(encoding="utf-8"))

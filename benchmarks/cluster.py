@@ -49,7 +49,8 @@ from accweight_core.jobs.engines.worker import ALIVE, TaskResult, finish, stores
 from accweight_core.jobs.engines.workers import Workers
 from accweight_core.jobs.walks import walk_of
 from accweight_core.jobs.work import Work
-from accweight_core.metrics.sub_blocks import SUMS, partition
+from accweight_core.metrics.sub_blocks import partition
+from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Totals
 from accweight_core.pictures.plan import chunk_of, plan_pictures, pyramid_levels, segment_steps
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, tiling_of

@@ -39,8 +39,8 @@ from torch import Tensor
 
 import accweight_core as aw
 from accweight_core import kernels
-from accweight_core.accumulate import device_rows
 from accweight_core.kernels import SUB_BLOCK
+from accweight_core.live import device_rows
 from accweight_core.live.tracker import PENDING_STEPS
 
 NETWORKS = {

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from oracle import Weights, raw_run
 
 from accweight_core.schema import Run
 
 RawRun = Callable[..., Run]
+
+settings.register_profile("accweight", deadline=None)  # a loaded machine is no defect
+settings.load_profile("accweight")
 
 if not torch.cuda.is_available():  # has to be said before anything imports Triton
     os.environ.setdefault("TRITON_INTERPRET", "1")

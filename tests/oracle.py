@@ -152,6 +152,7 @@ def metrics(*parameters: Sequence[torch.Tensor]) -> dict[str, npt.NDArray[np.flo
             if np.iscomplexobj(held)
             else (np.sign(held) != np.sign(reference)).mean(axis=1)
         ),
+        "l2_path": np.add.accumulate(_norm(moved)),
         "nonfinite": sum(walk.nonfinite for walk in walks),
     }
 

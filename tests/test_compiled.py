@@ -60,4 +60,6 @@ def test_every_file_of_the_loops_is_looked_at() -> None:
     kept = loops.advance_rows._cache._cache_file._source_stamp
 
     assert kept[-len(compiled.LOOPS) :] == compiled.stamps()
-    assert all((Path(compiled.__file__).parents[1] / f"{name}.py").exists() for name in compiled.LOOPS)
+    assert all(
+        (Path(compiled.__file__).parents[1] / f"{name}.py").exists() for name in compiled.LOOPS
+    )

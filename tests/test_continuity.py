@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import accweight_core as aw
 from accweight_adapters.demo.experiment import Digits, sklearn_digits
+from accweight_core.analysis.continuity import Signals, breaks, signals
 
 Weights = dict[str, Tensor]
 
@@ -103,3 +106,98 @@ def test_a_run_that_never_moves_is_not_reported() -> None:
     weights = {"fc.weight": torch.randn(32, 32)}
 
     assert warnings_of([weights, weights, weights]) == ()
+
+
+# --- figures, by hand -------------------------------------------------------------------------
+
+
+def turned(degrees: float, scale: float = 1.0) -> Tensor:
+    """Return a matrix that is turned so far from `turned(0)`."""
+    angle = math.radians(degrees)
+    matrix = torch.zeros(16, 16)
+    matrix[0, 0], matrix[1, 1] = scale * math.cos(angle), scale * math.sin(angle)
+    return matrix
+
+
+def figures_of(*angles: list[float]) -> Signals:
+    """Return the figures of matrices that are turned step by step, one list of angles each."""
+    steps = zip(*angles, strict=True)
+    run = [{f"fc{i}.weight": turned(a) for i, a in enumerate(at)} for at in steps]
+    analysis = aw.analyze(aw.open_run(run))
+    return signals(analysis.header, analysis.values)
+
+
+def test_alignment_is_the_cosine_between_neighbours() -> None:
+    figures = figures_of([0, 60, 60, 150, 180])
+
+    np.testing.assert_allclose(figures.alignment, [np.nan, 0.5, np.nan, 0, 3**0.5 / 2], atol=1e-6)
+
+
+def test_alignment_does_not_see_length() -> None:
+    run = [{"fc.weight": turned(0, scale=2)}, {"fc.weight": turned(60, scale=3)}]
+    analysis = aw.analyze(aw.open_run(run))
+
+    assert signals(analysis.header, analysis.values).alignment[1] == pytest.approx(0.5)
+
+
+def test_what_is_left_of_the_distance_is_a_share_of_all_matrices_together() -> None:
+    figures = figures_of([0, 90, 0, 90], [0, 0, 180, 180])
+
+    # chords: sqrt(2) and 0, then 0 and 2, then sqrt(2) and 2
+    np.testing.assert_allclose(figures.kept, [np.nan, np.nan, 2**0.5, 1.5**0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("angles", "alignment"),
+    [((90, 90, 10), 0.0), ((90, 10, 10), math.cos(math.radians(10))), ((90, 60), 0.25)],
+    ids=["most are strangers", "one is begun anew", "two"],
+)
+def test_the_median_of_all_matrices_counts(angles: tuple[float, ...], alignment: float) -> None:
+    figures = figures_of(*([0, angle] for angle in angles))
+
+    assert figures.alignment[1] == pytest.approx(alignment, abs=1e-6)
+
+
+def test_matrices_that_stand_still_or_are_gone_do_not_count() -> None:
+    run = [
+        {"moves.weight": turned(angle), "stands.weight": turned(0), "dies.weight": turned(0) * on}
+        for angle, on in ((0, 1), (60, 0))
+    ]
+    analysis = aw.analyze(aw.open_run(run))
+
+    assert signals(analysis.header, analysis.values).alignment[1] == pytest.approx(0.5)
+
+
+def test_only_matrices_large_enough_to_be_told_apart_count() -> None:
+    small = {"a.weight": torch.eye(16)[:15], "norm.weight": torch.ones(300)}
+    run = [small, {name: -weights for name, weights in small.items()}]
+    analysis = aw.analyze(aw.open_run(run))
+
+    figures = signals(analysis.header, analysis.values)
+
+    assert np.isnan(figures.alignment).all()
+    assert np.isnan(figures.kept).all()
+    assert breaks(analysis.header, analysis.values) == []
+
+
+@pytest.mark.parametrize(("degrees", "is_told"), [(85.3, False), (85.5, True)])
+def test_strangers_are_told_from_an_alignment_of_eight_hundredths_on(
+    degrees: float, is_told: bool
+) -> None:
+    warnings = warnings_of([{"fc.weight": turned(0)}, {"fc.weight": turned(degrees)}])
+
+    assert ["step 1" in w and "step 0: their weights align by 0.08" in w for w in warnings] == (
+        [True] * is_told
+    )
+
+
+@pytest.mark.parametrize(("kept", "is_told"), [(0.51, False), (0.49, True)])
+def test_a_restart_is_told_when_half_of_the_way_is_gone(kept: float, is_told: bool) -> None:
+    start, way = torch.ones(16, 16), torch.eye(16)
+    run = [{"fc.weight": start + share * way} for share in (0, 1, kept)]
+
+    warnings = warnings_of(run)
+
+    assert [f"only {kept:.0%} of the distance" in warning for warning in warnings] == (
+        [True] * is_told
+    )

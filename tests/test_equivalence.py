@@ -11,7 +11,7 @@ from twins import EXACT, NETWORKS, SAVERS, STEPS, trained, write_twin
 
 import accweight_core as aw
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.analysis.ranking import METRICS
+from accweight_core.metrics.table import METRICS
 from accweight_core.schema import Layer, Parameter, Role
 
 OTHER_NAMES = {"attention.attention_output": "attention.out"}

@@ -16,7 +16,7 @@ from checkpoints import states
 import accweight_core as aw
 from accweight_core.analysis.export import export
 from accweight_core.errors import MissingLibraryError, StoreError
-from accweight_core.metrics.totals import METRICS
+from accweight_core.metrics.table import METRICS
 
 Per = Literal["layer", "parameter"]
 

@@ -16,7 +16,7 @@ import accweight_core as aw
 from accweight_adapters.keras.reader import KerasReader
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.errors import FormatError
-from accweight_core.metrics.totals import METRICS
+from accweight_core.metrics.table import METRICS
 from accweight_core.naming import layers_of
 from accweight_core.schema import Axis, Description, Extent, HiddenValues, Kind, Layer, Role
 from accweight_core.testing import values_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import ml_dtypes
 import numpy as np
 import oracle
 import pytest
@@ -14,6 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accweight_core import kernels
+from accweight_core.errors import (
+    AccweightError,
+    ArgumentTypeError,
+    MismatchError,
+    UnsupportedDtypeError,
+)
 from accweight_core.jit import fused
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, start_block
 
@@ -90,7 +97,7 @@ def test_a_step_that_dwarfs_the_path_behind_it_loses_none_of_that() -> None:
     assert float(total.double() + compensation.double()) == 2**25 + 1
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.floats(0, 2.0**60, width=32), min_size=1, max_size=50))
 def test_compensated_sums_are_exact_to_the_last_digit_of_float32(moves: list[float]) -> None:
     total, compensation = torch.zeros(1), torch.zeros(1)
@@ -169,6 +176,99 @@ def test_normalised_change_is_a_share_of_the_maximum_and_zero_where_nothing_move
     assert kernels.normalised(torch.zeros(3), 0.0).tolist() == [0.0, 0.0, 0.0]
 
 
+# --- plain formulas on NumPy arrays
+
+ARRAYS = {
+    "float32": np.linspace(-3, 4, 24, dtype=np.float32).reshape(4, 6),
+    "float64": np.linspace(-3, 4, 24).reshape(4, 6),
+    "float16": np.linspace(-3, 4, 24, dtype=np.float16).reshape(4, 6),
+    "complex64": (np.linspace(-3, 4, 24) * (1 + 2j)).astype(np.complex64).reshape(4, 6),
+    "backwards": np.linspace(-3, 4, 24)[::-1].reshape(4, 6)[:, ::-1],
+    "big-endian": np.linspace(-3, 4, 24).astype(">f8").reshape(4, 6),
+    "no axis": np.array(2.5),
+    "empty": np.empty((0, 3), np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_in_are_arrays_out_with_the_bits_of_tensors(kind: str) -> None:
+    previous, current = ARRAYS[kind], ARRAYS[kind] * 3
+    native = [np.array(a, a.dtype.newbyteorder("="), order="C") for a in (previous, current)]
+
+    change = kernels.step_change(previous, current)
+
+    assert isinstance(change, np.ndarray)
+    expected = kernels.step_change(*map(torch.from_numpy, native)).numpy()
+    assert (change.dtype, change.shape) == (expected.dtype, expected.shape)
+    assert change.tobytes() == expected.tobytes()
+
+
+def test_arrays_that_are_read_only_stay_as_they_are() -> None:
+    previous, current = np.zeros(3), np.array([1.0, -2.0, 0.0])
+    for array in (previous, current):
+        array.setflags(write=False)
+
+    assert kernels.step_change(previous, current).tolist() == [1.0, 2.0, 0.0]
+    assert kernels.normalised(current, 2.0).tolist() == [0.5, -1.0, 0.0]
+
+
+def test_sums_over_arrays_are_made_in_place() -> None:
+    home, away = np.array([1.0, -1.0], np.float32), np.array([3.0, -1.0], np.float32)
+    total, rounded, lacking = np.zeros(2), np.zeros(2, np.float32), np.zeros(2, np.float32)
+
+    assert kernels.accumulate_(total, home, away) is total
+    kernels.accumulate_(total, away, home)
+    assert kernels.accumulate_compensated_(rounded, lacking, home, away) is rounded
+
+    assert total.tolist() == [4.0, 0.0]
+    assert rounded.tolist() == [2.0, 0.0]
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
+
+
+@pytest.mark.parametrize(
+    ("total", "said"),
+    [
+        (read_only(np.zeros(2)), "the array is written to, and is read-only; give a copy"),
+        (np.zeros(2)[::-1], "torch cannot share its memory; give a copy in C order"),
+        ([0.0, 0.0], "expected a torch tensor or a NumPy array, got list"),
+    ],
+    ids=["read-only", "backwards", "list"],
+)
+def test_a_sum_that_cannot_be_written_to_is_an_error_of_ours(total: object, said: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=said):
+        kernels.accumulate_(total, np.zeros(2), np.ones(2))  # type: ignore[type-var]
+
+
+def test_what_is_no_array_is_an_error_of_ours_and_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"tensor or a NumPy array, got list; make one") as caught:
+        kernels.step_change([1.0], [2.0])  # type: ignore[type-var]
+
+    assert isinstance(caught.value, AccweightError)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros(2, np.int32), "weights of dtype torch.int32 have no scale; dequantise"),
+        (np.zeros(2, ml_dtypes.bfloat16), "torch has no arrays of dtype bfloat16; widen it"),
+        (np.array(["a"]), "torch has no arrays of dtype <U1"),
+    ],
+    ids=["integers", "bfloat16", "text"],
+)
+def test_arrays_without_a_meaning_as_weights_say_why(array: np.ndarray, said: str) -> None:
+    with pytest.raises(UnsupportedDtypeError, match=said):
+        kernels.step_change(array, array)
+
+
+def test_shapes_that_differ_are_an_error_of_ours() -> None:
+    with pytest.raises(MismatchError, match=r"shapes differ: \(2,\) and \(3,\)"):
+        kernels.accumulate_(np.zeros(2), np.zeros(2), np.zeros(3))
+
+
 # --- how a parameter is cut
 
 
@@ -243,7 +343,7 @@ def test_complex_weights_have_no_sign_to_flip(measure_step: Step) -> None:
 
 @versions
 @pytest.mark.parametrize("dtype", WIDE, ids=str)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     rows=st.integers(1, 4),
     columns=st.integers(kernels.SUB_BLOCK // 2 + 1, kernels.SUB_BLOCK),
@@ -313,13 +413,14 @@ def test_the_first_of_equal_maxima_is_where_the_maximum_sits(measure_step: Step)
 
 
 @versions
-def test_signs_flip_between_minus_zero_and_plus(measure_step: Step) -> None:
+@pytest.mark.parametrize("copies", [1, 110], ids=["one by one", "sixteen at a time and the rest"])
+def test_signs_flip_between_minus_zero_and_plus(measure_step: Step, copies: int) -> None:
     reference = torch.tensor([[1.0, -1.0, 0.0, 1.0, -1.0, 0.0, 0.0, -0.0, 1e-45, -1e-45]])
     current = torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0, -1e-45, -2e-45]])
 
-    sums, _ = sums_of([reference, current], measure_step)
+    sums, _ = sums_of([reference.repeat(1, copies), current.repeat(1, copies)], measure_step)
 
-    assert column(sums, "flips").tolist() == [[0], [6]]
+    assert column(sums, "flips").tolist() == [[0], [6 * copies]]
 
 
 @versions
@@ -383,7 +484,7 @@ def test_scratch_of_a_larger_block_serves_a_smaller_one(measure_step: Step) -> N
 
 
 @versions
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_cumulative_change_never_falls_and_is_never_less_than_the_way_home(
     measure_step: Step, data: st.DataObject

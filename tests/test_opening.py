@@ -12,7 +12,7 @@ from torch import nn
 
 import accweight_core as aw
 from accweight_core.errors import MismatchError, SourceError
-from accweight_core.metrics.totals import METRICS
+from accweight_core.metrics.table import METRICS
 
 
 def test_the_public_names_are_these() -> None:

@@ -20,7 +20,7 @@ from zarr.codecs import ZstdCodec
 import accweight_core as aw
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.errors import NonFiniteError, StoreError
-from accweight_core.metrics.sub_blocks import SUMS
+from accweight_core.metrics.sums import SUMS
 from accweight_core.pictures import packing as packs
 from accweight_core.pictures.packing import planned_packs
 from accweight_core.schema import Hints, Run

@@ -13,7 +13,7 @@ import accweight_core as aw
 from accweight_core.alignment.comparison import rank_biased_overlap
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.errors import MismatchError, UnknownNameError
-from accweight_core.metrics.totals import METRICS
+from accweight_core.metrics.table import METRICS
 
 
 def moved(means: dict[str, float], start: float = 1.0) -> Analysis:

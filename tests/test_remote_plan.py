@@ -18,7 +18,7 @@ from accweight_core.accumulate.walk import BlockWalk, ParameterWalk
 from accweight_core.io.reading import neighbours
 from accweight_core.metrics.sub_blocks import SUB_BLOCK
 from accweight_core.metrics.totals import Totals
-from accweight_core.remote import ahead
+from accweight_core.remote import prefetch
 from accweight_core.schema import Extent, StoredTensor
 
 
@@ -42,27 +42,31 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[ahead.Span], list[ahead.Span]]]:
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[prefetch.Span], list[prefetch.Span]]]:
     """Return what is said beforehand, and what is read, of each plan that is made."""
-    found: list[tuple[list[ahead.Span], list[ahead.Span]]] = []
-    begin, read, check = ahead.ReadAhead.__init__, ahead.ReadAhead.read, ahead.ReadAhead.check
+    found: list[tuple[list[prefetch.Span], list[prefetch.Span]]] = []
+    begin, read, check = (
+        prefetch.ReadAhead.__init__,
+        prefetch.ReadAhead.read,
+        prefetch.ReadAhead.check,
+    )
 
-    def begun(self: ahead.ReadAhead, spans: list[ahead.Span], *options: int | None) -> None:
+    def begun(self: prefetch.ReadAhead, spans: list[prefetch.Span], *options: int | None) -> None:
         found.append((list(spans), []))
         self.noted = found[-1][1]  # type: ignore[attr-defined]
         begin(self, spans, *options)
 
-    def noted(self: ahead.ReadAhead, path: str, offset: int, out: memoryview) -> None:
+    def noted(self: prefetch.ReadAhead, path: str, offset: int, out: memoryview) -> None:
         self.noted.append((path, offset, offset + len(out)))  # type: ignore[attr-defined]
         read(self, path, offset, out)
 
-    def checked(self: ahead.ReadAhead) -> None:
+    def checked(self: prefetch.ReadAhead) -> None:
         assert not self._held_bytes, "all that was fetched has been used as often as was said"
         check(self)
 
-    monkeypatch.setattr(ahead.ReadAhead, "__init__", begun)
-    monkeypatch.setattr(ahead.ReadAhead, "read", noted)
-    monkeypatch.setattr(ahead.ReadAhead, "check", checked)
+    monkeypatch.setattr(prefetch.ReadAhead, "__init__", begun)
+    monkeypatch.setattr(prefetch.ReadAhead, "read", noted)
+    monkeypatch.setattr(prefetch.ReadAhead, "check", checked)
     return found
 
 
@@ -70,7 +74,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[ahead.Span], list[
 @pytest.mark.parametrize("stored", [False, True], ids=["in memory", "with pictures"])
 def test_what_is_said_beforehand_is_what_is_read_in_its_order(
     served: Served,
-    plans: list[tuple[list[ahead.Span], list[ahead.Span]]],
+    plans: list[tuple[list[prefetch.Span], list[prefetch.Span]]],
     tmp_path: Path,
     stored: bool,
     block_elements: int,
@@ -102,7 +106,7 @@ def test_every_byte_is_fetched_once_in_few_requests(
 
 
 def test_exact_values_of_tensors_on_their_side_are_read_as_said(
-    served: Served, plans: list[tuple[list[ahead.Span], list[ahead.Span]]]
+    served: Served, plans: list[tuple[list[prefetch.Span], list[prefetch.Span]]]
 ) -> None:
     far = aw.analyze(aw.open_run(f"{served.url}/run/"))
     near = aw.analyze(aw.open_run(served.folder / "run"))
@@ -127,7 +131,7 @@ class Half:
 @pytest.mark.parametrize("memory", ["64", "1"], ids=["that fits", "that does not fit"])
 def test_blocks_of_many_stretches_are_read_as_said(
     served: Served,
-    plans: list[tuple[list[ahead.Span], list[ahead.Span]]],
+    plans: list[tuple[list[prefetch.Span], list[prefetch.Span]]],
     monkeypatch: pytest.MonkeyPatch,
     memory: str,
 ) -> None:

@@ -126,7 +126,7 @@ def parameters(draw: st.DrawFn) -> Parameter:
     return parameter(shape, tuple(axes), gates)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     case=parameters(),
     level=st.integers(0, 4),
@@ -143,7 +143,7 @@ def test_tiles_put_together_are_the_picture_and_the_parameter(
     check(picture, level, block_elements)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(case=parameters())
 def test_the_way_back_from_texels_of_large_parameters_leads_to_their_elements(
     case: Parameter,

@@ -66,6 +66,24 @@ def test_walking_there_and_back_is_a_path_without_displacement() -> None:
     assert values["nonfinite"] == 0
 
 
+def test_the_path_of_the_whole_tensor_adds_up_norms_and_not_weights() -> None:
+    there_and_back = totals_of([3, 4], [0, 0], [3, 4], [6, 8])
+
+    assert metrics(there_and_back)["l2_path"].tolist() == [0, 5, 10, 15]
+    assert metrics(there_and_back)["relative"][-1] == 1  # a third of the path, in norms
+
+
+def test_a_single_weight_has_every_metric() -> None:
+    values = last([2], [3], [1])
+
+    assert values["mean"] == values["max"] == 3
+    assert values["std"] == 0
+    assert values["net_mean"] == 1
+    assert values["efficiency"] == pytest.approx(1 / 3)
+    assert values["relative"] == 0.5
+    assert values["update_ratio"] == pytest.approx(2 / 3)
+
+
 def test_a_straight_walk_is_efficient() -> None:
     values = last([0, 0], [1, -1], [2, -2])
 
@@ -169,7 +187,7 @@ def test_any_split_of_sub_blocks_gives_the_same_bits(
     assert at_once.elements == one_by_one.elements == in_groups.elements == elements.sum()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(cuts=st.sets(st.integers(1, 499), max_size=6))
 def test_merged_stretches_have_the_spread_of_the_whole(cuts: set[int]) -> None:
     states = [torch.zeros(500), *oracle.series((500,), torch.float64, steps=3, seed=4)]

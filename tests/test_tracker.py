@@ -17,8 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import accweight_core as aw
 from accweight_core import kernels
-from accweight_core.accumulate import batches
-from accweight_core.accumulate import tracker as live
 from accweight_core.errors import (
     AccweightError,
     MismatchError,
@@ -28,6 +26,8 @@ from accweight_core.errors import (
     StoreError,
     UnknownNameError,
 )
+from accweight_core.live import batches
+from accweight_core.live import tracker as live
 from accweight_core.live.batches import Batches
 from accweight_core.schema import Role, Run
 
@@ -80,7 +80,7 @@ def test_threads_of_torch_change_no_bit(torch_threads: Callable[[int], None], th
     assert values.tobytes() == expected
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(rows=st.integers(0, 70), columns=st.integers(0, 2000), dtype=st.sampled_from(oracle.DTYPES))
 def test_any_matrix_gives_the_bits_of_a_run_in_memory(
     rows: int, columns: int, dtype: torch.dtype
@@ -244,7 +244,7 @@ def test_an_analysis_never_passes_later_change_off_as_its_own() -> None:
 def test_earlier_steps_are_gone_and_said_to_be() -> None:
     analysis = tracked(checkpoints_of()).analysis()
 
-    with pytest.raises(AccweightError, match=r"step 0 is not there any more"):
+    with pytest.raises(AccweightError, match="exact values are kept of the last step alone"):
         analysis.cumulative("l1.weight", 10)
 
 
@@ -382,7 +382,7 @@ def test_nothing_is_float64_when_compensated() -> None:
 
 
 def test_a_precision_that_there_is_not_is_an_error() -> None:
-    with pytest.raises(ValueError, match="precision 'half' is none of"):
+    with pytest.raises(ValueError, match="got 'half'"):
         aw.ChangeTracker(precision="half")  # type: ignore[arg-type]
 
 
@@ -455,7 +455,7 @@ def test_integers_are_refused_as_everywhere() -> None:
 def test_a_name_that_is_not_tracked_is_an_error() -> None:
     tracker = aw.ChangeTracker().update({"a.weight": torch.zeros(2, 2)})
 
-    with pytest.raises(UnknownNameError, match="no parameter called 'b' is tracked"):
+    with pytest.raises(UnknownNameError, match=r"no parameter is called 'b'; there are 1: "):
         tracker.cumulative("b")
 
 

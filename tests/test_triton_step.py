@@ -25,8 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import accweight_core as aw
 from accweight_core import kernels
-from accweight_core.accumulate import device_rows
 from accweight_core.kernels import SUMS
+from accweight_core.live import device_rows
 from accweight_core.live.batches import Batches
 from accweight_core.live.device_rows import DeviceRows
 

@@ -206,6 +206,13 @@ def test_a_legend_of_differences_says_both_signs() -> None:
     assert [text for _, text in ticks] == ["-0.5", "-0.25", "0", "0.25", "0.5"]
 
 
+def test_a_logarithmic_legend_of_differences_is_mirrored_around_none() -> None:
+    ticks = ColourScale(GREY, logarithmic=True, high=0.5, signed=True).ticks()
+
+    halves = ["-0.5", "-0.005", "0", "0.005", "0.5"]
+    assert ticks == list(zip([0.0, 0.25, 0.5, 0.75, 1.0], halves, strict=True))
+
+
 @given(SCALES)
 @settings(deadline=None)
 def test_every_mark_stands_where_its_number_says(scale: ColourScale) -> None:

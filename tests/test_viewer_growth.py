@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pyqtgraph.Qt import QtWidgets
 from torch import Tensor
 from viewer_helpers import run_of, stopped, stored
 from window_driver import (
@@ -33,8 +34,8 @@ from window_driver import (
 )
 
 import accweight_core as aw
+from accweight_viewer.panes.formatting import UNFINISHED
 from accweight_viewer.panes.layer_model import Column
-from accweight_viewer.panes.words import UNFINISHED
 from accweight_viewer.theme import DARK
 from accweight_viewer.window import MainWindow
 
@@ -42,20 +43,21 @@ pytestmark = pytest.mark.gl
 
 NAMES = ["one", "two", "three", "four", "five", "six"]
 
-SLOWLY = """
-import sys, time
+STEP_BY_STEP = """
+import sys
 import accweight_core as aw
 from accweight_core.pictures import packing as packs
 from accweight_core.store import analysis_store as store
 finish = store.Store.finish_parameters
 
-def slowly(self, *arguments):
-    time.sleep({pause})
+def finish_when_told(self, *arguments):
+    sys.stdin.readline()
     finish(self, *arguments)
+    self.flush()
 
-store.SECONDS_BETWEEN_WRITES = 0
-store.Store.finish_parameters = slowly
+store.Store.finish_parameters = finish_when_told
 packs.PACK_TEXELS = 0  # one parameter in each
+aw.analyze(aw.open_run(sys.argv[1]), sys.argv[2])
 """
 
 
@@ -67,11 +69,11 @@ def walk(count: int, size: int = 12) -> list[dict[str, Tensor]]:
             for t in range(count)]  # fmt: skip
 
 
-def analyzing(folder: Path, out: Path, pause: float = 0.2) -> subprocess.Popen[str]:
-    """Have another process analyze a run."""
-    program = SLOWLY.format(pause=pause) + "aw.analyze(aw.open_run(sys.argv[1]), sys.argv[2])\n"
-    command = [sys.executable, "-c", program, str(folder), str(out)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+def analyzing(folder: Path, out: Path) -> subprocess.Popen[str]:
+    """Have another process analyze a run; it finishes one parameter for each line it is given."""
+    command = [sys.executable, "-c", STEP_BY_STEP, str(folder), str(out)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True)
 
 
 def watch(window: MainWindow, until: Callable[[], bool], look: Callable[[], Any]) -> None:
@@ -123,20 +125,24 @@ def test_a_window_follows_an_analysis_until_it_is_complete(
     session, scene = window.session, window.scenes[0]
     go_to(window, "one")
     shown = plate_called(window, "one.weight")
-    seen_ready, wrong = set(), []
+    seen_ready, wrong = [], []
+    other = analyzing(folder, path)
 
     def look() -> None:
-        seen_ready.add(sum(ready(window)))
+        count = sum(ready(window))
+        if count not in seen_ready:
+            seen_ready.append(count)
+            if count < len(NAMES):
+                print("go on", file=other.stdin, flush=True)
         wrong.extend(wrong_texels(window, plate_called(window, "one.weight")))
 
-    other = analyzing(folder, path)
     watch(window, lambda: not session.growing, look)
     _, said = other.communicate()
     settle(window)
 
     assert (other.returncode, said) == (0, "")
     assert wrong == [], "what is finished is right in every frame"
-    assert len(seen_ready) >= 3, "it was watched while it grew"
+    assert seen_ready == [1, 2, 3, 4, 5, 6], "it was watched while it grew"
     assert all(ready(window))
     assert "growing" not in window.windowTitle()
     assert window.flight.focus_row == scene.content.places.rows[shown.number], "nobody moved"
@@ -178,6 +184,22 @@ def test_the_selection_outlives_growth(opened: OpenWindow, tmp_path: Path) -> No
     assert window.windows[0].plate is session.pick.plate
 
 
+def test_a_frame_right_after_a_plate_has_become_ready_is_right(
+    opened: OpenWindow, tmp_path: Path
+) -> None:
+    path = stopped(run_of(tmp_path / "run", walk(4)), tmp_path / "run.accw", 2)
+    window = opened(path, chosen={"labels": False, "scope": "global"})
+    go_to(window, "two")
+    window._growth.stop()
+    before = window.session.runs[0].largest
+    aw.analyze(aw.open_run(tmp_path / "run"), path)
+
+    window.session.refresh()
+
+    assert window.session.runs[0].largest > before, "all that is shown becomes darker"
+    assert wrong_texels(window, plate_called(window, "two.weight")) == []
+
+
 # --- further checkpoints ----------------------------------------------------------------------
 
 
@@ -202,7 +224,7 @@ def test_who_looks_at_the_last_step_goes_on_looking_at_the_last_step(
     window = opened(growing, chosen={"labels": False})
     session = window.session
     go_to(window, "three")
-    before = window.timeline.plot.picture.x_at(1)
+    before = window.timeline.plot.image.x_at(1)
 
     train_on(growing, 6)
     watch(window, lambda: len(session.steps) == 6, lambda: None)
@@ -211,7 +233,7 @@ def test_who_looks_at_the_last_step_goes_on_looking_at_the_last_step(
     assert session.step == 5
     assert wrong_texels(window, plate_called(window, "three.weight")) == []
     assert window.timeline.step_label.text() == "step 5"
-    assert window.timeline.plot.picture.x_at(1) < before, "there are more steps to share the room"
+    assert window.timeline.plot.image.x_at(1) < before, "there are more steps to share the room"
     value = aw.open_analysis(growing).table().query("step == 5 and layer == 'three'")["max"]
     assert session.rows()[2].values[0] == pytest.approx(float(value.iloc[0]))
 
@@ -239,14 +261,12 @@ def test_every_frame_is_right_or_still_empty_while_steps_are_added(
     window = opened(growing, chosen={"labels": False, "speed": 60.0})
     session, scene = window.session, window.scenes[0]
     go_to(window, "four")
-    counts, wrong, frames = set(), [], 0
+    shown = {count: threading.Event() for count in (3, 4, 5, 6, 7)}
+    wrong = []
     weights = np.stack([state["four.weight"].numpy() for state in walk(7)])
     far = np.abs(np.diff(weights, axis=0, prepend=weights[:1])).cumsum(axis=0)
 
     def look() -> None:
-        nonlocal frames
-        frames += 1
-        counts.add(len(session.steps))
         plate = plate_called(window, "four.weight")
         seen = picture(scene)
         unit = session.runs[0].scale(plate, "layer")
@@ -255,22 +275,44 @@ def test_every_frame_is_right_or_still_empty_while_steps_are_added(
             wanted = scale_colour(session, float(far[session.step, row, col] / unit))
             if found != rgb(DARK.gap) and not alike(found, wanted):
                 wrong.append((row, col, found, wanted))
+        shown[len(session.steps)].set()
 
     def train() -> None:
         for count in (4, 5, 6, 7):
+            assert shown[count - 1].wait(60)
             train_on(growing, count)
-            time.sleep(0.15)
 
     trainer = threading.Thread(target=train)
     trainer.start()
-    watch(window, lambda: len(session.steps) == 7, look)
+    watch(window, shown[7].is_set, look)
     trainer.join()
     settle(window)
 
     assert wrong == []
-    assert len(counts) >= 3
-    assert frames > 10
     assert wrong_texels(window, plate_called(window, "four.weight")) == []
+
+
+def test_a_frame_right_after_steps_were_added_is_empty_not_black(
+    opened: OpenWindow, growing: Path
+) -> None:
+    window = opened(growing, chosen={"labels": False})
+    scene, frames = window.scenes[0], []
+    go_to(window, "four")
+    scene.frame_drawn.connect(lambda: frames.append(1))
+    train_on(growing, 4)
+
+    window.session.refresh()
+    window._clock.stop()
+    window._growth.stop()
+    QtWidgets.QApplication.processEvents()
+
+    assert frames, "Qt has drawn before the tick that lays out what has changed"
+    plate = plate_called(window, "four.weight")
+    seen = picture(scene)
+    found = {texel_colour(scene, seen, plate, *at) for at in some_texels(plate)}
+    assert found == {rgb(DARK.gap)}
+    settle(window)
+    assert wrong_texels(window, plate) == []
 
 
 def test_the_exact_weight_is_read_anew_when_there_are_more_steps(

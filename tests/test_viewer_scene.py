@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
-from viewer_helpers import stored, walks
+from viewer_helpers import stored, stored_value, walks
 from window_driver import (
     KEY,
     LEFT,
@@ -37,6 +38,7 @@ from window_driver import (
     run_colour,
     settle,
     shown_layer,
+    some_texels,
     texel_colour,
     travelled,
     turn_wheel,
@@ -222,7 +224,7 @@ def test_while_time_runs_the_next_checkpoint_shines_through(
     scene, session = window.scenes[0], window.session
     go_to(window, "fc2")
     plate = plate_called(window, "fc2.weight")
-    before, after = (session.runs[0].value(plate, at, 5, 7) for at in (1, 2))
+    before, after = (stored_value(session.runs[0], plate, at, 5, 7) for at in (1, 2))
     session.cursor.playing = True
 
     session.show_between(1, 0.5)
@@ -250,6 +252,58 @@ def test_names_stand_beside_the_plates_and_can_be_left_out(
     changed = (with_names != without).any(axis=2)
     assert (np.abs(with_names[changed].astype(int) - ink).max(axis=1) <= 4).sum() > 20
     assert changed.mean() < 0.2, "plates are where they were"
+
+
+# --- frames that are drawn before the next tick -----------------------------------------------
+
+
+CHANGES: dict[str, Callable[[MainWindow], object]] = {
+    "time": lambda window: window.session.move_to(2),
+    "selected layer": lambda window: window.session.select_layer("conv1"),
+    "selected texel": lambda window: window.session.select_texel(
+        Pick(0, plate_called(window, "fc2.weight"), 1, 2)
+    ),
+    "scope": lambda window: window.session.change(scope="global"),
+    "range": lambda window: window.session.change(fitted=False, high=0.3),
+    "logarithm": lambda window: window.session.change(logarithmic=True),
+    "theme": lambda window: window.session.change(theme="light"),
+    "arrangement": lambda window: window.session.change(arrangement="rows"),
+    "names": lambda window: window.session.change(labels=False),
+    "camera": lambda window: window.flight.visit([0], window.scenes[0].places, at_once=True),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_frame_right_after_a_change_is_the_frame_after_the_next_tick(
+    opened: OpenWindow, analysis: Path, change: str
+) -> None:
+    window = opened(analysis)
+    scene = window.scenes[0]
+    go_to(window, "fc2")
+    before = picture(scene)
+
+    CHANGES[change](window)
+    at_once = picture(scene)
+    settle(window)
+
+    assert (at_once != before).any(), "the change is seen"
+    assert (at_once == picture(scene)).all()
+
+
+def test_a_frame_of_tiles_that_are_all_to_be_read_anew_is_empty_not_black(
+    opened: OpenWindow, analysis: Path
+) -> None:
+    window = opened(analysis, chosen={"labels": False})
+    go_to(window, "fc2")
+    plate = plate_called(window, "fc2.weight")
+
+    window.session.change(plane="max")
+    at_once = picture(window.scenes[0])
+    settle(window)
+
+    found = {texel_colour(window.scenes[0], at_once, plate, *at) for at in some_texels(plate)}
+    assert found == {rgb(DARK.gap)}
+    assert wrong_texels(window, plate) == []
 
 
 # --- flight ---------------------------------------------------------------------------------
@@ -455,6 +509,24 @@ def test_dragging_circles_the_selected_layer_which_stays_in_its_place(
     assert window.session.layer == "fc1", "a drag is no click"
 
 
+def test_a_click_on_what_is_selected_already_circles_it_again(
+    opened: OpenWindow, analysis: Path
+) -> None:
+    window = opened(analysis)
+    scene, camera = window.scenes[0], window.flight.camera
+    go_to(window, "fc1")
+    plate = plate_called(window, "fc1.weight")
+    click(scene, middle_of(scene, plate, 3, 5))
+    window.flight.circle([], scene.content.places)
+
+    click(scene, middle_of(scene, plate, 3, 5))
+
+    middle = scene.content.places.centre([p.number for p in shown_layer(window, "fc1")])[None]
+    before = camera.project(middle, 100, 100)[0]
+    drag(scene, centre(scene), 80, 30)
+    assert camera.project(middle, 100, 100)[0] == pytest.approx(before, rel=1e-6)
+
+
 def test_dragging_without_a_selection_circles_everything(
     opened: OpenWindow, analysis: Path
 ) -> None:
@@ -624,7 +696,7 @@ def test_every_way_to_ask_for_a_weight_has_one_answer(
         assert flat.plate.name == parameter
         assert flat.hovered is not None
         assert flat.hovered.value == np.float32(exact)
-        assert session.runs[0].value(plate, 3, row, col) == np.float32(exact)
+        assert stored_value(session.runs[0], plate, 3, row, col) == np.float32(exact)
 
 
 def test_an_exact_value_that_comes_late_is_not_shown_for_another_weight(
@@ -673,10 +745,10 @@ def test_checkpoints_that_are_gone_are_said_to_be(
     qtbot.waitUntil(lambda: window.readout.weight.note.text() != reading, timeout=60_000)
 
     told = window.readout.weight.note.toolTip()
-    stored_value = window.session.runs[0].value(plate, 4, 2, 3)
+    stored_here = stored_value(window.session.runs[0], plate, 4, 2, 3)
     assert "step_0.pt" in told
     assert "\n" not in told
-    assert window.readout.cumulative == stored_value, "what is stored is still shown"
+    assert window.readout.cumulative == stored_here, "what is stored is still shown"
 
 
 def test_what_is_under_the_mouse_is_told_below(opened: OpenWindow, analysis: Path) -> None:

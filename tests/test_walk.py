@@ -33,7 +33,8 @@ from accweight_core.io.reading import (
     working_dtype,
 )
 from accweight_core.kernels import partition
-from accweight_core.metrics.totals import METRICS, Totals
+from accweight_core.metrics.table import METRICS
+from accweight_core.metrics.totals import Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import HiddenValues, Run, StoredTensor
 
@@ -139,7 +140,7 @@ def test_every_code_of_8_bit_floats_is_read_as_torch_reads_it(stored: Stored, na
     assert torch.equal(out.view(torch.int32), codes.float().view(torch.int32))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     shape=st.lists(st.integers(1, 9), max_size=4),
     form=st.sampled_from(["transposed", "strided"]),
@@ -302,7 +303,7 @@ def test_small_parameters_walked_together_have_the_bits_of_each_alone(
         assert analysis.values[:, number].tobytes() == alone.values.tobytes()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     rows=st.integers(1, 60),
     columns=st.integers(1, 3000),

@@ -19,7 +19,7 @@ from accweight_core.accumulate.folding import Folding, Sums
 from accweight_core.accumulate.stepwise import Carry, Plane, Room, Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.io.reading import OpenFiles, Stretch, is_readable_in_blocks, neighbours
-from accweight_core.metrics.sub_blocks import SUMS
+from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats
 from accweight_core.remote import is_url
 from accweight_core.schema import Extent, StoredTensor

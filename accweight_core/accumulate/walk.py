@@ -33,7 +33,7 @@ from accweight_core.io.reading import (
     ahead_of,
     is_remote,
 )
-from accweight_core.metrics.sub_blocks import SUMS
+from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.schema import Checkpoint, StoredTensor
 

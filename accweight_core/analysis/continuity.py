@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accweight_core.metrics.sub_blocks import SUMS
+from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats
 from accweight_core.schema import Role
 from accweight_core.store.header import Header

@@ -7,19 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from accweight_core.analysis.summary import Measured, Per
-from accweight_core.errors import UnknownNameError
-from accweight_core.metrics.totals import METRICS
-
-
-def checked_metric(by: str) -> str:
-    """Return `by` if it is a metric.
-
-    Raises:
-        UnknownNameError: If not; the message lists the metrics.
-    """
-    if by not in METRICS:
-        raise UnknownNameError(f"no metric is called {by!r}; metrics are {', '.join(METRICS)}")
-    return by
+from accweight_core.metrics.table import METRICS, checked_metric
 
 
 def ranking(
@@ -30,9 +18,9 @@ def ranking(
     Equal values keep network order; rows without a value (NaN) come last.
 
     Raises:
-        UnknownNameError: If `by` is not a metric.
+        UnknownNameError: If `by` is not a metric, or not one that the rows have.
     """
-    checked_metric(by)
+    checked_metric(by, list(rows[0].metrics) if rows else METRICS)
     ordered = sorted(rows, key=lambda row: descending(float(row.metrics[by][step_index])))
     return [
         {
@@ -40,7 +28,7 @@ def ranking(
             per: row.name,
             "kind": str(row.kind),
             "elements": row.elements,
-            **{name: float(row.metrics[name][step_index]) for name in METRICS},
+            **{name: float(series[step_index]) for name, series in row.metrics.items()},
         }
         for rank, row in enumerate(ordered, start=1)
     ]

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.continuity import breaks
-from accweight_core.metrics.sub_blocks import SUMS
-from accweight_core.metrics.totals import Floats, Totals, folded_groups, metrics_of
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.table import Floats
+from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
 from accweight_core.naming import natural_key
 from accweight_core.schema import Kind, Parameter
 from accweight_core.store.header import Header, Maximum
 
 Per = Literal["layer", "parameter"]
-_PATH_SUM = SUMS.index("path_sum")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Measured:
         kind: Kind of the layer.
         parameters: The parameters that count, in the order they were folded.
         totals: Their sums.
-        metrics: Every metric, over steps.
+        metrics: Every metric that the analysis has the sums for, over steps.
     """
 
     name: str
@@ -75,14 +75,15 @@ def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measure
     """
     rows = _rows(header, per)
     elements, totals = _folded(header, values, rows)
-    series = {name: found.T.copy() for name, found in metrics_of(elements, totals).items()}
+    found = metrics_of(elements, totals, header.metrics)
+    series = {name: values.T.copy() for name, values in found.items()}
     return [
         Measured(
             name,
             kind,
             tuple(members),
             Totals(int(elements[row]), totals[:, row]),
-            {metric: found[row] for metric, found in series.items()},
+            {metric: values[row] for metric, values in series.items()},
         )
         for row, (name, kind, members) in enumerate(rows)
     ]
@@ -108,10 +109,9 @@ def _folded(
     header: Header, values: Floats, rows: Sequence[_Row]
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Return elements and sums of every row: (rows,) and (steps, rows, sums)."""
-    position = {parameter.name: index for index, parameter in enumerate(header.parameters)}
-    places = [[position[parameter.name] for parameter in members] for _, _, members in rows]
+    places = [[header.parameter_index(p.name) for p in members] for _, _, members in rows]
     elements, totals = folded_groups(places, _elements(header), values)
-    unknown = np.isnan(values[0, :, _PATH_SUM])
+    unknown = ~are_known(values)
     totals[:, [bool(unknown[members].any()) for members in places]] = np.nan
     return elements, totals
 
@@ -122,7 +122,7 @@ def _elements(header: Header) -> npt.NDArray[np.int64]:
 
 def metric_arrays(header: Header, values: Floats) -> dict[str, Floats]:
     """Return every metric as (steps, parameters)."""
-    return metrics_of(_elements(header), values)
+    return metrics_of(_elements(header), values, header.metrics)
 
 
 def maximum(header: Header, values: Floats) -> Maximum | None:
@@ -132,8 +132,8 @@ def maximum(header: Header, values: Floats) -> Maximum | None:
     """
     rows = _rows(header, "layer")
     elements, totals = _folded(header, values, rows)
-    known = np.flatnonzero(~np.isnan(totals[0, :, _PATH_SUM]))
-    if not known.size:
+    known = np.flatnonzero(are_known(totals))
+    if not known.size or "max" not in header.metrics:
         return None
     top = int(known[totals[-1, known, SUMS.index("path_max")].argmax()])
     name, kind, members = rows[top]
@@ -151,7 +151,7 @@ def completed(header: Header, values: Floats) -> Header:
 
 def _nonfinite_notes(header: Header, values: Floats) -> list[str]:
     """Return one line per parameter that held NaN or infinities."""
-    counts = values[:, :, SUMS.index("nonfinite")]
+    counts = np.nan_to_num(values[:, :, SUMS.index("nonfinite")])
     notes = []
     for index in np.flatnonzero(counts.any(axis=0)):
         parameter, steps = header.parameters[index], np.flatnonzero(counts[:, index])

@@ -35,7 +35,7 @@ from accweight_core.jit.simd import (
     sum_of,
     wide,
 )
-from accweight_core.metrics.sub_blocks import SUMS
+from accweight_core.metrics.sums import SUMS
 
 CHUNK = 1024
 """Weights that are taken through all steps at hand: 20 KiB of the first-level cache."""
@@ -46,8 +46,16 @@ LARGEST_SQUARE = 1e55
 Below, every weight is finite, and its distance from any other is a float32.
 """
 
-PATH_SUM, PATH_M2, PATH_MAX, PATH_ARGMAX, STEP_SUM, STEP_SQUARE, STEP_MAX = range(7)
-NET_SUM, NET_SQUARE, SQUARE, REFERENCE_SQUARE, FLIPS, NONFINITE = range(7, len(SUMS))
+PATH_SUM, PATH_M2, PATH_MAX, PATH_ARGMAX, STEP_SUM, STEP_SQUARE, STEP_MAX = (
+    SUMS.index(name)
+    for name in (
+        "path_sum", "path_m2", "path_max", "path_argmax", "step_sum", "step_square", "step_max"
+    )
+)  # fmt: skip
+NET_SUM, NET_SQUARE, SQUARE, REFERENCE_SQUARE, FLIPS, NONFINITE = (
+    SUMS.index(name)
+    for name in ("net_sum", "net_square", "square", "reference_square", "flips", "nonfinite")
+)
 
 OFFSET, OFFSET_SQUARE = PATH_SUM, PATH_M2
 """Until a row is done: the sums over its distances from its first A_t."""

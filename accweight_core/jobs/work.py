@@ -13,13 +13,14 @@ from accweight_core.accumulate.block import MOST_STEPS
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refuse_nonfinite
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.gc_paused import uncollected
 from accweight_core.jobs.engines.driver import walk_by
 from accweight_core.jobs.engines.workers import Workers
 from accweight_core.jobs.walks import pack_of, walk_of
-from accweight_core.metrics.sub_blocks import SUMS
+from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import Run, StoredTensor
@@ -77,13 +78,13 @@ class Work:
             values[:, members] = totals
 
         self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
-        return Analysis(completed(self.header, values), values, run=self.run)
+        return Analysis(InMemory(completed(self.header, values), values, self.run))
 
     def on_disk(self, path: Path) -> Analysis:
         """Measure into a store, or continue there."""
         try:
             store = Store.create_or_continue(path, self.header)
-            self.header = replace(self.header, packs=store.header.packs)
+            self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
             if self.strict:
                 self._refuse_nonfinite(store)
             if not store.header.complete:
@@ -102,7 +103,7 @@ class Work:
                 f"{path}: cannot be written ({error.strerror or error}); what is finished is "
                 "kept, and the same command continues there"
             ) from error
-        return Analysis(store.header, store=store, run=None if self.earlier else self.run)
+        return Analysis(Stored(store, None if self.earlier else self.run))
 
     def _refuse_nonfinite(self, store: Store) -> None:
         """Be strict with parameters that an earlier call, not strict, has finished."""

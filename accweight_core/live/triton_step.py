@@ -23,7 +23,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from accweight_core.metrics.sub_blocks import SUMS
+from accweight_core.metrics.sums import SUMS
 
 LANES = tl.constexpr(256)
 """Threads of a program. Each keeps sums of its own, which meet when the row is through."""

@@ -1,7 +1,7 @@
-"""How a parameter is cut into sub-blocks, and which sums are kept of each: a contract of bits.
+"""How a parameter is cut into sub-blocks: with the sums of each (`sums`), a contract of bits.
 
-Whoever writes or reads totals and pictures has to agree on both. They live apart from
-`kernels`, which computes the sums, so that reading a stored analysis does not import torch.
+Whoever writes or reads totals and pictures has to agree on it. It lives apart from `kernels`,
+which computes the sums, so that reading a stored analysis does not import torch.
 """
 
 from __future__ import annotations
@@ -12,27 +12,6 @@ from typing import NamedTuple
 SUB_BLOCK = 16384
 """Most elements in a sub-block: 64 KiB of float32, and below the 32768 from which torch may
 split one sum over threads, which would make bits depend on their number."""
-
-SUMS = (
-    "path_sum",
-    "path_m2",
-    "path_max",
-    "path_argmax",
-    "step_sum",
-    "step_square",
-    "step_max",
-    "net_sum",
-    "net_square",
-    "square",
-    "reference_square",
-    "flips",
-    "nonfinite",
-)
-"""Columns that `measure_step` returns per sub-block, all float64.
-
-`path` is A_t, `step` D_t, `net` abs(W_t - W_0), `square` that of W_t; `path_m2` is the sum of
-squared distances from the sub-block's own mean, so that spreads merge without cancellation.
-"""
 
 
 class Partition(NamedTuple):

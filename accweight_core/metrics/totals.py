@@ -1,4 +1,4 @@
-"""From partial sums to metrics: merging sub-blocks in order, and the formulas of each metric.
+"""From the sums of sub-blocks to those of parameters and layers, and on to metrics.
 
 Partial sums of sub-blocks are folded strictly from left to right, so the total depends only
 on the sub-blocks and never on who computed them or how many at a time. Layers fold their
@@ -14,33 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.metrics.sub_blocks import SUMS
-
-Floats = npt.NDArray[np.float64]
-
-METRICS = (
-    "mean",
-    "max",
-    "std",
-    "step_mean",
-    "step_max",
-    "net_mean",
-    "efficiency",
-    "relative",
-    "update_ratio",
-    "rotation",
-    "sign_flips",
-    "nonfinite",
-)
-"""Every metric, in the order of tables."""
+from accweight_core.metrics.sums import SUMS, Merge, merged_by
+from accweight_core.metrics.table import METRICS, TABLE, Columns
+from accweight_core.metrics.table import Floats as Floats
 
 _INDEX = {name: index for index, name in enumerate(SUMS)}
-_ADDED = [
-    _INDEX[name] for name in SUMS if name not in ("path_m2", "path_max", "path_argmax", "step_max")
-]
-_LARGEST, _TOP, _WHERE, _PATH, _M2 = (
-    _INDEX[name] for name in ("step_max", "path_max", "path_argmax", "path_sum", "path_m2")
-)
+_PATH = _INDEX["path_sum"]
+_ADDED = merged_by(Merge.ADDED)
+_LARGEST = [c for c in merged_by(Merge.LARGEST) if SUMS[c] != "path_max"]
+_TOP, _WHERE, _M2 = (_INDEX[name] for name in ("path_max", "path_argmax", "path_m2"))
 
 
 @dataclass
@@ -69,8 +51,8 @@ class Totals:
 
     @property
     def are_known(self) -> bool:
-        """Whether they have been measured; the reference step of what has is all zeros."""
-        return not np.isnan(self.values[0, _PATH])
+        """Whether they have been measured."""
+        return bool(are_known(self.values))
 
     def column(self, name: str) -> Floats:
         """Return one column, over steps."""
@@ -184,13 +166,28 @@ def _merged(
     return total
 
 
+def are_known(values: Floats) -> npt.NDArray[np.bool_]:
+    """Tell which stretches have been measured: the sums of all others are NaN.
+
+    Args:
+        values: (steps, ..., len(SUMS)); sums that an analysis does not hold are NaN as well.
+
+    Returns:
+        (...).
+    """
+    found: npt.NDArray[np.bool_] = ~np.isnan(values[0]).all(axis=-1)
+    return found
+
+
 def metrics(totals: Totals) -> dict[str, Floats]:
-    """Return every metric of section `METRICS` as an array over steps; see `metrics_of`."""
+    """Return every metric as an array over steps; see `metrics_of`."""
     return metrics_of(totals.elements, totals.values)
 
 
-def metrics_of(elements: int | npt.NDArray[np.int64], values: Floats) -> dict[str, Floats]:
-    """Return every metric of one stretch, or of many side by side.
+def metrics_of(
+    elements: int | npt.NDArray[np.int64], values: Floats, names: Iterable[str] = METRICS
+) -> dict[str, Floats]:
+    """Return metrics of one stretch, or of many side by side.
 
     A ratio whose denominator is zero has no value and is NaN: `relative` of weights that
     began at 0, `update_ratio` at the reference step. The efficiency of what never moved is 1.
@@ -199,45 +196,11 @@ def metrics_of(elements: int | npt.NDArray[np.int64], values: Floats) -> dict[st
     Args:
         elements: Of each stretch.
         values: (steps, ..., len(SUMS)).
+        names: Which metrics; NaN where the sums of one are not held.
 
     Returns:
         (steps, ...) each.
     """
-    column = dict(zip(SUMS, np.moveaxis(values, -1, 0), strict=True))
-    norm, norm_0, net = (
-        np.sqrt(column[name]) for name in ("square", "reference_square", "net_square")
-    )
-    previous = np.concatenate([np.full_like(norm[:1], np.nan), norm[:-1]])
-    path, has_value = column["path_sum"], (elements > 0) & ~np.isnan(column["path_sum"][0])
-    number = np.where(has_value, elements, 1)
-    found = {
-        "mean": path / number,
-        "max": column["path_max"],
-        "std": np.sqrt(column["path_m2"] / number),
-        "step_mean": column["step_sum"] / number,
-        "step_max": column["step_max"],
-        "net_mean": column["net_sum"] / number,
-        "efficiency": np.where(path > 0, _ratio(column["net_sum"], path), 1.0),
-        "relative": _ratio(net, norm_0),
-        "update_ratio": _ratio(np.sqrt(column["step_square"]), previous),
-        "rotation": _rotation(norm, norm_0, net),
-        "sign_flips": column["flips"] / number,
-        "nonfinite": column["nonfinite"],
-    }
-    return {name: np.where(has_value, series, np.nan) for name, series in found.items()}
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """Return the quotient, NaN where the denominator is 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(denominator > 0, numerator / denominator, np.nan)
-
-
-def _rotation(norm: Floats, norm_0: Floats, net: Floats) -> Floats:
-    """Return ``1 - cosine(W_t, W_0)`` from the three sides of the triangle.
-
-    The law of cosines, ``(|W_t - W_0|^2 - (|W_t| - |W_0|)^2) / (2 |W_t| |W_0|)``, keeps all
-    digits of small angles, which one minus a cosine loses (layer rotation: arXiv 1806.01603).
-    """
-    gap = norm - norm_0
-    return np.maximum(_ratio(net * net - gap * gap, 2 * norm * norm_0), 0.0)
+    has_value = (elements > 0) & are_known(values)
+    columns = Columns(np.where(has_value, elements, 1), values)
+    return {name: np.where(has_value, TABLE[name].formula(columns), np.nan) for name in names}

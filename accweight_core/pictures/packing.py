@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.metrics.sub_blocks import SUMS
+from accweight_core.metrics.sums import SUMS
 from accweight_core.pictures.plan import COARSEST, Picture
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tiling import whole

@@ -3,7 +3,7 @@
 `path_at` is the door: a name in, a `pathlib.Path` or what stands for one out. `open_file` and
 `state_of` take the text that extents and descriptions hold. `urls` says what may be shown,
 `transport` with `web` and `stores` ask servers, `files` keeps what was seen, `path` is what
-readers get, `ahead` brings weights before they are asked for.
+readers get, `prefetch` brings weights before they are asked for.
 
 Why not `universal_pathlib`: its paths are no `pathlib.Path` either (0.3), the query of an HTTP
 URL counts as part of a file's name and shows in every message, and nothing notices that a file

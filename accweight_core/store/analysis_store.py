@@ -31,8 +31,10 @@ import numpy as np
 
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
-from accweight_core.metrics.sub_blocks import SUMS
-from accweight_core.metrics.totals import METRICS, Floats
+from accweight_core.io.stamp import Stamp
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.table import Floats
+from accweight_core.metrics.totals import are_known
 from accweight_core.pictures.packing import Pack
 from accweight_core.pictures.plan import Picture
 from accweight_core.store import zarr_chunks as chunks
@@ -60,11 +62,12 @@ SECONDS_BETWEEN_WRITES = 0.5
 """Finished parameters wait so long before they are written, many at a time; longer where the
 numbers are so many that writing them takes more than a tenth of it."""
 
+MOST_KNOWN_PICTURES = 4096
+"""Arrays of pictures whose metadata is kept, some 2 kB each."""
+
 STATE_CHUNK = 1 << 20
 """Elements of a chunk of state. Tiles write parts of chunks: what a killed process has written
 of a parameter is thrown away as a whole."""
-
-_PATH_SUM = SUMS.index("path_sum")
 
 
 def picture_name(index: int, level: int, plane: str) -> str:
@@ -93,7 +96,7 @@ class Store:
         self.write = write or chunks.write_new
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
-        self._packs: dict[int, tuple[tuple[int, ...], StoredArray]] = {}
+        self._pictures: dict[str, tuple[Stamp, StoredArray]] = {}
         self._lock = Lock()
         self._written = time.monotonic()
         self._writing = 0.0
@@ -109,7 +112,10 @@ class Store:
             with locked(path):  # who writes may be between two renames, and needs no help
                 recover(path)
         if not path.exists():
-            raise StoreError(f"{path}: there is no such analysis; make one with: accweight analyze")
+            raise StoreError(
+                f"{path}: there is no such analysis; make one with: "
+                "accweight analyze SOURCE -o NAME.accw"
+            )
         return cls._opened(path)
 
     @classmethod
@@ -130,7 +136,8 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # something else
         raise StoreError(
-            f"{path}: this is not an accweight analysis (a folder made by accweight analyze)"
+            f"{path}: this is not an accweight analysis (a folder made by accweight analyze "
+            "SOURCE -o NAME.accw)"
         )
 
     @classmethod
@@ -178,6 +185,8 @@ class Store:
                 f"{path}: holds the analysis of other checkpoints or with other options; "
                 "choose another output, or replace it with --overwrite"
             )
+        if not store.header.complete:
+            store.check_can_go_on()
         store.sweep()
         return store
 
@@ -196,27 +205,50 @@ class Store:
     @property
     def totals(self) -> Floats:
         """(steps, parameters, sums); NaN for parameters that are not finished."""
-        array = self._array("totals")
-        expected = len(self.header.checkpoints), len(self.header.parameters)
-        if array.shape[:2] != expected:
+        array, expected = self._array("totals"), self._totals_array.shape
+        if array.shape != expected:
             raise StoreError(
-                f"{self.path}: totals is damaged: expected {expected} steps and parameters, "
-                f"got {array.shape[:2]}"
+                f"{self.path}: totals is damaged: expected {expected} steps, parameters and sums, "
+                f"got {array.shape}"
             )
         try:
-            values: Floats = np.asarray(array[:], dtype=np.float64)
+            held: Floats = np.asarray(array[:], dtype=np.float64)
         except ValueError as error:
             raise StoreError(f"{self.path}: totals is damaged ({error})") from error
-        if self.header.complete and np.isnan(values[0, :, _PATH_SUM]).any():
+        values = self._in_our_order(held)
+        if self.header.complete and not are_known(values).all():
             raise StoreError(f"{self.path}: totals is damaged: numbers are missing")
         return values
+
+    def _in_our_order(self, held: Floats) -> Floats:
+        """Return sums under the columns of `SUMS`, NaN for those that the store does not hold."""
+        if self.header.sums == SUMS:
+            return held
+        values = np.full((*held.shape[:-1], len(SUMS)), np.nan)
+        for column, name in enumerate(self.header.sums):
+            if name in SUMS:  # a newer program may know others
+                values[..., SUMS.index(name)] = held[..., column]
+        return values
+
+    def check_can_go_on(self) -> None:
+        """Raise if it holds sums that this program cannot measure.
+
+        Raises:
+            StoreError: If so.
+        """
+        unknown = [name for name in self.header.sums if name not in SUMS]
+        if unknown:
+            raise StoreError(
+                f"{self.path}: holds sums of a newer accweight ({', '.join(unknown)}), which this "
+                "one cannot go on with; upgrade accweight, or analyse into another output"
+            )
 
     def finished(self) -> list[bool]:
         """Tell, per parameter, whether its numbers and pictures are complete.
 
         The members of a pack are complete together.
         """
-        done = ~np.isnan(self.totals[0, :, _PATH_SUM])
+        done = are_known(self.totals)
         for members in self.header.packs:
             done[list(members)] = done[list(members)].all()
         return [bool(one) for one in done]
@@ -235,29 +267,39 @@ class Store:
     def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
         """Return the array itself, for readers that load it in parts."""
         if level or index not in self.header.packed:
-            return self._array(f"pictures/{picture_name(index, level, plane)}")
+            return self._picture_array(f"pictures/{picture_name(index, level, plane)}")
         number, first = self.header.packed[index]
         layout = self.header.layouts[index]
         return PackedPicture(self._pack(number), first, layout.rows, layout.cols)
 
     def _pack(self, number: int) -> StoredArray:
-        """Return the array of a pack; its attributes name thousands, so it is parsed once."""
-        try:
-            state = (self.path / pack_name(number) / METADATA).stat()
-        except OSError:
-            return self._array(pack_name(number))
-        stamp = state.st_ino, state.st_mtime_ns, state.st_size
-        if number not in self._packs or self._packs[number][0] != stamp:
-            array = self._array(pack_name(number))
-            expected = len(self.header.checkpoints), self.header.pack(number).texels
-            # more steps than this header knows of have been appended meanwhile
-            if array.shape[1:] != expected[1:] or array.shape[0] < expected[0]:
-                raise StoreError(
-                    f"{self.path}: {pack_name(number)} is damaged: expected {expected} steps and "
-                    f"texels, got {array.shape}"
-                )
-            self._packs[number] = stamp, array
-        return self._packs[number][1]
+        """Return the array of a pack."""
+        array = self._picture_array(pack_name(number))
+        expected = len(self.header.checkpoints), self.header.pack(number).texels
+        # more steps than this header knows of may have been appended meanwhile
+        if array.shape[1:] != expected[1:] or array.shape[0] < expected[0]:
+            raise StoreError(
+                f"{self.path}: {pack_name(number)} is damaged: expected {expected} steps and "
+                f"texels, got {array.shape}"
+            )
+        return array
+
+    def _picture_array(self, name: str) -> StoredArray:
+        """Return an array of pictures; its metadata is parsed again only if it has changed.
+
+        A mouse that moves over a picture asks for it sixty times a second, and the attributes of
+        a pack name thousands of parameters.
+        """
+        stamp = Stamp.if_there(self.path / name / METADATA)
+        known = self._pictures.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        array = self._array(name)
+        if stamp is not None:
+            if len(self._pictures) >= MOST_KNOWN_PICTURES:
+                self._pictures.clear()
+            self._pictures[name] = stamp, array
+        return array
 
     def write_pack(self, pack: Pack, texels: Picture) -> None:
         """Write the pictures of a pack, (steps, texels); they are thrown away if it is killed."""
@@ -340,14 +382,15 @@ class Store:
             values = self.totals
             for index, totals in self._waiting.items():
                 values[:, index] = totals
-            self._totals_array.write((0, 0, 0), values)
+            columns = [SUMS.index(name) for name in self.header.sums]
+            self._totals_array.write((0, 0, 0), np.ascontiguousarray(values[..., columns]))
             self._waiting.clear()
         self._written = time.monotonic()
         self._writing = self._written - began
 
     @property
     def _totals_array(self) -> ChunkedArray:
-        shape = (len(self.header.checkpoints), len(self.header.parameters), len(SUMS))
+        shape = (len(self.header.checkpoints), len(self.header.parameters), len(self.header.sums))
         return ChunkedArray(self.path / "totals", shape, shape, "float64")
 
     def finish(self, header: Header, metrics: dict[str, Floats]) -> None:
@@ -359,9 +402,9 @@ class Store:
         """
         self.flush()
         create_group(self.path / "metrics")
-        for name in METRICS:
-            shape = metrics[name].shape
+        for name, values in metrics.items():
+            shape = values.shape
             array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
-            array.write((0, 0), metrics[name])
+            array.write((0, 0), values)
         self.header = replace(header, complete=True)
         create_group(self.path, {ATTRIBUTE: self.header.to_json()})

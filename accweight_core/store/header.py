@@ -19,6 +19,9 @@ import numpy.typing as npt
 
 from accweight_core.errors import StoreError
 from accweight_core.gc_paused import uncollected
+from accweight_core.metrics.sums import FIRST_SUMS, SUMS
+from accweight_core.metrics.table import metrics_from
+from accweight_core.naming import parameter_called
 from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.packing import Pack, is_small, planned_packs
 from accweight_core.pictures.plan import PicturePlan
@@ -99,6 +102,7 @@ class Header:
         name_map: What a map file said of names, so that checkpoints can be read anew.
         packs: Which small parameters are walked and stored together, by their positions; stores
             of older programs have no packs.
+        sums: The partial sums that its numbers are made of, in the order of their columns.
     """
 
     source: str
@@ -115,6 +119,7 @@ class Header:
     versions: Mapping[str, str] = field(default_factory=dict)
     name_map: Mapping[str, Any] = field(default_factory=dict)
     packs: tuple[tuple[int, ...], ...] = ()
+    sums: tuple[str, ...] = SUMS
 
     @classmethod
     def of(cls, run: Run, parameters: tuple[Parameter, ...], roles: tuple[Role, ...]) -> Header:
@@ -136,6 +141,11 @@ class Header:
         return np.array([c.step for c in self.checkpoints], dtype=np.int64)
 
     @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that its sums suffice for, in the order of tables."""
+        return metrics_from(self.sums)
+
+    @cached_property
     def measures(self) -> dict[str, npt.NDArray[np.float64]]:
         """Figures of the training by name, one per step; NaN where a checkpoint has none."""
         records = [c.measures for c in self.checkpoints]
@@ -151,6 +161,21 @@ class Header:
         for parameter in self.parameters:
             members.setdefault(parameter.layer, []).append(parameter)
         return tuple(Layer(name, group[0].kind, tuple(group)) for name, group in members.items())
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {parameter.name: index for index, parameter in enumerate(self.parameters)}
+
+    def parameter_index(self, name: str) -> int:
+        """Return the position of a parameter, by its name or that of its layer.
+
+        Raises:
+            UnknownNameError: If it is not among the measured ones, or a layer has several; the
+                message lists them.
+        """
+        if name not in self._positions:
+            name = parameter_called(name, self.parameters).name
+        return self._positions[name]
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
@@ -200,7 +225,7 @@ class Header:
         """Return what makes it this work; which figures are found may change with the version."""
         checkpoints = tuple(replace(c, measures={}) for c in self.checkpoints)
         blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
-        return replace(blank, maximum=None, complete=False, versions={}, packs=())
+        return replace(blank, maximum=None, complete=False, versions={}, packs=(), sums=())
 
     @uncollected()
     def to_json(self) -> dict[str, Any]:
@@ -231,6 +256,7 @@ class Header:
             if len(header.picture_bases) not in (0, len(header.parameters)):
                 raise ValueError("pictures and parameters differ in number")
             header._check_packs()
+            header._check_sums()
             return header
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise StoreError(
@@ -255,6 +281,7 @@ class Header:
             versions=document["versions"],
             name_map=dict(document.get("name_map", {})),
             packs=tuple(map(tuple, document.get("packs", ()))),
+            sums=tuple(document.get("sums", FIRST_SUMS)),
         )
 
     def _check_packs(self) -> None:
@@ -265,6 +292,12 @@ class Header:
             raise ValueError("a pack holds something else than small parameters")
         if len(set(members)) < len(members) or not all(self.packs):
             raise ValueError("a pack is empty, or a parameter lies in two of them")
+
+    def _check_sums(self) -> None:
+        """Raise ValueError unless sums are different names; they may be of a newer program."""
+        named = all(type(name) is str and name for name in self.sums)
+        if not named or len(set(self.sums)) < len(self.sums) or not self.sums:
+            raise ValueError("the sums are not a list of different names")
 
 
 def _record(parameter: Parameter) -> dict[str, Any]:
@@ -291,5 +324,5 @@ def versions() -> dict[str, str]:
     """Return the versions of what an analysis is made with."""
     from importlib.metadata import version  # opening an analysis does without
 
-    packages = {name: version(name) for name in ("accweight", "numpy", "torch", "zarr")}
+    packages = {name: version(name) for name in ("accweight", "numpy", "torch")}
     return {**packages, "python": platform.python_version()}

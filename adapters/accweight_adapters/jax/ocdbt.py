@@ -103,7 +103,8 @@ def _opened(raw: bytes, magic: int) -> Cursor:
     version, packing = raw[HEADER_BYTES : HEADER_BYTES + 2]
     if version or packing > 1:
         raise ClaimError(f"its store is of version {version}, packing {packing}; 0 and 1 are known")
-    return Cursor(unpacked_zstd(inner, LARGEST_NODE) if packing else inner, "a node of its tree")
+    content = bytes(unpacked_zstd(inner, LARGEST_NODE)) if packing else inner
+    return Cursor(content, "a node of its tree")
 
 
 def _root(body: Cursor) -> tuple[_Place, int] | None:

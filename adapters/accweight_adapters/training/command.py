@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from accweight_core.cli.options import AsJson
+
 
 class LossName(StrEnum):
     """What is made small."""
@@ -74,10 +76,7 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; as many as processors by default.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Train an ONNX model on your data with ONNX Runtime, keeping a checkpoint per epoch."""
     from accweight_adapters.training.config import (

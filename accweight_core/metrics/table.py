@@ -1,0 +1,266 @@
+"""The table of metrics: each is one entry, and everything else asks here.
+
+A metric is a formula over partial sums (`sums`), the sums it needs, and its words for people.
+Tables, rankings, exports, the command, the viewer and the docs list what is in `TABLE`, in its
+order; an analysis offers those whose sums it holds. To add a metric, add an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.errors import UnknownNameError
+from accweight_core.metrics.sums import SUMS
+
+Floats = npt.NDArray[np.float64]
+
+
+class Columns:
+    """Partial sums of one stretch, or of many side by side, by name.
+
+    Attributes:
+        elements: Number of elements behind each sum, none of them 0.
+    """
+
+    def __init__(self, elements: int | npt.NDArray[np.int64], values: Floats) -> None:
+        """Take sums.
+
+        Args:
+            elements: Of each stretch.
+            values: (steps, ..., len(SUMS)).
+        """
+        self.elements = elements
+        self._by_name: dict[str, Floats] = dict(zip(SUMS, np.moveaxis(values, -1, 0), strict=True))
+
+    def __getitem__(self, name: str) -> Floats:
+        """Return one sum: (steps, ...)."""
+        return self._by_name[name]
+
+    def mean(self, name: str) -> Floats:
+        """Return a sum divided by the number of elements."""
+        mean: Floats = self[name] / self.elements
+        return mean
+
+    def norm(self, name: str) -> Floats:
+        """Return the root of a sum of squares."""
+        norm: Floats = np.sqrt(self[name])
+        return norm
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of the table.
+
+    Attributes:
+        name: What it is called in tables, options and files.
+        sums: The partial sums it needs.
+        formula: Returns it, (steps, ...), from these.
+        line: What it is, in one line.
+        unit: Its unit; that of the weights where it says so.
+        reading: How to read it, in one sentence.
+        is_brief: Whether printed rankings show it beside the metric they are by.
+    """
+
+    name: str
+    sums: tuple[str, ...]
+    formula: Callable[[Columns], Floats]
+    line: str
+    unit: str
+    reading: str
+    is_brief: bool = False
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """Return the quotient, NaN where the denominator is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(denominator > 0, numerator / denominator, np.nan)
+
+
+def _efficiency(sums: Columns) -> Floats:
+    """Return distance over path, 1 for what never moved."""
+    path = sums["path_sum"]
+    return np.where(path > 0, _ratio(sums["net_sum"], path), 1.0)
+
+
+def _update_ratio(sums: Columns) -> Floats:
+    """Return the norm of the last step over the norm before it, NaN at the reference step."""
+    norm = sums.norm("square")
+    previous = np.concatenate([np.full_like(norm[:1], np.nan), norm[:-1]])
+    return _ratio(sums.norm("step_square"), previous)
+
+
+def _rotation(sums: Columns) -> Floats:
+    """Return ``1 - cosine(W_t, W_0)`` from the three sides of the triangle.
+
+    The law of cosines, ``(|W_t - W_0|^2 - (|W_t| - |W_0|)^2) / (2 |W_t| |W_0|)``, keeps all
+    digits of small angles, which one minus a cosine loses (layer rotation: arXiv 1806.01603).
+    """
+    norm, norm_0, net = (sums.norm(s) for s in ("square", "reference_square", "net_square"))
+    gap = norm - norm_0
+    return np.maximum(_ratio(net * net - gap * gap, 2 * norm * norm_0), 0.0)
+
+
+_WEIGHTS = "that of the weights"
+
+_ENTRIES = (
+    Metric(
+        "mean",
+        ("path_sum",),
+        lambda sums: sums.mean("path_sum"),
+        "mean path length of the weights",
+        _WEIGHTS,
+        "the published layer activity; grows with the learning rate and the number of checkpoints",
+        is_brief=True,
+    ),
+    Metric(
+        "max",
+        ("path_max",),
+        lambda sums: sums["path_max"],
+        "longest path of any weight",
+        _WEIGHTS,
+        "a single weight decides it",
+        is_brief=True,
+    ),
+    Metric(
+        "std",
+        ("path_m2",),
+        lambda sums: np.sqrt(sums.mean("path_m2")),
+        "spread of the path lengths",
+        _WEIGHTS,
+        "large beside mean: few weights do the moving",
+    ),
+    Metric(
+        "step_mean",
+        ("step_sum",),
+        lambda sums: sums.mean("step_sum"),
+        "mean movement since the checkpoint before",
+        _WEIGHTS,
+        "when a layer moved; falls as it settles",
+    ),
+    Metric(
+        "step_max",
+        ("step_max",),
+        lambda sums: sums["step_max"],
+        "largest movement since the checkpoint before",
+        _WEIGHTS,
+        "a jump of a single weight shows here",
+    ),
+    Metric(
+        "net_mean",
+        ("net_sum",),
+        lambda sums: sums.mean("net_sum"),
+        "mean distance from the first checkpoint",
+        _WEIGHTS,
+        "where weights ended, not how far they travelled",
+    ),
+    Metric(
+        "efficiency",
+        ("net_sum", "path_sum"),
+        _efficiency,
+        "distance / path: 1 is a straight walk",
+        "none, 0 to 1",
+        "near 0: there and back, as noise or too high a learning rate gives; 1 where nothing moved",
+        is_brief=True,
+    ),
+    Metric(
+        "relative",
+        ("net_square", "reference_square"),
+        lambda sums: _ratio(sums.norm("net_square"), sums.norm("reference_square")),
+        "norm of the displacement / norm at the first checkpoint",
+        "none",
+        "comparable between layers and runs; undefined for what began at 0",
+        is_brief=True,
+    ),
+    Metric(
+        "update_ratio",
+        ("square", "step_square"),
+        _update_ratio,
+        "norm of the last movement / norm before it",
+        "none",
+        "about 1e-3 per update is a rule of thumb; a checkpoint holds many updates",
+    ),
+    Metric(
+        "rotation",
+        ("square", "reference_square", "net_square"),
+        _rotation,
+        "1 - cosine to the first checkpoint",
+        "none, 0 to 2",
+        "how far the direction has turned, whatever the norm did (layer rotation)",
+    ),
+    Metric(
+        "sign_flips",
+        ("flips",),
+        lambda sums: sums.mean("flips"),
+        "share of weights whose sign has changed",
+        "none, 0 to 1",
+        "0.5 is what two unrelated sets of weights give",
+    ),
+    Metric(
+        "l2_path",
+        ("step_square",),
+        lambda sums: np.cumsum(sums.norm("step_square"), axis=0),
+        "sum over steps of the norm of the movement",
+        _WEIGHTS,
+        "path in norm: displacement over it is straightness, as efficiency is for single weights",
+    ),
+    Metric(
+        "nonfinite",
+        ("nonfinite",),
+        lambda sums: sums["nonfinite"],
+        "weights that are NaN or infinite",
+        "a count",
+        "anything but 0 is a fault; these are left out of all other metrics",
+    ),
+)
+
+TABLE = {metric.name: metric for metric in _ENTRIES}
+"""Every metric by name, in the order of tables."""
+
+METRICS = tuple(TABLE)
+"""Names of all metrics, in the order of tables."""
+
+
+def metrics_from(sums: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the metrics that these sums suffice for, in the order of tables.
+
+    >>> metrics_from(["path_sum", "net_sum"])
+    ('mean', 'net_mean', 'efficiency')
+    """
+    held = set(sums)
+    return tuple(name for name, metric in TABLE.items() if held.issuperset(metric.sums))
+
+
+def brief_metrics() -> tuple[str, ...]:
+    """Return the names of the metrics that stand in every printed ranking."""
+    return tuple(name for name, metric in TABLE.items() if metric.is_brief)
+
+
+def as_markdown() -> str:
+    """Return the table as a page of Markdown has it."""
+    lines = ["| metric | what it is | unit | how to read it |", "|---|---|---|---|"]
+    lines += [f"| `{m.name}` | {m.line} | {m.unit} | {m.reading} |" for m in TABLE.values()]
+    return "\n".join(lines) + "\n"
+
+
+def checked_metric(by: str, offered: Sequence[str] = METRICS) -> str:
+    """Return `by` if it is a metric, and among those on offer.
+
+    Args:
+        by: A name.
+        offered: The metrics that an analysis has the sums for.
+
+    Raises:
+        UnknownNameError: If not; the message lists the metrics.
+    """
+    if by not in TABLE:
+        raise UnknownNameError(f"no metric is called {by!r}; metrics are {', '.join(METRICS)}")
+    if by not in offered:
+        raise UnknownNameError(
+            f"metric {by!r} needs the sums {', '.join(TABLE[by].sums)}, and this analysis was made "
+            f"without some of them; it has {', '.join(offered)}, or analyse the run again"
+        )
+    return by

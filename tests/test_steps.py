@@ -14,6 +14,8 @@ from checkpoints import small, write_small_run
 from accweight_core.errors import StepOrderError
 from accweight_core.runs.opening import Opened, survey
 from accweight_core.runs.selection import Selection
+from accweight_core.runs.step_order import Found, order_of
+from accweight_core.schema import Description
 
 
 def saved(
@@ -256,16 +258,31 @@ def test_a_checkpoint_without_a_step_among_others_with_one_asks_for_order(
     assert "--given-order" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["init.pt", "model_init.pt", "initial.pt"])
-def test_initial_weights_without_a_step_are_never_the_last_step(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["init.pt", "model_init.pt", "initial.pt", "untrained.pt"])
+def test_initial_weights_without_a_step_stand_at_step_0(tmp_path: Path, name: str) -> None:
     saved(tmp_path, {name: 0, "epoch_1.pt": 1, "epoch_2.pt": 2})
 
-    try:
-        first = survey(tmp_path).checkpoints[0].path
-    except StepOrderError as error:
-        first = str(error)
+    opened = survey(tmp_path)
 
-    assert name in first
+    assert order(opened, tmp_path) == {name: 0, "epoch_1.pt": 1, "epoch_2.pt": 2}
+    assert opened.checkpoints[0].step_source == "in name: initial weights"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["init.pt", "epoch_0.pt", "epoch_1.pt"],
+        ["init.pt", "untrained.pt", *(f"epoch_{n}.pt" for n in (1, 2, 3))],
+    ],
+    ids=["0 is taken", "two of them"],
+)
+def test_initial_weights_that_cannot_stand_at_step_0_ask_for_order(
+    tmp_path: Path, files: list[str]
+) -> None:
+    saved(tmp_path, {name: at for at, name in enumerate(files)})
+
+    with pytest.raises(StepOrderError, match=r"init\.pt"):
+        survey(tmp_path)
 
 
 def test_two_runs_in_one_folder_are_not_strung_together(tmp_path: Path) -> None:
@@ -287,17 +304,6 @@ def test_two_versions_of_one_lightning_run_are_not_strung_together(tmp_path: Pat
         survey(tmp_path)
 
 
-def test_a_number_that_no_step_can_be_is_no_step(tmp_path: Path) -> None:
-    write_small_run(tmp_path, ["step_1.pt", "step_99999999999999999999999.pt"])
-
-    try:
-        steps = [c.step for c in survey(tmp_path).checkpoints]
-    except StepOrderError:
-        return
-
-    assert max(steps) < 2**63
-
-
 def test_a_minus_sign_before_the_number_is_not_ignored(tmp_path: Path) -> None:
     saved(tmp_path, {"epoch=-1.pt": 0, "epoch=0.pt": 1, "epoch=1.pt": 2})
 
@@ -306,6 +312,59 @@ def test_a_minus_sign_before_the_number_is_not_ignored(tmp_path: Path) -> None:
         "epoch=0.pt": 0,
         "epoch=1.pt": 1,
     }
+
+
+# Names alone: no file is looked at
+
+
+def ordered(names: Sequence[str], inside: Sequence[tuple[int, str]] = ()) -> list[tuple[str, int]]:
+    """Return names and steps in step order; names that have no step come last, at -1."""
+    steps = [*inside, *[(None, "")] * (len(names) - len(inside))]
+    found = [
+        Found(Path(name), Description("torch zip", (), step, key))
+        for name, (step, key) in zip(names, steps, strict=True)
+    ]
+    result = order_of(found)
+    placed = [(p.found.path.as_posix(), p.step) for p in result.placed]
+    return placed + [(f.path.as_posix(), -1) for f in result.without_step]
+
+
+@pytest.mark.parametrize(
+    ("names", "steps"),
+    [
+        (["epoch_1_step_5.pt", "epoch_2_step_5.pt"], [1, 2]),
+        (["epoch_1_step_5.pt", "epoch_2_step_5.pt", "epoch_3_step_9.pt"], [5, 5, 9]),
+        (["epoch_1.pt", "epoch_2.pt", "a.pt"], [1, 2, -1]),
+        (["a.pt", "epoch_1.pt"], [0, 1]),
+        (["a.pt", "b.pt", "epoch_1.pt", "epoch_2.pt"], [0, 1, 2, 3]),
+        (["e1_2.pt", "e2_1.pt"], [0, 1]),
+        (["e1.pt", "e2x3.pt"], [0, 1]),
+        (["a9.pt", "a10.pt", "b.pt"], [9, 10, -1]),
+        (["1.pt", "2.pt", "best_1.pt"], [1, 2, -1]),
+        (["epoch_1.pt", "best_epoch_1.pt", "epoch_2.pt"], [1, 1, 2]),
+        (["epoch_1.pt", "best/epoch_1.pt", "epoch_2.pt"], [1, 1, 2]),
+        (["epoch_1.pt", "epoch_1b.pt", "epoch_2.pt", "epoch_2b.pt"], [0, 1, 2, 3]),
+        (["1/default/_METADATA", "2/default/_METADATA"], [1, 2]),
+        (["step_1.pt", "step_2.pt", f"step_{2**62}.pt"], [1, 2, -1]),
+        (["step_1.pt", "step_2.pt", f"step_{2**62 - 1}.pt"], [1, 2, 2**62 - 1]),
+    ],
+    ids=["epochs tell apart", "most steps tell apart", "most have a step", "one orders nothing",
+         "half order nothing", "two numbers differ", "other parts differ", "most have a number",
+         "a copy beside numbers", "a copy has its step too", "in a folder of copies", "twins",
+         "a mark in an item", "a hash, no step", "the largest step"],
+)  # fmt: skip
+def test_names_give_steps(names: list[str], steps: list[int]) -> None:
+    assert ordered(names) == list(zip(names, steps, strict=True))
+
+
+def test_the_key_that_most_files_have_counts() -> None:
+    names = ["a.pt", "b.pt", "c.pt", "d.pt"]
+
+    most = ordered(names[:3], [(9, "epoch"), (3, "step"), (2, "step")])
+    as_many = ordered(names, [(8, "epoch"), (7, "epoch"), (3, "step"), (2, "step")])
+
+    assert most == [("c.pt", 2), ("b.pt", 3), ("a.pt", -1)]
+    assert as_many == [(name, at) for at, name in enumerate(names)], "half order nothing"
 
 
 # Several files, and the order given

@@ -73,6 +73,17 @@ def test_the_path_of_the_whole_tensor_adds_up_norms_and_not_weights() -> None:
     assert metrics(there_and_back)["relative"][-1] == 1  # a third of the path, in norms
 
 
+def test_a_single_weight_has_every_metric() -> None:
+    values = last([2], [3], [1])
+
+    assert values["mean"] == values["max"] == 3
+    assert values["std"] == 0
+    assert values["net_mean"] == 1
+    assert values["efficiency"] == pytest.approx(1 / 3)
+    assert values["relative"] == 0.5
+    assert values["update_ratio"] == pytest.approx(2 / 3)
+
+
 def test_a_straight_walk_is_efficient() -> None:
     values = last([0, 0], [1, -1], [2, -2])
 

@@ -19,11 +19,11 @@ import numpy.typing as npt
 from accweight_core.analysis.ranking import ranking as ranked
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum, measured, metric_arrays
-from accweight_core.errors import StoreError, UnknownNameError
+from accweight_core.errors import ArgumentTypeError, MismatchError, StoreError, UnknownNameError
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.schema import Checkpoint, Layer, Parameter, Run
+from accweight_core.schema import Checkpoint, Layer, Parameter, Role, Run, in_short
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Maximum
 
@@ -45,6 +45,13 @@ class Analysis:
         """Take what it is made of: `sources.InMemory`, `Stored` or `Live`."""
         self.header = source.header
         self._source = source
+
+    def __repr__(self) -> str:
+        """Return in a line what it is of, and where it is kept."""
+        kept = f"in {self.path}" if self.path else "in memory"
+        unfinished = "" if self.header.complete else ", not finished"
+        short = in_short(self.steps, self.layers)
+        return f"<Analysis of {self.header.source}: {short}; {kept}{unfinished}>"
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
@@ -119,9 +126,28 @@ class Analysis:
         """
         return self._source.values()
 
-    def measured(self, per: Per = "layer") -> list[Measured]:
-        """Return the metrics of every shown layer or parameter, in network order."""
-        return measured(self.header, self.values, per)
+    def measured(
+        self, per: Per = "layer", roles: Iterable[Role | str] | None = None
+    ) -> list[Measured]:
+        """Return the metrics of every shown layer or parameter, in network order.
+
+        Args:
+            per: What a row stands for.
+            roles: Roles that count; those of the analysis by default.
+
+        Raises:
+            MismatchError: If no parameter has one of these roles.
+        """
+        header = self.header
+        if roles is not None:
+            header = replace(header, roles=tuple(Role(role) for role in roles))
+            found = dict.fromkeys(parameter.role for parameter in self.parameters)
+            if not found.keys() & set(header.roles):
+                raise MismatchError(
+                    f"{header.source}: no parameter has the role {' or '.join(header.roles)}; "
+                    f"roles measured: {', '.join(found) or 'none'}"
+                )
+        return measured(header, self.values, per)
 
     def table(self, per: Per = "layer") -> pd.DataFrame:
         """Return one row per layer and step, with every metric."""
@@ -143,7 +169,12 @@ class Analysis:
         )
 
     def ranking(
-        self, by: str = "mean", step: int | None = None, *, per: Per = "layer"
+        self,
+        by: str = "mean",
+        step: int | None = None,
+        *,
+        per: Per = "layer",
+        roles: Iterable[Role | str] | None = None,
     ) -> pd.DataFrame:
         """Return the layers ordered by one metric at one step, most active first.
 
@@ -151,13 +182,15 @@ class Analysis:
             by: A metric.
             step: A step of the run; the last one by default.
             per: What a row stands for.
+            roles: Roles that count; those of the analysis by default.
 
         Raises:
             UnknownNameError: If there is no such metric or step.
+            MismatchError: If no parameter has one of these roles.
         """
         import pandas as pd
 
-        rows = ranked(self.measured(per), by, self.step_index(step), per)
+        rows = ranked(self.measured(per, roles), by, self.step_index(step), per)
         return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
 
     def step_index(self, step: int | None) -> int:
@@ -288,3 +321,20 @@ class Analysis:
 def open_analysis(path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
     """Open a stored analysis; see `Analysis.open`."""
     return Analysis.open(path, unfinished=unfinished)
+
+
+def as_analysis(given: Analysis | str | os.PathLike[str]) -> Analysis:
+    """Return an analysis that is given as such, or by the path it is stored at.
+
+    Raises:
+        StoreError: If there is none at the path.
+        ArgumentTypeError: If it is something else, such as a run.
+    """
+    if isinstance(given, Analysis):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        return open_analysis(given)
+    raise ArgumentTypeError(
+        f"expected an analysis or the path of one, got {type(given).__name__}; "
+        "a run is analysed with analyze(run)"
+    )

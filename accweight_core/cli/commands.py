@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,7 @@ from accweight_core.cli.options import (
     Metric,
     Per,
     PerRow,
+    Roles,
     Selected,
     Source,
     Step,
@@ -71,9 +73,7 @@ def analyze(
     source: Source,
     out: Annotated[str, typer.Option("-o", "--out", help="Folder to store in (NAME.accw).")],
     selection: Selected,
-    roles: Annotated[
-        str, typer.Option(help="Roles that count in layers, comma-separated.")
-    ] = "weight,embedding",
+    roles: Roles = "weight,embedding",
     by: Metric = "mean",
     threads: Threads = None,
     picture_budget: Annotated[
@@ -156,6 +156,7 @@ def rank(
     at: Step = None,
     per: PerRow = Per.layer,
     top: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    roles: Roles = "",
     json: AsJson = False,
 ) -> None:
     """Rank the layers of an analysis by one metric at one step."""
@@ -163,26 +164,42 @@ def rank(
     from accweight_core.cli import tables
 
     opened = open_analysis(analysis)
-    document = tables.ranking_json(opened, by, at, per.value, top)
-    tables.show(document if json else tables.ranking_table(document, per.value))
+    counted = parsed_roles(roles) if roles else None
+    document = tables.ranking_json(opened, by, at, per.value, top, counted)
+    tables.show(document if json else tables.ranking_page(document, per.value))
 
 
 def export(
     analysis: StoredAnalysis,
     to: Annotated[ExportFormat, typer.Option("--to", help="Format to write.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File to write.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write; - for stdout.")],
     per: PerRow = Per.layer,
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Write every metric of every layer and step to a file."""
+    """Write every metric of every layer and step to a file, or to stdout."""
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.analysis.export import export as write
     from accweight_core.cli import tables
 
+    if str(out) == "-":
+        _check_stdout_is_free(to, json=json)
+        rows = write(open_analysis(analysis), sys.stdout.buffer, to.value, per=per.value)
+        tables.remark(f"{rows} rows written to stdout")
+        return
     rows = write(open_analysis(analysis), out, to.value, per=per.value, overwrite=overwrite)
     document: dict[str, Any] = {"out": str(out), "to": to.value, "rows": rows}
     tables.show(document if json else f"{rows} rows written to {out}")
+
+
+def _check_stdout_is_free(to: ExportFormat, *, json: bool) -> None:
+    """Raise if what is exported to stdout would meet something else, or somebody, there."""
+    if json:
+        raise typer.BadParameter("-o - and --json both write to stdout; take one of them")
+    if to is not ExportFormat.csv and sys.stdout.isatty():
+        raise typer.BadParameter(
+            f"{to.value} is binary, and stdout is a terminal; name a file, or redirect with > FILE"
+        )
 
 
 COMMANDS = (inspect, analyze, rank, compare, align, export, metrics)

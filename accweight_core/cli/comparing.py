@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from accweight_core.cli.options import AsJson, Map, Metric, StoredAnalysis
-
-if TYPE_CHECKING:
-    from accweight_core.analysis.analysis import Analysis
-    from accweight_core.schema import Run
 
 
 class WhenValues(StrEnum):
@@ -41,10 +37,9 @@ def compare(
 ) -> None:
     """Compare the rankings of two analyses, layer by layer."""
     from accweight_core.alignment.comparison import compare as compared
-    from accweight_core.analysis.analysis import open_analysis
     from accweight_core.cli import alignments, tables
 
-    result = compared(open_analysis(a), open_analysis(b), by, map=map, values=values.value)
+    result = compared(a, b, by, map=map, values=values.value)
     tables.show(alignments.comparison_json(result) if json else alignments.comparison(result, a, b))
 
 
@@ -60,22 +55,13 @@ def align(
 ) -> None:
     """Match the layers of two runs: by name, place, shape and values. Says how sure each is."""
     from accweight_core.alignment.alignment import align as aligned
+    from accweight_core.alignment.alignment import side_at
     from accweight_core.alignment.map_template import write_alignment
     from accweight_core.cli import alignments, tables
 
-    left, right = _opened(a), _opened(b)
+    left, right = side_at(a), side_at(b)
     result = aligned(left, right, map=map, values=values.value)
     if out:
         tables.remark(write_alignment(out, left, right, result))
     document = {"a": a, "b": b, **result.to_json(), **({"map": str(out)} if out else {})}
     tables.show(document if json else alignments.alignment(result, a, b))
-
-
-def _opened(name: str) -> Run | Analysis:
-    """Return what a name stands for: a stored analysis, or the largest run of a source."""
-    from accweight_core.analysis.analysis import open_analysis
-    from accweight_core.runs.opening import open_run
-
-    if name.rstrip("/").endswith(".accw"):
-        return open_analysis(name)
-    return open_run(name, group="largest")

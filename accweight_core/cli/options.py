@@ -83,6 +83,7 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, help="Threads, or processes of dask; one per processor by default."),
 ]
+Roles = Annotated[str, typer.Option("--roles", help="Roles that count in layers, comma-separated.")]
 PerRow = Annotated[Per, typer.Option("--per", help="What a row stands for.")]
 
 _SELECTION: Mapping[str, tuple[Any, Any]] = {

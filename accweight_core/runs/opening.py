@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from accweight_core.dtypes import DTYPES
-from accweight_core.errors import MismatchError, SourceError, StepOrderError
+from accweight_core.errors import ArgumentTypeError, MismatchError, SourceError, StepOrderError
 from accweight_core.gc_paused import uncollected
 from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of, module_of
@@ -79,6 +79,11 @@ def open_run(
     return selected_run(source, selection)
 
 
+def as_run(given: Run | Source | WeightsByStep) -> Run:
+    """Return a run that is given as such, or by its source."""
+    return given if isinstance(given, Run) else open_run(given)
+
+
 @uncollected()
 def selected_run(source: Source | WeightsByStep, selection: Selection) -> Run:
     """Open the run that a selection makes of a source; see `open_run`."""
@@ -142,6 +147,11 @@ def survey(source: Source | WeightsByStep, selection: Selection = ALL) -> Opened
     if isinstance(source, Mapping):
         return _in_memory(_by_step(source))
     if not isinstance(source, (str, os.PathLike)):
+        if not isinstance(source, Iterable):
+            raise ArgumentTypeError(
+                "expected a file, a folder, a glob, several of them, or weights in memory, "
+                f"got {type(source).__name__}"
+            )
         source = list(source)  # type: ignore[assignment]
         mappings = [item for item in source if isinstance(item, Mapping)]
         if mappings and len(mappings) < len(source):

@@ -17,6 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from accweight_core.errors import FormatError, MismatchError, SourceError
+from accweight_core.io.stamp import Stamp
 from accweight_core.naming import natural_key
 from accweight_core.readers import (
     Reader,
@@ -26,7 +27,7 @@ from accweight_core.readers import (
     readers,
     unrecognised,
 )
-from accweight_core.remote import is_url, path_at, shown, state_of
+from accweight_core.remote import is_url, path_at, shown
 from accweight_core.remote.globbing import absence, check_told_apart, is_pattern, matches, of_all
 from accweight_core.runs.selection import Selection
 from accweight_core.runs.step_order import Found
@@ -377,10 +378,10 @@ def size_and_change(path: Path, description: Description) -> tuple[int, int]:
         FormatError: If a file has gone since it was described.
     """
     try:
-        states = [state_of(file) for file in {str(path), *description.files}]
+        stamps = [Stamp.of(file) for file in {str(path), *description.files}]
     except OSError as error:
         raise FormatError(error.filename or path, f"cannot be read ({error.strerror})") from None
-    return sum(s.st_size for s in states), max(s.st_mtime_ns for s in states)
+    return sum(stamp.size_bytes for stamp in stamps), max(stamp.changed_ns for stamp in stamps)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.errors import StoreError, UnknownNameError
+from accweight_core.errors import StoreError
 from accweight_core.gc_paused import uncollected
 from accweight_core.metrics.sums import FIRST_SUMS, SUMS
 from accweight_core.metrics.table import metrics_from
+from accweight_core.naming import parameter_called
 from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.packing import Pack, is_small, planned_packs
 from accweight_core.pictures.plan import PicturePlan
@@ -166,17 +167,14 @@ class Header:
         return {parameter.name: index for index, parameter in enumerate(self.parameters)}
 
     def parameter_index(self, name: str) -> int:
-        """Return the position of a parameter.
+        """Return the position of a parameter, by its name or that of its layer.
 
         Raises:
-            UnknownNameError: If it is not among the measured ones; the message lists some.
+            UnknownNameError: If it is not among the measured ones, or a layer has several; the
+                message lists them.
         """
         if name not in self._positions:
-            some = ", ".join(p.name for p in self.parameters[:8])
-            raise UnknownNameError(
-                f"no parameter is called {name!r}; there are {len(self.parameters)}: {some}"
-                + (", ..." if len(self.parameters) > 8 else "")
-            )
+            name = parameter_called(name, self.parameters).name
         return self._positions[name]
 
     @cached_property
@@ -326,5 +324,5 @@ def versions() -> dict[str, str]:
     """Return the versions of what an analysis is made with."""
     from importlib.metadata import version  # opening an analysis does without
 
-    packages = {name: version(name) for name in ("accweight", "numpy", "torch", "zarr")}
+    packages = {name: version(name) for name in ("accweight", "numpy", "torch")}
     return {**packages, "python": platform.python_version()}

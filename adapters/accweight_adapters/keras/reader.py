@@ -1,6 +1,6 @@
 """Reads what Keras saves: `.keras` archives, `.weights.h5`, and the `.h5` of Keras 2.
 
-All of them are HDF5 inside, which is parsed here without its library (`hdf5.blocks` says why),
+All of them are HDF5 inside, which is parsed without its library (`hdf5` says why),
 so neither Keras nor TensorFlow nor h5py is needed. Variables get the names that Keras gives
 them, and their meaning: kernels end in outputs, so their axes are said.
 """

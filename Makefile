@@ -1,11 +1,13 @@
 # Everything on a fresh machine: `make demo` runs the main job, `make test` all checks.
-# Both set up .venv first; nothing outside this folder is touched, but for the Debian packages
+# Both set up .venv first, the one with what the demonstration and the viewer need, the other with
+# what tests need as well; nothing outside this folder is touched, but for the Debian packages
 # of a virtual screen, which tests of the viewer need and root is given if they are missing.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+FOR_DEMO := $(VENV)/.installed-for-demo
+FOR_TESTS := $(VENV)/.installed
 
 # What Qt and software OpenGL need on a machine without a screen.
 SCREEN_PACKAGES := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libglx0 libglib2.0-0 libdbus-1-3 \
@@ -16,34 +18,52 @@ SCREEN_PACKAGES := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libglx0 libglib2.0-
 # A screen of our own even where there is one: windows of tests would steal the user's focus.
 ON_A_SCREEN := xvfb-run --auto-servernum --server-args='-screen 0 1920x1200x24 -nolisten tcp'
 
-.PHONY: demo test lint format bench bench-viewer bench-meaning screen clean
+define make_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+  { echo "accweight needs Python 3.11 or newer; point to one: make PYTHON=/path/to/python3.11"; exit 1; }
+@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || \
+  { echo "cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+endef
 
-demo: $(STAMP)
+comma := ,
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+  -c constraints.txt -e '.[$(1)]'
+
+.PHONY: demo test test-python pytest lint format bench bench-viewer bench-meaning screen clean
+
+demo: $(FOR_DEMO)
 	$(BIN)/python -m accweight_core demo --out demo
 
-test: lint screen
-	$(ON_A_SCREEN) $(BIN)/python -m pytest -n auto
+test: lint pytest
 
-lint: $(STAMP)
+# The tests under another interpreter, in an environment of its own: make test-python PYTHON=python3.13
+test-python:
+	@$(PYTHON) -c 'import sys; print("Python", sys.version.split()[0])'
+	$(MAKE) pytest VENV=.venv-$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+pytest: $(FOR_TESTS) screen
+	$(ON_A_SCREEN) $(BIN)/python -m pytest -n auto $(TESTS)
+
+lint: $(FOR_TESTS)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP)
+format: $(FOR_TESTS)
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
 # SIZE=quick takes minutes, medium gigabytes, full billions of weights and 20 GB of disk.
 SIZE ?= quick
 
-bench: $(STAMP)
+bench: $(FOR_TESTS)
 	$(BIN)/python benchmarks/suite.py --size $(SIZE)
 
-bench-viewer: $(STAMP) screen
+bench-viewer: $(FOR_TESTS) screen
 	$(ON_A_SCREEN) $(BIN)/python benchmarks/viewer.py
 
-bench-meaning: $(STAMP)
+bench-meaning: $(FOR_TESTS)
 	$(BIN)/python benchmarks/continuity.py
 	$(BIN)/python benchmarks/published_experiment.py
 
@@ -59,13 +79,19 @@ screen:
 	  echo "  sudo apt-get install $(SCREEN_PACKAGES)"; exit 1; \
 	fi; touch $(VENV)/.screen
 
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "accweight needs Python 3.11 or newer; point to one: make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
-	  { echo "cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $(STAMP)
+# Byte code is written of what is imported, when it is imported: compiling all of torch and sympy
+# first takes longer than the rest of the demonstration. Tests want all of it at once, and get it
+# from both cores: compiled in the middle of a test, other people's warnings would be errors.
+$(FOR_DEMO): pyproject.toml constraints.txt
+	$(make_venv)
+	$(call install,demo$(comma)viewer)
+	@touch $@
+
+$(FOR_TESTS): pyproject.toml constraints.txt
+	$(make_venv)
+	$(call install,dev)
+	$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib || true
+	@touch $(FOR_DEMO) $@
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

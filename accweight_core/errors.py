@@ -9,6 +9,7 @@
     │   └── ShapeMismatchError                       one parameter with two shapes
     ├── NonFiniteError         (also ValueError)     NaN or infinity under `strict`
     ├── UnsupportedDtypeError  (also TypeError)      values that cannot be subtracted
+    ├── ArgumentTypeError      (also TypeError)      a call was given something else than it takes
     ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
     ├── EngineError            (also RuntimeError)   workers cannot do, or have lost, their work
     └── StoreError             (also OSError)        an analysis cannot be written or opened
@@ -117,6 +118,10 @@ class NonFiniteError(AccweightError, ValueError):
 
 class UnsupportedDtypeError(AccweightError, TypeError):
     """The values of a tensor cannot be widened and subtracted; the message says why."""
+
+
+class ArgumentTypeError(AccweightError, TypeError):
+    """A call was given something else than it takes; the message says what it takes."""
 
 
 class UnknownNameError(AccweightError, KeyError):

@@ -6,17 +6,22 @@ sum of every metric out. It works on rows, one row per *sub-block*, a stretch of
 whose length depends on the parameter's shape alone (`partition`). Sums never cross a row, so
 cutting a parameter at sub-block boundaries, in files, threads or live training, changes no bit.
 
-Beside `partition` this module needs numpy and torch alone, so that other tools can embed it.
+The plain formulas take NumPy arrays as well and return what they were given. Beside
+`partition` and `errors` this module needs numpy and torch alone, so that other tools can
+embed it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from accweight_core.errors import ArgumentTypeError, MismatchError, UnsupportedDtypeError
 from accweight_core.metrics.sub_blocks import SUB_BLOCK, Partition, partition
 from accweight_core.metrics.sums import SUMS
 
@@ -46,18 +51,62 @@ _WIDENED = {
 }
 
 
+Values = TypeVar("Values", Tensor, npt.NDArray[Any])
+"""A tensor, or a NumPy array."""
+
+
+def _tensor(values: Tensor | npt.NDArray[Any], *, is_written: bool = False) -> Tensor:
+    """Return a tensor itself, or one with the values of an array.
+
+    Args:
+        values: Either.
+        is_written: Whether the array itself is to be changed.
+    """
+    if isinstance(values, Tensor):
+        return values
+    if isinstance(values, np.generic):  # what an array without axes turns into
+        values = np.asarray(values)
+    if not isinstance(values, np.ndarray):
+        raise ArgumentTypeError(
+            f"expected a torch tensor or a NumPy array, got {type(values).__name__}; "
+            "make one of it, with numpy.asarray for instance"
+        )
+    if is_written and not values.flags.writeable:
+        raise ArgumentTypeError("the array is written to, and is read-only; give a copy")
+    try:
+        return torch.from_numpy(values if values.flags.writeable else values.copy())
+    except ValueError:  # the other byte order, or an axis that runs backwards
+        if is_written:
+            raise ArgumentTypeError(
+                "the array is written to, and torch cannot share its memory; give a copy in C "
+                "order and native byte order"
+            ) from None
+        return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), order="C"))
+    except TypeError:
+        raise UnsupportedDtypeError(
+            f"torch has no arrays of dtype {values.dtype}; widen it with astype, or give a tensor"
+        ) from None
+
+
+def _like(result: Tensor, given: object) -> Any:
+    """Return a result as what was given: a tensor, or an array."""
+    return result if isinstance(given, Tensor) else result.numpy()
+
+
 def widened_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype in which weights of `dtype` are subtracted: float32 at least.
 
     Raises:
-        TypeError: If `dtype` is an integer or bool, which has no meaning as a weight.
+        UnsupportedDtypeError: If `dtype` is an integer or bool, which has no meaning as a weight.
     """
     if not (dtype.is_floating_point or dtype.is_complex):
-        raise TypeError(f"weights of dtype {dtype} have no scale; dequantise them first")
+        raise UnsupportedDtypeError(
+            f"weights of dtype {dtype} have no scale; dequantise them first"
+        )
     return _WIDENED.get(dtype, torch.float32)
 
 
-def step_change(previous: Tensor, current: Tensor) -> Tensor:
+def step_change(previous: Values, current: Values) -> Values:
     """Return ``abs(current - previous)``, widened first.
 
     Args:
@@ -69,18 +118,26 @@ def step_change(previous: Tensor, current: Tensor) -> Tensor:
         of the weights. The modulus of the difference for complex weights.
 
     Raises:
-        ValueError: If the shapes differ.
+        MismatchError: If the shapes differ.
+        ArgumentTypeError: If it is given neither tensors nor arrays.
 
     >>> step_change(torch.tensor([1.0, -2.0]), torch.tensor([1.5, 2.0]))
     tensor([0.5000, 4.0000])
+    >>> step_change(np.array([1.0, -2.0]), np.array([1.5, 2.0]))
+    array([0.5, 4. ])
     """
+    changed: Values = _like(_step_change(_tensor(previous), _tensor(current)), previous)
+    return changed
+
+
+def _step_change(previous: Tensor, current: Tensor) -> Tensor:
     if previous.shape != current.shape:
-        raise ValueError(f"shapes differ: {tuple(previous.shape)} and {tuple(current.shape)}")
+        raise MismatchError(f"shapes differ: {tuple(previous.shape)} and {tuple(current.shape)}")
     dtype = torch.promote_types(widened_dtype(previous.dtype), widened_dtype(current.dtype))
     return (current.to(dtype) - previous.to(dtype)).abs()
 
 
-def accumulate_(total: Tensor, previous: Tensor, current: Tensor) -> Tensor:
+def accumulate_(total: Values, previous: Values, current: Values) -> Values:
     """Add ``step_change(previous, current)`` to `total` in place and return it.
 
     Args:
@@ -88,13 +145,19 @@ def accumulate_(total: Tensor, previous: Tensor, current: Tensor) -> Tensor:
             sum is exact to the last digit of float32 over any number of steps.
         previous: Weights at step t-1.
         current: Weights at step t.
+
+    Raises:
+        MismatchError: If the shapes differ.
+        ArgumentTypeError: If `total` is an array that cannot be written to.
     """
-    return total.add_(step_change(previous, current))
+    moved = _step_change(_tensor(previous), _tensor(current))
+    _tensor(total, is_written=True).add_(moved)
+    return total
 
 
 def accumulate_compensated_(
-    total: Tensor, compensation: Tensor, previous: Tensor, current: Tensor
-) -> Tensor:
+    total: Values, compensation: Values, previous: Values, current: Values
+) -> Values:
     """Add ``step_change(previous, current)`` to the sum `total` + `compensation`, both in place.
 
     For devices where float64 is slow or missing: two float32 hold A_t about as exactly as the
@@ -117,7 +180,9 @@ def accumulate_compensated_(
     >>> float(total.double() + compensation.double() - 2**24)
     3.0
     """
-    return _compensated(total, compensation, step_change(previous, current))
+    rounded, lacking = (_tensor(part, is_written=True) for part in (total, compensation))
+    _compensated(rounded, lacking, _step_change(_tensor(previous), _tensor(current)))
+    return total
 
 
 def _compensated(total: Tensor, compensation: Tensor, moved: Tensor) -> Tensor:
@@ -130,9 +195,11 @@ def _compensated(total: Tensor, compensation: Tensor, moved: Tensor) -> Tensor:
     return total.copy_(after)
 
 
-def normalised(total: Tensor, maximum: float) -> Tensor:
+def normalised(total: Values, maximum: float) -> Values:
     """Return ``total / maximum``, and zeros where `maximum` is 0 (nothing moved)."""
-    return total / maximum if maximum > 0 else torch.zeros_like(total)
+    path = _tensor(total)
+    shares: Values = _like(path / maximum if maximum > 0 else torch.zeros_like(path), total)
+    return shares
 
 
 class Scratch:

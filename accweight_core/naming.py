@@ -8,11 +8,20 @@ a parameter whose meaning cannot be told is a weight of kind other, never an err
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from accweight_core.dtypes import DTYPES
-from accweight_core.schema import Axis, Kind, Layer, Parameter, Role, StoredTensor
+from accweight_core.errors import UnknownNameError
+from accweight_core.schema import (
+    DEFAULT_ROLES,
+    Axis,
+    Kind,
+    Layer,
+    Parameter,
+    Role,
+    StoredTensor,
+)
 
 _BUFFERS = re.compile(
     r"(^|[._])(running_mean|running_var|num_batches_tracked|position_ids|inv_freq|freqs_cis"
@@ -58,6 +67,32 @@ def module_of(name: str) -> str:
     """Return the module part of a dotted parameter name, the name itself if it has none."""
     module, _, _ = _REPARAMETRIZED.sub(r".\1", name).rpartition(".")
     return module or ("model" if _ALONE.fullmatch(name) else name)
+
+
+def parameter_called(name: str, parameters: Sequence[Parameter]) -> Parameter:
+    """Return the parameter of a name; of the name of a layer, the one that makes its weights.
+
+    ``fc1`` is ``fc1.weight`` where ``fc1.bias`` is the only other parameter of that layer.
+
+    Raises:
+        UnknownNameError: If there is none, or a layer has several; the message lists them.
+    """
+    for parameter in parameters:
+        if parameter.name == name:
+            return parameter
+    members = [parameter for parameter in parameters if parameter.layer == name]
+    weights = [parameter for parameter in members if parameter.role in DEFAULT_ROLES]
+    for candidates in (weights, members):
+        if len(candidates) == 1:
+            return candidates[0]
+    if members:
+        listed = ", ".join(parameter.name for parameter in weights or members)
+        raise UnknownNameError(f"{name!r} is a layer of several parameters; name one: {listed}")
+    some = ", ".join(parameter.name for parameter in parameters[:8])
+    raise UnknownNameError(
+        f"no parameter is called {name!r}; there are {len(parameters)}: {some}"
+        + (", ..." if len(parameters) > 8 else "")
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ does the reading, in blocks, and every format is equally fast. Formats that hide
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -168,7 +168,7 @@ class Description:
         notes: Remarks for the user: what was left out, and why.
         measures: Finite figures of the training that the checkpoint holds beside the weights
             (loss, accuracy), by name; names of nested ones are joined with a dot.
-        beside: Files that lie beside the checkpoint, belong to its run and are no checkpoints
+        beside: Files that lie beside the checkpoint, belong to its run and are not checkpoints
             themselves, whatever they look like (the graph of the network).
     """
 
@@ -246,7 +246,7 @@ class Layer:
     parameters: tuple[Parameter, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """The ordered checkpoints of one training run, with the same parameters in each.
 
@@ -266,6 +266,10 @@ class Run:
     notes: tuple[str, ...] = field(default=())
     name_map: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        return f"<Run of {self.source}: {in_short(self.steps, self.layers)}>"
+
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """All parameters in network order."""
@@ -283,3 +287,19 @@ class Run:
     def checkpoint(self, step_index: int) -> Checkpoint:
         """Return one checkpoint, as `Analysis.checkpoint` does."""
         return self.checkpoints[step_index]
+
+
+def in_short(steps: npt.NDArray[np.int64], layers: Sequence[Layer]) -> str:
+    """Return in a phrase how many checkpoints there are, of which steps, and of what network."""
+    checkpoints = _counted(len(steps), "checkpoint")
+    span = (
+        f"step{'s' * (len(steps) > 1)} {' to '.join(str(s) for s in dict.fromkeys(steps[[0, -1]]))}"
+    )
+    parameters = [parameter for layer in layers for parameter in layer.parameters]
+    weights = sum(parameter.elements for parameter in parameters)
+    amounts = ((len(layers), "layer"), (len(parameters), "parameter"), (weights, "weight"))
+    return ", ".join([checkpoints, span, *(_counted(n, noun) for n, noun in amounts)])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -4,9 +4,9 @@ One block is walked to and fro between two states in cache, by every version in 
 formulas in torch, the same in NumPy, the compiled pass, and torch.compile's code where there is
 a C++ compiler for it. Beside them what cannot be beaten: reading the same bytes from the page
 cache into a reused buffer, and adding up A_t alone without any metric. Then the compiled pass
-by how many steps it takes at once, and what widening costs. Sums are checked against the formulas
-in float64. Ratios are of the least times: on a machine that is shared, medians measure the others
-too.
+by how many steps it takes at once, against simple loops (`simple_loops`), and what widening
+costs. Sums are checked against the formulas in float64. Ratios are of the least times: on a
+machine that is shared, medians measure the others too.
 
     python benchmarks/kernel.py                          blocks of 64 Ki and of 256 Ki weights
     python benchmarks/kernel.py --baseline OLD_FUSED.py  an earlier fused.py in the same run
@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from simple_loops import rivals
 
 from accweight_core import kernels
 from accweight_core.io.reading import _widen
@@ -287,6 +288,8 @@ def main() -> None:
             show(f"blocks of {elements >> 10} Ki weights", found, found["compiled pass"]["least"])
     report["steps"] = several(4, options.rounds)
     show("steps of the compiled pass", report["steps"], report["steps"]["1 at once"]["least"])
+    report["rivals"] = measured(rivals(4, 16), 16 * 4 * SUB_BLOCK, 10 * options.rounds)
+    show("16 steps at once", report["rivals"], report["rivals"]["SIMD intrinsics"]["least"])
     report["widening"] = measured(widenings(1 << 18), 1 << 18, options.rounds)
     show("widening", report["widening"], None)
     print(*notes, sep="\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from rounds import every_thread
 
-LIBRARIES = ("numpy", "torch", "numba", "zarr", "safetensors", "onnx", "h5py")
+LIBRARIES = ("numpy", "torch", "numba", "safetensors", "onnx", "h5py")
 DISK_BYTES = 256 << 20
 
 

@@ -134,7 +134,7 @@ def measured(path: Path, *, still: bool) -> dict[str, Any]:
     from accweight_viewer.opening import opened_window
 
     window = opened_window([path], SIZE)
-    spin(window, until=window.settled)
+    spin(window, until=lambda: window.settled)
     first = time.time() - process_start()
     result: dict[str, Any] = {"renderer": graphics().renderer, "first picture s": first}
     check_colour(window)

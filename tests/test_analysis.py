@@ -280,7 +280,7 @@ def test_exact_values_are_found_from_another_working_directory(
 # --- names and steps that are not there
 
 
-@pytest.mark.parametrize("name", ["nothing.weight", "fc", ""])
+@pytest.mark.parametrize("name", ["nothing.weight", "fc.", ""])
 def test_an_unknown_parameter_is_an_error_that_lists_those_there_are(
     analysis: Analysis, name: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -248,8 +249,11 @@ def test_metadata_that_zarr_has_written_anew_is_still_ours(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", ["", "[]", "5", "{}", '{"zarr_format": 3, "shape": [2]}'])
-def test_metadata_that_is_damaged_is_not_ours(tmp_path: Path, content: str) -> None:
+def test_metadata_that_is_damaged_is_not_ours_nor_a_reason_to_install_zarr(
+    tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "zarr.json").write_text(content)
+    monkeypatch.setitem(sys.modules, "zarr", None)
 
     assert ChunkedArray.open(tmp_path) is None
     with pytest.raises(ValueError):  # noqa: PT011

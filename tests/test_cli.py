@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -58,26 +59,33 @@ class Answer:
         return self.err.removeprefix("accweight: ").rstrip("\n")
 
 
-@pytest.fixture(autouse=True)
-def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every table believe in a terminal of 80 columns."""
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("FORCE_COLOR", raising=False)
+class Terminal(io.TextIOWrapper):
+    """A stream that is a terminal, as far as anybody asks."""
+
+    def isatty(self) -> bool:
+        return True
 
 
-def accweight(*arguments: object, encoding: str = "utf-8") -> Answer:
-    """Run the command in this process, its output encoded as on a terminal."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, newline="\n") for _ in range(2))
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+def accweight(*arguments: object, encoding: str = "utf-8", piped: bool = False) -> Answer:
+    """Run the command in this process, on a terminal of 80 columns without colours."""
+    kind = io.TextIOWrapper if piped else Terminal
+    out = kind(io.BytesIO(), encoding, newline="\n")
+    err = io.TextIOWrapper(io.BytesIO(), encoding, newline="\n")
+    with (
+        mock.patch.dict(os.environ, {"COLUMNS": "80", "TERM": "dumb"}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        os.environ.pop("FORCE_COLOR", None)
         code = app.run([str(argument) for argument in arguments])
-    return Answer(code, written(out), written(err))
+    return Answer(code, written(out).decode(encoding), written(err).decode(encoding))
 
 
-def written(stream: io.TextIOWrapper) -> str:
+def written(stream: io.TextIOWrapper) -> bytes:
     stream.flush()
     buffer = stream.buffer
     assert isinstance(buffer, io.BytesIO)
-    return buffer.getvalue().decode(stream.encoding)
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,11 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save(state, folder / f"epoch_{step}.pt")
     accweight("analyze", folder, "-o", folder / "odd.accw")
     return folder / "odd.accw"
+
+
+def table_in(text: str) -> list[str]:
+    """Return the lines of the table in what a command printed, below its heading."""
+    return text.split("\n\n")[1].splitlines()
 
 
 def widest(text: str) -> int:
@@ -181,8 +194,12 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(arguments: list[str], s
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--roles", "wieght", "wieght is no role; roles are bias, buffer, embedding, norm, weight"),
-        ("--roles", ",", "nothing is no role"),
+        (
+            "--roles",
+            "wieght",
+            "wieght is not a role; roles are bias, buffer, embedding",
+        ),
+        ("--roles", ",", "no role given; roles are bias, "),
         ("--picture-budget", "lots", "'lots' is not a size; expected a number such as 0, 256M"),
     ],
 )
@@ -484,7 +501,7 @@ def test_inspect_fits_80_columns_with_any_names(odd: Path) -> None:
 
 
 def test_long_names_are_folded_and_not_cut(odd: Path) -> None:
-    lines = accweight("rank", odd, "--top", 1).out.splitlines()[1:]
+    lines = table_in(accweight("rank", odd, "--top", 1).out)[1:]
 
     parts = [re.match(r"[ 1]  (\S+)", line) for line in lines]
     assert len(parts) > 1
@@ -495,7 +512,7 @@ def test_numbers_in_tables_are_those_of_the_document(place: Place) -> None:
     table = accweight("rank", place.analysis, "--by", "efficiency").out
     rows = accweight("rank", place.analysis, "--by", "efficiency", "--json").document["ranking"]
 
-    for row, line in zip(rows, table.splitlines()[1:], strict=True):
+    for row, line in zip(rows, table_in(table)[1:], strict=True):
         cells = line.split()
         assert cells[:3] == [str(row["rank"]), row["layer"], row["kind"]]
         assert f"{row['efficiency']:.4g}" in cells
@@ -589,6 +606,157 @@ def test_a_fault_of_ours_is_one_line_and_asks_for_a_report(
         "accweight: unexpected ZeroDivisionError: of course not; "
         "run again with --debug and report what it shows\n"
     )
+
+
+# Pipes
+
+
+def test_a_pipe_gets_whole_lines_without_padding(odd: Path) -> None:
+    commands: list[list[object]] = [
+        ["rank", odd], ["compare", odd, odd], ["inspect", odd.parent], ["align", odd, odd],
+    ]  # fmt: skip
+    for command in commands:
+        answer = accweight(*command, piped=True)
+
+        assert answer.code == 0
+        lines = answer.out.split("\n")
+        assert [line for line in lines if line != line.rstrip()] == []
+        assert any(LONG in line and cell_len(line) > 80 for line in lines)
+        assert answer.out.endswith("\n")
+        assert not answer.out.endswith("\n\n")
+
+
+def test_a_pipe_gets_every_column_and_a_row_per_line(odd: Path) -> None:
+    piped, terminal = accweight("rank", odd, piped=True).out, accweight("rank", odd).out
+    rows = accweight("rank", odd, "--json").document["ranking"]
+
+    head, *lines = table_in(piped)
+    assert head.split() == [
+        "#",
+        "layer",
+        "kind",
+        "weights",
+        "mean",
+        "max",
+        "efficiency",
+        "relative",
+    ]
+    assert [line.split()[1] for line in lines] == [row["layer"] for row in rows]
+    assert table_in(terminal)[0].split() != head.split()
+
+
+def test_long_rankings_are_piped_like_short_ones(
+    odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = accweight("rank", odd, piped=True).out
+    monkeypatch.setattr(tables, "MANY_ROWS", 2)
+
+    assert accweight("rank", odd, piped=True).out == expected
+
+
+# What a ranking is of, and what it leaves out
+
+
+def test_a_ranking_is_headed_by_run_metric_and_step(place: Place) -> None:
+    whole = accweight("rank", place.analysis, "--by", "relative", "--at", 2, piped=True)
+    part = accweight("rank", place.analysis, "--per", "parameter", "--top", 3, piped=True)
+
+    assert whole.out.startswith(f"{place.run}: layers by relative at step 2\n\n")
+    heading = f"{place.run}: parameters by mean at step 3 (the first 3 of 7)"
+    assert part.out.splitlines()[0] == heading
+
+
+def test_what_a_ranking_leaves_out_is_said_below_it(place: Place, tmp_path: Path) -> None:
+    said = (
+        "6 biases and 2 norms are not counted; "
+        "count all with: accweight rank --roles weight,embedding,bias,norm"
+    )
+    for command in (["rank", place.analysis], ["analyze", place.run, "-o", tmp_path / "a.accw"]):
+        assert f"\n\n{said}\n" in accweight(*command, piped=True).out
+
+
+def test_a_ranking_of_all_roles_leaves_nothing_out(place: Place) -> None:
+    answer = accweight(
+        "rank", place.analysis, "--roles", "weight,embedding,bias,norm", "--json", piped=True
+    )
+    text = accweight("rank", place.analysis, "--roles", "weight,embedding,bias,norm").out
+
+    assert answer.document["left_out"] == {}
+    assert answer.document["roles"] == ["weight", "embedding", "bias", "norm"]
+    assert "bn1" in {row["layer"] for row in answer.document["ranking"]}
+    assert "not counted" not in text
+
+
+def test_one_parameter_left_out_is_said_in_the_singular(tmp_path: Path) -> None:
+    for step in range(2):
+        weights = {"a.weight": torch.full((2, 2), float(step)), "a.bias": torch.ones(2)}
+        torch.save(weights, tmp_path / f"epoch_{step}.pt")
+    accweight("analyze", tmp_path, "-o", tmp_path / "a.accw")
+
+    answer = accweight("rank", tmp_path / "a.accw", piped=True)
+
+    assert "\n1 bias is not counted; " in answer.out
+
+
+def test_the_document_of_a_ranking_says_what_it_leaves_out(place: Place) -> None:
+    document = accweight("rank", place.analysis, "--top", 2, "--json").document
+
+    assert document["source"] == str(place.run)
+    assert document["left_out"] == {"bias": 6, "norm": 2}
+    assert (document["rows"], len(document["ranking"])) == (6, 2)
+
+
+def test_roles_that_were_not_measured_cannot_be_counted(place: Place) -> None:
+    problem = accweight("rank", place.analysis, "--roles", "buffer").problem
+
+    assert problem.endswith(
+        "no parameter has the role buffer; roles measured: weight, bias, norm, embedding"
+    )
+
+
+# Exports to stdout
+
+
+def test_a_table_is_exported_to_stdout_and_remarks_elsewhere(place: Place, tmp_path: Path) -> None:
+    accweight("export", place.analysis, "--to", "csv", "-o", tmp_path / "table.csv")
+
+    answer = accweight("export", place.analysis, "--to", "csv", "-o", "-")
+
+    assert answer.code == 0
+    assert answer.out.encode() == (tmp_path / "table.csv").read_bytes()
+    assert answer.err == "note: 24 rows written to stdout\n"
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize("to", ["parquet", "npz"])
+def test_binary_tables_go_through_a_pipe(place: Place, tmp_path: Path, to: str) -> None:
+    accweight("export", place.analysis, "--to", to, "-o", tmp_path / "table")
+
+    done = subprocess.run(
+        [COMMAND, "export", place.analysis, "--to", to, "-o", "-"], capture_output=True, check=True
+    )
+
+    expected = (tmp_path / "table").read_bytes()
+    assert len(done.stdout) == len(expected)
+    assert done.stdout[:4] == expected[:4]
+    assert done.stderr == b"note: 24 rows written to stdout\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--to", "csv", "--json"], "-o - and --json both write to stdout; take one of them"),
+        (["--to", "npz"], "npz is binary, and stdout is a terminal; name a file, or redirect"),
+    ],
+    ids=["json", "binary"],
+)
+def test_what_stdout_cannot_take_is_a_usage_error(
+    place: Place, options: list[str], said: str
+) -> None:
+    answer = accweight("export", place.analysis, "-o", "-", *options)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert said in " ".join(answer.err.split())
 
 
 # Hostile names

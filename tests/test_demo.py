@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from test_cli import accweight
+from test_imports import run_python
 
 import accweight_core as aw
 from accweight_adapters.demo import experiment as demo
@@ -27,6 +28,7 @@ from accweight_adapters.demo.experiment import (
     sklearn_digits,
     train,
 )
+from accweight_core.cli import viewing
 from accweight_core.errors import AccweightError, FormatError, SourceError, StoreError
 
 IDX_NAMES = (
@@ -234,13 +236,55 @@ def test_mnist_files_train_and_are_analysed(tmp_path: Path) -> None:
 
 
 def test_the_command_says_where_everything_is(tmp_path: Path) -> None:
-    answer = accweight("demo", "--out", tmp_path, "--epochs", 1)
+    answer = accweight("demo", "--out", tmp_path, "--epochs", 1, piped=True)
 
     assert answer.code == 0
     text = "".join(answer.out.split())
     assert "trainedonscikit-learn's8x8digits:accuracy" in text
     assert str(tmp_path / "digits.png") in text
     assert str(tmp_path / "digits.accw") in text
+
+
+@pytest.mark.parametrize(
+    ("module", "library"), [("sklearn", "scikit-learn"), ("matplotlib", "matplotlib")]
+)
+def test_a_library_that_is_missing_is_named_before_anything_is_trained(
+    tmp_path: Path, module: str, library: str
+) -> None:
+    printed = run_python(
+        "import sys\n"
+        "from accweight_core.cli.app import run\n"
+        "sys.stderr = sys.stdout\n"
+        f"print(run(['demo', '--out', {str(tmp_path / 'out')!r}]))",
+        without=(module,),
+    )
+
+    assert printed.splitlines() == [
+        (
+            f"accweight: the demonstration needs {library}, which is not installed; "
+            "install it with: pip install 'accweight[demo]'"
+        ),
+        "1",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_viewer_that_cannot_open_fails_the_demonstration_only_if_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> None:
+        raise AccweightError("the viewer ended with exit code 1")
+
+    monkeypatch.setattr(viewing, "opened_viewer", broken)
+    monkeypatch.setattr(viewing, "is_watched", lambda: True)
+
+    unasked = accweight("demo", "--out", tmp_path, "--epochs", 1)
+    asked = accweight("demo", "--out", tmp_path, "--epochs", 1, "--view")
+
+    assert (unasked.code, asked.code) == (0, 1)
+    assert "digits.accw" in unasked.out
+    assert "accweight: the viewer ended with exit code 1" in unasked.err
+    assert "accweight: the viewer ended with exit code 1" in asked.err
 
 
 def test_images_of_the_digits_are_from_0_to_1_and_none_is_lost() -> None:

@@ -343,6 +343,34 @@ def test_a_worker_that_does_not_see_a_checkpoint_says_so(folder: Path, tmp_path:
         worker.run_task(task)
 
 
+def test_a_worker_looks_at_the_files_of_every_job_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    see = tasks.File.at
+    monkeypatch.setattr(worker.File, "at", lambda path: looked.append(path) or see(path))
+    first, second = a_parcel(folder, token="one"), a_parcel(folder, token="two")
+    looked.clear()
+
+    for task in (first, first, second):
+        worker.run_task(task)
+
+    assert sorted(looked) == sorted([file.path for file in first.files] * 2)
+
+
+def test_files_that_an_earlier_job_saw_are_looked_at_again(folder: Path) -> None:
+    task = a_parcel(folder, token="before")
+    worker.run_task(task)
+    (folder / "epoch_2.pt").unlink()
+
+    with pytest.raises(EngineError, match=r"epoch_2.pt: the worker on .* does not see"):
+        worker.run_task(a_parcel_like(task, token="after"))
+
+
+def a_parcel_like(task: tasks.Task, **changed: Any) -> tasks.Task:
+    return replace(task, job=replace(task.job, **changed))
+
+
 def test_a_worker_with_other_versions_says_so(folder: Path) -> None:
     with pytest.raises(EngineError, match=r"has numpy .* instead of 0.1, nonesuch missing"):
         worker.run_task(

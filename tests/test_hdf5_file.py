@@ -37,12 +37,15 @@ VERSIONS = ["earliest", "v108", "v110", "latest"]
 Visit = Callable[[Path], dict[str, Dataset | None]]
 
 
-def walked(node: Node, path: str = "") -> Iterator[tuple[str, Node, Dataset | None]]:
-    """Yield everything in a file, hard and soft links alike, with its path."""
+def walked(
+    node: Node, path: str = "", above: frozenset[int] = frozenset()
+) -> Iterator[tuple[str, Node, Dataset | None]]:
+    """Yield everything in a file, hard and soft links alike, with its path; no circles."""
     dataset = node.dataset()
     yield path, node, dataset
-    for name, member in node.members().items() if dataset is None else ():
-        yield from walked(member, f"{path}/{name}")
+    if dataset is None and node.address not in above:
+        for name, member in node.members().items():
+            yield from walked(member, f"{path}/{name}", above | {node.address})
 
 
 def place_of(path: Path) -> Place:
@@ -135,6 +138,21 @@ def test_every_version_is_read_as_the_library_reads_it(
         library.visit(names.append)
     assert set(found) - links == {"", *(f"/{name}" for name in names)} - links
     assert links <= set(found)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_attribute_may_be_empty(tmp_path: Path, version: str) -> None:
+    with h5py.File(tmp_path / "a.h5", "w", libver=version) as file:
+        file.attrs["nothing"] = h5py.Empty("S5")
+        file.attrs["no text"] = h5py.Empty(h5py.string_dtype())
+        file.attrs["no texts"] = np.array([], dtype="S5")
+        file.attrs["name"] = "a"
+    place = place_of(tmp_path / "a.h5")
+
+    with place.opened() as source:
+        texts = Hdf5File(place, source).root.texts()
+
+    assert texts == {"nothing": [], "no text": [], "no texts": [], "name": ["a"]}
 
 
 @pytest.mark.parametrize("filters", ["", "gzip", "gzip+shuffle", "gzip+shuffle+fletcher32"])

@@ -22,6 +22,7 @@ from accweight_adapters.torch.reader import TorchReader
 from accweight_adapters.trainer_state import STATE_FILE
 from accweight_core.errors import FormatError, SourceError
 from accweight_core.runs.opening import survey
+from accweight_core.runs.selection import Selection
 from accweight_core.schema import Description, Extent, Kind, Role, StoredTensor
 from accweight_core.testing import values_of
 
@@ -150,7 +151,7 @@ def test_a_folder_that_lost_its_weights_is_noted_and_the_others_are_read(run: Pa
 
 
 def test_a_folder_left_out_by_a_pattern_is_not_called_lost(run: Path) -> None:
-    opened = survey(run, exclude=["checkpoint-4/*"])
+    opened = survey(run, Selection.of(exclude=["checkpoint-4/*"]))
 
     assert [c.step for c in opened.checkpoints] == [2, 6]
     assert not any("checkpoint-4" in note for note in opened.notes)
@@ -192,7 +193,9 @@ def test_the_name_of_the_folder_gives_the_step_where_one_state_is_missing(run: P
 
 
 def test_naming_the_reader_passes_over_the_settings_too(run: Path) -> None:
-    assert [c.step for c in survey(run, reader="safetensors").checkpoints] == [2, 4, 6]
+    opened = survey(run, Selection(reader="safetensors"))
+
+    assert [c.step for c in opened.checkpoints] == [2, 4, 6]
 
 
 # ---------------------------------------------------------------- trainer_state.json

@@ -146,6 +146,32 @@ def test_the_block_of_this_test_blocks() -> None:
     assert printed.strip() == "zarr is not installed here"
 
 
+GROWING = """
+from pathlib import Path
+import numpy as np
+import accweight_core as aw
+
+folder = Path({folder!r})
+for step in range(3):
+    weights = {{"fc.weight": np.full((90, 70), step * step * 0.5)}}
+    np.savez(folder / f"epoch_{{step}}.npz", **weights)
+first = [str(folder / f"epoch_{{step}}.npz") for step in range(2)]
+aw.analyze(aw.open_run(first), folder / "run.accw", keep_state=True)
+aw.append(aw.open_run([*first, str(folder / "epoch_2.npz")]), folder / "run.accw")
+analysis = aw.open_analysis(folder / "run.accw")
+print(analysis.steps.tolist(), analysis.cumulative("fc.weight").max(), analysis.maximum.value)
+assert analysis.store.picture(0, 0, "mean", 2).max() == 2.0
+"""
+
+
+def test_stores_are_written_opened_and_appended_to_without_zarr(tmp_path: Path) -> None:
+    program = GROWING.format(folder=str(tmp_path))
+
+    printed = run_python(program, without=("zarr", "numcodecs", "donfig"))
+
+    assert printed.strip() == "[0, 1, 2] 2.0 2.0"
+
+
 def test_core_works_without_adapters_and_viewer() -> None:
     program = (
         "import numpy as np, accweight_core as aw\n"

@@ -10,6 +10,7 @@ from checkpoints import FORMATS, small, states, write_run, write_small_run
 
 from accweight_core.errors import MismatchError
 from accweight_core.runs.inspection import inspected
+from accweight_core.runs.selection import Selection
 
 
 def test_the_document_of_a_run_says_where_everything_came_from(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_the_layers_of_another_group_can_be_shown(tmp_path: Path) -> None:
     write_small_run(tmp_path, ["epoch_1.pt", "epoch_2.pt"])
     torch.save({"conv.weight": torch.ones(4, 3, 3, 3)}, tmp_path / "epoch_3.pt")
 
-    result = inspected(tmp_path, group="2")
+    result = inspected(tmp_path, Selection.of(group="2"))
 
     assert [layer.name for layer in result.layers] == ["conv"]
 
@@ -103,7 +104,7 @@ def test_a_group_that_is_not_there_is_an_error_here_as_in_analyze(tmp_path: Path
     write_small_run(tmp_path, ["epoch_1.pt", "epoch_2.pt"])
 
     with pytest.raises(MismatchError, match="there is no group 9"):
-        inspected(tmp_path, group="9")
+        inspected(tmp_path, Selection.of(group="9"))
 
 
 def test_one_checkpoint_can_be_inspected(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_one_checkpoint_can_be_inspected(tmp_path: Path) -> None:
 def test_parameters_can_be_left_out(tmp_path: Path) -> None:
     write_small_run(tmp_path, ["epoch_1.pt"])
 
-    result = inspected(tmp_path, skip=["*.bias"])
+    result = inspected(tmp_path, Selection.of(skip=["*.bias"]))
 
     assert [p.name for layer in result.layers for p in layer.parameters] == ["fc.weight"]
 

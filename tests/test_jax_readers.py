@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from fuzzing import is_refused, mutations
+from test_imports import run_python
 
 import accweight_core as aw
 from accweight_adapters.jax.msgpack_reader import MsgpackReader
@@ -117,6 +118,29 @@ def test_the_state_of_the_optimizer_is_left_out(run: Path, layout: str, key: str
     note = f"3 checkpoints: left out '{key}': training state, not weights"
 
     assert note in survey(run / layout).notes
+
+
+WITHOUT_ZARR = """
+from pathlib import Path
+import numpy as np
+from accweight_core.runs.opening import survey
+from accweight_core.testing import values_of
+
+for layout in ("manager", "items", "zarr", "zarr3", "store3"):
+    for checkpoint in survey({run!r} + "/" + layout).checkpoints:
+        with np.load(Path({run!r}) / "expected" / f"{{checkpoint.step}}.npz") as expected:
+            for name, tensor in checkpoint.tensors.items():
+                np.testing.assert_array_equal(values_of(tensor), expected[name])
+    print(layout)
+"""
+
+
+def test_what_orbax_saves_is_read_without_zarr_jax_and_tensorstore(run: Path) -> None:
+    absent = ("zarr", "numcodecs", "jax", "jaxlib", "flax", "orbax", "tensorstore")
+
+    printed = run_python(WITHOUT_ZARR.format(run=str(run)), without=absent)
+
+    assert printed.split() == ["manager", "items", "zarr", "zarr3", "store3"]
 
 
 def test_a_save_that_was_interrupted_is_left_out(run: Path, tmp_path: Path) -> None:

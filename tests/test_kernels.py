@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import ml_dtypes
 import numpy as np
 import oracle
 import pytest
@@ -14,6 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accweight_core import kernels
+from accweight_core.errors import (
+    AccweightError,
+    ArgumentTypeError,
+    MismatchError,
+    UnsupportedDtypeError,
+)
 from accweight_core.jit import fused
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, start_block
 
@@ -167,6 +174,99 @@ def test_normalised_change_is_a_share_of_the_maximum_and_zero_where_nothing_move
 
     assert kernels.normalised(total, 4.0).tolist() == [0.0, 0.25, 1.0]
     assert kernels.normalised(torch.zeros(3), 0.0).tolist() == [0.0, 0.0, 0.0]
+
+
+# --- plain formulas on NumPy arrays
+
+ARRAYS = {
+    "float32": np.linspace(-3, 4, 24, dtype=np.float32).reshape(4, 6),
+    "float64": np.linspace(-3, 4, 24).reshape(4, 6),
+    "float16": np.linspace(-3, 4, 24, dtype=np.float16).reshape(4, 6),
+    "complex64": (np.linspace(-3, 4, 24) * (1 + 2j)).astype(np.complex64).reshape(4, 6),
+    "backwards": np.linspace(-3, 4, 24)[::-1].reshape(4, 6)[:, ::-1],
+    "big-endian": np.linspace(-3, 4, 24).astype(">f8").reshape(4, 6),
+    "no axis": np.array(2.5),
+    "empty": np.empty((0, 3), np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_in_are_arrays_out_with_the_bits_of_tensors(kind: str) -> None:
+    previous, current = ARRAYS[kind], ARRAYS[kind] * 3
+    native = [np.array(a, a.dtype.newbyteorder("="), order="C") for a in (previous, current)]
+
+    change = kernels.step_change(previous, current)
+
+    assert isinstance(change, np.ndarray)
+    expected = kernels.step_change(*map(torch.from_numpy, native)).numpy()
+    assert (change.dtype, change.shape) == (expected.dtype, expected.shape)
+    assert change.tobytes() == expected.tobytes()
+
+
+def test_arrays_that_are_read_only_stay_as_they_are() -> None:
+    previous, current = np.zeros(3), np.array([1.0, -2.0, 0.0])
+    for array in (previous, current):
+        array.setflags(write=False)
+
+    assert kernels.step_change(previous, current).tolist() == [1.0, 2.0, 0.0]
+    assert kernels.normalised(current, 2.0).tolist() == [0.5, -1.0, 0.0]
+
+
+def test_sums_over_arrays_are_made_in_place() -> None:
+    home, away = np.array([1.0, -1.0], np.float32), np.array([3.0, -1.0], np.float32)
+    total, rounded, lacking = np.zeros(2), np.zeros(2, np.float32), np.zeros(2, np.float32)
+
+    assert kernels.accumulate_(total, home, away) is total
+    kernels.accumulate_(total, away, home)
+    assert kernels.accumulate_compensated_(rounded, lacking, home, away) is rounded
+
+    assert total.tolist() == [4.0, 0.0]
+    assert rounded.tolist() == [2.0, 0.0]
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
+
+
+@pytest.mark.parametrize(
+    ("total", "said"),
+    [
+        (read_only(np.zeros(2)), "the array is written to, and is read-only; give a copy"),
+        (np.zeros(2)[::-1], "torch cannot share its memory; give a copy in C order"),
+        ([0.0, 0.0], "expected a torch tensor or a NumPy array, got list"),
+    ],
+    ids=["read-only", "backwards", "list"],
+)
+def test_a_sum_that_cannot_be_written_to_is_an_error_of_ours(total: object, said: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=said):
+        kernels.accumulate_(total, np.zeros(2), np.ones(2))  # type: ignore[type-var]
+
+
+def test_what_is_no_array_is_an_error_of_ours_and_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"tensor or a NumPy array, got list; make one") as caught:
+        kernels.step_change([1.0], [2.0])  # type: ignore[type-var]
+
+    assert isinstance(caught.value, AccweightError)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros(2, np.int32), "weights of dtype torch.int32 have no scale; dequantise"),
+        (np.zeros(2, ml_dtypes.bfloat16), "torch has no arrays of dtype bfloat16; widen it"),
+        (np.array(["a"]), "torch has no arrays of dtype <U1"),
+    ],
+    ids=["integers", "bfloat16", "text"],
+)
+def test_arrays_without_a_meaning_as_weights_say_why(array: np.ndarray, said: str) -> None:
+    with pytest.raises(UnsupportedDtypeError, match=said):
+        kernels.step_change(array, array)
+
+
+def test_shapes_that_differ_are_an_error_of_ours() -> None:
+    with pytest.raises(MismatchError, match=r"shapes differ: \(2,\) and \(3,\)"):
+        kernels.accumulate_(np.zeros(2), np.zeros(2), np.zeros(3))
 
 
 # --- how a parameter is cut

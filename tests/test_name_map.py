@@ -95,9 +95,9 @@ def test_a_star_stands_for_the_same_text_in_both(tmp_path: Path) -> None:
         ('[parameters]\na = ["b"]\n', "line 2: parameters: 'a' is ['b']; expected a name"),
         (
             '[layers]\na = { kind = "dense" }\n',
-            "line 2: layers: 'a' kind 'dense' is none of conv, conv_transpose, linear",
+            "line 2: layers: 'a' kind 'dense' is not one of conv, conv_transpose, linear",
         ),
-        ('[parameters]\na = { role = "optimizer" }\n', "'a' role 'optimizer' is none of weight"),
+        ('[parameters]\na = { role = "optimizer" }\n', "'a' role 'optimizer' is not one of weight"),
         (
             '[parameters]\na = { axes = ["up"] }\n',
             "'a' axes ['up'] must be a list of output",
@@ -133,7 +133,7 @@ def test_a_file_that_is_not_there_or_no_text_is_an_error(tmp_path: Path) -> None
         as_map(tmp_path / "map.toml")
     with (tmp_path / "map.toml").open("wb") as file:
         file.truncate(1 << 30)
-    with pytest.raises(FormatError, match="more than 16 MiB"):
+    with pytest.raises(FormatError, match="at most 16 MiB"):
         as_map(tmp_path / "map.toml")
 
 

@@ -20,6 +20,7 @@ from accweight_core.readers import (
     unrecognised,
 )
 from accweight_core.runs.opening import open_run, survey
+from accweight_core.runs.selection import Selection
 from accweight_core.schema import Description
 
 
@@ -190,4 +191,4 @@ def test_a_file_of_no_known_format_is_told_the_formats(tmp_path: Path) -> None:
 def test_a_named_reader_is_used_without_a_look_at_the_content(tmp_path: Path) -> None:
     path = write_torch(tmp_path / "model.unknown", small())
 
-    assert survey(path, reader="torch").reader == "torch"
+    assert survey(path, Selection.of(reader="torch")).reader == "torch"

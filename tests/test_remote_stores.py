@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import fsspec
@@ -230,6 +231,55 @@ def test_options_reach_the_store_and_are_remembered_but_not_stored(
         aw.open_run("bucket://run", storage_options={"key": "wrong"})
 
 
+class NoKeysError(Exception):
+    """What a library raises where nobody has given it keys."""
+
+
+class AnyAnswerError(Exception):
+    """What a library raises for every answer that is an error."""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "error"),
+    [
+        ("botocore.exceptions", "NoCredentialsError", NoKeysError("unable to locate them")),
+        ("google.auth.exceptions", "DefaultCredentialsError", NoKeysError("could not find any")),
+        ("gcsfs.retry", "HttpError", AnyAnswerError("Invalid Credentials, 401")),
+    ],
+)
+def test_a_store_without_credentials_is_asked_once_and_says_so(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, module: str, name: str, error: Exception
+) -> None:
+    asked = []
+
+    def refuse(self: Bucket, path: str, **options: Any) -> Any:
+        asked.append(path)
+        raise error
+
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: type(error)}))
+    monkeypatch.setattr(Bucket, "info", refuse)
+
+    with pytest.raises(SourceError, match=r"bucket://run/x\.pt: there are no credentials \("):
+        aw.open_run("bucket://run/x.pt", storage_options={"key": "right"})
+    assert len(asked) == len(set(asked))
+
+
+def test_an_error_that_only_bears_such_a_name_is_tried_again(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fail(self: Bucket, path: str, **options: Any) -> Any:
+        asked.append(path)
+        raise type("HttpError", (Exception,), {})("credentials are being renewed")
+
+    monkeypatch.setattr(Bucket, "info", fail)
+
+    with pytest.raises((SourceError, FormatError, OSError), match="tried"):
+        aw.open_run("bucket://run/x.pt", storage_options={"key": "right"})
+    assert len(asked) > len(set(asked))
+
+
 def test_configuration_of_fsspec_is_followed(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,7 +401,7 @@ def test_a_url_shows_no_secrets_and_keeps_them_for_requests(given: str, shown: s
     ["../a", "a/../../b", "/a", "http://h/a", "a::b", "a::file:///etc/passwd", "a\\..\\b", "a\0b"],
 )
 def test_a_name_in_a_file_leads_nowhere_else(name: str) -> None:
-    with pytest.raises(ValueError, match=r"leads out of|is no name"):
+    with pytest.raises(ValueError, match=r"leads out of|is not the name"):
         Url.parsed("s3://bucket/run").child(name)
 
 
@@ -364,7 +414,7 @@ def test_a_remote_path_does_not_pass_for_a_local_one(memory: Any) -> None:
     memory.pipe_file("/run/a.tar.gz", b"0123456789")
     path = path_at("memory://run/a.tar.gz")
 
-    with pytest.raises(OSError, match=r"is no local file; open it with path\.open"):
+    with pytest.raises(OSError, match=r"is not a local file; open it with path\.open"):
         np.load(path)
     with pytest.raises(OSError, match="only read"):
         path.open("wb")

@@ -18,6 +18,8 @@ import accweight_core as aw
 from accweight_core.cli.app import run as cli
 from accweight_core.errors import FormatError, SourceError
 from accweight_core.remote import path_at
+from accweight_core.remote.byte_budget import ByteBudget
+from accweight_core.remote.web import Web
 
 SECRET = "?X-Amz-Signature=5ecre7&Expires=99"
 
@@ -183,17 +185,17 @@ def test_memory_for_reading_ahead_is_bounded(
     large(served.folder / "run")
     monkeypatch.setenv("ACCWEIGHT_REMOTE_MEMORY", "1")
     monkeypatch.setattr("accweight_core.remote.prefetch.LEAST_PIECE", 1 << 14)
-    from accweight_core.remote import ahead
+    from accweight_core.remote import prefetch
 
-    most, begun = 0, ahead.ReadAhead._begun
+    most, begun = 0, prefetch.ReadAhead._begun
 
-    def noted(self: ahead.ReadAhead, piece: ahead.Span) -> object:
+    def noted(self: prefetch.ReadAhead, piece: prefetch.Span) -> object:
         nonlocal most
         future = begun(self, piece)
         most = max(most, self._held_bytes)
         return future
 
-    monkeypatch.setattr(ahead.ReadAhead, "_begun", noted)
+    monkeypatch.setattr(prefetch.ReadAhead, "_begun", noted)
     analysis = aw.analyze(aw.open_run(f"{served.url}/run/"), threads=2)
 
     assert 1 << 18 < most <= (1 << 20) + (1 << 16)
@@ -339,6 +341,22 @@ def test_a_server_without_ranges_is_not_asked_for_large_files(
 
     with pytest.raises(FormatError, match=r"sends whole files only \(no HTTP ranges\)"):
         aw.open_run(f"{served.url}/run/")
+
+
+@pytest.mark.parametrize("files", [2, 3])
+def test_files_that_come_whole_are_kept_up_to_a_bound(
+    served: Served, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    size_bytes = large(served.folder / "run") // 3
+    served.ranges = False
+    monkeypatch.setattr(Web.__init__, "__defaults__", (ByteBudget(size_bytes * 5 // 2),))
+    urls = [f"{served.url}/run/epoch_{i}.pt" for i in range(files)]
+
+    if files == 2:
+        assert len(aw.open_run(urls).checkpoints) == 2
+    else:
+        with pytest.raises(SourceError, match=r"sends whole files only .* MiB in all; download"):
+            aw.open_run(urls)
 
 
 def test_a_server_that_stops_sending_ranges_is_not_asked_for_whole_files(served: Served) -> None:

@@ -13,6 +13,7 @@ from checkpoints import small, write_safetensors, write_sharded, write_small_run
 
 from accweight_core.errors import AccweightError, FormatError, MismatchError, SourceError
 from accweight_core.runs.opening import Opened, survey
+from accweight_core.runs.selection import Selection
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 EPOCHS = ["epoch_1.pt", "epoch_2.pt", "epoch_3.pt"]
@@ -31,7 +32,7 @@ def paths(opened: Opened, folder: Path) -> list[str]:
 def problem(source: str | Path | list[Path], **options: object) -> str:
     """Return the text of the error that a source gives; one line of it."""
     with pytest.raises(AccweightError) as caught:
-        survey(source, **options)  # type: ignore[arg-type]
+        survey(source, Selection.of(**options))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -220,8 +221,9 @@ def test_files_of_several_formats_are_an_error_that_names_them(folder: Path) -> 
     )
     with pytest.raises(MismatchError):
         survey(folder)
-    assert paths(survey(folder, reader="torch"), folder) == EPOCHS
-    assert paths(survey(folder, reader="safetensors"), folder) == ["epoch_4.safetensors"]
+    of_torch, other = (survey(folder, Selection(reader=n)) for n in ("torch", "safetensors"))
+    assert paths(of_torch, folder) == EPOCHS
+    assert paths(other, folder) == ["epoch_4.safetensors"]
 
 
 def test_a_reader_that_cannot_read_a_named_file_says_so(folder: Path) -> None:
@@ -302,7 +304,7 @@ def test_a_file_that_is_no_checkpoint_is_named_and_can_be_excluded(
     text = problem(folder)
 
     assert text.startswith(f"{folder / 'epoch_4.pt'}: {expected}")
-    assert paths(survey(folder, exclude=["epoch_4.pt"]), folder) == EPOCHS
+    assert paths(survey(folder, Selection.of(exclude=["epoch_4.pt"])), folder) == EPOCHS
 
 
 def test_a_truncated_file_is_named_and_can_be_excluded(folder: Path) -> None:
@@ -314,7 +316,7 @@ def test_a_truncated_file_is_named_and_can_be_excluded(folder: Path) -> None:
 
     assert text.startswith(f"{path}: its zip directory is missing or damaged")
     assert "probably cut short" in text
-    assert paths(survey(folder, exclude=["epoch_3*"]), folder) == EPOCHS[:2]
+    assert paths(survey(folder, Selection.of(exclude=["epoch_3*"])), folder) == EPOCHS[:2]
 
 
 def test_a_damaged_file_says_how_to_go_on_without_it(folder: Path) -> None:
@@ -327,11 +329,12 @@ def test_excluding_takes_names_patterns_and_paths(tmp_path: Path) -> None:
     write_small_run(tmp_path, [f"checkpoint-{n}/model.pt" for n in (1, 2, 3)])
 
     for pattern in ("checkpoint-2/model.pt", "checkpoint-2/*", f"{tmp_path}/checkpoint-2/model.pt"):
-        assert [c.step for c in survey(tmp_path, exclude=[pattern]).checkpoints] == [1, 3], pattern
+        opened = survey(tmp_path, Selection(exclude=(pattern,)))
+        assert [c.step for c in opened.checkpoints] == [1, 3], pattern
 
 
 def test_one_pattern_may_be_given_as_plain_text(folder: Path) -> None:
-    assert paths(survey(folder, exclude="epoch_1*"), folder) == EPOCHS[1:]
+    assert paths(survey(folder, Selection.of(exclude="epoch_1*")), folder) == EPOCHS[1:]
 
 
 def test_excluding_everything_is_said(folder: Path) -> None:
@@ -399,7 +402,7 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
     assert text.startswith(f"{folder / 'epoch_4.pt'}: cannot be read")
     with pytest.raises(FormatError):
         survey(folder)
-    assert paths(survey(folder, exclude=["epoch_4.pt"]), folder) == EPOCHS
+    assert paths(survey(folder, Selection.of(exclude=["epoch_4.pt"])), folder) == EPOCHS
 
 
 def test_a_name_longer_than_the_system_allows_is_not_there(tmp_path: Path) -> None:

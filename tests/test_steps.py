@@ -13,6 +13,7 @@ from checkpoints import small, write_small_run
 
 from accweight_core.errors import StepOrderError
 from accweight_core.runs.opening import Opened, survey
+from accweight_core.runs.selection import Selection
 from accweight_core.runs.step_order import Found, order_of
 from accweight_core.schema import Description
 
@@ -192,7 +193,7 @@ def test_two_contents_for_one_step_are_an_error_with_a_remedy(tmp_path: Path) ->
         "two different checkpoints claim step 2 (in file: epoch): epoch_2.ckpt and last.ckpt; "
         "leave one out with --exclude 'last.ckpt', or give the files in order with --given-order"
     )
-    assert len(survey(tmp_path, exclude=["last.ckpt"]).checkpoints) == 2
+    assert len(survey(tmp_path, Selection.of(exclude=["last.ckpt"])).checkpoints) == 2
 
 
 def test_a_version_of_the_same_step_is_told_from_a_copy(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_the_remedy_of_a_clash_between_folders_works(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "extra/model.pt" in message
     remedy = message.split("--exclude '")[1].split("'")[0]
-    assert order(survey(tmp_path, exclude=[remedy]), tmp_path) == {
+    assert order(survey(tmp_path, Selection.of(exclude=[remedy])), tmp_path) == {
         "checkpoint-1/model.pt": 1,
         "checkpoint-2/model.pt": 2,
     }
@@ -390,7 +391,7 @@ def test_the_order_given_counts_more_than_names_and_files(tmp_path: Path) -> Non
     saved(tmp_path, {"epoch_1.pt": 0, "epoch_2.pt": 1, "c.pt": 2}, [{"epoch": 9}, {"epoch": 8}, {}])
     given = [tmp_path / "c.pt", tmp_path / "epoch_2.pt", tmp_path / "epoch_1.pt"]
 
-    opened = survey(given, in_given_order=True)
+    opened = survey(given, Selection.of(in_given_order=True))
 
     assert order(opened, tmp_path) == {"c.pt": 0, "epoch_2.pt": 1, "epoch_1.pt": 2}
     assert origins(opened) == {"order given"}
@@ -408,6 +409,8 @@ def test_files_named_one_by_one_without_numbers_keep_their_order(tmp_path: Path)
 def test_a_file_named_twice_is_one_checkpoint(tmp_path: Path) -> None:
     write_small_run(tmp_path, ["a.pt", "b.pt"])
 
-    opened = survey([tmp_path / "a.pt", tmp_path / "b.pt", tmp_path / "a.pt"], in_given_order=True)
+    opened = survey(
+        [tmp_path / "a.pt", tmp_path / "b.pt", tmp_path / "a.pt"], Selection.of(in_given_order=True)
+    )
 
     assert order(opened, tmp_path) == {"a.pt": 0, "b.pt": 1}

@@ -244,7 +244,7 @@ def test_an_analysis_never_passes_later_change_off_as_its_own() -> None:
 def test_earlier_steps_are_gone_and_said_to_be() -> None:
     analysis = tracked(checkpoints_of()).analysis()
 
-    with pytest.raises(AccweightError, match=r"step 0 is not there any more"):
+    with pytest.raises(AccweightError, match="exact values are kept of the last step alone"):
         analysis.cumulative("l1.weight", 10)
 
 
@@ -382,7 +382,7 @@ def test_nothing_is_float64_when_compensated() -> None:
 
 
 def test_a_precision_that_there_is_not_is_an_error() -> None:
-    with pytest.raises(ValueError, match="precision 'half' is none of"):
+    with pytest.raises(ValueError, match="got 'half'"):
         aw.ChangeTracker(precision="half")  # type: ignore[arg-type]
 
 
@@ -455,7 +455,7 @@ def test_integers_are_refused_as_everywhere() -> None:
 def test_a_name_that_is_not_tracked_is_an_error() -> None:
     tracker = aw.ChangeTracker().update({"a.weight": torch.zeros(2, 2)})
 
-    with pytest.raises(UnknownNameError, match="no parameter called 'b' is tracked"):
+    with pytest.raises(UnknownNameError, match=r"no parameter is called 'b'; there are 1: "):
         tracker.cumulative("b")
 
 

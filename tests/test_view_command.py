@@ -458,15 +458,26 @@ def test_a_viewer_that_is_not_installed_says_how_to_install_it(
     assert "pip install 'accweight[viewer]'" in line
 
 
-def test_a_movie_without_pyav_names_what_to_install(walked: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("movie", "module", "told"),
+    [
+        ("out.mp4", "av", ("an MP4, unlike a GIF, needs PyAV, which is not installed; "
+         "install it with: pip install 'accweight[movie]'")),
+        ("out.gif", "PIL", ("a GIF needs Pillow, which is not installed; "
+         "install it with: pip install 'accweight[viewer]'")),
+    ],
+)  # fmt: skip
+def test_a_movie_without_its_library_names_what_to_install(
+    walked: Path, tmp_path: Path, movie: str, module: str, told: str
+) -> None:
     if not shutil.which("Xvfb"):
         pytest.skip("there is no Xvfb")
     program = (
-        f"BLOCKED = ('av',)\n{BLOCKER}\n"
+        f"BLOCKED = ({module!r},)\n{BLOCKER}\n"
         "from accweight_core.cli.app import run\n"
         "sys.exit(run(['view', *sys.argv[1:]]))"
     )
-    arguments = (walked, "--movie", tmp_path / "out.mp4", "--size", "320x240", "--bare")
+    arguments = (walked, "--movie", tmp_path / movie, "--size", "320x240", "--bare")
 
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
@@ -476,7 +487,7 @@ def test_a_movie_without_pyav_names_what_to_install(walked: Path, tmp_path: Path
     )
 
     assert done.returncode == 1
-    assert "an MP4 needs PyAV: pip install 'accweight[viewer]'" in done.stderr
+    assert told in done.stderr
     assert os.listdir(tmp_path) == []
 
 

@@ -30,8 +30,8 @@ from accweight_viewer.model.content import (
     PANEL_QUAD,
     SELECTED,
     TILE_QUAD,
-    Block,
     Content,
+    TextureBlock,
 )
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
@@ -40,12 +40,12 @@ from accweight_viewer.model.residency import (
     CELL_BYTES,
     MOST_FRAMES,
     Grid,
-    Wish,
+    TileRequest,
 )
-from accweight_viewer.model.runs import Plate, ShownRun, Source
-from accweight_viewer.model.tiles import (
+from accweight_viewer.model.runs import Plate, PlateSource, ShownRun
+from accweight_viewer.model.texture_tiles import (
     TILE,
-    Tile,
+    TextureTile,
     level_size,
 )
 
@@ -61,7 +61,7 @@ class Texture:
         self.layers = np.full((grid.frames, side, side), 77, np.float16)
         self.uploads = 0
 
-    def upload(self, block: Block) -> None:
+    def upload(self, block: TextureBlock) -> None:
         """Take a block, as a graphics card does."""
         frames, rows, cols = block.texels.shape
         assert block.texels.dtype == np.float16
@@ -95,7 +95,7 @@ def tile_quads(content: Content, position: int, **options: Any) -> np.ndarray:
     return quads[quads[:, 13] == TILE_QUAD]
 
 
-def stored_texels(source: Source, plate: Plate, tile: Tile, plane: str) -> np.ndarray:
+def stored_texels(source: PlateSource, plate: Plate, tile: TextureTile, plane: str) -> np.ndarray:
     """Return (steps, rows, columns) of a tile as they must be in the memory."""
     whole = slice(None)
     texels = source.texels(plate, tile.level, plane, whole, whole, whole)
@@ -126,7 +126,7 @@ def check(content: Content, texture: Texture, position: int, plane: str = "mean"
         level = plate.coarsest + 1 - int(quad[3])
         side = TILE << level
         rows, cols = level_size(plate, 0)
-        tile = Tile(
+        tile = TextureTile(
             number,
             level,
             round((top - quad[1]) / height * rows / side),
@@ -189,7 +189,7 @@ def opened() -> Iterator[Opened]:
     made: list[Content] = []
 
     def make(
-        source: Source, *, cells: int = 400, frames: int = MOST_FRAMES, plane: str = "mean"
+        source: PlateSource, *, cells: int = 400, frames: int = MOST_FRAMES, plane: str = "mean"
     ) -> tuple[Content, Texture]:
         content = Content(
             source,
@@ -280,15 +280,15 @@ def test_memory_that_is_too_small_ends_with_a_coarse_picture_and_not_in_endless_
 
 def test_the_step_that_is_shown_is_read_first_of_all_tiles(run: ShownRun, opened: Opened) -> None:
     content, texture = opened(run)
-    hand_over = content._loader.wish
+    hand_over = content._loader.request
     handed: list[list[tuple[bool, bool]]] = []
 
-    def noted(wishes: list[Wish]) -> None:
+    def noted(wishes: list[TileRequest]) -> None:
         there = content.residency
         handed.append([(wish.first <= 20 < wish.stop, wish.tile in there) for wish in wishes])
         hand_over(wishes)
 
-    content._loader.wish = noted
+    content._loader.request = noted
     settle(content, texture, camera_on(content.places, 0, 3.0), 20)
 
     assert handed[0] == [(True, False)] * 4
@@ -304,8 +304,8 @@ def test_when_time_jumps_the_new_step_is_read_first_of_all_tiles(
     content, texture = opened(run, frames=8)
     camera = camera_on(content.places, 0, 3.0)
     settle(content, texture, camera, 0)
-    handed: list[Wish] = []
-    content._loader.wish = handed.extend
+    handed: list[TileRequest] = []
+    content._loader.request = handed.extend
 
     content.replan(camera, WINDOW, 30)
 
@@ -419,7 +419,7 @@ def test_many_failures_do_not_stand_in_the_way(run: ShownRun, opened: Opened) ->
     content, texture = opened(run, frames=2)
     read = content._loader._read
 
-    def failing(wish: Wish) -> Any:
+    def failing(wish: TileRequest) -> Any:
         if wish.tile.plate == 1 and wish.tile.level == 0:
             raise OSError("gone")
         return read(wish)
@@ -437,7 +437,7 @@ def test_steps_that_cannot_be_read_are_not_waited_for(run: ShownRun, opened: Ope
     content, texture = opened(run)
     read = content._loader._read
 
-    def failing(wish: Wish) -> Any:
+    def failing(wish: TileRequest) -> Any:
         if wish.first >= BATCH:
             raise OSError("gone")
         return read(wish)

@@ -85,7 +85,7 @@ def pick(session: Session, name: str, row: int, col: int, run: int = 0) -> Pick:
 
 def select(qtbot: Any, pane: Readout, session: Session, name: str, row: int, col: int) -> None:
     session.select_texel(pick(session, name, row, col))
-    qtbot.waitUntil(lambda: pane.idle, timeout=10_000)
+    qtbot.waitUntil(lambda: pane.settled, timeout=10_000)
 
 
 # --- controls -------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def test_the_legend_takes_the_colours_of_the_theme(qtbot: Any, analysis: Path) -
     session = session_of(analysis)
     pane = bar(qtbot, session)
 
-    session.change(theme="light")
+    pane.set_theme(LIGHT)
 
     assert image(pane).pixelColor(2, 2).name() == LIGHT.panel
 
@@ -601,7 +601,7 @@ def test_a_growing_run_keeps_what_was_read_out(qtbot: Any, tmp_path: Path) -> No
 
     aw.append(aw.open_run(tmp_path / "grow"), out)
     assert session.refresh()
-    qtbot.waitUntil(lambda: pane.idle, timeout=10_000)
+    qtbot.waitUntil(lambda: pane.settled, timeout=10_000)
 
     assert pane.step == 50
     assert pane.cumulative == np.float32(aw.open_analysis(out).cumulative("b.weight")[2, 3])
@@ -613,7 +613,7 @@ def test_readout_and_controls_take_the_colours_of_the_theme(qtbot: Any, analysis
     pane = readout(qtbot, session)
     select(qtbot, pane, session, "b.weight", 2, 3)
 
-    session.change(theme="light")
+    pane.set_theme(LIGHT)
 
     found = image(pane.path.curve)
     assert found.pixelColor(found.width() - 1, 0).name() in (LIGHT.panel, LIGHT.accent)

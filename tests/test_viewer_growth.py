@@ -34,8 +34,8 @@ from window_driver import (
 )
 
 import accweight_core as aw
+from accweight_viewer.panes.formatting import UNFINISHED
 from accweight_viewer.panes.layer_model import Column
-from accweight_viewer.panes.words import UNFINISHED
 from accweight_viewer.theme import DARK
 from accweight_viewer.window import MainWindow
 
@@ -224,7 +224,7 @@ def test_who_looks_at_the_last_step_goes_on_looking_at_the_last_step(
     window = opened(growing, chosen={"labels": False})
     session = window.session
     go_to(window, "three")
-    before = window.timeline.plot.picture.x_at(1)
+    before = window.timeline.plot.image.x_at(1)
 
     train_on(growing, 6)
     watch(window, lambda: len(session.steps) == 6, lambda: None)
@@ -233,7 +233,7 @@ def test_who_looks_at_the_last_step_goes_on_looking_at_the_last_step(
     assert session.step == 5
     assert wrong_texels(window, plate_called(window, "three.weight")) == []
     assert window.timeline.step_label.text() == "step 5"
-    assert window.timeline.plot.picture.x_at(1) < before, "there are more steps to share the room"
+    assert window.timeline.plot.image.x_at(1) < before, "there are more steps to share the room"
     value = aw.open_analysis(growing).table().query("step == 5 and layer == 'three'")["max"]
     assert session.rows()[2].values[0] == pytest.approx(float(value.iloc[0]))
 

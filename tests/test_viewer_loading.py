@@ -21,11 +21,11 @@ from accweight_viewer.model.residency import (
     MOST_SIDE,
     Grid,
     Residency,
-    Wish,
+    TileRequest,
     grid_for,
 )
-from accweight_viewer.model.tiles import (
-    Tile,
+from accweight_viewer.model.texture_tiles import (
+    TextureTile,
 )
 
 SECONDS = 20.0
@@ -75,8 +75,8 @@ def test_where_room_is_short_steps_go_before_tiles() -> None:
     assert (grid.cells, grid.frames) == (LEAST_CELLS, 32)
 
 
-def tile(number: int) -> Tile:
-    return Tile(number, 0, 0, 0)
+def tile(number: int) -> TextureTile:
+    return TextureTile(number, 0, 0, 0)
 
 
 def test_every_tile_has_a_cell_of_its_own() -> None:
@@ -128,7 +128,7 @@ def test_a_tile_that_comes_back_holds_nothing_yet() -> None:
 
     residency.admit(tile(0))
 
-    assert residency.missing(tile(0), 0) == [Wish(tile(0), 0, 4)]
+    assert residency.missing(tile(0), 0) == [TileRequest(tile(0), 0, 4)]
 
 
 @given(
@@ -219,7 +219,7 @@ def test_what_is_held_is_not_wished_for() -> None:
     residency.hold(cell, 0, 5)
     residency.hold(cell, 9, 20)
 
-    assert residency.missing(tile(0), 7) == [Wish(tile(0), 7, 9), Wish(tile(0), 5, 7)]
+    assert residency.missing(tile(0), 7) == [TileRequest(tile(0), 7, 9), TileRequest(tile(0), 5, 7)]
 
 
 def test_the_frame_of_a_step_is_drawn_or_the_nearest_that_is_held() -> None:
@@ -273,7 +273,7 @@ def test_wishes_are_read_in_their_order(loaders: list[Loader[int, int]]) -> None
     loader = Loader(lambda key: key * key)
     loaders.append(loader)
 
-    loader.wish([3, 1, 2])
+    loader.request([3, 1, 2])
     until(lambda: len(loader._values) == 3)
 
     assert not loader.idle
@@ -293,13 +293,13 @@ def test_new_wishes_replace_old_ones_and_nothing_is_read_twice(
 
     loader = Loader(read)
     loaders.append(loader)
-    loader.wish([1, 2, 3])
+    loader.request([1, 2, 3])
     until(lambda: began == [1])
 
-    loader.wish([5, 1, 4])
+    loader.request([5, 1, 4])
     gate.release(2)
     until(lambda: len(loader._values) == 2)
-    loader.wish([1, 5, 4])
+    loader.request([1, 5, 4])
     gate.release(1)
     until(lambda: len(loader._values) == 3)
 
@@ -318,9 +318,9 @@ def test_what_fails_is_remembered_and_not_tried_again(loaders: list[Loader[int, 
 
     loader = Loader(read)
     loaders.append(loader)
-    loader.wish([1, 2, 3])
+    loader.request([1, 2, 3])
     until(lambda: len(tried) == 3 and not loader._under_way)
-    loader.wish([2])
+    loader.request([2])
 
     assert taken(loader) == [(1, 1), (3, 3)]
     assert loader.idle
@@ -333,7 +333,7 @@ def test_arrivals_and_failures_are_told(loaders: list[Loader[int, int]]) -> None
 
     loader = Loader(lambda key: 1 // key, lambda: told.append(threading.current_thread().name))
     loaders.append(loader)
-    loader.wish([1, 0])
+    loader.request([1, 0])
     until(lambda: len(told) == 2)
 
     assert set(told) == {"accweight loader"}
@@ -345,7 +345,7 @@ def test_reading_pauses_while_too_much_waits(loaders: list[Loader[int, int]]) ->
     loader = Loader(lambda key: read.append(key) or key, most_waiting=3)
     loaders.append(loader)
 
-    loader.wish(range(10))
+    loader.request(range(10))
     until(lambda: len(loader._values) == 3)
     time.sleep(0.02)
     paused = len(read)
@@ -361,7 +361,7 @@ def test_closing_ends_all_threads_and_forgets_what_nobody_waits_for(
 ) -> None:
     began: list[int] = []
     loader = Loader(lambda key: began.append(key) or gate.acquire(), threads=2)
-    loader.wish(range(10))
+    loader.request(range(10))
     until(lambda: len(began) == 2)
 
     threading.Timer(0.05, gate.release, [100]).start()  # while `close` waits

@@ -14,7 +14,7 @@ import pytest
 import torch
 from checkpoints import states
 from torch import Tensor
-from viewer_helpers import run_of, session_of, stopped
+from viewer_helpers import run_of, session_of, stopped, stored_value
 
 import accweight_core as aw
 from accweight_core.errors import StoreError
@@ -260,7 +260,7 @@ def test_single_values_are_exact_and_gaps_have_none(net: Path) -> None:
     exact = analysis.cumulative(plate.name, 3).astype(np.float32)
 
     values = {
-        (row, col): run.value(plate, 3, row, col)
+        (row, col): stored_value(run, plate, 3, row, col)
         for row, col in itertools.product(range(plate.size[0]), range(plate.size[1]))
     }
 
@@ -297,7 +297,7 @@ def test_a_value_of_a_coarse_picture_is_the_mean_around_it(coarse: Path) -> None
     plate = max(run.plates, key=lambda plate: plate.finest)
     row, col = plate.size[0] - 1, plate.size[1] // 2
 
-    value = run.value(plate, 1, row, col)
+    value = stored_value(run, plate, 1, row, col)
 
     level = plate.finest
     assert level > 0
@@ -317,7 +317,7 @@ def test_without_pictures_every_parameter_is_one_texel_its_mean(odd: Path, bare:
             assert values.shape == (2, 1, 1)
             assert values.dtype == np.float32
             assert values[:, 0, 0].tolist() == [0, pytest.approx(exact, rel=1e-6)]
-        assert run.value(plate, 1, 0, 0) == picture(run, plate, 0)[1, 0, 0]
+        assert stored_value(run, plate, 1, 0, 0) == picture(run, plate, 0)[1, 0, 0]
 
 
 def test_numbers_saved_from_a_training_loop_are_shown_alike(tmp_path: Path, bare: Path) -> None:
@@ -342,6 +342,16 @@ def test_plates_without_a_picture_keep_the_shape_of_one(odd: Path, bare: Path) -
 
 
 # --- nothing moved, nothing known ---------------------------------------------------------------
+
+
+def test_a_metric_that_the_analysis_has_no_sums_for_is_not_known(odd: Path) -> None:
+    run = ShownRun(odd)
+    for row in run.measured:
+        del row.metrics["std"]
+
+    assert np.isnan(run.metric("std")).all()
+    assert run.metric("std").shape == run.metric("mean").shape
+    assert np.isfinite(run.metric("mean")).all()
 
 
 def test_what_never_moved_is_dark_and_no_error(tmp_path: Path) -> None:

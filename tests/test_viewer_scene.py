@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
-from viewer_helpers import stored, walks
+from viewer_helpers import stored, stored_value, walks
 from window_driver import (
     KEY,
     LEFT,
@@ -224,7 +224,7 @@ def test_while_time_runs_the_next_checkpoint_shines_through(
     scene, session = window.scenes[0], window.session
     go_to(window, "fc2")
     plate = plate_called(window, "fc2.weight")
-    before, after = (session.runs[0].value(plate, at, 5, 7) for at in (1, 2))
+    before, after = (stored_value(session.runs[0], plate, at, 5, 7) for at in (1, 2))
     session.cursor.playing = True
 
     session.show_between(1, 0.5)
@@ -509,6 +509,24 @@ def test_dragging_circles_the_selected_layer_which_stays_in_its_place(
     assert window.session.layer == "fc1", "a drag is no click"
 
 
+def test_a_click_on_what_is_selected_already_circles_it_again(
+    opened: OpenWindow, analysis: Path
+) -> None:
+    window = opened(analysis)
+    scene, camera = window.scenes[0], window.flight.camera
+    go_to(window, "fc1")
+    plate = plate_called(window, "fc1.weight")
+    click(scene, middle_of(scene, plate, 3, 5))
+    window.flight.circle([], scene.content.places)
+
+    click(scene, middle_of(scene, plate, 3, 5))
+
+    middle = scene.content.places.centre([p.number for p in shown_layer(window, "fc1")])[None]
+    before = camera.project(middle, 100, 100)[0]
+    drag(scene, centre(scene), 80, 30)
+    assert camera.project(middle, 100, 100)[0] == pytest.approx(before, rel=1e-6)
+
+
 def test_dragging_without_a_selection_circles_everything(
     opened: OpenWindow, analysis: Path
 ) -> None:
@@ -678,7 +696,7 @@ def test_every_way_to_ask_for_a_weight_has_one_answer(
         assert flat.plate.name == parameter
         assert flat.hovered is not None
         assert flat.hovered.value == np.float32(exact)
-        assert session.runs[0].value(plate, 3, row, col) == np.float32(exact)
+        assert stored_value(session.runs[0], plate, 3, row, col) == np.float32(exact)
 
 
 def test_an_exact_value_that_comes_late_is_not_shown_for_another_weight(
@@ -727,10 +745,10 @@ def test_checkpoints_that_are_gone_are_said_to_be(
     qtbot.waitUntil(lambda: window.readout.weight.note.text() != reading, timeout=60_000)
 
     told = window.readout.weight.note.toolTip()
-    stored_value = window.session.runs[0].value(plate, 4, 2, 3)
+    stored_here = stored_value(window.session.runs[0], plate, 4, 2, 3)
     assert "step_0.pt" in told
     assert "\n" not in told
-    assert window.readout.cumulative == stored_value, "what is stored is still shown"
+    assert window.readout.cumulative == stored_here, "what is stored is still shown"
 
 
 def test_what_is_under_the_mouse_is_told_below(opened: OpenWindow, analysis: Path) -> None:

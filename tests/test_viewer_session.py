@@ -21,7 +21,7 @@ from accweight_viewer.model.colours import colour_table
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.settings import CHOICES, RANGES, Settings
+from accweight_viewer.model.settings import ALLOWED, RANGES, Settings
 from accweight_viewer.model.signal import Signal
 
 
@@ -130,7 +130,7 @@ def test_values_that_do_not_fit_are_refused_when_set_and_left_out_when_read(
 @given(
     st.fixed_dictionaries(
         {},
-        optional={name: st.sampled_from(values) for name, values in CHOICES.items()}
+        optional={name: st.sampled_from(values) for name, values in ALLOWED.items()}
         | {name: st.floats(*limits) for name, limits in RANGES.items()}
         | {name: st.booleans() for name in ("logarithmic", "fitted", "labels", "smooth", "linked")},
     )
@@ -222,6 +222,21 @@ def test_jumping_selects_and_asks_the_camera(first: Path) -> None:
     session.jump_to("d")
 
     assert heard == ["selection_changed", ("jump", "d")]
+
+
+def test_jumping_to_the_layer_of_a_selected_texel_keeps_the_texel(first: Path) -> None:
+    session = session_of(first)
+    texel = Pick(0, session.runs[0].plates[1], 0, 1)
+    session.select_texel(texel)
+    heard = heard_by(session)
+
+    session.jump_to(session.runs[0].layers[texel.plate.layer].name)
+    kept = session.pick
+    session.jump_to("d")
+
+    assert kept == texel
+    assert session.pick is None
+    assert heard == [("jump", "b"), "selection_changed", ("jump", "d")]
 
 
 # --- tables and curves --------------------------------------------------------------------------

@@ -14,10 +14,10 @@ import accweight_core as aw
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.layer_model import Column, LayerModel, Order
+from accweight_viewer.panes.formatting import MISSING, UNFINISHED, number_text
+from accweight_viewer.panes.layer_model import Column, LayerModel, SortOrder
 from accweight_viewer.panes.layer_paint import BAR_MARGIN, elided_name
 from accweight_viewer.panes.layer_table import LayerTable
-from accweight_viewer.panes.words import MISSING, UNFINISHED, number_text
 from accweight_viewer.theme import DARK, LIGHT
 
 pytestmark = pytest.mark.gl
@@ -228,7 +228,7 @@ def test_colours_follow_the_theme(qtbot: Any, walked: Path) -> None:
     session = session_of(walked, order="ranking")
     table = shown(qtbot, session)
 
-    session.change(theme="light")
+    table.set_theme(LIGHT)
 
     assert LIGHT.bar in colours(table, 0, Column.FIRST)
     assert DARK.bar not in colours(table, 0, Column.FIRST)
@@ -319,7 +319,7 @@ def test_layers_without_a_value_come_last_in_both_directions(
 ) -> None:
     table = shown(qtbot, session_of(*pair))
 
-    table.model.sort_by(Order(Column.FIRST, descending))
+    table.model.sort_by(SortOrder(Column.FIRST, descending))
 
     assert column(table, Column.LAYER)[-1] == "z"
 
@@ -381,7 +381,7 @@ def test_the_arrow_of_a_header_offers_all_metrics(qtbot: Any, analysis: Path) ->
     assert marked == ["mean"]
     assert (session.settings.first_metric, session.settings.second_metric) == ("max", "rotation")
     assert table.model.title(Column.SECOND) == "rotation"
-    assert table.model.order == Order(Column.PLACE, False)
+    assert table.model.order == SortOrder(Column.PLACE, False)
 
 
 def test_other_metrics_are_shown_and_ranked_at_once(qtbot: Any, analysis: Path) -> None:

@@ -15,11 +15,11 @@ from viewer_plates import WINDOW, camera_on, every_tile, scene
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import Camera, Pose
 from accweight_viewer.model.runs import Plate
-from accweight_viewer.model.tiles import (
+from accweight_viewer.model.texture_tiles import (
     MOST_TILES,
     SHARP_PIXELS,
     TILE,
-    Tile,
+    TextureTile,
     TilePlan,
     children,
     level_size,
@@ -42,14 +42,14 @@ def plan_of(
     plates: Sequence[Plate],
     places: Arrangement,
     camera: Camera,
-    loaded: Container[Tile] | None = None,
+    loaded: Container[TextureTile] | None = None,
     cells: int = PLENTY,
 ) -> TilePlan:
     there = Everything() if loaded is None else loaded
     return planned(plates, places, camera, WINDOW, there, cells)
 
 
-def texel_pixels(tile: Tile, plate: Plate, places: Arrangement, camera: Camera) -> float:
+def texel_pixels(tile: TextureTile, plate: Plate, places: Arrangement, camera: Camera) -> float:
     """Return how wide the texels of a tile are where it is nearest to the camera."""
     top, bottom, left, right = tile.extent(plate)
     (x, y, z), (width, height) = places.corners[plate.number], places.sizes[plate.number]
@@ -104,7 +104,7 @@ def test_a_plate_without_a_picture_is_one_texel_as_large_as_all_of_it() -> None:
 
     tiles = every_tile(plate)
 
-    assert tiles == [Tile(0, 0, 0, 0)]
+    assert tiles == [TextureTile(0, 0, 0, 0)]
     assert tiles[0].window(plate) == (slice(0, 1), slice(0, 1))
     assert tiles[0].extent(plate) == (0, 1, 0, 1)
 
@@ -132,18 +132,18 @@ def test_what_is_drawn_covers_what_is_loaded_and_nothing_twice(
     plan = plan_of(plates, places, camera_on(places, 0, distance), loaded, cells)
 
     assert set(plan.drawn) <= set(plan.kept) <= loaded
-    assert not set(plan.wished) & loaded
-    assert len({*plan.kept, *plan.wished}) == len(plan.kept) + len(plan.wished) <= cells
+    assert not set(plan.requested) & loaded
+    assert len({*plan.kept, *plan.requested}) == len(plan.kept) + len(plan.requested) <= cells
     camera = camera_on(places, 0, distance)
     widths = [
         math.inf
         if tile == root(plates[tile.plate])
         else texel_pixels(tile.parent, plates[tile.plate], places, camera)
-        for tile in plan.wished
+        for tile in plan.requested
     ]
     assert all(one >= other - 1e-6 for one, other in itertools.pairwise(widths))
     whole = [plate for plate in plates if root(plate) in plan.kept]
-    assert len(whole) + sum(root(plate) in plan.wished for plate in plates) == wanted
+    assert len(whole) + sum(root(plate) in plan.requested for plate in plates) == wanted
     for plate in plates:
         drawn = np.zeros(plate.size, int)
         for tile in plan.drawn:
@@ -173,7 +173,7 @@ def test_visible_tiles_are_refined_until_their_texels_are_small(
             assert not in_window(tile, picture, places, camera)
 
 
-def in_window(tile: Tile, plate: Plate, places: Arrangement, camera: Camera) -> bool:
+def in_window(tile: TextureTile, plate: Plate, places: Arrangement, camera: Camera) -> bool:
     """Tell whether some point of a tile is in the window, looking at many."""
     top, bottom, left, right = tile.extent(plate)
     (x, y, z), (width, height) = places.corners[plate.number], places.sizes[plate.number]
@@ -265,7 +265,7 @@ def test_more_plates_than_cells_are_drawn_where_they_are_seen_best() -> None:
 
     plan = plan_of(plates, places, camera_on(places, 3, 0.2), set(), cells=4)
 
-    assert [tile.plate for tile in plan.wished] == [3, 4, 5, 6]
+    assert [tile.plate for tile in plan.requested] == [3, 4, 5, 6]
 
 
 def test_what_is_not_ready_has_no_tiles() -> None:
@@ -285,8 +285,8 @@ def test_whole_pictures_are_wished_for_before_details_and_the_largest_texels_bef
 
     plan = plan_of(plates, places, camera, loaded)
 
-    assert plan.wished[0] == root(plates[2])
-    assert [tile.plate for tile in plan.wished[1:]] == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert plan.requested[0] == root(plates[2])
+    assert [tile.plate for tile in plan.requested[1:]] == [0, 0, 0, 0, 1, 1, 1, 1]
     assert set(plan.drawn) == loaded
 
 
@@ -299,9 +299,9 @@ def test_a_tile_is_drawn_until_all_that_replace_it_are_loaded() -> None:
     some = plan_of(plates, places, camera, {whole, *below[:3]})
     all_four = plan_of(plates, places, camera, {whole, *below})
 
-    assert (some.drawn, some.wished) == ((whole,), (below[3],))
+    assert (some.drawn, some.requested) == ((whole,), (below[3],))
     assert set(some.kept) == {whole, *below[:3]}
-    assert (set(all_four.drawn), all_four.wished) == (set(below), ())
+    assert (set(all_four.drawn), all_four.requested) == (set(below), ())
     assert set(all_four.kept) == {whole, *below}
 
 

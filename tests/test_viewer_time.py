@@ -16,13 +16,13 @@ import accweight_core as aw
 from accweight_core.errors import UnknownNameError
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.timeline import REST_SECONDS, Cursor
+from accweight_viewer.model.timeline import REST_SECONDS, TimeCursor
 
 SPEED = 4.0
 
 
-def playing(count: int, position: int = 0) -> Cursor:
-    cursor = Cursor(count, position)
+def playing(count: int, position: int = 0) -> TimeCursor:
+    cursor = TimeCursor(count, position)
     cursor.playing = True
     return cursor
 
@@ -31,7 +31,7 @@ def playing(count: int, position: int = 0) -> Cursor:
 
 
 def test_moving_ends_at_the_first_and_the_last_checkpoint() -> None:
-    cursor = Cursor(5, 2)
+    cursor = TimeCursor(5, 2)
 
     moved = [(cursor.move_to(position), cursor.position) for position in (3, 3, 99, -7, 0)]
 
@@ -40,7 +40,7 @@ def test_moving_ends_at_the_first_and_the_last_checkpoint() -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_what_has_no_other_moment_cannot_play(count: int) -> None:
-    cursor = Cursor(count)
+    cursor = TimeCursor(count)
 
     cursor.play()
 
@@ -48,7 +48,7 @@ def test_what_has_no_other_moment_cannot_play(count: int) -> None:
 
 
 def test_playing_from_the_end_begins_anew() -> None:
-    cursor = Cursor(5, 4)
+    cursor = TimeCursor(5, 4)
 
     cursor.play()
 
@@ -56,7 +56,7 @@ def test_playing_from_the_end_begins_anew() -> None:
 
 
 def test_playing_from_the_middle_goes_on_there() -> None:
-    cursor = Cursor(5, 2)
+    cursor = TimeCursor(5, 2)
 
     cursor.play()
 
@@ -73,7 +73,7 @@ def test_time_moves_at_its_speed_and_shows_how_far_the_next_checkpoint_has_come(
 
 
 def test_time_that_rests_does_not_move() -> None:
-    cursor = Cursor(10, 3)
+    cursor = TimeCursor(10, 3)
 
     moved = cursor.advance(5.0, speed=SPEED, loop=True)
 
@@ -136,7 +136,7 @@ def test_it_does_not_matter_how_many_frames_are_drawn(frames: list[int]) -> None
     assert (many.position, many.phase) == (one.position, one.phase)
 
 
-ACTIONS: dict[str, Callable[[Cursor, float], object]] = {
+ACTIONS: dict[str, Callable[[TimeCursor, float], object]] = {
     "move": lambda cursor, value: cursor.move_to(int(20 * value) - 5),
     "play": lambda cursor, value: cursor.play(),
     "pause": lambda cursor, value: cursor.pause(),
@@ -153,7 +153,7 @@ ACTIONS: dict[str, Callable[[Cursor, float], object]] = {
 def test_whatever_happens_there_is_a_checkpoint_to_show(
     count: int, actions: list[tuple[str, float]]
 ) -> None:
-    cursor = Cursor(count)
+    cursor = TimeCursor(count)
 
     for name, value in actions:
         before = cursor.position

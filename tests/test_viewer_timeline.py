@@ -15,7 +15,7 @@ from accweight_viewer.model.chart import Chart
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.timeline_bar import SPEEDS, TimelineBar
-from accweight_viewer.panes.timeline_picture import MANY, SELECTED, Frame, Picture, strokes
+from accweight_viewer.panes.timeline_image import MANY, SELECTED, Surface, TimelineImage, strokes
 from accweight_viewer.panes.timeline_plot import TimelinePlot
 from accweight_viewer.theme import DARK, LIGHT
 
@@ -61,15 +61,15 @@ def shown(qtbot: Any, session: Session) -> TimelineBar:
 
 def place(bar: TimelineBar, position: float, share: float = 0.5) -> Any:
     """Return a point of the plot: at a position, and at a share of its height from the top."""
-    area = bar.plot.picture.area
-    x, y = bar.plot.picture.x_at(position), area.top() + share * area.height()
+    area = bar.plot.image.area
+    x, y = bar.plot.image.x_at(position), area.top() + share * area.height()
     return QtCore.QPoint(round(x), round(y))
 
 
 def on_curve(bar: TimelineBar, layer: int, position: int) -> Any:
-    chart, area = Chart(bar.plot._session), bar.plot.picture.area
+    chart, area = Chart(bar.plot._session), bar.plot.image.area
     share = 1 - chart.curves[0].values[layer, position] / chart.top
-    return QtCore.QPointF(bar.plot.picture.x_at(position), area.top() + share * area.height())
+    return QtCore.QPointF(bar.plot.image.x_at(position), area.top() + share * area.height())
 
 
 def move(bar: TimelineBar, point: Any, buttons: Any = NO_BUTTON) -> None:
@@ -107,14 +107,14 @@ def grabbed(widget: Any) -> Any:
 
 
 def handle_colour(bar: TimelineBar, position: float) -> str:
-    picture = bar.plot.picture
+    picture = bar.plot.image
     x, y = round(picture.x_at(position)), round(picture.area.bottom())
     name: str = grabbed(bar.plot).pixelColor(x, y).name()
     return name
 
 
-def frame(theme: Any = DARK, width: int = 600, height: int = 160) -> Frame:
-    return Frame(theme, QtWidgets.QApplication.font(), width, height, 1.0)
+def frame(theme: Any = DARK, width: int = 600, height: int = 160) -> Surface:
+    return Surface(theme, QtWidgets.QApplication.font(), width, height, 1.0)
 
 
 # --- buttons ------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_loop_speed_and_metric_are_settings(qtbot: Any, analysis: Path) -> None:
     assert session.settings.loop is False
     assert session.settings.speed == SPEEDS[SPEEDS.index(3.0) + 1]
     assert session.settings.curve_metric == "max"
-    assert bar.plot.picture.chart.metric == "max"
+    assert bar.plot.image.chart.metric == "max"
 
 
 def test_settings_changed_elsewhere_are_shown(qtbot: Any, analysis: Path) -> None:
@@ -320,12 +320,12 @@ def test_nearness_is_measured_to_the_line_between_two_checkpoints(
     before, after = on_curve(bar, 2, 5), on_curve(bar, 2, 6)
     middle = (before + after) / 2
 
-    near = bar.plot.picture.nearest(middle.x(), middle.y() + 3)
+    near = bar.plot.image.nearest(middle.x(), middle.y() + 3)
 
     assert near is not None
     assert near.name == "c"
     assert 1 < near.distance <= 3
-    assert bar.plot.picture.nearest(middle.x(), middle.y() + 40, reach=5) is None
+    assert bar.plot.image.nearest(middle.x(), middle.y() + 40, reach=5) is None
 
 
 # --- the cursor ---------------------------------------------------------------------------
@@ -347,11 +347,11 @@ def test_the_cursor_moves_between_checkpoints_while_playing(qtbot: Any, analysis
     session.move_to(4)
     session.cursor.playing, session.cursor.phase = True, 0.5
 
-    bar.refresh_cursor()
+    bar.tick(0.0)
 
     assert handle_colour(bar, 4.5) == DARK.accent
-    assert bar.plot.picture.x_at(4.5) == pytest.approx(
-        (bar.plot.picture.x_at(4) + bar.plot.picture.x_at(5)) / 2
+    assert bar.plot.image.x_at(4.5) == pytest.approx(
+        (bar.plot.image.x_at(4) + bar.plot.image.x_at(5)) / 2
     )
 
 
@@ -361,9 +361,11 @@ def test_a_step_draws_the_cursor_alone(
     session = session_of(analysis)
     bar = shown(qtbot, session)
     grabbed(bar.plot)
-    picture, drawn = bar.plot.picture, []
-    draw_picture, draw_cursor = Picture.pixmap, TimelinePlot._draw_cursor
-    monkeypatch.setattr(Picture, "pixmap", lambda *a: drawn.append("picture") or draw_picture(*a))
+    picture, drawn = bar.plot.image, []
+    draw_picture, draw_cursor = TimelineImage.pixmap, TimelinePlot._draw_cursor
+    monkeypatch.setattr(
+        TimelineImage, "pixmap", lambda *a: drawn.append("picture") or draw_picture(*a)
+    )
     monkeypatch.setattr(
         TimelinePlot, "_draw_cursor", lambda *a: drawn.append("cursor") or draw_cursor(*a)
     )
@@ -372,7 +374,7 @@ def test_a_step_draws_the_cursor_alone(
         session.move_to(position)
         bar.plot.repaint()
 
-    assert bar.plot.picture is picture
+    assert bar.plot.image is picture
     assert drawn == ["cursor"] * 6
 
 
@@ -381,14 +383,14 @@ def test_another_texel_of_the_same_layer_draws_nothing_anew(qtbot: Any, analysis
     bar = shown(qtbot, session)
     plate = session.runs[0].plates[0]
     session.select_texel(Pick(0, plate, 0, 0))
-    picture = bar.plot.picture
+    picture = bar.plot.image
 
     session.select_texel(Pick(0, plate, 1, 1))
-    same = bar.plot.picture is picture
+    same = bar.plot.image is picture
     session.select_layer("b")
 
     assert same
-    assert bar.plot.picture is not picture
+    assert bar.plot.image is not picture
 
 
 # --- curves -------------------------------------------------------------------------------
@@ -463,7 +465,7 @@ def test_a_missing_value_is_a_gap_in_the_line(qtbot: Any, analysis: Path) -> Non
     chart.curves = [replace(chart.curves[0], values=values)]
     chart.top = 2.3
 
-    picture = Picture(chart, "a", frame())
+    picture = TimelineImage(chart, "a", frame())
     image = picture.pixmap().toImage()
     y = round(picture.area.bottom() - picture.area.height() / 2.3)
 
@@ -475,7 +477,7 @@ def test_a_missing_value_is_a_gap_in_the_line(qtbot: Any, analysis: Path) -> Non
 def test_measures_are_dashed_lines_from_zero_to_their_largest(qtbot: Any, analysis: Path) -> None:
     chart = Chart(session_of(analysis))
     chart.curves = [replace(chart.curves[0], values=np.full((3, 7), np.nan))]
-    picture = Picture(chart, None, frame())
+    picture = TimelineImage(chart, None, frame())
     image = picture.pixmap().toImage()
     background = DARK.panel
     loss = chart.measures[0]
@@ -495,7 +497,7 @@ def test_a_plot_without_any_finished_layer_is_drawn(qtbot: Any, analysis: Path) 
     chart = Chart(session_of(analysis))
     chart.curves = [replace(chart.curves[0], values=np.full((3, 7), np.nan))]
 
-    picture = Picture(chart, "a", frame())
+    picture = TimelineImage(chart, "a", frame())
 
     assert not picture.pixmap().toImage().isNull()
     assert picture.nearest(300, 50) is None
@@ -504,7 +506,7 @@ def test_a_plot_without_any_finished_layer_is_drawn(qtbot: Any, analysis: Path) 
 
 @pytest.mark.parametrize("size", [(240, 96), (320, 60), (1800, 400)])
 def test_any_size_is_drawn(qtbot: Any, analysis: Path, other: Path, size: tuple[int, int]) -> None:
-    picture = Picture(Chart(session_of(analysis, other)), "a", frame(LIGHT, *size))
+    picture = TimelineImage(Chart(session_of(analysis, other)), "a", frame(LIGHT, *size))
 
     image = picture.pixmap().toImage()
 
@@ -516,7 +518,7 @@ def test_the_theme_recolours_everything(qtbot: Any, analysis: Path) -> None:
     session = session_of(analysis)
     bar = shown(qtbot, session)
 
-    session.change(theme="light")
+    bar.set_theme(LIGHT)
 
     assert grabbed(bar.plot).pixelColor(1, 1).name() == LIGHT.panel
     assert handle_colour(bar, 6) == LIGHT.accent
@@ -536,4 +538,4 @@ def test_growth_is_shown(qtbot: Any, tmp_path: Path, analysis: Path, other: Path
 
     assert bar.step_label.text() == "step 2500"
     assert bar.checkpoint_label.text() == "checkpoint 3 of 3"
-    assert bar.plot.picture.chart.names == ["a", "b", "d"]
+    assert bar.plot.image.chart.names == ["a", "b", "d"]

@@ -40,8 +40,8 @@ from window_driver import (
 import accweight_core as aw
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.panes.formatting import number_text
 from accweight_viewer.panes.layer_model import Column
-from accweight_viewer.panes.words import number_text
 from accweight_viewer.theme import DARK
 from accweight_viewer.window import MainWindow
 
@@ -208,6 +208,21 @@ def test_a_layer_of_the_second_run_alone_can_be_visited(beside: MainWindow) -> N
     plate = plate_called(beside, "yours.weight", 1)
     assert beside.flight.focus_row == right.content.places.rows[plate.number]
     assert wrong_texels(beside, plate, None, 1) == []
+
+
+@pytest.mark.parametrize(("layer", "number"), [("mine", 0), ("yours", 1)])
+def test_dragging_circles_a_selected_layer_that_one_run_alone_has(
+    beside: MainWindow, layer: str, number: int
+) -> None:
+    scene, camera = beside.scenes[number], beside.flight.camera
+    plate = plate_called(beside, f"{layer}.weight", number)
+    middle = scene.content.places.centre([plate.number])[None]
+    beside.session.select_layer(layer)
+    before = camera.project(middle, 100, 100)[0]
+
+    drag(scene, centre(scene), 60, 10)
+
+    assert camera.project(middle, 100, 100)[0] == pytest.approx(before, rel=1e-6)
 
 
 def test_a_click_in_the_second_scene_picks_a_weight_of_the_second_run(

@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from viewer_helpers import run_of, session_of, stored
 
 import accweight_core as aw
-from accweight_viewer.model.choices import Choice, Choices
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.parts import PartWish
+from accweight_viewer.model.exact_series import ExactSeries, as_json
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.picture_requests import PictureRequest
+from accweight_viewer.model.plate_choice import PlateChoice, PlateChoices
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import TexelDifference, TexelValue, texel_series, value_at
-from accweight_viewer.model.traced import Exact, as_json
 from accweight_viewer.model.viewport2d import (
     LARGEST_FITTED,
     LARGEST_TEXEL,
     MOST_TEXELS,
     WHOLE,
-    Part,
+    Region,
     Shares,
     Viewport,
-    seen_part,
-    whole_part,
+    seen_region,
+    whole_region,
 )
 
 AREA = (400.0, 300.0)
@@ -80,11 +80,13 @@ def coarse(folder: Path) -> Path:
     return out
 
 
-def wish(session: Session, name: str, part: Part, position: int) -> PartWish:
+def wish(session: Session, name: str, region: Region, position: int) -> PictureRequest:
     source = session.runs[0]
     plate = next(plate for plate in source.plates if plate.name == name)
     scale = session.colour_scale()
-    return PartWish(source, plate, part, "mean", position, source.unit(plate, "layer"), scale)
+    return PictureRequest(
+        source, plate, region, "mean", position, source.unit(plate, "layer"), scale
+    )
 
 
 # --- the visible rectangle ------------------------------------------------------------------
@@ -201,22 +203,22 @@ def test_texels_are_found_where_they_are_drawn_and_nowhere_beside() -> None:
 def test_the_level_is_the_finest_whose_texels_are_a_pixel_wide() -> None:
     view = Viewport.fitted((2048, 2048), (300.0, 300.0))
 
-    assert seen_part(view, range(6)) == Part(3, 0, 256, 0, 256)
-    assert seen_part(view, range(6), pixel_ratio=2.0).level == 2
-    assert seen_part(view.zoomed(8, (150, 150)), range(6)).level == 0
+    assert seen_region(view, range(6)) == Region(3, 0, 256, 0, 256)
+    assert seen_region(view, range(6), pixel_ratio=2.0).level == 2
+    assert seen_region(view.zoomed(8, (150, 150)), range(6)).level == 0
 
 
 def test_levels_that_are_not_stored_are_replaced_by_the_nearest() -> None:
     view = Viewport.fitted((2048, 2048), (300.0, 300.0))
 
-    assert seen_part(view, range(4, 6)).level == 4
-    assert seen_part(view, range(2)).level == 1
+    assert seen_region(view, range(4, 6)).level == 4
+    assert seen_region(view, range(2)).level == 1
 
 
 def test_a_part_covers_what_is_seen_and_little_more() -> None:
     view = Viewport.fitted((2048, 2048), (300.0, 300.0)).zoomed(60, (100, 200))
 
-    part = seen_part(view, range(6))
+    part = seen_region(view, range(6))
 
     left, top, wide, high = part.extent
     assert part.level == 0
@@ -230,7 +232,7 @@ def test_a_part_covers_what_is_seen_and_little_more() -> None:
 def test_small_moves_need_nothing_new() -> None:
     view = Viewport.fitted((2048, 2048), (300.0, 300.0)).zoomed(60, (100, 200))
 
-    assert seen_part(view.panned(3, -2), range(6)) == seen_part(view, range(6))
+    assert seen_region(view.panned(3, -2), range(6)) == seen_region(view, range(6))
 
 
 @given(sides, sides, areas, st.floats(1, 50), st.integers(0, 3), st.floats(1, 3))
@@ -240,9 +242,9 @@ def test_no_part_is_empty_too_large_or_outside(
     view = Viewport.fitted((rows, cols), area).zoomed(factor, (5, 5))
     top = base + max(0, math.ceil(math.log2(max(rows, cols) / 64)))
 
-    part = seen_part(view, range(base, top + 1), ratio)
+    part = seen_region(view, range(base, top + 1), ratio)
 
-    whole = whole_part((rows, cols), part.level)
+    whole = whole_region((rows, cols), part.level)
     assert 0 < part.texels <= MOST_TEXELS
     assert 0 <= part.row < part.row_end <= whole.row_end
     assert 0 <= part.col < part.col_end <= whole.col_end
@@ -250,7 +252,7 @@ def test_no_part_is_empty_too_large_or_outside(
 
 def test_entries_of_a_part_are_those_of_its_normalised_changes(first: Path) -> None:
     session = session_of(first, fitted=False)
-    asked = wish(session, "b.weight", Part(0, 64, 128, 192, 256), 2)
+    asked = wish(session, "b.weight", Region(0, 64, 128, 192, 256), 2)
 
     entries = asked.read()
 
@@ -263,7 +265,7 @@ def test_entries_of_a_part_are_those_of_its_normalised_changes(first: Path) -> N
 
 def test_wishes_are_equal_when_their_results_are(first: Path) -> None:
     session = session_of(first)
-    part = Part(0, 0, 6, 0, 5)
+    part = Region(0, 0, 6, 0, 5)
 
     asked = wish(session, "a.weight", part, 1)
 
@@ -338,72 +340,74 @@ def test_the_series_of_a_texel_is_its_path(first: Path) -> None:
 
 
 def test_windows_begin_with_the_most_active_layers(first: Path) -> None:
-    choices = Choices(session_of(first))
+    choices = PlateChoices(session_of(first))
 
-    assert choices.initial(0) == Choice(0, "a.weight")
-    assert choices.initial(1) == Choice(0, "b.weight")
+    assert choices.initial(0) == PlateChoice(0, "a.weight")
+    assert choices.initial(1) == PlateChoice(0, "b.weight")
 
 
 def test_a_following_window_shows_the_selection(first: Path) -> None:
     session = session_of(first)
-    choices = Choices(session)
+    choices = PlateChoices(session)
 
     session.select_layer("b")
 
-    assert choices.following(0) == Choice(0, "b.weight")
+    assert choices.following(0) == PlateChoice(0, "b.weight")
 
 
 def test_with_two_runs_the_second_window_shows_the_second_run(first: Path, second: Path) -> None:
     session = session_of(first, second)
-    choices = Choices(session)
+    choices = PlateChoices(session)
     session.select_layer("b")
 
-    assert choices.following(0) == Choice(0, "b.weight")
-    assert choices.following(1) == Choice(1, "b.weight")
+    assert choices.following(0) == PlateChoice(0, "b.weight")
+    assert choices.following(1) == PlateChoice(1, "b.weight")
     session.compare_as("difference")
-    assert choices.following(0) == Choice("difference", "b.weight")
-    assert choices.following(1) == Choice(1, "b.weight")
+    assert choices.following(0) == PlateChoice("difference", "b.weight")
+    assert choices.following(1) == PlateChoice(1, "b.weight")
 
 
 def test_every_plate_of_every_run_and_the_difference_are_offered(first: Path, second: Path) -> None:
-    texts = Choices(session_of(first, second)).texts
+    texts = PlateChoices(session_of(first, second)).texts
 
     assert list(texts) == [
-        Choice(which, name) for which in (0, 1, "difference") for name in ("a.weight", "b.weight")
+        PlateChoice(which, name)
+        for which in (0, 1, "difference")
+        for name in ("a.weight", "b.weight")
     ]
-    assert "first" in texts[Choice(0, "a.weight")]
-    assert "second" in texts[Choice(1, "a.weight")]
-    assert "difference" in texts[Choice("difference", "a.weight")]
+    assert "first" in texts[PlateChoice(0, "a.weight")]
+    assert "second" in texts[PlateChoice(1, "a.weight")]
+    assert "difference" in texts[PlateChoice("difference", "a.weight")]
 
 
 def test_runs_of_one_name_are_told_apart(first: Path) -> None:
-    choices = Choices(session_of(first, first))
+    choices = PlateChoices(session_of(first, first))
 
     assert (choices.label(0), choices.label(1)) == ("first (A)", "first (B)")
 
 
 def test_a_single_run_needs_no_name(first: Path) -> None:
-    assert Choices(session_of(first)).texts[Choice(0, "a.weight")] == "a.weight"
+    assert PlateChoices(session_of(first)).texts[PlateChoice(0, "a.weight")] == "a.weight"
 
 
 def test_only_plates_of_one_shape_have_a_difference(first: Path, second: Path) -> None:
-    choices = Choices(session_of(first, second))
+    choices = PlateChoices(session_of(first, second))
 
-    same = choices.plate(Choice("difference", "a.weight"))
-    other = choices.plate(Choice("difference", "b.weight"))
+    same = choices.plate(PlateChoice("difference", "a.weight"))
+    other = choices.plate(PlateChoice("difference", "b.weight"))
 
     assert same is not None
     assert same.ready
     assert other is not None
     assert not other.ready
-    assert choices.plate(Choice(0, "c.weight")) is None
+    assert choices.plate(PlateChoice(0, "c.weight")) is None
 
 
 # --- what checkpoints say -------------------------------------------------------------------
 
 
 def test_exact_values_are_found_by_step_and_may_be_missing() -> None:
-    exact = Exact.of([0, 5, 9], [1.0, None, [3.0, -4.0]], [0.0, 0.5, None])
+    exact = ExactSeries.of([0, 5, 9], [1.0, None, [3.0, -4.0]], [0.0, 0.5, None])
 
     assert exact.position(5) == 1
     assert exact.position(6) is None

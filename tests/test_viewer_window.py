@@ -44,8 +44,8 @@ import accweight_core as aw
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import Settings
+from accweight_viewer.panes.formatting import number_text
 from accweight_viewer.panes.layer_model import Column
-from accweight_viewer.panes.words import number_text
 from accweight_viewer.preferences import Preferences
 from accweight_viewer.theme import DARK, LIGHT
 from accweight_viewer.window import MainWindow
@@ -98,7 +98,7 @@ def test_dragging_along_the_timeline_moves_every_pane(opened: OpenWindow, analys
     plate = plate_called(window, "fc2.weight")
     scene, flat = window.scenes[0], window.windows[0]
     before, flat_before = picture(scene), pixels(flat.view.grab().toImage())
-    last, second = (QtCore.QPoint(int(plot.picture.x_at(at)), plot.height() // 2) for at in (4, 1))
+    last, second = (QtCore.QPoint(int(plot.image.x_at(at)), plot.height() // 2) for at in (4, 1))
 
     drag(plot, last, second.x() - last.x(), 0)
     settle(window)

@@ -16,9 +16,10 @@ from viewer_helpers import run_of, session_of, stopped, stored
 
 import accweight_core as aw
 from accweight_core.errors import UnknownNameError
-from accweight_viewer.model.choices import Choice
-from accweight_viewer.model.parts import Entries, PartWish
+from accweight_viewer.model.colours import Entries
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.picture_requests import PictureRequest
+from accweight_viewer.model.plate_choice import PlateChoice
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import TexelDifference, TexelValue
 from accweight_viewer.model.viewport2d import WHOLE, Shares
@@ -96,7 +97,7 @@ def shown(
 
 
 def settled(qtbot: Any, *windows: PictureWindow) -> None:
-    qtbot.waitUntil(lambda: all(window.idle for window in windows), timeout=10_000)
+    qtbot.waitUntil(lambda: all(window.settled for window in windows), timeout=10_000)
 
 
 def point(window: PictureWindow, row: int, col: int) -> Any:
@@ -325,8 +326,8 @@ def test_zooming_in_shows_single_weights_in_their_exact_colours(qtbot: Any, anal
     turn(window, point(window, 200, 40), 12)
     settled(qtbot, window)
 
-    assert window.view.part is not None
-    assert window.view.part.level == 0
+    assert window.view.region is not None
+    assert window.view.region.level == 0
     assert window.view.viewport.scale > 8
     for row, col in ((200, 40), (201, 40), (200, 42), (203, 38), (198, 41)):
         assert alike(colour(window, row, col), expected(window, values[row, col]))
@@ -336,7 +337,7 @@ def test_zooming_in_shows_single_weights_in_their_exact_colours(qtbot: Any, anal
 def test_the_whole_of_a_large_picture_is_shown_by_means(qtbot: Any, analysis: Path) -> None:
     session = session_of(analysis, colour_map="viridis")
     window = shown(qtbot, session, "big.weight", size=(260, 380))
-    part = window.view.part
+    part = window.view.region
 
     found = colour(window, 64, 128)
 
@@ -413,7 +414,7 @@ def test_the_little_map_shows_where_one_is_and_goes_where_it_is_pressed(
     window = shown(qtbot, session_of(analysis), "big.weight")
     turn(window, point(window, 20, 20), 12)
     settled(qtbot, window)
-    place = window.view._stage.map
+    place = window.view._geometry.map
 
     qtbot.mouseClick(window.view, LEFT, pos=place.center().toPoint())
 
@@ -525,14 +526,14 @@ class SlowFiles:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.read: list[int] = []
-        original = PartWish.read
+        original = PictureRequest.read
 
-        def slow(wish: PartWish) -> Entries:
+        def slow(wish: PictureRequest) -> Entries:
             time.sleep(seconds)
             self.read.append(wish.position)
             return original(wish)
 
-        monkeypatch.setattr(PartWish, "read", slow)
+        monkeypatch.setattr(PictureRequest, "read", slow)
 
 
 def test_the_old_picture_stays_and_is_marked_while_the_new_one_is_read(
@@ -614,14 +615,14 @@ def test_while_time_runs_the_next_step_is_read_ahead(
 def test_the_first_window_follows_and_the_second_one_stays(qtbot: Any, analysis: Path) -> None:
     session = session_of(analysis)
     first, second = shown(qtbot, session), shown(qtbot, session, number=1)
-    assert first.choice == Choice(0, "conv.weight")
-    assert second.choice == Choice(0, "lstm.weight_ih_l0")
+    assert first.choice == PlateChoice(0, "conv.weight")
+    assert second.choice == PlateChoice(0, "lstm.weight_ih_l0")
 
     session.select_layer("big")
     settled(qtbot, first, second)
 
-    assert first.choice == Choice(0, "big.weight")
-    assert second.choice == Choice(0, "lstm.weight_ih_l0")
+    assert first.choice == PlateChoice(0, "big.weight")
+    assert second.choice == PlateChoice(0, "lstm.weight_ih_l0")
     assert first.header.box.currentText() == "big.weight"
 
 
@@ -633,7 +634,7 @@ def test_choosing_a_plate_ends_following(qtbot: Any, analysis: Path) -> None:
     session.select_layer("big")
 
     assert not window.following
-    assert window.choice == Choice(0, "lstm.weight_ih_l0")
+    assert window.choice == PlateChoice(0, "lstm.weight_ih_l0")
 
 
 def test_following_again_shows_the_selection_at_once(qtbot: Any, analysis: Path) -> None:
@@ -643,7 +644,7 @@ def test_following_again_shows_the_selection_at_once(qtbot: Any, analysis: Path)
 
     window.header.follow.click()
 
-    assert window.choice == Choice(0, "big.weight")
+    assert window.choice == PlateChoice(0, "big.weight")
 
 
 def test_any_part_of_a_name_finds_the_plate(qtbot: Any, analysis: Path) -> None:
@@ -654,7 +655,7 @@ def test_any_part_of_a_name_finds_the_plate(qtbot: Any, analysis: Path) -> None:
     qtbot.keyClicks(field, "ih_l")
     qtbot.keyClick(field, QtCore.Qt.Key.Key_Return)
 
-    assert window.choice == Choice(0, "lstm.weight_ih_l0")
+    assert window.choice == PlateChoice(0, "lstm.weight_ih_l0")
     assert window.header.box.currentText() == "lstm.weight_ih_l0"
 
 
@@ -666,7 +667,7 @@ def test_a_name_that_nothing_has_is_forgotten(qtbot: Any, analysis: Path) -> Non
     qtbot.keyClicks(field, "resnet")
     qtbot.keyClick(field, QtCore.Qt.Key.Key_Return)
 
-    assert window.choice == Choice(0, "conv.weight")
+    assert window.choice == PlateChoice(0, "conv.weight")
     assert field.text() == "conv.weight"
 
 
@@ -676,7 +677,7 @@ def test_the_list_chooses_too(qtbot: Any, analysis: Path) -> None:
 
     box.activated.emit(box.findText("big.weight"))
 
-    assert window.choice == Choice(0, "big.weight")
+    assert window.choice == PlateChoice(0, "big.weight")
 
 
 def test_a_plate_that_is_not_there_cannot_be_shown(qtbot: Any, analysis: Path) -> None:
@@ -691,7 +692,7 @@ def test_gates_are_named_and_parted(qtbot: Any, analysis: Path) -> None:
     plate = window.plate
     assert plate is not None
 
-    stage = window.view._stage
+    stage = window.view._geometry
     boundary = stage.rect(0, plate.layout.sections[1].row, 1, 1).top()
     line = QtCore.QPoint(int(stage.picture.left()) - 3, round(boundary))
 
@@ -714,7 +715,7 @@ def test_another_theme_changes_what_is_around_the_picture(qtbot: Any, analysis: 
     window = shown(qtbot, session, "conv.weight")
     assert image(window).pixelColor(2, 2).name() == DARK.page
 
-    session.change(theme="light")
+    window.set_theme(LIGHT)
     settled(qtbot, window)
 
     assert image(window).pixelColor(2, 2).name() == LIGHT.page
@@ -774,8 +775,8 @@ def test_two_runs_stand_in_two_windows(qtbot: Any, analysis: Path, other: Path) 
 
     session.select_layer("lstm")
 
-    assert first.choice == Choice(0, "lstm.weight_ih_l0")
-    assert second.choice == Choice(1, "lstm.weight_ih_l0")
+    assert first.choice == PlateChoice(0, "lstm.weight_ih_l0")
+    assert second.choice == PlateChoice(1, "lstm.weight_ih_l0")
 
 
 def test_a_click_in_the_second_run_selects_there(qtbot: Any, analysis: Path, other: Path) -> None:
@@ -820,7 +821,7 @@ def test_comparing_by_difference_changes_the_following_window(
     session.compare_as("difference")
     settled(qtbot, window)
 
-    assert window.choice == Choice("difference", "conv.weight")
+    assert window.choice == PlateChoice("difference", "conv.weight")
     assert image(window) != beside
     session.compare_as("beside")
     settled(qtbot, window)
@@ -909,7 +910,7 @@ def test_closing_ends_the_thread(qtbot: Any, analysis: Path) -> None:
 def test_a_window_that_is_gone_hears_nothing(qtbot: Any, analysis: Path) -> None:
     session = session_of(analysis)
     window = PictureWindow(session, 0)
-    window.close_loader()
+    window.close()
 
     window.deleteLater()
     QtWidgets.QApplication.sendPostedEvents(window, QtCore.QEvent.Type.DeferredDelete)

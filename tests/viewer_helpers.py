@@ -15,8 +15,10 @@ import accweight_core as aw
 from accweight_core.pictures import packing as packs
 from accweight_core.schema import Run
 from accweight_core.store.analysis_store import Store
+from accweight_viewer.model.runs import Plate, ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import Settings
+from accweight_viewer.model.texels import texel_value
 
 
 def run_of(
@@ -63,6 +65,11 @@ def stopped(run: Run, out: Path, after: int) -> Path:
 def session_of(*paths: Path, **settings: Any) -> Session:
     """Return a session on stored analyses."""
     return Session(paths, Settings(**settings))
+
+
+def stored_value(run: ShownRun, plate: Plate, position: int, row: int, col: int) -> float:
+    """Return the cumulative change of one texel of the whole picture, NaN for a gap."""
+    return texel_value(run, plate, position, row, col, "layer").value
 
 
 def walks(

@@ -13,7 +13,7 @@ from accweight_core.schema import Axis, HiddenValues, Hints, Kind, StoredTensor
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.camera import Camera, framing
 from accweight_viewer.model.runs import Plate, ShownLayer
-from accweight_viewer.model.tiles import Tile, children, root
+from accweight_viewer.model.texture_tiles import TextureTile, children, root
 
 WINDOW = 900.0, 600.0
 """Width and height of a window."""
@@ -115,7 +115,7 @@ def camera_on(places: Arrangement, plate: int, distance: float = 1.0, yaw: float
     return camera
 
 
-def every_tile(plate: Plate) -> list[Tile]:
+def every_tile(plate: Plate) -> list[TextureTile]:
     """Return all tiles of a plate, the coarsest first."""
     tiles = [root(plate)]
     for tile in tiles:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
+from viewer_helpers import stored_value
 
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate, ShownRun
@@ -41,7 +42,7 @@ def settle(window: MainWindow, seconds: float = 20.0) -> None:
     """Let the window work until it has come to rest; the time it shows may run on."""
     stop = time.monotonic() + seconds
     window.process()
-    while not window.settled() or window.flight.camera.gliding:
+    while not window.settled or window.flight.camera.gliding:
         window.process()
         assert time.monotonic() < stop, f"not at rest after {seconds} s {window.failure}"
     window.process()
@@ -115,7 +116,7 @@ def scale_colour(session: Session, normalised: float, *, signed: bool = False) -
 
 def run_colour(session: Session, run: ShownRun, plate: Plate, row: int, col: int) -> Colour:
     """Return the colour that a texel of a run should have at the step that is shown."""
-    value = run.value(plate, run.position_at(session.step), row, col)
+    value = stored_value(run, plate, run.position_at(session.step), row, col)
     unit = run.scale(plate, session.settings.scope)
     return scale_colour(session, value / unit if unit else 0.0 * value)
 

@@ -28,10 +28,11 @@ from accweight_core.errors import MismatchError
 from accweight_core.naming import natural_key
 from accweight_core.runs.axis_shapes import SAME_ELEMENTS, kinds_agree
 from accweight_core.runs.name_map import NameMap, as_map
-from accweight_core.schema import Kind, Layer
+from accweight_core.schema import Kind, Layer, Run
 
 if TYPE_CHECKING:
     from accweight_core.alignment.matching.values import EqualLayers
+    from accweight_core.analysis.analysis import Analysis
 
 __all__ = ["Alignment", "How", "Match", "ParameterMatch", "Unmatched", "align", "aligned"]
 
@@ -80,8 +81,8 @@ def aligned(
 
 
 def align(
-    a: Side,
-    b: Side,
+    a: Side | str | os.PathLike[str],
+    b: Side | str | os.PathLike[str],
     *,
     map: NameMap | str | os.PathLike[str] | None = None,
     values: Values = "auto",
@@ -89,7 +90,7 @@ def align(
     """Match the layers of two runs or analyses.
 
     Args:
-        a: A run, or an analysis.
+        a: A run, or an analysis; or the path of either, see `side_at`.
         b: Another, of any format, width or depth.
         map: A map file; it counts before everything else.
         values: Whether weights of one step are compared: "auto" does so for layers that names
@@ -100,20 +101,40 @@ def align(
         Matches, each with how it was found and how sure it is, and the layers left over.
 
     Raises:
-        FormatError: If the map is no map.
+        FormatError: If the map file is damaged.
         SourceError: If values are always to be compared and checkpoints are gone.
     """
     if values not in ("auto", "always", "never"):
         raise MismatchError(f"values must be 'auto', 'always' or 'never', got {values!r}")
-    compared = None if values == "never" else ValuesAtStep(a, b, must=values == "always")
+    left, right = _side(a), _side(b)
+    compared = None if values == "never" else ValuesAtStep(left, right, must=values == "always")
     result = aligned(
-        a.layers,
-        b.layers,
+        left.layers,
+        right.layers,
         name_map=as_map(map),
         evidence=compared,
         check_all=values == "always",
     )
     return replace(result, notes=(*result.notes, *(compared.notes if compared else ())))
+
+
+def side_at(path: str | os.PathLike[str]) -> Run | Analysis:
+    """Open what is aligned: a path that ends in .accw is a stored analysis.
+
+    Any other is a source of checkpoints, of which the largest run is taken.
+    """
+    name = os.fspath(path)
+    if name.rstrip("/").endswith(".accw"):
+        from accweight_core.analysis.analysis import open_analysis
+
+        return open_analysis(name)
+    from accweight_core.runs.opening import open_run
+
+    return open_run(name, group="largest")
+
+
+def _side(given: Side | str | os.PathLike[str]) -> Side:
+    return side_at(given) if isinstance(given, (str, os.PathLike)) else given
 
 
 def _in_natural_order(layers: Sequence[Layer]) -> list[Layer]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from accweight_core.alignment.alignment import Values, align
 from accweight_core.alignment.matching.result import Alignment, Match
+from accweight_core.alignment.rank_correlation import kendall, spearman
 from accweight_core.analysis.ranking import descending
 from accweight_core.analysis.summary import Measured, Per
 from accweight_core.errors import MismatchError
@@ -96,8 +97,8 @@ class Comparison:
 
 
 def compare(
-    a: Analysis,
-    b: Analysis,
+    a: Analysis | str | os.PathLike[str],
+    b: Analysis | str | os.PathLike[str],
     by: str = "mean",
     *,
     step_a: int | None = None,
@@ -112,7 +113,7 @@ def compare(
     and their correlations are among the layers that both have.
 
     Args:
-        a: One analysis.
+        a: One analysis, or the path it is stored at.
         b: The other.
         by: The metric.
         step_a: Step of `a`; the last one by default.
@@ -124,9 +125,12 @@ def compare(
     Raises:
         MismatchError: If they share no layer.
         UnknownNameError: If there is no such metric or step.
+        StoreError: If there is no analysis at a path.
+        ArgumentTypeError: If one is a run that has not been analysed.
     """
-    from scipy import stats
+    from accweight_core.analysis.analysis import as_analysis
 
+    a, b = as_analysis(a), as_analysis(b)
     checked_metric(by, [name for name in a.metrics if name in b.metrics])
     at = a.step_index(step_a), b.step_index(step_b)
     shared, alignment = compared_places(a, b, by, at, per, map, values)
@@ -144,11 +148,10 @@ def compare(
     by_name = {place.layer: place for place in shared.places}
     known = [n for n in by_name if not math.isnan(values_a[n]) and not math.isnan(values_b[n])]
     pairs = [values_a[name] for name in known], [values_b[name] for name in known]
-    enough = all(len(set(side)) > 1 for side in pairs)
     return Comparison(
         by=by,
-        spearman=float(stats.spearmanr(*pairs).statistic) if enough else math.nan,
-        kendall=float(stats.kendalltau(*pairs).statistic) if enough else math.nan,
+        spearman=spearman(*pairs),
+        kendall=kendall(*pairs),
         rbo=rank_biased_overlap(order_a, order_b),
         top_overlap={
             k: len({*order_a[:k]} & {*order_b[:k]}) / k for k in (1, 3, 5, 10) if k <= len(by_name)

@@ -7,7 +7,7 @@ computed anew from the checkpoints, so that they never depend on what fitted the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.ranking import ranking as ranked
+from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum, measured, metric_arrays
-from accweight_core.errors import StoreError, UnknownNameError
+from accweight_core.errors import ArgumentTypeError, MismatchError, StoreError, UnknownNameError
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.pictures.tiling import BLOCK_ELEMENTS
-from accweight_core.schema import Checkpoint, Layer, Parameter, Run
+from accweight_core.schema import Checkpoint, Layer, Parameter, Role, Run, in_short
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.header import Header, Maximum
+from accweight_core.store.header import Maximum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,20 +41,17 @@ class Analysis:
         header: The run, its parameters, and how the analysis was made.
     """
 
-    def __init__(
-        self,
-        header: Header,
-        values: Floats | None = None,
-        *,
-        store: Store | None = None,
-        run: Run | None = None,
-        latest: Callable[[str], npt.NDArray[np.float64]] | None = None,
-    ) -> None:
-        self.header = header
-        self._values = values
-        self._store = store
-        self._run = run
-        self._latest = latest
+    def __init__(self, source: Source) -> None:
+        """Take what it is made of: `sources.InMemory`, `Stored` or `Live`."""
+        self.header = source.header
+        self._source = source
+
+    def __repr__(self) -> str:
+        """Return in a line what it is of, and where it is kept."""
+        kept = f"in {self.path}" if self.path else "in memory"
+        unfinished = "" if self.header.complete else ", not finished"
+        short = in_short(self.steps, self.layers)
+        return f"<Analysis of {self.header.source}: {short}; {kept}{unfinished}>"
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
@@ -75,17 +72,17 @@ class Analysis:
                 f"{path}: the analysis is not finished ({sum(done)} of {len(done)} parameters); "
                 "run the same accweight analyze again and it continues there"
             )
-        return cls(store.header, store=store)
+        return cls(Stored(store))
 
     @property
     def path(self) -> Path | None:
         """Folder of the store, None in memory."""
-        return self._store.path if self._store else None
+        return self.store.path if self.store else None
 
     @property
     def store(self) -> Store | None:
         """The store behind the analysis, None in memory."""
-        return self._store
+        return self._source.store
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:
@@ -119,7 +116,7 @@ class Analysis:
 
         Read anew at every call, where `values` stay what they were when first asked for.
         """
-        return self._store.finished() if self._store else [True] * len(self.parameters)
+        return self._source.finished()
 
     @cached_property
     def values(self) -> Floats:
@@ -127,15 +124,30 @@ class Analysis:
 
         NaN for parameters that are not finished.
         """
-        if self._values is not None:
-            return self._values
-        if self._store is None:
-            raise StoreError("an analysis needs numbers or a store")
-        return self._store.totals
+        return self._source.values()
 
-    def measured(self, per: Per = "layer") -> list[Measured]:
-        """Return the metrics of every shown layer or parameter, in network order."""
-        return measured(self.header, self.values, per)
+    def measured(
+        self, per: Per = "layer", roles: Iterable[Role | str] | None = None
+    ) -> list[Measured]:
+        """Return the metrics of every shown layer or parameter, in network order.
+
+        Args:
+            per: What a row stands for.
+            roles: Roles that count; those of the analysis by default.
+
+        Raises:
+            MismatchError: If no parameter has one of these roles.
+        """
+        header = self.header
+        if roles is not None:
+            header = replace(header, roles=tuple(Role(role) for role in roles))
+            found = dict.fromkeys(parameter.role for parameter in self.parameters)
+            if not found.keys() & set(header.roles):
+                raise MismatchError(
+                    f"{header.source}: no parameter has the role {' or '.join(header.roles)}; "
+                    f"roles measured: {', '.join(found) or 'none'}"
+                )
+        return measured(header, self.values, per)
 
     def table(self, per: Per = "layer") -> pd.DataFrame:
         """Return one row per layer and step, with every metric."""
@@ -157,7 +169,12 @@ class Analysis:
         )
 
     def ranking(
-        self, by: str = "mean", step: int | None = None, *, per: Per = "layer"
+        self,
+        by: str = "mean",
+        step: int | None = None,
+        *,
+        per: Per = "layer",
+        roles: Iterable[Role | str] | None = None,
     ) -> pd.DataFrame:
         """Return the layers ordered by one metric at one step, most active first.
 
@@ -165,13 +182,15 @@ class Analysis:
             by: A metric.
             step: A step of the run; the last one by default.
             per: What a row stands for.
+            roles: Roles that count; those of the analysis by default.
 
         Raises:
             UnknownNameError: If there is no such metric or step.
+            MismatchError: If no parameter has one of these roles.
         """
         import pandas as pd
 
-        rows = ranked(self.measured(per), by, self.step_index(step), per)
+        rows = ranked(self.measured(per, roles), by, self.step_index(step), per)
         return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
 
     def step_index(self, step: int | None) -> int:
@@ -194,14 +213,7 @@ class Analysis:
         Raises:
             UnknownNameError: If it is not among the measured ones.
         """
-        for index, parameter in enumerate(self.parameters):
-            if parameter.name == name:
-                return index
-        close = ", ".join(p.name for p in self.parameters[:8])
-        raise UnknownNameError(
-            f"no parameter is called {name!r}; there are {len(self.parameters)}: {close}"
-            + (", ..." if len(self.parameters) > 8 else "")
-        )
+        return self.header.parameter_index(name)
 
     def layout(self, name: str) -> Layout:
         """Return the map between the picture of a parameter and its elements."""
@@ -219,31 +231,8 @@ class Analysis:
         Raises:
             SourceError: If the checkpoints are gone or have changed.
         """
-        # with torch, not needed to open and rank
-        from accweight_core.accumulate.block import common_dtype, walk_block
-        from accweight_core.accumulate.cutting import Block, blocks_of
-        from accweight_core.accumulate.stepwise import Carry
-        from accweight_core.io.reading import OpenFiles, ahead_of, is_read_whole
-
-        index, last = self.parameter_index(name), self.step_index(step)
-        if self._latest and last == len(self.steps) - 1:
-            return self._latest(name)
-        run = self.run()
-        tensors = [c.tensors[name] for c in run.checkpoints[: last + 1]]
-        measured_as = common_dtype([c.tensors[name] for c in run.checkpoints])
-        total = np.zeros(self.parameters[index].elements)
-        shape = self.parameters[index].shape
-        at_once = any(is_read_whole(tensor) for tensor in tensors)
-        blocks = list(blocks_of(shape, max(total.size, 1) if at_once else BLOCK_ELEMENTS))
-        stretches = ((t, block.start, block.stop) for block in blocks for t in tensors)
-        with OpenFiles(ahead=ahead_of(stretches)) as files:
-            for block in blocks:
-
-                def keep(carry: Carry, block: Block = block) -> None:
-                    total[block.start : block.stop] = carry[2].numpy()
-
-                walk_block(files, tensors, block, keep=keep, dtype=measured_as)
-        return total.reshape(shape)
+        parameter = self.parameters[self.parameter_index(name)]
+        return self._source.cumulative(parameter, self.step_index(step))
 
     def trace(self, name: str, index: Iterable[int], *, files: OpenFiles | None = None) -> Trace:
         """Return W_t and A_t of one weight at every step, exact, reading little else.
@@ -318,12 +307,7 @@ class Analysis:
         Raises:
             SourceError: If it is gone, or has changed since.
         """
-        from accweight_core.analysis.reopen import reopened
-
-        if self._run is not None:
-            return self._run.checkpoints[step_index]
-        record = self.header.checkpoints[step_index]
-        return reopened(replace(self.header, checkpoints=(record,))).checkpoints[0]
+        return self._source.checkpoint(step_index)
 
     def run(self) -> Run:
         """Return the run behind the analysis, described anew if it was opened from disk.
@@ -331,13 +315,26 @@ class Analysis:
         Raises:
             SourceError: If checkpoints are gone, or have changed since.
         """
-        from accweight_core.analysis.reopen import reopened
-
-        if self._run is None:
-            self._run = reopened(self.header)
-        return self._run
+        return self._source.run()
 
 
 def open_analysis(path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
     """Open a stored analysis; see `Analysis.open`."""
     return Analysis.open(path, unfinished=unfinished)
+
+
+def as_analysis(given: Analysis | str | os.PathLike[str]) -> Analysis:
+    """Return an analysis that is given as such, or by the path it is stored at.
+
+    Raises:
+        StoreError: If there is none at the path.
+        ArgumentTypeError: If it is something else, such as a run.
+    """
+    if isinstance(given, Analysis):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        return open_analysis(given)
+    raise ArgumentTypeError(
+        f"expected an analysis or the path of one, got {type(given).__name__}; "
+        "a run is analysed with analyze(run)"
+    )

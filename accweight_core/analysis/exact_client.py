@@ -108,7 +108,7 @@ class _Server:
         self._pending: dict[int, Callback] = {}
         self._unsent: SimpleQueue[bytes | None] = SimpleQueue()
         self._ended = self._closing = False
-        self._last_words = ""
+        self._last_line = ""
         self._threads = [
             threading.Thread(target=work, name=f"answers {work.__name__}", daemon=True)
             for work in (self._write, self._listen, self._read)
@@ -154,7 +154,7 @@ class _Server:
         assert self._process.stderr
         with self._process.stderr as lines:
             for line in lines:
-                self._last_words = line.decode(errors="replace").strip() or self._last_words
+                self._last_line = line.decode(errors="replace").strip() or self._last_line
 
     def _read(self) -> None:
         """Hand out answers; when the process has ended, errors to those still waiting."""
@@ -163,29 +163,29 @@ class _Server:
             for line in lines:
                 self._hand_out(line)
         status = self._process.wait()
-        self._listener.join(PATIENCE_S)  # for its last words
+        self._listener.join(PATIENCE_S)  # what it says as it ends
         with self._lock:
             self._ended = True
             pending, self._pending = self._pending, {}
         self._unsent.put(None)
         for number, callback in pending.items():
-            _call(callback, {"id": number, "error": self._epitaph(status)})
+            _call(callback, {"id": number, "error": self._why_it_ended(status)})
 
     def _hand_out(self, line: bytes) -> None:
         callback = None
-        with suppress(ValueError, KeyError, TypeError):  # whatever is no answer to a request
+        with suppress(ValueError, KeyError, TypeError):  # not an answer to a request
             answer = json.loads(line)
             with self._lock:
                 callback = self._pending.pop(answer["id"])
         if callback:
             _call(callback, answer)
 
-    def _epitaph(self, status: int) -> str:
+    def _why_it_ended(self, status: int) -> str:
         """Return in a line why there is no answer."""
         if self._closing:
             return "closed before there was an answer"
         how = f"with status {status}" if status >= 0 else f"killed by signal {-status}"
-        said = f": {self._last_words}" if self._last_words else ""
+        said = f": {self._last_line}" if self._last_line else ""
         return f"the process that reads exact values ended before its answer, {how}{said}"
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import AccweightError, FormatError
+from accweight_core.io.stamp import Stamp
 from accweight_core.remote import is_url
 from accweight_core.schema import Checkpoint, Extent
 
@@ -33,9 +34,6 @@ EXAMPLE = '{"id": 7, "parameter": "conv1.weight", "index": [0, 0, 1, 2]}'
 
 OPEN_FILES = 200
 """Checkpoint files kept open between requests; some systems allow a process 256."""
-
-Stamp = tuple[int, int, int]
-"""What tells whether a file has changed: when it was written, its size, and which one it is."""
 
 
 class Answerer:
@@ -84,7 +82,7 @@ class Answerer:
         )
         from accweight_core.io.reading import OpenFiles
 
-        store = _stamp(self._path / "zarr.json")
+        store = Stamp.if_there(self._path / "zarr.json")
         moved = store not in (None, self._store)  # gone for a moment while a longer one moves in
         if self._opened and not moved and self._files == _stamps(self._files):
             return self._opened
@@ -110,21 +108,21 @@ def _parsed(line: bytes) -> dict[str, Any]:
 def _id(request: Mapping[str, Any]) -> int | str:
     number = request.get("id")
     if isinstance(number, bool) or not isinstance(number, (int, str)):
-        raise FormatError("request", f"the id is no whole number and no text; see {EXAMPLE}")
+        raise FormatError("request", f"the id is neither a whole number nor text; see {EXAMPLE}")
     return number
 
 
 def _parameter(request: Mapping[str, Any]) -> str:
     name = request.get("parameter")
     if not isinstance(name, str):
-        raise FormatError("request", f"the parameter is no text; see {EXAMPLE}")
+        raise FormatError("request", f"the parameter is not text; see {EXAMPLE}")
     return name
 
 
 def _index(request: Mapping[str, Any]) -> list[int]:
     index = request.get("index")
     if not isinstance(index, list) or any(type(i) is not int for i in index):
-        raise FormatError("request", f"the index is no list of whole numbers; see {EXAMPLE}")
+        raise FormatError("request", f"the index is not a list of whole numbers; see {EXAMPLE}")
     return index
 
 
@@ -138,15 +136,12 @@ def _stamps(paths: Iterable[str]) -> dict[str, Stamp | None]:
     return {path: _stamp(path) for path in paths}
 
 
-def _stamp(path: str | Path) -> Stamp | None:
-    """Return what tells whether a file has changed, None if it is gone or remote."""
-    if is_url(path):  # whoever reads it notices a change, and asking a server takes long
-        return None
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return state.st_mtime_ns, state.st_size, state.st_ino
+def _stamp(path: str) -> Stamp | None:
+    """Return what tells whether a file has changed, None if it is gone or remote.
+
+    Whoever reads a remote one notices a change, and asking a server takes long.
+    """
+    return None if is_url(path) else Stamp.if_there(path)
 
 
 def _plain(values: npt.NDArray[Any]) -> list[Any]:

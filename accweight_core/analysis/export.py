@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def export(
     analysis: Analysis,
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | BinaryIO,
     to: str,
     *,
     per: Per = "layer",
@@ -29,7 +30,7 @@ def export(
 
     Args:
         analysis: What to export.
-        out: File to write.
+        out: File to write, or a stream of bytes that is open for it.
         to: "csv" or "parquet": one row per layer and step; "npz": one (steps, layers) array
             per metric, with `steps`, the names, and `elements`.
         per: What a row stands for.
@@ -39,20 +40,17 @@ def export(
         StoreError: If the file exists or cannot be written.
         MissingLibraryError: If the format needs a library that is not installed.
     """
+    if to not in WRITERS:
+        raise UnknownNameError(f"no format is called {to!r}; formats are {', '.join(WRITERS)}")
+    if not isinstance(out, (str, os.PathLike)):
+        return _written(out, analysis, to, per)
     path = Path(out)
     if path.exists() and not overwrite:
         raise StoreError(f"{path}: exists already; choose another name, or add --overwrite")
-    writers: dict[str, Callable[[Path, pd.DataFrame, Analysis, Per], None]] = {
-        "csv": _write_csv,
-        "parquet": _write_parquet,
-        "npz": _write_npz,
-    }
-    if to not in writers:
-        raise UnknownNameError(f"no format is called {to!r}; formats are {', '.join(writers)}")
-    table = analysis.table(per)
     draft = path.with_name(f".{path.name}.draft")
     try:
-        writers[to](draft, table, analysis, per)
+        with draft.open("wb") as file:
+            rows = _written(file, analysis, to, per)
         draft.replace(path)
     except MissingLibraryError:
         raise
@@ -60,21 +58,30 @@ def export(
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         draft.unlink(missing_ok=True)
+    return rows
+
+
+def _written(file: BinaryIO, analysis: Analysis, to: str, per: Per) -> int:
+    """Write the table into a stream, which may be a pipe; return its number of rows."""
+    table, content = analysis.table(per), io.BytesIO()
+    WRITERS[to](content, table, analysis, per)
+    file.write(content.getbuffer())
+    file.flush()
     return len(table)
 
 
-def _write_csv(path: Path, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
-    table.to_csv(path, index=False, float_format="%.17g")
+def _write_csv(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
+    table.to_csv(file, index=False, float_format="%.17g", encoding="utf-8")
 
 
-def _write_parquet(path: Path, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
+def _write_parquet(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
     try:
-        table.to_parquet(path, index=False, engine="pyarrow")
+        table.to_parquet(file, index=False, engine="pyarrow")
     except ImportError:
         raise MissingLibraryError("pyarrow", "parquet", "writing Parquet") from None
 
 
-def _write_npz(path: Path, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
+def _write_npz(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
     rows = analysis.measured(per)
     arrays: dict[str, Any] = {
         name: np.stack([row.metrics[name] for row in rows], axis=1)
@@ -82,12 +89,19 @@ def _write_npz(path: Path, table: pd.DataFrame, analysis: Analysis, per: Per) ->
         else np.empty((len(analysis.steps), 0))
         for name in analysis.metrics
     }
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            steps=analysis.steps,
-            names=np.array([row.name for row in rows], dtype=np.str_),
-            kinds=np.array([str(row.kind) for row in rows], dtype=np.str_),
-            elements=np.array([row.elements for row in rows], dtype=np.int64),
-            **arrays,
-        )
+    np.savez_compressed(
+        file,
+        steps=analysis.steps,
+        names=np.array([row.name for row in rows], dtype=np.str_),
+        kinds=np.array([str(row.kind) for row in rows], dtype=np.str_),
+        elements=np.array([row.elements for row in rows], dtype=np.int64),
+        **arrays,
+    )
+
+
+WRITERS: dict[str, Callable[[BinaryIO, pd.DataFrame, Analysis, Per], None]] = {
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+    "npz": _write_npz,
+}
+"""What writes each format. A format is a function here, and a name in the command's choices."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from accweight_core.errors import SourceError
 from accweight_core.readers import reader_for, reader_named
 from accweight_core.remote import is_url, path_at
@@ -50,6 +52,16 @@ def reopened(header: Header) -> Run:
     if header.name_map:
         checkpoints = _as_analysed(checkpoints, header)
     return Run(header.source, header.reader, tuple(checkpoints), header.layers)
+
+
+def reopened_checkpoint(header: Header, step_index: int) -> Checkpoint:
+    """Describe one checkpoint of an analysis anew; the others need not be there.
+
+    Raises:
+        SourceError: If it was never on disk, is gone, or has changed since.
+    """
+    record = header.checkpoints[step_index]
+    return reopened(replace(header, checkpoints=(record,))).checkpoints[0]
 
 
 def _as_analysed(checkpoints: list[Checkpoint], header: Header) -> list[Checkpoint]:

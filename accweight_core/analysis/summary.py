@@ -109,8 +109,7 @@ def _folded(
     header: Header, values: Floats, rows: Sequence[_Row]
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Return elements and sums of every row: (rows,) and (steps, rows, sums)."""
-    position = {parameter.name: index for index, parameter in enumerate(header.parameters)}
-    places = [[position[parameter.name] for parameter in members] for _, _, members in rows]
+    places = [[header.parameter_index(p.name) for p in members] for _, _, members in rows]
     elements, totals = folded_groups(places, _elements(header), values)
     unknown = ~are_known(values)
     totals[:, [bool(unknown[members].any()) for members in places]] = np.nan

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from accweight_core.cli import COMMAND_GROUP, commands
+from accweight_core.cli.options import with_debug
 from accweight_core.errors import AccweightError
 from accweight_core.remote import without_secrets
 from accweight_core.text import plain
@@ -46,7 +47,7 @@ class _Deferred(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
         """Load the real command and hand it the arguments."""
         loaded = typer.Typer(add_completion=False, rich_markup_mode=None)
-        loaded.command(self._point.name)(self._point.load())
+        loaded.command(self._point.name)(with_debug(self._point.load()))
         return typer.main.get_command(loaded).make_context(info_name, args, *rest, **extra)
 
 
@@ -84,7 +85,7 @@ def application() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_version_option)
     for command in commands.COMMANDS:
-        app.command(command.__name__)(command)
+        app.command(command.__name__)(with_debug(command))
     return app
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,56 +12,23 @@ import typer
 
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.listing import metrics
-
-Source = Annotated[
-    list[str], typer.Argument(help="A file, a folder, a glob, or several files in order; or URLs.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-ReaderName = Annotated[
-    str | None, typer.Option("--reader", help="Reader to use instead of looking at the content.")
-]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="ONNX model that supplies layer kinds and network order."),
-]
-Skip = Annotated[
-    list[str] | None, typer.Option("--skip", help="Leave out parameters of this name (pattern).")
-]
-Exclude = Annotated[
-    list[str] | None, typer.Option("--exclude", help="Leave out files of this name (pattern).")
-]
-GroupChoice = Annotated[
-    str | None,
-    typer.Option(
-        "--group",
-        help="Of checkpoints with different parameters, take this group: a number, or 'largest'.",
-    ),
-]
-GivenOrder = Annotated[
-    bool, typer.Option("--given-order", help="Take the files in the order given.")
-]
-Map = Annotated[
-    Path | None,
-    typer.Option("--map", help="Map file: what is called how; inspect --write-map writes one."),
-]
-WriteMap = Annotated[
-    Path | None,
-    typer.Option("--write-map", help="Write a map file with every name, to be edited."),
-]
-Metric = Annotated[str, typer.Option("--by", help="Metric to rank by.")]
-Step = Annotated[int | None, typer.Option("--at", help="Step to look at; the last by default.")]
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, help="Threads, or processes of dask; one per processor by default."),
-]
-
-
-class Per(StrEnum):
-    """What a row of a ranking stands for."""
-
-    layer = "layer"
-    parameter = "parameter"
+from accweight_core.cli.options import (
+    AsJson,
+    Metric,
+    Per,
+    PerRow,
+    Roles,
+    Selected,
+    Source,
+    Step,
+    StoredAnalysis,
+    Threads,
+    WriteMap,
+    named,
+    parsed_roles,
+    parsed_size,
+    takes_selection,
+)
 
 
 class EngineChoice(StrEnum):
@@ -77,35 +46,21 @@ class ExportFormat(StrEnum):
     npz = "npz"
 
 
+@takes_selection
 def inspect(
     source: Source,
-    reader: ReaderName = None,
-    model: Model = None,
-    skip: Skip = None,
-    exclude: Exclude = None,
-    group: GroupChoice = None,
-    given_order: GivenOrder = False,
-    map: Map = None,
+    selection: Selected,
     write_map: WriteMap = None,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Show what is there: format, steps and where they come from, layers. Reads no weights."""
     from accweight_core.alignment.map_template import write_template
     from accweight_core.cli import tables
     from accweight_core.runs.inspection import inspected
 
-    result = inspected(
-        _source(source),
-        reader=reader,
-        model=model,
-        skip=skip or (),
-        exclude=exclude or (),
-        group=group,
-        in_given_order=given_order,
-        map=map,
-        mixed=write_map is not None,
-    )
+    if write_map:  # a map may make one run of several formats
+        selection = replace(selection, mixed=True)
+    result = inspected(named(source), selection)
     document = result.to_json()
     if write_map:
         tables.remark(write_template(write_map, result.groups))
@@ -113,19 +68,12 @@ def inspect(
     tables.show(document if json else tables.inspection(result))
 
 
+@takes_selection
 def analyze(
     source: Source,
     out: Annotated[str, typer.Option("-o", "--out", help="Folder to store in (NAME.accw).")],
-    reader: ReaderName = None,
-    model: Model = None,
-    skip: Skip = None,
-    exclude: Exclude = None,
-    group: GroupChoice = None,
-    given_order: GivenOrder = False,
-    map: Map = None,
-    roles: Annotated[
-        str, typer.Option(help="Roles that count in layers, comma-separated.")
-    ] = "weight,embedding",
+    selection: Selected,
+    roles: Roles = "weight,embedding",
     by: Metric = "mean",
     threads: Threads = None,
     picture_budget: Annotated[
@@ -155,27 +103,16 @@ def analyze(
         ),
     ] = None,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
     from accweight_core.cli import tables
-    from accweight_core.cli.options import parsed_roles, parsed_size
     from accweight_core.jobs.pipeline import analyze as measure
     from accweight_core.jobs.pipeline import append as add
     from accweight_core.metrics.table import checked_metric
-    from accweight_core.runs.opening import open_run
+    from accweight_core.runs.opening import selected_run
 
     checked_metric(by)
-    run = open_run(
-        _source(source),
-        reader=reader,
-        model=model,
-        skip=skip or (),
-        exclude=exclude or (),
-        group=group,
-        in_given_order=given_order,
-        map=map,
-    )
+    run = selected_run(named(source), selection)
     budget = None if picture_budget is None else parsed_size(picture_budget)
     counted = parsed_roles(roles)
     with tables.progress("analyze") as advance:
@@ -214,44 +151,56 @@ def analyze(
 
 
 def rank(
-    analysis: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
+    analysis: StoredAnalysis,
     by: Metric = "mean",
     at: Step = None,
-    per: Annotated[Per, typer.Option(help="What a row stands for.")] = Per.layer,
+    per: PerRow = Per.layer,
     top: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    roles: Roles = "",
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Rank the layers of an analysis by one metric at one step."""
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.cli import tables
 
     opened = open_analysis(analysis)
-    document = tables.ranking_json(opened, by, at, per.value, top)
-    tables.show(document if json else tables.ranking_table(document, per.value))
+    counted = parsed_roles(roles) if roles else None
+    document = tables.ranking_json(opened, by, at, per.value, top, counted)
+    tables.show(document if json else tables.ranking_page(document, per.value))
 
 
 def export(
-    analysis: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
+    analysis: StoredAnalysis,
     to: Annotated[ExportFormat, typer.Option("--to", help="Format to write.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File to write.")],
-    per: Annotated[Per, typer.Option(help="What a row stands for.")] = Per.layer,
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write; - for stdout.")],
+    per: PerRow = Per.layer,
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
-    """Write every metric of every layer and step to a file."""
+    """Write every metric of every layer and step to a file, or to stdout."""
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.analysis.export import export as write
     from accweight_core.cli import tables
 
+    if str(out) == "-":
+        _check_stdout_is_free(to, json=json)
+        rows = write(open_analysis(analysis), sys.stdout.buffer, to.value, per=per.value)
+        tables.remark(f"{rows} rows written to stdout")
+        return
     rows = write(open_analysis(analysis), out, to.value, per=per.value, overwrite=overwrite)
     document: dict[str, Any] = {"out": str(out), "to": to.value, "rows": rows}
     tables.show(document if json else f"{rows} rows written to {out}")
 
 
-def _source(names: list[str]) -> str | list[str]:
-    return names[0] if len(names) == 1 else names
+def _check_stdout_is_free(to: ExportFormat, *, json: bool) -> None:
+    """Raise if what is exported to stdout would meet something else, or somebody, there."""
+    if json:
+        raise typer.BadParameter("-o - and --json both write to stdout; take one of them")
+    if to is not ExportFormat.csv and sys.stdout.isatty():
+        raise typer.BadParameter(
+            f"{to.value} is binary, and stdout is a terminal; name a file, or redirect with > FILE"
+        )
 
 
 COMMANDS = (inspect, analyze, rank, compare, align, export, metrics)
+"""Every command of core: a function in this folder, listed here."""

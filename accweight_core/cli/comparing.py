@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from accweight_core.analysis.analysis import Analysis
-    from accweight_core.schema import Run
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Map = Annotated[
-    Path | None, typer.Option("--map", help="Map file that says which layers belong together.")
-]
+from accweight_core.cli.options import AsJson, Map, Metric, StoredAnalysis
 
 
 class WhenValues(StrEnum):
@@ -36,20 +28,18 @@ Values = Annotated[
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="An analysis (NAME.accw).")],
+    a: StoredAnalysis,
     b: Annotated[Path, typer.Argument(help="Another one, of any format, width or depth.")],
-    by: Annotated[str, typer.Option("--by", help="Metric to rank by.")] = "mean",
+    by: Metric = "mean",
     map: Map = None,
     values: Values = WhenValues.auto,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Compare the rankings of two analyses, layer by layer."""
     from accweight_core.alignment.comparison import compare as compared
-    from accweight_core.analysis.analysis import open_analysis
     from accweight_core.cli import alignments, tables
 
-    result = compared(open_analysis(a), open_analysis(b), by, map=map, values=values.value)
+    result = compared(a, b, by, map=map, values=values.value)
     tables.show(alignments.comparison_json(result) if json else alignments.comparison(result, a, b))
 
 
@@ -62,26 +52,16 @@ def align(
     map: Map = None,
     values: Values = WhenValues.auto,
     json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Match the layers of two runs: by name, place, shape and values. Says how sure each is."""
     from accweight_core.alignment.alignment import align as aligned
+    from accweight_core.alignment.alignment import side_at
     from accweight_core.alignment.map_template import write_alignment
     from accweight_core.cli import alignments, tables
 
-    left, right = _opened(a), _opened(b)
+    left, right = side_at(a), side_at(b)
     result = aligned(left, right, map=map, values=values.value)
     if out:
         tables.remark(write_alignment(out, left, right, result))
     document = {"a": a, "b": b, **result.to_json(), **({"map": str(out)} if out else {})}
     tables.show(document if json else alignments.alignment(result, a, b))
-
-
-def _opened(name: str) -> Run | Analysis:
-    """Return what a name stands for: a stored analysis, or the largest run of a source."""
-    from accweight_core.analysis.analysis import open_analysis
-    from accweight_core.runs.opening import open_run
-
-    if name.rstrip("/").endswith(".accw"):
-        return open_analysis(name)
-    return open_run(name, group="largest")

@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
+from accweight_core.cli.options import AsJson
+
 
 def metrics(
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout.")
-    ] = False,
+    json: AsJson = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the table as the docs have it.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """List every metric: what it is, its unit, and how to read it."""
     from accweight_core.cli import tables

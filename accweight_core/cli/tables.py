@@ -1,13 +1,16 @@
 """What the commands print: tables that read well in 80 columns, or one JSON document.
 
-Stdout carries the answer alone; progress, remarks and warnings go to stderr. Names come from
-files, so they are printed as plain text with control characters shown, never obeyed.
+Where stdout is not a terminal, tables are as wide as they need to be: no line is wrapped and
+none ends in spaces, so that other programs can read them. Stdout carries the answer alone;
+progress, remarks and warnings go to stderr. Names come from files, so they are printed as
+plain text with control characters shown, never obeyed.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,12 +25,13 @@ from rich.text import Text
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.ranking import ranking
+from accweight_core.analysis.summary import Per
 from accweight_core.metrics.table import brief_metrics
 from accweight_core.text import count, plain, shortened, size
 
 if TYPE_CHECKING:
     from accweight_core.runs.inspection import Inspection
-    from accweight_core.schema import Checkpoint
+    from accweight_core.schema import Checkpoint, Role
 
 BAR_WIDTH = 8
 FLEXIBLE = ("layer", "parameter", "parameters", "checkpoint", "layer of a", "layer of b", "why")
@@ -35,6 +39,9 @@ FLEXIBLE = ("layer", "parameter", "parameters", "checkpoint", "layer of a", "lay
 
 MANY_ROWS = 500
 """Rows beyond which tables are put together here: rich takes 14 s for those of 20,000 layers."""
+
+UNLIMITED = 1 << 16
+"""Columns where nobody looks at a terminal; no name is as long."""
 
 CAUTION = (
     "mean and max grow with learning rate and checkpoints, and are not importance by "
@@ -46,8 +53,23 @@ def show(answer: RenderableType | dict[str, Any]) -> None:
     """Print the answer on stdout: a table, or one JSON document."""
     if isinstance(answer, dict):
         typer.echo(json.dumps(_finite(answer), indent=2, allow_nan=False))
-    else:
-        Console(highlight=False, markup=False, emoji=False).print(answer)
+        return
+    console = _console()
+    if console.is_terminal:
+        console.print(answer)
+        return
+    with console.capture() as printed:
+        console.print(answer)
+    lines = printed.get().removesuffix("\n").split("\n")
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in lines))
+
+
+def _console() -> Console:
+    """Return where answers are printed: as wide as a terminal, or as wide as need be."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = UNLIMITED
+    return console
 
 
 def remark(*lines: str) -> None:
@@ -142,15 +164,54 @@ def table_of(*columns: tuple[str, str]) -> Table:
 
 
 def ranking_json(
-    analysis: Analysis, by: str, step: int | None, per: Any, top: int | None
+    analysis: Analysis,
+    by: str,
+    step: int | None = None,
+    per: Per = "layer",
+    top: int | None = None,
+    roles: Sequence[Role] | None = None,
 ) -> dict[str, Any]:
     """Return the document of ``rank --json``."""
-    index = analysis.step_index(step)
-    rows = ranking(analysis.measured(per), by, index, per)
-    return {"by": by, "step": int(analysis.steps[index]), "ranking": rows[:top]}
+    index, counted = analysis.step_index(step), tuple(roles or analysis.header.roles)
+    rows = ranking(analysis.measured(per, counted), by, index, per)
+    return {
+        "source": analysis.header.source,
+        "by": by,
+        "step": int(analysis.steps[index]),
+        "roles": list(map(str, counted)),
+        "left_out": Counter(str(p.role) for p in analysis.parameters if p.role not in counted),
+        "rows": len(rows),
+        "ranking": rows[:top],
+    }
 
 
-def ranking_table(document: dict[str, Any], per: str = "layer") -> RenderableType:
+def ranking_page(document: dict[str, Any], per: Per = "layer") -> RenderableType:
+    """Return what ``rank`` prints: run, metric and step; the table; what no row counts."""
+    shown, rows = len(document["ranking"]), document["rows"]
+    first = f" (the first {shown} of {rows})" if shown < rows else ""
+    heading = f"{plain(document['source'])}: {per}s by {document['by']} at step {document['step']}"
+    return Group(
+        Text(heading + first), Text(""), ranking_table(document, per), *_not_counted(document)
+    )
+
+
+def _not_counted(document: dict[str, Any]) -> list[RenderableType]:
+    """Return a line on the parameters that no row counts, and how they are taken in."""
+    left_out = document["left_out"]
+    if not left_out:
+        return []
+    amounts = [
+        f"{amount} {role if amount == 1 else role + ('es' if role.endswith('s') else 's')}"
+        for role, amount in left_out.items()
+    ]
+    roles = ",".join((*document["roles"], *left_out))
+    verb = "is" if sum(left_out.values()) == 1 else "are"
+    listed = f"{', '.join(amounts[:-1])} and {amounts[-1]}" if amounts[1:] else amounts[0]
+    line = f"{listed} {verb} not counted; count all with: accweight rank --roles {roles}"
+    return [Text(""), Text(line)]
+
+
+def ranking_table(document: dict[str, Any], per: Per = "layer") -> RenderableType:
     """Return a ranking as a table; what fits least is left out beside long names."""
     by, rows = document["by"], document["ranking"]
     shown = rows[0] if rows else {}
@@ -166,11 +227,12 @@ def ranking_table(document: dict[str, Any], per: str = "layer") -> RenderableTyp
         "": [_bar(row[by], largest) for row in rows],
         **{name: [number(row[name]) for row in rows] for name in beside},
     }
+    room = _console().width
     for dispensable in ("", "max", "weights", "kind"):
-        if _width(columns) > Console().width and dispensable != by:
+        if _width(columns) > room and dispensable != by:
             columns.pop(dispensable, None)
     justified = {name: "" if name in ("", per, "kind") else "right" for name in columns}
-    if len(rows) > MANY_ROWS and _width(columns) <= Console().width:
+    if len(rows) > MANY_ROWS and _width(columns) <= room:
         return _lines(columns, justified)
     table = table_of(*justified.items())
     for cells in zip(*columns.values(), strict=True):
@@ -214,7 +276,7 @@ def analysis_json(analysis: Analysis, by: str) -> dict[str, Any]:
             "index": list(top.index),
             "value": top.value,
         },
-        "ranking": ranking_json(analysis, by, None, "layer", None)["ranking"],
+        "ranking": ranking_json(analysis, by)["ranking"],
         "notes": list(analysis.header.notes),
         "warnings": list(analysis.header.warnings),
     }
@@ -224,13 +286,15 @@ def analysis_summary(analysis: Analysis, by: str) -> RenderableType:
     """Return what ``analyze`` prints: what was measured, the ranking, the most moved weight."""
     steps, top = analysis.steps, analysis.maximum
     elements = sum(p.elements for p in analysis.parameters)
+    document = ranking_json(analysis, by)
     lines: list[RenderableType] = [
         Text(
             f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}; "
             f"{len(analysis.parameters)} parameters, {count(elements)} weights"
         ),
         Text(""),
-        ranking_table(ranking_json(analysis, by, None, "layer", None)),
+        ranking_table(document),
+        *_not_counted(document),
         Text(""),
     ]
     if top:
@@ -292,7 +356,7 @@ def _add_measures(columns: dict[str, list[str]], found: Sequence[Checkpoint]) ->
     measures = list(dict.fromkeys(name for c in found for name in c.measures))
     leaves = [name.rpartition(".")[2] for name in measures]
     uses = Counter(leaves)
-    left_out, room = [], Console().width
+    left_out, room = [], _console().width
     for name, leaf in zip(measures, leaves, strict=True):
         label = plain(leaf if leaf and uses[leaf] == 1 else name)
         cells = [number(c.measures.get(name)) for c in found]

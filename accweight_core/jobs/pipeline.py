@@ -29,6 +29,7 @@ from accweight_core.jobs.work import Progress, Work
 from accweight_core.naming import layers_of
 from accweight_core.pictures.plan import plan_pictures
 from accweight_core.remote import is_url, shown
+from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header
@@ -43,7 +44,7 @@ PICTURE_BYTES_RANGE = 64 << 20, 1 << 30
 
 
 def analyze(
-    run: Run,
+    run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str] | None = None,
     *,
     roles: Iterable[Role | str] = DEFAULT_ROLES,
@@ -62,7 +63,7 @@ def analyze(
     """Measure how far every weight of a run has travelled.
 
     Args:
-        run: The run, from `open_run`.
+        run: The run, from `open_run`; or a source, which is opened without options.
         out: Folder to store the analysis in (NAME.accw). If it holds the unfinished analysis
             of the same run it is continued, a finished one is opened. None keeps the numbers
             in memory, without pictures.
@@ -90,7 +91,7 @@ def analyze(
         StoreError: If `out` cannot be written.
         EngineError: If workers cannot be had, do not see the files, or have been lost.
     """
-    chosen = tuple(Role(role) for role in roles)
+    run, chosen = as_run(run), tuple(Role(role) for role in roles)
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
@@ -167,7 +168,7 @@ def _check_tensor(parameter: Parameter, checkpoint: Checkpoint) -> None:
 
 
 def append(
-    run: Run,
+    run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str],
     *,
     threads: int | None = None,
@@ -204,7 +205,7 @@ def append(
         EngineError: As in `analyze`.
         MismatchError: If the run has no later step, or other parameters.
     """
-    path = _local(out)
+    run, path = as_run(run), _local(out)
     with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
         recover(path)
         earlier = Store.open(path)

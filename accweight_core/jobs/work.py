@@ -13,6 +13,7 @@ from accweight_core.accumulate.block import MOST_STEPS
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refuse_nonfinite
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.gc_paused import uncollected
@@ -77,7 +78,7 @@ class Work:
             values[:, members] = totals
 
         self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
-        return Analysis(completed(self.header, values), values, run=self.run)
+        return Analysis(InMemory(completed(self.header, values), values, self.run))
 
     def on_disk(self, path: Path) -> Analysis:
         """Measure into a store, or continue there."""
@@ -102,7 +103,7 @@ class Work:
                 f"{path}: cannot be written ({error.strerror or error}); what is finished is "
                 "kept, and the same command continues there"
             ) from error
-        return Analysis(store.header, store=store, run=None if self.earlier else self.run)
+        return Analysis(Stored(store, None if self.earlier else self.run))
 
     def _refuse_nonfinite(self, store: Store) -> None:
         """Be strict with parameters that an earlier call, not strict, has finished."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.sources import Live
 from accweight_core.analysis.summary import completed
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import (
@@ -25,13 +26,12 @@ from accweight_core.errors import (
     ShapeMismatchError,
     SourceError,
     StepOrderError,
-    UnknownNameError,
     UnsupportedDtypeError,
 )
 from accweight_core.io.reading import as_tensor
 from accweight_core.live.batches import Batches
 from accweight_core.metrics.totals import Floats
-from accweight_core.naming import layers_of
+from accweight_core.naming import layers_of, parameter_called
 from accweight_core.schema import (
     DEFAULT_ROLES,
     MEASURED_ROLES,
@@ -80,7 +80,7 @@ class ChangeTracker:
             ValueError: If there is no such precision.
         """
         if precision not in get_args(Precision):
-            raise ValueError(f"precision {precision!r} is none of {get_args(Precision)}")
+            raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
         self._strict = strict
         self._roles = tuple(Role(role) for role in roles)
         self._compensated = precision == "compensated"
@@ -154,13 +154,19 @@ class ChangeTracker:
                 )
             return self.cumulative(name)
 
-        return Analysis(completed(header, values), values, latest=latest)
+        return Analysis(Live(completed(header, values), values, latest))
 
     def cumulative(self, name: str) -> npt.NDArray[np.float64]:
-        """Return A_t of a parameter at the last step, in its own shape."""
-        if name not in self._parameters:
-            raise UnknownNameError(f"no parameter called {name!r} is tracked")
-        return self._batches.path(name).reshape(self._parameters[name].shape)
+        """Return A_t of a parameter at the last step, in its own shape.
+
+        Args:
+            name: Its name, or that of its layer.
+
+        Raises:
+            UnknownNameError: If it is not tracked; the message lists what is.
+        """
+        parameter = parameter_called(name, list(self._parameters.values()))
+        return self._batches.path(parameter.name).reshape(parameter.shape)
 
     def _fold(self) -> None:
         """Fetch the sums that wait and fold them, step by step."""

@@ -20,7 +20,7 @@ NAMES: Final = {"c": "g", "h": "n"}
 def shown_sections(stored: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Return the names of stacked parts as they are shown, and where each stored part is shown.
 
-    Parts that are no gates (q, k and v; gates without their candidate) stay as they are.
+    Parts that are not gates (q, k and v; gates without their candidate) stay as they are.
 
     >>> shown_sections(("i", "o", "f", "c"))
     (('i', 'f', 'g', 'o'), (0, 3, 1, 2))

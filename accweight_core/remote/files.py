@@ -108,7 +108,7 @@ class Site:
         """Return a file.
 
         Raises:
-            RemoteError: If it is none, or cannot be reached.
+            RemoteError: If it is not, or cannot be reached.
         """
         text = str(url)
         if text not in self._files:

@@ -47,7 +47,7 @@ class RemotePath:
     def __fspath__(self) -> NoReturn:
         """Refuse: no function that opens local files by name can open this."""
         raise RemoteError(
-            self._text, "is no local file; open it with path.open('rb'), or download it"
+            self._text, "is not a local file; open it with path.open('rb'), or download it"
         )
 
     def __eq__(self, other: object) -> bool:

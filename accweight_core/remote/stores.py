@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import errno
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,15 @@ TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "Last-
          "created", "date_time")  # fmt: skip
 TAGS = ("ETag", "etag", "md5Hash", "md5", "checksum", "generation", "blob_id", "sha", "CRC")
 """Under which names file systems keep the time of the last change, and the version."""
+
+CREDENTIAL_ERRORS = (
+    ("botocore.exceptions", "NoCredentialsError"),
+    ("botocore.exceptions", "PartialCredentialsError"),
+    ("google.auth.exceptions", "DefaultCredentialsError"),
+    ("azure.core.exceptions", "ClientAuthenticationError"),
+)
+"""What libraries raise where there are no credentials. None of them is imported for it: whatever
+raised an error is there already."""
 
 CHECKED_S = 20.0
 """Seconds for which a file counts as unchanged after a look at it."""
@@ -185,12 +195,22 @@ def _in_words(url: Url, call: Callable[[], Answer]) -> Answer:
     except (TypeError, ValueError, NotImplementedError, AttributeError, ImportError) as error:
         raise RemoteError(url, f"its file system cannot do that ({_line(error)})") from None
     except Exception as error:  # each file system has errors of its own
-        if (
-            type(error).__name__ in ("NoCredentialsError", "HttpError")
-            and "credential" in str(error).lower()
-        ):
+        if _lacks_credentials(error):
             raise AbsentError(url, f"there are no credentials ({_line(error)})") from None
         raise PassingError(_line(error)) from None
+
+
+def _lacks_credentials(error: Exception) -> bool:
+    """Tell whether a store wants credentials that nobody has, which no further try changes."""
+    if isinstance(error, _known("gcsfs.retry", "HttpError")):
+        return "credential" in str(error).lower()  # it has one class for all answers
+    return any(isinstance(error, _known(*name)) for name in CREDENTIAL_ERRORS)
+
+
+def _known(module: str, name: str) -> tuple[type, ...]:
+    """Return a class of a library, nothing if the library is not in use."""
+    found = getattr(sys.modules.get(module), name, None)
+    return (found,) if isinstance(found, type) else ()
 
 
 def _line(error: BaseException) -> str:

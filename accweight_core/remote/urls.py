@@ -18,7 +18,7 @@ _CHAINED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)::")
 LOCAL = ("file", "local")
 WEB = ("http", "https")
 NAMED_BY_USER_PART = ("hf", "github", "gist")
-"""Schemes in which what comes before an @ is no credential but says what is meant."""
+"""Schemes in which what comes before an @ is not a credential but says what is meant."""
 
 _SAFE = "!$&'()*+,;=:@~-._"
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+")
@@ -132,13 +132,13 @@ class Url:
         if names.startswith("/") or ".." in parts or "::" in names or "://" in names:
             raise ValueError(f"{names[:80]!r} leads out of {self}")
         if "\\" in names or "\0" in names:
-            raise ValueError(f"{names[:80]!r} is no name of a file at {self}")
+            raise ValueError(f"{names[:80]!r} is not the name of a file at {self}")
         own = [quote(name, safe=_SAFE) for name in parts] if self.host else parts
         return replace(self, segments=(*self.segments, *own))
 
 
 def _user_part(scheme: str, place: str) -> tuple[str, str]:
-    """Split ``user:password@`` off; a user alone is shown where it is no token."""
+    """Split ``user:password@`` off; a user alone is shown where it is not a token."""
     authority, slash, rest = place.partition("/")
     user, at, host = authority.rpartition("@")
     if not at or scheme in NAMED_BY_USER_PART or (scheme not in WEB and ":" not in user):

@@ -11,15 +11,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-import threading
 import time
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from accweight_core.remote.byte_budget import ByteBudget
 from accweight_core.remote.errors import AbsentError, PassingError, RemoteError, attempted
 from accweight_core.remote.html_index import links_below
 from accweight_core.remote.settings import SLOWEST_BYTES_PER_S, settings
@@ -49,8 +48,9 @@ REFUSED = {
     410: "HTTP 410: the file is gone",
 }
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
-_KEPT_LOCK = threading.RLock()  # taken again where memory is freed meanwhile
-_kept_bytes = 0
+
+KEPT_WHOLE = ByteBudget(WHOLE_IN_ALL)
+"""Shared by all places of this process: each file that is described anew is a look of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +95,18 @@ class Reply:
             return changed_by(self.headers.get("etag", ""))
 
 
-def _keeps(seen: Seen) -> bool:
-    """Count the bytes of a whole file for as long as it is kept; tell whether that is too much."""
-    count = len(seen.head)
-    if count > HEAD_BYTES:
-        _add_kept(count)
-        weakref.finalize(seen, _add_kept, -count)
-    return _kept_bytes <= WHOLE_IN_ALL
-
-
-def _add_kept(count: int) -> None:
-    global _kept_bytes
-    with _KEPT_LOCK:
-        _kept_bytes += count
-
-
 class Web:
     """Files of the web, through the HTTP file system of fsspec."""
 
-    def __init__(self, file_system: HTTPFileSystem) -> None:
+    def __init__(self, file_system: HTTPFileSystem, kept_whole: ByteBudget = KEPT_WHOLE) -> None:
+        """Take a file system.
+
+        Args:
+            file_system: Has the session, headers and credentials.
+            kept_whole: Counts the files that are kept because they come without ranges.
+        """
         self._fs = file_system
+        self._kept_whole = kept_whole
 
     def look(self, url: Url) -> Seen:
         """Return size and version of a file and its first bytes; or that it is a folder."""
@@ -135,7 +127,6 @@ class Web:
 
     def _without_ranges(self, url: Url, reply: Reply) -> Seen:
         """Return a small file whole; refuse a large one."""
-        global _kept_bytes
         if not reply.is_whole:
             raise RemoteError(
                 url,
@@ -144,7 +135,8 @@ class Web:
                 errno.ENOTSUP,
             )
         seen = Seen(False, len(reply.body), reply.changed_ns, reply.tag, reply.body)
-        if not _keeps(seen):
+        is_large = len(seen.head) > HEAD_BYTES
+        if is_large and not self._kept_whole.takes(seen, len(seen.head)):
             raise RemoteError(
                 url,
                 "the server sends whole files only (no HTTP ranges), and they have more than "

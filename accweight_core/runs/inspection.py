@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from accweight_core.dtypes import is_measurable
 from accweight_core.gc_paused import uncollected
 from accweight_core.naming import layers_of
-from accweight_core.runs.grouping import Group, chosen_group, groups_of
-from accweight_core.runs.name_map import NameMap, as_map
-from accweight_core.runs.opening import Opened, as_mapped, named_by_model, survey, without
-from accweight_core.runs.sources import as_patterns
+from accweight_core.runs.grouping import Group, chosen_group
+from accweight_core.runs.opening import Opened, grouped, named_by_model, survey
+from accweight_core.runs.selection import ALL, Selection
 from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTensor
 
 
@@ -88,35 +87,13 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 
 @uncollected()
-def inspected(
-    source: str | os.PathLike[str] | list[str],
-    *,
-    reader: str | None = None,
-    model: str | os.PathLike[str] | None = None,
-    skip: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    group: str | None = None,
-    in_given_order: bool = False,
-    map: NameMap | str | os.PathLike[str] | None = None,
-    mixed: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Inspection:
-    """Describe a source without reading weights; takes the options of `open_run`.
-
-    With `mixed` files of several formats are described together, as they are with a map.
-    """
-    name_map = as_map(map)
-    opened = survey(
-        source,
-        reader=reader,
-        exclude=exclude,
-        in_given_order=in_given_order,
-        mixed=mixed or name_map is not None,
-        storage_options=storage_options,
-    )
-    patterns = as_patterns(skip)
-    groups = groups_of([without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)])
-    shown = chosen_group(groups, "largest" if group is None else group, opened.source)
+def inspected(source: str | os.PathLike[str] | list[str], selection: Selection = ALL) -> Inspection:
+    """Describe a source without reading weights; of several groups, the largest is shown."""
+    opened = survey(source, selection)
+    groups = grouped(opened, selection)
+    choice = "largest" if selection.group is None else selection.group
+    shown = chosen_group(groups, choice, opened.source)
+    model = selection.model
     tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
     layers = shown.layers if model is None else layers_of(tensors)
     measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}

@@ -104,7 +104,7 @@ class NameMap:
         except OSError as error:
             raise SourceError(f"{path}: the map cannot be read ({error.strerror})") from None
         if len(content) > LARGEST_BYTES:
-            raise FormatError(path, f"a map of more than {LARGEST_BYTES >> 20} MiB is none")
+            raise FormatError(path, f"a map file has at most {LARGEST_BYTES >> 20} MiB")
         try:
             text = content.decode()
             document = tomllib.loads(text)
@@ -143,7 +143,7 @@ class NameMap:
 
 
 def as_map(given: NameMap | str | os.PathLike[str] | None) -> NameMap | None:
-    """Return a map that is given as such, or as a file."""
+    """Return a map that is given as one, or as a file."""
     return given if given is None or isinstance(given, NameMap) else NameMap.read(given)
 
 
@@ -226,7 +226,7 @@ class _Checking:
     def _choice(self, table: str, key: str, part: str, value: Any) -> str:
         if value not in _CHOICES[part]:
             known = ", ".join(_CHOICES[part])
-            raise self._error(table, key, f"{part} {value!r} is none of {known}")
+            raise self._error(table, key, f"{part} {value!r} is not one of {known}")
         return str(value)
 
     def _axes(self, table: str, key: str, value: Any) -> tuple[Axis, ...]:
@@ -273,7 +273,7 @@ def _is_plain(character: str) -> bool:
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xD800 <= code <= 0xDFFF:
-        return "\\uFFFD"  # half of a pair is no text, in TOML or elsewhere
+        return "\\uFFFD"  # half of a pair is not text, in TOML or elsewhere
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 

@@ -12,25 +12,26 @@ from typing import Any
 import numpy as np
 
 from accweight_core.dtypes import DTYPES
-from accweight_core.errors import MismatchError, SourceError, StepOrderError
+from accweight_core.errors import ArgumentTypeError, MismatchError, SourceError, StepOrderError
 from accweight_core.gc_paused import uncollected
 from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, unrecognised
 from accweight_core.remote import path_at, shown
 from accweight_core.runs.grouping import Group, chosen_group, groups_of
-from accweight_core.runs.name_map import NameMap, as_map
-from accweight_core.runs.sources import as_patterns, gather, size_and_change
+from accweight_core.runs.name_map import NameMap
+from accweight_core.runs.selection import ALL, Selection
+from accweight_core.runs.sources import gather, size_and_change
 from accweight_core.runs.step_order import Found, Order, Placed, order_of
 from accweight_core.schema import Checkpoint, HiddenValues, Hints, Run, StoredTensor
 from accweight_core.text import shortened
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Mapping[str, Any]]
+WeightsByStep = Mapping[int, Mapping[str, Any]]
 
 
-@uncollected()
 def open_run(
-    source: Source | Mapping[int, Mapping[str, Any]],
+    source: Source | WeightsByStep,
     *,
     reader: str | None = None,
     model: str | os.PathLike[str] | None = None,
@@ -65,19 +66,31 @@ def open_run(
         MismatchError: If the checkpoints hold different parameters.
         MissingLibraryError: If a URL needs a library that is not installed.
     """
-    name_map = as_map(map)
-    opened = survey(
-        source,
+    selection = Selection.of(
         reader=reader,
+        model=model,
+        skip=skip,
         exclude=exclude,
+        group=group,
         in_given_order=in_given_order,
-        mixed=name_map is not None,
+        map=map,
         storage_options=storage_options,
     )
-    patterns = as_patterns(skip)
-    groups = groups_of([without(c, patterns) for c in as_mapped(opened.checkpoints, name_map)])
-    picked = chosen_group(groups, group, opened.source)
-    kept = picked.checkpoints
+    return selected_run(source, selection)
+
+
+def as_run(given: Run | Source | WeightsByStep) -> Run:
+    """Return a run that is given as such, or by its source."""
+    return given if isinstance(given, Run) else open_run(given)
+
+
+@uncollected()
+def selected_run(source: Source | WeightsByStep, selection: Selection) -> Run:
+    """Open the run that a selection makes of a source; see `open_run`."""
+    opened = survey(source, selection)
+    groups = grouped(opened, selection)
+    picked = chosen_group(groups, selection.group, opened.source)
+    kept, model, name_map = picked.checkpoints, selection.model, selection.map
     return Run(
         source=opened.source,
         reader=opened.reader,
@@ -86,6 +99,12 @@ def open_run(
         notes=(*opened.notes, *_left_out(groups, picked), *_unused(name_map, opened)),
         name_map=name_map.document if name_map else {},
     )
+
+
+def grouped(opened: Opened, selection: Selection) -> tuple[Group, ...]:
+    """Group the checkpoints by the parameters that a selection leaves, under its names."""
+    checkpoints = as_mapped(opened.checkpoints, selection.map)
+    return groups_of([without(checkpoint, selection.skip) for checkpoint in checkpoints])
 
 
 def as_mapped(checkpoints: Sequence[Checkpoint], name_map: NameMap | None) -> Sequence[Checkpoint]:
@@ -117,15 +136,7 @@ class Opened:
     notes: tuple[str, ...]
 
 
-def survey(
-    source: Source | Mapping[int, Mapping[str, Any]],
-    *,
-    reader: str | None = None,
-    exclude: Iterable[str] = (),
-    in_given_order: bool = False,
-    mixed: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Opened:
+def survey(source: Source | WeightsByStep, selection: Selection = ALL) -> Opened:
     """Return the checkpoints of a source in step order, whether or not they are one run.
 
     Raises:
@@ -136,6 +147,11 @@ def survey(
     if isinstance(source, Mapping):
         return _in_memory(_by_step(source))
     if not isinstance(source, (str, os.PathLike)):
+        if not isinstance(source, Iterable):
+            raise ArgumentTypeError(
+                "expected a file, a folder, a glob, several of them, or weights in memory, "
+                f"got {type(source).__name__}"
+            )
         source = list(source)  # type: ignore[assignment]
         mappings = [item for item in source if isinstance(item, Mapping)]
         if mappings and len(mappings) < len(source):
@@ -144,15 +160,10 @@ def survey(
             )
         if mappings:
             return _in_memory(list(enumerate(mappings)))
-    gathered = gather(
-        source,  # type: ignore[arg-type]
-        reader=reader,
-        exclude=exclude,
-        mixed=mixed,
-        storage_options=storage_options,
-    )
+    gathered = gather(source, selection)  # type: ignore[arg-type]
     notes = [*gathered.notes, *_shared_notes(gathered.found)]
-    ordered = _without_copies(order_of(gathered.found, in_given_order=in_given_order), notes)
+    order = order_of(gathered.found, in_given_order=selection.in_given_order)
+    ordered = _without_copies(order, notes)
     named: list[Any] = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     return Opened(
         ", ".join(shown(name) for name in named[:3]) + (", ..." if len(named) > 3 else ""),

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from accweight_core.errors import FormatError, MismatchError, SourceError
+from accweight_core.io.stamp import Stamp
 from accweight_core.naming import natural_key
 from accweight_core.readers import (
     Reader,
@@ -27,8 +27,9 @@ from accweight_core.readers import (
     readers,
     unrecognised,
 )
-from accweight_core.remote import is_url, path_at, shown, state_of
+from accweight_core.remote import is_url, path_at, shown
 from accweight_core.remote.globbing import absence, check_told_apart, is_pattern, matches, of_all
+from accweight_core.runs.selection import Selection
 from accweight_core.runs.step_order import Found
 from accweight_core.schema import Description
 
@@ -66,34 +67,26 @@ class Gathered:
 
 
 def gather(
-    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    *,
-    reader: str | None = None,
-    exclude: Iterable[str] = (),
-    mixed: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], selection: Selection
 ) -> Gathered:
     """Find and describe the checkpoints that a source names.
 
     Args:
         source: A file, a folder, a glob, or several of them; URLs as well as paths.
-        reader: Name of the reader to use instead of looking at contents.
-        exclude: Patterns of file names to leave out.
-        mixed: Take files of several formats together.
-        storage_options: What the file systems of URLs are opened with.
+        selection: How: by which reader, without which files.
 
     Raises:
         SourceError: If nothing is there.
         FormatError: If a file is damaged or of no known format.
-        MismatchError: If files of several formats lie together, unless `mixed`.
+        MismatchError: If files of several formats lie together, unless the selection is mixed.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    chosen = reader_named(reader) if reader else None
+    chosen = reader_named(selection.reader) if selection.reader else None
     notes: list[str] = []
-    given = [path_at(name, storage_options) for name in named if str(name)]
+    given = [path_at(name, selection.storage_options) for name in named if str(name)]
     named = [shown(name) for name in named]
     check_told_apart(given)
-    paths = _candidates(given, chosen, as_patterns(exclude), notes)
+    paths = _candidates(given, chosen, selection.exclude, notes)
     if not paths:
         asked = [chosen] if chosen else list(readers().values())
         raise SourceError(
@@ -105,7 +98,7 @@ def gather(
     if len({r.name for _, r in pairs}) > 1:
         pairs = _without_companions(pairs)
     used = {r.name for _, r in pairs}
-    if len(used) > 1 and not mixed:
+    if len(used) > 1 and not selection.mixed:
         raise _of_several_formats(named, pairs)
     described = dict(
         zip((p for p, _ in pairs), of_all(lambda path, r: r.describe(path), pairs), strict=True)
@@ -134,11 +127,6 @@ def _of_several_formats(
         "choose one with --reader, or make one run of them with --map FILE "
         "(accweight inspect SOURCE --write-map FILE proposes one)"
     )
-
-
-def as_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
-    """Return patterns as a tuple; one pattern may be given as plain text."""
-    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
 def _candidates(
@@ -390,10 +378,10 @@ def size_and_change(path: Path, description: Description) -> tuple[int, int]:
         FormatError: If a file has gone since it was described.
     """
     try:
-        states = [state_of(file) for file in {str(path), *description.files}]
+        stamps = [Stamp.of(file) for file in {str(path), *description.files}]
     except OSError as error:
         raise FormatError(error.filename or path, f"cannot be read ({error.strerror})") from None
-    return sum(s.st_size for s in states), max(s.st_mtime_ns for s in states)
+    return sum(stamp.size_bytes for stamp in stamps), max(stamp.changed_ns for stamp in stamps)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

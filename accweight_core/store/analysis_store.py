@@ -31,6 +31,7 @@ import numpy as np
 
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
+from accweight_core.io.stamp import Stamp
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import are_known
@@ -92,7 +93,7 @@ class Store:
         self.write = write or chunks.write_new
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
-        self._packs: dict[int, tuple[tuple[int, ...], StoredArray]] = {}
+        self._packs: dict[int, tuple[Stamp, StoredArray]] = {}
         self._lock = Lock()
         self._written = time.monotonic()
         self._writing = 0.0
@@ -108,7 +109,10 @@ class Store:
             with locked(path):  # who writes may be between two renames, and needs no help
                 recover(path)
         if not path.exists():
-            raise StoreError(f"{path}: there is no such analysis; make one with: accweight analyze")
+            raise StoreError(
+                f"{path}: there is no such analysis; make one with: "
+                "accweight analyze SOURCE -o NAME.accw"
+            )
         return cls._opened(path)
 
     @classmethod
@@ -129,7 +133,8 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # something else
         raise StoreError(
-            f"{path}: this is not an accweight analysis (a folder made by accweight analyze)"
+            f"{path}: this is not an accweight analysis (a folder made by accweight analyze "
+            "SOURCE -o NAME.accw)"
         )
 
     @classmethod
@@ -267,10 +272,9 @@ class Store:
     def _pack(self, number: int) -> StoredArray:
         """Return the array of a pack; its attributes name thousands, so it is parsed once."""
         try:
-            state = (self.path / pack_name(number) / METADATA).stat()
+            stamp = Stamp.of(self.path / pack_name(number) / METADATA)
         except OSError:
             return self._array(pack_name(number))
-        stamp = state.st_ino, state.st_mtime_ns, state.st_size
         if number not in self._packs or self._packs[number][0] != stamp:
             array = self._array(pack_name(number))
             expected = len(self.header.checkpoints), self.header.pack(number).texels

@@ -21,6 +21,7 @@ from accweight_core.errors import StoreError
 from accweight_core.gc_paused import uncollected
 from accweight_core.metrics.sums import FIRST_SUMS, SUMS
 from accweight_core.metrics.table import metrics_from
+from accweight_core.naming import parameter_called
 from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.packing import Pack, is_small, planned_packs
 from accweight_core.pictures.plan import PicturePlan
@@ -160,6 +161,21 @@ class Header:
         for parameter in self.parameters:
             members.setdefault(parameter.layer, []).append(parameter)
         return tuple(Layer(name, group[0].kind, tuple(group)) for name, group in members.items())
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {parameter.name: index for index, parameter in enumerate(self.parameters)}
+
+    def parameter_index(self, name: str) -> int:
+        """Return the position of a parameter, by its name or that of its layer.
+
+        Raises:
+            UnknownNameError: If it is not among the measured ones, or a layer has several; the
+                message lists them.
+        """
+        if name not in self._positions:
+            name = parameter_called(name, self.parameters).name
+        return self._positions[name]
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
@@ -308,5 +324,5 @@ def versions() -> dict[str, str]:
     """Return the versions of what an analysis is made with."""
     from importlib.metadata import version  # opening an analysis does without
 
-    packages = {name: version(name) for name in ("accweight", "numpy", "torch", "zarr")}
+    packages = {name: version(name) for name in ("accweight", "numpy", "torch")}
     return {**packages, "python": platform.python_version()}

@@ -50,7 +50,7 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino != name.stat().st_ino:
-                raise OSError  # the one before us removed this file: it is no lock any more
+                raise OSError  # the one before us removed this file: it is not the lock any more
         except OSError:
             raise StoreError(
                 f"{path}: another accweight is writing this analysis; wait for it, or stop it"

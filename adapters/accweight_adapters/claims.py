@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from accweight_core.errors import FormatError, UnsupportedDtypeError
+from accweight_core.errors import FormatError, MissingLibraryError, UnsupportedDtypeError
 from accweight_core.schema import HiddenValues, StoredTensor
 
 MAX_AXES = 64
@@ -47,11 +47,13 @@ class ClaimError(ValueError):
 def claims_of(path: Path, format_name: str) -> Iterator[None]:
     """Turn whatever parsing `path` raises into one `FormatError` that names the file.
 
+    A library that is missing is no fault of the file.
+
     The one place where that happens: parsers of damaged files raise nearly anything.
     """
     try:
         yield
-    except FormatError:
+    except (FormatError, MissingLibraryError):
         raise
     except ClaimError as error:
         raise FormatError(path, str(error)) from error

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtGui
 
-from accweight_core.errors import AccweightError
+from accweight_core.errors import AccweightError, MissingLibraryError
 from accweight_viewer.model.timeline import REST_SECONDS
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]
         Number of frames.
 
     Raises:
-        CaptureError: If the ending is neither, or the file cannot be written.
+        CaptureError: If the file cannot be written.
+        MissingLibraryError: If what writes that kind of movie is not installed.
     """
     suffix = path.suffix.lower()
     rate = FRAMES_PER_SECOND[suffix]
@@ -89,7 +90,7 @@ def settle(window: MainWindow) -> None:
         CaptureError: If something cannot be read.
     """
     stop = time.monotonic() + PATIENCE_SECONDS
-    while not window.settled():
+    while not window.settled:
         window.process()
         if window.failure:
             raise CaptureError(window.failure)
@@ -132,10 +133,8 @@ def _pixels(image: QtGui.QImage) -> Frame:
 def _write_mp4(path: Path, frames: Iterator[Frame], rate: int) -> int:
     try:
         import av
-    except ImportError as error:
-        raise CaptureError(
-            "an MP4 needs PyAV: pip install 'accweight[viewer]'; a GIF does without"
-        ) from error
+    except ImportError:
+        raise MissingLibraryError("PyAV", "movie", "an MP4, unlike a GIF,") from None
     count = 0
     # a relative name such as run:1.mp4 would be taken for an address
     with av.open(str(path.absolute()), "w") as container:
@@ -155,8 +154,10 @@ def _write_mp4(path: Path, frames: Iterator[Frame], rate: int) -> int:
 
 
 def _write_gif(path: Path, frames: Iterator[Frame], rate: int) -> int:
-    from PIL import Image
-
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingLibraryError("Pillow", "viewer", "a GIF") from None
     pictures = [Image.fromarray(frame).quantize(128, dither=Image.Dither.NONE) for frame in frames]
     pictures[0].save(
         path,

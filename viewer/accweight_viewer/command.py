@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accweight_core.cli.options import AsJson, Step, parsed_size
 from accweight_core.errors import AccweightError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def view(
     analysis: Annotated[
         list[Path], typer.Argument(help="An analysis (NAME.accw), or two to compare.")
     ],
-    at: Annotated[int | None, typer.Option(help="Step to begin at; the last by default.")] = None,
+    at: Step = None,
     layer: Annotated[str | None, typer.Option(help="Layer to go to.")] = None,
     screenshot: Annotated[
         Path | None, typer.Option(help="Write the picture to this PNG, and end.")
@@ -78,13 +79,9 @@ def view(
     ] = False,
     bare: Annotated[bool, typer.Option("--bare", help="The scene alone, without panes.")] = False,
     texture_memory: Annotated[str, typer.Option(help="Graphics memory for textures.")] = "256M",
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Fly through a network while it learns: every layer in 3D, along the timeline."""
-    from accweight_core.cli.options import parsed_size
     from accweight_viewer.opening import opened_window
 
     asked = None if size is None else _parsed_window(size)

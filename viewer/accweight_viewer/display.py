@@ -118,11 +118,13 @@ def application() -> QtWidgets.QApplication:
     """Return the application, made if need be.
 
     Raises:
-        DisplayError: If Qt or pyqtgraph are not installed.
+        DisplayError: If Qt, its SVG module or pyqtgraph are not installed.
     """
     try:
         import OpenGL  # noqa: F401 - needed later, but missed here, where that is explained
-        from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+        from pyqtgraph.Qt import QtCore, QtGui, QtSvg, QtWidgets
+
+        _ = QtSvg.QSvgRenderer  # pyqtgraph raises here what it could not import
     except ImportError as error:
         raise DisplayError(
             f"the viewer cannot start ({error}); install it with: pip install 'accweight[viewer]', "
@@ -138,6 +140,8 @@ def application() -> QtWidgets.QApplication:
     surface.setProfile(QtGui.QSurfaceFormat.OpenGLContextProfile.CoreProfile)
     surface.setDepthBufferSize(24)
     QtGui.QSurfaceFormat.setDefaultFormat(surface)
+    if hasattr(QtCore.Qt, "AA_UseHighDpiPixmaps"):  # Qt 6 needs no asking
+        QtCore.QCoreApplication.setAttribute(QtCore.Qt.ApplicationAttribute.AA_UseHighDpiPixmaps)
     made = QtWidgets.QApplication(sys.argv[:1])
     _kept.append(made)
     QtCore.qInstallMessageHandler(previous)

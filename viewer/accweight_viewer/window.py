@@ -9,30 +9,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.analysis.exact_client import Answer
 from accweight_core.errors import AccweightError
 from accweight_core.text import plain
-from accweight_viewer.exact import ExactValues
+from accweight_viewer.exact_values import ExactValues
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import value_at
-from accweight_viewer.panes.boxes import column, splitter
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
+from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.picture_window import PictureWindow, link
 from accweight_viewer.panes.readout import Readout
-from accweight_viewer.panes.shortcuts import install
-from accweight_viewer.panes.texel_words import texel_words
+from accweight_viewer.panes.texel_text import texel_description
 from accweight_viewer.panes.timeline_bar import TimelineBar
-from accweight_viewer.panes.words import step_text
 from accweight_viewer.preferences import Preferences
 from accweight_viewer.scene.view import SceneView
-from accweight_viewer.theme import style_sheet, theme_called
+from accweight_viewer.theme import Theme, style_sheet, theme_called
+from accweight_viewer.widgets.boxes import column, splitter
+from accweight_viewer.widgets.pane import Pane
+from accweight_viewer.widgets.shortcuts import install
 
 TICK_MS = 14
 """A little sooner than sixty times a second: timers are late, never early."""
@@ -46,6 +48,8 @@ LONGEST_TICK = 0.1
 LEAST_SIZE = 320, 240
 """Smallest window; panes that it has no room for are left out."""
 
+AnyPane = TypeVar("AnyPane", bound=Pane)
+
 LEAST_PICTURE = 64
 """Pixels of a flat picture's height at least."""
 
@@ -55,6 +59,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     Attributes:
         session: What is looked at.
+        panes: All parts of it that show something, see `Pane`.
         flight: The camera, shared by the scenes.
         scenes: One per run, or one.
         table: All layers.
@@ -97,7 +102,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._build()
         self._listen()
         self._shortcuts()
-        self._restyle()
+        self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
         self._retitle()
         self._last_tick = time.perf_counter()
         self._clock = QtCore.QTimer(self)
@@ -114,21 +119,22 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     # --- building -------------------------------------------------------------------------
 
     def _build(self) -> None:
+        self.panes: list[Pane] = []
         self.scenes: list[SceneView] = []
         self._scene_row = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
         self._scene_titles: list[QtWidgets.QLabel] = []
-        self._bar = ColourBar(self.session)
+        self._bar = self.add_pane(ColourBar(self.session))
         middle = column(self._scene_row, self._bar)
         middle.layout().setStretch(0, 1)
-        self.table = LayerTable(self.session)
-        self.windows = [PictureWindow(self.session, number) for number in (0, 1)]
+        self.table = self.add_pane(LayerTable(self.session))
+        self.windows = [self.add_pane(PictureWindow(self.session, at)) for at in (0, 1)]
         for window in self.windows:
             window.view.setMinimumHeight(LEAST_PICTURE)
         link(self.windows[0], self.windows[1], self.session)
-        self.readout = Readout(self.session)
+        self.readout = self.add_pane(Readout(self.session))
         self.readout.setMinimumHeight(0)  # what it holds says how high it must be
-        self.timeline = TimelineBar(self.session)
-        self.controls = Controls(self.session)
+        self.timeline = self.add_pane(TimelineBar(self.session))
+        self.controls = self.add_pane(Controls(self.session))
         right = splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
         self._right = right
         right.setSizes([340, 340, 200])
@@ -145,11 +151,16 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.status = QtWidgets.QLabel("")
         self.status.setTextFormat(QtCore.Qt.TextFormat.PlainText)
         self.statusBar().addWidget(self.status, 1)
-        for pane in (self.table, right, self.timeline, self.controls, self.statusBar(), self._bar):
-            pane.setVisible(not self._bare)
+        for widget in (*self.panes, right, self.statusBar()) if self._bare else ():
+            widget.hide()
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
         self._renew_scenes()
+
+    def add_pane(self, pane: AnyPane) -> AnyPane:
+        """Have a pane ticked, recoloured, waited for and closed from now on; returns it."""
+        self.panes.append(pane)
+        return pane
 
     def _renew_scenes(self) -> None:
         """Have as many scenes as there is to show; those that are there are kept."""
@@ -158,7 +169,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             scene = SceneView(
                 self.session, self.flight, len(self.scenes), self._budget // len(self.session.runs)
             )
-            scene.woken.connect(self._wake)
+            self.add_pane(scene).woken.connect(self._wake)
             scene.hovered.connect(partial(self._hovered, scene))
             title = QtWidgets.QLabel("")
             title.setTextFormat(QtCore.Qt.TextFormat.PlainText)
@@ -203,9 +214,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         }
         install(self, actions)
 
-    def _restyle(self) -> None:
-        theme = theme_called(self.session.settings.theme)
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme, in every pane."""
         self.setStyleSheet(style_sheet(theme))
+        for pane in self.panes:
+            pane.set_theme(theme)
 
     def _retitle(self) -> None:
         names = " and ".join(run.name for run in self.session.runs)
@@ -224,16 +237,12 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         seconds, self._last_tick = min(now - self._last_tick, LONGEST_TICK), now
         self.session.advance(seconds)
         self.flight.advance(seconds, self.scenes[0].content.places)
-        busy = self._draw(now)
-        if self.session.cursor.playing:
-            self.timeline.refresh_cursor()
-            busy = True
+        busy = self._draw(now) or self.session.cursor.playing
         if not busy and not self.flight.moving:
             self._clock.stop()
 
     def _draw(self, now: float) -> bool:
-        shown = self.scenes[: len(self.session.sources)]
-        busy = [scene.tick(now) for scene in shown]
+        busy = [pane.tick(now) for pane in self._shown_panes]
         self._note_failure()
         return any(busy)
 
@@ -249,15 +258,17 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         """Let everything happen that is due, but no time pass."""
         QtWidgets.QApplication.processEvents()
         self._draw(time.perf_counter())
-        self.timeline.refresh_cursor()
         QtWidgets.QApplication.processEvents()
 
+    @property
     def settled(self) -> bool:
-        """Tell whether everything that is shown is as fine as it gets."""
-        shown = self.scenes[: len(self.session.sources)]
-        return all(s.idle for s in shown) and (
-            self._bare or all(window.idle for window in self.windows)
-        )
+        """Whether everything that is shown is as fine as it gets."""
+        return all(pane.settled for pane in self._shown_panes)
+
+    @property
+    def _shown_panes(self) -> list[Pane]:
+        """Those that there is room for, and that the window was asked to show."""
+        return [pane for pane in self.panes if pane.isVisibleTo(self)]
 
     def grab_image(self) -> QtGui.QImage:
         """Return what the window shows."""
@@ -283,19 +294,25 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self._jump(self.session.layer)
 
     def _jump(self, name: str) -> None:
-        for scene in self.scenes[: len(self.session.sources)]:
-            layer = next((la for la in scene.source.layers if la.name == name), None)
-            if layer is not None:
-                plates = [plate.number for plate in layer.plates]
-                places = scene.content.places
-                self.flight.visit(plates, places, at_once=self._capturing)
-                self._wake()
-                return
+        scene = self._scene_with(name)
+        self.flight.visit(scene.plates_of(name), scene.content.places, at_once=self._capturing)
+        self._wake()
 
     def _selected(self) -> None:
-        for scene in self.scenes[: len(self.session.sources)]:
-            scene.circle_selected()
+        shown, pick = self._shown_scenes, self.session.pick
+        picked = shown[pick.run] if pick is not None and pick.run < len(shown) else None
+        (picked or self._scene_with(self.session.layer)).circle_selected()
         self._ask_exact()
+
+    def _scene_with(self, name: str | None) -> SceneView:
+        """Return the first scene that shows a layer, the first one of all for none."""
+        shown = self._shown_scenes
+        return next((scene for scene in shown if scene.plates_of(name)), shown[0])
+
+    @property
+    def _shown_scenes(self) -> list[SceneView]:
+        """One per source; those of a comparison that was left are kept, hidden."""
+        return self.scenes[: len(self.session.sources)]
 
     def _ask_exact(self) -> None:
         pick = self.session.pick
@@ -325,8 +342,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self.status.setText(plain(error))
             return
         if value is not None:
-            words = texel_words(pick, value, f"step {step_text(int(source.steps[at]))}")
-            told = (words.name, words.detail, words.value, words.share)
+            described = texel_description(pick, value, f"step {step_text(int(source.steps[at]))}")
+            told = (described.name, described.detail, described.value, described.share)
             self.status.setText(plain("   ".join(filter(None, told))))
 
     def _data_changed(self) -> None:
@@ -338,7 +355,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def _settings_changed(self, names: frozenset[str]) -> None:
         if "theme" in names:
-            self._restyle()
+            self.set_theme(theme_called(self.session.settings.theme))
         if self._preferences is not None:
             self._preferences.keep(self.session.settings)
         self._wake()
@@ -387,10 +404,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             for name, kept in self._splitters.items():
                 self._preferences.keep_geometry(name, kept.saveState())
             self._preferences.keep_geometry("window", self.saveGeometry())
-        for scene in self.scenes:
-            scene.close_content()
-        for window in self.windows:
-            window.close_loader()
-        self.readout.close_loader()
+        for pane in self.panes:
+            pane.close()
         self._exact.close()
         super().closeEvent(event)

@@ -7,6 +7,7 @@ one before; a key counts only where it is unique on both sides, so a coarse one 
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -175,7 +176,7 @@ def _from_block(path: Path) -> Path:
 def unique_pairs(
     left: Sequence[Path | None], right: Sequence[Path | None]
 ) -> list[tuple[int, int]]:
-    """Return places of keys that are unique on both sides; None is no key."""
+    """Return places of keys that are unique on both sides; None is not a key."""
     here = Counter(key for key in left if key)
     there = Counter(key for key in right if key)
     place = {key: j for j, key in enumerate(right) if key and there[key] == 1}
@@ -208,24 +209,19 @@ def similarities(left: Sequence[str], right: Sequence[str]) -> npt.NDArray[np.fl
     what every name has in common says nothing. The figure is the mean of Dice's coefficient,
     which asks for all words of both, and of containment, which asks for those of the shorter.
     """
-    from scipy import sparse
-
-    said = [[words_of(name) for name in names] for names in (left, right)]
-    counts = Counter(word for side in said for words in side for word in words)
-    places = {word: place for place, word in enumerate(counts)}
-    total = len(left) + len(right)
-    weights = np.array([np.log((total + 1) / count) for count in counts.values()] or [0.0])
-    for side in said:
-        everywhere = frozenset.intersection(*side) if len(side) > 1 else frozenset[str]()
-        weights[[places[word] for word in everywhere]] *= 0.1
-    matrices = []
-    for side in said:
-        rows = [(i, places[word]) for i, words in enumerate(side) for word in words]
-        at = np.array(rows, dtype=np.intp).reshape(-1, 2).T
-        shape = len(side), len(weights)
-        matrices.append(sparse.csr_matrix((np.ones(len(rows)), (at[0], at[1])), shape=shape))
-    lengths = [matrix @ weights for matrix in matrices]
-    common = (matrices[0].multiply(weights).tocsr() @ matrices[1].T).toarray()
+    said = _places_of_words(left), _places_of_words(right)
+    common = np.zeros((len(left), len(right)))
+    lengths = np.zeros(len(left)), np.zeros(len(right))
+    for word in sorted(said[0].keys() | said[1].keys()):  # in one order: so are the sums
+        places = [side.get(word, []) for side in said]
+        weight = math.log((len(left) + len(right) + 1) / sum(map(len, places)))
+        for at, length in zip(places, lengths, strict=True):
+            if len(at) == len(length) > 1:
+                weight *= 0.1
+        rows, columns = (_index(at, len(side)) for at, side in zip(places, lengths, strict=True))
+        lengths[0][rows] += weight
+        lengths[1][columns] += weight
+        common[rows if isinstance(rows, slice) else rows[:, None], columns] += weight
     smaller = np.minimum.outer(lengths[0], lengths[1])
     both = np.add.outer(lengths[0], lengths[1])
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -234,3 +230,17 @@ def similarities(left: Sequence[str], right: Sequence[str]) -> npt.NDArray[np.fl
         np.float64
     )
     return found
+
+
+def _places_of_words(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return, for every word, the places of the names that say it."""
+    found: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        for word in words_of(name):
+            found.setdefault(word, []).append(place)
+    return found
+
+
+def _index(places: list[int], count: int) -> slice | npt.NDArray[np.intp]:
+    """Return an index of these places; where they are all of them, the quick one."""
+    return slice(None) if len(places) == count else np.array(places, dtype=np.intp)

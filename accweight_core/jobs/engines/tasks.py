@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from accweight_core.accumulate.cutting import Block, Stretches
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.walk import ParameterWalk
+from accweight_core.io.stamp import Stamp
 from accweight_core.pictures.plan import PicturePlan, chunk_of
 from accweight_core.pictures.tile import Range, Tile
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of
-from accweight_core.remote import is_url, state_of
+from accweight_core.remote import is_url
 from accweight_core.schema import StoredTensor
 from accweight_core.store.chunk_grid import ChunkGrid
 
@@ -80,8 +81,8 @@ class File:
         Raises:
             OSError: If it is not.
         """
-        state = state_of(path)
-        return cls(path, state.st_size, state.st_mtime_ns if is_url(path) else 0)
+        stamp = Stamp.of(path)
+        return cls(path, stamp.size_bytes, stamp.changed_ns if is_url(path) else 0)
 
 
 @dataclass(frozen=True, slots=True)

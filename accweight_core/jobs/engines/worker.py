@@ -66,7 +66,7 @@ def run_task(task: Task) -> TaskResult:
     """
     job, slices = task.job, task.slices
     _check_versions(job)
-    _check_files(task.files)
+    _check_files(job, task.files)
     with one_thread_per_operation():
         if slices and slices[0].cuts is not None:
             sums = _part(job, slices[0], slices[0].cuts)
@@ -201,10 +201,17 @@ def _check_versions(job: Job) -> None:
         )
 
 
-def _check_files(files: Iterable[File]) -> None:
-    """Raise if a file is not seen from here as the driver has seen it."""
+@lru_cache(maxsize=4)
+def _checked_files(job: Job) -> set[File]:
+    """Return the set of files that were found as they should be for a job."""
+    return set()
+
+
+def _check_files(job: Job, files: Iterable[File]) -> None:
+    """Raise if a file is not seen from here as the driver has seen it; once per job."""
+    checked = _checked_files(job)
     for file in files:
-        if file in _CHECKED:
+        if file in checked:
             continue
         here = socket.gethostname()
         try:
@@ -219,7 +226,4 @@ def _check_files(files: Iterable[File]) -> None:
             raise FormatError(
                 file.path, f"has changed since it was described, seen by the worker on {here}"
             )
-        _CHECKED.add(file)
-
-
-_CHECKED: set[File] = set()
+        checked.add(file)

@@ -1,22 +1,28 @@
 """``accweight demo``: train the reference CNN on real digits, analyse it, open the viewer.
 
-It needs scikit-learn and matplotlib, which nothing else here does; both are imported when the
-command runs.
+It needs scikit-learn and matplotlib, which nothing else here does: they are an extra, and imported
+when the command runs.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accweight_core.cli.options import AsJson
+from accweight_core.errors import AccweightError, MissingLibraryError
 from accweight_core.text import plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from accweight_adapters.demo.experiment import DemoResult
+
+NEEDED = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+"""What the extra `demo` brings, by the name to import; the digits come with scikit-learn."""
 
 
 def demo(
@@ -32,12 +38,10 @@ def demo(
         bool | None,
         typer.Option("--view/--no-view", help="Open the viewer; where somebody can see it."),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Train a small CNN on real digits, analyse it, draw all its layers, open the viewer."""
+    _check_libraries(needs_digits=data is None)
     from accweight_adapters.demo.experiment import run_demo
     from accweight_core.cli import tables
     from accweight_core.cli.viewing import is_watched, opened_viewer
@@ -46,8 +50,24 @@ def demo(
         result = run_demo(data=data, out=out, epochs=epochs, seed=seed, progress=advance)
     tables.show(_document(result) if json else _summary(result))
     stored = result.analysis.path
-    if stored and (view or (view is None and not json and is_watched())):
+    if stored and view:
         opened_viewer(stored)
+    elif stored and view is None and not json and is_watched():
+        try:
+            opened_viewer(stored)
+        except AccweightError as error:  # nobody asked for it, and the rest is done
+            typer.echo(f"accweight: {error}", err=True)
+
+
+def _check_libraries(*, needs_digits: bool) -> None:
+    """Raise for a library that is missing, before anything is trained."""
+    for module, library in NEEDED.items():
+        if module == "sklearn" and not needs_digits:
+            continue
+        try:
+            import_module(module)
+        except ImportError:
+            raise MissingLibraryError(library, "demo", "the demonstration") from None
 
 
 def _document(result: DemoResult) -> dict[str, Any]:

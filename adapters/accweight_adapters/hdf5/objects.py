@@ -254,8 +254,9 @@ def _attribute(blocks: Blocks, heap: GlobalHeap, body: Cursor) -> tuple[str, lis
     name, kind, space = (
         body.part(length).take(size) for length, size in zip(padded, sizes, strict=True)
     )
-    shape = shape_in(blocks.around(space, 0)) or ()
-    return name.rstrip(b"\0").decode(), _texts(heap, kind, body, math.prod(shape))
+    shape = shape_in(blocks.around(space, 0))
+    count = 0 if shape is None else math.prod(shape)
+    return name.rstrip(b"\0").decode(), _texts(heap, kind, body, count)
 
 
 def _texts(heap: GlobalHeap, kind: bytes, body: Cursor, count: int) -> list[str] | None:

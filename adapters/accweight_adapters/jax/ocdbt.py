@@ -137,7 +137,7 @@ def _opened(raw: bytes, magic: int) -> _Body:
     version, packing = raw[HEADER_BYTES : HEADER_BYTES + 2]
     if version or packing > 1:
         raise ClaimError(f"its store is of version {version}, packing {packing}; 0 and 1 are known")
-    return _Body(unpacked_zstd(inner, LARGEST_NODE) if packing else inner)
+    return _Body(bytes(unpacked_zstd(inner, LARGEST_NODE)) if packing else inner)
 
 
 def _root(body: _Body) -> tuple[_Place, int] | None:

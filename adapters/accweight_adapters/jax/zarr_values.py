@@ -25,11 +25,12 @@ from accweight_adapters.claims import (
     quoted,
     refused,
 )
-from accweight_adapters.compressed import DECODERS, most_unpacked
+from accweight_adapters.compressed import DECODERS, Stored, most_unpacked
 from accweight_adapters.jax.ocdbt import Piece
 from accweight_adapters.jax.zarr_arrays import NO_CHUNK, ArrayPlan, Coding, Sharding, grid, places
 from accweight_adapters.zip_members import MOST_EXPANSION
 from accweight_core.dtypes import DTYPES
+from accweight_core.errors import MissingLibraryError
 from accweight_core.schema import Extent, HiddenValues, StoredTensor
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def _assembled(
 
     Raises:
         FormatError: If a chunk is damaged or gone.
+        MissingLibraryError: If a library that undoes its compression is not installed.
     """
     dtype = _numpy_dtype(plan.dtype)
     with claims_of(origin, format_name):
@@ -144,6 +146,9 @@ def _assembled(
                     _put(values, [a + b for a, b in zip(start, corner, strict=True)], block)
             except ClaimError as error:
                 raise ClaimError(f"a chunk of tensor {quoted(name)}: {error}") from error
+            except MissingLibraryError as error:
+                purpose = f"{origin}: reading tensor {quoted(name)}"
+                raise MissingLibraryError(error.library, error.extra, purpose) from error
     if plan.dtype == dtype.name:
         return values
     import torch  # NumPy has no such type
@@ -197,15 +202,16 @@ def _index(piece: Piece, sharding: Sharding, chunk: Sequence[int]) -> list[tuple
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _without_checksum(raw: bytes) -> bytes:
+def _without_checksum(raw: Stored) -> bytes:
     import google_crc32c
 
-    if google_crc32c.value(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
+    content = bytes(raw[:-4])
+    if google_crc32c.value(content) != int.from_bytes(raw[-4:], "little"):
         raise ClaimError("it is damaged: its checksum differs")
-    return raw[:-4]
+    return content
 
 
-def _block(raw: bytes, shape: Sequence[int], coding: Coding, dtype: np.dtype[Any]) -> Values:
+def _block(raw: Stored, shape: Sequence[int], coding: Coding, dtype: np.dtype[Any]) -> Values:
     """Return the values of a block, undoing what was done to its bytes."""
     expected = math.prod(shape) * dtype.itemsize
     for number in reversed(range(len(coding.codecs))):

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from accweight_core.cli.options import AsJson
+
 
 class LossName(StrEnum):
     """What is made small."""
@@ -74,10 +76,7 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; as many as processors by default.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Train an ONNX model on your data with ONNX Runtime, keeping a checkpoint per epoch."""
     from accweight_adapters.training.artifacts import OptimizerKind, Recipe
@@ -116,7 +115,7 @@ def _rate(optimizer: OptimizerName, given: float | None) -> float:
     usual = 0.001 if optimizer is OptimizerName.adamw else 0.01
     rate = usual if given is None else given
     if not 0 < rate < float("inf"):
-        raise typer.BadParameter(f"{rate} is no learning rate; expected a number above 0")
+        raise typer.BadParameter(f"{rate} is not a learning rate; expected a number above 0")
     return rate
 
 
@@ -129,5 +128,5 @@ def _validation(text: str | None) -> Any:
     except ValueError:
         return Path(text)
     if not 0 < share < 1:
-        raise typer.BadParameter(f"{text} is no share of the data; expected one such as 0.1")
+        raise typer.BadParameter(f"{text} is not a share of the data; expected one such as 0.1")
     return share

@@ -17,9 +17,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.runs import ShownLayer
-
-Floats = npt.NDArray[np.float64]
 
 GROWTH = 0.22
 """Sides grow with this power of the number of texels along them."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.session import Session
 
-Places = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int64]
 
 UNEVEN = 50
 """Ratio of the largest to the smallest gap from which steps stand at equal distances."""
@@ -42,7 +42,7 @@ class Curves:
 
     run: int
     names: tuple[str, ...]
-    positions: Places
+    positions: Positions
     x: Floats
     values: Floats
 
@@ -110,7 +110,7 @@ class Chart:
         return [curves.names[i] for i in order if math.isfinite(at_end[i])]
 
 
-def shares(steps: Places) -> Floats:
+def shares(steps: Positions) -> Floats:
     """Return where steps stand between 0 and 1.
 
     >>> shares(np.array([0, 1, 4])).tolist(), shares(np.array([0, 1, 1000])).tolist()
@@ -170,7 +170,7 @@ def value_ticks(top: float, most: int) -> list[float]:
     return [0.0]
 
 
-def step_ticks(steps: Places, x: Floats, widths: Sequence[float], gap: float) -> list[int]:
+def step_ticks(steps: Positions, x: Floats, widths: Sequence[float], gap: float) -> list[int]:
     """Return positions of the steps whose numbers fit, regular ones if there are any.
 
     Args:
@@ -197,7 +197,7 @@ def _round_numbers(largest: int) -> list[int]:
     return [lead * 10**power for power in powers for lead in (1, 2, 5)]
 
 
-def _fit(chosen: Sequence[int] | Places, x: Floats, widths: Sequence[float], gap: float) -> bool:
+def _fit(chosen: Sequence[int] | Positions, x: Floats, widths: Sequence[float], gap: float) -> bool:
     """Tell whether the numbers of some steps have room beside each other."""
     at = np.asarray(chosen, dtype=np.int64)
     wide = np.asarray(widths, float)[at]

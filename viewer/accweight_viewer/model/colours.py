@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 Colours = npt.NDArray[np.uint8]
+Entries = npt.NDArray[np.uint8]
+"""Numbers of colours in a map, 255 for none."""
 
 ENTRIES = 255
 """Colours of a map; entry 255 is left for texels that no weight claims."""
@@ -88,12 +90,12 @@ class ColourScale:
             return sign * self.floor * math.exp(share * math.log(self.high / self.floor))
         return sign * (self.floor + share * (self.high - self.floor))
 
-    def entries(self, values: npt.ArrayLike) -> Colours:
+    def entries(self, values: npt.ArrayLike) -> Entries:
         """Return entries of the map, from 0 to 254; 255 where the value is NaN."""
         positions = self.positions(values)
         missing = np.isnan(positions)
         scaled = np.where(missing, np.float32(255), positions * np.float32(254) + np.float32(0.5))
-        entries: Colours = scaled.astype(np.uint8)
+        entries: Entries = scaled.astype(np.uint8)
         return entries
 
     def ticks(self) -> list[tuple[float, str]]:

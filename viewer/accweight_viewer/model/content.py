@@ -22,14 +22,21 @@ from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.loading import Loader
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.residency import MOST_FRAMES, Residency, Wish, grid_for
-from accweight_viewer.model.runs import Plate, Source
+from accweight_viewer.model.residency import MOST_FRAMES, Residency, TileRequest, grid_for
+from accweight_viewer.model.runs import Plate, PlateSource
 from accweight_viewer.model.settings import Plane, Scope
-from accweight_viewer.model.tiles import TILE, Tile, TilePlan, level_size, planned, root
+from accweight_viewer.model.texture_tiles import (
+    TILE,
+    TextureTile,
+    TilePlan,
+    level_size,
+    planned,
+    root,
+)
 
 Instances = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
-Upload = Callable[["Block"], None]
+Upload = Callable[["TextureBlock"], None]
 
 GAP = -2.0
 """Stands for texels that no weight claims; shares of a peak lie between -1 and 1."""
@@ -43,12 +50,12 @@ OUTLINE_ORDER = 16
 
 FRAME, SELECTED, MARKED, EMPTY = 0.0, 1.0, 2.0, 3.0
 
-WISHES = 400
-"""Wishes handed to the loader at a time: it works them off while the next are computed."""
+MOST_REQUESTS = 400
+"""Requests handed to the loader at a time: it works them off while the next are computed."""
 
 
 @dataclass(frozen=True)
-class Block:
+class TextureBlock:
     """Texels to upload.
 
     Attributes:
@@ -65,13 +72,13 @@ class Block:
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class _LaidOut:
     """Quads as they were laid out last, and from what: only time moves from frame to frame."""
 
     shown: tuple[Any, ...]
     how: tuple[Any, ...]
     quads: Instances
-    tiles: list[Tile]
+    tiles: list[TextureTile]
     rows: npt.NDArray[np.int64]
 
 
@@ -86,7 +93,7 @@ class Content:
 
     def __init__(
         self,
-        source: Source,
+        source: PlateSource,
         places: Arrangement,
         *,
         plane: Plane,
@@ -101,10 +108,10 @@ class Content:
         steps = len(source.steps)
         grid = grid_for(budget_bytes, _tile_count(self._plates), steps, most_frames)
         self.residency = Residency(grid, steps)
-        self._loader: Loader[Wish, Halves] = Loader(self._read, arrived)
+        self._loader: Loader[TileRequest, Halves] = Loader(self._read, arrived)
         self._plan = TilePlan((), (), ())
-        self._wished = 0
-        self._drawn: _Drawn | None = None
+        self._requested = 0
+        self._latest: _LaidOut | None = None
 
     def close(self) -> None:
         """Stop reading."""
@@ -113,16 +120,16 @@ class Content:
     @property
     def idle(self) -> bool:
         """Whether all that can be seen has been loaded, or cannot be."""
-        return self._wished == 0 and self._loader.idle
+        return self._requested == 0 and self._loader.idle
 
     @property
     def failure(self) -> str:
         """Why something could not be read, empty if all could."""
-        for wish, error in self._loader.failures.items():
-            return f"{self._plates[wish.tile.plate].name}: {error}"
+        for request, error in self._loader.failures.items():
+            return f"{self._plates[request.tile.plate].name}: {error}"
         return ""
 
-    def follow(self, source: Source) -> bool:
+    def follow(self, source: PlateSource) -> bool:
         """Go on with a later state of the source; tells whether that can be.
 
         It can while further plates became ready and nothing else changed: what is loaded stays,
@@ -140,42 +147,42 @@ class Content:
         return same
 
     def replan(self, camera: Camera, viewport: tuple[float, float], position: int) -> None:
-        """Choose what to draw from where the camera is, and wish for what is missing."""
+        """Choose what to draw from where the camera is, and request what is missing."""
         cells = self.residency.grid.cells
         self._plan = planned(self._plates, self.places, camera, viewport, self.residency, cells)
         self.residency.keep(self._plan.kept)
-        self._wish(position)
+        self._request(position)
 
     def move_to(self, position: int) -> None:
-        """Wish for what another checkpoint needs, from where the camera was."""
+        """Request what another checkpoint needs, from where the camera was."""
         if not self.idle or self.residency.grid.frames < self.residency.steps:
-            self._wish(position)
+            self._request(position)
 
-    def _wish(self, position: int) -> None:
+    def _request(self, position: int) -> None:
         """Ask for the tiles in sight: this step of all of them first, then the other steps."""
-        now: list[Wish] = []
-        later: list[Wish] = []
+        now: list[TileRequest] = []
+        later: list[TileRequest] = []
         failed = self._loader.failures
-        for tiles, absent in ((self._plan.wished, True), (self._plan.drawn, False)):
+        for tiles, absent in ((self._plan.requested, True), (self._plan.drawn, False)):
             for tile in tiles:
                 missing = self.residency.missing(tile, position)
                 urgent = [w for w in missing[:1] if absent or w.first <= position < w.stop]
                 now += [w for w in urgent if w not in failed]
                 others = missing[len(urgent) :] if not absent else []
                 later += [w for w in others if w not in failed]
-                if len(now) >= WISHES:
+                if len(now) >= MOST_REQUESTS:
                     break
-        wishes = (now + later)[:WISHES]
-        self._wished = len(wishes)
-        self._loader.wish(wishes)
+        requests = (now + later)[:MOST_REQUESTS]
+        self._requested = len(requests)
+        self._loader.request(requests)
 
-    def _read(self, wish: Wish) -> Halves:
-        """Return the texels of a wish; runs on a thread of the loader."""
-        plate = self._plates[wish.tile.plate]
-        rows, cols = wish.tile.window(plate)
-        steps = slice(wish.first, wish.stop)
-        plane: Plane = self._plane if wish.tile.level else "mean"
-        texels = self.source.texels(plate, wish.tile.level, plane, steps, rows, cols)
+    def _read(self, request: TileRequest) -> Halves:
+        """Return the texels of a request; runs on a thread of the loader."""
+        plate = self._plates[request.tile.plate]
+        rows, cols = request.tile.window(plate)
+        steps = slice(request.first, request.stop)
+        plane: Plane = self._plane if request.tile.level else "mean"
+        texels = self.source.texels(plate, request.tile.level, plane, steps, rows, cols)
         return np.where(np.isnan(texels), np.float32(GAP), texels).astype(np.float16)
 
     def take(self, upload: Upload, seconds: float = 0.005) -> bool:
@@ -183,12 +190,12 @@ class Content:
         stop = time.perf_counter() + seconds
         taken = False
         while (loaded := self._loader.take()) is not None:
-            wish, texels = loaded
-            cell = self.residency.admit(wish.tile)
+            request, texels = loaded
+            cell = self.residency.admit(request.tile)
             if cell is not None:
                 x, y = self.residency.place(cell)
-                upload(Block(x, y, wish.first % self.residency.grid.frames, texels))
-                self.residency.hold(cell, wish.first, wish.stop)
+                upload(TextureBlock(x, y, request.first % self.residency.grid.frames, texels))
+                self.residency.hold(cell, request.first, request.stop)
             taken = True
             if time.perf_counter() >= stop:
                 break
@@ -218,16 +225,16 @@ class Content:
         """
         shown = self._plan, self.source, self.places, self.residency.admitted
         how = scope, selected, marked, pick, nearer_hidden, eye
-        drawn = self._drawn
-        if drawn is None or drawn.how != how or any(map(is_not, drawn.shown, shown)):
-            drawn = self._drawn = self._laid_out(shown, how)
-        quads = drawn.quads.copy()
+        latest = self._latest
+        if latest is None or latest.how != how or any(map(is_not, latest.shown, shown)):
+            latest = self._latest = self._laid_out(shown, how)
+        quads = latest.quads.copy()
         following = min(position + 1, self.residency.steps - 1)
-        quads[drawn.rows, 10] = self.residency.frames_of(drawn.tiles, position)
-        quads[drawn.rows, 11] = self.residency.frames_of(drawn.tiles, following)
+        quads[latest.rows, 10] = self.residency.frames_of(latest.tiles, position)
+        quads[latest.rows, 11] = self.residency.frames_of(latest.tiles, following)
         return quads
 
-    def _laid_out(self, shown: tuple[Any, ...], how: tuple[Any, ...]) -> _Drawn:
+    def _laid_out(self, shown: tuple[Any, ...], how: tuple[Any, ...]) -> _LaidOut:
         """Return all quads but for what time changes."""
         scope, selected, marked, pick, nearer_hidden, eye = how
         hidden = self.places.rows < nearer_hidden
@@ -240,7 +247,7 @@ class Content:
         quads = np.concatenate(parts)
         order = np.lexsort((-quads[:, 3], np.abs(quads[:, 2] - np.float32(eye))))
         rows = np.argsort(order)[: len(tiles)]
-        return _Drawn(shown, how, quads[order], tiles, rows)
+        return _LaidOut(shown, how, quads[order], tiles, rows)
 
     def _panels(
         self, selected: frozenset[int], marked: frozenset[int], hidden: npt.NDArray[np.bool_]
@@ -257,7 +264,7 @@ class Content:
         filled[:, 15] = 1  # not widened: the edge stays visible around it
         return np.concatenate([quads[~hidden], filled[~hidden]])
 
-    def _tiles(self, tiles: list[Tile], scope: Scope) -> Instances:
+    def _tiles(self, tiles: list[TextureTile], scope: Scope) -> Instances:
         quads = np.zeros((len(tiles), 16), np.float32)
         if not tiles:
             return quads

@@ -1,6 +1,6 @@
-"""Reading in the background: the wishes of the moment, the most urgent first.
+"""Reading in the background: the requests of the moment, the most urgent first.
 
-Wishes are replaced as a whole whenever the camera or the time moves, so that nothing is read
+Requests are replaced as a whole whenever the camera or the time moves, so that nothing is read
 that nobody waits for any more.
 """
 
@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 
 class Loader(Generic[Key, Value]):
-    """Threads that turn wishes into values."""
+    """Threads that turn requests into values."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Loader(Generic[Key, Value]):
         self._read = read
         self._arrived = arrived
         self._most = most_waiting
-        self._wishes: deque[Key] = deque()
+        self._requests: deque[Key] = deque()
         self._under_way: set[Key] = set()
         self._values: deque[tuple[Key, Value]] = deque()
         self._failed: dict[Key, Exception] = {}
@@ -50,11 +50,11 @@ class Loader(Generic[Key, Value]):
         for thread in self._threads:
             thread.start()
 
-    def wish(self, keys: Iterable[Key]) -> None:
+    def request(self, keys: Iterable[Key]) -> None:
         """Read these and no others, in this order; what has failed is not tried again."""
         with self._changed:
             waiting = self._under_way.union(key for key, _ in self._values)
-            self._wishes = deque(
+            self._requests = deque(
                 key for key in keys if key not in waiting and key not in self._failed
             )
             self._changed.notify_all()
@@ -69,9 +69,9 @@ class Loader(Generic[Key, Value]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is wished for, under way, or waiting to be taken."""
+        """Whether nothing is requested, under way, or waiting to be taken."""
         with self._changed:
-            return not (self._wishes or self._under_way or self._values)
+            return not (self._requests or self._under_way or self._values)
 
     @property
     def failures(self) -> dict[Key, Exception]:
@@ -83,7 +83,7 @@ class Loader(Generic[Key, Value]):
         """Stop, after what is being read now."""
         with self._changed:
             self._closed = True
-            self._wishes.clear()
+            self._requests.clear()
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
@@ -91,11 +91,11 @@ class Loader(Generic[Key, Value]):
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._closed and (not self._wishes or len(self._values) >= self._most):
+                while not self._closed and (not self._requests or len(self._values) >= self._most):
                     self._changed.wait()
                 if self._closed:
                     return
-                key = self._wishes.popleft()
+                key = self._requests.popleft()
                 self._under_way.add(key)
             self._finish(key)
 

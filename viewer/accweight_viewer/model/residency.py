@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accweight_viewer.model.tiles import TILE, Tile
+from accweight_viewer.model.texture_tiles import TILE, TextureTile
 
 TEXEL_BYTES = 2
 CELL_BYTES = TILE * TILE * TEXEL_BYTES
@@ -34,10 +34,10 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class Wish:
+class TileRequest:
     """Steps of a tile to load: positions first, first + 1, ... up to stop."""
 
-    tile: Tile
+    tile: TextureTile
     first: int
     stop: int
 
@@ -94,8 +94,8 @@ class Residency:
         self.grid = grid
         self.steps = steps
         self.admitted = 0
-        self._cell: dict[Tile, int] = {}
-        self._tile: list[Tile | None] = [None] * grid.cells
+        self._cell: dict[TextureTile, int] = {}
+        self._tile: list[TextureTile | None] = [None] * grid.cells
         self._held = np.full((grid.cells, grid.frames), -1, dtype=np.int64)
         self._needed_at = np.zeros(grid.cells, dtype=np.int64)
         self._clock = 0
@@ -105,7 +105,7 @@ class Residency:
         """Tell whether a tile has a cell."""
         return tile in self._cell
 
-    def cell(self, tile: Tile) -> int | None:
+    def cell(self, tile: TextureTile) -> int | None:
         """Return the cell of a tile, None if it has none."""
         return self._cell.get(tile)
 
@@ -114,13 +114,13 @@ class Residency:
         row, col = divmod(cell, self.grid.side)
         return col * TILE, row * TILE
 
-    def keep(self, tiles: Iterable[Tile]) -> None:
+    def keep(self, tiles: Iterable[TextureTile]) -> None:
         """Note which tiles are needed now: they keep their cells."""
         self._clock += 1
         cells = [self._cell[tile] for tile in tiles if tile in self._cell]
         self._needed_at[cells] = self._clock
 
-    def admit(self, tile: Tile) -> int | None:
+    def admit(self, tile: TextureTile) -> int | None:
         """Return the cell of a tile, made free if need be; None if all others are in use."""
         cell = self._cell.get(tile)
         if cell is not None:
@@ -145,7 +145,7 @@ class Residency:
         positions = np.arange(first, stop)
         self._held[cell, positions % self.grid.frames] = positions
 
-    def frames_of(self, tiles: Sequence[Tile], position: int) -> npt.NDArray[np.int64]:
+    def frames_of(self, tiles: Sequence[TextureTile], position: int) -> npt.NDArray[np.int64]:
         """Return the frame to draw of each tile: that of the position, or the nearest held."""
         cells = [self._cell[tile] for tile in tiles]
         if not cells:
@@ -164,7 +164,7 @@ class Residency:
         first = min(max(position - behind, 0), self.steps - frames)
         return range(first, first + frames)
 
-    def missing(self, tile: Tile, position: int) -> list[Wish]:
+    def missing(self, tile: TextureTile, position: int) -> list[TileRequest]:
         """Return what to load of a tile, the position and the ones that follow it first."""
         window = self.window(position)
         cell = self._cell.get(tile)
@@ -176,7 +176,7 @@ class Residency:
         if not absent.any():
             return []
         return [
-            Wish(tile, first, stop)
+            TileRequest(tile, first, stop)
             for first, stop in _stretches(absent, window.start, position, self.grid.frames)
         ]
 

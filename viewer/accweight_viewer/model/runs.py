@@ -6,7 +6,6 @@ ready once its parameter is finished, and `ShownRun.refreshed` looks for a later
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.summary import Measured, measured
 from accweight_core.errors import StoreError
+from accweight_core.io.stamp import Stamp
 from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
@@ -100,7 +100,7 @@ class ShownLayer:
         return " + ".join("x".join(map(str, p.parameter.shape)) or "scalar" for p in self.plates)
 
 
-class Source(Protocol):
+class PlateSource(Protocol):
     """What can be shown as plates: a run, or the difference of two."""
 
     signed: bool
@@ -142,7 +142,7 @@ class ShownRun:
     signed = False
 
     def __init__(self, path: Path) -> None:
-        self._stamp = _stamp(path)
+        self._stamps = _stamps(path)
         self.path = path
         self.analysis = Analysis.open(path, unfinished=True)
         self.name = _name(path)
@@ -178,7 +178,7 @@ class ShownRun:
         While an analysis is replaced by a longer one its files may be gone for a moment.
         """
         try:
-            return None if _stamp(self.path) == self._stamp else ShownRun(self.path)
+            return None if _stamps(self.path) == self._stamps else ShownRun(self.path)
         except (StoreError, OSError):
             return None
 
@@ -226,10 +226,14 @@ class ShownRun:
         return {position[row.name]: row for row in rows}
 
     def metric(self, name: str) -> Floats:
-        """Return (layers, steps) of one metric; NaN where a layer is not finished."""
+        """Return (layers, steps) of one metric; NaN where it is not known.
+
+        That is where a layer is not finished, and everywhere if the analysis lacks the sums.
+        """
         if not self.measured:
             return np.empty((0, len(self.steps)))
-        return np.stack([row.metrics[name] for row in self.measured])
+        unknown = np.full(len(self.steps), np.nan)
+        return np.stack([row.metrics.get(name, unknown) for row in self.measured])
 
     @cached_property
     def largest(self) -> float:
@@ -278,18 +282,9 @@ class ShownRun:
         texels = np.asarray(array[steps, rows, cols], dtype=np.float32)
         # numbers of another analysis would be drawn in the scale of this one; one that is growing
         # is written to all the time, one that is complete never
-        if self.complete and _stamp(self.path) != self._stamp:
+        if self.complete and _stamps(self.path) != self._stamps:
             raise StoreError(f"{self.path}: another analysis has taken its place; it is read anew")
         return texels
-
-    def value(self, plate: Plate, position: int, row: int, col: int) -> float:
-        """Return the cumulative change of one texel of the whole picture, NaN for a gap.
-
-        At the finest stored level, which holds means where it is coarser than the weights.
-        """
-        level = plate.finest
-        at = slice(row >> level, (row >> level) + 1), slice(col >> level, (col >> level) + 1)
-        return float(self.values(plate, level, "mean", slice(position, position + 1), *at)[0, 0, 0])
 
     def position_at(self, step: int) -> int:
         """Return the position of the last checkpoint that is not after `step`."""
@@ -305,15 +300,6 @@ def _single_texel(layout: Layout, steps: int) -> PicturePlan:
     return PicturePlan(Layout(layout.shape, 1, 1, ()), 0, steps)
 
 
-def _stamp(path: Path) -> tuple[tuple[int, int, int], ...]:
+def _stamps(path: Path) -> tuple[Stamp | None, ...]:
     """Return what changes whenever the analysis does."""
-    names = ("zarr.json", "totals/c.0.0.0")
-    return tuple(_file_stamp(path / name) for name in names)
-
-
-def _file_stamp(path: Path) -> tuple[int, int, int]:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return 0, 0, 0
-    return state.st_ino, state.st_mtime_ns, state.st_size
+    return tuple(Stamp.if_there(path / name) for name in ("zarr.json", "totals/c.0.0.0"))

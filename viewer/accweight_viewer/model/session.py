@@ -21,12 +21,12 @@ from accweight_viewer.model.arrangement import Arrangement, arrange, merged_name
 from accweight_viewer.model.colours import ColourScale, colour_table
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import ShownLayer, ShownRun, Source
+from accweight_viewer.model.runs import PlateSource, ShownLayer, ShownRun
 from accweight_viewer.model.settings import Scope, Settings
 from accweight_viewer.model.signal import Signal
-from accweight_viewer.model.timeline import Cursor
+from accweight_viewer.model.timeline import TimeCursor
 
-Comparison = Literal["beside", "difference"]
+ComparisonMode = Literal["beside", "difference"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Session:
     def __init__(self, paths: Sequence[Path], settings: Settings | None = None) -> None:
         self.runs = [ShownRun(path) for path in paths]
         self.settings = settings or Settings()
-        self.comparison: Comparison = "beside"
-        self.cursor = Cursor(len(self.steps))
+        self.comparison: ComparisonMode = "beside"
+        self.cursor = TimeCursor(len(self.steps))
         self.layer: str | None = None
         self.pick: Pick | None = None
         self.time_changed: Signal[[]] = Signal()
@@ -97,7 +97,7 @@ class Session:
         """Return the checkpoint of a run that is shown: its last one up to this step."""
         return self.runs[run].position_at(self.step)
 
-    def source_position(self, source: Source) -> int:
+    def source_position(self, source: PlateSource) -> int:
         """Return the checkpoint of a source that is shown, and see `phase_of`."""
         return max(int(np.searchsorted(source.steps, self.step, side="right")) - 1, 0)
 
@@ -176,19 +176,19 @@ class Session:
         return having[0] if len(having) == 1 < len(self.runs) else ""
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[PlateSource]:
         """What the scenes show: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
             return [Difference(self.runs[0], self.runs[1], self.settings.scope)]
         return list(self.runs)
 
-    def compare_as(self, comparison: Comparison) -> None:
+    def compare_as(self, comparison: ComparisonMode) -> None:
         """Show two runs beside each other, or their difference."""
         if comparison != self.comparison:
             self.comparison = comparison
             self.data_changed.emit()
 
-    def arrangement(self, source: Source) -> Arrangement:
+    def arrangement(self, source: PlateSource) -> Arrangement:
         """Return where the plates of a source stand."""
         return arrange(
             source.layers,
@@ -268,8 +268,9 @@ class Session:
             self.selection_changed.emit()
 
     def jump_to(self, name: str) -> None:
-        """Select a layer and ask the camera to go there."""
-        self.select_layer(name)
+        """Select a layer and ask the camera to go there; a selected texel of it stays selected."""
+        if name != self.layer:
+            self.select_layer(name)
         self.jump_asked.emit(name)
 
     # --- settings and growth --------------------------------------------------------------

@@ -11,7 +11,7 @@ from accweight_core.metrics.table import METRICS
 Scope = Literal["global", "layer"]
 Plane = Literal["mean", "max"]
 
-CHOICES: Mapping[str, tuple[Any, ...]] = {
+ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "theme": ("dark", "light"),
     "colour_map": ("grey", "viridis", "magma"),
     "scope": ("global", "layer"),
@@ -105,8 +105,8 @@ class Settings:
 
 
 def _fits(name: str, value: Any) -> bool:
-    if name in CHOICES:
-        return value in CHOICES[name]
+    if name in ALLOWED:
+        return value in ALLOWED[name]
     if name in RANGES:
         least, most = RANGES[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.runs import Plate, ShownRun, Source, Texels
+from accweight_viewer.model.runs import Plate, PlateSource, ShownRun, Texels
 from accweight_viewer.model.settings import Scope
 
 
@@ -41,7 +41,7 @@ class TexelDifference:
 
 
 def value_at(
-    source: Source, plate: Plate, position: int, row: int, col: int, scope: Scope
+    source: PlateSource, plate: Plate, position: int, row: int, col: int, scope: Scope
 ) -> TexelValue | TexelDifference | None:
     """Return what is stored of the texel at (row, column) of a run or of a difference."""
     if isinstance(source, Difference):

@@ -9,7 +9,7 @@ REST_SECONDS = 0.8
 
 
 @dataclass
-class Cursor:
+class TimeCursor:
     """A position that moves with time.
 
     Attributes:

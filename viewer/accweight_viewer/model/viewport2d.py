@@ -151,7 +151,7 @@ def _fitting(picture: tuple[int, int], area: tuple[float, float]) -> float:
     return max(min(area[0] / cols, area[1] / rows, LARGEST_FITTED), 1e-6)
 
 
-class Part(NamedTuple):
+class Region(NamedTuple):
     """Some texels of one level; rows and columns count texels of that level."""
 
     level: int
@@ -181,12 +181,12 @@ class Part(NamedTuple):
         return self.col * side, self.row * side, wide * side, high * side
 
 
-def whole_part(picture: tuple[int, int], level: int) -> Part:
+def whole_region(picture: tuple[int, int], level: int) -> Region:
     """Return all texels of a level."""
-    return Part(level, 0, -(-picture[0] >> level), 0, -(-picture[1] >> level))
+    return Region(level, 0, -(-picture[0] >> level), 0, -(-picture[1] >> level))
 
 
-def seen_part(view: Viewport, levels: range, pixel_ratio: float = 1.0) -> Part:
+def seen_region(view: Viewport, levels: range, pixel_ratio: float = 1.0) -> Region:
     """Return what to read for a view: as fine as the screen can show, and no finer.
 
     Args:
@@ -195,18 +195,18 @@ def seen_part(view: Viewport, levels: range, pixel_ratio: float = 1.0) -> Part:
         pixel_ratio: Device pixels per logical pixel.
 
     Returns:
-        A part of the finest level whose texels are a device pixel wide at least, or of the
+        A region of the finest level whose texels are a device pixel wide at least, or of the
         finest one of which no more than `MOST_TEXELS` are seen.
     """
     wanted = math.ceil(-math.log2(view.scale * pixel_ratio) - 0.01)
     level = min(max(wanted, levels[0]), levels[-1])
-    part = _aligned(view, level)
-    while part.texels > MOST_TEXELS and part.level < levels[-1]:
-        part = _aligned(view, part.level + 1)
-    return part
+    region = _aligned(view, level)
+    while region.texels > MOST_TEXELS and region.level < levels[-1]:
+        region = _aligned(view, region.level + 1)
+    return region
 
 
-def _aligned(view: Viewport, level: int) -> Part:
+def _aligned(view: Viewport, level: int) -> Region:
     rows, cols = (-(-side >> level) for side in view.picture)
     shares = view.shares
     spans = [
@@ -216,7 +216,7 @@ def _aligned(view: Viewport, level: int) -> Part:
     (row, row_end), (col, col_end) = (
         _span(first / (1 << level), last / (1 << level), length) for first, last, length in spans
     )
-    return Part(level, row, row_end, col, col_end)
+    return Region(level, row, row_end, col, col_end)
 
 
 def _span(first: float, last: float, length: int) -> tuple[int, int]:

@@ -9,9 +9,10 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_viewer.model.colours import ColourScale
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.words import tip_text
+from accweight_viewer.panes.formatting import tip_text
 from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.pane import Pane
 
 BAND = 8
 """Height of the band of colours."""
@@ -23,11 +24,11 @@ LEAST_GAP = 8
 
 MINUS = "\N{MINUS SIGN}"
 
-LOOKS = {"theme", "colour_map", "logarithmic", "low", "high", "fitted", "scope"}
+LOOKS = {"colour_map", "logarithmic", "low", "high", "fitted", "scope"}
 """Settings that the legend tells of."""
 
 
-class ColourBar(QtWidgets.QWidget):  # type: ignore[misc]
+class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """A band of colours with numbers below and a caption above."""
 
     def __init__(
@@ -48,6 +49,7 @@ class ColourBar(QtWidgets.QWidget):  # type: ignore[misc]
         """
         super().__init__(parent)
         self._session = session
+        self._theme = theme_called(session.settings.theme)
         self._compact = compact
         self._signed = signed
         self._marker: float | None = None
@@ -98,6 +100,11 @@ class ColourBar(QtWidgets.QWidget):  # type: ignore[misc]
         """Return the height that it always has."""
         return QtCore.QSize(120, self.sizeHint().height())
 
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme; differences have a map for each."""
+        self._theme = theme
+        self._renew()
+
     def _settings_changed(self, names: frozenset[str]) -> None:
         if names & LOOKS:
             self._renew()
@@ -116,7 +123,7 @@ class ColourBar(QtWidgets.QWidget):  # type: ignore[misc]
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw caption, band and numbers."""
-        painter, theme = QtGui.QPainter(self), theme_called(self._session.settings.theme)
+        painter, theme = QtGui.QPainter(self), self._theme
         scale = self.scale
         band = self._band()
         painter.fillRect(self.rect(), QtGui.QColor(theme.panel))

@@ -14,12 +14,13 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_viewer.model.colours import colour_table
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.settings import CHOICES, RANGES, Settings
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.icons import icon
-from accweight_viewer.panes.switch import Switch, flat_buttons
-from accweight_viewer.panes.timeline_bar import ChoiceBox
-from accweight_viewer.theme import theme_called
+from accweight_viewer.model.settings import ALLOWED, RANGES, Settings
+from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.combo_box import ComboBox
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.pane import Pane
+from accweight_viewer.widgets.switch import Switch, flat_buttons
 
 STEPS_PER_DECADE = 10
 LEAST_SHARE = 1e-4
@@ -89,7 +90,7 @@ class ShareBox(QtWidgets.QDoubleSpinBox):  # type: ignore[misc]
         self.setValue(new if new >= LEAST_SHARE * 0.99 else self.minimum())
 
 
-class Controls(QtWidgets.QWidget):  # type: ignore[misc]
+class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """One row of controls.
 
     Attributes:
@@ -128,7 +129,7 @@ class Controls(QtWidgets.QWidget):  # type: ignore[misc]
         self.view_button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self._build()
         self._connect()
-        self._restyle()
+        self.set_theme(theme_called(session.settings.theme))
         self._show_settings()
         self._show_comparison()
 
@@ -144,9 +145,9 @@ class Controls(QtWidgets.QWidget):  # type: ignore[misc]
         return button
 
     def _map_box(self) -> Any:
-        box = ChoiceBox()
+        box = ComboBox()
         box.setIconSize(QtCore.QSize(40, 10))
-        for name in CHOICES["colour_map"]:
+        for name in ALLOWED["colour_map"]:
             box.addItem(_map_icon(name), name, name)
         box.setToolTip("Colours of cumulative change, from none to most")
         box.setAccessibleName("Colour map")
@@ -239,8 +240,6 @@ class Controls(QtWidgets.QWidget):  # type: ignore[misc]
     # --- what is shown ---------------------------------------------------------------------
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if "theme" in names:
-            self._restyle()
         self._show_settings()
 
     def _data_changed(self) -> None:
@@ -270,8 +269,8 @@ class Controls(QtWidgets.QWidget):  # type: ignore[misc]
         for widget in self._compared:
             widget.setVisible(len(self._session.runs) == 2)
 
-    def _restyle(self) -> None:
-        theme = theme_called(self._session.settings.theme)
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
         self.setStyleSheet(
             flat_buttons(theme)
             + f"""

@@ -19,17 +19,17 @@ from pyqtgraph.Qt import QtCore
 from accweight_core.metrics.totals import Floats
 from accweight_core.naming import natural_key
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.words import (
-    METRIC_WORDS,
+from accweight_viewer.panes.formatting import (
     MISSING,
     UNFINISHED,
-    layer_words,
+    layer_text,
+    metric_text,
     number_text,
     tip_text,
 )
 
-Rows = npt.NDArray[np.int64]
-Tone = Literal["ink", "dim", "mark"]
+RowNumbers = npt.NDArray[np.int64]
+CellTone = Literal["ink", "dim", "mark"]
 
 _DISPLAY = QtCore.Qt.ItemDataRole.DisplayRole
 _TOOL_TIP = QtCore.Qt.ItemDataRole.ToolTipRole
@@ -49,7 +49,7 @@ VALUES = (Column.FIRST, Column.SECOND)
 """Columns that hold a metric."""
 
 
-class Order(NamedTuple):
+class SortOrder(NamedTuple):
     """By which column the rows are sorted."""
 
     column: Column
@@ -60,7 +60,7 @@ class Cell(NamedTuple):
     """What a cell shows: text, its rank, and the length of the bar behind it from 0 to 1."""
 
     text: str
-    tone: Tone = "ink"
+    tone: CellTone = "ink"
     share: float = 0.0
 
 
@@ -85,7 +85,7 @@ class MetricColumn:
     values: Floats
     largest: float
     texts: list[str]
-    tones: list[Tone]
+    tones: list[CellTone]
     at: int = 0
 
     @property
@@ -155,7 +155,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         shown = self._session.runs[run]
         known = shown.metric(metric)
         values = np.full((len(self.names), known.shape[1]), np.nan)
-        texts, tones = [""] * len(self.names), list[Tone](["dim"] * len(self.names))
+        texts, tones = [""] * len(self.names), list[CellTone](["dim"] * len(self.names))
         for row, layers in enumerate(self._layers):
             layer = layers[run]
             if layer is None:
@@ -212,13 +212,13 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.endResetModel()
 
     @property
-    def given_order(self) -> Order:
+    def given_order(self) -> SortOrder:
         """The order that the settings ask for."""
         if self._session.settings.order == "ranking":
-            return Order(Column.FIRST, True)
-        return Order(Column.PLACE, False)
+            return SortOrder(Column.FIRST, True)
+        return SortOrder(Column.PLACE, False)
 
-    def sort_by(self, order: Order) -> None:
+    def sort_by(self, order: SortOrder) -> None:
         """Sort the rows."""
         self.order = order
         self._rearrange()
@@ -235,13 +235,13 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.changePersistentIndexList(old, new)
         self.layoutChanged.emit()
 
-    def _arranged(self) -> Rows:
+    def _arranged(self) -> RowNumbers:
         """Return the layers to show, in order; those without a value last, ties as they were."""
         column, descending = self.order
         by_metric = column in VALUES
         keys = self.metrics[column - Column.FIRST].now if by_metric else self._places(column)
         keys = (-keys if descending else keys)[self._shown]
-        rows: Rows = self._shown[np.argsort(keys, kind="stable")]
+        rows: RowNumbers = self._shown[np.argsort(keys, kind="stable")]
         return rows
 
     def _places(self, column: Column) -> Floats:
@@ -309,8 +309,8 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         if column in VALUES:
             shown = self.metrics[column - Column.FIRST]
             exact = shown.texts[layer] or f"{shown.now[layer]:.9g}"
-            return f"{self.names[layer]}\n{shown.title} = {exact}\n{METRIC_WORDS[shown.metric]}"
-        return layer_words(self.names[layer], self._layers[layer], self._only[layer])
+            return f"{self.names[layer]}\n{shown.title} = {exact}\n{metric_text(shown.metric)}"
+        return layer_text(self.names[layer], self._layers[layer], self._only[layer])
 
     def headerData(  # noqa: N802
         self, section: int, orientation: Any, role: int = _DISPLAY
@@ -322,5 +322,5 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             return self.title(section)
         if role == _TOOL_TIP and section in VALUES:
             metric = self.metrics[section - Column.FIRST].metric
-            return f"{self.title(section)}: {METRIC_WORDS[metric]}"
+            return f"{self.title(section)}: {metric_text(metric)}"
         return "place in network order" if role == _TOOL_TIP and section == 0 else None

@@ -11,11 +11,11 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.model.settings import CHOICES
-from accweight_viewer.panes.events import place_of
+from accweight_viewer.model.settings import ALLOWED
+from accweight_viewer.panes.formatting import metric_text
 from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel
-from accweight_viewer.panes.words import METRIC_WORDS
 from accweight_viewer.theme import Theme
+from accweight_viewer.widgets.events import place_of
 
 PADDING = 10
 """Between the edge of a cell and its text."""
@@ -157,8 +157,8 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         menu.setStyleSheet(_MENU_STYLE)
         menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
         now = self._model.metrics[column - Column.FIRST].metric
-        for name in CHOICES["first_metric"]:
-            action = menu.addAction(f"{name}\t{METRIC_WORDS[name]}")
+        for name in ALLOWED["first_metric"]:
+            action = menu.addAction(f"{name}\t{metric_text(name)}")
             action.setData(name)
             action.setCheckable(True)
             action.setChecked(name == now)

@@ -7,11 +7,12 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.icons import icon
-from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel, Order
+from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel, SortOrder
 from accweight_viewer.panes.layer_paint import PADDING, LayerDelegate, LayerHeader
 from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.pane import Pane
 
 ROW_PADDING = 11
 """Height of a row beyond that of its text."""
@@ -60,7 +61,7 @@ class SearchField(QtWidgets.QLineEdit):  # type: ignore[misc]
             super().keyPressEvent(event)
 
 
-class LayerTable(QtWidgets.QWidget):  # type: ignore[misc]
+class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """All layers: filtered, sorted, with bars that grow as time runs."""
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -242,16 +243,19 @@ class LayerTable(QtWidgets.QWidget):  # type: ignore[misc]
         """Sort by a column; again, the other way round."""
         now = self.model.order
         descending = not now.descending if now.column == column else column in VALUES
-        self._sort_by(Order(Column(column), descending))
+        self._sort_by(SortOrder(Column(column), descending))
 
-    def _sort_by(self, order: Order) -> None:
+    def _sort_by(self, order: SortOrder) -> None:
         self.model.sort_by(order)
         self._show_order()
         self.view.scrollToTop()
         self._scroll_to_selection()
 
     def _show_order(self) -> None:
-        orders = {"network": Order(Column.PLACE, False), "ranking": Order(Column.FIRST, True)}
+        orders = {
+            "network": SortOrder(Column.PLACE, False),
+            "ranking": SortOrder(Column.FIRST, True),
+        }
         for name, button in self.order_buttons.items():
             button.setChecked(self.model.order == orders[name])
         self.header.viewport().update()
@@ -291,8 +295,6 @@ class LayerTable(QtWidgets.QWidget):  # type: ignore[misc]
     # --- what the session tells -----------------------------------------------------------
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if "theme" in names:
-            self.set_theme(theme_called(self._session.settings.theme))
         if names & {"first_metric", "second_metric"}:
             self.model.metrics_changed()
             self._fit_columns()

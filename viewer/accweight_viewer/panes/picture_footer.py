@@ -6,9 +6,9 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from accweight_viewer.panes.elided import ElidedLabel
-from accweight_viewer.panes.texel_words import Words
-from accweight_viewer.panes.words import tip_text
+from accweight_viewer.panes.formatting import tip_text
+from accweight_viewer.panes.texel_text import Description
+from accweight_viewer.widgets.elided_label import ElidedLabel
 
 LETTERS = "A: cumulative change\nN: A as a share of the scale, from 0 to 1"
 
@@ -34,10 +34,10 @@ class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
             grid.addWidget(right, row, 1)
         grid.setColumnStretch(0, 1)
 
-    def show_words(self, words: Words) -> None:
+    def show_description(self, description: Description) -> None:
         """Show what is known."""
-        self.name.setText(words.name)
-        self.value.setText(words.value)
-        self.detail.setText(words.detail)
-        self.share.setText(words.share)
-        self.setToolTip(tip_text("\n".join([*filter(None, words), LETTERS])))
+        self.name.setText(description.name)
+        self.value.setText(description.value)
+        self.detail.setText(description.detail)
+        self.share.setText(description.share)
+        self.setToolTip(tip_text("\n".join([*filter(None, description), LETTERS])))

@@ -6,10 +6,10 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from accweight_viewer.panes.icons import icon
 from accweight_viewer.panes.plate_box import PlateBox
-from accweight_viewer.panes.switch import flat_buttons
 from accweight_viewer.theme import Theme
+from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.switch import flat_buttons
 
 TIPS = {
     "follow": "Show the selected layer",

@@ -1,4 +1,4 @@
-"""How a picture is drawn: parts as squares, sections with their names, frames, the little map."""
+"""How a picture is drawn: texels as squares, sections with their names, frames, the little map."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_core.pictures.texel_map import Section
-from accweight_viewer.model.viewport2d import Part, Viewport
+from accweight_viewer.model.colours import Entries
+from accweight_viewer.model.viewport2d import Region, Viewport
 from accweight_viewer.theme import Theme
 
-Entries = npt.NDArray[np.uint8]
 Texel = tuple[int, int]
 
 MAP_SIDE = 72
@@ -32,10 +31,10 @@ LABEL_GAP = 6
 
 
 @dataclass
-class Drawn:
-    """A part of the picture, as entries of the colour table and as pixels."""
+class RegionImage:
+    """A region of the picture, as entries of the colour table and as pixels."""
 
-    part: Part
+    region: Region
     entries: Entries
     pixels: Any
 
@@ -55,7 +54,7 @@ def pixels_of(entries: Entries, table: list[int]) -> Any:
 
 
 @dataclass(frozen=True)
-class Stage:
+class PictureGeometry:
     """Where the texels of a view lie in a widget.
 
     Attributes:
@@ -103,42 +102,42 @@ class Stage:
         return self.viewport.texel_at(place.x() - self.area.x(), place.y() - self.area.y())
 
 
-class Brush:
-    """Draws on one stage, in the colours of a theme."""
+class PicturePainter:
+    """Draws one picture in the colours of a theme."""
 
-    def __init__(self, painter: Any, stage: Stage, theme: Theme) -> None:
+    def __init__(self, painter: Any, geometry: PictureGeometry, theme: Theme) -> None:
         self._painter = painter
-        self._stage = stage
+        self._geometry = geometry
         self._theme = theme
 
-    def parts(self, parts: Iterable[Drawn | None]) -> None:
-        """Draw parts over each other, with the edge of the picture around them."""
-        painter, stage = self._painter, self._stage
+    def regions(self, regions: Iterable[RegionImage | None]) -> None:
+        """Draw regions over each other, with the edge of the picture around them."""
+        painter, geometry = self._painter, self._geometry
         painter.save()
-        painter.setClipRect(stage.picture)
-        painter.fillRect(stage.picture, QtGui.QColor(self._theme.gap))
-        for drawn in parts:
+        painter.setClipRect(geometry.picture)
+        painter.fillRect(geometry.picture, QtGui.QColor(self._theme.gap))
+        for drawn in regions:
             if drawn is not None:
-                painter.drawImage(stage.rect(*drawn.part.extent), drawn.pixels)
+                painter.drawImage(geometry.rect(*drawn.region.extent), drawn.pixels)
         painter.restore()
-        self._box(stage.picture.adjusted(-1, -1, 1, 1), self._theme.line)
+        self._box(geometry.picture.adjusted(-1, -1, 1, 1), self._theme.line)
 
     def sections(self, sections: Sequence[Section], gutter: float) -> None:
         """Draw lines between named parts, and their names at the left of the picture."""
-        painter, stage = self._painter, self._stage
+        painter, geometry = self._painter, self._geometry
         line = painter.fontMetrics().height()
         for section in sections:
-            seen = stage.rect(section.col, section.row, section.cols, section.rows)
-            seen = seen.intersected(stage.picture)
+            seen = geometry.rect(section.col, section.row, section.cols, section.rows)
+            seen = seen.intersected(geometry.picture)
             if seen.height() < 1:
                 continue
-            if section.row and seen.top() > stage.picture.top() + 1:
+            if section.row and seen.top() > geometry.picture.top() + 1:
                 y = round(seen.top())
-                left = QtCore.QPointF(stage.picture.left() - gutter / 2, y + 0.5)
+                left = QtCore.QPointF(geometry.picture.left() - gutter / 2, y + 0.5)
                 painter.setPen(QtGui.QPen(QtGui.QColor(self._theme.dim), 1))
-                painter.drawLine(left, QtCore.QPointF(stage.picture.right(), y + 0.5))
+                painter.drawLine(left, QtCore.QPointF(geometry.picture.right(), y + 0.5))
             if seen.height() >= line * 0.9:
-                left = stage.picture.left() - gutter
+                left = geometry.picture.left() - gutter
                 box = QtCore.QRectF(left, seen.center().y() - line, gutter - LABEL_GAP, 2 * line)
                 self._label(section.name, box)
 
@@ -154,19 +153,19 @@ class Brush:
     def hovered(self, texel: Texel) -> None:
         """Frame the texel under the mouse."""
         row, col = texel
-        self._clipped_box(self._stage.rect(col, row, 1, 1), self._theme.ink, self._theme.page)
+        self._clipped_box(self._geometry.rect(col, row, 1, 1), self._theme.ink, self._theme.page)
 
     def marked(self, texel: Texel) -> None:
         """Frame the selected texel, so that it is seen however small it is."""
         row, col = texel
-        box = self._stage.rect(col, row, 1, 1)
+        box = self._geometry.rect(col, row, 1, 1)
         grow = max(LEAST_MARK - box.width(), 0) / 2
         box = box.adjusted(-grow, -grow, grow, grow)
         self._clipped_box(box, self._theme.accent, self._theme.page, width=2)
 
     def _clipped_box(self, box: Any, colour: str, halo: str, *, width: int = 1) -> None:
         self._painter.save()
-        self._painter.setClipRect(self._stage.area.adjusted(-4, -4, 4, 4))
+        self._painter.setClipRect(self._geometry.area.adjusted(-4, -4, 4, 4))
         outer = box.adjusted(-width, -width, width, width)
         self._box(outer.adjusted(-1, -1, 1, 1), halo, width=width + 2)
         self._box(outer, colour, width=width)
@@ -185,12 +184,12 @@ class Brush:
         ):
             self._painter.fillRect(x, y, w, h, fill)
 
-    def map(self, under: Drawn | None) -> None:
+    def map(self, under: RegionImage | None) -> None:
         """Draw the little map with the part that is seen framed in it."""
-        place = self._stage.map
+        place = self._geometry.map
         if place.isEmpty() or under is None:
             return
-        painter, shares = self._painter, self._stage.viewport.shares
+        painter, shares = self._painter, self._geometry.viewport.shares
         painter.fillRect(place.adjusted(-2, -2, 2, 2), QtGui.QColor(self._theme.page))
         painter.save()
         painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
@@ -213,4 +212,4 @@ class Brush:
         """Say why there is nothing to see, in the middle."""
         self._painter.setPen(QtGui.QColor(self._theme.dim))
         flags = QtCore.Qt.AlignmentFlag.AlignCenter | QtCore.Qt.TextFlag.TextWordWrap
-        self._painter.drawText(self._stage.area, int(flags), text)
+        self._painter.drawText(self._geometry.area, int(flags), text)

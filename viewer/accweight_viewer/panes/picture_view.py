@@ -1,6 +1,6 @@
 """The canvas of a window: texels as squares, sections, the selection, wheel and mouse.
 
-It knows nothing of runs and files. It is given a size, then pictures of parts, and says what
+It knows nothing of runs and files. It is given a size, then pictures of regions, and says what
 it shows and which texel is under the mouse. A coarse picture of everything lies below the fine
 one of what is seen, so that there is something to see at once wherever one goes.
 """
@@ -13,24 +13,20 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.pictures.texel_map import Section
-from accweight_viewer.model.viewport2d import Part, Shares, Viewport
-from accweight_viewer.panes.events import place_of
+from accweight_viewer.model.colours import Entries
+from accweight_viewer.model.viewport2d import Region, Shares, Viewport
 from accweight_viewer.panes.picture_painting import (
     LABEL_GAP,
-    Brush,
-    Drawn,
-    Entries,
-    Stage,
+    PictureGeometry,
+    PicturePainter,
+    RegionImage,
     Texel,
     pixels_of,
 )
 from accweight_viewer.theme import Theme
+from accweight_viewer.widgets.events import CLICK_PIXELS, NOTCH, place_of
 
 MARGIN = 8
-CLICK_PIXELS = 4
-"""The mouse may move so far between press and release of a click."""
-
-NOTCH = 120
 ZOOM_PER_NOTCH = 1.3
 
 HOVER_TEXEL = 6.0
@@ -59,8 +55,8 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self._theme = theme
         self._table: list[int] = [0xFF000000] * 256
         self._sections: Sequence[Section] = ()
-        self._under: Drawn | None = None
-        self._over: Drawn | None = None
+        self._under: RegionImage | None = None
+        self._over: RegionImage | None = None
         self._message = ""
         self._loading = False
         self._marked: Texel | None = None
@@ -85,9 +81,9 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         return self._message
 
     @property
-    def part(self) -> Part | None:
-        """The part that is shown."""
-        return self._over.part if self._over is not None else None
+    def region(self) -> Region | None:
+        """The region that is shown."""
+        return self._over.region if self._over is not None else None
 
     @property
     def loading(self) -> bool:
@@ -118,15 +114,15 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self._message = text
         self.update()
 
-    def show_part(self, part: Part, entries: Entries, *, below: bool = False) -> None:
-        """Show a part that has been read.
+    def show_region(self, region: Region, entries: Entries, *, below: bool = False) -> None:
+        """Show a region that has been read.
 
         Args:
-            part: What it is.
+            region: What it is.
             entries: (rows, columns) entries of the colour table.
             below: Whether it is what to show where nothing finer is.
         """
-        drawn = Drawn(part, entries, pixels_of(entries, self._table))
+        drawn = RegionImage(region, entries, pixels_of(entries, self._table))
         if below:
             self._under = drawn
         else:
@@ -157,15 +153,15 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
 
     def texel_at(self, place: Any) -> Texel | None:
         """Return (row, column) of the texel at a point, None beside the picture."""
-        return self._stage.texel_at(QtCore.QPointF(place))
+        return self._geometry.texel_at(QtCore.QPointF(place))
 
     def position_of(self, row: int, col: int) -> Any:
         """Return the point in the middle of a texel."""
-        return self._stage.rect(col, row, 1, 1).center()
+        return self._geometry.rect(col, row, 1, 1).center()
 
     @property
-    def _stage(self) -> Stage:
-        return Stage(self._viewport, self._area())
+    def _geometry(self) -> PictureGeometry:
+        return PictureGeometry(self._viewport, self._area())
 
     @property
     def _gutter(self) -> int:
@@ -238,7 +234,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         place = QtCore.QPointF(place_of(event))
         self._dragging = False
         self._pressed = place
-        if self._stage.map.contains(place):
+        if self._geometry.map.contains(place):
             self._pressed = None
             self._go_on_map(place)
 
@@ -253,7 +249,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
                 self._pressed = place
                 self.setCursor(QtCore.Qt.CursorShape.ClosedHandCursor)
                 self._move(self._viewport.panned(moved.x(), moved.y()))
-        elif held and self._stage.map.contains(place):
+        elif held and self._geometry.map.contains(place):
             self._go_on_map(place)
         self._hover(None if self._dragging else self.texel_at(place))
 
@@ -280,7 +276,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
 
     def _go_on_map(self, place: Any) -> None:
         """Show what lies at a point of the little map in the middle."""
-        rect, here = self._stage.map, self._viewport
+        rect, here = self._geometry.map, self._viewport
         rows, cols = here.picture
         x = (place.x() - rect.x()) / rect.width() * cols
         y = (place.y() - rect.y()) / rect.height() * rows
@@ -290,20 +286,20 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         """Draw everything."""
         painter = QtGui.QPainter(self)
         painter.fillRect(self.rect(), QtGui.QColor(self._theme.page))
-        brush = Brush(painter, self._stage, self._theme)
+        picture = PicturePainter(painter, self._geometry, self._theme)
         if self._message:
-            brush.message(self._message)
+            picture.message(self._message)
         else:
-            self._paint(brush)
+            self._paint(picture)
         if self._loading:
             painter.fillRect(QtCore.QRect(0, 0, self.width(), 2), QtGui.QColor(self._theme.accent))
         painter.end()
 
-    def _paint(self, brush: Brush) -> None:
-        brush.parts((self._under, self._over))
-        brush.sections(self._sections, self._gutter)
+    def _paint(self, picture: PicturePainter) -> None:
+        picture.regions((self._under, self._over))
+        picture.sections(self._sections, self._gutter)
         if self._marked is not None:
-            brush.marked(self._marked)
+            picture.marked(self._marked)
         if self._hovered is not None and self._viewport.scale >= HOVER_TEXEL:
-            brush.hovered(self._hovered)
-        brush.map(self._under)
+            picture.hovered(self._hovered)
+        picture.map(self._under)

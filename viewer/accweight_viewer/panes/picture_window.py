@@ -12,32 +12,33 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.errors import AccweightError, UnknownNameError
-from accweight_viewer.model.choices import Choice, Choices, Which
-from accweight_viewer.model.parts import Entries, PartWish
+from accweight_viewer.model.colours import Entries
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import Plate, Source
+from accweight_viewer.model.picture_requests import PictureRequest
+from accweight_viewer.model.plate_choice import PlateChoice, PlateChoices, Which
+from accweight_viewer.model.runs import Plate, PlateSource
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
-from accweight_viewer.model.viewport2d import Part, Shares, seen_part, whole_part
+from accweight_viewer.model.viewport2d import Region, Shares, seen_region, whole_region
 from accweight_viewer.panes.colour_bar import ColourBar
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.part_feed import PartFeed
+from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.picture_footer import PictureFooter
 from accweight_viewer.panes.picture_header import PictureHeader
+from accweight_viewer.panes.picture_loader import PictureLoader
 from accweight_viewer.panes.picture_view import PictureView
-from accweight_viewer.panes.texel_words import Words, plate_words, texel_words
-from accweight_viewer.panes.words import step_text
-from accweight_viewer.theme import theme_called
+from accweight_viewer.panes.texel_text import Description, plate_description, texel_description
+from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.pane import Pane
 
 PATIENCE_MS = 150
 """What takes longer to read is marked as loading; less would flicker."""
 
-COLOURS = {"theme", "colour_map"}
-VALUES = {"plane", "logarithmic", "low", "high", "fitted"}
-"""Settings that change the table of colours, and those that change which entries are read."""
+REREADING = {"plane", "logarithmic", "low", "high", "fitted"}
+"""Settings that change which entries of the table of colours are read."""
 
 
-class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
+class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """One plate, its legend, and what is under the mouse.
 
     Attributes:
@@ -55,19 +56,20 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         super().__init__(parent)
         self.number = number
         self._session = session
-        self._choices = Choices(session)
-        self._choice: Choice | None = None
+        self._choices = PlateChoices(session)
+        self._choice: PlateChoice | None = None
         self._plate: Plate | None = None
         self._texel: tuple[int, int] | None = None
         self._comparison = session.comparison
         self._scale = session.colour_scale()
         self._closed = False
-        self.header = PictureHeader(theme_called(session.settings.theme))
-        self.view = PictureView(theme_called(session.settings.theme))
+        self._theme = theme_called(session.settings.theme)
+        self.header = PictureHeader(self._theme)
+        self.view = PictureView(self._theme)
         self.bar = ColourBar(session, signed=False, compact=True)
         self.footer = PictureFooter()
         self._patience = QtCore.QTimer(self)
-        self._feed = PartFeed(self._show_part, self._settled)
+        self._loader = PictureLoader(self._show_region, self._show_progress)
         self._build()
         self._connect()
         self.header.box.offer(self._choices.texts)
@@ -89,7 +91,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         self._patience.setInterval(PATIENCE_MS)
 
     def _connect(self) -> None:
-        session, view, feed = self._session, self.view, self._feed
+        session, view, feed = self._session, self.view, self._loader
         self.header.box.chosen.connect(self._user_chose)
         self.header.follow.toggled.connect(self._follow_toggled)
         self.header.link.toggled.connect(lambda on: session.change(linked=bool(on)))
@@ -108,7 +110,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
     # --- what is shown ---------------------------------------------------------------------
 
     @property
-    def source(self) -> Source | None:
+    def source(self) -> PlateSource | None:
         """The run, or the difference, that is shown."""
         return self._choices.source(self._choice.which) if self._choice else None
 
@@ -118,7 +120,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         return self._plate
 
     @property
-    def choice(self) -> Choice | None:
+    def choice(self) -> PlateChoice | None:
         """What was chosen."""
         return self._choice
 
@@ -128,9 +130,9 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         return bool(self.header.follow.isChecked())
 
     @property
-    def idle(self) -> bool:
+    def settled(self) -> bool:
         """Whether nothing is loading."""
-        return self._feed.idle
+        return self._loader.idle
 
     @property
     def hovered(self) -> TexelValue | TexelDifference | None:
@@ -152,7 +154,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         Raises:
             UnknownNameError: If there is no such plate.
         """
-        choice = Choice(which, parameter)
+        choice = PlateChoice(which, parameter)
         if self._choices.plate(choice) is None:
             raise UnknownNameError(f"no plate of {which!r} is called {parameter!r}")
         self._user_chose(choice)
@@ -174,20 +176,16 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         """Show a part of the picture; `view_changed` stays silent."""
         self.view.show_shares(shares)
 
-    def close_loader(self) -> None:
-        """Stop reading; the window shows what it has."""
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop reading; the window keeps what it has."""
         self._closed = True
         self._patience.stop()
-        self._feed.close()
-
-    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
-        """Stop reading."""
-        self.close_loader()
+        self._loader.close()
         super().closeEvent(event)
 
     # --- choosing --------------------------------------------------------------------------
 
-    def _user_chose(self, choice: Choice) -> None:
+    def _user_chose(self, choice: PlateChoice) -> None:
         self.header.follow.setChecked(False)
         self._show_choice(choice)
 
@@ -195,7 +193,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         if on:
             self._show_choice(self._choices.following(self.number))
 
-    def _show_choice(self, choice: Choice | None) -> None:
+    def _show_choice(self, choice: PlateChoice | None) -> None:
         """Show a plate, and the same one in its present state if it is shown already."""
         before = self._choice, self._plate
         self._choice = choice
@@ -206,7 +204,7 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         same = choice == before[0] and plate and before[1] and plate.size == before[1].size
         if not same:
             self._texel = None
-            self._feed.reset()
+            self._loader.reset()
             size = plate.size if plate else (1, 1)
             keep = self._session.settings.linked and before[1] is not None
             self.view.show_picture(size, plate.layout.sections if plate else (), keep=keep)
@@ -223,32 +221,34 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         if self._closed or plate is None or source is None or not plate.ready:
             return
         position = self._session.source_position(source)
-        seen = seen_part(self.view.viewport, plate.plan.levels, self.devicePixelRatioF())
-        under = whole_part(plate.size, plate.coarsest)
-        over = self._wish(source, plate, seen, position)
-        ahead = [self._wish(source, plate, seen, at) for at in self._next(source, position)]
-        self._feed.want(over, self._wish(source, plate, under, position), ahead)
-        self._settled()
+        seen = seen_region(self.view.viewport, plate.plan.levels, self.devicePixelRatioF())
+        under = whole_region(plate.size, plate.coarsest)
+        over = self._request(source, plate, seen, position)
+        ahead = [self._request(source, plate, seen, at) for at in self._next(source, position)]
+        self._loader.want(over, self._request(source, plate, under, position), ahead)
+        self._show_progress()
 
-    def _next(self, source: Source, position: int) -> Iterator[int]:
+    def _next(self, source: PlateSource, position: int) -> Iterator[int]:
         """Yield the checkpoint that will be shown next while time runs."""
         if self._session.cursor.playing and len(source.steps):
             yield (position + 1) % len(source.steps)
 
-    def _wish(self, source: Source, plate: Plate, part: Part, position: int) -> PartWish:
+    def _request(
+        self, source: PlateSource, plate: Plate, region: Region, position: int
+    ) -> PictureRequest:
         settings = self._session.settings
         unit = source.unit(plate, settings.scope)
-        return PartWish(source, plate, part, settings.plane, position, unit, self._scale)
+        return PictureRequest(source, plate, region, settings.plane, position, unit, self._scale)
 
-    def _show_part(self, wish: PartWish, entries: Entries, below: bool) -> None:
-        self.view.show_part(wish.part, entries, below=below)
+    def _show_region(self, request: PictureRequest, entries: Entries, below: bool) -> None:
+        self.view.show_region(request.region, entries, below=below)
 
-    def _settled(self) -> None:
+    def _show_progress(self) -> None:
         """Mark what is late, and say what cannot be read."""
-        problem = self._feed.problem
+        problem = self._loader.problem
         if problem is not None:
             self.view.show_message(f"cannot be read: {problem}")
-        if not self._feed.late or problem is not None:
+        if not self._loader.late or problem is not None:
             self._patience.stop()
             self.view.set_loading(False)
         elif not self._patience.isActive():
@@ -302,22 +302,22 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
         """Say what is under the mouse, or else selected, or else what the plate is."""
         texel = self._texel or self._selected()
         value = self._value(*texel) if texel is not None else None
-        self.footer.show_words(self._words(texel, value))
+        self.footer.show_description(self._description(texel, value))
         self.bar.mark(value.normalised if value is not None else None)
 
-    def _words(
+    def _description(
         self, texel: tuple[int, int] | None, value: TexelValue | TexelDifference | None
-    ) -> Words:
+    ) -> Description:
         plate, source = self._plate, self.source
         if plate is None or source is None:
-            return Words("", "")
+            return Description("", "")
         steps, at = source.steps, self._session.source_position(source)
         step = f"step {step_text(int(steps[at]))}" if len(steps) else ""
         pick = self._pick(*texel) if texel is not None else None
         if pick is not None and value is not None:
-            return texel_words(pick, value, step)
-        part = seen_part(self.view.viewport, plate.plan.levels, self.devicePixelRatioF())
-        return plate_words(plate, part.level, self._session.settings.plane, step)
+            return texel_description(pick, value, step)
+        seen = seen_region(self.view.viewport, plate.plan.levels, self.devicePixelRatioF())
+        return plate_description(plate, seen.level, self._session.settings.plane, step)
 
     # --- what others change ----------------------------------------------------------------
 
@@ -335,13 +335,11 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
     def _settings_changed(self, names: frozenset[str]) -> None:
         settings = self._session.settings
         self.header.link.setChecked(settings.linked)
-        if "theme" in names:
-            self.header.set_theme(theme_called(settings.theme))
-        if names & COLOURS:
+        if "colour_map" in names:
             self._recolour()
         if "scope" in names:
             self._renew()
-        elif names & VALUES:
+        elif names & REREADING:
             self._recolour()
             self._ask()
             self._describe()
@@ -357,20 +355,26 @@ class PictureWindow(QtWidgets.QWidget):  # type: ignore[misc]
             anew: Whether to choose anew what to show.
         """
         if not self._choices.current:
-            self._choices = Choices(self._session)
+            self._choices = PlateChoices(self._session)
             self.header.box.offer(self._choices.texts)
         following = self._choices.following(self.number) if anew else self._choice
         self._show_choice(following or self._choices.initial(self.number))
 
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self.header.set_theme(theme)
+        self.bar.set_theme(theme)
+        self._recolour()
+
     def _recolour(self) -> None:
-        """Take the colours of the settings."""
-        source, settings = self.source, self._session.settings
-        theme = theme_called(settings.theme)
+        """Take the colours of the settings and the theme."""
+        source = self.source
         self._scale = self._session.colour_scale(signed=source is not None and source.signed)
         red, green, blue = self._scale.colours.astype(int).T
         table: list[int] = (0xFF000000 | red << 16 | green << 8 | blue).tolist()
-        gap = [int(QtGui.QColor(theme.gap).rgb())] * (256 - len(table))
-        self.view.set_colours(table + gap, theme)
+        gap = [int(QtGui.QColor(self._theme.gap).rgb())] * (256 - len(table))
+        self.view.set_colours(table + gap, self._theme)
 
 
 def link(first: PictureWindow, second: PictureWindow, session: Session) -> None:

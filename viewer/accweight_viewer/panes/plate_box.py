@@ -7,24 +7,24 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.model.choices import Choice
-from accweight_viewer.panes.timeline_bar import ChoiceBox
+from accweight_viewer.model.plate_choice import PlateChoice
+from accweight_viewer.widgets.combo_box import ComboBox
 
 ROWS_SHOWN = 24
 
 
-class PlateBox(ChoiceBox):
+class PlateBox(ComboBox):
     """A field with a list of plates.
 
     Attributes:
-        chosen: Emitted with the `Choice` that the user has made.
+        chosen: Emitted with the `PlateChoice` that the user has made.
     """
 
     chosen = QtCore.Signal(object)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._choices: list[Choice] = []
+        self._choices: list[PlateChoice] = []
         self.setEditable(True)
         self.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
         self.setMaxVisibleItems(ROWS_SHOWN)
@@ -48,7 +48,7 @@ class PlateBox(ChoiceBox):
         completer.setMaxVisibleItems(ROWS_SHOWN)
         self.setCompleter(completer)
 
-    def offer(self, texts: Mapping[Choice, str]) -> None:
+    def offer(self, texts: Mapping[PlateChoice, str]) -> None:
         """Offer these and no others; what is typed at the moment stays if they are the same."""
         shown = [self.itemText(at) for at in range(self.count())]
         if (self._choices, shown) == (list(texts), list(texts.values())):
@@ -59,7 +59,7 @@ class PlateBox(ChoiceBox):
         self.addItems(list(texts.values()))
         self.show_choice(now)
 
-    def show_choice(self, choice: Choice | None) -> None:
+    def show_choice(self, choice: PlateChoice | None) -> None:
         """Show what is chosen."""
         at = self._choices.index(choice) if choice in self._choices else -1
         self.setCurrentIndex(at)

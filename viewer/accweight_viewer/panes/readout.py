@@ -13,19 +13,20 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_viewer.model.exact_series import ExactSeries, Number, SeriesRequest, as_json
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun, Texels
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.traced import Exact, Number, SeriesWish, as_json
-from accweight_viewer.panes.background import Background
-from accweight_viewer.panes.elided import ElidedLabel
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.icons import icon
-from accweight_viewer.panes.sparkline import Sparkline
-from accweight_viewer.panes.switch import flat_buttons
-from accweight_viewer.panes.texel_words import DOT, element_text, exact_text, square_text
-from accweight_viewer.panes.words import MISSING, number_text, step_text, tip_text
+from accweight_viewer.panes.formatting import MISSING, number_text, step_text, tip_text
+from accweight_viewer.panes.texel_text import DOT, element_text, exact_text, square_text
 from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.background import Background
+from accweight_viewer.widgets.elided_label import ElidedLabel
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.pane import Pane
+from accweight_viewer.widgets.sparkline import Sparkline
+from accweight_viewer.widgets.switch import flat_buttons
 
 READING = "reading checkpoints \N{HORIZONTAL ELLIPSIS}"
 NOTHING = "Click a weight in a picture to see how it moved"
@@ -59,7 +60,7 @@ class Card(QtWidgets.QWidget):  # type: ignore[misc]
         self.note.setToolTip(tip_text(note))
 
 
-class Readout(QtWidgets.QWidget):  # type: ignore[misc]
+class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """The selected weight.
 
     Attributes:
@@ -73,7 +74,7 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
         theme = theme_called(session.settings.theme)
         self._pick: Pick | None = None
         self._stored: Texels | None = None
-        self._exact: Exact | None = None
+        self._exact: ExactSeries | None = None
         self._problem = ""
         self.name = ElidedLabel()
         self.name.setObjectName("name")
@@ -82,12 +83,12 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
         self.weight = Card("weight", theme, 1)
         self.copy_button = QtWidgets.QToolButton()
         self.empty = QtWidgets.QLabel(NOTHING)
-        self._background: Background[SeriesWish, Texels] = Background(
-            SeriesWish.read, self._collect
+        self._background: Background[SeriesRequest, Texels] = Background(
+            SeriesRequest.read, self._collect
         )
         self._build()
         self._connect()
-        self._restyle()
+        self.set_theme(theme)
         self._selection_changed()
 
     # --- building --------------------------------------------------------------------------
@@ -145,7 +146,7 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
             weights: W_t; None where it is not finite, a pair for a complex number.
             cumulative: A_t.
         """
-        self._exact, self._problem = Exact.of(steps, weights, cumulative), ""
+        self._exact, self._problem = ExactSeries.of(steps, weights, cumulative), ""
         self._show()
 
     def set_exact_error(self, text: str) -> None:
@@ -166,33 +167,29 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
         self._pick, self._stored = self._session.pick, None
         self._pages.setCurrentIndex(0 if self._pick is None else 1)
         if (pick := self._pick) is None:
-            self._background.loader.wish(())
+            self._background.loader.request(())
             return
-        self._background.loader.wish([self._wish(pick)])
+        self._background.loader.request([self._request(pick)])
         self._show()
 
-    def _wish(self, pick: Pick) -> SeriesWish:
+    def _request(self, pick: Pick) -> SeriesRequest:
         run = self._session.runs[pick.run]
-        return SeriesWish(run, pick.plate, pick.plate.number, pick.row, pick.col)
+        return SeriesRequest(run, pick.plate, pick.row, pick.col)
 
     def _collect(self) -> None:
-        for wish, series in self._background.values():
-            if self._pick is not None and wish == self._wish(self._pick):
+        for request, series in self._background.values():
+            if self._pick is not None and request == self._request(self._pick):
                 self._stored = series
         self._show()
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing stored is being read."""
+    def settled(self) -> bool:
+        """Whether everything that is stored of the weight is shown."""
         return self._background.idle
-
-    def close_loader(self) -> None:
-        """Stop reading."""
-        self._background.close()
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Stop reading."""
-        self.close_loader()
+        self._background.close()
         super().closeEvent(event)
 
     # --- what is shown ---------------------------------------------------------------------
@@ -293,13 +290,11 @@ class Readout(QtWidgets.QWidget):  # type: ignore[misc]
     # --- looks -----------------------------------------------------------------------------
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if "theme" in names:
-            self._restyle()
         if "scope" in names:
             self._show()
 
-    def _restyle(self) -> None:
-        theme = theme_called(self._session.settings.theme)
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
         self.setStyleSheet(
             "QLabel#value { font-size: 17px; font-weight: 600; } QLabel#name { font-weight: 600; }"
             + flat_buttons(theme)

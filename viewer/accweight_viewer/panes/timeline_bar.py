@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.settings import CHOICES
-from accweight_viewer.panes.events import listen
-from accweight_viewer.panes.icons import icon
+from accweight_viewer.model.settings import ALLOWED
+from accweight_viewer.panes.formatting import metric_text, number_text, step_text
 from accweight_viewer.panes.timeline_plot import TimelinePlot
-from accweight_viewer.panes.words import METRIC_WORDS, number_text, step_text
 from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.combo_box import ComboBox
+from accweight_viewer.widgets.events import listen
+from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.pane import Pane
 
 SPEEDS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 """Checkpoints per second that are offered."""
@@ -28,22 +30,7 @@ BUTTONS = {
 """Per button: what it does, and the keys that do the same."""
 
 
-class ChoiceBox(QtWidgets.QComboBox):  # type: ignore[misc]
-    """A combo box with an arrow in the colour of its text; style sheets know images alone."""
-
-    def paintEvent(self, event: Any) -> None:  # noqa: N802
-        """Draw the box, and the arrow over it."""
-        super().paintEvent(event)
-        painter = QtGui.QPainter(self)
-        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-        painter.setPen(QtGui.QPen(self.palette().color(QtGui.QPalette.ColorRole.Text), 1.4))
-        x, y = self.width() - 14.0, self.height() / 2
-        corners = ((x - 3.5, y - 1.5), (x, y + 2), (x + 3.5, y - 1.5))
-        painter.drawPolyline(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
-        painter.end()
-
-
-class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
+class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """Time: where it is, how it moves, and what the layers did over it."""
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -79,7 +66,7 @@ class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
         return button
 
     def _choice(self, words: str) -> Any:
-        box = ChoiceBox()
+        box = ComboBox()
         box.setToolTip(words)
         box.setAccessibleName(words)
         box.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
@@ -88,9 +75,9 @@ class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
     def _fill_choices(self) -> None:
         for speed in SPEEDS:
             self.speed.addItem(_speed_text(speed), speed)
-        for at, name in enumerate(CHOICES["curve_metric"]):
+        for at, name in enumerate(ALLOWED["curve_metric"]):
             self.metric.addItem(name, name)
-            self.metric.setItemData(at, METRIC_WORDS[name], QtCore.Qt.ItemDataRole.ToolTipRole)
+            self.metric.setItemData(at, metric_text(name), QtCore.Qt.ItemDataRole.ToolTipRole)
 
     def _build(self) -> None:
         keys = QtWidgets.QHBoxLayout()
@@ -171,9 +158,10 @@ class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
         """Begin anew at the end, or do not."""
         self._session.change(loop=not self._session.settings.loop)
 
-    def refresh_cursor(self) -> None:
-        """Draw the cursor where time is between two checkpoints; called for every frame."""
+    def tick(self, now: float) -> bool:
+        """Draw the cursor where time is between two checkpoints."""
         self.plot.refresh_cursor()
+        return False
 
     def _step(self, by: int) -> None:
         if self._session.cursor.playing:
@@ -212,8 +200,6 @@ class TimelineBar(QtWidgets.QWidget):  # type: ignore[misc]
         self.metric.setCurrentIndex(self.metric.findData(settings.curve_metric))
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if "theme" in names:
-            self.set_theme(theme_called(self._session.settings.theme))
         if "curve_metric" in names:
             self.plot.reload()
         self._show_settings()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pyqtgraph.Qt import QtCore, QtGui
 
-from accweight_viewer.panes.words import METRIC_WORDS
+from accweight_viewer.panes.formatting import metric_text
 from accweight_viewer.theme import Theme
 
 DASHED, DOTTED = (4.0, 3.0), (0.1, 2.6)
@@ -23,7 +23,7 @@ _LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
 _RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
 
 
-class Entry(NamedTuple):
+class LegendEntry(NamedTuple):
     """One line: its name, the range of its scale, and how it is drawn."""
 
     name: str
@@ -43,7 +43,7 @@ def pen_of(colour: Any, width: float, dash: Sequence[float] | None = None) -> An
 
 
 def draw_legend(
-    painter: Any, box: Any, metric: str, entries: Sequence[Entry], theme: Theme
+    painter: Any, box: Any, metric: str, entries: Sequence[LegendEntry], theme: Theme
 ) -> None:
     """Draw the metric at the left, and entries from the right, as many as there is room for."""
     measure = painter.fontMetrics().horizontalAdvance
@@ -67,7 +67,7 @@ def draw_legend(
         x += width + BETWEEN
 
 
-def _width(entries: Sequence[Entry], measure: Any) -> int:
+def _width(entries: Sequence[LegendEntry], measure: Any) -> int:
     """Return how wide entries are side by side."""
     wide: list[int] = [
         SAMPLE + 8 + measure(name) + (6 + measure(span) if span else 0) for name, span, _ in entries
@@ -80,7 +80,7 @@ def _draw_title(painter: Any, box: Any, metric: str, room: float, theme: Theme) 
     measure = painter.fontMetrics().horizontalAdvance
     painter.setPen(QtGui.QColor(theme.ink))
     painter.drawText(box, _LEFT, metric)
-    words, start = METRIC_WORDS[metric], measure(metric) + 10
+    words, start = metric_text(metric), measure(metric) + 10
     if start + measure(words) <= room:
         painter.setPen(QtGui.QColor(theme.dim))
         painter.drawText(box.adjusted(start, 0, 0, 0), _LEFT, words)

@@ -1,4 +1,4 @@
-"""The plot of the timeline: the still picture, the cursor over it, and the mouse."""
+"""The plot of the timeline: the still image, the cursor over it, and the mouse."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_viewer.model.chart import Chart
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.events import place_of
-from accweight_viewer.panes.timeline_picture import Frame, Near, Picture
-from accweight_viewer.panes.words import number_text, step_text, tip_text
+from accweight_viewer.panes.formatting import number_text, step_text, tip_text
+from accweight_viewer.panes.timeline_image import Near, Surface, TimelineImage
 from accweight_viewer.theme import Theme
+from accweight_viewer.widgets.events import NOTCH, place_of
 
 REACH = 5.0
 """Pixels from a curve at which a double click still means it."""
-
-NOTCH = 120
-"""Units of a wheel's turn that are one step."""
 
 HANDLE = 5.5
 """Radius of the handle of the cursor."""
@@ -33,7 +30,7 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         self._session = session
         self._theme = theme
         self._chart = Chart(session)
-        self._picture: Picture | None = None
+        self._image: TimelineImage | None = None
         self._pixmap: Any = None
         self._selected = session.layer
         self._drawn_x = -1.0
@@ -57,7 +54,7 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
 
     def redraw(self) -> None:
         """Draw the curves anew."""
-        self._picture = self._pixmap = None
+        self._image = self._pixmap = None
         self._selected = self._session.layer
         self.update()
 
@@ -67,18 +64,18 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             self.redraw()
 
     @property
-    def picture(self) -> Picture:
-        """The still picture at the present size."""
-        if self._picture is None:
-            frame = Frame(
+    def image(self) -> TimelineImage:
+        """The still image at the present size."""
+        if self._image is None:
+            surface = Surface(
                 self._theme, self.font(), self.width(), self.height(), self.devicePixelRatioF()
             )
-            self._picture = Picture(self._chart, self._session.layer, frame)
-        return self._picture
+            self._image = TimelineImage(self._chart, self._session.layer, surface)
+        return self._image
 
     def refresh_cursor(self) -> None:
         """Draw the cursor where time is now, if that is another place."""
-        x = self.picture.x_at(self._position())
+        x = self.image.x_at(self._position())
         if abs(x - self._drawn_x) >= 0.25:
             self.update()
 
@@ -98,29 +95,29 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         self.redraw()
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802
-        """Draw the still picture, and over it what moves."""
-        picture = self.picture
+        """Draw the still image, and over it what moves."""
+        image = self.image
         if self._pixmap is None or self._pixmap.devicePixelRatio() != self.devicePixelRatioF():
-            self._pixmap = picture.pixmap()
+            self._pixmap = image.pixmap()
         painter = QtGui.QPainter(self)
         painter.drawPixmap(0, 0, self._pixmap)
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
         if self._hovered is not None:
-            self._draw_hover(painter, picture, self._hovered)
-        self._draw_cursor(painter, picture)
+            self._draw_hover(painter, image, self._hovered)
+        self._draw_cursor(painter, image)
         painter.end()
 
-    def _draw_hover(self, painter: Any, picture: Picture, position: int) -> None:
-        x = round(picture.x_at(position)) + 0.5
+    def _draw_hover(self, painter: Any, image: TimelineImage, position: int) -> None:
+        x = round(image.x_at(position)) + 0.5
         colour = QtGui.QColor(self._theme.dim)
         colour.setAlphaF(0.5)
         painter.setPen(QtGui.QPen(colour, 1))
-        area = picture.area
+        area = image.area
         painter.drawLine(QtCore.QPointF(x, area.top()), QtCore.QPointF(x, area.bottom()))
 
-    def _draw_cursor(self, painter: Any, picture: Picture) -> None:
-        area, position = picture.area, self._position()
-        x = self._drawn_x = picture.x_at(position)
+    def _draw_cursor(self, painter: Any, image: TimelineImage) -> None:
+        area, position = image.area, self._position()
+        x = self._drawn_x = image.x_at(position)
         accent, panel = QtGui.QColor(self._theme.accent), QtGui.QColor(self._theme.panel)
         y = round(area.bottom()) + 0.5
         painter.setPen(QtGui.QPen(accent, 2))
@@ -128,7 +125,7 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         painter.setPen(QtGui.QPen(accent, 1.2))
         painter.drawLine(QtCore.QPointF(x, area.top() - 3), QtCore.QPointF(x, y))
         painter.setPen(QtGui.QPen(panel, 2))
-        for stroke, height in picture.points_at(position):
+        for stroke, height in image.points_at(position):
             painter.setBrush(stroke.colour)
             painter.drawEllipse(QtCore.QPointF(x, height), 4.0, 4.0)
         painter.setBrush(accent)
@@ -147,14 +144,14 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         if event.buttons() & _LEFT_BUTTON:
             self._go_to(place)
             return
-        self._hover(self.picture.position_near(place.x()))
+        self._hover(self.image.position_near(place.x()))
         text = tip_text(self.hover_text(place.x(), place.y()))
         QtWidgets.QToolTip.showText(self.mapToGlobal(place.toPoint()), text, self)
 
     def mouseDoubleClickEvent(self, event: Any) -> None:  # noqa: N802
         """Select the layer whose curve is under the mouse."""
         place = place_of(event)
-        near = self.picture.nearest(place.x(), place.y(), REACH)
+        near = self.image.nearest(place.x(), place.y(), REACH)
         if event.button() == _LEFT_BUTTON and near is not None:
             self._session.select_layer(near.name)
 
@@ -177,7 +174,7 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
     def _go_to(self, place: Any) -> None:
         self._rest()
         self._hover(None)
-        self._session.move_to(self.picture.position_near(place.x()))
+        self._session.move_to(self.image.position_near(place.x()))
 
     def _rest(self) -> None:
         if self._session.cursor.playing:
@@ -190,10 +187,10 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
 
     def hover_text(self, x: float, y: float) -> str:
         """Return what is known of a point: its step, the curve near it, the measures."""
-        picture, chart = self.picture, self._chart
-        position = picture.position_near(x)
+        image, chart = self.image, self._chart
+        position = image.position_near(x)
         lines = [f"step {step_text(int(chart.steps[position]))}"]
-        near = picture.nearest(x, y)
+        near = image.nearest(x, y)
         if near is not None:
             lines.append(self._value_text(near, position))
         for measure in chart.measures:

@@ -15,9 +15,9 @@ from pyqtgraph.opengl import GLGraphicsItem
 
 from accweight_viewer.model.camera import FIELD_OF_VIEW
 from accweight_viewer.model.colours import ColourScale
-from accweight_viewer.model.content import Block, Instances
+from accweight_viewer.model.content import Instances, TextureBlock
 from accweight_viewer.model.residency import Grid
-from accweight_viewer.model.tiles import TILE
+from accweight_viewer.model.texture_tiles import TILE
 from accweight_viewer.scene.quads import Program, Quads
 from accweight_viewer.scene.shaders import PLATES_VERTEX, plates_fragment
 from accweight_viewer.theme import Theme
@@ -49,7 +49,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         self.phase = 0.0
         self._grid = Grid(1, 1)
         self._instances: Instances = np.zeros((0, 16), np.float32)
-        self._waiting: list[Block] = []
+        self._waiting: list[TextureBlock] = []
         self._scale: ColourScale | None = None
         self._tones = np.zeros((4, 3), np.float32)
         self._gap = np.zeros(3, np.float32)
@@ -61,7 +61,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         self._waiting.clear()
         self._stale.add("grid")
 
-    def upload(self, block: Block) -> None:
+    def upload(self, block: TextureBlock) -> None:
         """Take texels to upload before the next frame is drawn."""
         self._waiting.append(block)
 

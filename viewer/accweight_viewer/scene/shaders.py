@@ -1,4 +1,4 @@
-"""The shaders of the scene: plates as tiles of one texture, and captions on the screen."""
+"""The shaders of the scene: plates as tiles of one texture, and labels on the screen."""
 
 VERSION = "#version 330 core\n"
 
@@ -106,7 +106,7 @@ def plates_fragment(*, moving: bool, logarithmic: bool, signed: bool) -> str:
     return VERSION + "".join(f"#define {n}\n" for n, on in chosen.items() if on) + PLATES_FRAGMENT
 
 
-CAPTIONS_VERTEX = (
+LABELS_VERTEX = (
     VERSION
     + """
 layout(location = 0) in vec4 box;    // x, y in pixels, width, height
@@ -126,7 +126,7 @@ void main() {
 """
 )
 
-CAPTIONS_FRAGMENT = (
+LABELS_FRAGMENT = (
     VERSION
     + """
 uniform sampler2D u_atlas;  // how much of a pixel is text, and is near text

@@ -1,7 +1,7 @@
 """One scene: the plates of a run, or of a difference, seen by the camera of the session.
 
 A tick brings the scene up to date before it is drawn: tiles that have been read, what is drawn
-from here, where captions go. What is not needed is not done, so that a still scene costs
+from here, where labels go. What is not needed is not done, so that a still scene costs
 nothing. A click picks a texel, a double click goes to its layer.
 """
 
@@ -11,30 +11,31 @@ import math
 
 import numpy as np
 from OpenGL import GL
-from pyqtgraph.Qt import QtCore
+from pyqtgraph.Qt import QtCore, QtGui
 
-from accweight_viewer.bridge import Bridge
 from accweight_viewer.model.arrangement import Arrangement
-from accweight_viewer.model.captions import captions_of, placed
 from accweight_viewer.model.content import Content
 from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.labels import labels_of, placed
 from accweight_viewer.model.picking import Pick, met, texel_at
-from accweight_viewer.model.runs import ShownRun, Source
+from accweight_viewer.model.runs import PlateSource, ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.signal import Signal
-from accweight_viewer.scene.captions_item import CaptionsItem
-from accweight_viewer.scene.flown import FlownView
+from accweight_viewer.scene.fly_camera_view import FlyCameraView
+from accweight_viewer.scene.labels_item import LabelsItem
 from accweight_viewer.scene.plates_item import PlatesItem
-from accweight_viewer.theme import theme_called
+from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.bridge import Bridge
+from accweight_viewer.widgets.pane import Pane
 
 PLAN_SECONDS = 0.06
 """While the camera moves, tiles are chosen anew at most this often."""
 
-RECOLOURING = frozenset(("theme", "colour_map", "logarithmic", "low", "high", "fitted", "scope"))
+RECOLOURING = frozenset(("colour_map", "logarithmic", "low", "high", "fitted", "scope"))
 """Settings that change colours alone."""
 
 
-class SceneView(FlownView):
+class SceneView(FlyCameraView, Pane):
     """A scene in a window.
 
     Attributes:
@@ -57,14 +58,15 @@ class SceneView(FlownView):
         self.hovered: Signal[[Pick | None]] = Signal()
         self.frame_drawn: Signal[[]] = Signal()
         self._budget = budget_bytes
+        self._theme = theme_called(session.settings.theme)
         self._plates = PlatesItem()
-        self._captions = CaptionsItem()
+        self._labels = LabelsItem()
         self.addItem(self._plates)
-        self.addItem(self._captions)
+        self.addItem(self._labels)
         self._limit = 256
         self._planned_at = -math.inf
         self._content: Content | None = None
-        self._needs = {"plan", "instances", "captions"}
+        self._needs = {"plan", "instances", "labels"}
         self._bridge = Bridge(self._arrived)
         self._listen()
         self._renew()
@@ -75,7 +77,7 @@ class SceneView(FlownView):
         return self.content.places
 
     @property
-    def source(self) -> Source:
+    def source(self) -> PlateSource:
         """What the scene shows."""
         return self.content.source
 
@@ -87,17 +89,17 @@ class SceneView(FlownView):
         return self._content
 
     @property
-    def idle(self) -> bool:
+    def settled(self) -> bool:
         """Whether the picture is as fine as it gets."""
         return not self._needs and self.content.idle
 
     def _listen(self) -> None:
         session = self.session
         session.time_changed.connect(lambda: self._need("time", "instances"))
-        session.selection_changed.connect(lambda: self._need("instances", "captions"))
+        session.selection_changed.connect(lambda: self._need("instances", "labels"))
         session.settings_changed.connect(self._settings_changed)
         session.data_changed.connect(self._data_changed)
-        self.flight.moved.connect(lambda: self._need("plan", "instances", "captions"))
+        self.flight.moved.connect(lambda: self._need("plan", "instances", "labels"))
 
     def _need(self, *what: str) -> None:
         self._needs.update(what)
@@ -120,7 +122,7 @@ class SceneView(FlownView):
             self._rename()
         if names & RECOLOURING:
             self._recolour()
-        self._need("plan", "instances", "captions")
+        self._need("plan", "instances", "labels")
 
     def _data_changed(self) -> None:
         """Go on with what is shown, if only more of it is finished, or begin anew."""
@@ -129,7 +131,7 @@ class SceneView(FlownView):
             self.content.places = self.session.arrangement(self.source)
             self._rename()
             self._recolour()
-            self._need("plan", "instances", "captions")
+            self._need("plan", "instances", "labels")
         else:
             self._renew()
 
@@ -152,7 +154,7 @@ class SceneView(FlownView):
         self._plates.set_grid(self._content.residency.grid)
         self._rename()
         self._recolour()
-        self._need("plan", "instances", "captions")
+        self._need("plan", "instances", "labels")
 
     def _rename(self) -> None:
         only_in = {
@@ -161,17 +163,23 @@ class SceneView(FlownView):
             if len(self.session.runs) > 1
         }
         self._texts = (
-            captions_of(self.source.layers, self.content.places, only_in)
+            labels_of(self.source.layers, self.content.places, only_in)
             if self.session.settings.labels
             else []
         )
-        self._captions.set_captions(self._texts, self.devicePixelRatioF())
+        self._labels.set_labels(self._texts, self.devicePixelRatioF())
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self._recolour()
+        self._need("plan", "instances", "labels")
 
     def _recolour(self) -> None:
-        theme = theme_called(self.session.settings.theme)
-        self.setBackgroundColor(theme.page)
-        self._plates.set_colours(self.session.colour_scale(signed=self.source.signed), theme)
-        self._captions.set_colours(theme)
+        scale = self.session.colour_scale(signed=self.source.signed)
+        self.setBackgroundColor(self._theme.page)
+        self._plates.set_colours(scale, self._theme)
+        self._labels.set_colours(self._theme)
 
     # --- frames ---------------------------------------------------------------------------
 
@@ -207,9 +215,9 @@ class SceneView(FlownView):
             self._needs.discard("instances")
             position = self.session.source_position(self.source)
             self._plates.set_instances(self._instances(position))
-        if "captions" in self._needs:
-            self._needs.discard("captions")
-            self._place_captions()
+        if "labels" in self._needs:
+            self._needs.discard("labels")
+            self._place_labels()
         self._plates.phase = self.session.cursor.phase if self._blending() else 0.0
 
     def _patience(self) -> float:
@@ -240,18 +248,18 @@ class SceneView(FlownView):
             eye=self.flight.camera.pose.position[2],
         )
 
-    def _place_captions(self) -> None:
+    def _place_labels(self) -> None:
         camera = self.flight.camera
         shown = placed(
             self._texts,
-            self._captions.sizes,
+            self._labels.sizes,
             camera,
             self.viewport_size(),
             self.content.places,
             self.session.layer,
             self.flight.focus_row,
         )
-        self._captions.set_placed(shown, camera)
+        self._labels.set_placed(shown, camera)
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
         """Learn what the graphics card can do, then make the items."""
@@ -266,7 +274,7 @@ class SceneView(FlownView):
         if self.number == 0:
             self.flight.aspect = width / max(height, 1)
             self.flight.settle(self.content.places)
-        self._need("plan", "captions")
+        self._need("plan", "labels")
 
     def paintGL(self) -> None:  # noqa: N802 - Qt's name
         """Draw a frame of one state: Qt may ask for it between a change and the next tick.
@@ -305,19 +313,20 @@ class SceneView(FlownView):
         return QtCore.QPointF(at[0], at[1])
 
     def clicked(self, x: float, y: float) -> None:
-        """Select what was clicked, and circle it from now on."""
-        found = self.pick_at(x, y)
+        """Select what was clicked; the window circles it then."""
+        found, before = self.pick_at(x, y), (self.session.layer, self.session.pick)
         if found is None:
             self.session.select_layer(None)
         else:
             self.session.select_texel(found)
-        self.circle_selected()
+        if (self.session.layer, self.session.pick) == before:
+            self.circle_selected()  # nobody hears of it, and the camera may have gone elsewhere
 
     def double_clicked(self, x: float, y: float) -> None:
         """Go to the layer that was clicked."""
         found = self.pick_at(x, y)
         if found is not None:
-            self.session.jump_asked.emit(self.source.layers[found.plate.layer].name)
+            self.session.jump_to(self.source.layers[found.plate.layer].name)
 
     def hovered_at(self, x: float, y: float) -> None:
         """Tell what is under the mouse."""
@@ -333,11 +342,15 @@ class SceneView(FlownView):
 
     def circle_selected(self) -> None:
         """Circle the selected layer from now on, or everything."""
-        layer = next((la for la in self.source.layers if la.name == self.session.layer), None)
-        plates = [plate.number for plate in layer.plates] if layer else []
-        self.flight.circle(plates, self.content.places)
+        self.flight.circle(self.plates_of(self.session.layer), self.content.places)
 
-    def close_content(self) -> None:
+    def plates_of(self, name: str | None) -> list[int]:
+        """Return the numbers of a layer's plates, none if the scene has no such layer."""
+        layer = next((layer for layer in self.source.layers if layer.name == name), None)
+        return [plate.number for plate in layer.plates] if layer else []
+
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Stop reading; the scene is not used any more."""
         if self._content is not None:
             self._content.close()
+        super().closeEvent(event)

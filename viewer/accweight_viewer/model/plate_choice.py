@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.runs import Plate, ShownRun, Source
+from accweight_viewer.model.runs import Plate, PlateSource, ShownRun
 from accweight_viewer.model.session import Session
 
 Which = int | Literal["difference"]
@@ -20,14 +20,14 @@ ACTIVITY = "mean"
 
 
 @dataclass(frozen=True)
-class Choice:
+class PlateChoice:
     """One plate, by names that outlive a growing analysis."""
 
     which: Which
     parameter: str
 
 
-class Choices:
+class PlateChoices:
     """The plates of one state of the runs of a session."""
 
     def __init__(self, session: Session) -> None:
@@ -51,7 +51,7 @@ class Choices:
             return None
         return Difference(self._runs[0], self._runs[1], self._scope)
 
-    def source(self, which: Which) -> Source | None:
+    def source(self, which: Which) -> PlateSource | None:
         """Return a run or the difference."""
         if which == "difference":
             return self.difference
@@ -68,13 +68,13 @@ class Choices:
         return f"{name} ({'AB'[which]})" if alike else name
 
     @cached_property
-    def texts(self) -> dict[Choice, str]:
+    def texts(self) -> dict[PlateChoice, str]:
         """Every plate and how it is called, in network order, run by run."""
         each: list[Which] = [*range(len(self._runs))]
         if len(self._runs) > 1:
             each.append("difference")
         return {
-            Choice(which, plate.name): self._text(which, plate.name)
+            PlateChoice(which, plate.name): self._text(which, plate.name)
             for which in each
             for plate in self._runs[0 if which == "difference" else which].plates
         }
@@ -87,7 +87,7 @@ class Choices:
     def _numbers(self) -> list[dict[str, int]]:
         return [{plate.name: plate.number for plate in run.plates} for run in self._runs]
 
-    def plate(self, choice: Choice) -> Plate | None:
+    def plate(self, choice: PlateChoice) -> Plate | None:
         """Return the plate that is meant, None if there is none of that name."""
         source = self.source(choice.which)
         at = 0 if choice.which == "difference" else choice.which
@@ -95,13 +95,13 @@ class Choices:
             return None
         return source.plates[self._numbers[at][choice.parameter]]
 
-    def run_plate(self, choice: Choice) -> tuple[int, Plate] | None:
+    def run_plate(self, choice: PlateChoice) -> tuple[int, Plate] | None:
         """Return the run and its own plate: for a difference, those of the first run."""
         run = 0 if choice.which == "difference" else choice.which
-        plate = self.plate(Choice(run, choice.parameter))
+        plate = self.plate(PlateChoice(run, choice.parameter))
         return None if plate is None else (run, plate)
 
-    def obstacle(self, choice: Choice | None) -> str:
+    def obstacle(self, choice: PlateChoice | None) -> str:
         """Return why there is no picture of a choice, nothing if there is one."""
         if choice is None:
             return "no layers to show"
@@ -116,7 +116,7 @@ class Choices:
 
     # --- which one to show ------------------------------------------------------------------
 
-    def following(self, number: int) -> Choice | None:
+    def following(self, number: int) -> PlateChoice | None:
         """Return the plate of the selection; of the most active layer if there is none.
 
         Args:
@@ -128,20 +128,20 @@ class Choices:
         if number == 0 and len(self._runs) > 1 and session.comparison == "difference":
             which = "difference"
         if session.pick is not None:
-            return Choice(which, session.pick.plate.name)
+            return PlateChoice(which, session.pick.plate.name)
         name = session.layer or self._active_layer(0)
         layers = session.layers_called(name) if name else []
         own = layers[which] if isinstance(which, int) and layers else None
         layer = own or next((layer for layer in layers if layer is not None), None)
-        return Choice(which, layer.plates[0].name) if layer is not None else None
+        return PlateChoice(which, layer.plates[0].name) if layer is not None else None
 
-    def initial(self, number: int) -> Choice | None:
+    def initial(self, number: int) -> PlateChoice | None:
         """Return what a window shows first: the most active layer, the next most active one."""
         if number == 0 or len(self._runs) > 1:
             return self.following(number)
         name = self._active_layer(number)
         layer = self._session.layers_called(name)[0] if name else None
-        return Choice(0, layer.plates[0].name) if layer is not None else None
+        return PlateChoice(0, layer.plates[0].name) if layer is not None else None
 
     def _active_layer(self, rank: int) -> str | None:
         """Return the layer at a rank, from 0, of activity at the end of the first run."""

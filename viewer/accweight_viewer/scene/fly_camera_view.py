@@ -15,6 +15,7 @@ from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import met
 from accweight_viewer.model.signal import Signal
+from accweight_viewer.widgets.events import CLICK_PIXELS, NOTCH
 
 KEYS = {
     QtCore.Qt.Key.Key_W: "forward",
@@ -24,9 +25,6 @@ KEYS = {
     QtCore.Qt.Key.Key_E: "up",
     QtCore.Qt.Key.Key_Q: "down",
 }
-CLICK_PIXELS = 4
-"""The mouse may move so far between press and release of a click."""
-
 LEFT, RIGHT, MIDDLE = (
     QtCore.Qt.MouseButton.LeftButton,
     QtCore.Qt.MouseButton.RightButton,
@@ -34,7 +32,7 @@ LEFT, RIGHT, MIDDLE = (
 )
 
 
-class FlownView(GLViewWidget):  # type: ignore[misc]
+class FlyCameraView(GLViewWidget):  # type: ignore[misc]
     """A view through the camera of a flight.
 
     Attributes:
@@ -149,7 +147,7 @@ class FlownView(GLViewWidget):  # type: ignore[misc]
         places = self.places
         hit = met(origin, direction, places, self.flight.focus_row)
         reach = (places.corners[hit[0], 2] - origin[2]) / direction[2] if hit else camera.pace * 2
-        notches = event.angleDelta().y() / 120
+        notches = event.angleDelta().y() / NOTCH
         self.flight.approach(origin + direction * reach, notches, places)
 
     def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name

@@ -1,4 +1,4 @@
-"""Captions: what stands beside plates, and which of it there is room for."""
+"""Labels: what stands beside plates, and which of it there is room for."""
 
 from __future__ import annotations
 
@@ -14,64 +14,64 @@ from viewer_plates import EVERY_LAYOUT, NETWORK, WINDOW, blocks, camera_on, show
 
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.camera import Camera, Pose
-from accweight_viewer.model.captions import (
+from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.labels import (
     FEW,
     LONGEST_TEXT,
-    Caption,
-    PlacedCaptions,
+    Label,
+    PlacedLabels,
     Tone,
-    captions_of,
+    labels_of,
     placed,
 )
-from accweight_viewer.model.flight import Flight
 
 SIZE = 60.0, 14.0
 
 
-def scene(shapes: Mapping[str, object], how: str = "line") -> tuple[list[Caption], Arrangement]:
-    """Return the captions of plates, and their places."""
+def scene(shapes: Mapping[str, object], how: str = "line") -> tuple[list[Label], Arrangement]:
+    """Return the labels of plates, and their places."""
     layers = shown(shapes)
     places = arrange(layers, how)
-    return captions_of(layers, places), places
+    return labels_of(layers, places), places
 
 
-def sizes_of(captions: Sequence[Caption]) -> np.ndarray:
-    return np.array([(7.0 * len(caption.text), 14.0) for caption in captions]).reshape(-1, 2)
+def sizes_of(labels: Sequence[Label]) -> np.ndarray:
+    return np.array([(7.0 * len(label.text), 14.0) for label in labels]).reshape(-1, 2)
 
 
 def shown_from(
-    camera: Camera, captions: Sequence[Caption], places: Arrangement, **options: object
-) -> PlacedCaptions:
-    return placed(captions, sizes_of(captions), camera, WINDOW, places, **options)
+    camera: Camera, labels: Sequence[Label], places: Arrangement, **options: object
+) -> PlacedLabels:
+    return placed(labels, sizes_of(labels), camera, WINDOW, places, **options)
 
 
-def texts(captions: Sequence[Caption], found: PlacedCaptions) -> list[str]:
-    return [captions[index].text for index in found.chosen]
+def texts(labels: Sequence[Label], found: PlacedLabels) -> list[str]:
+    return [labels[index].text for index in found.chosen]
 
 
 # --- what they say ------------------------------------------------------------------------------
 
 
 def test_a_layer_is_named_and_told_what_it_is() -> None:
-    captions, _ = scene({"fc.weight": (40, 72)})
+    labels, _ = scene({"fc.weight": (40, 72)})
 
-    assert [(c.text, c.tone, c.names, c.bold) for c in captions] == [
+    assert [(c.text, c.tone, c.names, c.bold) for c in labels] == [
         ("linear 40x72", Tone.DIM, False, False),
         ("fc", Tone.INK, True, True),
     ]
 
 
 def test_plates_are_named_where_a_layer_has_several() -> None:
-    captions, _ = scene({"fc.weight": (40, 72), "fc.bias": (40,), "t": ()})
+    labels, _ = scene({"fc.weight": (40, 72), "fc.bias": (40,), "t": ()})
 
-    found = [c.text for c in captions]
+    found = [c.text for c in labels]
     assert found == ["linear 40x72 + 40", "fc", "weight", "bias", "other scalar", "t"]
 
 
 def test_gates_stand_beside_their_rows() -> None:
-    captions, places = scene({"lstm.weight": EVERY_LAYOUT["lstm"]})
+    labels, places = scene({"lstm.weight": EVERY_LAYOUT["lstm"]})
 
-    gates = [c for c in captions if c.text in ("i", "f", "g", "o")]
+    gates = [c for c in labels if c.text in ("i", "f", "g", "o")]
     (left, top, z), (_, height) = places.corners[0], places.sizes[0]
     assert [c.text for c in gates] == ["i", "f", "g", "o"]
     assert {(c.anchor[0], c.anchor[2]) for c in gates} == {(left, z)}
@@ -83,18 +83,18 @@ def test_gates_stand_beside_their_rows() -> None:
 def test_what_one_run_alone_has_is_marked_and_says_which() -> None:
     layers = shown({"a.weight": (4, 4), "b.weight": (4, 4)})
 
-    captions = captions_of(layers, arrange(layers), {"a": "", "b": "second"})
+    labels = labels_of(layers, arrange(layers), {"a": "", "b": "second"})
 
-    details = {c.layer: (c.text, c.tone) for c in captions if c.detail}
+    details = {c.layer: (c.text, c.tone) for c in labels if c.detail}
     assert details["a"] == ("linear 4x4", Tone.DIM)
     assert details["b"] == ("linear 4x4 \N{BULLET} only in second", Tone.MARK)
 
 
 def test_layers_of_a_row_leave_out_what_its_title_says() -> None:
-    captions, places = scene(blocks(3), "rows")
+    labels, places = scene(blocks(3), "rows")
 
-    titles = [c.text for c in captions if c.layer == ""]
-    names = {c.layer: c.text for c in captions if c.names}
+    titles = [c.text for c in labels if c.layer == ""]
+    names = {c.layer: c.text for c in labels if c.names}
     assert titles == [title for _, title, _ in places.titles] != []
     assert names["h.1.mlp"] == "mlp"
     assert names["embed"] == "embed"
@@ -102,9 +102,9 @@ def test_layers_of_a_row_leave_out_what_its_title_says() -> None:
 
 def test_long_names_keep_both_ends() -> None:
     name = "model." + "very_" * 30 + "deep.projection"
-    captions, _ = scene({f"{name}.weight": (4, 4)})
+    labels, _ = scene({f"{name}.weight": (4, 4)})
 
-    text = next(c.text for c in captions if c.names)
+    text = next(c.text for c in labels if c.names)
 
     assert len(text) <= LONGEST_TEXT
     assert text.startswith("model.very_")
@@ -116,41 +116,41 @@ def test_few_layers_are_always_named_and_many_where_they_are_large() -> None:
     leasts = []
 
     for count in (FEW, FEW + 1):
-        captions, _ = scene({f"l{i}.weight": (4, 4) for i in range(count)})
-        leasts.append({c.least for c in captions if c.names})
+        labels, _ = scene({f"l{i}.weight": (4, 4) for i in range(count)})
+        leasts.append({c.least for c in labels if c.names})
 
     assert leasts[0] == {0}
     assert min(leasts[1]) > 0
 
 
 @pytest.mark.parametrize("name", ["h.0.a\nb", " ", "...", "\N{GREEK SMALL LETTER ALPHA}", "1.2.3"])
-def test_odd_names_are_captions_like_others(name: str) -> None:
-    captions, _ = scene({f"{name}.weight": (4, 4), f"{name}.bias": (4,)})
+def test_odd_names_are_labels_like_others(name: str) -> None:
+    labels, _ = scene({f"{name}.weight": (4, 4), f"{name}.bias": (4,)})
 
-    assert [c.text for c in captions if c.names] == [name]
-    assert [c.text for c in captions if not c.names and not c.detail] == ["weight", "bias"]
+    assert [c.text for c in labels if c.names] == [name]
+    assert [c.text for c in labels if not c.names and not c.detail] == ["weight", "bias"]
 
 
 # --- where they are -----------------------------------------------------------------------------
 
 
 def test_names_stand_above_their_plate_and_details_between() -> None:
-    captions, places = scene({"fc.weight": (40, 40)})
+    labels, places = scene({"fc.weight": (40, 40)})
     camera = camera_on(places, 0)
 
-    found = shown_from(camera, captions, places)
+    found = shown_from(camera, labels, places)
 
     corner = camera.project(places.corners[:1], *WINDOW)[0]
-    at = dict(zip(texts(captions, found), found.at, strict=True))
+    at = dict(zip(texts(labels, found), found.at, strict=True))
     assert at["fc"][:2] == pytest.approx([corner[0], corner[1] - 17 - 5 - 14], abs=0.51)
     assert at["linear 40x40"][:2] == pytest.approx([corner[0], corner[1] - 5 - 14], abs=0.51)
     assert at["fc"][2] == pytest.approx(corner[2])
 
 
 def test_texts_stand_on_whole_pixels() -> None:
-    captions, places = scene(NETWORK)
+    labels, places = scene(NETWORK)
 
-    found = shown_from(camera_on(places, 0, yaw=0.3), captions, places)
+    found = shown_from(camera_on(places, 0, yaw=0.3), labels, places)
 
     assert len(found.chosen) > 2
     np.testing.assert_array_equal(found.at[:, :2], np.rint(found.at[:, :2]))
@@ -164,18 +164,18 @@ def test_texts_stand_on_whole_pixels() -> None:
     st.sampled_from([None, "h.1.k", "embed", "nothing"]),
 )
 @settings(deadline=None, max_examples=60)
-def test_no_caption_covers_another_or_lies_behind_or_beside(
+def test_no_label_covers_another_or_lies_behind_or_beside(
     position: tuple[float, float, float],
     yaw: float,
     pitch: float,
     how: str,
     selected: str | None,
 ) -> None:
-    captions, places = scene(blocks(4), how)
+    labels, places = scene(blocks(4), how)
     camera = Camera(Pose(position, yaw, pitch))
-    sizes = sizes_of(captions)
+    sizes = sizes_of(labels)
 
-    found = shown_from(camera, captions, places, selected=selected)
+    found = shown_from(camera, labels, places, selected=selected)
 
     boxes = np.concatenate([found.at[:, :2], found.at[:, :2] + sizes[found.chosen]], axis=1)
     for one in range(len(boxes)):
@@ -186,19 +186,19 @@ def test_no_caption_covers_another_or_lies_behind_or_beside(
             across = min(right, other[2]) - max(left, other[0])
             down = min(bottom, other[3]) - max(top, other[1])
             assert min(across, down) <= 5  # both have a margin of two pixels
-    depths = camera.project(np.array([c.anchor for c in captions]), *WINDOW)[found.chosen, 2]
+    depths = camera.project(np.array([c.anchor for c in labels]), *WINDOW)[found.chosen, 2]
     assert (depths > camera.near).all()
     assert len(set(found.chosen)) == len(found.chosen)
 
 
 def test_a_detail_never_stands_without_its_name() -> None:
-    captions, places = scene({f"layer{i}.weight": (4, 4) for i in range(10)})
+    labels, places = scene({f"layer{i}.weight": (4, 4) for i in range(10)})
     flight = Flight()
     flight.home(places, at_once=True)
 
     for distance in (1.0, 3.0, 9.0):
         camera = camera_on(places, 0, distance, yaw=-0.4)
-        found = [captions[index] for index in shown_from(camera, captions, places).chosen]
+        found = [labels[index] for index in shown_from(camera, labels, places).chosen]
 
         named = {c.layer for c in found if c.names}
         assert {c.layer for c in found if c.detail} <= named
@@ -206,86 +206,85 @@ def test_a_detail_never_stands_without_its_name() -> None:
 
 
 def test_the_nearest_of_two_that_cover_each_other_is_shown() -> None:
-    captions, places = scene({f"l{i}.weight": (4, 4) for i in range(6)})
+    labels, places = scene({f"l{i}.weight": (4, 4) for i in range(6)})
     camera = camera_on(places, 0, 4.0)
 
-    found = texts(captions, shown_from(camera, captions, places))
+    found = texts(labels, shown_from(camera, labels, places))
 
     assert "l0" in found
     assert "l1" not in found
 
 
 def test_the_selected_layer_is_named_before_all_others() -> None:
-    captions, places = scene({f"l{i}.weight": (4, 4) for i in range(6)})
+    labels, places = scene({f"l{i}.weight": (4, 4) for i in range(6)})
     camera = camera_on(places, 0, 4.0)
 
-    found = texts(captions, shown_from(camera, captions, places, selected="l3"))
+    found = texts(labels, shown_from(camera, labels, places, selected="l3"))
 
     assert found[0] == "l3"
     assert "linear 4x4" in found[1]
 
 
 def test_the_selected_layer_is_named_even_where_it_is_small() -> None:
-    captions, places = scene({f"l{i}.weight": (4, 4) for i in range(FEW + 1)})
+    labels, places = scene({f"l{i}.weight": (4, 4) for i in range(FEW + 1)})
     camera = camera_on(places, 0, 40.0)
 
     found = [
-        texts(captions, shown_from(camera, captions, places, selected=name))
-        for name in (None, "l5")
+        texts(labels, shown_from(camera, labels, places, selected=name)) for name in (None, "l5")
     ]
 
     assert found[0] == []
     assert "l5" in found[1]
 
 
-def test_hidden_rows_have_no_captions() -> None:
-    captions, places = scene({f"l{i}.weight": (4, 4) for i in range(6)})
+def test_hidden_rows_have_no_labels() -> None:
+    labels, places = scene({f"l{i}.weight": (4, 4) for i in range(6)})
     camera = camera_on(places, 0, 4.0, yaw=-0.5)
 
-    found = shown_from(camera, captions, places, nearer_hidden=3)
+    found = shown_from(camera, labels, places, nearer_hidden=3)
 
-    rows = [captions[index].row for index in found.chosen]
+    rows = [labels[index].row for index in found.chosen]
     assert rows
     assert min(rows) == 3
 
 
-def test_behind_the_camera_there_are_no_captions() -> None:
-    captions, places = scene(NETWORK)
+def test_behind_the_camera_there_are_no_labels() -> None:
+    labels, places = scene(NETWORK)
     camera = Camera(Pose((0, 0.5, -50)))
 
-    assert shown_from(camera, captions, places).chosen.tolist() == []
+    assert shown_from(camera, labels, places).chosen.tolist() == []
 
 
 @pytest.mark.parametrize("position", [(0.0, 0.5, 0.0), (-0.5, 1.0, 0.0)])
 def test_a_camera_within_a_plate_is_no_error(position: tuple[float, float, float]) -> None:
-    captions, places = scene({f"l{i}.weight": (40, 40) for i in range(3)})
+    labels, places = scene({f"l{i}.weight": (40, 40) for i in range(3)})
 
-    found = shown_from(Camera(Pose(position)), captions, places)
+    found = shown_from(Camera(Pose(position)), labels, places)
 
-    assert 0 not in [captions[index].row for index in found.chosen]
+    assert 0 not in [labels[index].row for index in found.chosen]
 
 
 def test_a_camera_that_looks_along_the_plates_is_no_error() -> None:
-    captions, places = scene({f"l{i}.weight": (40, 40) for i in range(3)})
+    labels, places = scene({f"l{i}.weight": (40, 40) for i in range(3)})
 
-    found = texts(captions, shown_from(Camera(Pose((-3, 1, 0), math.pi / 2)), captions, places))
+    found = texts(labels, shown_from(Camera(Pose((-3, 1, 0), math.pi / 2)), labels, places))
 
     assert "l0" in found
 
 
-def dots(count: int = 6) -> tuple[list[Caption], Arrangement]:
-    """Return captions without extent in the middle of plates that stand in a line."""
+def dots(count: int = 6) -> tuple[list[Label], Arrangement]:
+    """Return labels without extent in the middle of plates that stand in a line."""
     layers = shown({f"l{i}.weight": (4, 4) for i in range(count)})
     places = arrange(layers, "line")
-    names = [c for c in captions_of(layers, places) if c.names]
+    names = [c for c in labels_of(layers, places) if c.names]
     return [replace(c, anchor=(0.0, 0.5, c.anchor[2]), least=1.0) for c in names], places
 
 
 def named_from(
-    camera: Camera, captions: Sequence[Caption], places: Arrangement, **options: object
+    camera: Camera, labels: Sequence[Label], places: Arrangement, **options: object
 ) -> list[str]:
-    found = placed(captions, np.ones((len(captions), 2)), camera, WINDOW, places, **options)
-    return texts(captions, found)
+    found = placed(labels, np.ones((len(labels), 2)), camera, WINDOW, places, **options)
+    return texts(labels, found)
 
 
 @pytest.mark.parametrize(
@@ -293,9 +292,9 @@ def named_from(
     [(0.0, ["l0"]), (-0.9, ["l0", "l1", "l2", "l3"]), (0.9, ["l0", "l1", "l2", "l3"])],
 )
 def test_what_is_behind_a_plate_is_not_named(yaw: float, names: list[str]) -> None:
-    captions, places = dots()
+    labels, places = dots()
 
-    found = named_from(camera_on(places, 0, 3.0, yaw), captions, places)
+    found = named_from(camera_on(places, 0, 3.0, yaw), labels, places)
 
     assert found[: len(names)] == names
     assert (len(found) == 1) == (len(names) == 1)
@@ -303,35 +302,35 @@ def test_what_is_behind_a_plate_is_not_named(yaw: float, names: list[str]) -> No
 
 @pytest.mark.parametrize("side", [-0.6, 0.6])
 def test_a_plate_covers_what_is_behind_it_from_where_one_stands(side: float) -> None:
-    captions, places = dots()
+    labels, places = dots()
 
-    found = named_from(Camera(Pose((side, 0.5, 3.0))), captions, places)
+    found = named_from(Camera(Pose((side, 0.5, 3.0))), labels, places)
 
     assert found == ["l0"]
 
 
 def test_what_is_hidden_covers_nothing() -> None:
-    captions, places = dots()
+    labels, places = dots()
     camera = camera_on(places, 0, 3.0)
 
-    found = named_from(camera, captions, places, nearer_hidden=2)
+    found = named_from(camera, labels, places, nearer_hidden=2)
 
     assert found == ["l2"]
 
 
 def test_few_layers_and_the_selected_one_are_named_through_what_stands_before_them() -> None:
-    captions, places = dots()
+    labels, places = dots()
     camera = camera_on(places, 0, 3.0)
 
-    few = [replace(caption, least=0.0) for caption in captions]
-    selected = placed(captions, np.ones((6, 2)), camera, WINDOW, places, "l4")
+    few = [replace(label, least=0.0) for label in labels]
+    selected = placed(labels, np.ones((6, 2)), camera, WINDOW, places, "l4")
 
     assert named_from(camera, few, places) == ["l0", "l1", "l2", "l3", "l4", "l5"]
-    assert texts(captions, selected) == ["l4", "l0"]
+    assert texts(labels, selected) == ["l4", "l0"]
     assert selected.at[0, 2] == 0 < selected.at[1, 2]
 
 
-def test_no_captions_need_no_room() -> None:
+def test_no_labels_need_no_room() -> None:
     found = placed([], np.zeros((0, 2)), Camera(), WINDOW, arrange([]))
 
     assert found.chosen.tolist() == []

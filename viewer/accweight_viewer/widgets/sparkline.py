@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.panes.events import place_of
 from accweight_viewer.theme import Theme
+from accweight_viewer.widgets.events import place_of
 
 INSET = 4.0
-DOT = 3.5
+DOT_RADIUS = 3.5
 
 
 class Sparkline(QtWidgets.QWidget):  # type: ignore[misc]
@@ -100,7 +100,7 @@ class Sparkline(QtWidgets.QWidget):  # type: ignore[misc]
             if np.isfinite(y):
                 painter.setPen(QtGui.QPen(QtGui.QColor(self._theme.panel), 1.5))
                 painter.setBrush(QtGui.QColor(self._theme.accent))
-                painter.drawEllipse(QtCore.QPointF(x, y), DOT, DOT)
+                painter.drawEllipse(QtCore.QPointF(x, y), DOT_RADIUS, DOT_RADIUS)
         painter.end()
 
     def _paint_curve(self, painter: Any, places: list[tuple[float, float]], colour: Any) -> None:

@@ -9,38 +9,41 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from accweight_viewer.model.parts import Entries, PartWish
-from accweight_viewer.panes.background import Background
+from accweight_viewer.model.colours import Entries
+from accweight_viewer.model.picture_requests import PictureRequest
+from accweight_viewer.widgets.background import Background
 
 MOST_CACHED = 12
-"""Parts kept: the steps before and after, the zoom before. A part has 1.3 MB at most."""
+"""Regions kept: the steps before and after, the zoom before. A region has 1.3 MB at most."""
 
-Show = Callable[[PartWish, Entries, bool], object]
+Show = Callable[[PictureRequest, Entries, bool], object]
 
 
-class PartFeed:
+class PictureLoader:
     """Reads parts in the background and hands them out."""
 
     def __init__(self, show: Show, settled: Callable[[], object]) -> None:
         """Start.
 
         Args:
-            show: Called with a part, and whether it lies below the one that is seen.
+            show: Called with a region, and whether it lies below the one that is seen.
             settled: Called whenever something has arrived or failed.
         """
         self._show = show
         self._settled = settled
-        self._over: PartWish | None = None
-        self._under: PartWish | None = None
-        self._shown: PartWish | None = None
-        self._shown_below: PartWish | None = None
-        self._asked: list[PartWish] = []
-        self._cached: OrderedDict[PartWish, Entries] = OrderedDict()
-        self._background: Background[PartWish, Entries] = Background(
-            lambda wish: wish.read(), self._collect
+        self._over: PictureRequest | None = None
+        self._under: PictureRequest | None = None
+        self._shown: PictureRequest | None = None
+        self._shown_below: PictureRequest | None = None
+        self._asked: list[PictureRequest] = []
+        self._cached: OrderedDict[PictureRequest, Entries] = OrderedDict()
+        self._background: Background[PictureRequest, Entries] = Background(
+            lambda request: request.read(), self._collect
         )
 
-    def want(self, over: PartWish, under: PartWish, ahead: Iterable[PartWish] = ()) -> None:
+    def want(
+        self, over: PictureRequest, under: PictureRequest, ahead: Iterable[PictureRequest] = ()
+    ) -> None:
         """Show these from now on.
 
         Args:
@@ -52,17 +55,19 @@ class PartFeed:
             self._asked.clear()
         self._over, self._under = over, under
         self._asked.append(over)
-        for wish in dict.fromkeys((under, over)):
-            if wish in self._cached:
-                self._hand_out(wish, self._cached[wish])
-        wishes = dict.fromkeys((under, over, *ahead))
-        self._background.loader.wish(wish for wish in wishes if wish not in self._cached)
+        for request in dict.fromkeys((under, over)):
+            if request in self._cached:
+                self._hand_out(request, self._cached[request])
+        requests = dict.fromkeys((under, over, *ahead))
+        self._background.loader.request(
+            request for request in requests if request not in self._cached
+        )
 
     def reset(self) -> None:
         """Forget what is shown: the canvas is empty. What has been read is kept."""
         self._over = self._under = self._shown = self._shown_below = None
         self._asked.clear()
-        self._background.loader.wish(())
+        self._background.loader.request(())
 
     @property
     def late(self) -> bool:
@@ -70,7 +75,7 @@ class PartFeed:
         return self._over is not None and self._shown != self._over
 
     @property
-    def shown(self) -> PartWish | None:
+    def shown(self) -> PictureRequest | None:
         """What is shown."""
         return self._shown
 
@@ -91,22 +96,22 @@ class PartFeed:
         self._background.close()
 
     def _collect(self) -> None:
-        for wish, entries in self._background.values():
-            self._cached[wish] = entries
+        for request, entries in self._background.values():
+            self._cached[request] = entries
             while len(self._cached) > MOST_CACHED:
                 self._cached.popitem(last=False)
-            self._hand_out(wish, entries)
+            self._hand_out(request, entries)
         self._settled()
 
-    def _hand_out(self, wish: PartWish, entries: Entries) -> None:
+    def _hand_out(self, request: PictureRequest, entries: Entries) -> None:
         """Show what has been read, unless something later is shown already."""
-        if wish in self._cached:
-            self._cached.move_to_end(wish)
-        if wish == self._under and wish != self._shown_below:
-            self._shown_below = wish
-            self._show(wish, entries, True)
-        if wish in self._asked:
-            del self._asked[: self._asked.index(wish) + 1]
-            if wish != self._shown:
-                self._shown = wish
-                self._show(wish, entries, False)
+        if request in self._cached:
+            self._cached.move_to_end(request)
+        if request == self._under and request != self._shown_below:
+            self._shown_below = request
+            self._show(request, entries, True)
+        if request in self._asked:
+            del self._asked[: self._asked.index(request) + 1]
+            if request != self._shown:
+                self._shown = request
+                self._show(request, entries, False)

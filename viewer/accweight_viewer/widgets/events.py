@@ -11,6 +11,12 @@ from accweight_viewer.model.signal import Signal
 
 P = ParamSpec("P")
 
+CLICK_PIXELS = 4
+"""The mouse may move so far between press and release of a click."""
+
+NOTCH = 120
+"""Units of a wheel's turn that are one step."""
+
 
 def listen(pane: Any, signal: Signal[P], listener: Callable[P, object]) -> None:
     """Connect a listener until the pane is destroyed: the session may live longer."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
-from accweight_viewer.bridge import Bridge
 from accweight_viewer.model.loading import Loader
+from accweight_viewer.widgets.bridge import Bridge
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
 class Background(Generic[Key, Value]):
-    """One thread that reads, the newest wish first.
+    """One thread that reads, the newest request first.
 
     Attributes:
         loader: The loader itself.
@@ -36,7 +36,7 @@ class Background(Generic[Key, Value]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is wished for, under way, or waiting."""
+        """Whether nothing is requested, under way, or waiting."""
         return self.loader.idle
 
     def close(self) -> None:

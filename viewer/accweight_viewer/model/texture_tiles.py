@@ -3,7 +3,7 @@
 Every picture is cut into tiles of 64 x 64 texels at each stored level: the coarsest level is
 one tile, and each tile has up to four children that show the same place twice as fine. A tile
 is refined while its texels are larger on the screen than they need to be and its children have
-been loaded; those that are missing are wished for, most visible first. So the number of tiles
+been loaded; those that are missing are requested, most visible first. So the number of tiles
 follows the size of the window, not the size of the network.
 """
 
@@ -30,7 +30,7 @@ MOST_TILES = 1500
 """Tiles drawn at once at most; a window of two million pixels needs about half of it."""
 
 
-class Tile(NamedTuple):
+class TextureTile(NamedTuple):
     """A square of one level of one picture; row and column count tiles."""
 
     plate: int
@@ -39,9 +39,9 @@ class Tile(NamedTuple):
     col: int
 
     @property
-    def parent(self) -> Tile:
+    def parent(self) -> TextureTile:
         """The tile that shows the same place half as fine."""
-        return Tile(self.plate, self.level + 1, self.row // 2, self.col // 2)
+        return TextureTile(self.plate, self.level + 1, self.row // 2, self.col // 2)
 
     def window(self, plate: Plate) -> tuple[slice, slice]:
         """Return the rows and columns of its level that it shows."""
@@ -68,12 +68,12 @@ class TilePlan:
         drawn: Loaded tiles that together cover what is loaded, none of them twice.
         kept: Those, and loaded ones that are not drawn but needed: what has been refined, for
             a plan begins there, and what will be drawn as soon as its neighbours are loaded.
-        wished: Tiles that are not loaded, the most visible first.
+        requested: Tiles that are not loaded, the most visible first.
     """
 
-    drawn: tuple[Tile, ...]
-    kept: tuple[Tile, ...]
-    wished: tuple[Tile, ...]
+    drawn: tuple[TextureTile, ...]
+    kept: tuple[TextureTile, ...]
+    requested: tuple[TextureTile, ...]
 
 
 def level_size(plate: Plate, level: int) -> tuple[int, int]:
@@ -81,18 +81,18 @@ def level_size(plate: Plate, level: int) -> tuple[int, int]:
     return plate.plan.size(level)
 
 
-def root(plate: Plate) -> Tile:
+def root(plate: Plate) -> TextureTile:
     """Return the tile that shows the whole picture."""
-    return Tile(plate.number, plate.coarsest, 0, 0)
+    return TextureTile(plate.number, plate.coarsest, 0, 0)
 
 
-def children(tile: Tile, plate: Plate) -> list[Tile]:
+def children(tile: TextureTile, plate: Plate) -> list[TextureTile]:
     """Return the tiles that show the same place twice as fine, none at the finest level."""
     if tile.level <= plate.finest:
         return []
     rows, cols = level_size(plate, tile.level - 1)
     return [
-        Tile(tile.plate, tile.level - 1, row, col)
+        TextureTile(tile.plate, tile.level - 1, row, col)
         for row in (2 * tile.row, 2 * tile.row + 1)
         for col in (2 * tile.col, 2 * tile.col + 1)
         if row * TILE < rows and col * TILE < cols
@@ -104,7 +104,7 @@ def planned(
     places: Arrangement,
     camera: Camera,
     viewport: tuple[float, float],
-    loaded: Container[Tile],
+    loaded: Container[TextureTile],
     cells: int,
 ) -> TilePlan:
     """Return the tiles to draw and to load.
@@ -115,20 +115,22 @@ def planned(
         camera: From where they are seen.
         viewport: Width and height in pixels.
         loaded: Tiles that can be drawn now.
-        cells: Tiles that can be loaded at a time. What is kept and wished for is never more:
+        cells: Tiles that can be loaded at a time. What is kept and requested is never more:
             tiles that drive out others that are needed too would be loaded for ever.
     """
     view = _View(camera, viewport)
     ready = [root(plate) for plate in plates if plate.ready]
     roots = view.most_visible(ready, cells, plates, places)
     front = [tile for tile in roots if tile in loaded]
-    drawn: list[Tile] = []
+    drawn: list[TextureTile] = []
     kept = list(front)
-    wished: list[tuple[float, Tile]] = [(math.inf, tile) for tile in roots if tile not in loaded]
+    requested: list[tuple[float, TextureTile]] = [
+        (math.inf, tile) for tile in roots if tile not in loaded
+    ]
     room, free = MOST_TILES - len(roots), cells - len(roots)
     while front:
         sizes = view.texel_pixels(front, plates, places)
-        refined: list[Tile] = []
+        refined: list[TextureTile] = []
         for tile, pixels in sorted(zip(front, sizes, strict=True), key=lambda pair: -pair[1]):
             below = children(tile, plates[tile.plate]) if pixels > SHARP_PIXELS else []
             if not below or min(room, free) < len(below):
@@ -141,10 +143,10 @@ def planned(
                 refined += below
             else:
                 drawn.append(tile)
-                wished += [(pixels, child) for child in below if child not in loaded]
+                requested += [(pixels, child) for child in below if child not in loaded]
         front = refined
-    wished.sort(key=lambda wish: -wish[0])
-    return TilePlan(tuple(drawn), tuple(kept), tuple(tile for _, tile in wished))
+    requested.sort(key=lambda request: -request[0])
+    return TilePlan(tuple(drawn), tuple(kept), tuple(tile for _, tile in requested))
 
 
 class _View:
@@ -163,8 +165,8 @@ class _View:
         )
 
     def most_visible(
-        self, tiles: list[Tile], most: int, plates: Sequence[Plate], places: Arrangement
-    ) -> list[Tile]:
+        self, tiles: list[TextureTile], most: int, plates: Sequence[Plate], places: Arrangement
+    ) -> list[TextureTile]:
         """Return as many tiles as there may be: those with the widest texels, in their order."""
         if len(tiles) <= most:
             return tiles
@@ -173,7 +175,7 @@ class _View:
         return [tiles[at] for at in sorted(chosen)]
 
     def texel_pixels(
-        self, tiles: Sequence[Tile], plates: Sequence[Plate], places: Arrangement
+        self, tiles: Sequence[TextureTile], plates: Sequence[Plate], places: Arrangement
     ) -> list[float]:
         """Return how many pixels wide the texels of each tile are; 0 out of sight."""
         numbers = [tile.plate for tile in tiles]

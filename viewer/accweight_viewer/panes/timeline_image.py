@@ -17,9 +17,9 @@ from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.chart import Chart, step_ticks, value_ticks
+from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.layer_paint import elided_name
-from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, Entry, draw_legend, pen_of
-from accweight_viewer.panes.words import step_text
+from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, LegendEntry, draw_legend, pen_of
 from accweight_viewer.theme import Theme
 
 MANY = 12
@@ -64,7 +64,7 @@ class Near(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Frame:
+class Surface:
     """What it is drawn with.
 
     Attributes:
@@ -105,20 +105,20 @@ def strokes(chart: Chart, selected: str | None, theme: Theme) -> list[Stroke]:
     return sorted(found, key=lambda stroke: stroke.rank)
 
 
-class Picture:
-    """Curves in a frame.
+class TimelineImage:
+    """The curves and everything around them, at one size.
 
     Attributes:
         area: Where curves lie: from 0 to the top of the scale, from the first step to the last.
         strokes: The curves that are drawn.
     """
 
-    def __init__(self, chart: Chart, selected: str | None, frame: Frame) -> None:
+    def __init__(self, chart: Chart, selected: str | None, surface: Surface) -> None:
         self.chart = chart
-        self._frame, self._theme = frame, frame.theme
-        self._metrics = QtGui.QFontMetrics(frame.font)
-        self.strokes = strokes(chart, selected, frame.theme)
-        self._ticks = value_ticks(chart.top, max(int(frame.height / 36), 2))
+        self._surface, self._theme = surface, surface.theme
+        self._metrics = QtGui.QFontMetrics(surface.font)
+        self.strokes = strokes(chart, selected, surface.theme)
+        self._ticks = value_ticks(chart.top, max(int(surface.height / 36), 2))
         self.area = self._area()
         self._x = [self.area.left() + c.x * self.area.width() for c in chart.curves]
         self._y = [self._heights(c.values, 0.0, chart.top) for c in chart.curves]
@@ -127,14 +127,14 @@ class Picture:
 
     def _area(self) -> Any:
         measure = self._metrics.horizontalAdvance
-        frame, line = self._frame, self._metrics.height()
+        surface, line = self._surface, self._metrics.height()
         left = max(measure(f"{tick:g}") for tick in self._ticks) + 18
         names = max((measure(stroke.name) for stroke in self._named()), default=0)
-        self._label_room = int(min(names, LABEL_MOST, LABEL_SHARE * frame.width))
+        self._label_room = int(min(names, LABEL_MOST, LABEL_SHARE * surface.width))
         last = measure(step_text(int(self.chart.steps[-1]))) / 2
         right = max(self._label_room + 10 if names else 0, last) + 12
         top, bottom = line + 12, line + 15
-        width, height = frame.width - left - right, frame.height - top - bottom
+        width, height = surface.width - left - right, surface.height - top - bottom
         return QtCore.QRectF(left, top, max(width, 10), max(height, 10))
 
     def _heights(self, values: Floats, low: float, high: float) -> Floats:
@@ -187,14 +187,15 @@ class Picture:
 
     def pixmap(self) -> Any:
         """Return everything drawn."""
-        frame = self._frame
+        surface = self._surface
         pixmap = QtGui.QPixmap(
-            max(round(frame.width * frame.ratio), 1), max(round(frame.height * frame.ratio), 1)
+            max(round(surface.width * surface.ratio), 1),
+            max(round(surface.height * surface.ratio), 1),
         )
-        pixmap.setDevicePixelRatio(frame.ratio)
+        pixmap.setDevicePixelRatio(surface.ratio)
         pixmap.fill(QtGui.QColor(self._theme.panel))
         painter = QtGui.QPainter(pixmap)
-        painter.setFont(frame.font)
+        painter.setFont(surface.font)
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
         self._draw_scale(painter)
         self._draw_steps(painter)
@@ -295,11 +296,11 @@ class Picture:
         dim = QtGui.QColor(self._theme.dim)
         runs = self.chart.run_names if len(self.chart.run_names) > 1 else []
         entries = [
-            Entry(name, "", pen_of(dim, 1.4, dash))
+            LegendEntry(name, "", pen_of(dim, 1.4, dash))
             for name, dash in zip(runs, (None, DOTTED), strict=False)
         ]
         entries += [
-            Entry(m.name, f"{m.low:.3g}\N{EN DASH}{m.high:.3g}", pen_of(colour, 1.4, DASHED))
+            LegendEntry(m.name, f"{m.low:.3g}\N{EN DASH}{m.high:.3g}", pen_of(colour, 1.4, DASHED))
             for m, colour in zip(self.chart.measures, self._measure_colours(), strict=False)
         ]
         box = QtCore.QRectF(self.area.left(), 2, self.area.width(), self._metrics.height())

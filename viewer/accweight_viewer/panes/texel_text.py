@@ -9,13 +9,13 @@ from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate
 from accweight_viewer.model.settings import Plane
 from accweight_viewer.model.texels import TexelDifference, TexelValue
-from accweight_viewer.panes.words import MISSING, number_text
+from accweight_viewer.panes.formatting import MISSING, number_text
 
 DOT = " \N{MIDDLE DOT} "
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-class Words(NamedTuple):
+class Description(NamedTuple):
     """What stands in front and behind, and in smaller letters below."""
 
     name: str
@@ -62,7 +62,7 @@ def square_text(side: int) -> str:
     return f"{side}{TIMES}{side} weights" if side else "all weights"
 
 
-def plate_words(plate: Plate, level: int, plane: Plane, step: str) -> Words:
+def plate_description(plate: Plate, level: int, plane: Plane, step: str) -> Description:
     """Return what a plate is, and what its texels show at a level."""
     if not plate.pictured:
         meaning = f"no picture stored: {plane} of all weights"
@@ -71,33 +71,33 @@ def plate_words(plate: Plate, level: int, plane: Plane, step: str) -> Words:
     else:
         meaning = "each texel one weight"
     detail = shape_text(plate.parameter.shape) + DOT + meaning
-    return Words(plate.name, "", detail, step)
+    return Description(plate.name, "", detail, step)
 
 
-def texel_words(pick: Pick, value: TexelValue | TexelDifference, step: str) -> Words:
+def texel_description(pick: Pick, value: TexelValue | TexelDifference, step: str) -> Description:
     """Return what is known of a texel."""
     if isinstance(value, TexelDifference):
-        return difference_words(pick, value, step)
-    return value_words(pick, value, step)
+        return difference_description(pick, value, step)
+    return value_description(pick, value, step)
 
 
-def value_words(pick: Pick, value: TexelValue, step: str) -> Words:
+def value_description(pick: Pick, value: TexelValue, step: str) -> Description:
     """Return what is known of a texel of a run."""
     if math.isnan(value.value):
-        return Words(element_text(pick), "", pick.described(), step)
+        return Description(element_text(pick), "", pick.described(), step)
     share = f"N {number_text(value.normalised)}"
     if value.side == 1:
         text = f"A {exact_text(value.value)}"
-        return Words(element_text(pick), text, pick.described(), share + DOT + step)
+        return Description(element_text(pick), text, pick.described(), share + DOT + step)
     text = f"mean of {square_text(value.side)} {exact_text(value.value)}"
     share = f"max {exact_text(value.largest)}{DOT}{share}"
-    return Words(element_text(pick), text, pick.described(), share + DOT + step)
+    return Description(element_text(pick), text, pick.described(), share + DOT + step)
 
 
-def difference_words(pick: Pick, value: TexelDifference, step: str) -> Words:
+def difference_description(pick: Pick, value: TexelDifference, step: str) -> Description:
     """Return what is known of a texel of a difference."""
     if math.isnan(value.value):
-        return Words(element_text(pick), "", pick.described(), step)
+        return Description(element_text(pick), "", pick.described(), step)
     both = f"{number_text(value.first)} \N{MINUS SIGN} {number_text(value.second)}"
     text = f"difference {signed_text(value.value)}"
-    return Words(element_text(pick), text, pick.described(), both + DOT + step)
+    return Description(element_text(pick), text, pick.described(), both + DOT + step)

@@ -5,30 +5,42 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate, ShownRun, Texels
 from accweight_viewer.model.texels import texel_series
 
 Steps = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 Number = float | complex | None
 
 
-@dataclass(frozen=True)
-class SeriesWish:
+@dataclass(frozen=True, eq=False)
+class SeriesRequest:
     """A texel of which all steps are to be read."""
 
     run: ShownRun
-    plate: Plate = field(compare=False)
-    number: int
+    plate: Plate
     row: int
     col: int
+
+    @property
+    def _key(self) -> tuple[ShownRun, int, int, int]:
+        """What the result depends on: comparing all that a plate holds would take long."""
+        return self.run, self.plate.number, self.row, self.col
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether both have the same result."""
+        return isinstance(other, SeriesRequest) and self._key == other._key
+
+    def __hash__(self) -> int:
+        """Return a number that equal requests share."""
+        return hash(self._key)
 
     def read(self) -> Texels:
         """Return (steps,) of cumulative change at the finest stored level."""
@@ -36,7 +48,7 @@ class SeriesWish:
 
 
 @dataclass(frozen=True)
-class Exact:
+class ExactSeries:
     """One weight in the checkpoints.
 
     Attributes:
@@ -50,7 +62,9 @@ class Exact:
     cumulative: tuple[float | None, ...]
 
     @classmethod
-    def of(cls, steps: npt.ArrayLike, weights: Sequence[Any], cumulative: Sequence[Any]) -> Exact:
+    def of(
+        cls, steps: npt.ArrayLike, weights: Sequence[Any], cumulative: Sequence[Any]
+    ) -> ExactSeries:
         """Return what an answer says; a complex weight comes as a pair."""
         return cls(
             np.asarray(steps, dtype=np.int64), tuple(map(_number, weights)), tuple(cumulative)

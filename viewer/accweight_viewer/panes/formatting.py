@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from html import escape
 
+from accweight_core.metrics.table import TABLE
 from accweight_viewer.model.runs import ShownLayer
 
 MISSING = "\N{EN DASH}"
@@ -13,22 +14,6 @@ MISSING = "\N{EN DASH}"
 
 UNFINISHED = "\N{HORIZONTAL ELLIPSIS}"
 """Stands for a number that is still being measured."""
-
-METRIC_WORDS: Mapping[str, str] = {
-    "mean": "mean path length of the weights",
-    "max": "longest path of any weight",
-    "std": "spread of the path lengths",
-    "step_mean": "mean movement since the checkpoint before",
-    "step_max": "largest movement since the checkpoint before",
-    "net_mean": "mean distance from the first checkpoint",
-    "efficiency": "distance / path: 1 is a straight walk",
-    "relative": "norm of the displacement / norm at the first checkpoint",
-    "update_ratio": "norm of the last movement / norm before it",
-    "rotation": "1 - cosine to the first checkpoint",
-    "sign_flips": "share of weights whose sign has changed",
-    "nonfinite": "weights that are NaN or infinite",
-}
-"""What each metric says, in a few words."""
 
 
 def number_text(value: float) -> str:
@@ -60,6 +45,16 @@ def step_text(step: int) -> str:
     )
 
 
+def metric_text(name: str) -> str:
+    """Return what a metric says, in a few words; its name if nothing else is known of it.
+
+    >>> metric_text("max"), metric_text("of a newer version")
+    ('longest path of any weight', 'of a newer version')
+    """
+    metric = TABLE.get(name)
+    return metric.line if metric else name
+
+
 def tip_text(text: str) -> str:
     """Return what a tool tip shows as `text`: names may look like markup, and Qt would obey it.
 
@@ -69,7 +64,7 @@ def tip_text(text: str) -> str:
     return f'<p style="white-space: pre">{escape(text)}</p>' if "<" in text else text
 
 
-def layer_words(name: str, layers: Iterable[ShownLayer | None], only_in: str = "") -> str:
+def layer_text(name: str, layers: Iterable[ShownLayer | None], only_in: str = "") -> str:
     """Return all there is to say about a layer, in lines."""
     layer = next(layer for layer in layers if layer is not None)
     count = f"{layer.elements:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

@@ -1,4 +1,4 @@
-"""Captions as one item of the scene: texts drawn once into an atlas, shown where there is room."""
+"""Labels as one item of the scene: texts drawn once into an atlas, shown where there is room."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pyqtgraph.opengl import GLGraphicsItem
 from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_viewer.model.camera import Camera
-from accweight_viewer.model.captions import Caption, PlacedCaptions
+from accweight_viewer.model.labels import Label, PlacedLabels
 from accweight_viewer.scene.quads import Program, Quads
-from accweight_viewer.scene.shaders import CAPTIONS_FRAGMENT, CAPTIONS_VERTEX
+from accweight_viewer.scene.shaders import LABELS_FRAGMENT, LABELS_VERTEX
 from accweight_viewer.theme import Theme
 
 ATLAS_WIDTH = 2048
@@ -24,15 +24,15 @@ UNIFORMS = ("u_window", "u_atlas", "u_inks", "u_page")
 
 NAME_POINTS, DETAIL_POINTS = 13, 11
 
-CAPTION_DEPTH = 0.93
-"""Captions are drawn so much nearer than what they name, which may lean over them."""
+LABEL_DEPTH = 0.93
+"""Labels are drawn so much nearer than what they name, which may lean over them."""
 
 
-class CaptionsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
-    """Draws captions that `model.captions` has placed.
+class LabelsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
+    """Draws labels that `model.labels` has placed.
 
     Attributes:
-        sizes: (n, 2) width and height of each caption in pixels.
+        sizes: (n, 2) width and height of each label in pixels.
     """
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ class CaptionsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         self._stale = True
         self._scale = 1.0
 
-    def set_captions(self, captions: Sequence[Caption], scale: float = 1.0) -> None:
+    def set_labels(self, labels: Sequence[Label], scale: float = 1.0) -> None:
         """Draw the texts into the atlas.
 
         Args:
-            captions: All captions of the scene.
+            labels: All labels of the scene.
             scale: Device pixels per pixel.
         """
         self._scale = scale
@@ -61,24 +61,24 @@ class CaptionsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         sizes, corners = [], []
         x = y = 0
         line = max(m.height() for m in metrics.values()) + 2 * HALO
-        for caption in captions:
+        for label in labels:
             width = min(
-                metrics[caption.bold].horizontalAdvance(caption.text) + 2 * HALO + 2, ATLAS_WIDTH
+                metrics[label.bold].horizontalAdvance(label.text) + 2 * HALO + 2, ATLAS_WIDTH
             )
             if x + width > ATLAS_WIDTH:
                 x, y = 0, y + line
-            sizes.append((width, metrics[caption.bold].height() + 2 * HALO))
+            sizes.append((width, metrics[label.bold].height() + 2 * HALO))
             corners.append((x, y))
             x += width
-        self._atlas = _with_halo(_drawn(captions, corners, fonts, metrics, y + line))
+        self._atlas = _with_halo(_drawn(labels, corners, fonts, metrics, y + line))
         self.sizes = np.array(sizes, float).reshape(-1, 2) / scale
         self._corners = np.array(corners, np.float32).reshape(-1, 2)
-        self._tones = np.array([int(c.tone) for c in captions], np.float32)
+        self._tones = np.array([int(c.tone) for c in labels], np.float32)
         self._instances = np.zeros((0, 8), np.float32)
         self._stale = True
         self.update()
 
-    def set_placed(self, placed: PlacedCaptions, camera: Camera) -> None:
+    def set_placed(self, placed: PlacedLabels, camera: Camera) -> None:
         """Show these, at these places."""
         chosen, at = placed.chosen, placed.at
         instances = np.zeros((len(chosen), 8), np.float32)
@@ -86,7 +86,7 @@ class CaptionsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         instances[:, 2:4] = self.sizes[chosen] * self._scale
         instances[:, 4:6], instances[:, 6] = self._corners[chosen], self._tones[chosen]
         near, far = camera.near, camera.far
-        depth = np.maximum(at[:, 2] * CAPTION_DEPTH, near)
+        depth = np.maximum(at[:, 2] * LABEL_DEPTH, near)
         instances[:, 7] = (far / (far - near)) * (1 - near / depth)
         self._instances = instances[::-1].copy()  # the most important last: over the others
 
@@ -99,13 +99,13 @@ class CaptionsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
         """Make the program, the buffer and the texture."""
-        self._program = Program.compiled(CAPTIONS_VERTEX, CAPTIONS_FRAGMENT, UNIFORMS)
+        self._program = Program.compiled(LABELS_VERTEX, LABELS_FRAGMENT, UNIFORMS)
         self._quads = Quads(2)
         self._texture = int(GL.glGenTextures(1))
         self._stale = True
 
     def paint(self) -> None:
-        """Draw the captions that are shown."""
+        """Draw the labels that are shown."""
         GL.glActiveTexture(GL.GL_TEXTURE0)
         GL.glBindTexture(GL.GL_TEXTURE_2D, self._texture)
         if self._stale:
@@ -158,7 +158,7 @@ def _font(bold: bool, scale: float) -> QtGui.QFont:
 
 
 def _drawn(
-    captions: Sequence[Caption],
+    labels: Sequence[Label],
     corners: Sequence[tuple[int, int]],
     fonts: dict[bool, QtGui.QFont],
     metrics: dict[bool, QtGui.QFontMetrics],
@@ -170,9 +170,9 @@ def _drawn(
     painter = QtGui.QPainter(image)
     painter.setPen(QtCore.Qt.GlobalColor.white)
     painter.setRenderHint(QtGui.QPainter.RenderHint.TextAntialiasing)
-    for caption, (x, y) in zip(captions, corners, strict=True):
-        painter.setFont(fonts[caption.bold])
-        painter.drawText(x + HALO, y + HALO + metrics[caption.bold].ascent(), caption.text)
+    for label, (x, y) in zip(labels, corners, strict=True):
+        painter.setFont(fonts[label.bold])
+        painter.drawText(x + HALO, y + HALO + metrics[label.bold].ascent(), label.text)
     painter.end()
     bits = image.constBits()
     if hasattr(bits, "setsize"):  # PyQt hands out a pointer, PySide a buffer

@@ -1,6 +1,6 @@
 """What stands beside the plates: names, kinds, shapes, gates, and which of it there is room for.
 
-A caption hangs on a point of the world and keeps its size on the screen. Those of the selected
+A label hangs on a point of the world and keeps its size on the screen. Those of the selected
 layer come first, then the nearest; what would cover another one is left out until there is
 room.
 """
@@ -30,7 +30,7 @@ GAP_PIXELS = 5.0
 
 
 class Tone(IntEnum):
-    """Which colour a caption has."""
+    """Which colour a label has."""
 
     INK = 0
     DIM = 1
@@ -39,7 +39,7 @@ class Tone(IntEnum):
 
 
 @dataclass(frozen=True)
-class Caption:
+class Label:
     """One line of text.
 
     Attributes:
@@ -51,7 +51,7 @@ class Caption:
         tone: Its colour.
         layer: Name of the layer.
         height: Height in the world of what it names.
-        least: Pixels that this height must have for the caption to be shown.
+        least: Pixels that this height must have for the label to be shown.
         row: Row of plates that it belongs to.
         names: Whether it is the name of its layer.
         detail: Whether it says nothing without that name.
@@ -73,10 +73,10 @@ class Caption:
     detail: bool = False
 
 
-def captions_of(
+def labels_of(
     layers: Sequence[ShownLayer], places: Arrangement, only_in: dict[str, str] | None = None
-) -> list[Caption]:
-    """Return all captions of a scene.
+) -> list[Label]:
+    """Return all labels of a scene.
 
     Args:
         layers: In network order.
@@ -84,22 +84,20 @@ def captions_of(
         only_in: Per layer that one run alone has, the name of that run.
     """
     least = 0.0 if len(layers) <= FEW else LEAST_HEIGHT
-    captions: list[Caption] = []
+    labels: list[Label] = []
     for row, title, end in places.title_ends:
         text = _shortened(title)
-        captions.append(
-            Caption(
-                text, end, 0, -0.5, (8, 0), Tone.DIM, "", 2 * end[1], TITLE_LEAST, row, bold=True
-            )
+        labels.append(
+            Label(text, end, 0, -0.5, (8, 0), Tone.DIM, "", 2 * end[1], TITLE_LEAST, row, bold=True)
         )
     for layer in layers:
-        captions += _layer_captions(layer, places, least, (only_in or {}).get(layer.name, ""))
-    return captions
+        labels += _layer_labels(layer, places, least, (only_in or {}).get(layer.name, ""))
+    return labels
 
 
-def _layer_captions(
+def _layer_labels(
     layer: ShownLayer, places: Arrangement, least: float, only_in: str
-) -> list[Caption]:
+) -> list[Label]:
     first = layer.plates[0].number
     x, y, z = (float(v) for v in places.corners[first])
     height = float(places.sizes[first, 1])
@@ -111,8 +109,8 @@ def _layer_captions(
         (_shortened(detail), Tone.MARK if only_in else Tone.DIM, 0.0, False),
         (_shortened(name), Tone.INK, -17.0, True),
     ]
-    captions = [
-        Caption(
+    labels = [
+        Label(
             text,
             (x, y, z),
             0,
@@ -136,8 +134,8 @@ def _layer_captions(
         if len(layer.plates) > 1:
             text = plate.name.removeprefix(layer.name).lstrip("./_") or plate.name
             below = (x, y - high, z)
-            captions.append(
-                Caption(
+            labels.append(
+                Label(
                     _shortened(text),
                     below,
                     0,
@@ -153,8 +151,8 @@ def _layer_captions(
         for section in plate.layout.sections:
             middle = y - high * (section.row + section.rows / 2) / rows
             share = high * section.rows / rows
-            captions.append(
-                Caption(
+            labels.append(
+                Label(
                     section.name,
                     (x, middle, z),
                     -1,
@@ -167,7 +165,7 @@ def _layer_captions(
                     row,
                 )
             )
-    return captions
+    return labels
 
 
 def _shortened(text: str) -> str:
@@ -179,8 +177,8 @@ def _shortened(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class PlacedCaptions:
-    """Captions that are shown now.
+class PlacedLabels:
+    """Labels that are shown now.
 
     Attributes:
         chosen: Their positions in the list.
@@ -192,50 +190,50 @@ class PlacedCaptions:
 
 
 def placed(
-    captions: Sequence[Caption],
+    labels: Sequence[Label],
     sizes: npt.NDArray[np.float64],
     camera: Camera,
     viewport: tuple[float, float],
     places: Arrangement,
     selected: str | None = None,
     nearer_hidden: int = 0,
-) -> PlacedCaptions:
-    """Return the captions that there is room for, and where.
+) -> PlacedLabels:
+    """Return the labels that there is room for, and where.
 
     Args:
-        captions: All of the scene.
+        labels: All of the scene.
         sizes: (n, 2) width and height of each text in pixels.
         camera: From where the scene is seen.
         viewport: Width and height in pixels.
         places: Plates, which may stand before what is named.
-        selected: The layer whose captions come first.
+        selected: The layer whose labels come first.
         nearer_hidden: Rows before this one are not there.
     """
-    if not captions:
-        return PlacedCaptions(np.zeros(0, np.int64), np.zeros((0, 3)))
-    anchors = np.array([c.anchor for c in captions])
+    if not labels:
+        return PlacedLabels(np.zeros(0, np.int64), np.zeros((0, 3)))
+    anchors = np.array([c.anchor for c in labels])
     points = camera.project(anchors, *viewport)
-    beneath = anchors - np.array([[0, c.height, 0] for c in captions])
+    beneath = anchors - np.array([[0, c.height, 0] for c in labels])
     reach = np.abs(camera.project(beneath, *viewport)[:, 1] - points[:, 1])
-    shift = np.array([(c.across, c.down) for c in captions]) * sizes
-    at = points[:, :2] + shift + np.array([c.offset for c in captions])
-    standing = np.array([c.row >= nearer_hidden for c in captions])
-    wanted = reach >= np.array([c.least for c in captions])
-    mine = np.array([c.layer == selected and selected is not None for c in captions])
+    shift = np.array([(c.across, c.down) for c in labels]) * sizes
+    at = points[:, :2] + shift + np.array([c.offset for c in labels])
+    standing = np.array([c.row >= nearer_hidden for c in labels])
+    wanted = reach >= np.array([c.least for c in labels])
+    mine = np.array([c.layer == selected and selected is not None for c in labels])
     inside = (at[:, 0] < viewport[0]) & (at[:, 0] + sizes[:, 0] > 0)
     inside &= (at[:, 1] < viewport[1]) & (at[:, 1] + sizes[:, 1] > 0)
     shown = np.flatnonzero(standing & (points[:, 2] > camera.near) & (wanted | mine) & inside)
-    covered = np.zeros(len(captions), dtype=bool)
+    covered = np.zeros(len(labels), dtype=bool)
     covered[shown] = _covered(anchors[shown], camera, places, nearer_hidden)
-    through = mine | np.array([c.least == 0 and selected is None for c in captions])
+    through = mine | np.array([c.least == 0 and selected is None for c in labels])
     shown = shown[~covered[shown] | through[shown]]
-    names = np.array([c.names for c in captions])
+    names = np.array([c.names for c in labels])
     order = sorted(
         shown.tolist(), key=lambda i: (not mine[i], round(points[i, 2], 3), not names[i])
     )
-    chosen = _without_overlap(order, at, sizes, captions)
+    chosen = _without_overlap(order, at, sizes, labels)
     depth = np.where(covered, 0.0, points[:, 2])
-    return PlacedCaptions(chosen, np.column_stack([np.rint(at[chosen]), depth[chosen]]))
+    return PlacedLabels(chosen, np.column_stack([np.rint(at[chosen]), depth[chosen]]))
 
 
 def _covered(
@@ -260,15 +258,15 @@ def _without_overlap(
     order: Sequence[int],
     at: npt.NDArray[np.float64],
     sizes: npt.NDArray[np.float64],
-    captions: Sequence[Caption],
+    labels: Sequence[Label],
 ) -> npt.NDArray[np.int64]:
     """Return those that cover none before them."""
     kept: list[int] = []
     named: set[str] = set()
     boxes = np.concatenate([at + 2, at + sizes - 2], axis=1)  # their edges are halo
     for index in order:
-        caption = captions[index]
-        if caption.detail and caption.layer not in named:
+        label = labels[index]
+        if label.detail and label.layer not in named:
             continue
         others = boxes[kept]
         box = boxes[index]
@@ -280,6 +278,6 @@ def _without_overlap(
         )
         if apart.all():
             kept.append(index)
-            if caption.names:
-                named.add(caption.layer)
+            if label.names:
+                named.add(label.layer)
     return np.array(kept, dtype=np.int64)

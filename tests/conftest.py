@@ -20,6 +20,12 @@ RawRun = Callable[..., Run]
 settings.register_profile("accweight", deadline=None)  # a loaded machine is no defect
 settings.load_profile("accweight")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # tests beside each other have a core each: threads of torch that wait for another core wait
+    # busily, and a small network was trained in ten times the time
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+
 if not torch.cuda.is_available():  # has to be said before anything imports Triton
     os.environ.setdefault("TRITON_INTERPRET", "1")
 

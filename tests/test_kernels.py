@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -398,6 +399,21 @@ def test_a_tiny_spread_on_a_long_path_is_not_lost(measure_step: Step) -> None:
 
     expected = np.var(moved.numpy() - 1e6) * 1000
     np.testing.assert_allclose(column(sums, "path_m2")[1], expected, rtol=1e-6)
+
+
+def test_without_float64_a_tiny_spread_on_a_long_path_is_not_lost() -> None:
+    tiny = 1e-4 * (1 + torch.arange(64)[None] / 64)
+    states = [torch.zeros(1, 64), torch.full((1, 64), 500.0), *[torch.zeros(1, 64), tiny] * 3]
+    path = oracle.walk_of(states).path[-1]
+
+    sums, state = sums_of(states, kernels.measure_step, partial(start_block, compensated=True))
+
+    assert sums.dtype == np.float32
+    assert state.compensation is not None
+    total = state.total.double() + state.compensation.double()
+    np.testing.assert_allclose(total.numpy(), path, rtol=1e-12)
+    np.testing.assert_allclose(column(sums, "path_m2")[-1], path.var() * 64, rtol=1e-4)
+    np.testing.assert_allclose(column(sums, "path_sum")[-1], path.sum(), rtol=1e-6)
 
 
 @versions

@@ -632,16 +632,19 @@ def test_more_checkpoints_than_files_may_be_open_are_walked_and_all_are_closed(
     assert open_descriptors() == before
 
 
-def test_files_are_closed_and_torch_left_alone_when_a_walk_fails(stored: Stored) -> None:
+def test_files_are_closed_and_torch_left_alone_when_a_walk_fails(
+    stored: Stored, torch_threads: Callable[[int], None]
+) -> None:
     run = states_run(stored, oracle.series((300, 500)))
     os.truncate(run.checkpoints[3].path, 100)
-    before, threads = open_descriptors(), torch.get_num_threads()
+    torch_threads(2)
+    before = open_descriptors()
 
     with pytest.raises(FormatError):
         aw.analyze(run, threads=3, block_elements=SMALLEST)
 
     assert open_descriptors() == before
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 2
 
 
 def test_progress_adds_up_to_the_bytes_of_all_checkpoints(stored: Stored) -> None:

@@ -13,6 +13,7 @@ import torch
 from hypothesis import settings
 from oracle import Weights, raw_run
 
+from accweight_core.jit import tiers
 from accweight_core.schema import Run
 
 RawRun = Callable[..., Run]
@@ -28,6 +29,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 if not torch.cuda.is_available():  # has to be said before anything imports Triton
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(autouse=True)
+def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin as a process does, whose small work goes through loops of NumPy."""
+    monkeypatch.setattr(tiers, "_done", 0)
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from accweight_adapters.jax.hints import with_flax_hints
 from accweight_adapters.jax.msgpack_walk import ChunkedArray, FoundArray, PackedArray, Walk
@@ -29,9 +30,6 @@ from accweight_adapters.untrusted import (
 )
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role, StoredTensor
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FORMAT: Final = "Flax msgpack"
 LOOKED_AT: Final = 4096
@@ -139,23 +137,18 @@ def _stored(path: Path, leaf: Chosen, array: PackedArray | ChunkedArray) -> Stor
     return StoredTensor(leaf.name, values, hints)
 
 
-def _assembled(path: Path, name: str, array: ChunkedArray) -> Tensor:
-    """Return an array whose chunks lie apart.
+def _assembled(path: Path, name: str, array: ChunkedArray) -> npt.NDArray[Any]:
+    """Return an array whose chunks lie apart: its elements, or their codes.
 
     Raises:
         FormatError: If the file has become shorter since it was described.
     """
-    import torch  # only who loads values needs it
-
-    whole = torch.empty(sum(chunk.size_bytes for chunk in array.chunks), dtype=torch.uint8)
-    place = 0
+    whole = bytearray()
     with claims_of(path, FORMAT), path.open("rb") as file:
         for chunk in array.chunks:
             file.seek(chunk.offset)
             content = file.read(chunk.size_bytes)
             if len(content) < chunk.size_bytes:
                 raise ClaimError(f"tensor {quoted(name)} is cut short since it was described")
-            part = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else whole[:0]
-            whole[place : place + chunk.size_bytes] = part
-            place += chunk.size_bytes
-    return whole.view(getattr(torch, array.dtype)).reshape(array.shape)
+            whole += content
+    return np.frombuffer(whole, DTYPES[array.dtype].code).reshape(array.shape)

@@ -12,7 +12,10 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from accweight_adapters.hf_trainer_state import with_state_of
 from accweight_adapters.lora import with_lora_layers
@@ -27,7 +30,7 @@ from accweight_adapters.torch.distributed_metadata import (
     catalogue_in,
     is_metadata,
 )
-from accweight_adapters.torch.extents import extent_of, span_bytes, stored, tensor_of
+from accweight_adapters.torch.extents import array_of, extent_of, span_bytes, stored
 from accweight_adapters.torch.nested_archive import BUFFER_BYTES, archive_within
 from accweight_adapters.torch.pickle_globals import TensorClaim
 from accweight_adapters.torch.state_dicts import find_step, find_weights
@@ -36,8 +39,7 @@ from accweight_core.dtypes import DTYPES
 from accweight_core.remote import expect
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Values = npt.NDArray[Any]
 
 FORMAT: Final = "torch distributed checkpoint"
 METADATA_FILE: Final = ".metadata"
@@ -229,12 +231,10 @@ def _check_sizes(name: str, tensor: Sharded, files: Mapping[str, Path]) -> None:
         raise ClaimError(f"tensor {quoted(name)} needs more bytes than its files have")
 
 
-def _assembled(path: Path, name: str, tensor: Sharded, files: Mapping[str, Path]) -> Tensor:
-    """Return the whole tensor, put together from its chunks."""
-    import torch  # only who loads values needs it
-
-    whole = torch.empty(tensor.shape, dtype=getattr(torch, tensor.dtype))
-    covered = torch.zeros(tensor.shape, dtype=torch.bool)
+def _assembled(path: Path, name: str, tensor: Sharded, files: Mapping[str, Path]) -> Values:
+    """Return the whole tensor, put together from its chunks: its elements, or their codes."""
+    whole = np.empty(tensor.shape, DTYPES[tensor.dtype].code)
+    covered = np.zeros(tensor.shape, np.bool_)
     with claims_of(path, FORMAT):
         for part in tensor.parts:
             block = tuple(
@@ -248,11 +248,11 @@ def _assembled(path: Path, name: str, tensor: Sharded, files: Mapping[str, Path]
     return whole
 
 
-def _chunk(name: str, path: Path, part: Part, dtype: str) -> Tensor:
+def _chunk(name: str, path: Path, part: Part, dtype: str) -> Values:
     archive, claim = _archive_at(path, part, dtype)
     if claim.refusal:
         raise ClaimError(f"a chunk of tensor {quoted(name)} cannot be analysed: {claim.refusal}")
     extent = extent_of(path, archive, name, claim)
     with path.open("rb") as file:
         file.seek(extent.offset)
-        return tensor_of(file.read(span_bytes(extent)), extent)
+        return array_of(file.read(span_bytes(extent)), extent)

@@ -25,14 +25,14 @@ from accweight_adapters.bytes.zip import (
 )
 from accweight_adapters.measures import measures_in
 from accweight_adapters.torch.container import Archive, read_archive
-from accweight_adapters.torch.extents import span_bytes, stored, tensor_of
+from accweight_adapters.torch.extents import array_of, span_bytes, stored
 from accweight_adapters.torch.nested_archive import archive_within
 from accweight_adapters.torch.state_dicts import find_weights
 from accweight_adapters.untrusted import MAX_SIZE, ClaimError, check_not_empty, claims_of, quoted
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy.typing as npt
 
 FORMAT: Final = "Stable-Baselines3 zip"
 POLICY: Final = "policy.pth"
@@ -139,8 +139,8 @@ def _hidden(path: Path, policy: Member, tensor: StoredTensor) -> StoredTensor:
     return replace(tensor, values=HiddenValues(load, extent.dtype, extent.shape))
 
 
-def _inflated(path: Path, policy: Member, extent: Extent) -> Tensor:
+def _inflated(path: Path, policy: Member, extent: Extent) -> npt.NDArray[Any]:
     end = extent.offset + span_bytes(extent)
     with claims_of(path, FORMAT), path.open("rb") as file:
         content = content_of(file, policy, end)
-    return tensor_of(content[extent.offset : end], extent)
+    return array_of(content[extent.offset : end], extent)

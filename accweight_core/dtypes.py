@@ -29,6 +29,13 @@ class Dtype:
     family: Family
     widened: str
 
+    @property
+    def code(self) -> str:
+        """Name of the dtype of NumPy for its elements: for their codes where NumPy lacks it."""
+        if self.name == "bfloat16":
+            return "uint16"
+        return "uint8" if self.name.startswith("float8") else self.name
+
 
 DTYPES: dict[str, Dtype] = {
     dtype.name: dtype

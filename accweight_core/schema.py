@@ -93,7 +93,8 @@ class HiddenValues:
 
     Attributes:
         load: Returns the whole tensor as an array of a floating or complex dtype, or as a
-            torch tensor. Called once per walk over the parameter.
+            torch tensor; of a `dtype` that NumPy lacks (bfloat16, 8-bit floats) also as its
+            codes (`Dtype.code`). Called once per walk over the parameter.
         dtype: Name of the element type that `load` yields.
         shape: Shape of the tensor.
     """

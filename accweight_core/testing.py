@@ -25,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from accweight_core.dtypes import DTYPES, is_measurable
 from accweight_core.errors import FormatError
-from accweight_core.io.reading import OpenFiles, read_stretch, working_dtype
+from accweight_core.io.reading import OpenFiles, read_stretch
+from accweight_core.io.widening import working_dtype
 from accweight_core.readers import Reader
 from accweight_core.remote import path_at
 from accweight_core.schema import Description, Extent, StoredTensor
@@ -55,10 +55,10 @@ class ReaderCase:
 
 def values_of(tensor: StoredTensor) -> npt.NDArray[np.generic]:
     """Return all values of a described tensor, widened, in its shape."""
-    out = torch.empty(tensor.values.elements, dtype=working_dtype(tensor))
+    out = np.empty(tensor.values.elements, working_dtype(tensor))
     with OpenFiles() as files:
         read_stretch(files, tensor, 0, tensor.values.elements, out)
-    values: npt.NDArray[np.generic] = out.numpy().reshape(tensor.shape)
+    values: npt.NDArray[np.generic] = out.reshape(tensor.shape)
     return values
 
 

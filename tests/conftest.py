@@ -13,6 +13,7 @@ import torch
 from hypothesis import settings
 from oracle import Weights, raw_run
 
+from accweight_core.jit import tiers
 from accweight_core.schema import Run
 
 RawRun = Callable[..., Run]
@@ -20,8 +21,20 @@ RawRun = Callable[..., Run]
 settings.register_profile("accweight", deadline=None)  # a loaded machine is no defect
 settings.load_profile("accweight")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # tests beside each other have a core each: threads of torch that wait for another core wait
+    # busily, and a small network was trained in ten times the time
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+
 if not torch.cuda.is_available():  # has to be said before anything imports Triton
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(autouse=True)
+def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin as a process does, whose small work goes through loops of NumPy."""
+    monkeypatch.setattr(tiers, "_done", 0)
 
 
 @pytest.fixture

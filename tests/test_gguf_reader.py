@@ -332,7 +332,7 @@ def info(name: bytes, dims: tuple[int, ...], kind: int, offset: int = 0) -> byte
         (raw(1, info(b"w", (33, 4), 2) + bytes(640)), "stores rows in blocks of 32"),
         (raw(1, info(b"w", (4, 4), 0, 2**63) + bytes(64)), "reaches to byte"),
         (raw(1, info(b"a\nb", (4, 4), 0) + bytes(99)), "printable"),
-        (raw(1, info(b"\xff\xfe", (4, 4), 0) + bytes(99)), "no text"),
+        (raw(1, info(b"\xff\xfe", (4, 4), 0) + bytes(99)), "not text"),
         (raw(2, info(b"w", (1,), 0) * 2 + bytes(99)), "twice"),
         (raw(0, bytes(64)), "holds no tensors"),
     ],

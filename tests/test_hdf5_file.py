@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import random
 import struct
 import tracemalloc
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,12 +11,10 @@ import numpy as np
 import pytest
 from fuzzing import mutations
 
-from accweight_adapters.byte_source import WINDOW_BYTES, FilePart, InflatedPart
-from accweight_adapters.claims import ClaimError, claims_of
 from accweight_adapters.hdf5.blocks import lookup3
 from accweight_adapters.hdf5.file import FORMAT, Hdf5File, Node, Place, tensor_of, values_in
 from accweight_adapters.hdf5.values import Dataset
-from accweight_adapters.zip_members import members_of
+from accweight_adapters.untrusted import claims_of
 from accweight_core.errors import FormatError
 from accweight_core.schema import HiddenValues, Hints
 from accweight_core.testing import values_of
@@ -308,47 +303,6 @@ def test_a_file_cut_short_says_how_long_it_was(tmp_path: Path) -> None:
 
     with pytest.raises(FormatError, match=f"cut short: it was {len(content)} bytes long"):
         walked_in(path)
-
-
-def test_reading_in_circles_ends() -> None:
-    part = FilePart(io.BytesIO(bytes(1000)), 0, 1000)
-
-    with pytest.raises(ClaimError, match="point at each other in circles"):
-        read_for_ever(part)
-
-
-def read_for_ever(part: FilePart) -> None:
-    while True:
-        part.read(0, 8)
-
-
-# ---------------------------------------------------------------- compressed in a zip
-
-
-@pytest.fixture(scope="module")
-def deflated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
-    """Return a zip with one deflated member of several windows, and its content."""
-    chance = np.random.default_rng(0)
-    content = chance.integers(0, 9, 5 * WINDOW_BYTES // 2, dtype=np.uint8).tobytes()
-    path = tmp_path_factory.mktemp("zips") / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("m", content)
-    return path, content
-
-
-def test_a_deflated_member_is_read_at_any_place(deflated: tuple[Path, bytes]) -> None:
-    path, content = deflated
-    with path.open("rb") as file:
-        part = InflatedPart(path, members_of(file, path.stat().st_size)["m"])
-    chance = random.Random(1)
-
-    for _ in range(40):
-        place = chance.randrange(len(content))
-        count = min(chance.choice((1, 100, WINDOW_BYTES)), len(content) - place)
-        assert part.read(place, count) == content[place : place + count]
-    assert part.values(0, len(content)) == content
-    with pytest.raises(ClaimError, match="should reach to byte"):
-        part.read(len(content), 1)
 
 
 # ---------------------------------------------------------------- damage anywhere

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from accweight_adapters.claims import claims_of
 from accweight_adapters.hdf5.blocks import SIGNATURE, lookup3
 from accweight_adapters.hdf5.file import FORMAT, Hdf5File, Node, Place, values_in
 from accweight_adapters.hdf5.objects import (
@@ -28,6 +27,7 @@ from accweight_adapters.hdf5.objects import (
     LINK,
     SYMBOL_TABLE,
 )
+from accweight_adapters.untrusted import claims_of
 from accweight_core.errors import FormatError
 
 NOWHERE = 2**64 - 1

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from test_torch_reader import Mischief
 
 import accweight_core as aw
-from accweight_adapters.adapter_layers import with_adapter_layers
+from accweight_adapters.hf_trainer_state import STATE_FILE
+from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.safetensors_reader import SafetensorsReader
 from accweight_adapters.torch.reader import TorchReader
-from accweight_adapters.trainer_state import STATE_FILE
 from accweight_core.errors import FormatError, SourceError
 from accweight_core.runs.opening import survey
 from accweight_core.runs.selection import Selection
@@ -479,7 +479,7 @@ def tensor(name: str, *shape: int) -> StoredTensor:
 
 
 def hints_of(*tensors: StoredTensor) -> list[tuple[str, str | None, Kind | None]]:
-    return [(t.name, t.hints.layer, t.hints.kind) for t in with_adapter_layers(tensors)]
+    return [(t.name, t.hints.layer, t.hints.kind) for t in with_lora_layers(tensors)]
 
 
 def test_adapters_of_all_kinds_name_their_layer() -> None:

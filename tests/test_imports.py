@@ -119,6 +119,105 @@ def test_ranking_a_stored_analysis_is_quick_too(analysed: Path, options: list[st
     assert loaded.splitlines()[-1].split() == ["loaded:"]
 
 
+SMALL_RUN = """
+import sys
+from pathlib import Path
+import numpy as np
+
+folder, form = Path({folder!r}), {form!r}
+shapes = {{"conv.weight": (8, 3, 5, 5), "conv.bias": (8,), "fc.weight": (10, 300)}}
+for step in range(3):
+    chance = np.random.default_rng(step)
+    weights = {{n: chance.standard_normal(s).astype(np.float32) for n, s in shapes.items()}}
+    if form == "npz":
+        np.savez(folder / f"epoch_{{step}}.npz", **weights)
+    elif form == "safetensors":
+        from safetensors.numpy import save_file
+        save_file(weights, folder / f"epoch_{{step}}.safetensors")
+    elif form == "onnx":
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+        named = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [10, 300])
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [10, 300])
+        node = helper.make_node("Add", ["x", "fc.weight"], ["y"])
+        graph = helper.make_graph([node], "net", [x], [y], initializer=named)
+        onnx.save(helper.make_model(graph), folder / f"epoch_{{step}}.onnx")
+    else:
+        import torch
+        weights = {{name: torch.from_numpy(value) for name, value in weights.items()}}
+        torch.save(weights, folder / f"epoch_{{step}}.pt")
+"""
+
+
+@pytest.fixture(params=["pt", "safetensors", "npz", "onnx"])
+def small_run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder of three small checkpoints."""
+    (tmp_path / "run").mkdir()
+    run_python(SMALL_RUN.format(folder=str(tmp_path / "run"), form=request.param))
+    return tmp_path / "run"
+
+
+def loaded_by(*commands: list[str], among: tuple[str, ...]) -> list[str]:
+    """Run commands in one process and return which packages that has imported in the end."""
+    printed = run_python(
+        "import sys\n"
+        "from accweight_core.cli.app import run\n"
+        f"for arguments in {list(commands)!r}:\n"
+        "    assert run(arguments) == 0\n"
+        f"print('loaded:', *sorted(set({among!r}) & set(sys.modules)))"
+    )
+    return printed.splitlines()[-1].split()[1:]
+
+
+HEAVY_FOR_FILES = "torch", "numba", "llvmlite", "scipy", "zarr", "matplotlib", "sklearn"
+
+
+def test_a_small_run_is_read_without_torch_and_without_a_compiler(
+    small_run: Path, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "run.accw")
+    commands = (
+        ["inspect", str(small_run)],
+        ["analyze", str(small_run), "-o", out, "--keep-state"],
+        ["rank", out],
+        ["export", out, "--to", "csv", "-o", str(tmp_path / "run.csv")],
+    )
+
+    assert loaded_by(*commands, among=HEAVY_FOR_FILES) == []
+
+
+def test_exact_values_are_read_without_torch_and_without_a_compiler(
+    small_run: Path, tmp_path: Path
+) -> None:
+    loaded = run_python(
+        "import sys, accweight_core as aw\n"
+        f"analysis = aw.analyze(aw.open_run({str(small_run)!r}), {str(tmp_path / 'a.accw')!r})\n"
+        "analysis.cumulative('fc.weight'), analysis.trace('fc.weight', (1, 2))\n"
+        f"print('loaded:', *sorted(set({HEAVY_FOR_FILES!r}) & set(sys.modules)))"
+    )
+
+    assert loaded.split() == ["loaded:"]
+
+
+def test_two_analyses_are_compared_without_torch(analysed: Path) -> None:
+    commands = ["compare", str(analysed), str(analysed)]
+
+    assert loaded_by(commands, among=("torch", "numba")) == []
+
+
+def test_a_larger_run_is_compiled_but_read_without_torch(small_run: Path) -> None:
+    printed = run_python(
+        "import sys, accweight_core as aw\n"
+        "from accweight_core.jit import tiers\n"
+        "tiers.FREE_WORK = 1000\n"
+        f"aw.analyze(aw.open_run({str(small_run)!r}))\n"
+        "print('torch' in sys.modules, 'numba' in sys.modules)"
+    )
+
+    assert printed.split() == ["False", "True"]
+
+
 OTHER_DEPENDENCIES = (
     "accweight_adapters", "accweight_viewer", "click", "matplotlib", "ml_dtypes", "onnx",
     "onnx_ir", "pandas", "pyarrow", "rich", "safetensors", "scipy", "sklearn", "typer", "zarr",

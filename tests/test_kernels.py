@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -21,15 +22,15 @@ from accweight_core.errors import (
     MismatchError,
     UnsupportedDtypeError,
 )
-from accweight_core.jit import fused
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, start_block
+from accweight_core.live import one_pass
 
 Step = Callable[[BlockState, Tensor, Scratch], Tensor]
 Start = Callable[[Tensor], tuple[BlockState, Tensor]]
 
 VERSIONS: dict[str, Step] = {
     "operations": kernels.measure_step,
-    "one pass": fused.measure_step,
+    "one pass": one_pass.measure_step,
 }
 
 WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -400,6 +401,21 @@ def test_a_tiny_spread_on_a_long_path_is_not_lost(measure_step: Step) -> None:
     np.testing.assert_allclose(column(sums, "path_m2")[1], expected, rtol=1e-6)
 
 
+def test_without_float64_a_tiny_spread_on_a_long_path_is_not_lost() -> None:
+    tiny = 1e-4 * (1 + torch.arange(64)[None] / 64)
+    states = [torch.zeros(1, 64), torch.full((1, 64), 500.0), *[torch.zeros(1, 64), tiny] * 3]
+    path = oracle.walk_of(states).path[-1]
+
+    sums, state = sums_of(states, kernels.measure_step, partial(start_block, compensated=True))
+
+    assert sums.dtype == np.float32
+    assert state.compensation is not None
+    total = state.total.double() + state.compensation.double()
+    np.testing.assert_allclose(total.numpy(), path, rtol=1e-12)
+    np.testing.assert_allclose(column(sums, "path_m2")[-1], path.var() * 64, rtol=1e-4)
+    np.testing.assert_allclose(column(sums, "path_sum")[-1], path.sum(), rtol=1e-6)
+
+
 @versions
 def test_the_first_of_equal_maxima_is_where_the_maximum_sits(measure_step: Step) -> None:
     moved = torch.zeros(2, 3000)
@@ -450,20 +466,20 @@ def test_an_odd_weight_changes_no_bit_of_other_rows(dtype: torch.dtype, odd: flo
     sound = oracle.series((3, 2500), dtype, steps=4)
     broken = [state.clone() for state in sound]
     broken[0][1, 7] = broken[2][1, 9] = odd
-    one_pass = fused.measure_step, fused.start_block
+    in_one_pass = one_pass.measure_step, one_pass.start_block
 
-    sums, state = sums_of(broken, *one_pass)
+    sums, state = sums_of(broken, *in_one_pass)
 
-    expected, other = sums_of(sound, *one_pass)
+    expected, other = sums_of(sound, *in_one_pass)
     assert sums[:, [0, 2]].tobytes() == expected[:, [0, 2]].tobytes()
     assert torch.equal(state.total[[0, 2]], other.total[[0, 2]])
-    alone, _ = sums_of([state[1:2] for state in broken], *one_pass)
+    alone, _ = sums_of([state[1:2] for state in broken], *in_one_pass)
     assert sums[:, 1:2].tobytes() == alone.tobytes()
 
 
 def test_weights_of_opposite_ends_of_float32_are_subtracted_in_double() -> None:
     states = [torch.full((1, 9), value) for value in (3e38, -3e38, 3e37, -3.4e38)]
-    sums, state = sums_of(states, fused.measure_step)
+    sums, state = sums_of(states, one_pass.measure_step)
 
     assert np.isfinite(sums).all()
     expected = oracle.walk_of(states).path[-1]

@@ -325,4 +325,4 @@ def test_values_that_are_handed_over_are_turned_as_well() -> None:
 
     values = second.tensors["w"].values
     assert isinstance(values, HiddenValues)
-    assert torch.equal(values.load(), matrix)
+    np.testing.assert_array_equal(values.load(), matrix)

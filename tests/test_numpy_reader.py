@@ -221,7 +221,7 @@ def test_what_is_no_number_is_left_out_with_the_reason(tmp_path: Path) -> None:
 
     assert [tensor.name for tensor in description.tensors] == ["w"]
     assert description.notes == (
-        "left out 'readme.txt': no arrays",
+        "left out 'readme.txt': not arrays",
         "left out 'config': Python objects, which are stored as a pickle; pickles are never read",
         "left out 'names': text",
         "left out 'log': records (a structured array)",
@@ -403,7 +403,7 @@ def test_damaged_compressed_values_are_refused_when_they_are_read(tmp_path: Path
     ("members", "expected"),
     [
         ({"a.npy": b"no array"}, "not a .npy array"),
-        ({"a.txt": b"text"}, "holds no arrays of numbers; left out 'a.txt': no arrays"),
+        ({"a.txt": b"text"}, "holds no arrays of numbers; left out 'a.txt': not arrays"),
         ({"x" * 1200 + ".npy": array_bytes(np.ones(2))}, "printable characters"),
         ({"a\nb.npy": array_bytes(np.ones(2))}, "printable characters"),
         ({"step.npy": array_bytes(np.array(3))}, "holds no arrays of numbers"),

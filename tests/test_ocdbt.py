@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 from fuzzing import mutations
 
-from accweight_adapters.claims import ClaimError
-from accweight_adapters.compressed import of_blosc, of_deflate, unpacked_zstd
+from accweight_adapters.bytes.compressed import of_blosc, of_deflate, unpacked_zstd
 from accweight_adapters.jax.ocdbt import (
     MANIFEST,
     MANIFEST_MAGIC,
@@ -29,6 +28,7 @@ from accweight_adapters.jax.ocdbt import (
 )
 from accweight_adapters.jax.zarr_arrays import plan_of
 from accweight_adapters.jax.zarr_values import tensor_in
+from accweight_adapters.untrusted import ClaimError
 from accweight_core.errors import FormatError, MissingLibraryError
 from accweight_core.testing import values_of
 

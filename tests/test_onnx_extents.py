@@ -112,7 +112,7 @@ def test_external_data_behind_a_link_is_refused(tmp_path: Path, link: str) -> No
     else:
         (path.parent / "sub").symlink_to(tmp_path)
 
-    with pytest.raises(FormatError, match=r"'fc.weight'.*is a link or no plain file"):
+    with pytest.raises(FormatError, match=r"'fc.weight'.*is a link, or not a plain file"):
         OnnxReader().describe(path)
 
 

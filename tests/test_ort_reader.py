@@ -17,8 +17,6 @@ from fuzzing import is_refused, mutations
 from train_models import model, node
 
 import accweight_core as aw
-from accweight_adapters.claims import ClaimError
-from accweight_adapters.ort.flatbuffer import Buffer
 from accweight_adapters.ort.reader import OrtReader
 from accweight_core.errors import FormatError
 from accweight_core.runs.inspection import inspected
@@ -100,7 +98,7 @@ def test_a_damaged_network_beside_it_takes_nothing_but_the_kinds(checkpoint: Pat
     described = READER.describe(checkpoint)
 
     assert len(described.tensors) == 4
-    assert any("network.onnx beside it is of no use" in note for note in described.notes)
+    assert any("network.onnx beside it cannot be used" in note for note in described.notes)
 
 
 def test_a_folder_with_the_artifacts_of_the_runtime_is_one_run(checkpoint: Path) -> None:
@@ -186,7 +184,7 @@ def test_a_second_file_that_is_a_folder_is_refused(external: Path) -> None:
     external.with_name("epoch_1.data").unlink()
     external.with_name("epoch_1.data").mkdir()
 
-    with pytest.raises(FormatError, match=r"which is no file"):
+    with pytest.raises(FormatError, match=r"which is not a plain file"):
         READER.describe(external)
 
 
@@ -239,17 +237,6 @@ def test_a_shape_that_needs_fewer_bytes_than_there_are_is_refused(checkpoint: Pa
 
     with pytest.raises(FormatError, match="needs 32 bytes for its shape, it has 48"):
         READER.describe(checkpoint)
-
-
-def test_a_stretch_may_end_with_the_file_but_not_behind_it(checkpoint: Path) -> None:
-    size = checkpoint.stat().st_size
-    with checkpoint.open("rb", buffering=0) as file:
-        buffer = Buffer(file)
-
-        buffer.check(size - 1, 1)
-        for place, count in ((size - 1, 2), (size + 1, 0), (-1, 1), (0, -1)):
-            with pytest.raises(ClaimError):
-                buffer.check(place, count)
 
 
 # ---------------------------------------------------------------- the library itself

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import accweight_core as aw
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.jit.pooling import pool
-from accweight_core.jobs import work
+from accweight_core.jobs import walks, work
 from accweight_core.pictures import layout
 from accweight_core.pictures import plan as pictures
 from accweight_core.pictures.canvas import halved
@@ -262,14 +262,14 @@ def test_a_last_band_that_comes_first_changes_no_byte(
 ) -> None:
     run = run_of(stored, ((200, 97), (OUT, IN), ()))  # 128 rows and 72
     aw.analyze(run, tmp_path / "plain.accw", threads=1, block_elements=SMALLEST)
-    prompt = work._Drawing.watch
+    prompt = walks._Drawing.watch
 
-    def dawdling(self: work._Drawing, tile: work.Tile) -> object:
+    def dawdling(self: walks._Drawing, tile: walks.Tile) -> object:
         if tile.start == 0:
             time.sleep(0.2)
         return prompt(self, tile)
 
-    monkeypatch.setattr(work._Drawing, "watch", dawdling)
+    monkeypatch.setattr(walks._Drawing, "watch", dawdling)
     analysis = aw.analyze(run, tmp_path / "late.accw", threads=2, block_elements=SMALLEST)
 
     check(analysis, run)

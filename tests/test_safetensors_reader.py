@@ -315,8 +315,8 @@ def test_other_json_is_no_index(tmp_path: Path, text: str) -> None:
         ({"w": entry(shape=4)}, "a shape that is not a list"),
         ({"w": entry(shape=[1] * 65)}, "a shape that is not a list"),
         ({"w": entry(offsets=(4, 20))}, "leaves a hole before it"),
-        ({"w": entry(offsets=(16, 0))}, "no range of bytes"),
-        ({"w": entry(offsets=(0,))}, "no range of bytes"),
+        ({"w": entry(offsets=(16, 0))}, "not a range of bytes"),
+        ({"w": entry(offsets=(0,))}, "not a range of bytes"),
         ({"w": entry(offsets=(-16, 0))}, "data_offsets of -16"),
         ({"w": entry(offsets="ab")}, "data_offsets that is not a list"),
         ({"w": entry(shape=(8,), offsets=(0, 32))}, "it is cut short"),
@@ -343,7 +343,7 @@ def test_other_json_is_no_index(tmp_path: Path, text: str) -> None:
         (b'{"w": ' + b"9" * 5000 + b"}", "JSON is damaged"),
         (b'{"w": "\xff"}', "JSON is damaged"),
         (b'{"w": ', "JSON is damaged"),
-        (b"[]", "no JSON object"),
+        (b"[]", "not a JSON object"),
     ],
 )
 def test_a_header_that_lies_is_an_error(tmp_path: Path, header: object, expected: str) -> None:

@@ -321,7 +321,7 @@ def test_other_ways_to_compress_are_refused(tmp_path: Path, method: int) -> None
         ({"policy_pth": None}, "holds 'policy.pth'; this one does not"),
         ({"data": b"{"}, "its settings are damaged"),
         ({"data": b"[" * 100_000}, "its settings are damaged"),
-        ({"data": b"[]"}, "no JSON object"),
+        ({"data": b"[]"}, "not a JSON object"),
         ({"data": b'{"num_timesteps": ' + b"1" * 5000 + b"}"}, "its settings are damaged"),
         ({"data": b"\xff\xfe"}, "its settings are damaged"),
         ({"policy_pth": b""}, "is empty"),

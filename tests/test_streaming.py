@@ -16,10 +16,12 @@ from numpy.testing import assert_array_equal
 import accweight_core as aw
 from accweight_core.accumulate.block import MOST_STEPS, MOST_STEPS_DRAWN, walk_block
 from accweight_core.accumulate.cutting import Block, blocks_of
-from accweight_core.accumulate.streaming import STEPS, STRIP, Squares, Stream
+from accweight_core.accumulate.streaming import STEPS, STRIP, Stream
+from accweight_core.accumulate.watching import Squares
 from accweight_core.errors import FormatError
 from accweight_core.io import page_cache as storage
 from accweight_core.io.reading import OpenFiles
+from accweight_core.jit import tiers
 from accweight_core.jit.pooling import pool
 from accweight_core.schema import Run
 
@@ -27,6 +29,12 @@ Stored = Callable[..., Run]
 NAME = "layer.weight"
 STREAMED = (torch.float32, torch.float64, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 MANY = 2 * MOST_STEPS + 3
+
+
+@pytest.fixture(autouse=True)
+def compiled_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small work is streamed as well."""
+    monkeypatch.setattr(tiers, "FREE_WORK", -1)
 
 
 @dataclass

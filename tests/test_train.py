@@ -211,13 +211,14 @@ def test_every_epoch_has_an_order_of_its_own_which_the_seed_decides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from accweight_adapters.training import loop as train_loop
+    from accweight_adapters.training.config import Epochs
 
     monkeypatch.setattr(train_loop, "_walked", lambda *arguments: arguments[-1].tolist())
     setup: Any = SimpleNamespace(data=range(20))
 
     def order(seed: int, epoch: int) -> Any:
-        plan = train_loop.Plan(epochs=9, seed=seed)
-        return train_loop._epoch(setup, None, plan, epoch, None)  # type: ignore[arg-type]
+        epochs = Epochs(last=9, seed=seed)
+        return train_loop._epoch(setup, None, epochs, epoch, None)  # type: ignore[arg-type]
 
     assert sorted(order(0, 1)) == list(range(20))
     assert order(0, 1) == order(0, 1)
@@ -438,7 +439,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_keeps_checkpoints(
     )  # fmt: skip
 
     assert code == 1
-    assert "the loss is no number in epoch" in shown
+    assert "the loss is not a number in epoch" in shown
     assert "take a smaller --learning-rate" in shown
     assert (tmp_path / "run" / "epoch_0.ckpt").exists()
 

@@ -16,11 +16,11 @@ from train_models import Array, floats, model, node
 
 pytest.importorskip("onnxruntime.training.api", reason="onnxruntime-training is not installed")
 
-from accweight_adapters.training.artifacts import OptimizerKind, Recipe, build, opened
+from accweight_adapters.training.artifacts import build, opened
+from accweight_adapters.training.config import OptimizerConfig, OptimizerKind, TrainSelection
+from accweight_adapters.training.decompose import DECOMPOSITIONS
 from accweight_adapters.training.library import session
-from accweight_adapters.training.model import Choice
-from accweight_adapters.training.operators import TRAINABLE, check_gradients, write_out
-from accweight_adapters.training.written_out import WRITTEN_OUT
+from accweight_adapters.training.operators import TRAINABLE, check_gradients, decompose
 
 DIFFERENCE = 1e-2
 """Step of the differences: small beside the values, large beside the rounding of float32."""
@@ -193,21 +193,21 @@ def by_training(proto: onnx.ModelProto, names: tuple[str, ...], folder: Path) ->
     """Return what one update with a learning rate of 1 takes off each tensor."""
     forward = onnx.ModelProto.FromString(proto.SerializeToString())
     check_gradients(forward, names, folder)
-    write_out(forward, names, folder)
+    decompose(forward, names, folder)
     before = session(proto.SerializeToString(), 1)
     assert loss_at(session(forward.SerializeToString(), 1)) == pytest.approx(
         loss_at(before), abs=1e-5
     )
-    recipe = Recipe(OptimizerKind.sgd, 1.0, 0.0, 1)
-    build(forward, Choice(names, ()), recipe, folder, folder)
-    training = opened(folder, recipe, folder)
+    config = OptimizerConfig(OptimizerKind.sgd, 1.0, 0.0, 1)
+    build(forward, TrainSelection(names, ()), config, folder, folder)
+    training = opened(folder, config, folder)
     old = {name: p.data.copy() for name, p in training.state.parameters}
     training.module.train()(np.ones(1, np.float32))
     training.optimizer.step()
     return {name: old[name] - p.data for name, p in training.state.parameters}
 
 
-@pytest.mark.parametrize("kind", sorted(TRAINABLE | WRITTEN_OUT.keys()))
+@pytest.mark.parametrize("kind", sorted(TRAINABLE | DECOMPOSITIONS.keys()))
 def test_the_gradient_of_every_operator_listed_is_right(kind: str, tmp_path: Path) -> None:
     proto = summed(kind)
     trained = [

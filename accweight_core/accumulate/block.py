@@ -8,32 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 from accweight_core.accumulate.cutting import Stretches, pieces_of
 from accweight_core.accumulate.folding import BlockSums, Sums
-from accweight_core.accumulate.stepwise import (
-    Carry,
-    Plane,
-    PoolingWatcher,
-    Room,
-    Watcher,
-    walk_steps,
-)
-from accweight_core.accumulate.streaming import Drawn, Rows, Stream, Take
-from accweight_core.io.reading import (
-    OpenFiles,
-    neighbours,
-    read_stretches,
-    read_together,
-    working_dtype,
-)
-from accweight_core.kernels import SUMS, partition
+from accweight_core.accumulate.stepwise import Carry, Room, walk_steps
+from accweight_core.accumulate.watching import Plane, PoolingWatcher, Watcher
+from accweight_core.io.reading import OpenFiles, neighbours, read_stretches, read_together
+from accweight_core.io.widening import working_dtype
+from accweight_core.jit import tiers
+from accweight_core.metrics.sub_blocks import partition
+from accweight_core.metrics.sums import SUMS
 from accweight_core.schema import StoredTensor
+
+if TYPE_CHECKING:
+    from accweight_core.accumulate.streaming import Drawn, Stream, Take
+
+Array = npt.NDArray[Any]
 
 MOST_STEPS = 32
 """Checkpoints that are streamed in one go: half of the files that may be open."""
@@ -54,7 +48,7 @@ def walk_block(
     watcher: Watcher | None = None,
     carry: Carry | None = None,
     keep: Callable[[Carry], None] | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: np.dtype[Any] | None = None,
 ) -> BlockSums:
     """Walk one block of one parameter through its checkpoints.
 
@@ -70,17 +64,18 @@ def walk_block(
         dtype: In which to subtract; the widest of the tensors by default.
     """
     dtype, room = dtype or common_dtype(tensors), room or Room()
-    cut, most = partition(tensors[0].shape), 1 if dtype.is_complex else None
+    tiers.expect(sum(stop - start for start, stop in block.stretches) * len(tensors))
+    cut, most = partition(tensors[0].shape), 1 if dtype.kind == "c" else None
     pieces = [
         piece for start, stop in block.stretches for piece in pieces_of(cut, start, stop, most)
     ]
     elements = [columns for _, rows, columns in pieces for _ in range(rows)]
 
-    def read(step: int, out: Tensor) -> None:
+    def read(step: int, out: Array) -> None:
         read_stretches(files, tensors[step], block.stretches, out)
 
     plain = carry is None and keep is None
-    stream = Stream.of(tensors, dtype) if plain else None
+    stream = _stream_of(tensors, dtype) if plain else None
     values, shown = _streamed(files, stream, pieces, room, watcher)
     if values is None:
         shapes, late = [(rows, columns) for _, rows, columns in pieces], _late(watcher, shown)
@@ -111,16 +106,25 @@ def walk_alike(
     dtype, elements = common_dtype(parameters[0]), parameters[0][0].values.elements
     shape, steps = (len(parameters), elements), list(zip(*parameters, strict=True))
     together, room = all(len(list(neighbours(s))) == 1 for s in steps), room or Room()
-    stream = Stream.of(parameters[0], dtype) if together else None
+    stream = _stream_of(parameters[0], dtype) if together else None
     values, shown = _streamed(files, stream, [(0, *shape)], room, watcher)
     if values is not None:
         return values
 
-    def read(step: int, out: Tensor) -> None:
-        read_together(files, steps[step], out.view(shape))
+    def read(step: int, out: Array) -> None:
+        read_together(files, steps[step], out.reshape(shape))
 
     late = _late(watcher, shown)
     return walk_steps(read, len(steps), [shape], dtype, room, late, None, None)
+
+
+def _stream_of(tensors: Sequence[StoredTensor], dtype: np.dtype[Any]) -> Stream | None:
+    """Return the stream of a parameter, None where its bytes cannot be streamed, or not yet."""
+    if not tiers.are_compiled():
+        return None
+    from accweight_core.accumulate.streaming import Stream
+
+    return Stream.of(tensors, dtype)
 
 
 def _streamed(
@@ -145,6 +149,8 @@ def _streamed(
     """
     if stream is None:
         return None, 0
+    from accweight_core.accumulate.streaming import Rows
+
     steps, most = len(stream.paths), MOST_STEPS_DRAWN if watcher else MOST_STEPS
     is_kept = steps > most
     values = np.empty((steps, sum(rows for _, rows, _ in pieces), len(SUMS)))
@@ -178,13 +184,15 @@ def _late(watcher: Watcher | None, shown: int) -> Watcher | None:
     return watch
 
 
-def _take(room: Room, number: int, name: str, elements: int, dtype: torch.dtype) -> Tensor:
+def _take(room: Room, number: int, name: str, elements: int, dtype: npt.DTypeLike) -> Array:
     """Return memory for one of several pieces."""
     return room.take(f"{name} {number}", (elements,), dtype)
 
 
 def _drawn(watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take) -> Drawn:
     """Return room for what a watcher wants to see."""
+    from accweight_core.accumulate.streaming import Drawn
+
     if watcher is None:
         return Drawn.nothing()
     if isinstance(watcher, PoolingWatcher) and watcher.squares:
@@ -203,9 +211,9 @@ def _show(watcher: Watcher, batch: range, drawn: Drawn) -> None:
         show(step, *(picture[number] for picture in pictures))
 
 
-def common_dtype(tensors: Sequence[StoredTensor]) -> torch.dtype:
+def common_dtype(tensors: Sequence[StoredTensor]) -> np.dtype[Any]:
     """Return the widest working dtype of a parameter over its checkpoints."""
     dtype = working_dtype(tensors[0])
     for tensor in tensors[1:]:
-        dtype = torch.promote_types(dtype, working_dtype(tensor))
+        dtype = np.promote_types(dtype, working_dtype(tensor))
     return dtype

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
-import torch
 
 from accweight_core.accumulate.block import common_dtype, walk_alike, walk_block
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.folding import Folding, Sums
-from accweight_core.accumulate.stepwise import Carry, Plane, Room, Watcher
+from accweight_core.accumulate.stepwise import Carry, Room
+from accweight_core.accumulate.watching import Plane, Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.io.reading import OpenFiles, Stretch, is_readable_in_blocks, neighbours
 from accweight_core.metrics.sums import SUMS
@@ -73,7 +74,7 @@ class PackWalk:
     @cached_property
     def together(self) -> tuple[list[int], ...]:
         """The members that are walked in one call of the kernel, those that are alone last."""
-        alike: dict[tuple[int, torch.dtype], list[int]] = {}
+        alike: dict[tuple[int, np.dtype[Any]], list[int]] = {}
         alone: list[list[int]] = []
         for member, tensors in enumerate(self.tensors):
             dtype = None if self.carry or self.keep else _dtype_in_rows(tensors)
@@ -133,7 +134,7 @@ def _watcher(draw: Draw | None, members: int) -> Watcher | None:
     return watch
 
 
-def _dtype_in_rows(tensors: Sequence[StoredTensor]) -> torch.dtype | None:
+def _dtype_in_rows(tensors: Sequence[StoredTensor]) -> np.dtype[Any] | None:
     """Return in what a parameter is subtracted, None if it cannot be a row among others.
 
     The modulus of complex numbers may round another way at the end of a vector than in its middle.
@@ -141,4 +142,4 @@ def _dtype_in_rows(tensors: Sequence[StoredTensor]) -> torch.dtype | None:
     if not all(map(is_readable_in_blocks, tensors)):
         return None
     dtype = common_dtype(list({tensor.values.dtype: tensor for tensor in tensors}.values()))
-    return None if dtype.is_complex else dtype
+    return None if dtype.kind == "c" else dtype

@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from accweight_core.accumulate.folding import Sums
-from accweight_core.accumulate.streaming import Squares
+from accweight_core.accumulate.watching import Watcher
 from accweight_core.jit.fused import advance, squares, start_block
-from accweight_core.kernels import SUMS, BlockState
+from accweight_core.jit.rows import RowState
+from accweight_core.metrics.sums import SUMS
+
+Array = npt.NDArray[Any]
 
 STEPS_BYTES = 8 << 20
 """Weights of so many steps are read before they are worked: more takes them out of the cache."""
@@ -28,33 +29,11 @@ STEPS_BYTES = 8 << 20
 KEPT_BYTES = 64 << 20
 """Room that is kept for the next block; what is walked as a whole may take any."""
 
-Carry = tuple[Tensor, Tensor, Tensor]
+Carry = tuple[Array, Array, Array]
 """Reference, previous value and cumulative change of a block, flat; NaN in the reference where
 an element has never been finite. All that is needed to walk on from there."""
 
-Plane = npt.NDArray[np.float32]
-
-Watcher = Callable[[int, Plane], None]
-"""Called as ``watcher(step_index, plane)`` with A_t of the whole block, flat; the next call may
-hand out the same memory."""
-
-
-@runtime_checkable
-class PoolingWatcher(Protocol):
-    """A watcher that A_t may be pooled for, if the elements of its block are texels in a row."""
-
-    @property
-    def squares(self) -> Squares | None:
-        """How to pool; None to show A_t as it is."""
-
-    def __call__(self, step_index: int, plane: Plane, /) -> None:
-        """Take A_t as it is."""
-
-    def pooled(self, step_index: int, sums: Plane, tops: Plane, /) -> None:
-        """Take sums and maxima over squares; the next call may hand out the same memory."""
-
-
-Read = Callable[[int, Tensor], None]
+Read = Callable[[int, Array], None]
 """Called as ``read(step_index, out)``; fills `out` with the weights of the block, widened."""
 
 
@@ -65,16 +44,16 @@ class Room:
     """
 
     def __init__(self) -> None:
-        self._buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+        self._buffers: dict[tuple[str, np.dtype[Any]], Array] = {}
 
-    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def take(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Return room of that shape; the same name hands out the same memory."""
-        elements, key = math.prod(shape), (name, dtype)
-        if elements * dtype.itemsize > KEPT_BYTES:
-            return torch.empty(shape, dtype=dtype)
-        if key not in self._buffers or self._buffers[key].numel() < elements:
-            self._buffers[key] = torch.empty(elements, dtype=dtype)
-        return self._buffers[key][:elements].view(shape)
+        elements, key = math.prod(shape), (name, np.dtype(dtype))
+        if elements * key[1].itemsize > KEPT_BYTES:
+            return np.empty(shape, dtype)
+        if key not in self._buffers or self._buffers[key].size < elements:
+            self._buffers[key] = np.empty(elements, dtype)
+        return self._buffers[key][:elements].reshape(shape)
 
 
 @dataclass
@@ -90,15 +69,15 @@ class _Piece:
 
     at: int
     row: int
-    state: BlockState
-    spare: Tensor
+    state: RowState
+    spare: Array
 
 
 def walk_steps(
     read: Read,
     steps: int,
     shapes: Sequence[tuple[int, int]],
-    dtype: torch.dtype,
+    dtype: np.dtype[Any],
     room: Room,
     watcher: Watcher | None,
     carry: Carry | None,
@@ -113,16 +92,17 @@ def walk_steps(
     values = np.empty((steps, sum(rows for rows, _ in shapes), len(SUMS)))
     most = max(1, STEPS_BYTES // (max(size, 1) * dtype.itemsize))
     weights = room.take("steps", (1 + min(most, steps), size), dtype)
-    planes = room.take("planes", (min(most, steps), size), torch.float32) if watcher else None
+    planes = room.take("planes", (min(most, steps), size), np.float32) if watcher else None
     reference = room.take("reference", (size,), dtype)
     if carry is None:
         read(0, reference)
     else:
-        reference.copy_(carry[0])
+        reference[...] = carry[0]
     pieces = _pieces(reference, shapes, room, carry, values)
     weights[0] = reference if carry is None else carry[1]
     if planes is not None and watcher and carry is None:
-        watcher(0, planes[0].zero_().numpy())
+        planes[0] = 0
+        watcher(0, planes[0])
     first = 1 if carry is None else 0
     for begin in range(first, steps, most):
         count = min(most, steps - begin)
@@ -130,14 +110,14 @@ def walk_steps(
             read(begin + step, weights[1 + step])
         for piece in pieces:
             shape = piece.state.reference.shape
-            inside = slice(piece.at, piece.at + piece.state.reference.numel())
-            part = weights[: 1 + count, inside].view(1 + count, *shape)
-            drawn = None if planes is None else planes[:count, inside].view(count, *shape)
+            inside = slice(piece.at, piece.at + piece.state.reference.size)
+            part = weights[: 1 + count, inside].reshape(1 + count, *shape)
+            drawn = None if planes is None else planes[:count, inside].reshape(count, *shape)
             sums, piece.spare = advance(piece.state, part, piece.spare, drawn)
             values[begin : begin + count, piece.row : piece.row + shape[0]] = sums.swapaxes(0, 1)
         if planes is not None and watcher:
             for step in range(count):
-                watcher(begin + step, planes[step].numpy())
+                watcher(begin + step, planes[step])
         weights[0] = weights[count]
     if keep:
         keep(_carried(pieces))
@@ -145,44 +125,44 @@ def walk_steps(
 
 
 def _pieces(
-    reference: Tensor,
+    reference: Array,
     shapes: Sequence[tuple[int, int]],
     room: Room,
     carry: Carry | None,
     values: Sums,
 ) -> list[_Piece]:
     """Begin, or go on where an earlier walk ended; writes the sums of the first step."""
-    totals = [room.take(name, reference.shape, torch.float64) for name in ("total", "spare")]
+    totals = [room.take(name, reference.shape, np.float64) for name in ("total", "spare")]
     found, at, row = [], 0, 0
     for rows, columns in shapes:
         inside = slice(at, at + rows * columns)
-        start, total, spare = (t[inside].view(rows, columns) for t in (reference, *totals))
+        start, total, spare = (t[inside].reshape(rows, columns) for t in (reference, *totals))
         if carry is None:
             state, sums = start_block(start, total)
-            values[0, row : row + rows] = sums.numpy()
+            values[0, row : row + rows] = sums
         else:
-            state = _resumed(start, total.copy_(carry[2][inside].view(rows, columns)))
+            total[...] = carry[2][inside].reshape(rows, columns)
+            state = _resumed(start, total)
         found.append(_Piece(at, row, state, spare))
         at, row = at + rows * columns, row + rows
     return found
 
 
-def _resumed(reference: Tensor, total: Tensor) -> BlockState:
+def _resumed(reference: Array, total: Array) -> RowState:
     """Return the state of a piece where an earlier walk of its block ended."""
-    unseen = torch.isnan(reference)
-    if not bool(unseen.any()):
-        return BlockState(reference, squares(reference), reference, total)
-    reference.masked_fill_(unseen, 0)
-    return BlockState(reference, squares(reference), reference, total, unseen)
+    unseen = np.isnan(reference)
+    if not unseen.any():
+        return RowState(reference, squares(reference), reference, total)
+    reference[unseen] = 0
+    return RowState(reference, squares(reference), reference, total, unseen)
 
 
 def _carried(pieces: Sequence[_Piece]) -> Carry:
     """Return where the walk of a block has ended."""
     states = [piece.state for piece in pieces]
     references = [
-        s.reference if s.unseen is None else s.reference.masked_fill(s.unseen, torch.nan)
-        for s in states
+        s.reference if s.unseen is None else np.where(s.unseen, np.nan, s.reference) for s in states
     ]
     parts = references, [s.previous for s in states], [s.total for s in states]
-    reference, previous, total = (torch.cat([t.reshape(-1) for t in part]) for part in parts)
+    reference, previous, total = (np.concatenate([a.reshape(-1) for a in part]) for part in parts)
     return reference, previous, total

@@ -17,24 +17,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from numba import types
-from torch import Tensor
 
+from accweight_core.accumulate.watching import Squares
 from accweight_core.dtypes import DTYPES
-from accweight_core.io.reading import OpenFiles, values_of_codes
+from accweight_core.io.reading import OpenFiles
+from accweight_core.io.widening import values_of_codes
 from accweight_core.jit.njit import compiled, compiled_in_place
+from accweight_core.jit.order import LANES, LARGEST_SQUARE
 from accweight_core.jit.pooling import gather, padded
-from accweight_core.jit.simd import LANES, from_bfloat16, load, store
+from accweight_core.jit.simd import from_bfloat16, load, store
 from accweight_core.jit.step_loops import (
-    LARGEST_SQUARE,
     REFERENCE_SQUARE,
     SQUARE,
     advance_rows,
     copy,
     square_of,
 )
-from accweight_core.kernels import SUMS
+from accweight_core.metrics.sums import SUMS
 from accweight_core.schema import Extent, StoredTensor
 
 STRIP = 1 << 15
@@ -46,7 +46,7 @@ STEPS = 16
 
 Array = npt.NDArray[Any]
 
-Take = Callable[[str, int, torch.dtype], Tensor]
+Take = Callable[[str, int, npt.DTypeLike], Array]
 
 _AS_STORED, _BFLOAT16, _CODES = range(3)
 
@@ -73,10 +73,10 @@ class Stream:
     size_bytes: int
     form: int
     table: Array
-    dtype: torch.dtype
+    dtype: np.dtype[Any]
 
     @classmethod
-    def of(cls, tensors: Sequence[StoredTensor], dtype: torch.dtype) -> Stream | None:
+    def of(cls, tensors: Sequence[StoredTensor], dtype: np.dtype[Any]) -> Stream | None:
         """Return the stream of a parameter, None if its bytes have to be looked at one by one.
 
         Args:
@@ -96,7 +96,7 @@ class Stream:
                 return None
             paths.append(extent.path)
             offsets.append(extent.offset)
-        table = values_of_codes(getattr(torch, stored)) if form == _CODES else _NO_TABLE
+        table = values_of_codes(stored) if form == _CODES else _NO_TABLE
         size = DTYPES[stored].size_bytes
         return cls(tuple(paths), np.array(offsets, np.int64), size, form, table, dtype)
 
@@ -131,11 +131,11 @@ class Stream:
 _NO_TABLE = np.empty(0, np.float32)
 
 
-def _form(stored: str, dtype: torch.dtype) -> int | None:
+def _form(stored: str, dtype: np.dtype[Any]) -> int | None:
     """Return how elements of a dtype are brought to the one they are worked in, if we can."""
-    if getattr(torch, stored, None) == dtype and not dtype.is_complex:
+    if dtype.name == stored and dtype.kind == "f":
         return _AS_STORED
-    if dtype != torch.float32:
+    if dtype != np.float32:
         return None
     if stored == "bfloat16":
         return _BFLOAT16
@@ -171,26 +171,12 @@ class Rows:
         self.columns, self.is_kept = columns, is_kept
         kept = rows * columns if is_kept else min(STRIP, rows * columns)
         narrow = stream.form != _AS_STORED
-        self.weights = take("weights", (STEPS + 1) * STRIP, stream.dtype).numpy()
-        self.raw = take("raw", STRIP * stream.size_bytes if narrow else 0, torch.uint8).numpy()
-        self.reference = take("w_0", kept, stream.dtype).numpy()
+        self.weights = take("weights", (STEPS + 1) * STRIP, stream.dtype)
+        self.raw = take("raw", STRIP * stream.size_bytes if narrow else 0, np.uint8)
+        self.reference = take("w_0", kept, stream.dtype)
         self.square = np.empty(rows)
-        self.previous = take("w_1", kept if is_kept else 0, stream.dtype).numpy()
-        self.total = take("a", kept, torch.float64).numpy()
-
-
-class Squares(NamedTuple):
-    """How a block whose elements are the texels of a sheet, row by row, is pooled.
-
-    Attributes:
-        side: Side of a square.
-        height: Rows of the sheet.
-        width: Texels of a row.
-    """
-
-    side: int
-    height: int
-    width: int
+        self.previous = take("w_1", kept if is_kept else 0, stream.dtype)
+        self.total = take("a", kept, np.float64)
 
 
 class Drawn(NamedTuple):
@@ -224,20 +210,20 @@ class Drawn(NamedTuple):
     @classmethod
     def whole(cls, steps: int, elements: int, take: Take) -> Drawn:
         """Return room for A_t of every element."""
-        planes = take("planes", steps * elements, torch.float32).numpy()
+        planes = take("planes", steps * elements, np.float32)
         return cls(planes.reshape(steps, elements), 0, 0, 0, *_no_squares())
 
     @classmethod
     def pooled(cls, steps: int, squares: Squares, take: Take) -> Drawn:
         """Return room for squares."""
         side, height, width = squares
-        strip = take("planes", STEPS * STRIP, torch.float32).numpy().reshape(STEPS, STRIP)
+        strip = take("planes", STEPS * STRIP, np.float32).reshape(STEPS, STRIP)
         length = padded(width)
-        rows = [take(f"rows {n}", steps * length, torch.float32).numpy() for n in range(2)]
+        rows = [take(f"rows {n}", steps * length, np.float32) for n in range(2)]
         for row in rows:
             row.fill(0)
         shape = steps, -(-height // side), -(-width // side)
-        found = [take(f"squares {n}", math.prod(shape), torch.float32).numpy() for n in range(2)]
+        found = [take(f"squares {n}", math.prod(shape), np.float32) for n in range(2)]
         return cls(
             strip, side, height, width, *(r.reshape(steps, length) for r in rows),
             *(f.reshape(shape) for f in found),

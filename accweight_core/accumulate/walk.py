@@ -8,6 +8,7 @@ threads take them side by side; results are folded in order.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,13 +19,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from accweight_core.accumulate.block import walk_block
 from accweight_core.accumulate.cutting import Stretches
 from accweight_core.accumulate.folding import BlockSums, Folding
 from accweight_core.accumulate.pack import PackWalk
-from accweight_core.accumulate.stepwise import Carry, Room, Watcher
+from accweight_core.accumulate.stepwise import Carry, Room
+from accweight_core.accumulate.watching import Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
 from accweight_core.io.reading import (
@@ -174,7 +175,7 @@ class BlockWalk:
     def _files(self) -> OpenFiles:
         """Return the open files of this thread."""
         if not hasattr(self._local, "files"):
-            torch.set_num_threads(1)  # the setting is kept per thread
+            _one_thread()  # the setting is kept per thread
             self._local.files = OpenFiles(ahead=self._ahead)
             self._local.room = Room()
             self._opened.append(self._local.files)
@@ -254,10 +255,20 @@ def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint
 
 @contextmanager
 def one_thread_per_operation() -> Iterator[None]:
-    """Keep torch from splitting single operations: the blocks are the parallelism."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Keep torch, if anyone has it, from splitting operations: the blocks are the parallelism."""
+    threads = _one_thread()
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        if threads:
+            sys.modules["torch"].set_num_threads(threads)
+
+
+def _one_thread() -> int:
+    """Let operations of torch take one thread; return how many they took, 0 if there is none."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return 0
+    threads = int(torch.get_num_threads())
+    torch.set_num_threads(1)
+    return threads

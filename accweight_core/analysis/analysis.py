@@ -246,7 +246,7 @@ class Analysis:
             UnknownNameError: If there is no such parameter, or no such element in it.
             SourceError: If the checkpoints are gone or have changed.
         """
-        from accweight_core.analysis.tracing import trace  # with torch, like `cumulative`
+        from accweight_core.analysis.tracing import trace  # reads files, like `cumulative`
 
         number = self.parameter_index(name)
         squares = self.values[:, number, SUMS.index("square")]

@@ -1,4 +1,4 @@
-"""Exact values of single weights for programs without torch: they ask a process that has it.
+"""Exact values of single weights for programs that cannot wait: another process reads them.
 
 `Answers` starts that process (`exact_server`) at the first request, so that a viewer that is
 asked for nothing pays nothing, and again if it has died. Nothing here waits: requests are

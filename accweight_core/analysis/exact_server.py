@@ -1,4 +1,4 @@
-"""A server of exact values for programs without torch.
+"""A server of exact values, a process of its own.
 
 ``python -m accweight_core.analysis.exact_server STORE.accw`` reads one request per line,
 ``{"id": 7, "parameter": "conv1.weight", "index": [0, 0, 1, 2]}``, and answers each with a line,
@@ -78,7 +78,7 @@ class Answerer:
     def _current(self) -> tuple[Analysis, OpenFiles]:
         """Return the analysis as it is on disk now, and where to read its checkpoints through."""
         from accweight_core.analysis.analysis import (
-            Analysis,  # brings torch: not before stdout is ours
+            Analysis,  # readers may print: not before stdout is ours
         )
         from accweight_core.io.reading import OpenFiles
 
@@ -175,4 +175,4 @@ def main() -> int:
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    os._exit(status)  # taking torch down in order takes 0.7 s, and whoever closes a viewer waits
+    os._exit(status)  # taking libraries down in order takes time, and who closes a viewer waits

@@ -44,7 +44,7 @@ def cumulative_change(
         for block in blocks:
 
             def keep(carry: Carry, block: Block = block) -> None:
-                total[block.start : block.stop] = carry[2].numpy()
+                total[block.start : block.stop] = carry[2]
 
             walk_block(files, tensors, block, keep=keep, dtype=measured_as)
     return total.reshape(parameter.shape)

@@ -170,6 +170,6 @@ class Live:
 
 
 def _walked(source: Source, parameter: Parameter, step_index: int) -> Values:
-    from accweight_core.analysis.exact_values import cumulative_change  # brings torch
+    from accweight_core.analysis.exact_values import cumulative_change  # reads files
 
     return cumulative_change(source.run().checkpoints, parameter, step_index)

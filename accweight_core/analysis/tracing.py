@@ -11,18 +11,18 @@ import operator
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from accweight_core.accumulate.block import common_dtype
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import UnknownNameError
 from accweight_core.io.reading import OpenFiles, read_stretch
 from accweight_core.jit.fused import measure_step, start_block
-from accweight_core.jit.step_loops import LARGEST_SQUARE
-from accweight_core.kernels import BlockState, Scratch
+from accweight_core.jit.order import LARGEST_SQUARE
+from accweight_core.jit.rows import RowState
 from accweight_core.metrics.sub_blocks import partition
 from accweight_core.metrics.totals import Floats
 from accweight_core.schema import Checkpoint, Extent, Parameter, StoredTensor
@@ -78,7 +78,7 @@ def trace(
     at = 0
     for i, length in zip(place, parameter.shape, strict=True):
         at = at * length + i
-    alone = not dtype.is_complex and bool((squares <= LARGEST_SQUARE).all())
+    alone = dtype.kind != "c" and bool((squares <= LARGEST_SQUARE).all())
     with nullcontext(files) if files else OpenFiles() as opened:
         if alone:
             found = [_gapless(tensor, place, at) for tensor in tensors]
@@ -120,8 +120,7 @@ def _gapless(tensor: StoredTensor, place: tuple[int, ...], at: int) -> StoredTen
 def _sub_block(shape: tuple[int, ...], at: int) -> range:
     """Return the elements of the sub-block in which `Analysis.cumulative` meets a weight.
 
-    Weights so large that a difference is no float32 make it be subtracted in float64, and the
-    modulus of complex numbers may round another way in a vector than alone.
+    Weights so large that a difference is no float32 make it be subtracted in float64.
     """
     cut = partition(shape)
     segment = at // cut.segment * cut.segment
@@ -130,23 +129,22 @@ def _sub_block(shape: tuple[int, ...], at: int) -> range:
 
 
 def _followed(
-    files: OpenFiles, tensors: Sequence[StoredTensor], row: range, at: int, dtype: torch.dtype
+    files: OpenFiles, tensors: Sequence[StoredTensor], row: range, at: int, dtype: np.dtype[Any]
 ) -> tuple[Weights, Floats]:
     """Walk some elements through their checkpoints and return W_t and A_t of element `at`."""
-    buffers = [torch.empty((1, len(row)), dtype=dtype) for _ in range(3)]
+    buffers = [np.empty((1, len(row)), dtype) for _ in range(3)]
     cumulative = np.zeros(len(tensors))
-    weights: Weights = cumulative.astype(np.complex128) if dtype.is_complex else cumulative.copy()
-    scratch = Scratch()
-    state: BlockState | None = None
+    weights: Weights = cumulative.astype(np.complex128) if dtype.kind == "c" else cumulative.copy()
+    state: RowState | None = None
     files.expect((tensor, row.start, row.stop) for tensor in tensors)
     for step, tensor in enumerate(tensors):
         current = buffers[1 + step % 2 if step else 0]
-        read_stretch(files, tensor, row.start, row.stop, current.view(-1))
-        weights[step] = current.view(-1)[at - row.start].item()  # before the kernel mends it
+        read_stretch(files, tensor, row.start, row.stop, current[0])
+        weights[step] = current[0, at - row.start]  # before the kernel mends it
         if state is None:
             state, _ = start_block(current)
         else:
-            measure_step(state, current, scratch)
+            measure_step(state, current)
             state.previous = current
-        cumulative[step] = state.total.view(-1)[at - row.start].item()
+        cumulative[step] = state.total[0, at - row.start]
     return weights, cumulative

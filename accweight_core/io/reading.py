@@ -10,27 +10,24 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from accweight_core.dtypes import DTYPES, is_measurable
-from accweight_core.errors import FormatError, UnsupportedDtypeError
+from accweight_core.errors import FormatError
 from accweight_core.io.strided import Box, boxes_of, parts_of
-from accweight_core.kernels import widened_dtype
+from accweight_core.io.widening import as_widened, code_dtype, widen, working_dtype
 from accweight_core.remote import is_url
 from accweight_core.schema import Extent, HiddenValues, StoredTensor
 
 if TYPE_CHECKING:
     from accweight_core.remote.prefetch import ReadAhead
 
-_OF_NUMPY = {
-    name for name in DTYPES if not name.startswith(("bfloat", "float8"))
-}  # fmt: skip
+Array = npt.NDArray[Any]
 
 MOST_OPEN_FILES = 64
 """Files one worker keeps open; runs have more checkpoints than a process may open files."""
@@ -167,23 +164,6 @@ def is_remote(tensor: StoredTensor) -> bool:
     return isinstance(tensor.values, Extent) and is_url(tensor.values.path)
 
 
-def working_dtype(tensor: StoredTensor) -> torch.dtype:
-    """Return the dtype in which a tensor is subtracted.
-
-    Raises:
-        UnsupportedDtypeError: If its values cannot be analysed; the message says why.
-    """
-    dtype = DTYPES.get(tensor.dtype)
-    if tensor.refusal or dtype is None or not dtype.widened:
-        reason = tensor.refusal or f"{tensor.dtype} values have no known scale and zero point"
-        raise UnsupportedDtypeError(
-            f"parameter {tensor.name!r} cannot be analysed: {reason}; "
-            f"leave it out with --skip {tensor.name!r}"
-        )
-    widened: torch.dtype = getattr(torch, dtype.widened)
-    return widened
-
-
 def is_readable_in_blocks(tensor: StoredTensor) -> bool:
     """Tell whether any stretch of the tensor is one stretch of its file."""
     return isinstance(tensor.values, Extent) and tensor.values.strides is None
@@ -200,9 +180,7 @@ def is_read_whole(tensor: StoredTensor) -> bool:
     )
 
 
-def read_stretch(
-    files: OpenFiles, tensor: StoredTensor, start: int, stop: int, out: Tensor
-) -> None:
+def read_stretch(files: OpenFiles, tensor: StoredTensor, start: int, stop: int, out: Array) -> None:
     """Fill `out` with elements start..stop of a tensor (C order), widened.
 
     Args:
@@ -216,7 +194,7 @@ def read_stretch(
     if start == stop:
         return
     if isinstance(values, HiddenValues):
-        out.copy_(_loaded(tensor.name, values)[start:stop])
+        out[...] = _loaded(tensor.name, values)[start:stop]
     elif values.strides is not None:
         _read_strided(files, values, start, stop, out)
     else:
@@ -227,7 +205,7 @@ def read_stretches(
     files: OpenFiles,
     tensor: StoredTensor,
     stretches: Sequence[tuple[int, int]],
-    out: Tensor,
+    out: Array,
 ) -> None:
     """Fill `out` with several stretches, one after the other, as `read_stretch` reads each."""
     done = 0
@@ -236,7 +214,7 @@ def read_stretches(
         done += stop - start
 
 
-def read_together(files: OpenFiles, tensors: Sequence[StoredTensor], out: Tensor) -> None:
+def read_together(files: OpenFiles, tensors: Sequence[StoredTensor], out: Array) -> None:
     """Fill the rows of `out` with whole small tensors; neighbours in a file are read at once.
 
     Args:
@@ -244,7 +222,7 @@ def read_together(files: OpenFiles, tensors: Sequence[StoredTensor], out: Tensor
         tensors: Of one size, all readable in blocks.
         out: (tensors, elements) in the working dtype.
     """
-    flat, done = out.view(-1), 0
+    flat, done = out.reshape(-1), 0
     for tensor, start, stop in neighbours(tensors):
         read_stretch(files, tensor, start, stop, flat[done : done + stop - start])
         done += stop - start
@@ -267,102 +245,61 @@ def neighbours(tensors: Sequence[StoredTensor]) -> Iterator[Stretch]:
     yield tensors[first], 0, (len(tensors) - first) * elements
 
 
-def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
+def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Array) -> None:
     """Read a stretch that lies in the file as it is."""
     size = DTYPES[extent.dtype].size_bytes
     offset = extent.offset + start * size
-    direct = out.is_contiguous() and out.dtype == getattr(torch, extent.dtype)
-    if direct and not extent.big_endian:
-        files.read(extent.path, offset, out.view(torch.uint8).numpy().data)
+    if out.flags.c_contiguous and out.dtype.name == extent.dtype and not extent.big_endian:
+        files.read(extent.path, offset, out.view(np.uint8).data)
         return
     raw = files.raw((stop - start) * size)
     files.read(extent.path, offset, raw.data)
-    _widen(_decoded(raw, extent), out)
+    widen(_decoded(raw, extent), extent.dtype, out)
 
 
-def _widen(stored: Tensor, out: Tensor) -> None:
-    """Copy stored values to their working dtype, exactly.
-
-    Torch does it as fast as memory allows but for most 8-bit floats, where looking up one of
-    256 values is up to twelve times faster.
-    """
-    if stored.element_size() > 1 or out.dtype != torch.float32:
-        out.copy_(stored)
-        return
-    from accweight_core.jit.pooling import look_up  # numba is not for those who never read any
-
-    look_up(stored.view(torch.uint8).numpy(), values_of_codes(stored.dtype), out.numpy())
-
-
-@cache
-def values_of_codes(dtype: torch.dtype) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Return what each code of an 8-bit float dtype means."""
-    return torch.arange(256, dtype=torch.uint8).view(dtype).float().numpy()
-
-
-def _read_strided(files: OpenFiles, extent: Extent, start: int, stop: int, out: Tensor) -> None:
+def _read_strided(files: OpenFiles, extent: Extent, start: int, stop: int, out: Array) -> None:
     """Read a stretch of a tensor with gaps or another order of axes, without all of its file."""
     size, done = DTYPES[extent.dtype].size_bytes, 0
     for box in boxes_of(extent.shape, extent.strides or (), start, stop):
         length = math.prod(box.shape)
-        target = out[done : done + length].view(box.shape)
+        target = out[done : done + length].reshape(box.shape)
         for part, where in parts_of(box, size):
-            _read_part(files, extent, part, target[where])
+            place: Any = (*where, ...)  # a view, of a tensor without axes too
+            _read_part(files, extent, part, target[place])
         done += length
 
 
-def _read_part(files: OpenFiles, extent: Extent, part: Box, out: Tensor) -> None:
+def _read_part(files: OpenFiles, extent: Extent, part: Box, out: Array) -> None:
     """Read a part with the gaps in it."""
     size = DTYPES[extent.dtype].size_bytes
     raw = files.raw(part.span * size)
     files.read(extent.path, extent.offset + part.first * size, raw.data)
     stored = _decoded(raw, extent)
-    if size > 1:
-        out.copy_(stored.as_strided(part.shape, part.strides))
-        return
-    # strided copies of 8-bit floats want a plain integer type
-    codes = stored.view(torch.uint8).as_strided(part.shape, part.strides).reshape(-1)
-    values = torch.empty(codes.numel(), dtype=out.dtype)
-    _widen(codes.contiguous().view(stored.dtype), values)
-    out.copy_(values.view(part.shape))
+    strides = [stride * size for stride in part.strides]
+    widen(as_strided(stored, part.shape, strides), extent.dtype, out)
 
 
-def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) -> Tensor:
-    """Return raw bytes as a flat tensor of the stored dtype."""
+def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) -> Array:
+    """Return raw bytes as elements of the stored dtype, or their codes."""
     if extent.big_endian:
         parts = 2 if DTYPES[extent.dtype].family == "complex" else 1
         width = DTYPES[extent.dtype].size_bytes // parts
         raw.reshape(-1, width)[:] = raw.reshape(-1, width)[:, ::-1].copy()
-    dtype: torch.dtype = getattr(torch, extent.dtype)
-    return torch.from_numpy(raw).view(dtype)
+    return raw.view(code_dtype(extent.dtype))
 
 
-def _loaded(name: str, values: HiddenValues) -> Tensor:
+def _loaded(name: str, values: HiddenValues) -> Array:
     """Return values that a reader hands over, flat, checked against what it promised."""
     try:
-        loaded = as_tensor(values.load())
+        loaded = as_widened(values.load(), values.dtype)
     except OSError as error:
         reason = f"cannot be read ({error.strerror or error})"
         raise FormatError(error.filename or name, reason) from None
-    if tuple(loaded.shape) != values.shape:
+    if loaded.shape != values.shape:
         raise FormatError(
-            name, f"the values have shape {tuple(loaded.shape)}, promised was {values.shape}"
+            name, f"the values have shape {loaded.shape}, promised was {values.shape}"
         )
-    return loaded.to("cpu", widened_dtype(loaded.dtype)).reshape(-1)
-
-
-def as_tensor(value: Any) -> Tensor:
-    """Return a tensor or array as a tensor, on its own device, without a copy where possible."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    array = np.asarray(value)
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype.name not in _OF_NUMPY:  # bfloat16 and 8-bit floats of ml_dtypes
-        array = array.astype(np.float32)
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()  # torch warns of the one and refuses the other
-    return torch.from_numpy(array)
+    return loaded.reshape(-1)
 
 
 def same_values(left: Sequence[StoredTensor], right: Sequence[StoredTensor]) -> bool:
@@ -393,9 +330,9 @@ def _same_tensor(files: OpenFiles, left: StoredTensor, right: StoredTensor) -> b
     """Compare two tensors of one shape, stretch by stretch; NaN equals NaN."""
     dtype = working_dtype(left)
     for start, stop in _compared(left):
-        ours, theirs = (torch.empty(stop - start, dtype=dtype) for _ in range(2))
+        ours, theirs = (np.empty(stop - start, dtype) for _ in range(2))
         read_stretch(files, left, start, stop, ours)
         read_stretch(files, right, start, stop, theirs)
-        if not torch.allclose(ours, theirs, rtol=0, atol=0, equal_nan=True):
+        if not np.array_equal(ours, theirs, equal_nan=True):
             return False
     return True

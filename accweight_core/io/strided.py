@@ -8,7 +8,7 @@ be said beforehand what will be read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 SPAN_BYTES = 4 << 20
@@ -97,3 +97,35 @@ def parts_of(box: Box, size_bytes: int, where: Index | None = None) -> Iterator[
         there = slice(before + start, before + stop)
         inside = (*where[:axis], there, *where[axis + 1 :])
         yield from parts_of(box.part(axis, start, stop), size_bytes, inside)
+
+
+def c_order(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the strides of a tensor without gaps, last axis innermost."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def reshaped(
+    shape: Sequence[int], strides: Sequence[int], new: Sequence[int]
+) -> tuple[int, ...] | None:
+    """Return the strides of a tensor seen in another shape, None if elements would have to move.
+
+    >>> reshaped((4, 6), (6, 1), (2, 2, 6)), reshaped((4, 6), (1, 4), (24,))
+    ((12, 6, 1), None)
+    """
+    if not math.prod(shape) or not shape:
+        return c_order(new)
+    found, axis, stride = [0] * len(new), len(new) - 1, strides[-1]
+    together = done = 1
+    for old in reversed(range(len(shape))):
+        together *= shape[old]
+        if old and (shape[old - 1] == 1 or strides[old - 1] == together * stride):
+            continue  # it goes on without a gap
+        while axis >= 0 and (done < together or new[axis] == 1):
+            found[axis] = done * stride
+            done *= new[axis]
+            axis -= 1
+        if done != together:
+            return None
+        if old:
+            stride, together, done = strides[old - 1], 1, 1
+    return tuple(found)

@@ -1,10 +1,10 @@
-"""The fused step: all of `kernels.measure_step`, for one step or several, for processors.
+"""The fused step: every sum of every metric in one pass over rows, one step or several.
 
 Fifteen separate operations on a block cost fifteen trips through the cache, and a step at a time
-costs one for every step; compiled loops (`loops`) take a block through all steps at hand at once.
-Same results as the plain formulas but for the order in which a row is summed. Rows with weights
-that are not finite, or too large to be subtracted in their own dtype, are worked step by step.
-`benchmarks/kernel.py` measures it. Loops are compiled once per machine and kept on disk.
+costs one for every step; loops (`tiers`) take a block through all steps at hand at once. Rows
+with weights that are not finite, or too large to be subtracted in their own dtype, are worked
+step by step, and complex ones by plain formulas (`rows`). What becomes of a row depends on that
+row alone, so that cuts change no bit. `benchmarks/kernel.py` measures it.
 """
 
 from __future__ import annotations
@@ -13,77 +13,81 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+from numpy.lib.stride_tricks import as_strided
 
-from accweight_core import kernels
-from accweight_core.jit.step_loops import (
-    LARGEST_SQUARE,
-    NONFINITE,
-    REFERENCE_SQUARE,
-    SQUARE,
-    advance_rows,
-    square_rows,
-)
-from accweight_core.kernels import SUMS, BlockState, Scratch
+from accweight_core.jit import rows, tiers
+from accweight_core.jit.order import LARGEST_SQUARE
+from accweight_core.jit.rows import AT, RowState
+from accweight_core.metrics.sums import SUMS
 
 Array = npt.NDArray[Any]
 
+_NO_PLANES = np.empty((0, 0, 0), np.float32)
 
-def squares(weights: Tensor) -> Tensor:
+
+def squares(weights: Array) -> Array:
     """Return each row's sum of squares, summed as `advance` sums them."""
-    if weights.device.type != "cpu" or weights.is_complex():
-        return kernels.squares(weights)
-    out = np.empty(weights.shape[0])
-    square_rows(weights.numpy(), out)
-    return torch.from_numpy(out)
+    if np.iscomplexobj(weights):
+        return rows.squares(weights)
+    out = np.empty(len(weights))
+    tiers.square_rows(weights, out)
+    return out
 
 
-def start_block(weights: Tensor, total: Tensor | None = None) -> tuple[BlockState, Tensor]:
-    """Do what `kernels.start_block` does, without a look at every element where all is well.
+def start_block(weights: Array, total: Array | None = None) -> tuple[RowState, Array]:
+    """Begin rows with their weights at the reference step.
 
     Args:
-        weights: W_0, widened, (rows, columns); kept.
+        weights: W_0, widened, (rows, columns). Kept; what is not finite is 0 in it until it is.
         total: Room for A_t; fresh if None.
+
+    Returns:
+        The state, and (rows, len(SUMS)): all zero but `square`, `reference_square`, `nonfinite`.
     """
-    if weights.device.type != "cpu" or weights.is_complex():
-        return kernels.start_block(weights)
+    total = np.empty(weights.shape) if total is None else total
     square = squares(weights)
-    if not np.isfinite(square.numpy()).all():
-        state, sums = kernels.start_block(weights)
+    if np.iscomplexobj(weights) or not np.isfinite(square).all():
+        state, sums = rows.start(weights, total)
         square = state.reference_square = squares(weights)  # summed as everywhere in here
     else:
-        sums = torch.zeros((weights.shape[0], len(SUMS)), dtype=torch.float64)
-        state = BlockState(weights, square, weights, torch.empty(0))
-    room = torch.empty(weights.shape, dtype=torch.float64) if total is None else total
-    state.total = room.zero_()
-    sums[:, SQUARE] = sums[:, REFERENCE_SQUARE] = square
+        total[...] = 0
+        sums = np.zeros((len(weights), len(SUMS)))
+        state = RowState(weights, square, weights, total)
+    sums[:, AT["square"]] = sums[:, AT["reference_square"]] = square
     return state, sums
 
 
-def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
-    """Do what `kernels.measure_step` does, in one pass where the loops above can.
+def measure_step(state: RowState, current: Array) -> Array:
+    """Advance rows by one step: accumulate, and return the partial sums of all metrics.
 
-    Takes the same arguments and returns the same sums.
+    An element that is not finite counts as not having moved: it is replaced in `current` by
+    its last finite value and reported in `nonfinite`.
+
+    Args:
+        state: The rows so far; `total` is updated. To go on, the caller makes `current` the
+            next `previous` (or swaps the two buffers).
+        current: W_t, widened, (rows, columns).
+
+    Returns:
+        (rows, len(SUMS)).
     """
-    if _is_for_operations(state, current):
-        return kernels.measure_step(state, current, scratch)
+    if np.iscomplexobj(current):
+        return rows.measure(state, current)
     # a look at every weight first, so that A_t need not be kept for rows that cannot be done
-    sound = squares(current).numpy() < LARGEST_SQUARE
+    sound = squares(current) < LARGEST_SQUARE
     steps = state.previous[None], current[None]
-    return torch.from_numpy(_advanced(state, *steps, state.total, _NO_PLANES, sound)[:, 0])
+    return _advanced(state, *steps, state.total, _NO_PLANES, sound)[:, 0]
 
 
 def advance(
-    state: BlockState, steps: Tensor, spare: Tensor, planes: Tensor | None = None
-) -> tuple[Array, Tensor]:
-    """Advance a block by several steps; the bits are those of `measure_step` one by one.
+    state: RowState, steps: Array, spare: Array, planes: Array | None = None
+) -> tuple[Array, Array]:
+    """Advance rows by several steps; the bits are those of `measure_step` one by one.
 
     Args:
-        state: The block so far; `previous` becomes the last of the steps.
+        state: The rows so far; `previous` becomes the last of the steps.
         steps: (1 + steps, rows, columns) weights, those of the last step before and the new
-            ones, rows one behind the other; changed where they are not finite, as by
-            `kernels.mend`.
+            ones, rows one behind the other; changed where they are not finite.
         spare: Room of the shape of the state's `total`, which it takes the place of.
         planes: (steps, rows, columns) float32 with the strides of `steps`, written: A_t after
             every step.
@@ -91,101 +95,85 @@ def advance(
     Returns:
         (rows, steps, len(SUMS)), and room for the next call.
     """
-    if not _is_for_operations(state, steps):
+    if not np.iscomplexobj(steps):
         before = state.total
         drawn = _NO_PLANES if planes is None else planes
         sound = np.ones(steps.shape[1], np.bool_)
         sums = _advanced(state, steps[:-1], steps[1:], spare, drawn, sound)
         state.total, state.previous = spare, steps[-1]
         return sums, before
-    found, scratch = [], Scratch()
+    found = []
     state.previous = steps[0]
     for step, current in enumerate(steps[1:]):
-        found.append(kernels.measure_step(state, current, scratch).numpy())
+        found.append(rows.measure(state, current))
         state.previous = current
         if planes is not None:
             planes[step] = state.total
     return np.stack(found, axis=1), spare
 
 
-_NO_PLANES = torch.empty((0, 0, 0))
-
-
-def _is_for_operations(state: BlockState, weights: Tensor) -> bool:
-    """Tell whether the loops above do not serve: complex numbers, devices, float32 totals."""
-    away = weights.device.type != "cpu" or weights.is_complex()
-    return away or state.compensation is not None
-
-
 def _advanced(
-    state: BlockState,
-    before: Tensor,
-    steps: Tensor,
-    after: Tensor,
-    planes: Tensor,
-    todo: Array,
+    state: RowState, before: Array, steps: Array, after: Array, planes: Array, todo: Array
 ) -> Array:
     """Take the rows that are `todo` through the loops, others and what is left step by step."""
     if state.unseen is not None:
-        todo &= ~state.unseen.numpy().any(axis=1)
+        todo &= ~state.unseen.any(axis=1)
     odd = ~todo
     sums = _by_loops(state, before, steps, after, planes, todo)
     for row in np.flatnonzero(odd | todo):
         _advance_odd(state, int(row), before[0], steps, after, planes, sums[row])
-    if state.unseen is not None and not bool(state.unseen.any()):
+    if state.unseen is not None and not state.unseen.any():
         state.unseen = None
     return sums
 
 
 def _by_loops(
-    state: BlockState, before: Tensor, steps: Tensor, after: Tensor, planes: Tensor, todo: Array
+    state: RowState, before: Array, steps: Array, after: Array, planes: Array, todo: Array
 ) -> Array:
     """Take the rows that are `todo` through the loops; what could not be done is left so."""
     sums = np.empty((steps.shape[1], len(steps), len(SUMS)))
-    advance_rows(
-        _flat(state.reference), state.reference_square.numpy(), _flat(before), _flat(steps),
-        steps.stride(0), _flat(state.total), _flat(after), True, _flat(planes), planes.stride(0),
+    tiers.advance_rows(
+        _flat(state.reference), state.reference_square, _flat(before), _flat(steps),
+        _apart(steps), _flat(state.total), _flat(after), True, _flat(planes), _apart(planes),
         sums, todo,
     )  # fmt: skip
     return sums
 
 
-def _flat(tensor: Tensor) -> Array:
-    """Return the memory of a tensor from its first element to its last one."""
-    if tensor.is_contiguous():
-        return tensor.numpy().reshape(-1)
-    reach = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.as_strided((reach + 1 if tensor.numel() else 0,), (1,)).numpy()
+def _apart(steps: Array) -> int:
+    """Return how many elements lie from step to step."""
+    return steps.strides[0] // steps.itemsize
 
 
+def _flat(array: Array) -> Array:
+    """Return the memory of an array from its first element to its last one."""
+    if array.flags.c_contiguous:
+        return array.reshape(-1)
+    pairs = zip(array.shape, array.strides, strict=True)
+    reach = sum((n - 1) * stride // array.itemsize for n, stride in pairs) + 1
+    return as_strided(array, (reach if array.size else 0,), (array.itemsize,))
+
+
+@np.errstate(over="ignore", invalid="ignore")
 def _advance_odd(
-    state: BlockState,
-    row: int,
-    before: Tensor,
-    steps: Tensor,
-    after: Tensor,
-    planes: Tensor,
-    sums: Array,
+    state: RowState, row: int, before: Array, steps: Array, after: Array, planes: Array, sums: Array
 ) -> None:
-    """Take one row through its steps one by one: mended, or in float64 where it is too large.
-
-    What becomes of a row depends on that row alone, so that cuts change no bit.
-    """
+    """Take one row through its steps one by one: mended, or in float64 where it is too large."""
     one = slice(row, row + 1)
     unseen = None if state.unseen is None else state.unseen[one]
-    alone = BlockState(
+    alone = RowState(
         state.reference[one], state.reference_square[one], before[one],
-        state.total[one].clone(), unseen,
+        state.total[one].copy(), unseen,
     )  # fmt: skip
     for step in range(len(steps)):
-        current, nonfinite = steps[step, one], torch.empty(1, dtype=torch.float64)
-        kernels.mend(alone, current, nonfinite)
+        current = steps[step, one]
+        nonfinite = rows.mend(alone, current)
         if unseen is not None:
             alone.reference_square = squares(alone.reference)
         sums[step] = _alone(alone, current)
-        sums[step, NONFINITE] = float(nonfinite)
+        sums[step, AT["nonfinite"]] = nonfinite[0]
         alone.previous = current
-        if planes.numel():
+        if planes.size:
             planes[step, one] = alone.total
     after[one] = alone.total
     state.reference_square[one] = alone.reference_square
@@ -193,14 +181,15 @@ def _advance_odd(
         state.unseen[one] = alone.unseen
 
 
-def _alone(state: BlockState, current: Tensor) -> Array:
+def _alone(state: RowState, current: Array) -> Array:
     """Advance a single row, without a weight that is not finite, by a single step."""
-    after, todo = torch.empty_like(state.total), np.ones(1, np.bool_)
+    after, todo = np.empty_like(state.total), np.ones(1, np.bool_)
     sums = _by_loops(state, state.previous[None], current[None], after, _NO_PLANES, todo)
     if not todo[0]:
         state.total = after
         return np.asarray(sums[0, 0])
-    wide = BlockState(
-        state.reference.double(), state.reference_square, state.previous.double(), state.total
-    )
-    return np.asarray(kernels.measure_step(wide, current.double(), Scratch()).numpy()[0])
+    wide = RowState(
+        state.reference.astype(np.float64), state.reference_square,
+        state.previous.astype(np.float64), state.total,
+    )  # fmt: skip
+    return np.asarray(rows.measure(wide, current.astype(np.float64))[0])

@@ -17,7 +17,14 @@ cpu_target.typing_context.refresh()
 cpu_target.target_context.refresh()
 
 
-LOOPS = ("jit/njit", "jit/simd", "jit/step_loops", "jit/pooling", "accumulate/streaming")
+LOOPS = (
+    "jit/njit",
+    "jit/order",
+    "jit/simd",
+    "jit/step_loops",
+    "jit/pooling",
+    "accumulate/streaming",
+)
 """Modules whose loops and intrinsics are compiled into each other."""
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.jit.njit import compiled, compiled_in_place
-from accweight_core.jit.simd import LANES, evens, larger, load, number, odds, pattern, store
+from accweight_core.jit.order import LANES
+from accweight_core.jit.simd import evens, larger, load, number, odds, pattern, store
 
 Array = npt.NDArray[Any]
 

@@ -18,8 +18,7 @@ from numba import types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
 
-LANES = 16
-"""Numbers that are worked on at a time."""
+from accweight_core.jit.order import LANES
 
 _BYTE = ir.IntType(8)
 _WORD = ir.IntType(64)

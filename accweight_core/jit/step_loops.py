@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.jit.njit import compiled, compiled_in_place
+from accweight_core.jit.order import LANES, LARGEST_SQUARE
 from accweight_core.jit.simd import (
-    LANES,
     below,
     equal,
     larger,
@@ -39,12 +39,6 @@ from accweight_core.metrics.sums import SUMS
 
 CHUNK = 1024
 """Weights that are taken through all steps at hand: 20 KiB of the first-level cache."""
-
-LARGEST_SQUARE = 1e55
-"""Sum of squares of a row from which on it is not worked here.
-
-Below, every weight is finite, and its distance from any other is a float32.
-"""
 
 PATH_SUM, PATH_M2, PATH_MAX, PATH_ARGMAX, STEP_SUM, STEP_SQUARE, STEP_MAX = (
     SUMS.index(name)
@@ -353,8 +347,12 @@ def advance_rows(
     return left
 
 
-@compiled
 def rounds_once() -> bool:
     """Tell whether ``a + b * b`` is rounded once here, the only thing that changes bits."""
-    near_one = 1 + 2.0**-30
-    return bool(sum_of(plus_square(spread(-1 - 2.0**-29), spread(near_one))) != 0)
+    return bool(_added(-1 - 2.0**-29, 1 + 2.0**-30) != 0)
+
+
+@compiled
+def _added(total: float, value: float) -> float:
+    """Return sixteen times ``total + value * value``, of numbers that no compiler knows before."""
+    return float(sum_of(plus_square(spread(total), spread(value))))

@@ -22,7 +22,7 @@ from accweight_core.errors import (
     UnsupportedDtypeError,
 )
 from accweight_core.io.page_cache import threads_for
-from accweight_core.io.reading import working_dtype
+from accweight_core.io.widening import working_dtype
 from accweight_core.jobs.engines.choose import workers_for
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.work import Progress, Work

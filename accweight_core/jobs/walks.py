@@ -10,8 +10,8 @@ import numpy as np
 
 from accweight_core.accumulate.cutting import blocks_of
 from accweight_core.accumulate.pack import Draw, PackWalk
-from accweight_core.accumulate.stepwise import Watcher
 from accweight_core.accumulate.walk import ParameterWalk, no_carry, no_watcher
+from accweight_core.accumulate.watching import Watcher
 from accweight_core.io.reading import is_read_whole, is_readable_in_blocks
 from accweight_core.pictures.canvas import CanvasWatcher, TileCanvas
 from accweight_core.pictures.packing import PackSheet

@@ -17,6 +17,7 @@ from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.gc_paused import uncollected
+from accweight_core.jit import tiers
 from accweight_core.jobs.engines.driver import walk_by
 from accweight_core.jobs.engines.workers import Workers
 from accweight_core.jobs.walks import pack_of, walk_of
@@ -169,6 +170,8 @@ class Work:
 
     def _walk(self, walks: list[Walk], store: Store | None) -> None:
         total = sum(walk.size_bytes for walk in walks)
+        elements = sum(parameter.elements for parameter in self.header.parameters)
+        tiers.expect(elements * len(self.run.checkpoints))
         done = 0
 
         def advance(size_bytes: int) -> None:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from accweight_core import kernels
 from accweight_core.accumulate.cutting import PIECE_ELEMENTS, Stretch, pieces_of
-from accweight_core.jit.fused import measure_step, start_block
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, widened_dtype
 from accweight_core.live.device_rows import DeviceRows, is_aligned, serves
+from accweight_core.live.one_pass import measure_step, start_block
 from accweight_core.metrics.totals import Floats, Totals
 
 BATCH_ELEMENTS_CPU = 1 << 18

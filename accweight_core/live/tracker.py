@@ -28,8 +28,8 @@ from accweight_core.errors import (
     StepOrderError,
     UnsupportedDtypeError,
 )
-from accweight_core.io.reading import as_tensor
 from accweight_core.live.batches import Batches
+from accweight_core.live.tensors import as_tensor
 from accweight_core.metrics.totals import Floats
 from accweight_core.naming import layers_of, parameter_called
 from accweight_core.schema import (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accweight_core.accumulate.streaming import Squares
-from accweight_core.jit.pooling import halve, pool
+from accweight_core.accumulate.watching import Squares
+from accweight_core.jit.tiers import halve, pool
 from accweight_core.pictures.plan import Picture, PicturePlan
 from accweight_core.pictures.tile import Tile
 

@@ -7,15 +7,17 @@ another order have to be moved, so such parameters are read whole.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from accweight_core.errors import MismatchError
-from accweight_core.io.reading import OpenFiles, as_tensor, read_stretch, working_dtype
+from accweight_core.io.reading import OpenFiles, read_stretch
+from accweight_core.io.strided import c_order, reshaped
+from accweight_core.io.widening import as_widened, working_dtype
 from accweight_core.naming import layers_of, module_of
 from accweight_core.pictures.gates import NAMES
 from accweight_core.runs.axis_shapes import parameter_form
@@ -30,6 +32,8 @@ from accweight_core.schema import (
     Parameter,
     StoredTensor,
 )
+
+Array = npt.NDArray[Any]
 
 ORDER = tuple(Axis)
 
@@ -152,57 +156,71 @@ def _conform(
     return replace(moved, hints=hints)
 
 
-def _move(own: Parameter, target: Parameter) -> Callable[[Tensor], Tensor] | None:
+@dataclass(frozen=True)
+class _Move:
+    """What brings a tensor into other axes: they are reordered, cut or joined, and reordered.
+
+    Attributes:
+        there: Its own axes, in the order of what they mean.
+        shape: That of the other tensor, in this order.
+        home: Where each axis of the other tensor is in this order.
+    """
+
+    there: tuple[int, ...]
+    shape: tuple[int, ...]
+    home: tuple[int, ...]
+
+    def of(self, values: Array) -> Array:
+        """Return values as they are to be."""
+        return values.transpose(self.there).reshape(self.shape).transpose(self.home)
+
+    def strides(self, shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...] | None:
+        """Return the strides of the same elements where they are, None if some have to move."""
+        ordered = [shape[axis] for axis in self.there], [strides[axis] for axis in self.there]
+        found = reshaped(*ordered, self.shape)
+        return None if found is None else tuple(found[axis] for axis in self.home)
+
+
+def _move(own: Parameter, target: Parameter) -> _Move | None:
     """Return what brings a tensor into the axes of `target`, None if nothing does."""
     if parameter_form(own) != parameter_form(target) or own.elements != target.elements:
         return None
     lengths = [n for n, axis in zip(own.shape, own.axes, strict=True) if axis is not Axis.DIRECTION]
     if len(own.shape) < 2 or len(lengths) < 2:
-        return lambda values: values.reshape(target.shape)
+        plain = tuple(range(len(own.shape))), target.shape, tuple(range(len(target.shape)))
+        return _Move(*plain)
     if Axis.OTHER in (*own.axes, *target.axes) and own.axes != target.axes:
         return None
     there = sorted(range(len(own.shape)), key=lambda a: ORDER.index(own.axes[a]))
     back = sorted(range(len(target.shape)), key=lambda a: ORDER.index(target.axes[a]))
-    ordered = [target.shape[axis] for axis in back]
-    home = [back.index(axis) for axis in range(len(back))]
-    return lambda values: values.permute(there).reshape(ordered).permute(home)
+    home = (back.index(axis) for axis in range(len(back)))
+    return _Move(tuple(there), tuple(target.shape[axis] for axis in back), tuple(home))
 
 
-def _moved(
-    tensor: StoredTensor, move: Callable[[Tensor], Tensor], shape: tuple[int, ...]
-) -> Extent | HiddenValues:
+def _moved(tensor: StoredTensor, move: _Move, shape: tuple[int, ...]) -> Extent | HiddenValues:
     """Return where the values lie, seen through `move`: other strides, where those can tell."""
     values = tensor.values
     if isinstance(values, Extent):
-        strides = values.strides or _c_order(values.shape)
-        seen = torch.empty_strided(values.shape, strides, device="meta")
-        spread = move(seen)
-        if spread._base is not None or spread is seen:  # a view: no element had to move
-            found = tuple(spread.stride())
-            return replace(values, shape=shape, strides=None if found == _c_order(shape) else found)
+        found = move.strides(values.shape, values.strides or c_order(values.shape))
+        if found is not None:  # no element has to move
+            return replace(values, shape=shape, strides=None if found == c_order(shape) else found)
     load = _loading(tensor)
-    return HiddenValues(
-        lambda: move(load()), str(working_dtype(tensor)).removeprefix("torch."), shape
-    )
+    return HiddenValues(lambda: move.of(load()), working_dtype(tensor).name, shape)
 
 
-def _loading(tensor: StoredTensor) -> Callable[[], Tensor]:
+def _loading(tensor: StoredTensor) -> Callable[[], Array]:
     """Return what loads a whole tensor in its own shape."""
     values = tensor.values
     if isinstance(values, HiddenValues):
-        return lambda: as_tensor(values.load())
+        return lambda: as_widened(values.load(), values.dtype)
 
-    def load() -> Tensor:
-        out = torch.empty(values.elements, dtype=working_dtype(tensor))
+    def load() -> Array:
+        out = np.empty(values.elements, working_dtype(tensor))
         with OpenFiles() as files:
             read_stretch(files, tensor, 0, values.elements, out)
         return out.reshape(values.shape)
 
     return load
-
-
-def _c_order(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def _gate_order(
@@ -218,9 +236,8 @@ def _gate_order(
 def _restacked(tensor: StoredTensor, axis: int, gates: tuple[int, ...]) -> HiddenValues:
     load = _loading(tensor)
 
-    def restacked() -> Tensor:
-        parts = load().chunk(len(gates), dim=axis)
-        return torch.cat([parts[gate] for gate in gates], dim=axis)
+    def restacked() -> Array:
+        parts = np.split(load(), len(gates), axis=axis)
+        return np.concatenate([parts[gate] for gate in gates], axis=axis)
 
-    dtype = str(working_dtype(tensor)).removeprefix("torch.")
-    return HiddenValues(restacked, dtype, tensor.shape)
+    return HiddenValues(restacked, working_dtype(tensor).name, tensor.shape)

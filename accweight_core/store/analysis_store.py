@@ -319,40 +319,36 @@ class Store:
 
     def write_state(self, index: int, block: Stretches, carry: Carry) -> None:
         """Keep where the walk of a block has ended."""
-        import torch  # appending needs it, reading does not
-
         for name, part in zip(STATE, carry, strict=True):
-            flat = torch.view_as_real(part).reshape(-1) if part.is_complex() else part
-            width = flat.numel() // part.numel()
+            flat = part.view(part.real.dtype)
+            width = flat.size // part.size
             elements = self.header.parameters[index].elements
             array = ChunkedArray(
                 self.path / "state" / f"{index:06d}" / name,
                 (elements * width,),
                 (min(elements, STATE_CHUNK) * width,),
-                str(flat.dtype).removeprefix("torch."),
+                flat.dtype.name,
             )
             with self._lock:  # blocks end in any order
                 if array.path not in self._created:
                     array.create(self.write)
                     self._created.add(array.path)
-            values, done = flat.numpy(), 0
+            done = 0
             for start, stop in block.stretches:
                 length = (stop - start) * width
-                array.write_part(start * width, values[done : done + length])
+                array.write_part(start * width, flat[done : done + length])
                 done += length
 
     def read_state(self, index: int, block: Stretches) -> Carry:
         """Return where the walk of a block has ended."""
-        import torch
-
         complex_weights = DTYPES[self.header.parameters[index].dtype].family == "complex"
         parts = []
         for name in STATE:
             width = 2 if complex_weights and name != "total" else 1
             array = self._array(f"state/{index:06d}/{name}")
             stretches = [array[start * width : stop * width] for start, stop in block.stretches]
-            flat = torch.from_numpy(np.concatenate(stretches))
-            parts.append(torch.view_as_complex(flat.reshape(-1, 2)) if width == 2 else flat)
+            flat = np.concatenate(stretches)
+            parts.append(flat.view(np.result_type(flat, np.complex64)) if width == 2 else flat)
         reference, previous, total = parts
         return reference, previous, total
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, pairwise
 from typing import Final
 
-from accweight_adapters.claims import MAX_NAME
+from accweight_adapters.untrusted import MAX_NAME
 
 MAX_MEASURES: Final = 64
 """Measures taken from one checkpoint; more than anyone could look at."""
@@ -66,10 +66,10 @@ PACE_SETTINGS: Final = SETTINGS | _words_in(
 """Words that make a setting of a pace wherever they stand: `max_grad_norm`, `base_lr`."""
 
 WHOLE: Final = _words_in("epoch step iter iteration batch round update index idx id precision")
-"""Words that end the keys of whole numbers that are no measures: `best_acc_epoch`, `acc_steps`."""
+"""Words that end the keys of whole numbers that are not measures: `best_acc_epoch`, `acc_steps`."""
 
 PER_ITEM: Final = _words_in("per class label device fold")
-"""Words of lists that are no histories."""
+"""Words of lists that are not histories."""
 
 NOT_TRAINING: Final = _words_in(
     "config cfg conf configuration arg argument namespace param parameter hparam hyper hyperparam "
@@ -105,7 +105,7 @@ MAX_DIGITS: Final = 40
 
 
 def plain_number(_keys: Keys, value: object) -> int | float | None:
-    """Return a number as it is; booleans are none."""
+    """Return a number as it is; booleans do not count."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
@@ -215,7 +215,7 @@ def _plain(word: str) -> str:
 
 
 def _latest(keys: Keys, value: object, number: Numbers) -> float | None:
-    """Return a number, or the last finite one of a history; None if there is none."""
+    """Return a number, or the last finite one of a history; None without one."""
     words = _words(keys[-1])
     if isinstance(value, (list, tuple)):
         if not PER_ITEM.isdisjoint(words):
@@ -235,7 +235,7 @@ def _latest(keys: Keys, value: object, number: Numbers) -> float | None:
 
 
 def finite(number: int | float) -> float | None:
-    """Return a number as a finite float, None if it is none."""
+    """Return a number as a finite float, None if it is not finite."""
     try:
         return float(number) if math.isfinite(number) else None
     except OverflowError:  # an integer beyond all floats

@@ -15,17 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from accweight_adapters.adapter_layers import with_adapter_layers
-from accweight_adapters.claims import (
-    ClaimError,
-    checked_name,
-    checked_shape,
-    checked_sizes,
-    claims_of,
-    quoted,
-    refused,
-    step_among,
-)
+from accweight_adapters.hf_trainer_state import with_trainer_state
+from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import measures_in, number_or_text
 from accweight_adapters.shard_index import (
     in_natural_order,
@@ -36,7 +27,17 @@ from accweight_adapters.shard_index import (
     parsed,
     shard_path,
 )
-from accweight_adapters.trainer_state import with_trainer_state
+from accweight_adapters.untrusted import (
+    ClaimError,
+    check_not_empty,
+    checked_name,
+    checked_shape,
+    checked_sizes,
+    claims_of,
+    quoted,
+    refused,
+    step_among,
+)
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, StoredTensor
 
@@ -106,7 +107,7 @@ class SafetensorsReader:
                 description = _described_index(path)
         else:
             description = _described(path)
-        tensors = with_adapter_layers(description.tensors)
+        tensors = with_lora_layers(description.tensors)
         return with_trainer_state(replace(description, tensors=tensors), path)
 
 
@@ -177,15 +178,14 @@ def _header(file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
     file.seek(0)
     prefix = file.read(LENGTH_BYTES)
     length = int.from_bytes(prefix, "little")
-    if not prefix:
-        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    check_not_empty(len(prefix))
     if len(prefix) < LENGTH_BYTES or length > MAX_HEADER_BYTES:
         raise ClaimError(f"not a safetensors file: it claims a header of {length} bytes")
     if LENGTH_BYTES + length > size_bytes:
         raise ClaimError(f"cut short: its header needs {length} bytes, the file has {size_bytes}")
     text = file.read(length)
     if not HEADER_START.match(text):
-        raise ClaimError("not a safetensors file: its header is no JSON object")
+        raise ClaimError("not a safetensors file: its header is not a JSON object")
     return parsed(text), LENGTH_BYTES + length, size_bytes
 
 
@@ -195,7 +195,7 @@ def _span(name: str, claim: object) -> tuple[int, int]:
         raise ClaimError(f"its header does not say what tensor {quoted(name)} is")
     offsets = checked_sizes(claim.get("data_offsets"), "data_offsets")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise ClaimError(f"tensor {quoted(name)} has data_offsets that are no range of bytes")
+        raise ClaimError(f"tensor {quoted(name)} has data_offsets that are not a range of bytes")
     return offsets[0], offsets[1]
 
 

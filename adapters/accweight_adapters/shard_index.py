@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from accweight_adapters.claims import ClaimError, quoted
+from accweight_adapters.untrusted import ClaimError, quoted
 from accweight_core.schema import StoredTensor
 
 MAX_INDEX_BYTES: Final = 100_000_000

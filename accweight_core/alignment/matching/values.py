@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from accweight_core.alignment.matching.parameters import leaf_of
 from accweight_core.errors import AccweightError
-from accweight_core.io.reading import OpenFiles, read_stretch, working_dtype
+from accweight_core.io.reading import OpenFiles, read_stretch
+from accweight_core.io.widening import working_dtype
 from accweight_core.runs.axis_shapes import MATRICES, Form, parameter_form
 from accweight_core.schema import Axis, Layer, Parameter, Role, StoredTensor
 
@@ -133,11 +133,9 @@ def _signature(
 
 def _read(files: OpenFiles, tensor: StoredTensor) -> npt.NDArray[np.float64]:
     elements = tensor.values.elements
-    out = torch.empty(elements, dtype=working_dtype(tensor))
+    out = np.empty(elements, working_dtype(tensor))
     read_stretch(files, tensor, 0, elements, out)
-    if out.is_complex():
-        out = torch.view_as_real(out).reshape(-1)
-    values: npt.NDArray[np.float64] = out.numpy()
+    values: npt.NDArray[np.float64] = out.view(out.real.dtype)
     return np.where(np.isfinite(values), values, 0)
 
 

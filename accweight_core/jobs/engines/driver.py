@@ -24,7 +24,6 @@ from accweight_core.accumulate.walk import (
 )
 from accweight_core.errors import EngineError
 from accweight_core.io.reading import is_read_whole
-from accweight_core.jit.step_loops import rounds_once
 from accweight_core.jobs.engines.serialize import Serializer
 from accweight_core.jobs.engines.shared_store import SharedStore
 from accweight_core.jobs.engines.tasks import (
@@ -157,6 +156,8 @@ class Driver:
 
     def _compare(self, rounds: bool) -> None:
         """Say once if workers round in another way than this one."""
+        from accweight_core.jit.step_loops import rounds_once  # with the compiled loops
+
         if rounds == rounds_once() or self._noticed:
             return
         self._noticed = True

@@ -26,7 +26,6 @@ from accweight_core.accumulate.walk import (
 )
 from accweight_core.errors import EngineError, FormatError
 from accweight_core.io.reading import OpenFiles, ahead_of
-from accweight_core.jit.step_loops import rounds_once
 from accweight_core.jobs.engines.shared_store import PieceWriter, SharedStore, finish_picture
 from accweight_core.jobs.engines.tasks import File, Job, PackSlice, Slice, Task, block_at
 from accweight_core.jobs.walks import pack_of, walk_of
@@ -64,6 +63,8 @@ def run_task(task: Task) -> TaskResult:
         EngineError: If this process does not see what it has to, or the job has been given up.
         FormatError: If a file is damaged.
     """
+    from accweight_core.jit.step_loops import rounds_once  # with the compiled loops
+
     job, slices = task.job, task.slices
     _check_versions(job)
     _check_files(job, task.files)

@@ -6,14 +6,21 @@ over. Files of versions 2 and 3 are read, of either byte order.
 
 from __future__ import annotations
 
-import io
 import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from accweight_adapters.claims import ClaimError, checked_name, checked_shape, quoted
+from accweight_adapters.bytes.cursor import FileCursor
+from accweight_adapters.untrusted import (
+    ClaimError,
+    check_not_empty,
+    checked_name,
+    checked_shape,
+    checked_text,
+    quoted,
+)
 
 MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)
@@ -108,13 +115,14 @@ def header_in(file: IO[bytes]) -> Header:
 class _Parser:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._size_bytes = file.seek(0, io.SEEK_END)
-        self._order = "<"
+        self._cursor = FileCursor(file)
+        self._size_bytes = self._cursor.size_bytes
+        self._take, self._skip = self._cursor.take, self._cursor.skip
+        self._number = self._cursor.unpack
         self._items_left = MOST_ITEMS
 
     def header(self) -> Header:
-        if not self._size_bytes:
-            raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+        check_not_empty(self._size_bytes)
         if not is_gguf(self._file):
             raise ClaimError("not a GGUF file: it does not begin with GGUF")
         version = self._version()
@@ -129,18 +137,18 @@ class _Parser:
         alignment = known.get(ALIGNMENT_KEY, USUAL_ALIGNMENT)
         if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment % 4:
             raise ClaimError(f"claims that its tensors are aligned to {quoted(alignment)} bytes")
-        start = -(-self._file.tell() // alignment) * alignment
+        start = -(-self._cursor.place // alignment) * alignment
         found = tuple(self._placed(start, *each) for each in described)
         names = {info.name for info in found}
         if len(names) < len(found):
             raise ClaimError("lists a tensor twice")
-        return Header(version, self._order == ">", known, found)
+        return Header(version, self._cursor.order == ">", known, found)
 
     def _version(self) -> int:
         raw = self._take(4)
         version = int.from_bytes(raw, "little")
         if not version & 0xFFFF:  # no version is as high as that: the bytes are the other way round
-            self._order, version = ">", int.from_bytes(raw, "big")
+            self._cursor.order, version = ">", int.from_bytes(raw, "big")
         if version not in VERSIONS:
             raise ClaimError(
                 f"is GGUF of version {version}; versions 2 and 3 are read: convert it again with "
@@ -220,28 +228,8 @@ class _Parser:
             )
         return TensorInfo(name, shape, known, code, start + offset, size_bytes)
 
-    # ------------------------------------------------------------ bytes
-
-    def _take(self, count: int) -> bytes:
-        content = self._file.read(count) if count <= self._size_bytes else b""
-        if len(content) < count:
-            raise ClaimError(f"its header is cut short, or damaged, at byte {self._file.tell()}")
-        return content
-
-    def _skip(self, count: int) -> None:
-        end = self._file.tell() + count
-        if end > self._size_bytes:
-            raise ClaimError(f"its header is cut short: it should reach to byte {end} at least")
-        self._file.seek(end)
-
-    def _number(self, form: str) -> Any:
-        return struct.unpack(self._order + form, self._take(struct.calcsize(form)))[0]
-
     def _text(self, most: int) -> str:
         size = self._number("Q")
         if size > most:
             raise ClaimError(f"claims a name of {size} bytes; it is damaged")
-        try:
-            return self._take(size).decode()
-        except UnicodeDecodeError:
-            raise ClaimError("holds a name that is no text; it is damaged") from None
+        return checked_text(self._take(size))

@@ -17,11 +17,11 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from accweight_adapters.claims import ClaimError, claims_of, quoted, refused, step_among
 from accweight_adapters.gguf.header import Header, TensorInfo, header_in, is_gguf
 from accweight_adapters.gguf.names import OPTIMIZER, are_of_llama, hints_of, place_of
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import shard_path
+from accweight_adapters.untrusted import ClaimError, claims_of, quoted, refused, step_among
 from accweight_core.errors import MissingLibraryError, UnsupportedDtypeError
 from accweight_core.schema import Description, Extent, HiddenValues, Hints, StoredTensor
 

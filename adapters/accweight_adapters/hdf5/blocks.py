@@ -1,19 +1,12 @@
-"""The lowest floor of HDF5: addresses, numbers of the file's own width, checksums.
-
-HDF5 is parsed here and in the modules beside, in plain integers, because its library cannot be
-given damaged files: HDF5 2.0 did not come back from 6 of 10,000 copies of a small file in which
-one to four bytes were overwritten, and nothing bounds what it allocates. Only what describes
-tensors is read; every structure that is not known is an error, and none is followed beyond the
-file.
-"""
+"""The lowest floor of HDF5: addresses, numbers of the file's own width, checksums."""
 
 from __future__ import annotations
 
 import struct
 from typing import Final
 
-from accweight_adapters.byte_source import ByteSource
-from accweight_adapters.claims import ClaimError, quoted
+from accweight_adapters.bytes.source import ByteSource
+from accweight_adapters.untrusted import ClaimError, quoted
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 SMALLEST_USER_BLOCK: Final = 512

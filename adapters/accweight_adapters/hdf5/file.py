@@ -16,8 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from accweight_adapters.byte_source import FilePart, InflatedPart
-from accweight_adapters.claims import ClaimError, checked_name, claims_of, quoted, refused
+from accweight_adapters.bytes.source import FilePart, InflatedPart
 from accweight_adapters.hdf5.blocks import Blocks
 from accweight_adapters.hdf5.heaps import GlobalHeap
 from accweight_adapters.hdf5.objects import (
@@ -30,6 +29,7 @@ from accweight_adapters.hdf5.objects import (
     texts_of,
 )
 from accweight_adapters.hdf5.values import Dataset, chunked_values, dataset_in, numpy_dtype
+from accweight_adapters.untrusted import ClaimError, checked_name, claims_of, quoted, refused
 from accweight_core.schema import Extent, HiddenValues, Hints, StoredTensor
 
 FORMAT: Final = "HDF5"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from accweight_adapters.claims import ClaimError
 from accweight_adapters.hdf5.blocks import Blocks, Cursor, checked
+from accweight_adapters.untrusted import ClaimError
 
 CHECKSUM_BYTES: Final = 4
 NODE_OVERHEAD: Final = 10

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from accweight_adapters.claims import MAX_AXES, ClaimError, checked_shape, quoted
 from accweight_adapters.hdf5.blocks import Blocks, Cursor, checked
 from accweight_adapters.hdf5.heaps import (
     MOST_RECORDS,
@@ -21,6 +20,7 @@ from accweight_adapters.hdf5.heaps import (
     LocalHeap,
     tree_records,
 )
+from accweight_adapters.untrusted import MAX_AXES, ClaimError, checked_shape, quoted
 
 DATASPACE: Final = 0x01
 LINK_INFO: Final = 0x02

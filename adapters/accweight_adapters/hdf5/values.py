@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from accweight_adapters.byte_source import FilePart, InflatedPart
-from accweight_adapters.claims import ClaimError, checked_shape
+from accweight_adapters.bytes.source import FilePart, InflatedPart
+from accweight_adapters.bytes.zip import MOST_EXPANSION, SLACK_BYTES
 from accweight_adapters.hdf5.blocks import Blocks, Cursor
 from accweight_adapters.hdf5.objects import (
     DATASPACE,
@@ -30,7 +30,7 @@ from accweight_adapters.hdf5.objects import (
     shape_in,
     tree_leaves,
 )
-from accweight_adapters.zip_members import MOST_EXPANSION, SLACK_BYTES
+from accweight_adapters.untrusted import ClaimError, checked_shape
 from accweight_core.dtypes import DTYPES
 
 FIXED, FLOAT, STRING, OPAQUE, COMPOUND, ENUM = 0, 1, 3, 5, 6, 8

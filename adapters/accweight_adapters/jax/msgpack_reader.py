@@ -10,34 +10,33 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from accweight_adapters.claims import (
+from accweight_adapters.jax.hints import with_flax_hints
+from accweight_adapters.jax.msgpack_walk import ChunkedArray, FoundArray, PackedArray, Walk
+from accweight_adapters.jax.tree import Chosen, Keys, choose
+from accweight_adapters.measures import measures_in
+from accweight_adapters.untrusted import (
     MAX_SIZE,
     ClaimError,
+    check_not_empty,
     claims_of,
     quoted,
     refused,
     step_among,
 )
-from accweight_adapters.jax.meaning import with_flax_meaning
-from accweight_adapters.jax.msgpack_walk import ChunkedArray, FoundArray, PackedArray, Walk
-from accweight_adapters.jax.tree import Chosen, Keys, choose
-from accweight_adapters.measures import measures_in
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role, StoredTensor
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FORMAT: Final = "Flax msgpack"
 LOOKED_AT: Final = 4096
 """Keys and values before the first array that `recognises` goes through."""
 
 NO_NUMBERS: Final = ("str", "bytes", "void", "datetime", "timedelta", "object")
-"""How NumPy begins the names of types that are no numbers."""
+"""How NumPy begins the names of types that are not numbers."""
 
 
 class MsgpackReader:
@@ -64,8 +63,7 @@ class MsgpackReader:
             FormatError: If the file is damaged, cut short, or lies about its arrays.
         """
         with claims_of(path, FORMAT), path.open("rb") as file:
-            if not path.stat().st_size:
-                raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+            check_not_empty(path.stat().st_size)
             return _described(path, file)
 
 
@@ -83,7 +81,7 @@ def _described(path: Path, file: IO[bytes]) -> Description:
     notes = [f"left out {quoted('.'.join(words[0]))}: text, not numbers"] if words else []
     return Description(
         format=FORMAT,
-        tensors=with_flax_meaning(tensors),
+        tensors=with_flax_hints(tensors),
         step=step,
         step_key=key,
         files=(str(path),),
@@ -114,7 +112,7 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(file: IO[bytes], leaf: PackedArray | ChunkedArray) -> Any:
-    """Return the value of an array without axes, None if it is none that is known."""
+    """Return the value of an array without axes, None if it is not known."""
     dtype = DTYPES.get(leaf.dtype)
     is_plain = dtype is not None and dtype.family in ("integer", "float") and leaf.shape == ()
     if not is_plain or not isinstance(leaf, PackedArray) or not hasattr(np, leaf.dtype):
@@ -139,23 +137,18 @@ def _stored(path: Path, leaf: Chosen, array: PackedArray | ChunkedArray) -> Stor
     return StoredTensor(leaf.name, values, hints)
 
 
-def _assembled(path: Path, name: str, array: ChunkedArray) -> Tensor:
-    """Return an array whose chunks lie apart.
+def _assembled(path: Path, name: str, array: ChunkedArray) -> npt.NDArray[Any]:
+    """Return an array whose chunks lie apart: its elements, or their codes.
 
     Raises:
         FormatError: If the file has become shorter since it was described.
     """
-    import torch  # only who loads values needs it
-
-    whole = torch.empty(sum(chunk.size_bytes for chunk in array.chunks), dtype=torch.uint8)
-    place = 0
+    whole = bytearray()
     with claims_of(path, FORMAT), path.open("rb") as file:
         for chunk in array.chunks:
             file.seek(chunk.offset)
             content = file.read(chunk.size_bytes)
             if len(content) < chunk.size_bytes:
                 raise ClaimError(f"tensor {quoted(name)} is cut short since it was described")
-            part = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else whole[:0]
-            whole[place : place + chunk.size_bytes] = part
-            place += chunk.size_bytes
-    return whole.view(getattr(torch, array.dtype)).reshape(array.shape)
+            whole += content
+    return np.frombuffer(whole, DTYPES[array.dtype].code).reshape(array.shape)

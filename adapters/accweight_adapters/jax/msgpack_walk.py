@@ -8,14 +8,14 @@ the file.
 
 from __future__ import annotations
 
-import io
 import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from accweight_adapters.claims import ClaimError, checked_shape, quoted
+from accweight_adapters.bytes.cursor import Cursor, FileCursor
+from accweight_adapters.untrusted import MAX_AXES, ClaimError, checked_shape, checked_text, quoted
 from accweight_core.dtypes import DTYPES
 
 ARRAY, COMPLEX, SCALAR = 1, 2, 3
@@ -28,10 +28,13 @@ LONGEST_TEXT: Final = 1 << 12
 LONGEST_HEAD: Final = 1 << 10
 """Bytes of an array's shape and element type."""
 
+LONGEST_DTYPE: Final = 64
+
 MAP_CODES: Final = {0xDE: 2, 0xDF: 4}
 LIST_CODES: Final = {0xDC: 2, 0xDD: 4}
 TEXT_CODES: Final = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 BYTES_CODES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+SIZE_CODES: Final = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
 EXTENSION_CODES: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
 FIXED_EXTENSIONS: Final = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
 NUMBER_CODES: Final = {
@@ -66,7 +69,7 @@ class ChunkedArray:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """Something that is no array, no number and no mapping."""
+    """Something that is not an array, a number or a mapping."""
 
 
 OPAQUE: Final = Opaque()
@@ -81,7 +84,8 @@ class Walk:
 
     def __init__(self, file: IO[bytes], *, to_first: bool = False, most: int = MOST_TOKENS) -> None:
         self._file = file
-        self._size_bytes = file.seek(0, io.SEEK_END)
+        self._cursor = FileCursor(file)
+        self._bytes = self._cursor.take
         self._to_first = to_first
         self._left = most
 
@@ -92,14 +96,13 @@ class Walk:
             ClaimError: If it is cut short, damaged, or holds something else.
             FoundArray: At the first array, if that is what was asked for.
         """
-        self._file.seek(0)
         code = self._byte()
         if not (0x80 <= code <= 0x8F or code in MAP_CODES):
             raise ClaimError("not a msgpack file of Flax: it does not begin with a mapping")
         content = self._mapping(self._count(code, 0x80, MAP_CODES), 0)
-        if (end := self._file.tell()) != self._size_bytes:
+        if (end := self._cursor.place) != self._cursor.size_bytes:
             raise ClaimError(
-                f"its tree ends at byte {end}, it has {self._size_bytes}; it is damaged, "
+                f"its tree ends at byte {end}, it has {self._cursor.size_bytes}; it is damaged, "
                 "or something was appended"
             )
         if not isinstance(content, dict):
@@ -108,12 +111,6 @@ class Walk:
 
     # ------------------------------------------------------------ tokens
 
-    def _bytes(self, count: int) -> bytes:
-        content = self._file.read(min(count, self._size_bytes))
-        if len(content) < count:
-            self._cut(self._file.tell() - len(content) + count)
-        return content
-
     def _byte(self) -> int:
         self._left -= 1
         if self._left < 0:
@@ -121,18 +118,8 @@ class Walk:
         return self._bytes(1)[0]
 
     def _skip(self, count: int) -> int:
-        """Step over bytes; return where they begin."""
-        start = self._file.tell()
-        if start + count > self._size_bytes and not self._to_first:
-            self._cut(start + count)
-        self._file.seek(start + count)
-        return start
-
-    def _cut(self, end: int) -> None:
-        raise ClaimError(
-            f"cut short or damaged: something in it should reach to byte {end}, "
-            f"it has {self._size_bytes}"
-        )
+        """Step over bytes; return where they begin. A file cut short may still hold an array."""
+        return self._cursor.skip(count, is_whole=not self._to_first)
 
     def _count(self, code: int, fixed: int, codes: Mapping[int, int]) -> int:
         """Return the length that stands behind a code, or in it."""
@@ -162,7 +149,9 @@ class Walk:
         if code in BYTES_CODES:
             self._skip(self._count(code, 0, BYTES_CODES))
             return OPAQUE
-        raise ClaimError(f"damaged: byte {self._file.tell() - 1} begins nothing that msgpack knows")
+        raise ClaimError(
+            f"damaged: byte {self._cursor.place - 1} does not begin anything of msgpack"
+        )
 
     def _mapping(self, count: int, depth: int) -> Any:
         self._check_depth(depth, 2 * count)
@@ -183,26 +172,22 @@ class Walk:
     def _check_depth(self, depth: int, count: int) -> None:
         if depth > MOST_DEPTH:
             raise ClaimError(f"nests its mappings more than {MOST_DEPTH} deep")
-        if count > self._size_bytes - self._file.tell():
-            self._cut(self._file.tell() + count)
+        self._cursor.check(self._cursor.place, count)
 
     def _key(self) -> str:
         code = self._byte()
         if code <= 0x7F:
             return str(code)
         if not (0xA0 <= code <= 0xBF or code in TEXT_CODES):
-            raise ClaimError(f"damaged: byte {self._file.tell() - 1} should begin a name")
+            raise ClaimError(f"damaged: byte {self._cursor.place - 1} should begin a name")
         size = self._count(code, 0xA0, TEXT_CODES)
         if size > LONGEST_TEXT:
             raise ClaimError(f"claims a name of {size} bytes; it is damaged")
-        try:
-            return self._bytes(size).decode()
-        except UnicodeDecodeError:
-            raise ClaimError("holds a name that is no text; it is damaged") from None
+        return checked_text(self._bytes(size))
 
     def _extension(self, size: int) -> Any:
         kind = self._bytes(1)[0]
-        start = self._file.tell()
+        start = self._cursor.place
         if kind not in (ARRAY, SCALAR):
             self._skip(size)
             return OPAQUE
@@ -214,8 +199,8 @@ class Walk:
 
     def _array(self, start: int, size: int) -> PackedArray:
         """Return the array in an extension: three values, the last one as long as all the rest."""
-        head = _Head(self._file.read(min(size, LONGEST_HEAD)), start)
-        shape, dtype, offset, count = head.array()
+        head = self._file.read(min(size, LONGEST_HEAD))
+        shape, dtype, offset, count = _array_head(head, start)
         self._file.seek(start)
         if offset + count != start + size:
             raise ClaimError(f"the array at byte {start} does not end where it says; it is damaged")
@@ -228,56 +213,36 @@ class Walk:
         return PackedArray(dtype, shape, offset, count)
 
 
-class _Head:
-    """The first bytes of an array's extension: a list of shape, element type and bytes."""
+def _array_head(content: bytes, start: int) -> tuple[tuple[int, ...], str, int, int]:
+    """Return what the first bytes of an array's extension say.
 
-    def __init__(self, content: bytes, start: int) -> None:
-        self._content = content
-        self._start = start
-        self._place = 0
+    Returns:
+        Shape, element type, and where in the file the bytes begin and how many there are.
+    """
+    head = Cursor(content, f"the array at byte {start}")
 
-    def array(self) -> tuple[tuple[int, ...], str, int, int]:
-        """Return shape, element type, and where the bytes begin and how many there are."""
-        if self._byte() != 0x93:
-            self._fail()
-        code = self._byte()
-        rank = self._number(2) if code == 0xDC else code - 0x90
-        if not 0 <= rank <= 64:
-            self._fail()
-        shape = checked_shape([self._size() for _ in range(rank)])
-        code = self._byte()
-        length = self._byte() if code == 0xD9 else code - 0xA0
-        if not 0 < length <= 64:
-            self._fail()
-        name = self._take(length)
-        code = self._byte()
-        if code not in BYTES_CODES or not name.isascii() or not name.decode().isprintable():
-            self._fail()
-        count = self._number(BYTES_CODES[code])
-        return shape, name.decode(), self._start + self._place, count
+    def check(is_so: bool) -> None:
+        if not is_so:
+            raise ClaimError(f"{head.what} is damaged or cut short")
 
-    def _size(self) -> int:
-        code = self._byte()
-        widths = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
-        if code > 0x7F and code not in widths:
-            self._fail()
-        return code if code <= 0x7F else self._number(widths[code])
-
-    def _take(self, count: int) -> bytes:
-        piece = self._content[self._place : self._place + count]
-        if len(piece) < count:
-            self._fail()
-        self._place += count
-        return piece
-
-    def _byte(self) -> int:
-        return self._take(1)[0]
-
-    def _number(self, width: int) -> int:
-        return int.from_bytes(self._take(width), "big")
-
-    def _fail(self) -> None:
-        raise ClaimError(f"the array at byte {self._start} is damaged or cut short")
+    check(head.byte() == 0x93)  # a list of three
+    code = head.byte()
+    rank = head.number(2, "big") if code == 0xDC else code - 0x90
+    check(0 <= rank <= MAX_AXES)
+    sizes = []
+    for _ in range(rank):
+        code = head.byte()
+        check(code <= 0x7F or code in SIZE_CODES)
+        sizes.append(code if code <= 0x7F else head.number(SIZE_CODES[code], "big"))
+    shape = checked_shape(sizes)
+    code = head.byte()
+    length = head.byte() if code == 0xD9 else code - 0xA0
+    check(0 < length <= LONGEST_DTYPE)
+    name = head.take(length)
+    code = head.byte()
+    check(code in BYTES_CODES and name.isascii() and name.decode().isprintable())
+    count = head.number(BYTES_CODES[code], "big")
+    return shape, name.decode(), start + head.place, count
 
 
 def _chunked(entries: Mapping[str, Any]) -> ChunkedArray:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from accweight_adapters.claims import MAX_SIZE, ClaimError, quoted
-from accweight_adapters.compressed import unpacked_zstd
+from accweight_adapters.bytes.compressed import unpacked_zstd
+from accweight_adapters.bytes.cursor import Cursor
+from accweight_adapters.untrusted import MAX_SIZE, ClaimError, quoted
 
 MANIFEST: Final = "manifest.ocdbt"
 MANIFEST_MAGIC: Final = 0x0CDB3A2A
@@ -69,41 +70,6 @@ class _Place:
     size_bytes: int
 
 
-class _Body:
-    """The decoded bytes of a node, read from the front."""
-
-    def __init__(self, content: bytes) -> None:
-        self.size_bytes = len(content)
-        self._content = content
-        self._place = 0
-
-    def take(self, count: int) -> bytes:
-        """Return the next `count` bytes."""
-        end = self._place + count
-        if end > len(self._content):
-            raise ClaimError("a node of its tree ends too early")
-        piece = self._content[self._place : end]
-        self._place = end
-        return piece
-
-    def number(self) -> int:
-        """Return the next number of variable length."""
-        value = shift = 0
-        while shift < 64:
-            byte = self.take(1)[0]
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-            shift += 7
-        raise ClaimError("a number in a node of its tree has no end")
-
-    def numbers(self, count: int) -> list[int]:
-        """Return the next `count` numbers; each takes a byte at least."""
-        if count > len(self._content) - self._place:
-            raise ClaimError(f"a node of its tree claims {count} entries, more than fit into it")
-        return [self.number() for _ in range(count)]
-
-
 def stored_values(folder: Path) -> dict[str, Piece]:
     """Return everything in the store at `folder` by key.
 
@@ -122,7 +88,7 @@ def _is_small(manifest: Path) -> bool:
     return True
 
 
-def _opened(raw: bytes, magic: int) -> _Body:
+def _opened(raw: bytes, magic: int) -> Cursor:
     """Return the body of a node or manifest, having checked its header and checksum."""
     if len(raw) < HEADER_BYTES + 2 + CHECKSUM_BYTES or raw[:4] != magic.to_bytes(4, "big"):
         raise ClaimError("the header of its store, or of a node in it, is damaged or cut short")
@@ -137,43 +103,44 @@ def _opened(raw: bytes, magic: int) -> _Body:
     version, packing = raw[HEADER_BYTES : HEADER_BYTES + 2]
     if version or packing > 1:
         raise ClaimError(f"its store is of version {version}, packing {packing}; 0 and 1 are known")
-    return _Body(bytes(unpacked_zstd(inner, LARGEST_NODE)) if packing else inner)
+    content = bytes(unpacked_zstd(inner, LARGEST_NODE)) if packing else inner
+    return Cursor(content, "a node of its tree")
 
 
-def _root(body: _Body) -> tuple[_Place, int] | None:
+def _root(body: Cursor) -> tuple[_Place, int] | None:
     """Return where the newest root lies and its height, None for an empty store."""
     body.take(16)
-    kind, *_ = body.numbers(3)
+    kind, *_ = body.varints(3)
     body.take(1)
-    if body.number():
+    if body.varint():
         body.take(4)
     if kind:
         raise ClaimError("its store keeps numbered manifests, which are not read")
     files = _files(body, "")
-    count = body.number()
-    body.numbers(count)
+    count = body.varint()
+    body.varints(count)
     heights = body.take(count)
-    columns = [body.numbers(count) for _ in range(3)]
+    columns = [body.varints(count) for _ in range(3)]
     if not count:
         return None
     place = _placed(files, *(column[-1] for column in columns))
     return (place, heights[-1]) if place.size_bytes else None
 
 
-def _files(body: _Body, above: str) -> list[tuple[str, str]]:
+def _files(body: Cursor, above: str) -> list[tuple[str, str]]:
     """Return the table of data files, each path in two parts: the first is passed on."""
-    count = body.number()
+    count = body.varint()
     suffixes, lengths = _shared(body, count, with_column=True)
     return [(above + p[:n], p[n:]) for p, n in zip(_joined(suffixes), lengths, strict=True)]
 
 
 def _shared(
-    body: _Body, count: int, *, with_column: bool
+    body: Cursor, count: int, *, with_column: bool
 ) -> tuple[list[tuple[int, bytes]], list[int]]:
     """Return texts as shared prefix and suffix each, and the column that stands between them."""
-    prefixes = [0, *body.numbers(count - 1)] if count else []
-    sizes = body.numbers(count)
-    column = body.numbers(count) if with_column else []
+    prefixes = [0, *body.varints(count - 1)] if count else []
+    sizes = body.varints(count)
+    column = body.varints(count) if with_column else []
     return [(p, body.take(n)) for p, n in zip(prefixes, sizes, strict=True)], column
 
 
@@ -213,19 +180,19 @@ class _Tree:
         self._seen.add(place)
         body = _opened(self._piece(place, LARGEST_NODE).read(), NODE_MAGIC)
         self._count(body.size_bytes)
-        if body.take(1)[0] != height:
+        if body.byte() != height:
             raise ClaimError("a node of its tree is on another level than it should be")
-        files, count = _files(body, place.base), body.number()
+        files, count = _files(body, place.base), body.varint()
         if height:
             yield from self._below(body, files, count, height - 1, prefix)
         else:
             yield from self._leaves(body, files, count, prefix)
 
     def _below(
-        self, body: _Body, files: list[tuple[str, str]], count: int, height: int, prefix: str
+        self, body: Cursor, files: list[tuple[str, str]], count: int, height: int, prefix: str
     ) -> Iterator[tuple[str, Piece]]:
         suffixes, common = _shared(body, count, with_column=True)
-        columns = [body.numbers(count) for _ in range(3)]
+        columns = [body.varints(count) for _ in range(3)]
         for key, shared, *numbers in zip(_joined(suffixes), common, *columns, strict=True):
             child = prefix + key[:shared]
             if len(child) > LONGEST_KEY:
@@ -233,12 +200,12 @@ class _Tree:
             yield from self.values(_placed(files, *numbers), height, child)
 
     def _leaves(
-        self, body: _Body, files: list[tuple[str, str]], count: int, prefix: str
+        self, body: Cursor, files: list[tuple[str, str]], count: int, prefix: str
     ) -> Iterator[tuple[str, Piece]]:
         suffixes, _ = _shared(body, count, with_column=False)
-        sizes, kinds = body.numbers(count), body.numbers(count)
+        sizes, kinds = body.varints(count), body.varints(count)
         apart = sum(1 for kind in kinds if kind)
-        places = zip(body.numbers(apart), body.numbers(apart), strict=True)
+        places = zip(body.varints(apart), body.varints(apart), strict=True)
         for key, size, kind in zip(_joined(suffixes), sizes, kinds, strict=True):
             self._count(len(prefix) + len(key))
             if kind:

@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from accweight_adapters.claims import MAX_SIZE, STEP_KEYS, ClaimError, claims_of, quoted, step_among
-from accweight_adapters.jax.meaning import with_flax_meaning
+from accweight_adapters.jax.hints import with_flax_hints
 from accweight_adapters.jax.ocdbt import MANIFEST, path_below
 from accweight_adapters.jax.orbax_tree import MAX_MARK_BYTES, TREE_MARK, Item, item_at
 from accweight_adapters.jax.tree import Chosen, Keys, choose, is_training_state
@@ -24,6 +23,15 @@ from accweight_adapters.jax.zarr_arrays import V2_METADATA, ArrayPlan
 from accweight_adapters.jax.zarr_values import tensor_in
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import parsed
+from accweight_adapters.untrusted import (
+    MAX_SIZE,
+    STEP_KEYS,
+    ClaimError,
+    check_not_empty,
+    claims_of,
+    quoted,
+    step_among,
+)
 from accweight_core.schema import Description, HiddenValues, Hints, Role, StoredTensor
 
 FORMAT: Final = "Orbax checkpoint"
@@ -84,8 +92,7 @@ def mark_of(path: Path) -> Path:
 
 
 def _described(path: Path) -> Description:
-    if not path.stat().st_size:
-        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    check_not_empty(path.stat().st_size)
     folder = path.resolve().parent if path.is_symlink() else path.parent
     _check_mark(path)
     notes: list[str] = []
@@ -104,7 +111,7 @@ def _described(path: Path) -> Description:
     step, key = step_among(figures) or (None, "")
     return Description(
         format=_format(items),
-        tensors=with_flax_meaning(tensors),
+        tensors=with_flax_hints(tensors),
         step=step,
         step_key=key,
         files=(str(path), *sorted(_files(path, items.values(), choice.model, leaves))),

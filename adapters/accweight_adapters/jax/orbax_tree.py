@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from accweight_adapters.claims import ClaimError, quoted
 from accweight_adapters.jax.ocdbt import MANIFEST, Piece, path_below, stored_values
 from accweight_adapters.jax.tree import Keys
 from accweight_adapters.jax.zarr_arrays import V2_METADATA, V3_METADATA, ArrayPlan, plan_of
 from accweight_adapters.shard_index import parsed
+from accweight_adapters.untrusted import ClaimError, quoted
 
 TREE_MARK: Final = "_METADATA"
 MAX_MARK_BYTES: Final = 100_000_000
@@ -122,5 +122,5 @@ def _leaf(entry: Any) -> tuple[Keys, str]:
         raise ClaimError(f"its {TREE_MARK} lists a leaf without its keys; it is damaged")
     keys = [step.get("key") if isinstance(step, dict) else None for step in steps]
     if not all(isinstance(key, (str, int)) for key in keys):
-        raise ClaimError(f"its {TREE_MARK} lists a leaf by keys that are no names")
+        raise ClaimError(f"its {TREE_MARK} lists a leaf by keys that are not names")
     return tuple(map(str, keys)), str(value.get("value_type"))[:32]

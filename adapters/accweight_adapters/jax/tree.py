@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from accweight_adapters.claims import ClaimError, checked_name, quoted
+from accweight_adapters.model_keys import MAX_DEPTH, TRAINING_STATE, WRAPPER, without_copies
 from accweight_adapters.shard_index import natural
-from accweight_adapters.state_dicts import COPIES, MAX_DEPTH, TRAINING_STATE, WRAPPER
+from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few
 
 Keys = tuple[str, ...]
 """Keys that lead to a leaf."""
@@ -130,17 +130,18 @@ def _is_box(keys: Keys, siblings: Mapping[Keys, int], nested: set[Keys]) -> bool
 def _without_training_state(
     leaves: Iterable[_Leaf], notes: list[str], extras: Callable[[str], bool] | None
 ) -> list[_Leaf]:
-    kept, left_out = [], dict[Keys, None]()
+    kept, found = [], dict[Keys, None]()
     for leaf in leaves:
         state = next((n for n, key in enumerate(leaf.names, 1) if is_training_state(key)), 0)
         if extras is not None and extras(leaf.names[0]):
             state = 1
         if state:
-            left_out[leaf.names[:state]] = None
+            found[leaf.names[:state]] = None
         else:
             kept.append(leaf)
+    left_out = list(map(".".join, found))
     if left_out:
-        notes.append(f"left out {_listed(left_out)}: training state, not weights")
+        notes.append(f"left out {quoted_few(left_out)}: training state, not weights")
     return kept
 
 
@@ -156,7 +157,7 @@ def _models(leaves: list[_Leaf], choice: Choice) -> list[_Leaf]:
     for leaf in leaves:
         if len(leaf.names) > 1:
             groups.setdefault(leaf.names[0], []).append(leaf)
-    groups = _without_copies(groups, choice.notes)
+    groups = without_copies(groups, choice.notes)
     if any(map(_is_wrapper, groups)):
         direct = _without_strays(direct, choice)
     if PARAMETERS in groups and not any(_is_wrapper(key) for key in groups if key != PARAMETERS):
@@ -188,28 +189,13 @@ def _collections(groups: Mapping[str, list[_Leaf]], choice: Choice) -> list[_Lea
     return parameters
 
 
-def _without_copies(groups: Mapping[str, list[_Leaf]], notes: list[str]) -> dict[str, list[_Leaf]]:
-    """Leave out averaged copies where the model itself is there."""
-    copies = [key for key in groups if COPIES.search(key.lower())]
-    if len(copies) == len(groups):
-        return dict(groups)
-    for key in copies:
-        notes.append(f"left out {quoted(key)}: an averaged copy beside the model itself")
-    return {key: group for key, group in groups.items() if key not in copies}
-
-
 def _without_strays(direct: list[_Leaf], choice: Choice) -> list[_Leaf]:
     """Leave out what lies beside models; numbers may be steps or losses."""
-    strays = {leaf.names: None for leaf in direct if leaf.has_axes}
+    strays = list(dict.fromkeys(".".join(leaf.names) for leaf in direct if leaf.has_axes))
     if strays:
-        choice.notes.append(f"left out {_listed(strays)}: arrays beside the model, not in it")
+        choice.notes.append(f"left out {quoted_few(strays)}: arrays beside the model, not in it")
     choice.beside |= {leaf.names[0]: leaf.keys for leaf in direct if not leaf.has_axes}
     return []
-
-
-def _listed(paths: Mapping[Keys, None]) -> str:
-    shown = ", ".join(quoted(".".join(path)) for path in list(paths)[:3])
-    return shown + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
 def _in_order(model: list[Chosen]) -> list[Chosen]:

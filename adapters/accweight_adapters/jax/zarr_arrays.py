@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from accweight_adapters.claims import ClaimError, checked_shape, quoted
-from accweight_adapters.compressed import DECODERS
+from accweight_adapters.bytes.compressed import DECODERS
+from accweight_adapters.untrusted import ClaimError, checked_shape, quoted
 from accweight_core.dtypes import DTYPES
 
 V2_METADATA: Final = ".zarray"

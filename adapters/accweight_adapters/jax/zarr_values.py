@@ -11,12 +11,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from accweight_adapters.claims import (
+from accweight_adapters.bytes.compressed import DECODERS, Stored, most_unpacked
+from accweight_adapters.bytes.zip import MOST_EXPANSION
+from accweight_adapters.jax.ocdbt import Piece
+from accweight_adapters.jax.zarr_arrays import NO_CHUNK, ArrayPlan, Coding, Sharding, grid, places
+from accweight_adapters.untrusted import (
     MAX_SIZE,
     ClaimError,
     c_strides,
@@ -25,16 +29,9 @@ from accweight_adapters.claims import (
     quoted,
     refused,
 )
-from accweight_adapters.compressed import DECODERS, Stored, most_unpacked
-from accweight_adapters.jax.ocdbt import Piece
-from accweight_adapters.jax.zarr_arrays import NO_CHUNK, ArrayPlan, Coding, Sharding, grid, places
-from accweight_adapters.zip_members import MOST_EXPANSION
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import MissingLibraryError
 from accweight_core.schema import Extent, HiddenValues, StoredTensor
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Values = npt.NDArray[Any]
 
@@ -126,8 +123,8 @@ def _strides(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
 
 def _assembled(
     origin: Path, format_name: str, name: str, plan: ArrayPlan, found: Mapping[str, Piece]
-) -> Values | Tensor:
-    """Return the whole array.
+) -> Values:
+    """Return the whole array: its elements, or their codes.
 
     Raises:
         FormatError: If a chunk is damaged or gone.
@@ -149,11 +146,7 @@ def _assembled(
             except MissingLibraryError as error:
                 purpose = f"{origin}: reading tensor {quoted(name)}"
                 raise MissingLibraryError(error.library, error.extra, purpose) from error
-    if plan.dtype == dtype.name:
-        return values
-    import torch  # NumPy has no such type
-
-    return torch.from_numpy(values).view(getattr(torch, plan.dtype))
+    return values
 
 
 def _blank(plan: ArrayPlan, has_gaps: bool) -> Values:
@@ -232,6 +225,4 @@ def _block(raw: Stored, shape: Sequence[int], coding: Coding, dtype: np.dtype[An
 
 def _numpy_dtype(name: str) -> np.dtype[Any]:
     """Return the NumPy type in which elements are read; those it lacks as their bits."""
-    if name == "bfloat16":
-        return np.dtype(np.uint16)
-    return np.dtype(np.uint8) if name.startswith("float8") else np.dtype(name)
+    return np.dtype(DTYPES[name].code)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from accweight_adapters.claims import ClaimError
 from accweight_adapters.shard_index import parsed
+from accweight_adapters.untrusted import ClaimError
 
 Path = tuple[str, ...]
 

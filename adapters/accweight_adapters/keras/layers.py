@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from accweight_adapters.claims import ClaimError
 from accweight_adapters.hdf5.file import Hdf5File, Node
 from accweight_adapters.hdf5.values import Dataset
 from accweight_adapters.keras.config import Configuration, Layer, layer_of, listed_layers
 from accweight_adapters.keras.variables import variable_names
+from accweight_adapters.untrusted import ClaimError
 from accweight_core.dtypes import DTYPES
 
 VARIABLES: Final = "vars"
@@ -35,7 +35,6 @@ ALIASES: Final = {
 
 PROJECTION = re.compile(r"_?(query|key|value|output|gate)_dense")
 PROJECTIONS: Final = ("query", "key", "value", "attention_output")
-CELL = re.compile(r"((conv_)?lstm|gru|simple_rnn)?_?cell(_\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,23 +250,6 @@ def _numbered(group: Group) -> list[Stored]:
     return [stored for key in keys for stored in members[key].stored()[:1]]
 
 
-def layer_name(path: Sequence[str], cells: Mapping[tuple[str, ...], int]) -> str:
-    """Return the name of the layer that a path belongs to: a cell is its recurrent layer's."""
-    path = tuple(path)
-    if len(path) > 1 and CELL.fullmatch(path[-1]) and cells.get(path[:-1]) == 1:
-        path = path[:-1]
-    return ".".join(path)
-
-
-def cells_of(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
-    """Return how many cells each layer has; stacked ones stay apart."""
-    counts: dict[tuple[str, ...], int] = {}
-    for path in paths:
-        if CELL.fullmatch(path[-1]):
-            counts[path[:-1]] = counts.get(path[:-1], 0) + 1
-    return counts
-
-
 def optimizer_variables(roots: Sequence[Node]) -> dict[str, Stored]:
     """Return the variables of the optimizer by name: ``iteration``, else their numbers."""
     root = Group(tuple(roots)).members().get(OPTIMIZER)
@@ -290,7 +272,7 @@ def optimizer_variables(roots: Sequence[Node]) -> dict[str, Stored]:
 def _optimizer_names(variables: Sequence[Stored]) -> list[str]:
     """Return the names of an optimizer's variables: it counts steps, then keeps its pace.
 
-    A pace that follows a schedule is no variable; then the second one belongs to a weight.
+    A pace that follows a schedule is not a variable; then the second one belongs to a weight.
     """
     names = [f"variable_{number}" for number in range(len(variables))]
     scalars = [_scalar_family(stored.dataset) for stored in variables[:3]]

@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from accweight_adapters.claims import ClaimError, quoted
 from accweight_adapters.hdf5.file import Node
 from accweight_adapters.keras.config import Configuration
 from accweight_adapters.keras.layers import FoundLayer, Stored
+from accweight_adapters.untrusted import ClaimError, quoted
 
 MODEL: Final = "model_weights"
 OPTIMIZER: Final = "optimizer_weights"
@@ -26,7 +26,7 @@ COUNTS: Final = ("iteration", "iterations", "iter")
 
 
 def weights_group(root: Node) -> Node | None:
-    """Return the group that lists its layers, None if this is no file of Keras 2."""
+    """Return the group that lists its layers, None if this is not a file of Keras 2."""
     group = root.at(MODEL) or root
     return group if listed(group, LAYERS) else None
 

@@ -1,6 +1,6 @@
 """Reads what Keras saves: `.keras` archives, `.weights.h5`, and the `.h5` of Keras 2.
 
-All of them are HDF5 inside, which is parsed here without its library (`hdf5.blocks` says why),
+All of them are HDF5 inside, which is parsed without its library (`hdf5` says why),
 so neither Keras nor TensorFlow nor h5py is needed. Variables get the names that Keras gives
 them, and their meaning: kernels end in outputs, so their axes are said.
 """
@@ -14,8 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
-from accweight_adapters.byte_source import InflatedPart
-from accweight_adapters.claims import ClaimError, claims_of, quoted
+from accweight_adapters.bytes.source import InflatedPart
+from accweight_adapters.bytes.zip import (
+    ZIP_MAGIC,
+    Member,
+    content_of,
+    first_name,
+    member_names,
+    members_of,
+)
 from accweight_adapters.hdf5.blocks import SIGNATURE
 from accweight_adapters.hdf5.file import Hdf5File, Node, Place, tensor_of, values_in
 from accweight_adapters.keras.config import Configuration
@@ -23,8 +30,6 @@ from accweight_adapters.keras.layers import (
     FoundLayer,
     LayerWalk,
     Stored,
-    cells_of,
-    layer_name,
     optimizer_variables,
 )
 from accweight_adapters.keras.legacy import (
@@ -33,16 +38,10 @@ from accweight_adapters.keras.legacy import (
     legacy_optimizer,
     weights_group,
 )
-from accweight_adapters.keras.meaning import Module, hints_of
+from accweight_adapters.keras_hints import Module, cells_of, hints_of, layer_name
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import index_in, shard_path
-from accweight_adapters.zip_members import (
-    Member,
-    content_of,
-    first_name,
-    member_names,
-    members_of,
-)
+from accweight_adapters.untrusted import ClaimError, check_not_empty, claims_of, quoted
 from accweight_core.schema import Description, Hints, Role, StoredTensor
 
 FORMAT: Final = "Keras"
@@ -54,7 +53,6 @@ FIRST_MEMBERS: Final = frozenset({"metadata.json", CONFIG_MEMBER, WEIGHTS_MEMBER
 SHARD_SUFFIX: Final = ".weights.h5"
 INDEX_SUFFIX: Final = ".weights.json"
 LARGEST_CONFIG: Final = 1 << 26
-ZIP_MAGIC: Final = b"PK\x03\x04"
 
 
 class KerasReader:
@@ -81,7 +79,7 @@ class KerasReader:
         """Describe the weights in `path`, in network order as far as the file keeps one.
 
         Raises:
-            FormatError: If the file is damaged, lies about itself, or is no file of Keras.
+            FormatError: If the file is damaged, lies about itself, or is not a file of Keras.
         """
         with claims_of(path, FORMAT), ExitStack() as stack:
             if path.suffix.lower() == ".json":
@@ -118,8 +116,7 @@ def _is_archive(file: IO[bytes]) -> bool:
 
 
 def _opened(place: Place, stack: ExitStack) -> Hdf5File:
-    if not place.size_bytes:
-        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    check_not_empty(place.size_bytes)
     return Hdf5File(place, stack.enter_context(place.opened()))
 
 
@@ -162,7 +159,7 @@ def _sharded(path: Path, stack: ExitStack) -> _Content:
 
 
 def _shards_in(path: Path) -> list[str]:
-    """Return the files that an index places variables in, [] if it is no index of Keras."""
+    """Return the files that an index places variables in, [] if it is not an index of Keras."""
     places = index_in(path, FORMAT).get("weight_map")
     named = list(places.values()) if isinstance(places, dict) else []
     files = [f for each in named for f in (each if isinstance(each, list) else [each])]

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from accweight_adapters.claims import ClaimError, checked_shape, quoted
+from accweight_adapters.untrusted import ClaimError, checked_shape, quoted
 from accweight_core.dtypes import DTYPES
 
 MAGIC: Final = b"\x93NUMPY"
@@ -52,7 +52,7 @@ class ArrayHeader:
     """What a header says.
 
     Attributes:
-        dtype: Name of the element type; '' if the values are no numbers known here.
+        dtype: Name of the element type; '' if the values are not numbers known here.
         shape: Shape of the array.
         is_fortran: Whether the first axis is the one that is stored without steps.
         big_endian: Whether elements are stored most significant byte first.
@@ -77,7 +77,7 @@ def array_header(beginning: bytes) -> ArrayHeader:
     """Return the header of an array from its first `MOST_HEADER_BYTES` bytes.
 
     Raises:
-        ClaimError: If it is none.
+        ClaimError: If it is not the header of an array.
     """
     if not beginning.startswith(MAGIC):
         raise ClaimError("not a .npy array: it does not begin with \\x93NUMPY")

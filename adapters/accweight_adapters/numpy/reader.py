@@ -17,17 +17,17 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from accweight_adapters.claims import (
-    STEP_KEYS,
-    ClaimError,
-    checked_name,
-    claims_of,
-    is_c_order,
-    quoted,
-    step_among,
+from accweight_adapters.bytes.zip import (
+    Member,
+    content_of,
+    first_name,
+    inflated,
+    member_names,
+    members_of,
 )
-from accweight_adapters.keras.meaning import with_meaning
+from accweight_adapters.keras_hints import with_keras_hints
 from accweight_adapters.measures import RECENT, measures_in
+from accweight_adapters.model_keys import TRAINING_STATE
 from accweight_adapters.numpy.header import (
     MAGIC,
     MOST_HEADER_BYTES,
@@ -36,14 +36,15 @@ from accweight_adapters.numpy.header import (
     array_header,
     header_end,
 )
-from accweight_adapters.state_dicts import TRAINING_STATE
-from accweight_adapters.zip_members import (
-    Member,
-    content_of,
-    first_name,
-    inflated,
-    member_names,
-    members_of,
+from accweight_adapters.untrusted import (
+    STEP_KEYS,
+    ClaimError,
+    checked_name,
+    claims_of,
+    is_c_order,
+    quoted,
+    quoted_few,
+    step_among,
 )
 from accweight_core.dtypes import DTYPES
 from accweight_core.remote import is_remote
@@ -141,10 +142,10 @@ def _archive(path: Path, file: IO[bytes]) -> Description:
         else:
             others.append(name)
     weights = [array for array in arrays if not array.header.problem]
-    notes = [f"left out {_listed(others)}: no arrays"] if others else []
+    notes = [f"left out {quoted_few(others)}: not arrays"] if others else []
     for problem in dict.fromkeys(a.header.problem for a in arrays if a.header.problem):
         names = [array.name for array in arrays if array.header.problem == problem]
-        notes.append(f"left out {_listed(names)}: {problem}")
+        notes.append(f"left out {quoted_few(names)}: {problem}")
     figures = {array.name: array for array in weights if _may_be_figure(array)}
     step, key, measures = _figures_of(figures, file)
     clocks = {name for name, array in figures.items() if not array.header.shape} & {*STEP_KEYS}
@@ -197,7 +198,7 @@ def _tensors(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
     if len(set(names)) < len(names) or "" in names:
         names = [array.name for array in arrays]
     tensors = [StoredTensor(n, array.values) for n, array in zip(names, arrays, strict=True)]
-    return tuple(_without_training_state(tensor) for tensor in with_meaning(tensors))
+    return tuple(_without_training_state(tensor) for tensor in with_keras_hints(tensors))
 
 
 def _without_training_state(tensor: StoredTensor) -> StoredTensor:
@@ -286,8 +287,3 @@ def _inflated(array: Array) -> npt.NDArray[Any]:
     if header.dtype == "bfloat16":  # the upper half of a float32
         return (values.astype(np.uint32) << 16).view(np.float32)
     return values
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(quoted(name) for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")

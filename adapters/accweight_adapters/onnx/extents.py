@@ -2,7 +2,7 @@
 
 `Weights` turns the pointers that `wire` left into extents, and holds every claim of the
 file (offset, length, shape) against the size of what it points into before anyone relies on
-it. Values that are no plain array, such as half floats written as integers or 4-bit codes,
+it. Values that are not a plain array, such as half floats written as integers or 4-bit codes,
 become a `StoredValues`, which reads that one tensor when it is asked for.
 """
 
@@ -244,7 +244,7 @@ class Weights:
         if not (stat.S_ISREG(status.st_mode) and inside) or status.st_nlink > 1:
             raise self._wrong(
                 tensor,
-                f"has its values in {location!r}, which is a link or no plain file and may "
+                f"has its values in {location!r}, which is a link, or not a plain file, and may "
                 "lead out of the model's folder; replace it by a copy of the file",
             )
         return status.st_size

@@ -111,7 +111,7 @@ class Operator:
         return value if isinstance(value, int) else default
 
     def integers(self, name: str) -> list[int] | None:
-        """Return an attribute that should be a list of integers, None if it is none."""
+        """Return an attribute that should be a list of integers, None if it is not."""
         value = self.attributes.get(name)
         return value if isinstance(value, list) else None
 

@@ -112,7 +112,7 @@ def _serves_codes(name: str, by_name: set[str]) -> bool:
 
 
 def _part(constant: Constant, ints: Ints) -> Part | None:
-    """Return a constant as a parameter, or None if it is none."""
+    """Return a constant as a parameter, None if it is not one."""
     dtype, elements = type_name(constant.tensor), math.prod(constant.shape)
     unused = Use(Operator("", "", 1 << 62, [], [], {}), 0, None, constant.name)
     if not (is_measurable(dtype) or dtype in CODES):

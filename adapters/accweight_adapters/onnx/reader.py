@@ -3,7 +3,7 @@
 `wire` takes the weights out of the message, `graph` and `trace` find where
 each constant comes to work, `shared` takes apart what was stored once for several layers,
 `roles`, `names` and `layers` say what it is there, `extents` where its
-bytes lie, and `quantised` makes floats of codes. What is no parameter (shapes, indices,
+bytes lie, and `quantised` makes floats of codes. What is not a parameter (shapes, indices,
 lone numbers) is left out.
 """
 
@@ -28,7 +28,8 @@ from accweight_adapters.onnx.layers import (
 from accweight_adapters.onnx.quantised import UnknownScaleError, dequantised
 from accweight_adapters.onnx.shared import separate
 from accweight_adapters.onnx.trace import constant_behind
-from accweight_adapters.onnx.wire import Window, looks_like_model, read_model
+from accweight_adapters.onnx.wire import looks_like_model, read_model
+from accweight_adapters.untrusted import ClaimError
 from accweight_core.errors import FormatError, UnsupportedDtypeError
 from accweight_core.schema import Description, HiddenValues, StoredTensor
 
@@ -47,8 +48,8 @@ class OnnxReader:
         """Tell whether a file begins like an ONNX model, however it is called."""
         try:
             with path.open("rb", buffering=0) as file:
-                return looks_like_model(Window(file, path))
-        except (OSError, FormatError):
+                return looks_like_model(file)
+        except (OSError, ClaimError):
             return False
 
     def describe(self, path: Path) -> Description:

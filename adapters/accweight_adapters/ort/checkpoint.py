@@ -16,7 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from accweight_adapters.claims import (
+from accweight_adapters.ort.flatbuffer import Buffer, Table
+from accweight_adapters.untrusted import (
     MAX_AXES,
     ClaimError,
     checked_name,
@@ -24,7 +25,6 @@ from accweight_adapters.claims import (
     quoted,
     refused,
 )
-from accweight_adapters.ort.flatbuffer import Buffer, Table
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Extent, StoredTensor
 
@@ -168,7 +168,9 @@ def _size_of(beside: Path) -> int:
             f"({error.strerror}); keep both files together, under these names"
         ) from None
     if not stat.S_ISREG(state.st_mode):
-        raise ClaimError(f"its values should lie in {beside.name} beside it, which is no file")
+        raise ClaimError(
+            f"its values should lie in {beside.name} beside it, which is not a plain file"
+        )
     return state.st_size
 
 
@@ -183,7 +185,7 @@ def _tensor(table: Table, values: _Values) -> StoredTensor:
     code = table.integer(TENSOR_TYPE, "i")
     dtype = DTYPE_NAMES.get(code)
     if dtype is None:
-        reason = f"its element type has the number {code}, which is none that holds numbers"
+        reason = f"its element type has the number {code}, which is not one of numbers"
         return refused(name, f"type_{code}", shape, reason)
     needed = math.prod(shape) * DTYPES[dtype].size_bytes
     path, offset = values.place(table, needed, name)

@@ -7,16 +7,13 @@ the size of the file. Depth is that of the schema, so circles end nowhere.
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import Final
 
-from accweight_adapters.claims import MAX_NAME, ClaimError
-
-WINDOW_BYTES: Final = 1 << 12
-"""Read at once: a table and its names fit, the values of tensors are not needed."""
+from accweight_adapters.bytes.window import FileWindow
+from accweight_adapters.untrusted import MAX_NAME, ClaimError, checked_text
 
 OFFSET_BYTES: Final = 4
 IDENTIFIER_BYTES: Final = 4
@@ -24,38 +21,8 @@ FIRST_FIELD: Final = 4
 """Where in a vtable the place of field 0 stands, behind two sizes."""
 
 
-class Buffer:
+class Buffer(FileWindow):
     """An open file that holds a FlatBuffer."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.size_bytes = file.seek(0, io.SEEK_END)
-        self._file = file
-        self._base = 0
-        self._block = b""
-
-    def read(self, place: int, count: int) -> bytes:
-        """Return `count` bytes from `place`.
-
-        Raises:
-            ClaimError: If they are not all there.
-        """
-        self.check(place, count)
-        if place < self._base or place + count > self._base + len(self._block):
-            self._file.seek(place)
-            self._block = self._file.read(max(WINDOW_BYTES, count))
-            self._base = place
-        content = self._block[place - self._base : place - self._base + count]
-        if len(content) < count:
-            raise ClaimError("it has become shorter while it was read")
-        return content
-
-    def check(self, place: int, count: int) -> None:
-        """Raise `ClaimError` unless there are `count` bytes from `place`."""
-        if place < 0 or count < 0 or place + count > self.size_bytes:
-            raise ClaimError(
-                f"cut short or damaged: something in it should reach to byte {place + count}, "
-                f"it has {self.size_bytes}"
-            )
 
     def integer(self, place: int, code: str) -> int:
         """Return the integer at `place`, `code` as in struct."""
@@ -131,10 +98,7 @@ class Table:
             return ""
         if letters.length > 4 * MAX_NAME:
             raise ClaimError(f"claims a name of {letters.length} bytes; it is damaged")
-        try:
-            return self._buffer.read(letters.place, letters.length).decode()
-        except UnicodeDecodeError:
-            raise ClaimError("one of its names is not text; it is damaged") from None
+        return checked_text(self._buffer.read(letters.place, letters.length))
 
     def table(self, number: int) -> Table | None:
         """Return a field that is another table, None if it is absent."""

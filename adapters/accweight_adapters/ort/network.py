@@ -36,7 +36,7 @@ class Beside:
 
     Attributes:
         hints: What the graph knows of parameters, by name, in network order.
-        files: Files beside the checkpoint that are no checkpoints.
+        files: Files beside the checkpoint that are not checkpoints.
         notes: Remarks for the user.
     """
 
@@ -57,7 +57,7 @@ def network_beside(path: Path, tensors: Mapping[str, StoredTensor]) -> Beside:
         hints = _hints(model, model.stat().st_mtime_ns, shapes)
     except (FormatError, OSError) as error:
         reason = str(error).removeprefix(f"{model}: ")
-        note = f"{model.name} beside it is of no use ({reason}); kinds of layers are guessed"
+        note = f"{model.name} beside it cannot be used ({reason}); kinds of layers are guessed"
         return Beside(files=names, notes=(note,))
     return Beside(hints, names)
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from accweight_adapters.claims import MAX_SIZE, claims_of, step_among
 from accweight_adapters.measures import measures_in
 from accweight_adapters.ort.checkpoint import IDENTIFIER, Checkpoint, read_checkpoint
 from accweight_adapters.ort.flatbuffer import Buffer
 from accweight_adapters.ort.network import Beside, network_beside
+from accweight_adapters.untrusted import MAX_SIZE, claims_of, step_among
 from accweight_core.naming import natural_key
 from accweight_core.schema import Description, StoredTensor
 

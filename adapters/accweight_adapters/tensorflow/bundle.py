@@ -1,21 +1,21 @@
 """What an index of TensorFlow says of tensors: type, shape, and where in which shard they lie.
 
-The entries are messages in protobuf's wire format, few enough to be read by hand. A tensor that
+The entries are messages in protobuf's wire format. A tensor that
 was cut into slices has an entry of its own for each, under a key that is made from its bounds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import IO, Final
 
-from accweight_adapters.claims import ClaimError, checked_shape, quoted
-from accweight_adapters.tensorflow.sstable import entries_of, varint
+from accweight_adapters.bytes.protobuf import signed, values
+from accweight_adapters.tensorflow.sstable import entries_of
+from accweight_adapters.untrusted import ClaimError, checked_shape, checked_text, quoted
 
 HEADER_KEY: Final = b""
-VARINT, FIXED64, TEXT, FIXED32 = 0, 1, 2, 5
 STRING: Final = 7
 MOST_SHARDS: Final = 99_999
 WHOLE: Final = -1
@@ -80,12 +80,12 @@ def bundle_in(file: IO[bytes]) -> Bundle:
     """Return what an index says.
 
     Raises:
-        ClaimError: If it is damaged, or no index of a checkpoint.
+        ClaimError: If it is damaged, or not the index of a checkpoint.
     """
     found = entries_of(file)
     if HEADER_KEY not in found:
         raise ClaimError("a table without the header of a checkpoint of TensorFlow")
-    header = dict(fields_of(found.pop(HEADER_KEY)))
+    header = dict(values(found.pop(HEADER_KEY)))
     shards, order = header.get(1, 0), header.get(2, 0)
     if not isinstance(shards, int) or not 0 < shards <= MOST_SHARDS or order not in (0, 1):
         raise ClaimError(f"claims {quoted(shards)} shards, order of bytes {quoted(order)}")
@@ -94,22 +94,15 @@ def bundle_in(file: IO[bytes]) -> Bundle:
         if key.startswith(b"\0"):
             pieces[key] = _entry(value, key)
         else:
-            entries[_name(key)] = _entry(value, key)
+            entries[checked_text(key)] = _entry(value, key)
     return Bundle(shards, order == 1, entries, pieces)
-
-
-def _name(key: bytes) -> str:
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        raise ClaimError("holds a name that is no text; it is damaged") from None
 
 
 def _entry(content: bytes, key: bytes) -> Entry:
     numbers: dict[int, int] = {}
     shape: tuple[int, ...] = ()
     slices = []
-    for number, value in fields_of(content):
+    for number, value in values(content):
         if number == 2 and isinstance(value, bytes):
             shape = _shape(value)
         elif number == 7 and isinstance(value, bytes):
@@ -125,9 +118,9 @@ def _entry(content: bytes, key: bytes) -> Entry:
 
 def _shape(content: bytes) -> tuple[int, ...]:
     sizes = []
-    for number, value in fields_of(content):
+    for number, value in values(content):
         if number == 2 and isinstance(value, bytes):
-            sizes.append(signed(dict(fields_of(value)).get(1, 0)))
+            sizes.append(signed(dict(values(value)).get(1, 0)))
         elif number == 3 and value:
             raise ClaimError("holds a tensor without a known number of axes; it is damaged")
     return checked_shape(sizes)
@@ -135,44 +128,11 @@ def _shape(content: bytes) -> tuple[int, ...]:
 
 def _bounds(content: bytes) -> Bounds:
     found = []
-    for number, value in fields_of(content):
+    for number, value in values(content):
         if number == 1 and isinstance(value, bytes):
-            extent = dict(fields_of(value))
+            extent = dict(values(value))
             found.append((signed(extent.get(1, 0)), signed(extent.get(2, WHOLE))))
     return tuple(found)
-
-
-def signed(value: Any) -> int:
-    """Return a number of protobuf as a signed one of 64 bits."""
-    if not isinstance(value, int):
-        raise ClaimError("holds bytes where a number should be; it is damaged")
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def fields_of(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of the fields of a message.
-
-    Raises:
-        ClaimError: If it is damaged.
-    """
-    place, end = 0, len(content)
-    while place < end:
-        tag, place = varint(content, place, end)
-        number, wire = tag >> 3, tag & 7
-        if wire == VARINT:
-            value, place = varint(content, place, end)
-            yield number, value
-            continue
-        if wire not in (FIXED64, TEXT, FIXED32):
-            raise ClaimError("an entry of its index is damaged")
-        size = {FIXED64: 8, FIXED32: 4}.get(wire)
-        if size is None:
-            size, place = varint(content, place, end)
-        if place + size > end:
-            raise ClaimError("an entry of its index is cut short; it is damaged")
-        piece = content[place : place + size]
-        place += size
-        yield number, piece if wire == TEXT else int.from_bytes(piece, "little")
 
 
 # ---------------------------------------------------------------- slices

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from accweight_adapters.claims import ClaimError, checked_name, quoted
+from accweight_adapters.bytes.protobuf import values
+from accweight_adapters.model_keys import COPIES, TRAINING_STATE, WRAPPER
 from accweight_adapters.shard_index import natural
-from accweight_adapters.state_dicts import COPIES, TRAINING_STATE, WRAPPER
-from accweight_adapters.tensorflow.bundle import fields_of
+from accweight_adapters.untrusted import ClaimError, checked_name, quoted
 
 ATTRIBUTE: Final = "/.ATTRIBUTES/"
 SLOT: Final = "/.OPTIMIZER_SLOT/"
@@ -70,7 +70,7 @@ def nodes_in(content: bytes) -> list[Node]:
     """
     nodes = [
         _node(value)
-        for number, value in fields_of(content)
+        for number, value in values(content)
         if number == 1 and isinstance(value, bytes)
     ]
     if len(nodes) > MOST_NODES or not nodes:
@@ -82,9 +82,9 @@ def nodes_in(content: bytes) -> list[Node]:
 
 def _node(content: bytes) -> Node:
     children, variables = [], []
-    for number, value in fields_of(content):
+    for number, value in values(content):
         if number in (1, 2) and isinstance(value, bytes):
-            parts = dict(fields_of(value))
+            parts = dict(values(value))
             if number == 1:
                 child = parts.get(1, 0)
                 children.append((_text(parts.get(2, b"")), child if isinstance(child, int) else 0))

@@ -11,11 +11,12 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from accweight_adapters.claims import ClaimError, claims_of, quoted, refused, step_among
+from accweight_adapters.bytes.varint import varint
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import shard_path
 from accweight_adapters.tensorflow.bundle import (
@@ -26,7 +27,7 @@ from accweight_adapters.tensorflow.bundle import (
     covered,
     slice_key,
 )
-from accweight_adapters.tensorflow.meaning import with_variable_meaning
+from accweight_adapters.tensorflow.hints import with_tensorflow_hints
 from accweight_adapters.tensorflow.names import (
     ATTRIBUTE,
     COUNTER,
@@ -35,12 +36,10 @@ from accweight_adapters.tensorflow.names import (
     named_by_keys,
     nodes_in,
 )
-from accweight_adapters.tensorflow.sstable import is_table, varint
+from accweight_adapters.tensorflow.sstable import is_table
+from accweight_adapters.untrusted import ClaimError, claims_of, quoted, refused, step_among
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FORMAT: Final = "TensorFlow checkpoint"
 SUFFIX: Final = ".index"
@@ -100,7 +99,7 @@ def _described(path: Path) -> Description:
     step, key, measures = _figures(shards, named)
     return Description(
         format=f"{FORMAT}, {'objects' if graph is not None else 'names'}",
-        tensors=with_variable_meaning(tensors),
+        tensors=with_tensorflow_hints(tensors),
         step=step,
         step_key=key,
         files=(str(path), *shards.used()),
@@ -210,14 +209,12 @@ def _slices(shards: _Shards, key: str, entry: Entry) -> Slices:
     return found
 
 
-def _assembled(shards: _Shards, name: str, entry: Entry, slices: Slices) -> Tensor:
-    """Return a tensor put together from its slices.
+def _assembled(shards: _Shards, name: str, entry: Entry, slices: Slices) -> npt.NDArray[Any]:
+    """Return a tensor put together from its slices: its elements, or their codes.
 
     Raises:
         FormatError: If two of them overlap, or a shard has become shorter.
     """
-    import torch  # only who loads values needs it
-
     size = DTYPES[entry.dtype].size_bytes
     plain = np.dtype(f"{'>' if shards.bundle.big_endian else '<'}u{size}") if size <= 8 else None
     whole = np.empty(entry.shape, plain.newbyteorder("=") if plain else np.complex128)
@@ -230,9 +227,7 @@ def _assembled(shards: _Shards, name: str, entry: Entry, slices: Slices) -> Tens
             written[block] = True
             content = shards.content(piece, f"a slice of tensor {quoted(name)}")
             whole[block] = np.frombuffer(content, plain or np.complex128).reshape(piece.shape)
-    return torch.from_numpy(whole.view(np.uint8) if size == 1 else whole).view(
-        getattr(torch, entry.dtype)
-    )
+    return whole.view(DTYPES[entry.dtype].code)
 
 
 # ---------------------------------------------------------------- figures
@@ -252,7 +247,7 @@ def _figures(shards: _Shards, named: Named) -> tuple[int | None, str, dict[str, 
 
 
 def _number(shards: _Shards, key: str) -> Any:
-    """Return the value of a variable without axes, None if it is no number."""
+    """Return the value of a variable without axes, None if it is not a number."""
     entry = shards.bundle.entries[key]
     known = DTYPES.get(entry.dtype)
     if known is None or entry.shape or known.size_bytes != entry.size_bytes or entry.slices:

@@ -10,8 +10,9 @@ import io
 from collections.abc import Iterator
 from typing import IO, Final
 
-from accweight_adapters.claims import ClaimError
-from accweight_adapters.compressed import of_snappy
+from accweight_adapters.bytes.compressed import of_snappy
+from accweight_adapters.bytes.varint import varint
+from accweight_adapters.untrusted import ClaimError, check_not_empty
 
 FOOTER_BYTES: Final = 48
 MAGIC: Final = (0xDB4775248B80FB57).to_bytes(8, "little")
@@ -38,7 +39,7 @@ def entries_of(file: IO[bytes]) -> dict[bytes, bytes]:
     """Return all keys and values of a table, in its order.
 
     Raises:
-        ClaimError: If it is damaged, cut short, or no such table.
+        ClaimError: If it is damaged, cut short, or not such a table.
     """
     return dict(_Table(file).entries())
 
@@ -50,8 +51,7 @@ class _Table:
         self._left = MOST_BYTES
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
-        if not self._size_bytes:
-            raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+        check_not_empty(self._size_bytes)
         if not is_table(self._file):
             raise ClaimError("does not end as an index of TensorFlow; it is cut short or damaged")
         self._file.seek(self._size_bytes - FOOTER_BYTES)
@@ -118,20 +118,3 @@ def _checksum(content: bytes) -> int:
 
     value: int = google_crc32c.value(content)
     return ((value >> 15 | value << 17) + CHECKSUM_DELTA) & 0xFFFFFFFF
-
-
-def varint(content: bytes, place: int, end: int) -> tuple[int, int]:
-    """Return a number of variable length and the place behind it.
-
-    Raises:
-        ClaimError: If it does not end before `end`, or within 64 bits.
-    """
-    value = shift = 0
-    while place < end and shift < 64:
-        byte = content[place]
-        place += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, place
-        shift += 7
-    raise ClaimError("a number in its index has no end; it is damaged")

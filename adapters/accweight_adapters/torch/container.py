@@ -16,10 +16,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO, Final, cast
 
-from accweight_adapters.claims import ClaimError, quoted
-from accweight_adapters.torch.globals import PLAIN, Vocabulary
+from accweight_adapters.bytes.stretch import Stretch
+from accweight_adapters.bytes.zip import (
+    LOCAL_HEADER_BYTES,
+    ZIP_MAGIC,
+    data_offset,
+    directory_of,
+    first_name,
+    member_names,
+)
 from accweight_adapters.torch.pickle import WeightsPickle
-from accweight_adapters.zip_members import LOCAL_HEADER_BYTES, ZIP_MAGIC, data_offset
+from accweight_adapters.torch.pickle_globals import PLAIN, Vocabulary
+from accweight_adapters.untrusted import ClaimError, check_not_empty, quoted
 from accweight_core.remote import expect, is_remote
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
@@ -43,14 +51,6 @@ TORCHSCRIPT_ADVICE: Final = (
     "file is run. If you trust it, convert it in the environment that made it: "
     "torch.save(torch.jit.load(PATH).state_dict(), NEW)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """A run of bytes of the file."""
-
-    offset: int
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +91,10 @@ class BoundedStream:
 
 def is_zip(file: IO[bytes]) -> bool:
     """Tell whether `file` is a zip of torch.save or of TorchScript, whole or cut short."""
-    file.seek(0)
-    head = file.read(512)
-    if not head.startswith(ZIP_MAGIC):
-        return False
-    name_bytes = int.from_bytes(head[26:28], "little")
-    first = head[LOCAL_HEADER_BYTES : LOCAL_HEADER_BYTES + name_bytes].decode("utf-8", "replace")
+    first = first_name(file)
     if TORCH_RECORD.fullmatch(first):
         return True
-    with zipfile.ZipFile(file) as archive:
-        return any(map(PICKLE_RECORD.fullmatch, archive.namelist()))
+    return bool(first) and any(map(PICKLE_RECORD.fullmatch, member_names(file)))
 
 
 def is_legacy(file: IO[bytes]) -> bool:
@@ -116,8 +110,7 @@ def read_archive(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
         return read_legacy(file, vocabulary)
     file.seek(0)
     head = file.read(len(ZIP_MAGIC))
-    if not head:
-        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    check_not_empty(len(head))
     if head != ZIP_MAGIC:
         raise ClaimError("neither a zip of torch.save nor its legacy format")
     return read_zip(file, vocabulary)
@@ -152,18 +145,7 @@ def read_zip(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
 
 def records_in(file: IO[bytes], size_bytes: int) -> dict[str, zipfile.ZipInfo]:
     """Return the records that the directory of a zip lists, by name."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            infos = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise ClaimError(
-            f"its zip directory is missing or damaged ({error}); the file of {size_bytes} bytes "
-            "is probably cut short: copy it again, or drop this checkpoint"
-        ) from error
-    records = {info.filename: info for info in infos}
-    if len(records) != len(infos):
-        raise ClaimError("its zip directory lists a record twice")
-    return records
+    return {info.filename: info for info in directory_of(file, size_bytes, "record")}
 
 
 def _stretches(
@@ -225,7 +207,7 @@ def _check_stored(info: zipfile.ZipInfo) -> None:
 
 
 def _stretch(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
-    """Return where the bytes of a record lie, none of which torch compresses."""
+    """Return where the bytes of a record lie, which torch never compresses."""
     _check_stored(info)
     return stretch_of(file, info, size_bytes)
 
@@ -287,12 +269,11 @@ def _legacy_storages(
         if key not in item_bytes or key in storages:
             raise ClaimError(f"it lists storage {quoted(key)} twice, or no tensor uses it")
         stretch = Stretch(file.tell(), elements * item_bytes[key])
-        end = stretch.offset + stretch.size_bytes
-        if elements < 0 or end > size_bytes:
+        if elements < 0 or stretch.end > size_bytes:
             raise ClaimError(
-                f"its storage {quoted(key)} ends at byte {end}, but the file has {size_bytes}; "
-                "it is cut short or damaged"
+                f"its storage {quoted(key)} ends at byte {stretch.end}, but the file has "
+                f"{size_bytes}; it is cut short or damaged"
             )
         storages[key] = stretch
-        file.seek(end)
+        file.seek(stretch.end)
     return storages

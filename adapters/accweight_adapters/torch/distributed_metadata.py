@@ -13,16 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Final, cast
 
-from accweight_adapters.claims import (
+from accweight_adapters.bytes.stretch import Stretch
+from accweight_adapters.torch.container import BoundedStream
+from accweight_adapters.torch.pickle import WeightsPickle
+from accweight_adapters.torch.pickle_globals import Global, Record, Vocabulary, call, is_allowed
+from accweight_adapters.untrusted import (
     ClaimError,
     checked_shape,
     checked_size,
     checked_sizes,
     quoted,
 )
-from accweight_adapters.torch.container import BoundedStream, Stretch
-from accweight_adapters.torch.globals import Global, Record, Vocabulary, call, is_allowed
-from accweight_adapters.torch.pickle import WeightsPickle
 
 MAX_PATH: Final = 16
 """Keys that lead to a value; real state dicts nest four deep."""
@@ -112,7 +113,9 @@ def catalogue_in(file: IO[bytes], size_bytes: int) -> Catalogue:
     tensors, values = {}, {}
     for name, entry in entries.items():
         if not isinstance(name, str) or not isinstance(entry, Record):
-            raise ClaimError(f"its metadata lists {quoted(name)}, which is no tensor or value")
+            raise ClaimError(
+                f"its metadata lists {quoted(name)}, which is neither a tensor nor a value"
+            )
         if entry.kind == "TensorStorageMetadata":
             tensors[name] = _sharded(name, _fields(entry, entry.kind), parts)
         elif entry.kind == "BytesStorageMetadata" and (name, ()) in parts:
@@ -201,6 +204,6 @@ def _paths(planned: object, entries: Mapping[str, object]) -> dict[str, tuple[st
         if not isinstance(keys, (tuple, list)) or not 0 < len(keys) <= MAX_PATH:
             keys = (name,)
         if not all(isinstance(key, (str, int)) for key in keys):
-            raise ClaimError(f"the keys that lead to {quoted(name)} are no names")
+            raise ClaimError(f"the keys that lead to {quoted(name)} are not names")
         paths[name] = tuple(keys)
     return paths

@@ -12,13 +12,16 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from accweight_adapters.adapter_layers import with_adapter_layers
-from accweight_adapters.claims import ClaimError, claims_of, quoted, refused
+import numpy as np
+import numpy.typing as npt
+
+from accweight_adapters.hf_trainer_state import with_state_of
+from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import measures_in, plain_number
+from accweight_adapters.model_keys import TRAINING_STATE
 from accweight_adapters.shard_index import in_natural_order, shard_path
-from accweight_adapters.state_dicts import TRAINING_STATE, find_step, find_weights
 from accweight_adapters.torch.container import Archive
 from accweight_adapters.torch.distributed_metadata import (
     Catalogue,
@@ -27,16 +30,16 @@ from accweight_adapters.torch.distributed_metadata import (
     catalogue_in,
     is_metadata,
 )
-from accweight_adapters.torch.extents import extent_of, span_bytes, stored, tensor_of
-from accweight_adapters.torch.globals import TensorClaim
-from accweight_adapters.torch.within import BUFFER_BYTES, archive_within
-from accweight_adapters.trainer_state import with_state_of
+from accweight_adapters.torch.extents import array_of, extent_of, span_bytes, stored
+from accweight_adapters.torch.nested_archive import BUFFER_BYTES, archive_within
+from accweight_adapters.torch.pickle_globals import TensorClaim
+from accweight_adapters.torch.state_dicts import find_step, find_weights
+from accweight_adapters.untrusted import ClaimError, check_not_empty, claims_of, quoted, refused
 from accweight_core.dtypes import DTYPES
 from accweight_core.remote import expect
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Values = npt.NDArray[Any]
 
 FORMAT: Final = "torch distributed checkpoint"
 METADATA_FILE: Final = ".metadata"
@@ -99,9 +102,7 @@ def _described(path: Path) -> Description:
     step, key = find_step(content) or (None, "")
     return Description(
         format=FORMAT,
-        tensors=with_adapter_layers(
-            tensors.values() if len(ranks) < 2 else in_natural_order(tensors)
-        ),
+        tensors=with_lora_layers(tensors.values() if len(ranks) < 2 else in_natural_order(tensors)),
         step=step,
         step_key=key,
         files=(str(path), *map(str, files.values())),
@@ -115,7 +116,7 @@ def _expect_parts(wanted: Mapping[str, Sharded], files: Mapping[str, Path]) -> N
     ends: dict[str, list[tuple[int, int]]] = {}
     for tensor in wanted.values():
         for part in tensor.parts if len(tensor.parts) == 1 else ():
-            first, stop = part.stretch.offset, part.stretch.offset + part.stretch.size_bytes
+            first, stop = part.stretch.offset, part.stretch.end
             ends.setdefault(part.file, []).append((first, BUFFER_BYTES))
             ends[part.file].append((stop - BUFFER_BYTES, BUFFER_BYTES))
     for name, ranges in ends.items():
@@ -126,8 +127,7 @@ def _expect_parts(wanted: Mapping[str, Sharded], files: Mapping[str, Path]) -> N
 def _catalogue_at(path: Path) -> Catalogue:
     with path.open("rb") as file:
         size_bytes = file.seek(0, io.SEEK_END)
-        if not size_bytes:
-            raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+        check_not_empty(size_bytes)
         file.seek(0)
         if not is_metadata(file):
             raise ClaimError("not the metadata of a distributed checkpoint")
@@ -177,7 +177,7 @@ def _number_at(path: Path, part: Part) -> int | float | None:
     try:
         with shard_path(path, part.file).open("rb") as file:
             return plain_number((), archive_within(file, part.stretch).content)
-    except Exception:  # a value beside the weights is no reason to refuse them
+    except Exception:  # a value beside the weights does not stand in their way
         return None
 
 
@@ -220,7 +220,7 @@ def _check_sizes(name: str, tensor: Sharded, files: Mapping[str, Path]) -> None:
     item_bytes = DTYPES[tensor.dtype].size_bytes
     sizes = {file: files[file].stat().st_size for file in {part.file for part in tensor.parts}}
     for part in tensor.parts:
-        end = part.stretch.offset + part.stretch.size_bytes
+        end = part.stretch.end
         needed = math.prod(part.shape) * item_bytes
         if end > sizes[part.file] or needed > part.stretch.size_bytes:
             raise ClaimError(
@@ -231,12 +231,10 @@ def _check_sizes(name: str, tensor: Sharded, files: Mapping[str, Path]) -> None:
         raise ClaimError(f"tensor {quoted(name)} needs more bytes than its files have")
 
 
-def _assembled(path: Path, name: str, tensor: Sharded, files: Mapping[str, Path]) -> Tensor:
-    """Return the whole tensor, put together from its chunks."""
-    import torch  # only who loads values needs it
-
-    whole = torch.empty(tensor.shape, dtype=getattr(torch, tensor.dtype))
-    covered = torch.zeros(tensor.shape, dtype=torch.bool)
+def _assembled(path: Path, name: str, tensor: Sharded, files: Mapping[str, Path]) -> Values:
+    """Return the whole tensor, put together from its chunks: its elements, or their codes."""
+    whole = np.empty(tensor.shape, DTYPES[tensor.dtype].code)
+    covered = np.zeros(tensor.shape, np.bool_)
     with claims_of(path, FORMAT):
         for part in tensor.parts:
             block = tuple(
@@ -250,11 +248,11 @@ def _assembled(path: Path, name: str, tensor: Sharded, files: Mapping[str, Path]
     return whole
 
 
-def _chunk(name: str, path: Path, part: Part, dtype: str) -> Tensor:
+def _chunk(name: str, path: Path, part: Part, dtype: str) -> Values:
     archive, claim = _archive_at(path, part, dtype)
     if claim.refusal:
         raise ClaimError(f"a chunk of tensor {quoted(name)} cannot be analysed: {claim.refusal}")
     extent = extent_of(path, archive, name, claim)
     with path.open("rb") as file:
         file.seek(extent.offset)
-        return tensor_of(file.read(span_bytes(extent)), extent)
+        return array_of(file.read(span_bytes(extent)), extent)

@@ -11,14 +11,14 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from accweight_adapters.claims import ClaimError, c_strides, is_c_order, quoted, reach, refused
 from accweight_adapters.torch.container import Archive
-from accweight_adapters.torch.globals import TensorClaim
+from accweight_adapters.torch.pickle_globals import TensorClaim
+from accweight_adapters.untrusted import ClaimError, c_strides, is_c_order, quoted, reach, refused
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Extent, StoredTensor
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy.typing as npt
 
 EXPANSION_ALLOWANCE_BYTES: Final = 1 << 20
 """A tensor may be this much larger than the file: small expanded buffers are common."""
@@ -83,7 +83,7 @@ def _checked_offset(archive: Archive, name: str, claim: TensorClaim) -> int:
 
 
 def scalar(path: Path, archive: Archive, claim: TensorClaim) -> int | float | None:
-    """Return the value of a tensor without axes; None if it is no real number, or not there."""
+    """Return the value of a tensor without axes; None if it is not a real number, or not there."""
     is_brain = claim.dtype == "bfloat16"  # the upper half of a float32
     code = "f" if is_brain else SCALAR_CODES.get(claim.dtype)
     if claim.refusal or code is None:
@@ -107,22 +107,14 @@ def span_bytes(extent: Extent) -> int:
     return reach(extent.shape, strides) * DTYPES[extent.dtype].size_bytes
 
 
-def tensor_of(raw: bytes, extent: Extent) -> Tensor:
-    """Return the tensor whose `span_bytes` are `raw`, in its own element type."""
-    import torch  # only who loads values needs it, not who describes them
+def array_of(raw: bytes, extent: Extent) -> npt.NDArray[Any]:
+    """Return the array whose `span_bytes` are `raw`: its elements, or their codes."""
+    import numpy as np  # only who loads values needs it, not who describes them
+    from numpy.lib.stride_tricks import as_strided
 
-    dtype: torch.dtype = getattr(torch, extent.dtype)
+    dtype = np.dtype(DTYPES[extent.dtype].code)
     if not extent.elements:
-        return torch.empty(extent.shape, dtype=dtype)
-    flat = torch.frombuffer(bytearray(_native(raw, extent)), dtype=dtype)
-    return flat.as_strided(extent.shape, extent.strides or c_strides(extent.shape))
-
-
-def _native(raw: bytes, extent: Extent) -> Any:
-    if not extent.big_endian:
-        return raw
-    import numpy as np
-
-    dtype = DTYPES[extent.dtype]
-    width = dtype.size_bytes // (2 if dtype.family == "complex" else 1)
-    return np.frombuffer(raw, f">u{width}").astype(f"<u{width}").tobytes()
+        return np.empty(extent.shape, dtype)
+    stored = np.frombuffer(raw, dtype.newbyteorder(">" if extent.big_endian else "<"))
+    steps = [step * dtype.itemsize for step in extent.strides or c_strides(extent.shape)]
+    return as_strided(stored.astype(dtype, copy=False), extent.shape, steps)

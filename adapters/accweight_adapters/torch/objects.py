@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from accweight_adapters.torch.globals import OPAQUE, Global, Vocabulary, call
+from accweight_adapters.torch.pickle_globals import OPAQUE, Global, Vocabulary, call
 
 CODE_MODULES: Final = (
     r"(os|posix|nt|subprocess|commands|sys|_?ctypes|socket|shutil|runpy|pty|importlib|imp|marshal"

@@ -14,8 +14,7 @@ import pickletools
 from collections.abc import Callable
 from typing import IO, Any, Final
 
-from accweight_adapters.claims import ClaimError, checked_size, quoted
-from accweight_adapters.torch.globals import (
+from accweight_adapters.torch.pickle_globals import (
     OPAQUE,
     PLAIN,
     STORAGE_DTYPES,
@@ -27,6 +26,7 @@ from accweight_adapters.torch.globals import (
     StorageClaim,
     Vocabulary,
 )
+from accweight_adapters.untrusted import ClaimError, checked_size, quoted
 
 LITERALS: Final = frozenset(
     {
@@ -189,7 +189,7 @@ class WeightsPickle:
         module = "builtins" if module == "__builtin__" else module
         full_name = f"{module}.{name}"
         if not self._vocabulary.allows(full_name):
-            is_class = name[:1].isupper()  # by convention; 'os.system' is no object to convert
+            is_class = name[:1].isupper()  # by convention; 'os.system' is not an object to convert
             raise RefusedGlobalError(full_name, whole=is_class and self._is_at_top())
         self._stack.append(Global(full_name))
 

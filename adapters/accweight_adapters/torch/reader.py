@@ -11,18 +11,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO, Final
 
-from accweight_adapters.adapter_layers import with_adapter_layers
-from accweight_adapters.claims import ClaimError, claims_of
+from accweight_adapters.hf_trainer_state import with_trainer_state
+from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
+from accweight_adapters.model_keys import names_model
 from accweight_adapters.shard_index import index_in, names_shards
-from accweight_adapters.state_dicts import Weights, find_step, find_weights, names_model
 from accweight_adapters.torch.container import Archive, is_legacy, is_zip, read_archive
 from accweight_adapters.torch.extents import scalar, stored
-from accweight_adapters.torch.globals import RefusedGlobalError, TensorClaim
 from accweight_adapters.torch.lightning import is_lightning, lightning_measures, lightning_weights
 from accweight_adapters.torch.objects import WITH_OBJECTS
+from accweight_adapters.torch.pickle_globals import RefusedGlobalError, TensorClaim
 from accweight_adapters.torch.shards import SHARD_SUFFIXES, described_index
-from accweight_adapters.trainer_state import with_trainer_state
+from accweight_adapters.torch.state_dicts import Weights, find_step, find_weights
+from accweight_adapters.untrusted import ClaimError, claims_of
 from accweight_core.schema import Description
 
 FORMAT: Final = "torch checkpoint"
@@ -71,7 +72,7 @@ def _described(path: Path) -> Description:
         measures = lightning_measures(content, number) | measures
     return Description(
         format=archive.format,
-        tensors=with_adapter_layers(
+        tensors=with_lora_layers(
             stored(path, archive, name, claim) for name, claim in weights.tensors.items()
         ),
         step=step,
@@ -103,7 +104,7 @@ def _opened_with_objects(file: IO[bytes]) -> Archive | None:
         return read_archive(file, WITH_OBJECTS)
     except RefusedGlobalError:  # names code to run
         raise
-    except Exception:  # damaged, or no checkpoint of Lightning: the first refusal says it better
+    except Exception:  # damaged, or not a checkpoint of Lightning: the first refusal says it better
         return None
 
 

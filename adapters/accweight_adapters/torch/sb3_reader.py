@@ -15,23 +15,24 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from accweight_adapters.claims import MAX_SIZE, ClaimError, claims_of, quoted
-from accweight_adapters.measures import measures_in
-from accweight_adapters.state_dicts import find_weights
-from accweight_adapters.torch.container import Archive, Stretch, read_archive
-from accweight_adapters.torch.extents import span_bytes, stored, tensor_of
-from accweight_adapters.torch.within import archive_within
-from accweight_adapters.zip_members import (
+from accweight_adapters.bytes.stretch import Stretch
+from accweight_adapters.bytes.zip import (
     Member,
     content_of,
     first_name,
     member_names,
     members_of,
 )
+from accweight_adapters.measures import measures_in
+from accweight_adapters.torch.container import Archive, read_archive
+from accweight_adapters.torch.extents import array_of, span_bytes, stored
+from accweight_adapters.torch.nested_archive import archive_within
+from accweight_adapters.torch.state_dicts import find_weights
+from accweight_adapters.untrusted import MAX_SIZE, ClaimError, check_not_empty, claims_of, quoted
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy.typing as npt
 
 FORMAT: Final = "Stable-Baselines3 zip"
 POLICY: Final = "policy.pth"
@@ -42,7 +43,7 @@ STEP_KEY: Final = "num_timesteps"
 MAX_SETTINGS_BYTES: Final = 64_000_000
 MAX_INFLATED_BYTES: Final = 1 << 28
 MAX_RATIO: Final = 100
-"""Weights shrink by a tenth when compressed; what grows a hundredfold is no policy."""
+"""Weights shrink by a tenth when compressed; what grows a hundredfold is not a policy."""
 
 SMALL_BYTES: Final = 1 << 20
 """So little may grow by any ratio: JSON repeats itself."""
@@ -94,8 +95,7 @@ class StableBaselinesReader:
 def _members(file: IO[bytes]) -> Mapping[str, Member]:
     """Return the records that are read, none of which grows beyond reason."""
     size_bytes = file.seek(0, io.SEEK_END)
-    if not size_bytes:
-        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
+    check_not_empty(size_bytes)
     members = members_of(file, size_bytes)
     for name in sorted(PARTS - members.keys()):
         raise ClaimError(f"a zip of Stable-Baselines3 holds {quoted(name)}; this one does not")
@@ -119,7 +119,7 @@ def _settings(file: IO[bytes], member: Member) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ClaimError(f"its settings are damaged: {quoted(str(error), limit=160)}") from error
     if not isinstance(settings, dict):
-        raise ClaimError("its settings are no JSON object")
+        raise ClaimError("its settings are not a JSON object")
     return settings
 
 
@@ -139,8 +139,8 @@ def _hidden(path: Path, policy: Member, tensor: StoredTensor) -> StoredTensor:
     return replace(tensor, values=HiddenValues(load, extent.dtype, extent.shape))
 
 
-def _inflated(path: Path, policy: Member, extent: Extent) -> Tensor:
+def _inflated(path: Path, policy: Member, extent: Extent) -> npt.NDArray[Any]:
     end = extent.offset + span_bytes(extent)
     with claims_of(path, FORMAT), path.open("rb") as file:
         content = content_of(file, policy, end)
-    return tensor_of(content[extent.offset : end], extent)
+    return array_of(content[extent.offset : end], extent)

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from accweight_adapters.adapter_layers import with_adapter_layers
-from accweight_adapters.claims import ClaimError, claims_of, quoted
+from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.shard_index import index_of_shards, natural, shard_path
-from accweight_adapters.state_dicts import find_weights
 from accweight_adapters.torch.container import Archive, read_archive
 from accweight_adapters.torch.extents import stored
-from accweight_adapters.torch.globals import TensorClaim
+from accweight_adapters.torch.pickle_globals import TensorClaim
+from accweight_adapters.torch.state_dicts import find_weights
+from accweight_adapters.untrusted import ClaimError, claims_of, quoted
 from accweight_core.schema import Description
 
 FORMAT: Final = "torch checkpoint"
@@ -27,7 +27,7 @@ def described_index(path: Path) -> Description:
     """Describe the tensors that an index places in files of torch.save.
 
     Raises:
-        ClaimError: If it is no such index, or if it says what is not so.
+        ClaimError: If it is not such an index, or contradicts its shards.
         FormatError: If a shard is damaged.
     """
     places: dict[str, str] = index_of_shards(path, FORMAT, SHARD_SUFFIXES)["weight_map"]
@@ -54,7 +54,7 @@ def described_index(path: Path) -> Description:
             tensors.append(stored(shards[file], archives[file], name, claim))
     return Description(
         format=f"torch index, {len(shards)} shard{'s' * (len(shards) != 1)}",
-        tensors=with_adapter_layers(tensors),
+        tensors=with_lora_layers(tensors),
         files=(str(path), *map(str, shards.values())),
         notes=tuple(weights.notes),
     )

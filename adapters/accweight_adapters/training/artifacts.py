@@ -7,15 +7,14 @@ the initial weights, and the optimizer as a model of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import onnx
 from onnx import ModelProto
 
+from accweight_adapters.training.config import OptimizerConfig, OptimizerKind, TrainSelection
 from accweight_adapters.training.library import NEWEST_IR, options, quiet, reason_of, runtime
-from accweight_adapters.training.model import Choice
 from accweight_core.errors import FormatError
 
 TRAINING, EVALUATION = "training_model.onnx", "eval_model.onnx"
@@ -24,31 +23,13 @@ ADAM_EPSILON: Final = 1e-8
 ADAM_OF_TORCH: Final = 0
 
 
-class OptimizerKind(StrEnum):
-    """What turns gradients into updates."""
-
-    adamw = "adamw"
-    sgd = "sgd"
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How weights are updated.
-
-    Attributes:
-        optimizer: Which rule.
-        learning_rate: Its learning rate.
-        weight_decay: Share of a weight, times learning rate, taken off at every update of AdamW.
-        threads: Threads of the runtime; None for as many as processors.
-    """
-
-    optimizer: OptimizerKind
-    learning_rate: float
-    weight_decay: float
-    threads: int | None = None
-
-
-def build(model: ModelProto, choice: Choice, recipe: Recipe, folder: Path, source: Path) -> None:
+def build(
+    model: ModelProto,
+    selection: TrainSelection,
+    config: OptimizerConfig,
+    folder: Path,
+    source: Path,
+) -> None:
     """Write the artifacts for a model whose outputs are loss and scores.
 
     Raises:
@@ -56,16 +37,16 @@ def build(model: ModelProto, choice: Choice, recipe: Recipe, folder: Path, sourc
     """
     artifacts = runtime("onnxruntime.training.artifacts")
     blocks = runtime("onnxruntime.training.onnxblock")
-    if recipe.optimizer is OptimizerKind.adamw:
-        block = blocks.optim.AdamW(eps=ADAM_EPSILON, weight_decay=recipe.weight_decay)
+    if config.kind is OptimizerKind.adamw:
+        block = blocks.optim.AdamW(eps=ADAM_EPSILON, weight_decay=config.weight_decay)
     else:
         block = blocks.optim.SGD()
     try:
         with quiet():
             artifacts.generate_artifacts(
                 model,
-                requires_grad=list(choice.trained),
-                frozen_params=list(choice.frozen),
+                requires_grad=list(selection.trained),
+                frozen_params=list(selection.frozen),
                 optimizer=block,
                 artifact_directory=str(folder),
             )
@@ -117,7 +98,9 @@ class Session:
         return float(loss), scores
 
 
-def opened(folder: Path, recipe: Recipe, source: Path, checkpoint: Path | None = None) -> Session:
+def opened(
+    folder: Path, config: OptimizerConfig, source: Path, checkpoint: Path | None = None
+) -> Session:
     """Return a session over the artifacts, from the initial weights or from a checkpoint.
 
     Raises:
@@ -131,11 +114,11 @@ def opened(folder: Path, recipe: Recipe, source: Path, checkpoint: Path | None =
                 str(folder / TRAINING),
                 state,
                 str(folder / EVALUATION),
-                session_options=options(recipe.threads),
+                session_options=options(config.threads),
             )
             optimizer = api.Optimizer(str(folder / OPTIMIZER), module)
     except Exception as error:
         reason = f"onnxruntime-training cannot train this model: {reason_of(error)}"
         raise FormatError(source, reason) from error
-    optimizer.set_learning_rate(recipe.learning_rate)
+    optimizer.set_learning_rate(config.learning_rate)
     return Session(state, module, optimizer)

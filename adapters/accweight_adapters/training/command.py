@@ -79,35 +79,36 @@ def train(
     json: AsJson = False,
 ) -> None:
     """Train an ONNX model on your data with ONNX Runtime, keeping a checkpoint per epoch."""
-    from accweight_adapters.training.artifacts import OptimizerKind, Recipe
+    from accweight_adapters.training.config import (
+        Epochs,
+        OptimizerConfig,
+        OptimizerKind,
+        TrainConfig,
+    )
     from accweight_adapters.training.library import runtime
-    from accweight_adapters.training.loop import Plan
     from accweight_adapters.training.loss import Loss
     from accweight_adapters.training.progress import document, progress, summary
-    from accweight_adapters.training.run import Order, run_training
-    from accweight_adapters.training.setup import Wish
+    from accweight_adapters.training.run import run_training
     from accweight_core.cli import tables
 
     runtime()  # before anything is read: what is missing is told at once
     rate = _rate(optimizer, learning_rate)
-    order = Order(
+    config = TrainConfig(
         model=model,
         data=data,
         out=out,
-        wish=Wish(
-            loss=Loss(loss.value),
-            output=output,
-            train=tuple(only or ()),
-            freeze=tuple(freeze or ()),
-            batch_size=batch_size,
-        ),
-        recipe=Recipe(OptimizerKind(optimizer.value), rate, weight_decay, threads),
-        plan=Plan(epochs=epochs, save_every=save_every, seed=seed),
+        loss=Loss(loss.value),
+        optimizer=OptimizerConfig(OptimizerKind(optimizer.value), rate, weight_decay, threads),
+        epochs=Epochs(last=epochs, save_every=save_every, seed=seed),
+        output=output,
+        train=tuple(only or ()),
+        freeze=tuple(freeze or ()),
+        batch_size=batch_size,
         validation=_validation(validation),
         resume=resume,
     )
     with progress(epochs) as watch:
-        result = run_training(order, watch, tables.remark)
+        result = run_training(config, watch, tables.remark)
     tables.show(document(result) if json else summary(result))
 
 

@@ -1,7 +1,7 @@
 """Samples and targets from an `.npz`, held against what the model takes and gives.
 
-Nothing is unpickled. Whatever does not fit (a name, a shape, a type, a label that is no class) is
-told before training, with what was expected; what fits but for its form (8-bit pixels, an axis
+Nothing is unpickled. Whatever does not fit (a name, a shape, a type, a label that is not a class)
+is told before training, with what was expected; what fits but for its form (8-bit pixels, an axis
 of length one, one column per class) is converted, and said.
 """
 
@@ -71,7 +71,7 @@ def inputs_of(model: onnx.ModelProto, path: Path) -> tuple[Input, ...]:
     """Return the inputs of a model.
 
     Raises:
-        FormatError: If one is no tensor of numbers.
+        FormatError: If one is not a tensor of numbers.
     """
     found = []
     for value in model.graph.input:
@@ -79,7 +79,7 @@ def inputs_of(model: onnx.ModelProto, path: Path) -> tuple[Input, ...]:
         try:
             dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         except (KeyError, ValueError, TypeError):
-            raise FormatError(path, f"input {value.name!r} is no tensor of numbers") from None
+            raise FormatError(path, f"input {value.name!r} is not a tensor of numbers") from None
         found.append(Input(value.name, dtype, tuple(d.dim_value for d in tensor.shape.dim)))
     if not found:
         raise FormatError(path, "the model has no input that its output depends on")
@@ -91,7 +91,7 @@ def load_data(path: Path, inputs: Sequence[Input]) -> Data:
 
     Raises:
         SourceError: If there is no such file.
-        FormatError: If it is no `.npz`, or an array is missing, empty or of the wrong form.
+        FormatError: If it is not an `.npz`, or an array is missing, empty or of the wrong form.
     """
     arrays = _arrays(path)
     notes: list[str] = []
@@ -214,7 +214,7 @@ def with_labels(data: Data, classes: int, shape: tuple[int, ...]) -> Data:
         shape: Shape of the labels of one sample.
 
     Raises:
-        FormatError: If a target is no class of the model, or there are too many per sample.
+        FormatError: If a target is not a class of the model, or there are too many per sample.
     """
     targets, notes = data.targets, list(data.notes)
     per_sample = math.prod(shape)

@@ -19,10 +19,10 @@ from typing import Any, Final
 import onnx
 from onnx import ModelProto, helper
 
-from accweight_adapters.claims import ClaimError
 from accweight_adapters.ort.checkpoint import EXTERNAL_SUFFIX, read_checkpoint
 from accweight_adapters.ort.network import NETWORK
 from accweight_adapters.training.library import runtime
+from accweight_adapters.untrusted import ClaimError
 from accweight_core.errors import FormatError, StoreError
 
 RECORD: Final = "training.json"
@@ -92,7 +92,7 @@ class RunFolder:
         """Return how the run in this folder came about.
 
         Raises:
-            StoreError: If there is none that could be gone on with.
+            StoreError: If there is no checkpoint to resume from.
         """
         try:
             found = json.loads((self.path / RECORD).read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 Operator sets are brought into the range that has gradients, a batch of fixed size is made free,
 what a loss does itself (a softmax) is taken off the end, and operators without a gradient are
-written out in others that have one (`operators`).
+decomposed into others that have one (`operators`).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from accweight_adapters.training.artifacts import Session
+from accweight_adapters.training.config import Epochs
 from accweight_adapters.training.data import Array, Data, batches
 from accweight_adapters.training.folder import RunFolder
 from accweight_adapters.training.library import reason_of
@@ -27,23 +28,6 @@ from accweight_core.errors import AccweightError, NonFiniteError
 VALIDATION: Final = "validation_"
 SHUFFLE: Final = 1
 """Stream of chance that orders samples; another one draws those for validation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long to train, and what to keep.
-
-    Attributes:
-        epochs: Number of the last epoch.
-        first: Number of the first one; above 1 where a run is resumed.
-        save_every: Epochs from one checkpoint to the next.
-        seed: Of the order of samples.
-    """
-
-    epochs: int
-    first: int = 1
-    save_every: int = 1
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +70,25 @@ class _Mean:
 
 
 def trained(
-    setup: Setup, session: Session, folder: RunFolder, plan: Plan, watch: Watch
+    setup: Setup, session: Session, folder: RunFolder, epochs: Epochs, watch: Watch
 ) -> dict[int, dict[str, float]]:
     """Train, and return the measures of every epoch that was saved.
 
     Raises:
-        NonFiniteError: If the loss is no number any more; finished checkpoints stay.
+        NonFiniteError: If the loss is not a number any more; finished checkpoints stay.
         AccweightError: If the user stops it; finished checkpoints stay.
     """
     history: dict[int, dict[str, float]] = {}
-    epoch = plan.first - 1
+    epoch = epochs.first - 1
     try:
-        if plan.first == 1:
+        if epochs.first == 1:
             measures = _walked(setup, session, setup.data, 0, watch)
             measures |= _validated(setup, session)
             _keep(folder, session, 0, measures, watch, history)
-        for epoch in range(plan.first, plan.epochs + 1):
-            measures = _epoch(setup, session, plan, epoch, watch)
+        for epoch in range(epochs.first, epochs.last + 1):
+            measures = _epoch(setup, session, epochs, epoch, watch)
             measures |= _validated(setup, session)
-            if epoch % plan.save_every == 0 or epoch == plan.epochs:
+            if epoch % epochs.save_every == 0 or epoch == epochs.last:
                 _keep(folder, session, epoch, measures, watch, history)
     except KeyboardInterrupt:
         raise AccweightError(_interrupted(folder, epoch)) from None
@@ -135,10 +119,10 @@ def _keep(
 
 
 def _epoch(
-    setup: Setup, session: Session, plan: Plan, epoch: int, watch: Watch
+    setup: Setup, session: Session, epochs: Epochs, epoch: int, watch: Watch
 ) -> dict[str, float]:
     """Make the updates of one epoch; return its measures."""
-    chance = np.random.default_rng([plan.seed, SHUFFLE, epoch])
+    chance = np.random.default_rng([epochs.seed, SHUFFLE, epoch])
     order = chance.permutation(len(setup.data))
     return _walked(setup, session, setup.data, epoch, watch, order)
 
@@ -178,7 +162,7 @@ def _walked(
 
 
 def _lost(setup: Setup, epoch: int, batch: int, is_look: bool) -> str:
-    where = f"{setup.network.source}: the loss is no number in epoch {epoch}, batch {batch}"
+    where = f"{setup.network.source}: the loss is not a number in epoch {epoch}, batch {batch}"
     if is_look and epoch == 0:
         return f"{where}, before any update: the model gives NaN or infinity for these samples"
     return (

@@ -27,6 +27,7 @@ from accweight_adapters.onnx.layers import Part, layers_of
 from accweight_adapters.onnx.reader import OnnxReader, small_integers
 from accweight_adapters.onnx.shared import separate
 from accweight_adapters.onnx.wire import read_model
+from accweight_adapters.training.config import TrainSelection
 from accweight_core.errors import FormatError, UnknownNameError
 from accweight_core.readers import unrecognised
 from accweight_core.schema import Role
@@ -65,14 +66,6 @@ class TrainableModel:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which parameters are trained, and which stay as they are."""
-
-    trained: tuple[str, ...]
-    frozen: tuple[str, ...]
-
-
 def load_model(path: Path) -> TrainableModel:
     """Return the model at `path`, ready to have its parameters chosen.
 
@@ -94,7 +87,7 @@ def load_model(path: Path) -> TrainableModel:
     return model
 
 
-def choose(model: TrainableModel, train: Sequence[str], freeze: Sequence[str]) -> Choice:
+def choose(model: TrainableModel, train: Sequence[str], freeze: Sequence[str]) -> TrainSelection:
     """Return the parameters to train: those that fit `train`, if given, and not `freeze`.
 
     Raises:
@@ -111,7 +104,7 @@ def choose(model: TrainableModel, train: Sequence[str], freeze: Sequence[str]) -
     if not trained:
         has = f"its {len(able)} parameters are all frozen" if able else "it holds no weights"
         raise FormatError(model.path, f"there is nothing to train: {has}")
-    return Choice(trained, tuple(name for name in model.roles if name not in set(trained)))
+    return TrainSelection(trained, tuple(name for name in model.roles if name not in set(trained)))
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Operators that ONNX Runtime can train through, and others, written out in those.
+"""Operators that ONNX Runtime can train through, and others, decomposed into those.
 
 The runtime learns only while it builds the gradients that an operator has none, and some end the
 process instead of saying so. So what works is listed here, each compared with differences of the
@@ -14,9 +14,9 @@ from typing import Final
 import onnx
 from onnx import ModelProto, NodeProto
 
+from accweight_adapters.training.decompose import DECOMPOSITIONS, Writer
 from accweight_adapters.training.graph import opset_of, replace_nodes, trained_way
 from accweight_adapters.training.model import prune
-from accweight_adapters.training.written_out import WRITTEN_OUT, Writer
 from accweight_core.errors import FormatError
 
 TRAINABLE: Final = frozenset(
@@ -38,7 +38,7 @@ def check_gradients(proto: ModelProto, trained: Sequence[str], path: Path) -> No
     """
     _, way = trained_way(proto, trained)
     for node in reversed(way):
-        if node.op_type not in TRAINABLE and node.op_type not in WRITTEN_OUT:
+        if node.op_type not in TRAINABLE and node.op_type not in DECOMPOSITIONS:
             raise _without_gradient(node, proto, trained, path)
         mode = next((a.s for a in node.attribute if a.name == "mode"), b"constant")
         if node.op_type == "Pad" and mode != b"constant":
@@ -46,14 +46,14 @@ def check_gradients(proto: ModelProto, trained: Sequence[str], path: Path) -> No
             raise _without_gradient(node, proto, trained, path, form)
 
 
-def write_out(proto: ModelProto, trained: Sequence[str], path: Path) -> list[str]:
-    """Write what has no gradient of its own in operators that have one.
+def decompose(proto: ModelProto, trained: Sequence[str], path: Path) -> list[str]:
+    """Decompose what has no gradient of its own into operators that have one.
 
     Returns:
         Remarks for the user.
 
     Raises:
-        FormatError: If an operator has a form that cannot be written out; names it.
+        FormatError: If an operator has a form that cannot be decomposed; names it.
     """
     _, way = trained_way(proto, trained)
     lengths, opset = _lengths(proto), opset_of(proto)
@@ -64,9 +64,9 @@ def write_out(proto: ModelProto, trained: Sequence[str], path: Path) -> list[str
         elif node.op_type == "MaxPool" and 0 in lengths.get(node.input[0], [0])[1:]:
             form = " on values whose shape depends on the data"
             raise _without_gradient(node, proto, trained, path, form)
-        elif node.op_type in WRITTEN_OUT:
+        elif node.op_type in DECOMPOSITIONS:
             write = Writer(node, opset, lengths)
-            if not WRITTEN_OUT[node.op_type](write, *node.input):
+            if not DECOMPOSITIONS[node.op_type](write, *node.input):
                 form = " with these attributes, on values of this shape,"
                 raise _without_gradient(node, proto, trained, path, form)
             if len(node.output) == 1:

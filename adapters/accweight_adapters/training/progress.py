@@ -56,19 +56,19 @@ def _line(measures: dict[str, float]) -> str:
 
 def document(result: Result) -> dict[str, Any]:
     """Return the document of ``train --json``."""
-    setup, order = result.setup, result.order
+    setup, config = result.setup, result.config
     return {
-        "out": str(order.out),
-        "model": str(order.model),
+        "out": str(config.out),
+        "model": str(config.model),
         "loss": setup.loss.value,
-        "optimizer": order.recipe.optimizer.value,
-        "learning_rate": order.recipe.learning_rate,
+        "optimizer": config.optimizer.kind.value,
+        "learning_rate": config.optimizer.learning_rate,
         "batch_size": setup.batch_size,
-        "seed": order.plan.seed,
+        "seed": config.epochs.seed,
         "samples": len(setup.data),
         "validation_samples": 0 if setup.validation is None else len(setup.validation),
-        "trained": list(setup.network.choice.trained),
-        "frozen": list(setup.network.choice.frozen),
+        "trained": list(setup.network.selection.trained),
+        "frozen": list(setup.network.selection.frozen),
         "checkpoints": [str(path) for path in result.checkpoints],
         "epochs": [{"epoch": epoch, **values} for epoch, values in result.history.items()],
         "notes": list(result.notes),
@@ -77,18 +77,18 @@ def document(result: Result) -> dict[str, Any]:
 
 def summary(result: Result) -> Group:
     """Return what is printed in the end: measures by epoch, and what to do next."""
-    choice = result.setup.network.choice
+    selection = result.setup.network.selection
     names = list(next(iter(result.history.values()), {}))
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for name in ("epoch", *(SHORT.get(name, name) for name in names)):
         table.add_column(name, justify="right", no_wrap=True)
     for epoch, values in result.history.items():
         table.add_row(str(epoch), *(f"{values[name]:.4g}" for name in names))
-    out = result.order.out
-    frozen = f", {len(choice.frozen)} frozen" if choice.frozen else ""
+    out = result.config.out
+    frozen = f", {len(selection.frozen)} frozen" if selection.frozen else ""
     return Group(
         Text(f"{out}: {len(result.checkpoints)} checkpoints, "
-             f"{len(choice.trained)} parameters trained{frozen}\n"),
+             f"{len(selection.trained)} parameters trained{frozen}\n"),
         table,
         Text(f"\nnext: accweight analyze {out} -o {out.name or 'run'}.accw"),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from onnx import ModelProto
 
+from accweight_adapters.training.config import TrainConfig, TrainSelection
 from accweight_adapters.training.data import (
     Array,
     Data,
@@ -35,31 +36,12 @@ from accweight_adapters.training.graph import (
 )
 from accweight_adapters.training.library import reason_of, session
 from accweight_adapters.training.loss import Loss, with_loss
-from accweight_adapters.training.model import Choice, TrainableModel, choose, load_model
-from accweight_adapters.training.operators import check_gradients, write_out
+from accweight_adapters.training.model import TrainableModel, choose, load_model
+from accweight_adapters.training.operators import check_gradients, decompose
 from accweight_core.errors import FormatError
 
 TRIED_BATCHES: Final = 2
 """Batches that a model freed of its batch size has to get right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the user asked for of the model.
-
-    Attributes:
-        loss: What is made small.
-        output: Output that it is taken of; the only one if None.
-        train: Patterns of parameters to train; all if empty.
-        freeze: Patterns of parameters to leave as they are.
-        batch_size: Samples per update; None for the usual, or what the model is made for.
-    """
-
-    loss: Loss
-    output: str | None = None
-    train: tuple[str, ...] = ()
-    freeze: tuple[str, ...] = ()
-    batch_size: int | None = None
 
 
 USUAL_BATCH: Final = 32
@@ -74,7 +56,7 @@ class Network:
         plain: The model as it was, its parameters under the names that checkpoints have.
         forward: The model that is trained, without its loss.
         inputs: What it takes.
-        choice: Which parameters are trained.
+        selection: Which parameters are trained.
         fixed_batch: Samples that it takes at once; None for any number.
         notes: Remarks for the user.
     """
@@ -83,44 +65,48 @@ class Network:
     plain: ModelProto
     forward: ModelProto
     inputs: tuple[Input, ...]
-    choice: Choice
+    selection: TrainSelection
     fixed_batch: int | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def network(path: Path, wish: Wish) -> Network:
-    """Return the model at `path` with its parameters chosen and all operators trainable.
+def network(config: TrainConfig) -> Network:
+    """Return the model with its parameters selected and all operators trainable.
 
     Raises:
         FormatError: If it cannot be trained; says why.
         UnknownNameError: If an output or pattern names nothing.
     """
+    path = config.model
     model = load_model(path)
-    with_one_output(model.proto, wish.output, path)
+    with_one_output(model.proto, config.output, path)
     plain = ModelProto()
     plain.CopyFrom(model.proto)
-    ended = without_end(model.proto, wish.loss)
+    ended = without_end(model.proto, config.loss)
     forward = standardised(model.proto, path)
-    choice, unused = _reached(model, forward, wish)
+    selection, unused = _reached(model, forward, config)
     notes = [*model.notes, *filter(None, [ended, unused])]
-    check_gradients(forward, choice.trained, path)
-    return Network(path, plain, forward, inputs_of(forward, path), choice, notes=notes)
+    check_gradients(forward, selection.trained, path)
+    return Network(path, plain, forward, inputs_of(forward, path), selection, notes=notes)
 
 
-def _reached(model: TrainableModel, forward: ModelProto, wish: Wish) -> tuple[Choice, str]:
-    """Return the choice among the parameters that the output depends on, and a remark."""
+def _reached(
+    model: TrainableModel, forward: ModelProto, config: TrainConfig
+) -> tuple[TrainSelection, str]:
+    """Return the selection among the parameters that the output depends on, and a remark."""
     there = {tensor.name for tensor in forward.graph.initializer}
     model.roles = {name: role for name, role in model.roles.items() if name in there}
-    choice = choose(model, wish.train, wish.freeze)
-    reached, _ = trained_way(forward, choice.trained)
-    lost = [name for name in choice.trained if name not in reached]
+    selection = choose(model, config.train, config.freeze)
+    reached, _ = trained_way(forward, selection.trained)
+    lost = [name for name in selection.trained if name not in reached]
     if not reached:
         raise FormatError(model.path, f"the output does not depend on {', '.join(lost[:3])}")
     if not lost:
-        return choice, ""
-    trained = tuple(name for name in choice.trained if name in reached)
+        return selection, ""
+    trained = tuple(name for name in selection.trained if name in reached)
     frozen = tuple(name for name in model.roles if name not in reached)
-    return Choice(trained, frozen), f"{len(lost)} parameters ({lost[0]!r} ...) have no effect on it"
+    unused = f"{len(lost)} parameters ({lost[0]!r} ...) have no effect on it"
+    return TrainSelection(trained, frozen), unused
 
 
 # ---------------------------------------------------------------- with data
@@ -151,56 +137,56 @@ class Setup:
     classes_last: bool
 
 
-def setup(net: Network, wish: Wish, data: Data, validation: Data | None) -> Setup:
+def setup(net: Network, config: TrainConfig, data: Data, validation: Data | None) -> Setup:
     """Return the network with its loss, and the data in the form that both take.
 
     Raises:
         FormatError: If the model does not take the samples, or the targets do not fit.
     """
-    size = _batch_size(net, wish, data)
+    size = _batch_size(net, config, data)
     scores = _scores(net, data, size)
     classes_last = False
     shape: tuple[int, ...] = scores.shape[1:]
-    if wish.loss.takes_labels:
+    if config.loss.takes_labels:
         classes_last = _classes_last(scores, data)
         classes, shape = _classes(net, scores, classes_last)
         data = with_labels(data, classes, shape)
         validation = with_labels(validation, classes, shape) if validation else None
     else:
-        unit = wish.loss is Loss.bce_with_logits
+        unit = config.loss is Loss.bce_with_logits
         data = with_values(data, shape, between_0_and_1=unit)
         validation = with_values(validation, shape, between_0_and_1=unit) if validation else None
     training = ModelProto()
     training.CopyFrom(net.forward)
     with_lengths(training, [array.shape[1:] for array in data.inputs])
-    net.notes += write_out(training, net.choice.trained, net.source)
+    net.notes += decompose(training, net.selection.trained, net.source)
     first: str | int = net.fixed_batch or BATCH
-    with_loss(training, wish.loss, (first, *shape), classes_last=classes_last)
+    with_loss(training, config.loss, (first, *shape), classes_last=classes_last)
     whole = net.fixed_batch is not None
     for part in (data, validation):
         if whole and part is not None and len(part) < size:
             raise FormatError(part.path, f"has {len(part)} samples; the model takes {size} at once")
     if whole and len(data) % size:
         net.notes.append(f"of every epoch, the last {len(data) % size} samples are left out")
-    return Setup(net, training, wish.loss, data, validation, size, whole, classes_last)
+    return Setup(net, training, config.loss, data, validation, size, whole, classes_last)
 
 
-def _batch_size(net: Network, wish: Wish, data: Data) -> int:
+def _batch_size(net: Network, config: TrainConfig, data: Data) -> int:
     """Return the samples per update; free the model of a fixed number if it allows that."""
     fixed = fixed_batch(net.forward)
     if fixed is None:
-        return min(wish.batch_size or USUAL_BATCH, len(data))
+        return min(config.batch_size or USUAL_BATCH, len(data))
     freed = with_free_batch(net.forward, fixed)
     if len(data) >= TRIED_BATCHES * fixed and _is_same(net, freed, data, fixed):
         net.forward, net.fixed_batch = freed, None
         net.notes.append(f"the model was exported for batches of {fixed}; it takes any number now")
-        return min(wish.batch_size or USUAL_BATCH, len(data))
+        return min(config.batch_size or USUAL_BATCH, len(data))
     net.fixed_batch = fixed
-    if wish.batch_size not in (None, fixed):
+    if config.batch_size not in (None, fixed):
         raise FormatError(
             net.source,
             f"takes batches of {fixed} samples and nothing else, so not --batch-size "
-            f"{wish.batch_size}; export it with a dynamic batch axis",
+            f"{config.batch_size}; export it with a dynamic batch axis",
         )
     net.notes.append(
         f"the model works with batches of {fixed} alone, so that is the batch size; export it "

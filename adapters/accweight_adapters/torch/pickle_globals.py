@@ -13,7 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from accweight_adapters.claims import ClaimError, checked_shape, checked_size, checked_sizes, quoted
+from accweight_adapters.untrusted import (
+    ClaimError,
+    checked_shape,
+    checked_size,
+    checked_sizes,
+    quoted,
+)
 
 STORAGE_DTYPES: Final = {
     "torch.DoubleStorage": ("float64", 8),
@@ -121,7 +127,7 @@ class NumpyDtype:
     order: str = "<"
 
     def number(self, raw: bytes) -> int | float | Opaque:
-        """Return the number that `raw` encodes in this type, `OPAQUE` if it is none."""
+        """Return the number that `raw` encodes in this type, `OPAQUE` if it is not a number."""
         code = NUMBER_CODES.get(self.code)
         if code is None or struct.calcsize(code) != len(raw):
             return OPAQUE

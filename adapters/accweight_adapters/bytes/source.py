@@ -12,8 +12,8 @@ import zlib
 from pathlib import Path
 from typing import IO, Final, Protocol
 
-from accweight_adapters.claims import ClaimError, quoted
-from accweight_adapters.zip_members import Member
+from accweight_adapters.bytes.zip import Member
+from accweight_adapters.untrusted import ClaimError, check_reach, quoted
 
 LARGEST_READ: Final = 1 << 25
 """Bytes that a description ever needs at once: the longest texts are models of some MB."""
@@ -54,11 +54,7 @@ class Allowance:
 
     def take(self, offset: int, count: int) -> None:
         """Raise `ClaimError` unless `count` bytes at `offset` may be read, and count them."""
-        if offset < 0 or count < 0 or offset + count > self._size_bytes:
-            raise ClaimError(
-                f"cut short or damaged: something in it should reach to byte {offset + count}, "
-                f"it has {self._size_bytes}"
-            )
+        check_reach(offset, count, self._size_bytes)
         if count > LARGEST_READ:
             raise ClaimError(f"claims {count} bytes for one of its structures; it is damaged")
         self._left -= max(count, LEAST_COST)

@@ -1,4 +1,4 @@
-"""What the variables of Flax mean: kind of layer, role, and what the axes of kernels count.
+"""Hints for the variables of Flax: kind of layer, role, and what the axes of kernels count.
 
 Flax keeps outputs last, (..., inputs, outputs), also in transposed convolutions. Cells of
 recurrent layers have a small dense layer per gate, attention splits outputs into heads. Linen
@@ -75,7 +75,7 @@ class _Module:
         return kernel[-1] // kernel[-2] if square else 0
 
 
-def with_flax_meaning(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
+def with_flax_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
     """Return tensors with hints for those whose names are of Flax; hints they have stay."""
     given = list(tensors)
     shapes: dict[str, dict[str, Shape]] = {}

@@ -26,8 +26,8 @@ BASE = re.compile(r"(?P<layer>.+)\.base_layer\.[^.]+")
 """The layer itself, as it lies in a state dict of the whole wrapped model."""
 
 
-def with_adapter_layers(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
-    """Return tensors with the layer and kind of those that are parts of adapters."""
+def with_lora_layers(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
+    """Return tensors with the layer and kind of those that belong to low-rank adapters."""
     given = tuple(tensors)
     if not any(MARK in tensor.name and ADAPTER.fullmatch(tensor.name) for tensor in given):
         return given

@@ -1,7 +1,7 @@
-"""What torch.save wrote, inside another file: a stretch of it, seen as a file of its own.
+"""A run of bytes of a file, and the same seen as a file of its own.
 
-Distributed checkpoints string many small archives together, and Stable-Baselines3 keeps one in
-a zip. Where a stretch is not compressed, its tensors are stretches of the outer file.
+For parsers that want a file (of pickles, of zips) where what they parse lies inside another one.
+Those that ask by offset read through `source.FilePart`, which also ends circles.
 """
 
 from __future__ import annotations
@@ -9,18 +9,26 @@ from __future__ import annotations
 import errno
 import io
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import IO, cast
+from dataclasses import dataclass
+from typing import IO
 
-from accweight_adapters.claims import ClaimError
-from accweight_adapters.torch.container import Archive, Stretch, read_archive
 from accweight_core.remote import expect, is_remote
 
-BUFFER_BYTES = 4096
-"""Read ahead: the directory of a small archive, without the weights of a large one."""
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A run of bytes of a file."""
+
+    offset: int
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """The place behind its last byte."""
+        return self.offset + self.size_bytes
 
 
-class Window(io.RawIOBase):
+class StretchFile(io.RawIOBase):
     """A stretch of a file that reads like a file of its own."""
 
     def __init__(self, file: IO[bytes], stretch: Stretch) -> None:
@@ -71,22 +79,3 @@ class Window(io.RawIOBase):
     @property
     def _size(self) -> int:
         return self._stretch.size_bytes
-
-
-def archive_within(file: IO[bytes], stretch: Stretch) -> Archive:
-    """Read everything but the weights of an archive that lies in a stretch of `file`.
-
-    Returns:
-        The archive, its storages where they lie in the outer file.
-    """
-    size_bytes = file.seek(0, io.SEEK_END)
-    end = stretch.offset + stretch.size_bytes
-    if end > size_bytes:
-        raise ClaimError(f"it ends at byte {size_bytes}, but a part of it reaches to byte {end}")
-    window = io.BufferedReader(Window(file, stretch), BUFFER_BYTES)
-    archive = read_archive(cast("IO[bytes]", window))
-    storages = {
-        key: Stretch(stretch.offset + inner.offset, inner.size_bytes)
-        for key, inner in archive.storages.items()
-    }
-    return replace(archive, storages=storages)

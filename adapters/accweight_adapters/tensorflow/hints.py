@@ -1,4 +1,4 @@
-"""What the variables of TensorFlow mean, in the tradition that Keras keeps: outputs last.
+"""Hints for the variables of TensorFlow, in the tradition that Keras keeps: outputs last.
 
 Layers are known by the names that Keras gives them, and by what their variables are called;
 TensorFlow 1 and Sonnet have names of their own for kernels and biases.
@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from accweight_adapters.keras.layers import cells_of, layer_name
-from accweight_adapters.keras.meaning import TELLING, Module, hints_of
+from accweight_adapters.keras_hints import TELLING, Module, cells_of, hints_of, layer_name
 from accweight_core.schema import Axis, Hints, Kind, StoredTensor
 
 ALIASES: Final = {"weights": "kernel", "w": "kernel", "W": "kernel", "biases": "bias", "b": "bias"}
@@ -29,7 +28,7 @@ LSTM_GATES: Final = ("i", "c", "f", "o")
 """Order in which the cells of TensorFlow 1 stack gates."""
 
 
-def with_variable_meaning(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
+def with_tensorflow_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
     """Return tensors with what their names say in the tradition of Keras."""
     given = list(tensors)
     modules: dict[tuple[str, ...], dict[str, tuple[int, ...]]] = {}

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
-from accweight_adapters.claims import ClaimError, quoted
+from accweight_adapters.untrusted import ClaimError, quoted
 from accweight_core.remote import expect
 
 ZIP_MAGIC: Final = b"PK\x03\x04"
@@ -71,6 +71,24 @@ def members_of(file: IO[bytes], size_bytes: int) -> dict[str, Member]:
     Raises:
         ClaimError: If the directory is damaged, lies about sizes, or a member cannot be read.
     """
+    infos = directory_of(file, size_bytes)
+    expect(file, [(info.header_offset, BEGINNING_BYTES) for info in infos])
+    return {info.filename: _member(file, info, size_bytes) for info in infos}
+
+
+def directory_of(
+    file: IO[bytes], size_bytes: int, what: str = "member"
+) -> Sequence[zipfile.ZipInfo]:
+    """Return what the directory of a zip lists, no name twice.
+
+    Args:
+        file: The zip.
+        size_bytes: Its length.
+        what: What a member is called in messages.
+
+    Raises:
+        ClaimError: If the directory is damaged, or lists a name twice.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
@@ -79,11 +97,9 @@ def members_of(file: IO[bytes], size_bytes: int) -> dict[str, Member]:
             f"its zip directory is missing or damaged ({quoted(str(error))}); the file of "
             f"{size_bytes} bytes is probably cut short: copy it again, or drop this checkpoint"
         ) from error
-    expect(file, [(info.header_offset, BEGINNING_BYTES) for info in infos])
-    members = {info.filename: _member(file, info, size_bytes) for info in infos}
-    if len(members) != len(infos):
-        raise ClaimError("its zip directory lists a member twice")
-    return members
+    if len({info.filename for info in infos}) != len(infos):
+        raise ClaimError(f"its zip directory lists a {what} twice")
+    return infos
 
 
 def data_offset(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int, what: str) -> int:

@@ -1,15 +1,16 @@
-"""What the variables of Keras mean: kind of layer, role, and what the axes of kernels count.
+"""Hints for variables named as in Keras: kind of layer, role, what the axes of kernels count.
 
-TensorFlow's tradition keeps outputs last, (..., inputs, outputs), where PyTorch keeps them
-first; saying so here makes pictures and comparisons of both agree. Variables are known by
-their names; shapes tell apart what shares one: the kernel of an LSTM from that of a GRU, a
-convolution from a depthwise one.
+Such names stand in files of Keras, in checkpoints of TensorFlow and in arrays that scripts save.
+Outputs are kept last there, (..., inputs, outputs), where PyTorch keeps them first; saying so
+makes pictures and comparisons of both agree. Variables are known by their names; shapes tell
+apart what shares one: the kernel of an LSTM from that of a GRU, a convolution from a depthwise
+one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,6 +35,7 @@ DEPTHWISE: Final = (Axis.OUTPUT, Axis.INPUT)
 """Axes of channels and multiplier: each channel is an output, as in PyTorch's pictures."""
 
 ATTENTION = re.compile(r"(^|[._])(\w*attention\w*|query|key|value|mha|\w*attn\w*)([._\d]|$)")
+CELL = re.compile(r"((conv_)?lstm|gru|simple_rnn)?_?cell(_\d+)?")
 NORMALISER = re.compile(r"normalization(_\d+)?$")
 PREPROCESSING: Final = frozenset({"normalization", "discretization"})
 """Classes that hold statistics of the data, which no training moves."""
@@ -61,7 +63,7 @@ class Module:
         return self.shapes.get("bias", ())
 
 
-def with_meaning(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
+def with_keras_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
     """Return tensors with hints for those whose names are of this tradition; others as they are."""
     given = list(tensors)
     groups: dict[str, dict[str, Shape]] = {}
@@ -79,6 +81,23 @@ def with_meaning(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
         known = hints.get(module, {}).get(_leaf(tensor.name, module))
         found.append(replace(tensor, hints=known) if known else tensor)
     return tuple(found)
+
+
+def layer_name(path: Sequence[str], cells: Mapping[tuple[str, ...], int]) -> str:
+    """Return the name of the layer that a path belongs to: a cell is its recurrent layer's."""
+    path = tuple(path)
+    if len(path) > 1 and CELL.fullmatch(path[-1]) and cells.get(path[:-1]) == 1:
+        path = path[:-1]
+    return ".".join(path)
+
+
+def cells_of(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
+    """Return how many cells each layer has; stacked ones stay apart."""
+    counts: dict[tuple[str, ...], int] = {}
+    for path in paths:
+        if CELL.fullmatch(path[-1]):
+            counts[path[:-1]] = counts.get(path[:-1], 0) + 1
+    return counts
 
 
 def _leaf(name: str, module: str) -> str:

@@ -1,4 +1,4 @@
-"""Operators without a gradient, written in others that have one and compute the same.
+"""Operators without a gradient, decomposed into others that have one and compute the same.
 
 Each function here takes the place of one operator: it writes others behind each other and returns
 the name of what the last one gives, or nothing where that form of the operator cannot be written.
@@ -202,7 +202,7 @@ def _split(write: Writer, x: str, *_sizes: str) -> str:
     return str(write.node.output[0])
 
 
-WRITTEN_OUT: Final[dict[str, Callable[..., str]]] = {
+DECOMPOSITIONS: Final[dict[str, Callable[..., str]]] = {
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Celu": _celu,

@@ -1,7 +1,7 @@
 """What Hugging Face's Trainer notes beside the weights: ``trainer_state.json``.
 
 It knows the step of the checkpoint and the history of all that was logged, so that the figures
-of a run come with it. A damaged or missing one is no reason to refuse the weights.
+of a run come with it. Without it, or with a damaged one, the weights are read all the same.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from accweight_adapters.claims import MAX_SIZE, quoted
 from accweight_adapters.measures import MAX_MEASURES, finite, is_showable
+from accweight_adapters.untrusted import MAX_SIZE, quoted
 from accweight_core.schema import Description
 
 STATE_FILE: Final = "trainer_state.json"

@@ -8,12 +8,12 @@ thousand times costs more than the file), and all decisions are made on those pa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from accweight_adapters.claims import ClaimError, checked_name, quoted, step_among
-from accweight_adapters.torch.globals import TensorClaim
+from accweight_adapters.model_keys import MAX_DEPTH, TRAINING_STATE, WRAPPER, without_copies
+from accweight_adapters.torch.pickle_globals import TensorClaim
+from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few, step_among
 
 Path = tuple[str, ...]
 """Keys that lead to a tensor."""
@@ -21,22 +21,6 @@ Path = tuple[str, ...]
 Entry = tuple[Path, TensorClaim]
 
 Leaf = tuple[Path, TensorClaim, Path | None]
-
-MAX_DEPTH = 32
-
-WRAPPER = re.compile(
-    r"checkpoint|ema|generator|discriminator|model|module|net|network|params|parameters|state"
-    r"|student|weights|.*(state_dict|_model|_module|_net|_network|_params|_state|_weights)"
-)
-"""Keys that hold a whole model, not a layer of one."""
-
-TRAINING_STATE = re.compile(
-    r"optim(?!al|um|i[sz]ed)|sched|scaler|(^|_)(rng|callbacks?|loops|metrics|history|hparams|hyper_?parameters)(_|$)"
-)
-"""Keys of mappings that hold tensors, but no weights."""
-
-COPIES = re.compile(r"(^|[_.-])(ema|swa|avg|averaged?|shadow)([_.-]|$)")
-"""Keys of smoothed copies of a model."""
 
 WRAPPING_SEGMENTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 """What torch.compile, FSDP and activation checkpointing insert into names, at any place."""
@@ -81,24 +65,14 @@ def find_step(content: object) -> tuple[int, str] | None:
     return step_among(content) if isinstance(content, dict) else None
 
 
-def names_model(key: str) -> bool:
-    """Tell whether a mapping under `key` holds a model or a copy of one, by the key alone."""
-    lower = key.lower()
-    return WRAPPER.fullmatch(lower) is not None or COPIES.search(lower) is not None
-
-
 def _without_training_state(content: object, notes: list[str]) -> list[Entry]:
     """Return all tensors but those of optimizers and the like."""
     leaves = list(_leaves(content))
     left_out = list(dict.fromkeys(within for *_, within in leaves if within is not None))
     if left_out:
-        notes.append(f"left out {_listed(left_out)}: training state, not weights")
+        what = "everything" if left_out == [()] else quoted_few(list(map(".".join, left_out)))
+        notes.append(f"left out {what}: training state, not weights")
     return [(path, tensor) for path, tensor, within in leaves if within is None]
-
-
-def _listed(paths: list[Path]) -> str:
-    shown = ", ".join(quoted(".".join(path)) if path else "everything" for path in paths[:3])
-    return shown + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
 def _leaves(root: object) -> Iterator[Leaf]:
@@ -140,7 +114,8 @@ def _is_training_state(node: object, path: Path) -> bool:
 def _models(entries: list[Entry], notes: list[str]) -> list[Entry]:
     """Peel off wrapping keys; several models side by side stay apart by their keys."""
     direct, groups = _grouped(entries)
-    groups = _without_copies(direct, groups, notes)
+    is_beside = any("." in path[0] for path, _ in direct)
+    groups = without_copies(groups, notes, is_model_beside=is_beside)
     if any(_is_model(key, group) for key, group in groups.items()):
         direct = _without_strays(direct, notes)
     if not groups:
@@ -173,24 +148,12 @@ def _is_model(key: str, group: list[Entry]) -> bool:
     return any(len(path) > 1 or "." in path[0] for path, _ in group)
 
 
-def _without_copies(
-    direct: list[Entry], groups: dict[str, list[Entry]], notes: list[str]
-) -> dict[str, list[Entry]]:
-    """Leave out averaged copies where the model itself is there."""
-    copies = [key for key in groups if COPIES.search(key.lower())]
-    if len(copies) == len(groups) and not any("." in path[0] for path, _ in direct):
-        return groups
-    for key in copies:
-        notes.append(f"left out {quoted(key)}: an averaged copy beside the model itself")
-    return {key: group for key, group in groups.items() if key not in copies}
-
-
 def _without_strays(direct: list[Entry], notes: list[str]) -> list[Entry]:
     """Leave out tensors beside models (a loss, fixed noise), unless they are named as weights."""
     if not direct or any("." in path[0] for path, _ in direct):
         return direct
-    paths = [path for path, _ in direct]
-    notes.append(f"left out {_listed(paths)}: tensors beside the model, not in it")
+    names = [".".join(path) for path, _ in direct]
+    notes.append(f"left out {quoted_few(names)}: tensors beside the model, not in it")
     return []
 
 

@@ -78,6 +78,12 @@ def quoted(value: object, limit: int = 80) -> str:
     return f"<{type(value).__name__}>"
 
 
+def quoted_few(names: Sequence[str]) -> str:
+    """Return the first three of many names for a message, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(quoted, names[:3])) + more
+
+
 def checked_name(name: str) -> str:
     """Return `name` if it can be shown, stored and matched; raise `ClaimError` if not."""
     if not name or len(name) > MAX_NAME or not name.isprintable():
@@ -86,6 +92,14 @@ def checked_name(name: str) -> str:
             f"expected 1 to {MAX_NAME} printable characters, got {len(name)}"
         )
     return name
+
+
+def checked_text(raw: bytes) -> str:
+    """Return the text of a name; raise `ClaimError` if it is not UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise ClaimError("holds a name that is not text; it is damaged") from None
 
 
 def checked_size(value: object, what: str) -> int:
@@ -103,6 +117,21 @@ def checked_sizes(values: object, what: str) -> tuple[int, ...]:
         if type(value) is not int or not 0 <= value < MAX_SIZE:  # a call for each would take longer
             checked_size(value, what)
     return tuple(values)
+
+
+def check_reach(offset: int, count: int, size_bytes: int) -> None:
+    """Raise `ClaimError` unless `count` bytes from `offset` lie within `size_bytes`."""
+    if offset < 0 or count < 0 or offset + count > size_bytes:
+        raise ClaimError(
+            f"cut short or damaged: something in it should reach to byte {offset + count}, "
+            f"it has {size_bytes}"
+        )
+
+
+def check_not_empty(size_bytes: int) -> None:
+    """Raise `ClaimError` if a file has no bytes at all."""
+    if not size_bytes:
+        raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
 
 
 def checked_shape(values: object) -> tuple[int, ...]:

@@ -13,8 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from accweight_adapters.claims import ClaimError
-from accweight_adapters.zip_members import MOST_EXPANSION, SLACK_BYTES
+from accweight_adapters.bytes.varint import varint
+from accweight_adapters.bytes.zip import MOST_EXPANSION, SLACK_BYTES
+from accweight_adapters.untrusted import ClaimError
 from accweight_core.errors import MissingLibraryError
 
 if sys.version_info >= (3, 14):
@@ -32,6 +33,9 @@ again: 16 MiB of weights take 16 ms this way, and 34 ms where they are asked for
 BLOSC_HEADER_BYTES: Final = 16
 BLOSC_EXPANSION: Final = 1 << 10
 """Times by which the codecs inside blosc shrink at most, deflate more than the others."""
+
+SIZE_BYTES: Final = 5
+"""Bytes that the size of a block of snappy, 32 bits, takes at most."""
 
 LZ_COPY_MOST: Final = 64
 """Bytes that one element of snappy makes at most, but for plain ones."""
@@ -123,7 +127,7 @@ def of_snappy(raw: bytes, most: int) -> bytes:
     Raises:
         ClaimError: If it is damaged, or makes more or less than it says.
     """
-    claimed, place = _varint(raw)
+    claimed, place = varint(raw, 0, len(raw), SIZE_BYTES, "the size of a block of snappy")
     if claimed > min(most, LZ_COPY_MOST * len(raw)):
         raise ClaimError(f"a block of snappy claims {claimed} bytes, from {len(raw)}")
     out = bytearray()
@@ -135,15 +139,6 @@ def of_snappy(raw: bytes, most: int) -> bytes:
     if len(out) != claimed:
         raise ClaimError("a block of snappy is damaged: it makes another size than it says")
     return bytes(out)
-
-
-def _varint(raw: bytes) -> tuple[int, int]:
-    value = 0
-    for place, byte in enumerate(raw[:5]):
-        value |= (byte & 127) << 7 * place
-        if byte < 128:
-            return value, place + 1
-    raise ClaimError("a block of snappy begins with no size")
 
 
 def _literal(raw: bytes, place: int, code: int, out: bytearray) -> int:

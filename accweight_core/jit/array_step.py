@@ -1,0 +1,329 @@
+"""The loops of the fused step in NumPy: slower by far, the same bits, nothing to compile.
+
+Importing what compiles the loops takes longer than a small run. Here rows go through their steps
+a few thousand weights at a time, and what is added up in order is added up in the order of the
+compiled loops (`order`). These round a sum and the square added to it once; NumPy rounds twice,
+so what the rounding of a square has lost is computed as well (Dekker, Numer. Math. 18, 1971), and
+the three are added as if in one go (Boldo and Melquiond, IEEE Trans. Comput. 57, 2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
+from accweight_core.jit.order import LANES, LARGEST_SQUARE
+from accweight_core.jit.rows import AT
+from accweight_core.metrics.sums import SUMS
+
+Array = npt.NDArray[Any]
+
+CHUNK = 1 << 16
+"""Weights of all rows and steps together that are worked at a time."""
+
+TINIEST = 2.0**-480
+"""Numbers nearer to 0 may lose what their squares are rounded by, and are left to other loops."""
+
+_SPLITTER = 2.0**27 + 1
+_LOWEST_BITS = np.uint64(2**51 - 1)
+
+
+def square_rows(weights: Array, out: Array) -> bool:
+    """Do what `step_loops.square_rows` does; tell whether it could be done here.
+
+    Args:
+        weights: (rows, columns).
+        out: (rows,) sums of squares, written.
+    """
+    rows, columns = weights.shape
+    whole = columns - columns % LANES
+    sums = Sums((1, rows), weights.dtype, plain=0, squared=1)
+    with np.errstate(all="ignore"):
+        for start, stop in _cuts(whole, max(rows, 1)):
+            sums.add([], [weights[None, :, start:stop].astype(np.float64)])
+        if not sums.are_right:
+            return False
+        rest = weights[None, :, whole:].astype(np.float64)
+        out[:] = _in_turn(sums.joined(), (rest * rest)[None])[0, 0]
+    return True
+
+
+def advance_rows(
+    w_0: Array,
+    square: Array,
+    w_1: Array,
+    w: Array,
+    stride: int,
+    total: Array,
+    after: Array,
+    is_begun: bool,
+    planes: Array,
+    plane_stride: int,
+    sums: Array,
+    todo: Array,
+) -> int | None:
+    """Do what `step_loops.advance_rows` does, see there; None if it cannot be done here.
+
+    `after` must not be `total`, so that others can do it then.
+    """
+    rows, steps = sums.shape[:2]
+    columns = w_0.size // rows
+    shape = steps, rows, columns
+
+    def seen(flat: Array, apart: int) -> Array:
+        strides = (apart * flat.itemsize, columns * flat.itemsize, flat.itemsize)
+        return as_strided(flat, shape, strides)
+
+    flat = [seen(w, stride), seen(w_1, stride)]
+    drawn = seen(planes, plane_stride) if planes.size else None
+    with np.errstate(all="ignore"):
+        for first, end in _stretches(todo, max(1, CHUNK // (steps * min(columns, 512)))):
+            own = slice(first, end)
+            start = total.reshape(rows, columns)[own] if is_begun else None
+            group = _Group(
+                w_0.reshape(rows, columns)[own], flat[1][:, own], flat[0][:, own], start,
+                after.reshape(rows, columns)[own], None if drawn is None else drawn[:, own],
+            )  # fmt: skip
+            found = group.sums(square[own])
+            if found is None:
+                return None
+            sums[own] = found
+            todo[own] = ~(found[..., AT["square"]] < LARGEST_SQUARE).all(axis=1)
+    return int(todo.sum())
+
+
+def _stretches(todo: Array, most: int) -> Iterator[tuple[int, int]]:
+    """Yield stretches of rows that are to be done, of at most so many."""
+    edges = np.flatnonzero(np.diff(todo, prepend=False, append=False))
+    for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        for start in range(first, end, most):
+            yield start, min(start + most, end)
+
+
+def _cuts(whole: int, beside: int) -> Iterator[tuple[int, int]]:
+    """Yield stretches of columns: so few that those of all rows and steps stay in a cache."""
+    length = max(LANES, CHUNK // beside // LANES * LANES)
+    for start in range(0, whole, length):
+        yield start, min(start + length, whole)
+
+
+class _Group:
+    """Some rows through some steps.
+
+    Arrays are (steps, rows, columns), but the reference and A_t, which are (rows, columns).
+    """
+
+    def __init__(
+        self, w_0: Array, w_1: Array, w: Array, total: Array | None, after: Array,
+        planes: Array | None,
+    ) -> None:  # fmt: skip
+        """Take them; see `advance_rows`."""
+        self._w_0, self._w_1, self._w = w_0, w_1, w
+        self._total, self._after, self._planes = total, after, planes
+        steps, rows, _ = w.shape
+        self._tops = np.zeros((steps, rows))
+        self._step_tops = np.zeros((steps, rows))
+        self._places = np.zeros((steps, rows))
+        self._flips = np.zeros((steps, rows))
+        first = [np.zeros(rows) if total is None else total[:, 0]]
+        moved = np.abs(w[:, :, 0] - w_1[:, :, 0]).astype(np.float64)
+        self._pivots = np.add.accumulate([*first, *moved], axis=0)[1:, :, None]
+
+    def sums(self, square: Array) -> Array | None:
+        """Advance A_t, draw it, and return (rows, steps, sums); None if that cannot be right."""
+        steps, rows, columns = self._w.shape
+        whole = columns - columns % LANES
+        sums = Sums((steps, rows), self._w.dtype, plain=3, squared=4)
+        for start, stop in _cuts(whole, steps * rows):
+            moved, net, offset, weights = self._passed(start, stop)
+            sums.add([moved, net, offset], [offset, moved, net, weights])
+        if not sums.are_right:
+            return None
+        joined = sums.joined()
+        if whole < columns:
+            moved, net, offset, weights = self._passed(whole, columns)
+            squared = (values * values for values in (offset, moved, net, weights))
+            joined = _in_turn(joined, np.stack([moved, net, offset, *squared]))
+        return self._finished(joined, square, columns)
+
+    def _passed(self, start: int, stop: int) -> tuple[Array, Array, Array, Array]:
+        """Take some columns through all steps; return what is to be added up of them."""
+        part = slice(start, stop)
+        w_0, w = self._w_0[:, part], self._w[:, :, part]
+        moved = np.abs(w - self._w_1[:, :, part]).astype(np.float64)
+        net = np.abs(w - w_0).astype(np.float64)
+        path = np.empty(moved.shape)
+        np.add(0.0 if self._total is None else self._total[:, part], moved[0], out=path[0])
+        for step in range(1, len(path)):
+            np.add(path[step - 1], moved[step], out=path[step])
+        self._after[:, part] = path[-1]
+        if self._planes is not None:
+            self._planes[:, :, part] = path
+        place = path.argmax(axis=-1)
+        top = np.take_along_axis(path, place[..., None], -1)[..., 0]
+        higher = top > self._tops
+        self._tops[higher], self._places[higher] = top[higher], place[higher] + start
+        np.maximum(self._step_tops, moved.max(axis=-1), out=self._step_tops)
+        self._flips += np.count_nonzero(
+            ((w < 0) != (w_0 < 0)) | ((w > 0) != (w_0 > 0)), axis=-1
+        )  # fmt: skip
+        path -= self._pivots
+        return moved, net, path, w.astype(np.float64)
+
+    def _finished(self, added: Array, square: Array, columns: int) -> Array:
+        """Return the sums as they are kept, of what was added up."""
+        steps, rows = self._tops.shape
+        found = np.zeros((len(SUMS), steps, rows))
+        step_sum, net_sum, offset, offset_square, step_square, net_square, weights = added
+        found[AT["step_sum"]], found[AT["step_square"]] = step_sum, step_square
+        found[AT["net_sum"]], found[AT["net_square"]] = net_sum, net_square
+        found[AT["square"]], found[AT["reference_square"]] = weights, square
+        found[AT["path_sum"]] = offset + self._pivots[..., 0] * columns
+        found[AT["path_m2"]] = np.maximum(offset_square - offset * offset / columns, 0.0)
+        found[AT["path_max"]], found[AT["path_argmax"]] = self._tops, self._places
+        found[AT["step_max"]], found[AT["flips"]] = self._step_tops, self._flips
+        return found.transpose(2, 1, 0)
+
+
+class Sums:
+    """Sums down the columns of rows, sixteen side by side, and sums of squares.
+
+    Attributes:
+        are_right: Whether they are those of the compiled loops; a number next to 0 spoils that.
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: Any, *, plain: int, squared: int) -> None:
+        """Begin with zeros.
+
+        Args:
+            shape: Steps and rows.
+            dtype: Of the weights.
+            plain: How many sums there are.
+            squared: How many sums of squares. Where weights are float32 the last one is over
+                these, the two before it over differences of these, and no such square is
+                rounded in float64; one before these is over differences of sums, and is.
+        """
+        self._lanes = (*shape, -1, LANES)
+        self._plain = np.zeros((plain, *shape, LANES))
+        self._squares = np.zeros((squared, *shape, LANES))
+        self._is_single = dtype == np.float32
+        self._rounded = squared - 3 if self._is_single else squared
+        self.are_right = True
+
+    def add(self, plain: Sequence[Array], squared: Sequence[Array]) -> None:
+        """Add up more columns: (steps, rows, columns) float64 each; those of `plain` are lost."""
+        for number, values in enumerate(squared):
+            lanes = values.reshape(self._lanes)
+            if number < self._rounded:
+                self._fuse(self._squares[number], lanes)
+            else:
+                _add_down(self._squares[number], lanes * lanes)
+        for sums, values in zip(self._plain, plain, strict=True):
+            _add_down(sums, values.reshape(self._lanes))
+
+    def _fuse(self, sums: Array, values: Array) -> None:
+        """Add squares that are rounded."""
+        if not self._is_single:
+            sizes = np.abs(values)
+            self.are_right &= bool((sizes[sizes > 0] >= TINIEST).all())
+        square, error = squares(values)
+        if error.any():
+            add_fused(sums, square, error)
+        else:
+            _add_down(sums, square)
+
+    def joined(self) -> Array:
+        """Return the sums of all lanes: (plain and squared, steps, rows)."""
+        values = np.concatenate([self._plain, self._squares])
+        while values.shape[-1] > 1:
+            half = values.shape[-1] // 2
+            values = values[..., :half] + values[..., half:]
+        return values[..., 0]
+
+
+def _add_down(sums: Array, values: Array) -> None:
+    """Add (steps, rows, columns, lanes) to (steps, rows, lanes), one column after the other."""
+    values[:, :, 0] += sums
+    np.add.reduce(values, axis=2, out=sums)
+
+
+def _in_turn(sums: Array, values: Array) -> Array:
+    """Add values along the last axis to sums, one after the other."""
+    joined = np.concatenate([sums[..., None], values], axis=-1)
+    found: Array = np.add.accumulate(joined, axis=-1)[..., -1]
+    return found
+
+
+def squares(values: Array) -> tuple[Array, Array]:
+    """Return the squares of float64 values, rounded, and what they lack to the exact ones."""
+    square = values * values
+    high = values * _SPLITTER
+    high -= high - values
+    low = values - high
+    error = high * high
+    error -= square
+    high *= low
+    high *= 2
+    error += high
+    low *= low
+    error += low
+    return square, error
+
+
+def add_fused(sums: Array, square: Array, error: Array) -> None:
+    """Add squares and their errors to sums, one column after the other, each rounded once.
+
+    Args:
+        sums: (steps, rows, lanes), added to.
+        square: (steps, rows, columns, lanes), none below 0.
+        error: Same shape.
+    """
+    columns = square.shape[2]
+    shape = columns, sums.size
+    squared = np.moveaxis(square, 2, 0).reshape(shape)
+    errors = np.moveaxis(error, 2, 0).reshape(shape)
+    left, before = np.empty(shape), sums.reshape(-1)
+    now, one, two = before.copy(), np.empty(sums.size), np.empty(sums.size)
+    for column in range(columns):
+        added, rest = squared[column], left[column]
+        np.add(now, added, out=one)  # one + rest is now + added, without an error
+        np.subtract(one, now, out=two)
+        np.subtract(added, two, out=rest)
+        np.subtract(one, two, out=two)
+        np.subtract(now, two, out=two)
+        rest += two
+        rest += errors[column]
+        np.add(one, rest, out=now)
+    if _is_doubtful(left, errors):
+        now = _added_to_odd(before.copy(), squared, errors)
+    sums[...] = now.reshape(sums.shape)
+
+
+def _is_doubtful(left: Array, errors: Array) -> bool:
+    """Tell whether a sum may have been rounded the wrong way.
+
+    What was left has been rounded as well. That matters only if it came to lie just between two
+    numbers that way, and where these are is a matter of the highest two bits.
+    """
+    simple = (left.view(np.uint64) & _LOWEST_BITS) == 0
+    return bool((simple & (left != 0) & (errors != 0)).any())
+
+
+def _added_to_odd(now: Array, squared: Array, errors: Array) -> Array:
+    """Do what `add_fused` does, rounding what is left to odd: it then lies between no two."""
+    for added, error in zip(squared, errors, strict=True):
+        high = now + added
+        part = high - now
+        low = (now - (high - part)) + (added - part)
+        rest = low + error
+        part = rest - low
+        lost = (low - (rest - part)) + (error - part)
+        bits = rest.view(np.int64)
+        away = np.where((lost > 0) == (rest > 0), 1, -1)
+        bits += np.where((lost != 0) & (bits & 1 == 0), away, 0)
+        now = high + rest
+    return now

@@ -1,0 +1,111 @@
+"""Tiers: small work goes through loops of NumPy, large work through compiled ones.
+
+Importing a compiler, and fetching compiled code from its cache, takes about as long as NumPy
+needs for `FREE_WORK`. Both give the same bits, so who asks for a loop need not know which it gets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.jit import array_pooling, array_step
+from accweight_core.jit.order import fuses
+
+Array = npt.NDArray[Any]
+
+FREE_WORK = 12_000_000
+"""Weights times steps that a process takes through NumPy before loops are compiled."""
+
+_done = 0
+
+
+def are_compiled(work: int = 0) -> bool:
+    """Tell whether loops are compiled from here on.
+
+    Args:
+        work: Weights times steps that are about to be worked, or are known to come.
+    """
+    global _done
+    _done += work
+    return _done > FREE_WORK or not fuses()
+
+
+def expect(work: int) -> None:
+    """Begin with compiled loops if so many weights times steps, known to come, are worth it."""
+    if work > FREE_WORK:
+        are_compiled(work)
+
+
+def square_rows(weights: Array, out: Array) -> None:
+    """Write each row's sum of squares: of (rows, columns) to (rows,)."""
+    if are_compiled(weights.size) or not array_step.square_rows(weights, out):
+        from accweight_core.jit import step_loops
+
+        step_loops.square_rows(weights, out)
+
+
+def advance_rows(
+    w_0: Array,
+    square: Array,
+    w_1: Array,
+    w: Array,
+    stride: int,
+    total: Array,
+    after: Array,
+    is_begun: bool,
+    planes: Array,
+    plane_stride: int,
+    sums: Array,
+    todo: Array,
+) -> None:
+    """Take every row that is `todo` through all steps; see `step_loops.advance_rows`."""
+    if not are_compiled(w_0.size * sums.shape[1]):
+        asked, in_place = todo.copy(), np.shares_memory(total, after)
+        room = np.empty_like(total) if in_place else after
+        left = array_step.advance_rows(
+            w_0, square, w_1, w, stride, total, room, is_begun, planes, plane_stride, sums, todo
+        )
+        if left is not None:
+            if in_place:
+                np.copyto(after, room, where=(asked & ~todo).repeat(after.size // len(todo)))
+            return
+    from accweight_core.jit import step_loops
+
+    step_loops.advance_rows(
+        w_0, square, w_1, w, stride, total, after, is_begun, planes, plane_stride, sums, todo
+    )
+
+
+def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
+    """Write sum and maximum of each square of a sheet; see `pooling.pool`."""
+    if are_compiled(sheet.size // 16):
+        from accweight_core.jit import pooling
+
+        pooling.pool(sheet, side, sums, tops)
+    else:
+        array_pooling.pool(sheet, side, sums, tops)
+
+
+def halve(
+    mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
+) -> None:
+    """Write the next coarser level of pictures; see `pooling.halve`."""
+    if are_compiled(mean.size // 4):
+        from accweight_core.jit import pooling
+
+        pooling.halve(mean, largest, counts, half, half_largest, halved)
+    else:
+        array_pooling.halve(mean, largest, counts, half, half_largest, halved)
+
+
+def look_up(codes: Array, table: Array, out: Array) -> None:
+    """Write ``table[codes]`` for codes of one byte."""
+    if are_compiled(codes.size // 32):
+        from accweight_core.jit import pooling
+
+        pooling.look_up(codes, table, out)
+    else:
+        np.take(table, codes, out=out, mode="clip")

@@ -1,0 +1,27 @@
+"""What is handed over while a model trains, as tensors of torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accweight_core.dtypes import DTYPES
+from accweight_core.io.widening import code_dtype
+
+
+def as_tensor(value: Any) -> Tensor:
+    """Return a tensor or array as a tensor, on its own device, without a copy where possible."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    array = np.asarray(value)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    name = array.dtype.name
+    if name not in DTYPES or code_dtype(name) != array.dtype:  # such as those of ml_dtypes
+        array = array.astype(np.float32)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch warns of the one and refuses the other
+    return torch.from_numpy(array)

@@ -1,0 +1,1 @@
+"""Bytes of files, read within bounds: windows, cursors, varints, protobuf, zips, compression."""

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from accweight_adapters.bytes.stretch import Stretch
 from accweight_adapters.jax.hints import with_flax_hints
 from accweight_adapters.jax.msgpack_walk import ChunkedArray, FoundArray, PackedArray, Walk
 from accweight_adapters.jax.tree import Chosen, Keys, choose
@@ -151,10 +152,8 @@ def _assembled(path: Path, name: str, array: ChunkedArray) -> Tensor:
     place = 0
     with claims_of(path, FORMAT), path.open("rb") as file:
         for chunk in array.chunks:
-            file.seek(chunk.offset)
-            content = file.read(chunk.size_bytes)
-            if len(content) < chunk.size_bytes:
-                raise ClaimError(f"tensor {quoted(name)} is cut short since it was described")
+            stretch = Stretch(chunk.offset, chunk.size_bytes)
+            content = stretch.read(file, f"tensor {quoted(name)}")
             part = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else whole[:0]
             whole[place : place + chunk.size_bytes] = part
             place += chunk.size_bytes

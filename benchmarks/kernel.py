@@ -4,9 +4,9 @@ One block is walked to and fro between two states in cache, by every version in 
 formulas in torch, the same in NumPy, the compiled pass, the same bits without a compiler, and
 torch.compile's code where there is a C++ compiler for it. Beside them what cannot be beaten:
 reading the same bytes from the page cache into a reused buffer, and adding up A_t alone without
-any metric. Then the compiled pass by how many steps it takes at once, against simple loops (`simple_loops`), and what widening
-costs. Sums are checked against the formulas in float64. Ratios are of the least times: on a
-machine that is shared, medians measure the others too.
+any metric. Then the compiled pass by how many steps it takes at once, against simple loops
+(`simple_loops`), and what widening costs. Sums are checked against the formulas in float64.
+Ratios are of the least times: on a machine that is shared, medians measure the others too.
 
     python benchmarks/kernel.py                          blocks of 64 Ki and of 256 Ki weights
     python benchmarks/kernel.py --baseline OLD_FUSED.py  an earlier fused.py in the same run

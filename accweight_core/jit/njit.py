@@ -16,6 +16,8 @@ from typing import Any, cast
 
 import numba
 
+_config: Any = numba.config  # its settings are made when it is imported
+
 LOOPS = (
     "jit/njit", "jit/order", "jit/simd", "jit/step_loops", "jit/pooling", "accumulate/streaming",
 )  # fmt: skip
@@ -44,12 +46,12 @@ def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Callable[...
 @contextmanager
 def _cached_in(folder: Path) -> Iterator[None]:
     """Have loops that are made meanwhile kept in a folder, and no one else's."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before
 
 
 @cache
@@ -60,8 +62,8 @@ def cache_folder() -> Path | None:
     cache where these may not be written to.
     """
     name = f"accweight-loops-{digest()}"
-    if numba.config.CACHE_DIR:
-        return Path(numba.config.CACHE_DIR) / name
+    if _config.CACHE_DIR:
+        return Path(_config.CACHE_DIR) / name
     own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     for place in (Path(__file__).parent / "__pycache__", Path(own)):
         try:

@@ -7,7 +7,7 @@ of a few hundred bytes written to do harm:
 - h5py (HDF5 2.0) did not come back from 6 of 10,000 copies in which one to four bytes were
   overwritten, and nothing bounds what it allocates.
 - pyfive 1.3.0 (pure Python; it gives the offsets of values and chunks) was put behind
-  `file.Hdf5File` with its reads bounded by `byte_source`: 485 lines instead of 1,221. It read
+  `file.Hdf5File` with its reads bounded by `bytes.source`: 485 lines instead of 1,221. It read
   every whole file of the tests alike, and hung on none of 60,000 damaged copies. But:
 
   - a header of 112 bytes that continues into itself took 15 s of processor time (here 0.2 s);

@@ -55,15 +55,14 @@ def test_a_run_gives_one_ranking_and_one_picture_whatever_the_format(
     analysis = analysed(network, kind, home)
 
     for metric in METRICS:
-        for step in analysis.steps:
-            assert_same_ranking(analysis, expected, metric, int(step))
+        assert_same_ranking(analysis, expected, metric)
     assert_same_figures(analysis, expected, exact=kind in EXACT)
     assert_same_pictures(analysis, expected)
 
 
-def assert_same_ranking(analysis: Analysis, expected: Analysis, metric: str, step: int) -> None:
+def assert_same_ranking(analysis: Analysis, expected: Analysis, metric: str) -> None:
     """Ties are broken by network order, which formats that sort names do not keep."""
-    ours, theirs = (each.ranking(by=metric, step=step) for each in (analysis, expected))
+    ours, theirs = (each.ranking(by=metric) for each in (analysis, expected))
     values = dict(zip(theirs["layer"], theirs[metric], strict=True))
     names = [own_name(name) for name in ours["layer"]]
     assert sorted(names) == sorted(values)

@@ -11,8 +11,9 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,9 @@ NETWORKS: dict[str, type[Cnn | Lstm | Transformer]] = {
 }
 
 
-def trained(name: str) -> list[nn.Module]:
-    """Return a network as it was before training and after each epoch of it."""
+@cache
+def trained(name: str) -> Sequence[nn.Module]:
+    """Return a network as it was before training and after each epoch of it; not to be changed."""
     torch.manual_seed(7)
     model = NETWORKS[name]()
     batch, labels = model.batch(), torch.arange(8)
@@ -216,8 +218,9 @@ def outputs_last(state: State) -> dict[str, dict[str, np.ndarray]]:
     return layers
 
 
+@cache
 def keras_network(name: str) -> Any:
-    """Return the network in Keras, its layers called as PyTorch's."""
+    """Return the network in Keras, its layers called as PyTorch's, for any weights."""
     os.environ["KERAS_BACKEND"] = "torch"
     import keras
     from keras import layers, ops
@@ -381,7 +384,7 @@ EXACT = frozenset({"safetensors", "npz", "torch.distributed", "GGUF, float32"})
 """Formats that keep PyTorch's layout of every tensor, so that figures have the same bits."""
 
 
-def write_twin(series: list[nn.Module], folder: Path, format_name: str) -> Path:
+def write_twin(series: Sequence[nn.Module], folder: Path, format_name: str) -> Path:
     """Write the checkpoints of a run in one format; return the folder."""
     folder.mkdir(parents=True)
     for step, model in enumerate(series):

@@ -1,12 +1,12 @@
 """The kernel: what one weight costs at one step, in nanoseconds, one thread, in one run.
 
 One block is walked to and fro between two states in cache, by every version in turn: the plain
-formulas in torch, the same in NumPy, the compiled pass, and torch.compile's code where there is
-a C++ compiler for it. Beside them what cannot be beaten: reading the same bytes from the page
-cache into a reused buffer, and adding up A_t alone without any metric. Then the compiled pass
-by how many steps it takes at once, against simple loops (`simple_loops`), and what widening
-costs. Sums are checked against the formulas in float64. Ratios are of the least times: on a
-machine that is shared, medians measure the others too.
+formulas in torch, the same in NumPy, the compiled pass, the same bits without a compiler, and
+torch.compile's code where there is a C++ compiler for it. Beside them what cannot be beaten:
+reading the same bytes from the page cache into a reused buffer, and adding up A_t alone without
+any metric. Then the compiled pass by how many steps it takes at once, against simple loops
+(`simple_loops`), and what widening costs. Sums are checked against the formulas in float64.
+Ratios are of the least times: on a machine that is shared, medians measure the others too.
 
     python benchmarks/kernel.py                          blocks of 64 Ki and of 256 Ki weights
     python benchmarks/kernel.py --baseline OLD_FUSED.py  an earlier fused.py in the same run
@@ -33,8 +33,10 @@ import torch
 from simple_loops import rivals
 
 from accweight_core import kernels
-from accweight_core.io.reading import _widen
-from accweight_core.jit import fused
+from accweight_core.dtypes import DTYPES
+from accweight_core.io.widening import widen
+from accweight_core.jit import fused, tiers
+from accweight_core.jit.rows import RowState
 from accweight_core.kernels import SUB_BLOCK, SUMS, BlockState, Scratch
 
 Step = Callable[[BlockState, torch.Tensor, Scratch], torch.Tensor]
@@ -48,7 +50,9 @@ class Walk:
         shape = rows, SUB_BLOCK
         start = torch.randn(shape, generator=chance) * 0.05
         self.states = [start + torch.randn(shape, generator=chance) * 0.002 for _ in range(2)]
-        self.state, _ = fused.start_block(start)
+        rows, _ = fused.start_block(start.numpy())
+        square, total = map(torch.from_numpy, (rows.reference_square, rows.total))
+        self.state = BlockState(start, square, start, total)
         self._step, self._scratch, self._count = step, Scratch(), 0
 
     def go(self) -> torch.Tensor:
@@ -58,6 +62,19 @@ class Walk:
         self.state.previous = current
         self._count += 1
         return sums
+
+
+def through(module: Any, *, is_compiled: bool = True) -> Step:
+    """Return the fused step of a version of `fused`."""
+
+    def step(state: BlockState, current: torch.Tensor, scratch: Scratch) -> torch.Tensor:
+        parts = state.reference, state.reference_square, state.previous, state.total
+        tiers.FREE_WORK = -1 if is_compiled else sys.maxsize
+        sums = module.measure_step(RowState(*(part.numpy() for part in parts)), current.numpy())
+        tiers.FREE_WORK = -1
+        return torch.from_numpy(sums)
+
+    return step
 
 
 def numpy_step(state: BlockState, current: torch.Tensor, scratch: Scratch) -> torch.Tensor:
@@ -143,7 +160,7 @@ def loaded(path: Path) -> ModuleType:
 
 def check(walk: Walk) -> None:
     """Fail unless two steps give the sums of the formulas in float64."""
-    expected, reference = Walk(walk.state.total.shape[0], fused.measure_step), walk.state.reference
+    expected, reference = Walk(walk.state.total.shape[0], through(fused)), walk.state.reference
     for _ in range(2):
         found, total = walk.go().numpy(), walk.state.total.numpy()
         current = expected.states[expected._count % 2]
@@ -184,19 +201,19 @@ def raw_read(elements: int, folder: Path) -> Callable[[], object]:
 
 def together(rows: int, steps: int, *, drawn: bool = False) -> Callable[[], object]:
     """Return what takes a block through some steps at once, checked against one by one."""
-    chance = torch.Generator().manual_seed(0)
-    start = torch.randn((rows, SUB_BLOCK), generator=chance) * 0.05
-    moved = torch.randn((1 + steps, rows, SUB_BLOCK), generator=chance) * 0.002
+    chance, shape = np.random.default_rng(0), (rows, SUB_BLOCK)
+    start = chance.standard_normal(shape, np.float32) * np.float32(0.05)
+    moved = chance.standard_normal((1 + steps, *shape), np.float32) * np.float32(0.002)
     weights = start + moved.cumsum(0) - moved[0]
     weights[0] = start
-    (state, _), (alone, _) = (fused.start_block(start.clone()) for _ in range(2))
-    planes = torch.empty((steps, rows, SUB_BLOCK)) if drawn else None
-    spare, scratch = torch.empty_like(state.total), Scratch()
+    (state, _), (alone, _) = (fused.start_block(start.copy()) for _ in range(2))
+    planes = np.empty((steps, *shape), np.float32) if drawn else None
+    spare = np.empty_like(state.total)
     found, spare = fused.advance(state, weights, spare, planes)
     for step, current in enumerate(weights[1:]):
-        expected = fused.measure_step(alone, current, scratch)
+        expected = fused.measure_step(alone, current)
         alone.previous = current
-        assert found[:, step].tobytes() == expected.numpy().tobytes(), (steps, step)
+        assert found[:, step].tobytes() == expected.tobytes(), (steps, step)
 
     def go() -> object:
         nonlocal spare
@@ -222,7 +239,8 @@ def widenings(elements: int) -> dict[str, Callable[[], object]]:
     out, ways = torch.empty(elements), {}
     for dtype in (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2):
         stored, name = torch.randn(elements).to(dtype), str(dtype).removeprefix("torch.")
-        ways[f"{name} as read"] = lambda stored=stored: _widen(stored, out)
+        codes = stored.view(torch.uint8).numpy().view(DTYPES[name].code)
+        ways[f"{name} as read"] = lambda codes=codes, name=name: widen(codes, name, out.numpy())
         ways[f"{name} by torch"] = lambda stored=stored: out.copy_(stored)
     return ways
 
@@ -245,9 +263,10 @@ def measured(ways: dict[str, Callable[[], object]], elements: int, rounds: int) 
 
 def versions(baseline: Path | None, rows: int, notes: list[str]) -> dict[str, Callable[[], object]]:
     """Return every version, checked."""
-    steps: dict[str, Step] = {"compiled pass": fused.measure_step}
+    steps: dict[str, Step] = {"compiled pass": through(fused)}
     if baseline:
-        steps["compiled pass, baseline"] = loaded(baseline).measure_step
+        steps["compiled pass, baseline"] = through(loaded(baseline))
+    steps["without a compiler"] = through(fused, is_compiled=False)
     steps |= {"torch": kernels.measure_step, "numpy": numpy_step, "A_t alone, torch": total_alone}
     walks = {}
     for name, step in [*steps.items(), ("torch.compile", None)]:
@@ -271,6 +290,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    tiers.FREE_WORK = -1
     facts = {
         "machine": platform.machine(),
         "processors": os.cpu_count(),

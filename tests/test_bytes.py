@@ -287,6 +287,15 @@ def test_a_stretch_reads_like_a_file_of_its_own() -> None:
         file.seek(-1)
 
 
+def test_bytes_that_were_there_are_missed_when_they_are_gone() -> None:
+    stretch = Stretch(2, 5)
+
+    assert stretch.end == 7
+    assert stretch.read(io.BytesIO(b"??hello"), "tensor 'w'") == b"hello"
+    with pytest.raises(ClaimError, match="tensor 'w' is cut short since it was described"):
+        stretch.read(io.BytesIO(b"??hell"), "tensor 'w'")
+
+
 def test_reading_in_circles_ends() -> None:
     part = FilePart(io.BytesIO(bytes(1000)), 0, 1000)
 

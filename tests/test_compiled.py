@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numba
 import numpy as np
 import pytest
 
 from accweight_core.jit import njit as compiled
-from accweight_core.jit import step_loops as loops
 
 LOOP = """
 from accweight_core.jit.njit import compiled
@@ -42,24 +45,70 @@ def hits(path: Path) -> int:
     return int(sum(module.total.stats.cache_hits.values()))
 
 
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Where loops are kept is asked for anew, and so it is afterwards."""
+    for found in (compiled.cache_folder, compiled.digest):
+        found.cache_clear()
+    yield
+    for found in (compiled.cache_folder, compiled.digest):
+        found.cache_clear()
+
+
+@pytest.mark.usefixtures("forgotten")
 def test_a_loop_is_compiled_once_and_anew_when_another_file_of_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "loop_of_a_test.py"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
+    path, other = tmp_path / "loop_of_a_test.py", tmp_path / "other.py"
     path.write_text(LOOP)
+    other.write_text("")
+    monkeypatch.setattr(compiled, "LOOPS", (*compiled.LOOPS, str(other.with_suffix(""))))
 
     first, second = hits(path), hits(path)
-    monkeypatch.setattr(compiled, "stamps", lambda: ((0, 0),))
+    other.write_text("changed = True")
+    compiled.cache_folder.cache_clear()
+    compiled.digest.cache_clear()
     changed, again = hits(path), hits(path)
 
     assert (first, second) == (0, 1)
     assert (changed, again) == (0, 1)
 
 
-def test_every_file_of_the_loops_is_looked_at() -> None:
-    kept = loops.advance_rows._cache._cache_file._source_stamp
+@pytest.mark.usefixtures("forgotten")
+def test_loops_are_kept_where_the_user_wants_them_and_no_one_elses_are_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
+    path = tmp_path / "loop_of_a_test.py"
+    path.write_text(LOOP)
 
-    assert kept[-len(compiled.LOOPS) :] == compiled.stamps()
-    assert all(
-        (Path(compiled.__file__).parents[1] / f"{name}.py").exists() for name in compiled.LOOPS
-    )
+    hits(path)
+
+    assert str(tmp_path / "kept") == numba.config.CACHE_DIR
+    assert [folder.name for folder in (tmp_path / "kept").iterdir()] == [
+        f"accweight-loops-{compiled.digest()}"
+    ]
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_loops_are_kept_in_the_users_cache_where_their_own_folder_is_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: tmp_path in Path(path).parents)
+
+    assert compiled.cache_folder() == tmp_path / f"accweight-loops-{compiled.digest()}"
+
+
+def test_every_file_of_the_loops_is_looked_at() -> None:
+    folder = Path(compiled.__file__).parents[1]
+    marked = {
+        str(path.relative_to(folder).with_suffix(""))
+        for path in folder.rglob("*.py")
+        if re.search(r"^@(compiled|compiled_in_place|_word)$", path.read_text(), re.MULTILINE)
+    }
+
+    assert marked <= set(compiled.LOOPS)
+    assert all((folder / f"{name}.py").exists() for name in compiled.LOOPS)

@@ -28,6 +28,7 @@ from accweight_core.errors import FormatError, NonFiniteError, UnsupportedDtypeE
 from accweight_core.io import strided
 from accweight_core.io.reading import OpenFiles, read_stretch, same_values
 from accweight_core.io.widening import working_dtype
+from accweight_core.jit import tiers
 from accweight_core.kernels import partition
 from accweight_core.metrics.table import METRICS
 from accweight_core.metrics.totals import Totals
@@ -136,6 +137,25 @@ def test_every_code_of_8_bit_floats_is_read_as_torch_reads_it(stored: Stored, na
     np.testing.assert_array_equal(out, codes.float())
     known = ~np.isnan(out)
     np.testing.assert_array_equal(np.signbit(out)[known], codes.float().signbit()[known])
+
+
+@pytest.mark.parametrize("free_work", [-1, 10**9], ids=["compiled", "numpy"])
+def test_every_float16_is_read_as_torch_reads_it(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch, free_work: int
+) -> None:
+    monkeypatch.setattr(tiers, "FREE_WORK", free_work)
+    codes = torch.arange(1 << 16, dtype=torch.int32).to(torch.uint16).view(torch.float16)
+    tensor = states_run(stored, [codes]).checkpoints[0].tensors[NAME]
+
+    with OpenFiles() as files:
+        for stop in (1 << 16, (1 << 16) - 5):  # fewer than sixteen are read one by one
+            out = np.empty(stop - 3, np.float32)
+            read_stretch(files, tensor, 3, stop, out)
+
+            expected = codes[3:stop].float().numpy()
+            known = ~np.isnan(expected)
+            np.testing.assert_array_equal(np.isnan(out), ~known)
+            assert out[known].tobytes() == expected[known].tobytes()
 
 
 @settings(max_examples=60)

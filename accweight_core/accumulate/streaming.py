@@ -25,7 +25,7 @@ from accweight_core.io.reading import OpenFiles
 from accweight_core.io.widening import values_of_codes
 from accweight_core.jit.njit import compiled, compiled_in_place
 from accweight_core.jit.order import LANES, LARGEST_SQUARE
-from accweight_core.jit.pooling import gather, padded
+from accweight_core.jit.pooling import gather, padded, widen_halves
 from accweight_core.jit.simd import from_bfloat16, load, store
 from accweight_core.jit.step_loops import (
     REFERENCE_SQUARE,
@@ -48,7 +48,7 @@ Array = npt.NDArray[Any]
 
 Take = Callable[[str, int, npt.DTypeLike], Array]
 
-_AS_STORED, _BFLOAT16, _CODES = range(3)
+_AS_STORED, _BFLOAT16, _FLOAT16, _CODES = range(4)
 
 _pread: Any = types.ExternalFunction(
     "pread", types.intp(types.intc, types.uintp, types.uintp, types.int64)
@@ -137,8 +137,8 @@ def _form(stored: str, dtype: np.dtype[Any]) -> int | None:
         return _AS_STORED
     if dtype != np.float32:
         return None
-    if stored == "bfloat16":
-        return _BFLOAT16
+    if stored in ("bfloat16", "float16"):
+        return _BFLOAT16 if stored == "bfloat16" else _FLOAT16
     return _CODES if stored.startswith("float8") else None
 
 
@@ -277,6 +277,9 @@ def _widen(raw: Array, form: int, table: Array, out: Array, at: int, count: int)
             out[at + i] = table[raw[i]]
         return
     halves = raw.view(np.uint16)
+    if form == _FLOAT16:
+        widen_halves(halves, out, at, count)
+        return
     whole = count - count % LANES
     for i in range(0, whole, LANES):
         store(out, at + i, from_bfloat16(load(halves, i)))

@@ -60,7 +60,10 @@ def widen(stored: Array, name: str, out: Array) -> None:
     """
     if stored.dtype != code_dtype(name):
         raise TypeError(f"elements of {name} come as {code_dtype(name)}, got {stored.dtype}")
-    if name not in _EIGHT_BITS and name != "bfloat16":
+    is_flat = stored.flags.c_contiguous and out.flags.c_contiguous
+    if name == "float16" and out.dtype == np.float32 and is_flat:
+        tiers.widen_halves(stored.reshape(-1).view(np.uint16), out.reshape(-1))
+    elif DTYPES[name].code == name:
         out[...] = stored
     elif out.dtype != np.float32:
         narrow = np.empty(out.shape, np.float32)
@@ -68,7 +71,7 @@ def widen(stored: Array, name: str, out: Array) -> None:
         out[...] = narrow
     elif name == "bfloat16":
         np.left_shift(stored, 16, out=out.view(np.uint32), dtype=np.uint32)
-    elif stored.flags.c_contiguous and out.flags.c_contiguous:
+    elif is_flat:
         tiers.look_up(stored.reshape(-1), values_of_codes(name), out.reshape(-1))
     else:
         out[...] = values_of_codes(name)[stored]

@@ -1,4 +1,4 @@
-"""Compiled loops over pictures, and over codes of one byte.
+"""Compiled loops over pictures, and over narrow weights that are to be widened.
 
 Squares are added up down their columns first, then across: the same bits whether a sheet is
 pooled as a whole or while its weights stream past.
@@ -13,7 +13,16 @@ import numpy.typing as npt
 
 from accweight_core.jit.njit import compiled, compiled_in_place
 from accweight_core.jit.order import LANES
-from accweight_core.jit.simd import evens, larger, load, number, odds, pattern, store
+from accweight_core.jit.simd import (
+    evens,
+    from_float16,
+    larger,
+    load,
+    number,
+    odds,
+    pattern,
+    store,
+)  # fmt: skip
 
 Array = npt.NDArray[Any]
 
@@ -23,6 +32,32 @@ def look_up(codes: Array, table: Array, out: Array) -> None:
     """Write ``table[codes]`` for codes of one byte."""
     for i in range(codes.size):
         out[i] = table[codes[i]]
+
+
+@compiled
+def widen_halves(halves: Array, out: Array, at: int, count: int) -> None:
+    """Write numbers of float16 as float32.
+
+    Their exponent is moved to its new place and made larger by 112, which is a product: right
+    for the smallest numbers too. What is infinite or no number keeps the largest exponent.
+
+    Args:
+        halves: Their bits, flat.
+        out: float32, flat; written from `at` on.
+        at: Where to begin there.
+        count: How many numbers.
+    """
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        store(out, at + i, from_float16(load(halves, i)))
+    bits = out.view(np.uint32)
+    for i in range(whole, count):
+        half = np.uint32(halves[i])
+        bits[at + i] = (half & np.uint32(0x7FFF)) << np.uint32(13)
+        out[at + i] *= np.float32(2.0**112)
+        if half & np.uint32(0x7C00) == np.uint32(0x7C00):
+            bits[at + i] |= np.uint32(0x7F800000)
+        bits[at + i] |= (half & np.uint32(0x8000)) << np.uint32(16)
 
 
 @compiled

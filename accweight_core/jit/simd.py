@@ -181,6 +181,28 @@ def from_bfloat16(typing: Any, lanes: Any) -> Any:
 
 
 @_word
+def from_float16(typing: Any, lanes: Any) -> Any:
+    """Return as float32 the numbers of which sixteen unsigned ones hold the bits of float16."""
+    floats, integers = Lanes(types.float32), ir.VectorType(ir.IntType(32), LANES)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        half = builder.zext(values[0], integers)
+        moved = builder.shl(
+            builder.and_(half, _constant(integers, 0x7FFF)), _constant(integers, 13)
+        )
+        larger = ir.Constant(floats.vector, [2.0**112] * LANES)
+        size = builder.fmul(builder.bitcast(moved, floats.vector), larger)
+        top = _constant(integers, 0x7C00)
+        is_odd = builder.icmp_unsigned("==", builder.and_(half, top), top)
+        bits = builder.bitcast(size, integers)
+        odd = builder.or_(bits, _constant(integers, 0x7F800000))
+        sign = builder.shl(builder.and_(half, _constant(integers, 0x8000)), _constant(integers, 16))
+        return builder.bitcast(builder.or_(builder.select(is_odd, odd, bits), sign), floats.vector)
+
+    return floats(lanes), generate
+
+
+@_word
 def narrow(typing: Any, lanes: Any) -> Any:
     """Return float64 as float32, rounded."""
     floats = Lanes(types.float32)

@@ -19,6 +19,9 @@ Array = npt.NDArray[Any]
 FREE_WORK = 12_000_000
 """Weights times steps that a process takes through NumPy before loops are compiled."""
 
+CALL_WORK, COLUMN_WORK = 4000, 8
+"""What a call of the loops in NumPy costs beside its weights, in these, and what each column."""
+
 _done = 0
 
 
@@ -62,7 +65,8 @@ def advance_rows(
     todo: Array,
 ) -> None:
     """Take every row that is `todo` through all steps; see `step_loops.advance_rows`."""
-    if not are_compiled(w_0.size * sums.shape[1]):
+    columns, steps = w_0.size // len(todo), sums.shape[1]
+    if not are_compiled(w_0.size * steps + columns * COLUMN_WORK + CALL_WORK):
         asked, in_place = todo.copy(), np.shares_memory(total, after)
         room = np.empty_like(total) if in_place else after
         left = array_step.advance_rows(
@@ -109,3 +113,13 @@ def look_up(codes: Array, table: Array, out: Array) -> None:
         pooling.look_up(codes, table, out)
     else:
         np.take(table, codes, out=out, mode="clip")
+
+
+def widen_halves(halves: Array, out: Array) -> None:
+    """Write numbers of float16, of which the bits are given, as float32."""
+    if are_compiled(halves.size // 32):
+        from accweight_core.jit import pooling
+
+        pooling.widen_halves(halves, out, 0, halves.size)
+    else:
+        out[...] = halves.view(np.float16)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO
 
+from accweight_adapters.untrusted import ClaimError
 from accweight_core.remote import expect, is_remote
 
 
@@ -26,6 +27,18 @@ class Stretch:
     def end(self) -> int:
         """The place behind its last byte."""
         return self.offset + self.size_bytes
+
+    def read(self, file: IO[bytes], what: str) -> bytes:
+        """Return the bytes, which were all there when the file was described.
+
+        Raises:
+            ClaimError: If the file has become shorter.
+        """
+        file.seek(self.offset)
+        content = file.read(self.size_bytes)
+        if len(content) < self.size_bytes:
+            raise ClaimError(f"{what} is cut short since it was described")
+        return content
 
 
 class StretchFile(io.RawIOBase):

@@ -12,7 +12,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,14 +210,17 @@ def _save(model: nn.Module, folder: Path, *, epoch: int, loss: float, accuracy: 
     torch.save({**beside, "model_state_dict": model.state_dict()}, folder / f"epoch_{epoch}.pt")
 
 
+def _batches(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images and labels as many at a time as memory has room for."""
+    return zip(torch.split(images, 1000), torch.split(labels, 1000), strict=True)
+
+
 @torch.no_grad()
 def _loss(model: nn.Module, digits: Digits) -> float:
     """Return the mean loss over the training images as the weights are."""
     model.eval()
     total = 0.0
-    for images, labels in zip(
-        torch.split(digits.images, 1000), torch.split(digits.labels, 1000), strict=True
-    ):
+    for images, labels in _batches(digits.images, digits.labels):
         total += nn.functional.cross_entropy(model(images), labels, reduction="sum").item()
     return total / len(digits.labels)
 
@@ -226,9 +229,7 @@ def _loss(model: nn.Module, digits: Digits) -> float:
 def _accuracy(model: nn.Module, digits: Digits) -> float:
     model.eval()
     right = 0
-    for images, labels in zip(
-        torch.split(digits.test_images, 1000), torch.split(digits.test_labels, 1000), strict=True
-    ):
+    for images, labels in _batches(digits.test_images, digits.test_labels):
         right += int((model(images).argmax(1) == labels).sum())
     return right / len(digits.test_labels)
 

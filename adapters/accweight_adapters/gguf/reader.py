@@ -17,6 +17,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from accweight_adapters.bytes.stretch import Stretch
 from accweight_adapters.gguf.header import Header, TensorInfo, header_in, is_gguf
 from accweight_adapters.gguf.names import OPTIMIZER, are_of_llama, hints_of, place_of
 from accweight_adapters.measures import measures_in
@@ -194,8 +195,5 @@ def _dequantised(path: Path, info: TensorInfo) -> npt.NDArray[Any]:
 
 def _blocks(file: IO[bytes], info: TensorInfo) -> npt.NDArray[np.uint8]:
     """Return the blocks of a tensor, a row of it in each row."""
-    file.seek(info.offset)
-    content = file.read(info.size_bytes)
-    if len(content) < info.size_bytes:
-        raise ClaimError(f"tensor {quoted(info.name)} is cut short since it was described")
+    content = Stretch(info.offset, info.size_bytes).read(file, f"tensor {quoted(info.name)}")
     return np.frombuffer(content, np.uint8).reshape(math.prod(info.shape[:-1]), -1)

@@ -15,6 +15,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from accweight_adapters.bytes.stretch import Stretch
 from accweight_adapters.jax.hints import with_flax_hints
 from accweight_adapters.jax.msgpack_walk import ChunkedArray, FoundArray, PackedArray, Walk
 from accweight_adapters.jax.tree import Chosen, Keys, choose
@@ -146,9 +147,6 @@ def _assembled(path: Path, name: str, array: ChunkedArray) -> npt.NDArray[Any]:
     whole = bytearray()
     with claims_of(path, FORMAT), path.open("rb") as file:
         for chunk in array.chunks:
-            file.seek(chunk.offset)
-            content = file.read(chunk.size_bytes)
-            if len(content) < chunk.size_bytes:
-                raise ClaimError(f"tensor {quoted(name)} is cut short since it was described")
-            whole += content
+            stretch = Stretch(chunk.offset, chunk.size_bytes)
+            whole += stretch.read(file, f"tensor {quoted(name)}")
     return np.frombuffer(whole, DTYPES[array.dtype].code).reshape(array.shape)

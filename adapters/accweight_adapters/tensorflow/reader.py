@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from accweight_adapters.bytes.stretch import Stretch
 from accweight_adapters.bytes.varint import varint
 from accweight_adapters.measures import measures_in
 from accweight_adapters.shard_index import shard_path
@@ -145,11 +146,7 @@ class _Shards:
     def content(self, entry: Entry, what: str) -> bytes:
         """Return the bytes of an entry."""
         with self.place(entry, what).open("rb") as file:
-            file.seek(entry.offset)
-            content = file.read(entry.size_bytes)
-        if len(content) < entry.size_bytes:
-            raise ClaimError(f"{what} is cut short since it was described")
-        return content
+            return Stretch(entry.offset, entry.size_bytes).read(file, what)
 
     def text(self, entry: Entry) -> bytes:
         """Return a text: its length and a checksum of that stand before it."""

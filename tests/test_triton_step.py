@@ -113,7 +113,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_kernel_measures_what_plain_operations_measure(
     dtype: torch.dtype, compensated: bool
 ) -> None:
-    steps = walks(LENGTHS, dtype)
+    # interpreted, a full sub-block takes as long as all others; how it is loaded is the same
+    steps = walks(LENGTHS if dtype == torch.float32 else LENGTHS[:-1], dtype)
 
     found, rows = measured(steps, compensated=compensated)
 
@@ -283,7 +284,7 @@ def test_a_tracker_that_uses_the_kernel_shows_the_same_metrics(
     precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series = {
-        "a.weight": oracle.series((40, 900), steps=4),
+        "a.weight": oracle.series((20, 900), steps=4),  # two sub-blocks, the second cut short
         "b.weight": oracle.series((8, 3, 5, 5), torch.bfloat16, steps=4),
         "c.weight": [w.t() for w in oracle.series((30, 20), steps=4)],
         "d.weight": oracle.series((4, 4), torch.complex64, steps=4),

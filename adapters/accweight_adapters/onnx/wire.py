@@ -12,10 +12,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, NamedTuple, Self
-
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import ModelProto
+from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
 from accweight_adapters.bytes.protobuf import LENGTH, VARINT, Field, fields, length_delimited
 from accweight_adapters.bytes.varint import MOST_BYTES, varint
@@ -24,6 +21,9 @@ from accweight_adapters.untrusted import ClaimError
 from accweight_core.errors import FormatError
 from accweight_core.readers import LFS_MAGIC, unrecognised
 from accweight_core.remote import is_remote
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 LARGEST_DEPTH = 90
 """Nested messages; onnx itself stops at 100, a real model needs four, plus three per subgraph."""
@@ -161,6 +161,9 @@ def read_model(path: Path) -> ModelProto:
         FormatError: If the file is empty, truncated, damaged, nested beyond all reason, or not
             an ONNX model.
     """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx import ModelProto
+
     with path.open("rb", buffering=0) as file:
         window = window_on(file)
         if window.size_bytes < len(LFS_MAGIC) or window.read(0, len(LFS_MAGIC)) == LFS_MAGIC:

@@ -67,10 +67,10 @@ def _hints(model: Path, changed_ns: int, shapes: Shapes) -> Mapping[str, Hints]:
     """Return the meaning of parameters by name; one look serves all checkpoints of a run."""
     from onnx import TensorProto
 
+    from accweight_adapters.onnx.description import small_integers
     from accweight_adapters.onnx.extents import Weights
     from accweight_adapters.onnx.graph import GraphError, Value, network_of
     from accweight_adapters.onnx.layers import hints_of, layers_of
-    from accweight_adapters.onnx.reader import small_integers
     from accweight_adapters.onnx.trace import constant_behind
     from accweight_adapters.onnx.wire import read_model
 

@@ -21,10 +21,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from accweight_adapters.onnx.description import described, small_integers
 from accweight_adapters.onnx.extents import Weights, type_name
 from accweight_adapters.onnx.graph import STANDARD_DOMAINS, GraphError, Network, network_of
 from accweight_adapters.onnx.layers import Part, layers_of
-from accweight_adapters.onnx.reader import OnnxReader, small_integers
+from accweight_adapters.onnx.reader import OnnxReader
 from accweight_adapters.onnx.shared import separate
 from accweight_adapters.onnx.wire import read_model
 from accweight_adapters.training.config import TrainSelection
@@ -74,7 +75,7 @@ def load_model(path: Path) -> TrainableModel:
     """
     if not OnnxReader().recognises(path):
         raise unrecognised(path)
-    OnnxReader().describe(path)  # its claims hold, and nothing points outside its folder
+    described(path)  # its claims hold, and nothing points outside its folder
     _check_size(path)
     try:
         proto = onnx.load(path)
@@ -112,7 +113,7 @@ def _fits(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _check_size(path: Path) -> None:
-    files = {str(path), *OnnxReader().describe(path).files}
+    files = {str(path), *described(path).files}
     size_bytes = sum(Path(file).stat().st_size for file in files)
     if size_bytes > LARGEST_BYTES:
         raise FormatError(

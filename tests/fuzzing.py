@@ -98,6 +98,7 @@ def is_refused(reader: Reader, path: Path, *, names: str = "") -> bool:
         assert (names or path.name) in text
         assert len(text) < LONGEST_MESSAGE + 2 * len(str(path))
         return True
+    assert len({tensor.name for tensor in description.tensors}) == len(description.tensors)
     for tensor in description.tensors:
         _check(tensor)
     return False
@@ -105,7 +106,8 @@ def is_refused(reader: Reader, path: Path, *, names: str = "") -> bool:
 
 def _check(tensor: StoredTensor) -> None:
     """Fail unless an extent lies within its file, and hidden values load or are refused."""
-    values = tensor.values
+    values, axes = tensor.values, tensor.hints.axes
+    assert axes is None or len(axes) == len(values.shape)
     if isinstance(values, HiddenValues):
         with suppress(FormatError, UnsupportedDtypeError):
             assert tuple(values.load().shape) == values.shape

@@ -81,6 +81,13 @@ def _onnx_inline(path: Path) -> None:
     onnx.save(model, str(path))
 
 
+def _onnx_of_every_kind(folder: Path) -> Target:
+    from onnx_models import of_every_kind
+
+    path = of_every_kind(folder)
+    return path, path
+
+
 def _safetensors_index(folder: Path) -> Target:
     path = write_sharded(folder / "model.safetensors.index.json", STATE)
     return path, path
@@ -168,6 +175,23 @@ def _gguf(folder: Path) -> Target:
     return path, path
 
 
+def _gguf_in_blocks(folder: Path) -> Target:
+    from gguf import GGMLQuantizationType as Type
+    from gguf import GGUFWriter
+    from gguf.quants import quantize
+
+    path = folder / "a.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.add_array("numbers", [1, 2, 3])
+    matrix = np.arange(128, dtype=np.float32).reshape(4, 32)
+    writer.add_tensor("blk.0.attn_q.weight", quantize(matrix, Type.Q4_0), raw_dtype=Type.Q4_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path, path
+
+
 def _msgpack(folder: Path) -> Target:
     save_msgpack(Lstm(), folder, 1)
     path = folder / "checkpoint_1"
@@ -192,6 +216,7 @@ TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
     "safetensors shard": ("safetensors", _safetensors_shard),
     "onnx": ("onnx", _alone(_onnx_inline, "a.onnx")),
     "onnx, external data": ("onnx", _alone(write_onnx, "a.onnx", NET)),
+    "onnx, every kind of tensor": ("onnx", _onnx_of_every_kind),
     "npy": ("numpy", _alone(_npy, "a.npy")),
     "npz": ("numpy", _alone(_npz, "a.npz", np.savez)),
     "npz, compressed": ("numpy", _alone(_npz, "a.npz", np.savez_compressed)),
@@ -204,6 +229,7 @@ TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
     "chunks of four ranks": ("torch_distributed", _sharded_chunks),
     "ort": ("ort", _ort),
     "gguf": ("gguf", _gguf),
+    "gguf, in blocks": ("gguf", _gguf_in_blocks),
     "msgpack": ("flax", _msgpack),
     "orbax tree": ("orbax", partial(_orbax, pattern="_METADATA")),
     "orbax manifest": ("orbax", partial(_orbax, pattern="manifest.ocdbt")),

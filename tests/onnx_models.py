@@ -97,3 +97,30 @@ def stored_as(name: str, values: np.ndarray, data_type: int, *, raw: bool) -> Te
         cast = values.astype(helper.tensor_dtype_to_np_dtype(data_type))
         return numpy_helper.from_array(cast, name)
     return helper.make_tensor(name, data_type, values.shape, values.reshape(-1))
+
+
+def of_every_kind(folder: Path) -> Path:
+    """Write a model with inline, external, packed, quantised and nested tensors."""
+    half = stored_as("h.weight", floats(5, 5), TensorProto.FLOAT16, raw=False)
+    nodes = [
+        node("MatMul", "x a.weight", "a"),
+        node("MatMul", "a h.weight", "h"),
+        node("DequantizeLinear", "q s", "qd"),
+        node("MatMul", "h qd", "m"),
+        node("Unsqueeze", "c axis", "cu"),
+        node("Add", "m cu", "n"),
+        node(
+            "If", "n", then_branch=branch("t", floats(5, 5)), else_branch=branch("e", floats(5, 5))
+        ),
+    ]
+    constants = {
+        "a.weight": floats(4, 5), "h.weight": half, "q": np.ones((5, 5), np.int8),
+        "s": np.float32(2).reshape(()), "c": floats(5), "axis": np.array([0]),
+    }  # fmt: skip
+    path = saved(folder, nodes, constants)
+    model = onnx.load(path)
+    onnx.external_data_helper.set_external_data(model.graph.initializer[0], "a.bin", 0, 80)
+    model.graph.initializer[0].ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
+    (folder / "a.bin").write_bytes(bytes(80))
+    return path

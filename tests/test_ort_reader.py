@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from fuzzing import is_refused, mutations
+from fuzzing import is_refused
 from train_models import model, node
 
 import accweight_core as aw
@@ -206,17 +206,6 @@ def test_every_cut_and_every_flipped_bit_is_refused_or_within_bounds(
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
         is_refused(READER, path)
-
-
-def test_damaged_copies_are_refused_or_within_bounds(tmp_path: Path) -> None:
-    path = tmp_path / "broken.ckpt"
-    content = (DATA / "with_optimizer").read_bytes()
-    refused = 0
-    for damaged in mutations(content, 700, seed=11):
-        path.write_bytes(damaged)
-        refused += is_refused(READER, path)
-
-    assert 0 < refused < 700
 
 
 def test_a_shape_that_needs_more_bytes_than_there_are_is_refused(checkpoint: Path) -> None:

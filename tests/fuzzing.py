@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import FormatError, UnsupportedDtypeError
 from accweight_core.readers import Reader
@@ -97,6 +99,8 @@ def is_refused(reader: Reader, path: Path, *, names: str = "") -> bool:
         assert "\n" not in text
         assert (names or path.name) in text
         assert len(text) < LONGEST_MESSAGE + 2 * len(str(path))
+        if _came_of_memory(refusal):
+            pytest.fail(f"memory ran out, and that was taken for damage: {text}")
         return True
     assert len({tensor.name for tensor in description.tensors}) == len(description.tensors)
     for tensor in description.tensors:
@@ -125,3 +129,12 @@ def _end_of(extent: Extent) -> int:
         span = 1 + sum((n - 1) * s for n, s in zip(extent.shape, strides, strict=True))
     assert math.prod(extent.shape) < 2**62
     return extent.offset + span * DTYPES[extent.dtype].size_bytes
+
+
+def _came_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error was raised because an allocation failed."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

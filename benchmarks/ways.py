@@ -58,7 +58,7 @@ def torch_script() -> Callable[..., Found]:
 
 def accweight() -> Callable[..., Found]:
     """Return `accweight analyze`, its imports done."""
-    for module in ("analysis", "pipeline", "store"):
+    for module in ("analysis.analysis", "jobs.pipeline", "accumulate.streaming"):
         import_module(f"accweight_core.{module}")
     import_module("accweight_adapters.safetensors_reader")
     return analysed

@@ -297,7 +297,7 @@ def test_a_viewer_that_cannot_open_fails_the_demonstration_only_if_asked_for(
     monkeypatch.setattr(viewing, "opened_viewer", broken)
     monkeypatch.setattr(viewing, "is_watched", lambda: True)
 
-    unasked = accweight("demo", "--out", tmp_path, "--epochs", 1)
+    unasked = accweight("demo", "--out", tmp_path, "--epochs", 1, piped=True)
     asked = accweight("demo", "--out", tmp_path, "--epochs", 1, "--view")
 
     assert (unasked.code, asked.code) == (0, 1)

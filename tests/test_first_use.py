@@ -74,9 +74,10 @@ def test_a_folder_is_appended_like_the_run_in_it(folder: Path, tmp_path: Path) -
 
 def test_analyses_are_compared_by_their_paths(stored: Path) -> None:
     opened = aw.open_analysis(stored)
+    expected = repr(aw.compare(opened, opened))  # all weights moved alike: correlations are NaN
 
     for pair in ((stored, stored), (str(stored), opened), (opened, stored)):
-        assert aw.compare(*pair) == aw.compare(opened, opened)
+        assert repr(aw.compare(*pair)) == expected
 
 
 def test_sides_are_aligned_by_their_paths(stored: Path, folder: Path) -> None:

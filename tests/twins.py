@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812, so everybody calls it
@@ -350,6 +351,8 @@ def save_ort(model: nn.Module, folder: Path, step: int) -> None:
     """Write the checkpoint with which ONNX Runtime begins to train these weights."""
     from accweight_core.cli.app import run
 
+    reason = "onnxruntime-training is not installed"
+    pytest.importorskip("onnxruntime.training.api", reason=reason)
     network = NETWORKS[type(model).__name__.lower()]
     with tempfile.TemporaryDirectory() as text:
         home = Path(text)

@@ -76,6 +76,7 @@ def advance_rows(
             if in_place:
                 np.copyto(after, room, where=(asked & ~todo).repeat(after.size // len(todo)))
             return
+        todo[:] = asked  # what was done before it gave up lies in `room`, or is done again
     from accweight_core.jit import step_loops
 
     step_loops.advance_rows(

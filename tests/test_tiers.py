@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import accweight_core as aw
-from accweight_core.jit import array_pooling, array_step, order, pooling, step_loops, tiers
+from accweight_core.jit import array_pooling, array_step, fused, order, pooling, step_loops, tiers
 from accweight_core.metrics.sums import SUMS
 from accweight_core.schema import Run
 
@@ -285,3 +285,21 @@ def test_who_compiles_for_another_processor_is_not_second_guessed(name: str) -> 
     )  # fmt: skip
 
     assert printed.stdout.strip() == "False"
+
+
+def test_rows_done_before_the_loops_gave_up_keep_their_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = np.random.default_rng(1)
+    before = chance.normal(size=(200, 4096))
+    after = before + chance.normal(size=before.shape)
+    before[150:] = after[150:] = 0
+    after[180, 5] = 1e-200  # too near to 0 for the loops in NumPy, in a later group of rows
+    found = []
+    for work in (0, 2 * tiers.FREE_WORK):  # by NumPy first, then compiled
+        monkeypatch.setattr(tiers, "_done", work)
+        state, _ = fused.start_block(before.copy())
+        sums = fused.measure_step(state, after.copy())
+        found.append((state.total.tobytes(), sums.tobytes()))
+
+    assert found[0] == found[1]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -52,7 +52,7 @@ CAUTION = (
 def show(answer: RenderableType | dict[str, Any]) -> None:
     """Print the answer on stdout: a table, or one JSON document."""
     if isinstance(answer, dict):
-        typer.echo(json.dumps(_finite(answer), indent=2, allow_nan=False))
+        click.echo(json.dumps(_finite(answer), indent=2, allow_nan=False))
         return
     console = _console()
     if console.is_terminal:
@@ -75,13 +75,13 @@ def _console() -> Console:
 def remark(*lines: str) -> None:
     """Print remarks on stderr."""
     for line in lines:
-        typer.echo(f"note: {plain(line)}", err=True)
+        click.echo(f"note: {plain(line)}", err=True)
 
 
 def warn(*lines: str) -> None:
     """Print warnings on stderr."""
     for line in lines:
-        typer.echo(f"warning: {plain(line)}", err=True)
+        click.echo(f"warning: {plain(line)}", err=True)
 
 
 def _finite(value: Any) -> Any:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from accweight_core.cli.options import AsJson
+from accweight_core.cli import options
 from accweight_core.errors import AccweightError, MissingLibraryError
 from accweight_core.text import plain
 
@@ -25,20 +25,33 @@ NEEDED = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 """What the extra `demo` brings, by the name to import; the digits come with scikit-learn."""
 
 
+@click.command()
+@click.option(
+    "--data",
+    type=options.FILE,
+    metavar="FOLDER",
+    help="Folder with the MNIST idx files; digits by default.",
+)
+@click.option(
+    "--out",
+    type=options.FILE,
+    default=Path("demo"),
+    show_default=True,
+    metavar="FOLDER",
+    help="Folder for checkpoints, analysis and pictures.",
+)
+@click.option("--epochs", type=options.AT_LEAST_ONE, metavar="N", help="Epochs to train.")
+@click.option(
+    "--seed", default=0, show_default=True, metavar="N", help="Seed of the initial weights."
+)
+@click.option(
+    "--view/--no-view",
+    default=None,
+    help="Open the viewer; where somebody can see it by default.",
+)
+@options.as_json
 def demo(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with the MNIST idx files; digits by default.")
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for checkpoints, analysis and pictures.")
-    ] = Path("demo"),
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to train.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
-    view: Annotated[
-        bool | None,
-        typer.Option("--view/--no-view", help="Open the viewer; where somebody can see it."),
-    ] = None,
-    json: AsJson = False,
+    data: Path | None, out: Path, epochs: int | None, seed: int, *, view: bool | None, json: bool
 ) -> None:
     """Train a small CNN on real digits, analyse it, draw all its layers, open the viewer."""
     _check_libraries(needs_digits=data is None)
@@ -56,7 +69,7 @@ def demo(
         try:
             opened_viewer(stored)
         except AccweightError as error:  # nobody asked for it, and the rest is done
-            typer.echo(f"accweight: {error}", err=True)
+            click.echo(f"accweight: {error}", err=True)
 
 
 def _check_libraries(*, needs_digits: bool) -> None:

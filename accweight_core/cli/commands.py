@@ -1,4 +1,4 @@
-"""The commands themselves: thin, each one call into the library and one into `tables`."""
+"""The commands themselves: thin, each one call into the library and one into what prints it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def inspect(
     source: tuple[str, ...], selection: Selection, write_map: Path | None, *, json: bool
 ) -> None:
     """Show what is there: format, steps and where they come from, layers. Reads no weights."""
-    from accweight_core.cli import tables
+    from accweight_core.cli import inspections, output
     from accweight_core.runs.inspection import inspected
 
     if write_map:  # a map may make one run of several formats
@@ -44,9 +44,9 @@ def inspect(
     if write_map:
         from accweight_core.alignment.map_template import write_template
 
-        tables.remark(write_template(write_map, result.groups))
+        output.remark(write_template(write_map, result.groups))
         document["map"] = str(write_map)
-    tables.show(document if json else tables.inspection(result))
+    output.show(document if json else inspections.inspection(result))
 
 
 @click.command()
@@ -98,7 +98,7 @@ def analyze(
     **how: Any,
 ) -> None:
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
-    from accweight_core.cli import tables
+    from accweight_core.cli import output, rankings
     from accweight_core.jobs.pipeline import analyze as measure
     from accweight_core.jobs.pipeline import append as add
     from accweight_core.metrics.table import checked_metric
@@ -108,18 +108,18 @@ def analyze(
     run = selected_run(named(source), selection)
     how["picture_budget_bytes"] = None if picture_budget is None else parsed_size(picture_budget)
     counted = parsed_roles(roles)
-    with tables.progress("analyze") as advance:
-        how |= {"progress": advance, "notice": tables.remark}
+    with output.progress("analyze") as advance:
+        how |= {"progress": advance, "notice": output.remark}
         if append:
             analysis = add(run, out, **how)
         else:
             analysis = measure(
                 run, out, roles=counted, overwrite=overwrite, keep_state=keep_state, **how
             )
-    tables.remark(*analysis.header.notes)
-    tables.warn(*analysis.header.warnings)
-    tables.show(
-        tables.analysis_json(analysis, by) if json else tables.analysis_summary(analysis, by)
+    output.remark(*analysis.header.notes)
+    output.warn(*analysis.header.warnings)
+    output.show(
+        rankings.analysis_json(analysis, by) if json else rankings.analysis_summary(analysis, by)
     )
 
 
@@ -136,12 +136,12 @@ def rank(
 ) -> None:
     """Rank the layers of an analysis by one metric at one step."""
     from accweight_core.analysis.analysis import open_analysis
-    from accweight_core.cli import tables
+    from accweight_core.cli import output, rankings
 
     opened = open_analysis(analysis)
     counted = parsed_roles(roles) if roles else None
-    document = tables.ranking_json(opened, by, at, per, top, counted)
-    tables.show(document if json else tables.ranking_page(document, per))
+    document = rankings.ranking_json(opened, by, at, per, top, counted)
+    output.show(document if json else rankings.ranking_page(document, per))
 
 
 @click.command()
@@ -157,16 +157,16 @@ def export(analysis: Path, to: str, out: Path, per: Per, *, overwrite: bool, jso
     """Write every metric of every layer and step to a file, or to stdout."""
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.analysis.export import export as write
-    from accweight_core.cli import tables
+    from accweight_core.cli import output
 
     if str(out) == "-":
         _check_stdout_is_free(to, json=json)
         rows = write(open_analysis(analysis), sys.stdout.buffer, to, per=per)
-        tables.remark(f"{rows} rows written to stdout")
+        output.remark(f"{rows} rows written to stdout")
         return
     rows = write(open_analysis(analysis), out, to, per=per, overwrite=overwrite)
     document: dict[str, Any] = {"out": str(out), "to": to, "rows": rows}
-    tables.show(document if json else f"{rows} rows written to {out}")
+    output.show(document if json else f"{rows} rows written to {out}")
 
 
 def _check_stdout_is_free(to: str, *, json: bool) -> None:

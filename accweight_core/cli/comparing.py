@@ -33,10 +33,10 @@ values_option = click.option(
 def compare(a: Path, b: Path, by: str, map: Path | None, values: Values, *, json: bool) -> None:
     """Compare the rankings of two analyses, layer by layer."""
     from accweight_core.alignment.comparison import compare as compared
-    from accweight_core.cli import alignments, tables
+    from accweight_core.cli import alignments, output
 
     result = compared(a, b, by, map=map, values=values)
-    tables.show(alignments.comparison_json(result) if json else alignments.comparison(result, a, b))
+    output.show(alignments.comparison_json(result) if json else alignments.comparison(result, a, b))
 
 
 @click.command()
@@ -53,11 +53,11 @@ def align(
     from accweight_core.alignment.alignment import align as aligned
     from accweight_core.alignment.alignment import side_at
     from accweight_core.alignment.map_template import write_alignment
-    from accweight_core.cli import alignments, tables
+    from accweight_core.cli import alignments, output
 
     left, right = side_at(a), side_at(b)
     result = aligned(left, right, map=map, values=values)
     if out:
-        tables.remark(write_alignment(out, left, right, result))
+        output.remark(write_alignment(out, left, right, result))
     document = {"a": a, "b": b, **result.to_json(), **({"map": str(out)} if out else {})}
-    tables.show(document if json else alignments.alignment(result, a, b))
+    output.show(document if json else alignments.alignment(result, a, b))

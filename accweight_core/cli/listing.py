@@ -12,7 +12,7 @@ from accweight_core.cli import options
 @click.option("--markdown", is_flag=True, help="Print the table as the docs have it.")
 def metrics(*, json: bool, markdown: bool) -> None:
     """List every metric: what it is, its unit, and how to read it."""
-    from accweight_core.cli import tables
+    from accweight_core.cli import output
     from accweight_core.metrics.table import TABLE, as_markdown
 
     if markdown:
@@ -23,7 +23,7 @@ def metrics(*, json: bool, markdown: bool) -> None:
         for m in TABLE.values()
     ]
     if json:
-        tables.show({"metrics": rows})
+        output.show({"metrics": rows})
         return
     width = max(len(name) for name in TABLE)
     for m in TABLE.values():

@@ -154,7 +154,7 @@ def _run(window: MainWindow) -> None:
 
 
 def _capture(window: MainWindow, screenshot: Path | None, movie: Path | None) -> dict[str, Any]:
-    from accweight_core.cli import tables
+    from accweight_core.cli import output
     from accweight_viewer import capture
 
     written: dict[str, Any] = {"step": window.session.step}
@@ -162,7 +162,7 @@ def _capture(window: MainWindow, screenshot: Path | None, movie: Path | None) ->
         capture.screenshot(window, screenshot)
         written["screenshot"] = str(screenshot)
     if movie is not None:
-        with tables.progress("film", unit="frames") as advance:
+        with output.progress("film", unit="frames") as advance:
             written["frames"] = capture.movie(window, movie, advance)
         written["movie"] = str(movie)
     return written

@@ -17,9 +17,8 @@ from accweight_core.errors import AccweightError, MissingLibraryError
 from accweight_core.text import plain
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from accweight_adapters.demo.experiment import DemoResult
+    from accweight_core.cli.output import Page
 
 NEEDED = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 """What the extra `demo` brings, by the name to import; the digits come with scikit-learn."""
@@ -56,12 +55,12 @@ def demo(
     """Train a small CNN on real digits, analyse it, draw all its layers, open the viewer."""
     _check_libraries(needs_digits=data is None)
     from accweight_adapters.demo.experiment import run_demo
-    from accweight_core.cli import tables
+    from accweight_core.cli import output
     from accweight_core.cli.viewing import is_watched, opened_viewer
 
-    with tables.progress("train", unit="epochs") as advance:
+    with output.progress("train", unit="epochs") as advance:
         result = run_demo(data=data, out=out, epochs=epochs, seed=seed, progress=advance)
-    tables.show(_document(result) if json else _summary(result))
+    output.show(_document(result) if json else _summary(result))
     stored = result.analysis.path
     if stored and view:
         opened_viewer(stored)
@@ -85,7 +84,7 @@ def _check_libraries(*, needs_digits: bool) -> None:
 
 def _document(result: DemoResult) -> dict[str, Any]:
     """Return what ``--json`` prints."""
-    from accweight_core.cli.tables import analysis_json
+    from accweight_core.cli.rankings import analysis_json
 
     return {
         **analysis_json(result.analysis, "mean"),
@@ -95,15 +94,12 @@ def _document(result: DemoResult) -> dict[str, Any]:
     }
 
 
-def _summary(result: DemoResult) -> RenderableType:
+def _summary(result: DemoResult) -> Page:
     """Return what is printed."""
-    from rich.console import Group
-    from rich.text import Text
+    from accweight_core.cli.rankings import analysis_summary
 
-    from accweight_core.cli.tables import analysis_summary
-
-    return Group(
-        Text(f"trained on {result.data}: accuracy {result.accuracy[-1]:.1%} on unseen digits"),
-        analysis_summary(result.analysis, "mean"),
-        Text(f"all layers over the epochs: {plain(result.sheet)}"),
-    )
+    return [
+        f"trained on {result.data}: accuracy {result.accuracy[-1]:.1%} on unseen digits",
+        *analysis_summary(result.analysis, "mean"),
+        f"all layers over the epochs: {plain(result.sheet)}",
+    ]

@@ -150,7 +150,7 @@ def train(
     from accweight_adapters.training.loss import Loss
     from accweight_adapters.training.progress import document, progress, summary
     from accweight_adapters.training.run import run_training
-    from accweight_core.cli import tables
+    from accweight_core.cli import output as printed
 
     runtime()  # before anything is read: what is missing is told at once
     rate = _rate(optimizer, learning_rate)
@@ -169,8 +169,8 @@ def train(
         resume=resume,
     )
     with progress(epochs) as watch:
-        result = run_training(config, watch, tables.remark)
-    tables.show(document(result) if json else summary(result))
+        result = run_training(config, watch, printed.remark)
+    printed.show(document(result) if json else summary(result))
 
 
 def _rate(optimizer: str, given: float | None) -> float:

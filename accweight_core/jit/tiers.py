@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.jit import array_pooling, array_step
+from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import fuses
 
 Array = npt.NDArray[Any]
@@ -50,38 +51,22 @@ def square_rows(weights: Array, out: Array) -> None:
         step_loops.square_rows(weights, out)
 
 
-def advance_rows(
-    w_0: Array,
-    square: Array,
-    w_1: Array,
-    w: Array,
-    stride: int,
-    total: Array,
-    after: Array,
-    is_begun: bool,
-    planes: Array,
-    plane_stride: int,
-    sums: Array,
-    todo: Array,
-) -> None:
+def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array) -> None:
     """Take every row that is `todo` through all steps; see `step_loops.advance_rows`."""
-    columns, steps = w_0.size // len(todo), sums.shape[1]
-    if not are_compiled(w_0.size * steps + columns * COLUMN_WORK + CALL_WORK):
-        asked, in_place = todo.copy(), np.shares_memory(total, after)
-        room = np.empty_like(total) if in_place else after
-        left = array_step.advance_rows(
-            w_0, square, w_1, w, stride, total, room, is_begun, planes, plane_stride, sums, todo
-        )
+    size, columns = steps.reference.size, steps.reference.size // len(todo)
+    if not are_compiled(size * sums.shape[1] + columns * COLUMN_WORK + CALL_WORK):
+        asked, in_place = todo.copy(), np.shares_memory(path.before, path.after)
+        room = np.empty_like(path.after) if in_place else path.after
+        left = array_step.advance_rows(steps, path._replace(after=room), planes, sums, todo)
         if left is not None:
             if in_place:
-                np.copyto(after, room, where=(asked & ~todo).repeat(after.size // len(todo)))
+                done = (asked & ~todo).repeat(room.size // len(todo))
+                np.copyto(path.after, room, where=done)
             return
         todo[:] = asked  # what was done before it gave up lies in `room`, or is done again
     from accweight_core.jit import step_loops
 
-    step_loops.advance_rows(
-        w_0, square, w_1, w, stride, total, after, is_begun, planes, plane_stride, sums, todo
-    )
+    step_loops.advance_rows(steps, path, planes, sums, todo)
 
 
 def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:

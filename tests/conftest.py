@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ if not torch.cuda.is_available():  # has to be said before anything imports Trit
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin as a process does, whose small work goes through loops of NumPy."""
-    monkeypatch.setattr(tiers, "_done", 0)
+    monkeypatch.setattr(tiers, "_done", Counter())
 
 
 @pytest.fixture

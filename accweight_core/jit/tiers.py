@@ -6,6 +6,7 @@ needs for `FREE_WORK`. Both give the same bits, so who asks for a loop need not 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -18,23 +19,28 @@ from accweight_core.jit.order import fuses
 Array = npt.NDArray[Any]
 
 FREE_WORK = 12_000_000
-"""Weights times steps that a process takes through NumPy before loops are compiled."""
+"""Weights times steps that a process takes through NumPy before loops are compiled.
+
+Loops over pictures are counted apart, each by itself: where the steps are worth compiling, the
+pictures of a run seldom are.
+"""
 
 CALL_WORK, COLUMN_WORK = 4000, 8
 """What a call of the loops in NumPy costs beside its weights, in these, and what each column."""
 
-_done = 0
+_done: Counter[str] = Counter()
 
 
-def are_compiled(work: int = 0) -> bool:
+def are_compiled(work: int = 0, loop: str = "steps") -> bool:
     """Tell whether loops are compiled from here on.
 
     Args:
-        work: Weights times steps that are about to be worked, or are known to come.
+        work: Weights times steps that are about to be worked, or are known to come; or what
+            costs as much in NumPy.
+        loop: Which ones.
     """
-    global _done
-    _done += work
-    return _done > FREE_WORK or not fuses()
+    _done[loop] += work
+    return _done[loop] > FREE_WORK or not fuses()
 
 
 def expect(work: int) -> None:
@@ -71,7 +77,7 @@ def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Ar
 
 def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
     """Write sum and maximum of each square of a sheet; see `pooling.pool`."""
-    if are_compiled(sheet.size // 16):
+    if are_compiled(sheet.size // 16, "pool"):
         from accweight_core.jit import pooling
 
         pooling.pool(sheet, side, sums, tops)
@@ -83,7 +89,7 @@ def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
     """Write the next coarser level of pictures; see `pooling.halve`."""
-    if are_compiled(mean.size // 4):
+    if are_compiled(mean.size // 4, "halve"):
         from accweight_core.jit import pooling
 
         pooling.halve(mean, largest, counts, half, half_largest, halved)

@@ -24,7 +24,7 @@ LOOPS = (
 )  # fmt: skip
 """Modules whose loops and intrinsics are compiled into each other."""
 
-_OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 """Threads work side by side, a division by 0 is none of Python's errors, and C calls no loop."""
 
 
@@ -33,8 +33,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     folder = cache_folder()
     if folder is not None:
         with suppress(RuntimeError), _cached_in(folder):  # which may not be written to after all
-            return cast(Callable[..., Any], numba.njit(cache=True, **_OPTIONS)(function))
-    return cast(Callable[..., Any], numba.njit(**_OPTIONS)(function))
+            return _njit(function, cache=True)
+    return _njit(function)
 
 
 def compiled_within(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +42,7 @@ def compiled_within(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Python cannot call it, so that nothing has to be made that takes its arguments out of Python.
     """
-    return cast(Callable[..., Any], numba.njit(**_OPTIONS, no_cpython_wrapper=True)(function))
+    return _njit(function, no_cpython_wrapper=True)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,7 +51,11 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     This is for what is called once and calls large loops: these are compiled anew for every
     compiled loop that they are part of.
     """
-    return cast(Callable[..., Any], numba.njit(**_OPTIONS, inline="always")(function))
+    return _njit(function, inline="always")
+
+
+def _njit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    return cast(Callable[..., Any], numba.njit(**_OPTIONS, **options)(function))
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel import models
-from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, register_model
 
@@ -111,13 +110,16 @@ def spread(typing: Any, value: Any) -> Any:
 def _operator(sign: Callable[[Any, Any], Any], instruction: str) -> None:
     """Give an operator of Python its meaning for lanes, for which nothing has to be compiled."""
 
-    @infer_global(sign)
+    infer: Any = infer_global(sign)  # type: ignore[no-untyped-call]
+    lower: Any = lower_builtin(sign, Lanes, Lanes)  # type: ignore[no-untyped-call]
+
+    @infer
     class _Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             is_known = len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]
-            return signature(args[0], *args) if is_known else None
+            return args[0](*args) if is_known else None
 
-    @lower_builtin(sign, Lanes, Lanes)
+    @lower
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return getattr(builder, instruction)(*values)
 

@@ -17,7 +17,7 @@ from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import LANES, LARGEST_SQUARE
 from accweight_core.jit.pooling import gather
 from accweight_core.jit.simd import from_bfloat16, from_float16, load, store
-from accweight_core.jit.step_loops import REFERENCE_SQUARE, SQUARE, advance_rows, copy, square_of
+from accweight_core.jit.step_loops import REFERENCE_SQUARE, SQUARE, copy, square_of, take_rows
 from accweight_core.metrics.sums import SUMS
 
 STRIP = 1 << 15
@@ -114,7 +114,7 @@ class _Strip(NamedTuple):
         top: The first of them.
         rows: How many there are.
         first: Element at which they begin.
-        count: How many elements they have.
+        elements: How many elements they have.
         at: Where what they carry begins.
         element: Element of the block at which they begin.
         is_short: Whether so few steps follow on the reference that it stays where it is read.
@@ -123,7 +123,7 @@ class _Strip(NamedTuple):
     top: int
     rows: int
     first: int
-    count: int
+    elements: int
     at: int
     element: int
     is_short: bool
@@ -143,7 +143,6 @@ class _Batch(NamedTuple):
     slot: int
 
 
-@compiled
 def stream(
     source: Source, rows: Carried, drawn: Drawn, element: int, begins: bool, sums: Array
 ) -> bool:
@@ -160,6 +159,21 @@ def stream(
     Returns:
         Whether all was well: no row and no file was out of the ordinary.
     """
+    return bool(_streamed(*source, *rows, *drawn, element, begins, sums))
+
+
+@compiled
+def _streamed(*flat: Any) -> Any:
+    """Take arguments one by one: groups of them cost Python six microseconds a call."""
+    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:23])
+    return _stream(source, rows, drawn, flat[23], flat[24], flat[25])
+
+
+@inlined
+def _stream(
+    source: Source, rows: Carried, drawn: Drawn, element: int, begins: bool, sums: Array
+) -> bool:
+    """Do what `stream` does."""
     height = STRIP // rows.columns
     is_short = begins and len(source.descriptors) <= STEPS + 1 and not rows.is_kept
     for top in range(0, len(rows.square), height):
@@ -182,7 +196,7 @@ def _stream_strip(
             return False
         step = 1
     else:
-        copy(rows.previous, strip.at, rows.weights, 0, strip.count)
+        copy(rows.previous, strip.at, rows.weights, 0, strip.elements)
     while step < last:
         batch = _Batch(step, min(STEPS, last - step), 1)
         if not _read(source, rows, strip, batch):
@@ -193,9 +207,9 @@ def _stream_strip(
             _pool(drawn, strip, batch)
         step += batch.many
         if step < last or rows.is_kept:
-            copy(rows.weights, batch.many * STRIP, rows.weights, 0, strip.count)
+            copy(rows.weights, batch.many * STRIP, rows.weights, 0, strip.elements)
     if rows.is_kept:
-        copy(rows.weights, 0, rows.previous, strip.at, strip.count)
+        copy(rows.weights, 0, rows.previous, strip.at, strip.elements)
     return True
 
 
@@ -211,7 +225,7 @@ def _begin(source: Source, rows: Carried, strip: _Strip, sums: Array) -> bool:
         if not square < LARGEST_SQUARE:
             return False
     if not strip.is_short:
-        copy(rows.weights, 0, rows.reference, strip.at, strip.count)
+        copy(rows.weights, 0, rows.reference, strip.at, strip.elements)
     return True
 
 
@@ -220,8 +234,8 @@ def _advance(
     rows: Carried, drawn: Drawn, strip: _Strip, batch: _Batch, is_begun: bool, sums: Array
 ) -> bool:
     """Take the weights that have been read through their steps; tell whether all rows held."""
-    below, w, stride = strip.at + strip.count, rows.weights, drawn.planes.shape[1]
-    w_0, total = w[: strip.count], rows.total[strip.at : below]
+    below, w, stride = strip.at + strip.elements, rows.weights, drawn.planes.shape[1]
+    w_0, total = w[: strip.elements], rows.total[strip.at : below]
     if not strip.is_short:
         w_0 = rows.reference[strip.at : below]
     square = rows.square[strip.top : strip.top + strip.rows]
@@ -229,7 +243,7 @@ def _advance(
     planes = Planes(drawn.planes.reshape(-1)[place:], stride)
     found, todo = np.empty((strip.rows, batch.many, len(SUMS))), np.ones(strip.rows, np.bool_)
     steps, path = Steps(w_0, square, w, w[STRIP:], STRIP), Path(total, total, is_begun)
-    if advance_rows(steps, path, planes, found, todo):
+    if take_rows(steps, path, planes, found, todo):
         return False
     for row in range(strip.rows):  # an assignment of slices takes seconds to compile
         for t in range(batch.many):
@@ -245,7 +259,7 @@ def _pool(drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
     for t in range(batch.many):
         at = batch.step + t
         gather(
-            flat, t * stride, strip.count, strip.element, drawn.width, drawn.height, drawn.side,
+            flat, t * stride, strip.elements, strip.element, drawn.width, drawn.height, drawn.side,
             drawn.row_sums[at], drawn.row_tops[at], drawn.sums[at], drawn.tops[at],
         )  # fmt: skip
 
@@ -253,7 +267,7 @@ def _pool(drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
 @compiled_within
 def _read(source: Source, rows: Carried, strip: _Strip, batch: _Batch) -> bool:
     """Read a strip in some steps, widened; tell whether all bytes were there."""
-    size_bytes, weights = strip.count * source.size_bytes, rows.weights.ctypes.data
+    size_bytes, weights = strip.elements * source.size_bytes, rows.weights.ctypes.data
     for t in range(batch.many):
         step, at = batch.step + t, (batch.slot + t) * STRIP
         descriptor = source.descriptors[step]
@@ -267,7 +281,7 @@ def _read(source: Source, rows: Carried, strip: _Strip, batch: _Batch) -> bool:
                 return False
             done += got
         if is_narrow:
-            _widen(source, rows.singles, at, strip.count)
+            _widen(source, rows.singles, at, strip.elements)
     return True
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,11 @@ from numpy.lib.stride_tricks import as_strided
 
 from accweight_core.dtypes import DTYPES, is_measurable
 from accweight_core.errors import FormatError
+from accweight_core.io.stamp import changed, stamp_of_open
 from accweight_core.io.strided import Box, boxes_of, parts_of
 from accweight_core.io.widening import as_widened, code_dtype, widen, working_dtype
 from accweight_core.remote import is_url
-from accweight_core.schema import Extent, HiddenValues, StoredTensor
+from accweight_core.schema import Extent, HiddenValues, Stamp, StoredTensor
 
 if TYPE_CHECKING:
     from accweight_core.remote.prefetch import ReadAhead
@@ -45,10 +46,24 @@ Stretch = tuple[StoredTensor, int, int]
 class OpenFiles:
     """The files one worker reads from, kept open by last use; remote ones through `ahead`."""
 
-    def __init__(self, most: int = MOST_OPEN_FILES, *, ahead: ReadAhead | None = None) -> None:
+    def __init__(
+        self,
+        most: int = MOST_OPEN_FILES,
+        *,
+        ahead: ReadAhead | None = None,
+        described: Mapping[str, Stamp] | None = None,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            most: Files that are kept open.
+            ahead: What reads remote files ahead, if anything.
+            described: What files were when they were described; one that is not is refused.
+        """
         self._descriptors: OrderedDict[str, int] = OrderedDict()
         self._most = most
         self._ahead = ahead
+        self._described = described or {}
         self._raw = np.empty(0, dtype=np.uint8)
 
     def __enter__(self) -> OpenFiles:
@@ -120,7 +135,7 @@ class OpenFiles:
         """Return a descriptor of a local file; it is closed after `most` others have been asked.
 
         Raises:
-            FormatError: If the file is gone.
+            FormatError: If the file is gone, or is not what it was when it was described.
         """
         if path in self._descriptors:
             self._descriptors.move_to_end(path)
@@ -132,6 +147,9 @@ class OpenFiles:
         except OSError as error:
             raise FormatError(path, f"cannot be read ({error.strerror})") from None
         self._descriptors[path] = descriptor
+        described = self._described.get(path)
+        if described is not None and (found := stamp_of_open(descriptor)) != described:
+            raise changed(path, described, found)
         return descriptor
 
 

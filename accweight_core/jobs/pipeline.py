@@ -95,7 +95,7 @@ def analyze(
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
-    work = Work(run, header, walking, block_elements, strict, progress)
+    work = Work(run, header, walking, block_elements, strict, progress, notice=notice)
     if out is not None:
         budget = _picture_budget(header, picture_budget_bytes)
         bases = _picture_bases(header, budget)

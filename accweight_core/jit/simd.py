@@ -109,8 +109,8 @@ def spread(typing: Any, value: Any) -> Any:
 
 def _operator(sign: Callable[[Any, Any], Any], instruction: str) -> None:
     """Give an operator of Python its meaning for lanes, for which nothing has to be compiled."""
-    infer: Any = infer_global(sign)  # type: ignore[no-untyped-call]
-    lower: Any = lower_builtin(sign, Lanes, Lanes)  # type: ignore[no-untyped-call]
+    infer: Callable[..., Any] = infer_global(sign)  # type: ignore[no-untyped-call]
+    lower: Callable[..., Any] = lower_builtin(sign, Lanes, Lanes)  # type: ignore[no-untyped-call]
 
     @infer
     class _Template(AbstractTemplate):

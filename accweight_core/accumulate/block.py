@@ -153,6 +153,7 @@ def _streamed(
     from accweight_core.accumulate.streaming import Rows
 
     steps, most = len(stream.paths), MOST_STEPS_DRAWN if watcher else MOST_STEPS
+    most = min(most, files.most)
     is_kept = steps > most
     values = np.empty((steps, sum(rows for _, rows, _ in pieces), len(SUMS)))
     carried = [

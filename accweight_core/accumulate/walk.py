@@ -28,6 +28,7 @@ from accweight_core.accumulate.stepwise import Carry, Room
 from accweight_core.accumulate.watching import Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
+from accweight_core.io.descriptors import open_files_each
 from accweight_core.io.reading import (
     OpenFiles,
     Stretch,
@@ -135,6 +136,7 @@ class BlockWalk:
         self._progress = progress
         self._local = threading.local()
         self._stamps = stamps_of(checkpoints)
+        self._most_open = open_files_each(threads)
         self._opened: list[OpenFiles] = []
         self._ahead: ReadAhead | None = None
 
@@ -182,7 +184,9 @@ class BlockWalk:
         """Return the open files of this thread."""
         if not hasattr(self._local, "files"):
             _one_thread()  # the setting is kept per thread
-            self._local.files = OpenFiles(ahead=self._ahead, described=self._stamps)
+            self._local.files = OpenFiles(
+                self._most_open, ahead=self._ahead, described=self._stamps
+            )
             self._local.room = Room()
             self._opened.append(self._local.files)
         files: OpenFiles = self._local.files

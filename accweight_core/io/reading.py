@@ -18,7 +18,8 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from accweight_core.dtypes import DTYPES, is_measurable
-from accweight_core.errors import FormatError
+from accweight_core.errors import FormatError, reason_of
+from accweight_core.io.descriptors import MOST_OPEN_FILES
 from accweight_core.io.stamp import changed, stamp_of_open
 from accweight_core.io.strided import Box, boxes_of, parts_of
 from accweight_core.io.widening import as_widened, code_dtype, widen, working_dtype
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from accweight_core.remote.prefetch import ReadAhead
 
 Array = npt.NDArray[Any]
-
-MOST_OPEN_FILES = 64
-"""Files one worker keeps open; runs have more checkpoints than a process may open files."""
 
 COMPARED_ELEMENTS = 1 << 20
 """Elements compared at a time when two checkpoints are checked for being copies."""
@@ -44,7 +42,11 @@ Stretch = tuple[StoredTensor, int, int]
 
 
 class OpenFiles:
-    """The files one worker reads from, kept open by last use; remote ones through `ahead`."""
+    """The files one worker reads from, kept open by last use; remote ones through `ahead`.
+
+    Attributes:
+        most: How many are open at a time.
+    """
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class OpenFiles:
             described: What files were when they were described; one that is not is refused.
         """
         self._descriptors: OrderedDict[str, int] = OrderedDict()
-        self._most = most
+        self.most = most
         self._ahead = ahead
         self._described = described or {}
         self._raw = np.empty(0, dtype=np.uint8)
@@ -99,7 +101,7 @@ class OpenFiles:
             try:
                 got = os.preadv(descriptor, [out[done:]], offset + done)
             except OSError as error:
-                raise FormatError(path, f"cannot be read ({error.strerror})") from None
+                raise FormatError(path, f"cannot be read ({reason_of(error)})") from None
             if got == 0:
                 raise FormatError(
                     path,
@@ -140,12 +142,12 @@ class OpenFiles:
         if path in self._descriptors:
             self._descriptors.move_to_end(path)
             return self._descriptors[path]
-        if len(self._descriptors) >= self._most:
+        if len(self._descriptors) >= self.most:
             os.close(self._descriptors.popitem(last=False)[1])
         try:
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
-            raise FormatError(path, f"cannot be read ({error.strerror})") from None
+            raise FormatError(path, f"cannot be read ({reason_of(error)})") from None
         self._descriptors[path] = descriptor
         described = self._described.get(path)
         if described is not None and (found := stamp_of_open(descriptor)) != described:
@@ -311,7 +313,7 @@ def _loaded(name: str, values: HiddenValues) -> Array:
     try:
         loaded = as_widened(values.load(), values.dtype)
     except OSError as error:
-        reason = f"cannot be read ({error.strerror or error})"
+        reason = f"cannot be read ({reason_of(error)})"
         raise FormatError(error.filename or name, reason) from None
     if loaded.shape != values.shape:
         raise FormatError(

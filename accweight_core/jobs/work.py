@@ -15,7 +15,7 @@ from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refus
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
-from accweight_core.errors import AccweightError, StoreError
+from accweight_core.errors import AccweightError, StoreError, reason_of
 from accweight_core.gc_paused import uncollected
 from accweight_core.io.stamp import stamps_of
 from accweight_core.jit import tiers
@@ -105,7 +105,7 @@ class Work:
             raise
         except OSError as error:
             raise StoreError(
-                f"{path}: cannot be written ({error.strerror or error}); what is finished is "
+                f"{path}: cannot be written ({reason_of(error)}); what is finished is "
                 "kept, and the same command continues there"
             ) from error
         return Analysis(Stored(store, None if self.earlier else self.run))

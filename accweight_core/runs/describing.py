@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from accweight_core.errors import FormatError
+from accweight_core.errors import FormatError, reason_of
 from accweight_core.io.stamp import settle, stamp_of
 from accweight_core.readers import Reader
 from accweight_core.remote import is_url
@@ -62,5 +62,5 @@ def _stamps(files: Iterable[str | Path]) -> dict[str, Stamp]:
         try:
             found[str(file)] = stamp_of(str(file))
         except OSError as error:
-            raise FormatError(file, f"cannot be read ({error.strerror})") from None
+            raise FormatError(file, f"cannot be read ({reason_of(error)})") from None
     return found

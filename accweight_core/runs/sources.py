@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from accweight_core.errors import FormatError, MismatchError, SourceError
+from accweight_core.errors import FormatError, MismatchError, SourceError, reason_of
 from accweight_core.naming import natural_key
 from accweight_core.readers import (
     Reader,
@@ -315,7 +315,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from None
+        raise SourceError(f"{folder}: cannot be read ({reason_of(error)})") from None
 
 
 def _worth(path: Path, chosen: Reader | None) -> bool:

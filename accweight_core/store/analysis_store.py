@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accweight_core.dtypes import DTYPES
-from accweight_core.errors import StoreError
+from accweight_core.errors import StoreError, reason_of
 from accweight_core.io.stamp import stamp_if_there
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
@@ -161,7 +161,7 @@ class Store:
         try:
             draft.mkdir(parents=True)
         except OSError as error:
-            raise StoreError(f"{path}: cannot be created ({error.strerror})") from error
+            raise StoreError(f"{path}: cannot be created ({reason_of(error)})") from error
         create_group(draft, {ATTRIBUTE: header.to_json()})
         begun.remember(draft, files)
         store = cls(draft, header)
@@ -174,7 +174,7 @@ class Store:
             draft.rename(path)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
-            raise StoreError(f"{path}: cannot be created ({error.strerror})") from error
+            raise StoreError(f"{path}: cannot be created ({reason_of(error)})") from error
         return cls(path, header)
 
     @classmethod

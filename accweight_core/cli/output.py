@@ -71,7 +71,12 @@ def _fold(page: Page, width: int) -> None:
 
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     for part in page:
-        console.print(Text(part) if isinstance(part, str) else part.folded())
+        if isinstance(part, str):
+            console.print(Text(part))
+        elif _wraps(part, width):
+            console.print(part.folded())
+        else:
+            click.echo("\n".join(part.lines()))
 
 
 def remark(*lines: str) -> None:

@@ -254,24 +254,26 @@ def test_files_are_worked_on_where_torch_is_not_installed(small_run: Path, tmp_p
 ENGINE = """
 from concurrent.futures import ThreadPoolExecutor
 import accweight_core as aw
-from accweight_core.jobs.engines import worker
+from accweight_core.jobs.engines import driver, worker
 from accweight_core.store import header
 
-def versions():
-    found = header.versions()
-    assert "torch" not in found
-    return {{**found, **{here!r}}}
+def versions_with_torch():
+    return {{**header.versions(), "torch": "2.99"}}
 
-worker.versions = versions
+assert "torch" not in header.versions()
+{changed}
 with ThreadPoolExecutor(2) as pool:
     analysis = aw.analyze(aw.open_run({folder!r}), {out!r}, executor=pool)
 print(len(analysis.steps))
 """
 
 
-@pytest.mark.parametrize("here", [{}, {"torch": "2.99"}], ids=["nowhere", "with workers alone"])
-def test_workers_do_without_torch(small_run: Path, tmp_path: Path, here: dict[str, str]) -> None:
-    program = ENGINE.format(folder=str(small_run), out=str(tmp_path / "run.accw"), here=here)
+@pytest.mark.parametrize("side", ["driver", "worker", None])
+def test_workers_and_who_sends_them_do_without_torch(
+    small_run: Path, tmp_path: Path, side: str | None
+) -> None:
+    changed = f"{side}.versions = versions_with_torch" if side else ""
+    program = ENGINE.format(folder=str(small_run), out=str(tmp_path / "a.accw"), changed=changed)
 
     assert run_python(program, without=("torch",)).strip() == "3"
 

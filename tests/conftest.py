@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 if not torch.cuda.is_available():  # has to be said before anything imports Triton
     os.environ.setdefault("TRITON_INTERPRET", "1")
+with suppress(ImportError):  # torch loads it late: after Mesa has loaded its LLVM, that crashes
+    import_module("triton")
 
 
 @pytest.fixture(autouse=True)

@@ -5,35 +5,26 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 from importlib.metadata import EntryPoint
-from inspect import signature
 from typing import Any
 
+import click
 import pytest
-import typer
 
-from accweight_core.cli import COMMAND_GROUP, app, commands
-from accweight_core.cli.options import (
-    AsJson,
-    Selected,
-    Source,
-    parsed_roles,
-    takes_selection,
-    with_debug,
-)
+from accweight_core.cli import COMMAND_GROUP, app, commands, options
+from accweight_core.cli.options import parsed_roles
 from accweight_core.runs.selection import Selection
 
-NAMES = [command.__name__ for command in commands.COMMANDS] + ["demo", "train", "view"]
+NAMES = [command.name or "" for command in commands.COMMANDS] + ["demo", "train", "view"]
 
 
 def parameters(name: str) -> dict[str, Any]:
     """Return the parameters of a command as the application knows them."""
-    group = typer.main.get_command(app.application())
+    group = app.application()
     with group.make_context("accweight", [name]) as context:
         command = group.get_command(context, name)
         if isinstance(command, app._Deferred):
-            loaded = typer.Typer()
-            loaded.command(name)(with_debug(command._point.load()))
-            command = typer.main.get_command(loaded)
+            command = command.loaded()
+        assert command is not None
     return {parameter.name: parameter for parameter in command.params}
 
 
@@ -46,7 +37,7 @@ def test_every_command_takes_debug_and_json(name: str) -> None:
 def test_an_option_that_commands_share_says_the_same_in_each(shared: str) -> None:
     found = [parameters(name).get(shared) for name in NAMES]
 
-    assert len({(p.help, tuple(p.opts)) for p in found if p is not None}) == 1
+    assert len({(p.help, p.metavar, tuple(p.opts)) for p in found if p is not None}) == 1
 
 
 @pytest.mark.parametrize("name", ["inspect", "analyze"])
@@ -61,25 +52,30 @@ def test_all_of_a_selection_can_be_told_on_the_command_line(name: str) -> None:
 def test_options_become_the_selection_of_a_command_and_leave_its_others_alone() -> None:
     seen = {}
 
-    @takes_selection
-    def look(source: Source, selection: Selected, json: AsJson = False) -> None:
+    @click.command()
+    @options.source
+    @options.takes_selection
+    @options.as_json
+    def look(source: tuple[str, ...], selection: Selection, *, json: bool) -> None:
         seen.update(source=source, selection=selection, json=json)
 
-    look(source=["a"], reader="torch", model=None, skip=["x.*"], exclude=None, group="2",
-         given_order=True, map=None, json=True)  # fmt: skip
+    arguments = "a --json --reader torch --skip x.* --group 2 --given-order"
+    look.main(arguments.split(), standalone_mode=False)
 
     expected = Selection(reader="torch", skip=("x.*",), group="2", in_given_order=True)
-    assert seen == {"source": ["a"], "selection": expected, "json": True}
-    first, *_, last = signature(look).parameters
-    assert (first, last) == ("source", "json")
+    assert seen == {"source": ("a",), "selection": expected, "json": True}
 
 
-def hello(name: str = "world") -> None:
+@click.command()
+@click.option("--name", default="world")
+def hello(name: str) -> None:
     """Greet."""
     print(f"hello {name}")  # noqa: T201
 
 
-def stubborn(debug: bool = False) -> None:
+@click.command()
+@click.option("--debug", is_flag=True)
+def stubborn(*, debug: bool) -> None:
     """Have an option of its own."""
     print("debug" if debug else "quiet")  # noqa: T201
 
@@ -110,6 +106,17 @@ def test_commands_of_other_packages_take_debug_too(
     assert capsys.readouterr().out == printed
 
 
+def test_what_is_registered_as_a_command_and_is_none_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = EntryPoint("odd", "math:floor", COMMAND_GROUP)
+    monkeypatch.setattr(app, "entry_points", lambda group: [point])
+
+    assert app.run(["odd"]) == 1
+
+    assert "'odd' of another package is a builtin" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -119,7 +126,7 @@ def test_commands_of_other_packages_take_debug_too(
     ],
 )
 def test_what_is_not_a_role_is_an_error_that_lists_the_roles(text: str, said: str) -> None:
-    with pytest.raises(typer.BadParameter) as caught:
+    with pytest.raises(click.BadParameter) as caught:
         parsed_roles(text)
 
     assert said in str(caught.value)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import accweight_core as aw
+from accweight_adapters.gguf.description import WITHOUT_MEANING as NO_MEANING
 from accweight_adapters.gguf.header import TYPES
-from accweight_adapters.gguf.reader import WITHOUT_MEANING as NO_MEANING
 from accweight_adapters.gguf.reader import GgufReader
 from accweight_core.errors import FormatError, MissingLibraryError, UnsupportedDtypeError
 from accweight_core.naming import layers_of

@@ -317,7 +317,7 @@ def test_the_plain_kernels_need_numpy_alone_for_arrays() -> None:
 
 OTHER_DEPENDENCIES = (
     "accweight_adapters", "accweight_viewer", "click", "matplotlib", "ml_dtypes", "onnx",
-    "onnx_ir", "pandas", "pyarrow", "rich", "safetensors", "scipy", "sklearn", "typer", "zarr",
+    "onnx_ir", "pandas", "pyarrow", "rich", "safetensors", "scipy", "sklearn", "zarr",
 )  # fmt: skip
 
 
@@ -382,7 +382,7 @@ def test_core_works_without_adapters_and_viewer() -> None:
         "run = aw.open_run([{'w': np.zeros((2, 2))}, {'w': np.ones((2, 2))}])\n"
         "print(aw.analyze(run).ranking()['mean'].tolist())"
     )
-    names = ("accweight_adapters", "accweight_viewer", "typer", "rich", "onnx", "safetensors")
+    names = ("accweight_adapters", "accweight_viewer", "click", "rich", "onnx", "safetensors")
 
     printed = run_python(program, without=names)
 

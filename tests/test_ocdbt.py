@@ -18,8 +18,8 @@ import pytest
 from fuzzing import mutations
 
 from accweight_adapters.bytes.compressed import of_blosc, of_deflate, unpacked_zstd
+from accweight_adapters.jax.marks import MANIFEST
 from accweight_adapters.jax.ocdbt import (
-    MANIFEST,
     MANIFEST_MAGIC,
     NODE_MAGIC,
     Piece,

@@ -1,6 +1,7 @@
 """The command `accweight`.
 
-Commands live in `commands`, what they print in `tables`; heavy libraries are imported inside
+Commands live in `commands`, what they print in `rankings`, `inspections` and `alignments`, how it
+is printed in `output`; heavy libraries are imported inside
 the command that needs them, so that ``accweight --help`` is quick. Other packages add commands
 through the entry-point group ``accweight.commands``.
 """

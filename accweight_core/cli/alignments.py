@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from accweight_core.alignment.matching.result import Alignment, Unmatched
-from accweight_core.cli.tables import number, table_of
+from accweight_core.cli.output import Page
+from accweight_core.cli.tables import Table, number
 from accweight_core.text import plain
 
 if TYPE_CHECKING:
@@ -50,35 +48,35 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
     }
 
 
-def comparison(result: Comparison, a: object, b: object) -> RenderableType:
+def comparison(result: Comparison, a: object, b: object) -> Page:
     """Return a comparison as a table with the figures of agreement."""
     overlap = ", ".join(f"first {k}: {share:.0%}" for k, share in result.top_overlap.items())
     alone = f"{len(result.only_a)} only in a, {len(result.only_b)} only in b"
     shares = f"{len(result.layers)} shared, {alone}"
-    lines: list[RenderableType] = [
-        Text(f"a: {plain(a)}"),
-        Text(f"b: {plain(b)}"),
-        Text(""),
+    lines: list[str | Table] = [
+        f"a: {plain(a)}",
+        f"b: {plain(b)}",
+        "",
         _places(result),
-        Text(""),
-        Text(
+        "",
+        (
             f"agreement by {result.by}: Spearman {number(result.spearman)}, "
             f"Kendall {number(result.kendall)}, rank-biased overlap {number(result.rbo)}"
         ),
-        Text(f"shared layers at the top: {overlap}"),
+        f"shared layers at the top: {overlap}",
     ]
     if any(not _is_plain(place) for place in result.layers):
-        lines += [Text(f"layers: {shares}; ranks are among the shared"), Text(LEGEND)]
+        lines += [f"layers: {shares}; ranks are among the shared", LEGEND]
     for name, only in (("a", result.only_a), ("b", result.only_b)):
         if only:
-            lines.append(Text(f"only in {name}: {', '.join(map(plain, only))}"))
+            lines.append(f"only in {name}: {', '.join(map(plain, only))}")
     lines += [
-        Text(f"  {plain(name)}: {plain(hint)}")
+        f"  {plain(name)}: {plain(hint)}"
         for name, hint in result.hints.items()
         if name in (*result.only_a, *result.only_b)
     ]
-    lines += [Text(f"note: {plain(note)}") for note in result.notes]
-    return Group(*lines)
+    lines += [f"note: {plain(note)}" for note in result.notes]
+    return lines
 
 
 def _is_plain(place: LayerPlace) -> bool:
@@ -86,15 +84,13 @@ def _is_plain(place: LayerPlace) -> bool:
     return place.layer == place.layer_b and place.sure == 1 and not place.shape_differs
 
 
-def _places(result: Comparison) -> RenderableType:
+def _places(result: Comparison) -> Table:
     """Return the table of layers; how they were matched is shown where there is a question."""
     is_asked = any(not _is_plain(place) for place in result.layers)
     is_renamed = any(place.layer != place.layer_b for place in result.layers)
-    columns = [("a", "right"), ("b", "right"), ("", ""), ("layer", "")]
-    columns += [("layer of b", "")] * is_renamed
-    columns += [(f"{result.by} a", "right"), (f"{result.by} b", "right")]
-    columns += [("matched by", ""), ("sure", "right")] * is_asked
-    table = table_of(*columns)
+    names = ["a", "b", "", "layer"] + ["layer of b"] * is_renamed
+    names += [f"{result.by} a", f"{result.by} b"] + ["matched by", "sure"] * is_asked
+    rows = []
     for place in result.layers:
         moved = f"{'▲' if place.moved > 0 else '▼'}{abs(place.moved)}" if place.moved else "="
         cells = [str(place.rank_a), str(place.rank_b), moved, plain(place.layer)]
@@ -102,43 +98,43 @@ def _places(result: Comparison) -> RenderableType:
         cells += [number(place.value_a), number(place.value_b)]
         how = place.how + ", other shape" * place.shape_differs
         cells += [how, f"{place.sure:.0%}"] if is_asked else []
-        table.add_row(*map(Text, cells))
-    return table
+        rows.append(cells)
+    return Table.of_rows(names, rows, "a", "b", f"{result.by} a", f"{result.by} b", "sure")
 
 
-def alignment(result: Alignment, a: object, b: object) -> RenderableType:
+def alignment(result: Alignment, a: object, b: object) -> Page:
     """Return what ``align`` prints."""
-    table = table_of(
-        ("layer of a", ""), ("layer of b", ""), ("matched by", ""), ("sure", "right"), ("why", "")
-    )
-    for match in result.matches:
-        table.add_row(
-            Text(plain(match.layer_a)),
-            Text(plain(match.layer_b) if match.layer_a != match.layer_b else "="),
-            Text(match.how),
-            Text(f"{match.confidence:.0%}"),
-            Text(plain(match.reason)),
+    rows = [
+        (
+            plain(match.layer_a),
+            plain(match.layer_b) if match.layer_a != match.layer_b else "=",
+            match.how,
+            f"{match.confidence:.0%}",
+            plain(match.reason),
         )
-    lines: list[RenderableType] = [
-        Text(f"a: {plain(a)}"),
-        Text(f"b: {plain(b)}"),
-        Text(""),
+        for match in result.matches
+    ]
+    table = Table.of_rows(("layer of a", "layer of b", "matched by", "sure", "why"), rows, "sure")
+    lines: list[str | Table] = [
+        f"a: {plain(a)}",
+        f"b: {plain(b)}",
+        "",
         table,
-        Text(""),
-        Text(LEGEND),
+        "",
+        LEGEND,
     ]
     lines += _alone("a", result.only_a) + _alone("b", result.only_b)
-    lines += [Text(f"note: {plain(note)}") for note in result.notes]
-    return Group(*lines)
+    lines += [f"note: {plain(note)}" for note in result.notes]
+    return lines
 
 
-def _alone(side: str, layers: Sequence[Unmatched]) -> list[RenderableType]:
+def _alone(side: str, layers: Sequence[Unmatched]) -> list[str | Table]:
     """Return lines on layers without a partner; those of which something is known, one each."""
     plainly = [item.layer for item in layers if not item.hint]
-    lines: list[RenderableType] = []
+    lines: list[str | Table] = []
     if plainly:
-        lines.append(Text(f"only in {side}: {', '.join(map(plain, plainly))}"))
+        lines.append(f"only in {side}: {', '.join(map(plain, plainly))}")
     for item in layers:
         if item.hint:
-            lines.append(Text(f"only in {side}: {plain(item.layer)} ({plain(item.hint)})"))
+            lines.append(f"only in {side}: {plain(item.layer)} ({plain(item.hint)})")
     return lines

@@ -11,8 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+import click
 
 from accweight_core.cli import COMMAND_GROUP, commands
 from accweight_core.cli.options import with_debug
@@ -21,7 +20,7 @@ from accweight_core.remote import without_secrets
 from accweight_core.text import plain
 
 
-class _Deferred(TyperCommand):
+class _Deferred(click.Command):
     """A command of another package, which is imported when the command is run."""
 
     def __init__(self, point: EntryPoint) -> None:
@@ -46,12 +45,24 @@ class _Deferred(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
         """Load the real command and hand it the arguments."""
-        loaded = typer.Typer(add_completion=False, rich_markup_mode=None)
-        loaded.command(self._point.name)(with_debug(self._point.load()))
-        return typer.main.get_command(loaded).make_context(info_name, args, *rest, **extra)
+        return self.loaded().make_context(info_name, args, *rest, **extra)
+
+    def loaded(self) -> click.Command:
+        """Return the real command.
+
+        Raises:
+            AccweightError: If what is registered is not a command of click.
+        """
+        command = self._point.load()
+        if not isinstance(command, click.Command):
+            raise AccweightError(
+                f"the command {self._point.name!r} of another package is a "
+                f"{type(command).__name__}; expected a click.Command at {self._point.value}"
+            )
+        return with_debug(command)
 
 
-class _Commands(TyperGroup):
+class _Commands(click.Group):
     """Our own commands, and those that other packages register."""
 
     @cached_property
@@ -71,32 +82,36 @@ class _Commands(TyperGroup):
         return _Deferred(self._registered[cmd_name])
 
 
-def application() -> typer.Typer:
+def application() -> click.Group:
     """Return the command-line application."""
-    app = typer.Typer(
+    app = _Commands(
         name="accweight",
-        cls=_Commands,
+        callback=lambda: None,
+        params=[
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_show_version,
+                help="Print the version and exit.",
+            )
+        ],
         help="Which layers of a network have moved, when and how much.",
         no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback(invoke_without_command=True)(_version_option)
     for command in commands.COMMANDS:
-        app.command(command.__name__)(with_debug(command))
+        app.add_command(with_debug(command))
     return app
 
 
-def _version_option(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
-) -> None:
-    if version:
+def _show_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked:
         from importlib.metadata import version as installed
 
-        typer.echo(f"accweight {installed('accweight')}")
-        raise typer.Exit
+        click.echo(f"accweight {installed('accweight')}")
+        context.exit()
 
 
 def run(arguments: list[str]) -> int:
@@ -105,7 +120,7 @@ def run(arguments: list[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a letter that it lacks is no reason to fail
             stream.reconfigure(errors="replace")
     try:
-        application()(arguments)
+        application().main(arguments, prog_name="accweight")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except AccweightError as error:
@@ -121,5 +136,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    typer.echo(f"accweight: {plain(without_secrets(' '.join(message.split())))}", err=True)
+    click.echo(f"accweight: {plain(without_secrets(' '.join(message.split())))}", err=True)
     return 1

@@ -1,61 +1,40 @@
-"""The commands themselves: thin, each one call into the library and one into `tables`."""
+"""The commands themselves: thin, each one call into the library and one into what prints it."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
+from accweight_core.cli import options
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.listing import metrics
-from accweight_core.cli.options import (
-    AsJson,
-    Metric,
-    Per,
-    PerRow,
-    Roles,
-    Selected,
-    Source,
-    Step,
-    StoredAnalysis,
-    Threads,
-    WriteMap,
-    named,
-    parsed_roles,
-    parsed_size,
-    takes_selection,
+from accweight_core.cli.options import named, parsed_roles, parsed_size
+
+if TYPE_CHECKING:
+    from accweight_core.analysis.summary import Per
+    from accweight_core.runs.selection import Selection
+
+
+@click.command()
+@options.source
+@options.takes_selection
+@click.option(
+    "--write-map",
+    type=options.FILE,
+    metavar="FILE",
+    help="Write a map file with every name, to be edited.",
 )
-
-
-class EngineChoice(StrEnum):
-    """Who walks the blocks of a run."""
-
-    threads = "threads"
-    dask = "dask"
-
-
-class ExportFormat(StrEnum):
-    """Formats that an analysis can be exported to."""
-
-    csv = "csv"
-    parquet = "parquet"
-    npz = "npz"
-
-
-@takes_selection
+@options.as_json
 def inspect(
-    source: Source,
-    selection: Selected,
-    write_map: WriteMap = None,
-    json: AsJson = False,
+    source: tuple[str, ...], selection: Selection, write_map: Path | None, *, json: bool
 ) -> None:
     """Show what is there: format, steps and where they come from, layers. Reads no weights."""
-    from accweight_core.alignment.map_template import write_template
-    from accweight_core.cli import tables
+    from accweight_core.cli import inspections, output
     from accweight_core.runs.inspection import inspected
 
     if write_map:  # a map may make one run of several formats
@@ -63,49 +42,63 @@ def inspect(
     result = inspected(named(source), selection)
     document = result.to_json()
     if write_map:
-        tables.remark(write_template(write_map, result.groups))
+        from accweight_core.alignment.map_template import write_template
+
+        output.remark(write_template(write_map, result.groups))
         document["map"] = str(write_map)
-    tables.show(document if json else tables.inspection(result))
+    output.show(document if json else inspections.inspection(result))
 
 
-@takes_selection
+@click.command()
+@options.source
+@click.option(
+    "-o", "--out", required=True, metavar="NAME.accw", help="Folder to store the analysis in."
+)
+@options.takes_selection
+@options.roles("weight,embedding")
+@options.metric
+@options.threads
+@click.option(
+    "--picture-budget",
+    metavar="SIZE",
+    help="Bytes that stored pictures may take, such as 256M; 0 for none. "
+    "By default a sixteenth of the checkpoints, 64M to 1G.",
+)
+@click.option("--strict", is_flag=True, help="Stop at the first NaN or infinity.")
+@click.option("--overwrite", is_flag=True, help="Replace another analysis at OUT.")
+@click.option("--keep-state", is_flag=True, help="Store what --append needs: 16 bytes per weight.")
+@click.option(
+    "--append", is_flag=True, help="Add later checkpoints to OUT without reading the old ones."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["threads", "dask"]),
+    default="threads",
+    show_default=True,
+    help="Who does the work: threads of this process, or a cluster of dask.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Scheduler of a dask cluster (tcp://...); processes of this machine by default.",
+)
+@options.as_json
 def analyze(
-    source: Source,
-    out: Annotated[str, typer.Option("-o", "--out", help="Folder to store in (NAME.accw).")],
-    selection: Selected,
-    roles: Roles = "weight,embedding",
-    by: Metric = "mean",
-    threads: Threads = None,
-    picture_budget: Annotated[
-        str | None,
-        typer.Option(
-            help="Bytes that stored pictures may take, such as 256M; 0 for none. "
-            "By default a sixteenth of the checkpoints, 64M to 1G."
-        ),
-    ] = None,
-    strict: Annotated[bool, typer.Option(help="Stop at the first NaN or infinity.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace another analysis at OUT.")] = False,
-    keep_state: Annotated[
-        bool, typer.Option("--keep-state", help="Store what --append needs: 16 bytes per weight.")
-    ] = False,
-    append: Annotated[
-        bool,
-        typer.Option("--append", help="Add later checkpoints to OUT without reading the old ones."),
-    ] = False,
-    engine: Annotated[
-        EngineChoice,
-        typer.Option(help="Who does the work: threads of this process, or a cluster of dask."),
-    ] = EngineChoice.threads,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Scheduler of a dask cluster (tcp://...); processes of this machine by default."
-        ),
-    ] = None,
-    json: AsJson = False,
+    source: tuple[str, ...],
+    out: str,
+    selection: Selection,
+    roles: str,
+    by: str,
+    picture_budget: str | None,
+    *,
+    overwrite: bool,
+    keep_state: bool,
+    append: bool,
+    json: bool,
+    **how: Any,
 ) -> None:
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
-    from accweight_core.cli import tables
+    from accweight_core.cli import output, rankings
     from accweight_core.jobs.pipeline import analyze as measure
     from accweight_core.jobs.pipeline import append as add
     from accweight_core.metrics.table import checked_metric
@@ -113,94 +106,78 @@ def analyze(
 
     checked_metric(by)
     run = selected_run(named(source), selection)
-    budget = None if picture_budget is None else parsed_size(picture_budget)
+    how["picture_budget_bytes"] = None if picture_budget is None else parsed_size(picture_budget)
     counted = parsed_roles(roles)
-    with tables.progress("analyze") as advance:
+    with output.progress("analyze") as advance:
+        how |= {"progress": advance, "notice": output.remark}
         if append:
-            analysis = add(
-                run,
-                out,
-                threads=threads,
-                picture_budget_bytes=budget,
-                strict=strict,
-                engine=engine.value,
-                scheduler=scheduler,
-                progress=advance,
-                notice=tables.remark,
-            )
+            analysis = add(run, out, **how)
         else:
             analysis = measure(
-                run,
-                out,
-                roles=counted,
-                threads=threads,
-                picture_budget_bytes=budget,
-                strict=strict,
-                overwrite=overwrite,
-                keep_state=keep_state,
-                engine=engine.value,
-                scheduler=scheduler,
-                progress=advance,
-                notice=tables.remark,
+                run, out, roles=counted, overwrite=overwrite, keep_state=keep_state, **how
             )
-    tables.remark(*analysis.header.notes)
-    tables.warn(*analysis.header.warnings)
-    tables.show(
-        tables.analysis_json(analysis, by) if json else tables.analysis_summary(analysis, by)
+    output.remark(*analysis.header.notes)
+    output.warn(*analysis.header.warnings)
+    output.show(
+        rankings.analysis_json(analysis, by) if json else rankings.analysis_summary(analysis, by)
     )
 
 
+@click.command()
+@options.analysis
+@options.metric
+@options.step
+@options.per_row
+@click.option("--top", type=options.AT_LEAST_ONE, metavar="N", help="Only the first rows.")
+@options.roles("")
+@options.as_json
 def rank(
-    analysis: StoredAnalysis,
-    by: Metric = "mean",
-    at: Step = None,
-    per: PerRow = Per.layer,
-    top: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
-    roles: Roles = "",
-    json: AsJson = False,
+    analysis: Path, by: str, at: int | None, per: Per, top: int | None, roles: str, *, json: bool
 ) -> None:
     """Rank the layers of an analysis by one metric at one step."""
     from accweight_core.analysis.analysis import open_analysis
-    from accweight_core.cli import tables
+    from accweight_core.cli import output, rankings
 
     opened = open_analysis(analysis)
     counted = parsed_roles(roles) if roles else None
-    document = tables.ranking_json(opened, by, at, per.value, top, counted)
-    tables.show(document if json else tables.ranking_page(document, per.value))
+    document = rankings.ranking_json(opened, by, at, per, top, counted)
+    output.show(document if json else rankings.ranking_page(document, per))
 
 
-def export(
-    analysis: StoredAnalysis,
-    to: Annotated[ExportFormat, typer.Option("--to", help="Format to write.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File to write; - for stdout.")],
-    per: PerRow = Per.layer,
-    overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
-    json: AsJson = False,
-) -> None:
+@click.command()
+@options.analysis
+@click.option(
+    "--to", required=True, type=click.Choice(["csv", "parquet", "npz"]), help="Format to write."
+)
+@click.option("-o", "--out", required=True, type=options.FILE, help="File to write; - for stdout.")
+@options.per_row
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@options.as_json
+def export(analysis: Path, to: str, out: Path, per: Per, *, overwrite: bool, json: bool) -> None:
     """Write every metric of every layer and step to a file, or to stdout."""
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.analysis.export import export as write
-    from accweight_core.cli import tables
+    from accweight_core.cli import output
 
     if str(out) == "-":
         _check_stdout_is_free(to, json=json)
-        rows = write(open_analysis(analysis), sys.stdout.buffer, to.value, per=per.value)
-        tables.remark(f"{rows} rows written to stdout")
+        rows = write(open_analysis(analysis), sys.stdout.buffer, to, per=per)
+        output.remark(f"{rows} rows written to stdout")
         return
-    rows = write(open_analysis(analysis), out, to.value, per=per.value, overwrite=overwrite)
-    document: dict[str, Any] = {"out": str(out), "to": to.value, "rows": rows}
-    tables.show(document if json else f"{rows} rows written to {out}")
+    rows = write(open_analysis(analysis), out, to, per=per, overwrite=overwrite)
+    document: dict[str, Any] = {"out": str(out), "to": to, "rows": rows}
+    output.show(document if json else f"{rows} rows written to {out}")
 
 
-def _check_stdout_is_free(to: ExportFormat, *, json: bool) -> None:
+def _check_stdout_is_free(to: str, *, json: bool) -> None:
     """Raise if what is exported to stdout would meet something else, or somebody, there."""
     if json:
-        raise typer.BadParameter("-o - and --json both write to stdout; take one of them")
-    if to is not ExportFormat.csv and sys.stdout.isatty():
-        raise typer.BadParameter(
-            f"{to.value} is binary, and stdout is a terminal; name a file, or redirect with > FILE"
+        raise click.BadParameter("-o - and --json both write to stdout; take one of them")
+    if to != "csv" and sys.stdout.isatty():
+        raise click.BadParameter(
+            f"{to} is binary, and stdout is a terminal; name a file, or redirect with > FILE"
         )
 
 
-COMMANDS = (inspect, analyze, rank, compare, align, export, metrics)
+COMMANDS: Sequence[click.Command] = (inspect, analyze, rank, compare, align, export, metrics)
 """Every command of core: a function in this folder, listed here."""

@@ -2,66 +2,62 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from accweight_core.cli.options import AsJson, Map, Metric, StoredAnalysis
+from accweight_core.cli import options
 
+if TYPE_CHECKING:
+    from accweight_core.alignment.alignment import Values
 
-class WhenValues(StrEnum):
-    """When weights are compared to tell layers apart."""
+OTHER = "Another one, of any format, width or depth."
 
-    auto = "auto"
-    always = "always"
-    never = "never"
-
-
-Values = Annotated[
-    WhenValues,
-    typer.Option(
-        help="Compare weights of a common step: where names leave a choice, or not at all."
-    ),
-]
+values_option = click.option(
+    "--values",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Compare weights of a common step: where names leave a choice, or not at all.",
+)
 
 
-def compare(
-    a: StoredAnalysis,
-    b: Annotated[Path, typer.Argument(help="Another one, of any format, width or depth.")],
-    by: Metric = "mean",
-    map: Map = None,
-    values: Values = WhenValues.auto,
-    json: AsJson = False,
-) -> None:
+@click.command()
+@click.argument("a", type=options.FILE, help="An analysis (NAME.accw).")
+@click.argument("b", type=options.FILE, help=OTHER)
+@options.metric
+@options.map_file
+@values_option
+@options.as_json
+def compare(a: Path, b: Path, by: str, map: Path | None, values: Values, *, json: bool) -> None:
     """Compare the rankings of two analyses, layer by layer."""
     from accweight_core.alignment.comparison import compare as compared
-    from accweight_core.cli import alignments, tables
+    from accweight_core.cli import alignments, output
 
-    result = compared(a, b, by, map=map, values=values.value)
-    tables.show(alignments.comparison_json(result) if json else alignments.comparison(result, a, b))
+    result = compared(a, b, by, map=map, values=values)
+    output.show(alignments.comparison_json(result) if json else alignments.comparison(result, a, b))
 
 
+@click.command()
+@click.argument("a", help="An analysis (NAME.accw), or a source of checkpoints.")
+@click.argument("b", help=OTHER)
+@click.option("-o", "--out", type=options.FILE, help="Write the matches as a map file.")
+@options.map_file
+@values_option
+@options.as_json
 def align(
-    a: Annotated[str, typer.Argument(help="An analysis (NAME.accw), or a source of checkpoints.")],
-    b: Annotated[str, typer.Argument(help="Another one, of any format, width or depth.")],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Write the matches as a map file.")
-    ] = None,
-    map: Map = None,
-    values: Values = WhenValues.auto,
-    json: AsJson = False,
+    a: str, b: str, out: Path | None, map: Path | None, values: Values, *, json: bool
 ) -> None:
     """Match the layers of two runs: by name, place, shape and values. Says how sure each is."""
     from accweight_core.alignment.alignment import align as aligned
     from accweight_core.alignment.alignment import side_at
     from accweight_core.alignment.map_template import write_alignment
-    from accweight_core.cli import alignments, tables
+    from accweight_core.cli import alignments, output
 
     left, right = side_at(a), side_at(b)
-    result = aligned(left, right, map=map, values=values.value)
+    result = aligned(left, right, map=map, values=values)
     if out:
-        tables.remark(write_alignment(out, left, right, result))
+        output.remark(write_alignment(out, left, right, result))
     document = {"a": a, "b": b, **result.to_json(), **({"map": str(out)} if out else {})}
-    tables.show(document if json else alignments.alignment(result, a, b))
+    output.show(document if json else alignments.alignment(result, a, b))

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json as json_module
 import re
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from accweight_core.cli.options import AsJson, Step, parsed_size
+from accweight_core.cli import options
+from accweight_core.cli.options import parsed_size
 from accweight_core.errors import AccweightError
 
 if TYPE_CHECKING:
@@ -24,62 +24,74 @@ if TYPE_CHECKING:
 DEFAULT_SIZE = 1600, 1000
 
 
-class ThemeName(StrEnum):
-    """Dark or light."""
-
-    dark = "dark"
-    light = "light"
-
-
-class MapName(StrEnum):
-    """Colour maps of cumulative change."""
-
-    grey = "grey"
-    viridis = "viridis"
-    magma = "magma"
-
-
-class ScopeName(StrEnum):
-    """What 1 stands for."""
-
-    whole = "global"
-    layer = "layer"
-
-
+@click.command()
+@click.argument(
+    "analysis",
+    nargs=-1,
+    required=True,
+    type=options.FILE,
+    metavar="ANALYSIS...",
+    help="An analysis (NAME.accw), or two to compare.",
+)
+@options.step
+@click.option("--layer", metavar="NAME", help="Layer to go to.")
+@click.option(
+    "--screenshot",
+    type=options.FILE,
+    metavar="FILE",
+    help="Write the picture to this PNG, and end.",
+)
+@click.option(
+    "--movie",
+    type=options.FILE,
+    metavar="FILE",
+    help="Write the timeline to this .mp4 or .gif, and end.",
+)
+@click.option(
+    "--size",
+    metavar="WIDTHxHEIGHT",
+    help="Size of the window; that of last time, or "
+    f"{DEFAULT_SIZE[0]}x{DEFAULT_SIZE[1]}, by default.",
+)
+@click.option("--theme", type=click.Choice(["dark", "light"]), help="Dark or light.")
+@click.option("--colours", type=click.Choice(["grey", "viridis", "magma"]), help="Colour map.")
+@click.option(
+    "--log/--linear",
+    "logarithmic",
+    default=None,
+    help="Colours by the logarithm of the change.",
+)
+@click.option(
+    "--scope",
+    type=click.Choice(["global", "layer"]),
+    help="Bright is the most moved weight of all, or of each layer.",
+)
+@click.option("--difference", is_flag=True, help="Show the difference of two analyses.")
+@click.option("--bare", is_flag=True, help="The scene alone, without panes.")
+@click.option(
+    "--texture-memory",
+    default="256M",
+    show_default=True,
+    metavar="SIZE",
+    help="Graphics memory for textures.",
+)
+@options.as_json
 def view(
-    analysis: Annotated[
-        list[Path], typer.Argument(help="An analysis (NAME.accw), or two to compare.")
-    ],
-    at: Step = None,
-    layer: Annotated[str | None, typer.Option(help="Layer to go to.")] = None,
-    screenshot: Annotated[
-        Path | None, typer.Option(help="Write the picture to this PNG, and end.")
-    ] = None,
-    movie: Annotated[
-        Path | None, typer.Option(help="Write the timeline to this .mp4 or .gif, and end.")
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Size of the window, WIDTHxHEIGHT; that of last time, or "
-            f"{DEFAULT_SIZE[0]}x{DEFAULT_SIZE[1]}, by default."
-        ),
-    ] = None,
-    theme: Annotated[ThemeName | None, typer.Option(help="Dark or light.")] = None,
-    colours: Annotated[MapName | None, typer.Option(help="Colour map.")] = None,
-    logarithmic: Annotated[
-        bool | None, typer.Option("--log/--linear", help="Colours by the logarithm of the change.")
-    ] = None,
-    scope: Annotated[
-        ScopeName | None,
-        typer.Option(help="Bright is the most moved weight of all, or of each layer."),
-    ] = None,
-    difference: Annotated[
-        bool, typer.Option("--difference", help="Show the difference of two analyses.")
-    ] = False,
-    bare: Annotated[bool, typer.Option("--bare", help="The scene alone, without panes.")] = False,
-    texture_memory: Annotated[str, typer.Option(help="Graphics memory for textures.")] = "256M",
-    json: AsJson = False,
+    analysis: tuple[Path, ...],
+    at: int | None,
+    layer: str | None,
+    screenshot: Path | None,
+    movie: Path | None,
+    size: str | None,
+    texture_memory: str,
+    *,
+    difference: bool,
+    bare: bool,
+    json: bool,
+    theme: str | None,
+    colours: str | None,
+    logarithmic: bool | None,
+    scope: str | None,
 ) -> None:
     """Fly through a network while it learns: every layer in 3D, along the timeline."""
     from accweight_viewer.opening import opened_window
@@ -87,19 +99,19 @@ def view(
     asked = None if size is None else _parsed_window(size)
     budget = parsed_size(texture_memory)
     if len(analysis) > 2:
-        raise typer.BadParameter(f"at most two analyses can be compared, got {len(analysis)}")
+        raise click.BadParameter(f"at most two analyses can be compared, got {len(analysis)}")
     if difference and len(analysis) != 2:
-        raise typer.BadParameter("--difference needs two analyses")
+        raise click.BadParameter("--difference needs two analyses")
     _check_endings(screenshot, movie)
     chosen = {
-        "theme": theme and theme.value,
-        "colour_map": colours and colours.value,
+        "theme": theme,
+        "colour_map": colours,
         "logarithmic": logarithmic,
-        "scope": scope and scope.value,
+        "scope": scope,
     }
     capturing = screenshot is not None or movie is not None
     window = opened_window(
-        analysis,
+        list(analysis),
         asked or DEFAULT_SIZE,
         {name: value for name, value in chosen.items() if value is not None},
         budget_bytes=budget,
@@ -142,7 +154,7 @@ def _run(window: MainWindow) -> None:
 
 
 def _capture(window: MainWindow, screenshot: Path | None, movie: Path | None) -> dict[str, Any]:
-    from accweight_core.cli import tables
+    from accweight_core.cli import output
     from accweight_viewer import capture
 
     written: dict[str, Any] = {"step": window.session.step}
@@ -150,7 +162,7 @@ def _capture(window: MainWindow, screenshot: Path | None, movie: Path | None) ->
         capture.screenshot(window, screenshot)
         written["screenshot"] = str(screenshot)
     if movie is not None:
-        with tables.progress("film", unit="frames") as advance:
+        with output.progress("film", unit="frames") as advance:
             written["frames"] = capture.movie(window, movie, advance)
         written["movie"] = str(movie)
     return written
@@ -159,10 +171,10 @@ def _capture(window: MainWindow, screenshot: Path | None, movie: Path | None) ->
 def _parsed_window(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{2,5})[xX](\d{2,5})", text.strip())
     if not match:
-        raise typer.BadParameter(f"{text!r} is not a size; expected WIDTHxHEIGHT, as 1600x1000")
+        raise click.BadParameter(f"{text!r} is not a size; expected WIDTHxHEIGHT, as 1600x1000")
     width, height = int(match[1]), int(match[2])
     if not (320 <= width <= 8192 and 240 <= height <= 8192):
-        raise typer.BadParameter(f"{text} is out of range; from 320x240 to 8192x8192")
+        raise click.BadParameter(f"{text} is out of range; from 320x240 to 8192x8192")
     return width, height
 
 

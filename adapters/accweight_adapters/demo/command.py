@@ -8,47 +8,59 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from accweight_core.cli.options import AsJson
+from accweight_core.cli import options
 from accweight_core.errors import AccweightError, MissingLibraryError
 from accweight_core.text import plain
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from accweight_adapters.demo.experiment import DemoResult
+    from accweight_core.cli.output import Page
 
 NEEDED = {"torch": "torch", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 """What the extra `demo` brings, by the name to import; the digits come with scikit-learn."""
 
 
+@click.command()
+@click.option(
+    "--data",
+    type=options.FILE,
+    metavar="FOLDER",
+    help="Folder with the MNIST idx files; digits by default.",
+)
+@click.option(
+    "--out",
+    type=options.FILE,
+    default=Path("demo"),
+    show_default=True,
+    metavar="FOLDER",
+    help="Folder for checkpoints, analysis and pictures.",
+)
+@click.option("--epochs", type=options.AT_LEAST_ONE, metavar="N", help="Epochs to train.")
+@click.option(
+    "--seed", default=0, show_default=True, metavar="N", help="Seed of the initial weights."
+)
+@click.option(
+    "--view/--no-view",
+    default=None,
+    help="Open the viewer; where somebody can see it by default.",
+)
+@options.as_json
 def demo(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with the MNIST idx files; digits by default.")
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for checkpoints, analysis and pictures.")
-    ] = Path("demo"),
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to train.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
-    view: Annotated[
-        bool | None,
-        typer.Option("--view/--no-view", help="Open the viewer; where somebody can see it."),
-    ] = None,
-    json: AsJson = False,
+    data: Path | None, out: Path, epochs: int | None, seed: int, *, view: bool | None, json: bool
 ) -> None:
     """Train a small CNN on real digits, analyse it, draw all its layers, open the viewer."""
     _check_libraries(needs_digits=data is None)
     from accweight_adapters.demo.experiment import run_demo
-    from accweight_core.cli import tables
+    from accweight_core.cli import output
     from accweight_core.cli.viewing import is_watched, opened_viewer
 
-    with tables.progress("train", unit="epochs") as advance:
+    with output.progress("train", unit="epochs") as advance:
         result = run_demo(data=data, out=out, epochs=epochs, seed=seed, progress=advance)
-    tables.show(_document(result) if json else _summary(result))
+    output.show(_document(result) if json else _summary(result))
     stored = result.analysis.path
     if stored and view:
         opened_viewer(stored)
@@ -56,7 +68,7 @@ def demo(
         try:
             opened_viewer(stored)
         except AccweightError as error:  # nobody asked for it, and the rest is done
-            typer.echo(f"accweight: {error}", err=True)
+            click.echo(f"accweight: {error}", err=True)
 
 
 def _check_libraries(*, needs_digits: bool) -> None:
@@ -72,7 +84,7 @@ def _check_libraries(*, needs_digits: bool) -> None:
 
 def _document(result: DemoResult) -> dict[str, Any]:
     """Return what ``--json`` prints."""
-    from accweight_core.cli.tables import analysis_json
+    from accweight_core.cli.rankings import analysis_json
 
     return {
         **analysis_json(result.analysis, "mean"),
@@ -82,15 +94,12 @@ def _document(result: DemoResult) -> dict[str, Any]:
     }
 
 
-def _summary(result: DemoResult) -> RenderableType:
+def _summary(result: DemoResult) -> Page:
     """Return what is printed."""
-    from rich.console import Group
-    from rich.text import Text
+    from accweight_core.cli.rankings import analysis_summary
 
-    from accweight_core.cli.tables import analysis_summary
-
-    return Group(
-        Text(f"trained on {result.data}: accuracy {result.accuracy[-1]:.1%} on unseen digits"),
-        analysis_summary(result.analysis, "mean"),
-        Text(f"all layers over the epochs: {plain(result.sheet)}"),
-    )
+    return [
+        f"trained on {result.data}: accuracy {result.accuracy[-1]:.1%} on unseen digits",
+        *analysis_summary(result.analysis, "mean"),
+        f"all layers over the epochs: {plain(result.sheet)}",
+    ]

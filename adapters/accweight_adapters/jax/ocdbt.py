@@ -15,9 +15,9 @@ from typing import Final
 
 from accweight_adapters.bytes.compressed import unpacked_zstd
 from accweight_adapters.bytes.cursor import Cursor
+from accweight_adapters.jax.marks import MANIFEST
 from accweight_adapters.untrusted import MAX_SIZE, ClaimError, quoted
 
-MANIFEST: Final = "manifest.ocdbt"
 MANIFEST_MAGIC: Final = 0x0CDB3A2A
 NODE_MAGIC: Final = 0x0CDB20DE
 LARGEST_NODE: Final = 1 << 26

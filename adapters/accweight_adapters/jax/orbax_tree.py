@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from accweight_adapters.jax.ocdbt import MANIFEST, Piece, path_below, stored_values
+from accweight_adapters.jax.marks import MANIFEST, TREE_MARK
+from accweight_adapters.jax.ocdbt import Piece, path_below, stored_values
 from accweight_adapters.jax.tree import Keys
 from accweight_adapters.jax.zarr_arrays import V2_METADATA, V3_METADATA, ArrayPlan, plan_of
 from accweight_adapters.shard_index import parsed
 from accweight_adapters.untrusted import ClaimError, quoted
 
-TREE_MARK: Final = "_METADATA"
 MAX_MARK_BYTES: Final = 100_000_000
 MOST_FILES: Final = 1 << 20
 MOST_LEVELS: Final = 24

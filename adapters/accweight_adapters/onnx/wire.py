@@ -119,7 +119,16 @@ TEXTS, SUBMESSAGES = (2, 3, 4, 6), (7, 8, 14, 20, 25, 26)
 GRAPH, GRAPH_FIELDS = 7, frozenset({1, 2, 5, 10, 11, 12, 13, 14, 15, 16})
 
 
-def looks_like_model(file: IO[bytes]) -> bool:
+def recognised(path: Path) -> bool:
+    """Tell whether a file begins like an ONNX model, however it is called."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _looks_like_model(file)
+    except (OSError, ClaimError):
+        return False
+
+
+def _looks_like_model(file: IO[bytes]) -> bool:
     """Tell whether a file begins with the fields of a ModelProto, up to its graph.
 
     Only the head is looked at, so that a model cut short is still known as one.

@@ -1,32 +1,10 @@
-"""Reads what torch.save wrote: `.pt`, `.pth`, `.bin`, `.ckpt`, as zip or in the legacy format.
-
-Only plain weights, and never by running the file's pickle: `pickle` follows it
-symbolically (and says why not through torch.load), `container` knows where the bytes of
-each storage lie, `state_dicts` finds the weights among all else. So a checkpoint of any torch
-version and device is described in milliseconds, without importing torch.
-"""
+"""The reader of PyTorch checkpoints; what describes them loads with the first one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO, Final
 
-from accweight_adapters.hf_trainer_state import with_trainer_state
-from accweight_adapters.lora import with_lora_layers
-from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
-from accweight_adapters.model_keys import names_model
-from accweight_adapters.shard_index import index_in, names_shards
-from accweight_adapters.torch.container import Archive, is_legacy, is_zip, read_archive
-from accweight_adapters.torch.extents import scalar, stored
-from accweight_adapters.torch.lightning import is_lightning, lightning_measures, lightning_weights
-from accweight_adapters.torch.objects import WITH_OBJECTS
-from accweight_adapters.torch.pickle_globals import RefusedGlobalError, TensorClaim
-from accweight_adapters.torch.shards import SHARD_SUFFIXES, described_index
-from accweight_adapters.torch.state_dicts import Weights, find_step, find_weights
-from accweight_adapters.untrusted import ClaimError, claims_of
 from accweight_core.schema import Description
-
-FORMAT: Final = "torch checkpoint"
 
 
 class TorchReader:
@@ -40,13 +18,9 @@ class TorchReader:
 
         An index of files of torch.save is recognised too.
         """
-        try:
-            if path.suffix.lower() == ".json":
-                return names_shards(index_in(path, FORMAT), SHARD_SUFFIXES)
-            with path.open("rb") as file:
-                return is_legacy(file) or is_zip(file)
-        except Exception:  # damaged zips raise nearly anything, and all of it means no
-            return False
+        from accweight_adapters.torch.description import recognised
+
+        return recognised(path)
 
     def describe(self, path: Path) -> Description:
         """Describe the weights in `path`.
@@ -55,71 +29,6 @@ class TorchReader:
             FormatError: If the file is damaged, or needs more than plain weights need; the
                 message then says how to convert it.
         """
-        with claims_of(path, FORMAT):
-            is_index = path.suffix.lower() == ".json"
-            description = described_index(path) if is_index else _described(path)
-        return with_trainer_state(description, path)
+        from accweight_adapters.torch.description import described
 
-
-def _described(path: Path) -> Description:
-    archive = _opened(path)
-    content = archive.content
-    weights = lightning_weights(content) if is_lightning(content) else find_weights(content)
-    step, key = find_step(content) or (None, "")
-    number = _numbers(path, archive, weights)
-    measures = measures_in(content, number)
-    if is_lightning(content):
-        measures = lightning_measures(content, number) | measures
-    return Description(
-        format=archive.format,
-        tensors=with_lora_layers(
-            stored(path, archive, name, claim) for name, claim in weights.tensors.items()
-        ),
-        step=step,
-        step_key=key,
-        files=(str(path),),
-        notes=tuple(weights.notes),
-        measures=measures,
-    )
-
-
-def _opened(path: Path) -> Archive:
-    """Return what a file holds; objects of any class only beside the weights of Lightning."""
-    if path.suffix.lower() == ".distcp":
-        raise ClaimError("a part of a distributed checkpoint; name the folder it lies in")
-    with path.open("rb") as file:
-        try:
-            return read_archive(file)
-        except RefusedGlobalError as refusal:
-            archive = _opened_with_objects(file)
-            if archive is None or not is_lightning(archive.content):
-                raise refusal from None
-            return archive
-
-
-def _opened_with_objects(file: IO[bytes]) -> Archive | None:
-    """Return what a file holds, its objects left opaque; None if it holds yet other things."""
-    file.seek(0)
-    try:
-        return read_archive(file, WITH_OBJECTS)
-    except RefusedGlobalError:  # names code to run
-        raise
-    except Exception:  # damaged, or not a checkpoint of Lightning: the first refusal says it better
-        return None
-
-
-def _numbers(path: Path, archive: Archive, weights: Weights) -> Numbers:
-    """Return what tells numbers beside the weights: also tensors without axes, if not of a model.
-
-    Only a tensor that is taken for a measure is read, a few bytes each.
-    """
-    own = {id(claim) for claim in weights.tensors.values()}
-
-    def number(keys: Keys, value: object) -> int | float | None:
-        if not isinstance(value, TensorClaim):
-            return plain_number(keys, value)
-        if value.shape or id(value) in own or (len(keys) > 1 and names_model(keys[0])):
-            return None
-        return scalar(path, archive, value)
-
-    return number
+        return described(path)

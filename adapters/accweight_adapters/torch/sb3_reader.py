@@ -1,52 +1,10 @@
-"""Reads zips of Stable-Baselines3: the policy's weights in one record, settings in another.
-
-`policy.pth` is a file of torch.save inside the zip; where it is stored as it is, its tensors are
-stretches of the zip. The settings are JSON with pickles in base64, of which only the JSON is
-read, for the number of time steps. Optimizers have records of their own, which nobody opens.
-"""
+"""The reader of Stable-Baselines3 zips; what describes them loads with the first one."""
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
 
-from accweight_adapters.bytes.stretch import Stretch
-from accweight_adapters.bytes.zip import (
-    Member,
-    content_of,
-    first_name,
-    member_names,
-    members_of,
-)
-from accweight_adapters.measures import measures_in
-from accweight_adapters.torch.container import Archive, read_archive
-from accweight_adapters.torch.extents import array_of, span_bytes, stored
-from accweight_adapters.torch.nested_archive import archive_within
-from accweight_adapters.torch.state_dicts import find_weights
-from accweight_adapters.untrusted import MAX_SIZE, ClaimError, check_not_empty, claims_of, quoted
-from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-FORMAT: Final = "Stable-Baselines3 zip"
-POLICY: Final = "policy.pth"
-SETTINGS: Final = "data"
-PARTS: Final = frozenset({POLICY, SETTINGS})
-STEP_KEY: Final = "num_timesteps"
-
-MAX_SETTINGS_BYTES: Final = 64_000_000
-MAX_INFLATED_BYTES: Final = 1 << 28
-MAX_RATIO: Final = 100
-"""Weights shrink by a tenth when compressed; what grows a hundredfold is not a policy."""
-
-SMALL_BYTES: Final = 1 << 20
-"""So little may grow by any ratio: JSON repeats itself."""
+from accweight_core.schema import Description
 
 
 class StableBaselinesReader:
@@ -57,12 +15,9 @@ class StableBaselinesReader:
 
     def recognises(self, path: Path) -> bool:
         """Tell whether `path` is a zip that holds a policy, or begins as one that is cut short."""
-        try:
-            with path.open("rb") as file:
-                name = first_name(file)
-                return bool(name) and (name == SETTINGS or {*member_names(file)} >= PARTS)
-        except Exception:  # damaged zips raise nearly anything, and all of it means no
-            return False
+        from accweight_adapters.torch.sb3_description import recognised
+
+        return recognised(path)
 
     def describe(self, path: Path) -> Description:
         """Describe the weights of the policy.
@@ -70,77 +25,6 @@ class StableBaselinesReader:
         Raises:
             FormatError: If the zip or the policy in it is damaged, or grows beyond reason.
         """
-        with claims_of(path, FORMAT), path.open("rb") as file:
-            members = _members(file)
-            settings = _settings(file, members[SETTINGS])
-            policy = members[POLICY]
-            archive = _archive(file, policy)
-            weights = find_weights(archive.content)
-            step = settings.get(STEP_KEY)
-            is_step = isinstance(step, int) and not isinstance(step, bool) and 0 <= step < MAX_SIZE
-            return Description(
-                format=FORMAT,
-                tensors=tuple(
-                    _hidden(path, policy, stored(path, archive, name, claim))
-                    for name, claim in weights.tensors.items()
-                ),
-                step=step if is_step else None,
-                step_key=STEP_KEY if is_step else "",
-                files=(str(path),),
-                notes=tuple(weights.notes),
-                measures=measures_in(settings),
-            )
+        from accweight_adapters.torch.sb3_description import described
 
-
-def _members(file: IO[bytes]) -> Mapping[str, Member]:
-    """Return the records that are read, none of which grows beyond reason."""
-    size_bytes = file.seek(0, io.SEEK_END)
-    check_not_empty(size_bytes)
-    members = members_of(file, size_bytes)
-    for name in sorted(PARTS - members.keys()):
-        raise ClaimError(f"a zip of Stable-Baselines3 holds {quoted(name)}; this one does not")
-    for member in (members[SETTINGS], members[POLICY]):
-        limit = max(SMALL_BYTES, min(MAX_INFLATED_BYTES, MAX_RATIO * member.stored_bytes))
-        if member.is_deflated and member.size_bytes > limit:
-            raise ClaimError(
-                f"its member {quoted(member.name)} would grow from {member.stored_bytes} to "
-                f"{member.size_bytes} bytes, more than the {limit} that are read"
-            )
-    return members
-
-
-def _settings(file: IO[bytes], member: Member) -> dict[str, Any]:
-    """Return the JSON of the settings; what is pickled in it stays text."""
-    if member.size_bytes > MAX_SETTINGS_BYTES:
-        raise ClaimError(f"its settings take {member.size_bytes} bytes, which no real ones do")
-    content = content_of(file, member, MAX_SETTINGS_BYTES)
-    try:
-        settings = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ClaimError(f"its settings are damaged: {quoted(str(error), limit=160)}") from error
-    if not isinstance(settings, dict):
-        raise ClaimError("its settings are not a JSON object")
-    return settings
-
-
-def _archive(file: IO[bytes], policy: Member) -> Archive:
-    """Return what the policy holds; storages lie in the zip, or in the inflated member."""
-    if policy.is_deflated:
-        return read_archive(io.BytesIO(content_of(file, policy, policy.size_bytes)))
-    return archive_within(file, Stretch(policy.offset, policy.stored_bytes))
-
-
-def _hidden(path: Path, policy: Member, tensor: StoredTensor) -> StoredTensor:
-    """Return a tensor of a deflated policy with what inflates it."""
-    extent = tensor.values
-    if not policy.is_deflated or not isinstance(extent, Extent):
-        return tensor
-    load = partial(_inflated, path, policy, extent)
-    return replace(tensor, values=HiddenValues(load, extent.dtype, extent.shape))
-
-
-def _inflated(path: Path, policy: Member, extent: Extent) -> npt.NDArray[Any]:
-    end = extent.offset + span_bytes(extent)
-    with claims_of(path, FORMAT), path.open("rb") as file:
-        content = content_of(file, policy, end)
-    return array_of(content[extent.offset : end], extent)
+        return described(path)

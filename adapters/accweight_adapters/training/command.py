@@ -6,77 +6,138 @@ when the command runs, never before: asking for help is quick, and needs neither
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from accweight_core.cli.options import AsJson
-
-
-class LossName(StrEnum):
-    """What is made small."""
-
-    cross_entropy = "cross_entropy"
-    mse = "mse"
-    bce_with_logits = "bce_with_logits"
-    l1 = "l1"
+from accweight_core.cli import options
 
 
-class OptimizerName(StrEnum):
-    """What turns gradients into updates."""
-
-    adamw = "adamw"
-    sgd = "sgd"
-
-
+@click.command()
+@click.argument("model", type=options.FILE, help="An ONNX model, as exported for use.")
+@click.option(
+    "--data",
+    required=True,
+    type=options.FILE,
+    metavar="FILE",
+    help="Samples and targets (.npz): arrays named as the model's inputs, or x, and y.",
+)
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=options.FILE,
+    metavar="FOLDER",
+    help="New folder for the checkpoints.",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["cross_entropy", "mse", "bce_with_logits", "l1"]),
+    default="cross_entropy",
+    show_default=True,
+    help="What is made small.",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["adamw", "sgd"]),
+    default="adamw",
+    show_default=True,
+    help="How weights are updated.",
+)
+@click.option(
+    "--epochs",
+    type=options.AT_LEAST_ONE,
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Walks over the data.",
+)
+@click.option(
+    "--learning-rate",
+    type=float,
+    metavar="RATE",
+    help="0.001 for adamw and 0.01 for sgd by default.",
+)
+@click.option(
+    "--weight-decay",
+    type=click.FloatRange(min=0.0),
+    default=0.01,
+    show_default=True,
+    metavar="DECAY",
+    help="Weight decay of adamw.",
+)
+@click.option(
+    "--batch-size",
+    type=options.AT_LEAST_ONE,
+    metavar="N",
+    help="Samples per update; 32 by default.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of the order of samples.",
+)
+@click.option(
+    "--validation",
+    metavar="FILE|SHARE",
+    help="Samples that are not trained on: another .npz, or a share as 0.1.",
+)
+@click.option(
+    "--freeze",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave parameters of this name as they are (pattern).",
+)
+@click.option(
+    "--train",
+    "only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Train parameters of this name alone (pattern).",
+)
+@click.option(
+    "--output", metavar="NAME", help="Output of the model to train on, if it has several."
+)
+@click.option(
+    "--save-every",
+    type=options.AT_LEAST_ONE,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Epochs from one checkpoint to the next.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in OUT, up to --epochs.")
+@click.option(
+    "--threads",
+    type=options.AT_LEAST_ONE,
+    metavar="N",
+    help="Threads; as many as processors by default.",
+)
+@options.as_json
 def train(
-    model: Annotated[Path, typer.Argument(help="An ONNX model, as exported for use.")],
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Samples and targets (.npz): arrays named as the model's inputs, or x, and y."
-        ),
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="New folder for the checkpoints.")],
-    loss: Annotated[LossName, typer.Option(help="What is made small.")] = LossName.cross_entropy,
-    optimizer: Annotated[
-        OptimizerName, typer.Option(help="How weights are updated.")
-    ] = OptimizerName.adamw,
-    epochs: Annotated[int, typer.Option(min=1, help="Walks over the data.")] = 10,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="0.001 for adamw and 0.01 for sgd by default.")
-    ] = None,
-    weight_decay: Annotated[float, typer.Option(min=0.0, help="Weight decay of adamw.")] = 0.01,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Samples per update; 32 by default.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the order of samples.")] = 0,
-    validation: Annotated[
-        str | None,
-        typer.Option(help="Samples that are not trained on: another .npz, or a share as 0.1."),
-    ] = None,
-    freeze: Annotated[
-        list[str] | None, typer.Option(help="Leave parameters of this name as they are (pattern).")
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--train", help="Train parameters of this name alone (pattern)."),
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option(help="Output of the model to train on, if it has several.")
-    ] = None,
-    save_every: Annotated[
-        int, typer.Option(min=1, help="Epochs from one checkpoint to the next.")
-    ] = 1,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in OUT, up to --epochs.")
-    ] = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; as many as processors by default.")
-    ] = None,
-    json: AsJson = False,
+    model: Path,
+    data: Path,
+    out: Path,
+    loss: str,
+    optimizer: str,
+    epochs: int,
+    learning_rate: float | None,
+    weight_decay: float,
+    batch_size: int | None,
+    seed: int,
+    validation: str | None,
+    freeze: tuple[str, ...],
+    only: tuple[str, ...],
+    output: str | None,
+    save_every: int,
+    threads: int | None,
+    *,
+    resume: bool,
+    json: bool,
 ) -> None:
     """Train an ONNX model on your data with ONNX Runtime, keeping a checkpoint per epoch."""
     from accweight_adapters.training.config import (
@@ -89,7 +150,7 @@ def train(
     from accweight_adapters.training.loss import Loss
     from accweight_adapters.training.progress import document, progress, summary
     from accweight_adapters.training.run import run_training
-    from accweight_core.cli import tables
+    from accweight_core.cli import output as printed
 
     runtime()  # before anything is read: what is missing is told at once
     rate = _rate(optimizer, learning_rate)
@@ -97,26 +158,26 @@ def train(
         model=model,
         data=data,
         out=out,
-        loss=Loss(loss.value),
-        optimizer=OptimizerConfig(OptimizerKind(optimizer.value), rate, weight_decay, threads),
+        loss=Loss(loss),
+        optimizer=OptimizerConfig(OptimizerKind(optimizer), rate, weight_decay, threads),
         epochs=Epochs(last=epochs, save_every=save_every, seed=seed),
         output=output,
-        train=tuple(only or ()),
-        freeze=tuple(freeze or ()),
+        train=only,
+        freeze=freeze,
         batch_size=batch_size,
         validation=_validation(validation),
         resume=resume,
     )
     with progress(epochs) as watch:
-        result = run_training(config, watch, tables.remark)
-    tables.show(document(result) if json else summary(result))
+        result = run_training(config, watch, printed.remark)
+    printed.show(document(result) if json else summary(result))
 
 
-def _rate(optimizer: OptimizerName, given: float | None) -> float:
-    usual = 0.001 if optimizer is OptimizerName.adamw else 0.01
+def _rate(optimizer: str, given: float | None) -> float:
+    usual = 0.001 if optimizer == "adamw" else 0.01
     rate = usual if given is None else given
     if not 0 < rate < float("inf"):
-        raise typer.BadParameter(f"{rate} is not a learning rate; expected a number above 0")
+        raise click.BadParameter(f"{rate} is not a learning rate; expected a number above 0")
     return rate
 
 
@@ -129,5 +190,5 @@ def _validation(text: str | None) -> Any:
     except ValueError:
         return Path(text)
     if not 0 < share < 1:
-        raise typer.BadParameter(f"{text} is not a share of the data; expected one such as 0.1")
+        raise click.BadParameter(f"{text} is not a share of the data; expected one such as 0.1")
     return share

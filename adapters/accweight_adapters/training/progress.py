@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from accweight_adapters.training.loop import Done, Watch
 from accweight_adapters.training.run import Result
+from accweight_core.cli.output import Page
+from accweight_core.cli.tables import Table
+from accweight_core.text import plain
 
 SHORT = {"validation_loss": "val. loss", "validation_accuracy": "val. accuracy"}
 
@@ -75,20 +76,24 @@ def document(result: Result) -> dict[str, Any]:
     }
 
 
-def summary(result: Result) -> Group:
+def summary(result: Result) -> Page:
     """Return what is printed in the end: measures by epoch, and what to do next."""
     selection = result.setup.network.selection
     names = list(next(iter(result.history.values()), {}))
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for name in ("epoch", *(SHORT.get(name, name) for name in names)):
-        table.add_column(name, justify="right", no_wrap=True)
-    for epoch, values in result.history.items():
-        table.add_row(str(epoch), *(f"{values[name]:.4g}" for name in names))
+    heads = ("epoch", *(SHORT.get(name, name) for name in names))
+    rows = [
+        (str(epoch), *(f"{values[name]:.4g}" for name in names))
+        for epoch, values in result.history.items()
+    ]
     out = result.config.out
     frozen = f", {len(selection.frozen)} frozen" if selection.frozen else ""
-    return Group(
-        Text(f"{out}: {len(result.checkpoints)} checkpoints, "
-             f"{len(selection.trained)} parameters trained{frozen}\n"),
-        table,
-        Text(f"\nnext: accweight analyze {out} -o {out.name or 'run'}.accw"),
-    )  # fmt: skip
+    return [
+        (
+            f"{plain(out)}: {len(result.checkpoints)} checkpoints, "
+            f"{len(selection.trained)} parameters trained{frozen}"
+        ),
+        "",
+        Table.of_rows(heads, rows, *heads),
+        "",
+        f"next: accweight analyze {plain(out)} -o {plain(out.name or 'run')}.accw",
+    ]

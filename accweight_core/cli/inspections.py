@@ -1,0 +1,93 @@
+"""What `inspect` prints: the checkpoints with their steps, and the layers they hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from accweight_core.cli.output import Page, room
+from accweight_core.cli.tables import Table, number
+from accweight_core.text import count, plain, shortened, size
+
+if TYPE_CHECKING:
+    from accweight_core.runs.inspection import Inspection
+    from accweight_core.schema import Checkpoint
+
+
+def inspection(result: Inspection) -> Page:
+    """Return what ``inspect`` prints."""
+    opened = result.opened
+    lines: list[str | Table] = [
+        f"{plain(opened.source)}: {result.format}, {len(opened.checkpoints)} checkpoints",
+        "",
+        *_checkpoints(result),
+        "",
+    ]
+    if len(result.groups) > 1:
+        lines.append("not one run: the checkpoints hold different parameters")
+        lines += [f"  group {g.number}: {plain(g.summary)}" for g in result.groups]
+        lines += ["", f"layers of group {result.shown.number}:"]
+    lines.append(_layers(result))
+    lines += [
+        f"cannot be analysed: {plain(name)}: {plain(reason)}"
+        for name, reason in result.refused.items()
+    ]
+    lines += [f"note: {plain(note)}" for note in opened.notes]
+    return lines
+
+
+def _checkpoints(result: Inspection) -> Page:
+    group_of = {c.path: g.number for g in result.groups for c in g.checkpoints}
+    several = len(result.groups) > 1
+    found = result.opened.checkpoints
+    names = map(plain, shortened([c.path for c in found]))
+    columns = {
+        "step": [str(c.step) for c in found],
+        "from": [plain(c.step_source) for c in found],
+        "size": [size(c.size_bytes) for c in found],
+        "checkpoint": [
+            f"{name} (group {group_of[c.path]})" if several else name
+            for c, name in zip(found, names, strict=True)
+        ],
+    }
+    left_out = _add_measures(columns, found)
+    right = frozenset(columns) - {"from", "checkpoint"}
+    more = [f"more with --json: {', '.join(left_out)}"] if left_out else []
+    return [Table(columns, right), *more]
+
+
+def _add_measures(columns: dict[str, list[str]], found: Sequence[Checkpoint]) -> list[str]:
+    """Add a column per measure as long as they fit beside the rest; return the others' names."""
+    measures = list(dict.fromkeys(name for c in found for name in c.measures))
+    leaves = [name.rpartition(".")[2] for name in measures]
+    uses = Counter(leaves)
+    left_out, width = [], room()
+    for name, leaf in zip(measures, leaves, strict=True):
+        label = plain(leaf if leaf and uses[leaf] == 1 else name)
+        cells = [number(c.measures.get(name)) for c in found]
+        wider = {**columns, label: cells}
+        if label in columns or Table(wider).width > width:
+            left_out.append(label)
+        else:
+            columns[label] = cells
+    return left_out
+
+
+def _layers(result: Inspection) -> Table:
+    rows = []
+    for layer in result.layers:
+        parts = ", ".join(
+            f"{_leaf(p.name, layer.name)} {_shape(p.shape)}" for p in layer.parameters
+        )
+        elements = sum(p.elements for p in layer.parameters)
+        rows.append((plain(layer.name), str(layer.kind), count(elements), plain(parts)))
+    return Table.of_rows(("layer", "kind", "weights", "parameters"), rows, "weights")
+
+
+def _leaf(name: str, layer: str) -> str:
+    return name.removeprefix(layer).lstrip(".") or name
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

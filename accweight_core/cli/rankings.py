@@ -1,0 +1,142 @@
+"""What `rank` and `analyze` print: a ranking, and what it is of."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.ranking import ranking
+from accweight_core.analysis.summary import Per
+from accweight_core.cli.output import Page, room
+from accweight_core.cli.tables import Table, bar, number
+from accweight_core.metrics.table import brief_metrics
+from accweight_core.text import count, plain
+
+if TYPE_CHECKING:
+    from accweight_core.schema import Role
+
+CAUTION = (
+    "mean and max grow with learning rate and checkpoints, and are not importance by "
+    "themselves; relative and efficiency are free of scale."
+)
+
+
+def ranking_json(
+    analysis: Analysis,
+    by: str,
+    step: int | None = None,
+    per: Per = "layer",
+    top: int | None = None,
+    roles: Sequence[Role] | None = None,
+) -> dict[str, Any]:
+    """Return the document of ``rank --json``."""
+    index, counted = analysis.step_index(step), tuple(roles or analysis.header.roles)
+    rows = ranking(analysis.measured(per, counted), by, index, per)
+    return {
+        "source": analysis.header.source,
+        "by": by,
+        "step": int(analysis.steps[index]),
+        "roles": list(map(str, counted)),
+        "left_out": Counter(str(p.role) for p in analysis.parameters if p.role not in counted),
+        "rows": len(rows),
+        "ranking": rows[:top],
+    }
+
+
+def ranking_page(document: dict[str, Any], per: Per = "layer") -> Page:
+    """Return what ``rank`` prints: run, metric and step; the table; what no row counts."""
+    shown, rows = len(document["ranking"]), document["rows"]
+    first = f" (the first {shown} of {rows})" if shown < rows else ""
+    heading = f"{plain(document['source'])}: {per}s by {document['by']} at step {document['step']}"
+    return [heading + first, "", ranking_table(document, per), *_not_counted(document)]
+
+
+def _not_counted(document: dict[str, Any]) -> list[str]:
+    """Return a line on the parameters that no row counts, and how they are taken in."""
+    left_out = document["left_out"]
+    if not left_out:
+        return []
+    amounts = [
+        f"{amount} {role if amount == 1 else role + ('es' if role.endswith('s') else 's')}"
+        for role, amount in left_out.items()
+    ]
+    roles = ",".join((*document["roles"], *left_out))
+    verb = "is" if sum(left_out.values()) == 1 else "are"
+    listed = f"{', '.join(amounts[:-1])} and {amounts[-1]}" if amounts[1:] else amounts[0]
+    line = f"{listed} {verb} not counted; count all with: accweight rank --roles {roles}"
+    return ["", line]
+
+
+def ranking_table(document: dict[str, Any], per: Per = "layer") -> Table:
+    """Return a ranking as a table; what fits least is left out beside long names."""
+    by, rows = document["by"], document["ranking"]
+    shown = rows[0] if rows else {}
+    beside = [name for name in brief_metrics() if name != by and name in shown]
+    values = [row[by] for row in rows if not math.isnan(row[by])]
+    largest = max(values, default=0.0)
+    columns = {
+        "#": [str(row["rank"]) for row in rows],
+        per: [plain(row[per]) for row in rows],
+        "kind": [row["kind"] for row in rows],
+        "weights": [count(row["elements"]) for row in rows],
+        by: [number(row[by]) for row in rows],
+        "": [bar(row[by], largest) for row in rows],
+        **{name: [number(row[name]) for row in rows] for name in beside},
+    }
+    right = frozenset(columns) - {"", per, "kind"}
+    width = room()
+    for dispensable in ("", "max", "weights", "kind"):
+        if dispensable != by and Table(columns, right).width > width:
+            columns.pop(dispensable, None)
+    return Table(columns, right)
+
+
+def analysis_json(analysis: Analysis, by: str) -> dict[str, Any]:
+    """Return the document of ``analyze --json``."""
+    top = analysis.maximum
+    shown = {p.layer for p in analysis.parameters if p.role in analysis.header.roles}
+    return {
+        "out": str(analysis.path) if analysis.path else None,
+        "checkpoints": len(analysis.steps),
+        "steps": [int(step) for step in analysis.steps],
+        "layers": len(shown),
+        "parameters": len(analysis.parameters),
+        "max": None
+        if top is None
+        else {
+            "layer": top.layer,
+            "parameter": top.parameter,
+            "index": list(top.index),
+            "value": top.value,
+        },
+        "ranking": ranking_json(analysis, by)["ranking"],
+        "notes": list(analysis.header.notes),
+        "warnings": list(analysis.header.warnings),
+    }
+
+
+def analysis_summary(analysis: Analysis, by: str) -> Page:
+    """Return what ``analyze`` prints: what was measured, the ranking, the most moved weight."""
+    steps, top = analysis.steps, analysis.maximum
+    elements = sum(p.elements for p in analysis.parameters)
+    document = ranking_json(analysis, by)
+    lines: list[str | Table] = [
+        (
+            f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}; "
+            f"{len(analysis.parameters)} parameters, {count(elements)} weights"
+        ),
+        "",
+        ranking_table(document),
+        *_not_counted(document),
+        "",
+    ]
+    if top:
+        place = f"{plain(top.parameter)}[{', '.join(map(str, top.index))}]"
+        lines.append(f"most moved weight: {place}, {top.value:.4g}")
+    lines.append(CAUTION)
+    if analysis.path:
+        lines.append(f"stored in {plain(analysis.path)}")
+    return lines

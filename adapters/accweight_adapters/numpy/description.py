@@ -1,0 +1,284 @@
+"""Reads `.npz` archives and `.npy` arrays of NumPy, as JAX and plain Python scripts save them.
+
+An `.npz` is a zip of `.npy` members. Stored ones are byte ranges behind a short header,
+compressed ones are inflated when they are read. Objects would need a pickle to be run and are
+never touched. Numbers beside the weights (a step, a loss) are taken for what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_adapters.bytes.zip import (
+    Member,
+    content_of,
+    first_name,
+    inflated,
+    member_names,
+    members_of,
+)
+from accweight_adapters.keras_hints import with_keras_hints
+from accweight_adapters.measures import RECENT, measures_in
+from accweight_adapters.model_keys import TRAINING_STATE
+from accweight_adapters.numpy.header import (
+    MAGIC,
+    MOST_HEADER_BYTES,
+    USUAL_HEADER_BYTES,
+    ArrayHeader,
+    array_header,
+    header_end,
+)
+from accweight_adapters.untrusted import (
+    STEP_KEYS,
+    ClaimError,
+    checked_name,
+    claims_of,
+    is_c_order,
+    quoted,
+    quoted_few,
+    step_among,
+)
+from accweight_core.dtypes import DTYPES
+from accweight_core.remote import is_remote
+from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role, StoredTensor
+
+FORMAT: Final = "NumPy"
+ARRAY_SUFFIX: Final = ".npy"
+SINGLE_NAME: Final = "array"
+"""Name of the one parameter of a run of `.npy` files; the files' own names number the steps."""
+
+OPTAX: Final = frozenset({"opt", "opt_state", "opt_states"})
+"""What users of JAX call the state of an optimizer."""
+
+ADVICE: Final = "save plain arrays by name: numpy.savez(PATH, **{name: array})"
+
+LARGEST_FIGURES: Final = 1 << 20
+"""Bytes of a compressed array that may be a history of losses; longer ones are weights."""
+
+
+def recognised(path: Path) -> bool:
+    """Tell whether `path` is an array of NumPy, or a zip of some."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) == MAGIC or first_name(file).endswith(ARRAY_SUFFIX):
+                return True
+            return any(name.endswith(ARRAY_SUFFIX) for name in member_names(file))
+    except Exception:  # damaged zips raise nearly anything, and all of it means no
+        return False
+
+
+def described(path: Path) -> Description:
+    """Describe the arrays in `path`; in the order in which they were saved.
+
+    Raises:
+        FormatError: If the file is damaged or lies, or holds objects instead of numbers.
+    """
+    with claims_of(path, FORMAT), path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            return _single(path, file)
+        return _archive(path, file)
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """One array: its header, and where its values lie; `member` if they are compressed."""
+
+    name: str
+    header: ArrayHeader
+    path: Path
+    offset: int
+    member: Member | None = None
+
+    @property
+    def strides(self) -> tuple[int, ...] | None:
+        """Step of each axis in elements; None for C order."""
+        shape = self.header.shape
+        steps = tuple(int(np.prod(shape[:axis], dtype=object)) for axis in range(len(shape)))
+        return steps if self.header.is_fortran and not is_c_order(shape, steps) else None
+
+    @property
+    def values(self) -> Extent | HiddenValues:
+        """Where the values lie."""
+        header = self.header
+        if self.member is not None:
+            dtype = "float32" if header.dtype == "bfloat16" else header.dtype
+            return HiddenValues(partial(_inflated, self), dtype, header.shape)
+        return Extent(
+            str(self.path), self.offset, header.dtype, header.shape, self.strides, header.big_endian
+        )
+
+
+def _single(path: Path, file: IO[bytes]) -> Description:
+    file.seek(0)
+    header = array_header(file.read(MOST_HEADER_BYTES))
+    if header.problem:
+        raise ClaimError(f"holds {header.problem}, not numbers; {ADVICE}")
+    size_bytes = path.stat().st_size
+    _check_size("the array", header, size_bytes)
+    array = Array(SINGLE_NAME, header, path, header.size_bytes)
+    tensor = StoredTensor(SINGLE_NAME, array.values)
+    return Description("NumPy array", (tensor,), files=(str(path),))
+
+
+def _archive(path: Path, file: IO[bytes]) -> Description:
+    members = members_of(file, path.stat().st_size)
+    arrays, others = [], list[str]()
+    for name, member in members.items():
+        if name.endswith(ARRAY_SUFFIX):
+            arrays.append(_array(path, file, name.removesuffix(ARRAY_SUFFIX), member))
+        else:
+            others.append(name)
+    weights = [array for array in arrays if not array.header.problem]
+    notes = [f"left out {quoted_few(others)}: not arrays"] if others else []
+    for problem in dict.fromkeys(a.header.problem for a in arrays if a.header.problem):
+        names = [array.name for array in arrays if array.header.problem == problem]
+        notes.append(f"left out {quoted_few(names)}: {problem}")
+    figures = {array.name: array for array in weights if _may_be_figure(array)}
+    step, key, measures = _figures_of(figures, file)
+    clocks = {name for name, array in figures.items() if not array.header.shape} & {*STEP_KEYS}
+    beside = {*measures, *clocks}
+    kept = [array for array in weights if array.name not in beside]
+    if not kept:
+        raise ClaimError(
+            f"holds no arrays of numbers; {'; '.join(notes) or 'it is empty'}; {ADVICE}"
+        )
+    return Description(
+        format="NumPy archive" if not any(a.member for a in kept) else "NumPy archive, compressed",
+        tensors=_tensors(kept),
+        step=step,
+        step_key=key,
+        files=(str(path),),
+        notes=tuple(notes),
+        measures=measures,
+    )
+
+
+def _array(path: Path, file: IO[bytes], name: str, member: Member) -> Array:
+    header = array_header(_beginning(file, member))
+    if not header.problem:
+        _check_size(f"array {quoted(name)}", header, member.size_bytes)
+    offset = member.offset + header.size_bytes
+    return Array(checked_name(name), header, path, offset, member if member.is_deflated else None)
+
+
+def _beginning(file: IO[bytes], member: Member) -> bytes:
+    """Return the first bytes of a member: of a remote one no more than its header has."""
+    if is_remote(file) and member.stored_bytes > MOST_HEADER_BYTES:
+        first = content_of(file, member, USUAL_HEADER_BYTES)
+        if header_end(first) <= len(first):
+            return first
+    return content_of(file, member, MOST_HEADER_BYTES)
+
+
+def _check_size(what: str, header: ArrayHeader, size_bytes: int) -> None:
+    needed = header.size_bytes + header.data_bytes
+    if needed != size_bytes:
+        raise ClaimError(
+            f"{what} of shape {header.shape} and type {header.dtype} needs {needed} bytes with "
+            f"its header, it has {size_bytes}; it is cut short or damaged"
+        )
+
+
+def _tensors(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
+    """Return arrays as tensors: names in dots as everywhere, and what is known of them."""
+    names = [re.sub(r":0$", "", array.name).replace("/", ".").strip(".") for array in arrays]
+    if len(set(names)) < len(names) or "" in names:
+        names = [array.name for array in arrays]
+    tensors = [StoredTensor(n, array.values) for n, array in zip(names, arrays, strict=True)]
+    return tuple(_without_training_state(tensor) for tensor in with_keras_hints(tensors))
+
+
+def _without_training_state(tensor: StoredTensor) -> StoredTensor:
+    """Return a tensor, told from weights if the first of its names is that of training state."""
+    first, dot, _ = tensor.name.partition(".")
+    if not dot or (first not in OPTAX and TRAINING_STATE.search(first.lower()) is None):
+        return tensor
+    return replace(tensor, hints=Hints(layer=first, role=Role.OPTIMIZER))
+
+
+# ---------------------------------------------------------------- figures beside the weights
+
+
+def _may_be_figure(array: Array) -> bool:
+    """Tell what may be a step, a loss or a history of losses from weights, by name and shape."""
+    header = array.header
+    family = DTYPES[header.dtype].family if header.dtype else ""
+    return (
+        len(header.shape) < 2
+        and family in ("float", "integer")
+        and header.dtype != "bfloat16"
+        and re.search(r"[./]", array.name) is None
+        and (array.member is None or header.data_bytes <= LARGEST_FIGURES)
+    )
+
+
+def _figures_of(
+    figures: Mapping[str, Array], file: IO[bytes]
+) -> tuple[int | None, str, dict[str, float]]:
+    """Return the step, where it was found, and the measures among arrays of one axis or none."""
+    blank: dict[str, Any] = {
+        name: [0.0] if array.header.shape else 0.0 for name, array in figures.items()
+    }
+    named = measures_in(blank)
+    numbers = {
+        name: _number(array, file)
+        for name, array in figures.items()
+        if name in named or not array.header.shape
+    }
+    found = step_among({name: n for name, n in numbers.items() if not isinstance(n, list)})
+    step, key = found or (None, "")
+    return step, key, measures_in({name: numbers[name] for name in named if name != key})
+
+
+def _number(array: Array, file: IO[bytes]) -> Any:
+    """Return the value of an array without axes, or the last values of one with an axis."""
+    header = array.header
+    size, dtype = DTYPES[header.dtype].size_bytes, _numpy_dtype(header)
+    if array.member is not None:
+        raw = content_of(file, array.member, array.member.size_bytes)[header.size_bytes :]
+    else:
+        first = max(0, header.data_bytes - RECENT * size)
+        file.seek(array.offset + first)
+        raw = file.read(header.data_bytes - first)
+    values = np.frombuffer(raw, dtype)[-RECENT:].tolist()
+    return values if header.shape else values[0]
+
+
+# ---------------------------------------------------------------- compressed values
+
+
+def _numpy_dtype(header: ArrayHeader) -> np.dtype[Any]:
+    name = "uint16" if header.dtype == "bfloat16" else header.dtype
+    return np.dtype(name).newbyteorder(">" if header.big_endian else "<")
+
+
+def _inflated(array: Array) -> npt.NDArray[Any]:
+    """Return the values of a compressed array.
+
+    Raises:
+        FormatError: If the file is damaged, or has changed since it was described.
+    """
+    header, member = array.header, array.member
+    with claims_of(array.path, FORMAT), array.path.open("rb") as file:
+        if member is None:
+            raise ClaimError(f"array {quoted(array.name)} is not compressed")
+        values = np.empty(
+            header.shape, _numpy_dtype(header), order="F" if header.is_fortran else "C"
+        )
+        raw = values.reshape(-1, order="A").view(np.uint8)
+        place = -header.size_bytes
+        for piece in inflated(file, member):
+            skipped = max(0, -place)
+            raw[max(0, place) : place + len(piece)] = np.frombuffer(piece[skipped:], np.uint8)
+            place += len(piece)
+    if header.dtype == "bfloat16":  # the upper half of a float32
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values

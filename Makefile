@@ -9,6 +9,10 @@ BIN := $(VENV)/bin
 FOR_DEMO := $(VENV)/.installed-for-demo
 FOR_TESTS := $(VENV)/.installed
 
+# Installing compiles nothing, so what is imported is compiled once and kept, also where Python is
+# told not to: tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 # What Qt and software OpenGL need on a machine without a screen.
 SCREEN_PACKAGES := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libglx0 libglib2.0-0 libdbus-1-3 \
   libfontconfig1 libxkbcommon-x11-0 libx11-xcb1 libxcb-glx0 libxcb-icccm4 libxcb-image0 \

@@ -19,6 +19,7 @@ A message is one line: what is wrong with which thing, what was expected, what c
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 
@@ -138,3 +139,19 @@ class EngineError(AccweightError, RuntimeError):
 
 class StoreError(AccweightError, OSError):
     """An analysis cannot be created, opened or continued."""
+
+
+def reason_of(error: OSError) -> str:
+    """Return why the system refused something; where a limit is why, which one, and what to do."""
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        return str(error.strerror or error)
+    whose = "this process" if error.errno == errno.EMFILE else "this machine"
+    return f"{whose} has as many files open as it may{_limit()}; raise that, or take fewer threads"
+
+
+def _limit() -> str:
+    try:
+        import resource  # not on every system
+    except ImportError:
+        return ""
+    return f", ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"

@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from accweight_core.errors import FormatError, SourceError
+from accweight_core.errors import FormatError, SourceError, reason_of
 from accweight_core.schema import Description
 
 GROUP = "accweight.readers"
@@ -113,7 +113,7 @@ def unrecognised(path: Path) -> FormatError:
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
-        return FormatError(path, f"cannot be read ({error.strerror}); {_remedy(path)}")
+        return FormatError(path, f"cannot be read ({reason_of(error)}); {_remedy(path)}")
     if not head:
         return FormatError(path, "the file is empty (0 bytes); was the save interrupted?")
     if head.startswith(LFS_MAGIC):

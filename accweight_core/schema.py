@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -183,6 +183,24 @@ class Description:
     beside: tuple[str, ...] = ()
 
 
+class Stamp(NamedTuple):
+    """A file as it was at one moment: what tells it from any other, and from itself rewritten.
+
+    Attributes:
+        device: Where it lies.
+        inode: Which one it is there: another file that took its name is another one.
+        size_bytes: How long it is.
+        changed_ns: When it was written, in ns; of a URL, a number made of what its place says.
+        status_ns: When that time, or its names, were changed, in ns; 0 of a URL.
+    """
+
+    device: int
+    inode: int
+    size_bytes: int
+    changed_ns: int
+    status_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The weights of one model at one step.
@@ -196,6 +214,7 @@ class Checkpoint:
         size_bytes: Size of all files, 0 in memory.
         changed_ns: Newest modification time of its files, 0 in memory.
         measures: Finite figures of the training that it holds (loss, accuracy), by name.
+        stamps: Its files as they were when it was described, by path; none in memory.
     """
 
     path: str
@@ -206,6 +225,7 @@ class Checkpoint:
     size_bytes: int = 0
     changed_ns: int = 0
     measures: Mapping[str, float] = field(default_factory=dict)
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

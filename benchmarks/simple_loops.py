@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.step_loops import CHUNK, advance_rows
 from accweight_core.metrics.sub_blocks import SUB_BLOCK
 from accweight_core.metrics.sums import SUMS
@@ -97,7 +98,7 @@ def _spread(path: Array, pivot: float, sums: Array) -> None:
 def simple_rows(
     w_0: Array, square: Array, w_1: Array, w: Array, stride: int, total: Array, sums: Array
 ) -> None:
-    """Take rows of whole chunks through all steps; arguments as in `advance_rows`."""
+    """Take rows of whole chunks through all steps; `stride` and others as in `Steps`."""
     rows, steps = sums.shape[:2]
     columns = w_0.size // rows
     room, bits, wide_bits = (
@@ -150,15 +151,14 @@ def rivals(rows: int, steps: int) -> dict[str, Callable[[], object]]:
     flat, stride = weights.reshape(-1), rows * SUB_BLOCK
     square = np.square(weights[0], dtype=np.float64).reshape(rows, -1).sum(axis=1)
     sums, todo = np.empty((2, rows, steps, len(SUMS))), np.ones(rows, np.bool_)
-    totals, nothing = np.zeros((2, stride)), np.empty(0, np.float32)
+    totals = np.zeros((2, stride))
+    through = Steps(weights[0], square, flat, flat[stride:], stride)
+    path = Path(totals[0], totals[0], is_begun=True)
 
     def by_intrinsics() -> object:
         totals[0] = 0
         todo[:] = True
-        return advance_rows(
-            weights[0], square, flat, flat[stride:], stride, totals[0], totals[0], True,
-            nothing, 0, sums[0], todo,
-        )  # fmt: skip
+        return advance_rows(through, path, Planes.nothing(), sums[0], todo)
 
     def by_simple_loops() -> object:
         totals[1] = 0

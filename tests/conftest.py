@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -38,7 +39,7 @@ with suppress(ImportError):  # torch loads it late: after Mesa has loaded its LL
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin as a process does, whose small work goes through loops of NumPy."""
-    monkeypatch.setattr(tiers, "_done", 0)
+    monkeypatch.setattr(tiers, "_done", Counter())
 
 
 @pytest.fixture

@@ -117,6 +117,43 @@ def test_appending_makes_pictures_coarser_where_the_budget_asks(tmp_path: Path) 
         )
 
 
+@pytest.mark.parametrize(("first", "then"), [(None, 5000), (5000, 1)])
+def test_pictures_become_coarser_than_any_level_that_was_stored(
+    tmp_path: Path, first: int | None, then: int
+) -> None:
+    paths, size = checkpoints(tmp_path), 8000  # several tiles of a parameter
+    out = tmp_path / "grown.accw"
+    begun = aw.analyze(paths[:3], out, keep_state=True, picture_budget_bytes=first)
+    coarsest = [begun.header.plan(index).levels[-1] for index in range(len(begun.parameters))]
+
+    grown = aw.append(paths, out, picture_budget_bytes=then, block_elements=size)
+
+    whole = aw.analyze(paths, tmp_path / "whole.accw", picture_budget_bytes=then)
+    assert grown.header.picture_bases == whole.header.picture_bases
+    bases = grown.header.picture_bases
+    assert sum(base > level for base, level in zip(bases, coarsest, strict=True)) > 3
+    assert grown.store
+    assert whole.store
+    for index, parameter in enumerate(grown.parameters):
+        for plane in ("mean", "max") if parameter.elements and bases[index] else ():
+            np.testing.assert_allclose(
+                grown.store.picture(index, bases[index], plane, slice(None)),
+                whole.store.picture(index, bases[index], plane, slice(None)),
+                rtol=1e-5,
+            )
+
+
+def test_appending_with_a_budget_of_nothing_leaves_no_pictures(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, 4)
+    aw.analyze(paths[:3], tmp_path / "grown.accw", keep_state=True)
+
+    grown = aw.append(paths, tmp_path / "grown.accw", picture_budget_bytes=0)
+
+    assert grown.header.picture_bases == ()
+    assert not (tmp_path / "grown.accw" / "pictures").exists()
+    np.testing.assert_array_equal(grown.values, aw.analyze(paths).values)
+
+
 def test_an_analysis_without_state_cannot_be_appended_to(tmp_path: Path) -> None:
     paths = checkpoints(tmp_path, 4)
     aw.analyze(aw.open_run(paths[:3]), tmp_path / "run.accw")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from accweight_core.io.stamp import Stamp
+from accweight_core.io.stamp import stamp_if_there, stamp_of
 from accweight_core.remote.byte_budget import ByteBudget
 
 
@@ -43,25 +43,25 @@ def replaced(file: Path) -> None:
 def test_a_stamp_changes_with_size_time_and_the_file_itself(
     file: Path, change: Callable[[Path], None]
 ) -> None:
-    before = Stamp.of(file)
-    assert Stamp.of(str(file)) == before
+    before = stamp_of(file)
+    assert stamp_of(str(file)) == before
 
     change(file)
 
-    assert Stamp.of(file) != before
+    assert stamp_of(file) != before
 
 
 def test_a_stamp_says_what_the_system_says(file: Path) -> None:
     state = file.stat()
 
-    assert Stamp.of(file) == (state.st_dev, state.st_ino, 5, state.st_mtime_ns)
+    assert stamp_of(file) == (state.st_dev, state.st_ino, 5, state.st_mtime_ns, state.st_ctime_ns)
 
 
 def test_what_is_not_there_has_no_stamp(tmp_path: Path) -> None:
-    assert Stamp.if_there(tmp_path / "gone") is None
-    assert Stamp.if_there(tmp_path) == Stamp.of(tmp_path)
+    assert stamp_if_there(tmp_path / "gone") is None
+    assert stamp_if_there(tmp_path) == stamp_of(tmp_path)
     with pytest.raises(FileNotFoundError):
-        Stamp.of(tmp_path / "gone")
+        stamp_of(tmp_path / "gone")
 
 
 # --- budgets of bytes

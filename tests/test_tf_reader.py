@@ -364,16 +364,14 @@ def test_a_missing_shard_and_a_link_out_of_the_folder_are_refused(tmp_path: Path
 # ---------------------------------------------------------------- damage anywhere
 
 
-@pytest.mark.parametrize("prefix", ["keras3/ckpt-1", "graph/model.ckpt-10"])
-def test_damage_in_the_index_is_refused(tmp_path: Path, prefix: str) -> None:
-    index = copied(tmp_path, prefix)
-    count, refusals = 140, 0
+def test_another_letter_in_a_name_breaks_the_checksum_of_its_block(tmp_path: Path) -> None:
+    index = copied(tmp_path, "keras2/ckpt-1")
+    content = index.read_bytes()
+    assert b"kernel" in content
 
-    for damaged in mutations(index.read_bytes(), count, seed=len(prefix)):
-        index.write_bytes(damaged)
-        refusals += is_refused(READER, index)
+    index.write_bytes(content.replace(b"kernel", b"kernal", 1))
 
-    assert refusals > count - 20
+    assert "checksum" in problem_of(index)
 
 
 def _with_damaged_entries(index: Path) -> Callable[[int], bytes]:

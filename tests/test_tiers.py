@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path as FilePath
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from numpy.testing import assert_array_equal
 
 import accweight_core as aw
 from accweight_core.jit import array_pooling, array_step, fused, order, pooling, step_loops, tiers
+from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.metrics.sums import SUMS
 from accweight_core.schema import Run
 
@@ -65,9 +67,12 @@ class Walked:
         self.planes = np.empty((steps - 1, rows, columns), np.float32)
         before = np.zeros(apart) if total is None else total.reshape(-1)
         self.left = loops.advance_rows(  # type: ignore[attr-defined]
-            flat[:apart], self.square, flat, flat[apart:], apart, before, self.total.reshape(-1),
-            total is not None, self.planes.reshape(-1), apart, self.sums, self.todo,
-        )  # fmt: skip
+            Steps(flat[:apart], self.square, flat, flat[apart:], apart),
+            Path(before, self.total.reshape(-1), total is not None),
+            Planes(self.planes.reshape(-1), apart),
+            self.sums,
+            self.todo,
+        )
 
     def found(self) -> list[bytes]:
         """Return all that was found of rows that could be done."""
@@ -109,10 +114,8 @@ def test_the_smallest_float64_are_left_to_the_compiled_loops() -> None:
     assert Walked(array_step, weights, None).left is None
     tiers.square_rows(weights[0], square)
     sums, flat = np.empty((2, 2, len(SUMS))), weights.reshape(-1)
-    tiers.advance_rows(
-        flat[:80], square, flat, flat[80:], 80, total, total, True, np.empty(0, np.float32), 0,
-        sums, todo,
-    )  # fmt: skip
+    steps, path = Steps(flat[:80], square, flat, flat[80:], 80), Path(total, total, True)
+    tiers.advance_rows(steps, path, Planes.nothing(), sums, todo)
 
     assert sums.tobytes() == compiled.sums.tobytes()
     assert total.tobytes() == compiled.total.tobytes()
@@ -123,10 +126,9 @@ def test_rows_that_are_not_asked_for_keep_their_path() -> None:
     total, todo = np.ones((3, 40)), np.array([True, False, True])
     sums, square, flat = np.empty((3, 1, len(SUMS))), np.ones(3), weights.reshape(-1)
 
-    tiers.advance_rows(
-        flat[:120], square, flat, flat[120:], 120, total.reshape(-1), total.reshape(-1), True,
-        np.empty(0, np.float32), 0, sums, todo,
-    )  # fmt: skip
+    steps = Steps(flat[:120], square, flat, flat[120:], 120)
+    path = Path(total.reshape(-1), total.reshape(-1), True)
+    tiers.advance_rows(steps, path, Planes.nothing(), sums, todo)
 
     assert (total[1] == 1).all()
     assert_array_equal(total[[0, 2]], 1 + np.abs(weights[1] - weights[0])[[0, 2]].astype(float))
@@ -204,7 +206,7 @@ def _checkpoints(dtype: torch.dtype) -> list[dict[str, torch.Tensor]]:
     return [{name: states[t] for name, states in walks.items()} for t in range(5)]
 
 
-def _files(folder: Path) -> dict[str, bytes]:
+def _files(folder: FilePath) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -216,7 +218,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("dtype", [*oracle.DTYPES, torch.complex128], ids=str)
 def test_both_ways_write_the_same_files(
     stored: Callable[..., Run],
-    tmp_path: Path,
+    tmp_path: FilePath,
     monkeypatch: pytest.MonkeyPatch,
     dtype: torch.dtype,
     odd: float | None,
@@ -269,6 +271,24 @@ def test_work_that_is_known_to_come_counts_before_it_is_done() -> None:
     assert tiers.are_compiled()
 
 
+def test_many_steps_are_no_reason_to_compile_what_draws_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tiers, "fuses", lambda: True)
+    sheet, drawn = np.ones((64, 64), np.float32), [np.empty((32, 32), np.float32) for _ in "st"]
+    used: list[str] = []
+    for name, loops in (("NumPy", array_pooling), ("compiled", pooling)):
+        monkeypatch.setattr(loops, "pool", lambda *_, name=name: used.append(name))
+
+    tiers.expect(2 * tiers.FREE_WORK)
+    tiers.pool(sheet, 2, *drawn)
+    tiers.are_compiled(tiers.FREE_WORK, "pool")
+    tiers.pool(sheet, 2, *drawn)
+
+    assert tiers.are_compiled()
+    assert used == ["NumPy", "compiled"]
+
+
 def test_machines_that_round_twice_compile_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiers, "fuses", lambda: False)
 
@@ -297,7 +317,7 @@ def test_rows_done_before_the_loops_gave_up_keep_their_path(
     after[180, 5] = 1e-200  # too near to 0 for the loops in NumPy, in a later group of rows
     found = []
     for work in (0, 2 * tiers.FREE_WORK):  # by NumPy first, then compiled
-        monkeypatch.setattr(tiers, "_done", work)
+        monkeypatch.setattr(tiers, "_done", Counter(steps=work))
         state, _ = fused.start_block(before.copy())
         sums = fused.measure_step(state, after.copy())
         found.append((state.total.tobytes(), sums.tobytes()))

@@ -359,13 +359,6 @@ def test_the_maximum_is_shown_where_it_is_asked_for(qtbot: Any, analysis: Path) 
     assert "each texel the max of" in window.footer.detail.text()
 
 
-def test_gaps_have_the_colour_of_gaps(qtbot: Any, analysis: Path) -> None:
-    window = shown(qtbot, session_of(analysis), "conv.weight")
-
-    assert colour(window, 3, 3) == rgb(DARK.gap)
-    assert colour(window, 7, 0) == rgb(DARK.gap)
-
-
 def test_the_wheel_zooms_around_the_mouse(qtbot: Any, analysis: Path) -> None:
     window = shown(qtbot, session_of(analysis), "big.weight")
     place = point(window, 90, 210)
@@ -710,16 +703,20 @@ def _colours(picture: Any) -> set[str]:
 # --- settings -------------------------------------------------------------------------------
 
 
-def test_another_theme_changes_what_is_around_the_picture(qtbot: Any, analysis: Path) -> None:
+def test_another_theme_changes_gaps_and_what_is_around_the_picture(
+    qtbot: Any, analysis: Path
+) -> None:
     session = session_of(analysis)
     window = shown(qtbot, session, "conv.weight")
+    gaps = (3, 3), (7, 0)
     assert image(window).pixelColor(2, 2).name() == DARK.page
+    assert [colour(window, *gap) for gap in gaps] == [rgb(DARK.gap)] * 2
 
     window.set_theme(LIGHT)
     settled(qtbot, window)
 
     assert image(window).pixelColor(2, 2).name() == LIGHT.page
-    assert colour(window, 3, 3) == rgb(LIGHT.gap)
+    assert [colour(window, *gap) for gap in gaps] == [rgb(LIGHT.gap)] * 2
 
 
 def test_another_colour_map_needs_no_reading(

@@ -25,7 +25,7 @@ from accweight_core.accumulate.cutting import Block, blocks_of, pieces_of
 from accweight_core.accumulate.stepwise import Carry
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk
 from accweight_core.errors import FormatError, NonFiniteError, UnsupportedDtypeError
-from accweight_core.io import strided
+from accweight_core.io import descriptors, strided
 from accweight_core.io.reading import OpenFiles, read_stretch, same_values
 from accweight_core.io.widening import working_dtype
 from accweight_core.jit import tiers
@@ -634,7 +634,7 @@ def open_descriptors() -> int:
 def test_more_checkpoints_than_files_may_be_open_are_walked_and_all_are_closed(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OpenFiles.__init__, "__defaults__", (3,))
+    monkeypatch.setattr(descriptors, "MOST_OPEN_FILES", 3)
     states = oracle.series((70, 900), steps=9)
     run = states_run(stored, states)
     before, most = open_descriptors(), 0

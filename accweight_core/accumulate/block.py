@@ -25,7 +25,8 @@ from accweight_core.metrics.sums import SUMS
 from accweight_core.schema import StoredTensor
 
 if TYPE_CHECKING:
-    from accweight_core.accumulate.streaming import Drawn, Stream, Take
+    from accweight_core.accumulate.streaming import Stream, Take
+    from accweight_core.jit.stream_loops import Drawn
 
 Array = npt.NDArray[Any]
 
@@ -152,6 +153,7 @@ def _streamed(
     from accweight_core.accumulate.streaming import Rows
 
     steps, most = len(stream.paths), MOST_STEPS_DRAWN if watcher else MOST_STEPS
+    most = min(most, files.most)
     is_kept = steps > most
     values = np.empty((steps, sum(rows for _, rows, _ in pieces), len(SUMS)))
     carried = [
@@ -191,13 +193,13 @@ def _take(room: Room, number: int, name: str, elements: int, dtype: npt.DTypeLik
 
 def _drawn(watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take) -> Drawn:
     """Return room for what a watcher wants to see."""
-    from accweight_core.accumulate.streaming import Drawn
+    from accweight_core.accumulate import streaming
 
     if watcher is None:
-        return Drawn.nothing()
+        return streaming.nothing()
     if isinstance(watcher, PoolingWatcher) and watcher.squares:
-        return Drawn.pooled(steps, watcher.squares, take)
-    return Drawn.whole(steps, sum(rows * columns for _, rows, columns in pieces), take)
+        return streaming.pooled(steps, watcher.squares, take)
+    return streaming.whole(steps, sum(rows * columns for _, rows, columns in pieces), take)
 
 
 def _show(watcher: Watcher, batch: range, drawn: Drawn) -> None:

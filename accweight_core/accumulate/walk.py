@@ -28,12 +28,14 @@ from accweight_core.accumulate.stepwise import Carry, Room
 from accweight_core.accumulate.watching import Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
+from accweight_core.io.descriptors import open_files_each
 from accweight_core.io.reading import (
     OpenFiles,
     Stretch,
     ahead_of,
     is_remote,
 )
+from accweight_core.io.stamp import held_to, refuse_changed, stamps_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.schema import Checkpoint, StoredTensor
@@ -133,6 +135,8 @@ class BlockWalk:
         self._strict = strict
         self._progress = progress
         self._local = threading.local()
+        self._stamps = stamps_of(checkpoints)
+        self._most_open = open_files_each(threads)
         self._opened: list[OpenFiles] = []
         self._ahead: ReadAhead | None = None
 
@@ -143,7 +147,11 @@ class BlockWalk:
         self._ahead = ahead_of(
             stretch for walk in parameters if walk.is_remote for stretch in walk.stretches()
         )
-        with one_thread_per_operation(), ThreadPoolExecutor(self._threads, "walk") as pool:
+        with (
+            held_to(self._stamps),
+            one_thread_per_operation(),
+            ThreadPoolExecutor(self._threads, "walk") as pool,
+        ):
             try:
                 for walk in parameters:
                     for collect in self._submitted(walk, pool):
@@ -176,7 +184,9 @@ class BlockWalk:
         """Return the open files of this thread."""
         if not hasattr(self._local, "files"):
             _one_thread()  # the setting is kept per thread
-            self._local.files = OpenFiles(ahead=self._ahead)
+            self._local.files = OpenFiles(
+                self._most_open, ahead=self._ahead, described=self._stamps
+            )
             self._local.room = Room()
             self._opened.append(self._local.files)
         files: OpenFiles = self._local.files
@@ -199,12 +209,14 @@ class BlockWalk:
 
     def _collect_pack(self, pack: PackWalk, future: Future[Floats]) -> None:
         values = future.result()
+        refuse_changed(self._stamps)
         if self._strict:
             refuse_nonfinite_of(pack, values, self._checkpoints)
         pack.done(values)
         self._progress(pack.size_bytes)
 
     def _finish(self, parameter: ParameterWalk, totals: Totals) -> None:
+        refuse_changed(self._stamps)
         if self._strict:
             refuse_nonfinite(parameter.name, totals, self._checkpoints)
         parameter.walked()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accweight_core.alignment.alignment import Alignment, aligned
-from accweight_core.errors import SourceError
+from accweight_core.errors import SourceError, reason_of
 from accweight_core.naming import layers_of
 from accweight_core.runs.grouping import Group
 from accweight_core.runs.name_map import listed, quoted
@@ -223,5 +223,5 @@ def _written(path: Path, text: str, what: str) -> str:
     except FileExistsError:
         raise SourceError(f"{path}: exists already; nothing is overwritten") from None
     except OSError as error:
-        raise SourceError(f"{path}: cannot be written ({error.strerror})") from None
+        raise SourceError(f"{path}: cannot be written ({reason_of(error)})") from None
     return f"{path} written: {what}; edit it and give it to --map"

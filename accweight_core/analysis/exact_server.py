@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import AccweightError, FormatError
-from accweight_core.io.stamp import Stamp
+from accweight_core.io.stamp import stamp_if_there
 from accweight_core.remote import is_url
-from accweight_core.schema import Checkpoint, Extent
+from accweight_core.schema import Checkpoint, Extent, Stamp
 
 if TYPE_CHECKING:
     from accweight_core.analysis.analysis import Analysis
@@ -82,7 +82,7 @@ class Answerer:
         )
         from accweight_core.io.reading import OpenFiles
 
-        store = Stamp.if_there(self._path / "zarr.json")
+        store = stamp_if_there(self._path / "zarr.json")
         moved = store not in (None, self._store)  # gone for a moment while a longer one moves in
         if self._opened and not moved and self._files == _stamps(self._files):
             return self._opened
@@ -141,7 +141,7 @@ def _stamp(path: str) -> Stamp | None:
 
     Whoever reads a remote one notices a change, and asking a server takes long.
     """
-    return None if is_url(path) else Stamp.if_there(path)
+    return None if is_url(path) else stamp_if_there(path)
 
 
 def _plain(values: npt.NDArray[Any]) -> list[Any]:

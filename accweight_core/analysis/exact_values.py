@@ -15,6 +15,7 @@ from accweight_core.accumulate.block import common_dtype, walk_block
 from accweight_core.accumulate.cutting import Block, blocks_of
 from accweight_core.accumulate.stepwise import Carry
 from accweight_core.io.reading import OpenFiles, ahead_of, is_read_whole
+from accweight_core.io.stamp import held_to, stamps_of
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import Checkpoint, Parameter
 
@@ -31,7 +32,7 @@ def cumulative_change(
         step_index: Position of the step t.
 
     Raises:
-        FormatError: If a file is gone or ends early.
+        FormatError: If a file is gone, ends early, or changes meanwhile.
     """
     tensors = [c.tensors[parameter.name] for c in checkpoints[: step_index + 1]]
     measured_as = common_dtype([c.tensors[parameter.name] for c in checkpoints])
@@ -40,7 +41,8 @@ def cumulative_change(
     size = max(total.size, 1) if at_once else BLOCK_ELEMENTS
     blocks = list(blocks_of(parameter.shape, size))
     stretches = ((t, block.start, block.stop) for block in blocks for t in tensors)
-    with OpenFiles(ahead=ahead_of(stretches)) as files:
+    stamps = stamps_of(checkpoints[: step_index + 1])
+    with held_to(stamps), OpenFiles(ahead=ahead_of(stretches), described=stamps) as files:
         for block in blocks:
 
             def keep(carry: Carry, block: Block = block) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.summary import Per
-from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError
+from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError, reason_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def export(
     except MissingLibraryError:
         raise
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
     finally:
         draft.unlink(missing_ok=True)
     return rows

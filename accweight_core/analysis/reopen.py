@@ -7,8 +7,8 @@ from dataclasses import replace
 from accweight_core.errors import SourceError
 from accweight_core.readers import reader_for, reader_named
 from accweight_core.remote import is_url, path_at
+from accweight_core.runs.describing import described_at_once, size_and_change
 from accweight_core.runs.name_map import NameMap
-from accweight_core.runs.sources import size_and_change
 from accweight_core.schema import Checkpoint, Run
 from accweight_core.store.header import Header
 
@@ -31,8 +31,8 @@ def reopened(header: Header) -> Run:
                 f"{record.path}: the checkpoint of step {record.step} is not there any more; "
                 f"exact values need it, rankings and pictures do not{secrets}"
             )
-        description = own.describe(path)
-        if size_and_change(path, description) != (record.size_bytes, record.changed_ns):
+        description, stamps = described_at_once(own, path)
+        if size_and_change(stamps) != (record.size_bytes, record.changed_ns):
             raise SourceError(
                 f"{record.path}: the checkpoint of step {record.step} has changed since it was "
                 "analysed; analyse the run again"
@@ -47,6 +47,7 @@ def reopened(header: Header) -> Run:
                 record.size_bytes,
                 record.changed_ns,
                 record.measures,
+                stamps,
             )
         )
     if header.name_map:

@@ -20,6 +20,7 @@ from accweight_core.accumulate.block import common_dtype
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import UnknownNameError
 from accweight_core.io.reading import OpenFiles, read_stretch
+from accweight_core.io.stamp import held_to, stamps_of
 from accweight_core.jit.fused import measure_step, start_block
 from accweight_core.jit.order import LARGEST_SQUARE
 from accweight_core.jit.rows import RowState
@@ -70,7 +71,7 @@ def trace(
 
     Raises:
         UnknownNameError: If the parameter has no such element.
-        FormatError: If a file is gone or ends early.
+        FormatError: If a file is gone, ends early, or changes meanwhile.
     """
     place = _checked(parameter, index)
     tensors = [checkpoint.tensors[parameter.name] for checkpoint in checkpoints]
@@ -79,7 +80,11 @@ def trace(
     for i, length in zip(place, parameter.shape, strict=True):
         at = at * length + i
     alone = dtype.kind != "c" and bool((squares <= LARGEST_SQUARE).all())
-    with nullcontext(files) if files else OpenFiles() as opened:
+    stamps = stamps_of(checkpoints)
+    with (
+        held_to(stamps),
+        nullcontext(files) if files else OpenFiles(described=stamps) as opened,
+    ):
         if alone:
             found = [_gapless(tensor, place, at) for tensor in tensors]
             weights, cumulative = _followed(opened, found, range(at, at + 1), at, dtype)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +18,18 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from accweight_core.dtypes import DTYPES, is_measurable
-from accweight_core.errors import FormatError
+from accweight_core.errors import FormatError, reason_of
+from accweight_core.io.descriptors import MOST_OPEN_FILES
+from accweight_core.io.stamp import changed, stamp_of_open
 from accweight_core.io.strided import Box, boxes_of, parts_of
 from accweight_core.io.widening import as_widened, code_dtype, widen, working_dtype
 from accweight_core.remote import is_url
-from accweight_core.schema import Extent, HiddenValues, StoredTensor
+from accweight_core.schema import Extent, HiddenValues, Stamp, StoredTensor
 
 if TYPE_CHECKING:
     from accweight_core.remote.prefetch import ReadAhead
 
 Array = npt.NDArray[Any]
-
-MOST_OPEN_FILES = 64
-"""Files one worker keeps open; runs have more checkpoints than a process may open files."""
 
 COMPARED_ELEMENTS = 1 << 20
 """Elements compared at a time when two checkpoints are checked for being copies."""
@@ -43,12 +42,30 @@ Stretch = tuple[StoredTensor, int, int]
 
 
 class OpenFiles:
-    """The files one worker reads from, kept open by last use; remote ones through `ahead`."""
+    """The files one worker reads from, kept open by last use; remote ones through `ahead`.
 
-    def __init__(self, most: int = MOST_OPEN_FILES, *, ahead: ReadAhead | None = None) -> None:
+    Attributes:
+        most: How many are open at a time.
+    """
+
+    def __init__(
+        self,
+        most: int = MOST_OPEN_FILES,
+        *,
+        ahead: ReadAhead | None = None,
+        described: Mapping[str, Stamp] | None = None,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            most: Files that are kept open.
+            ahead: What reads remote files ahead, if anything.
+            described: What files were when they were described; one that is not is refused.
+        """
         self._descriptors: OrderedDict[str, int] = OrderedDict()
-        self._most = most
+        self.most = most
         self._ahead = ahead
+        self._described = described or {}
         self._raw = np.empty(0, dtype=np.uint8)
 
     def __enter__(self) -> OpenFiles:
@@ -84,7 +101,7 @@ class OpenFiles:
             try:
                 got = os.preadv(descriptor, [out[done:]], offset + done)
             except OSError as error:
-                raise FormatError(path, f"cannot be read ({error.strerror})") from None
+                raise FormatError(path, f"cannot be read ({reason_of(error)})") from None
             if got == 0:
                 raise FormatError(
                     path,
@@ -120,18 +137,21 @@ class OpenFiles:
         """Return a descriptor of a local file; it is closed after `most` others have been asked.
 
         Raises:
-            FormatError: If the file is gone.
+            FormatError: If the file is gone, or is not what it was when it was described.
         """
         if path in self._descriptors:
             self._descriptors.move_to_end(path)
             return self._descriptors[path]
-        if len(self._descriptors) >= self._most:
+        if len(self._descriptors) >= self.most:
             os.close(self._descriptors.popitem(last=False)[1])
         try:
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
-            raise FormatError(path, f"cannot be read ({error.strerror})") from None
+            raise FormatError(path, f"cannot be read ({reason_of(error)})") from None
         self._descriptors[path] = descriptor
+        described = self._described.get(path)
+        if described is not None and (found := stamp_of_open(descriptor)) != described:
+            raise changed(path, described, found)
         return descriptor
 
 
@@ -293,7 +313,7 @@ def _loaded(name: str, values: HiddenValues) -> Array:
     try:
         loaded = as_widened(values.load(), values.dtype)
     except OSError as error:
-        reason = f"cannot be read ({error.strerror or error})"
+        reason = f"cannot be read ({reason_of(error)})"
         raise FormatError(error.filename or name, reason) from None
     if loaded.shape != values.shape:
         raise FormatError(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
+from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import LANES, LARGEST_SQUARE
 from accweight_core.jit.rows import AT
 from accweight_core.metrics.sums import SUMS
@@ -52,43 +53,31 @@ def square_rows(weights: Array, out: Array) -> bool:
     return True
 
 
-def advance_rows(
-    w_0: Array,
-    square: Array,
-    w_1: Array,
-    w: Array,
-    stride: int,
-    total: Array,
-    after: Array,
-    is_begun: bool,
-    planes: Array,
-    plane_stride: int,
-    sums: Array,
-    todo: Array,
-) -> int | None:
+def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array) -> int | None:
     """Do what `step_loops.advance_rows` does, see there; None if it cannot be done here.
 
-    `after` must not be `total`, so that others can do it then.
+    A_t after the steps must not lie where it lay before, so that others can do it then.
     """
-    rows, steps = sums.shape[:2]
-    columns = w_0.size // rows
-    shape = steps, rows, columns
+    rows, many = sums.shape[:2]
+    columns = steps.reference.size // rows
 
     def seen(flat: Array, apart: int) -> Array:
         strides = (apart * flat.itemsize, columns * flat.itemsize, flat.itemsize)
-        return as_strided(flat, shape, strides)
+        return as_strided(flat, (many, rows, columns), strides)
 
-    flat = [seen(w, stride), seen(w_1, stride)]
-    drawn = seen(planes, plane_stride) if planes.size else None
+    w, w_1 = (seen(flat, steps.stride) for flat in (steps.weights, steps.before))
+    drawn = seen(planes.values, planes.stride) if planes.values.size else None
+    shape = rows, columns
+    w_0, after = steps.reference.reshape(shape), path.after.reshape(shape)
+    before = path.before.reshape(shape) if path.is_begun else None
     with np.errstate(all="ignore"):
-        for first, end in _stretches(todo, max(1, CHUNK // (steps * min(columns, 512)))):
+        for first, end in _stretches(todo, max(1, CHUNK // (many * min(columns, 512)))):
             own = slice(first, end)
-            start = total.reshape(rows, columns)[own] if is_begun else None
             group = _Group(
-                w_0.reshape(rows, columns)[own], flat[1][:, own], flat[0][:, own], start,
-                after.reshape(rows, columns)[own], None if drawn is None else drawn[:, own],
+                w_0[own], w_1[:, own], w[:, own], None if before is None else before[own],
+                after[own], None if drawn is None else drawn[:, own],
             )  # fmt: skip
-            found = group.sums(square[own])
+            found = group.sums(steps.square[own])
             if found is None:
                 return None
             sums[own] = found

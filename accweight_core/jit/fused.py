@@ -16,6 +16,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from accweight_core.jit import rows, tiers
+from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import LARGEST_SQUARE
 from accweight_core.jit.rows import AT, RowState
 from accweight_core.metrics.sums import SUMS
@@ -132,11 +133,11 @@ def _by_loops(
 ) -> Array:
     """Take the rows that are `todo` through the loops; what could not be done is left so."""
     sums = np.empty((steps.shape[1], len(steps), len(SUMS)))
-    tiers.advance_rows(
-        _flat(state.reference), state.reference_square, _flat(before), _flat(steps),
-        _apart(steps), _flat(state.total), _flat(after), True, _flat(planes), _apart(planes),
-        sums, todo,
-    )  # fmt: skip
+    through = Steps(
+        _flat(state.reference), state.reference_square, _flat(before), _flat(steps), _apart(steps)
+    )
+    path = Path(_flat(state.total), _flat(after), is_begun=True)
+    tiers.advance_rows(through, path, Planes(_flat(planes), _apart(planes)), sums, todo)
     return sums
 
 

@@ -19,28 +19,43 @@ import numba
 _config: Any = numba.config  # its settings are made when it is imported
 
 LOOPS = (
-    "jit/njit", "jit/order", "jit/simd", "jit/step_loops", "jit/pooling", "accumulate/streaming",
+    "jit/njit", "jit/operands", "jit/order", "jit/simd", "jit/step_loops", "jit/pooling",
+    "jit/stream_loops",
 )  # fmt: skip
 """Modules whose loops and intrinsics are compiled into each other."""
 
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+"""Threads work side by side, a division by 0 is none of Python's errors, and C calls no loop."""
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop, with sums in the order in which they are written."""
-    return _kept(function, {})
-
-
-def compiled_in_place(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop into each loop that calls it: handing over ten arrays takes its time."""
-    return _kept(function, {"forceinline": True})
-
-
-def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    options = {"nogil": True, "error_model": "numpy", **options}
+    """Compile a loop, with sums in the order in which they are written, and keep it."""
     folder = cache_folder()
     if folder is not None:
         with suppress(RuntimeError), _cached_in(folder):  # which may not be written to after all
-            return cast(Callable[..., Any], numba.njit(cache=True, **options)(function))
-    return cast(Callable[..., Any], numba.njit(**options)(function))
+            return _njit(function, cache=True)
+    return _njit(function)
+
+
+def compiled_within(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop into each loop that calls it, where it is kept.
+
+    Python cannot call it, so that nothing has to be made that takes its arguments out of Python.
+    """
+    return _njit(function, no_cpython_wrapper=True)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Write a loop out where it is called, before anything is compiled.
+
+    This is for what is called once and calls large loops: these are compiled anew for every
+    compiled loop that they are part of.
+    """
+    return _njit(function, inline="always")
+
+
+def _njit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    return cast(Callable[..., Any], numba.njit(**_OPTIONS, **options)(function))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.jit.njit import compiled, compiled_in_place
+from accweight_core.jit.njit import compiled, compiled_within
 from accweight_core.jit.order import LANES
 from accweight_core.jit.simd import (
     evens,
@@ -141,7 +141,7 @@ def gather(
         first, element, count = first + length, element + length, count - length
 
 
-@compiled_in_place
+@compiled_within
 def _fold_across(side: int, width: int, row_sums: Array, row_tops: Array) -> None:
     """Fold neighbours in pairs until squares are left, at the beginning of the rows."""
     length = width

@@ -16,7 +16,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel import models
-from numba.extending import intrinsic, overload, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, register_model
 
 from accweight_core.jit.order import LANES
 
@@ -106,32 +107,24 @@ def spread(typing: Any, value: Any) -> Any:
     return lanes(value), generate
 
 
-def _operation(instruction: str) -> Callable[..., Any]:
-    @_word
-    def operation(typing: Any, left: Any, right: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            return getattr(builder, instruction)(*values)
+def _operator(sign: Callable[[Any, Any], Any], instruction: str) -> None:
+    """Give an operator of Python its meaning for lanes, for which nothing has to be compiled."""
+    infer: Callable[..., Any] = infer_global(sign)  # type: ignore[no-untyped-call]
+    lower: Callable[..., Any] = lower_builtin(sign, Lanes, Lanes)  # type: ignore[no-untyped-call]
 
-        return left(left, right), generate
+    @infer
+    class _Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            is_known = len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]
+            return args[0](*args) if is_known else None
 
-    return operation
-
-
-_sum, _difference = _operation("fadd"), _operation("fsub")
-
-
-@overload(operator.add)
-def _plus(left, right):  # type: ignore[no-untyped-def]  # numba compares the signatures
-    if isinstance(left, Lanes) and left == right:
-        return lambda left, right: _sum(left, right)
-    return None
+    @lower
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return getattr(builder, instruction)(*values)
 
 
-@overload(operator.sub)
-def _minus(left, right):  # type: ignore[no-untyped-def]
-    if isinstance(left, Lanes) and left == right:
-        return lambda left, right: _difference(left, right)
-    return None
+_operator(operator.add, "fadd")
+_operator(operator.sub, "fsub")
 
 
 @_word

@@ -8,12 +8,13 @@ same for any number of steps, rows and blocks, and on any machine.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.jit.njit import compiled, compiled_in_place
+from accweight_core.jit.njit import compiled, compiled_within
+from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import LANES, LARGEST_SQUARE
 from accweight_core.jit.simd import (
     below,
@@ -60,7 +61,7 @@ SUMMED = OFFSET, OFFSET_SQUARE, STEP_SUM, STEP_SQUARE, NET_SUM, NET_SQUARE, SQUA
 Array = npt.NDArray[Any]
 
 
-@compiled_in_place
+@compiled_within
 def square_of(w: Array, first: int, count: int) -> float:
     """Return the sum of squares of a row, added in the order of `_chunk` and `_rest`."""
     total, whole = spread(0.0), count - count % LANES
@@ -79,53 +80,53 @@ def square_rows(weights: Array, out: Array) -> None:
         out[row] = square_of(weights[row], 0, weights.shape[1])
 
 
-@compiled_in_place
-def _signs(w_0: Array, first: int, count: int, negative: Array, not_positive: Array) -> None:
-    """Note the signs of a chunk of W_0, sixteen to a mask."""
+class _Scratch(NamedTuple):
+    """What is kept of a row while its chunks go through the steps.
+
+    Attributes:
+        lanes: Sixteen for each sum of each step.
+        tops: Sixteen for each step, largest step changes so far.
+        pivots: (steps,) A_t of the first element of the row.
+        negative: Where the reference is below 0 in the chunk, sixteen to a mask.
+        not_positive: Where it is 0 or below.
+    """
+
+    lanes: Array
+    tops: Array
+    pivots: Array
+    negative: Array
+    not_positive: Array
+
+
+@compiled_within
+def _signs(w_0: Array, first: int, count: int, scratch: _Scratch) -> None:
+    """Note the signs of a chunk of W_0."""
     zero = spread(w_0.dtype.type(0))
     for at in range(count):
         reference = load(w_0, first + at * LANES)
-        negative[at] = below(reference, zero)
-        not_positive[at] = not_above(reference, zero)
+        scratch.negative[at] = below(reference, zero)
+        scratch.not_positive[at] = not_above(reference, zero)
 
 
-@compiled_in_place
-def _chunk(
-    w_0: Array,
-    first: int,
-    w_1: Array,
-    w: Array,
-    at_step: int,
-    path: Array,
-    count: int,
-    negative: Array,
-    not_positive: Array,
-    pivot: float,
-    lanes: Array,
-    tops: Array,
-    t: int,
-) -> Any:
+@compiled_within
+def _chunk(steps: Steps, path: Array, first: int, count: int, t: int, scratch: _Scratch) -> Any:
     """Advance A_t of a chunk by one step, and its sums, which stay apart in sixteen lanes.
 
     Args:
-        w_0: Reference.
-        first: Where in it, and in `path`, the chunk begins.
-        w_1: The step before.
-        w: This step.
-        at_step: Where in these two the chunk begins.
+        steps: Weights.
         path: A_t, advanced.
+        first: Where in it, and in the weights of a step, the chunk begins.
         count: How many times sixteen weights there are.
-        negative: Where the reference is below 0, sixteen to a mask.
-        not_positive: Where it is 0 or below.
-        pivot: A_t of the first element of the row.
-        lanes: Sixteen for each sum of each step, added to.
-        tops: Sixteen for each step, largest step changes so far, raised.
         t: Number of the step.
+        scratch: Sums so far, added to.
 
     Returns:
         How many signs differ, and the largest A_t.
     """
-    own = t * len(SUMS) * LANES
+    w_0, w_1, w, lanes, tops = (
+        steps.reference, steps.before, steps.weights, scratch.lanes, scratch.tops
+    )  # fmt: skip
+    own, at_step = t * len(SUMS) * LANES, t * steps.stride + first
     step_sum = load(lanes, own + STEP_SUM * LANES)
     step_square = load(lanes, own + STEP_SQUARE * LANES)
     net_sum = load(lanes, own + NET_SUM * LANES)
@@ -134,12 +135,12 @@ def _chunk(
     offset = load(lanes, own + OFFSET * LANES)
     offset_square = load(lanes, own + OFFSET_SQUARE * LANES)
     step_top, path_top = pattern(load(tops, t * LANES)), pattern(spread(0.0))
-    zero, start, flips = spread(w.dtype.type(0)), spread(pivot), 0
+    zero, start, flips = spread(w.dtype.type(0)), spread(scratch.pivots[t]), 0
     for at in range(count):
         i = at * LANES
         weights, reference = load(w, at_step + i), load(w_0, first + i)
-        differ = (below(weights, zero) ^ negative[at]) | (
-            not_above(weights, zero) ^ not_positive[at]
+        differ = (below(weights, zero) ^ scratch.negative[at]) | (
+            not_above(weights, zero) ^ scratch.not_positive[at]
         )
         flips += ones(differ)
         moved, net = size(weights - load(w_1, at_step + i)), size(weights - reference)
@@ -164,15 +165,13 @@ def _chunk(
     return flips, number_of(largest_of(path_top))
 
 
-@compiled_in_place
+@compiled_within
 def _rest(
-    w_0: Array,
-    first: int,
-    w_1: Array,
-    w: Array,
-    at_step: int,
+    steps: Steps,
     path: Array,
+    first: int,
     count: int,
+    t: int,
     pivot: float,
     sums: Array,
     before: int,
@@ -180,25 +179,25 @@ def _rest(
     """Do what `_chunk` does with the last weights of a row, fewer than sixteen, one by one.
 
     Args:
-        w_0: As in `_chunk`, like all up to `pivot`; `count` is of weights.
-        first: See there.
-        w_1: See there.
-        w: See there.
-        at_step: See there.
+        steps: As in `_chunk`, like all up to `t`; `count` is of weights.
         path: See there.
+        first: See there.
         count: See there.
-        pivot: See there.
+        t: See there.
+        pivot: A_t of the first element of the row.
         sums: (sums,) of the row and step, which hold those of all weights before.
         before: How many weights of the row these are.
     """
-    for i in range(count):
-        x_0, x = w_0[first + i], w[at_step + i]
-        d, n = np.float64(abs(x - w_1[at_step + i])), np.float64(abs(x - x_0))
-        a = path[first + i] + d
-        path[first + i] = a
+    for i in range(first, first + count):
+        at = t * steps.stride + i
+        x_0, x = steps.reference[i], steps.weights[at]
+        d, n = np.float64(abs(x - steps.before[at])), np.float64(abs(x - x_0))
+        a = path[i] + d
+        path[i] = a
         if a > sums[PATH_MAX]:
-            sums[PATH_MAX], sums[PATH_ARGMAX] = a, before + i
-        sums[STEP_MAX] = max(sums[STEP_MAX], d)
+            sums[PATH_MAX], sums[PATH_ARGMAX] = a, before + i - first
+        if d > sums[STEP_MAX]:
+            sums[STEP_MAX] = d
         sums[FLIPS] += (x < 0) != (x_0 < 0) or (x > 0) != (x_0 > 0)
         o, square = a - pivot, np.float64(x) * np.float64(x)
         sums[STEP_SUM] += d
@@ -210,7 +209,7 @@ def _rest(
         sums[OFFSET_SQUARE] += o * o
 
 
-@compiled_in_place
+@compiled_within
 def _find(values: Array, first: int, count: int, wanted: float) -> int:
     """Return where in a stretch a value is met first; it is there."""
     asked = spread(wanted)
@@ -221,7 +220,7 @@ def _find(values: Array, first: int, count: int, wanted: float) -> int:
     return 0
 
 
-@compiled_in_place
+@compiled_within
 def copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
     """Copy a stretch of A_t."""
     whole = count - count % LANES
@@ -231,28 +230,28 @@ def copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
         target[at + i] = source[first + i]
 
 
-@compiled_in_place
-def _prepare(
-    total: Array, after: Array, first: int, count: int, is_begun: bool, is_moved: bool
-) -> None:
+@compiled_within
+def _prepare(path: Path, first: int, count: int, is_moved: bool) -> None:
     """Bring A_t so far to where it is advanced."""
-    if not is_begun:
-        after[first : first + count] = 0
+    if not path.is_begun:
+        path.after[first : first + count] = 0
     elif is_moved:
-        copy(total, first, after, first, count)
+        copy(path.before, first, path.after, first, count)
 
 
-@compiled_in_place
-def _draw(path: Array, first: int, plane: Array, at: int, count: int) -> None:
-    """Write A_t as float32."""
-    whole = count - count % LANES
+@compiled_within
+def _draw(path: Array, first: int, planes: Planes, t: int, count: int) -> None:
+    """Write A_t after a step as float32, if it is to be drawn."""
+    if not planes.values.size:
+        return
+    at, whole = t * planes.stride + first, count - count % LANES
     for i in range(0, whole, LANES):
-        store(plane, at + i, narrow(load(path, first + i)))
+        store(planes.values, at + i, narrow(load(path, first + i)))
     for i in range(whole, count):
-        plane[at + i] = np.float32(path[first + i])
+        planes.values[at + i] = np.float32(path[first + i])
 
 
-@compiled_in_place
+@compiled_within
 def _finish(sums: Array, pivot: float, elements: int, square: float) -> bool:
     """Make the sums of a row and step what they are to be; tell whether they hold."""
     offset, offset_square = sums[OFFSET], sums[OFFSET_SQUARE]
@@ -262,89 +261,78 @@ def _finish(sums: Array, pivot: float, elements: int, square: float) -> bool:
     return bool(sums[SQUARE] < LARGEST_SQUARE)
 
 
-@compiled
-def advance_rows(
-    w_0: Array,
-    square: Array,
-    w_1: Array,
-    w: Array,
-    stride: int,
-    total: Array,
-    after: Array,
-    is_begun: bool,
-    planes: Array,
-    plane_stride: int,
-    sums: Array,
-    todo: Array,
-) -> int:
+@compiled_within
+def take_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array) -> int:
     """Take every row that is `todo` through all steps.
 
-    All but `square`, `sums` and `todo` are flat, rows one behind the other.
-
     Args:
-        w_0: Reference.
-        square: (rows,) sums of squares of it.
-        w_1: Weights of the steps before.
-        w: Weights of the steps.
-        stride: Elements from step to step in these two.
-        total: A_t before.
-        after: A_t behind the last step, written; may be `total` itself.
-        is_begun: Whether there is such an A_t; else it is 0, and `total` is not looked at.
-        planes: float32, A_t after every step, written; or nothing.
-        plane_stride: Elements from step to step in that.
+        steps: Weights.
+        path: A_t, advanced.
+        planes: What is drawn, written.
         sums: (rows, steps, sums), written.
         todo: (rows,) what to do; what could not be done is left.
 
     Returns:
         How many rows were left; what is written of these is undefined.
     """
-    rows, steps = sums.shape[:2]
-    columns, left = w_0.size // rows, 0
+    rows, many = sums.shape[:2]
+    left, w_0, w_1, w, after = 0, steps.reference, steps.before, steps.weights, path.after
+    columns = w_0.size // rows
     whole = columns - columns % LANES
-    lanes, tops = np.empty(steps * len(SUMS) * LANES), np.empty(steps * LANES, w.dtype)
-    pivots, is_moved = np.empty(steps), after.ctypes.data != total.ctypes.data
-    negative, not_positive = np.empty((2, CHUNK // LANES), np.uint64)
+    is_moved = after.ctypes.data != path.before.ctypes.data
+    masks = np.empty(2 * CHUNK // LANES, np.uint64)
+    scratch = _Scratch(
+        np.empty(many * len(SUMS) * LANES), np.empty(many * LANES, w.dtype), np.empty(many),
+        masks[: CHUNK // LANES], masks[CHUNK // LANES :],
+    )  # fmt: skip
     for row in range(rows):
         if not todo[row]:
             continue
-        lanes[:] = 0
-        tops[:] = 0
+        scratch.lanes[:] = 0
+        scratch.tops[:] = 0
         sums[row] = 0
         own, sound = row * columns, True
-        pivot = total[own] if is_begun else 0.0
-        for t in range(steps):
-            pivot += np.float64(abs(w[t * stride + own] - w_1[t * stride + own]))
-            pivots[t] = pivot
+        pivot = path.before[own] if path.is_begun else 0.0
+        for t in range(many):
+            at = t * steps.stride + own
+            pivot += np.float64(abs(w[at] - w_1[at]))
+            scratch.pivots[t] = pivot
         for start in range(0, whole, CHUNK):
             first, count = own + start, min(CHUNK, whole - start)
-            _prepare(total, after, first, count, is_begun, is_moved)
-            _signs(w_0, first, count // LANES, negative, not_positive)
-            for t in range(steps):
-                flips, top = _chunk(
-                    w_0, first, w_1, w, t * stride + first, after, count // LANES,
-                    negative, not_positive, pivots[t], lanes, tops, t,
-                )  # fmt: skip
+            _prepare(path, first, count, is_moved)
+            _signs(w_0, first, count // LANES, scratch)
+            for t in range(many):
+                flips, top = _chunk(steps, after, first, count // LANES, t, scratch)
                 sums[row, t, FLIPS] += flips
                 if top > sums[row, t, PATH_MAX]:
                     sums[row, t, PATH_MAX] = top
                     sums[row, t, PATH_ARGMAX] = start + _find(after, first, count, top)
-                if planes.size:
-                    _draw(after, first, planes, t * plane_stride + first, count)
+                _draw(after, first, planes, t, count)
         first, count = own + whole, columns - whole
-        _prepare(total, after, first, count, is_begun, is_moved)
-        for t in range(steps):
+        _prepare(path, first, count, is_moved)
+        for t in range(many):
             for column in SUMMED:
-                sums[row, t, column] = sum_of(load(lanes, (t * len(SUMS) + column) * LANES))
-            sums[row, t, STEP_MAX] = number_of(largest_of(pattern(load(tops, t * LANES))))
-            _rest(
-                w_0, first, w_1, w, t * stride + first, after, count, pivots[t], sums[row, t], whole
-            )
-            if planes.size:
-                _draw(after, first, planes, t * plane_stride + first, count)
-            sound &= _finish(sums[row, t], pivots[t], columns, square[row])
+                at = (t * len(SUMS) + column) * LANES
+                sums[row, t, column] = sum_of(load(scratch.lanes, at))
+            top = largest_of(pattern(load(scratch.tops, t * LANES)))
+            sums[row, t, STEP_MAX] = number_of(top)
+            _rest(steps, after, first, count, t, scratch.pivots[t], sums[row, t], whole)
+            _draw(after, first, planes, t, count)
+            sound &= _finish(sums[row, t], scratch.pivots[t], columns, steps.square[row])
         todo[row] = not sound
         left += todo[row]
     return left
+
+
+def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array) -> int:
+    """Do what `take_rows` does, for who calls it from Python."""
+    return int(_taken(*steps, *path, *planes, sums, todo))
+
+
+@compiled
+def _taken(*flat: Any) -> Any:
+    """Take arguments one by one: groups of them cost Python three microseconds a call."""
+    return take_rows(Steps(*flat[:5]), Path(*flat[5:8]), Planes(*flat[8:10]), flat[10], flat[11])
 
 
 def rounds_once() -> bool:

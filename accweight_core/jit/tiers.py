@@ -6,34 +6,41 @@ needs for `FREE_WORK`. Both give the same bits, so who asks for a loop need not 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from accweight_core.jit import array_pooling, array_step
+from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import fuses
 
 Array = npt.NDArray[Any]
 
 FREE_WORK = 12_000_000
-"""Weights times steps that a process takes through NumPy before loops are compiled."""
+"""Weights times steps that a process takes through NumPy before loops are compiled.
+
+Loops over pictures are counted apart, each by itself: where the steps are worth compiling, the
+pictures of a run seldom are.
+"""
 
 CALL_WORK, COLUMN_WORK = 4000, 8
 """What a call of the loops in NumPy costs beside its weights, in these, and what each column."""
 
-_done = 0
+_done: Counter[str] = Counter()
 
 
-def are_compiled(work: int = 0) -> bool:
+def are_compiled(work: int = 0, loop: str = "steps") -> bool:
     """Tell whether loops are compiled from here on.
 
     Args:
-        work: Weights times steps that are about to be worked, or are known to come.
+        work: Weights times steps that are about to be worked, or are known to come; or what
+            costs as much in NumPy.
+        loop: Which ones.
     """
-    global _done
-    _done += work
-    return _done > FREE_WORK or not fuses()
+    _done[loop] += work
+    return _done[loop] > FREE_WORK or not fuses()
 
 
 def expect(work: int) -> None:
@@ -50,43 +57,27 @@ def square_rows(weights: Array, out: Array) -> None:
         step_loops.square_rows(weights, out)
 
 
-def advance_rows(
-    w_0: Array,
-    square: Array,
-    w_1: Array,
-    w: Array,
-    stride: int,
-    total: Array,
-    after: Array,
-    is_begun: bool,
-    planes: Array,
-    plane_stride: int,
-    sums: Array,
-    todo: Array,
-) -> None:
+def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array) -> None:
     """Take every row that is `todo` through all steps; see `step_loops.advance_rows`."""
-    columns, steps = w_0.size // len(todo), sums.shape[1]
-    if not are_compiled(w_0.size * steps + columns * COLUMN_WORK + CALL_WORK):
-        asked, in_place = todo.copy(), np.shares_memory(total, after)
-        room = np.empty_like(total) if in_place else after
-        left = array_step.advance_rows(
-            w_0, square, w_1, w, stride, total, room, is_begun, planes, plane_stride, sums, todo
-        )
+    size, columns = steps.reference.size, steps.reference.size // len(todo)
+    if not are_compiled(size * sums.shape[1] + columns * COLUMN_WORK + CALL_WORK):
+        asked, in_place = todo.copy(), np.shares_memory(path.before, path.after)
+        room = np.empty_like(path.after) if in_place else path.after
+        left = array_step.advance_rows(steps, path._replace(after=room), planes, sums, todo)
         if left is not None:
             if in_place:
-                np.copyto(after, room, where=(asked & ~todo).repeat(after.size // len(todo)))
+                done = (asked & ~todo).repeat(room.size // len(todo))
+                np.copyto(path.after, room, where=done)
             return
         todo[:] = asked  # what was done before it gave up lies in `room`, or is done again
     from accweight_core.jit import step_loops
 
-    step_loops.advance_rows(
-        w_0, square, w_1, w, stride, total, after, is_begun, planes, plane_stride, sums, todo
-    )
+    step_loops.advance_rows(steps, path, planes, sums, todo)
 
 
 def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
     """Write sum and maximum of each square of a sheet; see `pooling.pool`."""
-    if are_compiled(sheet.size // 16):
+    if are_compiled(sheet.size // 16, "pool"):
         from accweight_core.jit import pooling
 
         pooling.pool(sheet, side, sums, tops)
@@ -98,7 +89,7 @@ def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
     """Write the next coarser level of pictures; see `pooling.halve`."""
-    if are_compiled(mean.size // 4):
+    if are_compiled(mean.size // 4, "halve"):
         from accweight_core.jit import pooling
 
         pooling.halve(mean, largest, counts, half, half_largest, halved)

@@ -95,7 +95,7 @@ def analyze(
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
-    work = Work(run, header, walking, block_elements, strict, progress)
+    work = Work(run, header, walking, block_elements, strict, progress, notice=notice)
     if out is not None:
         budget = _picture_budget(header, picture_budget_bytes)
         bases = _picture_bases(header, budget)
@@ -185,7 +185,8 @@ def append(
 
     Checkpoints of `run` after the last step of the analysis are appended; others are passed
     over, whether or not they are the old ones. The result is that of analysing all together,
-    bit for bit, but for pictures that become coarser to stay within the budget.
+    bit for bit, but for pictures that become coarser to stay within the budget; none are left
+    where it is 0.
 
     Args:
         run: The run, or its new part.
@@ -224,8 +225,8 @@ def append(
         )
         if earlier.header.picture_bases:
             wanted = _picture_bases(header, _picture_budget(header, picture_budget_bytes))
-            pairs = zip(wanted, earlier.header.picture_bases, strict=True)
-            header = replace(header, picture_bases=tuple(max(pair) for pair in pairs))
+            bases = tuple(map(max, wanted, earlier.header.picture_bases))  # none if none is wanted
+            header = replace(header, picture_bases=bases)
         header = header.with_packs()
         draft = path.with_name(f".{path.name}.appended")
         shutil.rmtree(draft, ignore_errors=True)

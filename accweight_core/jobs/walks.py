@@ -13,7 +13,7 @@ from accweight_core.accumulate.pack import Draw, PackWalk
 from accweight_core.accumulate.walk import ParameterWalk, no_carry, no_watcher
 from accweight_core.accumulate.watching import Watcher
 from accweight_core.io.reading import is_read_whole, is_readable_in_blocks
-from accweight_core.pictures.canvas import CanvasWatcher, TileCanvas
+from accweight_core.pictures.canvas import CanvasWatcher, TileCanvas, coarsened, counts_of
 from accweight_core.pictures.packing import PackSheet
 from accweight_core.pictures.tile import Tile
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
@@ -164,18 +164,31 @@ class _Drawing:
         return CanvasWatcher(canvas, self._steps_before)
 
     def _replay(self, tile: Tile, canvas: TileCanvas) -> None:
-        """Draw the steps of an earlier analysis as they were drawn there."""
+        """Draw the steps of an earlier analysis as they were drawn there.
+
+        Its levels end where a picture is small. If a coarser one is drawn now, to fit a budget,
+        its last level is pooled until it is as coarse.
+        """
         base, earlier = self._plan.base, self._earlier
         if not earlier:
             return
-        names = ("mean", "max") if base else ("mean",)
+        level = min(base, earlier.header.plan(self._index).levels[-1])
+        arrays = [
+            earlier.picture_array(self._index, level, name)
+            for name in (("mean", "max") if level else ("mean",))
+        ]
+        counts = counts_of(self._plan.layout, level, tile) if level < base else None
+        windows = list(zip(tile.windows(level), tile.windows(base), strict=True))
         for step in range(self._steps_before):
-            planes = [np.full(tile.size(base), np.nan, np.float32) for _ in names]
-            for name, plane in zip(names, planes, strict=True):
-                array = earlier.picture_array(self._index, base, name)
-                for there, here in tile.windows(base):
-                    plane[here] = array[step, *there]
-            canvas.replay(step, planes)
+            shape = (2 if base else 1, *tile.size(base))
+            planes = np.full(shape, np.nan, np.float32)
+            for (there, inside), (_, here) in windows:
+                parts = [array[slice(step, step + 1), *there] for array in arrays]
+                if counts is not None:
+                    parts = coarsened(parts[0], parts[-1], counts[inside], base - level)
+                for plane, part in zip(planes, parts, strict=True):
+                    plane[here] = part[0]
+            canvas.replay(step, list(planes))
 
     def finish(self) -> None:
         """Pool the coarser levels; every tile has been drawn."""

@@ -15,11 +15,12 @@ from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refus
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
-from accweight_core.errors import AccweightError, StoreError
+from accweight_core.errors import AccweightError, StoreError, reason_of
 from accweight_core.gc_paused import uncollected
+from accweight_core.io.stamp import stamps_of
 from accweight_core.jit import tiers
 from accweight_core.jobs.engines.driver import walk_by
-from accweight_core.jobs.engines.workers import Workers
+from accweight_core.jobs.engines.workers import Notice, Workers
 from accweight_core.jobs.walks import pack_of, walk_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
@@ -55,6 +56,7 @@ class Work:
         progress: Called now and then.
         earlier: The analysis to go on from, if any.
         workers: Workers that walk instead, if any.
+        notice: Called with lines worth telling.
     """
 
     run: Run
@@ -65,6 +67,7 @@ class Work:
     progress: Progress
     earlier: Store | None = None
     workers: Workers | None = None
+    notice: Notice = lambda line: None
 
     @cached_property
     def _values_before(self) -> Floats | None:
@@ -84,7 +87,8 @@ class Work:
     def on_disk(self, path: Path) -> Analysis:
         """Measure into a store, or continue there."""
         try:
-            store = Store.create_or_continue(path, self.header)
+            files = stamps_of(self.run.checkpoints)
+            store = Store.create_or_continue(path, self.header, files, self.notice)
             self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
             if self.strict:
                 self._refuse_nonfinite(store)
@@ -101,7 +105,7 @@ class Work:
             raise
         except OSError as error:
             raise StoreError(
-                f"{path}: cannot be written ({error.strerror or error}); what is finished is "
+                f"{path}: cannot be written ({reason_of(error)}); what is finished is "
                 "kept, and the same command continues there"
             ) from error
         return Analysis(Stored(store, None if self.earlier else self.run))

@@ -10,6 +10,7 @@ import numpy as np
 from accweight_core.accumulate.watching import Squares
 from accweight_core.jit.tiers import halve, pool
 from accweight_core.pictures.plan import Picture, PicturePlan
+from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tile import Tile
 
 Emit = Callable[[int, Sequence[Picture]], None]
@@ -153,3 +154,16 @@ def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, P
     half, top = (np.empty((len(mean), *number.shape), np.float32) for _ in range(2))
     halve(mean, largest, counts, half, top, number)
     return half, top, number
+
+
+def coarsened(mean: Picture, largest: Picture, counts: Picture, levels: int) -> list[Picture]:
+    """Return mean and maximum so many levels coarser; the arguments are those of `halved`."""
+    counts = np.ascontiguousarray(counts)  # loops are compiled for arrays that are
+    for _ in range(levels):
+        mean, largest, counts = halved(mean, largest, counts)
+    return [mean, largest]
+
+
+def counts_of(layout: Layout, level: int, tile: Tile) -> Picture:
+    """Return how many elements each texel of the sheet of a tile stands for, at a level."""
+    return TileCanvas(PicturePlan(layout, level, 1), tile, 1, lambda step, planes: None).counts

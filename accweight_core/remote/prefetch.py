@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from accweight_core.errors import FormatError
+from accweight_core.errors import FormatError, reason_of
 from accweight_core.remote.block_cache import joined, side_by_side
 from accweight_core.remote.errors import RemoteError
 from accweight_core.remote.files import described
@@ -87,7 +87,7 @@ class ReadAhead:
                 )
             self._read(path, offset, stop, out)
         except RemoteError as error:
-            raise FormatError(path, f"cannot be read ({error.strerror})") from None
+            raise FormatError(path, f"cannot be read ({reason_of(error)})") from None
 
     def _read(self, path: str, offset: int, stop: int, out: memoryview) -> None:
         position = offset

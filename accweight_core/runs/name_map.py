@@ -27,7 +27,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from accweight_core.errors import FormatError, SourceError
+from accweight_core.errors import FormatError, SourceError, reason_of
 from accweight_core.schema import Axis, Kind, Role
 
 LARGEST_BYTES = 1 << 24
@@ -102,7 +102,7 @@ class NameMap:
             with open(path, "rb") as file:
                 content = file.read(LARGEST_BYTES + 1)
         except OSError as error:
-            raise SourceError(f"{path}: the map cannot be read ({error.strerror})") from None
+            raise SourceError(f"{path}: the map cannot be read ({reason_of(error)})") from None
         if len(content) > LARGEST_BYTES:
             raise FormatError(path, f"a map file has at most {LARGEST_BYTES >> 20} MiB")
         try:

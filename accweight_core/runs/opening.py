@@ -18,10 +18,11 @@ from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, unrecognised
 from accweight_core.remote import path_at, shown
+from accweight_core.runs.describing import size_and_change
 from accweight_core.runs.grouping import Group, chosen_group, groups_of
 from accweight_core.runs.name_map import NameMap
 from accweight_core.runs.selection import ALL, Selection
-from accweight_core.runs.sources import gather, size_and_change
+from accweight_core.runs.sources import gather
 from accweight_core.runs.step_order import Found, Order, Placed, order_of
 from accweight_core.schema import Checkpoint, HiddenValues, Hints, Run, StoredTensor
 from accweight_core.text import shortened
@@ -187,7 +188,7 @@ def _shared_notes(found: Sequence[Found]) -> list[str]:
 
 def _checkpoint(item: Placed) -> Checkpoint:
     description = item.found.description
-    size, changed = size_and_change(item.found.path, description)
+    size, changed = size_and_change(item.found.stamps)
     return Checkpoint(
         path=str(item.found.path),
         step=item.step,
@@ -197,6 +198,7 @@ def _checkpoint(item: Placed) -> Checkpoint:
         size_bytes=size,
         changed_ns=changed,
         measures=description.measures,
+        stamps=item.found.stamps,
     )
 
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from accweight_core.errors import FormatError, MismatchError, SourceError
-from accweight_core.io.stamp import Stamp
+from accweight_core.errors import FormatError, MismatchError, SourceError, reason_of
 from accweight_core.naming import natural_key
 from accweight_core.readers import (
     Reader,
@@ -29,9 +28,9 @@ from accweight_core.readers import (
 )
 from accweight_core.remote import is_url, path_at, shown
 from accweight_core.remote.globbing import absence, check_told_apart, is_pattern, matches, of_all
+from accweight_core.runs.describing import described_at_once
 from accweight_core.runs.selection import Selection
 from accweight_core.runs.step_order import Found
-from accweight_core.schema import Description
 
 _BESIDE = re.compile(
     r"^(.*_)?(optim|optimizer|scheduler|scaler|rng_state|training_args|random_states?)"
@@ -100,11 +99,10 @@ def gather(
     used = {r.name for _, r in pairs}
     if len(used) > 1 and not selection.mixed:
         raise _of_several_formats(named, pairs)
-    described = dict(
-        zip((p for p, _ in pairs), of_all(lambda path, r: r.describe(path), pairs), strict=True)
-    )
-    parts = _parts_of_others(described)
-    found = [Found(path, d) for path, d in described.items() if _place_of(path) not in parts]
+    described = of_all(lambda path, reader: described_at_once(reader, path), pairs)
+    found = [Found(path, *one) for (path, _), one in zip(pairs, described, strict=True)]
+    parts = _parts_of_others(found)
+    found = [item for item in found if _place_of(item.path) not in parts]
     for item in found:
         if SHARD.search(item.path.name) and len(item.description.files) < 2:
             raise FormatError(
@@ -317,7 +315,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from None
+        raise SourceError(f"{folder}: cannot be read ({reason_of(error)})") from None
 
 
 def _worth(path: Path, chosen: Reader | None) -> bool:
@@ -363,25 +361,12 @@ def _place_of(file: str | Path) -> str:
     return str(file) if is_url(file) else str(Path(file).resolve())
 
 
-def _parts_of_others(described: dict[Path, Description]) -> set[str]:
+def _parts_of_others(found: Sequence[Found]) -> set[str]:
     """Return the files that are shards of another checkpoint among those described."""
     parts: set[str] = set()
-    for path, description in described.items():
-        parts |= {_place_of(f) for f in description.files} - {_place_of(path)}
+    for item in found:
+        parts |= {_place_of(f) for f in item.description.files} - {_place_of(item.path)}
     return parts
-
-
-def size_and_change(path: Path, description: Description) -> tuple[int, int]:
-    """Return the bytes of all files of a checkpoint and the newest modification time in ns.
-
-    Raises:
-        FormatError: If a file has gone since it was described.
-    """
-    try:
-        stamps = [Stamp.of(file) for file in {str(path), *description.files}]
-    except OSError as error:
-        raise FormatError(error.filename or path, f"cannot be read ({error.strerror})") from None
-    return sum(stamp.size_bytes for stamp in stamps), max(stamp.changed_ns for stamp in stamps)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

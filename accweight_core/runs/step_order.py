@@ -8,13 +8,13 @@ whole run: mixing epochs of one file with iterations of another would order noth
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from accweight_core.errors import StepOrderError
 from accweight_core.naming import natural_key
-from accweight_core.schema import Description
+from accweight_core.schema import Description, Stamp
 
 PATH_KEYS = ("global_step", "global-step", "step", "steps", "iteration", "iter", "it", "epoch",
              "ep", "checkpoint", "ckpt", "round")  # fmt: skip
@@ -36,6 +36,7 @@ class Found:
 
     path: Path
     description: Description
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
 
     @property
     def is_special(self) -> bool:

@@ -10,6 +10,7 @@
       pictures/packed/000003  (steps, texels) float32: small pictures beside each other, each row
                           by row; attributes say which. A pack is written when all of its
                           parameters are complete, and these are finished all at once
+      begun.json          stamps of the files of an analysis that is not finished
       state/000012/reference  and previous, total: flat, where the walk has ended; only if kept,
                           so that checkpoints can be appended
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -30,13 +31,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accweight_core.dtypes import DTYPES
-from accweight_core.errors import StoreError
-from accweight_core.io.stamp import Stamp
+from accweight_core.errors import StoreError, reason_of
+from accweight_core.io.stamp import stamp_if_there
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import are_known
 from accweight_core.pictures.packing import Pack
 from accweight_core.pictures.plan import Picture
+from accweight_core.schema import Stamp
+from accweight_core.store import begun
 from accweight_core.store import zarr_chunks as chunks
 from accweight_core.store.header import Header
 from accweight_core.store.lock import aside_of, is_aside, locked, recover
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "accweight"
 PACKED = "packed"
+_NO_FILES: begun.Stamps = {}
 STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
 """Finished parameters wait so long before they are written, many at a time; longer where the
@@ -141,8 +145,13 @@ class Store:
         )
 
     @classmethod
-    def create(cls, path: Path, header: Header) -> Store:
+    def create(cls, path: Path, header: Header, files: begun.Stamps = _NO_FILES) -> Store:
         """Make an empty store; it appears under its name complete with its header.
+
+        Args:
+            path: Its folder.
+            header: What it will be the analysis of.
+            files: The stamps of its checkpoints' files, which it keeps until it is finished.
 
         Raises:
             StoreError: If something else is there; nothing is ever overwritten.
@@ -152,8 +161,9 @@ class Store:
         try:
             draft.mkdir(parents=True)
         except OSError as error:
-            raise StoreError(f"{path}: cannot be created ({error.strerror})") from error
+            raise StoreError(f"{path}: cannot be created ({reason_of(error)})") from error
         create_group(draft, {ATTRIBUTE: header.to_json()})
+        begun.remember(draft, files)
         store = cls(draft, header)
         store._totals_array.create()
         if header.picture_bases:
@@ -164,22 +174,46 @@ class Store:
             draft.rename(path)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
-            raise StoreError(f"{path}: cannot be created ({error.strerror})") from error
+            raise StoreError(f"{path}: cannot be created ({reason_of(error)})") from error
         return cls(path, header)
 
     @classmethod
-    def create_or_continue(cls, path: Path, header: Header) -> Store:
+    def create_or_continue(
+        cls,
+        path: Path,
+        header: Header,
+        files: begun.Stamps = _NO_FILES,
+        notice: Callable[[str], None] = lambda line: None,
+    ) -> Store:
         """Make a store, or open the unfinished or finished one of the same work.
+
+        An unfinished one of files that were written again since it was begun is begun anew: every
+        number is of all checkpoints.
+
+        Args:
+            path: Its folder.
+            header: What it is, or will be, the analysis of.
+            files: The stamps of its checkpoints' files.
+            notice: Called with a line worth telling.
 
         Raises:
             StoreError: If `path` is something else, or an analysis of something else.
         """
         if not path.exists() and not path.is_symlink():
-            return cls.create(path, header)
+            return cls.create(path, header, files)
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
-            return cls.create(path, header)
+            return cls.create(path, header, files)
         store = cls._opened(path)
+        if not store.header.complete and store.header.same_work(header, rewritten=True):
+            changed = begun.rewritten(path, store.header, header, files)
+            if changed:
+                notice(
+                    f"{changed} was written again since this analysis was begun, so that all of "
+                    "it is measured anew"
+                )
+                shutil.rmtree(path)
+                return cls.create(path, header, files)
         if not store.header.same_work(header):
             raise StoreError(
                 f"{path}: holds the analysis of other checkpoints or with other options; "
@@ -290,7 +324,7 @@ class Store:
         A mouse that moves over a picture asks for it sixty times a second, and the attributes of
         a pack name thousands of parameters.
         """
-        stamp = Stamp.if_there(self.path / name / METADATA)
+        stamp = stamp_if_there(self.path / name / METADATA)
         known = self._pictures.get(name)
         if known is not None and known[0] == stamp:
             return known[1]
@@ -404,3 +438,4 @@ class Store:
             array.write((0, 0), values)
         self.header = replace(header, complete=True)
         create_group(self.path, {ATTRIBUTE: self.header.to_json()})
+        begun.forget(self.path)

@@ -215,16 +215,24 @@ class Header:
             for index, first in zip(pack.members, pack.starts[:-1], strict=True)
         }
 
-    def same_work(self, other: Header) -> bool:
+    def same_work(self, other: Header, *, rewritten: bool = False) -> bool:
         """Tell whether both headers describe the same measurements of the same files.
 
         Weights in memory have no size and date to be known by: they are never the same.
-        """
-        return self.reader != "memory" and self._identity() == other._identity()
 
-    def _identity(self) -> Header:
+        Args:
+            other: Another header.
+            rewritten: Whether files count as the same if they were written again.
+        """
+        if self.reader == "memory":
+            return False
+        return self._identity(rewritten) == other._identity(rewritten)
+
+    def _identity(self, rewritten: bool) -> Header:
         """Return what makes it this work; which figures are found may change with the version."""
         checkpoints = tuple(replace(c, measures={}) for c in self.checkpoints)
+        if rewritten:
+            checkpoints = tuple(replace(c, size_bytes=0, changed_ns=0) for c in checkpoints)
         blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
         return replace(blank, maximum=None, complete=False, versions={}, packs=(), sums=())
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from accweight_core.errors import StoreError
+from accweight_core.errors import StoreError, reason_of
 
 LOCK = ".lock"
 
@@ -45,7 +45,7 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         opened = name.open("w")
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
     with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

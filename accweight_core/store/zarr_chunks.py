@@ -26,7 +26,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.errors import MissingLibraryError, StoreError
+from accweight_core.errors import MissingLibraryError, StoreError, reason_of
 
 PARTIAL = ".partial"
 """Ending of files that are being written; a killed process leaves them behind."""
@@ -339,7 +339,7 @@ class ChunkedArray:
             part[...] = np.nan
             return
         except OSError as error:
-            raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+            raise StoreError(f"{path}: cannot be read ({reason_of(error)})") from error
         with file:
             expected = math.prod(self.chunk) * part.itemsize
             size = os.fstat(file.fileno()).st_size

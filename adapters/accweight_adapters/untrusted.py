@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from accweight_core.errors import FormatError, MissingLibraryError, UnsupportedDtypeError
+from accweight_core.errors import FormatError, MissingLibraryError, UnsupportedDtypeError, reason_of
 from accweight_core.schema import HiddenValues, StoredTensor
 
 MAX_AXES = 64
@@ -58,7 +58,7 @@ def claims_of(path: Path, format_name: str) -> Iterator[None]:
     except ClaimError as error:
         raise FormatError(path, str(error)) from error
     except OSError as error:
-        raise FormatError(path, f"cannot be read: {error.strerror or error}") from error
+        raise FormatError(path, f"cannot be read: {reason_of(error)}") from error
     except Exception as error:
         reason = quoted(f"{type(error).__name__}: {error}", limit=160)
         problem = f"damaged, or not a {format_name} file: parsing it failed with {reason}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy.typing as npt
 
 from accweight_core.errors import AccweightError
+from accweight_core.io.stamp import held_to, stamps_of
 from accweight_core.schema import Checkpoint, Layer
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class ValuesAtStep:
                     raise
                 self.notes.append(f"values were not compared: {error}")
                 return ()
-            found = equal_layers(left, right, here.tensors, there.tensors)
+            with held_to(stamps_of((here, there))):
+                found = equal_layers(left, right, here.tensors, there.tensors)
             where = f"step {here.step}"
             if here.step != there.step:
                 where = f"the first checkpoints, step {here.step} and step {there.step}"

@@ -22,8 +22,9 @@ from accweight_core.accumulate.walk import (
     refuse_nonfinite,
     refuse_nonfinite_of,
 )
-from accweight_core.errors import EngineError
+from accweight_core.errors import EngineError, FormatError
 from accweight_core.io.reading import is_read_whole
+from accweight_core.io.stamp import refuse_changed, stamps_of
 from accweight_core.jobs.engines.serialize import Serializer
 from accweight_core.jobs.engines.shared_store import SharedStore
 from accweight_core.jobs.engines.tasks import (
@@ -37,7 +38,7 @@ from accweight_core.jobs.engines.tasks import (
 from accweight_core.jobs.engines.worker import alive_file_of, finish, run_task
 from accweight_core.jobs.engines.workers import Workers
 from accweight_core.metrics.totals import Totals
-from accweight_core.schema import Checkpoint, StoredTensor
+from accweight_core.schema import Checkpoint, Stamp, StoredTensor
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header, versions
 
@@ -71,6 +72,7 @@ class Driver:
     _sent: dict[Future[Any], Task | None] = field(default_factory=dict, init=False)
     _back: SimpleQueue[Future[Any]] = field(default_factory=SimpleQueue, init=False)
     _noticed: bool = field(default=False, init=False)
+    _stamps: dict[str, Stamp] = field(default_factory=dict, init=False)
 
     def run(self, sendable: Sequence[TaskParameter | TaskPack]) -> None:
         """Have parameters and packs walked; `done` of each is called here, once, in any order.
@@ -78,6 +80,7 @@ class Driver:
         Raises:
             EngineError: If the workers are lost, or cannot do their work.
         """
+        self._stamps = stamps_of(self.checkpoints)
         self._sendable = {item.index: item for item in sendable if isinstance(item, TaskParameter)}
         packs = (item.walk for item in sendable if isinstance(item, TaskPack))
         self._packs = {walk.number: walk for walk in packs}
@@ -92,6 +95,9 @@ class Driver:
                 self._send(task, run_task, task)
             while self._sent:
                 self._collect()
+        except FormatError:
+            refuse_changed(self._stamps)
+            raise
         except (BrokenExecutor, CancelledError) as error:
             raise self._lost(error) from error
         except Exception as error:
@@ -120,6 +126,7 @@ class Driver:
         except Empty:
             return
         task, result = self._sent.pop(future), future.result()
+        refuse_changed(self._stamps)
         if task is None:
             self._finish(result, self._merging.pop(result).totals)
             return

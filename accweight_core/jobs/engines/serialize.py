@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from accweight_core.errors import FormatError
+from accweight_core.errors import FormatError, reason_of
 from accweight_core.jobs.engines.tasks import File
 from accweight_core.readers import readers
 from accweight_core.remote import is_url
@@ -120,7 +120,7 @@ class Serializer:
                 try:
                     self._files[path] = File.at(path)
                 except OSError as error:
-                    raise FormatError(path, f"cannot be read ({error.strerror})") from None
+                    raise FormatError(path, f"cannot be read ({reason_of(error)})") from None
         return tuple(self._files[path] for path in paths)
 
     def check(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from accweight_core.accumulate.cutting import Block, Stretches
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.walk import ParameterWalk
-from accweight_core.io.stamp import Stamp
+from accweight_core.io.stamp import stamp_of
 from accweight_core.pictures.plan import PicturePlan, chunk_of
 from accweight_core.pictures.tile import Range, Tile
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of
@@ -81,7 +81,7 @@ class File:
         Raises:
             OSError: If it is not.
         """
-        stamp = Stamp.of(path)
+        stamp = stamp_of(path)
         return cls(path, stamp.size_bytes, stamp.changed_ns if is_url(path) else 0)
 
 

@@ -24,7 +24,7 @@ from accweight_core.accumulate.walk import (
     planned,
     sums_of,
 )
-from accweight_core.errors import EngineError, FormatError
+from accweight_core.errors import EngineError, FormatError, reason_of
 from accweight_core.io.reading import OpenFiles, ahead_of
 from accweight_core.jobs.engines.shared_store import PieceWriter, SharedStore, finish_picture
 from accweight_core.jobs.engines.tasks import File, Job, PackSlice, Slice, Task, block_at
@@ -223,7 +223,7 @@ def _check_files(job: Job, files: Iterable[File]) -> None:
         except OSError as error:
             raise EngineError(
                 f"{file.path}: the worker on {here} does not see this checkpoint "
-                f"({error.strerror or error}); it has to be in a folder that every worker sees "
+                f"({reason_of(error)}); it has to be in a folder that every worker sees "
                 "under the same name, or at a URL that every worker may read"
             ) from None
         if seen != file:

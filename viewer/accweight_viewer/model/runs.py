@@ -18,11 +18,11 @@ import numpy.typing as npt
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.summary import Measured, measured
 from accweight_core.errors import StoreError
-from accweight_core.io.stamp import Stamp
+from accweight_core.io.stamp import stamp_if_there
 from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.schema import Kind, Parameter
+from accweight_core.schema import Kind, Parameter, Stamp
 from accweight_core.store.header import Header
 from accweight_viewer.model.settings import Plane, Scope
 
@@ -302,4 +302,4 @@ def _single_texel(layout: Layout, steps: int) -> PicturePlan:
 
 def _stamps(path: Path) -> tuple[Stamp | None, ...]:
     """Return what changes whenever the analysis does."""
-    return tuple(Stamp.if_there(path / name) for name in ("zarr.json", "totals/c.0.0.0"))
+    return tuple(stamp_if_there(path / name) for name in ("zarr.json", "totals/c.0.0.0"))

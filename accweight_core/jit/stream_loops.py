@@ -1,0 +1,302 @@
+"""The loops of streaming: bytes of several files through the fused step, strip by strip.
+
+A strip is so many whole rows that the weights of sixteen checkpoints stay in the second-level
+cache: it is read, taken through all steps and drawn before the next one is touched.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import types
+
+from accweight_core.jit.njit import compiled, compiled_within, inlined
+from accweight_core.jit.operands import Path, Planes, Steps
+from accweight_core.jit.order import LANES, LARGEST_SQUARE
+from accweight_core.jit.pooling import gather
+from accweight_core.jit.simd import from_bfloat16, from_float16, load, store
+from accweight_core.jit.step_loops import REFERENCE_SQUARE, SQUARE, copy, square_of, take_rows
+from accweight_core.metrics.sums import SUMS
+
+STRIP = 1 << 15
+"""Weights that are read of each checkpoint at a time: shorter reads cost more for the call than
+for the bytes. No sub-block has more than half of them."""
+
+STEPS = 16
+"""Checkpoints that are read before their weights are worked: 2 MiB of float32."""
+
+AS_STORED, BFLOAT16, FLOAT16, CODES = range(4)
+"""How elements are brought to the dtype in which they are worked."""
+
+Array = npt.NDArray[Any]
+
+_pread: Any = types.ExternalFunction(
+    "pread", types.intp(types.intc, types.uintp, types.uintp, types.int64)
+)
+
+
+class Source(NamedTuple):
+    """Where weights are read, and how.
+
+    Attributes:
+        descriptors: (steps,) open files.
+        offsets: (steps,) bytes at which the rows begin there.
+        size_bytes: Bytes of an element there.
+        form: How it is stored.
+        table: What a code means.
+        codes: Room for a strip as it is stored, as bytes.
+        halves: The same memory as unsigned numbers of two bytes.
+    """
+
+    descriptors: Array
+    offsets: Array
+    size_bytes: int
+    form: int
+    table: Array
+    codes: Array
+    halves: Array
+
+
+class Carried(NamedTuple):
+    """What rows carry on their way through the checkpoints.
+
+    Attributes:
+        columns: Length of a row.
+        is_kept: Whether it lasts for the next call; else there is room for a strip of it.
+        weights: Those of a strip in the step before, and in `STEPS` steps.
+        singles: The same memory as float32.
+        reference: W_0, written by the call that begins.
+        square: (rows,) sums of squares of it, likewise.
+        previous: Weights of the last step, advanced.
+        total: A_t, advanced.
+    """
+
+    columns: int
+    is_kept: bool
+    weights: Array
+    singles: Array
+    reference: Array
+    square: Array
+    previous: Array
+    total: Array
+
+
+class Drawn(NamedTuple):
+    """What is drawn of a block in some steps: A_t as it is, or pooled, or nothing.
+
+    Attributes:
+        planes: (steps, elements) float32, A_t as it is; one strip of it if it is pooled.
+        side: As in `Squares`; 0 if it is not pooled.
+        height: See there.
+        width: See there.
+        row_sums: (steps, `padded(width)`) float32, room.
+        row_tops: Same shape, room.
+        sums: (steps, height / side, width / side) float32, sums over squares, rounded up.
+        tops: Same shape, maxima.
+    """
+
+    planes: Array
+    side: int
+    height: int
+    width: int
+    row_sums: Array
+    row_tops: Array
+    sums: Array
+    tops: Array
+
+
+class _Strip(NamedTuple):
+    """Some whole rows.
+
+    Attributes:
+        top: The first of them.
+        rows: How many there are.
+        first: Element at which they begin.
+        elements: How many elements they have.
+        at: Where what they carry begins.
+        element: Element of the block at which they begin.
+        is_short: Whether so few steps follow on the reference that it stays where it is read.
+    """
+
+    top: int
+    rows: int
+    first: int
+    elements: int
+    at: int
+    element: int
+    is_short: bool
+
+
+class _Batch(NamedTuple):
+    """Some steps that are read together.
+
+    Attributes:
+        step: The first of them.
+        many: How many there are.
+        slot: How many others lie before them: the one before, and none before the reference.
+    """
+
+    step: int
+    many: int
+    slot: int
+
+
+def stream(
+    source: Source, rows: Carried, drawn: Drawn, element: int, begins: bool, sums: Array
+) -> bool:
+    """Take rows through steps, strip by strip, while all is well.
+
+    Args:
+        source: Where they are read.
+        rows: What they carry.
+        drawn: What is drawn of them.
+        element: Element of the block at which they begin.
+        begins: Whether the first step is the reference.
+        sums: (rows, steps, sums), written.
+
+    Returns:
+        Whether all was well: no row and no file was out of the ordinary.
+    """
+    return bool(_streamed(*source, *rows, *drawn, element, begins, sums))
+
+
+@compiled
+def _streamed(*flat: Any) -> Any:
+    """Take arguments one by one: groups of them cost Python six microseconds a call."""
+    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:23])
+    return _stream(source, rows, drawn, flat[23], flat[24], flat[25])
+
+
+@inlined
+def _stream(
+    source: Source, rows: Carried, drawn: Drawn, element: int, begins: bool, sums: Array
+) -> bool:
+    """Do what `stream` does."""
+    height = STRIP // rows.columns
+    is_short = begins and len(source.descriptors) <= STEPS + 1 and not rows.is_kept
+    for top in range(0, len(rows.square), height):
+        many, first = min(height, len(rows.square) - top), top * rows.columns
+        at = first if rows.is_kept else 0
+        strip = _Strip(top, many, first, many * rows.columns, at, element + first, is_short)
+        if not _stream_strip(source, rows, drawn, strip, begins, sums):
+            return False
+    return True
+
+
+@inlined
+def _stream_strip(
+    source: Source, rows: Carried, drawn: Drawn, strip: _Strip, begins: bool, sums: Array
+) -> bool:
+    """Take one strip through all steps."""
+    step, last = 0, len(source.descriptors)
+    if begins:
+        if not _begin(source, rows, strip, sums):
+            return False
+        step = 1
+    else:
+        copy(rows.previous, strip.at, rows.weights, 0, strip.elements)
+    while step < last:
+        batch = _Batch(step, min(STEPS, last - step), 1)
+        if not _read(source, rows, strip, batch):
+            return False
+        if not _advance(rows, drawn, strip, batch, step > 1 or not begins, sums):
+            return False
+        if drawn.side:
+            _pool(drawn, strip, batch)
+        step += batch.many
+        if step < last or rows.is_kept:
+            copy(rows.weights, batch.many * STRIP, rows.weights, 0, strip.elements)
+    if rows.is_kept:
+        copy(rows.weights, 0, rows.previous, strip.at, strip.elements)
+    return True
+
+
+@inlined
+def _begin(source: Source, rows: Carried, strip: _Strip, sums: Array) -> bool:
+    """Read the reference; tell whether all of it is in order."""
+    if not _read(source, rows, strip, _Batch(0, 1, 0)):
+        return False
+    for number in range(strip.rows):
+        row = strip.top + number
+        square = square_of(rows.weights, number * rows.columns, rows.columns)
+        rows.square[row] = sums[row, 0, SQUARE] = sums[row, 0, REFERENCE_SQUARE] = square
+        if not square < LARGEST_SQUARE:
+            return False
+    if not strip.is_short:
+        copy(rows.weights, 0, rows.reference, strip.at, strip.elements)
+    return True
+
+
+@inlined
+def _advance(
+    rows: Carried, drawn: Drawn, strip: _Strip, batch: _Batch, is_begun: bool, sums: Array
+) -> bool:
+    """Take the weights that have been read through their steps; tell whether all rows held."""
+    below, w, stride = strip.at + strip.elements, rows.weights, drawn.planes.shape[1]
+    w_0, total = w[: strip.elements], rows.total[strip.at : below]
+    if not strip.is_short:
+        w_0 = rows.reference[strip.at : below]
+    square = rows.square[strip.top : strip.top + strip.rows]
+    place = 0 if drawn.side else batch.step * stride + strip.element
+    planes = Planes(drawn.planes.reshape(-1)[place:], stride)
+    found, todo = np.empty((strip.rows, batch.many, len(SUMS))), np.ones(strip.rows, np.bool_)
+    steps, path = Steps(w_0, square, w, w[STRIP:], STRIP), Path(total, total, is_begun)
+    if take_rows(steps, path, planes, found, todo):
+        return False
+    for row in range(strip.rows):  # an assignment of slices takes seconds to compile
+        for t in range(batch.many):
+            for column in range(found.shape[2]):
+                sums[strip.top + row, batch.step + t, column] = found[row, t, column]
+    return True
+
+
+@inlined
+def _pool(drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
+    """Pool what has been drawn of the strip after each step."""
+    flat, stride = drawn.planes.reshape(-1), drawn.planes.shape[1]
+    for t in range(batch.many):
+        at = batch.step + t
+        gather(
+            flat, t * stride, strip.elements, strip.element, drawn.width, drawn.height, drawn.side,
+            drawn.row_sums[at], drawn.row_tops[at], drawn.sums[at], drawn.tops[at],
+        )  # fmt: skip
+
+
+@compiled_within
+def _read(source: Source, rows: Carried, strip: _Strip, batch: _Batch) -> bool:
+    """Read a strip in some steps, widened; tell whether all bytes were there."""
+    size_bytes, weights = strip.elements * source.size_bytes, rows.weights.ctypes.data
+    for t in range(batch.many):
+        step, at = batch.step + t, (batch.slot + t) * STRIP
+        descriptor = source.descriptors[step]
+        offset = source.offsets[step] + strip.first * source.size_bytes
+        is_narrow = source.form != AS_STORED
+        place = source.codes.ctypes.data if is_narrow else weights + at * source.size_bytes
+        done = 0
+        while done < size_bytes:
+            got = _pread(descriptor, place + done, size_bytes - done, offset + done)
+            if got <= 0:
+                return False
+            done += got
+        if is_narrow:
+            _widen(source, rows.singles, at, strip.elements)
+    return True
+
+
+@compiled_within
+def _widen(source: Source, out: Array, at: int, count: int) -> None:
+    """Bring elements as they are stored to float32.
+
+    Halves come sixteen at a time: for what lies behind the last one there is room on both sides.
+    """
+    if source.form == CODES:
+        for i in range(count):
+            out[at + i] = source.table[source.codes[i]]
+    elif source.form == BFLOAT16:
+        for i in range(0, count, LANES):
+            store(out, at + i, from_bfloat16(load(source.halves, i)))
+    else:
+        for i in range(0, count, LANES):
+            store(out, at + i, from_float16(load(source.halves, i)))

@@ -1,0 +1,66 @@
+"""Describing a checkpoint as it is at one moment, with the stamps of its files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from accweight_core.errors import FormatError, reason_of
+from accweight_core.io.stamp import settle, stamp_of
+from accweight_core.readers import Reader
+from accweight_core.remote import is_url
+from accweight_core.schema import Description, Stamp
+
+TRIES = 3
+"""Times that a file which is written meanwhile is described again."""
+
+LONG_AGO_NS = 60 * 10**9
+"""A part of a checkpoint that was written so long before it was described, by a clock that may not
+be ours, was not written while it was."""
+
+
+def described_at_once(reader: Reader, path: Path) -> tuple[Description, dict[str, Stamp]]:
+    """Return the description of a checkpoint, and the stamps of its files, which it is of.
+
+    The file itself is stamped before and after. Its parts (shards, external data) are known only
+    when it has been described: if one was written lately, all is described once more.
+
+    Raises:
+        FormatError: If the file is damaged, or is written all the time.
+    """
+    known = _stamps([path] if path.is_file() else [])
+    for _ in range(TRIES):
+        settle(known.values())
+        begun_ns = time.time_ns()
+        description = reader.describe(path)
+        found = _stamps({*known, *description.files})
+        if all(found[file] == stamp for file, stamp in known.items()):
+            parts = [found[file] for file in found if file not in known and not is_url(file)]
+            if all(begun_ns - max(s.changed_ns, s.status_ns) > LONG_AGO_NS for s in parts):
+                return description, found
+        known = found
+    raise FormatError(
+        path, "is being written: it changed whenever it was described; wait until it is saved"
+    )
+
+
+def size_and_change(stamps: Mapping[str, Stamp]) -> tuple[int, int]:
+    """Return the bytes of all files of a checkpoint and the newest modification time in ns."""
+    sizes = sum(stamp.size_bytes for stamp in stamps.values())
+    return sizes, max(stamp.changed_ns for stamp in stamps.values())
+
+
+def _stamps(files: Iterable[str | Path]) -> dict[str, Stamp]:
+    """Return the stamps of files that are there.
+
+    Raises:
+        FormatError: If one has gone since it was described.
+    """
+    found = {}
+    for file in files:
+        try:
+            found[str(file)] = stamp_of(str(file))
+        except OSError as error:
+            raise FormatError(file, f"cannot be read ({reason_of(error)})") from None
+    return found

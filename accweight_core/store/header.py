@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -329,8 +330,10 @@ def _parameter(record: Mapping[str, Any]) -> Parameter:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what an analysis is made with."""
-    from importlib.metadata import version  # opening an analysis does without
+    """Return the versions of what an analysis is made with; torch has one where it is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # opening one does without
 
-    packages = {name: version(name) for name in ("accweight", "numpy", "torch")}
+    packages = {name: version(name) for name in ("accweight", "numpy")}
+    with suppress(PackageNotFoundError):
+        packages["torch"] = version("torch")
     return {**packages, "python": platform.python_version()}

@@ -54,6 +54,7 @@ def analyze(
     strict: bool = False,
     overwrite: bool = False,
     keep_state: bool = False,
+    memory_bytes: int | None = None,
     engine: str = "threads",
     scheduler: str | None = None,
     executor: Executor | None = None,
@@ -79,6 +80,9 @@ def analyze(
         overwrite: Replace an analysis of something else at `out`.
         keep_state: Store what `append` needs to go on without the old checkpoints: 16 bytes
             per weight.
+        memory_bytes: Memory that may be taken where parameters are read as a whole, since they
+            are compressed or encoded: up to twelve times the size of each. By default what the
+            machine, the container and the process have free.
         engine: Who walks: "threads" of this process, or "dask", a cluster.
         scheduler: Address of a dask scheduler (tcp://...); without one a cluster of processes of
             this machine is begun, and ended.
@@ -90,12 +94,16 @@ def analyze(
         MismatchError: If the run has fewer than two checkpoints or nothing to measure.
         StoreError: If `out` cannot be written.
         EngineError: If workers cannot be had, do not see the files, or have been lost.
+        MemoryLimitError: If a parameter takes more memory than that.
     """
     run, chosen = as_run(run), tuple(Role(role) for role in roles)
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
-    work = Work(run, header, walking, block_elements, strict, progress, notice=notice)
+    work = Work(
+        run, header, walking, block_elements, strict, progress,
+        notice=notice, memory_bytes=memory_bytes,
+    )  # fmt: skip
     if out is not None:
         budget = _picture_budget(header, picture_budget_bytes)
         bases = _picture_bases(header, budget)
@@ -175,6 +183,7 @@ def append(
     block_elements: int | None = None,
     picture_budget_bytes: int | None = None,
     strict: bool = False,
+    memory_bytes: int | None = None,
     engine: str = "threads",
     scheduler: str | None = None,
     executor: Executor | None = None,
@@ -195,6 +204,7 @@ def append(
         block_elements: See there.
         picture_budget_bytes: See there.
         strict: See there.
+        memory_bytes: See there.
         engine: See there.
         scheduler: See there.
         executor: See there.
@@ -231,7 +241,10 @@ def append(
         draft = path.with_name(f".{path.name}.appended")
         shutil.rmtree(draft, ignore_errors=True)
         threads = threads or threads_for(fresh, header.parameters)
-        work = Work(fresh, header, threads, block_elements, strict, progress, earlier, workers)
+        work = Work(
+            fresh, header, threads, block_elements, strict, progress, earlier, workers, notice,
+            memory_bytes,
+        )  # fmt: skip
         appended = work.on_disk(draft)
         if appended.store:
             earlier.replace_with(appended.store)

@@ -57,6 +57,7 @@ class Work:
         earlier: The analysis to go on from, if any.
         workers: Workers that walk instead, if any.
         notice: Called with lines worth telling.
+        memory_bytes: Memory that may be taken where parameters are walked as a whole.
     """
 
     run: Run
@@ -68,6 +69,7 @@ class Work:
     earlier: Store | None = None
     workers: Workers | None = None
     notice: Notice = lambda line: None
+    memory_bytes: int | None = None
 
     @cached_property
     def _values_before(self) -> Floats | None:
@@ -197,6 +199,10 @@ class Work:
                 progress=advance,
             )
         walk = BlockWalk(
-            self.run.checkpoints, threads=self.threads, strict=self.strict, progress=advance
+            self.run.checkpoints,
+            threads=self.threads,
+            strict=self.strict,
+            progress=advance,
+            memory_bytes=self.memory_bytes,
         )
         walk.run(walks)

@@ -21,6 +21,7 @@ from accweight_core.errors import (
     StoreError,
     UnsupportedDtypeError,
 )
+from accweight_core.io.memory import memory_told
 from accweight_core.io.page_cache import threads_for
 from accweight_core.io.widening import working_dtype
 from accweight_core.jobs.engines.choose import workers_for
@@ -43,6 +44,7 @@ PICTURE_BYTES_RANGE = 64 << 20, 1 << 30
 """Least and most bytes of that default; below the least, runs keep every weight visible."""
 
 
+@memory_told("the analysis")
 def analyze(
     run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str] | None = None,
@@ -175,6 +177,7 @@ def _check_tensor(parameter: Parameter, checkpoint: Checkpoint) -> None:
         raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
 
 
+@memory_told("the analysis")
 def append(
     run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str],

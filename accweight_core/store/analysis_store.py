@@ -226,6 +226,8 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what a killed process left half written."""
+        if self.header.complete:
+            begun.forget(self.path)
         for leftover in self.path.rglob(f"*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
         finished = self.finished()

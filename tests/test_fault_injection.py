@@ -12,7 +12,7 @@ import pytest
 
 PROGRAM = Path(__file__).with_name("fault_injection.py")
 EVERY = 4
-"""Of so many operations one fails here; `python tests/fault_injection.py` lets each of them fail."""
+"""Of so many operations one fails here; `python tests/fault_injection.py` tries each of them."""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -68,7 +68,8 @@ class Faults:
 
         def open_seen(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
             found = opened(file, mode, *rest, **options)
-            is_ours = not isinstance(file, int) and self.folder in _text(file)
+            name = os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else _text(file)
+            is_ours = self.folder in name
             return Seen(found, self) if is_ours else found
 
         os.preadv, builtins.open, io.open = preadv, open_seen, open_seen  # type: ignore[assignment]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ EVERY = 4
 """Of so many operations one fails here; `python tests/fault_injection.py` tries each of them."""
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs fork and /proc")
 @pytest.mark.parametrize("stage", ["analyze", "append", "overwrite"])
 def test_an_operation_that_fails_is_one_line_and_loses_nothing(tmp_path: Path, stage: str) -> None:
     done = subprocess.run(

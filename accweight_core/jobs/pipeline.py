@@ -7,7 +7,6 @@ soon as it is complete, so that a stopped analysis continues where it was.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -33,8 +32,10 @@ from accweight_core.remote import is_url, shown
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
 from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import check_replaceable, is_taken
 from accweight_core.store.header import Header
-from accweight_core.store.lock import locked, recover
+from accweight_core.store.lock import locked
+from accweight_core.store.replacing import tidy
 
 PICTURE_SHARE = 16
 """Pictures take one byte for so many bytes of checkpoints unless asked otherwise: writing is
@@ -79,7 +80,8 @@ def analyze(
         picture_budget_bytes: Bytes that the pictures may take; 0 stores none. By default a
             sixteenth of the bytes read, but at least 64 MiB and at most 1 GiB.
         strict: Make the first non-finite element an error instead of counting it.
-        overwrite: Replace an analysis of something else at `out`.
+        overwrite: Replace an analysis of something else at `out`. It stays as it is until the
+            new one is complete; if that is stopped, the same call goes on with it.
         keep_state: Store what `append` needs to go on without the old checkpoints: 16 bytes
             per weight.
         memory_bytes: Memory that may be taken where parameters are read as a whole, since they
@@ -115,10 +117,11 @@ def analyze(
         if out is None:
             return work.in_memory()
         with locked(path):
-            recover(path)
-            if overwrite:
-                _remove(path)
-            return work.on_disk(path)
+            tidy(path)
+            replacing = overwrite and is_taken(path)
+            if replacing:
+                check_replaceable(path)
+            return work.on_disk(path, replacing=replacing)
 
 
 def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
@@ -221,7 +224,7 @@ def append(
     """
     run, path = as_run(run), _local(out)
     with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
-        recover(path)
+        tidy(path)
         earlier = Store.open(path)
         earlier.check_can_go_on()
         fresh = _appendable(run, earlier)
@@ -241,17 +244,12 @@ def append(
             bases = tuple(map(max, wanted, earlier.header.picture_bases))  # none if none is wanted
             header = replace(header, picture_bases=bases)
         header = header.with_packs()
-        draft = path.with_name(f".{path.name}.appended")
-        shutil.rmtree(draft, ignore_errors=True)
         threads = threads or threads_for(fresh, header.parameters)
         work = Work(
             fresh, header, threads, block_elements, strict, progress, earlier, workers, notice,
             memory_bytes,
         )  # fmt: skip
-        appended = work.on_disk(draft)
-        if appended.store:
-            earlier.replace_with(appended.store)
-        return Analysis.open(path)
+        return work.on_disk(path, replacing=True)
 
 
 def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Any:
@@ -325,19 +323,3 @@ def _picture_bases(header: Header, budget: int) -> tuple[int, ...]:
         return ()
     plans = plan_pictures(header.layouts, len(header.checkpoints), budget)
     return tuple(plan.base for plan in plans)
-
-
-def _remove(path: Path) -> None:
-    """Remove an analysis that is to be replaced, and nothing that is not one.
-
-    It loses its name first: a process that is killed meanwhile leaves no half of one.
-    """
-    doomed = path.with_name(f".{path.name}.doomed")
-    shutil.rmtree(doomed, ignore_errors=True)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if path.is_symlink():
-        raise StoreError(f"{path}: is a link; name the folder it leads to")
-    Store.check_is_analysis(path)
-    path.rename(doomed)
-    shutil.rmtree(doomed)

@@ -27,7 +27,10 @@ from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import Run, StoredTensor
 from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import begin_beside, create_or_continue
+from accweight_core.store.beside import beside
 from accweight_core.store.header import Header
+from accweight_core.store.replacing import discard, put_in_place
 
 LARGE_BLOCK = 1 << 22
 """Most elements of a block that is only summed: what a block costs in Python is then lost in
@@ -86,11 +89,18 @@ class Work:
         self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
         return Analysis(InMemory(completed(self.header, values), values, self.run))
 
-    def on_disk(self, path: Path) -> Analysis:
-        """Measure into a store, or continue there."""
+    def on_disk(self, path: Path, *, replacing: bool = False) -> Analysis:
+        """Measure into a store, or continue there.
+
+        Args:
+            path: Its folder.
+            replacing: Whether it takes the place of an analysis that is there, which stays as it
+                is until the new one is complete.
+        """
         try:
             files = stamps_of(self.run.checkpoints)
-            store = Store.create_or_continue(path, self.header, files, self.notice)
+            begin = begin_beside if replacing else create_or_continue
+            store = begin(path, self.header, files, self.notice)
             self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
             if self.strict:
                 self._refuse_nonfinite(store)
@@ -103,6 +113,11 @@ class Work:
                 values = store.totals
                 header = completed(self.header, values)
                 store.finish(header, metric_arrays(header, values))
+            if replacing:
+                put_in_place(path)
+                store = Store(path, store.header)
+            else:
+                discard(path, beside(path, "next"))  # nobody goes on with it any more
         except AccweightError:
             raise
         except OSError as error:

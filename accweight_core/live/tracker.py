@@ -40,7 +40,8 @@ from accweight_core.schema import (
     Role,
     StoredTensor,
 )
-from accweight_core.store.header import CheckpointRecord, Header
+from accweight_core.store.header import Header
+from accweight_core.store.records import CheckpointRecord
 
 PENDING_STEPS = 64
 """Steps whose sums wait on a device before they are fetched, so that training never waits."""

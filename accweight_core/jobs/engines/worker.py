@@ -32,8 +32,8 @@ from accweight_core.jobs.engines.tasks import File, Job, PackSlice, Slice, Task,
 from accweight_core.jobs.walks import pack_of, walk_of
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.header import Header, versions
-from accweight_core.store.zarr_chunks import PARTIAL
+from accweight_core.store.files import PARTIAL
+from accweight_core.store.header import versions
 
 if TYPE_CHECKING:
     from accweight_core.remote.prefetch import ReadAhead
@@ -189,7 +189,7 @@ def stores_of(job: Job) -> tuple[SharedStore | None, Store | None]:
             f"{socket.gethostname()}; the output, and checkpoints that are not at URLs, have to be "
             "in a folder that every worker sees under the same name"
         )
-    header = Header.from_json(Store.check_is_analysis(alive_file.parent), str(alive_file.parent))
+    header = Store.begun_at(alive_file.parent).header
     earlier = Store.open(Path(job.earlier)) if job.earlier else None
     return SharedStore(alive_file.parent, header), earlier
 

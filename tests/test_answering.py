@@ -24,7 +24,7 @@ import accweight_core as aw
 from accweight_core.analysis import exact_client as asking
 from accweight_core.analysis.exact_client import Answers
 from accweight_core.analysis.exact_server import Answerer
-from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import create
 from accweight_core.store.header import Header
 
 Answer = dict[str, Any]
@@ -182,7 +182,7 @@ def test_an_analysis_that_comes_later_is_found(tmp_path: Path) -> None:
 
 def test_an_unfinished_analysis_is_answered_from_its_checkpoints(tmp_path: Path) -> None:
     run = aw.open_run(write_run(tmp_path / "run", [small(0), small(1)]))
-    Store.create(tmp_path / "run.accw", Header.of(run, run.parameters, (aw.Role.WEIGHT,)))
+    create(tmp_path / "run.accw", Header.of(run, run.parameters, (aw.Role.WEIGHT,)))
 
     with closing(Answerer(tmp_path / "run.accw")) as answerer:
         answer = answerer.answer(line())

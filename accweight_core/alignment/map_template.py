@@ -20,7 +20,7 @@ from accweight_core.text import plain
 
 if TYPE_CHECKING:
     from accweight_core.analysis.analysis import Analysis
-    from accweight_core.store.header import CheckpointRecord
+    from accweight_core.store.records import CheckpointRecord
 
 ALONE = """\
 # A map for accweight: name in the file = name to use.

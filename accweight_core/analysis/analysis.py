@@ -19,13 +19,20 @@ import numpy.typing as npt
 from accweight_core.analysis.ranking import ranking as ranked
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum, measured, metric_arrays
-from accweight_core.errors import ArgumentTypeError, MismatchError, StoreError, UnknownNameError
+from accweight_core.errors import (
+    ArgumentTypeError,
+    MismatchError,
+    StoreError,
+    UnknownNameError,
+    reason_of,
+)
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Checkpoint, Layer, Parameter, Role, Run, in_short
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.header import Maximum
+from accweight_core.store.beginning import create
+from accweight_core.store.records import Maximum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -296,9 +303,14 @@ class Analysis:
         if target.exists():
             raise StoreError(f"{target}: exists already; nothing is overwritten")
         header = replace(self.header, picture_bases=(), packs=(), complete=False)
-        store = Store.create(target, header)
-        store.finish_parameters(range(len(header.parameters)), self.values)
-        store.finish(header, metric_arrays(header, self.values))
+        try:
+            store = create(target, header)
+            store.finish_parameters(range(len(header.parameters)), self.values)
+            store.finish(header, metric_arrays(header, self.values))
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreError(f"{target}: cannot be written ({reason_of(error)})") from error
         return Analysis.open(target)
 
     def checkpoint(self, step_index: int) -> Checkpoint:

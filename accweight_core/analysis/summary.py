@@ -18,7 +18,8 @@ from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
 from accweight_core.naming import natural_key
 from accweight_core.schema import Kind, Parameter
-from accweight_core.store.header import Header, Maximum
+from accweight_core.store.header import Header
+from accweight_core.store.records import Maximum
 
 Per = Literal["layer", "parameter"]
 

@@ -7,7 +7,6 @@ as it is complete, so that a stopped analysis can be continued.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -21,6 +20,7 @@ from accweight_core.errors import (
     StoreError,
     UnsupportedDtypeError,
 )
+from accweight_core.io.memory import memory_told
 from accweight_core.io.page_cache import threads_for
 from accweight_core.io.widening import working_dtype
 from accweight_core.jobs.engines.choose import workers_for
@@ -32,8 +32,10 @@ from accweight_core.remote import is_url, shown
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
 from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import check_replaceable, is_taken
 from accweight_core.store.header import Header
-from accweight_core.store.lock import locked, recover
+from accweight_core.store.lock import locked
+from accweight_core.store.replacing import tidy
 
 PICTURE_SHARE = 16
 """Default size of pictures: one byte per so many bytes of checkpoints. Writing is slow, and at this
@@ -43,6 +45,7 @@ PICTURE_BYTES_RANGE = 64 << 20, 1 << 30
 """Least and most bytes of that default; up to the least, pictures keep one texel per weight."""
 
 
+@memory_told("the analysis")
 def analyze(
     run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str] | None = None,
@@ -54,6 +57,7 @@ def analyze(
     strict: bool = False,
     overwrite: bool = False,
     keep_state: bool = False,
+    memory_bytes: int | None = None,
     engine: str = "threads",
     scheduler: str | None = None,
     executor: Executor | None = None,
@@ -75,27 +79,34 @@ def analyze(
         picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
             of the bytes read, but at least 64 MiB and at most 1 GiB.
         strict: Raise at the first non-finite element instead of counting it.
-        overwrite: Replace an analysis of another run at `out`.
+        overwrite: Replace an analysis of another run at `out`. It is kept until the new one is
+            complete; if that is stopped, the same call continues it.
         keep_state: Store the state that `append` needs to go on without the old checkpoints:
             16 bytes per weight.
+        memory_bytes: Memory for parameters that are read as a whole because they are compressed
+            or encoded: up to twelve times the size of each. By default what the machine, the
+            container and the process have free.
         engine: "threads" of this process, or "dask", a cluster.
         scheduler: Address of a dask scheduler (tcp://...); by default a cluster is started on
             this machine and stopped at the end.
         executor: Any other executor; it is not shut down. Changes no bit of the result.
         progress: Called from this thread as the walk advances.
         notice: Called with messages for the user, such as the address of a cluster's dashboard.
-        notice: Called with lines worth telling, such as where the dashboard of a cluster is.
 
     Raises:
         MismatchError: If the run has fewer than two checkpoints or nothing to measure.
         StoreError: If `out` cannot be written.
         EngineError: If workers are unavailable, do not see the files, or are lost.
+        MemoryLimitError: If a parameter takes more memory than that.
     """
     run, chosen = as_run(run), tuple(Role(role) for role in roles)
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
-    work = Work(run, header, walking, block_elements, strict, progress, notice=notice)
+    work = Work(
+        run, header, walking, block_elements, strict, progress,
+        notice=notice, memory_bytes=memory_bytes,
+    )  # fmt: skip
     if out is not None:
         budget = _picture_budget(header, picture_budget_bytes)
         bases = _picture_bases(header, budget)
@@ -105,10 +116,11 @@ def analyze(
         if out is None:
             return work.in_memory()
         with locked(path):
-            recover(path)
-            if overwrite:
-                _remove(path)
-            return work.on_disk(path)
+            tidy(path)
+            replacing = overwrite and is_taken(path)
+            if replacing:
+                check_replaceable(path)
+            return work.on_disk(path, replacing=replacing)
 
 
 def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
@@ -167,6 +179,7 @@ def _check_tensor(parameter: Parameter, checkpoint: Checkpoint) -> None:
         raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
 
 
+@memory_told("the analysis")
 def append(
     run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str],
@@ -175,6 +188,7 @@ def append(
     block_elements: int | None = None,
     picture_budget_bytes: int | None = None,
     strict: bool = False,
+    memory_bytes: int | None = None,
     engine: str = "threads",
     scheduler: str | None = None,
     executor: Executor | None = None,
@@ -194,6 +208,7 @@ def append(
         block_elements: As in `analyze`.
         picture_budget_bytes: As in `analyze`.
         strict: As in `analyze`.
+        memory_bytes: As in `analyze`.
         engine: As in `analyze`.
         scheduler: As in `analyze`.
         executor: As in `analyze`.
@@ -207,7 +222,7 @@ def append(
     """
     run, path = as_run(run), _local(out)
     with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
-        recover(path)
+        tidy(path)
         earlier = Store.open(path)
         earlier.check_can_go_on()
         fresh = _appendable(run, earlier)
@@ -227,14 +242,12 @@ def append(
             bases = tuple(map(max, wanted, earlier.header.picture_bases))  # empty for a budget of 0
             header = replace(header, picture_bases=bases)
         header = header.with_packs()
-        draft = path.with_name(f".{path.name}.appended")
-        shutil.rmtree(draft, ignore_errors=True)
         threads = threads or threads_for(fresh, header.parameters)
-        work = Work(fresh, header, threads, block_elements, strict, progress, earlier, workers)
-        appended = work.on_disk(draft)
-        if appended.store:
-            earlier.replace_with(appended.store)
-        return Analysis.open(path)
+        work = Work(
+            fresh, header, threads, block_elements, strict, progress, earlier, workers, notice,
+            memory_bytes,
+        )  # fmt: skip
+        return work.on_disk(path, replacing=True)
 
 
 def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Any:
@@ -310,19 +323,3 @@ def _picture_bases(header: Header, budget: int) -> tuple[int, ...]:
         return ()
     plans = plan_pictures(header.layouts, len(header.checkpoints), budget)
     return tuple(plan.base for plan in plans)
-
-
-def _remove(path: Path) -> None:
-    """Remove an analysis that is to be replaced; raise for anything else.
-
-    It is renamed first, so that a killed process leaves no half-removed analysis.
-    """
-    doomed = path.with_name(f".{path.name}.doomed")
-    shutil.rmtree(doomed, ignore_errors=True)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if path.is_symlink():
-        raise StoreError(f"{path}: is a link; give the folder it points to")
-    Store.check_is_analysis(path)
-    path.rename(doomed)
-    shutil.rmtree(doomed)

@@ -27,7 +27,10 @@ from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import Run, StoredTensor
 from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import begin_beside, create_or_continue
+from accweight_core.store.beside import beside
 from accweight_core.store.header import Header
+from accweight_core.store.replacing import discard, put_in_place
 
 LARGE_BLOCK = 1 << 22
 """Most elements of a block without a picture: the overhead of a block in Python is then small
@@ -57,6 +60,7 @@ class Work:
         earlier: The analysis to append to, if any.
         workers: Workers to use instead of threads, if any.
         notice: Called with messages for the user.
+        memory_bytes: Memory for parameters that are walked as a whole.
     """
 
     run: Run
@@ -68,6 +72,7 @@ class Work:
     earlier: Store | None = None
     workers: Workers | None = None
     notice: Notice = lambda line: None
+    memory_bytes: int | None = None
 
     @cached_property
     def _values_before(self) -> Floats | None:
@@ -84,11 +89,18 @@ class Work:
         self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
         return Analysis(InMemory(completed(self.header, values), values, self.run))
 
-    def on_disk(self, path: Path) -> Analysis:
-        """Measure into a store, or continue an unfinished one."""
+    def on_disk(self, path: Path, *, replacing: bool = False) -> Analysis:
+        """Measure into a store, or continue an unfinished one.
+
+        Args:
+            path: Its folder.
+            replacing: Whether it replaces an existing analysis, which is kept until the new one
+                is complete.
+        """
         try:
             files = stamps_of(self.run.checkpoints)
-            store = Store.create_or_continue(path, self.header, files, self.notice)
+            begin = begin_beside if replacing else create_or_continue
+            store = begin(path, self.header, files, self.notice)
             self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
             if self.strict:
                 self._refuse_nonfinite(store)
@@ -101,6 +113,11 @@ class Work:
                 values = store.totals
                 header = completed(self.header, values)
                 store.finish(header, metric_arrays(header, values))
+            if replacing:
+                put_in_place(path)
+                store = Store(path, store.header)
+            else:
+                discard(path, beside(path, "next"))  # nobody goes on with it any more
         except AccweightError:
             raise
         except OSError as error:
@@ -197,6 +214,10 @@ class Work:
                 progress=advance,
             )
         walk = BlockWalk(
-            self.run.checkpoints, threads=self.threads, strict=self.strict, progress=advance
+            self.run.checkpoints,
+            threads=self.threads,
+            strict=self.strict,
+            progress=advance,
+            memory_bytes=self.memory_bytes,
         )
         walk.run(walks)

@@ -39,7 +39,8 @@ from accweight_core.schema import (
     Role,
     StoredTensor,
 )
-from accweight_core.store.header import CheckpointRecord, Header
+from accweight_core.store.header import Header
+from accweight_core.store.records import CheckpointRecord
 
 PENDING_STEPS = 64
 """Steps whose sums are left on the device before they are fetched, so that training never waits."""

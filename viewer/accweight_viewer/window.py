@@ -1,5 +1,4 @@
-"""The main window: table on the left, scenes in the middle, two pictures on the right, timeline
-below.
+"""The main window: layer table, scenes, two picture windows, timeline.
 
 It owns the clock. A tick advances time and camera, lets the panes update, and the clock stops when
 nothing is left to do, so that a still picture costs nothing.

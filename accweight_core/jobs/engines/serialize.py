@@ -19,7 +19,8 @@ from accweight_core.jobs.engines.tasks import File
 from accweight_core.readers import readers
 from accweight_core.remote import is_url
 from accweight_core.schema import Checkpoint, Extent, HiddenValues, Hints, StoredTensor
-from accweight_core.store.header import CheckpointRecord, Header
+from accweight_core.store.header import Header
+from accweight_core.store.records import CheckpointRecord
 
 
 @dataclass(frozen=True, slots=True)

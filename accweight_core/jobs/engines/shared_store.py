@@ -22,9 +22,9 @@ from accweight_core.pictures.plan import Picture
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.chunk_grid import Place
+from accweight_core.store.files import PARTIAL, files_in, write_beside_others
 from accweight_core.store.header import Header
 from accweight_core.store.picture_writer import PictureWriter
-from accweight_core.store.zarr_chunks import PARTIAL, write_beside_others
 
 PIECES = "pieces"
 """Folder beside the levels of an unfinished picture."""
@@ -41,7 +41,8 @@ class SharedStore(Store):
 
     def tidy(self) -> None:
         """Remove files that killed workers and duplicate tasks have left behind."""
-        for leftover in self.path.rglob(f"*{PARTIAL}"):
+        leftovers = [file for file in files_in(self.path) if file.name.endswith(PARTIAL)]
+        for leftover in leftovers:
             leftover.unlink(missing_ok=True)
         for folder in self.path.glob(f"pictures/*/{PIECES}"):
             shutil.rmtree(folder, ignore_errors=True)

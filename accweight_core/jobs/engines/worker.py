@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +25,15 @@ from accweight_core.accumulate.walk import (
     sums_of,
 )
 from accweight_core.errors import EngineError, FormatError, reason_of
+from accweight_core.io.memory import MemoryBudget
 from accweight_core.io.reading import OpenFiles, ahead_of
 from accweight_core.jobs.engines.shared_store import PieceWriter, SharedStore, finish_picture
 from accweight_core.jobs.engines.tasks import File, Job, PackSlice, Slice, Task, block_at
 from accweight_core.jobs.walks import pack_of, walk_of
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.header import Header, versions
-from accweight_core.store.zarr_chunks import PARTIAL
+from accweight_core.store.files import PARTIAL
+from accweight_core.store.header import versions
 
 if TYPE_CHECKING:
     from accweight_core.remote.prefetch import ReadAhead
@@ -149,7 +150,14 @@ def _sums(
     job: Job, files: OpenFiles, room: Room, walk: ParameterWalk, block: Stretches
 ) -> BlockSums:
     _check_on(job)
-    return sums_of(files, room, walk, block)
+    with _memory().taking(walk.whole_bytes, walk.name):
+        return sums_of(files, room, walk, block)
+
+
+@cache
+def _memory() -> MemoryBudget:
+    """Return what tasks of this process share."""
+    return MemoryBudget()
 
 
 def _ahead(walks: Sequence[Walk]) -> ReadAhead | None:
@@ -181,7 +189,7 @@ def stores_of(job: Job) -> tuple[SharedStore | None, Store | None]:
             f"{socket.gethostname()}; the output, and checkpoints that are not at URLs, must be "
             "in a folder that every worker sees under the same name"
         )
-    header = Header.from_json(Store.check_is_analysis(alive_file.parent), str(alive_file.parent))
+    header = Store.begun_at(alive_file.parent).header
     earlier = Store.open(Path(job.earlier)) if job.earlier else None
     return SharedStore(alive_file.parent, header), earlier
 

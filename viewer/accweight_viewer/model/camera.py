@@ -179,10 +179,9 @@ class Camera:
         return direction / np.linalg.norm(direction)
 
     def project(self, points: Vector, width: float, height: float) -> Vector:
-        """Return (n, 3): pixel x, y (downwards) and depth of points; depth <= 0 is behind the
-        camera.
+        """Return (n, 3): pixel x, y (downwards) and depth of points.
 
-        At depth 0, x and y are NaN.
+        Depth <= 0 is behind the camera; at depth 0, x and y are NaN.
         """
         right, up, forward = self.pose.axes
         away = np.asarray(points, float) - np.asarray(self.pose.position)

@@ -116,7 +116,7 @@ def walk_steps(
             for step in range(count):
                 watcher(begin + step, planes[step])
         if is_large:
-            weights = weights[::-1]  # the last step is the one before, from here on
+            weights = weights[::-1]  # from here on, the last step is the previous one
         else:
             weights[0] = weights[count]
     if keep:
@@ -128,9 +128,9 @@ def _advanced(piece: _Piece, weights: Array, planes: Array | None) -> Sums:
     """Advance a piece through steps; return (steps, rows, len(SUMS)).
 
     Args:
-        piece: What it is.
-        weights: (1 + steps, elements of the block), those of the step before first.
-        planes: (at least steps, elements) float32, written: A_t; None if nobody wants to see it.
+        piece: The piece.
+        weights: (1 + steps, elements of the block), starting with the previous step.
+        planes: (at least steps, elements) float32, output: A_t; None if it is not drawn.
     """
     state, steps = piece.state, len(weights) - 1
     inside = slice(piece.at, piece.at + state.reference.size)

@@ -106,7 +106,7 @@ class ParameterWalk:
 
     @property
     def whole_bytes(self) -> int:
-        """Memory that walking it takes, if it is walked as a whole; else 0: blocks take little."""
+        """Memory for a parameter that is walked as a whole; 0 for others, which need little."""
         if not any(map(is_read_whole, self.tensors)):
             return 0
         return WHOLE_TIMES * self.elements * common_dtype(self.tensors).itemsize

@@ -117,7 +117,7 @@ class Work:
                 put_in_place(path)
                 store = Store(path, store.header)
             else:
-                discard(path, beside(path, "next"))  # nobody goes on with it any more
+                discard(path, beside(path, "next"))  # nothing will continue it
         except AccweightError:
             raise
         except OSError as error:

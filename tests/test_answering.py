@@ -22,8 +22,8 @@ from test_imports import HEAVY, run_python
 
 import accweight_core as aw
 from accweight_core.analysis import exact_client as asking
-from accweight_core.analysis.exact_client import Answers
-from accweight_core.analysis.exact_server import Answerer
+from accweight_core.analysis.exact_client import ExactClient
+from accweight_core.analysis.exact_server import ExactServer
 from accweight_core.store.beginning import create
 from accweight_core.store.header import Header
 
@@ -53,15 +53,15 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def answerer(store: Path) -> Iterator[Answerer]:
-    with closing(Answerer(store)) as answerer:
+def answerer(store: Path) -> Iterator[ExactServer]:
+    with closing(ExactServer(store)) as answerer:
         yield answerer
 
 
 # --- what is answered
 
 
-def test_a_request_is_answered_with_weights_and_change(answerer: Answerer) -> None:
+def test_a_request_is_answered_with_weights_and_change(answerer: ExactServer) -> None:
     answer = answerer.answer(line())
 
     assert answer == {"id": 7, "weights": [11 / 8, 13 / 8, 19 / 8], "cumulative": [0, 0.25, 1]}
@@ -71,7 +71,7 @@ def test_every_digit_survives_the_way_through_json(tmp_path: Path) -> None:
     path = analysed(tmp_path, [dict(state) for state in states(4, dtype=torch.bfloat16)])
     found = aw.open_analysis(path).trace("conv2.weight", (11, 7, 2, 2))
 
-    with closing(Answerer(path)) as answerer:
+    with closing(ExactServer(path)) as answerer:
         answer = json.loads(
             json.dumps(answerer.answer(line("conv2.weight", [11, 7, 2, 2])), allow_nan=False)
         )
@@ -83,7 +83,7 @@ def test_every_digit_survives_the_way_through_json(tmp_path: Path) -> None:
 def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
     series = [{"fc.weight": torch.tensor([[v]])} for v in (1.0, np.nan, np.inf, -np.inf, 3.0)]
 
-    with closing(Answerer(analysed(tmp_path, series))) as answerer:
+    with closing(ExactServer(analysed(tmp_path, series))) as answerer:
         answer = answerer.answer(line(index=[0, 0]))
 
     assert answer["weights"] == [1, None, None, None, 3]
@@ -94,7 +94,7 @@ def test_complex_weights_are_pairs(tmp_path: Path) -> None:
     walk = (1 + 2j, 4 + 6j, complex(0, np.inf))
     series = [{"fc.weight": torch.full((2, 2), value)} for value in walk]
 
-    with closing(Answerer(analysed(tmp_path, series))) as answerer:
+    with closing(ExactServer(analysed(tmp_path, series))) as answerer:
         answer = answerer.answer(line(index=[1, 1]))
 
     assert answer["weights"] == [[1, 2], [4, 6], [0, None]]
@@ -124,7 +124,7 @@ def test_complex_weights_are_pairs(tmp_path: Path) -> None:
     ids=lambda value: repr(value)[:40],
 )
 def test_what_cannot_be_answered_gets_one_line_and_the_next_request_its_answer(
-    answerer: Answerer, request_line: bytes, number: object, problem: str
+    answerer: ExactServer, request_line: bytes, number: object, problem: str
 ) -> None:
     answer = answerer.answer(request_line)
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_answered_gets_one_line_and_the_next_request_its_answer(
     assert answerer.answer(line())["cumulative"] == [0, 0.25, 1]
 
 
-def test_a_fault_is_an_answer_too(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_an_answer_too(answerer: ExactServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
@@ -147,7 +147,7 @@ def test_a_fault_is_an_answer_too(answerer: Answerer, monkeypatch: pytest.Monkey
 
 
 def test_an_analysis_that_has_grown_is_answered_from_as_it_is_now(
-    answerer: Answerer, store: Path
+    answerer: ExactServer, store: Path
 ) -> None:
     before = answerer.answer(line())
     write_run(store.parent / "run", [small(3.0)], steps=[3])
@@ -160,7 +160,7 @@ def test_an_analysis_that_has_grown_is_answered_from_as_it_is_now(
 
 
 def test_while_a_longer_analysis_moves_in_the_one_known_is_answered_from(
-    answerer: Answerer, store: Path
+    answerer: ExactServer, store: Path
 ) -> None:
     before = answerer.answer(line())
     store.rename(store.with_name("elsewhere"))
@@ -171,7 +171,7 @@ def test_while_a_longer_analysis_moves_in_the_one_known_is_answered_from(
 
 
 def test_an_analysis_that_comes_later_is_found(tmp_path: Path) -> None:
-    with closing(Answerer(tmp_path / "run.accw")) as answerer:
+    with closing(ExactServer(tmp_path / "run.accw")) as answerer:
         before = answerer.answer(line())
         analysed(tmp_path, [small(0), small(1)])
         after = answerer.answer(line())
@@ -184,7 +184,7 @@ def test_an_unfinished_analysis_is_answered_from_its_checkpoints(tmp_path: Path)
     run = aw.open_run(write_run(tmp_path / "run", [small(0), small(1)]))
     create(tmp_path / "run.accw", Header.of(run, run.parameters, (aw.Role.WEIGHT,)))
 
-    with closing(Answerer(tmp_path / "run.accw")) as answerer:
+    with closing(ExactServer(tmp_path / "run.accw")) as answerer:
         answer = answerer.answer(line())
 
     assert answer["cumulative"] == [0, 1]
@@ -192,7 +192,7 @@ def test_an_unfinished_analysis_is_answered_from_its_checkpoints(tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["changed", "gone"])
 def test_checkpoints_are_looked_at_before_every_answer(
-    answerer: Answerer, store: Path, kind: str
+    answerer: ExactServer, store: Path, kind: str
 ) -> None:
     checkpoint = store.parent / "run" / "epoch_1.pt"
     state, content = checkpoint.stat(), checkpoint.read_bytes()
@@ -234,12 +234,12 @@ def test_what_libraries_print_does_not_come_between_the_answers(store: Path) -> 
     program = (
         "import os, sys\n"
         "from accweight_core.analysis import exact_server as answering\n"
-        "class Noisy(answering.Answerer):\n"
+        "class Noisy(answering.ExactServer):\n"
         "    def answer(self, line):\n"
         "        print('a word from Python')\n"
         "        os.write(1, b'a word from C\\n')\n"
         "        return super().answer(line)\n"
-        "answering.Answerer = Noisy\n"
+        "answering.ExactServer = Noisy\n"
         f"sys.argv = ['answering', {str(store)!r}]\n"
         "sys.exit(answering.main())"
     )
@@ -289,7 +289,7 @@ def test_answers_come_from_a_process_that_is_started_by_the_first_request(store:
     answers: Queue[Answer] = Queue()
     threads = []
 
-    with Answers(store) as asked:
+    with ExactClient(store) as asked:
         none_yet = servers()
         for index in ((2, 3), (0, 0), (3, 0)):
             asked.ask("fc.weight", index, answers.put)
@@ -312,7 +312,7 @@ def test_a_process_that_is_killed_fails_its_requests_and_the_next_starts_another
 ) -> None:
     answers: Queue[Answer] = Queue()
 
-    with Answers(store) as asked:
+    with ExactClient(store) as asked:
         for _ in range(3):
             asked.ask("fc.weight", (2, 3), answers.put)
         (server,) = servers()
@@ -350,7 +350,7 @@ def test_an_error_ends_with_the_last_words_of_the_process(serving: Serving) -> N
     )
     answers: Queue[Answer] = Queue()
 
-    with Answers("run.accw") as asked:
+    with ExactClient("run.accw") as asked:
         asked.ask("fc.weight", (0, 0), answers.put)
         answer = answers.get(timeout=WAIT_S)
 
@@ -364,7 +364,7 @@ def test_a_talkative_process_does_not_get_stuck(serving: Serving) -> None:
     serving("sys.stderr.write('words\\n' * 200_000)", "print('not an answer')", "print('[]')", ECHO)
     answers: Queue[Answer] = Queue()
 
-    with Answers("run.accw") as asked:
+    with ExactClient("run.accw") as asked:
         asked.ask("fc.weight", (0, 0), answers.put)
         answer = answers.get(timeout=WAIT_S)
 
@@ -375,7 +375,7 @@ def test_asking_does_not_wait_for_a_process_that_reads_nothing(serving: Serving)
     serving("time.sleep(600)")
     answers: Queue[Answer] = Queue()
 
-    with Answers("run.accw") as asked:
+    with ExactClient("run.accw") as asked:
         for _ in range(5000):  # more than a pipe holds
             asked.ask("a.name.of.some.length", (0, 0, 0, 0), answers.put)
         none_yet = answers.qsize()
@@ -391,7 +391,7 @@ def test_a_process_that_does_not_end_is_made_to(serving: Serving) -> None:
     )
     answers: Queue[Answer] = Queue()
     others = psutil.Process().children()  # executors of other tests leave a resource tracker
-    asked = Answers("run.accw")
+    asked = ExactClient("run.accw")
     asked.ask("fc.weight", (0, 0), answers.put)
     answers.get(timeout=WAIT_S)
     (server,) = [c for c in psutil.Process().children() if c not in others]
@@ -413,7 +413,7 @@ def test_a_callback_that_fails_is_reported_and_keeps_no_other_from_its_answer(
     def fail(answer: Answer) -> None:
         raise RuntimeError("the window is gone")
 
-    with Answers("run.accw") as asked:
+    with ExactClient("run.accw") as asked:
         asked.ask("fc.weight", (0, 0), fail)
         asked.ask("fc.weight", (0, 0), answers.put)
         answer = answers.get(timeout=WAIT_S)
@@ -424,7 +424,7 @@ def test_a_callback_that_fails_is_reported_and_keeps_no_other_from_its_answer(
 
 def test_a_callback_may_close(serving: Serving) -> None:
     serving(ECHO)
-    asked = Answers("run.accw")
+    asked = ExactClient("run.accw")
     closed = threading.Event()
 
     def close(answer: Answer) -> None:
@@ -437,7 +437,7 @@ def test_a_callback_may_close(serving: Serving) -> None:
 
 
 def test_closing_twice_or_unused_is_no_fault_and_asking_afterwards_one() -> None:
-    asked = Answers("run.accw")
+    asked = ExactClient("run.accw")
 
     asked.close()
     asked.close()
@@ -450,7 +450,7 @@ def test_a_process_that_cannot_be_started_is_an_answer(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     answers: Queue[Answer] = Queue()
 
-    with Answers("run.accw") as asked:
+    with ExactClient("run.accw") as asked:
         asked.ask("fc.weight", (0, 0), answers.put)
         answer = answers.get(timeout=WAIT_S)
 

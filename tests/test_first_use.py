@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import accweight_core as aw
-from accweight_core.analysis.exact_server import Answerer
+from accweight_core.analysis.exact_server import ExactServer
 from accweight_core.errors import (
     AccweightError,
     ArgumentTypeError,
@@ -145,7 +145,7 @@ def test_the_name_of_a_layer_finds_its_weights(stored: Path, layer: str, paramet
 
 
 def test_the_name_of_a_layer_is_answered_by_the_server_of_exact_values(stored: Path) -> None:
-    answerer = Answerer(stored)
+    answerer = ExactServer(stored)
     asked = [
         answerer.answer(f'{{"id": 1, "parameter": "{name}", "index": [0, 1]}}'.encode())
         for name in ("fc1", "fc1.weight")

@@ -250,11 +250,11 @@ def test_a_stopped_analysis_continues(served: Served, run_at: str, tmp_path: Pat
 
 
 def test_a_server_of_exact_values_reads_urls(run_at: str, tmp_path: Path) -> None:
-    from accweight_core.analysis.exact_client import Answers
+    from accweight_core.analysis.exact_client import ExactClient
 
     analysis = aw.analyze(aw.open_run(run_at), out=tmp_path / "a.accw")
     answers: list[dict[str, object]] = []
-    with Answers(tmp_path / "a.accw") as asked:
+    with ExactClient(tmp_path / "a.accw") as asked:
         for _ in range(2):
             asked.ask("fc1.weight", (1, 2), answers.append)
         deadline = time.monotonic() + 30

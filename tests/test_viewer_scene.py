@@ -707,7 +707,7 @@ def test_an_exact_value_that_comes_late_is_not_shown_for_another_weight(
     def ask(answers: Any, parameter: str, index: tuple[int, ...], callback: Any) -> None:
         asked[index] = callback
 
-    monkeypatch.setattr("accweight_core.analysis.exact_client.Answers.ask", ask)
+    monkeypatch.setattr("accweight_core.analysis.exact_client.ExactClient.ask", ask)
     window = opened(analysis)
     session, readout = window.session, window.readout
     plate = plate_called(window, "fc1.weight")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from accweight_core.accumulate.cutting import Stretches, pieces_of
 from accweight_core.accumulate.folding import BlockSums, Sums
-from accweight_core.accumulate.stepwise import Carry, Room, walk_steps
+from accweight_core.accumulate.stepwise import Buffers, Carry, walk_steps
 from accweight_core.accumulate.watching import Plane, PoolingWatcher, Watcher
 from accweight_core.io.reading import OpenFiles, neighbours, read_stretches, read_together
 from accweight_core.io.widening import working_dtype
@@ -45,7 +45,7 @@ def walk_block(
     tensors: Sequence[StoredTensor],
     block: Stretches,
     *,
-    room: Room | None = None,
+    buffers: Buffers | None = None,
     watcher: Watcher | None = None,
     carry: Carry | None = None,
     keep: Callable[[Carry], None] | None = None,
@@ -57,14 +57,14 @@ def walk_block(
         files: Open files to read through.
         tensors: The parameter in each checkpoint, in step order.
         block: The elements to walk.
-        room: Buffers to reuse; new ones if None.
+        buffers: Buffers to reuse; new ones if None.
         watcher: Called with A_t after every step.
         carry: State at the end of an earlier walk of the block; the first tensor is then an
             ordinary step. None to use the first tensor as the reference.
         keep: Called with the state at the end of this walk.
         dtype: Dtype of the subtraction; the widest of the tensors by default.
     """
-    dtype, room = dtype or common_dtype(tensors), room or Room()
+    dtype, buffers = dtype or common_dtype(tensors), buffers or Buffers()
     tiers.expect(sum(stop - start for start, stop in block.stretches) * len(tensors))
     cut, most = partition(tensors[0].shape), 1 if dtype.kind == "c" else None
     pieces = [
@@ -77,10 +77,10 @@ def walk_block(
 
     plain = carry is None and keep is None
     stream = _stream_of(tensors, dtype) if plain else None
-    values, shown = _streamed(files, stream, pieces, room, watcher)
+    values, shown = _streamed(files, stream, pieces, buffers, watcher)
     if values is None:
         shapes, late = [(rows, columns) for _, rows, columns in pieces], _late(watcher, shown)
-        values = walk_steps(read, len(tensors), shapes, dtype, room, late, carry, keep)
+        values = walk_steps(read, len(tensors), shapes, dtype, buffers, late, carry, keep)
     return BlockSums(block.stretches, elements, values)
 
 
@@ -89,7 +89,7 @@ def walk_alike(
     parameters: Sequence[Sequence[StoredTensor]],
     watcher: Watcher | None = None,
     *,
-    room: Room | None = None,
+    buffers: Buffers | None = None,
 ) -> Sums:
     """Walk several small parameters of equal size together, one kernel row each.
 
@@ -99,16 +99,16 @@ def walk_alike(
         files: Open files to read through.
         parameters: Each parameter in every checkpoint; none longer than a sub-block.
         watcher: Called with A_t of all parameters, concatenated, after every step.
-        room: Buffers to reuse; new ones if None.
+        buffers: Buffers to reuse; new ones if None.
 
     Returns:
         (steps, parameters, len(SUMS)).
     """
     dtype, elements = common_dtype(parameters[0]), parameters[0][0].values.elements
     shape, steps = (len(parameters), elements), list(zip(*parameters, strict=True))
-    together, room = all(len(list(neighbours(s))) == 1 for s in steps), room or Room()
+    together, buffers = all(len(list(neighbours(s))) == 1 for s in steps), buffers or Buffers()
     stream = _stream_of(parameters[0], dtype) if together else None
-    values, shown = _streamed(files, stream, [(0, *shape)], room, watcher)
+    values, shown = _streamed(files, stream, [(0, *shape)], buffers, watcher)
     if values is not None:
         return values
 
@@ -116,7 +116,7 @@ def walk_alike(
         read_together(files, steps[step], out.reshape(shape))
 
     late = _late(watcher, shown)
-    return walk_steps(read, len(steps), [shape], dtype, room, late, None, None)
+    return walk_steps(read, len(steps), [shape], dtype, buffers, late, None, None)
 
 
 def _stream_of(tensors: Sequence[StoredTensor], dtype: np.dtype[Any]) -> Stream | None:
@@ -132,7 +132,7 @@ def _streamed(
     files: OpenFiles,
     stream: Stream | None,
     pieces: Sequence[Piece],
-    room: Room,
+    buffers: Buffers,
     watcher: Watcher | None,
 ) -> tuple[Sums | None, int]:
     """Stream pieces through all steps, in batches of steps if there are many.
@@ -141,7 +141,7 @@ def _streamed(
         files: Open files to read through.
         stream: The bytes of the parameter, or None if they cannot be streamed.
         pieces: The sub-blocks to walk.
-        room: Buffers to reuse.
+        buffers: Buffers to reuse.
         watcher: Called with A_t after every step.
 
     Returns:
@@ -157,10 +157,10 @@ def _streamed(
     is_kept = steps > most
     values = np.empty((steps, sum(rows for _, rows, _ in pieces), len(SUMS)))
     carried = [
-        Rows(rows, columns, stream, partial(_take, room, number * is_kept), is_kept=is_kept)
+        Rows(rows, columns, stream, partial(_take, buffers, number * is_kept), is_kept=is_kept)
         for number, (_, rows, columns) in enumerate(pieces)
     ]
-    drawn = _drawn(watcher, min(steps, most), pieces, partial(_take, room, 0))
+    drawn = _drawn(watcher, min(steps, most), pieces, partial(_take, buffers, 0))
     for begin in range(0, steps, most):
         batch, at, row = range(begin, min(begin + most, steps)), 0, 0
         for (first, height, columns), rows in zip(pieces, carried, strict=True):
@@ -186,9 +186,9 @@ def _late(watcher: Watcher | None, shown: int) -> Watcher | None:
     return watch
 
 
-def _take(room: Room, number: int, name: str, elements: int, dtype: npt.DTypeLike) -> Array:
+def _take(buffers: Buffers, number: int, name: str, elements: int, dtype: npt.DTypeLike) -> Array:
     """Return the buffer of one of several pieces."""
-    return room.take(f"{name} {number}", (elements,), dtype)
+    return buffers.take(f"{name} {number}", (elements,), dtype)
 
 
 def _drawn(watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take) -> Drawn:

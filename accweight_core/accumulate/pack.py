@@ -16,7 +16,7 @@ import numpy as np
 from accweight_core.accumulate.block import common_dtype, walk_alike, walk_block
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.folding import Folding, Sums
-from accweight_core.accumulate.stepwise import Carry, Room
+from accweight_core.accumulate.stepwise import Buffers, Carry
 from accweight_core.accumulate.watching import Plane, Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.io.reading import OpenFiles, Stretch, is_readable_in_blocks, neighbours
@@ -94,7 +94,7 @@ class PackWalk:
                 else:
                     yield tensors[0], 0, tensors[0].values.elements
 
-    def walk(self, files: OpenFiles, room: Room) -> Floats:
+    def walk(self, files: OpenFiles, buffers: Buffers) -> Floats:
         """Walk all members, draw them, and return their totals: (steps, members, sums)."""
         values = np.empty((len(self.tensors[0]), len(self.tensors), len(SUMS)))
         drawn, finish = self.begin() if self.begin else (None, None)
@@ -103,23 +103,25 @@ class PackWalk:
             if len(members) > 1:
                 parameters = [self.tensors[member] for member in members]
                 watcher = _watcher(draw, len(members))
-                values[:, members] = walk_alike(files, parameters, watcher, room=room)
+                values[:, members] = walk_alike(files, parameters, watcher, buffers=buffers)
             else:
-                sums = self._walk_alone(files, room, members[0], _watcher(draw, 1))
+                sums = self._walk_alone(files, buffers, members[0], _watcher(draw, 1))
                 values[:, members[0]] = sums
         if finish:
             finish()
         return values + 0.0  # turns -0.0 into 0.0, as folding does
 
     def _walk_alone(
-        self, files: OpenFiles, room: Room, member: int, watcher: Watcher | None
+        self, files: OpenFiles, buffers: Buffers, member: int, watcher: Watcher | None
     ) -> Sums:
         tensors, index = self.tensors[member], self.indices[member]
         block, folding = Block(0, tensors[0].values.elements), Folding(len(tensors))
         carry = self.carry(index, block) if self.carry else None
         keep = partial(self.keep, index, block) if self.keep else None
         folding.take(
-            walk_block(files, tensors, block, room=room, watcher=watcher, carry=carry, keep=keep)
+            walk_block(
+                files, tensors, block, buffers=buffers, watcher=watcher, carry=carry, keep=keep
+            )
         )
         return folding.totals.values
 

@@ -37,7 +37,7 @@ Read = Callable[[int, Array], None]
 """Called as ``read(step_index, out)``; fills `out` with the weights of the block, widened."""
 
 
-class Room:
+class Buffers:
     """Reusable buffers of one thread.
 
     A new buffer costs a page fault per 4 KiB, which takes longer than summing its contents.
@@ -78,7 +78,7 @@ def walk_steps(
     steps: int,
     shapes: Sequence[tuple[int, int]],
     dtype: np.dtype[Any],
-    room: Room,
+    buffers: Buffers,
     watcher: Watcher | None,
     carry: Carry | None,
     keep: Callable[[Carry], None] | None,
@@ -92,14 +92,14 @@ def walk_steps(
     values = np.empty((steps, sum(rows for rows, _ in shapes), len(SUMS)))
     is_large = size * 8 > KEPT_BYTES
     most = 1 if is_large else max(1, STEPS_BYTES // (max(size, 1) * dtype.itemsize))
-    weights = room.take("steps", (1 + min(most, steps), size), dtype)
-    planes = room.take("planes", (min(most, steps), size), np.float32) if watcher else None
-    reference = room.take("reference", (size,), dtype)
+    weights = buffers.take("steps", (1 + min(most, steps), size), dtype)
+    planes = buffers.take("planes", (min(most, steps), size), np.float32) if watcher else None
+    reference = buffers.take("reference", (size,), dtype)
     if carry is None:
         read(0, reference)
     else:
         reference[...] = carry[0]
-    pieces = _pieces(reference, shapes, room, carry, values, is_large=is_large)
+    pieces = _pieces(reference, shapes, buffers, carry, values, is_large=is_large)
     weights[0] = reference if carry is None else carry[1]
     if planes is not None and watcher and carry is None:
         planes[0] = 0
@@ -152,15 +152,15 @@ def _advanced(piece: _Piece, weights: Array, planes: Array | None) -> Sums:
 def _pieces(
     reference: Array,
     shapes: Sequence[tuple[int, int]],
-    room: Room,
+    buffers: Buffers,
     carry: Carry | None,
     values: Sums,
     *,
     is_large: bool,
 ) -> list[_Piece]:
     """Start from the reference or from an earlier state, and write the sums of the first step."""
-    whole = room.take("total", reference.shape, np.float64)
-    spares = None if is_large else room.take("spare", reference.shape, np.float64)
+    whole = buffers.take("total", reference.shape, np.float64)
+    spares = None if is_large else buffers.take("spare", reference.shape, np.float64)
     found, at, row = [], 0, 0
     for rows, columns in shapes:
         inside = slice(at, at + rows * columns)

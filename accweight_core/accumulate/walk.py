@@ -24,7 +24,7 @@ from accweight_core.accumulate.block import common_dtype, walk_block
 from accweight_core.accumulate.cutting import Stretches
 from accweight_core.accumulate.folding import BlockSums, Folding
 from accweight_core.accumulate.pack import PackWalk
-from accweight_core.accumulate.stepwise import Carry, Room
+from accweight_core.accumulate.stepwise import Buffers, Carry
 from accweight_core.accumulate.watching import Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
@@ -198,7 +198,7 @@ class BlockWalk:
             self._local.files = OpenFiles(
                 self._most_open, ahead=self._ahead, described=self._stamps
             )
-            self._local.room = Room()
+            self._local.buffers = Buffers()
             self._opened.append(self._local.files)
         files: OpenFiles = self._local.files
         return files
@@ -206,11 +206,11 @@ class BlockWalk:
     def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
         files = self._files()
         with self._memory.taking(parameter.whole_bytes, parameter.name):
-            return sums_of(files, self._local.room, parameter, block)
+            return sums_of(files, self._local.buffers, parameter, block)
 
     def _walk_pack(self, pack: PackWalk) -> Floats:
         files = self._files()
-        return pack.walk(files, self._local.room)
+        return pack.walk(files, self._local.buffers)
 
     def _collect(
         self, parameter: ParameterWalk, folding: Folding, future: Future[BlockSums]
@@ -235,7 +235,9 @@ class BlockWalk:
         parameter.done(totals)
 
 
-def sums_of(files: OpenFiles, room: Room, parameter: ParameterWalk, block: Stretches) -> BlockSums:
+def sums_of(
+    files: OpenFiles, buffers: Buffers, parameter: ParameterWalk, block: Stretches
+) -> BlockSums:
     """Walk one block of a parameter, with its watcher and its earlier state."""
     keep = partial(parameter.keep, block) if parameter.keep else None
     with memory_told(f"parameter {parameter.name!r}"):
@@ -243,7 +245,7 @@ def sums_of(files: OpenFiles, room: Room, parameter: ParameterWalk, block: Stret
             files,
             parameter.tensors,
             block,
-            room=room,
+            buffers=buffers,
             watcher=parameter.watch(block),
             carry=parameter.carry(block),
             keep=keep,

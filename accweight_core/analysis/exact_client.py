@@ -1,6 +1,6 @@
 """Client for exact values of single weights, which another process reads without blocking.
 
-`Answers` starts the server process (`exact_server`) at the first request, so that a viewer pays
+`ExactClient` starts the server process (`exact_server`) at the first request, so that a viewer pays
 nothing until a value is needed, and restarts it if it has died. No method blocks: threads write
 the requests and read the answers.
 """
@@ -30,7 +30,7 @@ PATIENCE_S = 0.5
 """Seconds that a server may take to exit before it is killed."""
 
 
-class Answers:
+class ExactClient:
     """Requests exact values of weights of one stored analysis."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -39,7 +39,7 @@ class Answers:
         self._server: _Server | None = None
         self._closed = False
 
-    def __enter__(self) -> Answers:
+    def __enter__(self) -> ExactClient:
         """Return self."""
         return self
 

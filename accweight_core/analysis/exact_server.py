@@ -36,7 +36,7 @@ OPEN_FILES = 200
 """Checkpoint files kept open between requests; some systems limit a process to 256."""
 
 
-class Answerer:
+class ExactServer:
     """Answers requests about one stored analysis.
 
     The analysis and its checkpoints are described at the first request, and again when one of their
@@ -153,7 +153,7 @@ def _plain(values: npt.NDArray[Any]) -> list[Any]:
 
 def serve(path: Path, requests: Iterable[bytes], answers: BinaryIO) -> None:
     """Answer every line of `requests` with a line."""
-    with closing(Answerer(path)) as answerer:
+    with closing(ExactServer(path)) as answerer:
         for line in requests:
             answers.write(json.dumps(answerer.answer(line), allow_nan=False).encode() + b"\n")
             answers.flush()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyqtgraph.Qt import QtCore
 
-from accweight_core.analysis.exact_client import Answer, Answers
+from accweight_core.analysis.exact_client import Answer, ExactClient
 from accweight_viewer.model.picking import Pick
 
 
@@ -24,7 +24,7 @@ class ExactValues(QtCore.QObject):  # type: ignore[misc]
             told: Called with each answer and its pick.
         """
         super().__init__()
-        self._answers = [Answers(path) for path in paths]
+        self._answers = [ExactClient(path) for path in paths]
         self._told = told
         self._answered.connect(self._tell, QtCore.Qt.ConnectionType.QueuedConnection)
 

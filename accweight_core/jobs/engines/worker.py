@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from accweight_core.accumulate.cutting import Stretches
 from accweight_core.accumulate.folding import BlockSums, Folding, joined
-from accweight_core.accumulate.stepwise import Room
+from accweight_core.accumulate.stepwise import Buffers
 from accweight_core.accumulate.walk import (
     ParameterWalk,
     Walk,
@@ -87,7 +87,7 @@ def finish(job: Job, index: int) -> int:
 
 def _part(job: Job, slice_: Slice, cuts: Sequence[tuple[tuple[int, int], ...]]) -> BlockSums:
     """Walk a part of one parameter."""
-    (store, earlier), room = stores_of(job), Room()
+    (store, earlier), buffers = stores_of(job), Buffers()
     drawn = store is not None and bool(store.header.picture_bases)
     plan = store.header.plan(slice_.index) if store is not None and drawn else None
     blocks = [block_at(cut, plan) for cut in cuts]
@@ -101,7 +101,7 @@ def _part(job: Job, slice_: Slice, cuts: Sequence[tuple[tuple[int, int], ...]]) 
     )
     walk = replace(walk, blocks=blocks)
     with OpenFiles(ahead=_ahead([walk])) as files:
-        found = joined([_sums(job, files, room, walk, block) for block in blocks])
+        found = joined([_sums(job, files, buffers, walk, block) for block in blocks])
     walk.walked()
     return found
 
@@ -110,7 +110,7 @@ def _whole(
     job: Job, slices: Sequence[Slice], packs: Sequence[PackSlice]
 ) -> tuple[dict[int, Totals | BlockSums], dict[int, Floats]]:
     """Walk whole parameters, and packs of small ones."""
-    (store, earlier), room = stores_of(job), Room()
+    (store, earlier), buffers = stores_of(job), Buffers()
     walks = [
         planned(walk_of(slice_.index, slice_.tensors, store, earlier, job.block_elements))
         for slice_ in slices
@@ -130,28 +130,28 @@ def _whole(
     with OpenFiles(ahead=_ahead([*walks, *pack_walks])) as files:
         for walk in walks:
             if isinstance(walk, ParameterWalk):
-                found[walk.index] = _totals(job, files, room, walk)
+                found[walk.index] = _totals(job, files, buffers, walk)
         for pack_walk in pack_walks:
             _check_on(job)
-            packed[pack_walk.number] = pack_walk.walk(files, room)
+            packed[pack_walk.number] = pack_walk.walk(files, buffers)
     return found, packed
 
 
-def _totals(job: Job, files: OpenFiles, room: Room, walk: ParameterWalk) -> Totals:
+def _totals(job: Job, files: OpenFiles, buffers: Buffers, walk: ParameterWalk) -> Totals:
     """Walk a whole parameter."""
     folding = Folding(len(walk.tensors))
     for block in walk.blocks:
-        folding.take(_sums(job, files, room, walk, block))
+        folding.take(_sums(job, files, buffers, walk, block))
     walk.walked()
     return folding.totals
 
 
 def _sums(
-    job: Job, files: OpenFiles, room: Room, walk: ParameterWalk, block: Stretches
+    job: Job, files: OpenFiles, buffers: Buffers, walk: ParameterWalk, block: Stretches
 ) -> BlockSums:
     _check_on(job)
     with _memory().taking(walk.whole_bytes, walk.name):
-        return sums_of(files, room, walk, block)
+        return sums_of(files, buffers, walk, block)
 
 
 @cache

@@ -99,7 +99,7 @@ def test_the_scale_of_an_integer_product_is_found_after_it_or_by_name(
 def test_an_integer_product_without_a_scale_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = integer_product(tmp_path, {"q": "q", "scale": "s1"}, scaled=False)
 
-    assert "no scale of its own" in described(path)["q"].refusal
+    assert "its scale cannot be determined" in described(path)["q"].refusal
 
 
 def test_quantised_convolutions_are_dequantised_by_channel(tmp_path: Path) -> None:

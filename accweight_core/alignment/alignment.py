@@ -268,7 +268,7 @@ def _hint(state: State, side: int, layer: Layer) -> str:
     ]
     if unsure:
         confidence, other = max(unsure)
-        return f"perhaps {state.names[1 - side][other]} ({confidence:.0%}); say so in a map"
+        return f"perhaps {state.names[1 - side][other]} ({confidence:.0%}); confirm it in a map"
     return ""
 
 

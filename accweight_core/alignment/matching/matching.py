@@ -84,7 +84,7 @@ def _alike_names(state: State, *, same_form: bool) -> None:
             is_same = state.forms[i, j] >= SAME_ELEMENTS
             says = not (is_made_up(state.names[0][i]) or is_made_up(state.names[1][j]))
             if state.kinds[i, j] and is_same == same_form and says:
-                words = "same name but for prefixes, separators or words"
+                words = "same name except for prefixes, separators or words"
                 confidence = sure if is_same else 0.8 * sure
                 state.take(Found((i,), (j,), How.SIMILAR_NAME, confidence, words))
 

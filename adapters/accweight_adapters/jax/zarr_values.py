@@ -87,7 +87,7 @@ def _check_size(name: str, plan: ArrayPlan, found: Mapping[str, Piece], *, has_g
     if needed > most and not has_gaps and not plan.sharding:
         raise ClaimError(
             f"tensor {quoted(name)} of shape {plan.shape} needs {needed} bytes; its chunks of "
-            f"{stored} cannot make so many; it is cut short or damaged"
+            f"{stored} cannot decompress to so many; it is cut short or damaged"
         )
     if needed > max(LARGEST_FROM_LITTLE, MOST_EXPANSION * stored):
         return f"it claims {needed} bytes, of which only {stored} are stored"

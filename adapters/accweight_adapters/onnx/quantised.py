@@ -209,7 +209,7 @@ def _scale_apart(
     if len(constants) == 1 and len(factors) > 1:
         return constants[0]
     raise UnknownScaleError(
-        f"no scale of its own can be told after {operator.type}: "
+        f"its scale cannot be determined after {operator.type}: "
         + ("nothing multiplies the product" if not factors else "it is merged with the input's")
     )
 

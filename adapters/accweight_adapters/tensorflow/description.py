@@ -124,7 +124,7 @@ class _Shards:
         """
         if entry.shard >= self.bundle.shards:
             raise ClaimError(
-                f"{what} is said to lie in shard {entry.shard} of {self.bundle.shards}"
+                f"{what} should be in shard {entry.shard} of {self.bundle.shards}"
             )
         if entry.shard not in self._found:
             name = f"{_prefix(self.path)}.data-{entry.shard:05}-of-{self.bundle.shards:05}"

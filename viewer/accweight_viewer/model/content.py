@@ -4,7 +4,7 @@ This module decides what to draw; the scene item uploads the blocks and draws th
 returns. One instance is one quad, sixteen numbers:
 
     x, y, z, order | width, height, columns, rows | cell x, cell y, frame, next frame |
-    unit, what it is (`TILE_QUAD` ...), tone, 1 to draw it without widening
+    unit, kind of quad (`TILE_QUAD` ...), tone, 1 to draw it without widening
 """
 
 from __future__ import annotations

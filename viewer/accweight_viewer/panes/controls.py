@@ -1,7 +1,6 @@
 """The bar of controls: colours and legend, pooling, comparison, and a menu for the rest.
 
 The bar has no state: controls change the settings, and show the settings whenever they change.
-whoever changed them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ PLATES_VERTEX = (
 layout(location = 0) in vec4 place;  // x, y, z of the upper left corner; order on its plate
 layout(location = 1) in vec4 size;   // width, height; columns, rows of texels
 layout(location = 2) in vec4 cell;   // x, y in the texture; frame, next frame
-layout(location = 3) in vec4 look;   // unit; what it is; tone; 1: exactly as wide as it is
+layout(location = 3) in vec4 look;   // unit; kind of quad; tone; 1: not widened
 uniform mat4 u_matrix;
 uniform float u_pixel;               // height of a pixel at depth 1
 uniform float u_border;              // pixels by which edges and outlines are widened
@@ -40,7 +40,7 @@ PLATES_FRAGMENT = """
 uniform sampler2DArray u_tiles;
 uniform sampler2D u_colours;
 uniform vec2 u_scale;      // low, high; their logarithms with LOGARITHMIC
-uniform float u_phase;     // how far the next step has come, with MOVING
+uniform float u_phase;     // progress towards the next step, with MOVING
 uniform vec3 u_tones[4];   // edge, selected, marked, not loaded yet
 uniform vec3 u_gap;
 in vec2 v_texel;
@@ -82,8 +82,8 @@ void main() {
         colour = vec4(u_tones[int(v_look.z + 0.5)], 1.0);
         return;
     }
-    // where several texels fall into one pixel, four of them stand for it. A loop, because
-    // drawing by the processor computes both sides of a branch but leaves a loop early
+    // if several texels fall into one pixel, four samples are averaged. A loop, because software
+    // rendering evaluates both sides of a branch but exits a loop early
     int taps = max(width.x, width.y) > 1.2 ? 4 : 1;
     vec2 spread = taps == 1 ? vec2(0.0) : 0.25 * width;
     vec3 sum = vec3(0.0);
@@ -129,7 +129,7 @@ void main() {
 LABELS_FRAGMENT = (
     VERSION
     + """
-uniform sampler2D u_atlas;  // how much of a pixel is text, and is near text
+uniform sampler2D u_atlas;  // coverage of a pixel by text, and by its halo
 uniform vec3 u_inks[4];
 uniform vec3 u_page;
 in vec2 v_at;

@@ -60,9 +60,16 @@ def locked(path: Path) -> Iterator[None]:
             raise
         except OSError as error:
             raise StoreError(
-                f"{error.filename or path}: cannot be written ({reason_of(error)}); what is "
+                f"{_concerned(path, error)}: cannot be written ({reason_of(error)}); what is "
                 "finished is kept, and the same command continues there"
             ) from error
+
+
+def _concerned(path: Path, error: OSError) -> Path:
+    """Return what the system refused something of: the analysis, unless it lies elsewhere."""
+    named = Path(os.fsdecode(error.filename)) if error.filename else path
+    is_ours = real_place(path).parent in (real_place(named), *real_place(named).parents)
+    return path if is_ours else named
 
 
 def _folder(path: Path) -> int | None:

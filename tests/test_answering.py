@@ -206,7 +206,7 @@ def test_checkpoints_are_looked_at_before_every_answer(
     checkpoint.write_bytes(content)
     os.utime(checkpoint, ns=(state.st_atime_ns, state.st_mtime_ns))
 
-    expected = {"gone": "is not there any more", "changed": "has changed since it was analysed"}
+    expected = {"gone": "is missing", "changed": "has changed since it was analysed"}
     assert expected[kind] in during["error"]
     assert "epoch_1.pt" in during["error"]
     assert answerer.answer(line()) == before
@@ -442,7 +442,7 @@ def test_closing_twice_or_unused_is_no_fault_and_asking_afterwards_one() -> None
     asked.close()
     asked.close()
 
-    with pytest.raises(ValueError, match="these answers are closed"):
+    with pytest.raises(ValueError, match="this client is closed"):
         asked.ask("fc.weight", (0, 0), print)
 
 

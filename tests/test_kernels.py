@@ -237,8 +237,8 @@ def test_many_arrays_have_the_same_bits_where_torch_is_not_installed(dtype: type
 
 def test_sums_over_arrays_that_are_no_sums_say_why_where_torch_is_not_installed() -> None:
     for total, said in (
-        (read_only(np.zeros(2)), "the array is written to, and is read-only; give a copy"),
-        ([0.0, 0.0], "expected a NumPy array, got list; make one of it"),
+        (read_only(np.zeros(2)), "the array is modified in place, but it is read-only"),
+        ([0.0, 0.0], "expected a NumPy array, got list; convert it"),
     ):
         with pytest.raises(ArgumentTypeError, match=said):
             arrays.accumulate_(total, np.zeros(2), np.ones(2))  # type: ignore[arg-type]
@@ -282,8 +282,8 @@ def read_only(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("total", "said"),
     [
-        (read_only(np.zeros(2)), "the array is written to, and is read-only; give a copy"),
-        (np.zeros(2)[::-1], "torch cannot share its memory; give a copy in C order"),
+        (read_only(np.zeros(2)), "the array is modified in place, but it is read-only"),
+        (np.zeros(2)[::-1], "torch cannot share its memory; pass a copy in C order"),
         ([0.0, 0.0], "expected a torch tensor or a NumPy array, got list"),
     ],
     ids=["read-only", "backwards", "list"],
@@ -294,7 +294,7 @@ def test_a_sum_that_cannot_be_written_to_is_an_error_of_ours(total: object, said
 
 
 def test_what_is_no_array_is_an_error_of_ours_and_a_type_error() -> None:
-    with pytest.raises(TypeError, match=r"tensor or a NumPy array, got list; make one") as caught:
+    with pytest.raises(TypeError, match=r"tensor or a NumPy array, got list; convert it") as caught:
         kernels.step_change([1.0], [2.0])  # type: ignore[type-var]
 
     assert isinstance(caught.value, AccweightError)

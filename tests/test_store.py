@@ -722,7 +722,7 @@ def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
         aw.analyze(run, out, threads=2)
     monkeypatch.undo()
 
-    assert "the same command continues there" in str(caught.value)
+    assert "the same command continues the analysis" in str(caught.value)
     aw.analyze(run, out)
     aw.analyze(run, tmp_path / "fresh.accw")
     assert files_of(out) == files_of(tmp_path / "fresh.accw")

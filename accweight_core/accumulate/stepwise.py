@@ -1,8 +1,8 @@
-"""A block step by step: any values, however they are brought, with or without an end in sight.
+"""Walking a block step by step, for values from any source and any number of steps.
 
-A few steps of the block are read, then the compiled pass takes its weights through all of them
-(`fused.advance`), then the next few. What is carried from step to step is the reference, the
-last weights and A_t; what comes out are the sums of every sub-block.
+A few steps are read, the compiled kernel takes the weights through them (`fused.advance`), then
+the next few are read. State from step to step: reference, last weights and A_t. Result: the
+sums of every sub-block.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from accweight_core.metrics.sums import SUMS
 Array = npt.NDArray[Any]
 
 STEPS_BYTES = 8 << 20
-"""Weights of so many steps are read before they are worked: more takes them out of the cache."""
+"""Bytes of weights read before they are processed; more would not fit the cache."""
 
 KEPT_BYTES = 64 << 20
-"""Room that is kept for the next block; what is walked as a whole may take any."""
+"""Buffers up to this size are reused for the next block; larger ones are freed."""
 
 Carry = tuple[Array, Array, Array]
-"""Reference, previous value and cumulative change of a block, flat; NaN in the reference where
-an element has never been finite. All that is needed to walk on from there."""
+"""(reference, previous, A_t) of a block, flat; the reference is NaN where an element has never
+been finite. This is the state from which a walk can continue."""
 
 Read = Callable[[int, Array], None]
 """Called as ``read(step_index, out)``; fills `out` with the weights of the block, widened."""
 
 
 class Room:
-    """Memory of one thread for one block after the other.
+    """Reusable buffers of one thread.
 
-    Fresh memory costs a page fault for every 4 KiB, more than the sums of what it holds.
+    A new buffer costs a page fault per 4 KiB, which takes longer than summing its contents.
     """
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, np.dtype[Any]], Array] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Return room of that shape; the same name hands out the same memory."""
+        """Return the buffer of a name, in this shape; it is reused on the next call."""
         elements, key = math.prod(shape), (name, np.dtype(dtype))
         if elements * key[1].itemsize > KEPT_BYTES:
             return np.empty(shape, dtype)
@@ -58,13 +58,13 @@ class Room:
 
 @dataclass
 class _Piece:
-    """Sub-blocks of one length: what they carry, and where they are.
+    """Sub-blocks of one length, with their state.
 
     Attributes:
-        at: First element of the block that is theirs.
-        row: First sub-block of the block.
-        state: What is carried.
-        spare: Room for the next A_t; None of a large block, whose A_t is advanced where it is.
+        at: First element, counted from the start of the block.
+        row: First sub-block, counted from the start of the block.
+        state: State carried from step to step.
+        spare: Second buffer for A_t; None for a large block, whose A_t is advanced in place.
     """
 
     at: int
@@ -83,7 +83,7 @@ def walk_steps(
     carry: Carry | None,
     keep: Callable[[Carry], None] | None,
 ) -> Sums:
-    """Walk pieces of those shapes, one behind the other, through all steps.
+    """Take consecutive pieces of the given shapes through all steps.
 
     Returns:
         (steps, rows of all pieces, len(SUMS)).
@@ -116,7 +116,7 @@ def walk_steps(
             for step in range(count):
                 watcher(begin + step, planes[step])
         if is_large:
-            weights = weights[::-1]  # the last step is the one before, from here on
+            weights = weights[::-1]  # from here on, the last step is the previous one
         else:
             weights[0] = weights[count]
     if keep:
@@ -128,9 +128,9 @@ def _advanced(piece: _Piece, weights: Array, planes: Array | None) -> Sums:
     """Advance a piece through steps; return (steps, rows, len(SUMS)).
 
     Args:
-        piece: What it is.
-        weights: (1 + steps, elements of the block), those of the step before first.
-        planes: (at least steps, elements) float32, written: A_t; None if nobody wants to see it.
+        piece: The piece.
+        weights: (1 + steps, elements of the block), starting with the previous step.
+        planes: (at least steps, elements) float32, output: A_t; None if it is not drawn.
     """
     state, steps = piece.state, len(weights) - 1
     inside = slice(piece.at, piece.at + state.reference.size)
@@ -158,7 +158,7 @@ def _pieces(
     *,
     is_large: bool,
 ) -> list[_Piece]:
-    """Begin, or go on where an earlier walk ended; writes the sums of the first step."""
+    """Start from the reference or from an earlier state, and write the sums of the first step."""
     whole = room.take("total", reference.shape, np.float64)
     spares = None if is_large else room.take("spare", reference.shape, np.float64)
     found, at, row = [], 0, 0
@@ -178,7 +178,7 @@ def _pieces(
 
 
 def _resumed(reference: Array, total: Array) -> RowState:
-    """Return the state of a piece where an earlier walk of its block ended."""
+    """Return the state of a piece from the state that an earlier walk of its block ended with."""
     unseen = np.isnan(reference)
     if not unseen.any():
         return RowState(reference, squares(reference), reference, total)
@@ -187,7 +187,7 @@ def _resumed(reference: Array, total: Array) -> RowState:
 
 
 def _carried(pieces: Sequence[_Piece]) -> Carry:
-    """Return where the walk of a block has ended."""
+    """Return the state of the block after its last step."""
     states = [piece.state for piece in pieces]
     references = [
         s.reference if s.unseen is None else np.where(s.unseen, np.nan, s.reference) for s in states

@@ -1,4 +1,4 @@
-"""Export: every metric of every layer and step, in formats that other tools read."""
+"""Export of all metrics of all layers and steps to csv, parquet and npz."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def export(
     per: Per = "layer",
     overwrite: bool = False,
 ) -> int:
-    """Write the table of an analysis; return its number of rows.
+    """Write the table of an analysis; return the number of rows.
 
     Args:
-        analysis: What to export.
-        out: File to write, or a stream of bytes that is open for it.
+        analysis: The analysis.
+        out: Path of a file, or an open binary stream.
         to: "csv" or "parquet": one row per layer and step; "npz": one (steps, layers) array
             per metric, with `steps`, the names, and `elements`.
-        per: What a row stands for.
-        overwrite: Replace the file if it exists.
+        per: Whether rows are layers or parameters.
+        overwrite: Replace an existing file.
 
     Raises:
         StoreError: If the file exists or cannot be written.
@@ -62,7 +62,7 @@ def export(
 
 
 def _written(file: BinaryIO, analysis: Analysis, to: str, per: Per) -> int:
-    """Write the table into a stream, which may be a pipe; return its number of rows."""
+    """Write the table to a stream, which may be a pipe; return the number of rows."""
     table, content = analysis.table(per), io.BytesIO()
     WRITERS[to](content, table, analysis, per)
     file.write(content.getbuffer())
@@ -104,4 +104,4 @@ WRITERS: dict[str, Callable[[BinaryIO, pd.DataFrame, Analysis, Per], None]] = {
     "parquet": _write_parquet,
     "npz": _write_npz,
 }
-"""What writes each format. A format is a function here, and a name in the command's choices."""
+"""Writers by format. To add a format, add a function here and a choice to the command."""

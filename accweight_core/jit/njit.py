@@ -1,7 +1,7 @@
-"""How loops are compiled: once per machine, kept in a cache on disk, free of the interpreter.
+"""Compile loops with numba, once per machine: cached on disk, and without the interpreter lock.
 
-Numba keeps what it has compiled until the file of the outermost loop changes, and loops here are
-made of several files. So the cache is a folder named by the contents of all of them.
+Numba invalidates its cache when the file of the outermost function changes, but these loops span
+several files. So the cache folder is named after a hash of all of them.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from typing import Any, cast
 
 import numba
 
-_config: Any = numba.config  # its settings are made when it is imported
+_config: Any = numba.config  # numba reads its settings on import
 
 _FOLDER_GIVEN: str = _config.CACHE_DIR
-"""What ``NUMBA_CACHE_DIR`` says, before it is changed here for a moment."""
+"""Value of ``NUMBA_CACHE_DIR``, which is changed below for a moment."""
 
 LOOPS = (
     "jit/njit", "jit/operands", "jit/order", "jit/simd", "jit/step_loops", "jit/pooling",
     "jit/stream_loops",
 )  # fmt: skip
-"""Modules whose loops and intrinsics are compiled into each other."""
+"""Modules whose functions are compiled into each other."""
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-"""Threads work side by side, a division by 0 is none of Python's errors, and C calls no loop."""
+"""No interpreter lock, no ZeroDivisionError, and no wrapper for calls from C."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop for Python to call, with sums in the order in which they are written.
+    """Compile a loop that Python calls; sums keep the order in which they are written.
 
-    What is compiled is kept on disk, if that can be done: a full disk costs the time only.
+    The result is cached on disk if possible; a full disk costs only time.
     """
     folder, loop = cache_folder(), None
     if folder is not None:
-        with suppress(RuntimeError), _cached_in(folder):  # which may not be written to after all
+        with suppress(RuntimeError), _cached_in(folder):  # the folder may not be writable
             loop = _njit(function, cache=True)
     if loop is None:
         return _njit(function)
@@ -47,25 +47,25 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         try:
             return loop(*arguments)
-        except OSError:  # it was compiled and could not be kept; no loop raises anything itself
+        except OSError:  # compiled but not cached; loops raise no OSError themselves
             return loop(*arguments)
 
     return call
 
 
 def compiled_within(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop into each loop that calls it, where it is kept.
+    """Compile a loop into each loop that calls it, and cache it.
 
-    Python cannot call it, so that nothing has to be made that takes its arguments out of Python.
+    Python cannot call it, which saves compiling a wrapper that unpacks Python arguments.
     """
     return _njit(function, no_cpython_wrapper=True)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Write a loop out where it is called, before anything is compiled.
+    """Inline a loop where it is called, before compilation.
 
-    This is for what is called once and calls large loops: these are compiled anew for every
-    compiled loop that they are part of.
+    For functions that are called once and call large loops: those are compiled again for every
+    compiled function that contains them.
     """
     return _njit(function, inline="always")
 
@@ -76,7 +76,7 @@ def _njit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
 @contextmanager
 def _cached_in(folder: Path) -> Iterator[None]:
-    """Have loops that are made meanwhile kept in a folder, and no one else's."""
+    """Make numba use a cache folder for functions compiled in this context only."""
     before = _config.CACHE_DIR
     _config.CACHE_DIR = str(folder)
     try:
@@ -87,10 +87,10 @@ def _cached_in(folder: Path) -> Iterator[None]:
 
 @cache
 def cache_folder() -> Path | None:
-    """Return where loops are kept, None if there is no place.
+    """Return the cache folder of the loops, or None if no folder is writable.
 
-    That is in the folder that ``NUMBA_CACHE_DIR`` names, or beside the loops, or in the user's
-    cache where these may not be written to.
+    It is below ``NUMBA_CACHE_DIR`` if that is set, else beside the source, else in the user's cache
+    folder.
     """
     name = f"accweight-loops-{digest()}"
     if _FOLDER_GIVEN:
@@ -108,7 +108,7 @@ def cache_folder() -> Path | None:
 
 @cache
 def digest() -> str:
-    """Return what tells the loops of this version from those of others."""
+    """Return a hash that identifies the source of the loops and the compiler."""
     found = hashlib.sha256()
     for name in LOOPS:
         found.update(Path(__file__).parents[1].joinpath(f"{name}.py").read_bytes())

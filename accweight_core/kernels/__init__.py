@@ -1,15 +1,15 @@
 """The arithmetic of accweight as pure functions on tensors, on any device.
 
-Three plain formulas (`step_change`, `accumulate_`, `normalised`) are the reference for all
-that is faster. `measure_step` is the fused form: one step of one block in, every partial
-sum of every metric out. It works on rows, one row per *sub-block*, a stretch of a parameter
-whose length depends on the parameter's shape alone (`partition`). Sums never cross a row, so
-cutting a parameter at sub-block boundaries, in files, threads or live training, changes no bit.
+Three plain formulas (`step_change`, `accumulate_`, `normalised`) are the reference for all faster
+versions. `measure_step` is the fused form: it takes one block at one step and returns every
+partial sum of every metric. Its rows are *sub-blocks*, ranges of a parameter whose length depends
+on the parameter's shape alone (`partition`). Sums never cross rows, so cutting a parameter at
+sub-block boundaries, in files, threads or live training, changes no bit.
 
-The plain formulas take NumPy arrays as well and return what they were given. Beside
-`partition` and `errors` this package needs NumPy alone, and torch for tensors, so that other
-tools can embed it. It says what is missing when a name is first used: `tensors` has all of
-them, `arrays` the plain formulas for where torch is not installed.
+The plain formulas also take NumPy arrays, and return arrays for arrays. Apart from `partition` and
+`errors` this package needs only NumPy, and torch for tensors, so other tools can embed it. A
+missing torch is reported when a name is first used: `tensors` has all functions, `arrays` the
+plain formulas for environments without torch.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ __all__ = [
 ]
 
 PLAIN = ("accumulate_", "accumulate_compensated_", "normalised", "step_change")
-"""The formulas that arrays have without torch."""
+"""The formulas that work on arrays without torch."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a formula on first use: that on tensors, or on arrays where torch is not installed."""
+    """Load a function on first use: from `tensors`, or from `arrays` without torch."""
     if name not in __all__:
         raise AttributeError(f"module 'accweight_core.kernels' has no attribute {name!r}")
     value = getattr(import_module(f"accweight_core.kernels.{_home(name)}"), name)
@@ -68,10 +68,10 @@ def __getattr__(name: str) -> Any:
 
 
 def _home(name: str) -> str:
-    """Return the module of a formula.
+    """Return the module of a function.
 
     Raises:
-        MissingLibraryError: If it is one on tensors, and torch is not installed.
+        MissingLibraryError: If it works on tensors only and torch is not installed.
     """
     try:
         import_module("torch")

@@ -1,7 +1,7 @@
-"""The plain formulas on NumPy arrays, for where torch is not installed.
+"""The plain formulas on NumPy arrays, for environments without torch.
 
-Where it is, arrays are worked on as tensors. The bits are the same, but for the last one of
-the modulus of a complex128, which is rounded by whoever takes the root.
+With torch, arrays are processed as tensors. The bits are the same, except that the modulus of a
+complex128 may differ in its last bit.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Array = npt.NDArray[Any]
 
 
 def _array(values: Array, *, is_written: bool = False) -> Array:
-    """Return an array, or what an array without axes turns into, as an array.
+    """Return values as an array; a NumPy scalar becomes an array without axes.
 
     Args:
-        values: What was given.
-        is_written: Whether it is to be changed itself.
+        values: The argument.
+        is_written: Whether it will be modified in place.
     """
     if not isinstance(values, np.ndarray | np.generic):
         raise ArgumentTypeError(
             f"expected a NumPy array, got {type(values).__name__}; "
-            "make one of it, with numpy.asarray for instance"
+            "convert it, for example with numpy.asarray"
         )
     if is_written and not values.flags.writeable:
-        raise ArgumentTypeError("the array is written to, and is read-only; give a copy")
+        raise ArgumentTypeError("the array is modified in place, but it is read-only; pass a copy")
     dtype = DTYPES.get(values.dtype.name)
     if dtype is None or dtype.code != dtype.name:
         raise UnsupportedDtypeError(
@@ -40,7 +40,7 @@ def _array(values: Array, *, is_written: bool = False) -> Array:
 
 
 def _widened(values: Array) -> Array:
-    """Return weights in the dtype in which they are subtracted, in native byte order."""
+    """Return weights in the dtype of the subtraction, in native byte order."""
     widened = DTYPES[values.dtype.name].widened
     if not widened:
         raise UnsupportedDtypeError(
@@ -79,13 +79,13 @@ def accumulate_compensated_(
 ) -> Array:
     """Add ``step_change(previous, current)`` to the sum `total` + `compensation`, both in place.
 
-    See `tensors.accumulate_compensated_`; the additions are the same, in the same order.
+    See `tensors.accumulate_compensated_`: same additions, same order.
     """
     rounded, lacking = (_array(part, is_written=True) for part in (total, compensation))
     lacking += step_change(previous, current)
     after = rounded + lacking
     grown = after - rounded
-    rounded -= after - grown  # what the addition has lost
+    rounded -= after - grown  # the rounding error of the addition
     lacking -= grown
     lacking += rounded
     rounded[...] = after
@@ -99,7 +99,7 @@ def normalised(total: Array, maximum: float) -> Array:
     if not maximum > 0:
         return np.zeros(path.shape, path.dtype.newbyteorder("="))
     dtype = path.dtype.newbyteorder("=") if path.dtype.kind in "fc" else np.dtype(np.float32)
-    wide = np.dtype(np.float32) if dtype == np.float16 else dtype  # a half is rounded once
+    wide = np.dtype(np.float32) if dtype == np.float16 else dtype  # round to float16 once
     return np.asarray(np.divide(path, maximum, dtype=wide, casting="unsafe")).astype(
         dtype, copy=False
     )

@@ -1,6 +1,6 @@
-"""Live: the same sums while a model trains, one step at a time, on its own device.
+"""Measure a model while it trains, one step at a time, on its own device.
 
-Nothing here is of use without tensors, so a missing torch is told of at the door.
+The package needs tensors, so a missing torch is reported on import.
 """
 
 from accweight_core.errors import MissingLibraryError

@@ -275,7 +275,7 @@ def faulted(stage: Stage, folder: Path, kind: str, number: int) -> dict[str, Any
 def finished(stage: Stage) -> dict[str, Any]:
     """Do it once more without a fault; return how the bytes differ from the expected ones."""
     stage.again()
-    return {"problem": "", "content": {n: hash_of(b) for n, b in content(stage.out.parent).items()}}
+    return {"problem": "", "content": {n: hash_of(b) for n, b in content(stage.out).items()}}
 
 
 def hash_of(data: bytes) -> str:

@@ -15,7 +15,6 @@ from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refus
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
-from accweight_core.errors import AccweightError, StoreError, reason_of
 from accweight_core.gc_paused import uncollected
 from accweight_core.io.stamp import stamps_of
 from accweight_core.jit import tiers
@@ -97,34 +96,26 @@ class Work:
             replacing: Whether it replaces an existing analysis, which is kept until the new one
                 is complete.
         """
-        try:
-            files = stamps_of(self.run.checkpoints)
-            begin = begin_beside if replacing else create_or_continue
-            store = begin(path, self.header, files, self.notice)
-            self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
-            if self.strict:
-                self._refuse_nonfinite(store)
-            if not store.header.complete:
-                todo = [index for index, done in enumerate(store.finished()) if not done]
-                try:
-                    self._walk(self._walks(todo, store, partial(self._keep, store)), store)
-                finally:
-                    store.flush()
-                values = store.totals
-                header = completed(self.header, values)
-                store.finish(header, metric_arrays(header, values))
-            if replacing:
-                put_in_place(path)
-                store = Store(path, store.header)
-            else:
-                discard(path, beside(path, "next"))  # nothing will continue it
-        except AccweightError:
-            raise
-        except OSError as error:
-            raise StoreError(
-                f"{path}: cannot be written ({reason_of(error)}); finished parameters are "
-                "kept, and the same command continues the analysis"
-            ) from error
+        files = stamps_of(self.run.checkpoints)
+        begin = begin_beside if replacing else create_or_continue
+        store = begin(path, self.header, files, self.notice)
+        self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
+        if self.strict:
+            self._refuse_nonfinite(store)
+        if not store.header.complete:
+            todo = [index for index, done in enumerate(store.finished()) if not done]
+            try:
+                self._walk(self._walks(todo, store, partial(self._keep, store)), store)
+            finally:
+                store.flush()
+            values = store.totals
+            header = completed(self.header, values)
+            store.finish(header, metric_arrays(header, values))
+        if replacing:
+            put_in_place(path)
+            store = Store(path, store.header)
+        else:
+            discard(path, beside(path, "next"))  # nobody goes on with it any more
         return Analysis(Stored(store, None if self.earlier else self.run))
 
     def _refuse_nonfinite(self, store: Store) -> None:

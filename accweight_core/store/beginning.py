@@ -175,8 +175,6 @@ def sweep(store: Store) -> None:
     Raises:
         StoreError: If something in it leads elsewhere; nothing is removed then.
     """
-    if store.header.complete:
-        begun.forget(store.path)
     leftovers = [file for file in files_in(store.path) if file.name.endswith(PARTIAL)]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)

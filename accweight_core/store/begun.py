@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from accweight_core.schema import Stamp
@@ -28,9 +27,8 @@ def remember(store: Path, files: Stamps) -> None:
 
 
 def forget(store: Path) -> None:
-    """Remove the note, if that can be done: the analysis is finished, and needs it no more."""
-    with suppress(OSError):
-        (store / NAME).unlink(missing_ok=True)
+    """Remove the note: every parameter is finished."""
+    (store / NAME).unlink(missing_ok=True)
 
 
 def rewritten(store: Path, begun: Header, header: Header, files: Stamps) -> str:

@@ -123,9 +123,7 @@ class _Shards:
             ClaimError: If the shard is missing, outside the folder, or too short.
         """
         if entry.shard >= self.bundle.shards:
-            raise ClaimError(
-                f"{what} should be in shard {entry.shard} of {self.bundle.shards}"
-            )
+            raise ClaimError(f"{what} should be in shard {entry.shard} of {self.bundle.shards}")
         if entry.shard not in self._found:
             name = f"{_prefix(self.path)}.data-{entry.shard:05}-of-{self.bundle.shards:05}"
             shard = shard_path(self.path, name, "file of values")

@@ -25,7 +25,7 @@ def matches(pattern: Path) -> list[Path]:
     remote = as_remote(pattern)
     if remote is not None:
         return [path_at(match) for match in remote.matches()]
-    return [Path(match) for match in glob.glob(str(pattern), recursive=True)]
+    return [path_at(match) for match in glob.glob(str(pattern), recursive=True)]
 
 
 def absence(path: Path) -> str:

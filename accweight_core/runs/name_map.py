@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from accweight_core.errors import FormatError, SourceError, reason_of
+from accweight_core.remote.local import open_local
 from accweight_core.schema import Axis, Kind, Role
 
 LARGEST_BYTES = 1 << 24
@@ -99,7 +100,7 @@ class NameMap:
             FormatError: If it is no TOML, or says something that cannot be.
         """
         try:
-            with open(path, "rb") as file:
+            with open_local(path) as file:
                 content = file.read(LARGEST_BYTES + 1)
         except OSError as error:
             raise SourceError(f"{path}: the map cannot be read ({reason_of(error)})") from None

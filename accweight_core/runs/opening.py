@@ -18,6 +18,7 @@ from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, unrecognised
 from accweight_core.remote import path_at, shown
+from accweight_core.remote.local import check_not_special
 from accweight_core.runs.describing import size_and_change
 from accweight_core.runs.grouping import Group, chosen_group, groups_of
 from accweight_core.runs.name_map import NameMap
@@ -310,6 +311,7 @@ def named_by_model(
     path = path_at(model)
     if not path.exists():
         raise SourceError(f"{path}: there is no such model file")
+    check_not_special(path)
     reader = reader_for(path)
     if reader is None:
         raise unrecognised(path)

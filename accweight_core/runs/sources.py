@@ -28,6 +28,7 @@ from accweight_core.readers import (
 )
 from accweight_core.remote import is_url, path_at, shown
 from accweight_core.remote.globbing import absence, check_told_apart, is_pattern, matches, of_all
+from accweight_core.remote.local import check_not_special, special_kind
 from accweight_core.runs.describing import described_at_once
 from accweight_core.runs.selection import Selection
 from accweight_core.runs.step_order import Found
@@ -155,6 +156,7 @@ def _at(
 ) -> list[Path]:
     if path.is_dir():
         return _in_folder(path, chosen, exclude, notes)
+    check_not_special(path)
     return [] if _is_excluded(path, exclude) else [path]
 
 
@@ -186,7 +188,8 @@ def _in_folder(
     suffixes = tuple(name for reader in asked for name in (*reader.suffixes, *marks_of(reader)))
     level, above = [folder], list[Path]()
     for _ in range(DEEPEST + 1):
-        files = [f for d in level for f in _files(d, suffixes) if not _is_excluded(f, exclude)]
+        files = [f for d in level for f in _files(d, suffixes, notes)]
+        files = [f for f in files if not _is_excluded(f, exclude)]
         files.sort(key=lambda f: natural_key(str(f)))
         beside = [f for f in files if _is_beside(f)]
         kept = _with_broken(
@@ -284,8 +287,11 @@ def _holds_weights(folder: Path, suffixes: tuple[str, ...]) -> bool:
     return any(not _is_beside(f) and _worth(f, None) for f in files)
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return files that are worth a look; one that makes the folder a checkpoint stands alone."""
+def _files(folder: Path, suffixes: tuple[str, ...], notes: list[str] | None = None) -> list[Path]:
+    """Return files that are worth a look; one that makes the folder a checkpoint stands alone.
+
+    What is named like a file but is none (a FIFO, a device) is left out with a note.
+    """
     found = []
     endings = tuple(filter(None, suffixes))
     for entry in _entries(folder):
@@ -300,6 +306,9 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
                     f"with --exclude '{entry.name}'"
                 )
             if not entry.is_file():
+                kind = special_kind(entry) if is_named and notes is not None else ""
+                if notes is not None and kind:
+                    notes.append(f"{entry.name} left out: it is {kind}, not a file")
                 continue
             if is_whole and reader_for(entry):
                 return [entry]

@@ -26,8 +26,15 @@ from accweight_core.readers import (
     readers,
     unrecognised,
 )
-from accweight_core.remote import is_url, path_at, shown
-from accweight_core.remote.globbing import absence, check_told_apart, is_pattern, matches, of_all
+from accweight_core.remote import as_remote, is_url, path_at, shown
+from accweight_core.remote.globbing import (
+    absence,
+    check_told_apart,
+    doubted,
+    is_pattern,
+    matches,
+    of_all,
+)
 from accweight_core.remote.local import check_not_special, special_kind
 from accweight_core.runs.describing import described_at_once
 from accweight_core.runs.selection import Selection
@@ -66,6 +73,7 @@ class Gathered:
     notes: list[str] = field(default_factory=list)
 
 
+@doubted()
 def gather(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], selection: Selection
 ) -> Gathered:
@@ -163,7 +171,9 @@ def _at(
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that the system cannot hold
+    except OSError as error:  # a name that the system cannot hold
+        if as_remote(path) is not None and not is_pattern(path):
+            raise SourceError(f"{path}: {reason_of(error)}") from None
         return False
 
 

@@ -15,12 +15,15 @@ from raw_server import Connection, plain, ranged, serving_raw
 import accweight_core as aw
 from accweight_core.cli.app import run as cli
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(25)
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 LONG = HEAD + b"Content-Length: 5000\r\n\r\n"
 AGAIN = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: "
+
+PAUSE = b"<a pause>"
+"""Where a piece ends that is sent by itself: parsers see what is before it alone."""
 
 STOPPED: dict[str, bytes] = {
     "before the status line": b"",
@@ -45,6 +48,11 @@ STOPPED: dict[str, bytes] = {
     "behind the length of a chunk": CHUNKED + b"1f\r\n",
     "behind a length that is none": CHUNKED + b"ZZ\r\nabc",
     "behind a length beyond all reason": CHUNKED + b"FFFFFFFFFFFFFFFFFF\r\nabc",
+    "later behind a length that is none": CHUNKED + PAUSE + b"ZZ\r\nabc",
+    "later behind a length beyond all reason": CHUNKED + PAUSE + b"FFFFFFFFFFFFFFFFFF\r\nabc",
+    "later behind a negative length": CHUNKED + b"3\r\nabc\r\n" + PAUSE + b"-5\r\nabc",
+    "later behind a chunk that is too long": CHUNKED + b"3\r\na" + PAUSE + b"bcdef",
+    "later behind a trailer that is none": CHUNKED + b"0\r\n" + PAUSE + b"\0\0\r\n\r\n",
     "behind a negative length": CHUNKED + b"-5\r\nabc",
     "within what extends a chunk": CHUNKED + b"5;name=",
     "within a chunk": CHUNKED + b"1f\r\nabc",
@@ -111,7 +119,9 @@ def assert_one_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def stopping(sent: bytes) -> Callable[[Connection], None]:
     def answer(connection: Connection) -> None:
-        connection.send(sent)
+        for piece in sent.split(PAUSE):
+            connection.send(piece)
+            connection.ended.wait(0.05)
         connection.stall()
 
     return answer
@@ -146,7 +156,7 @@ def test_a_server_that_drips_is_given_up(
 
 @pytest.mark.parametrize("where", ["before the status line", "behind the headers",
                                    "within a range", "within a chunk",
-                                   "behind a length beyond all reason"])  # fmt: skip
+                                   "later behind a length beyond all reason"])  # fmt: skip
 @pytest.mark.parametrize("stage", ["weights", "companions", "one of many"])
 def test_a_server_that_stops_later_is_given_up(
     tmp_path: Path, where: str, stage: str, capsys: pytest.CaptureFixture[str]

@@ -101,10 +101,16 @@ def gather(
             f"{', '.join(map(str, named)) or 'nothing named'}: no checkpoints found; "
             f"files looked for: {' '.join(sorted({s for r in asked for s in r.suffixes if s}))}"
         )
-    found_by = of_all(lambda path, _: chosen or _reader_of(path), [(path, None) for path in paths])
-    pairs = list(zip(paths, found_by, strict=True))
-    if len({r.name for _, r in pairs}) > 1:
-        pairs = _without_companions(pairs)
+    found_by = of_all(lambda path, _: chosen or reader_for(path), [(path, None) for path in paths])
+    known = [(path, reader) for path, reader in zip(paths, found_by, strict=True) if reader]
+    strange = [path for path, reader in zip(paths, found_by, strict=True) if not reader]
+    if strange or len({r.name for _, r in known}) > 1:
+        companions = _companions_of(known)
+        strange = [path for path in strange if _place_of(path) not in companions]
+        known = [pair for pair in known if _place_of(pair[0]) not in companions]
+    if strange:
+        raise unrecognised(strange[0])
+    pairs = known
     used = {r.name for _, r in pairs}
     if len(used) > 1 and not selection.mixed:
         raise _of_several_formats(named, pairs)
@@ -207,6 +213,10 @@ def _in_folder(
         )
         if beside and kept:
             notes.append(f"left out, not weights: {_some([_shown(f) for f in beside])}")
+        if kept and above:
+            reader = chosen or reader_for(above[0])
+            companions = _companions_of([(above[0], reader)] if reader else [])
+            kept = [file for file in kept if _place_of(file) not in companions]
         if len(kept) > 1 or (kept and above):
             if not above:
                 return _with_lost_noted(kept, folder, suffixes, notes)
@@ -359,20 +369,15 @@ def _begins_as_zip(path: Path) -> bool:
         return False
 
 
-def _reader_of(path: Path) -> Reader:
-    reader = reader_for(path)
-    if reader is None:
-        raise unrecognised(path)
-    return reader
-
-
-def _without_companions(pairs: list[tuple[Path, Reader]]) -> list[tuple[Path, Reader]]:
-    """Leave out files that a checkpoint of another format says to lie beside it."""
+def _companions_of(pairs: Sequence[tuple[Path, Reader]]) -> set[str]:
+    """Return the files that checkpoints say to be parts of theirs, or to lie beside them."""
     companions: set[str] = set()
     for path, reader in pairs:
         with suppress(FormatError):  # told when it turns out that this is a checkpoint of the run
-            companions |= {_place_of(file) for file in reader.describe(path).beside}
-    return [(path, reader) for path, reader in pairs if _place_of(path) not in companions]
+            description = reader.describe(path)
+            files = {*description.files, *description.beside}
+            companions |= {_place_of(file) for file in files} - {_place_of(path)}
+    return companions
 
 
 def _place_of(file: str | Path) -> str:

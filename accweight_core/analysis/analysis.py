@@ -19,6 +19,7 @@ import numpy.typing as npt
 from accweight_core.analysis.ranking import ranking as ranked
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum, measured, metric_arrays
+from accweight_core.arguments import checked_roles
 from accweight_core.errors import ArgumentTypeError, MismatchError, StoreError, UnknownNameError
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
@@ -140,7 +141,7 @@ class Analysis:
         """
         header = self.header
         if roles is not None:
-            header = replace(header, roles=tuple(Role(role) for role in roles))
+            header = replace(header, roles=checked_roles(roles))
             found = dict.fromkeys(parameter.role for parameter in self.parameters)
             if not found.keys() & set(header.roles):
                 raise MismatchError(

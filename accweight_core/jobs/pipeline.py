@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.arguments import checked_roles
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
     MismatchError,
@@ -91,7 +92,7 @@ def analyze(
         StoreError: If `out` cannot be written.
         EngineError: If workers cannot be had, do not see the files, or have been lost.
     """
-    run, chosen = as_run(run), tuple(Role(role) for role in roles)
+    run, chosen = as_run(run), checked_roles(roles)
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)

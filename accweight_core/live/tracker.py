@@ -19,6 +19,12 @@ from torch import Tensor
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import Live
 from accweight_core.analysis.summary import completed
+from accweight_core.arguments import (
+    checked_names,
+    checked_roles,
+    checked_step,
+    checked_values,
+)
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import (
     MismatchError,
@@ -82,7 +88,7 @@ class ChangeTracker:
         if precision not in get_args(Precision):
             raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
         self._strict = strict
-        self._roles = tuple(Role(role) for role in roles)
+        self._roles = checked_roles(roles)
         self._compensated = precision == "compensated"
         self._steps: list[int] = []
         self._parameters: dict[str, Parameter] = {}
@@ -106,7 +112,8 @@ class ChangeTracker:
             MismatchError: If a parameter is missing or has another shape.
             NonFiniteError: If an element is not finite and the tracker is strict.
         """
-        step = (self._steps[-1] + 1 if self._steps else 0) if step is None else int(step)
+        step = (self._steps[-1] + 1 if self._steps else 0) if step is None else checked_step(step)
+        checked_names(weights, f"at step {step}")
         if self._steps and step <= self._steps[-1]:
             raise StepOrderError(f"step {step} came after step {self._steps[-1]}; steps must grow")
         parameters = self._parameters or self._begun(weights)
@@ -177,7 +184,7 @@ class ChangeTracker:
         """Choose what to track: what `analyze` would measure of the same weights."""
         described = []
         for name, value in weights.items():
-            tensor = as_tensor(value)
+            tensor = as_tensor(checked_values(name, value))
             dtype = str(tensor.dtype).removeprefix("torch.")
             hidden = HiddenValues(lambda: None, dtype, tuple(tensor.shape))
             described.append(StoredTensor(name, hidden))
@@ -199,7 +206,7 @@ class ChangeTracker:
             raise MismatchError(
                 f"parameter {name!r} is missing at step {step}; it was there at the first one"
             )
-        tensor = as_tensor(weights[name])
+        tensor = as_tensor(checked_values(name, weights[name]))
         if tuple(tensor.shape) != expected:
             raise ShapeMismatchError(name, expected, tuple(tensor.shape), where=f"step {step}")
         dtype = str(tensor.dtype).removeprefix("torch.")

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
-import numpy as np
-
+from accweight_core.arguments import checked_names, checked_path, checked_step, checked_values
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import ArgumentTypeError, MismatchError, SourceError, StepOrderError
 from accweight_core.gc_paused import uncollected
@@ -156,6 +156,8 @@ def survey(source: Source | WeightsByStep, selection: Selection = ALL) -> Opened
             )
         source = list(source)  # type: ignore[assignment]
         mappings = [item for item in source if isinstance(item, Mapping)]
+        for item in source if not mappings else []:
+            checked_path(item, "a checkpoint")
         if mappings and len(mappings) < len(source):
             raise SourceError(
                 "weights in memory and files cannot be one run; give one or the other"
@@ -210,11 +212,17 @@ def _by_step(weights: Mapping[Any, Any]) -> list[tuple[int, Mapping[str, Any]]]:
                 f"expected weights by step, got {type(state).__name__} under {step!r}; "
                 "give a sequence of state dicts, or a mapping of step to state dict"
             )
-    return [(int(step), weights[step]) for step in sorted(weights, key=int)]
+    found = sorted(((checked_step(step), step) for step in weights), key=itemgetter(0))
+    for (step, first), (later, second) in pairwise(found):
+        if step == later:
+            raise StepOrderError(f"{first!r} and {second!r} are both step {step}; leave one out")
+    return [(step, weights[given]) for step, given in found]
 
 
 def _in_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> Opened:
     """Return checkpoints of arrays or tensors that the caller holds."""
+    for step, mapping in weights:
+        checked_names(mapping, f"at step {step}")
     checkpoints = tuple(
         Checkpoint(
             path=f"memory:{step}",
@@ -244,13 +252,15 @@ def _shared_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[st
 
 
 def _address(value: Any) -> Any:
-    return value.data_ptr() if hasattr(value, "data_ptr") and value.numel() else id(value)
+    try:
+        return value.data_ptr() if hasattr(value, "data_ptr") and value.numel() else id(value)
+    except RuntimeError:  # tensors that have no memory of their own
+        return id(value)
 
 
 def _held(name: str, value: Any) -> StoredTensor:
     """Describe an array or tensor in memory."""
-    if not hasattr(value, "dtype"):
-        value = np.asarray(value)
+    value = checked_values(name, value)
     dtype = str(value.dtype).removeprefix("torch.")
     shape = tuple(int(length) for length in value.shape)
     refusal = "" if dtype in DTYPES else f"values of type {dtype} are not numbers known here"

@@ -14,7 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from accweight_core.errors import ArgumentTypeError, StepOrderError, UnknownNameError
+from accweight_core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    StepOrderError,
+    UnknownNameError,
+)
 from accweight_core.schema import Role
 
 STEP_BITS = 63
@@ -29,15 +34,16 @@ def checked_step(value: Any) -> int:
     Raises:
         StepOrderError: If it is no whole number, or too large to be stored.
     """
-    step = _whole(value)
+    step = whole(value)
     if step is None or not -(2**STEP_BITS) <= step < 2**STEP_BITS:
         raise StepOrderError(
-            f"{_shown(value)} is not a step; expected a whole number of at most {STEP_BITS} bits"
+            f"{brief(value)} is not a step; expected a whole number of at most {STEP_BITS} bits"
         )
     return step
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
+    """Return a value as a whole number, None if it is none; a truth value is none."""
     if isinstance(value, (bool, np.bool_)):
         return None
     try:
@@ -58,8 +64,8 @@ def checked_roles(roles: Iterable[Role | str]) -> tuple[Role, ...]:
     named = (roles,) if isinstance(roles, str) else _several(roles, "roles")
     known = [role.value for role in Role]
     for role in named:
-        if role not in known:
-            raise UnknownNameError(f"{_shown(role)} is not a role; roles are {', '.join(known)}")
+        if not isinstance(role, str) or role not in known:
+            raise UnknownNameError(f"{brief(role)} is not a role; roles are {', '.join(known)}")
     return tuple(Role(role) for role in named)
 
 
@@ -74,12 +80,22 @@ def checked_choice(value: Any, choices: Sequence[str], what: str) -> None:
     """Raise unless a value is one of a few words.
 
     Raises:
-        UnknownNameError: If it is none of them.
+        ArgumentValueError: If it is none of them.
     """
     if not isinstance(value, str) or value not in choices:
-        raise UnknownNameError(
-            f"{what} cannot be {_shown(value)}; expected one of {', '.join(choices)}"
+        raise ArgumentValueError(
+            f"{what} cannot be {brief(value)}; expected one of {', '.join(choices)}"
         )
+
+
+def checked_text(value: Any, what: str) -> None:
+    """Raise unless a value is text, as all names are.
+
+    Raises:
+        UnknownNameError: If it is not.
+    """
+    if not isinstance(value, str):
+        raise UnknownNameError(f"{what} is named by text, not by {brief(value)}")
 
 
 def checked_path(value: Any, what: str) -> None:
@@ -109,7 +125,7 @@ def checked_names(weights: Any, where: str) -> None:
     for name in weights:
         if not isinstance(name, str):
             raise ArgumentTypeError(
-                f"parameter names are text; one {where} is {_shown(name)} ({type(name).__name__})"
+                f"parameter names are text; one {where} is {brief(name)} ({type(name).__name__})"
             )
 
 
@@ -158,9 +174,10 @@ def _problem_of(torch: Any, tensor: Any) -> str:
     return ""
 
 
-def _shown(value: Any) -> str:
+def brief(value: Any) -> str:
     """Return a value for a message, in one short line."""
-    if isinstance(value, int) and abs(value) >= 10**30:
-        return "a number of more than 30 digits"
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -23,13 +23,13 @@ from accweight_core.errors import (
     UnsupportedDtypeError,
 )
 from accweight_core.io.page_cache import threads_for
+from accweight_core.io.target import target_at
 from accweight_core.io.widening import working_dtype
 from accweight_core.jobs.engines.choose import workers_for
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.work import Progress, Work
 from accweight_core.naming import layers_of
 from accweight_core.pictures.plan import plan_pictures
-from accweight_core.remote import is_url, shown
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
 from accweight_core.store.analysis_store import Store
@@ -93,17 +93,17 @@ def analyze(
         EngineError: If workers cannot be had, do not see the files, or have been lost.
     """
     run, chosen = as_run(run), checked_roles(roles)
+    path = None if out is None else target_at(out, "an analysis")
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
     work = Work(run, header, walking, block_elements, strict, progress, notice=notice)
-    if out is not None:
+    if path is not None:
         budget = _picture_budget(header, picture_budget_bytes)
         bases = _picture_bases(header, budget)
         work.header = replace(header, picture_bases=bases, keeps_state=keep_state).with_packs()
-        path = _local(out)
     with workers_for(engine, scheduler, executor, threads, notice) as work.workers:
-        if out is None:
+        if path is None:
             return work.in_memory()
         with locked(path):
             recover(path)
@@ -289,10 +289,8 @@ def _conformed_to(run: Run, header: Header) -> Run:
 
 
 def _local(out: str | os.PathLike[str]) -> Path:
-    """Return the folder of an analysis, which cannot be written to a URL."""
-    if is_url(out):
-        raise StoreError(f"{shown(out)}: an analysis is stored locally; give a folder, and copy it")
-    return Path(out)
+    """Return the folder of an analysis."""
+    return target_at(out, "an analysis")
 
 
 def _picture_budget(header: Header, asked: int | None) -> int:

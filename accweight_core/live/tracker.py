@@ -20,9 +20,11 @@ from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import Live
 from accweight_core.analysis.summary import completed
 from accweight_core.arguments import (
+    checked_choice,
     checked_names,
     checked_roles,
     checked_step,
+    checked_text,
     checked_values,
 )
 from accweight_core.dtypes import is_measurable
@@ -83,10 +85,9 @@ class ChangeTracker:
                 (``docs/accuracy.md``). Metrics then agree to about 1e-6.
 
         Raises:
-            ValueError: If there is no such precision.
+            ArgumentValueError: If there is no such precision.
         """
-        if precision not in get_args(Precision):
-            raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
+        checked_choice(precision, get_args(Precision), "precision")
         self._strict = strict
         self._roles = checked_roles(roles)
         self._compensated = precision == "compensated"
@@ -172,6 +173,7 @@ class ChangeTracker:
         Raises:
             UnknownNameError: If it is not tracked; the message lists what is.
         """
+        checked_text(name, "a parameter")
         parameter = parameter_called(name, list(self._parameters.values()))
         return self._batches.path(parameter.name).reshape(parameter.shape)
 

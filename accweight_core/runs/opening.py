@@ -319,7 +319,11 @@ def named_by_model(
     if model is None:
         return tensors
     path = path_at(model)
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except (OSError, ValueError):  # a name that the system cannot hold
+        is_there = False
+    if not is_there:
         raise SourceError(f"{path}: there is no such model file")
     check_not_special(path)
     reader = reader_for(path)

@@ -181,6 +181,8 @@ def _exists(path: Path) -> bool:
         if as_remote(path) is not None and not is_pattern(path):
             raise SourceError(f"{path}: {reason_of(error)}") from None
         return False
+    except ValueError:  # a name with a zero byte
+        return False
 
 
 def _is_excluded(path: Path, patterns: tuple[str, ...]) -> bool:

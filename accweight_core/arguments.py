@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def checked_roles(roles: Iterable[Role | str]) -> tuple[Role, ...]:
     named = (roles,) if isinstance(roles, str) else _several(roles, "roles")
     known = [role.value for role in Role]
     for role in named:
-        if not isinstance(role, str) or role not in known:
+        if not is_one_of(role, known):
             raise UnknownNameError(f"{brief(role)} is not a role; roles are {', '.join(known)}")
     return tuple(Role(role) for role in named)
 
@@ -82,10 +82,13 @@ def checked_choice(value: Any, choices: Sequence[str], what: str) -> None:
     Raises:
         ArgumentValueError: If it is none of them.
     """
-    if not isinstance(value, str) or value not in choices:
-        raise ArgumentValueError(
-            f"{what} cannot be {brief(value)}; expected one of {', '.join(choices)}"
-        )
+    if not is_one_of(value, choices):
+        raise ArgumentValueError(f"{what} must be one of {', '.join(choices)}, got {brief(value)}")
+
+
+def is_one_of(value: Any, words: Container[str]) -> bool:
+    """Tell whether a value, which may be anything, is text and one of some words."""
+    return isinstance(value, str) and value in words
 
 
 def checked_text(value: Any, what: str) -> None:

@@ -1,8 +1,8 @@
 """Element types by name, and how each is widened before anything is subtracted.
 
 Half precision, bfloat16 and the 8-bit floats widen exactly to float32; float64 stays; complex
-values keep their parts. Integers have no meaning as weights until their scale is known, so
-they are listed with their size only.
+values stay complex. Integers are not weights until their scale is known, so only their size is
+given.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class Dtype:
     """One element type.
 
     Attributes:
-        name: The name torch gives it.
-        size_bytes: Bytes per element.
-        family: What its values are.
-        widened: Name of the dtype in which it is subtracted; empty for integers.
+    name: Name in torch.
+    size_bytes: Bytes per element.
+    family: Integer, floating or complex.
+    widened: Name of the dtype of the subtraction; empty for integers.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Dtype:
 
     @property
     def code(self) -> str:
-        """Name of the dtype of NumPy for its elements: for their codes where NumPy lacks it."""
+        """Name of the NumPy dtype of the elements, or of their codes where NumPy has none."""
         if self.name == "bfloat16":
             return "uint16"
         return "uint8" if self.name.startswith("float8") else self.name
@@ -64,6 +64,6 @@ DTYPES: dict[str, Dtype] = {
 
 
 def is_measurable(name: str) -> bool:
-    """Tell whether values of this dtype can be widened and subtracted as they are."""
+    """Tell whether values of this dtype can be widened and subtracted."""
     dtype = DTYPES.get(name)
     return dtype is not None and bool(dtype.widened)

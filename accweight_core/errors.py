@@ -12,6 +12,7 @@
     ├── ArgumentTypeError      (also TypeError)      a call was given something else than it takes
     ├── ArgumentValueError     (also ValueError)     a call was given a value that it has no use for
     ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
+    ├── MemoryLimitError                             more memory is needed than there is
     ├── EngineError            (also RuntimeError)   workers cannot do, or have lost, their work
     └── StoreError             (also OSError)        an analysis cannot be written or opened
 
@@ -136,6 +137,10 @@ class UnknownNameError(AccweightError, KeyError):
     def __str__(self) -> str:
         """Return the message itself: KeyError would show its repr."""
         return str(self.args[0]) if self.args else ""
+
+
+class MemoryLimitError(AccweightError):
+    """Something takes more memory than the budget, or the machine, has; the message says what."""
 
 
 class EngineError(AccweightError, RuntimeError):

@@ -1,8 +1,8 @@
-"""What names and shapes say about a tensor whose format says nothing.
+"""Infer layer, kind, role and axes of a tensor from its name and shape.
 
-A state_dict holds names and shapes only, but the names follow habits strong enough to tell a
-convolution from an embedding. What a reader knows for certain (`Hints`) always comes first;
-a parameter whose meaning cannot be told is a weight of kind other, never an error.
+A state_dict holds names and shapes only, but the naming conventions are strong enough to tell a
+convolution from an embedding. What a reader knows (`Hints`) takes precedence; a parameter that
+no rule matches is a weight of kind other, never an error.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _ALONE = re.compile(
     r"(weight|bias|in_proj|q_proj|k_proj|v_proj|bias_k|bias_v|running_mean|running_var"
     r"|num_batches_tracked)(_\w+)?"
 )
-"""Names without a module: a single layer was saved."""
+"""Names without a module, from the state of a single layer."""
 
 _REPARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d?$")
 _MATRIX = re.compile(r"(weight(_orig|_v)?|kernel|parametrizations\.weight\.original\d?)$")
 
 GATES = {Kind.LSTM: ("i", "f", "g", "o"), Kind.GRU: ("r", "z", "n")}
-"""Order in which PyTorch stacks gates; other frameworks say theirs through `Hints`."""
+"""Order in which PyTorch stacks gates; readers of other frameworks give theirs as `Hints`."""
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -70,12 +70,12 @@ def module_of(name: str) -> str:
 
 
 def parameter_called(name: str, parameters: Sequence[Parameter]) -> Parameter:
-    """Return the parameter of a name; of the name of a layer, the one that makes its weights.
+    """Return the parameter of a name; for a layer's name, its weight.
 
-    ``fc1`` is ``fc1.weight`` where ``fc1.bias`` is the only other parameter of that layer.
+    ``fc1`` means ``fc1.weight`` where ``fc1.bias`` is the only other parameter of the layer.
 
     Raises:
-        UnknownNameError: If there is none, or a layer has several; the message lists them.
+        UnknownNameError: If there is none, or several are possible; the message lists them.
     """
     for parameter in parameters:
         if parameter.name == name:
@@ -97,7 +97,7 @@ def parameter_called(name: str, parameters: Sequence[Parameter]) -> Parameter:
 
 @dataclass(frozen=True)
 class _Named:
-    """One tensor with the layer it belongs to, before kinds are told."""
+    """One tensor and its layer, before the kind is known."""
 
     tensor: StoredTensor
     layer: str
@@ -110,11 +110,11 @@ class _Named:
 def layers_of(
     tensors: Iterable[StoredTensor], dtypes: Mapping[str, str] | None = None
 ) -> tuple[Layer, ...]:
-    """Group tensors by module, in the order given, and tell what each is.
+    """Group tensors by module, in the given order, and infer what each is.
 
     Args:
         tensors: The tensors of one checkpoint, in network order.
-        dtypes: Element type to report per name, where it differs from the tensor's own.
+        dtypes: Element type to report, by name, where it differs from the tensor's own.
     """
     groups: dict[str, list[_Named]] = {}
     for tensor in tensors:
@@ -146,7 +146,7 @@ def _parameter(member: _Named, kind: Kind) -> Parameter:
 
 
 def _kind(layer: str, members: list[_Named]) -> Kind:
-    """Tell the kind of a layer from the names and shapes of its tensors."""
+    """Infer the kind of a layer from the names and shapes of its tensors."""
     leaves = {member.leaf: member.tensor.shape for member in members}
     if "running_mean" in leaves or "moving_mean" in leaves:
         return Kind.NORM
@@ -174,7 +174,7 @@ def _kind(layer: str, members: list[_Named]) -> Kind:
 def _is_transposed(
     layer: str, matrix: tuple[int, ...], leaves: Mapping[str, tuple[int, ...]]
 ) -> bool:
-    """Tell by the bias, which has an element per output; by the name where it says nothing."""
+    """Tell whether a matrix is stored (inputs, outputs): by the size of its bias, else by names."""
     outputs = leaves.get("bias", ())
     if len(outputs) == 1 and (outputs[0] == matrix[0]) != (outputs[0] == matrix[1]):
         return outputs[0] == matrix[1]
@@ -188,7 +188,7 @@ def _looks_like_norm(layer: str, leaves: Mapping[str, tuple[int, ...]]) -> bool:
 
 
 def _recurrent_kind(leaves: Mapping[str, tuple[int, ...]]) -> Kind | None:
-    """Tell LSTM, GRU and RNN apart by how many gates are stacked on the hidden size."""
+    """Tell LSTM, GRU and RNN apart by the number of gates stacked on the hidden size."""
     for leaf, shape in leaves.items():
         match = _RECURRENT.match(leaf)
         if match and match["matrix"] == "weight" and match["of"] == "hh" and len(shape) == 2:
@@ -220,7 +220,7 @@ def _role(member: _Named, kind: Kind) -> Role:
 
 
 def _axes(shape: tuple[int, ...], kind: Kind, role: Role) -> tuple[Axis, ...]:
-    """Return the meaning of axes as PyTorch orders them."""
+    """Return the meaning of the axes in PyTorch's order."""
     if len(shape) < 2 or role in (Role.BIAS, Role.NORM, Role.BUFFER):
         return (Axis.OTHER,) * len(shape)
     if kind is Kind.CONV:
@@ -231,7 +231,7 @@ def _axes(shape: tuple[int, ...], kind: Kind, role: Role) -> tuple[Axis, ...]:
 
 
 def _sections(member: _Named, kind: Kind, role: Role) -> tuple[str, ...]:
-    """Return the names of stacked gates or projections, where their sizes allow it."""
+    """Return the names of stacked gates or projections, if the sizes are divisible."""
     shape = member.tensor.shape
     names: tuple[str, ...] = ()
     if _RECURRENT.match(member.leaf):
@@ -239,5 +239,5 @@ def _sections(member: _Named, kind: Kind, role: Role) -> tuple[str, ...]:
     elif kind is Kind.ATTENTION and role is Role.WEIGHT and _FUSED_QKV.search(member.tensor.name):
         names = ("q", "k", "v")
         if len(shape) == 2 and shape[0] != 3 * shape[1]:
-            return ()  # grouped queries, or the (in, out) weights of GPT-2: parts are not equal
+            return ()  # unequal parts: grouped queries, (in, out) weights of GPT-2
     return names if names and shape and shape[0] % len(names) == 0 and len(shape) == 2 else ()

@@ -1,9 +1,9 @@
-"""Readers: the one door through which files of any framework enter.
+"""Readers: how files of any framework get in.
 
-A reader does two things: it tells from a few bytes whether a file is its own, and it
-*describes* a checkpoint (names, shapes, byte ranges, step) without loading weights. Readers
-are found through the entry-point group ``accweight.readers``; a broken plug-in is a warning,
-never a crash. `accweight_core.testing.ReaderContract` holds the rules that each must keep.
+A reader does two things: it recognises its format from a few bytes, and it *describes* a checkpoint
+(names, shapes, byte ranges, step) without loading weights. Readers are found through the
+entry-point group ``accweight.readers``; a broken plug-in causes a warning, never a crash.
+`accweight_core.testing.ReaderContract` tests the rules for readers.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ LFS_MAGIC = b"version https://git-lfs"
 
 @runtime_checkable
 class Reader(Protocol):
-    """Turns one file, or one folder, into a description of a checkpoint.
+    """Turns one file or folder into the description of a checkpoint.
 
-    Paths may stand for URLs (`accweight_core.remote`). They have the names, `open("rb")`, `stat`,
-    `is_file`, `iterdir` and the like of `pathlib.Path`, and no file descriptor; what is opened
-    later, to load hidden values, is opened through the same path.
+    Paths may be URLs (`accweight_core.remote`). They have the names, `open("rb")`, `stat`,
+    `is_file`, `iterdir` and so on of `pathlib.Path`, but no file descriptor. Files that are opened
+    later, to load hidden values, are opened through the same path.
     """
 
     name: str
-    """Short name, as given to ``--reader``."""
+    """Short name, for ``--reader``."""
 
     suffixes: tuple[str, ...]
-    """Endings of files that are worth a look, lower case with the dot; a hint, not a proof.
-    An empty one stands for names that have none. A reader of folders may also have `marks`:
-    whole names of files that make the folder they lie in a checkpoint (`marks_of`).
+    """Suffixes of candidate files, lower case with the dot; a hint, not a proof. The empty suffix
+    stands for names without one. A reader of folders may also have `marks`: names of files that
+    make their folder a checkpoint (`marks_of`).
     """
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` is this format, by content, reading a few bytes at most.
+        """Tell whether `path` is in this format, by its content; reads a few bytes at most.
 
-        Never raises for unreadable content: that is a `False`.
+        Returns False for unreadable content and never raises for it.
         """
         ...
 
@@ -50,7 +50,7 @@ class Reader(Protocol):
         """Describe the checkpoint at `path` without reading weights or running anything in it.
 
         Raises:
-            FormatError: If the file is truncated, corrupt, unsafe or lies about itself.
+            FormatError: If the file is truncated, corrupt, unsafe or inconsistent.
         """
         ...
 
@@ -74,7 +74,7 @@ def reader_named(name: str) -> Reader:
     """Return the reader of that name.
 
     Raises:
-        SourceError: If there is none; the message lists those there are.
+        SourceError: If there is none; the message lists the installed readers.
     """
     try:
         return readers()[name]
@@ -84,9 +84,9 @@ def reader_named(name: str) -> Reader:
 
 
 def reader_for(path: Path) -> Reader | None:
-    """Return the reader that recognises `path` by its content, or None.
+    """Return the reader that recognises the content of `path`, or None.
 
-    Readers whose suffixes match are asked first, so that a clear case costs one look.
+    Readers with a matching suffix are tried first, so that most files are opened once.
     """
     suffix = path.suffix.lower()
     ordered = sorted(readers().values(), key=lambda reader: suffix not in reader.suffixes)
@@ -102,7 +102,7 @@ def _recognised(reader: Reader, path: Path) -> bool:
 
 
 def marks_of(reader: Reader) -> tuple[str, ...]:
-    """Return the whole names of files that make their folder a checkpoint of this reader."""
+    """Return the file names that make their folder a checkpoint of this reader."""
     marks: tuple[str, ...] = getattr(reader, "marks", ())
     return marks
 

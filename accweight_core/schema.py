@@ -1,9 +1,9 @@
-"""The words of accweight as types: checkpoint, parameter, layer, run.
+"""The vocabulary of accweight as types: checkpoint, parameter, layer, run.
 
-Nothing here knows a file format or a framework. A reader fills `StoredTensor`s: it says
-*where* the values of a tensor lie (an `Extent`) instead of loading them, so that core alone
-does the reading, in blocks, and every format is equally fast. Formats that hide their bytes
-(compressed, packed, quantised) hand over a function instead (`HiddenValues`).
+This module knows no file format and no framework. A reader returns `StoredTensor`s that say *where*
+the values lie (an `Extent`) without loading them; core then reads them in blocks, equally fast
+for every format. Formats without plain bytes (compressed, packed, quantised) give a function
+instead (`HiddenValues`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 
 class Axis(StrEnum):
-    """What one axis of a parameter counts; frameworks order them differently."""
+    """Meaning of one axis of a parameter; frameworks order axes differently."""
 
     OUTPUT = "output"
     INPUT = "input"
@@ -55,22 +55,22 @@ class Axis(StrEnum):
 
 
 DEFAULT_ROLES = (Role.WEIGHT, Role.EMBEDDING)
-"""Roles that count in a layer's metrics and in rankings unless others are chosen."""
+"""Roles in a layer's metrics and in rankings by default."""
 
 MEASURED_ROLES = (Role.WEIGHT, Role.EMBEDDING, Role.BIAS, Role.NORM)
-"""Roles that are measured and stored unless others are chosen: all that training moves."""
+"""Roles that are measured and stored by default: everything that is trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where the values of one tensor lie in a file.
+    """Location of the values of one tensor in a file.
 
     Attributes:
         path: The file, or its URL without secrets.
-        offset: First byte of the storage that `strides` refers to.
+        offset: Byte offset of element (0, ..., 0).
         dtype: Name of the element type, as in `accweight_core.dtypes`.
         shape: Shape of the tensor.
-        strides: Step of each axis in elements; None for C order without gaps.
+        strides: Stride of each axis in elements; None for contiguous C order.
         big_endian: Whether elements are stored most significant byte first.
     """
 
@@ -89,13 +89,13 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class HiddenValues:
-    """Values that no byte range shows: compressed, packed, quantised or in memory.
+    """Values that are not plain bytes in a file: compressed, packed, quantised or in memory.
 
     Attributes:
-        load: Returns the whole tensor as an array of a floating or complex dtype, or as a
-            torch tensor; of a `dtype` that NumPy lacks (bfloat16, 8-bit floats) also as its
-            codes (`Dtype.code`). Called once per walk over the parameter.
-        dtype: Name of the element type that `load` yields.
+        load: Returns the whole tensor as a floating or complex array or a torch tensor; for a
+            `dtype` that NumPy lacks (bfloat16, 8-bit floats) an array of its codes
+            (`Dtype.code`) will do. Called once per walk over the parameter.
+        dtype: Name of the element type that `load` returns.
         shape: Shape of the tensor.
     """
 
@@ -111,7 +111,7 @@ class HiddenValues:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What a reader knows of a tensor beyond its name; None where the format does not say.
+    """What a reader knows about a tensor beyond its name; None for what the format does not say.
 
     Attributes:
         layer: Name of the module it belongs to.
@@ -130,14 +130,14 @@ class Hints:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """One named tensor of one checkpoint: where it lies and what the reader knows of it.
+    """One named tensor of one checkpoint: where its values lie, and the reader's hints.
 
     Attributes:
         name: Name in the checkpoint, wrapping prefixes removed.
         values: Where the values lie.
         hints: What the format says about its meaning.
-        refusal: Why the values cannot be analysed (integer codes without a scale, say);
-            empty when they can.
+        refusal: Why the values cannot be analysed (integer codes without a scale, for
+            example); empty if they can.
     """
 
     name: str
@@ -158,19 +158,19 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """All that a reader says about one checkpoint without reading its weights.
+    """What a reader says about one checkpoint without reading its weights.
 
     Attributes:
         format: Format in words, as `inspect` shows it ("torch zip").
-        tensors: Tensors in network order, as far as the format keeps one.
+        tensors: Tensors, in network order if the format keeps it.
         step: Step stored inside the file, or None.
-        step_key: Where inside the file that step was found.
-        files: Every file the checkpoint consists of (shards, external data).
+        step_key: Name under which the step is stored.
+        files: Every file of the checkpoint (shards, external data).
         notes: Remarks for the user: what was left out, and why.
-        measures: Finite figures of the training that the checkpoint holds beside the weights
-            (loss, accuracy), by name; names of nested ones are joined with a dot.
-        beside: Files that lie beside the checkpoint, belong to its run and are not checkpoints
-            themselves, whatever they look like (the graph of the network).
+        measures: Finite training metrics stored with the weights (loss, accuracy), by name;
+            nested names are joined with a dot.
+        beside: Files of the run next to the checkpoint that are not checkpoints themselves,
+            even if they look like one (the graph of the network).
     """
 
     format: str
@@ -184,14 +184,14 @@ class Description:
 
 
 class Stamp(NamedTuple):
-    """A file as it was at one moment: what tells it from any other, and from itself rewritten.
+    """Identity and state of a file at one moment, to tell whether it has changed.
 
     Attributes:
-        device: Where it lies.
-        inode: Which one it is there: another file that took its name is another one.
-        size_bytes: How long it is.
-        changed_ns: When it was written, in ns; of a URL, a number made of what its place says.
-        status_ns: When that time, or its names, were changed, in ns; 0 of a URL.
+        device: Device of the file system.
+        inode: Number of the file on it; a replaced file has another.
+        size_bytes: Length.
+        changed_ns: Modification time in ns; for a URL, a number made from the server's headers.
+        status_ns: Time of the last change of contents or metadata in ns; 0 for a URL.
     """
 
     device: int
@@ -206,15 +206,15 @@ class Checkpoint:
     """The weights of one model at one step.
 
     Attributes:
-        path: The file or folder, or a made-up name for weights in memory.
-        step: The integer that orders checkpoints.
+        path: The file or folder, or a generated name for weights in memory.
+        step: Integer that orders checkpoints.
         step_source: Where the step was found, in words.
         format: Format in words.
         tensors: Tensors by name.
-        size_bytes: Size of all files, 0 in memory.
-        changed_ns: Newest modification time of its files, 0 in memory.
-        measures: Finite figures of the training that it holds (loss, accuracy), by name.
-        stamps: Its files as they were when it was described, by path; none in memory.
+        size_bytes: Total size of its files, 0 in memory.
+        changed_ns: Latest modification time of its files, 0 in memory.
+        measures: Finite training metrics stored in it (loss, accuracy), by name.
+        stamps: Stamps of its files when it was described, by path; none in memory.
     """
 
     path: str
@@ -272,12 +272,12 @@ class Run:
     """The ordered checkpoints of one training run, with the same parameters in each.
 
     Attributes:
-        source: What the user pointed at, in words.
+        source: The source as given by the user.
         reader: Name of the reader that described the files.
         checkpoints: In step order; the first one is the reference.
         layers: In network order.
         notes: Remarks for the user: files left out, order chosen.
-        name_map: What a map file said of names, as plain values; empty without one.
+        name_map: The map file as plain values; empty without one.
     """
 
     source: str
@@ -288,7 +288,7 @@ class Run:
     name_map: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """Return in a line what it is."""
+        """Return a one-line summary."""
         return f"<Run of {self.source}: {in_short(self.steps, self.layers)}>"
 
     @property
@@ -311,7 +311,7 @@ class Run:
 
 
 def in_short(steps: npt.NDArray[np.int64], layers: Sequence[Layer]) -> str:
-    """Return in a phrase how many checkpoints there are, of which steps, and of what network."""
+    """Return the number of checkpoints, their steps and the network, in a phrase."""
     checkpoints = _counted(len(steps), "checkpoint")
     span = (
         f"step{'s' * (len(steps) > 1)} {' to '.join(str(s) for s in dict.fromkeys(steps[[0, -1]]))}"

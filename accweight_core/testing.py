@@ -1,4 +1,4 @@
-"""For the tests of readers, ours and other people's: the contract every reader must keep.
+"""Tests for readers, built-in and third-party: the contract that every reader must pass.
 
 Subclass `ReaderContract` in a pytest module and provide one fixture::
 
@@ -10,7 +10,7 @@ Subclass `ReaderContract` in a pytest module and provide one fixture::
             my_library.save(weights, path)
             return ReaderCase(MyReader(), path, weights)
 
-The contract writes damaged copies of the file beside it; it needs pytest.
+The contract writes damaged copies beside the file; it needs pytest.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from accweight_core.remote import path_at
 from accweight_core.schema import Description, Extent, StoredTensor
 
 MOST_EXTRA_BYTES = 16 << 20
-"""Memory a reader may take on top of the size of the file it describes."""
+"""Memory a reader may use in addition to the size of the file."""
 
 
 @dataclass(frozen=True)
 class ReaderCase:
-    """A file, and what is known to be in it.
+    """A file and its known contents.
 
     Attributes:
         reader: The reader under test.
         path: A file it reads.
-        weights: The values by name, as the reader should name them.
+        weights: The values, by the names that the reader should give.
     """
 
     reader: Reader
@@ -54,7 +54,7 @@ class ReaderCase:
 
 
 def values_of(tensor: StoredTensor) -> npt.NDArray[np.generic]:
-    """Return all values of a described tensor, widened, in its shape."""
+    """Return all values of a tensor, widened, in its shape."""
     out = np.empty(tensor.values.elements, working_dtype(tensor))
     with OpenFiles() as files:
         read_stretch(files, tensor, 0, tensor.values.elements, out)
@@ -63,13 +63,13 @@ def values_of(tensor: StoredTensor) -> npt.NDArray[np.generic]:
 
 
 class ReaderContract:
-    """What every reader must do; each test states one rule."""
+    """Rules for every reader; each test states one."""
 
     damaged_cases = 60
-    """Damaged copies that are tried; each is a cut or a flipped byte at a seeded place."""
+    """Number of damaged copies; each has a cut or a flipped byte at a seeded position."""
 
     def test_recognises_its_own_file(self, case: ReaderCase) -> None:
-        """A reader knows its format by content, whatever the file is called."""
+        """A reader recognises its format by content, whatever the file name."""
         renamed = case.path.with_name("renamed.unknown")
         if case.path.suffix != ".json":
             shutil.copy(case.path, renamed)
@@ -77,7 +77,7 @@ class ReaderContract:
         assert case.reader.recognises(case.path)
 
     def test_recognises_nothing_else(self, case: ReaderCase, tmp_path: Path) -> None:
-        """Foreign and empty files are declined without an error."""
+        """Other formats and empty files are rejected without an error."""
         for name, content in {
             "empty": b"",
             "text": b"hello\n" * 20,
@@ -89,7 +89,7 @@ class ReaderContract:
             assert not case.reader.recognises(path), name
 
     def test_names_shapes_and_values_are_those_that_were_saved(self, case: ReaderCase) -> None:
-        """What is described can be read, and is what was saved, bit for bit."""
+        """Names, shapes and values are those saved, bit for bit."""
         tensors = {t.name: t for t in case.reader.describe(case.path).tensors}
 
         assert set(case.weights) <= set(tensors)
@@ -100,7 +100,7 @@ class ReaderContract:
                 np.testing.assert_array_equal(got, expected.astype(got.dtype))
 
     def test_a_url_is_read_as_a_local_file_is(self, case: ReaderCase) -> None:
-        """Readers open what they are given with ``path.open("rb")``, so that URLs work too.
+        """Readers open files with ``path.open("rb")``, so that URLs work too.
 
         Needs fsspec, and is skipped without it.
         """
@@ -134,7 +134,7 @@ class ReaderContract:
         assert len(set(names)) == len(names)
 
     def test_measures_are_finite_numbers(self, case: ReaderCase) -> None:
-        """What is said of the training can be drawn: finite numbers by name."""
+        """Training metrics are finite numbers by name, so that they can be plotted."""
         measures = case.reader.describe(case.path).measures
 
         assert all(name and name.isprintable() for name in measures)
@@ -142,7 +142,7 @@ class ReaderContract:
 
     def test_describing_takes_little_memory(self, case: ReaderCase) -> None:
         """Describing does not load the weights."""
-        case.reader.describe(case.path)  # imports are not the reader's doing
+        case.reader.describe(case.path)  # imports do not count
         tracemalloc.start()
         case.reader.describe(case.path)
         peak = tracemalloc.get_traced_memory()[1]
@@ -165,7 +165,7 @@ class ReaderContract:
 
 
 def _damaged(content: bytes, number: int, chance: random.Random) -> bytes:
-    """Return the content cut at, or with another byte at, a place of chance."""
+    """Return the content cut, or with one byte replaced, at a random position."""
     place = chance.randrange(len(content))
     if number % 2:
         return content[:place]
@@ -177,7 +177,7 @@ def _damaged(content: bytes, number: int, chance: random.Random) -> bytes:
 
 
 def _checked(reader: Reader, path: Path) -> str:
-    """Return the text of the refusal of a file; its name if the file is described in bounds."""
+    """Return the text of the FormatError, or the file name if the description is in bounds."""
     try:
         description = reader.describe(path)
     except FormatError as refusal:

@@ -1,4 +1,4 @@
-"""Text that comes from files, made safe and short for a terminal."""
+"""Text from files, made safe and short for a terminal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 
 def plain(text: object) -> str:
-    """Return text with control characters spelled out, so that a terminal cannot obey them."""
+    """Return text with control characters escaped, so that a terminal does not obey them."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
 def shortened(paths: Sequence[str]) -> list[str]:
-    """Return paths without the folder that all of them share."""
+    """Return paths without their common folder."""
     folders = {os.path.dirname(path) for path in paths}
     if len(folders) == 1:
         return [os.path.basename(path) for path in paths]
@@ -24,7 +24,7 @@ def shortened(paths: Sequence[str]) -> list[str]:
 
 
 def size(size_bytes: float) -> str:
-    """Return a number of bytes with its unit."""
+    """Return a size in bytes with a unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if size_bytes < 1000:
             return f"{size_bytes:.3g} {unit}"

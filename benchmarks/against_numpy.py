@@ -147,7 +147,9 @@ def measured(folder: Path, size: str, rounds: int) -> Report:
     size_bytes, count = size_of(paths), elements(shapes)
     title = f"{checkpoints} checkpoints of {count / 1e6:.1f}M float32 weights, in the page cache"
     rows = rows_of(found, count * checkpoints, size_bytes)
-    return Report([Table(title, COLUMNS, rows)], goals_of(rows), ["values of all agree"])
+    return Report(
+        [Table(title, COLUMNS, rows)], goals_of(rows), ["all of them give the same values"]
+    )
 
 
 def main(given: Sequence[str] | None = None) -> None:

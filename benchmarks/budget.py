@@ -176,7 +176,7 @@ def measured(folder: Path, size: str, rounds: int) -> Report:
         "nanoseconds per weight and checkpoint"
     )
     table = Table(title, COLUMNS, items(ns, limit))
-    return Report([table], notes=["differences of medians: small items drown in the noise"])
+    return Report([table], notes=["differences of medians: small items are within the noise"])
 
 
 def main(given: Sequence[str] | None = None) -> None:

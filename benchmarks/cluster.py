@@ -56,6 +56,7 @@ from accweight_core.pictures.plan import chunk_of, plan_pictures, pyramid_levels
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, tiling_of
 from accweight_core.schema import DEFAULT_ROLES
 from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import create
 from accweight_core.store.header import Header
 
 HIDDEN, FEED, HEADS, WORDS, LAYERS, SHARDS = 8192, 28672, 1024, 128_256, 80, 30
@@ -181,7 +182,7 @@ def of_driver(folder: Path, layers: int, checkpoints: int) -> tuple[Result, Resu
     header = Header(
         header.source, header.reader, header.checkpoints, tuple(some), DEFAULT_ROLES, bases
     )
-    store = Store.create(folder / "some.accw", header)
+    store = create(folder / "some.accw", header)
     work = Work(run, header, 1, BLOCK_ELEMENTS, False, lambda done, total: None)
     weighing = Weighing(store)
     workers = max(1, round(1000 * sum(p.elements for p in some) / whole["weights"]))

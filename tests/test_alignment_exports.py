@@ -213,7 +213,7 @@ def test_weights_of_another_seed_settle_nothing_and_that_is_said() -> None:
     found = align(aw.open_run([Tower().state_dict()]), permuted(Tower(1)))
 
     assert {m.how for m in found.matches} == {How.POSITION}
-    assert found.notes[-1] == "values of step 0 settle nothing"
+    assert found.notes[-1] == "values of step 0 do not decide any match"
 
 
 def test_values_of_transposed_matrices_are_the_same_values(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_values_that_are_near_those_of_several_layers_settle_nothing() -> None:
     found = align(aw.open_run([left]), aw.open_run([right]))
 
     assert {m.how for m in found.matches} == {How.POSITION}
-    assert found.notes == ("values of step 0 settle nothing",)
+    assert found.notes == ("values of step 0 do not decide any match",)
 
 
 def test_asking_for_values_always_finds_layers_that_swapped_names() -> None:
@@ -303,7 +303,7 @@ def test_an_analysis_is_aligned_as_a_run_is_and_does_without_its_checkpoints(
     assert pairs(found) == EXPECTED
     assert {m.how for m in blind.matches} == {How.POSITION}
     assert "values were not compared" in blind.notes[-1]
-    with pytest.raises(SourceError, match="not there any more"):
+    with pytest.raises(SourceError, match="is missing"):
         align(aw.open_analysis(tmp_path / "a.accw"), other, values="always")
 
 

@@ -253,7 +253,7 @@ def test_exact_values_need_the_checkpoints_and_rankings_do_not(
     (folder / "step_5.safetensors").unlink()
 
     assert len(opened.ranking()) == 2
-    with pytest.raises(SourceError, match=r"step_5.safetensors: .* step 5 is not there any more"):
+    with pytest.raises(SourceError, match=r"step_5.safetensors: .* step 5 is missing"):
         opened.cumulative("fc.weight")
 
 
@@ -342,7 +342,7 @@ def test_weights_in_memory_are_not_looked_for_on_disk(tmp_path: Path) -> None:
     opened = aw.open_analysis(tmp_path / "run.accw")
 
     assert opened.ranking()["mean"].tolist() == [2]
-    with pytest.raises(SourceError, match=r"memory:0: .* is not there any more"):
+    with pytest.raises(SourceError, match=r"memory:0: .* is missing"):
         opened.cumulative("a.weight")
 
 

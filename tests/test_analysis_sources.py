@@ -107,7 +107,7 @@ def test_one_checkpoint_of_a_stored_analysis_is_found_where_another_is_gone(
 
     assert found.step == 2
     assert set(found.tensors) == set(WALKS)
-    with pytest.raises(SourceError, match=r"epoch_0.pt: .* of step 0 is not there any more"):
+    with pytest.raises(SourceError, match=r"epoch_0.pt: .* of step 0 is missing"):
         opened.run()
 
 

@@ -24,7 +24,7 @@ import accweight_core as aw
 from accweight_core.analysis import exact_client as asking
 from accweight_core.analysis.exact_client import Answers
 from accweight_core.analysis.exact_server import Answerer
-from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import create
 from accweight_core.store.header import Header
 
 Answer = dict[str, Any]
@@ -182,7 +182,7 @@ def test_an_analysis_that_comes_later_is_found(tmp_path: Path) -> None:
 
 def test_an_unfinished_analysis_is_answered_from_its_checkpoints(tmp_path: Path) -> None:
     run = aw.open_run(write_run(tmp_path / "run", [small(0), small(1)]))
-    Store.create(tmp_path / "run.accw", Header.of(run, run.parameters, (aw.Role.WEIGHT,)))
+    create(tmp_path / "run.accw", Header.of(run, run.parameters, (aw.Role.WEIGHT,)))
 
     with closing(Answerer(tmp_path / "run.accw")) as answerer:
         answer = answerer.answer(line())
@@ -206,7 +206,7 @@ def test_checkpoints_are_looked_at_before_every_answer(
     checkpoint.write_bytes(content)
     os.utime(checkpoint, ns=(state.st_atime_ns, state.st_mtime_ns))
 
-    expected = {"gone": "is not there any more", "changed": "has changed since it was analysed"}
+    expected = {"gone": "is missing", "changed": "has changed since it was analysed"}
     assert expected[kind] in during["error"]
     assert "epoch_1.pt" in during["error"]
     assert answerer.answer(line()) == before
@@ -442,7 +442,7 @@ def test_closing_twice_or_unused_is_no_fault_and_asking_afterwards_one() -> None
     asked.close()
     asked.close()
 
-    with pytest.raises(ValueError, match="these answers are closed"):
+    with pytest.raises(ValueError, match="this client is closed"):
         asked.ask("fc.weight", (0, 0), print)
 
 

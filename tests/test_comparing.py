@@ -105,13 +105,13 @@ def test_one_shared_layer_is_said_to_be_too_few() -> None:
 
     assert found.only_a == ("x",)
     assert math.isnan(found.spearman)
-    assert found.notes[0] == "only one layer is in both: ranks correlate from two on"
+    assert found.notes[0] == "only one layer is in both: a rank correlation needs two"
 
 
 def test_nothing_shared_says_what_could_be_done() -> None:
     a, b = moved({"a": 1.0}, {"a": (4, 3, 3, 3)}), moved({"b": 1.0})
 
-    with pytest.raises(MismatchError, match="nothing can be compared, unless a file for --map"):
+    with pytest.raises(MismatchError, match="to compare them, give a file with --map"):
         aw.compare(a, b)
 
 
@@ -147,7 +147,7 @@ def test_guesses_are_counted_where_the_figures_stand() -> None:
     found = aw.compare(a, b)
 
     assert {p.layer: p.layer_b for p in found.layers} == {"k": "x", "l": "y", "m": "z"}
-    assert found.notes[0].startswith("3 of 3 layers were matched by a guess, less than 50% sure")
+    assert found.notes[0].startswith("3 of 3 layers were matched with less than 50% confidence")
 
 
 # --- the commands

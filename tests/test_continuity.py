@@ -88,7 +88,7 @@ def test_a_restart_from_the_same_initial_weights_is_reported(digits: Digits) -> 
     (warning,) = warnings_of(run)
 
     assert "step 6 does not look like a continuation of step 5" in warning
-    assert "of the distance from the first checkpoint is left" in warning
+    assert "of the distance from the first checkpoint remains" in warning
 
 
 def test_frozen_parameters_hide_no_restart(digits: Digits) -> None:

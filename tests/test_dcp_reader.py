@@ -319,7 +319,7 @@ def test_metadata_of_other_programs_is_passed_over(tmp_path: Path) -> None:
 def test_one_of_the_files_alone_says_to_name_the_folder(tmp_path: Path) -> None:
     saved(tmp_path / "c", STATE)
 
-    with pytest.raises(FormatError, match="name the folder it lies in"):
+    with pytest.raises(FormatError, match="give its folder"):
         TorchReader().describe(tmp_path / "c" / "__0_0.distcp")
 
 

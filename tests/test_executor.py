@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +314,7 @@ def test_a_dead_process_is_one_line_and_the_same_command_continues(
             aw.analyze(run, out, executor=pool, block_elements=BLOCK, progress=kill)
 
     assert str(caught.value).startswith(f"{out}: workers were lost (A process in the process pool")
-    assert str(caught.value).endswith("kept, and the same command continues there")
+    assert str(caught.value).endswith("kept, and the same command continues the analysis")
     assert any(aw.open_analysis(out, unfinished=True).finished())
     aw.analyze(run, out)
     assert_same(out, tmp_path / "here.accw")
@@ -329,7 +331,7 @@ def a_parcel(folder: Path, **changed: Any) -> tasks.Task:
 
 
 def test_a_worker_that_does_not_see_the_output_says_so(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"is not the folder that the analysis is written to"):
+    with pytest.raises(EngineError, match=r"not the output folder of the analysis, as seen from"):
         worker.run_task(a_parcel(folder, store=str(tmp_path)))
 
 
@@ -378,6 +380,13 @@ def test_a_worker_with_other_versions_says_so(folder: Path) -> None:
         )
 
 
+def test_a_worker_with_another_torch_says_so(folder: Path) -> None:
+    with pytest.raises(
+        EngineError, match=rf"has torch {re.escape(version('torch'))} instead of 0.1;"
+    ):
+        worker.run_task(a_parcel(folder, versions=(("torch", "0.1"),)))
+
+
 def test_a_parcel_of_a_job_that_was_given_up_writes_nothing(folder: Path, tmp_path: Path) -> None:
     run, out = aw.open_run(folder), tmp_path / "a.accw"
     kept: list[tasks.Task] = []
@@ -391,7 +400,7 @@ def test_a_parcel_of_a_job_that_was_given_up_writes_nothing(folder: Path, tmp_pa
         aw.analyze(run, out, executor=pool, progress=stop_at(0.1))
     before = tree_of(out)
 
-    with pytest.raises(EngineError, match="has been given up"):
+    with pytest.raises(EngineError, match="has stopped it"):
         worker.run_task(kept[-1])
 
     assert tree_of(out) == before

@@ -102,9 +102,7 @@ def test_checkpoints_in_place_of_an_analysis_say_what_to_run(stored: Path, folde
 
 
 def test_a_run_in_place_of_an_analysis_says_how_to_analyse_it(stored: Path, folder: Path) -> None:
-    with pytest.raises(
-        TypeError, match=r"got Run; a run is analysed with analyze\(run\)"
-    ) as caught:
+    with pytest.raises(TypeError, match=r"got Run; call analyze\(run\) to analyse a run") as caught:
         aw.compare(stored, aw.open_run(folder))  # type: ignore[arg-type]
 
     assert isinstance(caught.value, AccweightError)

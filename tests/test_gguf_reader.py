@@ -150,7 +150,7 @@ def test_every_type_of_the_package_is_known_with_its_size() -> None:
 @pytest.mark.parametrize(
     ("kind", "endian", "reason"),
     [
-        (Type.Q8_K, LITTLE, "nothing that dequantises Q8_K"),
+        (Type.Q8_K, LITTLE, "dequantising Q8_K is not supported"),
         (Type.Q4_0, BIG, "little-endian files only"),
     ],
 )
@@ -274,7 +274,9 @@ def test_a_missing_or_mistaken_part_is_refused(tmp_path: Path) -> None:
     first = parts(tmp_path / "c")
     second, third = (first.with_name(f"net-0000{n}-of-00003.gguf") for n in (2, 3))
     second.write_bytes(third.read_bytes())
-    assert "its part 'net-00002-of-00003.gguf' is not the one" in problem_of(first)
+    assert "its part 'net-00002-of-00003.gguf' has another number than its name says" in problem_of(
+        first
+    )
     third.unlink()
     second.unlink()
     assert "its part 'net-00002-of-00003.gguf' is missing" in problem_of(first)

@@ -183,9 +183,9 @@ def bomb(lie: Lie) -> int:
 LIES: dict[str, tuple[Callable[[Lie], int], str]] = {
     "an old header that continues into itself": (old_header_into_itself, "without end"),
     "a new header that continues into itself": (new_header_into_itself, "without end"),
-    "a header that continues in the whole file": (header_into_the_whole_file, "in circles"),
-    "names in a tree of shared children": (tree_of_names, "nested without end"),
-    "chunks in a tree of shared children": (tree_of_chunks, "nested without end"),
+    "a header that continues in the whole file": (header_into_the_whole_file, "form a cycle"),
+    "names in a tree of shared children": (tree_of_names, "or too deep"),
+    "chunks in a tree of shared children": (tree_of_chunks, "or too deep"),
     "a hundred million texts": (many_texts, "claims more values than it has"),
     "a heap of a terabyte": (heap_of_a_terabyte, "should reach to byte 1099511627"),
     "a deflated chunk that is a bomb": (bomb, "it has another size"),

@@ -381,9 +381,9 @@ def test_chunks_that_orbax_once_left_out_are_zeros(run: Path, tmp_path: Path) ->
         ({"chunks": [0, 8]}, "claims chunks of shape"),
         ({"chunks": [50]}, "claims chunks of shape"),
         ({"zarr_format": 4}, "version 4"),
-        ({"dtype": "<U3"}, "not known here"),
-        ({"compressor": {"id": "pickle"}}, "'pickle', which is not known here"),
-        ({"filters": [{"id": "delta"}]}, "filters that are not known"),
+        ({"dtype": "<U3"}, "not supported"),
+        ({"compressor": {"id": "pickle"}}, "'pickle', which is not supported"),
+        ({"filters": [{"id": "delta"}]}, "unsupported filters"),
     ],
 )
 def test_metadata_of_arrays_that_lies_allocates_nothing(

@@ -212,7 +212,7 @@ def test_sums_that_are_no_names_are_a_damaged_header(tmp_path: Path, sums: objec
 def test_what_an_analysis_cannot_give_is_told_from_what_no_one_knows() -> None:
     with pytest.raises(UnknownNameError, match="no metric is called 'speed'"):
         checked_metric("speed", ["mean"])
-    with pytest.raises(UnknownNameError, match="it has mean, or analyse the run again"):
+    with pytest.raises(UnknownNameError, match="choose one of mean, or analyse the run again"):
         checked_metric("relative", ["mean"])
 
 

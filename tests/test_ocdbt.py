@@ -284,9 +284,9 @@ def test_chunks_that_hold_only_the_fill_value_are_made_up(tensorstore: Any, tmp_
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
-        (version_2(compressor={"id": "bz2", "level": 1}), "'bz2', which is not known here"),
+        (version_2(compressor={"id": "bz2", "level": 1}), "'bz2', which is not supported"),
         (version_3(sharded(sharded(BYTES, chunk=(1, 1)))), "nested more than once"),
-        (version_3(BYTES, data_type="int4"), "'int4' are not known here"),
+        (version_3(BYTES, data_type="int4"), "'int4' is not supported"),
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_said_and_not_guessed(

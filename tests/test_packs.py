@@ -25,6 +25,7 @@ from accweight_core.pictures import packing as packs
 from accweight_core.pictures.packing import planned_packs
 from accweight_core.schema import Hints, Run
 from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import sweep
 from accweight_core.store.header import FORMAT_VERSION, UNPACKED_VERSION
 
 Stored = Callable[..., Run]
@@ -353,7 +354,7 @@ def test_a_pack_with_one_member_unfinished_is_walked_anew(run: Run, out: Path) -
     store._totals_array.write((0, 0, 0), values)
 
     assert not any(store.finished()[index] for index in store.header.packs[0])
-    store.sweep()
+    sweep(store)
     assert not (out / "pictures/packed/000000").exists()
     aw.analyze(run, out, roles=ROLES)
     assert files_of(out) == files_of(out.with_name("whole.accw"))

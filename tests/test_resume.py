@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 DRIVER = """
 import json, os, random, shutil, signal, sys, time, traceback
 import accweight_core as aw
-from accweight_core.store import zarr_chunks as chunks
+from accweight_core.store import files as plain
 from accweight_core.jit import fused
 from accweight_core.runs import opening
 from accweight_core.pictures import packing as packs
@@ -40,7 +40,7 @@ def analysed(folder, die_in_write=None):
         return child
     try:
         if die_in_write is not None:
-            rename, write, writes = os.replace, chunks.write_new, []
+            rename, write, writes = os.replace, plain.write_new, []
             def count(name):
                 writes.append(name)
                 if len(writes) == die_in_write or str(name).endswith(str(die_in_write)):
@@ -52,7 +52,7 @@ def analysed(folder, die_in_write=None):
                 write(path, memoryview(content).cast("B")[: len(content) // 2])
                 count(path)
                 return write(path, content)
-            os.replace, chunks.write_new = dying, torn
+            os.replace, plain.write_new = dying, torn
         aw.analyze(
             aw.open_run(source), folder + "/run.accw", threads=3, picture_budget_bytes=budget
         )

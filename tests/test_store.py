@@ -28,6 +28,7 @@ from accweight_core.metrics.table import METRICS
 from accweight_core.pictures import packing as packs
 from accweight_core.schema import Run
 from accweight_core.store import analysis_store as store
+from accweight_core.store import files
 from accweight_core.store import lock as exclusive
 from accweight_core.store import zarr_chunks as chunks
 from accweight_core.store.analysis_store import Store
@@ -666,14 +667,14 @@ def test_a_file_where_a_folder_should_be_is_a_clear_error(
 def test_a_folder_that_cannot_be_written_is_a_clear_error(
     run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Path.open
+    real = os.open
 
-    def refused(self: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
-        if self.parent == out.parent and mode != "r":
-            raise PermissionError(errno.EACCES, "Permission denied", str(self))
-        return real(self, mode, *arguments, **named)
+    def refused(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+        if Path(path).parent == out.parent and flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, flags, *arguments, **named)
 
-    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(os, "open", refused)
 
     with pytest.raises(StoreError, match=r"run.accw: cannot be written \(Permission denied\)"):
         aw.analyze(run, out)
@@ -700,7 +701,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_output(run: Run, 
 def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
     run: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    name, write, done = os.replace, chunks.write_new, []
+    name, write, done = os.replace, files.write_new, []
 
     def count(path: Any) -> None:
         if len(done) >= writes:
@@ -716,12 +717,12 @@ def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
         write(path, content)
 
     monkeypatch.setattr(os, "replace", full)
-    monkeypatch.setattr(chunks, "write_new", full_anew)
+    monkeypatch.setattr(files, "write_new", full_anew)
     with pytest.raises(StoreError, match=r"run.accw: cannot be written \(No space left") as caught:
         aw.analyze(run, out, threads=2)
     monkeypatch.undo()
 
-    assert "the same command continues there" in str(caught.value)
+    assert "the same command continues the analysis" in str(caught.value)
     aw.analyze(run, out)
     aw.analyze(run, tmp_path / "fresh.accw")
     assert files_of(out) == files_of(tmp_path / "fresh.accw")

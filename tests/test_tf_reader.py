@@ -324,7 +324,7 @@ def test_a_table_by_hand_is_read(tmp_path: Path, packing: int) -> None:
         (HEADER, "holds no variables of a model"),
         (HEADER | {b"w": entry(size=12)}, "needs 16 bytes, it has 12"),
         (HEADER | {b"w": entry(size=16, offset=8)}, "reaches to byte 24"),
-        (HEADER | {b"w": entry(size=16, offset=2**63)}, "lies nowhere possible"),
+        (HEADER | {b"w": entry(size=16, offset=2**63)}, "has an invalid location"),
         (HEADER | {b"w": entry(size=16, shard=3)}, "shard 3 of 1"),
         (HEADER | {b"w": entry(shape=(2**40, 2**40), size=16)}, "a number of elements"),
         (HEADER | {b"w": entry(shape=(2**64 - 1,), size=16)}, "a shape of -1"),

@@ -273,7 +273,7 @@ def test_nothing_of_an_empty_parameter_can_be_traced() -> None:
 def test_a_trace_needs_the_checkpoints(opened: Analysis, tmp_path: Path) -> None:
     (tmp_path / "run" / "epoch_1.pt").unlink()
 
-    with pytest.raises(SourceError, match=r"epoch_1.pt: .* step 1 is not there any more"):
+    with pytest.raises(SourceError, match=r"epoch_1.pt: .* step 1 is missing"):
         opened.trace("fc.weight", (0, 0))
 
 

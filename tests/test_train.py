@@ -229,9 +229,9 @@ def test_every_epoch_has_an_order_of_its_own_which_the_seed_decides(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--learning-rate", "0.5"], "begun with learning_rate 0.001, this is 0.5"),
-        (["--freeze", "fc1*"], "begun with trained"),
-        (["--epochs", "1"], "epoch 1 is reached already; ask for more with --epochs 6"),
+        (["--learning-rate", "0.5"], "started with learning_rate 0.001, not 0.5"),
+        (["--freeze", "fc1*"], "started with trained"),
+        (["--epochs", "1"], "epoch 1 is already reached; train more with --epochs 6"),
     ],
 )
 def test_a_run_is_resumed_as_it_was_begun_or_not_at_all(
@@ -253,8 +253,8 @@ def test_a_run_is_not_resumed_with_another_model_or_nothing_to_resume(
     train(path, "--epochs", "1")
 
     other = classifier(tmp_path, middle="Tanh", name="other.onnx")
-    assert "begun with another model (model.onnx)" in train(other, "--resume")[1]
-    assert "no training run to go on with" in train(path, "--resume", out="new")[1]
+    assert "started with another model (model.onnx)" in train(other, "--resume")[1]
+    assert "no training run to continue" in train(path, "--resume", out="new")[1]
 
 
 # ---------------------------------------------------------------- what is trained
@@ -276,7 +276,7 @@ def test_a_pattern_that_fits_nothing_is_an_error(train: Train, tmp_path: Path) -
     code, shown = train(classifier(tmp_path), "--freeze", "conv*")
 
     assert code == 1
-    assert "no parameter fits 'conv*'; parameters are fc1.weight, fc1.bias" in shown
+    assert "no parameter matches 'conv*'; parameters are fc1.weight, fc1.bias" in shown
 
 
 @pytest.mark.parametrize(
@@ -355,10 +355,10 @@ def test_a_model_that_cannot_do_without_its_batch_size_keeps_it(
     refused, reason = train(stubborn(tmp_path), "--batch-size", "8", out="no", on=on)
 
     assert code == 0, shown
-    assert "the model works with batches of 2 alone" in shown
+    assert "the model only takes batches of 2" in shown
     assert "of every epoch, the last 1 samples are left out" in shown
     assert refused == 1
-    assert "takes batches of 2 samples and nothing else, so not --batch-size 8" in reason
+    assert "only takes batches of 2 samples, so --batch-size 8" in reason
 
 
 def test_a_weight_that_is_reshaped_keeps_its_shape_when_batches_become_free() -> None:
@@ -440,7 +440,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_keeps_checkpoints(
 
     assert code == 1
     assert "the loss is not a number in epoch" in shown
-    assert "take a smaller --learning-rate" in shown
+    assert "use a smaller --learning-rate" in shown
     assert (tmp_path / "run" / "epoch_0.ckpt").exists()
 
 
@@ -491,7 +491,7 @@ def test_a_folder_with_something_in_it_is_left_alone(train: Train, tmp_path: Pat
     code, shown = train(classifier(tmp_path))
 
     assert code == 1
-    assert "there is something already; name a folder that is new or empty" in shown
+    assert "is not empty; give a new or empty folder" in shown
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
 
@@ -559,7 +559,7 @@ def test_a_model_with_several_outputs_asks_which(train: Train, tmp_path: Path) -
     chosen, _ = train(tmp_path / "two.onnx", "--output", "z", "--epochs", "1", out="chosen")
 
     assert code == 1
-    assert "the model has the outputs z, a; name the one" in shown
+    assert "the model has the outputs z, a; choose the one" in shown
     assert chosen == 0
 
 

@@ -53,7 +53,7 @@ def test_axes_of_length_one_are_put_in_with_a_note(tmp_path: Path) -> None:
     assert data.inputs[0].shape == (6, 1, 4, 4)
     assert data.notes == (
         "'x' of shape (6, 4, 4) is taken as (6, 1, 4, 4)",
-        "'x' is uint8 and is taken as it is, from 0 to 255, not scaled",
+        "'x' is uint8 and is used unscaled, from 0 to 255",
     )
 
 
@@ -133,7 +133,7 @@ def test_an_array_that_claims_more_than_there_is_memory_is_refused(tmp_path: Pat
 @pytest.mark.parametrize(
     ("targets", "problem"),
     [
-        ([0, 1, 3, 0, 1, 2], "targets go from 0 to 3; the model tells 3 classes apart"),
+        ([0, 1, 3, 0, 1, 2], "targets go from 0 to 3; the model has 3 classes"),
         ([0, 1, -1, 0, 1, 2], "targets go from -1 to 2"),
         ([0, 1, 0.5, 0, 1, 2], "targets are not whole numbers"),
         (np.ones((6, 3)), "have a column per class, but are not one-hot"),

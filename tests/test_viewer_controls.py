@@ -428,7 +428,7 @@ def test_what_checkpoints_say_replaces_what_is_stored(qtbot: Any, analysis: Path
     assert pane.cumulative == found.cumulative[-1]
     assert pane.current_weight == found.weights[-1]
     assert pane.weight.value.text() == f"{found.weights[-1]:.6g}"
-    assert pane.weight.note.text() == "began at 0"
+    assert pane.weight.note.text() == "initially 0"
     np.testing.assert_array_equal(pane.weight.curve.values, found.weights)
 
 

@@ -473,7 +473,7 @@ def test_a_picture_is_not_taken_from_the_analysis_that_replaces_its_own(
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "picture_array", replaced_meanwhile)
-        with pytest.raises(StoreError, match="another analysis has taken its place"):
+        with pytest.raises(StoreError, match="replaced by another analysis"):
             picture(run, plate, 0)
 
     later = run.refreshed()

@@ -1,1 +1,1 @@
-"""The walk over files: blocks of a parameter through all checkpoints, sums added in order."""
+"""The block walk over files: each block goes through all checkpoints, then its sums are merged."""

@@ -1,7 +1,7 @@
-"""One block through all checkpoints, the fastest way that its bytes allow.
+"""Take one block through all checkpoints, by the fastest path that its storage allows.
 
-Plain bytes of local files are streamed through the compiled loops (`streaming`); what these
-leave, and everything else, is walked step by step (`stepwise`). Both give the same bits.
+Plain bytes of local files are streamed through the compiled loops (`streaming`). Everything
+else, and blocks that streaming gives up on, goes step by step (`stepwise`), with the same bits.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MOST_STEPS = 32
-"""Checkpoints that are streamed in one go: half of the files that may be open."""
+"""Checkpoints streamed at a time: half of the files that may be open."""
 
 MOST_STEPS_DRAWN = 16
-"""The same where A_t of the block is kept of every step until it has been drawn."""
+"""The same limit where A_t of every step is buffered until it has been drawn."""
 
 Piece = tuple[int, int, int]
-"""First element, rows and columns of sub-blocks of one length."""
+"""(first element, rows, columns) of neighbouring sub-blocks of equal length."""
 
 
 def walk_block(
@@ -54,15 +54,15 @@ def walk_block(
     """Walk one block of one parameter through its checkpoints.
 
     Args:
-        files: Where to read through.
+        files: Open files to read through.
         tensors: The parameter in each checkpoint, in step order.
-        block: What of it to walk.
-        room: Memory to use; fresh if None.
-        watcher: Sees A_t after every step.
-        carry: Where an earlier walk of the block ended; the first tensor is then a step like
-            the others. None to begin with the first tensor as the reference.
-        keep: Called with where this walk has ended.
-        dtype: In which to subtract; the widest of the tensors by default.
+        block: The elements to walk.
+        room: Buffers to reuse; new ones if None.
+        watcher: Called with A_t after every step.
+        carry: State at the end of an earlier walk of the block; the first tensor is then an
+            ordinary step. None to use the first tensor as the reference.
+        keep: Called with the state at the end of this walk.
+        dtype: Dtype of the subtraction; the widest of the tensors by default.
     """
     dtype, room = dtype or common_dtype(tensors), room or Room()
     tiers.expect(sum(stop - start for start, stop in block.stretches) * len(tensors))
@@ -91,15 +91,15 @@ def walk_alike(
     *,
     room: Room | None = None,
 ) -> Sums:
-    """Walk several small parameters of one size at once, one row of the kernel each.
+    """Walk several small parameters of equal size together, one kernel row each.
 
-    Rows know nothing of each other, so the bits are those of `walk_block`.
+    Rows are independent, so the bits are those of `walk_block`.
 
     Args:
-        files: Where to read through.
-        parameters: Each of them in every checkpoint; none longer than a sub-block.
-        watcher: Sees A_t of all of them, one behind the other, after every step.
-        room: Memory to use; fresh if None.
+        files: Open files to read through.
+        parameters: Each parameter in every checkpoint; none longer than a sub-block.
+        watcher: Called with A_t of all parameters, concatenated, after every step.
+        room: Buffers to reuse; new ones if None.
 
     Returns:
         (steps, parameters, len(SUMS)).
@@ -120,7 +120,7 @@ def walk_alike(
 
 
 def _stream_of(tensors: Sequence[StoredTensor], dtype: np.dtype[Any]) -> Stream | None:
-    """Return the stream of a parameter, None where its bytes cannot be streamed, or not yet."""
+    """Return the stream of a parameter, or None if its bytes cannot be streamed."""
     if not tiers.are_compiled():
         return None
     from accweight_core.accumulate.streaming import Stream
@@ -135,18 +135,18 @@ def _streamed(
     room: Room,
     watcher: Watcher | None,
 ) -> tuple[Sums | None, int]:
-    """Stream pieces through all steps, a few steps at a time where there are many.
+    """Stream pieces through all steps, in batches of steps if there are many.
 
     Args:
-        files: Where to read through.
-        stream: The bytes of the parameter, if they can be streamed.
-        pieces: What of it to walk.
-        room: Memory to use.
-        watcher: Sees A_t after every step.
+        files: Open files to read through.
+        stream: The bytes of the parameter, or None if they cannot be streamed.
+        pieces: The sub-blocks to walk.
+        room: Buffers to reuse.
+        watcher: Called with A_t after every step.
 
     Returns:
-        (steps, rows of all pieces, len(SUMS)), None if they have to be walked in another way;
-        and how many steps the watcher has seen.
+        (steps, rows of all pieces, len(SUMS)), or None if streaming gave up; and the number of
+        steps already shown to the watcher.
     """
     if stream is None:
         return None, 0
@@ -175,7 +175,7 @@ def _streamed(
 
 
 def _late(watcher: Watcher | None, shown: int) -> Watcher | None:
-    """Return a watcher that need not see its first steps once more."""
+    """Return a watcher that skips the steps it has already been shown."""
     if watcher is None or not shown:
         return watcher
 
@@ -187,12 +187,12 @@ def _late(watcher: Watcher | None, shown: int) -> Watcher | None:
 
 
 def _take(room: Room, number: int, name: str, elements: int, dtype: npt.DTypeLike) -> Array:
-    """Return memory for one of several pieces."""
+    """Return the buffer of one of several pieces."""
     return room.take(f"{name} {number}", (elements,), dtype)
 
 
 def _drawn(watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take) -> Drawn:
-    """Return room for what a watcher wants to see."""
+    """Return buffers for what the watcher needs: nothing, every A_t, or pooled squares."""
     from accweight_core.accumulate import streaming
 
     if watcher is None:
@@ -203,7 +203,7 @@ def _drawn(watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: T
 
 
 def _show(watcher: Watcher, batch: range, drawn: Drawn) -> None:
-    """Show a watcher what was drawn; nothing has moved at the first step of all."""
+    """Pass the buffered steps to a watcher; at the reference step A_t is 0."""
     pictures = (drawn.sums, drawn.tops) if drawn.side else (drawn.planes,)
     if batch.start == 0:
         for picture in pictures:

@@ -1,6 +1,6 @@
-"""Cutting: which elements of a parameter are walked together, and in which calls of the kernel.
+"""Cutting parameters into blocks, and blocks into kernel calls.
 
-Cuts fall between sub-blocks, so that they change no bit of any sum (`partition`).
+Cuts fall on sub-block boundaries, so they change no bit of any sum (`metrics.sub_blocks`).
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import NamedTuple, Protocol
 from accweight_core.metrics.sub_blocks import Partition, evened, partition
 
 PIECE_ELEMENTS = 1 << 18
-"""Elements of parameters that share a call of the kernel, or of a part of one."""
+"""Elements of one kernel call when it covers several parameters or part of one."""
 
 
 class Stretches(Protocol):
-    """Elements of a parameter that are walked together."""
+    """A set of elements of one parameter that are walked together."""
 
     @property
     def stretches(self) -> tuple[tuple[int, int], ...]:
-        """First element and end of each stretch; both are sub-block boundaries."""
+        """(first, end) of each contiguous range; both are sub-block boundaries."""
 
 
 class Stretch(NamedTuple):
-    """Some sub-blocks of a parameter, beside each other in a batch.
+    """Consecutive sub-blocks of a parameter, as rows of a batch.
 
     Attributes:
         name: The parameter.
-        first: Its first element that is there.
-        row: Row of the batch in which they begin.
+        first: First element of the parameter in the batch.
+        row: First row in the batch.
         rows: Number of sub-blocks.
-        columns: Elements of each.
+        columns: Elements per sub-block.
     """
 
     name: str
@@ -44,23 +44,23 @@ class Stretch(NamedTuple):
 
 @dataclass(frozen=True)
 class Block:
-    """One stretch of a parameter that starts and ends at sub-block boundaries."""
+    """One contiguous range of a parameter, from one sub-block boundary to another."""
 
     start: int
     stop: int
 
     @property
     def stretches(self) -> tuple[tuple[int, int], ...]:
-        """The stretch itself."""
+        """The range itself."""
         return ((self.start, self.stop),)
 
 
 def blocks_of(shape: tuple[int, ...], block_elements: int) -> Iterator[Block]:
-    """Yield the blocks of a parameter of which no picture is drawn.
+    """Yield the blocks of a parameter whose picture is not drawn.
 
     Args:
-        shape: Its shape.
-        block_elements: Elements a block should have.
+        shape: Shape of the parameter.
+        block_elements: Target size of a block in elements.
     """
     elements, cut = math.prod(shape), partition(shape)
     unit = cut.segment if cut.segment <= block_elements else cut.sub_block
@@ -74,16 +74,16 @@ def blocks_of(shape: tuple[int, ...], block_elements: int) -> Iterator[Block]:
 def pieces_of(
     cut: Partition, start: int, stop: int, most_rows: int | None = None
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield (first element, rows, columns) of the kernel calls that cover a stretch.
+    """Yield (first element, rows, columns) of the kernel calls that cover a range.
 
-    Rows are sub-blocks; the shorter sub-block that ends a segment comes on its own.
+    Rows are sub-blocks; the shorter sub-block at the end of a segment gets a call of its own.
 
     Args:
-        cut: How the parameter is cut.
-        start: First element of the stretch.
-        stop: Element behind its last.
-        most_rows: Most rows of a call. Complex numbers want 1: their modulus may round another
-            way at the end of a vector than in its middle.
+        cut: Partition of the parameter into sub-blocks.
+        start: First element of the range.
+        stop: End of the range (exclusive).
+        most_rows: Maximum rows per call. Complex numbers need 1: their modulus may round
+            differently in the last lanes of a vector.
     """
     while start < stop:
         end = min(stop, (start // cut.segment + 1) * cut.segment)

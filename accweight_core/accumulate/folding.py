@@ -1,4 +1,4 @@
-"""Folding: sums of sub-blocks are added in the order of their elements, whoever comes first."""
+"""Merging the sums of sub-blocks in element order, whatever order the blocks finish in."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class BlockSums:
     """Partial sums of the sub-blocks of one block.
 
     Attributes:
-        stretches: First element and end of each stretch.
-        elements: Elements of each sub-block.
+        stretches: (first, end) of each range of elements.
+        elements: Elements per sub-block.
         values: (steps, sub-blocks, len(SUMS)).
     """
 
@@ -29,7 +29,7 @@ class BlockSums:
 
 
 def joined(sums: Sequence[BlockSums]) -> BlockSums:
-    """Return the sums of several blocks as one."""
+    """Return the sums of several blocks, concatenated."""
     return BlockSums(
         tuple(stretch for block in sums for stretch in block.stretches),
         [elements for block in sums for elements in block.elements],
@@ -38,9 +38,9 @@ def joined(sums: Sequence[BlockSums]) -> BlockSums:
 
 
 class Folding:
-    """Folds sub-blocks in the order of their elements, in whatever order blocks bring them.
+    """Merges sub-blocks in element order; blocks may arrive in any order.
 
-    What comes early waits: 104 bytes per step for a sub-block of 16384 elements.
+    Early arrivals are buffered: 104 bytes per step for a sub-block of 16384 elements.
     """
 
     def __init__(self, steps: int) -> None:
@@ -49,11 +49,11 @@ class Folding:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of the sums that wait for their turn."""
+        """Bytes of buffered sums."""
         return sum(sums.nbytes for _, sums in self._waiting.values())
 
     def take(self, sums: BlockSums) -> None:
-        """Fold in a block, or keep it until its turn."""
+        """Merge a block, or buffer it until the blocks before it have arrived."""
         sizes, first = np.array(sums.elements, dtype=np.int64), 0
         reached = np.concatenate([[0], np.cumsum(sizes)])
         done = 0
@@ -65,7 +65,7 @@ class Folding:
         self._fold()
 
     def _fold(self) -> None:
-        """Fold all that follows on what has been folded, in one go."""
+        """Merge, in one call, every buffered block that is now next in order."""
         at, ready = self.totals.elements, []
         while at in self._waiting:
             ready.append(self._waiting.pop(at))

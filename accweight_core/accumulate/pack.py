@@ -1,7 +1,7 @@
-"""Walking a pack: small parameters as one task, those that are alike in one call of the kernel.
+"""Walking a pack: small parameters as one task, those of equal size in one kernel call.
 
-A call of the kernel, and what surrounds it, takes as long for one bias as for hundreds. Which
-parameters make a pack is planned in `packs`; nothing of the result depends on it.
+The overhead of a kernel call is the same for one bias as for hundreds of them.
+`pictures.packing` plans the packs; results do not depend on the plan.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from accweight_core.remote import is_url
 from accweight_core.schema import Extent, StoredTensor
 
 Draw = Callable[[int, Plane], None]
-"""Called as ``draw(step_index, totals)`` with A_t of several parameters, (members, elements)."""
+"""Called as ``draw(step_index, totals)`` with A_t as (members, elements)."""
 
 
 @dataclass(frozen=True)
 class PackWalk:
-    """All that is needed to walk one pack.
+    """Everything needed to walk one pack.
 
     Attributes:
         indices: Positions of the members among the parameters of the analysis.
         names: Their names.
         tensors: Each of them in every checkpoint.
-        done: Called in the thread of the caller with the totals of all members,
-            (steps, members, sums), when the pack is complete.
-        begin: Called before the first byte is read; returns what draws members, given their
-            positions in the pack, and what ends the drawing. None if nothing is drawn.
-        carry: Returns where an earlier walk of a member ended, given its index. None to begin
-            with the first checkpoint as the reference.
-        keep: Takes where the walk of a member has ended, behind its index.
+        done: Called in the caller's thread when the pack is complete, with the totals of all
+            members, (steps, members, sums).
+        begin: Called before the first read; returns a function that creates the drawer of
+            some members (by their positions in the pack) and a function that ends the drawing. None
+            if nothing is drawn.
+        carry: Returns the final state of an earlier walk of a member, by its index. None to use
+            the first checkpoint as the reference.
+        keep: Called with the index of a member and its state at the end of the walk.
         number: Position among the packs of the analysis.
     """
 
@@ -58,7 +59,7 @@ class PackWalk:
 
     @cached_property
     def size_bytes(self) -> int:
-        """Bytes to read in all."""
+        """Total bytes to read."""
         sizes = {name: dtype.size_bytes for name, dtype in DTYPES.items()}
         return sum(
             tensors[0].values.elements * sum([sizes[tensor.values.dtype] for tensor in tensors])
@@ -67,13 +68,13 @@ class PackWalk:
 
     @property
     def is_remote(self) -> bool:
-        """Whether any of it is fetched from a URL, which is planned before it is walked."""
+        """Whether any member is read from a URL, so that its reads are planned ahead."""
         values = (tensor.values for tensors in self.tensors for tensor in tensors)
         return any(map(is_url, {extent.path for extent in values if isinstance(extent, Extent)}))
 
     @cached_property
     def together(self) -> tuple[list[int], ...]:
-        """The members that are walked in one call of the kernel, those that are alone last."""
+        """Groups of members walked in one kernel call; groups of one come last."""
         alike: dict[tuple[int, np.dtype[Any]], list[int]] = {}
         alone: list[list[int]] = []
         for member, tensors in enumerate(self.tensors):
@@ -85,7 +86,7 @@ class PackWalk:
         return (*alike.values(), *alone)
 
     def stretches(self) -> Iterator[Stretch]:
-        """Yield what is read, in the order in which it is."""
+        """Yield the ranges that are read, in reading order."""
         for members in self.together:
             for tensors in zip(*(self.tensors[member] for member in members), strict=True):
                 if len(members) > 1:
@@ -108,7 +109,7 @@ class PackWalk:
                 values[:, members[0]] = sums
         if finish:
             finish()
-        return values + 0.0  # as folding does it, where sums are -0.0
+        return values + 0.0  # turns -0.0 into 0.0, as folding does
 
     def _walk_alone(
         self, files: OpenFiles, room: Room, member: int, watcher: Watcher | None
@@ -124,7 +125,7 @@ class PackWalk:
 
 
 def _watcher(draw: Draw | None, members: int) -> Watcher | None:
-    """Return what hands on A_t of whole parameters: none of them is longer than a sub-block."""
+    """Return a watcher that reshapes A_t to (members, elements) for `draw`, or None."""
     if draw is None:
         return None
 
@@ -135,9 +136,9 @@ def _watcher(draw: Draw | None, members: int) -> Watcher | None:
 
 
 def _dtype_in_rows(tensors: Sequence[StoredTensor]) -> np.dtype[Any] | None:
-    """Return in what a parameter is subtracted, None if it cannot be a row among others.
+    """Return the dtype of the subtraction, or None if the parameter cannot share a kernel call.
 
-    The modulus of complex numbers may round another way at the end of a vector than in its middle.
+    The modulus of complex numbers may round differently in the last lanes of a vector.
     """
     if not all(map(is_readable_in_blocks, tensors)):
         return None

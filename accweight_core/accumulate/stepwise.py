@@ -1,8 +1,8 @@
-"""A block step by step: any values, however they are brought, with or without an end in sight.
+"""Walking a block step by step, for values from any source and any number of steps.
 
-A few steps of the block are read, then the compiled pass takes its weights through all of them
-(`fused.advance`), then the next few. What is carried from step to step is the reference, the
-last weights and A_t; what comes out are the sums of every sub-block.
+A few steps are read, the compiled kernel takes the weights through them (`fused.advance`), then
+the next few are read. State from step to step: reference, last weights and A_t. Result: the
+sums of every sub-block.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ import numpy.typing as npt
 
 from accweight_core.accumulate.folding import Sums
 from accweight_core.accumulate.watching import Watcher
-from accweight_core.jit.fused import advance, squares, start_block
+from accweight_core.jit.fused import advance, measure_step, squares, start_block
 from accweight_core.jit.rows import RowState
 from accweight_core.metrics.sums import SUMS
 
 Array = npt.NDArray[Any]
 
 STEPS_BYTES = 8 << 20
-"""Weights of so many steps are read before they are worked: more takes them out of the cache."""
+"""Bytes of weights read before they are processed; more would not fit the cache."""
 
 KEPT_BYTES = 64 << 20
-"""Room that is kept for the next block; what is walked as a whole may take any."""
+"""Buffers up to this size are reused for the next block; larger ones are freed."""
 
 Carry = tuple[Array, Array, Array]
-"""Reference, previous value and cumulative change of a block, flat; NaN in the reference where
-an element has never been finite. All that is needed to walk on from there."""
+"""(reference, previous, A_t) of a block, flat; the reference is NaN where an element has never
+been finite. This is the state from which a walk can continue."""
 
 Read = Callable[[int, Array], None]
 """Called as ``read(step_index, out)``; fills `out` with the weights of the block, widened."""
 
 
 class Room:
-    """Memory of one thread for one block after the other.
+    """Reusable buffers of one thread.
 
-    Fresh memory costs a page fault for every 4 KiB, more than the sums of what it holds.
+    A new buffer costs a page fault per 4 KiB, which takes longer than summing its contents.
     """
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, np.dtype[Any]], Array] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Return room of that shape; the same name hands out the same memory."""
+        """Return the buffer of a name, in this shape; it is reused on the next call."""
         elements, key = math.prod(shape), (name, np.dtype(dtype))
         if elements * key[1].itemsize > KEPT_BYTES:
             return np.empty(shape, dtype)
@@ -58,19 +58,19 @@ class Room:
 
 @dataclass
 class _Piece:
-    """Sub-blocks of one length: what they carry, and where they are.
+    """Sub-blocks of one length, with their state.
 
     Attributes:
-        at: First element of the block that is theirs.
-        row: First sub-block of the block.
-        state: What is carried.
-        spare: Room for the next A_t.
+        at: First element, counted from the start of the block.
+        row: First sub-block, counted from the start of the block.
+        state: State carried from step to step.
+        spare: Second buffer for A_t; None for a large block, whose A_t is advanced in place.
     """
 
     at: int
     row: int
     state: RowState
-    spare: Array
+    spare: Array | None
 
 
 def walk_steps(
@@ -83,14 +83,15 @@ def walk_steps(
     carry: Carry | None,
     keep: Callable[[Carry], None] | None,
 ) -> Sums:
-    """Walk pieces of those shapes, one behind the other, through all steps.
+    """Take consecutive pieces of the given shapes through all steps.
 
     Returns:
         (steps, rows of all pieces, len(SUMS)).
     """
     size = sum(rows * columns for rows, columns in shapes)
     values = np.empty((steps, sum(rows for rows, _ in shapes), len(SUMS)))
-    most = max(1, STEPS_BYTES // (max(size, 1) * dtype.itemsize))
+    is_large = size * 8 > KEPT_BYTES
+    most = 1 if is_large else max(1, STEPS_BYTES // (max(size, 1) * dtype.itemsize))
     weights = room.take("steps", (1 + min(most, steps), size), dtype)
     planes = room.take("planes", (min(most, steps), size), np.float32) if watcher else None
     reference = room.take("reference", (size,), dtype)
@@ -98,7 +99,7 @@ def walk_steps(
         read(0, reference)
     else:
         reference[...] = carry[0]
-    pieces = _pieces(reference, shapes, room, carry, values)
+    pieces = _pieces(reference, shapes, room, carry, values, is_large=is_large)
     weights[0] = reference if carry is None else carry[1]
     if planes is not None and watcher and carry is None:
         planes[0] = 0
@@ -109,19 +110,43 @@ def walk_steps(
         for step in range(count):
             read(begin + step, weights[1 + step])
         for piece in pieces:
-            shape = piece.state.reference.shape
-            inside = slice(piece.at, piece.at + piece.state.reference.size)
-            part = weights[: 1 + count, inside].reshape(1 + count, *shape)
-            drawn = None if planes is None else planes[:count, inside].reshape(count, *shape)
-            sums, piece.spare = advance(piece.state, part, piece.spare, drawn)
-            values[begin : begin + count, piece.row : piece.row + shape[0]] = sums.swapaxes(0, 1)
+            rows = slice(piece.row, piece.row + len(piece.state.reference))
+            values[begin : begin + count, rows] = _advanced(piece, weights[: 1 + count], planes)
         if planes is not None and watcher:
             for step in range(count):
                 watcher(begin + step, planes[step])
-        weights[0] = weights[count]
+        if is_large:
+            weights = weights[::-1]  # from here on, the last step is the previous one
+        else:
+            weights[0] = weights[count]
     if keep:
         keep(_carried(pieces))
     return values
+
+
+def _advanced(piece: _Piece, weights: Array, planes: Array | None) -> Sums:
+    """Advance a piece through steps; return (steps, rows, len(SUMS)).
+
+    Args:
+        piece: The piece.
+        weights: (1 + steps, elements of the block), starting with the previous step.
+        planes: (at least steps, elements) float32, output: A_t; None if it is not drawn.
+    """
+    state, steps = piece.state, len(weights) - 1
+    inside = slice(piece.at, piece.at + state.reference.size)
+    part = weights[:, inside].reshape(1 + steps, *state.reference.shape)
+    drawn = None
+    if planes is not None:
+        drawn = planes[:steps, inside].reshape(steps, *state.reference.shape)
+    if piece.spare is not None:
+        sums, piece.spare = advance(state, part, piece.spare, drawn)
+        return sums.swapaxes(0, 1)
+    state.previous = part[0]
+    sums = measure_step(state, part[1])
+    state.previous = part[1]
+    if drawn is not None:
+        drawn[0] = state.total
+    return sums[None]
 
 
 def _pieces(
@@ -130,13 +155,17 @@ def _pieces(
     room: Room,
     carry: Carry | None,
     values: Sums,
+    *,
+    is_large: bool,
 ) -> list[_Piece]:
-    """Begin, or go on where an earlier walk ended; writes the sums of the first step."""
-    totals = [room.take(name, reference.shape, np.float64) for name in ("total", "spare")]
+    """Start from the reference or from an earlier state, and write the sums of the first step."""
+    whole = room.take("total", reference.shape, np.float64)
+    spares = None if is_large else room.take("spare", reference.shape, np.float64)
     found, at, row = [], 0, 0
     for rows, columns in shapes:
         inside = slice(at, at + rows * columns)
-        start, total, spare = (t[inside].reshape(rows, columns) for t in (reference, *totals))
+        start, total = (t[inside].reshape(rows, columns) for t in (reference, whole))
+        spare = None if spares is None else spares[inside].reshape(rows, columns)
         if carry is None:
             state, sums = start_block(start, total)
             values[0, row : row + rows] = sums
@@ -149,7 +178,7 @@ def _pieces(
 
 
 def _resumed(reference: Array, total: Array) -> RowState:
-    """Return the state of a piece where an earlier walk of its block ended."""
+    """Return the state of a piece from the state that an earlier walk of its block ended with."""
     unseen = np.isnan(reference)
     if not unseen.any():
         return RowState(reference, squares(reference), reference, total)
@@ -158,7 +187,7 @@ def _resumed(reference: Array, total: Array) -> RowState:
 
 
 def _carried(pieces: Sequence[_Piece]) -> Carry:
-    """Return where the walk of a block has ended."""
+    """Return the state of the block after its last step."""
     states = [piece.state for piece in pieces]
     references = [
         s.reference if s.unseen is None else np.where(s.unseen, np.nan, s.reference) for s in states

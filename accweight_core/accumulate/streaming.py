@@ -1,10 +1,10 @@
-"""Streaming: local files straight into the compiled loops, without the interpreter in between.
+"""Streaming: local files are read and summed inside one compiled call.
 
-One call reads a few thousand weights of every checkpoint into memory that stays in the
-second-level cache, takes them through all steps, and goes on to the next few thousand. Threads
-do not meet at the lock of the interpreter, and of what is read nothing is written back. What
-is out of the ordinary (a weight that is not finite, a file that ends early) ends the call: the
-caller then walks the block step by step (`accumulate.stepwise`), with the same bits.
+One call reads a few thousand weights of every checkpoint into a buffer that stays in the L2 cache,
+takes them through all steps, and goes on to the next few thousand. It holds no interpreter lock,
+so threads run in parallel, and the weights are never written back to memory. A non-finite weight
+or a truncated file ends the call; the caller then walks the block step by step
+(`accumulate.stepwise`), with the same bits.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ Take = Callable[[str, int, npt.DTypeLike], Array]
 
 @dataclass(frozen=True)
 class Stream:
-    """The same elements of several checkpoints, as files hold them.
+    """A parameter as raw bytes in the files of several checkpoints.
 
     Attributes:
         paths: File of each checkpoint.
-        offsets: Byte of each file at which the parameter begins.
-        size_bytes: Bytes of an element.
+        offsets: Byte offset of the parameter in each file.
+        size_bytes: Bytes per element.
         form: How elements are stored.
-        table: What each code means, where a byte is a code.
-        dtype: In which they are worked.
+        table: The value of each code, if elements are one-byte codes.
+        dtype: Dtype of the arithmetic.
     """
 
     paths: tuple[str, ...]
@@ -65,11 +65,11 @@ class Stream:
 
     @classmethod
     def of(cls, tensors: Sequence[StoredTensor], dtype: np.dtype[Any]) -> Stream | None:
-        """Return the stream of a parameter, None if its bytes have to be looked at one by one.
+        """Return the stream of a parameter, or None if it cannot be read as raw bytes.
 
         Args:
-            tensors: It in each checkpoint.
-            dtype: In which it is worked.
+            tensors: The parameter in each checkpoint.
+            dtype: Dtype of the arithmetic.
         """
         extents = [tensor.values for tensor in tensors]
         stored = extents[0].dtype
@@ -91,19 +91,19 @@ class Stream:
     def advance(
         self, files: OpenFiles, first: int, steps: range, rows: Rows, drawn: Drawn, at: int
     ) -> Array | None:
-        """Take rows through some steps; the first step of all is the reference.
+        """Take rows through several steps; the very first step is the reference.
 
         Args:
-            files: Where to read through.
-            first: Element of the parameter at which the rows begin.
-            steps: Which checkpoints, no more than may be open at a time.
-            rows: What they carry.
-            drawn: What is drawn of them.
-            at: Element of the block at which they begin.
+            files: Open files to read through.
+            first: First element of the rows in the parameter.
+            steps: Checkpoints to read; all of them must fit into the open files.
+            rows: State carried from step to step.
+            drawn: Buffers for pictures.
+            at: First element of the rows in the block.
 
         Returns:
-            (rows, steps, len(SUMS)), or None if a row or a file is out of the ordinary: neither
-            what is carried nor what is drawn is worth anything then.
+            (rows, steps, len(SUMS)), or None after a non-finite weight or a short read; the
+            contents of `rows` and `drawn` are then undefined.
         """
         source = Source(
             np.array([files.descriptor(self.paths[s]) for s in steps], np.int32),
@@ -119,7 +119,7 @@ _NO_TABLE = np.empty(0, np.float32)
 
 
 def _form(stored: str, dtype: np.dtype[Any]) -> int | None:
-    """Return how elements of a dtype are brought to the one they are worked in, if we can."""
+    """Return how to convert a stored dtype to the dtype of the arithmetic, or None."""
     if dtype.name == stored and dtype.kind == "f":
         return AS_STORED
     if dtype != np.float32:
@@ -130,24 +130,24 @@ def _form(stored: str, dtype: np.dtype[Any]) -> int | None:
 
 
 class Rows:
-    """Rows on their way through the checkpoints.
+    """State of some rows between calls.
 
     Attributes:
-        carried: What they carry.
-        stored: Bytes of a strip as they are stored, where these are not what is worked.
+        carried: Reference, previous weights and A_t.
+        stored: Buffer for the raw bytes of a strip, where they must be converted.
     """
 
     def __init__(
         self, rows: int, columns: int, stream: Stream, take: Take, *, is_kept: bool
     ) -> None:
-        """Begin.
+        """Allocate the state.
 
         Args:
-            rows: How many there are.
-            columns: How long they are, not above a sub-block.
-            stream: What they are rows of.
-            take: Hands out memory by name, elements and dtype.
-            is_kept: Whether they take several calls.
+            rows: Number of rows.
+            columns: Elements per row, at most a sub-block.
+            stream: The stream that the rows belong to.
+            take: Returns a buffer by name, number of elements and dtype.
+            is_kept: Whether the rows are advanced in several calls.
         """
         kept = rows * columns if is_kept else min(STRIP, rows * columns)
         is_narrow = stream.form != AS_STORED
@@ -163,18 +163,18 @@ class Rows:
 
 
 def nothing() -> Drawn:
-    """Return that nothing is drawn."""
+    """Return empty buffers: nothing is drawn."""
     return Drawn(np.empty((0, 0), np.float32), 0, 0, 0, *_no_squares())
 
 
 def whole(steps: int, elements: int, take: Take) -> Drawn:
-    """Return room for A_t of every element."""
+    """Return a buffer for A_t of every element."""
     planes = take("planes", steps * elements, np.float32)
     return Drawn(planes.reshape(steps, elements), 0, 0, 0, *_no_squares())
 
 
 def pooled(steps: int, squares: Squares, take: Take) -> Drawn:
-    """Return room for squares."""
+    """Return buffers for A_t pooled over squares."""
     side, height, width = squares
     strip = take("planes", STEPS * STRIP, np.float32).reshape(STEPS, STRIP)
     length = padded(width)

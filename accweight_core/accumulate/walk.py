@@ -1,9 +1,9 @@
-"""The block walk: one block of one parameter through all checkpoints, then the next block.
+"""The block walk: one block goes through all checkpoints, then the next block.
 
-The three states of a block (reference, previous, total) stay in the processor's cache while
-its bytes stream in, each byte of each checkpoint is read once, and memory does not depend on
-the size of the model or the number of checkpoints. Blocks know nothing of each other, so
-threads take them side by side; results are folded in order.
+The state of a block (reference, previous, total) stays in the processor's cache while its bytes
+stream in. Each byte of each checkpoint is read once, and memory depends neither on the size of
+the model nor on the number of checkpoints. Blocks are independent, so threads walk them in
+parallel; their sums are merged in element order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accweight_core.accumulate.block import walk_block
+from accweight_core.accumulate.block import common_dtype, walk_block
 from accweight_core.accumulate.cutting import Stretches
 from accweight_core.accumulate.folding import BlockSums, Folding
 from accweight_core.accumulate.pack import PackWalk
@@ -29,10 +29,12 @@ from accweight_core.accumulate.watching import Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
 from accweight_core.io.descriptors import open_files_each
+from accweight_core.io.memory import WHOLE_TIMES, MemoryBudget, memory_told
 from accweight_core.io.reading import (
     OpenFiles,
     Stretch,
     ahead_of,
+    is_read_whole,
     is_remote,
 )
 from accweight_core.io.stamp import held_to, refuse_changed, stamps_of
@@ -47,29 +49,29 @@ _NONFINITE = SUMS.index("nonfinite")
 
 
 def no_watcher(block: Stretches) -> Watcher | None:
-    """Watch nothing: the numbers are all that is wanted."""
+    """Watch nothing: no picture is drawn."""
     return None
 
 
 def no_carry(block: Stretches) -> Carry | None:
-    """Begin with the first checkpoint as the reference."""
+    """Start from the first checkpoint as the reference."""
     return None
 
 
 @dataclass(frozen=True)
 class ParameterWalk:
-    """All that is needed to walk one parameter.
+    """Everything needed to walk one parameter.
 
     Attributes:
         name: Its name.
         tensors: The parameter in each checkpoint.
-        blocks: What it is cut into.
+        blocks: Its blocks.
         watch: Returns the watcher of one block, or None.
-        walked: Called when all of its blocks have been walked.
-        done: Called in this thread, then, with its totals.
-        carry: Returns where an earlier walk of a block ended, or None.
-        keep: Takes where the walk of a block has ended.
-        index: Its position among the parameters of the analysis.
+        walked: Called when all blocks have been walked.
+        done: Called afterwards, in the caller's thread, with the totals.
+        carry: Returns the state at the end of an earlier walk of a block, or None.
+        keep: Called with a block and its state at the end of the walk.
+        index: Position among the parameters of the analysis.
     """
 
     name: str
@@ -84,26 +86,33 @@ class ParameterWalk:
 
     @property
     def elements(self) -> int:
-        """Number of its elements."""
+        """Number of elements."""
         return self.tensors[0].values.elements
 
     @property
     def is_remote(self) -> bool:
-        """Whether any of it is fetched from a URL, which is planned before it is walked."""
+        """Whether it is read from a URL, so that its reads are planned ahead."""
         return any(is_remote(tensor) for tensor in self.tensors)
 
     @property
     def bytes_per_element(self) -> int:
-        """Bytes to read per element over all checkpoints."""
+        """Bytes to read per element, over all checkpoints."""
         return sum(DTYPES[tensor.dtype].size_bytes for tensor in self.tensors)
 
     @property
     def size_bytes(self) -> int:
-        """Bytes to read in all."""
+        """Total bytes to read."""
         return self.elements * self.bytes_per_element
 
+    @property
+    def whole_bytes(self) -> int:
+        """Memory for a parameter that is walked as a whole; 0 for others, which need little."""
+        if not any(map(is_read_whole, self.tensors)):
+            return 0
+        return WHOLE_TIMES * self.elements * common_dtype(self.tensors).itemsize
+
     def stretches(self) -> Iterator[Stretch]:
-        """Yield what walking it reads, in the order in which it is."""
+        """Yield the ranges that are read, in reading order."""
         for block in self.blocks:
             for tensor in self.tensors:
                 yield from ((tensor, *stretch) for stretch in block.stretches)
@@ -113,14 +122,14 @@ Walk = ParameterWalk | PackWalk
 
 
 def planned(walk: Walk) -> Walk:
-    """Return a walk whose blocks can be gone through twice if it reads remote files."""
+    """Return a walk whose blocks can be iterated twice, if it reads remote files."""
     if isinstance(walk, PackWalk) or not walk.is_remote:
         return walk
     return replace(walk, blocks=list(walk.blocks))
 
 
 class BlockWalk:
-    """Walks many parameters, on several threads, in constant memory."""
+    """Walks parameters on several threads, in constant memory."""
 
     def __init__(
         self,
@@ -129,11 +138,13 @@ class BlockWalk:
         threads: int,
         strict: bool = False,
         progress: Callable[[int], None] = lambda size_bytes: None,
+        memory_bytes: int | None = None,
     ) -> None:
         self._checkpoints = checkpoints
         self._threads = threads
         self._strict = strict
         self._progress = progress
+        self._memory = MemoryBudget(memory_bytes)
         self._local = threading.local()
         self._stamps = stamps_of(checkpoints)
         self._most_open = open_files_each(threads)
@@ -141,7 +152,7 @@ class BlockWalk:
         self._ahead: ReadAhead | None = None
 
     def run(self, parameters: Sequence[Walk]) -> None:
-        """Walk parameters, and packs of them; `done` of each is called once, in their order."""
+        """Walk parameters and packs; `done` of each is called once, in their order."""
         waiting: deque[Callable[[], None]] = deque()
         parameters = list(map(planned, parameters))
         self._ahead = ahead_of(
@@ -170,7 +181,7 @@ class BlockWalk:
                     self._ahead.close()
 
     def _submitted(self, parameter: Walk, pool: ThreadPoolExecutor) -> Iterator[Callable[[], None]]:
-        """Begin a pack, or a parameter, and yield what is to be done in order as it ends."""
+        """Submit a pack or the blocks of a parameter; yield callbacks, to run in order."""
         if isinstance(parameter, PackWalk):
             yield partial(self._collect_pack, parameter, pool.submit(self._walk_pack, parameter))
             return
@@ -181,7 +192,7 @@ class BlockWalk:
         yield lambda: self._finish(parameter, folding.totals)
 
     def _files(self) -> OpenFiles:
-        """Return the open files of this thread."""
+        """Return the open files of the current thread."""
         if not hasattr(self._local, "files"):
             _one_thread()  # the setting is kept per thread
             self._local.files = OpenFiles(
@@ -194,7 +205,8 @@ class BlockWalk:
 
     def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
         files = self._files()
-        return sums_of(files, self._local.room, parameter, block)
+        with self._memory.taking(parameter.whole_bytes, parameter.name):
+            return sums_of(files, self._local.room, parameter, block)
 
     def _walk_pack(self, pack: PackWalk) -> Floats:
         files = self._files()
@@ -224,24 +236,25 @@ class BlockWalk:
 
 
 def sums_of(files: OpenFiles, room: Room, parameter: ParameterWalk, block: Stretches) -> BlockSums:
-    """Walk one block of a parameter, with all that goes with it."""
+    """Walk one block of a parameter, with its watcher and its earlier state."""
     keep = partial(parameter.keep, block) if parameter.keep else None
-    return walk_block(
-        files,
-        parameter.tensors,
-        block,
-        room=room,
-        watcher=parameter.watch(block),
-        carry=parameter.carry(block),
-        keep=keep,
-    )
+    with memory_told(f"parameter {parameter.name!r}"):
+        return walk_block(
+            files,
+            parameter.tensors,
+            block,
+            room=room,
+            watcher=parameter.watch(block),
+            carry=parameter.carry(block),
+            keep=keep,
+        )
 
 
 def refuse_nonfinite_of(pack: PackWalk, values: Floats, checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise if a member of a pack held NaN or infinity at any step.
+    """Raise if a member of a pack holds NaN or infinity at any step.
 
     Raises:
-        NonFiniteError: If one did.
+        NonFiniteError: If one does.
     """
     for member in np.flatnonzero(values[..., _NONFINITE].any(axis=0))[:1]:
         found = Totals(pack.tensors[member][0].values.elements, values[:, member])
@@ -249,10 +262,10 @@ def refuse_nonfinite_of(pack: PackWalk, values: Floats, checkpoints: Sequence[Ch
 
 
 def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise if a parameter held NaN or infinity at any step.
+    """Raise if a parameter holds NaN or infinity at any step.
 
     Raises:
-        NonFiniteError: If it did; names the parameter, the first such step and its file.
+        NonFiniteError: If it does; names the parameter, the first such step and its file.
     """
     counts = totals.column("nonfinite")
     if counts.any():
@@ -267,7 +280,7 @@ def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint
 
 @contextmanager
 def one_thread_per_operation() -> Iterator[None]:
-    """Keep torch, if anyone has it, from splitting operations: the blocks are the parallelism."""
+    """Limit torch, if imported, to one thread per operation: blocks run in parallel already."""
     threads = _one_thread()
     try:
         yield
@@ -277,7 +290,7 @@ def one_thread_per_operation() -> Iterator[None]:
 
 
 def _one_thread() -> int:
-    """Let operations of torch take one thread; return how many they took, 0 if there is none."""
+    """Set torch to one thread per operation; return the previous number, 0 without torch."""
     torch: Any = sys.modules.get("torch")
     if torch is None:
         return 0

@@ -1,7 +1,7 @@
-"""Two runs side by side: which layers belong together, and how their rankings agree.
+"""Two runs side by side: which layers correspond, and how their rankings agree.
 
-Names that stood in a module of this name can still be imported from here; each is loaded when
-it is first asked for, so that a light import stays light.
+Names of the former module `alignment` can still be imported from here; each is loaded on first
+use, to keep imports light.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name from the module where it stands now."""
+    """Load a name from its present module."""
     if name in _HOMES:
         return getattr(import_module(f"accweight_core.alignment.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'accweight_core.alignment' has no attribute {name!r}")

@@ -1,9 +1,9 @@
-"""Alignment: which layer of one network plays the part of which layer of another.
+"""Alignment: which layer of one network corresponds to which layer of another.
 
 Exporters rename, transpose, merge and fold; runs differ in width and depth. `aligned` matches
-two lists of layers by what the user says, names, place in network order, shapes; `align` takes
-runs or analyses, and where that leaves a choice it compares weights of one step. Every match
-says what it rests on and how sure it is; what is not sure enough is listed, not guessed.
+two lists of layers by the user's map, names, network order and shapes; `align` takes runs or
+analyses, and where several matches remain it compares the weights of one step. Every match has
+its evidence and a confidence; layers below the threshold are listed as unmatched, not guessed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from accweight_core.alignment.matching.result import (
     ParameterMatch,
     Unmatched,
 )
-from accweight_core.arguments import brief
+from accweight_core.arguments import brief, is_one_of
 from accweight_core.errors import ArgumentTypeError, MismatchError
 from accweight_core.naming import natural_key
 from accweight_core.runs.axis_shapes import SAME_ELEMENTS, kinds_agree
@@ -39,10 +39,10 @@ __all__ = ["Alignment", "How", "Match", "ParameterMatch", "Unmatched", "align", 
 
 Values = Literal["auto", "always", "never"]
 Evidence = Callable[[Sequence[Layer], Sequence[Layer]], "Sequence[EqualLayers]"]
-"""Returns which of the layers asked for hold equal values."""
+"""Returns which of the given layers hold equal values."""
 
 SURE = 0.9
-"""Confidence from which values need not be read."""
+"""Confidence from which the values are not compared."""
 
 SHOWN_SHAPES = 2
 
@@ -60,9 +60,9 @@ def aligned(
     Args:
         left: Layers of one network.
         right: Layers of the other.
-        name_map: What the user says of names; it counts before everything else.
-        evidence: Compares values of the layers that are not sure by their names.
-        check_all: Compare values of every layer that the user says nothing of.
+        name_map: The user's map of names; it overrides all other evidence.
+        evidence: Compares the values of layers with low confidence.
+        check_all: Compare the values of every layer that the map does not mention.
     """
     sides = [_in_natural_order(layers) for layers in (left, right)]
     known, notes = _known(name_map, *sides)
@@ -77,7 +77,7 @@ def aligned(
             match_layers(state, replace(known, equal=pairs, values_first=check_all))
     for name, side, has_order in zip("ab", sides, state.has_order, strict=True):
         if not has_order and any(m.how is How.POSITION for m in state.found) and len(side) > 1:
-            notes.append(f"the layers of {name} stand in alphabetical order, so places say less")
+            notes.append(f"the layers of {name} are sorted by name, so their order tells less")
     return _result(state, left, right, notes)
 
 
@@ -91,21 +91,21 @@ def align(
     """Match the layers of two runs or analyses.
 
     Args:
-        a: A run, or an analysis; or the path of either, see `side_at`.
+        a: A run, an analysis, or the path of either (see `side_at`).
         b: Another, of any format, width or depth.
-        map: A map file; it counts before everything else.
-        values: Whether weights of one step are compared: "auto" does so for layers that names
-            leave open, where both sides have such a step and the files are there; "always" for
+        map: A map file; it overrides all other evidence.
+        values: Whether to compare weights of one step: "auto" for layers that names leave
+            ambiguous, if both sides have such a step and the files still exist; "always" for
             all layers; "never" reads no weights.
 
     Returns:
-        Matches, each with how it was found and how sure it is, and the layers left over.
+        Matches with evidence and confidence, and the unmatched layers.
 
     Raises:
         FormatError: If the map file is damaged.
-        SourceError: If values are always to be compared and checkpoints are gone.
+        SourceError: If `values` is "always" and checkpoints are missing.
     """
-    if not isinstance(values, str) or values not in get_args(Values):
+    if not is_one_of(values, get_args(Values)):
         raise MismatchError(f"values must be 'auto', 'always' or 'never', got {brief(values)}")
     left, right = _side(a), _side(b)
     compared = None if values == "never" else ValuesAtStep(left, right, must=values == "always")
@@ -120,9 +120,9 @@ def align(
 
 
 def side_at(path: str | os.PathLike[str]) -> Run | Analysis:
-    """Open what is aligned: a path that ends in .accw is a stored analysis.
+    """Open a path as an analysis if it ends in .accw, else as checkpoints.
 
-    Any other is a source of checkpoints, of which the largest run is taken.
+    Of several runs among the checkpoints, the largest is taken.
     """
     name = os.fspath(path)
     if name.rstrip("/").endswith(".accw"):
@@ -145,7 +145,7 @@ def _side(given: Side | str | os.PathLike[str]) -> Side:
 
 
 def _in_natural_order(layers: Sequence[Layer]) -> list[Layer]:
-    """Return layers with block 2 before block 10, where a format sorted them as text."""
+    """Return layers with block 2 before block 10, where a format sorted them as strings."""
     names = [layer.name for layer in layers]
     if names == sorted(names):
         return sorted(layers, key=lambda layer: natural_key(layer.name))
@@ -155,9 +155,9 @@ def _in_natural_order(layers: Sequence[Layer]) -> list[Layer]:
 def _known(
     name_map: NameMap | None, left: Sequence[Layer], right: Sequence[Layer]
 ) -> tuple[Known, list[str]]:
-    """Return what a map says of these layers, by place.
+    """Return the matches that a map states for these layers, by position.
 
-    Its keys are names of b and its values names of a, or the other way round.
+    The map may be from names of b to names of a, or the other way round.
     """
     if name_map is None:
         return Known(), []
@@ -180,7 +180,7 @@ def _known(
         if found is None:
             missing = [n for n in (*keys, *names) if n not in places[0] and n not in places[1]]
             what = ", ".join(map(repr, missing or keys))
-            notes.append(f"{name_map.source}: of no use here: {what} is in neither network")
+            notes.append(f"{name_map.source}: not used: {what} is in neither network")
         else:
             forced.append(found)
     return Known(tuple(forced), frozenset(alone[0]), frozenset(alone[1])), notes
@@ -195,7 +195,7 @@ def _placed(
 
 
 def _open(state: State, check_all: bool) -> list[list[int]]:
-    """Return the layers of each side that values could settle: not sure, and with a likely twin."""
+    """Return the layers of each side to compare by values: unsure ones with a likely match."""
     unsure = [set(places) for places in state.free]
     for match in state.found:
         is_open = match.confidence < SURE or match.how is How.POSITION or check_all
@@ -213,7 +213,7 @@ def _open(state: State, check_all: bool) -> list[list[int]]:
 def _result(
     state: State, left: Sequence[Layer], right: Sequence[Layer], notes: Sequence[str]
 ) -> Alignment:
-    """Return what was found in words and names, in the order of a."""
+    """Return the result with names and reasons, in the order of a."""
     order = {layer.name: place for place, layer in enumerate(left)}
     matches = [_match(state, found) for found in state.found]
     matches.sort(key=lambda match: min(order[name] for name in match.layers_a))
@@ -262,7 +262,7 @@ def _match(state: State, found: Found) -> Match:
 
 
 def _hint(state: State, side: int, layer: Layer) -> str:
-    """Return what may have become of a layer without a partner."""
+    """Return a likely reason why a layer has no match."""
     place = next(i for i, p in enumerate(state.sides[side]) if p.layer is layer)
     if layer.kind is Kind.NORM:
         into = _folded_into(state, side, place)
@@ -280,7 +280,7 @@ def _hint(state: State, side: int, layer: Layer) -> str:
 
 
 def _folded_into(state: State, side: int, place: int) -> str:
-    """Return the layer that a norm followed, if the other side has no norm to spare for it."""
+    """Return the layer that a norm was folded into, if the other side has fewer norms."""
     others = state.sides[1 - side]
     if any(kinds_agree(others[j].layer.kind, Kind.NORM) == 1 for j in state.free[1 - side]):
         return ""

@@ -1,10 +1,9 @@
-"""Comparing two analyses: the layers that an alignment puts side by side, and how ranks agree.
+"""Comparison of two analyses: aligned layers, and how well their rankings agree.
 
-Rank agreement comes in four figures, because each hides something: Spearman's and Kendall's
-correlation weigh all ranks alike, rank-biased overlap weighs the top (Webber, Moffat and
-Zobel, 2010), and the overlap of the first k is what people mean by "the same layers". Where
-one side has in several layers what the other has in one, the several are folded, as the
-parameters of a layer are, so that both sides have one figure over the same weights.
+Agreement is given in four figures. Spearman's and Kendall's correlation weigh all ranks alike;
+rank-biased overlap weighs the top (Webber, Moffat and Zobel, 2010); the overlap of the first k
+is the share of layers that are in the top k of both. Where one layer of one side matches several
+of the other, the sums of the several are merged, so that both values cover the same weights.
 """
 
 from __future__ import annotations
@@ -32,22 +31,22 @@ Group = tuple[str, ...]
 Rows = Mapping[str, Measured]
 
 RBO_PERSISTENCE = 0.9
-"""Weight that rank-biased overlap keeps from one rank to the next."""
+"""Weight of each rank relative to the rank before, in rank-biased overlap."""
 
 
 @dataclass(frozen=True)
 class LayerPlace:
-    """Where one layer stands in both rankings, among the layers of both.
+    """Rank and value of one layer in both analyses, among the layers they share.
 
     Attributes:
-        layer: Its name in a; several, separated by commas, where b has them in one.
-        rank_a: Its rank in a.
-        rank_b: Its rank in b.
-        value_a: Its value in a.
-        value_b: Its value in b.
-        layer_b: Its name in b.
-        how: What the match rests on; see `accweight_core.alignment.alignment`.
-        sure: How sure that is, 0 to 1.
+        layer: Name in a; several, separated by commas, if b has them merged into one.
+        rank_a: Rank in a.
+        rank_b: Rank in b.
+        value_a: Value in a.
+        value_b: Value in b.
+        layer_b: Name in b.
+        how: Evidence of the match; see `accweight_core.alignment.alignment`.
+        sure: Confidence of the match, 0 to 1.
         shape_differs: Whether the shapes differ beyond the order of axes.
     """
 
@@ -63,25 +62,25 @@ class LayerPlace:
 
     @property
     def moved(self) -> int:
-        """Places gained from a to b; negative if lost."""
+        """Ranks gained from a to b; negative if lost."""
         return self.rank_a - self.rank_b
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far two rankings agree.
+    """How well two rankings agree.
 
     Attributes:
         by: The metric.
         spearman: Spearman's rank correlation; NaN for fewer than two shared layers.
         kendall: Kendall's tau-b.
         rbo: Rank-biased overlap of the complete rankings, 1 for identical ones.
-        top_overlap: Share of the first k layers that both have, by k.
-        layers: Layers of both, in the order of a.
-        only_a: Layers that b has not.
-        only_b: Layers that a has not.
-        hints: What may have become of layers of one side, by name.
-        notes: What to know before believing the figures.
+        top_overlap: Share of layers that the first k of both have in common, by k.
+        layers: Shared layers, in the order of a.
+        only_a: Layers without a match in b.
+        only_b: Layers without a match in a.
+        hints: Likely reasons for missing matches, by layer name.
+        notes: Warnings about the figures.
     """
 
     by: str
@@ -109,18 +108,18 @@ def compare(
 ) -> Comparison:
     """Compare the rankings of two analyses by one metric.
 
-    Layers are aligned first, so the analyses may be of other formats, widths or depths. Ranks
-    and their correlations are among the layers that both have.
+    Layers are aligned first, so the analyses may differ in format, width or depth. Only layers
+    that both have are ranked and correlated.
 
     Args:
-        a: One analysis, or the path it is stored at.
+        a: One analysis, or its path.
         b: The other.
         by: The metric.
         step_a: Step of `a`; the last one by default.
         step_b: Step of `b`; the last one by default.
-        per: Whether layers or single parameters are ranked.
-        map: A map file that says which layers belong together; it counts before all else.
-        values: Whether weights are compared where names leave a choice; see `align`.
+        per: Whether layers or parameters are ranked.
+        map: A map file of corresponding layers; it overrides all other evidence.
+        values: Whether weights are compared where names are ambiguous; see `align`.
 
     Raises:
         MismatchError: If they share no layer.
@@ -137,8 +136,8 @@ def compare(
     if not shared.places:
         raise MismatchError(
             f"the two analyses share no {per} name: "
-            f"{_some(shared.alone_a)} against {_some(shared.alone_b)}; nothing can be compared, "
-            "unless a file for --map says what belongs together"
+            f"{_some(shared.alone_a)} against {_some(shared.alone_b)}; to compare them, "
+            "give a file with --map that says which belong together"
         )
     values_a = {place.layer: place.value_a for place in shared.places}
     values_b = {place.layer: place.value_b for place in shared.places}
@@ -169,15 +168,15 @@ def compare(
 
 
 def _cautions(places: Sequence[LayerPlace], per: Per) -> list[str]:
-    """Return what to know before believing the figures."""
+    """Return warnings about the figures."""
     notes = []
     if len(places) < 2:
-        notes.append(f"only one {per} is in both: ranks correlate from two on")
+        notes.append(f"only one {per} is in both: a rank correlation needs two")
     guessed = sum(place.sure < 0.5 for place in places)
     if guessed:
         notes.append(
-            f"{guessed} of {len(places)} {per}s were matched by a guess, less than 50% sure: "
-            "look at them with accweight align, and settle them with --map"
+            f"{guessed} of {len(places)} {per}s were matched with less than 50% confidence: "
+            "check them with accweight align, and correct them with --map"
         )
     return notes
 
@@ -221,12 +220,12 @@ def rank_biased_overlap(
 
 @dataclass(frozen=True)
 class Shared:
-    """Rows of both sides, and those of one.
+    """Rows that two analyses share, and the rest.
 
     Attributes:
-        places: In the order of a; ranks are not known yet.
-        alone_a: Rows of a alone.
-        alone_b: Rows of b alone.
+        places: Shared rows in the order of a, without ranks.
+        alone_a: Rows only in a.
+        alone_b: Rows only in b.
     """
 
     places: tuple[LayerPlace, ...]
@@ -243,15 +242,15 @@ def compared_places(
     map: NameMap | str | os.PathLike[str] | None,
     values: Values,
 ) -> tuple[Shared, Alignment]:
-    """Return what two analyses share, and the alignment it rests on.
+    """Return the rows that two analyses share, and the alignment used.
 
     Args:
         a: One analysis.
         b: The other.
-        by: The metric whose values are taken.
-        at: Positions of the steps in both.
-        per: What a row stands for.
-        map: What the user says of names.
+        by: The metric.
+        at: Index of the step in a and in b.
+        per: Whether rows are layers or parameters.
+        map: The user's map of names.
         values: Whether weights are compared.
     """
     alignment = align(a, b, map=map, values=values)
@@ -289,7 +288,7 @@ def _place(match: Match, names: Sequence[str], figures: Sequence[float]) -> Laye
 
 
 def _pairs(match: Match, rows: Sequence[Rows], per: Per) -> list[tuple[Group, Group]]:
-    """Return the rows that a match puts side by side, as far as both sides show them."""
+    """Return the matched rows, as far as both analyses have them."""
     if per == "layer":
         groups = [(match.layers_a, match.layers_b)]
     else:
@@ -302,7 +301,7 @@ def _pairs(match: Match, rows: Sequence[Rows], per: Per) -> list[tuple[Group, Gr
 
 
 def _value(rows: Rows, names: Group, by: str, step_index: int) -> float:
-    """Return the metric of a row, or of several folded into one."""
+    """Return the metric of a row, or of several rows merged."""
     members = [rows[name] for name in names]
     if len(members) == 1:
         return float(members[0].metrics[by][step_index])

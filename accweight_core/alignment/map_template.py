@@ -1,6 +1,6 @@
-"""Map files as accweight writes them: every name, what it is matched with, and how sure.
+"""Write map files: every name, its match, and the confidence.
 
-What is written is a map that can be used as it is; the comments say what to look at.
+The file can be used unchanged; comments mark what to check.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from accweight_core.text import plain
 
 if TYPE_CHECKING:
     from accweight_core.analysis.analysis import Analysis
-    from accweight_core.store.header import CheckpointRecord
+    from accweight_core.store.records import CheckpointRecord
 
 ALONE = """\
-# A map for accweight: a name as it is found = the name it is to have.
-# Change what stands on the right; false leaves a parameter out. Say more in a table:
+# A map for accweight: name in the file = name to use.
+# Change the right-hand side; false leaves a parameter out. For more, give a table:
 #   "val_7" = { name = "fc.weight", kind = "linear", axes = ["input", "output"] }
 # Use it with --map: accweight analyze SOURCE -o OUT.accw --map FILE
 """
 PAIRED = """\
-# A map for accweight: a name in {b} = the name it has in {a}.
-# Comments say how each was matched and how sure that is: 100% is certain, from 80% sure,
-# from 50% likely, below that a guess. Change what is wrong; false leaves a layer or a
-# parameter out. Say more in a table:
+# A map for accweight: name in {b} = name in {a}.
+# Comments give the evidence and the confidence of each match: 100% is certain, from 80% sure,
+# from 50% likely, below that a guess. Correct what is wrong; false leaves a layer or a
+# parameter out. For more, give a table:
 #   "val_7" = {{ name = "fc.weight", kind = "linear", axes = ["input", "output"] }}
-# Use it with --map, in analyze to make one run of both, in compare and align to say which
+# Use it with --map: in analyze to read both as one run, in compare and align to say which
 # layers belong together.
 """
 
 
 @dataclass
 class _Side:
-    """Checkpoints of one set of names.
+    """Checkpoints with the same parameter names.
 
     Attributes:
-        title: What they are called in the comments.
+        title: Name of the group in the comments.
         layers: Their layers.
-        paths: Their files, as far as there are any.
+        paths: Their files, if any.
     """
 
     title: str
@@ -57,17 +57,17 @@ class _Side:
 
 @dataclass
 class _Tables:
-    """The two tables of a map; a name is written once."""
+    """The two tables of a map file; each name is written once."""
 
     layers: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Return both as TOML."""
+        """Return both tables as TOML."""
         parts = []
         if self.files:
-            note = "the checkpoints that entries hold for, unless they say others"
+            note = "checkpoints of the entries that name none"
             parts.append(f"\nfiles = {listed(self.files)}  # {note}\n")
         for title, lines in (("layers", self.layers), ("parameters", self.parameters)):
             if lines:
@@ -76,13 +76,13 @@ class _Tables:
 
 
 def write_template(path: Path, groups: Sequence[Group]) -> str:
-    """Write a map of the names in checkpoints, the later groups matched with the first.
+    """Write a map of the names in checkpoints, with later groups matched to the first.
 
     Returns:
-        A remark on what was written.
+        One line that says what was written.
 
     Raises:
-        SourceError: If there is a file already, or it cannot be written.
+        SourceError: If the file exists already or cannot be written.
     """
     ordered = sorted(groups, key=lambda group: group.checkpoints[0].step)
     sides = [
@@ -106,13 +106,13 @@ def write_template(path: Path, groups: Sequence[Group]) -> str:
 
 
 def write_alignment(path: Path, a: Run | Analysis, b: Run | Analysis, found: Alignment) -> str:
-    """Write an alignment as a map, names of b on the left.
+    """Write an alignment as a map, with the names of b on the left.
 
     Returns:
-        A remark on what was written.
+        One line that says what was written.
 
     Raises:
-        SourceError: If there is a file already, or it cannot be written.
+        SourceError: If the file exists already or cannot be written.
     """
     first, other = (
         _Side(name, side.layers, [c.path for c in _records(side)])
@@ -132,7 +132,7 @@ def _records(side: Run | Analysis) -> Sequence[Checkpoint | CheckpointRecord]:
 
 
 def _listing(side: _Side) -> _Tables:
-    """Return a map that changes nothing."""
+    """Return a map of every name to itself."""
     tables = _Tables()
     for layer in side.layers:
         for parameter in layer.parameters:
@@ -142,7 +142,7 @@ def _listing(side: _Side) -> _Tables:
 
 
 def _add(tables: _Tables, first: _Side, other: _Side, found: Alignment) -> None:
-    """Add what is matched, and leave out what is in one of both alone."""
+    """Add the matched names, and skip those that only one side has."""
     ours, theirs = _scope(first.paths, other.paths), _scope(other.paths, first.paths)
     theirs = () if theirs == tables.files else theirs
     parameters = [
@@ -203,7 +203,7 @@ def _described(parameter: Parameter) -> str:
 
 
 def _scope(paths: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
-    """Return patterns that fit these files and none of the others; none if nothing does."""
+    """Return patterns that match these files and none of the others, or none if impossible."""
     names = [Path(path) for path in paths]
     there = [Path(path) for path in others]
     endings = {p.suffix for p in names}
@@ -226,4 +226,4 @@ def _written(path: Path, text: str, what: str) -> str:
         raise SourceError(f"{path}: exists already; nothing is overwritten") from None
     except OSError as error:
         raise SourceError(f"{path}: cannot be written ({reason_of(error)})") from None
-    return f"{path} written: {what}; edit it and give it to --map"
+    return f"{path} written: {what}; edit it and pass it with --map"

@@ -1,7 +1,7 @@
-"""How alike two series rank the same items: Spearman's rho and Kendall's tau-b.
+"""Rank correlation: Spearman's rho and Kendall's tau-b.
 
-Both in the form for ties, as in `scipy.stats`, which the tests hold them against. Two
-figures are no reason for everybody to install 143 MB.
+Both handle ties as `scipy.stats` does, and are tested against it; depending on scipy for two
+figures would add 143 MB to every installation.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return Spearman's rank correlation: that of the ranks, where equal values share a rank.
+    """Return Spearman's rho: the correlation of the ranks, where equal values share a rank.
 
     Args:
-        a: One value per item, none of them NaN.
-        b: As many, of the same items.
+        a: One value per item, no NaN.
+        b: One value per item, in the same order of items.
 
     Returns:
-        -1 to 1; NaN where a side has fewer than two different values.
+        -1 to 1; NaN if either side has fewer than two different values.
     """
     if _is_flat(a) or _is_flat(b):
         return math.nan
@@ -33,17 +33,17 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def kendall(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return Kendall's tau-b: pairs in one order less pairs in opposite orders.
+    """Return Kendall's tau-b: pairs in the same order minus pairs in opposite order.
 
-    ``tau_b = (C - D) / sqrt((P - T_a) (P - T_b))``, with P pairs in all, C and D those in
-    one and in opposite orders, T_a and T_b those that a side ties (Kendall, 1945).
+    ``tau_b = (C - D) / sqrt((P - T_a) (P - T_b))``, with P pairs in all, C of them in the same and
+    D in opposite order, T_a and T_b tied on either side (Kendall, 1945).
 
     Args:
-        a: One value per item, none of them NaN.
-        b: As many, of the same items.
+        a: One value per item, no NaN.
+        b: One value per item, in the same order of items.
 
     Returns:
-        -1 to 1; NaN where a side has fewer than two different values.
+        -1 to 1; NaN if either side has fewer than two different values.
     """
     if _is_flat(a) or _is_flat(b):
         return math.nan
@@ -59,7 +59,7 @@ def kendall(a: Sequence[float], b: Sequence[float]) -> float:
     tied_a, tied_b, tied_both = _tied_pairs(a), _tied_pairs(b), _tied_pairs(pairs)
     agreement = total - tied_a - tied_b + tied_both - 2 * opposite
     tau = agreement / math.sqrt(total - tied_a) / math.sqrt(total - tied_b)
-    return min(1.0, max(-1.0, tau))  # roots round
+    return min(1.0, max(-1.0, tau))  # the root may round beyond 1
 
 
 def _is_flat(values: Sequence[float]) -> bool:
@@ -67,7 +67,7 @@ def _is_flat(values: Sequence[float]) -> bool:
 
 
 def _shared_ranks(values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Return ranks from 1 on; equal values get the mean of the ranks that they take up."""
+    """Return ranks from 1; equal values share the mean of their ranks."""
     _, which, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     ranks: npt.NDArray[np.float64] = (last - (counts - 1) / 2)[which]

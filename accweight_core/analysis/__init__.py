@@ -1,7 +1,7 @@
-"""Analysis: tables, rankings and exact values of a run that was measured.
+"""Analysis: tables, rankings and exact values of a measured run.
 
-Names that stood in a module of this name can still be imported from here; each is loaded when
-it is first asked for, so that a light import stays light.
+Names of the former module `analysis` can still be imported from here; each is loaded on first
+use, to keep imports light.
 """
 
 from importlib import import_module
@@ -11,7 +11,7 @@ _HOMES = {"Analysis": "analysis", "open_analysis": "analysis"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name from the module where it stands now."""
+    """Load a name from its present module."""
     if name in _HOMES:
         return getattr(import_module(f"accweight_core.analysis.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'accweight_core.analysis' has no attribute {name!r}")

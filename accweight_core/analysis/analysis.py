@@ -1,7 +1,7 @@
-"""An analysis to ask questions of: tables, rankings, exact values of any weight.
+"""The result of an analysis: tables, rankings, exact values of any weight.
 
-Numbers come from the store when they are asked for; exact values of single weights are
-computed anew from the checkpoints, so that they never depend on what fitted the store.
+Numbers are read from the store on first use. Exact values of single weights are recomputed from the
+checkpoints, so they do not depend on the resolution of the stored pictures.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Checkpoint, Layer, Parameter, Role, Run, in_short
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.header import Maximum
+from accweight_core.store.beginning import create
+from accweight_core.store.records import Maximum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,12 +59,12 @@ class Analysis:
     """
 
     def __init__(self, source: Source) -> None:
-        """Take what it is made of: `sources.InMemory`, `Stored` or `Live`."""
+        """Create it from a source: `sources.InMemory`, `Stored` or `Live`."""
         self.header = source.header
         self._source = source
 
     def __repr__(self) -> str:
-        """Return in a line what it is of, and where it is kept."""
+        """Return a one-line summary: the run, and where the analysis is stored."""
         kept = f"in {self.path}" if self.path else "in memory"
         unfinished = "" if self.header.complete else ", not finished"
         short = in_short(self.steps, self.layers)
@@ -71,15 +72,15 @@ class Analysis:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
-        """Open a stored analysis; numbers are read when they are asked for.
+        """Open a stored analysis; numbers are read on first use.
 
         Args:
             path: Folder of the analysis.
-            unfinished: Open one that is being written, or was stopped, too. It shows what
-                was finished when its numbers were first asked for; to see more, open it anew.
+            unfinished: Also open an analysis that is being written or was stopped. Its numbers are
+                those finished at first use; open it again to see more.
 
         Raises:
-            StoreError: If there is none at `path`, or it is unfinished, damaged or newer.
+            StoreError: If there is none at `path`, or it is unfinished, damaged or too new.
         """
         checked_path(path, "an analysis")
         try:
@@ -93,18 +94,18 @@ class Analysis:
             done = store.finished()
             raise StoreError(
                 f"{path}: the analysis is not finished ({sum(done)} of {len(done)} parameters); "
-                "run the same accweight analyze again and it continues there"
+                "run the same accweight analyze again to continue it"
             )
         return cls(Stored(store))
 
     @property
     def path(self) -> Path | None:
-        """Folder of the store, None in memory."""
+        """Folder of the store; None in memory."""
         return self.store.path if self.store else None
 
     @property
     def store(self) -> Store | None:
-        """The store behind the analysis, None in memory."""
+        """The store of the analysis; None in memory."""
         return self._source.store
 
     @property
@@ -114,7 +115,7 @@ class Analysis:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Layers in network order, with every measured parameter."""
+        """Layers in network order, with all measured parameters."""
         return self.header.layers
 
     @property
@@ -124,42 +125,42 @@ class Analysis:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics that it has the sums for, in the order of tables."""
+        """Names of the metrics that the stored sums allow, in table order."""
         return self.header.metrics
 
     @cached_property
     def maximum(self) -> Maximum | None:
-        """The largest element of A_T over all shown layers, or over those finished so far."""
+        """The largest element of A_T over all shown, finished layers."""
         if self.header.complete:
             return self.header.maximum
         return maximum(self.header, self.values)
 
     def finished(self) -> list[bool]:
-        """Tell, per parameter, whether its numbers and pictures are on disk by now.
+        """Tell, per parameter, whether its numbers and pictures are on disk.
 
-        Read anew at every call, where `values` stay what they were when first asked for.
+        Read again on every call, whereas `values` keeps what it read first.
         """
         return self._source.finished()
 
     @cached_property
     def values(self) -> Floats:
-        """(steps, parameters, sums): what every metric is computed from.
+        """(steps, parameters, sums): the sums that all metrics are computed from.
 
-        NaN for parameters that are not finished.
+        NaN for unfinished parameters.
         """
         return self._source.values()
 
     def measured(
         self, per: Per = "layer", roles: Iterable[Role | str] | None = None
     ) -> list[Measured]:
-        """Return the metrics of every shown layer or parameter, in network order.
+        """Return the metrics of all shown layers or parameters, in network order.
 
         Args:
-            per: What a row stands for.
-            roles: Roles that count; those of the analysis by default.
+            per: Whether rows are layers or parameters.
+            roles: Roles to include; those of the analysis by default.
 
         Raises:
-            MismatchError: If no parameter has one of these roles.
+            MismatchError: If no parameter has one of the roles.
         """
         header = self.header
         if roles is not None:
@@ -174,7 +175,7 @@ class Analysis:
         return measured(header, self.values, per)
 
     def table(self, per: Per = "layer") -> pd.DataFrame:
-        """Return one row per layer and step, with every metric."""
+        """Return a DataFrame with one row per layer and step, and a column per metric."""
         import pandas as pd
 
         checked_choice(per, get_args(Per), "per")
@@ -206,12 +207,12 @@ class Analysis:
         Args:
             by: A metric.
             step: A step of the run; the last one by default.
-            per: What a row stands for.
-            roles: Roles that count; those of the analysis by default.
+            per: Whether rows are layers or parameters.
+            roles: Roles to include; those of the analysis by default.
 
         Raises:
             UnknownNameError: If there is no such metric or step.
-            MismatchError: If no parameter has one of these roles.
+            MismatchError: If no parameter has one of the roles.
         """
         import pandas as pd
 
@@ -219,7 +220,7 @@ class Analysis:
         return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
 
     def step_index(self, step: int | None) -> int:
-        """Return the position of a step, of the last one for None.
+        """Return the index of a step; of the last step for None.
 
         Raises:
             UnknownNameError: If the run has no such step.
@@ -234,44 +235,44 @@ class Analysis:
         return int(found[0])
 
     def parameter_index(self, name: str) -> int:
-        """Return the position of a parameter.
+        """Return the index of a parameter.
 
         Raises:
-            UnknownNameError: If it is not among the measured ones.
+            UnknownNameError: If it was not measured.
         """
         checked_text(name, "a parameter")
         return self.header.parameter_index(name)
 
     def layout(self, name: str) -> Layout:
-        """Return the map between the picture of a parameter and its elements."""
+        """Return the mapping between the elements of a parameter and the texels of its picture."""
         return self.header.layouts[self.parameter_index(name)]
 
     def cumulative(self, name: str, step: int | None = None) -> npt.NDArray[np.float64]:
-        """Return A_t of a parameter, exact, in the parameter's own shape.
+        """Return A_t of a parameter, exact, in the parameter's shape.
 
-        Computed from the checkpoints, which must still be where they were.
+        Computed from the checkpoints, which must still be in place.
 
         Args:
             name: A measured parameter.
             step: A step of the run; the last one by default.
 
         Raises:
-            SourceError: If the checkpoints are gone or have changed.
+            SourceError: If checkpoints are missing or have changed.
         """
         parameter = self.parameters[self.parameter_index(name)]
         return self._source.cumulative(parameter, self.step_index(step))
 
     def trace(self, name: str, index: Iterable[int], *, files: OpenFiles | None = None) -> Trace:
-        """Return W_t and A_t of one weight at every step, exact, reading little else.
+        """Return W_t and A_t of one weight at every step, exact; reads hardly more than its bytes.
 
         Args:
             name: A measured parameter.
-            index: A number per axis, from 0.
-            files: Where to read through; they stay open. Closed afterwards if None.
+            index: Index of the element, one number per axis, from 0.
+            files: Open files to read through; they are not closed. New ones if None.
 
         Raises:
-            UnknownNameError: If there is no such parameter, or no such element in it.
-            SourceError: If the checkpoints are gone or have changed.
+            UnknownNameError: If there is no such parameter or element.
+            SourceError: If checkpoints are missing or have changed.
         """
         from accweight_core.analysis.tracing import trace  # reads files, like `cumulative`
 
@@ -286,13 +287,13 @@ class Analysis:
         step: int | None = None,
         scope: Literal["global", "layer"] = "global",
     ) -> npt.NDArray[np.float64]:
-        """Return ``N_t = A_t / M``, 0 where nothing moved.
+        """Return ``N_t = A_t / M``, or 0 if nothing has moved.
 
         Args:
             name: A measured parameter.
             step: A step of the run; the last one by default.
-            scope: Whether M is the largest element of A_T over all shown layers, or over
-                the parameters of this one's layer.
+            scope: Whether M is the largest element of A_T over all shown layers, or over the
+                parameters of the same layer.
         """
         checked_choice(scope, ("global", "layer"), "scope")
         total = self.cumulative(name, step)
@@ -300,7 +301,7 @@ class Analysis:
         return np.zeros_like(total) if largest == 0 else total / largest
 
     def scale(self, name: str, scope: Literal["global", "layer"] = "global") -> float:
-        """Return M, by which `normalized` divides; NaN for a layer that is not finished."""
+        """Return M, the divisor of `normalized`; NaN for an unfinished layer."""
         if scope == "global":
             return self.maximum.value if self.maximum else 0.0
         layer = self.parameters[self.parameter_index(name)].layer
@@ -311,12 +312,12 @@ class Analysis:
         return float(np.maximum(largest, 0.0))
 
     def save(self, path: str | os.PathLike[str]) -> Analysis:
-        """Store the numbers of an analysis in memory, and return it opened from there.
+        """Store the numbers of an analysis in memory; return the stored analysis.
 
-        Pictures need the checkpoints and are not part of it.
+        Pictures are not stored: they need the checkpoints.
 
         Raises:
-            StoreError: If something is there already, or the analysis is not finished.
+            StoreError: If the path exists, or the analysis is unfinished.
         """
         if not self.header.complete:
             raise StoreError(f"{self.path}: the analysis is not finished, so it cannot be saved")
@@ -324,16 +325,21 @@ class Analysis:
         if target.exists():
             raise StoreError(f"{target}: exists already; nothing is overwritten")
         header = replace(self.header, picture_bases=(), packs=(), complete=False)
-        store = Store.create(target, header)
-        store.finish_parameters(range(len(header.parameters)), self.values)
-        store.finish(header, metric_arrays(header, self.values))
+        try:
+            store = create(target, header)
+            store.finish_parameters(range(len(header.parameters)), self.values)
+            store.finish(header, metric_arrays(header, self.values))
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreError(f"{target}: cannot be written ({reason_of(error)})") from error
         return Analysis.open(target)
 
     def checkpoint(self, step_index: int) -> Checkpoint:
-        """Return one checkpoint of the run, described anew if the analysis comes from disk.
+        """Return one checkpoint of the run; for a stored analysis it is described again.
 
         Raises:
-            SourceError: If it is gone, or has changed since.
+            SourceError: If it is missing or has changed.
         """
         place = whole(step_index)
         if place is None or not -len(self.steps) <= place < len(self.steps):
@@ -344,10 +350,10 @@ class Analysis:
         return self._source.checkpoint(place)
 
     def run(self) -> Run:
-        """Return the run behind the analysis, described anew if it was opened from disk.
+        """Return the run of the analysis; for a stored analysis it is described again.
 
         Raises:
-            SourceError: If checkpoints are gone, or have changed since.
+            SourceError: If checkpoints are missing or have changed.
         """
         return self._source.run()
 
@@ -358,11 +364,11 @@ def open_analysis(path: str | os.PathLike[str], *, unfinished: bool = False) -> 
 
 
 def as_analysis(given: Analysis | str | os.PathLike[str]) -> Analysis:
-    """Return an analysis that is given as such, or by the path it is stored at.
+    """Return an analysis, opening it if a path is given.
 
     Raises:
-        StoreError: If there is none at the path.
-        ArgumentTypeError: If it is something else, such as a run.
+        StoreError: If there is no analysis at the path.
+        ArgumentTypeError: If the argument is something else, such as a run.
     """
     if isinstance(given, Analysis):
         return given
@@ -370,5 +376,5 @@ def as_analysis(given: Analysis | str | os.PathLike[str]) -> Analysis:
         return open_analysis(given)
     raise ArgumentTypeError(
         f"expected an analysis or the path of one, got {type(given).__name__}; "
-        "a run is analysed with analyze(run)"
+        "call analyze(run) to analyse a run"
     )

@@ -1,16 +1,16 @@
-"""One run or not? Steps whose change is out of line with their neighbours.
+"""Detect steps that do not continue the run: restarts and checkpoints of other runs.
 
-Folders hold restarts, foreign checkpoints and other runs' leftovers. Two figures betray them
-and leave steady training, learning-rate drops and fine-tuning alone (shown on real runs by
+Folders hold restarts, foreign checkpoints and leftovers of other runs. Two figures reveal them
+without flagging steady training, learning-rate drops and fine-tuning (shown on real runs by
 ``benchmarks/continuity.py``):
 
-- *alignment*, the cosine between the weights of two neighbouring checkpoints, as the median
-  over weight matrices: training turns a matrix step by step, while independent
-  initialisations are at right angles;
-- *kept*, how much of the distance from the start is left after a step: training does not
-  walk home, a restart from the same seed does.
+- *alignment*, the cosine between the weights of two consecutive checkpoints, as the median
+  over weight matrices: training turns a matrix gradually, while independent
+  initialisations are orthogonal;
+- *kept*, the distance from the start after a step divided by the distance before it:
+  training does not return to the start, a restart from the same seed does.
 
-What neither can tell is a checkpoint of a sibling run, trained from the same initial weights.
+Neither detects a checkpoint of another run that was trained from the same initial weights.
 """
 
 from __future__ import annotations
@@ -25,26 +25,25 @@ from accweight_core.schema import Role
 from accweight_core.store.header import Header
 
 SMALLEST_MATRIX = 256
-"""Elements below which a matrix says nothing: random ones of this size align by 1/16."""
+"""Fewest elements of a matrix that counts: random ones of this size have cosines up to 1/16."""
 
 LEAST_ALIGNMENT = 0.08
-"""Neighbouring checkpoints whose matrices align less are taken for strangers: unrelated
-networks reached 0.03, honest training went down to 0.11 once (from a tiny start with a large
-learning rate) and else to 0.40."""
+"""Alignment below which a step is reported. Unrelated networks reached 0.03; real training had a
+minimum of 0.11 (a tiny initialisation with a large learning rate), and 0.40 in all other runs."""
 
 LEAST_KEPT = 0.5
-"""Steps that leave less of the distance from the start are taken for restarts: training kept
-0.99 of it or more, restarts from the same seed 0.35 or less, but for one at 0.80."""
+"""Share of the distance from the start below which a step is reported. Training kept 0.99 or more;
+restarts from the same seed kept 0.35 or less, with one exception at 0.80."""
 
 
 @dataclass(frozen=True)
 class Break:
-    """A step that does not look like training from the step before.
+    """A step that does not continue the step before it.
 
     Attributes:
         step: The step after the break.
         previous_step: The step before it.
-        reason: What is out of line, with the figures.
+        reason: What is unusual, with the figures.
     """
 
     step: int
@@ -52,7 +51,7 @@ class Break:
     reason: str
 
     def __str__(self) -> str:
-        """Return one line for the user."""
+        """Return a one-line message for the user."""
         return (
             f"step {self.step} does not look like a continuation of step "
             f"{self.previous_step}: {self.reason}"
@@ -64,8 +63,8 @@ class Signals:
     """The figures per step; NaN where a step has none.
 
     Attributes:
-        alignment: Median cosine between the weights of a step and of the step before.
-        kept: Distance from the reference as a share of that of the step before.
+        alignment: Median cosine between the weights of a step and of the step before it.
+        kept: Distance from the reference, divided by that of the step before.
     """
 
     alignment: Floats
@@ -73,7 +72,7 @@ class Signals:
 
 
 def signals(header: Header, values: Floats) -> Signals:
-    """Return the figures that `breaks` judges."""
+    """Return the figures that `breaks` evaluates."""
     chosen = [
         index
         for index, parameter in enumerate(header.parameters)
@@ -90,7 +89,7 @@ def signals(header: Header, values: Floats) -> Signals:
     with np.errstate(invalid="ignore", divide="ignore"):
         cosine = (square + before - moved) / (2 * lengths)
         kept = distance / _one_step_before(distance)
-    cosine[(moved == 0) | (lengths == 0)] = np.nan  # what stands still says nothing
+    cosine[(moved == 0) | (lengths == 0)] = np.nan  # no direction
     kept[~np.isfinite(kept)] = np.nan
     return Signals(_median(cosine), kept)
 
@@ -100,7 +99,7 @@ def _one_step_before(values: Floats) -> Floats:
 
 
 def _median(values: Floats) -> Floats:
-    """Return the median over parameters of each step, NaN where none has a value."""
+    """Return the median over parameters per step; NaN where no parameter has a value."""
     known = ~np.isnan(values).all(axis=1) if values.size else np.zeros(len(values), bool)
     result = np.full(len(values), np.nan)
     result[known] = np.nanmedian(values[known], axis=1)
@@ -108,7 +107,7 @@ def _median(values: Floats) -> Floats:
 
 
 def breaks(header: Header, values: Floats) -> list[Break]:
-    """Return the steps that do not look like training from the step before."""
+    """Return the steps that do not continue the step before them."""
     figures = signals(header, values)
     found = []
     for index in range(1, len(header.steps)):
@@ -128,7 +127,7 @@ def _reason(figures: Signals, index: int) -> str:
         )
     if kept < LEAST_KEPT:
         return (
-            f"only {kept:.0%} of the distance from the first checkpoint is left (training keeps "
-            "nearly all of it), so this is probably a restart from the same initial weights"
+            f"only {kept:.0%} of the distance from the first checkpoint remains (training keeps "
+            "almost all of it), so this is probably a restart from the same initial weights"
         )
     return ""

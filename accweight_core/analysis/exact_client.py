@@ -1,8 +1,8 @@
-"""Exact values of single weights for programs that cannot wait: another process reads them.
+"""Client for exact values of single weights, which another process reads without blocking.
 
-`Answers` starts that process (`exact_server`) at the first request, so that a viewer that is
-asked for nothing pays nothing, and again if it has died. Nothing here waits: requests are
-written, and answers read, by threads of their own.
+`Answers` starts the server process (`exact_server`) at the first request, so that a viewer pays
+nothing until a value is needed, and restarts it if it has died. No method blocks: threads write
+the requests and read the answers.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from types import TracebackType
 from typing import Any
 
 Answer = dict[str, Any]
-"""`weights` and `cumulative`, lists over steps as `answering` describes them; or `error`, a
-line."""
+"""`weights` and `cumulative`, lists over steps in the format of `exact_server`; or `error`, a
+one-line message."""
 
 Callback = Callable[[Answer], None]
 
 PATIENCE_S = 0.5
-"""How long a server may take to end before it is made to."""
+"""Seconds that a server may take to exit before it is killed."""
 
 
 class Answers:
-    """Asks for exact values of weights of one stored analysis."""
+    """Requests exact values of weights of one stored analysis."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.path.abspath(path)
@@ -40,7 +40,7 @@ class Answers:
         self._closed = False
 
     def __enter__(self) -> Answers:
-        """Return itself."""
+        """Return self."""
         return self
 
     def __exit__(
@@ -49,24 +49,24 @@ class Answers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the server."""
+        """Stop the server."""
         self.close()
 
     def ask(self, parameter: str, index: Iterable[int], callback: Callback) -> None:
-        """Ask for W_t and A_t of one weight at every step; return at once.
+        """Request W_t and A_t of one weight at every step, and return immediately.
 
         Args:
-            parameter: Its name.
-            index: A number per axis, from 0.
+            parameter: Name of the parameter.
+            index: One number per axis, from 0.
             callback: Called once with the answer, from another thread.
 
         Raises:
-            ValueError: If nothing more can be asked because `close` has been called.
+            ValueError: If `close` has been called.
         """
         request = {"parameter": parameter, "index": [operator.index(i) for i in index]}
         with self._lock:
             if self._closed:
-                raise ValueError("these answers are closed; make new ones to ask again")
+                raise ValueError("this client is closed; make a new one to ask again")
             if self._server and self._server.ask(request, callback):
                 return
             try:
@@ -78,7 +78,7 @@ class Answers:
                 self._server.ask(request, callback)
 
     def close(self) -> None:
-        """End the server; what it has not answered shortly gets an error for an answer."""
+        """Stop the server; requests still pending after a moment get an error as their answer."""
         with self._lock:
             self._closed = True
             server, self._server = self._server, None
@@ -87,18 +87,18 @@ class Answers:
 
 
 def command(path: str) -> list[str]:
-    """Return the command that serves exact values of a stored analysis."""
+    """Return the command line of the server of a stored analysis."""
     return [sys.executable, "-m", "accweight_core.analysis.exact_server", path]
 
 
 class _Server:
-    """One process and the requests that it has not answered yet."""
+    """One server process and its pending requests."""
 
     def __init__(self, path: str) -> None:
         """Start the process.
 
         Raises:
-            OSError: If that cannot be done.
+            OSError: If it cannot be started.
         """
         self._process = subprocess.Popen(
             command(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -118,7 +118,7 @@ class _Server:
             thread.start()
 
     def ask(self, request: Answer, callback: Callback) -> bool:
-        """Hand over a request; tell whether the process is there to answer it."""
+        """Queue a request; return whether the process is still running."""
         with self._lock:
             if self._ended or self._process.poll() is not None:
                 return False
@@ -128,7 +128,7 @@ class _Server:
         return True
 
     def close(self) -> None:
-        """End the process, by force if it takes long, and wait for the threads."""
+        """Stop the process, by force if necessary, and join the threads."""
         self._closing = True
         self._unsent.put(None)
         for end in (self._process.terminate, self._process.kill):
@@ -138,11 +138,11 @@ class _Server:
             except subprocess.TimeoutExpired:
                 end()
         for thread in self._threads:
-            if thread is not threading.current_thread():  # a callback may close
+            if thread is not threading.current_thread():  # close may be called by a callback
                 thread.join(10 * PATIENCE_S)
 
     def _write(self) -> None:
-        """Send requests; the process ends when there can be no more."""
+        """Write requests from the queue; closing the pipe makes the process exit."""
         assert self._process.stdin
         with suppress(OSError), self._process.stdin as stdin:
             while (line := self._unsent.get()) and not self._closing:
@@ -150,20 +150,20 @@ class _Server:
                 stdin.flush()
 
     def _listen(self) -> None:
-        """Keep the last line that the process writes to its standard error."""
+        """Keep the last line of the process's standard error."""
         assert self._process.stderr
         with self._process.stderr as lines:
             for line in lines:
                 self._last_line = line.decode(errors="replace").strip() or self._last_line
 
     def _read(self) -> None:
-        """Hand out answers; when the process has ended, errors to those still waiting."""
+        """Pass on answers; when the process has ended, pass errors to the pending requests."""
         assert self._process.stdout
         with self._process.stdout as lines:
             for line in lines:
                 self._hand_out(line)
         status = self._process.wait()
-        self._listener.join(PATIENCE_S)  # what it says as it ends
+        self._listener.join(PATIENCE_S)  # for its last error message
         with self._lock:
             self._ended = True
             pending, self._pending = self._pending, {}
@@ -181,7 +181,7 @@ class _Server:
             _call(callback, answer)
 
     def _why_it_ended(self, status: int) -> str:
-        """Return in a line why there is no answer."""
+        """Return a one-line reason for the missing answer."""
         if self._closing:
             return "closed before there was an answer"
         how = f"with status {status}" if status >= 0 else f"killed by signal {-status}"
@@ -190,7 +190,7 @@ class _Server:
 
 
 def _call(callback: Callback, answer: Answer) -> None:
-    """Call back; what goes wrong there is reported, and other answers are still handed out."""
+    """Call back; an exception in the callback is reported and does not stop the thread."""
     try:
         callback(answer)
     except Exception as error:

@@ -1,10 +1,10 @@
-"""A server of exact values, a process of its own.
+"""Server process for exact values of single weights.
 
 ``python -m accweight_core.analysis.exact_server STORE.accw`` reads one request per line,
 ``{"id": 7, "parameter": "conv1.weight", "index": [0, 0, 1, 2]}``, and answers each with a line,
 ``{"id": 7, "weights": [...], "cumulative": [...]}`` over the steps or ``{"id": 7, "error":
-"..."}``, until its input ends. Floats come back exact; what is not finite is null, a complex
-number is a pair. `exact_client` is the client.
+"..."}``, until end of input. Floats are exact; non-finite values are null, a complex number is a
+pair. `exact_client` is the client.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 EXAMPLE = '{"id": 7, "parameter": "conv1.weight", "index": [0, 0, 1, 2]}'
 
 OPEN_FILES = 200
-"""Checkpoint files kept open between requests; some systems allow a process 256."""
+"""Checkpoint files kept open between requests; some systems limit a process to 256."""
 
 
 class Answerer:
-    """Answers requests to one stored analysis.
+    """Answers requests about one stored analysis.
 
-    The analysis and its checkpoints are described at the first request, and anew when a file of
-    theirs has changed: an analysis that has grown is answered from as it is now.
+    The analysis and its checkpoints are described at the first request, and again when one of their
+    files has changed, so that answers reflect an analysis that has been appended to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class Answerer:
         self._files: dict[str, Stamp | None] = {}
 
     def answer(self, line: bytes) -> dict[str, Any]:
-        """Return the answer to one line, whatever is wrong with it."""
+        """Return the answer to one line; an invalid request gets an error."""
         number: int | str | None = None
         try:
             request = _parsed(line)
@@ -59,13 +59,13 @@ class Answerer:
         except AccweightError as error:
             problem = str(error)
             if any(map(is_url, self._files)):
-                self.close()  # a remote file may have changed, or be there again
-        except Exception as error:  # whatever it is, the next request is another one
+                self.close()  # describe a changed or restored remote file again
+        except Exception as error:  # one failed request must not stop the server
             problem = f"unexpected {type(error).__name__}: {error}"
         return {"id": number, "error": " ".join(problem.split())}
 
     def close(self) -> None:
-        """Close every file."""
+        """Close all files."""
         if self._opened:
             self._opened[1].close()
         self._opened = None
@@ -76,14 +76,14 @@ class Answerer:
         return {"weights": _plain(found.weights), "cumulative": _plain(found.cumulative)}
 
     def _current(self) -> tuple[Analysis, OpenFiles]:
-        """Return the analysis as it is on disk now, and where to read its checkpoints through."""
+        """Return the analysis as it is on disk now, and the open files of its checkpoints."""
         from accweight_core.analysis.analysis import (
-            Analysis,  # readers may print: not before stdout is ours
+            Analysis,  # readers may print: import after stdout is redirected
         )
         from accweight_core.io.reading import OpenFiles
 
         store = stamp_if_there(self._path / "zarr.json")
-        moved = store not in (None, self._store)  # gone for a moment while a longer one moves in
+        moved = store not in (None, self._store)  # missing while a new one is moved in
         if self._opened and not moved and self._files == _stamps(self._files):
             return self._opened
         self.close()
@@ -95,7 +95,7 @@ class Answerer:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """Return the object in a line."""
+    """Return the JSON object in a line."""
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
@@ -127,7 +127,7 @@ def _index(request: Mapping[str, Any]) -> list[int]:
 
 
 def _paths(checkpoint: Checkpoint) -> set[str]:
-    """Return the files of a checkpoint, as far as its tensors say where they lie."""
+    """Return the files of a checkpoint that its tensors name."""
     values = (tensor.values for tensor in checkpoint.tensors.values())
     return {checkpoint.path} | {v.path for v in values if isinstance(v, Extent)}
 
@@ -137,22 +137,22 @@ def _stamps(paths: Iterable[str]) -> dict[str, Stamp | None]:
 
 
 def _stamp(path: str) -> Stamp | None:
-    """Return what tells whether a file has changed, None if it is gone or remote.
+    """Return the stamp of a file, None if it is missing or remote.
 
-    Whoever reads a remote one notices a change, and asking a server takes long.
+    Reading a remote file detects changes anyway, and querying a server takes long.
     """
     return None if is_url(path) else stamp_if_there(path)
 
 
 def _plain(values: npt.NDArray[Any]) -> list[Any]:
-    """Return numbers as JSON has them."""
+    """Return numbers as JSON values."""
     if np.iscomplexobj(values):
         return [_plain(pair) for pair in values.view(np.float64).reshape(-1, 2)]
     return [value if isfinite(value) else None for value in values.tolist()]
 
 
 def serve(path: Path, requests: Iterable[bytes], answers: BinaryIO) -> None:
-    """Answer every line of `requests` with a line, until there are no more."""
+    """Answer every line of `requests` with a line."""
     with closing(Answerer(path)) as answerer:
         for line in requests:
             answers.write(json.dumps(answerer.answer(line), allow_nan=False).encode() + b"\n")
@@ -160,14 +160,14 @@ def serve(path: Path, requests: Iterable[bytes], answers: BinaryIO) -> None:
 
 
 def main() -> int:
-    """Serve standard input; what anyone prints meanwhile goes to standard error."""
+    """Serve standard input; whatever else is printed goes to standard error."""
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m accweight_core.analysis.exact_server STORE.accw\n")
         return 2
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.stdout = sys.stderr
-    with suppress(BrokenPipeError, KeyboardInterrupt), answers:  # nobody listens any more
+    with suppress(BrokenPipeError, KeyboardInterrupt), answers:  # the client has exited
         serve(Path(sys.argv[1]), sys.stdin.buffer, answers)
     return 0
 
@@ -175,4 +175,4 @@ def main() -> int:
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    os._exit(status)  # taking libraries down in order takes time, and who closes a viewer waits
+    os._exit(status)  # unloading libraries takes time, and a closing viewer waits

@@ -1,7 +1,6 @@
-"""A_t of a whole parameter, exact, walked anew from the checkpoints.
+"""Exact A_t of a whole parameter, recomputed from the checkpoints.
 
-What is stored is pictures and sums; these values never depend on what fitted the store. They
-have the bits of the walk that measured the run.
+The store holds pictures and sums only. The values have the bits of the walk that measured the run.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ def cumulative_change(
     """Return A_t of a parameter in its own shape.
 
     Args:
-        checkpoints: All checkpoints of the run, in step order: those after the step decide in
-            which dtype weights are subtracted.
+        checkpoints: All checkpoints of the run, in step order; also those after the step, because
+            they determine the dtype of the subtraction.
         parameter: One of its parameters.
-        step_index: Position of the step t.
+        step_index: Index of step t.
 
     Raises:
-        FormatError: If a file is gone, ends early, or changes meanwhile.
+        FormatError: If a file is missing, truncated, or modified while it is read.
     """
     tensors = [c.tensors[parameter.name] for c in checkpoints[: step_index + 1]]
     measured_as = common_dtype([c.tensors[parameter.name] for c in checkpoints])

@@ -1,4 +1,4 @@
-"""Export: every metric of every layer and step, in formats that other tools read."""
+"""Export of all metrics of all layers and steps to csv, parquet and npz."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.summary import Per
-from accweight_core.arguments import brief, checked_choice
+from accweight_core.arguments import brief, checked_choice, is_one_of
 from accweight_core.errors import (
     ArgumentTypeError,
     MissingLibraryError,
@@ -33,23 +33,23 @@ def export(
     per: Per = "layer",
     overwrite: bool = False,
 ) -> int:
-    """Write the table of an analysis; return its number of rows.
+    """Write the table of an analysis; return the number of rows.
 
     Args:
-        analysis: What to export.
-        out: File to write, or a stream of bytes that is open for it.
+        analysis: The analysis.
+        out: Path of a file, or an open binary stream.
         to: "csv" or "parquet": one row per layer and step; "npz": one (steps, layers) array
             per metric, with `steps`, the names, and `elements`. In CSV, names that spreadsheets
             would take for formulas have an apostrophe before them (`unescaped` takes it off).
-        per: What a row stands for.
-        overwrite: Replace the file if it exists.
+        per: Whether rows are layers or parameters.
+        overwrite: Replace an existing file.
 
     Raises:
         StoreError: If the file exists or cannot be written.
         MissingLibraryError: If the format needs a library that is not installed.
     """
     checked_choice(per, get_args(Per), "per")
-    if not isinstance(to, str) or to not in WRITERS:
+    if not is_one_of(to, WRITERS):
         raise UnknownNameError(f"no format is called {brief(to)}; formats are {', '.join(WRITERS)}")
     if not isinstance(analysis, Analysis):
         raise ArgumentTypeError(f"expected an analysis, got {type(analysis).__name__}")
@@ -110,7 +110,7 @@ def unescaped(text: str) -> str:
 
 
 def _written(file: BinaryIO, analysis: Analysis, to: str, per: Per) -> int:
-    """Write the table into a stream, which may be a pipe; return its number of rows."""
+    """Write the table to a stream, which may be a pipe; return the number of rows."""
     table, content = analysis.table(per), io.BytesIO()
     WRITERS[to](content, table, analysis, per)
     file.write(content.getbuffer())
@@ -161,4 +161,4 @@ WRITERS: dict[str, Callable[[BinaryIO, pd.DataFrame, Analysis, Per], None]] = {
     "parquet": _write_parquet,
     "npz": _write_npz,
 }
-"""What writes each format. A format is a function here, and a name in the command's choices."""
+"""Writers by format. To add a format, add a function here and a choice to the command."""

@@ -1,4 +1,4 @@
-"""Ranking: layers, or parameters, in the order of one metric at one step."""
+"""Ranking of layers or parameters by one metric at one step."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def ranking(
 
 
 def descending(value: float) -> tuple[bool, float]:
-    """Return a key that sorts the largest value first and what has none (NaN) last."""
+    """Return a sort key: largest value first, NaN last."""
     return math.isnan(value), -value if not math.isnan(value) else 0.0

@@ -1,4 +1,4 @@
-"""The run behind a stored analysis: its checkpoints, described anew and held to be the same."""
+"""Describe the checkpoints of a stored analysis again, and check that they are unchanged."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from accweight_core.store.header import Header
 
 
 def reopened(header: Header) -> Run:
-    """Describe the checkpoints of an analysis anew.
+    """Describe the checkpoints of an analysis again.
 
     Raises:
-        SourceError: If they were never on disk, are gone, or have changed since.
+        SourceError: If they were never on disk, are missing, or have changed.
     """
     is_mixed = ", " in header.reader
     reader = None if header.reader == "memory" or is_mixed else reader_named(header.reader)
@@ -28,7 +28,7 @@ def reopened(header: Header) -> Run:
         if own is None or not path.exists():
             secrets = "; if its URL was signed, open the run with it again" * is_url(record.path)
             raise SourceError(
-                f"{record.path}: the checkpoint of step {record.step} is not there any more; "
+                f"{record.path}: the checkpoint of step {record.step} is missing; "
                 f"exact values need it, rankings and pictures do not{secrets}"
             )
         description, stamps = described_at_once(own, path)
@@ -56,17 +56,17 @@ def reopened(header: Header) -> Run:
 
 
 def reopened_checkpoint(header: Header, step_index: int) -> Checkpoint:
-    """Describe one checkpoint of an analysis anew; the others need not be there.
+    """Describe one checkpoint of an analysis again; the others may be missing.
 
     Raises:
-        SourceError: If it was never on disk, is gone, or has changed since.
+        SourceError: If it was never on disk, is missing, or has changed.
     """
     record = header.checkpoints[step_index]
     return reopened(replace(header, checkpoints=(record,))).checkpoints[0]
 
 
 def _as_analysed(checkpoints: list[Checkpoint], header: Header) -> list[Checkpoint]:
-    """Return checkpoints under the names and with the axes under which they were analysed."""
+    """Return checkpoints with the parameter names and axes of the analysis."""
     from accweight_core.runs.renaming import conformed, renamed
 
     name_map = NameMap.of_document(header.name_map, f"the map of {header.source}")

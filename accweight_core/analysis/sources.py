@@ -1,7 +1,7 @@
-"""What an analysis is made of: numbers in memory, a store on disk, or a model that still trains.
+"""Sources of an analysis: numbers in memory, a store on disk, or a model in training.
 
-`Analysis` asks one `Source` and never which kind it is. What a source cannot give (a model that
-trains has no checkpoints to read) it says in one line. A new kind of source is a class here.
+`Analysis` uses one `Source` without knowing its kind. A source raises a one-line error for what it
+lacks (a model in training has no checkpoints). To add a kind of source, add a class here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Values = npt.NDArray[np.float64]
 
 
 class Source(Protocol):
-    """Where the numbers and the exact values of one analysis come from."""
+    """Provides the numbers and the exact values of one analysis."""
 
     @property
     def header(self) -> Header:
@@ -30,26 +30,26 @@ class Source(Protocol):
 
     @property
     def store(self) -> Store | None:
-        """The store on disk, if there is one."""
+        """The store on disk, if any."""
 
     def values(self) -> Floats:
-        """Return (steps, parameters, sums); NaN for parameters that are not finished."""
+        """Return (steps, parameters, sums); NaN for unfinished parameters."""
 
     def finished(self) -> list[bool]:
-        """Tell, per parameter, whether its numbers and pictures are there by now."""
+        """Tell, per parameter, whether its numbers and pictures are available."""
 
     def run(self) -> Run:
-        """Return the run with all its checkpoints; raise a `SourceError` if they are gone."""
+        """Return the run with all checkpoints; raise a `SourceError` if they are missing."""
 
     def checkpoint(self, step_index: int) -> Checkpoint:
-        """Return one checkpoint of the run; raise a `SourceError` if it is gone."""
+        """Return one checkpoint of the run; raise a `SourceError` if it is missing."""
 
     def cumulative(self, parameter: Parameter, step_index: int) -> Values:
-        """Return A_t of a parameter, exact; raise a `SourceError` if it cannot be had."""
+        """Return exact A_t of a parameter; raise a `SourceError` if it is unavailable."""
 
 
 class InMemory:
-    """Numbers that were just measured, and the run they were measured from."""
+    """Numbers in memory, and the run they were measured from."""
 
     store = None
 
@@ -63,47 +63,47 @@ class InMemory:
         return self._values
 
     def finished(self) -> list[bool]:
-        """Tell that everything is."""
+        """Return True for every parameter."""
         return [True] * len(self.header.parameters)
 
     def run(self) -> Run:
-        """Return the run as it was opened."""
+        """Return the run."""
         return self._run
 
     def checkpoint(self, step_index: int) -> Checkpoint:
-        """Return one checkpoint as it was opened."""
+        """Return one checkpoint."""
         return self._run.checkpoint(step_index)
 
     def cumulative(self, parameter: Parameter, step_index: int) -> Values:
-        """Return A_t, walked from the checkpoints."""
+        """Return A_t, computed from the checkpoints."""
         return _walked(self, parameter, step_index)
 
 
 class Stored:
-    """A store on disk. Its checkpoints are described anew when they are first asked for."""
+    """A store on disk. Its checkpoints are described again on first use."""
 
     def __init__(self, store: Store, run: Run | None = None) -> None:
-        """Take a store.
+        """Use an open store.
 
         Args:
-            store: An open one.
-            run: The run behind it where this process has just measured it, so that weights in
-                memory are found as well.
+            store: The store.
+            run: The run, if this process has just measured it, so that weights in memory are
+                available.
         """
         self.store = store
         self.header = store.header
         self._run = run
 
     def values(self) -> Floats:
-        """Return (steps, parameters, sums) as they are on disk now."""
+        """Return (steps, parameters, sums) as on disk now."""
         return self.store.totals
 
     def finished(self) -> list[bool]:
-        """Tell, per parameter, what is on disk now."""
+        """Tell, per parameter, whether it is on disk now."""
         return self.store.finished()
 
     def run(self) -> Run:
-        """Return the run, described anew once."""
+        """Return the run; the checkpoints are described once."""
         from accweight_core.analysis.reopen import reopened
 
         if self._run is None:
@@ -111,7 +111,7 @@ class Stored:
         return self._run
 
     def checkpoint(self, step_index: int) -> Checkpoint:
-        """Return one checkpoint; the others need not be there any more."""
+        """Return one checkpoint; the others may be missing."""
         from accweight_core.analysis.reopen import reopened_checkpoint
 
         if self._run is not None:
@@ -119,21 +119,21 @@ class Stored:
         return reopened_checkpoint(self.header, step_index)
 
     def cumulative(self, parameter: Parameter, step_index: int) -> Values:
-        """Return A_t, walked from the checkpoints."""
+        """Return A_t, computed from the checkpoints."""
         return _walked(self, parameter, step_index)
 
 
 class Live:
-    """What a tracker has added up while a model trains, up to one step."""
+    """The sums of a tracker while a model trains, up to one step."""
 
     store = None
 
     def __init__(self, header: Header, values: Floats, latest: Callable[[str], Values]) -> None:
-        """Take the numbers of a tracker.
+        """Use the numbers of a tracker.
 
         Args:
             header: The run so far.
-            values: Its numbers.
+            values: (steps, parameters, sums).
             latest: Returns A_t of a parameter at the last step, by name.
         """
         self.header = header
@@ -145,19 +145,19 @@ class Live:
         return self._values
 
     def finished(self) -> list[bool]:
-        """Tell that everything is, up to the last step."""
+        """Return True for every parameter."""
         return [True] * len(self.header.parameters)
 
     def run(self) -> Run:
-        """Raise: nothing was written."""
+        """Raise a `SourceError`: there are no checkpoints."""
         raise self._no_checkpoints()
 
     def checkpoint(self, step_index: int) -> Checkpoint:
-        """Raise: nothing was written."""
+        """Raise a `SourceError`: there are no checkpoints."""
         raise self._no_checkpoints()
 
     def cumulative(self, parameter: Parameter, step_index: int) -> Values:
-        """Return A_t of the last step, which the tracker holds."""
+        """Return A_t of the last step, from the tracker."""
         if step_index != len(self.header.steps) - 1:
             raise self._no_checkpoints()
         return self._latest(parameter.name)

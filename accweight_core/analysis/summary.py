@@ -1,7 +1,6 @@
-"""From totals per parameter to what people read: metrics per layer, the maximum, rankings.
+"""Metrics per layer or parameter from the stored totals, and the maximum.
 
-Everything here is computed from the stored totals, so choosing other roles or another metric
-never touches a checkpoint again.
+Only stored totals are used, so other roles or another metric need no checkpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
 from accweight_core.naming import natural_key
 from accweight_core.schema import Kind, Parameter
-from accweight_core.store.header import Header, Maximum
+from accweight_core.store.header import Header
+from accweight_core.store.records import Maximum
 
 Per = Literal["layer", "parameter"]
 
@@ -31,9 +31,9 @@ class Measured:
     Attributes:
         name: Its name.
         kind: Kind of the layer.
-        parameters: The parameters that count, in the order they were folded.
+        parameters: The parameters included, in the order their sums were merged.
         totals: Their sums.
-        metrics: Every metric that the analysis has the sums for, over steps.
+        metrics: All metrics that the stored sums allow, over steps.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Measured:
 
     @property
     def elements(self) -> int:
-        """Number of elements that count."""
+        """Number of elements included."""
         return self.totals.elements
 
     def maximum_at(self, step_index: int) -> tuple[Parameter, tuple[int, ...]]:
-        """Return the parameter and index of the largest cumulative change at a step.
+        """Return the parameter and the index of the largest A_t at a step.
 
         Raises:
-            IndexError: If there is no such element, or not yet.
+            IndexError: If the layer has not been measured or has no elements.
         """
         if not self.totals.are_known:
             raise IndexError(f"layer {self.name!r} has not been measured yet")
@@ -65,13 +65,13 @@ class Measured:
 
 
 def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measured]:
-    """Return the metrics of every shown layer, or parameter, in network order.
+    """Return the metrics of all shown layers or parameters, in network order.
 
     Args:
-        header: The analysis.
-        values: (steps, parameters, sums); NaN for parameters that are not finished, and all
-            metrics of a row that counts one of them are NaN.
-        per: What a row stands for. Only parameters of the header's roles are shown.
+        header: Header of the analysis.
+        values: (steps, parameters, sums); NaN for unfinished parameters. The metrics of a row
+            that includes one of them are NaN.
+        per: Whether rows are layers or parameters. Only the header's roles are shown.
     """
     rows = _rows(header, per)
     elements, totals = _folded(header, values, rows)
@@ -90,7 +90,7 @@ def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measure
 
 
 _Row = tuple[str, Kind, Sequence[Parameter]]
-"""Name and kind of a layer, or of a parameter, and what counts in it, in the order of folding."""
+"""Name and kind of a row, and its parameters in the order their sums are merged."""
 
 
 def _rows(header: Header, per: Per) -> list[_Row]:
@@ -108,7 +108,7 @@ def _rows(header: Header, per: Per) -> list[_Row]:
 def _folded(
     header: Header, values: Floats, rows: Sequence[_Row]
 ) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return elements and sums of every row: (rows,) and (steps, rows, sums)."""
+    """Return the elements and sums of every row: (rows,) and (steps, rows, sums)."""
     places = [[header.parameter_index(p.name) for p in members] for _, _, members in rows]
     elements, totals = folded_groups(places, _elements(header), values)
     unknown = ~are_known(values)
@@ -126,9 +126,9 @@ def metric_arrays(header: Header, values: Floats) -> dict[str, Floats]:
 
 
 def maximum(header: Header, values: Floats) -> Maximum | None:
-    """Return the largest element of A_T over all shown layers, None if there are none.
+    """Return the largest element of A_T over all shown layers; None if there is none.
 
-    Layers that are not finished are passed over.
+    Unfinished layers are ignored.
     """
     rows = _rows(header, "layer")
     elements, totals = _folded(header, values, rows)
@@ -143,14 +143,14 @@ def maximum(header: Header, values: Floats) -> Maximum | None:
 
 
 def completed(header: Header, values: Floats) -> Header:
-    """Return the header with what only the numbers can tell: the maximum, and warnings."""
+    """Return the header with the entries that depend on the numbers: maximum and warnings."""
     found = tuple(str(suspect) for suspect in breaks(header, values))
     lost = tuple(_nonfinite_notes(header, values))
     return replace(header, maximum=maximum(header, values), warnings=found + lost, complete=True)
 
 
 def _nonfinite_notes(header: Header, values: Floats) -> list[str]:
-    """Return one line per parameter that held NaN or infinities."""
+    """Return one line per parameter that has held NaN or infinity."""
     counts = np.nan_to_num(values[:, :, SUMS.index("nonfinite")])
     notes = []
     for index in np.flatnonzero(counts.any(axis=0)):

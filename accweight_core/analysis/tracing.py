@@ -1,8 +1,8 @@
-"""One weight through the whole run: its value and its cumulative change at every step.
+"""One weight over the whole run: its value and its cumulative change at every step.
 
-A weight needs one element of each checkpoint, wherever its bytes lie, and no more: unless its
-neighbours decide how it is subtracted, in which case their sub-block is walked, so that the
-bits are those of `Analysis.cumulative`.
+Only one element of each checkpoint is read. If neighbouring weights determine the dtype of the
+subtraction, the weight's sub-block is walked instead, so that the bits are those of
+`Analysis.cumulative`.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Trace:
 
     Attributes:
         parameter: Name of its parameter.
-        index: Its place in there, a number per axis.
+        index: Index in the parameter, one number per axis.
         steps: (steps,) of the run.
         weights: (steps,) W_t as stored, widened exactly; complex128 for complex weights.
-            What is not finite in a checkpoint is not finite here.
+            Non-finite values are kept.
         cumulative: (steps,) A_t.
     """
 
@@ -65,14 +65,14 @@ def trace(
     Args:
         checkpoints: All checkpoints of the run, in step order.
         parameter: One of its parameters.
-        index: A number per axis, from 0.
-        squares: (steps,) sum of squares of the parameter at every step; it tells whether the
-            neighbours of a weight decide how it is subtracted.
-        files: Where to read through; they stay open. Closed afterwards if None.
+        index: One number per axis, from 0.
+        squares: (steps,) sum of squares of the parameter at every step; tells whether
+            neighbouring weights determine the dtype of the subtraction.
+        files: Open files to read through; they are not closed. New ones if None.
 
     Raises:
         UnknownNameError: If the parameter has no such element.
-        FormatError: If a file is gone, ends early, or changes meanwhile.
+        FormatError: If a file is missing, truncated, or modified while it is read.
     """
     place = _checked(parameter, index)
     tensors = [checkpoint.tensors[parameter.name] for checkpoint in checkpoints]
@@ -97,7 +97,7 @@ def trace(
 
 
 def _checked(parameter: Parameter, index: Iterable[int]) -> tuple[int, ...]:
-    """Return the index as plain numbers, if there is such an element."""
+    """Return the index as a tuple of ints, after checking that the element exists."""
     try:
         place = tuple(operator.index(i) for i in index)
     except (TypeError, ValueError, RuntimeError):
@@ -116,10 +116,10 @@ def _checked(parameter: Parameter, index: Iterable[int]) -> tuple[int, ...]:
 
 
 def _gapless(tensor: StoredTensor, place: tuple[int, ...], at: int) -> StoredTensor:
-    """Return a tensor of which element `at` can be read alone, whatever its strides.
+    """Return a contiguous tensor of which only element `at` is valid, to read that element alone.
 
-    It claims to have no gaps and to begin where it would have to for that one element to lie
-    where it does; its other elements mean nothing.
+    Its offset is chosen such that element `at` lies where it does in the strided tensor; all other
+    elements are meaningless.
     """
     values = tensor.values
     if not isinstance(values, Extent) or values.strides is None:
@@ -130,9 +130,9 @@ def _gapless(tensor: StoredTensor, place: tuple[int, ...], at: int) -> StoredTen
 
 
 def _sub_block(shape: tuple[int, ...], at: int) -> range:
-    """Return the elements of the sub-block in which `Analysis.cumulative` meets a weight.
+    """Return the elements of the sub-block that `Analysis.cumulative` has the weight in.
 
-    Weights so large that a difference is no float32 make it be subtracted in float64.
+    Weights too large for a float32 difference make the whole sub-block be subtracted in float64.
     """
     cut = partition(shape)
     segment = at // cut.segment * cut.segment
@@ -143,7 +143,7 @@ def _sub_block(shape: tuple[int, ...], at: int) -> range:
 def _followed(
     files: OpenFiles, tensors: Sequence[StoredTensor], row: range, at: int, dtype: np.dtype[Any]
 ) -> tuple[Weights, Floats]:
-    """Walk some elements through their checkpoints and return W_t and A_t of element `at`."""
+    """Walk some elements through the checkpoints; return W_t and A_t of element `at`."""
     buffers = [np.empty((1, len(row)), dtype) for _ in range(3)]
     cumulative = np.zeros(len(tensors))
     weights: Weights = cumulative.astype(np.complex128) if dtype.kind == "c" else cumulative.copy()
@@ -152,7 +152,7 @@ def _followed(
     for step, tensor in enumerate(tensors):
         current = buffers[1 + step % 2 if step else 0]
         read_stretch(files, tensor, row.start, row.stop, current[0])
-        weights[step] = current[0, at - row.start]  # before the kernel mends it
+        weights[step] = current[0, at - row.start]  # before the kernel replaces non-finite values
         if state is None:
             state, _ = start_block(current)
         else:

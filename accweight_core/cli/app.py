@@ -142,6 +142,10 @@ def run(arguments: list[str]) -> int:
         if error.filename is None and error.errno in UNWRITTEN:  # by click, which prints help
             return _fail(f"the output cannot be written ({reason_of(error)})")
         return _fail(UNEXPECTED.format(type(error).__name__, error))
+    except MemoryError as error:
+        if "--debug" in arguments:
+            raise
+        return _fail(f"memory ran out ({str(error) or 'no more is given'}); end other programs")
     except Exception as error:  # a fault of ours: still no traceback in a user's face
         if "--debug" in arguments:
             raise

@@ -24,7 +24,7 @@ def target_at(name: str | os.PathLike[str], what: str) -> Path:
     """
     checked_path(name, what)
     if is_url(name):
-        raise StoreError(f"{shown(name)}: {what} is stored locally; give a local name, and copy it")
+        raise StoreError(f"{shown(name)}: {what} is stored locally; give a folder and upload it")
     path = Path(name)
     if not str(name).strip() or path.name in ("", ".."):
         raise StoreError(

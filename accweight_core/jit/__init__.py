@@ -1,1 +1,1 @@
-"""Compiled loops: the fused step, free of the interpreter."""
+"""Compiled loops of the fused step, which run without the interpreter lock."""

@@ -1,4 +1,4 @@
-"""The loops over pictures in NumPy, with the bits of the compiled ones (`pooling`)."""
+"""Pooling of pictures in NumPy, with the bits of the compiled loops (`pooling`)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Array = npt.NDArray[Any]
 
 
 def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
-    """Do what `pooling.pool` does: down the columns of each square first, then in pairs across.
+    """Do the same as `pooling.pool`: add down the columns of each square, then in pairs across.
 
     Args:
         sheet: (rows, columns) float32, not negative.
-        side: Side of a square, a power of two; those at the far edges may be cut off.
-        sums: (rows / side, columns / side) float32, rounded up; written.
-        tops: Same shape, written.
+        side: Side of a square, a power of two; squares at the far edges may be incomplete.
+        sums: (rows / side, columns / side) float32, rounded up; output.
+        tops: Same shape, maxima; output.
     """
     height, width = sheet.shape
     lines = np.zeros((2, sums.shape[0], sums.shape[1] * side), np.float32)
@@ -35,7 +35,7 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Do what `pooling.halve` does, see there."""
+    """Do the same as `pooling.halve`."""
     total = np.zeros(half.shape)
     half_largest[...] = 0
     for down in range(2):

@@ -1,10 +1,10 @@
-"""The loops of the fused step in NumPy: slower by far, the same bits, nothing to compile.
+"""The fused step in NumPy: much slower than the compiled loops, with the same bits.
 
-Importing what compiles the loops takes longer than a small run. Here rows go through their steps
-a few thousand weights at a time, and what is added up in order is added up in the order of the
-compiled loops (`order`). These round a sum and the square added to it once; NumPy rounds twice,
-so what the rounding of a square has lost is computed as well (Dekker, Numer. Math. 18, 1971), and
-the three are added as if in one go (Boldo and Melquiond, IEEE Trans. Comput. 57, 2008).
+For a small run, importing the compiler takes longer than all of the arithmetic. Rows go through
+their steps a few thousand weights at a time, and sums are added in the order of the compiled loops
+(`order`). Those use fused multiply-add, which rounds once, whereas NumPy rounds twice. So the
+rounding error of each square is computed as well (Dekker, Numer. Math. 18, 1971), and the three
+terms are added with a single rounding (Boldo and Melquiond, IEEE Trans. Comput. 57, 2008).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from accweight_core.metrics.sums import SUMS
 Array = npt.NDArray[Any]
 
 CHUNK = 1 << 16
-"""Weights of all rows and steps together that are worked at a time."""
+"""Weights, over all rows and steps, that are processed at a time."""
 
 TINIEST = 2.0**-480
-"""Numbers nearer to 0 may lose what their squares are rounded by, and are left to other loops."""
+"""Squares of smaller numbers may lose their rounding error; these rows go to the compiled loops."""
 
 _SPLITTER = 2.0**27 + 1
 _LOWEST_BITS = np.uint64(2**51 - 1)
 
 
 def square_rows(weights: Array, out: Array) -> bool:
-    """Do what `step_loops.square_rows` does; tell whether it could be done here.
+    """Do the same as `step_loops.square_rows`; return whether that was possible.
 
     Args:
         weights: (rows, columns).
-        out: (rows,) sums of squares, written.
+        out: (rows,) sums of squares; output.
     """
     rows, columns = weights.shape
     whole = columns - columns % LANES
@@ -54,9 +54,10 @@ def square_rows(weights: Array, out: Array) -> bool:
 
 
 def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array) -> int | None:
-    """Do what `step_loops.advance_rows` does, see there; None if it cannot be done here.
+    """Do the same as `step_loops.advance_rows`; return None if that is impossible.
 
-    A_t after the steps must not lie where it lay before, so that others can do it then.
+    A_t after the steps must not overwrite A_t before them, so that the compiled loops can start
+    over.
     """
     rows, many = sums.shape[:2]
     columns = steps.reference.size // rows
@@ -86,7 +87,7 @@ def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Ar
 
 
 def _stretches(todo: Array, most: int) -> Iterator[tuple[int, int]]:
-    """Yield stretches of rows that are to be done, of at most so many."""
+    """Yield ranges of rows to process, of at most so many rows."""
     edges = np.flatnonzero(np.diff(todo, prepend=False, append=False))
     for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         for start in range(first, end, most):
@@ -94,7 +95,7 @@ def _stretches(todo: Array, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _cuts(whole: int, beside: int) -> Iterator[tuple[int, int]]:
-    """Yield stretches of columns: so few that those of all rows and steps stay in a cache."""
+    """Yield ranges of columns, small enough that all rows and steps of one range fit the cache."""
     length = max(LANES, CHUNK // beside // LANES * LANES)
     for start in range(0, whole, length):
         yield start, min(start + length, whole)
@@ -103,14 +104,14 @@ def _cuts(whole: int, beside: int) -> Iterator[tuple[int, int]]:
 class _Group:
     """Some rows through some steps.
 
-    Arrays are (steps, rows, columns), but the reference and A_t, which are (rows, columns).
+    Arrays are (steps, rows, columns), except the reference and A_t, which are (rows, columns).
     """
 
     def __init__(
         self, w_0: Array, w_1: Array, w: Array, total: Array | None, after: Array,
         planes: Array | None,
     ) -> None:  # fmt: skip
-        """Take them; see `advance_rows`."""
+        """Wrap the arrays; see `advance_rows`."""
         self._w_0, self._w_1, self._w = w_0, w_1, w
         self._total, self._after, self._planes = total, after, planes
         steps, rows, _ = w.shape
@@ -123,7 +124,7 @@ class _Group:
         self._pivots = np.add.accumulate([*first, *moved], axis=0)[1:, :, None]
 
     def sums(self, square: Array) -> Array | None:
-        """Advance A_t, draw it, and return (rows, steps, sums); None if that cannot be right."""
+        """Advance A_t, draw it, and return (rows, steps, sums), or None if bits might differ."""
         steps, rows, columns = self._w.shape
         whole = columns - columns % LANES
         sums = Sums((steps, rows), self._w.dtype, plain=3, squared=4)
@@ -140,7 +141,7 @@ class _Group:
         return self._finished(joined, square, columns)
 
     def _passed(self, start: int, stop: int) -> tuple[Array, Array, Array, Array]:
-        """Take some columns through all steps; return what is to be added up of them."""
+        """Take some columns through all steps; return the values to add up."""
         part = slice(start, stop)
         w_0, w = self._w_0[:, part], self._w[:, :, part]
         moved = np.abs(w - self._w_1[:, :, part]).astype(np.float64)
@@ -164,7 +165,7 @@ class _Group:
         return moved, net, path, w.astype(np.float64)
 
     def _finished(self, added: Array, square: Array, columns: int) -> Array:
-        """Return the sums as they are kept, of what was added up."""
+        """Return the sums in their final form."""
         steps, rows = self._tops.shape
         found = np.zeros((len(SUMS), steps, rows))
         step_sum, net_sum, offset, offset_square, step_square, net_square, weights = added
@@ -179,22 +180,23 @@ class _Group:
 
 
 class Sums:
-    """Sums down the columns of rows, sixteen side by side, and sums of squares.
+    """Sums over the columns of rows, in sixteen lanes, and sums of squares.
 
     Attributes:
-        are_right: Whether they are those of the compiled loops; a number next to 0 spoils that.
+        are_right: Whether the bits are those of the compiled loops; numbers near 0 can prevent it.
     """
 
     def __init__(self, shape: tuple[int, int], dtype: Any, *, plain: int, squared: int) -> None:
-        """Begin with zeros.
+        """Start with zeros.
 
         Args:
-            shape: Steps and rows.
-            dtype: Of the weights.
-            plain: How many sums there are.
-            squared: How many sums of squares. Where weights are float32 the last one is over
-                these, the two before it over differences of these, and no such square is
-                rounded in float64; one before these is over differences of sums, and is.
+            shape: Number of steps and rows.
+            dtype: Dtype of the weights.
+            plain: Number of plain sums.
+            squared: Number of sums of squares. For float32 weights, the last one is over the
+                weights, the two before it are over differences of weights, and none of these
+                squares is rounded in float64; any before those are over differences of sums, and
+                are rounded.
         """
         self._lanes = (*shape, -1, LANES)
         self._plain = np.zeros((plain, *shape, LANES))
@@ -204,7 +206,7 @@ class Sums:
         self.are_right = True
 
     def add(self, plain: Sequence[Array], squared: Sequence[Array]) -> None:
-        """Add up more columns: (steps, rows, columns) float64 each; those of `plain` are lost."""
+        """Add columns: (steps, rows, columns) float64 each; the `plain` arrays are overwritten."""
         for number, values in enumerate(squared):
             lanes = values.reshape(self._lanes)
             if number < self._rounded:
@@ -215,7 +217,7 @@ class Sums:
             _add_down(sums, values.reshape(self._lanes))
 
     def _fuse(self, sums: Array, values: Array) -> None:
-        """Add squares that are rounded."""
+        """Add squares that are not exact in float64, with a single rounding."""
         if not self._is_single:
             sizes = np.abs(values)
             self.are_right &= bool((sizes[sizes > 0] >= TINIEST).all())
@@ -226,7 +228,7 @@ class Sums:
             _add_down(sums, square)
 
     def joined(self) -> Array:
-        """Return the sums of all lanes: (plain and squared, steps, rows)."""
+        """Return the sums over all lanes: (plain and squared, steps, rows)."""
         values = np.concatenate([self._plain, self._squares])
         while values.shape[-1] > 1:
             half = values.shape[-1] // 2
@@ -235,20 +237,20 @@ class Sums:
 
 
 def _add_down(sums: Array, values: Array) -> None:
-    """Add (steps, rows, columns, lanes) to (steps, rows, lanes), one column after the other."""
+    """Add (steps, rows, columns, lanes) to (steps, rows, lanes), column by column."""
     values[:, :, 0] += sums
     np.add.reduce(values, axis=2, out=sums)
 
 
 def _in_turn(sums: Array, values: Array) -> Array:
-    """Add values along the last axis to sums, one after the other."""
+    """Add values along the last axis to sums, one by one."""
     joined = np.concatenate([sums[..., None], values], axis=-1)
     found: Array = np.add.accumulate(joined, axis=-1)[..., -1]
     return found
 
 
 def squares(values: Array) -> tuple[Array, Array]:
-    """Return the squares of float64 values, rounded, and what they lack to the exact ones."""
+    """Return the squares of float64 values, rounded, and the rounding errors."""
     square = values * values
     high = values * _SPLITTER
     high -= high - values
@@ -264,11 +266,11 @@ def squares(values: Array) -> tuple[Array, Array]:
 
 
 def add_fused(sums: Array, square: Array, error: Array) -> None:
-    """Add squares and their errors to sums, one column after the other, each rounded once.
+    """Add squares and their errors to sums, column by column, with one rounding per column.
 
     Args:
-        sums: (steps, rows, lanes), added to.
-        square: (steps, rows, columns, lanes), none below 0.
+        sums: (steps, rows, lanes), updated.
+        square: (steps, rows, columns, lanes), not negative.
         error: Same shape.
     """
     columns = square.shape[2]
@@ -279,7 +281,7 @@ def add_fused(sums: Array, square: Array, error: Array) -> None:
     now, one, two = before.copy(), np.empty(sums.size), np.empty(sums.size)
     for column in range(columns):
         added, rest = squared[column], left[column]
-        np.add(now, added, out=one)  # one + rest is now + added, without an error
+        np.add(now, added, out=one)  # one + rest is exactly now + added
         np.subtract(one, now, out=two)
         np.subtract(added, two, out=rest)
         np.subtract(one, two, out=two)
@@ -295,15 +297,15 @@ def add_fused(sums: Array, square: Array, error: Array) -> None:
 def _is_doubtful(left: Array, errors: Array) -> bool:
     """Tell whether a sum may have been rounded the wrong way.
 
-    What was left has been rounded as well. That matters only if it came to lie just between two
-    numbers that way, and where these are is a matter of the highest two bits.
+    The remainder has been rounded as well, which matters only if it ended up exactly between two
+    float64 numbers; all but its highest bits are then 0.
     """
     simple = (left.view(np.uint64) & _LOWEST_BITS) == 0
     return bool((simple & (left != 0) & (errors != 0)).any())
 
 
 def _added_to_odd(now: Array, squared: Array, errors: Array) -> Array:
-    """Do what `add_fused` does, rounding what is left to odd: it then lies between no two."""
+    """Do the same as `add_fused`, rounding the remainder to odd, which never lies halfway."""
     for added, error in zip(squared, errors, strict=True):
         high = now + added
         part = high - now

@@ -1,10 +1,10 @@
-"""The fused step: every sum of every metric in one pass over rows, one step or several.
+"""The fused step: all sums of all metrics in one pass over rows, for one step or several.
 
-Fifteen separate operations on a block cost fifteen trips through the cache, and a step at a time
-costs one for every step; loops (`tiers`) take a block through all steps at hand at once. Rows
-with weights that are not finite, or too large to be subtracted in their own dtype, are worked
-step by step, and complex ones by plain formulas (`rows`). What becomes of a row depends on that
-row alone, so that cuts change no bit. `benchmarks/kernel.py` measures it.
+Fifteen separate operations on a block would pass through the cache fifteen times per step; the
+loops (`tiers`) take a block through all available steps at once. Rows with non-finite weights, or
+with weights too large for a difference in their own dtype, are processed step by step, and complex
+ones by plain formulas (`rows`). The result for a row depends on that row alone, so cuts change no
+bit. `benchmarks/kernel.py` measures it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NO_PLANES = np.empty((0, 0, 0), np.float32)
 
 
 def squares(weights: Array) -> Array:
-    """Return each row's sum of squares, summed as `advance` sums them."""
+    """Return the sum of squares of each row, in the summation order of `advance`."""
     if np.iscomplexobj(weights):
         return rows.squares(weights)
     out = np.empty(len(weights))
@@ -36,11 +36,11 @@ def squares(weights: Array) -> Array:
 
 
 def start_block(weights: Array, total: Array | None = None) -> tuple[RowState, Array]:
-    """Begin rows with their weights at the reference step.
+    """Start rows with their weights at the reference step.
 
     Args:
-        weights: W_0, widened, (rows, columns). Kept; what is not finite is 0 in it until it is.
-        total: Room for A_t; fresh if None.
+        weights: W_0, widened, (rows, columns). Kept; non-finite elements are set to 0 in place.
+        total: Buffer for A_t; a new one if None.
 
     Returns:
         The state, and (rows, len(SUMS)): all zero but `square`, `reference_square`, `nonfinite`.
@@ -49,7 +49,7 @@ def start_block(weights: Array, total: Array | None = None) -> tuple[RowState, A
     square = squares(weights)
     if np.iscomplexobj(weights) or not np.isfinite(square).all():
         state, sums = rows.start(weights, total)
-        square = state.reference_square = squares(weights)  # summed as everywhere in here
+        square = state.reference_square = squares(weights)  # in the summation order of this module
     else:
         total[...] = 0
         sums = np.zeros((len(weights), len(SUMS)))
@@ -61,12 +61,13 @@ def start_block(weights: Array, total: Array | None = None) -> tuple[RowState, A
 def measure_step(state: RowState, current: Array) -> Array:
     """Advance rows by one step: accumulate, and return the partial sums of all metrics.
 
-    An element that is not finite counts as not having moved: it is replaced in `current` by
-    its last finite value and reported in `nonfinite`.
+    A non-finite element counts as not having moved: it is replaced in `current` by its last finite
+    value and counted in `nonfinite`.
 
     Args:
-        state: The rows so far; `total` is updated. To go on, the caller makes `current` the
-            next `previous` (or swaps the two buffers).
+        state: State of the rows; `total` is updated. Before the next step the caller makes
+            `current`
+        `previous` (or swaps the two buffers).
         current: W_t, widened, (rows, columns).
 
     Returns:
@@ -74,7 +75,7 @@ def measure_step(state: RowState, current: Array) -> Array:
     """
     if np.iscomplexobj(current):
         return rows.measure(state, current)
-    # a look at every weight first, so that A_t need not be kept for rows that cannot be done
+    # check the weights first, which saves a copy of A_t for rows that fail
     sound = squares(current) < LARGEST_SQUARE
     steps = state.previous[None], current[None]
     return _advanced(state, *steps, state.total, _NO_PLANES, sound)[:, 0]
@@ -83,18 +84,18 @@ def measure_step(state: RowState, current: Array) -> Array:
 def advance(
     state: RowState, steps: Array, spare: Array, planes: Array | None = None
 ) -> tuple[Array, Array]:
-    """Advance rows by several steps; the bits are those of `measure_step` one by one.
+    """Advance rows by several steps; same bits as `measure_step` step by step.
 
     Args:
-        state: The rows so far; `previous` becomes the last of the steps.
-        steps: (1 + steps, rows, columns) weights, those of the last step before and the new
-            ones, rows one behind the other; changed where they are not finite.
-        spare: Room of the shape of the state's `total`, which it takes the place of.
-        planes: (steps, rows, columns) float32 with the strides of `steps`, written: A_t after
+        state: State of the rows; `previous` becomes the last step.
+        steps: (1 + steps, rows, columns) weights of the last step before and of the new ones,
+            rows contiguous; non-finite elements are replaced in place.
+        spare: Buffer of the shape of the state's `total`, which it replaces.
+        planes: (steps, rows, columns) float32 with the strides of `steps`; output: A_t after
             every step.
 
     Returns:
-        (rows, steps, len(SUMS)), and room for the next call.
+        (rows, steps, len(SUMS)), and the buffer for the next call's `spare`.
     """
     if not np.iscomplexobj(steps):
         before = state.total
@@ -116,7 +117,7 @@ def advance(
 def _advanced(
     state: RowState, before: Array, steps: Array, after: Array, planes: Array, todo: Array
 ) -> Array:
-    """Take the rows that are `todo` through the loops, others and what is left step by step."""
+    """Take the rows marked in `todo` through the loops, and all others step by step."""
     if state.unseen is not None:
         todo &= ~state.unseen.any(axis=1)
     odd = ~todo
@@ -131,7 +132,7 @@ def _advanced(
 def _by_loops(
     state: RowState, before: Array, steps: Array, after: Array, planes: Array, todo: Array
 ) -> Array:
-    """Take the rows that are `todo` through the loops; what could not be done is left so."""
+    """Take the rows marked in `todo` through the loops; those that fail stay marked."""
     sums = np.empty((steps.shape[1], len(steps), len(SUMS)))
     through = Steps(
         _flat(state.reference), state.reference_square, _flat(before), _flat(steps), _apart(steps)
@@ -142,12 +143,12 @@ def _by_loops(
 
 
 def _apart(steps: Array) -> int:
-    """Return how many elements lie from step to step."""
+    """Return the stride from step to step, in elements."""
     return steps.strides[0] // steps.itemsize
 
 
 def _flat(array: Array) -> Array:
-    """Return the memory of an array from its first element to its last one."""
+    """Return the memory of an array from its first to its last element, as a flat view."""
     if array.flags.c_contiguous:
         return array.reshape(-1)
     pairs = zip(array.shape, array.strides, strict=True)
@@ -159,7 +160,7 @@ def _flat(array: Array) -> Array:
 def _advance_odd(
     state: RowState, row: int, before: Array, steps: Array, after: Array, planes: Array, sums: Array
 ) -> None:
-    """Take one row through its steps one by one: mended, or in float64 where it is too large."""
+    """Take one row through its steps one by one: non-finite, or in float64 if too large."""
     one = slice(row, row + 1)
     unseen = None if state.unseen is None else state.unseen[one]
     alone = RowState(
@@ -183,7 +184,7 @@ def _advance_odd(
 
 
 def _alone(state: RowState, current: Array) -> Array:
-    """Advance a single row, without a weight that is not finite, by a single step."""
+    """Advance one row of finite weights by one step."""
     after, todo = np.empty_like(state.total), np.ones(1, np.bool_)
     sums = _by_loops(state, state.previous[None], current[None], after, _NO_PLANES, todo)
     if not todo[0]:

@@ -1,7 +1,7 @@
-"""How loops are compiled: once per machine, kept in a cache on disk, free of the interpreter.
+"""Compile loops with numba, once per machine: cached on disk, and without the interpreter lock.
 
-Numba keeps what it has compiled until the file of the outermost loop changes, and loops here are
-made of several files. So the cache is a folder named by the contents of all of them.
+Numba invalidates its cache when the file of the outermost function changes, but these loops span
+several files. So the cache folder is named after a hash of all of them.
 """
 
 from __future__ import annotations
@@ -10,46 +10,62 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, cast
 
 import numba
 
-_config: Any = numba.config  # its settings are made when it is imported
+_config: Any = numba.config  # numba reads its settings on import
+
+_FOLDER_GIVEN: str = _config.CACHE_DIR
+"""Value of ``NUMBA_CACHE_DIR``, which is changed below for a moment."""
 
 LOOPS = (
     "jit/njit", "jit/operands", "jit/order", "jit/simd", "jit/step_loops", "jit/pooling",
     "jit/stream_loops",
 )  # fmt: skip
-"""Modules whose loops and intrinsics are compiled into each other."""
+"""Modules whose functions are compiled into each other."""
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-"""Threads work side by side, a division by 0 is none of Python's errors, and C calls no loop."""
+"""No interpreter lock, no ZeroDivisionError, and no wrapper for calls from C."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop, with sums in the order in which they are written, and keep it."""
-    folder = cache_folder()
+    """Compile a loop that Python calls; sums keep the order in which they are written.
+
+    The result is cached on disk if possible; a full disk costs only time.
+    """
+    folder, loop = cache_folder(), None
     if folder is not None:
-        with suppress(RuntimeError), _cached_in(folder):  # which may not be written to after all
-            return _njit(function, cache=True)
-    return _njit(function)
+        with suppress(RuntimeError), _cached_in(folder):  # the folder may not be writable
+            loop = _njit(function, cache=True)
+    if loop is None:
+        return _njit(function)
+
+    @wraps(loop)
+    def call(*arguments: Any) -> Any:
+        try:
+            return loop(*arguments)
+        except OSError:  # compiled but not cached; loops raise no OSError themselves
+            return loop(*arguments)
+
+    return call
 
 
 def compiled_within(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop into each loop that calls it, where it is kept.
+    """Compile a loop into each loop that calls it, and cache it.
 
-    Python cannot call it, so that nothing has to be made that takes its arguments out of Python.
+    Python cannot call it, which saves compiling a wrapper that unpacks Python arguments.
     """
     return _njit(function, no_cpython_wrapper=True)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Write a loop out where it is called, before anything is compiled.
+    """Inline a loop where it is called, before compilation.
 
-    This is for what is called once and calls large loops: these are compiled anew for every
-    compiled loop that they are part of.
+    For functions that are called once and call large loops: those are compiled again for every
+    compiled function that contains them.
     """
     return _njit(function, inline="always")
 
@@ -60,7 +76,7 @@ def _njit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
 @contextmanager
 def _cached_in(folder: Path) -> Iterator[None]:
-    """Have loops that are made meanwhile kept in a folder, and no one else's."""
+    """Make numba use a cache folder for functions compiled in this context only."""
     before = _config.CACHE_DIR
     _config.CACHE_DIR = str(folder)
     try:
@@ -71,14 +87,14 @@ def _cached_in(folder: Path) -> Iterator[None]:
 
 @cache
 def cache_folder() -> Path | None:
-    """Return where loops are kept, None if there is no place.
+    """Return the cache folder of the loops, or None if no folder is writable.
 
-    That is in the folder that ``NUMBA_CACHE_DIR`` names, or beside the loops, or in the user's
-    cache where these may not be written to.
+    It is below ``NUMBA_CACHE_DIR`` if that is set, else beside the source, else in the user's cache
+    folder.
     """
     name = f"accweight-loops-{digest()}"
-    if _config.CACHE_DIR:
-        return Path(_config.CACHE_DIR) / name
+    if _FOLDER_GIVEN:
+        return Path(_FOLDER_GIVEN) / name
     own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     for place in (Path(__file__).parent / "__pycache__", Path(own)):
         try:
@@ -92,7 +108,7 @@ def cache_folder() -> Path | None:
 
 @cache
 def digest() -> str:
-    """Return what tells the loops of this version from those of others."""
+    """Return a hash that identifies the source of the loops and the compiler."""
     found = hashlib.sha256()
     for name in LOOPS:
         found.update(Path(__file__).parents[1].joinpath(f"{name}.py").read_bytes())

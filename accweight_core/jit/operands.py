@@ -1,4 +1,4 @@
-"""What rows bring to the loops: the same three groups for those in NumPy and the compiled ones."""
+"""Arguments of the loops in three groups, the same for NumPy and compiled loops."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Array = npt.NDArray[Any]
 
 
 class Steps(NamedTuple):
-    """Weights of rows in several steps, flat, rows one behind the other.
+    """Weights of rows in several steps, flat, rows contiguous.
 
     Attributes:
         reference: W_0.
-        square: (rows,) sums of squares of it.
-        before: Weights of the steps before.
+        square: (rows,) sums of squares of W_0.
+        before: Weights of the step before each step.
         weights: Weights of the steps.
-        stride: Elements from step to step in these two.
+        stride: Elements from step to step in `before` and `weights`.
     """
 
     reference: Array
@@ -33,8 +33,8 @@ class Path(NamedTuple):
 
     Attributes:
         before: A_t before the steps.
-        after: A_t behind the last of them, written; may be `before` itself.
-        is_begun: Whether there is such an A_t; else it is 0, and `before` is not looked at.
+        after: A_t after the last step; output; may be `before` itself.
+        is_begun: Whether `before` holds values; else A_t starts at 0 and `before` is not read.
     """
 
     before: Array
@@ -43,11 +43,11 @@ class Path(NamedTuple):
 
 
 class Planes(NamedTuple):
-    """What is drawn of rows.
+    """Output buffer for pictures.
 
     Attributes:
-        values: float32, A_t after every step, flat, written; or nothing.
-        stride: Elements from step to step in that.
+        values: float32, A_t after every step, flat; empty if nothing is drawn.
+        stride: Elements from step to step in `values`.
     """
 
     values: Array
@@ -55,5 +55,5 @@ class Planes(NamedTuple):
 
     @classmethod
     def nothing(cls) -> Planes:
-        """Return that nothing is drawn."""
+        """Return empty buffers: nothing is drawn."""
         return cls(np.empty(0, np.float32), 0)

@@ -1,8 +1,8 @@
-"""The order in which rows are added up: what the loops of both makes agree on, bit for bit.
+"""The summation order of a row, which NumPy and compiled loops share, bit for bit.
 
-Sixteen sums go down the columns of a row side by side; in the end they are added in pairs, then
-what is left behind the last whole sixteen. A square that is added to such a sum is not rounded
-before, if the processor can do that at all (`fuses`).
+Sixteen partial sums run down the columns of a row; they are then added in pairs, followed by the
+elements after the last whole sixteen. Squares are added by fused multiply-add, with one rounding,
+if the processor has it (`fuses`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 LANES = 16
-"""Numbers that are worked on at a time."""
+"""Numbers processed at a time."""
 
 LARGEST_SQUARE = 1e55
-"""Sum of squares of a row from which on it is not worked by the loops.
+"""Sum of squares from which a row is not processed by the loops.
 
-Below, every weight is finite, and its distance from any other is a float32.
+Below it, every weight is finite and every difference fits a float32.
 """
 
 _ALWAYS_FUSE = ("aarch64", "arm64")
@@ -30,7 +30,7 @@ _OTHER_CODE = "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_DISABLE_JIT"
 
 @cache
 def fuses() -> bool:
-    """Tell whether compiled loops surely round ``a + b * b`` once on this machine."""
+    """Tell whether compiled loops round ``a + b * b`` once on this machine, for certain."""
     if any(os.environ.get(name) for name in _OTHER_CODE):
         return False
     if platform.machine().lower() in _ALWAYS_FUSE:

@@ -1,7 +1,7 @@
-"""Compiled loops over pictures, and over narrow weights that are to be widened.
+"""Compiled loops that pool pictures, and that widen float16 and one-byte codes.
 
-Squares are added up down their columns first, then across: the same bits whether a sheet is
-pooled as a whole or while its weights stream past.
+Squares are added down their columns first, then across, so that a sheet pooled as a whole and one
+pooled while its weights stream past have the same bits.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def look_up(codes: Array, table: Array, out: Array) -> None:
 
 @compiled
 def widen_halves(halves: Array, out: Array, at: int, count: int) -> None:
-    """Write numbers of float16 as float32.
+    """Convert float16 to float32.
 
-    Their exponent is moved to its new place and made larger by 112, which is a product: right
-    for the smallest numbers too. What is infinite or no number keeps the largest exponent.
+    The exponent is shifted to its new place and increased by 112 by a multiplication, which is
+    exact for subnormal numbers too. Infinity and NaN keep the largest exponent.
 
     Args:
-        halves: Their bits, flat.
-        out: float32, flat; written from `at` on.
-        at: Where to begin there.
+        halves: Bit patterns, flat.
+        out: float32, flat; output, from `at` on.
+        at: First index in `out`.
         count: How many numbers.
     """
     whole = count - count % LANES
@@ -64,15 +64,15 @@ def widen_halves(halves: Array, out: Array, at: int, count: int) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Write the next coarser level of pictures, over squares of 2x2 texels.
+    """Compute the next coarser level of pictures, over squares of 2x2 texels.
 
     Args:
         mean: (steps, rows, columns) float32, NaN where there is no element.
         largest: Same shape.
-        counts: (rows, columns) float32, elements per texel.
-        half: (steps, rows / 2, columns / 2) float32, sides rounded up; written.
-        half_largest: Same shape, written.
-        halved: (rows / 2, columns / 2) float32, elements per texel of the halves.
+        counts: (rows, columns) float32, number of elements per texel.
+        half: (steps, rows / 2, columns / 2) float32, sizes rounded up; output.
+        half_largest: Same shape; output.
+        halved: (rows / 2, columns / 2) float32, number of elements per texel of `half`; output.
     """
     rows, columns = counts.shape
     for step in range(half.shape[0]):
@@ -89,7 +89,7 @@ def halve(
                 half_largest[step, row, col] = np.nan if empty else top
 
 
-@compiled
+@compiled_within
 def gather(
     path: Array,
     first: int,
@@ -103,20 +103,20 @@ def gather(
     sums: Array,
     tops: Array,
 ) -> None:
-    """Pool the next stretch of a sheet whose texels come row by row.
+    """Pool the next range of a sheet whose texels arrive in row-major order.
 
     Args:
-        path: Values that are not negative, flat.
-        first: Where the stretch begins there.
-        count: How many texels it has.
-        element: Which texel of the sheet the first one is.
-        width: Texels of a row.
+        path: Non-negative values, flat.
+        first: First index of the range in `path`.
+        count: Number of texels in the range.
+        element: Index of the first texel in the sheet.
+        width: Texels per row.
         height: Rows.
         side: Side of a square.
         row_sums: (`padded(width)`,) sums down the squares so far; zeros at first.
-        row_tops: Same shape, maxima likewise.
-        sums: (height / side, width / side), rounded up; written where squares are complete.
-        tops: Same shape, maxima, written likewise.
+        row_tops: Same shape, maxima.
+        sums: (height / side, width / side), rounded up; written as squares are completed.
+        tops: Same shape, maxima.
     """
     while count > 0:
         row, col = element // width, element % width
@@ -143,7 +143,7 @@ def gather(
 
 @compiled_within
 def _fold_across(side: int, width: int, row_sums: Array, row_tops: Array) -> None:
-    """Fold neighbours in pairs until squares are left, at the beginning of the rows."""
+    """Combine neighbours in pairs until one value per square is left, at the start of the rows."""
     length = width
     while side > 1:
         side, length = side // 2, (length + 1) // 2
@@ -159,19 +159,19 @@ def _fold_across(side: int, width: int, row_sums: Array, row_tops: Array) -> Non
 
 
 def padded(width: int) -> int:
-    """Return the length of the rows that `gather` wants, for sheets of that width."""
+    """Return the row length that `gather` needs for sheets of that width."""
     return width + 3 * LANES
 
 
 @compiled
 def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
-    """Write sum and maximum of each square of a sheet of non-negative values.
+    """Compute sum and maximum of each square of a sheet of non-negative values.
 
     Args:
         sheet: (rows, columns) float32, C order.
-        side: Side of a square; those at the far edges may be cut off.
-        sums: (rows / side, columns / side) float32, rounded up; written.
-        tops: Same shape, written.
+        side: Side of a square; squares at the far edges may be incomplete.
+        sums: (rows / side, columns / side) float32, rounded up; output.
+        tops: Same shape; output.
     """
     height, width = sheet.shape
     row_sums = np.zeros(width + 3 * LANES, np.float32)

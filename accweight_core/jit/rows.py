@@ -1,8 +1,8 @@
-"""Rows in NumPy, by the plain formulas: what the loops do not do.
+"""Rows in NumPy by the plain formulas, for what the loops cannot process.
 
-`kernels` says the same of tensors of torch. Here go complex weights, weights that are not
-finite, and those so large that they have to be subtracted in float64. Sums over a row are
-NumPy's own: added in another order than those of the loops.
+These are complex and non-finite weights, and weights so large that they must be subtracted in
+float64. Sums over a row use NumPy's own order and not that of the loops. `kernels` does the same
+for torch tensors.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from accweight_core.metrics.sums import SUMS
 Array = npt.NDArray[Any]
 
 AT = {name: column for column, name in enumerate(SUMS)}
-"""Which column of the sums is which."""
+"""Column of each sum, by name."""
 
 
 @dataclass
 class RowState:
-    """What rows carry from step to step, all (rows, columns) but the squares.
+    """State of rows from step to step; (rows, columns) except the squares.
 
     Attributes:
-        reference: W_0, widened. An element that is not finite there takes its first finite
-            value as its reference.
+        reference: W_0, widened. The reference of an element that is not finite at first is its
+        first finite value.
         reference_square: (rows,) sums of squares of `reference`, float64.
         previous: Last finite value of every element; may be `reference` itself at first.
         total: A_t, float64.
-        unseen: Elements that have not been finite yet; None when there are none.
+        unseen: Mask of elements that have never been finite; None if there are none.
     """
 
     reference: Array
@@ -43,7 +43,7 @@ class RowState:
 
 @np.errstate(over="ignore", invalid="ignore")
 def squares(weights: Array) -> Array:
-    """Return each row's sum of squares, of both parts of complex weights."""
+    """Return the sum of squares of each row, over real and imaginary parts."""
     if np.iscomplexobj(weights):
         weights = np.ascontiguousarray(weights).view(weights.real.dtype)
     wide = weights.astype(np.float64)
@@ -52,9 +52,9 @@ def squares(weights: Array) -> Array:
 
 
 def distance(left: Array, right: Array) -> Array:
-    """Return ``abs(left - right)``, real, in their precision.
+    """Return ``abs(left - right)``, real, in the precision of the arguments.
 
-    The modulus of a complex64 is rounded once, from float64, whatever the processor.
+    The modulus of a complex64 is computed in float64 and rounded once, on every processor.
     """
     moved = left - right
     if moved.dtype == np.complex64:
@@ -65,11 +65,11 @@ def distance(left: Array, right: Array) -> Array:
 
 
 def start(weights: Array, total: Array) -> tuple[RowState, Array]:
-    """Begin rows with their weights at the reference step.
+    """Start rows with their weights at the reference step.
 
     Args:
-        weights: W_0; kept, and changed: what is not finite is 0 until it is.
-        total: Room for A_t.
+        weights: W_0; kept, and modified: non-finite elements are set to 0.
+        total: Buffer for A_t.
 
     Returns:
         The state, and (rows, len(SUMS)) sums of step 0.
@@ -87,15 +87,16 @@ def start(weights: Array, total: Array) -> tuple[RowState, Array]:
 
 
 def mend(state: RowState, current: Array) -> Array:
-    """Give elements that are not finite their last finite value, and greet first finite ones.
+    """Replace non-finite elements by their last finite value; take first finite ones as reference.
 
     Args:
-        state: The rows before the step. Who adds up squares in another way than `squares` has
-            to do so anew for `reference_square`.
-        current: W_t, changed in place.
+        state: State of the rows before the step. `reference_square` is updated by `squares`;
+            callers
+        with another summation order must compute it again.
+        current: W_t, modified in place.
 
     Returns:
-        (rows,) how many elements are not finite.
+        (rows,) number of non-finite elements.
     """
     bad = ~np.isfinite(current)
     if state.unseen is not None:
@@ -111,12 +112,13 @@ def mend(state: RowState, current: Array) -> Array:
 
 @np.errstate(over="ignore", invalid="ignore")
 def measure(state: RowState, current: Array) -> Array:
-    """Advance rows by one step, whatever they hold, and return (rows, len(SUMS)).
+    """Advance rows of any values by one step; return (rows, len(SUMS)).
 
     Args:
-        state: The rows so far; `total` is updated. To go on, the caller makes `current` the
-            next `previous`.
-        current: W_t; what is not finite is changed to its last finite value.
+        state: State of the rows; `total` is updated. Before the next step the caller makes
+            `current`
+        `previous`.
+        current: W_t; non-finite elements are replaced by their last finite value.
     """
     sums = np.zeros((len(current), len(SUMS)))
     column = dict(zip(SUMS, sums.T, strict=True))
@@ -142,7 +144,7 @@ def measure(state: RowState, current: Array) -> Array:
 
 
 def _spread(total: Array, column: dict[str, Array]) -> None:
-    """Fill what is said of A_t, over distances from each row's first element."""
+    """Fill the columns of A_t, computed from distances to each row's first element."""
     pivot, elements = total[:, :1], total.shape[1]
     away = total - pivot
     offset, place = away.sum(axis=1), total.argmax(axis=1)

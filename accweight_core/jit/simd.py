@@ -1,10 +1,10 @@
-"""Lanes: sixteen numbers at a time, as words for compiled loops.
+"""SIMD operations on sixteen lanes, for compiled loops.
 
-A loop that LLVM is to vectorise by itself must not hold a maximum, an argmax, a count and nine
-sums at once: it gives up, or picks vectors and an order of sums by the processor. These words
-say it outright. ``load(array, i) - load(other, i)`` is one instruction for sixteen float32 where
-the processor has such vectors, and two or four where it has not; the order in which sums are
-added is the same everywhere. They mean something in compiled code alone.
+LLVM does not vectorise a loop with a maximum, an argmax, a count and nine sums by itself: it gives
+up, or its vector width, and so the order of sums, depends on the processor. These operations emit
+the instructions explicitly. ``load(array, i) - load(other, i)`` is one instruction for sixteen
+float32 with 512-bit vectors, and two or four with shorter ones; the order of sums is the same
+everywhere. They work in compiled code only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FLOATS = {32: ir.FloatType(), 64: ir.DoubleType()}
 
 
 class Lanes(types.Type):
-    """The type of sixteen numbers of one dtype."""
+    """Numba type of sixteen numbers of one dtype."""
 
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
@@ -35,14 +35,14 @@ class Lanes(types.Type):
 
     @property
     def vector(self) -> ir.VectorType:
-        """How LLVM holds them."""
+        """The LLVM vector type."""
         bits = self.dtype.bitwidth
         floating = isinstance(self.dtype, types.Float)
         return ir.VectorType(_FLOATS[bits] if floating else ir.IntType(bits), LANES)
 
     @property
     def integers(self) -> ir.VectorType:
-        """Their bit patterns."""
+        """The LLVM vector type of their bit patterns."""
         return ir.VectorType(ir.IntType(self.dtype.bitwidth), LANES)
 
 
@@ -53,7 +53,7 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _word(generator: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a word for compiled loops of what generates its instructions."""
+    """Make an intrinsic from a function that generates its instructions."""
     made: Callable[..., Any] = intrinsic(generator)
     return made
 
@@ -63,7 +63,7 @@ def _constant(vector: ir.VectorType, value: int) -> ir.Constant:
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    """Return the address of sixteen elements, the last axis of the array being contiguous."""
+    """Return the address of sixteen elements; the last axis of the array must be contiguous."""
     data = context.make_array(array_type)(context, builder, array).data
     element = builder.gep(data, [index])
     return builder.bitcast(element, Lanes(array_type.dtype).vector.as_pointer())
@@ -71,7 +71,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any
 
 @_word
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """Return elements index..index + 16 of an array of one axis."""
+    """Return elements index..index + 16 of a one-dimensional array."""
     lanes = Lanes(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -83,7 +83,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
 @_word
 def store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
-    """Write elements index..index + 16 of an array of one axis."""
+    """Write elements index..index + 16 of a one-dimensional array."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         place = _pointer(context, builder, array, values[0], values[1])
@@ -95,7 +95,7 @@ def store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
 
 @_word
 def spread(typing: Any, value: Any) -> Any:
-    """Return one number in every lane."""
+    """Return a number in all lanes."""
     lanes = Lanes(value)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -108,7 +108,7 @@ def spread(typing: Any, value: Any) -> Any:
 
 
 def _operator(sign: Callable[[Any, Any], Any], instruction: str) -> None:
-    """Give an operator of Python its meaning for lanes, for which nothing has to be compiled."""
+    """Define a Python operator for lanes; nothing is compiled for it."""
     infer: Callable[..., Any] = infer_global(sign)  # type: ignore[no-untyped-call]
     lower: Callable[..., Any] = lower_builtin(sign, Lanes, Lanes)  # type: ignore[no-untyped-call]
 
@@ -140,7 +140,7 @@ def plus_square(typing: Any, total: Any, lanes: Any) -> Any:
 
 @_word
 def size(typing: Any, lanes: Any) -> Any:
-    """Return absolute values."""
+    """Return the absolute values."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         bits = builder.bitcast(values[0], lanes.integers)
@@ -152,7 +152,7 @@ def size(typing: Any, lanes: Any) -> Any:
 
 @_word
 def wide(typing: Any, lanes: Any) -> Any:
-    """Return them as float64."""
+    """Return the lanes as float64."""
     doubles = Lanes(types.float64)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -163,7 +163,7 @@ def wide(typing: Any, lanes: Any) -> Any:
 
 @_word
 def from_bfloat16(typing: Any, lanes: Any) -> Any:
-    """Return the float32 of which sixteen unsigned numbers of two bytes are the upper halves."""
+    """Return bfloat16 numbers, given as uint16 bit patterns, as float32."""
     floats, integers = Lanes(types.float32), ir.VectorType(ir.IntType(32), LANES)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -175,7 +175,7 @@ def from_bfloat16(typing: Any, lanes: Any) -> Any:
 
 @_word
 def from_float16(typing: Any, lanes: Any) -> Any:
-    """Return as float32 the numbers of which sixteen unsigned ones hold the bits of float16."""
+    """Return float16 numbers, given as uint16 bit patterns, as float32."""
     floats, integers = Lanes(types.float32), ir.VectorType(ir.IntType(32), LANES)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -197,7 +197,7 @@ def from_float16(typing: Any, lanes: Any) -> Any:
 
 @_word
 def narrow(typing: Any, lanes: Any) -> Any:
-    """Return float64 as float32, rounded."""
+    """Return float64 lanes as float32, rounded."""
     floats = Lanes(types.float32)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -211,7 +211,7 @@ _NUMBERS: dict[Any, Any] = {pattern: number for number, pattern in _PATTERNS.ite
 
 
 def _reread(dtypes: Any, lanes: Any) -> Any:
-    """Return the same bits read as another dtype."""
+    """Return the same bits as another dtype."""
     other = Lanes(dtypes[lanes.dtype])
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -222,19 +222,19 @@ def _reread(dtypes: Any, lanes: Any) -> Any:
 
 @_word
 def pattern(typing: Any, lanes: Any) -> Any:
-    """Return bit patterns as integers, by which numbers that are not negative are ordered."""
+    """Return the bit patterns as integers, which order non-negative numbers."""
     return _reread(_PATTERNS, lanes)
 
 
 @_word
 def number(typing: Any, lanes: Any) -> Any:
-    """Return the numbers that have these bit patterns."""
+    """Return the numbers with these bit patterns."""
     return _reread(_NUMBERS, lanes)
 
 
 @_word
 def larger(typing: Any, left: Any, right: Any) -> Any:
-    """Return the larger of each two integers: one instruction, where floats take three for NaN."""
+    """Return the elementwise maximum of integers: one instruction; floats take three for NaN."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.select(builder.icmp_signed(">", *values), *values)
@@ -243,7 +243,7 @@ def larger(typing: Any, left: Any, right: Any) -> Any:
 
 
 def _mask(builder: Any, condition: Any) -> Any:
-    """Return sixteen conditions as the lowest bits of an integer."""
+    """Return sixteen conditions as the low bits of an integer."""
     return builder.zext(builder.bitcast(condition, ir.IntType(LANES)), _WORD)
 
 
@@ -270,7 +270,7 @@ equal = _comparison("==")
 
 @_word
 def ones(typing: Any, mask: Any) -> Any:
-    """Return how many bits of a mask are set."""
+    """Return the number of set bits of a mask."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.ctpop(values[0])
@@ -280,7 +280,7 @@ def ones(typing: Any, mask: Any) -> Any:
 
 @_word
 def lowest(typing: Any, mask: Any) -> Any:
-    """Return the number of the lowest bit that is set; there is one."""
+    """Return the index of the lowest set bit of a non-zero mask."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.cttz(values[0], ir.Constant(ir.IntType(1), 1))
@@ -303,14 +303,14 @@ def _every_other(first: int) -> Callable[..., Any]:
 
 
 evens = _every_other(0)
-"""``evens(low, high)``: the first, third, ... of thirty-two lanes."""
+"""``evens(low, high)``: lanes 0, 2, 4, ... of thirty-two."""
 
 odds = _every_other(1)
-"""``odds(low, high)``: the second, fourth, ... of thirty-two lanes."""
+"""``odds(low, high)``: lanes 1, 3, 5, ... of thirty-two."""
 
 
 def _fold(combine: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
-    """Return what folds sixteen lanes to eight, four, two, one."""
+    """Return a function that reduces sixteen lanes to eight, four, two, one."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         lanes, count = values[0], LANES
@@ -329,7 +329,7 @@ def _fold(combine: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
 
 @_word
 def sum_of(typing: Any, lanes: Any) -> Any:
-    """Return the sum of all lanes, added in pairs."""
+    """Return the sum of all lanes, by pairwise reduction."""
     return lanes.dtype(lanes), _fold(lambda builder, low, high: builder.fadd(low, high))
 
 
@@ -345,7 +345,7 @@ def largest_of(typing: Any, lanes: Any) -> Any:
 
 @_word
 def number_of(typing: Any, bits: Any) -> Any:
-    """Return the number that has this bit pattern."""
+    """Return the number with this bit pattern."""
     dtype = _NUMBERS[bits]
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -1,9 +1,9 @@
-"""The loops of the fused step: weights through several steps, a thousand at a time.
+"""Compiled loops of the fused step: a thousand weights at a time through several steps.
 
-A_t, W_0 and W_(t-1) of a thousand weights stay in the first-level cache while these go through
-all steps at hand. Per eight weights and step 37 operations of 256 bits are left: float64 sums of
-float32 values, two instructions for each widening. The order of sums is that of the lanes, the
-same for any number of steps, rows and blocks, and on any machine.
+A_t, W_0 and W_(t-1) of a thousand weights stay in the L1 cache while they go through all available
+steps. The loop has 37 operations of 256 bits per eight weights and step: float64 sums of float32
+values, with two instructions per widening. The summation order is that of the lanes: the same for
+any number of steps, rows and blocks, and on any machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from accweight_core.jit.simd import (
 from accweight_core.metrics.sums import SUMS
 
 CHUNK = 1024
-"""Weights that are taken through all steps at hand: 20 KiB of the first-level cache."""
+"""Weights taken through all available steps at a time: 20 KiB of the L1 cache."""
 
 PATH_SUM, PATH_M2, PATH_MAX, PATH_ARGMAX, STEP_SUM, STEP_SQUARE, STEP_MAX = (
     SUMS.index(name)
@@ -53,17 +53,17 @@ NET_SUM, NET_SQUARE, SQUARE, REFERENCE_SQUARE, FLIPS, NONFINITE = (
 )
 
 OFFSET, OFFSET_SQUARE = PATH_SUM, PATH_M2
-"""Until a row is done: the sums over its distances from its first A_t."""
+"""While a row is processed, these columns hold sums of distances from its first A_t."""
 
 SUMMED = OFFSET, OFFSET_SQUARE, STEP_SUM, STEP_SQUARE, NET_SUM, NET_SQUARE, SQUARE
-"""What is added up in lanes."""
+"""Columns that are summed in lanes."""
 
 Array = npt.NDArray[Any]
 
 
 @compiled_within
 def square_of(w: Array, first: int, count: int) -> float:
-    """Return the sum of squares of a row, added in the order of `_chunk` and `_rest`."""
+    """Return the sum of squares of a row, in the summation order of `_chunk` and `_rest`."""
     total, whole = spread(0.0), count - count % LANES
     for i in range(0, whole, LANES):
         total = plus_square(total, wide(load(w, first + i)))
@@ -75,20 +75,20 @@ def square_of(w: Array, first: int, count: int) -> float:
 
 @compiled
 def square_rows(weights: Array, out: Array) -> None:
-    """Write each row's sum of squares."""
+    """Compute the sum of squares of each row."""
     for row in range(len(out)):
         out[row] = square_of(weights[row], 0, weights.shape[1])
 
 
 class _Scratch(NamedTuple):
-    """What is kept of a row while its chunks go through the steps.
+    """State of a row while its chunks go through the steps.
 
     Attributes:
-        lanes: Sixteen for each sum of each step.
-        tops: Sixteen for each step, largest step changes so far.
+        lanes: Sixteen partial sums per sum and step.
+        tops: Sixteen per step: largest step changes so far.
         pivots: (steps,) A_t of the first element of the row.
-        negative: Where the reference is below 0 in the chunk, sixteen to a mask.
-        not_positive: Where it is 0 or below.
+        negative: Bits of the reference elements below 0 in the chunk, sixteen per mask.
+        not_positive: Bits of those not above 0.
     """
 
     lanes: Array
@@ -100,7 +100,7 @@ class _Scratch(NamedTuple):
 
 @compiled_within
 def _signs(w_0: Array, first: int, count: int, scratch: _Scratch) -> None:
-    """Note the signs of a chunk of W_0."""
+    """Store the signs of a chunk of W_0."""
     zero = spread(w_0.dtype.type(0))
     for at in range(count):
         reference = load(w_0, first + at * LANES)
@@ -110,18 +110,18 @@ def _signs(w_0: Array, first: int, count: int, scratch: _Scratch) -> None:
 
 @compiled_within
 def _chunk(steps: Steps, path: Array, first: int, count: int, t: int, scratch: _Scratch) -> Any:
-    """Advance A_t of a chunk by one step, and its sums, which stay apart in sixteen lanes.
+    """Advance A_t of a chunk by one step; add to its sums, in sixteen lanes.
 
     Args:
         steps: Weights.
-        path: A_t, advanced.
-        first: Where in it, and in the weights of a step, the chunk begins.
-        count: How many times sixteen weights there are.
-        t: Number of the step.
-        scratch: Sums so far, added to.
+        path: A_t, updated.
+        first: Start of the chunk in A_t and in the weights of a step.
+        count: Number of groups of sixteen weights.
+        t: Index of the step.
+        scratch: Sums so far, updated.
 
     Returns:
-        How many signs differ, and the largest A_t.
+        The number of sign changes, and the largest A_t.
     """
     w_0, w_1, w, lanes, tops = (
         steps.reference, steps.before, steps.weights, scratch.lanes, scratch.tops
@@ -176,17 +176,17 @@ def _rest(
     sums: Array,
     before: int,
 ) -> None:
-    """Do what `_chunk` does with the last weights of a row, fewer than sixteen, one by one.
+    """Do the same as `_chunk`, one by one, for the last weights of a row, fewer than sixteen.
 
     Args:
-        steps: As in `_chunk`, like all up to `t`; `count` is of weights.
-        path: See there.
-        first: See there.
-        count: See there.
-        t: See there.
+        steps: As in `_chunk`.
+        path: As in `_chunk`.
+        first: As in `_chunk`.
+        count: Number of weights.
+        t: As in `_chunk`.
         pivot: A_t of the first element of the row.
-        sums: (sums,) of the row and step, which hold those of all weights before.
-        before: How many weights of the row these are.
+        sums: (sums,) of the row and step over all weights before these, updated.
+        before: Number of weights of the row before these.
     """
     for i in range(first, first + count):
         at = t * steps.stride + i
@@ -211,7 +211,7 @@ def _rest(
 
 @compiled_within
 def _find(values: Array, first: int, count: int, wanted: float) -> int:
-    """Return where in a stretch a value is met first; it is there."""
+    """Return the first position of a value that occurs in a range."""
     asked = spread(wanted)
     for i in range(0, count, LANES):
         found = equal(load(values, first + i), asked)
@@ -222,7 +222,7 @@ def _find(values: Array, first: int, count: int, wanted: float) -> int:
 
 @compiled_within
 def copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
-    """Copy a stretch of A_t."""
+    """Copy a range of A_t."""
     whole = count - count % LANES
     for i in range(0, whole, LANES):
         store(target, at + i, load(source, first + i))
@@ -232,7 +232,7 @@ def copy(source: Array, first: int, target: Array, at: int, count: int) -> None:
 
 @compiled_within
 def _prepare(path: Path, first: int, count: int, is_moved: bool) -> None:
-    """Bring A_t so far to where it is advanced."""
+    """Copy A_t to the buffer in which it is updated."""
     if not path.is_begun:
         path.after[first : first + count] = 0
     elif is_moved:
@@ -241,7 +241,7 @@ def _prepare(path: Path, first: int, count: int, is_moved: bool) -> None:
 
 @compiled_within
 def _draw(path: Array, first: int, planes: Planes, t: int, count: int) -> None:
-    """Write A_t after a step as float32, if it is to be drawn."""
+    """Write A_t after a step as float32, if it is drawn."""
     if not planes.values.size:
         return
     at, whole = t * planes.stride + first, count - count % LANES
@@ -253,7 +253,7 @@ def _draw(path: Array, first: int, planes: Planes, t: int, count: int) -> None:
 
 @compiled_within
 def _finish(sums: Array, pivot: float, elements: int, square: float) -> bool:
-    """Make the sums of a row and step what they are to be; tell whether they hold."""
+    """Compute the final sums of a row and step; return whether they are valid."""
     offset, offset_square = sums[OFFSET], sums[OFFSET_SQUARE]
     sums[PATH_SUM] = offset + pivot * elements
     sums[PATH_M2] = max(offset_square - offset * offset / elements, 0.0)
@@ -263,17 +263,17 @@ def _finish(sums: Array, pivot: float, elements: int, square: float) -> bool:
 
 @compiled_within
 def take_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array) -> int:
-    """Take every row that is `todo` through all steps.
+    """Take every row marked in `todo` through all steps.
 
     Args:
         steps: Weights.
-        path: A_t, advanced.
-        planes: What is drawn, written.
-        sums: (rows, steps, sums), written.
-        todo: (rows,) what to do; what could not be done is left.
+        path: A_t, updated.
+        planes: A_t as float32; output.
+        sums: (rows, steps, sums); output.
+        todo: (rows,) marks; cleared for completed rows.
 
     Returns:
-        How many rows were left; what is written of these is undefined.
+        Number of rows that are still marked; their outputs are undefined.
     """
     rows, many = sums.shape[:2]
     left, w_0, w_1, w, after = 0, steps.reference, steps.before, steps.weights, path.after
@@ -325,22 +325,22 @@ def take_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array
 
 
 def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array) -> int:
-    """Do what `take_rows` does, for who calls it from Python."""
+    """Do the same as `take_rows`, as the entry point for Python."""
     return int(_taken(*steps, *path, *planes, sums, todo))
 
 
 @compiled
 def _taken(*flat: Any) -> Any:
-    """Take arguments one by one: groups of them cost Python three microseconds a call."""
+    """Take the arguments one by one: named tuples cost Python three microseconds per call."""
     return take_rows(Steps(*flat[:5]), Path(*flat[5:8]), Planes(*flat[8:10]), flat[10], flat[11])
 
 
 def rounds_once() -> bool:
-    """Tell whether ``a + b * b`` is rounded once here, the only thing that changes bits."""
+    """Tell whether ``a + b * b`` is rounded once: the only difference between machines."""
     return bool(_added(-1 - 2.0**-29, 1 + 2.0**-30) != 0)
 
 
 @compiled
 def _added(total: float, value: float) -> float:
-    """Return sixteen times ``total + value * value``, of numbers that no compiler knows before."""
+    """Return sixteen times ``total + value * value``; the arguments prevent constant folding."""
     return float(sum_of(plus_square(spread(total), spread(value))))

@@ -1,7 +1,7 @@
-"""The loops of streaming: bytes of several files through the fused step, strip by strip.
+"""Compiled loops of streaming: bytes of several files through the fused step, strip by strip.
 
-A strip is so many whole rows that the weights of sixteen checkpoints stay in the second-level
-cache: it is read, taken through all steps and drawn before the next one is touched.
+A strip is a number of whole rows such that the weights of sixteen checkpoints fit the L2 cache: it
+is read, taken through all steps and drawn before the next one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from accweight_core.jit.step_loops import REFERENCE_SQUARE, SQUARE, copy, square
 from accweight_core.metrics.sums import SUMS
 
 STRIP = 1 << 15
-"""Weights that are read of each checkpoint at a time: shorter reads cost more for the call than
-for the bytes. No sub-block has more than half of them."""
+"""Weights read per checkpoint at a time: for shorter reads the system call costs more than the
+bytes. A sub-block has at most half of them."""
 
 STEPS = 16
-"""Checkpoints that are read before their weights are worked: 2 MiB of float32."""
+"""Checkpoints read before their weights are processed: 2 MiB of float32."""
 
 AS_STORED, BFLOAT16, FLOAT16, CODES = range(4)
-"""How elements are brought to the dtype in which they are worked."""
+"""How stored elements are converted to the dtype of the arithmetic."""
 
 Array = npt.NDArray[Any]
 
@@ -38,16 +38,16 @@ _pread: Any = types.ExternalFunction(
 
 
 class Source(NamedTuple):
-    """Where weights are read, and how.
+    """Where to read weights, and how to convert them.
 
     Attributes:
-        descriptors: (steps,) open files.
-        offsets: (steps,) bytes at which the rows begin there.
-        size_bytes: Bytes of an element there.
-        form: How it is stored.
-        table: What a code means.
-        codes: Room for a strip as it is stored, as bytes.
-        halves: The same memory as unsigned numbers of two bytes.
+        descriptors: (steps,) file descriptors.
+        offsets: (steps,) byte offsets of the first row.
+        size_bytes: Bytes per stored element.
+        form: How elements are stored.
+        table: The value of each code.
+        codes: Buffer for the stored bytes of a strip.
+        halves: The same memory as uint16.
     """
 
     descriptors: Array
@@ -60,17 +60,17 @@ class Source(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What rows carry on their way through the checkpoints.
+    """State of rows from step to step.
 
     Attributes:
-        columns: Length of a row.
-        is_kept: Whether it lasts for the next call; else there is room for a strip of it.
-        weights: Those of a strip in the step before, and in `STEPS` steps.
+        columns: Elements per row.
+        is_kept: Whether the state is used by further calls; if not, it has the size of a strip.
+        weights: Weights of a strip at the step before and at `STEPS` steps.
         singles: The same memory as float32.
-        reference: W_0, written by the call that begins.
-        square: (rows,) sums of squares of it, likewise.
-        previous: Weights of the last step, advanced.
-        total: A_t, advanced.
+        reference: W_0, set by the first call.
+        square: (rows,) sums of squares of W_0, set by the first call.
+        previous: Weights of the last step, updated.
+        total: A_t, updated.
     """
 
     columns: int
@@ -84,16 +84,16 @@ class Carried(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What is drawn of a block in some steps: A_t as it is, or pooled, or nothing.
+    """Output buffers for the pictures of a block: A_t itself, pooled, or empty.
 
     Attributes:
-        planes: (steps, elements) float32, A_t as it is; one strip of it if it is pooled.
+        planes: (steps, elements) float32, A_t; only one strip of it if it is pooled.
         side: As in `Squares`; 0 if it is not pooled.
-        height: See there.
-        width: See there.
-        row_sums: (steps, `padded(width)`) float32, room.
-        row_tops: Same shape, room.
-        sums: (steps, height / side, width / side) float32, sums over squares, rounded up.
+        height: As in `Squares`.
+        width: As in `Squares`.
+        row_sums: (steps, `padded(width)`) float32, scratch.
+        row_tops: Same shape, scratch.
+        sums: (steps, height / side, width / side) float32, sums over squares, sizes rounded up.
         tops: Same shape, maxima.
     """
 
@@ -108,16 +108,16 @@ class Drawn(NamedTuple):
 
 
 class _Strip(NamedTuple):
-    """Some whole rows.
+    """A number of whole rows.
 
     Attributes:
-        top: The first of them.
-        rows: How many there are.
-        first: Element at which they begin.
-        elements: How many elements they have.
-        at: Where what they carry begins.
-        element: Element of the block at which they begin.
-        is_short: Whether so few steps follow on the reference that it stays where it is read.
+        top: First row.
+        rows: Number of rows.
+        first: First element.
+        elements: Number of elements.
+        at: Offset of its state.
+        element: Its first element, counted from the start of the block.
+        is_short: Whether so few steps follow the reference that W_0 stays in the read buffer.
     """
 
     top: int
@@ -130,12 +130,12 @@ class _Strip(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Some steps that are read together.
+    """Steps that are read together.
 
     Attributes:
-        step: The first of them.
-        many: How many there are.
-        slot: How many others lie before them: the one before, and none before the reference.
+        step: First step.
+        many: Number of steps.
+        slot: Slots of the buffer before them: 1 for the step before, 0 if the reference is first.
     """
 
     step: int
@@ -146,25 +146,25 @@ class _Batch(NamedTuple):
 def stream(
     source: Source, rows: Carried, drawn: Drawn, element: int, begins: bool, sums: Array
 ) -> bool:
-    """Take rows through steps, strip by strip, while all is well.
+    """Take rows through steps, strip by strip, until something unusual occurs.
 
     Args:
-        source: Where they are read.
-        rows: What they carry.
-        drawn: What is drawn of them.
-        element: Element of the block at which they begin.
+        source: Where to read.
+        rows: State, updated.
+        drawn: Pictures; output.
+        element: First element of the rows in the block.
         begins: Whether the first step is the reference.
-        sums: (rows, steps, sums), written.
+        sums: (rows, steps, sums); output.
 
     Returns:
-        Whether all was well: no row and no file was out of the ordinary.
+        False after a non-finite or too large weight or a short read; outputs are then undefined.
     """
     return bool(_streamed(*source, *rows, *drawn, element, begins, sums))
 
 
 @compiled
 def _streamed(*flat: Any) -> Any:
-    """Take arguments one by one: groups of them cost Python six microseconds a call."""
+    """Take the arguments one by one: named tuples cost Python six microseconds per call."""
     source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:23])
     return _stream(source, rows, drawn, flat[23], flat[24], flat[25])
 
@@ -173,7 +173,7 @@ def _streamed(*flat: Any) -> Any:
 def _stream(
     source: Source, rows: Carried, drawn: Drawn, element: int, begins: bool, sums: Array
 ) -> bool:
-    """Do what `stream` does."""
+    """Do the same as `stream`."""
     height = STRIP // rows.columns
     is_short = begins and len(source.descriptors) <= STEPS + 1 and not rows.is_kept
     for top in range(0, len(rows.square), height):
@@ -215,7 +215,7 @@ def _stream_strip(
 
 @inlined
 def _begin(source: Source, rows: Carried, strip: _Strip, sums: Array) -> bool:
-    """Read the reference; tell whether all of it is in order."""
+    """Read the reference; return whether all of it is valid."""
     if not _read(source, rows, strip, _Batch(0, 1, 0)):
         return False
     for number in range(strip.rows):
@@ -233,7 +233,7 @@ def _begin(source: Source, rows: Carried, strip: _Strip, sums: Array) -> bool:
 def _advance(
     rows: Carried, drawn: Drawn, strip: _Strip, batch: _Batch, is_begun: bool, sums: Array
 ) -> bool:
-    """Take the weights that have been read through their steps; tell whether all rows held."""
+    """Take the weights in the buffer through their steps; return whether all rows are valid."""
     below, w, stride = strip.at + strip.elements, rows.weights, drawn.planes.shape[1]
     w_0, total = w[: strip.elements], rows.total[strip.at : below]
     if not strip.is_short:
@@ -245,7 +245,7 @@ def _advance(
     steps, path = Steps(w_0, square, w, w[STRIP:], STRIP), Path(total, total, is_begun)
     if take_rows(steps, path, planes, found, todo):
         return False
-    for row in range(strip.rows):  # an assignment of slices takes seconds to compile
+    for row in range(strip.rows):  # a slice assignment takes seconds to compile
         for t in range(batch.many):
             for column in range(found.shape[2]):
                 sums[strip.top + row, batch.step + t, column] = found[row, t, column]
@@ -254,7 +254,7 @@ def _advance(
 
 @inlined
 def _pool(drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
-    """Pool what has been drawn of the strip after each step."""
+    """Pool A_t of the strip after each step."""
     flat, stride = drawn.planes.reshape(-1), drawn.planes.shape[1]
     for t in range(batch.many):
         at = batch.step + t
@@ -266,7 +266,7 @@ def _pool(drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
 
 @compiled_within
 def _read(source: Source, rows: Carried, strip: _Strip, batch: _Batch) -> bool:
-    """Read a strip in some steps, widened; tell whether all bytes were there."""
+    """Read and widen a strip at several steps; return whether all reads were complete."""
     size_bytes, weights = strip.elements * source.size_bytes, rows.weights.ctypes.data
     for t in range(batch.many):
         step, at = batch.step + t, (batch.slot + t) * STRIP
@@ -287,9 +287,9 @@ def _read(source: Source, rows: Carried, strip: _Strip, batch: _Batch) -> bool:
 
 @compiled_within
 def _widen(source: Source, out: Array, at: int, count: int) -> None:
-    """Bring elements as they are stored to float32.
+    """Convert stored elements to float32.
 
-    Halves come sixteen at a time: for what lies behind the last one there is room on both sides.
+    float16 is converted sixteen at a time; both buffers have padding for the last group.
     """
     if source.form == CODES:
         for i in range(count):

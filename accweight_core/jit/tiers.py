@@ -1,7 +1,7 @@
-"""Tiers: small work goes through loops of NumPy, large work through compiled ones.
+"""Choose between loops in NumPy, for small runs, and compiled loops.
 
-Importing a compiler, and fetching compiled code from its cache, takes about as long as NumPy
-needs for `FREE_WORK`. Both give the same bits, so who asks for a loop need not know which it gets.
+Importing the compiler and loading compiled code takes about as long as NumPy needs for `FREE_WORK`.
+Both give the same bits, so callers need not know which they get.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from accweight_core.jit.order import fuses
 Array = npt.NDArray[Any]
 
 FREE_WORK = 12_000_000
-"""Weights times steps that a process takes through NumPy before loops are compiled.
+"""Weights times steps that a process handles in NumPy before it compiles loops.
 
-Loops over pictures are counted apart, each by itself: where the steps are worth compiling, the
-pictures of a run seldom are.
+Loops over pictures are counted separately, each on its own: even where compiling the steps pays, it
+seldom pays for the pictures.
 """
 
 CALL_WORK, COLUMN_WORK = 4000, 8
-"""What a call of the loops in NumPy costs beside its weights, in these, and what each column."""
+"""Overhead of a call of the NumPy loops, and of each column, in units of weights times steps."""
 
 _done: Counter[str] = Counter()
 
 
 def are_compiled(work: int = 0, loop: str = "steps") -> bool:
-    """Tell whether loops are compiled from here on.
+    """Return whether the compiled loops are to be used.
 
     Args:
-        work: Weights times steps that are about to be worked, or are known to come; or what
-            costs as much in NumPy.
-        loop: Which ones.
+        work: Weights times steps of the coming call or of the expected run, or an equivalent cost
+            in NumPy.
+        loop: Name of the loops.
     """
     _done[loop] += work
     return _done[loop] > FREE_WORK or not fuses()
 
 
 def expect(work: int) -> None:
-    """Begin with compiled loops if so many weights times steps, known to come, are worth it."""
+    """Use compiled loops from the start if the expected weights times steps are worth it."""
     if work > FREE_WORK:
         are_compiled(work)
 
 
 def square_rows(weights: Array, out: Array) -> None:
-    """Write each row's sum of squares: of (rows, columns) to (rows,)."""
+    """Compute the sum of squares of each row: (rows, columns) to (rows,)."""
     if are_compiled(weights.size) or not array_step.square_rows(weights, out):
         from accweight_core.jit import step_loops
 
@@ -58,7 +58,7 @@ def square_rows(weights: Array, out: Array) -> None:
 
 
 def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array) -> None:
-    """Take every row that is `todo` through all steps; see `step_loops.advance_rows`."""
+    """Take every row marked in `todo` through all steps; see `step_loops.advance_rows`."""
     size, columns = steps.reference.size, steps.reference.size // len(todo)
     if not are_compiled(size * sums.shape[1] + columns * COLUMN_WORK + CALL_WORK):
         asked, in_place = todo.copy(), np.shares_memory(path.before, path.after)
@@ -69,14 +69,14 @@ def advance_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Ar
                 done = (asked & ~todo).repeat(room.size // len(todo))
                 np.copyto(path.after, room, where=done)
             return
-        todo[:] = asked  # what was done before it gave up lies in `room`, or is done again
+        todo[:] = asked  # rows done before it gave up are in `room`, or done again
     from accweight_core.jit import step_loops
 
     step_loops.advance_rows(steps, path, planes, sums, todo)
 
 
 def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
-    """Write sum and maximum of each square of a sheet; see `pooling.pool`."""
+    """Compute sum and maximum of each square of a sheet; see `pooling.pool`."""
     if are_compiled(sheet.size // 16, "pool"):
         from accweight_core.jit import pooling
 
@@ -88,7 +88,7 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Write the next coarser level of pictures; see `pooling.halve`."""
+    """Compute the next coarser level of pictures; see `pooling.halve`."""
     if are_compiled(mean.size // 4, "halve"):
         from accweight_core.jit import pooling
 
@@ -108,7 +108,7 @@ def look_up(codes: Array, table: Array, out: Array) -> None:
 
 
 def widen_halves(halves: Array, out: Array) -> None:
-    """Write numbers of float16, of which the bits are given, as float32."""
+    """Convert float16, given as bit patterns, to float32."""
     if are_compiled(halves.size // 32):
         from accweight_core.jit import pooling
 

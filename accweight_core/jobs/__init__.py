@@ -1,1 +1,1 @@
-"""Jobs: a run measured into a store, by threads or by workers of a cluster."""
+"""Jobs: analyse a run with threads of this process or workers of a cluster, and store it."""

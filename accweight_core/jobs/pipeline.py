@@ -1,13 +1,12 @@
-"""The pipeline: a run in, a stored analysis out.
+"""The pipeline: from a run to a stored analysis.
 
-Files -> blocks -> kernels -> store. Parameters are walked in network order; each is stored as
-soon as it is complete, so that a stopped analysis continues where it was.
+Files -> blocks -> kernels -> store. Parameters are walked in network order; each is stored as soon
+as it is complete, so that a stopped analysis can be continued.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -22,6 +21,7 @@ from accweight_core.errors import (
     StoreError,
     UnsupportedDtypeError,
 )
+from accweight_core.io.memory import memory_told
 from accweight_core.io.page_cache import threads_for
 from accweight_core.io.target import target_at
 from accweight_core.io.widening import working_dtype
@@ -33,17 +33,20 @@ from accweight_core.pictures.plan import plan_pictures
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
 from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import check_replaceable, is_taken
 from accweight_core.store.header import Header
-from accweight_core.store.lock import locked, recover
+from accweight_core.store.lock import locked
+from accweight_core.store.replacing import tidy
 
 PICTURE_SHARE = 16
-"""Pictures take one byte for so many bytes of checkpoints unless asked otherwise: writing is
-slow, and at this share pictures take about as long as the numbers."""
+"""Default size of pictures: one byte per so many bytes of checkpoints. Writing is slow, and at this
+ratio pictures take about as long as the numbers."""
 
 PICTURE_BYTES_RANGE = 64 << 20, 1 << 30
-"""Least and most bytes of that default; below the least, runs keep every weight visible."""
+"""Least and most bytes of that default; up to the least, pictures keep one texel per weight."""
 
 
+@memory_told("the analysis")
 def analyze(
     run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str] | None = None,
@@ -55,6 +58,7 @@ def analyze(
     strict: bool = False,
     overwrite: bool = False,
     keep_state: bool = False,
+    memory_bytes: int | None = None,
     engine: str = "threads",
     scheduler: str | None = None,
     executor: Executor | None = None,
@@ -65,39 +69,46 @@ def analyze(
 
     Args:
         run: The run, from `open_run`; or a source, which is opened without options.
-        out: Folder to store the analysis in (NAME.accw). If it holds the unfinished analysis
-            of the same run it is continued, a finished one is opened. None keeps the numbers
-            in memory, without pictures.
-        roles: Roles that count in layers, rankings and the maximum.
-        threads: Threads that walk blocks; by default as many as there are processors, and more
-            where bytes have to be waited for. Of a cluster that is begun here: processes; of an
-            executor: how many workers it has.
+        out: Folder to store the analysis in (NAME.accw). An unfinished analysis of the same run is
+            continued, a finished one is opened. None keeps the numbers in memory, without
+            pictures.
+        roles: Roles in layers, rankings and the maximum.
+        threads: Threads that walk blocks; by default one per processor, and more for remote
+            files. With a cluster started here: its processes; with an executor: its workers.
         block_elements: Elements per block; chosen by size and threads by default. Changes no
             bit of the result.
-        picture_budget_bytes: Bytes that the pictures may take; 0 stores none. By default a
-            sixteenth of the bytes read, but at least 64 MiB and at most 1 GiB.
-        strict: Make the first non-finite element an error instead of counting it.
-        overwrite: Replace an analysis of something else at `out`.
-        keep_state: Store what `append` needs to go on without the old checkpoints: 16 bytes
-            per weight.
-        engine: Who walks: "threads" of this process, or "dask", a cluster.
-        scheduler: Address of a dask scheduler (tcp://...); without one a cluster of processes of
-            this machine is begun, and ended.
-        executor: Any other executor to walk with; it stays open. Same bits, whoever walks.
-        progress: Called now and then from this thread.
-        notice: Called with lines worth telling, such as where the dashboard of a cluster is.
+        picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
+            of the bytes read, but at least 64 MiB and at most 1 GiB.
+        strict: Raise at the first non-finite element instead of counting it.
+        overwrite: Replace an analysis of another run at `out`. It is kept until the new one is
+            complete; if that is stopped, the same call continues it.
+        keep_state: Store the state that `append` needs to go on without the old checkpoints:
+            16 bytes per weight.
+        memory_bytes: Memory for parameters that are read as a whole because they are compressed
+            or encoded: up to twelve times the size of each. By default what the machine, the
+            container and the process have free.
+        engine: "threads" of this process, or "dask", a cluster.
+        scheduler: Address of a dask scheduler (tcp://...); by default a cluster is started on
+            this machine and stopped at the end.
+        executor: Any other executor; it is not shut down. Changes no bit of the result.
+        progress: Called from this thread as the walk advances.
+        notice: Called with messages for the user, such as the address of a cluster's dashboard.
 
     Raises:
         MismatchError: If the run has fewer than two checkpoints or nothing to measure.
         StoreError: If `out` cannot be written.
-        EngineError: If workers cannot be had, do not see the files, or have been lost.
+        EngineError: If workers are unavailable, do not see the files, or are lost.
+        MemoryLimitError: If a parameter takes more memory than that.
     """
     run, chosen = as_run(run), checked_roles(roles)
     path = None if out is None else target_at(out, "an analysis")
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
-    work = Work(run, header, walking, block_elements, strict, progress, notice=notice)
+    work = Work(
+        run, header, walking, block_elements, strict, progress,
+        notice=notice, memory_bytes=memory_bytes,
+    )  # fmt: skip
     if path is not None:
         budget = _picture_budget(header, picture_budget_bytes)
         bases = _picture_bases(header, budget)
@@ -106,14 +117,15 @@ def analyze(
         if path is None:
             return work.in_memory()
         with locked(path):
-            recover(path)
-            if overwrite:
-                _remove(path)
-            return work.on_disk(path)
+            tidy(path)
+            replacing = overwrite and is_taken(path)
+            if replacing:
+                check_replaceable(path)
+            return work.on_disk(path, replacing=replacing)
 
 
 def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
-    """Return the parameters to measure, after a look at whether it can be done at all."""
+    """Return the parameters to measure, after checking that the run can be analysed."""
     if len(run.checkpoints) < 2:
         raise MismatchError(
             f"{run.source}: a run needs at least two checkpoints to show change, "
@@ -133,7 +145,7 @@ def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
 def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
     """Raise unless every parameter can be widened and subtracted in every checkpoint.
 
-    Checkpoints are grouped by what training moves; a buffer that is asked for may differ.
+    Grouping checks trained parameters only; a buffer that `roles` asks for may differ.
     """
     if not all(_is_plain(parameters, checkpoint) for checkpoint in run.checkpoints):
         for parameter in parameters:
@@ -142,7 +154,7 @@ def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
 
 
 def _is_plain(parameters: Sequence[Parameter], checkpoint: Checkpoint) -> bool:
-    """Tell whether nothing speaks against any parameter of a checkpoint, at a glance."""
+    """Tell whether all parameters of a checkpoint are as expected, by a quick check."""
     try:
         tensors = [checkpoint.tensors[parameter.name] for parameter in parameters]
     except KeyError:
@@ -168,6 +180,7 @@ def _check_tensor(parameter: Parameter, checkpoint: Checkpoint) -> None:
         raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
 
 
+@memory_told("the analysis")
 def append(
     run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str],
@@ -176,40 +189,41 @@ def append(
     block_elements: int | None = None,
     picture_budget_bytes: int | None = None,
     strict: bool = False,
+    memory_bytes: int | None = None,
     engine: str = "threads",
     scheduler: str | None = None,
     executor: Executor | None = None,
     progress: Progress = lambda done, total: None,
     notice: Notice = lambda line: None,
 ) -> Analysis:
-    """Go on with a stored analysis, reading none of its old checkpoints.
+    """Append checkpoints to a stored analysis, without reading its old checkpoints.
 
-    Checkpoints of `run` after the last step of the analysis are appended; others are passed
-    over, whether or not they are the old ones. The result is that of analysing all together,
-    bit for bit, but for pictures that become coarser to stay within the budget; none are left
-    where it is 0.
+    Checkpoints of `run` after the last step of the analysis are appended; all others are ignored.
+    The result is that of analysing all checkpoints together, bit for bit, except that pictures may
+    become coarser to fit the budget; with a budget of 0 they are removed.
 
     Args:
         run: The run, or its new part.
-        out: An analysis that was made with `keep_state`.
-        threads: As in `analyze`, like the options that follow.
-        block_elements: See there.
-        picture_budget_bytes: See there.
-        strict: See there.
-        engine: See there.
-        scheduler: See there.
-        executor: See there.
-        progress: See there.
-        notice: See there.
+        out: An analysis made with `keep_state`.
+        threads: As in `analyze`.
+        block_elements: As in `analyze`.
+        picture_budget_bytes: As in `analyze`.
+        strict: As in `analyze`.
+        memory_bytes: As in `analyze`.
+        engine: As in `analyze`.
+        scheduler: As in `analyze`.
+        executor: As in `analyze`.
+        progress: As in `analyze`.
+        notice: As in `analyze`.
 
     Raises:
-        StoreError: If the analysis is not there, unfinished, or without state.
+        StoreError: If the analysis is missing, unfinished, or without state.
         EngineError: As in `analyze`.
         MismatchError: If the run has no later step, or other parameters.
     """
     run, path = as_run(run), _local(out)
     with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
-        recover(path)
+        tidy(path)
         earlier = Store.open(path)
         earlier.check_can_go_on()
         fresh = _appendable(run, earlier)
@@ -226,21 +240,19 @@ def append(
         )
         if earlier.header.picture_bases:
             wanted = _picture_bases(header, _picture_budget(header, picture_budget_bytes))
-            bases = tuple(map(max, wanted, earlier.header.picture_bases))  # none if none is wanted
+            bases = tuple(map(max, wanted, earlier.header.picture_bases))  # empty for a budget of 0
             header = replace(header, picture_bases=bases)
         header = header.with_packs()
-        draft = path.with_name(f".{path.name}.appended")
-        shutil.rmtree(draft, ignore_errors=True)
         threads = threads or threads_for(fresh, header.parameters)
-        work = Work(fresh, header, threads, block_elements, strict, progress, earlier, workers)
-        appended = work.on_disk(draft)
-        if appended.store:
-            earlier.replace_with(appended.store)
-        return Analysis.open(path)
+        work = Work(
+            fresh, header, threads, block_elements, strict, progress, earlier, workers, notice,
+            memory_bytes,
+        )  # fmt: skip
+        return work.on_disk(path, replacing=True)
 
 
 def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Any:
-    """Return the map that old and new checkpoints are read with."""
+    """Return the map for old and new checkpoints."""
     if earlier and later and earlier != later:
         raise MismatchError(
             f"{path}: the analysis was made with another map; append with that one, or analyse "
@@ -250,7 +262,7 @@ def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any
 
 
 def _appendable(run: Run, earlier: Store) -> Run:
-    """Return the part of a run that comes after an analysis, if it can be appended."""
+    """Return the part of a run after the last step of an analysis, if it can be appended."""
     header, last = earlier.header, int(earlier.header.steps[-1])
     if not header.complete or not header.keeps_state:
         problem = "was made without --keep-state" if header.complete else "is not finished"
@@ -279,7 +291,7 @@ def _appendable(run: Run, earlier: Store) -> Run:
 
 
 def _conformed_to(run: Run, header: Header) -> Run:
-    """Return a run that a map was given for with its axes as an analysis has them."""
+    """Return a run read with a map, with its axes in the order of the analysis."""
     from accweight_core.runs.renaming import conformed
 
     reference = {parameter.name: parameter for parameter in header.parameters}
@@ -294,7 +306,7 @@ def _local(out: str | os.PathLike[str]) -> Path:
 
 
 def _picture_budget(header: Header, asked: int | None) -> int:
-    """Return the bytes that pictures may take."""
+    """Return the byte budget of pictures."""
     if asked is not None:
         return asked
     per_checkpoint = sum(p.elements * DTYPES[p.dtype].size_bytes for p in header.parameters)
@@ -303,24 +315,8 @@ def _picture_budget(header: Header, asked: int | None) -> int:
 
 
 def _picture_bases(header: Header, budget: int) -> tuple[int, ...]:
-    """Return the finest picture level to store per parameter; nothing for no budget."""
+    """Return the finest stored picture level per parameter; empty for a budget of 0."""
     if not budget:
         return ()
     plans = plan_pictures(header.layouts, len(header.checkpoints), budget)
     return tuple(plan.base for plan in plans)
-
-
-def _remove(path: Path) -> None:
-    """Remove an analysis that is to be replaced, and nothing that is not one.
-
-    It loses its name first: a process that is killed meanwhile leaves no half of one.
-    """
-    doomed = path.with_name(f".{path.name}.doomed")
-    shutil.rmtree(doomed, ignore_errors=True)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if path.is_symlink():
-        raise StoreError(f"{path}: is a link; name the folder it leads to")
-    Store.check_is_analysis(path)
-    path.rename(doomed)
-    shutil.rmtree(doomed)

@@ -1,4 +1,4 @@
-"""What is walked of a parameter or a pack: its blocks, and what becomes of its pictures."""
+"""Build the walk of a parameter or a pack: its blocks, its pictures, its state."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from accweight_core.store.analysis_store import Store
 from accweight_core.store.picture_writer import PictureWriter
 
 GAPPED_BLOCK = 1 << 20
-"""Least elements of a block where axes are stored in another order: larger blocks, fewer gaps."""
+"""Fewest elements of a block with permuted axes: larger blocks have fewer gaps."""
 
 MakeWriter = Callable[[Store, int, Tiling], PictureWriter]
-"""Makes the writer of one picture: of a store, a parameter, and how it is usually cut."""
+"""Creates the writer of one picture, given the store, the parameter's index and the tiling."""
 
 
 def walk_of(
@@ -37,15 +37,15 @@ def walk_of(
     *,
     drawn_by: MakeWriter = PictureWriter,
 ) -> ParameterWalk:
-    """Return the walk of one parameter: its blocks, and what becomes of its pictures.
+    """Return the walk of one parameter.
 
     Args:
-        index: The parameter.
+        index: Index of the parameter.
         tensors: The parameter in each checkpoint.
-        store: Where its picture and its state go, if anywhere.
-        earlier: The analysis to go on from, if any.
+        store: Store of its picture and its state, if any.
+        earlier: The analysis to append to, if any.
         block_elements: Elements per block.
-        drawn_by: Makes what takes the tiles of its picture.
+        drawn_by: Creates the writer of its picture.
     """
     name, shape, elements = tensors[0].name, tensors[0].shape, tensors[0].values.elements
     at_once = any(is_read_whole(t) for t in tensors)
@@ -76,14 +76,14 @@ def pack_of(
     store: Store | None,
     earlier: Store | None,
 ) -> PackWalk:
-    """Return the walk of a pack, and what becomes of its pictures.
+    """Return the walk of a pack.
 
     Args:
-        number: The pack.
-        members: Its parameters.
+        number: Number of the pack.
+        members: Indices of its parameters.
         tensors: Each of them in every checkpoint.
-        store: Where its pictures and its state go, if anywhere.
-        earlier: The analysis to go on from, if any.
+        store: Store of its pictures and its state, if any.
+        earlier: The analysis to append to, if any.
     """
     begin = None
     if store and store.header.picture_bases:
@@ -103,7 +103,7 @@ def pack_of(
 def _sheet(
     store: Store, earlier: Store | None, number: int, steps: int
 ) -> tuple[Callable[[Sequence[int]], Draw], Callable[[], None]]:
-    """Return what draws members of a pack, and what stores the pictures in the end."""
+    """Return a function that creates a drawer of members, and one that stores the pictures."""
     pack = store.header.pack(number)
     sheet = PackSheet(pack, len(store.header.checkpoints), steps)
     if earlier:
@@ -113,7 +113,7 @@ def _sheet(
 
 
 class _Drawing:
-    """The picture of one parameter while its tiles are walked."""
+    """The picture of one parameter during its walk."""
 
     def __init__(
         self,
@@ -123,14 +123,14 @@ class _Drawing:
         at_once: bool,
         drawn_by: MakeWriter,
     ) -> None:
-        """Begin; nothing is stored before the first tile is walked.
+        """Create it; nothing is stored before the first tile is walked.
 
         Args:
-            store: Where the picture goes.
-            index: The parameter.
-            earlier: The analysis to go on from, if any.
-            at_once: Whether the parameter is walked as a whole.
-            drawn_by: Makes what takes its tiles.
+            store: Store of the picture.
+            index: Index of the parameter.
+            earlier: The analysis to append to, if any.
+            at_once: Whether the parameter is walked as one tile.
+            drawn_by: Creates the writer of the picture.
         """
         self._store = store
         self._index = index
@@ -151,7 +151,7 @@ class _Drawing:
         return whole(layout, level) if self._at_once else tiling_of(layout, level, block_elements)
 
     def watch(self, tile: Tile) -> Watcher:
-        """Return what draws one tile; called in the thread that walks it."""
+        """Return the watcher that draws one tile; called in the thread that walks it."""
         with self._lock:
             if self._writer is None:
                 tiling = self._tiling(BLOCK_ELEMENTS)
@@ -164,10 +164,10 @@ class _Drawing:
         return CanvasWatcher(canvas, self._steps_before)
 
     def _replay(self, tile: Tile, canvas: TileCanvas) -> None:
-        """Draw the steps of an earlier analysis as they were drawn there.
+        """Draw the steps of the earlier analysis from its stored picture.
 
-        Its levels end where a picture is small. If a coarser one is drawn now, to fit a budget,
-        its last level is pooled until it is as coarse.
+        Its levels end where a picture is small. If the new base level is coarser, the last stored
+        level is pooled down to it.
         """
         base, earlier = self._plan.base, self._earlier
         if not earlier:
@@ -191,6 +191,6 @@ class _Drawing:
             canvas.replay(step, list(planes))
 
     def finish(self) -> None:
-        """Pool the coarser levels; every tile has been drawn."""
+        """Pool the coarser levels, after all tiles have been drawn."""
         if self._writer:
             self._writer.finish()

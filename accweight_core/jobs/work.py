@@ -1,4 +1,4 @@
-"""One analysis under way: which blocks to walk, and what becomes of their numbers and pictures."""
+"""One analysis in progress: the walks to run, and the storage of their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refus
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
-from accweight_core.errors import AccweightError, StoreError, reason_of
 from accweight_core.gc_paused import uncollected
 from accweight_core.io.stamp import stamps_of
 from accweight_core.jit import tiers
@@ -27,36 +26,40 @@ from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
 from accweight_core.schema import Run, StoredTensor
 from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import begin_beside, create_or_continue
+from accweight_core.store.beside import beside
 from accweight_core.store.header import Header
+from accweight_core.store.replacing import discard, put_in_place
 
 LARGE_BLOCK = 1 << 22
-"""Most elements of a block that is only summed: what a block costs in Python is then lost in
-what its sums cost."""
+"""Most elements of a block without a picture: the overhead of a block in Python is then small
+against its sums."""
 
 BLOCKS_PER_THREAD = 8
-"""Blocks of a run that a thread should have, so that none waits long for the last ones."""
+"""Blocks per thread, so that no thread waits long for the last ones."""
 
 Done = Callable[[Sequence[int], Floats], None]
-"""Takes the totals of parameters that are complete together: (steps, parameters, sums)."""
+"""Called with the totals of parameters completed together: (steps, parameters, sums)."""
 
 Progress = Callable[[int, int], None]
-"""Called as ``progress(bytes_done, bytes_in_all)``."""
+"""Called as ``progress(bytes_done, bytes_total)``."""
 
 
 @dataclass
 class Work:
-    """One analysis under way.
+    """One analysis in progress.
 
     Attributes:
         run: The checkpoints to walk.
-        header: The analysis they make; with `earlier`, its steps come first.
+        header: Header of the analysis; with `earlier`, its steps come first.
         threads: Threads that walk blocks.
         block_elements: Elements per block; None to choose.
         strict: Whether a non-finite element is an error.
-        progress: Called now and then.
-        earlier: The analysis to go on from, if any.
-        workers: Workers that walk instead, if any.
-        notice: Called with lines worth telling.
+        progress: Called as the walk advances.
+        earlier: The analysis to append to, if any.
+        workers: Workers to use instead of threads, if any.
+        notice: Called with messages for the user.
+        memory_bytes: Memory for parameters that are walked as a whole.
     """
 
     run: Run
@@ -68,14 +71,15 @@ class Work:
     earlier: Store | None = None
     workers: Workers | None = None
     notice: Notice = lambda line: None
+    memory_bytes: int | None = None
 
     @cached_property
     def _values_before(self) -> Floats | None:
-        """The totals of the analysis to go on from."""
+        """The totals of the analysis to append to."""
         return self.earlier.totals if self.earlier else None
 
     def in_memory(self) -> Analysis:
-        """Measure everything without a store."""
+        """Measure all parameters, without a store."""
         values = np.zeros((len(self.run.checkpoints), len(self.header.parameters), len(SUMS)))
 
         def keep(members: Sequence[int], totals: Floats) -> None:
@@ -84,34 +88,38 @@ class Work:
         self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
         return Analysis(InMemory(completed(self.header, values), values, self.run))
 
-    def on_disk(self, path: Path) -> Analysis:
-        """Measure into a store, or continue there."""
-        try:
-            files = stamps_of(self.run.checkpoints)
-            store = Store.create_or_continue(path, self.header, files, self.notice)
-            self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
-            if self.strict:
-                self._refuse_nonfinite(store)
-            if not store.header.complete:
-                todo = [index for index, done in enumerate(store.finished()) if not done]
-                try:
-                    self._walk(self._walks(todo, store, partial(self._keep, store)), store)
-                finally:
-                    store.flush()
-                values = store.totals
-                header = completed(self.header, values)
-                store.finish(header, metric_arrays(header, values))
-        except AccweightError:
-            raise
-        except OSError as error:
-            raise StoreError(
-                f"{path}: cannot be written ({reason_of(error)}); what is finished is "
-                "kept, and the same command continues there"
-            ) from error
+    def on_disk(self, path: Path, *, replacing: bool = False) -> Analysis:
+        """Measure into a store, or continue an unfinished one.
+
+        Args:
+            path: Its folder.
+            replacing: Whether it replaces an existing analysis, which is kept until the new one
+                is complete.
+        """
+        files = stamps_of(self.run.checkpoints)
+        begin = begin_beside if replacing else create_or_continue
+        store = begin(path, self.header, files, self.notice)
+        self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
+        if self.strict:
+            self._refuse_nonfinite(store)
+        if not store.header.complete:
+            todo = [index for index, done in enumerate(store.finished()) if not done]
+            try:
+                self._walk(self._walks(todo, store, partial(self._keep, store)), store)
+            finally:
+                store.flush()
+            values = store.totals
+            header = completed(self.header, values)
+            store.finish(header, metric_arrays(header, values))
+        if replacing:
+            put_in_place(path)
+            store = Store(path, store.header)
+        else:
+            discard(path, beside(path, "next"))  # nobody goes on with it any more
         return Analysis(Stored(store, None if self.earlier else self.run))
 
     def _refuse_nonfinite(self, store: Store) -> None:
-        """Be strict with parameters that an earlier call, not strict, has finished."""
+        """Raise if a parameter finished by an earlier, non-strict call has non-finite elements."""
         values = store.totals
         for index, done in enumerate(store.finished() if not self.earlier else ()):
             parameter = self.header.parameters[index]
@@ -120,13 +128,13 @@ class Work:
                 refuse_nonfinite(parameter.name, totals, self.run.checkpoints)
 
     def _keep(self, store: Store, members: Sequence[int], totals: Floats) -> None:
-        """Store the totals of parameters behind those of the analysis to go on from."""
+        """Store the totals of parameters, after those of the analysis to append to."""
         before = [] if self._values_before is None else [self._values_before[:, members]]
         store.finish_parameters(members, np.concatenate([*before, totals]))
 
     @uncollected()
     def _walks(self, todo: Iterable[int], store: Store | None, done: Done) -> list[Walk]:
-        """Return the walks of parameters in network order, packs where their first member is."""
+        """Return the walks of parameters in network order, with a pack at its first member."""
         first_of = {members[0]: number for number, members in enumerate(self.header.packs)}
         packed = {index for members in self.header.packs for index in members}
         return [
@@ -142,14 +150,14 @@ class Work:
         return [checkpoint.tensors[name] for checkpoint in self.run.checkpoints]
 
     def _pack(self, number: int, store: Store | None, done: Done) -> PackWalk:
-        """Return the walk of a pack, and what becomes of its pictures."""
+        """Return the walk of a pack."""
         members = self.header.packs[number]
         tensors = [self._tensors(index) for index in members]
         walk = pack_of(number, members, tensors, store, self.earlier)
         return replace(walk, done=partial(done, members))
 
     def _cut(self, index: int, store: Store | None, done: Done) -> ParameterWalk:
-        """Return the walk of one parameter: its blocks, and what becomes of its pictures."""
+        """Return the walk of one parameter."""
 
         def finish(totals: Totals) -> None:
             done([index], totals.values[:, None])
@@ -160,9 +168,9 @@ class Work:
         return replace(walk, done=finish)
 
     def _block_elements(self, *, is_drawn: bool) -> int:
-        """Return how large blocks are: large ones cost fewer calls, many keep threads busy.
+        """Return the size of blocks: large ones cost fewer calls, many keep threads busy.
 
-        Those that are held from one call to the next stay small: what is drawn, and what has
+        Blocks whose state lasts for several calls stay small: those with a picture, and those with
         more checkpoints than are streamed at a time.
         """
         is_held = is_drawn or len(self.run.checkpoints) > MOST_STEPS
@@ -197,6 +205,10 @@ class Work:
                 progress=advance,
             )
         walk = BlockWalk(
-            self.run.checkpoints, threads=self.threads, strict=self.strict, progress=advance
+            self.run.checkpoints,
+            threads=self.threads,
+            strict=self.strict,
+            progress=advance,
+            memory_bytes=self.memory_bytes,
         )
         walk.run(walks)

@@ -1,9 +1,9 @@
-"""Batches: the sub-blocks of many tensors as a few blocks, so that small ones cost no calls.
+"""Batches: sub-blocks of many tensors measured together, to save kernel launches.
 
-A network has thousands of tensors of a few hundred weights, and a device (or the interpreter)
-needs longer to be told of an operation than to do one that small. Rows never mix, so rows of
-one length can be measured together whatever parameter they come from, with the same bits; and
-a network has few lengths. What is launched per step then depends on their number alone.
+A network has thousands of tensors of a few hundred weights, and launching an operation takes longer
+than an operation of that size. Rows are independent, so rows of equal length from any parameters
+can be measured together, with the same bits; and a network has few lengths. The number of
+launches per step then depends only on the number of lengths.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from accweight_core.live.one_pass import measure_step, start_block
 from accweight_core.metrics.totals import Floats, Totals
 
 BATCH_ELEMENTS_CPU = 1 << 18
-"""Most elements of a batch of a processor: calls cost little then, and caches hold it."""
+"""Most elements of a batch on a CPU: calls are cheap there, and the batch fits the caches."""
 
 BATCH_ELEMENTS = 1 << 22
-"""Most elements elsewhere: enough to hide the launches, 100 MB of buffers that are shared."""
+"""Most elements on other devices: enough to hide the launches; 100 MB of shared buffers."""
 
 
 @dataclass
 class Batch:
-    """Sub-blocks of one length, dtype and device, measured together.
+    """Sub-blocks of equal length, dtype and device, measured together.
 
     Attributes:
         columns: Elements of a sub-block.
-        dtype: In which they are subtracted.
-        device: Where they are.
-        stretches: Whose they are, in the order of rows.
+        dtype: Dtype of the subtraction.
+        device: Device of the weights.
+        stretches: The parameters they belong to, in row order.
         rows: Number of sub-blocks.
-        state: What they carry from step to step, once there has been one.
+        state: State carried from step to step; None before the first step.
     """
 
     columns: int
@@ -50,9 +50,9 @@ class Batch:
     state: BlockState | None = None
 
     def has_room(self, elements: int) -> bool:
-        """Tell whether as many elements may still be added.
+        """Tell whether this number of elements can be added.
 
-        Complex ones stay alone on a processor, as in `pieces_of`.
+        On a CPU every complex sub-block has a batch of its own, as in `pieces_of`.
         """
         if self.dtype.is_complex and self.device.type == "cpu":
             return not self.rows
@@ -60,14 +60,14 @@ class Batch:
         return not self.rows or self.rows * self.columns + elements <= most
 
     def add(self, name: str, first: int, rows: int, columns: int) -> Stretch:
-        """Add sub-blocks of a parameter at the end."""
+        """Append sub-blocks of a parameter."""
         stretch = Stretch(name, first, self.rows, rows, columns)
         self.stretches.append(stretch)
         self.rows += rows
         return stretch
 
     def gather(self, weights: Mapping[str, Tensor], out: Tensor) -> Tensor:
-        """Copy the weights of every stretch into `out`, in as few launches as there can be."""
+        """Copy the weights of every stretch into `out`, with as few launches as possible."""
         sizes = [stretch.rows * self.columns for stretch in self.stretches]
         parts = [
             weights[stretch.name][stretch.first : stretch.first + size]
@@ -77,7 +77,7 @@ class Batch:
         return out
 
     def path(self, stretch: Stretch) -> Floats:
-        """Return A_t of some sub-blocks, flat."""
+        """Return A_t of a stretch, flat."""
         if self.state is None:
             return np.empty(0)
         rows = slice(stretch.row, stretch.row + stretch.rows)
@@ -88,14 +88,14 @@ class Batch:
 
 
 class Batches:
-    """All parameters of a network, batched; they carry their states from step to step."""
+    """All parameters of a network in batches, with their states."""
 
     def __init__(self, weights: Mapping[str, Tensor], *, compensated: bool = False) -> None:
-        """Begin with the weights of the reference step, as they will come at every step.
+        """Plan batches for the weights of the reference step.
 
         Args:
-            weights: By name.
-            compensated: Whether to do without float64.
+            weights: Tensors by name, with the dtypes and devices of all later steps.
+            compensated: Whether to avoid float64.
         """
         self._compensated = compensated
         self._scratch = Scratch()
@@ -122,13 +122,13 @@ class Batches:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether results are at hand at once."""
+        """Whether all tensors are on a CPU, so that results need no transfer."""
         return all(batch.device.type == "cpu" for batch in self._batches)
 
     def take(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
-        """Measure one step; the partial sums of each batch, on its device and maybe not yet done.
+        """Measure one step; return the partial sums of each batch, on its device.
 
-        Nothing waits for a device, but at the reference step.
+        Does not wait for a device, except at the reference step.
         """
         flat = {name: tensor.reshape(-1) for name, tensor in weights.items()}
         return [self._measured(batch, flat) for batch in self._batches]
@@ -152,7 +152,7 @@ class Batches:
         return sums
 
     def totals(self, sums: list[Tensor]) -> Floats:
-        """Fetch what `take` returned and fold it: (parameters, len(SUMS)), in their order."""
+        """Copy the result of `take` to the host and merge it: (parameters, len(SUMS)), in order."""
         fetched = {
             id(batch): part.cpu().double().numpy()
             for batch, part in zip(self._batches, sums, strict=True)

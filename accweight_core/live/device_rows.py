@@ -1,9 +1,9 @@
-"""Rows of a GPU: the sub-blocks of any number of tensors, measured where they lie, in one launch.
+"""Rows on a GPU: sub-blocks of any number of tensors, measured in place in one launch.
 
-`batches` gathers rows of one length into a block of their own before it measures them, which
-costs a read and a write of every weight. Here the kernel (`triton_step`) is given a table that
-says where each row begins, and rows may be of any length. The table is built and sent anew only
-when a tensor has moved, through memory that the device reads while the host goes on.
+`batches` copies rows of equal length into one block before it measures them, which costs a read and
+a write of every weight. Here the kernel (`triton_step`) gets a table of the address of each row,
+and rows may have any length. The table is rebuilt and sent again, through pinned memory and without
+blocking, only when a tensor has moved.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from accweight_core.live.triton_step import Rows, RowState
 
 DEVICES = ("cuda",)
-"""Types of devices whose rows are measured like this."""
+"""Types of devices that are measured this way."""
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-"""Dtypes of weights that are; others are subtracted in float64, or are none of a GPU's own."""
+"""Dtypes of weights that are measured this way; others need float64 or have no GPU arithmetic."""
 
 MOST_ELEMENTS = 1 << 28
-"""Most elements of one launch, so that no tensor of a state is larger than 2 GiB."""
+"""Most elements per launch, so that no state tensor exceeds 2 GiB."""
 
 ALIGNMENT = 16
-"""Elements of which the state of a row begins at a multiple, and bytes as to the weights."""
+"""The state of a row starts at a multiple of this many elements, its weights of this many bytes."""
 
 
 def serves(tensor: Tensor, *, compensated: bool) -> bool:
-    """Tell whether a parameter can be measured like this, now and at all steps."""
+    """Tell whether a parameter can be measured this way at all steps."""
     if tensor.device.type not in DEVICES or tensor.dtype not in DTYPES:
         return False
     return type(tensor) is Tensor and works(tensor.device, tensor.dtype, compensated)
@@ -47,20 +47,20 @@ def serves(tensor: Tensor, *, compensated: bool) -> bool:
 
 @functools.cache
 def works(device: torch.device, dtype: torch.dtype, compensated: bool) -> bool:
-    """Tell whether the kernel can be had: found out once by measuring a few weights.
+    """Tell whether the kernel works on a device: tried once on a few weights.
 
-    Triton may be missing, or lack a compiler, or not know the device; training goes on anyway.
+    Triton may be missing, lack a compiler, or not support the device; training must go on.
     """
     rows = DeviceRows(device, dtype, compensated=compensated)
     rows.add("", 0, 1, ALIGNMENT)
     try:
-        if device.type == "cuda" and torch.version.hip:  # threads beyond one per lane would race
+        if device.type == "cuda" and torch.version.hip:  # warps of 64: two threads per lane
             raise RuntimeError("it was written for warps of 32 threads")
         rows.take({"": torch.zeros(ALIGNMENT, dtype=dtype, device=device)})
-    except Exception as error:  # all that compilers and drivers may raise
+    except Exception as error:  # whatever compilers and drivers raise
         reason = str(error).partition("\n")[0] or type(error).__name__
         warnings.warn(
-            f"weights on {device} are measured by plain operations of torch, several times "
+            f"weights on {device} are measured by plain torch operations, several times "
             f"slower than by the Triton kernel, which cannot be used: {reason}",
             stacklevel=2,
         )
@@ -69,7 +69,7 @@ def works(device: torch.device, dtype: torch.dtype, compensated: bool) -> bool:
 
 
 def is_aligned(tensor: Tensor, first: int, columns: int) -> bool:
-    """Tell whether rows that follow each other in a tensor begin and end at whole vectors."""
+    """Tell whether consecutive rows of a tensor start and end at multiples of 16 bytes."""
     size = tensor.element_size()
     return (tensor.data_ptr() + first * size) % ALIGNMENT == columns * size % ALIGNMENT == 0
 
@@ -78,12 +78,13 @@ class DeviceRows:
     """Sub-blocks of one dtype and device, of any length, measured together."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, *, compensated: bool) -> None:
-        """Begin without rows.
+        """Create it without rows.
 
         Args:
-            device: Where the weights are.
-            dtype: Theirs, one of `DTYPES`; the reference and previous values are kept in it.
-            compensated: Whether to do without float64.
+            device: Device of the weights.
+            dtype: Dtype of the weights, one of `DTYPES`; also that of the reference and previous
+                values.
+            compensated: Whether to avoid float64.
         """
         self.device = device
         self._dtype = dtype
@@ -97,11 +98,11 @@ class DeviceRows:
         self._bases: list[int] = []
 
     def has_room(self, elements: int) -> bool:
-        """Tell whether as many elements may still be added."""
+        """Tell whether this number of elements can be added."""
         return not self._count or self._room + elements <= MOST_ELEMENTS
 
     def add(self, name: str, first: int, rows: int, columns: int) -> Stretch:
-        """Add sub-blocks of a parameter at the end."""
+        """Append sub-blocks of a parameter."""
         stretch = Stretch(name, first, self._count, rows, columns)
         self._starts[stretch] = self._room
         self._owners.setdefault(name, len(self._owners))
@@ -111,7 +112,7 @@ class DeviceRows:
 
     @property
     def state(self) -> RowState:
-        """What the rows carry from step to step; made when it is first asked for."""
+        """State carried from step to step; allocated on first use."""
         if self._state is None:
             from accweight_core.live.triton_step import RowState
 
@@ -127,19 +128,19 @@ class DeviceRows:
         return self._state
 
     def take(self, flat: Mapping[str, Tensor]) -> Tensor:
-        """Measure one step, the first one too; nothing waits for the device.
+        """Measure one step, including the first; does not wait for the device.
 
         Args:
-            flat: Every parameter, flat and contiguous. On the stream on which the step before was
-                taken, or one that waits for it.
+            flat: Every parameter, flat and contiguous, on the stream of the step before or on one
+            that waits for it.
 
         Returns:
-            (rows, len(SUMS)), on the device and maybe not yet done.
+            (rows, len(SUMS)), on the device, maybe not computed yet.
         """
         from accweight_core.live.triton_step import measure_rows
 
         state = self.state
-        parts = self._parts(flat)  # alive until the launch, after which the stream keeps order
+        parts = self._parts(flat)  # copies must live until the launch
         bases = [part.data_ptr() for part in parts]
         if self._rows is None or bases != self._bases:
             self._rows, self._bases = self._table(bases), bases
@@ -159,7 +160,7 @@ class DeviceRows:
         return total.numpy().reshape(-1)
 
     def _parts(self, flat: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return the parameters as the kernel can read them, copied if need be."""
+        """Return the parameters as the kernel can read them, as copies if necessary."""
         parts = [flat[name] for name in self._owners]
         if any(part.dtype != self._dtype for part in parts):
             self._widen()
@@ -172,13 +173,13 @@ class DeviceRows:
         return torch.empty(part.shape, dtype=self._dtype, device=self.device).copy_(part)
 
     def _widen(self) -> None:
-        """Go on in float32, which holds all values so far, as weights now come in two dtypes."""
+        """Convert the state to float32, exactly, once the dtype of the weights changes."""
         self._dtype, self._rows = torch.float32, None
         self.state.reference = self.state.reference.float()
         self.state.previous = self.state.previous.float()
 
     def _table(self, bases: list[int]) -> Rows:
-        """Return where the rows are, for parameters that begin at `bases`."""
+        """Return the addresses of the rows, for parameters that start at `bases`."""
         from accweight_core.live.triton_step import Rows
 
         stretches = list(self._starts)
@@ -198,7 +199,7 @@ class DeviceRows:
         )
 
     def _sent(self, values: npt.NDArray[np.integer]) -> Tensor:
-        """Return host values on the device, by way of memory from which it fetches them itself."""
+        """Return host values on the device, copied through pinned memory without blocking."""
         tensor = torch.from_numpy(values)
         if self.device.type == "cpu":
             return tensor
@@ -206,5 +207,5 @@ class DeviceRows:
 
 
 def _pitch(columns: int) -> int:
-    """Return the elements from one row's beginning in the state to the next one's."""
+    """Return the distance, in elements, between the starts of consecutive rows in the state."""
     return -(-columns // ALIGNMENT) * ALIGNMENT

@@ -1,6 +1,6 @@
-"""The fused step on tensors of torch: those of a processor are worked in one pass, where they lie.
+"""The fused step on torch tensors: CPU tensors go through the one-pass loops, without a copy.
 
-`kernels` says what is done, and does it where this does not: on devices, and without float64.
+Other devices, and steps without float64, go through `kernels`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from accweight_core.kernels import BlockState, Scratch
 
 
 def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
-    """Do what `kernels.start_block` does, without a look at every element where all is well."""
+    """Do the same as `kernels.start_block`, without a check per element if all are finite."""
     if weights.device.type != "cpu":
         return kernels.start_block(weights)
     rows, sums = fused.start_block(weights.numpy())
@@ -25,7 +25,7 @@ def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
 
 
 def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
-    """Do what `kernels.measure_step` does; same arguments, same sums."""
+    """Do the same as `kernels.measure_step`: same arguments, same sums."""
     if current.device.type != "cpu" or state.compensation is not None:
         return kernels.measure_step(state, current, scratch)
     rows = RowState(

@@ -1,4 +1,4 @@
-"""What is handed over while a model trains, as tensors of torch."""
+"""Convert the weights given during training to torch tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accweight_core.io.widening import code_dtype
 
 
 def as_tensor(value: Any) -> Tensor:
-    """Return a tensor or array as a tensor, on its own device, without a copy where possible."""
+    """Return a tensor or array as a tensor on its own device, without a copy if possible."""
     if isinstance(value, Tensor):
         return value.detach()
     array = np.asarray(value)
@@ -26,5 +26,5 @@ def as_tensor(value: Any) -> Tensor:
     if name not in DTYPES or code_dtype(name) != array.dtype:  # such as those of ml_dtypes
         array = array.astype(np.float32)
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()  # torch warns of the one and refuses the other
+        array = array.copy()  # torch warns about read-only arrays and rejects negative strides
     return torch.from_numpy(array)

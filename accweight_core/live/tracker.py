@@ -1,9 +1,8 @@
-"""Live: change added up while a model trains, on the device where its weights are.
+"""Track the change of a model while it trains, on the device of its weights.
 
-The other way round from the block walk: all parameters at one step, then the next step. Per
-weight the tracker keeps the reference and the previous value (as float32) and the cumulative
-change (float64), 16 bytes in all, and calls the same kernels on the same sub-blocks, those of
-many tensors at a time (`batches`).
+Unlike the block walk, it takes all parameters at one step, then the next step. Per weight it keeps
+the reference and the previous value (float32) and the cumulative change (float64), 16 bytes in all,
+and calls the same kernels on the same sub-blocks, those of many tensors at a time (`batches`).
 """
 
 from __future__ import annotations
@@ -48,16 +47,17 @@ from accweight_core.schema import (
     Role,
     StoredTensor,
 )
-from accweight_core.store.header import CheckpointRecord, Header
+from accweight_core.store.header import Header
+from accweight_core.store.records import CheckpointRecord
 
 PENDING_STEPS = 64
-"""Steps whose sums wait on a device before they are fetched, so that training never waits."""
+"""Steps whose sums are left on the device before they are fetched, so that training never waits."""
 
 Precision = Literal["float64", "compensated"]
 
 
 class ChangeTracker:
-    """Adds up the change of every weight, one `update` per step.
+    """Accumulates the change of every weight, with one `update` per step.
 
     >>> tracker = ChangeTracker()
     >>> for step in range(3):
@@ -73,15 +73,15 @@ class ChangeTracker:
         roles: tuple[Role, ...] = DEFAULT_ROLES,
         precision: Precision = "float64",
     ) -> None:
-        """Begin without weights; the first `update` gives the reference.
+        """Create it without weights; the first `update` sets the reference.
 
         Args:
-            strict: Make the first non-finite element an error instead of counting it; a device
-                is waited for at every update.
-            roles: Roles that count in layers, rankings and the maximum.
-            precision: How A_t is kept and a sub-block summed: in ``"float64"``, the same bits
-                as from files; or ``"compensated"``, two float32 per weight that together do not
-                stagnate either, for devices where float64 is slow or missing
+            strict: Raise at the first non-finite element instead of counting it; every update then
+                waits for the device.
+            roles: Roles in layers, rankings and the maximum.
+            precision: Precision of A_t and of the sums of a sub-block: ``"float64"`` has the same
+                bits as the walk over files; ``"compensated"`` keeps two float32 per weight, which
+                do not stagnate either, for devices where float64 is slow or missing
                 (``docs/accuracy.md``). Metrics then agree to about 1e-6.
 
         Raises:
@@ -99,14 +99,14 @@ class ChangeTracker:
 
     @torch.no_grad()
     def update(self, weights: Mapping[str, Any], step: int | None = None) -> ChangeTracker:
-        """Take the weights of one step; nothing of them is kept or changed.
+        """Add the weights of one step; they are neither kept nor modified.
 
         Args:
             weights: ``model.state_dict()``, or any mapping of name to tensor or array.
-            step: The step, larger than the one before; counts from 0 by default.
+            step: A step larger than the one before; by default the number of updates so far.
 
         Returns:
-            The tracker itself.
+            Self.
 
         Raises:
             StepOrderError: If `step` is not larger than the last one.
@@ -119,7 +119,7 @@ class ChangeTracker:
             raise StepOrderError(f"step {step} came after step {self._steps[-1]}; steps must grow")
         parameters = self._parameters or self._begun(weights)
         current = {name: self._checked(p, weights, step) for name, p in parameters.items()}
-        if not self._steps:  # from here on nothing is the caller's mistake any more
+        if not self._steps:  # the arguments are valid from here on
             self._parameters = parameters
             self._batches = Batches(current, compensated=self._compensated)
         self._pending.append(self._batches.take(current))
@@ -129,9 +129,9 @@ class ChangeTracker:
         return self
 
     def analysis(self) -> Analysis:
-        """Return the result so far, in memory; the tracker goes on.
+        """Return the result so far, in memory; the tracker can go on.
 
-        Exact cumulative changes are to be had for the last step only.
+        Exact cumulative changes are available for the last step only.
 
         Raises:
             MismatchError: If there have been fewer than two updates.
@@ -158,7 +158,7 @@ class ChangeTracker:
             if self._steps[-1] != last:
                 raise SourceError(
                     f"the tracker has gone on from step {last} to step {self._steps[-1]} and "
-                    "keeps exact values of its last step only; ask it for a new analysis"
+                    "keeps exact values of its last step only; call its analysis() again"
                 )
             return self.cumulative(name)
 
@@ -168,22 +168,22 @@ class ChangeTracker:
         """Return A_t of a parameter at the last step, in its own shape.
 
         Args:
-            name: Its name, or that of its layer.
+            name: Name of the parameter, or of its layer.
 
         Raises:
-            UnknownNameError: If it is not tracked; the message lists what is.
+            UnknownNameError: If it is not tracked; the message lists the tracked names.
         """
         checked_text(name, "a parameter")
         parameter = parameter_called(name, list(self._parameters.values()))
         return self._batches.path(parameter.name).reshape(parameter.shape)
 
     def _fold(self) -> None:
-        """Fetch the sums that wait and fold them, step by step."""
+        """Fetch the sums left on devices and merge them, step by step."""
         self._folded += [self._batches.totals(sums) for sums in self._pending]
         self._pending.clear()
 
     def _begun(self, weights: Mapping[str, Any]) -> dict[str, Parameter]:
-        """Choose what to track: what `analyze` would measure of the same weights."""
+        """Return the parameters to track: those that `analyze` would measure."""
         described = []
         for name, value in weights.items():
             tensor = as_tensor(checked_values(name, value))
@@ -202,7 +202,7 @@ class ChangeTracker:
         return tracked
 
     def _checked(self, parameter: Parameter, weights: Mapping[str, Any], step: int) -> Tensor:
-        """Return one tensor of an update, once nothing speaks against measuring it."""
+        """Return one tensor of an update after checking its shape, dtype and values."""
         name, expected = parameter.name, parameter.shape
         if name not in weights:
             raise MismatchError(

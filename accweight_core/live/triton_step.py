@@ -1,15 +1,15 @@
-"""The fused step for GPUs: all of `kernels.measure_step` in one launch, for rows of any tensor.
+"""The fused step for GPUs: `kernels.measure_step` in one launch, for rows of any tensors.
 
-On a device a step costs the bytes it moves and the operations it is told of. So one launch reads
-every weight where its tensor keeps it, through a table of addresses, whatever the number, the
-length and the owner of the rows, and reads and writes each number that a weight carries once.
+On a device, a step costs the bytes it moves plus its launches. So one launch reads every weight in
+place through a table of addresses, for rows of any number, length and parameter, and reads and
+writes each state value once.
 
-What is not finite needs no look from the host either: `previous` is NaN where an element has
-not been finite yet, and its first finite value becomes its reference. A block of which nothing
-has been seen is all NaN, so that the reference step is a step like any other.
+Non-finite values need no check on the host either: `previous` is NaN where an element has not been
+finite yet, and its first finite value becomes its reference. A new state is all NaN, so that the
+reference step is a step like any other.
 
-One program works one row and nothing else, in one order: a row's sums depend on that row alone.
-The module needs Triton, which builds of torch for GPUs bring along; import it where there is one.
+One program handles one row, in a fixed order, so a row's sums depend on that row alone. The module
+needs Triton, which the GPU builds of torch include; import it only with a GPU.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from torch import Tensor
 from accweight_core.metrics.sums import SUMS
 
 LANES = tl.constexpr(256)
-"""Threads of a program. Each keeps sums of its own, which meet when the row is through."""
+"""Threads per program. Each has its own sums, which are combined at the end of the row."""
 
 WARPS = 8
-"""Of 32 threads, so that every lane is a thread."""
+"""Warps of 32 threads: one thread per lane."""
 
 _jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
@@ -54,14 +54,14 @@ _NET_SUM, _NET_SQUARE, _SQUARE, _REFERENCE_SQUARE, _FLIPS, _NONFINITE = (
 
 @dataclass
 class RowState:
-    """What rows carry from step to step, one behind the other in flat tensors.
+    """State of rows from step to step, concatenated in flat tensors.
 
     Attributes:
-        reference: W_0 in the dtype of the weights; of no meaning where `previous` is NaN.
+        reference: W_0 in the dtype of the weights; undefined where `previous` is NaN.
         previous: Last finite value of every element in the dtype of the weights, NaN where
             there has been none.
-        total: A_t, float64, or float32 beside a compensation.
-        compensation: What a float32 `total` lacks of A_t; None beside a float64 one.
+        total: A_t as float64, or as float32 with a compensation.
+        compensation: A_t minus the float32 `total`; None for a float64 one.
     """
 
     reference: Tensor
@@ -72,13 +72,13 @@ class RowState:
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the rows are, one number each, on their device.
+    """Location of the rows, one entry per row, on the device.
 
     Attributes:
-        addresses: int64, of the first weight of this step.
+        addresses: int64, address of the first weight of this step.
         starts: int64, index of the first element in the state, a multiple of 16.
-        lengths: int32, elements, at most `SUB_BLOCK`.
-        aligned: Whether every row begins and ends at a multiple of 16 bytes.
+        lengths: int32, number of elements, at most `SUB_BLOCK`.
+        aligned: Whether every row starts and ends at a multiple of 16 bytes.
     """
 
     addresses: Tensor
@@ -88,13 +88,13 @@ class Rows:
 
 
 def measure_rows(state: RowState, rows: Rows) -> Tensor:
-    """Advance rows by one step and return their partial sums, in one launch and without waiting.
+    """Advance rows by one step and return their partial sums, in one launch, without waiting.
 
-    The weights at `rows.addresses` have the dtype of ``state.previous``, are read only, and may be
-    freed once this has returned, as the stream's order allows.
+    The weights at `rows.addresses` have the dtype of ``state.previous`` and are only read. They may
+    be freed as soon as this returns, because the stream keeps operations in order.
 
     Returns:
-        (rows, len(SUMS)), of the dtype of the state's `total`.
+        (rows, len(SUMS)), in the dtype of the state's `total`.
     """
     count = rows.lengths.numel()
     sums = torch.empty((count, len(SUMS)), dtype=state.total.dtype, device=state.total.device)
@@ -118,12 +118,12 @@ def measure_rows(state: RowState, rows: Rows) -> Tensor:
 
 @_jit
 def _mended(current, previous, reference):  # type: ignore[no-untyped-def]
-    """Return W_t, W_(t-1) and W_0 with no element that is not finite, and what was found.
+    """Return W_t, W_(t-1) and W_0 with non-finite elements replaced, and two masks.
 
-    Those are masks: which elements of W_t are finite, and which of them for the first time.
+    The masks: elements of W_t that are finite, and those that are finite for the first time.
     """
     finite = tl.abs(current) < float("inf")
-    seen = previous == previous  # NaN is not
+    seen = previous == previous  # False for NaN
     weight = tl.where(finite, current, tl.where(seen, previous, 0.0))
     before = tl.where(seen, previous, weight)
     origin = tl.where(seen, reference, weight)
@@ -132,7 +132,7 @@ def _mended(current, previous, reference):  # type: ignore[no-untyped-def]
 
 @_jit
 def _advanced(total, compensation, moved, COMPENSATED: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
-    """Return `total` and `compensation` with `moved` added, as `accumulate_compensated_` does."""
+    """Return `total` and `compensation` after adding `moved`, as `accumulate_compensated_` does."""
     if COMPENSATED:
         added = compensation + moved
         after = total + added
@@ -146,7 +146,7 @@ def _advanced(total, compensation, moved, COMPENSATED: tl.constexpr):  # type: i
 
 @_jit
 def _bits(value):  # type: ignore[no-untyped-def]
-    """Return the bit pattern of non-negative floats, which order alike; NaN comes last."""
+    """Return the bits of non-negative floats as integers of the same order; NaN comes last."""
     if value.dtype == tl.float64:
         bits = value.to(tl.int64, bitcast=True) & 0x7FFFFFFFFFFFFFFF
     else:
@@ -156,7 +156,7 @@ def _bits(value):  # type: ignore[no-untyped-def]
 
 @_jit
 def _first_total(weights, previouses, totals, compensations, COMPENSATED: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
-    """Return A_t of the first element, from which `kernels._spread` takes distances."""
+    """Return A_t of the first element, the pivot of `kernels._spread`."""
     current, previous = tl.load(weights).to(tl.float32), tl.load(previouses).to(tl.float32)
     weight, before, _, _, _ = _mended(current, previous, 0.0)
     total, compensation = tl.load(totals), tl.load(compensations)
@@ -192,7 +192,7 @@ def _measure(  # type: ignore[no-untyped-def]
     WIDTH: tl.constexpr = 128 // wide.primitive_bitwidth  # noqa: N806
 
     pivot = _first_total(weights, previouses, totals, compensations, COMPENSATED)
-    tl.debug_barrier()  # no thread writes the first element before all have read it
+    tl.debug_barrier()  # every thread reads the first element before one overwrites it
 
     step_sum = tl.zeros((LANES,), wide)
     step_square = tl.zeros((LANES,), wide)

@@ -1,1 +1,1 @@
-"""Metrics: what is measured of a parameter, how partial sums merge, and what they mean."""
+"""Metrics: their definitions, and how partial sums are merged into them."""

@@ -1,7 +1,7 @@
-"""How a parameter is cut into sub-blocks: with the sums of each (`sums`), a contract of bits.
+"""The partition of parameters into sub-blocks; with `sums` it defines the bits of all results.
 
-Whoever writes or reads totals and pictures has to agree on it. It lives apart from `kernels`,
-which computes the sums, so that reading a stored analysis does not import torch.
+All code that writes or reads totals and pictures uses this partition. It is separate from
+`kernels`, which computes the sums, so that reading a stored analysis does not import torch.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import math
 from typing import NamedTuple
 
 SUB_BLOCK = 16384
-"""Most elements in a sub-block: 64 KiB of float32, and below the 32768 from which torch may
-split one sum over threads, which would make bits depend on their number."""
+"""Most elements of a sub-block: 64 KiB of float32, and below the 32768 from which torch may split
+one sum over threads, so that the bits would depend on the number of threads."""
 
 
 class Partition(NamedTuple):
-    """How a parameter is cut into sub-blocks, a function of its shape alone.
+    """The partition of a parameter, which depends on its shape only.
 
     Attributes:
-        segment: Elements after which cutting starts anew: those behind the axes before `axis`.
+        segment: Elements of one index of the axes before `axis`; each segment is cut separately.
         sub_block: Elements per sub-block; the last one of a segment may be shorter.
         axis: The axis that is cut: the first one whose single indices fit a sub-block.
-        indices: Indices of that axis in a sub-block, a power of two.
+        indices: Indices of that axis per sub-block, a power of two.
     """
 
     segment: int
@@ -31,10 +31,10 @@ class Partition(NamedTuple):
 
 
 def partition(shape: tuple[int, ...]) -> Partition:
-    """Return how a parameter of `shape` is cut.
+    """Return the partition of a parameter of `shape`.
 
-    Sub-blocks hold a power of two of whole indices of one axis (rows of a matrix, output
-    channels, inputs of one output), so that cuts fall where pictures can be cut too.
+    Sub-blocks hold a power of two of whole indices of one axis (rows of a matrix, output channels,
+    inputs of one output), so that pictures can be cut at the same places.
     """
     axis = next((a for a in range(len(shape)) if math.prod(shape[a + 1 :]) <= SUB_BLOCK), 0)
     inner = max(math.prod(shape[axis + 1 :]), 1)
@@ -43,7 +43,7 @@ def partition(shape: tuple[int, ...]) -> Partition:
 
 
 def evened(count: int, most: int) -> int:
-    """Return how many of `count` make a group of at most `most`, with groups of like size."""
+    """Return the size of evenly sized groups of `count` items, at most `most` each."""
     return -(-count // -(-count // max(1, min(most, count))))
 
 

@@ -1,8 +1,8 @@
-"""Partial sums: what is added up over the elements of a sub-block, and how neighbours merge.
+"""Partial sums over the elements of a sub-block, and how those of neighbours are merged.
 
-Kernels, compiled loops and Triton fill these columns; `totals` merges them; every metric of
-`table` is a formula over them. A new sum is one entry here and one line in each of those that
-measure: `kernels.measure_step`, `jit.step_loops` and `live.triton_step`.
+Kernels, compiled loops and Triton compute these columns; `totals` merges them; every metric in
+`table` is a formula over them. To add a sum, add an entry here and a line in each of
+`kernels.measure_step`, `jit.step_loops` and `live.triton_step`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Merge(StrEnum):
-    """How the sums of neighbouring stretches become those of both."""
+    """How the sums of two neighbouring ranges are merged."""
 
     ADDED = "added"
     LARGEST = "largest"
@@ -24,9 +24,9 @@ class Sum(NamedTuple):
     """One column of partial sums.
 
     Attributes:
-        name: Its name.
-        text: What is summed over the elements.
-        merge: How neighbours merge.
+    name: Its name.
+    text: The summand.
+    merge: How the columns of neighbouring ranges are merged.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Sum(NamedTuple):
 
 ALL = (
     Sum("path_sum", "A_t"),
-    Sum("path_m2", "squared distance of A_t from its own mean", Merge.SPREAD),
+    Sum("path_m2", "squared distance of A_t from its mean", Merge.SPREAD),
     Sum("path_max", "largest A_t", Merge.LARGEST),
-    Sum("path_argmax", "where the largest A_t is first met", Merge.PLACE),
+    Sum("path_argmax", "first position of the largest A_t", Merge.PLACE),
     Sum("step_sum", "D_t"),
     Sum("step_square", "square of D_t"),
     Sum("step_max", "largest D_t", Merge.LARGEST),
@@ -46,19 +46,19 @@ ALL = (
     Sum("net_square", "square of W_t - W_0"),
     Sum("square", "square of W_t"),
     Sum("reference_square", "square of W_0"),
-    Sum("flips", "1 where the sign of W_t is not that of W_0"),
+    Sum("flips", "1 where the signs of W_t and W_0 differ"),
     Sum("nonfinite", "1 where W_t is NaN or infinite"),
 )
-"""Every sum, in the order of columns; `path_m2` is taken from the sub-block's own mean, so that
-spreads merge without cancellation."""
+"""All sums, in column order; `path_m2` is relative to the mean of the sub-block itself, so that
+merging spreads does not lose digits by cancellation."""
 
 SUMS = tuple(entry.name for entry in ALL)
-"""Columns that `measure_step` returns per sub-block, all float64."""
+"""Columns of the result of `measure_step`, one row per sub-block, all float64."""
 
 FIRST_SUMS = SUMS[:13]
-"""What an analysis holds that does not say which sums it holds: the first ones there were."""
+"""The sums of an analysis that does not list its sums: those of the first format version."""
 
 
 def merged_by(merge: Merge) -> list[int]:
-    """Return the columns that merge in one way."""
+    """Return the columns with one way of merging."""
     return [column for column, entry in enumerate(ALL) if entry.merge is merge]

@@ -1,8 +1,8 @@
-"""The table of metrics: each is one entry, and everything else asks here.
+"""The table of metrics: each metric is one entry; all other code reads this table.
 
-A metric is a formula over partial sums (`sums`), the sums it needs, and its words for people.
-Tables, rankings, exports, the command, the viewer and the docs list what is in `TABLE`, in its
-order; an analysis offers those whose sums it holds. To add a metric, add an entry.
+An entry has a formula over partial sums (`sums`), the sums it needs, and its description. Tables,
+rankings, exports, the command, the viewer and the docs list `TABLE` in its order; an analysis
+offers the metrics whose sums it holds. To add a metric, add an entry.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.arguments import brief
+from accweight_core.arguments import brief, is_one_of
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.sums import SUMS
 
@@ -21,17 +21,17 @@ Floats = npt.NDArray[np.float64]
 
 
 class Columns:
-    """Partial sums of one stretch, or of many side by side, by name.
+    """Partial sums of one range, or of many ranges, by name.
 
     Attributes:
-        elements: Number of elements behind each sum, none of them 0.
+        elements: Number of elements of each range, not 0.
     """
 
     def __init__(self, elements: int | npt.NDArray[np.int64], values: Floats) -> None:
-        """Take sums.
+        """Wrap an array of sums.
 
         Args:
-            elements: Of each stretch.
+            elements: Number of elements of each range.
             values: (steps, ..., len(SUMS)).
         """
         self.elements = elements
@@ -47,7 +47,7 @@ class Columns:
         return mean
 
     def norm(self, name: str) -> Floats:
-        """Return the root of a sum of squares."""
+        """Return the square root of a sum of squares."""
         norm: Floats = np.sqrt(self[name])
         return norm
 
@@ -57,13 +57,13 @@ class Metric:
     """One entry of the table.
 
     Attributes:
-        name: What it is called in tables, options and files.
+        name: Name in tables, options and files.
         sums: The partial sums it needs.
-        formula: Returns it, (steps, ...), from these.
-        line: What it is, in one line.
-        unit: Its unit; that of the weights where it says so.
-        reading: How to read it, in one sentence.
-        is_brief: Whether printed rankings show it beside the metric they are by.
+        formula: Computes it from these sums, (steps, ...).
+        line: Description in one line.
+        unit: Its unit.
+        reading: How to interpret it, in one sentence.
+        is_brief: Whether printed rankings show it next to the metric they are sorted by.
     """
 
     name: str
@@ -82,23 +82,23 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def _efficiency(sums: Columns) -> Floats:
-    """Return distance over path, 1 for what never moved."""
+    """Return distance over path, 1 where nothing moved."""
     path = sums["path_sum"]
     return np.where(path > 0, _ratio(sums["net_sum"], path), 1.0)
 
 
 def _update_ratio(sums: Columns) -> Floats:
-    """Return the norm of the last step over the norm before it, NaN at the reference step."""
+    """Return the norm of the last step over the norm before it; NaN at the reference step."""
     norm = sums.norm("square")
     previous = np.concatenate([np.full_like(norm[:1], np.nan), norm[:-1]])
     return _ratio(sums.norm("step_square"), previous)
 
 
 def _rotation(sums: Columns) -> Floats:
-    """Return ``1 - cosine(W_t, W_0)`` from the three sides of the triangle.
+    """Return ``1 - cosine(W_t, W_0)``, from the law of cosines.
 
-    The law of cosines, ``(|W_t - W_0|^2 - (|W_t| - |W_0|)^2) / (2 |W_t| |W_0|)``, keeps all
-    digits of small angles, which one minus a cosine loses (layer rotation: arXiv 1806.01603).
+    ``(|W_t - W_0|^2 - (|W_t| - |W_0|)^2) / (2 |W_t| |W_0|)`` keeps all digits of small angles,
+    which one minus a cosine loses (layer rotation: arXiv 1806.01603).
     """
     norm, norm_0, net = (sums.norm(s) for s in ("square", "reference_square", "net_square"))
     gap = norm - norm_0
@@ -123,7 +123,7 @@ _ENTRIES = (
         lambda sums: sums["path_max"],
         "longest path of any weight",
         _WEIGHTS,
-        "a single weight decides it",
+        "depends on a single weight",
         is_brief=True,
     ),
     Metric(
@@ -132,7 +132,7 @@ _ENTRIES = (
         lambda sums: np.sqrt(sums.mean("path_m2")),
         "spread of the path lengths",
         _WEIGHTS,
-        "large beside mean: few weights do the moving",
+        "large relative to mean: few weights do most of the moving",
     ),
     Metric(
         "step_mean",
@@ -148,7 +148,7 @@ _ENTRIES = (
         lambda sums: sums["step_max"],
         "largest movement since the checkpoint before",
         _WEIGHTS,
-        "a jump of a single weight shows here",
+        "shows the jump of a single weight",
     ),
     Metric(
         "net_mean",
@@ -156,15 +156,15 @@ _ENTRIES = (
         lambda sums: sums.mean("net_sum"),
         "mean distance from the first checkpoint",
         _WEIGHTS,
-        "where weights ended, not how far they travelled",
+        "where the weights are, not how far they travelled",
     ),
     Metric(
         "efficiency",
         ("net_sum", "path_sum"),
         _efficiency,
-        "distance / path: 1 is a straight walk",
+        "distance / path; 1 is a straight line",
         "none, 0 to 1",
-        "near 0: there and back, as noise or too high a learning rate gives; 1 where nothing moved",
+        "near 0: back and forth, from noise or too high a learning rate; 1 where nothing moved",
         is_brief=True,
     ),
     Metric(
@@ -173,7 +173,7 @@ _ENTRIES = (
         lambda sums: _ratio(sums.norm("net_square"), sums.norm("reference_square")),
         "norm of the displacement / norm at the first checkpoint",
         "none",
-        "comparable between layers and runs; undefined for what began at 0",
+        "comparable between layers and runs; undefined where all weights were 0 at first",
         is_brief=True,
     ),
     Metric(
@@ -190,7 +190,7 @@ _ENTRIES = (
         _rotation,
         "1 - cosine to the first checkpoint",
         "none, 0 to 2",
-        "how far the direction has turned, whatever the norm did (layer rotation)",
+        "how far the direction has turned, whatever the norm (layer rotation)",
     ),
     Metric(
         "sign_flips",
@@ -198,7 +198,7 @@ _ENTRIES = (
         lambda sums: sums.mean("flips"),
         "share of weights whose sign has changed",
         "none, 0 to 1",
-        "0.5 is what two unrelated sets of weights give",
+        "0.5 is the value for two unrelated sets of weights",
     ),
     Metric(
         "l2_path",
@@ -206,7 +206,7 @@ _ENTRIES = (
         lambda sums: np.cumsum(sums.norm("step_square"), axis=0),
         "sum over steps of the norm of the movement",
         _WEIGHTS,
-        "path in norm: displacement over it is straightness, as efficiency is for single weights",
+        "path of the layer as one vector; displacement / l2_path is its straightness",
     ),
     Metric(
         "nonfinite",
@@ -214,7 +214,7 @@ _ENTRIES = (
         lambda sums: sums["nonfinite"],
         "weights that are NaN or infinite",
         "a count",
-        "anything but 0 is a fault; these are left out of all other metrics",
+        "should be 0; these weights are left out of all other metrics",
     ),
 )
 
@@ -226,7 +226,7 @@ METRICS = tuple(TABLE)
 
 
 def metrics_from(sums: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of the metrics that these sums suffice for, in the order of tables.
+    """Return the names of the metrics that these sums are sufficient for, in table order.
 
     >>> metrics_from(["path_sum", "net_sum"])
     ('mean', 'net_mean', 'efficiency')
@@ -236,32 +236,32 @@ def metrics_from(sums: Iterable[str]) -> tuple[str, ...]:
 
 
 def brief_metrics() -> tuple[str, ...]:
-    """Return the names of the metrics that stand in every printed ranking."""
+    """Return the names of the metrics in every printed ranking."""
     return tuple(name for name, metric in TABLE.items() if metric.is_brief)
 
 
 def as_markdown() -> str:
-    """Return the table as a page of Markdown has it."""
+    """Return the table in Markdown."""
     lines = ["| metric | what it is | unit | how to read it |", "|---|---|---|---|"]
     lines += [f"| `{m.name}` | {m.line} | {m.unit} | {m.reading} |" for m in TABLE.values()]
     return "\n".join(lines) + "\n"
 
 
 def checked_metric(by: str, offered: Sequence[str] = METRICS) -> str:
-    """Return `by` if it is a metric, and among those on offer.
+    """Return `by` if it is a metric that is offered.
 
     Args:
-        by: A name.
+        by: Name of a metric.
         offered: The metrics that an analysis has the sums for.
 
     Raises:
-        UnknownNameError: If not; the message lists the metrics.
+        UnknownNameError: If it is not; the message lists the metrics.
     """
-    if not isinstance(by, str) or by not in TABLE:
+    if not is_one_of(by, TABLE):
         raise UnknownNameError(f"no metric is called {brief(by)}; metrics are {', '.join(METRICS)}")
     if by not in offered:
         raise UnknownNameError(
-            f"metric {by!r} needs the sums {', '.join(TABLE[by].sums)}, and this analysis was made "
-            f"without some of them; it has {', '.join(offered)}, or analyse the run again"
+            f"metric {by!r} needs the sums {', '.join(TABLE[by].sums)}, and this analysis lacks "
+            f"some of them; choose one of {', '.join(offered)}, or analyse the run again"
         )
     return by

@@ -1,9 +1,8 @@
-"""From the sums of sub-blocks to those of parameters and layers, and on to metrics.
+"""Merge the sums of sub-blocks into those of parameters and layers, and compute metrics.
 
-Partial sums of sub-blocks are folded strictly from left to right, so the total depends only
-on the sub-blocks and never on who computed them or how many at a time. Layers fold their
-parameters the same way, in the order of their names, so that formats which keep another order
-of tensors give the same bits.
+The sums of sub-blocks are merged strictly from left to right, so a total depends neither on who
+computed them nor on how many at a time. Layers merge their parameters in the same way, in the
+order of their names, so that all formats give the same bits whatever their order of tensors.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _TOP, _WHERE, _M2 = (_INDEX[name] for name in ("path_max", "path_argmax", "path_
 
 @dataclass
 class Totals:
-    """Sums over a growing stretch of elements, for every step.
+    """Sums over a growing range of elements, for every step.
 
     Attributes:
-        elements: Elements covered so far.
+        elements: Number of elements covered so far.
         values: (steps, len(SUMS)) float64; `path_argmax` counts from the first element.
     """
 
@@ -39,19 +38,19 @@ class Totals:
 
     @classmethod
     def empty(cls, steps: int) -> Totals:
-        """Return the totals of no element at all."""
+        """Return the totals of zero elements."""
         values = np.zeros((steps, len(SUMS)))
         values[:, _INDEX["path_max"]] = -np.inf
         return cls(0, values)
 
     @classmethod
     def unknown(cls, elements: int, steps: int) -> Totals:
-        """Return the totals of elements that have not been measured yet: all NaN."""
+        """Return the totals of unmeasured elements: all NaN."""
         return cls(elements, np.full((steps, len(SUMS)), np.nan))
 
     @property
     def are_known(self) -> bool:
-        """Whether they have been measured."""
+        """Whether the elements have been measured."""
         return bool(are_known(self.values))
 
     def column(self, name: str) -> Floats:
@@ -59,31 +58,31 @@ class Totals:
         return self.values[:, _INDEX[name]]
 
     def add(self, elements: int, values: Floats) -> None:
-        """Fold in the stretch of `elements` that follows, with its (steps, len(SUMS)) sums."""
+        """Merge the next `elements` elements, given their (steps, len(SUMS)) sums."""
         if elements:
             self.extend(np.array([elements]), values[:, None])
 
     def extend(self, elements: npt.NDArray[np.int64], values: Floats) -> None:
-        """Fold in several stretches, strictly one after the other.
+        """Merge several ranges, strictly one after the other.
 
-        ``accumulate`` adds from left to right by definition, where ``sum`` may pair terms:
-        folding stretches together or one by one gives the same bits.
+        ``accumulate`` adds from left to right by definition, where ``sum`` may pair terms: the bits
+        are those of merging the ranges one by one.
 
         Args:
-            elements: (stretches,) elements of each, none of them 0.
-            values: (steps, stretches, len(SUMS)).
+            elements: (ranges,) elements of each, not 0.
+            values: (steps, ranges, len(SUMS)).
         """
         if not len(elements):
             return
-        if len(elements) == 1 and self.elements == 0:  # what follows would come to the same
+        if len(elements) == 1 and self.elements == 0:  # same result as below
             self.elements, self.values = int(elements[0]), values[:, 0] + 0.0
             return
         before = self.values[:, None]
         covered = self.elements + np.concatenate([[0], np.cumsum(elements)])
         path = _running(before[..., _PATH], values[..., _PATH])
-        with np.errstate(invalid="ignore"):  # nothing covered yet: no mean, no gap
+        with np.errstate(invalid="ignore"):  # no elements yet: no mean
             gap = values[..., _PATH] / elements - path[:, :-1] / covered[:-1]
-        # Chan, Golub and LeVeque: merging means and squared distances
+        # Chan, Golub and LeVeque's formula for merging means and squared distances
         share = covered[:-1] * (elements / covered[1:])
         spread = values[..., _M2] + np.where(covered[:-1] > 0, gap * gap * share, 0.0)
         total = self.values.copy()
@@ -103,13 +102,13 @@ class Totals:
 
 
 def _running(before: Floats, values: Floats) -> Floats:
-    """Return the running sum over stretches, beginning with what was there before."""
+    """Return the running sum over ranges, starting from the sum so far."""
     running: Floats = np.add.accumulate(np.concatenate([before, values], axis=1), axis=1)
     return running
 
 
 def folded(parts: Iterable[Totals], steps: int) -> Totals:
-    """Return the totals of several stretches taken together, folded in the given order."""
+    """Return the totals of several ranges together, merged in the given order."""
     total = Totals.empty(steps)
     for part in parts:
         total.add(part.elements, part.values)
@@ -119,11 +118,11 @@ def folded(parts: Iterable[Totals], steps: int) -> Totals:
 def folded_groups(
     groups: Sequence[Sequence[int]], elements: npt.NDArray[np.int64], values: Floats
 ) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Fold the parameters of each group, all groups side by side; the bits are those of `folded`.
+    """Merge the parameters of each group, all groups in parallel; same bits as `folded`.
 
     Args:
-        groups: Positions of the parameters of each, in the order in which they are folded.
-        elements: (parameters,) of each, none of them 0 if it is in a group.
+        groups: Positions of the parameters of each group, in the order of merging.
+        elements: (parameters,) elements of each, not 0 for those in a group.
         values: (steps, parameters, len(SUMS)).
 
     Returns:
@@ -147,13 +146,13 @@ def _merged(
     elements: npt.NDArray[np.int64],
     values: Floats,
 ) -> Floats:
-    """Return the sums of two neighbouring stretches, as `Totals.extend` adds them.
+    """Return the merged sums of pairs of neighbouring ranges, as `Totals.extend` does.
 
     Args:
-        covered: Elements of the first stretch of each pair, none of them 0.
-        before: (steps, pairs, len(SUMS)) of the first stretch.
-        elements: Elements of the second stretch.
-        values: Of the second stretch.
+        covered: Elements of the first range of each pair, not 0.
+        before: (steps, pairs, len(SUMS)) of the first range.
+        elements: Elements of the second range.
+        values: Sums of the second range.
     """
     total = before + values
     gap = values[..., _PATH] / elements - before[..., _PATH] / covered
@@ -167,10 +166,10 @@ def _merged(
 
 
 def are_known(values: Floats) -> npt.NDArray[np.bool_]:
-    """Tell which stretches have been measured: the sums of all others are NaN.
+    """Tell which ranges have been measured: the sums of all others are NaN.
 
     Args:
-        values: (steps, ..., len(SUMS)); sums that an analysis does not hold are NaN as well.
+        values: (steps, ..., len(SUMS)); the sums that an analysis does not hold are NaN as well.
 
     Returns:
         (...).
@@ -187,16 +186,16 @@ def metrics(totals: Totals) -> dict[str, Floats]:
 def metrics_of(
     elements: int | npt.NDArray[np.int64], values: Floats, names: Iterable[str] = METRICS
 ) -> dict[str, Floats]:
-    """Return metrics of one stretch, or of many side by side.
+    """Return metrics of one range, or of many ranges in parallel.
 
-    A ratio whose denominator is zero has no value and is NaN: `relative` of weights that
-    began at 0, `update_ratio` at the reference step. The efficiency of what never moved is 1.
-    What has no elements, or has not been measured yet, has no value at all.
+    A ratio with a zero denominator is NaN: `relative` of weights that were 0 at first,
+    `update_ratio` at the reference step. The efficiency of weights that never moved is 1. All
+    metrics are NaN without elements, and before they have been measured.
 
     Args:
-        elements: Of each stretch.
+        elements: Number of elements of each range.
         values: (steps, ..., len(SUMS)).
-        names: Which metrics; NaN where the sums of one are not held.
+        names: Names of the metrics; a metric is NaN if its sums are not held.
 
     Returns:
         (steps, ...) each.

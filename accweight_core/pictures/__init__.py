@@ -1,1 +1,1 @@
-"""Pictures: how a parameter becomes a two-dimensional image; geometry, no files."""
+"""Pictures: the mapping from parameters to two-dimensional images. Geometry only, no files."""

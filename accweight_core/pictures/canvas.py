@@ -1,4 +1,4 @@
-"""Drawing pictures tile by tile while the weights stream past, and pooling coarser levels."""
+"""Draw pictures tile by tile during the walk, and pool the coarser levels."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tile import Tile
 
 Emit = Callable[[int, Sequence[Picture]], None]
-"""Called as ``emit(first_step, planes)`` with (steps, rows, cols) arrays: one plane at level
-0, mean and maximum above."""
+"""Called as ``emit(first_step, planes)`` with (steps, rows, cols) arrays: one plane at level 0,
+mean and maximum at coarser levels."""
 
 
 class TileCanvas:
-    """Draws A_t of one tile, step after step, and hands over finished stretches of steps."""
+    """Draws A_t of one tile, step by step, and emits the steps of a chunk together."""
 
     def __init__(self, plan: PicturePlan, tile: Tile, segment: int, emit: Emit) -> None:
-        """Prepare the sheet.
+        """Allocate the sheet.
 
         Args:
-            plan: The picture.
-            tile: What to draw of it.
-            segment: Steps to gather before they are handed over.
-            emit: Takes them.
+            plan: Plan of the picture.
+            tile: The tile.
+            segment: Steps to gather per chunk.
+            emit: Takes finished chunks.
         """
         self._plan = plan
         self._size = tile.size(plan.base)
@@ -41,7 +41,7 @@ class TileCanvas:
         self._lines = tile.lines
         self.squares = Squares(side, *self._lines) if self._lines and plan.base else None
         if not self._lines:
-            # 0 where no element lies: it changes neither the sum nor the maximum of a square
+            # 0 in gaps changes neither the sum nor the maximum of a square
             self._sheet = np.zeros((rows * side, cols * side), np.float32)
             self._view = tile.view(self._sheet, plan.base)
             self._order = tile.order()
@@ -50,7 +50,7 @@ class TileCanvas:
         self._empty = self.counts == 0 if not self.counts.all() else None
 
     def draw(self, step: int, path: Picture) -> None:
-        """Draw A_t of the tile, flat, in the order of its elements."""
+        """Draw A_t of the tile, flat, in element order."""
         sheet = self._placed(path)
         if self._plan.base == 0:
             self._keep(step, sheet)
@@ -58,13 +58,13 @@ class TileCanvas:
             self.draw_pooled(step, *self._pooled(sheet))
 
     def draw_pooled(self, step: int, sums: Picture, tops: Picture) -> None:
-        """Draw sums and maxima over the squares of the tile."""
+        """Draw sums and maxima over squares of the tile."""
         rows, cols = sums.shape
         with np.errstate(invalid="ignore"):
             self._keep(step, sums / self.counts[:rows, :cols], tops)
 
     def _keep(self, step: int, *pictures: Picture) -> None:
-        """Keep a step as it is drawn; where no element lies there is nothing."""
+        """Keep the planes of a step, with NaN where there is no element."""
         for plane, picture in zip(self._planes, pictures, strict=True):
             rows, cols = picture.shape
             plane[step % self._segment, :rows, :cols] = picture
@@ -80,19 +80,19 @@ class TileCanvas:
         return sums, tops
 
     def replay(self, step: int, planes: Sequence[Picture]) -> None:
-        """Take a step as it was drawn before, (rows, cols) per plane."""
+        """Take the planes of a step that was drawn before, (rows, cols) each."""
         for plane, picture in zip(self._planes, planes, strict=True):
             plane[step % self._segment] = picture
         self._advance(step)
 
     def _advance(self, step: int) -> None:
-        """Hand over the gathered steps where a chunk, or the run, ends."""
+        """Emit the gathered steps at the end of a chunk or of the run."""
         slot = step % self._segment
         if slot == self._segment - 1 or step == self._plan.steps - 1:
             self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
 
     def _placed(self, path: Picture) -> Picture:
-        """Return a sheet with every element at its texel; values that lie so already are one."""
+        """Return the sheet with every element at its texel; a view if they are in that order."""
         if self._lines:
             return path.reshape(self._lines)
         if self._view is None:
@@ -102,7 +102,7 @@ class TileCanvas:
         return self._sheet
 
     def _count(self, elements: int) -> Picture:
-        """Return how many elements each texel of the base level stands for."""
+        """Return the number of elements per texel of the base level."""
         ones, counts = np.ones(elements, np.float32), np.zeros(self._size, np.float32)
         sums, _ = self._pooled(self._placed(ones))
         counts[: sums.shape[0], : sums.shape[1]] = sums
@@ -113,11 +113,11 @@ class TileCanvas:
 
 @dataclass(frozen=True)
 class CanvasWatcher:
-    """Draws what a walk shows of a tile.
+    """Draws what the walk of a tile reports.
 
     Attributes:
-        canvas: Where to.
-        steps_before: Steps that come before the first one of the walk.
+        canvas: The canvas of the tile.
+        steps_before: Number of steps before the first step of the walk.
     """
 
     canvas: TileCanvas
@@ -125,15 +125,15 @@ class CanvasWatcher:
 
     @property
     def squares(self) -> Squares | None:
-        """How A_t may be pooled before it is shown."""
+        """How A_t may be pooled before it is drawn."""
         return self.canvas.squares
 
     def __call__(self, step: int, path: Picture) -> None:
-        """Draw A_t as it is."""
+        """Draw A_t, unpooled."""
         self.canvas.draw(self.steps_before + step, path)
 
     def pooled(self, step: int, sums: Picture, tops: Picture) -> None:
-        """Draw A_t that is pooled already."""
+        """Draw A_t, pooled."""
         self.canvas.draw_pooled(self.steps_before + step, sums, tops)
 
 
@@ -143,10 +143,10 @@ def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, P
     Args:
         mean: (steps, rows, columns) mean per texel, NaN where there is no element.
         largest: Same shape, maximum per texel.
-        counts: (rows, columns) elements per texel.
+        counts: (rows, columns) number of elements per texel.
 
     Returns:
-        Mean (weighted by counts), maximum and counts of squares of 2x2 texels.
+        Mean (weighted by counts), maximum and counts over squares of 2x2 texels.
     """
     padding = [(0, length % 2) for length in counts.shape]
     even = np.pad(counts, padding)
@@ -157,13 +157,13 @@ def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, P
 
 
 def coarsened(mean: Picture, largest: Picture, counts: Picture, levels: int) -> list[Picture]:
-    """Return mean and maximum so many levels coarser; the arguments are those of `halved`."""
-    counts = np.ascontiguousarray(counts)  # loops are compiled for arrays that are
+    """Return mean and maximum that many levels coarser; for the arguments see `halved`."""
+    counts = np.ascontiguousarray(counts)  # the loops are compiled for contiguous arrays
     for _ in range(levels):
         mean, largest, counts = halved(mean, largest, counts)
     return [mean, largest]
 
 
 def counts_of(layout: Layout, level: int, tile: Tile) -> Picture:
-    """Return how many elements each texel of the sheet of a tile stands for, at a level."""
+    """Return the number of elements per texel of the sheet of a tile, at a level."""
     return TileCanvas(PicturePlan(layout, level, 1), tile, 1, lambda step, planes: None).counts

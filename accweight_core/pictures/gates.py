@@ -1,8 +1,8 @@
-"""Gates: the parts that a recurrent layer stacks, in one order whatever the framework.
+"""Gates of recurrent layers, in one order for all frameworks.
 
 ONNX stacks the gates of an LSTM as i, o, f, c, PyTorch as i, f, g, o, Keras as i, f, c, o; those
-of a GRU come as r, z, n or z, r, h. Pictures show them in PyTorch's order and by its names, so
-that the same layer looks the same out of any file.
+of a GRU come as r, z, n or z, r, h. Pictures use PyTorch's order and names, so that the same layer
+has the same picture from any file.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from typing import Final
 
 ORDERS: Final = (("i", "f", "g", "o"), ("r", "z", "n"))
-"""Gates of an LSTM and of a GRU, as they are shown."""
+"""Gates of an LSTM and of a GRU, in display order."""
 
 NAMES: Final = {"c": "g", "h": "n"}
-"""Other names of the cell's candidate (LSTM) and of the new state (GRU)."""
+"""Other names of the cell candidate (LSTM) and of the new state (GRU)."""
 
 
 def shown_sections(stored: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Return the names of stacked parts as they are shown, and where each stored part is shown.
+    """Return the names of stacked parts in display order, and the display position of each part.
 
-    Parts that are not gates (q, k and v; gates without their candidate) stay as they are.
+    Parts that are not a complete set of gates (q, k and v, for example) keep their order.
 
     >>> shown_sections(("i", "o", "f", "c"))
     (('i', 'f', 'g', 'o'), (0, 3, 1, 2))

@@ -1,10 +1,9 @@
-"""Layout of large parameters: pictures that can be drawn piece by piece, however they are stored.
+"""Layout of large parameters: pictures that can be drawn tile by tile in any storage order.
 
-What would be four times longer than wide is set in columns like a newspaper (or, broad, in
-bands), so that a rectangle of the picture is a rectangle of the matrix, in rows of outputs or
-in rows of inputs. Whatever is laid side by side (columns, stacks, gates) begins at a multiple of
-a power of two, after some empty texels where it must, so that coarse squares never hold parts
-of two.
+A picture that would be more than four times longer than wide is folded into columns, as in a
+newspaper (or into bands, if it is broad), so that a rectangle of the picture is a rectangle of the
+matrix, whether rows are outputs or inputs. Columns, stacks and gates start at multiples of a power
+of two, with padding where necessary, so that no square of a coarse level covers parts of two.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from accweight_core.pictures.gates import shown_sections
 from accweight_core.pictures.texel_map import Digit, Layout, Section
 
 SPACED = 256
-"""What lies side by side begins at a multiple of this where that leaves few texels empty."""
+"""Columns, stacks and gates start at multiples of this where that needs little padding."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A part of an axis that is laid along rows or columns; see `Digit`."""
+    """A part of an axis that runs along rows or columns; see `Digit`."""
 
     axis: int
     divisor: int
@@ -35,9 +34,9 @@ class Line:
     """Digits along one direction.
 
     Attributes:
-        digits: Those that are not of length 1, fastest first.
-        steps: Texels from one value to the next, per place.
-        extent: Texels in all.
+        digits: Those with a length other than 1, fastest first.
+        steps: Stride of each place in texels.
+        extent: Total length in texels.
     """
 
     digits: tuple[Digit, ...]
@@ -49,10 +48,10 @@ def line_of(cell: Sequence[Place], gap: int, grid: Sequence[Place], *, down: boo
     """Lay places along rows or columns, fastest first.
 
     Args:
-        cell: Places within one tile.
-        gap: Texels between tiles.
-        grid: Places of tiles.
-        down: Along rows.
+        cell: Places within one cell.
+        gap: Texels between cells.
+        grid: Places of the cells.
+        down: Whether they run along rows.
     """
     extent, digits, steps = 1, [], []
     for number, place in enumerate((*cell, *grid)):
@@ -67,7 +66,7 @@ def line_of(cell: Sequence[Place], gap: int, grid: Sequence[Place], *, down: boo
 
 
 def spaced(extent: int) -> int:
-    """Return how far apart things of that many texels lie; at most an eighth stays empty.
+    """Return the spacing for things of that length in texels; at most an eighth is padding.
 
     >>> spaced(14336), spaced(3000), spaced(6), spaced(1)
     (14336, 3072, 6, 1)
@@ -77,13 +76,13 @@ def spaced(extent: int) -> int:
 
 
 def fold_length(length: int) -> int:
-    """Return the length of a fold of about that length: a multiple of a large power of two."""
+    """Return a fold length near the given one: a multiple of a large power of two."""
     unit = 1 << max(length // 4, 1).bit_length() - 1
     return -(-length // unit) * unit
 
 
 def folded(axis: int, length: int, fold: int) -> tuple[Place, list[Place]]:
-    """Return the place of an axis within a fold of that length, and from fold to fold."""
+    """Return the place of an axis within a fold, and the places of the folds."""
     if not 0 < fold < length:
         return Place(axis, 1, length), []
     return Place(axis, 1, fold), [Place(axis, fold, -(-length // fold))]
@@ -104,10 +103,10 @@ def sections_of(
     """Return the named parts along the rows.
 
     Args:
-        names: As they are stored.
+        names: Names in storage order.
         step: Rows from part to part.
-        height: Rows of a part.
-        stacks: How many stacks of parts lie below each other.
+        height: Rows per part.
+        stacks: Number of stacks of parts, one below the other.
         stack: Rows from stack to stack.
         cols: Columns of the picture.
     """
@@ -139,12 +138,12 @@ def large_layout(
     Args:
         shape: Its shape.
         down: Axes along the rows of the grid, slowest first.
-        across: Axes along its columns.
-        cell: Axes along the rows and columns of a tile.
-        gap: Texels between tiles.
-        folds: Indices of the last axis down in one column of a newspaper, and of the last one
-            across in one band; 0 where nothing is folded.
-        names: Equal parts of the last axis down.
+        across: Axes along the columns of the grid.
+        cell: Axes along the rows and columns of a cell.
+        gap: Texels between cells.
+        folds: Number of indices of the last axis down per column, and of the last axis across per
+            band; 0 for no fold.
+        names: Names of equal parts of the last axis down.
     """
     tall, wide = ([Place(a, 1, shape[a]) for a in reversed(axes)] for axes in cell)
     rows = [Place(a, 1, shape[a]) for a in reversed(down)]

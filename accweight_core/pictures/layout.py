@@ -1,9 +1,9 @@
-"""Layout: how a parameter becomes a flat picture, by the meaning of its axes.
+"""Layout: the mapping from a parameter to a flat picture, by the meaning of its axes.
 
-Convolutions lie as tiles of kernels, output channels across and input channels down; matrices
-as they are, outputs down and inputs across; whatever is four times longer than wide is
-wrapped like text until it is nearly square. What the axes mean decides, not how a framework
-orders them, so the same layer gives the same picture out of any file.
+Convolutions are grids of kernels, output channels across and input channels down; matrices have
+outputs down and inputs across. A picture that is four times longer than wide is wrapped until it
+is nearly square. The mapping depends on the meaning of the axes and not on their order in memory,
+so the same layer gives the same picture from any file.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FOLD_ASPECT = 4
 """Pictures of this aspect ratio and above are folded."""
 
 LARGEST_WHOLE = 1 << 20
-"""Elements up to which a parameter may be placed all at once, if it must. Larger ones are laid
-out so that they can be placed piece by piece: see `large_layout`."""
+"""Elements up to which a parameter may be placed in one piece, if necessary. Larger parameters get
+a layout that can be placed piece by piece: see `large_layout`."""
 
 
 def layout_of(parameter: Parameter) -> Layout:
-    """Return the layout of a parameter, from its shape and the meaning of its axes."""
+    """Return the layout of a parameter, given by its shape and the meaning of its axes."""
     return _layout(parameter.shape, parameter.axes, parameter.sections, LARGEST_WHOLE)
 
 
@@ -34,7 +34,7 @@ def layout_of(parameter: Parameter) -> Layout:
 def _layout(
     shape: tuple[int, ...], axes: tuple[Axis, ...], sections: tuple[str, ...], largest_whole: int
 ) -> Layout:
-    """Return the layout of parameters of that shape and meaning; models repeat theirs."""
+    """Return the layout for a shape and axes; cached, because layers of a model repeat."""
     if math.prod(shape) == 0:
         return Layout(shape, 0, 0, ())
     down, across, tall, wide = _grouped(shape, axes)
@@ -49,7 +49,7 @@ def _layout(
 def _are_stacked(
     shape: tuple[int, ...], axes: tuple[Axis, ...], sections: tuple[str, ...], down: list[int]
 ) -> bool:
-    """Tell whether the named parts of a parameter are equal parts of its last axis down."""
+    """Tell whether the named parts are equal parts of the last axis down."""
     count = len(sections)
     return (
         count > 1
@@ -62,7 +62,7 @@ def _are_stacked(
 def _grouped(
     shape: tuple[int, ...], axes: tuple[Axis, ...]
 ) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Return the axes that run down and across the grid, and down and across a cell."""
+    """Return the axes down and across the grid, and down and across a cell."""
     every = list(range(len(shape)))
     kernel = [a for a in every if axes[a] is Axis.KERNEL]
     inputs = [a for a in every if axes[a] is Axis.INPUT]
@@ -78,7 +78,7 @@ def _grouped(
 
 @dataclass(frozen=True)
 class _Fold:
-    """Wrap: `across` cells of a column side by side, or each row on several lines of `width`."""
+    """A wrap: a column becomes several side by side, or a row becomes several lines of `width`."""
 
     side_by_side: int = 1
     width: int = 0
@@ -86,7 +86,7 @@ class _Fold:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The cells of a parameter before folding."""
+    """The cells of a parameter before wrapping."""
 
     shape: tuple[int, ...]
     down: list[int]
@@ -105,16 +105,16 @@ class _Grid:
     def gap(self) -> int:
         """One texel between kernels, none between single weights.
 
-        Lines around single weights would be three quarters of a pointwise convolution.
+        Gaps around single weights would be three quarters of a pointwise convolution's picture.
         """
         return int(self.cell != (1, 1))
 
     def fold(self, sections: int) -> _Fold:
-        """Return how the grid is folded to be nearly square."""
+        """Return the wrap that makes the grid nearly square."""
         rows, cols = self._length(self.down), self._length(self.across)
         high, broad = rows * (self.cell[0] + self.gap), cols * (self.cell[1] + self.gap)
         tiles = self.cell != (1, 1)
-        if tiles and min(rows, cols) > 1:  # tiles keep their channels in line
+        if tiles and min(rows, cols) > 1:  # kernels keep their channels in line
             return _Fold()
         if high >= FOLD_ASPECT * broad and self.down:
             length = self.shape[self.down[-1]] // sections
@@ -125,9 +125,9 @@ class _Grid:
         return _Fold()
 
     def large_folds(self, sections: int) -> tuple[int, int]:
-        """Return where a large grid is folded: after how many rows, and after how many columns.
+        """Return after how many rows, and after how many columns, a large grid is folded.
 
-        It depends on the meaning of axes alone, and not on their order.
+        Depends on the meaning of the axes, not on their order in memory.
         """
         rows, cols = self._length(self.down), self._length(self.across)
         high, broad = rows * (self.cell[0] + self.gap), cols * (self.cell[1] + self.gap)
@@ -149,8 +149,8 @@ class _Grid:
     def _line_width(self, cols: int, aspect: float) -> int:
         """Return the cells per line for a grid `aspect` times as high as wide.
 
-        A single row of weights becomes a strip, of kernels a square, on lines of a power
-        of two; rows of a matrix are cut at a divisor, if there is one near the ideal.
+        A single row of weights becomes a strip and one of kernels a square, with a power of two per
+        line; rows of a matrix are cut at a divisor, if one is near the ideal length.
         """
         if self._length(self.down) == 1:
             wanted = FOLD_ASPECT if self.cell == (1, 1) else 1
@@ -163,7 +163,7 @@ class _Grid:
         return -(-cols // best)
 
     def layout(self, fold: _Fold, names: tuple[str, ...]) -> Layout:
-        """Return the layout with that fold."""
+        """Return the layout with that wrap."""
         high, broad = self.cell[0] + self.gap, self.cell[1] + self.gap
         rows, cols = self._length(self.down), self._length(self.across)
         lines = -(-cols // fold.width) if fold.width else 1
@@ -214,7 +214,7 @@ def _split(
     row_inner: int,
     col_inner: int,
 ) -> list[Digit]:
-    """Return the two digits of an axis folded after every `inner` indices."""
+    """Return the two digits of an axis that is folded after every `inner` indices."""
     outer = -(-length // inner)
     return [
         Digit(axis, inner, outer, row_outer, col_outer),
@@ -223,12 +223,12 @@ def _split(
 
 
 def _power_of_two(value: float) -> int:
-    """Return the power of two nearest to `value` on a logarithmic scale."""
+    """Return the nearest power of two on a logarithmic scale."""
     return 1 << max(0, round(math.log2(value)))
 
 
 def _stacked(digits: list[Digit], names: tuple[str, ...]) -> list[Digit]:
-    """Return the digits of an axis of stacked parts, which has one more if they change places."""
+    """Return the digits of an axis of stacked parts, with one more digit if they are reordered."""
     _, order = shown_sections(names)
     if list(order) == sorted(order):
         return digits
@@ -239,12 +239,12 @@ def _stacked(digits: list[Digit], names: tuple[str, ...]) -> list[Digit]:
 
 
 def _sections(layout: Layout, names: tuple[str, ...], stacks: int) -> tuple[Section, ...]:
-    """Return the named parts along the rows, where they fill whole rows.
+    """Return the named parts along the rows, if they fill whole rows.
 
     Args:
-        layout: The layout that they divide.
-        names: Parts of one stack, as they are stored.
-        stacks: How many stacks lie below each other: directions of a recurrent layer.
+        layout: The layout to divide.
+        names: Parts of one stack, in storage order.
+        stacks: Number of stacks, one below the other: directions of a recurrent layer.
     """
     if not names or layout.rows % (stacks * len(names)):
         return ()

@@ -1,9 +1,9 @@
-"""Packs: small parameters that are walked together, and whose pictures lie in one array.
+"""Packs: small parameters that are walked together and share one array of pictures.
 
-A network may have thousands of biases and scales. A folder and three files for each of them took
-five times as long as measuring them, so their pictures are laid beside each other in one array of
-(steps, texels), each of them row by row, in the order of the network; larger parameters between
-them are passed over. A pack is walked as one, written as one and finished as one.
+A network may have thousands of biases and scales. A folder and three files for each took five times
+as long as measuring them. So their pictures share one array of (steps, texels), one after the
+other in row-major order, in network order; larger parameters in between are skipped. A pack is
+walked, written and finished as a unit.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tiling import whole
 
 SMALL_TEXELS = COARSEST**2
-"""Texels, or elements where nothing is drawn, of the largest parameters that are packed: pictures
-of which coarser levels are stored have more."""
+"""Texels (elements, if nothing is drawn) of the largest parameter that is packed: larger pictures
+have stored coarser levels."""
 
 PACK_TEXELS = 1 << 16
-"""Most texels of a pack: what is walked together then fits the cache, and threads get a share."""
+"""Most texels of a pack, so that it fits the cache and every thread gets some."""
 
 PACK_BYTES = 8 << 20
-"""Most bytes that a pack takes while it is walked: its pictures and its sums at all steps."""
+"""Most bytes of a pack during the walk: its pictures and its sums at all steps."""
 
 MEMBER_BYTES = PACK_BYTES // 4
-"""Parameters that take more than that, over very many steps, gain nothing by being packed."""
+"""Parameters that need more than this, because of very many steps, are not packed."""
 
 
 def planned_packs(texels: Sequence[int], steps: int) -> tuple[tuple[int, ...], ...]:
-    """Return which parameters are packed together, by their positions.
+    """Return the positions of the parameters of each pack.
 
     Args:
-        texels: Of every parameter that is small; 0 for those that are not packed.
+        texels: Texels of every parameter; 0 for those that must not be packed.
         steps: Number of steps.
     """
     packs: list[tuple[int, ...]] = []
@@ -59,18 +59,18 @@ def planned_packs(texels: Sequence[int], steps: int) -> tuple[tuple[int, ...], .
 
 
 def is_small(layout: Layout) -> bool:
-    """Tell whether a picture, drawn element by element, has no coarser levels."""
+    """Tell whether a picture with one texel per element has no coarser levels."""
     return max(layout.rows, layout.cols) <= COARSEST
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Small parameters whose pictures lie in one array.
+    """Small parameters that share one array of pictures.
 
     Attributes:
         number: Position among the packs of the analysis.
         members: Positions of the parameters, ascending.
-        layouts: Their pictures.
+        layouts: Their layouts.
     """
 
     number: int
@@ -79,7 +79,7 @@ class Pack:
 
     @cached_property
     def starts(self) -> list[int]:
-        """First texel of each member, and behind the last one the number of texels."""
+        """First texel of each member, followed by the total number of texels."""
         return [0, *accumulate(layout.rows * layout.cols for layout in self.layouts)]
 
     @property
@@ -88,10 +88,10 @@ class Pack:
         return self.starts[-1]
 
     def attributes(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return what tells any reader of the array where the picture of a parameter lies.
+        """Return the array's attributes, which say where each parameter's picture lies.
 
         Args:
-            names: Of the members.
+            names: Names of the members.
         """
         return {
             "parameters": list(names),
@@ -103,29 +103,29 @@ class Pack:
 
 
 class PackSheet:
-    """The pictures of a pack while it is walked."""
+    """The pictures of a pack during the walk."""
 
     def __init__(self, pack: Pack, steps: int, walked: int) -> None:
-        """Prepare pictures that hold no element yet.
+        """Allocate the pictures, filled with NaN.
 
         Args:
-            pack: What is drawn.
+            pack: The pack.
             steps: Number of steps.
-            walked: How many of them, the last ones, are drawn; the others are copied.
+            walked: How many steps, the last ones, are drawn; the others are copied.
         """
         self._pack = pack
         self._copied = steps - walked
         self.texels = np.full((steps, pack.texels), np.nan, np.float32)
 
     def drawn(self, members: Sequence[int]) -> Callable[[int, Picture], None]:
-        """Return what draws some members that have the same number of elements.
+        """Return a function that draws some members with equal numbers of elements.
 
         Args:
             members: Their positions in the pack.
 
         Returns:
             Called as ``draw(step, totals)`` with A_t of (members, elements); steps count from the
-            first one that is walked.
+            first one of this walk.
         """
         layouts, starts = self._pack.layouts, self._pack.starts
         texels = np.stack([places(layouts[member]) + starts[member] for member in members])
@@ -136,12 +136,12 @@ class PackSheet:
         return draw
 
     def copy(self, member: int, picture: Picture) -> None:
-        """Take the steps of a picture that were drawn before: (steps, rows, columns)."""
+        """Copy the steps of a picture that were drawn before: (steps, rows, columns)."""
         first, stop = self._pack.starts[member : member + 2]
         self.texels[: self._copied, first:stop] = picture.reshape(self._copied, -1)
 
 
 @lru_cache(maxsize=256)
 def places(layout: Layout) -> npt.NDArray[np.int64]:
-    """Return the texel of every element of a parameter; texels are counted in rows."""
+    """Return the texel of every element of a parameter, in row-major order."""
     return whole(layout, 0).first.places(0)

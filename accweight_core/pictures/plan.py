@@ -1,9 +1,9 @@
-"""Which pictures of cumulative change are stored, and how they are cut.
+"""Which levels of a picture are stored, and the size of their chunks.
 
-A picture is drawn at its base level: one texel per element for small runs, the mean and the
-maximum of squares of texels where that would not fit the byte budget. Parameters are cut so
-that no square crosses into the next tile (`tiling`), so every texel is finished by the one
-tile that owns it, whatever the order of tiles. `drawing` does the drawing.
+A picture is drawn at its base level: one texel per element for small runs, mean and maximum over
+squares of texels where that would exceed the byte budget. Parameters are cut such that no square
+crosses into another tile (`tiling`), so every texel is written by the one tile that owns it, in
+any order of tiles. `canvas` draws the tiles.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from accweight_core.pictures.tiling import Tiling
 Picture = npt.NDArray[np.float32]
 
 COARSEST = 64
-"""Pyramids end where a picture is at most this many texels wide and high."""
+"""The coarsest level is at most this many texels wide and high."""
 
 SEGMENT_BYTES = 4 << 20
-"""Size of a chunk of a picture, over which steps are gathered before they are written."""
+"""Size of a chunk of a picture; steps are gathered up to this size before they are written."""
 
 
 OPEN_CHUNKS = 8
-"""Chunks of that size that may wait for the rest of their tiles."""
+"""Chunks of that size that may be incomplete at a time."""
 
 
 @dataclass(frozen=True)
 class PicturePlan:
-    """Which levels of a picture are stored.
+    """The stored levels of a picture.
 
     Attributes:
-        layout: The picture at level 0.
-        base: Finest level stored; each level halves height and width.
+        layout: Layout of the picture at level 0.
+        base: Finest stored level; each level halves height and width.
         steps: Number of steps.
     """
 
@@ -62,22 +62,22 @@ class PicturePlan:
 
     @cached_property
     def size_bytes(self) -> int:
-        """Bytes of all stored levels over all steps."""
+        """Bytes of all stored levels, over all steps."""
         return sum(self.level_bytes(level) for level in self.levels)
 
     def level_bytes(self, level: int) -> int:
-        """Bytes of one level over all steps: mean and maximum, one of both at level 0."""
+        """Bytes of one level, over all steps: one plane at level 0, else mean and maximum."""
         rows, cols = self.size(level)
         return self.steps * rows * cols * 4 * (2 if level else 1)
 
 
 def plan_pictures(layouts: Sequence[Layout], steps: int, budget_bytes: int) -> list[PicturePlan]:
-    """Choose base levels so that all pictures together fit a byte budget.
+    """Choose base levels such that all pictures together fit a byte budget.
 
-    The largest picture is made coarser first, again and again: small layers keep every
-    weight visible long after large ones have given up theirs.
+    The largest picture is made coarser first, repeatedly: small layers keep one texel per weight
+    the longest.
     """
-    # parameters that are alike share a layout, and so a plan: a network may have thousands
+    # equal parameters, of which a network may have thousands, share a layout and so a plan
     distinct = {id(layout): PicturePlan(layout, 0, steps) for layout in layouts}
     plans = [distinct[id(layout)] for layout in layouts]
     total = sum(plan.size_bytes for plan in plans)
@@ -95,16 +95,16 @@ def plan_pictures(layouts: Sequence[Layout], steps: int, budget_bytes: int) -> l
 
 
 def segment_steps(steps: int, texels: int) -> int:
-    """Return how many steps of a tile make up one chunk."""
+    """Return the number of steps per chunk."""
     most = max(1, min(steps, SEGMENT_BYTES // max(1, 4 * texels)))
-    return -(-steps // -(-steps // most))  # alike, or the last chunk is all padding
+    return -(-steps // -(-steps // most))  # equal sizes, or the last chunk is mostly padding
 
 
 def chunk_of(tiling: Tiling, steps: int) -> tuple[int, int, int]:
-    """Return the shape of a chunk: some steps of a large tile, or several small tiles.
+    """Return the shape of a chunk: some steps of a large tile, or of several small tiles.
 
-    Tiles are gathered along what is stored together first. They never reach over the step of a
-    slower digit, so that few chunks are open at a time.
+    Tiles that are contiguous in memory are gathered first, and never across the stride of a slower
+    digit, so that few chunks are incomplete at a time.
     """
     level, tile = tiling.level, tiling.first
     texels = math.prod(tile.size(level))
@@ -127,13 +127,13 @@ def chunk_of(tiling: Tiling, steps: int) -> tuple[int, int, int]:
 
 
 def _gathered(size: int, strides: Sequence[int], full: int, most: int) -> int:
-    """Return the texels of at most so many tiles side by side, along rows or columns.
+    """Return the length in texels of several tiles side by side, along rows or columns.
 
     Args:
-        size: Texels of a tile.
-        strides: Texels from one value to the next of the digits above it, ascending.
-        full: Texels in all.
-        most: Tiles.
+        size: Length of a tile.
+        strides: Strides of the digits above it, ascending.
+        full: Length of the picture.
+        most: Most tiles.
     """
     for stride in strides:
         if stride % size:
@@ -146,5 +146,5 @@ def _gathered(size: int, strides: Sequence[int], full: int, most: int) -> int:
 
 
 def pyramid_levels(plan: PicturePlan) -> Iterator[int]:
-    """Yield the levels that are pooled from the base."""
+    """Yield the levels that are pooled from the base level."""
     yield from plan.levels[1:]

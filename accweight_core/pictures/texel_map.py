@@ -1,10 +1,10 @@
-"""The map of a picture: which texel shows which element of a parameter, both ways.
+"""The mapping between the texels of a picture and the elements of a parameter.
 
-Every map is a sum of digits. An axis of the parameter is one digit, or two where it is
-folded, and each digit moves the texel by a fixed step along rows or along columns. So the map
-is exact both ways, rectangles of it are strided views of a parameter, and a gap or a padded
-corner is simply a texel that no element claims. Where parts are stacked (gates), their
-digit is looked up in an order, so that they are shown alike however a framework stacks them.
+Every mapping is a sum of digits. An axis of the parameter is one digit, or two if it is folded, and
+each digit moves the texel by a fixed stride along rows or columns. So the mapping is invertible,
+rectangles of the picture are strided views of the parameter, and gaps and padding are texels
+without an element. The digit of stacked parts (gates) goes through a permutation, so that all
+frameworks' parts appear in the same order.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Digit:
-    """A part of one axis index, and how far it moves the texel.
+    """One part of an axis index, and its strides in the picture.
 
     Attributes:
         axis: The axis it belongs to.
         divisor: ``digit = index // divisor % base``.
         base: Number of values.
-        row_step: Rows per unit.
-        col_step: Columns per unit; exactly one of the two steps is not 0.
-        order: Where each value is shown; empty where they are shown in their order.
+        row_step: Stride in rows.
+        col_step: Stride in columns; exactly one of the two is not 0.
+        order: Display position of each value; empty for the identity.
     """
 
     axis: int
@@ -35,15 +35,15 @@ class Digit:
     order: tuple[int, ...] = ()
 
     def place(self, index: int) -> int:
-        """Return where the value that this digit has in an index is shown."""
+        """Return the display position of this digit of an index."""
         return self.shown(index // self.divisor % self.base)
 
     def shown(self, value: int) -> int:
-        """Return where a value is shown."""
+        """Return the display position of a value."""
         return self.order[value] if self.order else value
 
     def value(self, place: int) -> int:
-        """Return the value that is shown at `place`."""
+        """Return the value at a display position."""
         return self.order.index(place) if self.order else place
 
 
@@ -60,15 +60,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Layout:
-    """The picture of one parameter: its size, and the map between texels and elements.
+    """The picture of one parameter: its size, and the mapping between texels and elements.
 
     Attributes:
         shape: Shape of the parameter.
         rows: Height in texels.
         cols: Width in texels.
-        digits: The map, see the module.
-        cell: Height and width of one tile without its gap; (1, 1) for matrices.
-        gap: Texels between tiles.
+        digits: The mapping; see the module docstring.
+        cell: Height and width of one cell without its gap; (1, 1) for matrices.
+        gap: Texels between cells.
         sections: Named parts, if any.
     """
 
@@ -99,7 +99,7 @@ class Layout:
         return sum(v * d.row_step for v, d in digits), sum(v * d.col_step for v, d in digits)
 
     def element(self, row: int, col: int) -> tuple[int, ...] | None:
-        """Return the index of the element at (row, column), None for a gap or outside."""
+        """Return the index of the element at (row, column); None in a gap or outside."""
         if not (0 <= row < self.rows and 0 <= col < self.cols):
             return None
         index = [0] * len(self.shape)

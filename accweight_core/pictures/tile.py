@@ -1,4 +1,4 @@
-"""A tile: elements that are walked together, and the rectangles of the picture that they own."""
+"""Tiles: elements that are walked together, and the rectangles of the picture that they fill."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Tile:
     """Elements that are walked together and own rectangles of the picture.
 
     Attributes:
-        layout: The picture.
-        ranges: First value and end per digit of `in_order_of_storage`.
-        rows: First row and end, at level 0, of each rectangle above the other.
-        cols: First column and end of each rectangle beside the other.
-        stretches: Where the elements lie in the parameter (C order); empty for a rectangle
-            that no element claims.
+        layout: Layout of the picture.
+        ranges: (first, end) of the values of each digit of `in_order_of_storage`.
+        rows: (first, end) of the rows of each rectangle at level 0, from top to bottom.
+        cols: (first, end) of the columns of each rectangle, from left to right.
+        stretches: (first, end) of the contiguous ranges of elements (C order); empty for a
+            rectangle of padding.
     """
 
     layout: Layout
@@ -49,9 +49,9 @@ class Tile:
         return self.stretches[0][0]
 
     def windows(self, level: int) -> Iterator[tuple[Window, Window]]:
-        """Yield where each rectangle lies in the picture, and where on the sheet of the tile.
+        """Yield the position of each rectangle in the picture, and on the sheet of the tile.
 
-        On a sheet rectangles lie at equal distances, whether or not the last one is shorter.
+        On a sheet rectangles are equally spaced, even if the last one is shorter.
         """
         high, broad = (pitch >> level for pitch in self.pitches(level))
         for down, rows in enumerate(self.rows):
@@ -64,7 +64,7 @@ class Tile:
                 yield there, here
 
     def pitches(self, level: int) -> tuple[int, int]:
-        """Return the (rows, columns) at level 0 from rectangle to rectangle of a sheet."""
+        """Return the spacing of the rectangles on a sheet, in (rows, columns) at level 0."""
         high, broad = (
             max(-(-stop >> level) - (start >> level) for start, stop in intervals) << level
             for intervals in (self.rows, self.cols)
@@ -72,12 +72,12 @@ class Tile:
         return high, broad
 
     def size(self, level: int) -> tuple[int, int]:
-        """Return the (rows, columns) at a level of the sheet that holds all rectangles."""
+        """Return (rows, columns), at a level, of the sheet that holds all rectangles."""
         high, broad = self.pitches(level)
         return (high >> level) * len(self.rows), (broad >> level) * len(self.cols)
 
     def moves(self, level: int) -> list[tuple[int, int]]:
-        """Return how far each digit moves a texel on the sheet, in (rows, columns) at level 0."""
+        """Return the stride of each digit on the sheet, in (rows, columns) at level 0."""
         digits = in_order_of_storage(self.layout)
         moves = [(d.row_step, d.col_step) for d in digits]
         for down, pitch in zip((True, False), self.pitches(level), strict=True):
@@ -88,10 +88,10 @@ class Tile:
         return moves
 
     def view(self, sheet: Sheet, level: int) -> Sheet | None:
-        """Return a sheet's texels with one axis per digit, None where a range is not full.
+        """Return a sheet with one axis per digit; None if a range is incomplete.
 
         Args:
-            sheet: Of `size(level)` squares, at level 0, C order.
+            sheet: C order, at level 0; its size is `size(level)` in squares of that level.
             level: Level at which rectangles are whole squares.
         """
         counts = [stop - start for start, stop in self.ranges]
@@ -105,9 +105,9 @@ class Tile:
 
     @cached_property
     def lines(self) -> tuple[int, int] | None:
-        """(rows, columns) of texels that its elements fill, row by row, from its first texel on.
+        """(rows, columns) if the elements fill texels in row-major order from the first texel on.
 
-        None if they are arranged in another way.
+        None otherwise.
         """
         if len(self.rows) * len(self.cols) > 1 or any(d.order for d in self.layout.digits):
             return None
@@ -128,14 +128,14 @@ class Tile:
         return (rows, cols) if fills else None
 
     def order(self) -> tuple[slice | Indices, ...]:
-        """Return the index by which values are put into `view`: where each part is shown."""
+        """Return the index that puts values into `view` at their display positions."""
         return tuple(
             np.array(d.order) if d.order and stop - start > 1 else slice(None)
             for d, (start, stop) in zip(in_order_of_storage(self.layout), self.ranges, strict=True)
         )
 
     def _first_texel(self) -> tuple[int, int]:
-        """Return the texel of the sheet from which the axes of `view` count."""
+        """Return the texel of the sheet at the origin of `view`."""
         row, col = -self.rows[0][0], -self.cols[0][0]
         for digit, (start, stop) in zip(in_order_of_storage(self.layout), self.ranges, strict=True):
             value = start if digit.order and stop - start > 1 else digit.shown(start)
@@ -144,7 +144,7 @@ class Tile:
         return row, col
 
     def places(self, level: int) -> Indices:
-        """Return the place of every element, in order, on a sheet; texels are counted in rows."""
+        """Return the texel of every element on a sheet, in row-major order."""
         width = self.size(level)[1] << level
         row, col = self._first_texel()
         offsets = np.array([row * width + col])
@@ -163,7 +163,7 @@ class Tile:
 
 
 def in_order_of_storage(layout: Layout) -> tuple[Digit, ...]:
-    """Return the digits of a map as elements are stored, slowest first."""
+    """Return the digits in storage order, slowest first."""
     return tuple(sorted(layout.digits, key=lambda d: (d.axis, -d.divisor)))
 
 
@@ -173,7 +173,7 @@ def _coarse(interval: Range, level: int) -> slice:
 
 
 def comb_of(digits: Sequence[Digit], ranges: Sequence[Range], *, down: bool) -> list[int]:
-    """Return the digits that are whole above one that is cut, slowest first."""
+    """Return the digits that are taken whole above one that is cut, slowest first."""
     numbers = falling(digits, down=down)
     is_whole = [ranges[n] == (0, digits[n].base) for n in numbers]
     lowest = max((i for i, whole_ in enumerate(is_whole) if not whole_), default=0)
@@ -181,13 +181,13 @@ def comb_of(digits: Sequence[Digit], ranges: Sequence[Range], *, down: bool) -> 
 
 
 def falling(digits: Sequence[Digit], *, down: bool) -> list[int]:
-    """Return the digits that run down, or across: the numbers of those, longest step first."""
+    """Return the positions of the digits along rows, or columns, by descending stride."""
     numbers = [n for n, digit in enumerate(digits) if bool(digit.row_step) == down]
     return sorted(numbers, key=lambda n: -(digits[n].row_step + digits[n].col_step))
 
 
 def runs_of(layout: Layout, ranges: Sequence[Range]) -> list[list[Range]]:
-    """Return, per axis, the stretches of indices that the ranges of its digits make up."""
+    """Return, per axis, the ranges of indices that the ranges of its digits make up."""
     runs: list[list[Range]] = [[(0, length)] for length in layout.shape]
     digits = in_order_of_storage(layout)
     for axis, length in enumerate(layout.shape):
@@ -210,7 +210,7 @@ def runs_of(layout: Layout, ranges: Sequence[Range]) -> list[list[Range]]:
 
 
 def stretches_of(layout: Layout, ranges: Sequence[Range]) -> tuple[Range, ...]:
-    """Return where the elements of those ranges lie, in their order."""
+    """Return the contiguous ranges of elements, in order."""
     runs = runs_of(layout, ranges)
     if not all(runs):
         return ()

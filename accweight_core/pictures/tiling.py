@@ -1,13 +1,12 @@
-"""Tiling: which elements are walked together, so that they own a rectangle of the picture.
+"""Tiling: cut a parameter such that each piece is a rectangle of its picture.
 
-A tile takes a range of every digit of a layout: high digits of its rows (and of its columns)
-one value each, one digit a few, lower ones all. So its texels are a rectangle. Ranges are
-multiples of what keeps squares of 2**level texels and sub-blocks whole, so every texel is
-finished by the one tile that owns it, whatever the order of tiles, and every sub-block is
-summed by one. In memory a tile is one stretch where that can be had, else stretches of at
-least a sub-block: a matrix stored inputs first is cut both ways. Where a sub-block is longer
-than a column of a folded picture, a high digit is taken whole, and the tile is a comb: equal
-rectangles, one per value.
+A tile takes a range of every digit of a layout: one value of each high digit of its rows (and of
+its columns), several of one digit, all of the lower ones. So its texels form a rectangle. Ranges
+are multiples of whatever keeps squares of 2**level texels and sub-blocks whole, so every texel and
+every sub-block belongs to exactly one tile, and tiles may be processed in any order. In memory a
+tile is contiguous if possible, else it consists of ranges of at least a sub-block: a matrix
+stored inputs first is cut both ways. If a sub-block is longer than a column of a folded picture,
+a high digit is taken whole, and the tile is a comb: equal rectangles, one per value.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ from accweight_core.pictures.tile import (
 )
 
 BLOCK_ELEMENTS = 1 << 18
-"""Elements that are walked together unless asked otherwise: 1 MiB of float32 per read."""
+"""Default number of elements that are walked together: 1 MiB of float32 per read."""
 
 
 LONG_STRETCH = 1 << 14
-"""Elements that are read about as fast as longer stretches."""
+"""Elements from which longer contiguous reads are hardly faster."""
 
 MOST_RECTANGLES = 64
-"""Rectangles of a tile that are drawn about as fast as one."""
+"""Rectangles per tile up to which drawing takes about as long as for one."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class Tiling:
     """How a parameter is cut into tiles.
 
     Attributes:
-        layout: Its picture.
-        level: Level at which no square reaches into two tiles.
-        spans: Values that a tile takes, per digit of `in_order_of_storage`.
+        layout: Layout of its picture.
+        level: Level at which every square lies within one tile.
+        spans: Number of values per tile, for each digit of `in_order_of_storage`.
     """
 
     layout: Layout
@@ -56,11 +55,11 @@ class Tiling:
 
     @cached_property
     def digits(self) -> tuple[Digit, ...]:
-        """The digits of the map as elements are stored, slowest first."""
+        """The digits in storage order, slowest first."""
         return in_order_of_storage(self.layout)
 
     def all(self) -> Iterator[Tile]:
-        """Yield every rectangle, in the order of first elements, also those of no element."""
+        """Yield every tile in the order of first elements, including rectangles of padding."""
         if self.layout.elements == 0:
             return
         if self.spans == tuple(d.base for d in self.digits):
@@ -84,7 +83,7 @@ class Tiling:
         return (tile for tile in self.all() if tile.stretches)
 
     def empty(self) -> Iterator[Tile]:
-        """Yield the rectangles that no element claims."""
+        """Yield the rectangles of padding."""
         if any(
             math.prod(d.base for d in self.digits if d.axis == axis) != length
             for axis, length in enumerate(self.layout.shape)
@@ -93,24 +92,24 @@ class Tiling:
 
     @cached_property
     def first(self) -> Tile:
-        """The first tile; none has more elements, the last ones may own empty texels behind."""
+        """The first tile; no other has more elements, though the last may own more padding."""
         return self.tile(tuple((0, span) for span in self.spans))
 
     @property
     def directions(self) -> tuple[bool, bool]:
-        """Whether rows (True) or columns come first when tiles are gathered."""
+        """Whether rows (True) or columns come first when tiles are gathered into chunks."""
         cut = [d for d, span in zip(self.digits, self.spans, strict=True) if span < d.base]
         down = not cut or bool(cut[-1].row_step)
         return down, not down
 
     def strides(self, *, down: bool) -> list[int]:
-        """Return the texels, at the level, that digits above the size of a tile step over."""
+        """Return the strides of the digits above the size of a tile, in texels of the level."""
         above = self._cut(down=down)[:-1]
         found = (self.digits[n].row_step + self.digits[n].col_step for n in above)
         return sorted(step >> self.level for step in found)
 
     def others_meanwhile(self, *, down: bool) -> int:
-        """Return how many tiles come between one tile and the next one along that direction."""
+        """Return how many tiles are walked between a tile and its neighbour along a direction."""
         cut = self._cut(down=down)
         after = self.spans[cut[-1] + 1 :] if cut else ()
         bases = [d.base for d in self.digits[len(self.digits) - len(after) :]]
@@ -135,7 +134,7 @@ class Tiling:
         return tuple(found)
 
     def _interval(self, ranges: Sequence[Range], *, down: bool) -> Range:
-        """Return the rows, or columns, up to where the next tile begins."""
+        """Return the rows, or columns, up to the start of the next tile."""
         start, end = 0, self.layout.rows if down else self.layout.cols
         for number in falling(self.digits, down=down):
             digit, (low, high) = self.digits[number], ranges[number]
@@ -152,10 +151,10 @@ class Tiling:
 
 @lru_cache(maxsize=256)
 def tiling_of(layout: Layout, level: int, block_elements: int) -> Tiling:
-    """Return how a parameter is cut into tiles of about so many elements, or more if need be.
+    """Return a tiling with tiles of about so many elements, or the smallest possible ones.
 
-    Of the cuts that allow it, the one whose tiles lie in the longest stretches is taken; if
-    none does, the one with the smallest tiles.
+    Among the cuts that allow the size, the one with the longest contiguous ranges is taken; if none
+    does, the one with the smallest tiles.
     """
     digits = in_order_of_storage(layout)
     ways = [list(_cuts_along(layout, digits, level, down=down)) for down in (True, False)]
@@ -177,7 +176,7 @@ def tiling_of(layout: Layout, level: int, block_elements: int) -> Tiling:
 
 
 def _teeth(digits: Sequence[Digit], spans: Sequence[int]) -> int:
-    """Return how many rectangles a tile has."""
+    """Return the number of rectangles per tile."""
     first = [(0, span) for span in spans]
     combs = comb_of(digits, first, down=True) + comb_of(digits, first, down=False)
     return math.prod(digits[n].base for n in combs)
@@ -185,16 +184,16 @@ def _teeth(digits: Sequence[Digit], spans: Sequence[int]) -> int:
 
 @lru_cache(maxsize=256)
 def whole(layout: Layout, level: int) -> Tiling:
-    """Return the tiling with a single tile."""
+    """Return the tiling that consists of one tile."""
     return Tiling(layout, level, tuple(d.base for d in in_order_of_storage(layout)))
 
 
 def _cuts_along(
     layout: Layout, digits: Sequence[Digit], level: int, *, down: bool
 ) -> Iterator[dict[int, int]]:
-    """Yield the ways to cut the rows, or the columns: the smallest range of each digit cut.
+    """Yield the ways to cut along rows, or columns: the smallest span of each digit that is cut.
 
-    The last digit named is the fastest one that is cut.
+    The last digit listed is the fastest one that is cut.
     """
     yield {}
     ways: list[dict[int, int]] = [{}]
@@ -210,12 +209,12 @@ def _cuts_along(
 
 
 def _drawn_whole(digit: Digit, level: int) -> int:
-    """Return of what values of a digit must be a multiple, or squares are cut."""
+    """Return the multiple of values of a digit that keeps squares whole."""
     return (1 << level) // math.gcd(digit.row_step + digit.col_step, 1 << level)
 
 
 def _summed_whole(layout: Layout, digits: Sequence[Digit], number: int) -> int:
-    """Return of what values of a digit must be a multiple, or sub-blocks are cut."""
+    """Return the multiple of values of a digit that keeps sub-blocks whole."""
     cut, digit = partition(layout.shape), digits[number]
     above = [d for d in digits[:number] if d.axis == digit.axis == cut.axis]
     if digit.axis > cut.axis or any(d.divisor % cut.indices for d in above):
@@ -230,7 +229,7 @@ def _grown(
     across: dict[int, int],
     block_elements: int,
 ) -> list[int]:
-    """Return tiles that are as large as asked for, grown along what is stored together first."""
+    """Return tiles of the target size, grown first along what is contiguous in memory."""
     grown = list(spans)
     lowest = [list(cut)[-1] for cut in (down, across) if cut]
     for number in sorted(lowest, reverse=True):
@@ -242,10 +241,10 @@ def _grown(
 
 
 def _times(digits: Sequence[Digit], number: int, span: int, wanted: int) -> int:
-    """Return how many times `span` a tile takes of a digit, at most `wanted`.
+    """Return how many spans of a digit make up a tile, at most `wanted`.
 
-    Tiles are alike, or the last chunk of a picture is all padding; and they fill what the next
-    digit steps over, or chunks of a picture begin in the middle of a tile.
+    Tiles have equal sizes, or the last chunk of a picture would be mostly padding; and they fill
+    the stride of the next digit, or chunks of a picture would begin inside a tile.
     """
     digit = digits[number]
     units = -(-digit.base // span)
@@ -262,7 +261,7 @@ def _times(digits: Sequence[Digit], number: int, span: int, wanted: int) -> int:
 
 
 def _stretch(digits: Sequence[Digit], spans: Sequence[int]) -> int:
-    """Return how many elements of a tile lie together."""
+    """Return the number of contiguous elements of a tile."""
     together = 1
     for digit, span in zip(reversed(digits), reversed(spans), strict=True):
         together *= span

@@ -66,10 +66,9 @@ class Selection:
             raise ArgumentTypeError(f"a reader is given by name, got {type(reader).__name__}")
         if model is not None:
             checked_path(model, "a model")
-        if storage_options is not None and not isinstance(storage_options, Mapping):
-            raise ArgumentTypeError(
-                f"storage options are a mapping, got {type(storage_options).__name__}"
-            )
+        options: Any = storage_options
+        if options is not None and not isinstance(options, Mapping):
+            raise ArgumentTypeError(f"storage options are a mapping, got {type(options).__name__}")
         return cls(
             reader=reader,
             model=model,
@@ -83,7 +82,7 @@ class Selection:
         )
 
 
-def _patterns(given: Iterable[str] | None) -> tuple[str, ...]:
+def _patterns(given: Any) -> tuple[str, ...]:
     """Return patterns that are given as one, several or none."""
     if given is None or isinstance(given, str):
         return () if given is None else (given,)

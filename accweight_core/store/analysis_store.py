@@ -19,19 +19,18 @@ Pictures are not compressed: on a real run zstd took off a quarter, at 0.4 to 0.
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from msgspec import Struct
 
 from accweight_core.dtypes import DTYPES
-from accweight_core.errors import StoreError, reason_of
+from accweight_core.errors import StoreError
 from accweight_core.io.stamp import stamp_if_there
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
@@ -39,20 +38,15 @@ from accweight_core.metrics.totals import are_known
 from accweight_core.pictures.packing import Pack
 from accweight_core.pictures.plan import Picture
 from accweight_core.schema import Stamp
-from accweight_core.store import begun
-from accweight_core.store import zarr_chunks as chunks
+from accweight_core.store import begun, files
+from accweight_core.store.documents import METADATA, checked, read
+from accweight_core.store.files import Write, refuse_links
+from accweight_core.store.foreign_array import ForeignArray
 from accweight_core.store.header import Header
-from accweight_core.store.lock import aside_of, is_aside, locked, recover
+from accweight_core.store.lock import locked
 from accweight_core.store.packed_picture import PackedPicture
-from accweight_core.store.zarr_chunks import (
-    METADATA,
-    PARTIAL,
-    ChunkedArray,
-    StoredArray,
-    Write,
-    create_group,
-    open_array,
-)
+from accweight_core.store.replacing import is_aside, recover
+from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray, create_group, open_array
 
 if TYPE_CHECKING:
     from accweight_core.accumulate.cutting import Stretches
@@ -60,7 +54,6 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "accweight"
 PACKED = "packed"
-_NO_FILES: begun.Stamps = {}
 STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
 """Finished parameters wait so long before they are written, many at a time; longer where the
@@ -84,6 +77,12 @@ def pack_name(number: int) -> str:
     return f"pictures/{PACKED}/{number:06d}"
 
 
+class _Group(Struct, frozen=True):
+    zarr_format: Literal[3]
+    node_type: Literal["group"]
+    attributes: dict[str, Any]
+
+
 class Store:
     """One analysis on disk; reads lazily, writes parameter by parameter."""
 
@@ -97,7 +96,7 @@ class Store:
         """
         self.path = path
         self.header = header
-        self.write = write or chunks.write_new
+        self.write = write or files.write_new
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
         self._pictures: dict[str, tuple[Stamp, StoredArray]] = {}
@@ -120,10 +119,15 @@ class Store:
                 f"{path}: there is no such analysis; make one with: "
                 "accweight analyze SOURCE -o NAME.accw"
             )
-        return cls._opened(path)
+        return cls.begun_at(path)
 
     @classmethod
-    def _opened(cls, path: Path) -> Store:
+    def begun_at(cls, path: Path) -> Store:
+        """Return the analysis that was begun at `path`.
+
+        Raises:
+            StoreError: If it is something else, damaged or newer than this program.
+        """
         return cls(path, Header.from_json(cls.check_is_analysis(path), str(path)))
 
     @staticmethod
@@ -134,121 +138,24 @@ class Store:
             StoreError: If it is something else.
         """
         try:
-            document = json.loads((path / METADATA).read_bytes())
-            if (document["zarr_format"], document["node_type"]) == (3, "group"):
-                return document["attributes"][ATTRIBUTE]
-        except (OSError, ValueError, KeyError, TypeError):
+            if path.is_dir():
+                return checked(read(path / METADATA), _Group).attributes[ATTRIBUTE]
+        except (FileNotFoundError, KeyError, ValueError):
             pass  # something else
         raise StoreError(
             f"{path}: this is not an accweight analysis (a folder made by accweight analyze "
             "SOURCE -o NAME.accw)"
         )
 
-    @classmethod
-    def create(cls, path: Path, header: Header, files: begun.Stamps = _NO_FILES) -> Store:
-        """Make an empty store; it appears under its name complete with its header.
-
-        Args:
-            path: Its folder.
-            header: What it will be the analysis of.
-            files: The stamps of its checkpoints' files, which it keeps until it is finished.
-
-        Raises:
-            StoreError: If something else is there; nothing is ever overwritten.
-        """
-        draft = path.with_name(f".{path.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        try:
-            draft.mkdir(parents=True)
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be created ({reason_of(error)})") from error
-        create_group(draft, {ATTRIBUTE: header.to_json()})
-        begun.remember(draft, files)
-        store = cls(draft, header)
-        store._totals_array.create()
-        if header.picture_bases:
-            create_group(draft / "pictures")
-        if header.packed:
-            create_group(draft / "pictures" / PACKED)
-        try:
-            draft.rename(path)
-        except OSError as error:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise StoreError(f"{path}: cannot be created ({reason_of(error)})") from error
-        return cls(path, header)
-
-    @classmethod
-    def create_or_continue(
-        cls,
-        path: Path,
-        header: Header,
-        files: begun.Stamps = _NO_FILES,
-        notice: Callable[[str], None] = lambda line: None,
-    ) -> Store:
-        """Make a store, or open the unfinished or finished one of the same work.
-
-        An unfinished one of files that were written again since it was begun is begun anew: every
-        number is of all checkpoints.
-
-        Args:
-            path: Its folder.
-            header: What it is, or will be, the analysis of.
-            files: The stamps of its checkpoints' files.
-            notice: Called with a line worth telling.
-
-        Raises:
-            StoreError: If `path` is something else, or an analysis of something else.
-        """
-        if not path.exists() and not path.is_symlink():
-            return cls.create(path, header, files)
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-            return cls.create(path, header, files)
-        store = cls._opened(path)
-        if not store.header.complete and store.header.same_work(header, rewritten=True):
-            changed = begun.rewritten(path, store.header, header, files)
-            if changed:
-                notice(
-                    f"{changed} was written again since this analysis was begun, so that all of "
-                    "it is measured anew"
-                )
-                shutil.rmtree(path)
-                return cls.create(path, header, files)
-        if not store.header.same_work(header):
-            raise StoreError(
-                f"{path}: holds the analysis of other checkpoints or with other options; "
-                "choose another output, or replace it with --overwrite"
-            )
-        if not store.header.complete:
-            store.check_can_go_on()
-        store.sweep()
-        return store
-
-    def sweep(self) -> None:
-        """Remove what a killed process left half written."""
-        for leftover in self.path.rglob(f"*{PARTIAL}"):
-            leftover.unlink(missing_ok=True)
-        finished = self.finished()
-        for index, done in enumerate(finished):
-            for part in ("pictures", "state") if not done else ():
-                shutil.rmtree(self.path / part / f"{index:06d}", ignore_errors=True)
-        for number, members in enumerate(self.header.packs):
-            if not finished[members[0]]:
-                shutil.rmtree(self.path / pack_name(number), ignore_errors=True)
-
     @property
     def totals(self) -> Floats:
         """(steps, parameters, sums); NaN for parameters that are not finished."""
-        array, expected = self._array("totals"), self._totals_array.shape
-        if array.shape != expected:
-            raise StoreError(
-                f"{self.path}: totals is damaged: expected {expected} steps, parameters and sums, "
-                f"got {array.shape}"
-            )
-        try:
-            held: Floats = np.asarray(array[:], dtype=np.float64)
-        except ValueError as error:
-            raise StoreError(f"{self.path}: totals is damaged ({error})") from error
+        array = self._whole("totals", self._totals_array.shape)
+        held: Floats
+        if self.header.complete or isinstance(array, ForeignArray) or array.holds((0, 0, 0)):
+            held = np.asarray(array[:], dtype=np.float64)
+        else:
+            held = np.full(array.shape, np.nan)
         values = self._in_our_order(held)
         if self.header.complete and not are_known(values).all():
             raise StoreError(f"{self.path}: totals is damaged: numbers are missing")
@@ -289,8 +196,8 @@ class Store:
 
     def metric(self, name: str) -> Floats:
         """(steps, parameters) of one metric."""
-        values: Floats = np.asarray(self._array(f"metrics/{name}")[:], dtype=np.float64)
-        return values
+        shape = self._totals_array.shape[:2]
+        return np.asarray(self._whole(f"metrics/{name}", shape)[:], dtype=np.float64)
 
     def picture(self, index: int, level: int, plane: str, steps: slice | int) -> Picture:
         """Return a stored level of the picture of a parameter at some steps."""
@@ -300,25 +207,22 @@ class Store:
 
     def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
         """Return the array itself, for readers that load it in parts."""
+        if not self.header.picture_bases:
+            raise StoreError(f"{self.path}: holds no pictures")
         if level or index not in self.header.packed:
-            return self._picture_array(f"pictures/{picture_name(index, level, plane)}")
+            size = self.header.plan(index).size(level)
+            return self._picture_array(f"pictures/{picture_name(index, level, plane)}", size)
         number, first = self.header.packed[index]
         layout = self.header.layouts[index]
         return PackedPicture(self._pack(number), first, layout.rows, layout.cols)
 
     def _pack(self, number: int) -> StoredArray:
         """Return the array of a pack."""
-        array = self._picture_array(pack_name(number))
-        expected = len(self.header.checkpoints), self.header.pack(number).texels
-        # more steps than this header knows of may have been appended meanwhile
-        if array.shape[1:] != expected[1:] or array.shape[0] < expected[0]:
-            raise StoreError(
-                f"{self.path}: {pack_name(number)} is damaged: expected {expected} steps and "
-                f"texels, got {array.shape}"
-            )
-        return array
+        return self._picture_array(pack_name(number), (self.header.pack(number).texels,), number)
 
-    def _picture_array(self, name: str) -> StoredArray:
+    def _picture_array(
+        self, name: str, size: tuple[int, ...], pack: int | None = None
+    ) -> StoredArray:
         """Return an array of pictures; its metadata is parsed again only if it has changed.
 
         A mouse that moves over a picture asks for it sixty times a second, and the attributes of
@@ -328,12 +232,39 @@ class Store:
         known = self._pictures.get(name)
         if known is not None and known[0] == stamp:
             return known[1]
-        array = self._array(name)
+        array = self._drawn(name, size, pack)
         if stamp is not None:
             if len(self._pictures) >= MOST_KNOWN_PICTURES:
                 self._pictures.clear()
             self._pictures[name] = stamp, array
         return array
+
+    def _drawn(self, name: str, size: tuple[int, ...], pack: int | None) -> StoredArray:
+        """Return an array of pictures as far as this header knows of steps.
+
+        More of them may have been appended meanwhile.
+        """
+        array = self._array(name)
+        steps, found = len(self.header.checkpoints), array.shape
+        if found[1:] != size or found[0] < steps:
+            raise self._damaged(name, (steps, *size), found)
+        if isinstance(array, ChunkedArray):
+            if pack is not None:
+                if array.chunk != found:
+                    raise self._damaged(name, found, array.chunk)
+                self._check_pack(name, pack, array.attributes)
+            return replace(array, shape=(steps, *size), attributes={})
+        return array.limited(steps)
+
+    def _check_pack(self, name: str, number: int, attributes: Mapping[str, Any]) -> None:
+        """Raise if a pack says that other pictures lie in it than this header does."""
+        pack = self.header.pack(number)
+        names = [self.header.parameters[index].name for index in pack.members]
+        if attributes and attributes != {ATTRIBUTE: pack.attributes(names)}:
+            raise StoreError(
+                f"{self.path}: {name} is damaged: it says that it holds the pictures of other "
+                "parameters than the header does"
+            )
 
     def write_pack(self, pack: Pack, texels: Picture) -> None:
         """Write the pictures of a pack, (steps, texels); they are thrown away if it is killed."""
@@ -343,13 +274,28 @@ class Store:
         array.create(self.write, {ATTRIBUTE: pack.attributes(names)})
         array.write((0, 0), texels, self.write)
 
-    def _array(self, name: str) -> StoredArray:
+    def _array(self, name: str) -> ChunkedArray | ForeignArray:
         try:
+            refuse_links(self.path, name)
             return open_array(self.path / name)
         except FileNotFoundError:
             raise StoreError(f"{self.path}: {name} is damaged: it is missing") from None
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise StoreError(f"{self.path}: {name} is damaged ({error})") from error
+
+    def _whole(self, name: str, shape: tuple[int, ...]) -> ChunkedArray | ForeignArray:
+        """Return an array that this program writes in one chunk, of the shape that it must have."""
+        array = self._array(name)
+        if array.shape != shape:
+            raise self._damaged(name, shape, array.shape)
+        if isinstance(array, ChunkedArray) and array.chunk != shape:
+            raise self._damaged(name, shape, array.chunk)
+        return array
+
+    def _damaged(self, name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> StoreError:
+        return StoreError(
+            f"{self.path}: {name} is damaged: expected a shape of {expected}, got {got}"
+        )
 
     def write_state(self, index: int, block: Stretches, carry: Carry) -> None:
         """Keep where the walk of a block has ended."""
@@ -380,19 +326,14 @@ class Store:
         for name in STATE:
             width = 2 if complex_weights and name != "total" else 1
             array = self._array(f"state/{index:06d}/{name}")
+            expected = (self.header.parameters[index].elements * width,)
+            if array.shape != expected:
+                raise self._damaged(f"state/{index:06d}/{name}", expected, array.shape)
             stretches = [array[start * width : stop * width] for start, stop in block.stretches]
             flat = np.concatenate(stretches)
             parts.append(flat.view(np.result_type(flat, np.complex64)) if width == 2 else flat)
         reference, previous, total = parts
         return reference, previous, total
-
-    def replace_with(self, other: Store) -> None:
-        """Put another store in the place of this one; one of the two is there at any moment."""
-        aside = aside_of(self.path)
-        shutil.rmtree(aside, ignore_errors=True)
-        self.path.rename(aside)
-        other.path.rename(self.path)
-        shutil.rmtree(aside, ignore_errors=True)
 
     def finish_parameters(self, members: Sequence[int], totals: Floats) -> None:
         """Note the totals of parameters; once they are written, all at once, these are finished.
@@ -418,6 +359,10 @@ class Store:
         self._written = time.monotonic()
         self._writing = self._written - began
 
+    def create_totals(self) -> None:
+        """Make the array of totals, in which nothing is finished yet."""
+        self._totals_array.create()
+
     @property
     def _totals_array(self) -> ChunkedArray:
         shape = (len(self.header.checkpoints), len(self.header.parameters), len(self.header.sums))
@@ -436,6 +381,6 @@ class Store:
             shape = values.shape
             array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
             array.write((0, 0), values)
+        begun.forget(self.path)
         self.header = replace(header, complete=True)
         create_group(self.path, {ATTRIBUTE: self.header.to_json()})
-        begun.forget(self.path)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from accweight_core.schema import Stamp
+from accweight_core.store.documents import checked, read
+from accweight_core.store.files import write_new
 from accweight_core.store.header import Header
 
 NAME = "begun.json"
@@ -21,11 +23,11 @@ Stamps = Mapping[str, Stamp]
 
 def remember(store: Path, files: Stamps) -> None:
     """Note the files of an analysis that is being begun."""
-    (store / NAME).write_text(json.dumps(files))
+    write_new(store / NAME, json.dumps(files).encode())
 
 
 def forget(store: Path) -> None:
-    """Remove the note: the analysis is finished."""
+    """Remove the note: every parameter is finished."""
     (store / NAME).unlink(missing_ok=True)
 
 
@@ -39,13 +41,12 @@ def rewritten(store: Path, begun: Header, header: Header, files: Stamps) -> str:
         files: The stamps of the files now.
     """
     try:
-        known = json.loads((store / NAME).read_bytes())
-        pairs = [(path, known[path], stamp) for path, stamp in files.items() if path in known]
-        for path, before, now in pairs:
-            if tuple(before[1:]) != now[1:]:  # the number of a disk changes when it is mounted
-                return path
-    except (OSError, ValueError, TypeError, AttributeError):
-        pass  # of an older program, or damaged: sizes and dates have to do
+        known = checked(read(store / NAME), dict[str, Stamp])
+    except (OSError, ValueError):
+        known = {}  # of an older program, or damaged: sizes and dates have to do
+    for path, now in files.items():
+        if path in known and known[path][1:] != now[1:]:
+            return path  # the number of a disk changes when it is mounted
     for record, found in zip(begun.checkpoints, header.checkpoints, strict=True):
         if (record.size_bytes, record.changed_ns) != (found.size_bytes, found.changed_ns):
             return found.path

@@ -6,12 +6,11 @@ It holds no time stamp: the same checkpoints give the same bytes.
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,67 +18,21 @@ import numpy.typing as npt
 
 from accweight_core.errors import StoreError
 from accweight_core.gc_paused import uncollected
-from accweight_core.metrics.sums import FIRST_SUMS, SUMS
+from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import metrics_from
 from accweight_core.naming import parameter_called
 from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.packing import Pack, is_small, planned_packs
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.remote import is_url
-from accweight_core.schema import Axis, Checkpoint, Kind, Layer, Parameter, Role, Run
-
-FORMAT_VERSION = 2
-"""Raised when older programs could misread a store: since 2 small pictures may lie in packs."""
-
-UNPACKED_VERSION = 1
-"""What a store says that has no such pictures: older programs read it as well."""
-
-
-@dataclass(frozen=True)
-class Maximum:
-    """The largest element of A_T over all shown layers, and where it sits."""
-
-    layer: str
-    parameter: str
-    index: tuple[int, ...]
-    value: float
-
-
-@dataclass(frozen=True)
-class CheckpointRecord:
-    """Where one step came from, and the figures of the training that lay there."""
-
-    path: str
-    step: int
-    step_source: str
-    format: str
-    size_bytes: int
-    changed_ns: int
-    measures: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint) -> CheckpointRecord:
-        """Return the record of a checkpoint, its path made absolute."""
-        is_local = checkpoint.size_bytes and not is_url(checkpoint.path)
-        path = str(Path(checkpoint.path).absolute()) if is_local else checkpoint.path
-        return cls(
-            path=path,
-            step=checkpoint.step,
-            step_source=checkpoint.step_source,
-            format=checkpoint.format,
-            size_bytes=checkpoint.size_bytes,
-            changed_ns=checkpoint.changed_ns,
-            measures={n: float(v) for n, v in checkpoint.measures.items() if math.isfinite(v)},
-        )
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> CheckpointRecord:
-        """Return the record that an analysis holds; older ones hold no measures."""
-        measures = record.get("measures", {})
-        if not all(type(v) in (int, float) and math.isfinite(v) for v in measures.values()):
-            raise ValueError("a measure is not a finite number")
-        return cls(**{**record, "measures": {n: float(v) for n, v in measures.items()}})
+from accweight_core.schema import Layer, Parameter, Role, Run
+from accweight_core.store.records import (
+    FORMAT_VERSION,
+    UNPACKED_VERSION,
+    CheckpointRecord,
+    Maximum,
+    checked_header,
+)
 
 
 @dataclass(frozen=True)
@@ -248,64 +201,35 @@ class Header:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any], path: str) -> Header:
+    @uncollected()
+    def from_json(cls, document: Any, path: str) -> Header:
         """Return the header that `to_json` wrote.
 
         Raises:
             StoreError: If it is of a newer format, or damaged.
         """
         try:
-            if document["format"] > FORMAT_VERSION:
-                raise StoreError(
-                    f"{path}: written by a newer accweight (analysis format {document['format']}, "
-                    f"this one reads up to {FORMAT_VERSION}); upgrade accweight to open it"
-                )
-            header = cls._parsed(document)
-            if len(header.picture_bases) not in (0, len(header.parameters)):
-                raise ValueError("pictures and parameters differ in number")
-            header._check_packs()
-            header._check_sums()
-            return header
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            cls._check_format(document, path)
+            found = checked_header(document)
+        except ValueError as error:
             raise StoreError(
-                f"{path}: the header of the analysis is damaged ({error!r})"
+                f"{path}: the header of the analysis is damaged ({error}); analyse the checkpoints "
+                "again, with --overwrite"
             ) from error
+        return cls(**{name: getattr(found, name) for name in found.__struct_fields__})
 
-    @classmethod
-    def _parsed(cls, document: Mapping[str, Any]) -> Header:
-        maximum = document["maximum"]
-        return cls(
-            source=document["source"],
-            reader=document["reader"],
-            checkpoints=tuple(map(CheckpointRecord.from_json, document["checkpoints"])),
-            parameters=tuple(_parameter(record) for record in document["parameters"]),
-            roles=tuple(Role(role) for role in document["roles"]),
-            picture_bases=tuple(document["picture_bases"]),
-            keeps_state=document["keeps_state"],
-            notes=tuple(document["notes"]),
-            warnings=tuple(document["warnings"]),
-            maximum=Maximum(**{**maximum, "index": tuple(maximum["index"])}) if maximum else None,
-            complete=document["complete"],
-            versions=document["versions"],
-            name_map=dict(document.get("name_map", {})),
-            packs=tuple(map(tuple, document.get("packs", ()))),
-            sums=tuple(document.get("sums", FIRST_SUMS)),
-        )
-
-    def _check_packs(self) -> None:
-        """Raise ValueError unless packs are made of different parameters that can be packed."""
-        members = [index for pack in self.packs for index in pack]
-        bases = self.picture_bases or [0] * len(self.parameters)
-        if not all(type(i) is int and 0 <= i < len(bases) and bases[i] == 0 for i in members):
-            raise ValueError("a pack holds something else than small parameters")
-        if len(set(members)) < len(members) or not all(self.packs):
-            raise ValueError("a pack is empty, or a parameter lies in two of them")
-
-    def _check_sums(self) -> None:
-        """Raise ValueError unless sums are different names; they may be of a newer program."""
-        named = all(type(name) is str and name for name in self.sums)
-        if not named or len(set(self.sums)) < len(self.sums) or not self.sums:
-            raise ValueError("the sums are not a list of different names")
+    @staticmethod
+    def _check_format(document: Any, path: str) -> None:
+        """Raise unless this program reads what it is written in; ValueError if it says nothing."""
+        written = document.get("format") if isinstance(document, dict) else None
+        if type(written) is not int or not 0 < written < 1 << 31:
+            got = "something else" if isinstance(written, (dict, list)) else f"{written!r:.40}"
+            raise ValueError(f"expected a format from 1 to {FORMAT_VERSION}, got {got}")
+        if written > FORMAT_VERSION:
+            raise StoreError(
+                f"{path}: written by a newer accweight (analysis format {written}, this one reads "
+                f"up to {FORMAT_VERSION}); upgrade accweight to open it"
+            )
 
 
 def _record(parameter: Parameter) -> dict[str, Any]:
@@ -315,22 +239,11 @@ def _record(parameter: Parameter) -> dict[str, Any]:
 _PARAMETER_FIELDS = tuple(found.name for found in fields(Parameter))
 
 
-def _parameter(record: Mapping[str, Any]) -> Parameter:
-    return Parameter(
-        name=record["name"],
-        layer=record["layer"],
-        kind=Kind(record["kind"]),
-        role=Role(record["role"]),
-        shape=tuple(record["shape"]),
-        dtype=record["dtype"],
-        axes=tuple(Axis(axis) for axis in record["axes"]),
-        sections=tuple(record["sections"]),
-    )
-
-
 def versions() -> dict[str, str]:
-    """Return the versions of what an analysis is made with."""
-    from importlib.metadata import version  # opening an analysis does without
+    """Return the versions of what an analysis is made with; torch has one where it is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # opening one does without
 
-    packages = {name: version(name) for name in ("accweight", "numpy", "torch")}
+    packages = {name: version(name) for name in ("accweight", "numpy")}
+    with suppress(PackageNotFoundError):
+        packages["torch"] = version("torch")
     return {**packages, "python": platform.python_version()}

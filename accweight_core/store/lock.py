@@ -1,61 +1,118 @@
-"""One writer at a time, and a store that is there as a whole while another takes its place."""
+"""One writer at a time, whatever name it knows the analysis by."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from accweight_core.errors import StoreError, reason_of
+from accweight_core.errors import AccweightError, StoreError, reason_of
+from accweight_core.store.beside import beside, real_place
 
 LOCK = ".lock"
 
-
-def recover(path: Path) -> None:
-    """Bring back a store whose replacement was interrupted halfway."""
-    if is_aside(path):
-        aside_of(path).rename(path)
-
-
-def is_aside(path: Path) -> bool:
-    """Tell whether a store has lost its name to one that has not taken it yet."""
-    return not path.exists() and aside_of(path).exists()
-
-
-def aside_of(path: Path) -> Path:
-    """Return where a store lies while another takes its place."""
-    return path.with_name(f".{path.name}.replaced")
+_FLAGS = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+_HELD = (errno.EAGAIN, errno.EACCES)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep a second process from writing the same analysis.
 
+    Two locks are held: a file beside it, since the folder may not be there yet, and the folder
+    itself, which may be mounted under another name.
+
     Raises:
-        StoreError: If another process is writing it.
+        StoreError: If another process is writing it, it cannot be locked, or the system refuses
+            something that is done meanwhile.
     """
     try:
-        import fcntl
+        import fcntl  # noqa: F401
     except ImportError:  # not on this system; the lock guards a mistake, not correctness
         yield
         return
-    name = path.with_name(f".{path.name}{LOCK}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        opened = name.open("w")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
-    with opened as file:
+    name = beside(path, "lock")
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file.fileno()).st_ino != name.stat().st_ino:
-                raise OSError  # the one before us removed this file: it is not the lock any more
-        except OSError:
-            raise StoreError(
-                f"{path}: another accweight is writing this analysis; wait for it, or stop it"
-            ) from None
+            name.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(name, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
+        except OSError as error:
+            if name.is_symlink():
+                raise _no_lock(path, name) from None
+            raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
+        held.callback(os.close, file)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise _no_lock(path, name)
+        _take(path, file)
+        if not _is_at(name, file):  # the one before us removed this file: it is not the lock
+            raise _is_written(path)
+        held.callback(_remove, name, file)
+        folder = _folder(path)
+        if folder is not None:
+            held.callback(os.close, folder)
+            _take(path, folder, if_possible=True)
         try:
             yield
-        finally:
+        except AccweightError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{_concerned(path, error)}: cannot be written ({reason_of(error)}); what is "
+                "finished is kept, and the same command continues there"
+            ) from error
+
+
+def _concerned(path: Path, error: OSError) -> Path:
+    """Return what the system refused something of: the analysis, unless it lies elsewhere."""
+    named = Path(os.fsdecode(error.filename)) if error.filename else path
+    is_ours = real_place(path).parent in (real_place(named), *real_place(named).parents)
+    return path if is_ours else named
+
+
+def _folder(path: Path) -> int | None:
+    """Return the open folder of an analysis, None if it is not there yet."""
+    try:
+        return os.open(real_place(path), os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _FLAGS)
+    except OSError:
+        return None
+
+
+def _take(path: Path, descriptor: int, *, if_possible: bool = False) -> None:
+    """Lock a file or a folder; some file systems lock no folders."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise _is_written(path) from None
+        if not if_possible:
+            raise StoreError(f"{path}: cannot be locked ({reason_of(error)})") from error
+
+
+def _is_at(name: Path, descriptor: int) -> bool:
+    """Tell whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.lstat(name), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _remove(name: Path, descriptor: int) -> None:
+    """Remove the lock file, unless it is something else: ours is empty."""
+    if os.fstat(descriptor).st_size == 0 and _is_at(name, descriptor):
+        with suppress(OSError):  # one that nobody holds harms nobody
             name.unlink(missing_ok=True)
+
+
+def _is_written(path: Path) -> StoreError:
+    return StoreError(
+        f"{path}: another accweight is writing this analysis; wait for it, or stop it"
+    )
+
+
+def _no_lock(path: Path, name: Path) -> StoreError:
+    return StoreError(f"{path}: cannot be locked, since {name} is not a plain file; remove that")

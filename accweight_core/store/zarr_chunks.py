@@ -15,57 +15,30 @@ import math
 import mmap
 import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
-from uuid import uuid4
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta, Struct
 
-from accweight_core.errors import MissingLibraryError, StoreError, reason_of
+from accweight_core.errors import StoreError
+from accweight_core.store.documents import METADATA, MOST_AXES, Shape, checked, read
+from accweight_core.store.files import Write, open_to_read, open_to_write, write_whole
+from accweight_core.store.foreign_array import ForeignArray
 
-PARTIAL = ".partial"
-"""Ending of files that are being written; a killed process leaves them behind."""
+LARGE_BYTES = 1 << 28
+"""A part of an array that has as many bytes is read only if at least half of them are there."""
 
-METADATA = "zarr.json"
-
-Write = Callable[[Path, bytes | memoryview], None]
-"""`write_whole`; or `write_new` where a killed process leaves nothing that is looked at; or
-`write_beside_others` where several processes may write one file."""
+MOST_CHUNKS = 4096
+"""Of more chunks only those are looked for that lie in the folder."""
 
 Index = int | slice | tuple[int | slice, ...]
 """Which part of an array: positions and stretches along its first axes, or along all."""
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that it is there completely or not at all."""
-    draft = path.with_name(path.name + PARTIAL)
-    with draft.open("wb") as file:
-        file.write(content)
-    os.replace(draft, path)
-
-
-def write_beside_others(path: Path, content: bytes | memoryview) -> None:
-    """Write a file like `write_whole` where others may be writing the same bytes to it.
-
-    Each has a draft of its own: one that is killed, or late, harms no file that is complete.
-    """
-    draft = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")
-    with draft.open("wb") as file:
-        file.write(content)
-    os.replace(draft, path)
-
-
-def write_new(path: Path, content: bytes | memoryview) -> None:
-    """Write a file of what is thrown away altogether if the process is killed meanwhile."""
-    with open(path, "wb", buffering=0) as file:
-        rest = memoryview(content).cast("B")
-        while rest:
-            rest = rest[file.write(rest) :]
 
 
 def create_group(path: Path, attributes: Mapping[str, Any] | None = None) -> None:
@@ -99,38 +72,45 @@ class StoredArray(Protocol):
         """Return a part of it."""
 
 
-def open_array(path: Path) -> StoredArray:
+class _Regular(Struct, frozen=True):
+    chunk_shape: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=2**63 - 1)], ...], Meta(max_length=MOST_AXES)
+    ]
+
+
+class _Grid(Struct, frozen=True):
+    configuration: _Regular
+
+
+class ArrayDocument(Struct, frozen=True):
+    """What the metadata of an array must say for anybody to read it."""
+
+    zarr_format: Literal[3]
+    node_type: Literal["array"]
+    shape: Shape
+    data_type: str
+    chunk_grid: _Grid
+    attributes: dict[str, Any] = {}
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """Shape of a chunk."""
+        return self.chunk_grid.configuration.chunk_shape
+
+
+def open_array(path: Path) -> ChunkedArray | ForeignArray:
     """Return the array in a folder.
 
     Raises:
         MissingLibraryError: If it is stored in another form, and zarr is not installed.
-        OSError: If it cannot be read; FileNotFoundError if there is none.
+        FileNotFoundError: If there is none.
+        StoreError: If it cannot be read.
         ValueError: If it is not an array, or damaged.
     """
-    array = ChunkedArray.open(path)
-    if array is not None:
-        return array
-    if not _is_array(path):
-        raise ValueError("its metadata is not that of an array of Zarr v3")
-    try:
-        import zarr
-    except ImportError:
-        purpose = f"{path}: reading an array that was stored anew, compressed or in another form,"
-        raise MissingLibraryError("zarr", "", purpose) from None
-    try:
-        return zarr.open_array(path, mode="r", zarr_format=3)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"its metadata cannot be understood: {error!r}") from error
-
-
-def _is_array(path: Path) -> bool:
-    """Tell whether a folder has the metadata of an array, in whatever form it is stored."""
-    try:
-        found = json.loads((path / METADATA).read_bytes())
-    except ValueError:
-        return False
-    kind = ("zarr_format", 3), ("node_type", "array")
-    return isinstance(found, dict) and all(found.get(key) == value for key, value in kind)
+    found = read(path / METADATA)
+    document = checked(found, ArrayDocument)
+    array = ChunkedArray.described(path, found, document)
+    return ForeignArray.open(path, found, document.chunk) if array is None else array
 
 
 def _array_metadata(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) -> dict[str, Any]:
@@ -164,12 +144,14 @@ class ChunkedArray:
         shape: Its shape.
         chunk: Shape of a chunk; chunks at the far edges reach beyond the array.
         dtype: "float32" or "float64".
+        attributes: What was found beside that; to be looked at, and not kept.
     """
 
     path: Path
     shape: tuple[int, ...]
     chunk: tuple[int, ...]
     dtype: str = "float32"
+    attributes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def open(cls, path: Path) -> ChunkedArray | None:
@@ -179,23 +161,18 @@ class ChunkedArray:
             OSError: If there is nothing to read.
         """
         try:
-            found = json.loads((path / METADATA).read_bytes())
-            chunk = found["chunk_grid"]["configuration"]["chunk_shape"]
-            array = cls(path, tuple(found["shape"]), tuple(chunk), found["data_type"])
-        except (KeyError, TypeError, ValueError):
+            found = read(path / METADATA)
+            return cls.described(path, found, checked(found, ArrayDocument))
+        except ValueError:
             return None
-        same = {**found, "attributes": {}} == array._metadata()
-        return array if same and array._is_readable() else None
 
-    def _is_readable(self) -> bool:
-        """Tell whether what was found in a file can be counted with."""
-        lengths: list[object] = [*self.shape, *self.chunk]
-        return (
-            self.dtype in ("float32", "float64")
-            and 0 < len(self.shape) == len(self.chunk)
-            and all(isinstance(length, int) and length >= 0 for length in lengths)
-            and 0 not in self.chunk
-        )
+    @classmethod
+    def described(cls, path: Path, found: Any, document: ArrayDocument) -> ChunkedArray | None:
+        """Return the array that metadata describe, None if it is stored in another way."""
+        shape, chunk, dtype = document.shape, document.chunk, document.data_type
+        array = cls(path, shape, chunk, dtype, document.attributes)
+        known = dtype in ("float32", "float64") and 0 < len(shape) == len(chunk)
+        return array if known and {**found, "attributes": {}} == array._metadata() else None
 
     def create(
         self, write: Write = write_whole, attributes: Mapping[str, Any] | None = None
@@ -263,8 +240,7 @@ class ChunkedArray:
     def _write_into(self, path: Path, at: int, claimed: int, values: npt.NDArray[Any]) -> None:
         """Write values at one place of a chunk of which so many elements belong to the array."""
         size = values.itemsize
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-        with open(descriptor, "wb") as file:
+        with open_to_write(path, whole=False) as file:
             if os.fstat(file.fileno()).st_size < self.chunk[0] * size:
                 padding = np.full(self.chunk[0] - claimed, np.nan, self._stored_dtype())
                 file.seek(claimed * size)
@@ -290,15 +266,54 @@ class ChunkedArray:
             raise IndexError(f"{self.path}: has {len(self.shape)} axes, not {len(given)}")
         asked = (*given, *[slice(None)] * (len(self.shape) - len(given)))
         ranges = [self._range(axis, item) for axis, item in enumerate(asked)]
-        part: npt.NDArray[Any] = np.empty([len(r) for r in ranges], self._stored_dtype())
-        touched = (
+        touched = [
             range(r.start // length, -(-r.stop // length))
             for r, length in zip(ranges, self.chunk, strict=True)
-        )
-        for place in product(*touched) if part.size else ():
+        ]
+        part = self._room(ranges, touched)
+        for place in self._places(touched) if part.size else ():
             within, target = self._overlap(place, ranges)
             self._read(self._file(place), within, part[*target])
         return part[tuple(slice(None) if isinstance(item, slice) else 0 for item in asked)]
+
+    def _room(self, ranges: Sequence[range], touched: Sequence[range]) -> npt.NDArray[Any]:
+        """Return what a part is read into.
+
+        A file may say that an array is of any size: a large part is not read unless its chunks
+        are there.
+        """
+        shape, dtype = [len(r) for r in ranges], self._stored_dtype()
+        size_bytes = math.prod(shape) * dtype.itemsize
+        is_many = math.prod(map(len, touched)) > MOST_CHUNKS
+        if size_bytes > LARGE_BYTES and not self._mostly_there(touched, size_bytes):
+            raise StoreError(f"{self.path}: is damaged: most of its {size_bytes} bytes are missing")
+        try:
+            return np.full(shape, np.nan, dtype) if is_many else np.empty(shape, dtype)
+        except (MemoryError, ValueError):
+            raise StoreError(
+                f"{self.path}: needs {size_bytes} bytes of memory, which cannot be had"
+            ) from None
+
+    def _mostly_there(self, touched: Sequence[range], size_bytes: int) -> bool:
+        there = self._held(touched) if size_bytes else ()
+        chunk_bytes = math.prod(self.chunk) * self._stored_dtype().itemsize
+        return 2 * sum(chunk_bytes for _ in there) >= size_bytes
+
+    def _places(self, touched: Sequence[range]) -> Iterable[Sequence[int]]:
+        """Return which chunks to look for: those that are there, where that is quicker."""
+        many = math.prod(map(len, touched)) > MOST_CHUNKS
+        return self._held(touched) if many else product(*touched)
+
+    def _held(self, touched: Sequence[range]) -> list[tuple[int, ...]]:
+        """Return those of some chunks that are there."""
+        found = []
+        for name in os.listdir(self.path):
+            first, *numbers = name.split(".")
+            if first == "c" and len(numbers) == len(touched) and all(map(_is_number, numbers)):
+                place = tuple(map(int, numbers))
+                if all(at in r for at, r in zip(place, touched, strict=True)):
+                    found.append(place)
+        return found
 
     def _range(self, axis: int, item: int | slice) -> range:
         """Return the positions that are asked for along one axis."""
@@ -334,28 +349,37 @@ class ChunkedArray:
         1.4 ms through maps and 0.6 ms straight.
         """
         try:
-            file = path.open("rb")
+            file = open_to_read(path)
         except FileNotFoundError:
             part[...] = np.nan
             return
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be read ({reason_of(error)})") from error
         with file:
             expected = math.prod(self.chunk) * part.itemsize
             size = os.fstat(file.fileno()).st_size
             if size != expected:
                 raise StoreError(f"{path}: is damaged: expected {expected} bytes, got {size}")
-            if part.flags.c_contiguous and self._is_one_stretch(within):
-                first = np.ravel_multi_index([s.start for s in within], self.chunk)
-                file.seek(int(first) * part.itemsize)
-                file.readinto(part.reshape(-1).view(np.uint8).data)
-            else:
-                mapped = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
-                whole: npt.NDArray[Any] = np.ndarray(self.chunk, part.dtype, buffer=mapped)
-                part[...] = whole[*within]
+            try:
+                if part.flags.c_contiguous and self._is_one_stretch(within):
+                    first = np.ravel_multi_index([s.start for s in within], self.chunk)
+                    file.seek(int(first) * part.itemsize)
+                    if file.readinto(part.reshape(-1).view(np.uint8).data) < part.nbytes:
+                        raise StoreError(f"{path}: was cut while it was read")
+                else:
+                    mapped = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
+                    whole: npt.NDArray[Any] = np.ndarray(self.chunk, part.dtype, buffer=mapped)
+                    part[...] = whole[*within]
+            except StoreError:
+                raise
+            except (OSError, ValueError) as error:  # cut meanwhile, or no room to map it
+                raise StoreError(f"{path}: cannot be read ({error})") from error
 
     def _is_one_stretch(self, within: Sequence[slice]) -> bool:
         """Tell whether a part of a chunk lies in its file without gaps."""
         lengths = [s.stop - s.start for s in within]
         first = next((axis for axis, length in enumerate(lengths) if length > 1), len(lengths))
         return lengths[first + 1 :] == list(self.chunk[first + 1 :])
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether it is written as the place of a chunk is."""
+    return text.isdecimal() and len(text) < 20 and str(int(text)) == text

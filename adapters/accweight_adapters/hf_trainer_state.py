@@ -1,7 +1,7 @@
-"""What Hugging Face's Trainer notes beside the weights: ``trainer_state.json``.
+"""Read ``trainer_state.json``, which Hugging Face's Trainer writes next to the weights.
 
-It knows the step of the checkpoint and the history of all that was logged, so that the figures
-of a run come with it. Without it, or with a damaged one, the weights are read all the same.
+It has the step of the checkpoint and the history of all logged metrics. If it is missing or
+damaged, the weights are read without it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ STEP_KEY: Final = f"global_step of {STATE_FILE}"
 MODEL_FILE = re.compile(
     r"(adapter_model|pytorch_model|model)([._-].*)?\.(safetensors|bin|json)", re.IGNORECASE
 )
-"""Names that the Trainer gives to weights; other files in a folder have steps of their own."""
+"""Names of the Trainer's weight files; other files in a folder have steps of their own."""
 
 NOT_MEASURED = re.compile(r".*(_runtime|_per_second|_time)|total_flos|step|epoch")
-"""What is logged of the machine and of the clock."""
+"""Logged names that measure the machine and the clock, not the model."""
 
 
 def with_trainer_state(description: Description, path: Path) -> Description:
-    """Return the description of the weights in `path` with what the Trainer notes beside them."""
+    """Return the description of the weights in `path` with the Trainer's state added."""
     if not MODEL_FILE.fullmatch(path.name):
         return description
     return with_state_of(description, path.parent)
 
 
 def with_state_of(description: Description, folder: Path) -> Description:
-    """Return a description with the step, measures and notes of the Trainer's `folder`."""
+    """Return a description with step, measures and notes from a Trainer folder."""
     path = folder / STATE_FILE
     if not path.is_file():
         return description
@@ -58,7 +58,7 @@ def with_state_of(description: Description, folder: Path) -> Description:
 
 
 def _state_in(path: Path) -> Mapping[str, Any] | None:
-    """Return the content of the file; None if it cannot be read, or is something else."""
+    """Return the content of the file, or None if it is missing or damaged."""
     try:
         with path.open("rb") as file:
             size_bytes = file.seek(0, io.SEEK_END)
@@ -76,7 +76,7 @@ def _step_in(state: Mapping[str, Any]) -> int | None:
 
 
 def _measures(state: Mapping[str, Any], step: int | None) -> dict[str, float]:
-    """Return the last figure of every name that was logged up to a step, and the epoch."""
+    """Return the last value of every metric logged up to a step, and the epoch."""
     history = state.get("log_history")
     logged: dict[str, float] = {}
     for entry in history if isinstance(history, list) else []:
@@ -101,7 +101,7 @@ def _is_number(value: object) -> bool:
 
 
 def _notes(state: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
-    """Return a remark if an earlier checkpoint is the best so far."""
+    """Return a remark if an earlier checkpoint is the best one so far."""
     best = state.get("best_model_checkpoint")
     name = PurePosixPath(best.replace("\\", "/")).name if isinstance(best, str) else ""
     if not name or name == folder.resolve().name:

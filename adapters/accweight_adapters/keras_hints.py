@@ -1,10 +1,9 @@
-"""Hints for variables named as in Keras: kind of layer, role, what the axes of kernels count.
+"""Hints for variables with Keras names: kind of layer, role, meaning of the axes of kernels.
 
-Such names stand in files of Keras, in checkpoints of TensorFlow and in arrays that scripts save.
-Outputs are kept last there, (..., inputs, outputs), where PyTorch keeps them first; saying so
-makes pictures and comparisons of both agree. Variables are known by their names; shapes tell
-apart what shares one: the kernel of an LSTM from that of a GRU, a convolution from a depthwise
-one.
+Such names occur in Keras files, TensorFlow checkpoints and arrays saved by scripts. They keep
+outputs last, (..., inputs, outputs), where PyTorch keeps them first; the hints make pictures and
+comparisons agree. Variables are recognised by name, and by shape where names are ambiguous: the
+kernels of LSTM and GRU, of plain and depthwise convolutions.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ KERNELS: Final = ("kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_k
 NORMS: Final = ("gamma", "beta", "scale")
 STATISTICS: Final = ("moving_mean", "moving_variance", "vector_u", "seed_generator_state")
 TELLING: Final = frozenset({*KERNELS, *STATISTICS, "gamma", "embeddings"})
-"""Names by which a layer is known to be of this tradition."""
+"""Variable names that identify a layer with Keras conventions."""
 
 GATES: Final = {Kind.LSTM: ("i", "f", "c", "o"), Kind.GRU: ("z", "r", "h")}
-"""Order in which Keras stacks gates, along the last axis."""
+"""Order of gates in Keras, along the last axis."""
 
 KINDS_BY_GATES: Final = {4: Kind.LSTM, 3: Kind.GRU, 1: Kind.RNN}
 
@@ -38,18 +37,18 @@ ATTENTION = re.compile(r"(^|[._])(\w*attention\w*|query|key|value|mha|\w*attn\w*
 CELL = re.compile(r"((conv_)?lstm|gru|simple_rnn)?_?cell(_\d+)?")
 NORMALISER = re.compile(r"normalization(_\d+)?$")
 PREPROCESSING: Final = frozenset({"normalization", "discretization"})
-"""Classes that hold statistics of the data, which no training moves."""
+"""Classes with statistics of the data, which are not trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A layer of Keras.
+    """A Keras layer.
 
     Attributes:
         name: Its name, parts joined by dots.
-        shapes: Shape of each variable, by the variable's name.
+        shapes: Shapes of its variables, by name.
         class_name: Its class in snake case, '' if unknown.
-        equation: What an EinsumDense computes, '' if unknown.
+        equation: Equation of an EinsumDense, '' if unknown.
     """
 
     name: str
@@ -59,12 +58,12 @@ class Module:
 
     @property
     def bias(self) -> Shape:
-        """Shape of the bias, () without one."""
+        """Shape of the bias, () if there is none."""
         return self.shapes.get("bias", ())
 
 
 def with_keras_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
-    """Return tensors with hints for those whose names are of this tradition; others as they are."""
+    """Return tensors with hints for Keras names; others are returned as they are."""
     given = list(tensors)
     groups: dict[str, dict[str, Shape]] = {}
     for tensor in given:
@@ -84,7 +83,7 @@ def with_keras_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...
 
 
 def layer_name(path: Sequence[str], cells: Mapping[tuple[str, ...], int]) -> str:
-    """Return the name of the layer that a path belongs to: a cell is its recurrent layer's."""
+    """Return the name of the layer of a path; a cell belongs to its recurrent layer."""
     path = tuple(path)
     if len(path) > 1 and CELL.fullmatch(path[-1]) and cells.get(path[:-1]) == 1:
         path = path[:-1]
@@ -92,7 +91,7 @@ def layer_name(path: Sequence[str], cells: Mapping[tuple[str, ...], int]) -> str
 
 
 def cells_of(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
-    """Return how many cells each layer has; stacked ones stay apart."""
+    """Return the number of cells of each layer; stacked cells are separate layers."""
     counts: dict[tuple[str, ...], int] = {}
     for path in paths:
         if CELL.fullmatch(path[-1]):
@@ -105,13 +104,13 @@ def _leaf(name: str, module: str) -> str:
 
 
 def hints_of(module: Module) -> dict[str, Hints]:
-    """Return what is known of each variable of a layer, by the variable's name."""
+    """Return the hints for the variables of a layer, by name."""
     kind = _kind(module)
     return {leaf: _hints(module, kind, leaf) for leaf in module.shapes}
 
 
 def _kind(module: Module) -> Kind | None:
-    """Tell the kind of a layer; None leaves it to the names and shapes."""
+    """Return the kind of a layer, or None to infer it from names and shapes."""
     shapes = module.shapes
     recurrent = shapes.get("recurrent_kernel", ())
     if len(recurrent) >= 2:
@@ -139,7 +138,7 @@ def _kernel_kind(module: Module) -> Kind:
 
 
 def _is_einsum(module: Module) -> bool:
-    """Tell the kernels of EinsumDense, as attention has them, from those of convolutions."""
+    """Tell kernels of EinsumDense, which attention uses, from those of convolutions."""
     if module.class_name:
         return "dense" in module.class_name
     return len(module.bias) > 1 or ATTENTION.search(module.name) is not None
@@ -175,7 +174,7 @@ def _hints(module: Module, kind: Kind | None, leaf: str) -> Hints:
 
 
 def _role(module: Module, kind: Kind | None, leaf: str) -> Role | None:
-    """Return what a variable is for; None leaves it to its name and type."""
+    """Return the role of a variable, or None to infer it from its name and type."""
     if leaf in STATISTICS or module.class_name in PREPROCESSING:
         return Role.BUFFER
     if leaf == "embeddings":
@@ -190,7 +189,7 @@ def _role(module: Module, kind: Kind | None, leaf: str) -> Role | None:
 
 
 def _axes(module: Module, kind: Kind | None, leaf: str) -> Axes | None:
-    """Return what the axes of a kernel count."""
+    """Return the meaning of the axes of a kernel."""
     shape = module.shapes[leaf]
     rank = len(shape)
     if leaf == "embeddings" and rank == 2:
@@ -211,7 +210,7 @@ def _axes(module: Module, kind: Kind | None, leaf: str) -> Axes | None:
 
 
 def _einsum(module: Module, rank: int) -> Axes:
-    """Return the axes of an EinsumDense kernel: by its equation, else the bias spans the outputs.
+    """Return the axes of an EinsumDense kernel: by its equation, else by the shape of its bias.
 
     Attention splits one side into heads and their width: (inputs, heads, width) or
     (heads, width, outputs).

@@ -1,7 +1,7 @@
-"""Low-rank adapters (LoRA): two thin matrices beside a layer that itself stays as it was.
+"""LoRA: two low-rank matrices that adapt a frozen layer.
 
-PEFT and its kin name them after the layer they adapt, ``q_proj.lora_A.weight``; so both
-matrices belong to the layer ``q_proj``, and the ranking shows the layers of the model.
+PEFT and similar libraries name them after the layer they adapt, ``q_proj.lora_A.weight``; both
+matrices are assigned to the layer ``q_proj``, so the ranking shows the layers of the model.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import replace
 from accweight_core.schema import Hints, Kind, StoredTensor
 
 PREFIX = "base_model.model."
-"""What PEFT puts before the names of the model that it wraps."""
+"""Prefix that PEFT adds to the names of the wrapped model."""
 
 ADAPTER = re.compile(
     r"(?P<layer>.+)\.lora_(?P<embedding>embedding_)?"
     r"(A|B|up|down|magnitude_vector)(\.[^.]+)?(\.weight)?"
 )
 MARK = ".lora_"
-"""What every such name contains: looking for it is much quicker than matching the whole."""
+"""Part of every such name; searching for it is much faster than matching the pattern."""
 
 BASE = re.compile(r"(?P<layer>.+)\.base_layer\.[^.]+")
-"""The layer itself, as it lies in a state dict of the whole wrapped model."""
+"""The adapted layer itself, in a state dict of the whole wrapped model."""
 
 
 def with_lora_layers(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
-    """Return tensors with the layer and kind of those that belong to low-rank adapters."""
+    """Return tensors with layer and kind set for those of LoRA."""
     given = tuple(tensors)
     if not any(MARK in tensor.name and ADAPTER.fullmatch(tensor.name) for tensor in given):
         return given

@@ -1,8 +1,8 @@
-"""Finds the figures of the training that lie beside the weights: loss, accuracy, learning rate.
+"""Find training metrics next to the weights: loss, accuracy, learning rate.
 
-A checkpoint may hold hundreds of numbers, most of them counters, settings and optimizer state.
-Those that say how well the training went are known by the words of their keys, here and one
-mapping further in; of a history the last value counts, which is that of the checkpoint.
+A checkpoint may have hundreds of numbers, most of them counters, settings and optimizer state.
+Metrics are recognised by the words in their keys, at the top and one level below; of a history the
+last value is taken, which belongs to the checkpoint.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Final
 from accweight_adapters.untrusted import MAX_NAME
 
 MAX_MEASURES: Final = 64
-"""Measures taken from one checkpoint; more than anyone could look at."""
+"""Most measures of one checkpoint."""
 
 MAX_CANDIDATES: Final = 1024
-"""Entries with a fitting key that are looked at in one checkpoint."""
+"""Most entries with a matching key that are examined in one checkpoint."""
 
 RECENT: Final = 64
-"""Last values of a history that are looked at; behind so many NaNs lies nothing of interest."""
+"""Last values of a history that are examined for one that is finite."""
 
 Keys = tuple[str, ...]
-"""Keys that lead to a value."""
+"""Keys on the path to a value."""
 
 Numbers = Callable[[Keys, object], int | float | None]
-"""Returns the number that a value stands for, None if it stands for none."""
+"""Returns the number that a value represents, or None."""
 
 
 def _words_in(text: str) -> frozenset[str]:
@@ -42,13 +42,13 @@ QUALITIES: Final = _words_in(
     "reward return r2 mcc kappa ndcg mrr spearman pearson elbo likelihood kl kld divergence "
     "entropy cost objective fitness metric"
 )
-"""Words that name how good a model is."""
+"""Words for the quality of a model."""
 
 PACES: Final = frozenset({"lr", "gnorm", "learning rate", "grad norm", "gradient norm"})
-"""Words and pairs of words that name how fast it learns."""
+"""Words, and pairs of words, for the speed of learning."""
 
 COUNTS: Final = _words_in("num number n count counter target goal")
-"""Words that make a count or an aim even of a quality: `num_errors`, `target_score`."""
+"""Words that turn a quality into a count or a goal: `num_errors`, `target_score`."""
 
 SETTINGS: Final = COUNTS | _words_in(
     "weight coef coeff coefficient scale scaler scaling clip clipping warmup decay gamma alpha "
@@ -57,29 +57,29 @@ SETTINGS: Final = COUNTS | _words_in(
     "freq frequency every horizon smoothing temperature limit bound time second sec ms duration "
     "timestamp date memory bytes"
 )
-"""Words that make a setting of what stands before them: `loss_weight`, `acc_time`."""
+"""Words that turn the words before them into a setting: `loss_weight`, `acc_time`."""
 
 PACE_SETTINGS: Final = SETTINGS | _words_in(
     "max min base init initial start end final peak ratio schedule policy milestone drop cycle "
     "power restart"
 )
-"""Words that make a setting of a pace wherever they stand: `max_grad_norm`, `base_lr`."""
+"""Words that turn a pace into a setting in any position: `max_grad_norm`, `base_lr`."""
 
 WHOLE: Final = _words_in("epoch step iter iteration batch round update index idx id precision")
-"""Words that end the keys of whole numbers that are not measures: `best_acc_epoch`, `acc_steps`."""
+"""Last words of keys of whole numbers that are no measures: `best_acc_epoch`, `acc_steps`."""
 
 PER_ITEM: Final = _words_in("per class label device fold")
-"""Words of lists that are not histories."""
+"""Words for lists that are not histories."""
 
 NOT_TRAINING: Final = _words_in(
     "config cfg conf configuration arg argument namespace param parameter hparam hyper hyperparam "
     "hyperparameter option opt setting kwarg optim optimizer optimiser sched scheduler scaler amp "
     "rng callback loop"
 )
-"""Words of mappings that hold settings, or the state of optimizers and schedulers."""
+"""Words for mappings of settings, or of the state of optimizers and schedulers."""
 
 STATE_KEYS: Final = frozenset({"param_groups", "_last_lr", "_step_count"})
-"""Keys by which the state of an optimizer or scheduler is known, whatever it is called."""
+"""Keys that identify the state of an optimizer or scheduler, whatever its name."""
 
 PARTS: Final = _words_in(
     "train training val valid validation test eval dev total mean avg average best last latest "
@@ -97,7 +97,7 @@ KNOWN: Final = (
     | NOT_TRAINING
     | PARTS
 )
-"""Words whose plurals and numbered forms are the same word."""
+"""Words that have no singular or unnumbered form."""
 
 WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+")
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -105,12 +105,12 @@ MAX_DIGITS: Final = 40
 
 
 def plain_number(_keys: Keys, value: object) -> int | float | None:
-    """Return a number as it is; booleans do not count."""
+    """Return a number, or None; booleans do not count."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def number_or_text(keys: Keys, value: object) -> int | float | None:
-    """Return a number, also one that is written out, as formats do whose notes are all text."""
+    """Return a number, also one in a string, for formats whose metadata are all strings."""
     text = value.strip() if isinstance(value, str) and len(value) <= MAX_DIGITS else ""
     if not DECIMAL.fullmatch(text):
         return plain_number(keys, value)
@@ -118,11 +118,11 @@ def number_or_text(keys: Keys, value: object) -> int | float | None:
 
 
 def measures_in(content: object, number: Numbers = plain_number) -> dict[str, float]:
-    """Return the finite measures of the training in `content`, in its order.
+    """Return the finite measures in `content`, in its order.
 
     Args:
-        content: What the checkpoint holds; only mappings hold measures.
-        number: Tells which values are numbers.
+        content: Content of the checkpoint; only mappings have measures.
+        number: Returns the number that a value represents, or None.
 
     Returns:
         At most `MAX_MEASURES` numbers by name, nested names joined with a dot.
@@ -140,12 +140,12 @@ def measures_in(content: object, number: Numbers = plain_number) -> dict[str, fl
 
 
 def is_showable(name: str) -> bool:
-    """Tell whether a measure may be called so."""
+    """Tell whether a measure may have this name."""
     return bool(name) and name.isprintable() and len(name) <= MAX_NAME
 
 
 def _candidates(content: Mapping[object, object]) -> Iterator[tuple[Keys, object]]:
-    """Yield the entries whose key names a measure, here and one mapping further in."""
+    """Yield the entries whose key names a measure, at the top and one level below."""
     seen: set[int] = set()
     for key, value in content.items():
         if not isinstance(key, str) or not key:
@@ -154,13 +154,13 @@ def _candidates(content: Mapping[object, object]) -> Iterator[tuple[Keys, object
             if _is_measure(_words(key)):
                 yield (key,), value
         elif isinstance(value, Mapping) and id(value) not in seen:
-            seen.add(id(value))  # a hostile file may name one mapping a thousand times
+            seen.add(id(value))  # a hostile file may contain one mapping a thousand times
             for inner in _inner_keys(key, value):
                 yield (key, inner), value[inner]
 
 
 def _inner_keys(key: str, entries: Mapping[object, object]) -> Iterator[str]:
-    """Yield the keys of a mapping that name measures; none if it holds settings or state."""
+    """Yield the keys of measures in a mapping; none if it holds settings or state."""
     words = _words(key)
     is_setting = not NOT_TRAINING.isdisjoint(words) or not SETTINGS.isdisjoint(words[-1:])
     if is_setting or not STATE_KEYS.isdisjoint(entries):
@@ -173,12 +173,12 @@ def _inner_keys(key: str, entries: Mapping[object, object]) -> Iterator[str]:
 
 
 def _is_single(value: object) -> bool:
-    """Tell what may be a number or a history from mappings and from the many tensors of weights."""
+    """Tell whether a value may be a number or a history, and not a mapping or a weight."""
     return not isinstance(value, Mapping) and not getattr(value, "shape", ())
 
 
 def _is_measure(words: list[str]) -> bool:
-    """Tell whether the words of a key name a quality of the training, or its pace.
+    """Tell whether the words of a key name a quality or a pace.
 
     The last word is what a key is about: `alpha_loss` is a loss, `loss_alpha` a setting.
     """
@@ -191,9 +191,9 @@ def _is_measure(words: list[str]) -> bool:
 
 
 def _words(key: str) -> list[str]:
-    """Return the words of a key, split at punctuation and capitals, in their plain form.
+    """Return the words of a key, split at punctuation and capitals, in their base form.
 
-    A piece in mixed case counts whole as well: `mAP` and `mIoU` are words.
+    A mixed-case piece is also a word as a whole: `mAP`, `mIoU`.
     """
     words: list[str] = []
     for piece in re.split(r"[^A-Za-z0-9]+", key[:MAX_NAME]):
@@ -205,7 +205,7 @@ def _words(key: str) -> list[str]:
 
 
 def _plain(word: str) -> str:
-    """Return a word in lower case, without plural or trailing digits unless known with them."""
+    """Return a word in lower case, without plural or trailing digits, unless it is in `KNOWN`."""
     lower = word.lower()
     stem = lower.rstrip("0123456789")
     for form in (lower, stem, re.sub("ies$", "y", stem), re.sub("(?<=ss)es$|s$", "", stem)):
@@ -215,7 +215,7 @@ def _plain(word: str) -> str:
 
 
 def _latest(keys: Keys, value: object, number: Numbers) -> float | None:
-    """Return a number, or the last finite one of a history; None without one."""
+    """Return a number, or the last finite one of a history, or None."""
     words = _words(keys[-1])
     if isinstance(value, (list, tuple)):
         if not PER_ITEM.isdisjoint(words):
@@ -235,8 +235,8 @@ def _latest(keys: Keys, value: object, number: Numbers) -> float | None:
 
 
 def finite(number: int | float) -> float | None:
-    """Return a number as a finite float, None if it is not finite."""
+    """Return a number as a finite float, or None."""
     try:
         return float(number) if math.isfinite(number) else None
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # too large for a float
         return None

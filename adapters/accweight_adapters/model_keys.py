@@ -1,7 +1,7 @@
-"""Keys under which checkpoints keep models, copies of them, and the state of a training.
+"""Keys that checkpoints use for models, copies of models, and training state.
 
-Scripts in every framework use the same few words; readers that meet trees of names tell by them
-what holds a whole model, what is a smoothed copy of it, and what is not a weight at all.
+Scripts in all frameworks use the same few words. Readers of nested checkpoints use them to find the
+model, its averaged copies, and what is not a weight.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from accweight_adapters.untrusted import quoted
 Group = TypeVar("Group")
 
 MAX_DEPTH = 32
-"""Keys that lead to one tensor; real trees have a third of it."""
+"""Most keys on the path to a tensor; real checkpoints have a third of that."""
 
 WRAPPER = re.compile(
     r"checkpoint|ema|generator|discriminator|model|module|net|network|params|parameters|state"
     r"|student|weights|.*(state_dict|_model|_module|_net|_network|_params|_state|_weights)"
 )
-"""Keys that hold a whole model, not a layer of one."""
+"""Keys of whole models, as opposed to layers."""
 
 TRAINING_STATE = re.compile(
     r"optim(?!al|um|i[sz]ed)|sched|scaler|(^|_)(rng|callbacks?|loops|metrics|history|hparams|hyper_?parameters)(_|$)"
 )
-"""Keys of mappings that hold tensors, but no weights."""
+"""Keys of mappings with tensors that are not weights."""
 
 COPIES = re.compile(r"(^|[_.-])(ema|swa|avg|averaged?|shadow)([_.-]|$)")
-"""Keys of smoothed copies of a model."""
+"""Keys of averaged copies of a model."""
 
 
 def names_model(key: str) -> bool:
-    """Tell whether a mapping under `key` holds a model or a copy of one, by the key alone."""
+    """Tell by the key alone whether a mapping holds a model or a copy of one."""
     lower = key.lower()
     return WRAPPER.fullmatch(lower) is not None or COPIES.search(lower) is not None
 
@@ -41,12 +41,12 @@ def names_model(key: str) -> bool:
 def without_copies(
     groups: Mapping[str, Group], notes: list[str], *, is_model_beside: bool = False
 ) -> dict[str, Group]:
-    """Return the groups without averaged copies of a model, where the model itself is there.
+    """Return the groups without averaged copies of a model, if the model itself exists.
 
     Args:
-        groups: What lies under each key.
-        notes: Is told what was left out.
-        is_model_beside: Whether the model lies beside the groups, and not in one of them.
+        groups: Contents by key.
+        notes: Receives a remark on what was left out.
+        is_model_beside: Whether the model is next to the groups rather than in one of them.
     """
     copies = [key for key in groups if COPIES.search(key.lower())]
     if len(copies) == len(groups) and not is_model_beside:

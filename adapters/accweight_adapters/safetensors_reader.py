@@ -1,8 +1,8 @@
-"""Reads safetensors files, and models cut into several of them by an ``*.index.json``.
+"""Reader of safetensors files, and of models split into several by an ``*.index.json``.
 
-The format is eight bytes of length, a JSON header and the raw values; parsing it here instead
-of through the library gives the byte ranges, and one line per thing that is wrong. The rules
-are the library's own: no name twice, no overlap, no hole, nothing behind the last tensor.
+The format is an eight-byte length, a JSON header and the raw values. Parsing it here and not with
+the library gives the byte ranges, and one-line errors. The rules are those of the library: unique
+names, no overlap, no gap, nothing after the last tensor.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ DTYPE_NAMES: Final = {
     "U8": "uint8",
     "BOOL": "bool",
 }
-"""Names of element types here, by those of safetensors."""
+"""Names of element types, by their safetensors names."""
 
 OPAQUE_DTYPES: Final = {
     "F4": "packs two values into a byte",
@@ -76,7 +76,7 @@ OPAQUE_DTYPES: Final = {
     "F6_E3M2": "packs values of six bits across bytes",
     "F8_E8M0": "holds scales of other tensors, not values of its own",
 }
-"""Element types of safetensors whose values mean nothing alone, and why."""
+"""Element types whose values are meaningless on their own, and why."""
 
 
 class SafetensorsReader:
@@ -86,21 +86,21 @@ class SafetensorsReader:
     suffixes: tuple[str, ...] = (SHARD_SUFFIX, ".json")
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` begins as a safetensors header, or is an index of such files."""
+        """Tell whether `path` starts with a safetensors header, or is an index of such files."""
         try:
             if path.suffix.lower() == ".json":
                 return names_shards(index_in(path, FORMAT), (SHARD_SUFFIX,))
             with path.open("rb") as file:
                 length = int.from_bytes(file.read(LENGTH_BYTES), "little")
                 return length <= MAX_HEADER_BYTES and HEADER_START.match(file.read(64)) is not None
-        except Exception:  # whatever cannot be parsed is not this format
+        except Exception:  # not this format
             return False
 
     def describe(self, path: Path) -> Description:
-        """Describe the tensors in `path`; in network order as far as names tell it.
+        """Describe the tensors in `path`, in network order as far as names reveal it.
 
         Raises:
-            FormatError: If a header lies about its file, or a shard is missing or elsewhere.
+            FormatError: If a header does not match its file, or a shard is missing or elsewhere.
         """
         if path.suffix.lower() == ".json":
             with claims_of(path, INDEX_FORMAT):
@@ -113,7 +113,7 @@ class SafetensorsReader:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One safetensors file: its tensors by name, and what is noted beside them."""
+    """One safetensors file: its tensors by name, and its metadata."""
 
     tensors: Mapping[str, StoredTensor]
     metadata: Mapping[str, str]
@@ -173,7 +173,7 @@ def _shard_at(path: Path) -> Shard:
 
 
 def _header(file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
-    """Return the parsed header, where the values start, and the size of the file."""
+    """Return the parsed header, the offset of the values, and the size of the file."""
     size_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)
     prefix = file.read(LENGTH_BYTES)
@@ -190,7 +190,7 @@ def _header(file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
 
 
 def _span(name: str, claim: object) -> tuple[int, int]:
-    """Return the first byte of a tensor's values and the one behind its last."""
+    """Return (first, end) of the bytes of a tensor's values."""
     if not isinstance(claim, dict) or not isinstance(claim.get("dtype"), str):
         raise ClaimError(f"its header does not say what tensor {quoted(name)} is")
     offsets = checked_sizes(claim.get("data_offsets"), "data_offsets")
@@ -200,7 +200,7 @@ def _span(name: str, claim: object) -> tuple[int, int]:
 
 
 def _check_coverage(spans: Mapping[str, tuple[int, int]], data_bytes: int) -> None:
-    """Check that the tensors follow each other without overlap or hole to the file's end."""
+    """Check that the tensors are contiguous, up to the end of the file."""
     position = 0
     for name, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
         if start != position:
@@ -230,14 +230,14 @@ def _stored(
 
 
 def _step_in(metadata: Mapping[str, Any]) -> tuple[int, str] | None:
-    """Return the step noted in metadata, where all values may be text."""
+    """Return the step in the metadata, whose values may all be strings."""
     numbers = {key: _number(value) for key, value in metadata.items()}
     step = step_among(numbers)
     return (step[0], f"metadata.{step[1]}") if step else None
 
 
 def _measures_in(metadata: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the measures noted in metadata, sorted: the library writes them in chance order."""
+    """Return the measures in the metadata, sorted: the library writes them in random order."""
     notes = {key: value for part in reversed(metadata) for key, value in part.items()}
     return measures_in(dict(sorted(notes.items())), number_or_text)
 

@@ -1,7 +1,7 @@
-"""Indexes of models in several files: ``*.index.json``, which says which file holds which tensor.
+"""Indexes of sharded models: ``*.index.json`` maps each tensor to a file.
 
-Hugging Face writes the same index beside shards of safetensors and of torch.save. The index is
-followed, never the glob: shards of another save may lie beside those it names.
+Hugging Face writes the same index for shards of safetensors and of torch.save. The index is
+followed, not a file pattern: shards of another save may be in the same folder.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from accweight_core.schema import StoredTensor
 MAX_INDEX_BYTES: Final = 100_000_000
 
 RECURRENT = re.compile(r"(?P<what>weight|bias)_(?P<matrix>ih|hh)(?P<of>.*)")
-"""Names that PyTorch gives to the parameters of recurrent layers."""
+"""PyTorch's names of the parameters of recurrent layers."""
 
 
 def index_in(path: Path, format_name: str) -> dict[str, Any]:
-    """Return the content of an index; raise `ClaimError` if `path` holds something else."""
-    with path.open("rb") as file:  # read(n) would allocate n bytes, however short the file is
+    """Return the content of an index; raise `ClaimError` if `path` is anything else."""
+    with path.open("rb") as file:  # read(n) allocates n bytes, even for a short file
         size_bytes = file.seek(0, io.SEEK_END)
         file.seek(0)
         text = file.read(min(size_bytes, MAX_INDEX_BYTES + 1))
@@ -36,7 +36,7 @@ def index_in(path: Path, format_name: str) -> dict[str, Any]:
 
 
 def names_shards(index: Mapping[str, Any], suffixes: tuple[str, ...]) -> bool:
-    """Tell whether an index places every tensor in a file that ends with one of `suffixes`."""
+    """Tell whether an index places every tensor in a file with one of `suffixes`."""
     places = index.get("weight_map")
     if not isinstance(places, dict) or not {*map(type, places.values())} <= {str}:
         return False
@@ -44,7 +44,7 @@ def names_shards(index: Mapping[str, Any], suffixes: tuple[str, ...]) -> bool:
 
 
 def index_of_shards(path: Path, format_name: str, suffixes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the content of an index whose ``weight_map`` names a file for every tensor."""
+    """Return the content of an index whose ``weight_map`` maps every tensor to a file."""
     index = index_in(path, format_name)
     if not names_shards(index, suffixes):
         problem = f"not an index of {format_name} files: no weight_map from names to files"
@@ -53,14 +53,13 @@ def index_of_shards(path: Path, format_name: str, suffixes: tuple[str, ...]) -> 
 
 
 def shard_path(index: Path, name: str, part: str = "shard", whole: str = "the index") -> Path:
-    """Return the path of a part, which must lie beside the index, also after following links.
+    """Return the path of a part, which must be next to the index, after resolving links.
 
-    Beside the index may also mean beside the file that the index is a link to: so Hugging
-    Face's cache keeps models.
+    If the index is a link, the part may also be next to its target, as in Hugging Face's cache.
 
     Args:
         index: The file that names the part.
-        name: The name it gives.
+        name: Name of the part.
         part: What the part is called in messages.
         whole: What the index is called in messages.
     """
@@ -77,7 +76,7 @@ def shard_path(index: Path, name: str, part: str = "shard", whole: str = "the in
 
 
 def parsed(text: bytes) -> dict[str, Any]:
-    """Return a JSON object in which no key comes twice."""
+    """Return a JSON object in which every key is unique."""
     try:
         content = json.loads(text, parse_constant=_no_constant)
         if _keys_in([content]) != text.count(b":"):
@@ -94,8 +93,8 @@ def parsed(text: bytes) -> dict[str, Any]:
 def _keys_in(content: list[Any]) -> int:
     """Return how many keys the objects of a document have.
 
-    There is a colon behind every key, and maybe others in text: a document with no more colons
-    than keys repeats none, and thousands of objects need not be looked at one by one.
+    Every key is followed by a colon, and strings may have more: a document with no more colons than
+    keys has no repeated key, so thousands of objects need no check one by one.
     """
     count, level = 0, content
     while level:
@@ -119,7 +118,7 @@ def _no_constant(text: str) -> None:
 
 
 def notes_of(entries: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what is noted under ``metadata``."""
+    """Return the entries under ``metadata``."""
     metadata = entries.get("metadata", {})
     if not isinstance(metadata, dict):
         raise ClaimError("its metadata is not an object")
@@ -127,7 +126,7 @@ def notes_of(entries: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def in_natural_order(tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor, ...]:
-    """Return tensors in natural order of names, for formats that keep no order of their own.
+    """Return tensors in natural order of names, for formats without an order.
 
     ``layer2`` comes before ``layer10``, the tensors of one module stay together, and its
     weight comes before its bias.
@@ -137,13 +136,13 @@ def in_natural_order(tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor,
 
 @lru_cache(maxsize=8)
 def _ordered(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names in natural order; the checkpoints of a run have the same, in the same order."""
+    """Return names in natural order; cached, as the checkpoints of a run share their names."""
     return tuple(sorted(names, key=_place))
 
 
 def _place(name: str) -> tuple[list[list[str | int]], int, list[str | int], str]:
     *modules, leaf = name.split(".")
-    if gates := RECURRENT.fullmatch(leaf):  # both matrices before both biases, inputs first
+    if gates := RECURRENT.fullmatch(leaf):  # matrices before biases, inputs first
         order = f"{gates['of']} {gates['what'] == 'bias':d} {gates['matrix'] == 'hh':d}"
         return [natural(module) for module in modules], 2, natural(order), name
     rank = {"weight": 0, "bias": 1}.get(leaf, 3)
@@ -151,6 +150,6 @@ def _place(name: str) -> tuple[list[list[str | int]], int, list[str | int], str]
 
 
 def natural(text: str) -> list[str | int]:
-    """Split into text and numbers, in turn, so that equal places compare like with like."""
+    """Split into alternating strings and numbers, so that equal positions are comparable."""
     parts = re.split(r"([0-9]+)", text)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]

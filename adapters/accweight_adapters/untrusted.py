@@ -1,8 +1,8 @@
-"""What a file claims about its tensors, checked before anything believes it.
+"""Checks of untrusted numbers and names in files.
 
-Headers and pickles come from strangers: every size, offset and name in them is a claim. The
-readers that parse bytes themselves check claims here, in plain integers that cannot overflow,
-so that a lie ends in one `FormatError` and never in an allocation or a crash.
+Headers and pickles come from strangers: every size, offset and name in them is a claim. Readers
+that parse bytes themselves check claims here, in Python integers that cannot overflow, so that a
+wrong one ends in one `FormatError` and never in an allocation or a crash.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from accweight_core.errors import FormatError, MissingLibraryError, UnsupportedD
 from accweight_core.schema import HiddenValues, StoredTensor
 
 MAX_AXES = 64
-"""As many axes as NumPy can hold."""
+"""NumPy's maximum rank."""
 
 MAX_NAME = 1000
-"""Characters in a tensor's name; real ones stay below 200."""
+"""Most characters of a tensor's name; real ones have fewer than 200."""
 
 MAX_SIZE = 2**62
-"""No axis, product of axes, stride or offset of a real file comes near it."""
+"""Limit for axes, products of axes, strides and offsets, far above those of real files."""
 
 STEP_KEYS = (
     "global_step",
@@ -36,20 +36,20 @@ STEP_KEYS = (
     "epoch",
     "current_epoch",
 )
-"""Where files keep their step, finest clock first: an epoch may span several checkpoints."""
+"""Keys of the step, finest first: one epoch may have several checkpoints."""
 
 
 class ClaimError(ValueError):
-    """A claim that cannot be true; its text goes behind the file's name."""
+    """Raised for a claim that cannot be true; the message follows the file's name."""
 
 
 @contextmanager
 def claims_of(path: Path, format_name: str) -> Iterator[None]:
-    """Turn whatever parsing `path` raises into one `FormatError` that names the file.
+    """Turn any exception of parsing `path` into one `FormatError` that names the file.
 
-    A library that is missing is no fault of the file.
+    A `MissingLibraryError` is passed on, because it is not the file's fault.
 
-    The one place where that happens: parsers of damaged files raise nearly anything.
+    This is the only place that catches everything: parsers of damaged files raise nearly anything.
     """
     try:
         yield
@@ -66,10 +66,10 @@ def claims_of(path: Path, format_name: str) -> Iterator[None]:
 
 
 def quoted(value: object, limit: int = 80) -> str:
-    """Return `value` for a message: one line of ASCII, text shortened to about `limit`.
+    """Return `value` for a message: one line of ASCII, strings shortened to about `limit`.
 
-    Only text and small numbers are shown: a container from a hostile file may be a few bytes
-    there and gigabytes when printed.
+    Only strings and small numbers are shown: a container from a hostile file may have a few bytes
+    in the file and gigabytes when printed.
     """
     if isinstance(value, str):
         return ascii(value if len(value) <= limit else value[:limit] + "...")
@@ -79,13 +79,13 @@ def quoted(value: object, limit: int = 80) -> str:
 
 
 def quoted_few(names: Sequence[str]) -> str:
-    """Return the first three of many names for a message, and how many more there are."""
+    """Return the first three names for a message, and the number of the others."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(map(quoted, names[:3])) + more
 
 
 def checked_name(name: str) -> str:
-    """Return `name` if it can be shown, stored and matched; raise `ClaimError` if not."""
+    """Return `name` if it can be printed, stored and matched; else raise `ClaimError`."""
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise ClaimError(
             f"holds a tensor named {quoted(name)}; "
@@ -95,7 +95,7 @@ def checked_name(name: str) -> str:
 
 
 def checked_text(raw: bytes) -> str:
-    """Return the text of a name; raise `ClaimError` if it is not UTF-8."""
+    """Return a name as text; raise `ClaimError` if it is not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -103,18 +103,18 @@ def checked_text(raw: bytes) -> str:
 
 
 def checked_size(value: object, what: str) -> int:
-    """Return `value` if it is a plausible size, stride or offset; raise `ClaimError` if not."""
+    """Return `value` if it is a plausible size, stride or offset; else raise `ClaimError`."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_SIZE:
         raise ClaimError(f"claims {what} of {quoted(value)}; expected an integer from 0 to 2**62")
     return value
 
 
 def checked_sizes(values: object, what: str) -> tuple[int, ...]:
-    """Return `values` as a shape or as strides; raise `ClaimError` if they cannot be that."""
+    """Return `values` as a shape or strides; raise `ClaimError` if they are implausible."""
     if not isinstance(values, (tuple, list)) or len(values) > MAX_AXES:
         raise ClaimError(f"claims {what} that is not a list of at most {MAX_AXES} integers")
     for value in values:
-        if type(value) is not int or not 0 <= value < MAX_SIZE:  # a call for each would take longer
+        if type(value) is not int or not 0 <= value < MAX_SIZE:  # faster than a call for each
             checked_size(value, what)
     return tuple(values)
 
@@ -129,25 +129,25 @@ def check_reach(offset: int, count: int, size_bytes: int) -> None:
 
 
 def check_not_empty(size_bytes: int) -> None:
-    """Raise `ClaimError` if a file has no bytes at all."""
+    """Raise `ClaimError` if a file is empty."""
     if not size_bytes:
         raise ClaimError("the file is empty (0 bytes); was the save interrupted?")
 
 
 def checked_shape(values: object) -> tuple[int, ...]:
-    """Return `values` as a shape whose element count fits 62 bits; raise `ClaimError` if not."""
+    """Return `values` as a shape; raise `ClaimError` if its elements exceed 62 bits."""
     shape = checked_sizes(values, "a shape")
     checked_size(math.prod(filter(None, shape) if 0 in shape else shape), "a number of elements")
     return shape
 
 
 def c_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the strides, in elements, of `shape` in C order without gaps."""
+    """Return the strides of `shape`, in elements, in contiguous C order."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def is_c_order(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Tell whether `strides` walk `shape` in C order; axes of length 1 are never stepped."""
+    """Tell whether `strides` are C order for `shape`; axes of length 1 may have any stride."""
     if 0 in shape:
         return True
     pairs = zip(shape, strides, c_strides(shape), strict=True)
@@ -155,14 +155,14 @@ def is_c_order(shape: Sequence[int], strides: Sequence[int]) -> bool:
 
 
 def reach(shape: Sequence[int], strides: Sequence[int]) -> int:
-    """Return how many stored elements lie from the first to the last one used, inclusive."""
+    """Return the number of stored elements from the first to the last one used, inclusive."""
     if 0 in shape:
         return 0
     return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
 
 
 def refused(name: str, dtype: str, shape: tuple[int, ...], reason: str) -> StoredTensor:
-    """Return a tensor that is listed, but whose values cannot be analysed."""
+    """Return a tensor that is listed, but cannot be analysed."""
     values = HiddenValues(partial(_refuse, name, reason), dtype, shape)
     return StoredTensor(name, values, refusal=reason)
 
@@ -172,9 +172,9 @@ def _refuse(name: str, reason: str) -> NoReturn:
 
 
 def step_among(entries: Mapping[str, object]) -> tuple[int, str] | None:
-    """Return the step kept beside the weights and its key, the finest clock first.
+    """Return the step next to the weights and its key, finest first.
 
-    Integral floats count; booleans, tensors and text do not.
+    Integral floats count; booleans, tensors and strings do not.
     """
     for key in STEP_KEYS:
         value = entries.get(key)

@@ -1,4 +1,4 @@
-"""The 3D viewer of accweight: every layer as a textured plate, brightening as it moves.
+"""The 3D viewer of accweight: every layer is a textured plate that brightens as it moves.
 
-The viewer reads a stored analysis and nothing else; it never imports torch and never writes.
+The viewer reads stored analyses only; it never imports torch and never writes to an analysis.
 """

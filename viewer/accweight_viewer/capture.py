@@ -1,4 +1,4 @@
-"""Pictures and movies of the window, as people would see it, once everything has been read."""
+"""Screenshots and movies of the window, taken when everything visible has been loaded."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PATIENCE_SECONDS = 120.0
 
 
 class CaptureError(AccweightError, RuntimeError):
-    """A picture or a movie could not be written."""
+    """Raised when a screenshot or a movie cannot be written."""
 
 
 def screenshot(window: MainWindow, path: Path) -> None:
-    """Write what the window shows to a PNG.
+    """Write the window's contents to a PNG.
 
     Raises:
         CaptureError: If the file cannot be written.
@@ -61,7 +61,7 @@ def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]
 
     Raises:
         CaptureError: If the file cannot be written.
-        MissingLibraryError: If what writes that kind of movie is not installed.
+        MissingLibraryError: If the library for the format is not installed.
     """
     suffix = path.suffix.lower()
     rate = FRAMES_PER_SECOND[suffix]
@@ -84,10 +84,10 @@ def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]
 
 
 def settle(window: MainWindow) -> None:
-    """Let the window work until nothing is missing from what it shows.
+    """Run the event loop until everything visible has been loaded.
 
     Raises:
-        CaptureError: If something cannot be read.
+        CaptureError: If something cannot be loaded.
     """
     stop = time.monotonic() + PATIENCE_SECONDS
     while not window.settled:
@@ -102,7 +102,7 @@ def settle(window: MainWindow) -> None:
 def _played(
     window: MainWindow, rate: int, progress: Callable[[int, int], object]
 ) -> Iterator[Frame]:
-    """Yield the frames of one run through the timeline, resting at its end."""
+    """Yield the frames of one pass through the timeline, with a pause at its end."""
     session = window.session
     session.move_to(0)
     seconds = session.cursor.last / session.settings.speed
@@ -120,10 +120,10 @@ def _played(
 
 
 def _pixels(image: QtGui.QImage) -> Frame:
-    """Return (rows, columns, 3), both even: the common video format halves colours."""
+    """Return (rows, columns, 3) with even sizes, as common video formats need for chroma."""
     rgb = image.convertToFormat(QtGui.QImage.Format.Format_RGB888)
     bits = rgb.constBits()
-    if hasattr(bits, "setsize"):  # PyQt hands out a pointer, PySide a buffer
+    if hasattr(bits, "setsize"):  # PyQt returns a pointer, PySide a buffer
         bits.setsize(rgb.sizeInBytes())
     lines = np.frombuffer(bits, np.uint8).reshape(rgb.height(), rgb.bytesPerLine())
     pixels = lines[:, : rgb.width() * 3].reshape(rgb.height(), rgb.width(), 3)
@@ -136,7 +136,7 @@ def _write_mp4(path: Path, frames: Iterator[Frame], rate: int) -> int:
     except ImportError:
         raise MissingLibraryError("PyAV", "movie", "an MP4, unlike a GIF,") from None
     count = 0
-    # a relative name such as run:1.mp4 would be taken for an address
+    # a relative name such as run:1.mp4 would be parsed as a URL
     with av.open(str(path.absolute()), "w") as container:
         stream = None
         for frame in frames:

@@ -1,6 +1,6 @@
-"""``accweight view``: options in, a window, a picture or a movie out.
+"""``accweight view``: open a window, or write a screenshot or a movie.
 
-Qt is imported when the command runs, never before: asking for help needs no screen.
+Qt is imported when the command runs, so --help needs no screen.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ DEFAULT_SIZE = 1600, 1000
     help="An analysis (NAME.accw), or two to compare.",
 )
 @options.step
-@click.option("--layer", metavar="NAME", help="Layer to go to.")
+@click.option("--layer", metavar="NAME", help="Layer to show.")
 @click.option(
     "--screenshot",
     type=options.FILE,
     metavar="FILE",
-    help="Write the picture to this PNG, and end.",
+    help="Write a screenshot to this PNG, and exit.",
 )
 @click.option(
     "--movie",
     type=options.FILE,
     metavar="FILE",
-    help="Write the timeline to this .mp4 or .gif, and end.",
+    help="Write the timeline to this .mp4 or .gif, and exit.",
 )
 @click.option(
     "--size",
@@ -64,10 +64,10 @@ DEFAULT_SIZE = 1600, 1000
 @click.option(
     "--scope",
     type=click.Choice(["global", "layer"]),
-    help="Bright is the most moved weight of all, or of each layer.",
+    help="Brightest colour: largest change of all layers, or of each layer.",
 )
 @click.option("--difference", is_flag=True, help="Show the difference of two analyses.")
-@click.option("--bare", is_flag=True, help="The scene alone, without panes.")
+@click.option("--bare", is_flag=True, help="Show the 3D scene only, without panes.")
 @click.option(
     "--texture-memory",
     default="256M",
@@ -121,7 +121,7 @@ def view(
         remember=not capturing,
     )
     if asked is not None:
-        window.resize(*asked)  # whatever it was last time
+        window.resize(*asked)  # overrides the saved size
     _go_to(window, at, layer)
     if screenshot is None and movie is None:
         _run(window)
@@ -146,7 +146,7 @@ def _go_to(window: MainWindow, at: int | None, layer: str | None) -> None:
 
 
 def _run(window: MainWindow) -> None:
-    """Let the user look until the window is closed."""
+    """Run the event loop until the window is closed."""
     from pyqtgraph.Qt import QtWidgets
 
     window.activateWindow()
@@ -179,7 +179,7 @@ def _parsed_window(text: str) -> tuple[int, int]:
 
 
 def _check_endings(screenshot: Path | None, movie: Path | None) -> None:
-    """Raise for a file that would turn out to be something else than its name says."""
+    """Raise if a file name does not have the suffix of its format."""
     if screenshot is not None and screenshot.suffix.lower() != ".png":
         raise AccweightError(f"{screenshot}: a screenshot is a PNG; end its name with .png")
     if movie is not None and movie.suffix.lower() not in (".mp4", ".gif"):

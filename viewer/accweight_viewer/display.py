@@ -1,7 +1,7 @@
-"""A screen to draw on: the user's, or a virtual one, or a clear word about what is missing.
+"""A screen to draw on: the user's, or a virtual one, or an error that says what is missing.
 
-Qt ends the whole process when it finds no display, and hides why OpenGL does not work. So both
-are tried here first, and what is wrong becomes one line that says what to install.
+Qt aborts the process if it finds no display, and does not say why OpenGL fails. So both are tested
+here first, and each problem becomes one line that says what to install.
 """
 
 from __future__ import annotations
@@ -27,46 +27,46 @@ DEBIAN_PACKAGES = (
     "libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 "
     "libxcb-xinerama0 libxcb-xkb1 libdbus-1-3 libfontconfig1"
 )
-"""What PyQt5 and software OpenGL need on a machine without a screen."""
+"""Packages that PyQt5 and software OpenGL need on a machine without a screen."""
 
 XVFB_SECONDS = 10
 
 _kept: list[QtWidgets.QApplication] = []
-"""Windows vanish with the application that they belong to."""
+"""Keeps the application alive; its windows disappear with it."""
 
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
 
 
 class DisplayError(AccweightError, RuntimeError):
-    """There is nothing to draw on."""
+    """Raised when there is no usable display."""
 
 
 class Graphics(NamedTuple):
-    """What OpenGL is like here."""
+    """Version and renderer of OpenGL."""
 
     version: tuple[int, int]
     renderer: str
 
     @property
     def software(self) -> bool:
-        """Whether pictures are computed by the processor."""
+        """Whether OpenGL is rendered by the CPU."""
         return any(word in self.renderer.lower() for word in _SOFTWARE)
 
 
 def has_display() -> bool:
-    """Tell whether there is a screen, as far as can be known without asking it."""
+    """Tell whether there is probably a display, without connecting to it."""
     if sys.platform != "linux":
         return True
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def need_display(width: int, height: int, *, virtual: bool) -> None:
-    """See to it that there is a screen.
+    """Make sure that there is a display.
 
     Args:
-        width: Of the window, for a virtual screen.
-        height: Of the window.
-        virtual: Whether a virtual screen would do.
+        width: Width of the window, for a virtual screen.
+        height: Height of the window.
+        virtual: Whether a virtual screen is sufficient.
 
     Raises:
         DisplayError: If there is none.
@@ -89,7 +89,7 @@ def need_display(width: int, height: int, *, virtual: bool) -> None:
 
 
 def _start_virtual(program: str, width: int, height: int) -> None:
-    """Start an X server without a screen, which ends when this process has ended."""
+    """Start a virtual X server, which ends with this process."""
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     screen = f"{max(width, 640)}x{max(height, 480)}x24"
@@ -108,14 +108,14 @@ def _start_virtual(program: str, width: int, height: int) -> None:
 
 
 def _stop_unused(server: int) -> None:
-    """End a server that nothing was drawn on; taken away from Qt it would make an error of it."""
+    """Stop a server that no window was opened on; Qt would report its end as an error."""
     if not _kept:
         os.kill(server, signal.SIGTERM)
         os.waitpid(server, 0)
 
 
 def application() -> QtWidgets.QApplication:
-    """Return the application, made if need be.
+    """Return the application, created if necessary.
 
     Raises:
         DisplayError: If Qt, its SVG module or pyqtgraph are not installed.
@@ -124,7 +124,7 @@ def application() -> QtWidgets.QApplication:
         import OpenGL  # noqa: F401 - needed later, but missed here, where that is explained
         from pyqtgraph.Qt import QtCore, QtGui, QtSvg, QtWidgets
 
-        _ = QtSvg.QSvgRenderer  # pyqtgraph raises here what it could not import
+        _ = QtSvg.QSvgRenderer  # raises the import error that pyqtgraph deferred
     except ImportError as error:
         raise DisplayError(
             f"the viewer cannot start ({error}); install it with: pip install 'accweight[viewer]', "
@@ -140,7 +140,7 @@ def application() -> QtWidgets.QApplication:
     surface.setProfile(QtGui.QSurfaceFormat.OpenGLContextProfile.CoreProfile)
     surface.setDepthBufferSize(24)
     QtGui.QSurfaceFormat.setDefaultFormat(surface)
-    if hasattr(QtCore.Qt, "AA_UseHighDpiPixmaps"):  # Qt 6 needs no asking
+    if hasattr(QtCore.Qt, "AA_UseHighDpiPixmaps"):  # the default in Qt 6
         QtCore.QCoreApplication.setAttribute(QtCore.Qt.ApplicationAttribute.AA_UseHighDpiPixmaps)
     made = QtWidgets.QApplication(sys.argv[:1])
     _kept.append(made)
@@ -150,7 +150,7 @@ def application() -> QtWidgets.QApplication:
 
 
 def smooth_edges(samples: int) -> None:
-    """Set for windows to come how many samples a pixel is made of; 0 leaves edges rough."""
+    """Set the number of samples per pixel for new windows; 0 for no antialiasing."""
     from pyqtgraph.Qt import QtGui
 
     surface = QtGui.QSurfaceFormat.defaultFormat()
@@ -159,10 +159,10 @@ def smooth_edges(samples: int) -> None:
 
 
 def graphics() -> Graphics:
-    """Return what OpenGL is like, once there is an application.
+    """Return the OpenGL version and renderer; needs an application.
 
     Raises:
-        DisplayError: If there is no OpenGL, or an old one.
+        DisplayError: If OpenGL is missing or too old.
     """
     from OpenGL import GL
     from pyqtgraph.Qt import QtGui
@@ -190,7 +190,7 @@ def graphics() -> Graphics:
 
 
 def _heard(said: list[str], kind: object, context: object, message: str | None) -> None:
-    """Keep what Qt says while it starts; say in one line why it cannot: it would abort next."""
+    """Collect Qt's start-up messages; on a fatal one, exit with one line before Qt aborts."""
     from pyqtgraph.Qt import QtCore
 
     text = " ".join((message or "").split())
@@ -201,7 +201,7 @@ def _heard(said: list[str], kind: object, context: object, message: str | None) 
 
 
 def _give_up(reasons: list[str]) -> NoReturn:
-    """End the process as any other error would; the first reason is the closest to the cause."""
+    """Exit with an error; the first message is the closest to the cause."""
     sys.stderr.write(
         f"accweight: Qt cannot open a window ({reasons[0]}); is the display reachable? "
         f"On a bare Debian or Ubuntu: apt-get install {DEBIAN_PACKAGES}\n"

@@ -1,4 +1,4 @@
-"""Exact values of picked weights, from a process that reads the checkpoints; answers come later."""
+"""Exact values of picked weights, read asynchronously by another process."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from accweight_viewer.model.picking import Pick
 
 
 class ExactValues(QtCore.QObject):  # type: ignore[misc]
-    """Asks for one weight at every step, and tells the answer on the thread of the window."""
+    """Requests one weight at every step, and passes the answer to the thread of the window."""
 
     _answered = QtCore.Signal(object)
 
     def __init__(self, paths: Sequence[Path], told: Callable[[Pick, Answer], object]) -> None:
-        """Start nothing yet.
+        """Create it; no process is started yet.
 
         Args:
-            paths: The analyses, as picks number them.
-            told: Called with each answer and what was asked for.
+            paths: Paths of the analyses, in the order of `Pick.run`.
+            told: Called with each answer and its pick.
         """
         super().__init__()
         self._answers = [Answers(path) for path in paths]
@@ -29,7 +29,7 @@ class ExactValues(QtCore.QObject):  # type: ignore[misc]
         self._answered.connect(self._tell, QtCore.Qt.ConnectionType.QueuedConnection)
 
     def ask(self, pick: Pick) -> None:
-        """Ask for the weight that was picked; gaps between weights have none."""
+        """Request the picked weight; gaps are ignored."""
         if pick.index is not None:
             self._answers[pick.run].ask(
                 pick.plate.name, pick.index, lambda answer: self._answered.emit((pick, answer))
@@ -39,6 +39,6 @@ class ExactValues(QtCore.QObject):  # type: ignore[misc]
         self._told(*answered)
 
     def close(self) -> None:
-        """End what was started."""
+        """Stop all processes."""
         for answers in self._answers:
             answers.close()

@@ -1,4 +1,4 @@
-"""From analyses on disk to a window on the screen; for commands, tests and benchmarks alike."""
+"""Open the window for some analyses; used by the command, tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from accweight_viewer.window import MainWindow
 
 TEXTURE_BYTES = 256 << 20
-"""Graphics memory for textures by default."""
+"""Default graphics memory for textures."""
 
 SMOOTH_SAMPLES = 4
-"""Samples per pixel where edges are smoothed; by the processor only for pictures to keep."""
+"""Samples per pixel for antialiasing; with software rendering only for screenshots and movies."""
 
 
 def opened_window(
@@ -35,19 +35,19 @@ def opened_window(
     Args:
         paths: One analysis, or two.
         size: Width and height of the window.
-        chosen: Settings that are other than the defaults, or than those of last time.
-        budget_bytes: Graphics memory that textures may take.
-        bare: Whether to show the scene alone.
-        capturing: Whether a picture or movie is wanted: a virtual screen would do, and time
-            stands still.
-        difference: Whether to begin with the difference of two analyses.
-        remember: Whether settings are those of last time, and kept for next time.
+        chosen: Settings that override the defaults or the saved ones.
+        budget_bytes: Graphics memory for textures.
+        bare: Whether to show the scene only.
+        capturing: Whether a screenshot or movie is made: a virtual screen is sufficient, and
+            time stands still.
+        difference: Whether to start with the difference of two analyses.
+        remember: Whether to load and save settings.
 
     Raises:
         StoreError: If there is no analysis at a path.
-        DisplayError: If there is nothing to draw on.
+        DisplayError: If there is no usable display.
     """
-    session = Session(paths)  # a wrong path is told before a window opens
+    session = Session(paths)  # report a wrong path before a window opens
     display.need_display(*size, virtual=capturing)
     application = display.application()
     application.setApplicationName("accweight")

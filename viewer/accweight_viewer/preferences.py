@@ -1,4 +1,4 @@
-"""Settings on disk: what the user chose last time, and how the window was laid out."""
+"""Saved settings and window layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SETTINGS, _GEOMETRY = "settings", "geometry"
 
 
 class Preferences:
-    """Where settings are kept between sessions: the platform's own place for them."""
+    """Storage between sessions, in the platform's usual location."""
 
     def __init__(self, file: str | None = None) -> None:
         kind = QtCore.QSettings.Format.IniFormat
@@ -24,21 +24,21 @@ class Preferences:
         )
 
     def settings(self) -> Settings:
-        """Return the settings of last time; the defaults if there are none, or none readable."""
+        """Return the saved settings, or the defaults if there are none or they are unreadable."""
         try:
             return Settings.from_json(json.loads(str(self._kept.value(_SETTINGS, "{}"))))
         except ValueError:
             return Settings()
 
     def keep(self, settings: Settings) -> None:
-        """Keep settings for next time."""
+        """Save settings."""
         self._kept.setValue(_SETTINGS, json.dumps(settings.to_json()))
 
     def geometry(self, name: str) -> QtCore.QByteArray | None:
-        """Return the state of a window or splitter, None if none was kept."""
+        """Return the saved state of a window or splitter, or None."""
         value = self._kept.value(f"{_GEOMETRY}/{name}")
         return value if isinstance(value, QtCore.QByteArray) else None
 
     def keep_geometry(self, name: str, state: QtCore.QByteArray) -> None:
-        """Keep the state of a window or splitter."""
+        """Save the state of a window or splitter."""
         self._kept.setValue(f"{_GEOMETRY}/{name}", state)

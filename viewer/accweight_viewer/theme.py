@@ -1,4 +1,4 @@
-"""Colours of the window, dark and light, and the style sheet made of them."""
+"""Colours of the window, dark and light, and its style sheet."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours by what they are for, as #rrggbb.
+    """Colours by purpose, as #rrggbb.
 
     Attributes:
-        page: Behind the scene and the pictures.
-        panel: Behind tables and controls.
-        raised: Buttons, headers, what can be pressed.
+        page: Background of scene and pictures.
+        panel: Background of tables and controls.
+        raised: Buttons and headers.
         line: Borders and grid lines.
         ink: Text.
-        dim: Text of second rank.
-        accent: The selection, the cursor in time.
+        dim: Secondary text.
+        accent: Selection and time cursor.
         bar: Bars behind the numbers of the table.
-        mark: What only one of two runs has.
-        gap: Texels that no weight claims.
-        frame: The edge of a plate.
+        mark: Layers that only one of two runs has.
+        gap: Texels without a weight.
+        frame: Edge of a plate.
         curves: Lines of the timeline, used in turn.
     """
 

@@ -1,7 +1,7 @@
-"""The window: table at the left, scenes in the middle, two pictures at the right, time below.
+"""The main window: layer table, scenes, two picture windows, timeline.
 
-It owns the clock. A tick lets time and camera move, gives the scenes a moment to catch up, and
-stops when there is nothing left to do, so that a still picture costs nothing.
+It owns the clock. A tick advances time and camera, lets the panes update, and the clock stops when
+nothing is left to do, so that a still picture costs nothing.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from accweight_viewer.widgets.pane import Pane
 from accweight_viewer.widgets.shortcuts import install
 
 TICK_MS = 14
-"""A little sooner than sixty times a second: timers are late, never early."""
+"""Slightly less than a 60th of a second, because timers fire late, never early."""
 
 REFRESH_MS = 700
-"""How often is looked whether the analysis has grown."""
+"""Time between two checks whether the analysis has grown."""
 
 LONGEST_TICK = 0.1
-"""Seconds that a tick may count for: after a pause nothing should leap."""
+"""Most seconds that one tick advances, so that nothing jumps after a pause."""
 
 LEAST_SIZE = 320, 240
-"""Smallest window; panes that it has no room for are left out."""
+"""Smallest window; panes that do not fit are hidden."""
 
 AnyPane = TypeVar("AnyPane", bound=Pane)
 
 LEAST_PICTURE = 64
-"""Pixels of a flat picture's height at least."""
+"""Least height of a flat picture in pixels."""
 
 
 class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
-    """The viewer.
+    """The main window of the viewer.
 
     Attributes:
-        session: What is looked at.
-        panes: All parts of it that show something, see `Pane`.
-        flight: The camera, shared by the scenes.
+        session: The session.
+        panes: All panes; see `Pane`.
+        flight: The camera control shared by the scenes.
         scenes: One per run, or one.
-        table: All layers.
-        windows: The two pictures.
-        timeline: Below.
-        failure: Why something cannot be shown; empty if all can.
+        table: The layer table.
+        windows: The two picture windows.
+        timeline: The timeline.
+        failure: Why something cannot be shown; empty if nothing failed.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         bare: bool = False,
         capturing: bool = False,
     ) -> None:
-        """Make the window.
+        """Create the window.
 
         Args:
-            session: What to look at.
-            size: Width and height, unless they are kept from last time.
-            budget_bytes: Graphics memory that textures may take.
-            preferences: Where settings are kept; None keeps none.
-            bare: Whether to show the scenes alone.
-            capturing: Whether time and camera stand still unless they are moved by hand.
+            session: The session.
+            size: Width and height, unless a saved layout exists.
+            budget_bytes: Graphics memory for textures.
+            preferences: Storage of settings; None saves nothing.
+            bare: Whether to show the scenes only.
+            capturing: Whether time and camera move only when told to.
         """
         super().__init__()
         self.resize(*size)
@@ -113,7 +113,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         if not capturing:
             self._growth.start(REFRESH_MS)
         self.flight.home(self.scenes[0].content.places, at_once=True)
-        self.scenes[0].setFocus()  # the first keys fly, and are not typed into the search field
+        self.scenes[0].setFocus()  # so that the first keys fly
         self._wake()
 
     # --- building -------------------------------------------------------------------------
@@ -132,7 +132,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             window.view.setMinimumHeight(LEAST_PICTURE)
         link(self.windows[0], self.windows[1], self.session)
         self.readout = self.add_pane(Readout(self.session))
-        self.readout.setMinimumHeight(0)  # what it holds says how high it must be
+        self.readout.setMinimumHeight(0)  # its contents determine the height
         self.timeline = self.add_pane(TimelineBar(self.session))
         self.controls = self.add_pane(Controls(self.session))
         right = splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
@@ -158,12 +158,12 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._renew_scenes()
 
     def add_pane(self, pane: AnyPane) -> AnyPane:
-        """Have a pane ticked, recoloured, waited for and closed from now on; returns it."""
+        """Add a pane to be ticked, themed, waited for and closed; return it."""
         self.panes.append(pane)
         return pane
 
     def _renew_scenes(self) -> None:
-        """Have as many scenes as there is to show; those that are there are kept."""
+        """Create the scenes for all sources; existing scenes are kept."""
         wanted = len(self.session.sources)
         while len(self.scenes) < wanted:
             scene = SceneView(
@@ -215,7 +215,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         install(self, actions)
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme, in every pane."""
+        """Apply the colours of a theme to all panes."""
         self.setStyleSheet(style_sheet(theme))
         for pane in self.panes:
             pane.set_theme(theme)
@@ -255,41 +255,41 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     # --- capturing ------------------------------------------------------------------------
 
     def process(self) -> None:
-        """Let everything happen that is due, but no time pass."""
+        """Process all pending events, without advancing time."""
         QtWidgets.QApplication.processEvents()
         self._draw(time.perf_counter())
         QtWidgets.QApplication.processEvents()
 
     @property
     def settled(self) -> bool:
-        """Whether everything that is shown is as fine as it gets."""
+        """Whether everything visible has its final resolution."""
         return all(pane.settled for pane in self._shown_panes)
 
     @property
     def _shown_panes(self) -> list[Pane]:
-        """Those that there is room for, and that the window was asked to show."""
+        """Panes that fit and are switched on."""
         return [pane for pane in self.panes if pane.isVisibleTo(self)]
 
     def grab_image(self) -> QtGui.QImage:
-        """Return what the window shows."""
+        """Return an image of the window."""
         return self.grab().toImage()
 
     # --- what happens ---------------------------------------------------------------------
 
     def toggle_playing(self) -> None:
-        """Play, or pause."""
+        """Start or stop playback."""
         if self.session.cursor.playing:
             self.session.pause()
         else:
             self.session.play()
 
     def show_all(self) -> None:
-        """Let the camera see everything."""
+        """Move the camera to show everything."""
         self.flight.home(self.scenes[0].content.places, at_once=self._capturing)
         self._wake()
 
     def show_selected(self) -> None:
-        """Let the camera go to the selected layer."""
+        """Move the camera to the selected layer."""
         if self.session.layer is not None:
             self._jump(self.session.layer)
 
@@ -305,13 +305,13 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._ask_exact()
 
     def _scene_with(self, name: str | None) -> SceneView:
-        """Return the first scene that shows a layer, the first one of all for none."""
+        """Return the first scene with a layer, or the first scene for None."""
         shown = self._shown_scenes
         return next((scene for scene in shown if scene.plates_of(name)), shown[0])
 
     @property
     def _shown_scenes(self) -> list[SceneView]:
-        """One per source; those of a comparison that was left are kept, hidden."""
+        """One scene per source; scenes of an earlier comparison are kept, hidden."""
         return self.scenes[: len(self.session.sources)]
 
     def _ask_exact(self) -> None:
@@ -326,7 +326,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self.readout.set_exact_error(str(answer["error"]))
             return
         steps = self.session.runs[pick.run].steps
-        known = min(len(steps), len(answer["weights"]))  # the run may have grown meanwhile
+        known = min(len(steps), len(answer["weights"]))  # the run may have grown since
         weights, cumulative = (answer[name][:known] for name in ("weights", "cumulative"))
         self.readout.set_exact(steps[:known], weights, cumulative)
 
@@ -377,7 +377,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self.restoreGeometry(state)
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Leave out what there is no room for, rather than squeeze it beyond use."""
+        """Hide panes that do not fit, rather than make them too small to use."""
         super().resizeEvent(event)
         if self._bare:
             return
@@ -396,7 +396,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.table.setVisible(wide >= 0)
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
-        """Keep what was chosen, and stop everything that runs."""
+        """Save settings and layout, and stop all background work."""
         self._closed = True
         self._clock.stop()
         self._growth.stop()

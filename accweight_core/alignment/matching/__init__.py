@@ -1,1 +1,1 @@
-"""What a match rests on: names, shapes, order, stacks, values, parameters."""
+"""Evidence for matches: names, shapes, order, merged layers, values, parameters."""

@@ -1,8 +1,8 @@
-"""Matching by place and shape, for layers whose names say nothing.
+"""Matching by position and shape, for layers with uninformative names.
 
-Between two layers that are matched, order tells: the best order-preserving alignment, in which
-kinds, shapes and what names have in common count. Formats that sort their content by name have
-lost the order; there a shape that one layer alone has tells more.
+Between two matched layers, the best order-preserving alignment is taken, scored by kind, shape and
+common parts of names. Formats that sort their content by name have lost the order; there, shapes
+that occur only once are matched.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from accweight_core.alignment.matching.result import How
 from accweight_core.runs.axis_shapes import SAME_ELEMENTS, TURNED
 
 FIRM = 0.05
-"""Margin from which the order leaves no choice."""
+"""Score margin from which the order is unambiguous."""
 
 LEAST_COMPANY = 2
-"""Matches that a part of the network must have more than any other to be preferred."""
+"""Lead in matches that a submodule needs over any other to be preferred."""
 
 
 def match_by_place(state: State) -> None:
-    """Match by place in network order, and by shapes that nothing else has."""
+    """Match by position in network order, and by unique shapes."""
     if state.is_one_network:
         if not all(state.has_order):
             _by_shape(state)
@@ -39,7 +39,7 @@ def match_by_place(state: State) -> None:
 
 
 def _by_shape(state: State) -> None:
-    """Match what alone on either side has this kind and shape, wherever it stands."""
+    """Match layers whose kind and shape occur once on each side, wherever they are."""
     keys: list[list[tuple[str, ...] | None]] = [
         [(repr(sort),) if place in state.free[side] else None for place, sort in enumerate(sorts)]
         for side, sorts in enumerate(state.sorts)
@@ -53,10 +53,10 @@ def _by_shape(state: State) -> None:
 
 
 def _by_company(state: State) -> None:
-    """Match a shape that several on one side have with the one among matched layers.
+    """Match a shape that several layers of one side have with the one whose neighbours match.
 
-    Two copies of a network in one file have every shape twice; the copy that the rest of
-    the other side went to is told by what its names begin with.
+    With two copies of a network in one file every shape occurs twice; the copy that holds the other
+    matches is recognised by its name prefix.
     """
     by_sort: dict[Hashable, tuple[list[int], list[int]]] = {}
     for side, sorts in enumerate(state.sorts):
@@ -80,7 +80,7 @@ def _by_company(state: State) -> None:
 
 
 def _in_company(state: State, side: int, places: Sequence[int]) -> int | None:
-    """Return the place whose part of the network has clearly more matches, if there is one."""
+    """Return the position whose submodule has clearly the most matches, if there is one."""
     if len(places) == 1:
         return places[0]
     paths = state.keys[side][0]
@@ -95,9 +95,9 @@ def _in_company(state: State, side: int, places: Sequence[int]) -> int | None:
 
 
 def _in_order(state: State, *, strict: bool) -> None:
-    """Match within the stretches between what is matched already.
+    """Match the layers between those that are matched already.
 
-    With `strict` the same shape alone is taken, and only where the order leaves no choice.
+    With `strict`, only equal shapes are matched, and only where the order is unambiguous.
     """
     anchors = [(m.a[0], m.b[0]) for m in state.found if m.confidence >= LIKELY]
     kept = fences(anchors)
@@ -123,7 +123,7 @@ def _rewards(
     kinds, forms = state.kinds[grid], state.forms[grid]
     least = TURNED if strict else 1e-9
     allowed = (kinds > 0) & (forms >= least)
-    if state.is_one_network:  # whose twin is still to be had does not go with another shape
+    if state.is_one_network:  # a layer with a free equal takes no other shape
         twins = [
             {state.sorts[1 - side][place] for place in state.free[1 - side]} for side in (0, 1)
         ]
@@ -136,7 +136,7 @@ def _rewards(
 
 
 def _settle(state: State, pairs: Sequence[Placed], steady: float, strict: bool) -> None:
-    """Take the pairs that are sure enough."""
+    """Take the pairs with enough confidence."""
     firm = [pair for pair in pairs if pair.margin >= FIRM]
     is_held = bool(firm or [m for m in state.found if m.confidence >= LIKELY])
     covered = (len(firm) + len(state.found)) / max(min(map(len, state.sides)), 1)
@@ -162,6 +162,6 @@ def _settle(state: State, pairs: Sequence[Placed], steady: float, strict: bool) 
 
 
 def _is_rare(state: State, i: int, j: int) -> bool:
-    """Tell whether nothing else on either side has the kind and shape of a layer."""
+    """Tell whether the kind and shape of a layer are unique on both sides."""
     sorts = state.sorts[0][i], state.sorts[1][j]
     return all(counts[sort] == 1 for counts, sort in zip(state.counts, sorts, strict=True))

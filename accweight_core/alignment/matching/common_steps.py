@@ -1,4 +1,4 @@
-"""Where values of both sides can be had: the checkpoints of a step that both have."""
+"""Compare values at a step that both sides have checkpoints of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Side(Protocol):
-    """What is aligned: a run, an analysis, or whatever else has layers and checkpoints."""
+    """One side of an alignment: a run, an analysis, or any object with layers and checkpoints."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -28,14 +28,14 @@ class Side(Protocol):
         """Steps, ascending."""
 
     def checkpoint(self, step_index: int) -> Checkpoint:
-        """Return one checkpoint; raise a `SourceError` if it is gone."""
+        """Return one checkpoint; raise a `SourceError` if it is missing."""
 
 
 class ValuesAtStep:
-    """Compares values at the first step that both sides have, then at the last.
+    """Compares values at the first common step, then at the last.
 
-    Two runs of one seed are equal at first, two exports of one network always. Without a
-    common step the first checkpoints are compared.
+    Runs with the same seed are equal at first, exports of the same network at every step. Without
+    a common step, the first checkpoints are compared.
 
     Attributes:
         notes: What was compared, or why not.
@@ -58,7 +58,7 @@ class ValuesAtStep:
         if most > MOST_ELEMENTS and not self._must:
             self.notes.append(
                 f"values were not compared: {most:,} weights would be read; "
-                "ask for it with --values always"
+                "to compare them, add --values always"
             )
             return ()
         for at in self._pairs():
@@ -78,11 +78,11 @@ class ValuesAtStep:
                 where = f"the first checkpoints, step {here.step} and step {there.step}"
             if found:
                 return [replace(item, words=f"{item.words} at {where}") for item in found]
-            self.notes.append(f"values of {where} settle nothing")
+            self.notes.append(f"values of {where} do not decide any match")
         return ()
 
     def _pairs(self) -> list[tuple[int, int]]:
-        """Return places of checkpoints to compare, in turn."""
+        """Return index pairs of the checkpoints to compare, in order."""
         steps = [{int(step): i for i, step in enumerate(side.steps)} for side in self._sides]
         common = sorted(steps[0].keys() & steps[1].keys())
         if not common:

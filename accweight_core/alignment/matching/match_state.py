@@ -1,6 +1,6 @@
-"""Two networks while they are matched: the facts about all pairs, and what is settled.
+"""State of one matching: facts about all pairs of layers, and the matches so far.
 
-Facts are computed when first asked for: networks that go by equal names need none of the grids.
+Facts are computed on first use: networks with equal names need none of the grids.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from accweight_core.runs.axis_shapes import Grid, Profile, form_grid, kind_grid
 from accweight_core.schema import Layer
 
 LEAST = 0.3
-"""Confidence below which a pair is not matched but mentioned."""
+"""Confidence below which a pair is reported but not matched."""
 
 ONE_NETWORK = 0.6
-"""Share of the smaller side's layers that have a twin by kind and shape on the other side, from
-which on both are taken for one network: then the same shape counts before the same place."""
+"""Share of the smaller side's layers with an equal kind and shape on the other side, from which
+both sides count as the same network; equal shapes then outrank equal positions."""
 
 FEWEST_WORDS = 4
-"""Different names, numbers aside, from which alphabetical order is hardly chance."""
+"""Number of different names, digits aside, from which alphabetical order is not chance."""
 
 SUREST_BY_NAME = 0.95
-"""What names that are fully alike can lift a match by place or shape to."""
+"""Highest confidence that equal names give a match by position or shape."""
 
 LIKELY = 0.5
-"""Confidence from which a match holds the place of its neighbours."""
+"""Confidence from which a match is used as an anchor for its neighbours."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A match, by places."""
+    """A match, by positions."""
 
     a: tuple[int, ...]
     b: tuple[int, ...]
@@ -47,14 +47,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known beforehand.
+    """What is known before matching.
 
     Attributes:
-        forced: Places that the user says belong together.
-        alone_a: Places of a that the user says have no partner.
-        alone_b: The same of b.
-        equal: Places that hold equal values, how sure that is, and how it was seen.
-        values_first: Whether values count before names.
+        forced: Positions matched by the user's map.
+        alone_a: Positions of a that the map leaves unmatched.
+        alone_b: The same for b.
+        equal: Positions with equal values, the confidence, and the evidence in words.
+        values_first: Whether values outrank names.
     """
 
     forced: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
@@ -65,13 +65,13 @@ class Known:
 
 
 class State:
-    """One matching under way.
+    """The state of one matching.
 
     Attributes:
         found: Matches so far.
-        rejected: Pairs that were too unsure, with the confidence.
-        free: Places of either side that are not matched yet.
-        trust: Share of the smaller side that names matched.
+        rejected: Pairs below the threshold, with their confidence.
+        free: Unmatched positions of either side.
+        trust: Share of the smaller side that was matched by name.
     """
 
     def __init__(self, left: Sequence[Layer], right: Sequence[Layer]) -> None:
@@ -84,22 +84,22 @@ class State:
 
     @cached_property
     def kinds(self) -> Grid:
-        """How well kinds go together."""
+        """Scores of kind against kind."""
         return kind_grid(*self.sides)
 
     @cached_property
     def forms(self) -> Grid:
-        """How well shapes go together."""
+        """Scores of shape against shape."""
         return form_grid(*self.sides)
 
     @cached_property
     def alike(self) -> Grid:
-        """How alike names are."""
+        """Scores of name against name."""
         return similarities(*self.names)
 
     @cached_property
     def keys(self) -> list[list[list[Path]]]:
-        """Keys of the names of each side."""
+        """Name keys of each side."""
         return [keys_of([p.layer for p in side]) for side in self.sides]
 
     @cached_property
@@ -109,7 +109,7 @@ class State:
 
     @cached_property
     def counts(self) -> list[Counter[Hashable]]:
-        """How many layers of each kind and shape a side has."""
+        """Number of layers of each kind and shape, per side."""
         return [Counter(sorts) for sorts in self.sorts]
 
     @cached_property
@@ -119,16 +119,16 @@ class State:
 
     @cached_property
     def is_one_network(self) -> bool:
-        """Whether nearly all of the smaller side has a twin on the other."""
+        """Whether nearly all layers of the smaller side have an equal on the other."""
         here, there = self.counts
         return (here & there).total() >= ONE_NETWORK * self.smaller
 
     @cached_property
     def has_order(self) -> list[bool]:
-        """Whether each side has an order of its own, or that of the alphabet.
+        """Whether the order of each side carries information.
 
-        Some formats sort what they hold, and then the place says nothing. Names that are but
-        numbered (`fc1`, `fc2`) are in both orders.
+        Formats that sort their content by name lose the network order. Names that differ only in a
+        number (`fc1`, `fc2`) are in both orders.
         """
         return [
             len({re.sub(r"\d+", "", name) for name in names}) < FEWEST_WORDS
@@ -137,25 +137,25 @@ class State:
         ]
 
     def reset(self) -> None:
-        """Forget all matches, and keep the facts."""
+        """Drop all matches, keep the facts."""
         self.found, self.rejected = [], {}
         self.free = [dict.fromkeys(range(len(side))) for side in self.sides]
 
     def take(self, found: Found) -> None:
-        """Settle a match."""
+        """Record a match."""
         self.found.append(found)
         for side, places in enumerate((found.a, found.b)):
             for place in places:
                 self.free[side].pop(place, None)
 
     def are_free(self, side: int, places: Iterable[int]) -> bool:
-        """Tell whether none of these places is matched."""
+        """Tell whether all these positions are unmatched."""
         return all(place in self.free[side] for place in places)
 
     def weighed(self, i: int, j: int, sure: float) -> float:
-        """Return a confidence with what kinds and names add to it, or take away.
+        """Return a confidence adjusted by kinds and names.
 
-        Where most layers go by equal names, another name is probably another layer.
+        Where most layers have equal names, a different name is probably a different layer.
         """
         sure *= 0.5 + 0.5 * float(self.kinds[i, j])
         if not (words_of(self.names[0][i]) and words_of(self.names[1][j])):
@@ -164,7 +164,7 @@ class State:
         return (sure + (SUREST_BY_NAME - sure) * alike) * (1 - 0.5 * self.trust * (1 - alike))
 
     def offer(self, i: int, j: int, how: How, confidence: float, reason: str) -> None:
-        """Settle a match if it is sure enough, else remember that it was not."""
+        """Record a match if its confidence suffices, else record its rejection."""
         if confidence < LEAST:
             self.rejected[i, j] = confidence
         elif self.are_free(0, [i]) and self.are_free(1, [j]):

@@ -1,8 +1,8 @@
-"""Matching two networks layer by layer, the surest evidence first.
+"""Match two networks layer by layer, strongest evidence first.
 
-What the user says, equal names, equal values, alike names, merged layers; then the place in
-network order, between what is matched already; then shapes that only one layer on each side
-has. Every step is the same with the sides exchanged.
+The order: the user's map, equal names, equal values, similar names, merged layers; then position
+in network order between existing matches; then shapes that are unique on each side. Every step
+gives the same result if the sides are exchanged.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from accweight_core.alignment.matching.stacks import merged
 from accweight_core.runs.axis_shapes import SAME_ELEMENTS
 
 BY_KEY = (0.97, 0.95, 0.9, 0.85)
-"""Confidence of a match by each kind of key, from names but for wrappers to common words."""
+"""Confidence by kind of key, from names without wrappers to names in canonical words."""
 
 
 def match_layers(state: State, known: Known) -> None:
-    """Find all matches, anew."""
+    """Find all matches from scratch."""
     state.reset()
     for place_a, place_b in known.forced:
-        state.take(Found(place_a, place_b, How.MAP, 1.0, "said by the map"))
+        state.take(Found(place_a, place_b, How.MAP, 1.0, "given by the map"))
     for side, alone in enumerate((known.alone_a, known.alone_b)):
         for place in alone:
             state.free[side].pop(place, None)
@@ -50,7 +50,7 @@ def _equal_values(state: State, known: Known) -> None:
 
 
 def _equal_names(state: State) -> None:
-    """Match equal names of one shape."""
+    """Match equal names with equal shapes."""
     for i, j in _of_one_name(state):
         kind, form = state.kinds[i, j], state.forms[i, j]
         if kind == 1 and form == 1:
@@ -67,14 +67,14 @@ def _of_one_name(state: State) -> list[tuple[int, int]]:
 
 
 def _is_one_name(state: State, i: int, j: int) -> bool:
-    """Tell whether an equal name means the same: not where programs merely count."""
+    """Tell whether equal names mean the same layer: not if programs number them automatically."""
     if state.keys[0][0][i] != state.keys[1][0][j]:
         return False
     return not is_made_up(state.names[0][i]) or state.forms[i, j] == 1
 
 
 def _alike_names(state: State, *, same_form: bool) -> None:
-    """Match names that are the same in a coarser way, if only one is on either side."""
+    """Match names that are equal under a coarser key, if the key is unique on either side."""
     for level, sure in enumerate(BY_KEY):
         keys = [
             [key if place in state.free[side] else None for place, key in enumerate(by[level])]
@@ -101,7 +101,7 @@ def _named_alike_in_another_shape(state: State) -> None:
 
 
 def _merged(state: State) -> None:
-    """Match layers that the other side has in several."""
+    """Match layers that are merged into one on the other side."""
     free = [list(places) for places in state.free]
     merges = [
         (side, merge)
@@ -113,7 +113,7 @@ def _merged(state: State) -> None:
     )
     for side, merge in merges:
         if any(uses[1 - side, p] > 1 for p in merge.parts) or uses[side, merge.whole] > 1:
-            continue  # a chain of merges is nobody's intention
+            continue  # no framework merges merged layers
         sure = 0.6 + 0.3 * merge.likeness if merge.is_alone else LEAST
         a, b = ((merge.whole,), merge.parts)[:: 1 - 2 * side]
         how = How.SIMILAR_NAME if merge.likeness >= 0.4 else How.SHAPE

@@ -1,8 +1,8 @@
-"""What two names of layers have in common when different programs wrote them.
+"""Compare layer names that different programs wrote.
 
-Wrappers (`module.`, `_orig_mod.`) and separators say nothing, exporters append operators and
-count, and every library has its own word for a dense layer. Each `Keys` is coarser than the
-one before; a key counts only where it is unique on both sides, so a coarse one does no harm.
+Wrappers (`module.`, `_orig_mod.`) and separators carry no information, exporters append operators
+and numbers, and every library has its own word for a dense layer. Each `Keys` is coarser than the
+one before; a key counts only if it is unique on both sides, so a coarse one does no harm.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from accweight_core.schema import Layer
 
 Path = tuple[str, ...]
-"""A name cut into its parts."""
+"""A name split into its parts."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -32,7 +32,7 @@ WRAPPERS = _words(
     "module _orig_mod model root net network params state_dict _forward_module graph functional "
     "_fsdp_wrapped_module _checkpoint_wrapped_module model_weights layer_with_weights sequential"
 )
-"""Parts at the front of a name that tell who held the network, not which layer it is."""
+"""Leading parts of names that name a wrapper and not the layer."""
 
 _SEPARATORS = re.compile(r"(?:::|__|[/.:])+")
 _VARIABLE_NUMBER = re.compile(r":\d+$")
@@ -72,7 +72,7 @@ AUTOMATIC = _words(
     "depthwise_conv2d separable_conv2d conv1d_transpose conv2d_transpose convtranspose simple_rnn "
     "multi_head_attention einsum_dense time_distributed functional"
 )
-"""Names that Keras and Flax give themselves, with a count that goes on through a session."""
+"""Names that Keras and Flax generate, numbered through a session."""
 
 
 @cache
@@ -90,12 +90,12 @@ def path_of(name: str) -> Path:
 
 @cache
 def is_made_up(name: str) -> bool:
-    """Tell whether an exporter counted this name out, so that it says nothing of the layer."""
+    """Tell whether an exporter generated this name, so that it does not describe the layer."""
     return _MADE_UP.fullmatch(name) is not None
 
 
 def counted(part: str) -> tuple[str, str]:
-    """Return what a part is called and its number, if it ends in one.
+    """Return a part without its trailing number, and the number.
 
     >>> counted("conv2d_1"), counted("fc"), counted("layers_0")
     (('conv2d', '1'), ('fc', ''), ('layers', '0'))
@@ -107,7 +107,7 @@ def counted(part: str) -> tuple[str, str]:
 
 
 def automatic(part: str) -> tuple[str, int] | None:
-    """Return the base and count of a name that Keras or Flax made, None for any other."""
+    """Return the base and number of a name that Keras or Flax generated, else None."""
     if part in AUTOMATIC:
         return part, 0
     match = re.match(r"^(.*?)_(\d+)$", part)
@@ -115,10 +115,9 @@ def automatic(part: str) -> tuple[str, int] | None:
 
 
 def _recounted(paths: Sequence[Path]) -> list[Path]:
-    """Return paths in which automatic names count from 0 within their parent.
+    """Return paths with generated names renumbered from 0 within their parent.
 
-    The count goes on through a session, so the second network that a program builds begins
-    with `conv2d_4`.
+    The numbers go on through a session, so the second network of a program begins with `conv2d_4`.
     """
     first: dict[tuple[Path, str], int] = {}
     for path in paths:
@@ -139,7 +138,7 @@ def _counted_from(part: str, parent: Path, first: dict[tuple[Path, str], int]) -
 
 
 def _without_root(paths: Sequence[Path]) -> list[Path]:
-    """Return paths without the parts that all of them begin with."""
+    """Return paths without their common leading parts."""
     shared = 0
     if len(paths) > 1:
         shortest = min(map(len, paths)) - 1
@@ -149,7 +148,7 @@ def _without_root(paths: Sequence[Path]) -> list[Path]:
 
 
 def _meant(path: Path) -> Path:
-    """Return a path in common words, its numbers parts of their own, operators left out."""
+    """Return a path in canonical words, with numbers as separate parts and without operators."""
     parts: list[str] = []
     for place, part in enumerate(path):
         base, number = counted(part)
@@ -160,7 +159,7 @@ def _meant(path: Path) -> Path:
 
 
 def keys_of(layers: Sequence[Layer]) -> list[list[Path]]:
-    """Return a key per layer, finest kind of key first."""
+    """Return one key per layer and kind of key, finest kind first."""
     recounted = _recounted([path_of(layer.name) for layer in layers])
     rootless = _without_root(recounted)
     meant = _without_root([_meant(path) for path in rootless])
@@ -168,7 +167,7 @@ def keys_of(layers: Sequence[Layer]) -> list[list[Path]]:
 
 
 def _from_block(path: Path) -> Path:
-    """Return a path from its first numbered part on: what the blocks lie in has many names."""
+    """Return a path from its first numbered part on; the module above has many names."""
     number = next((place for place, part in enumerate(path) if part.isdecimal()), 0)
     return path[number - 1 :] if 0 < number < len(path) - 1 else path
 
@@ -176,7 +175,7 @@ def _from_block(path: Path) -> Path:
 def unique_pairs(
     left: Sequence[Path | None], right: Sequence[Path | None]
 ) -> list[tuple[int, int]]:
-    """Return places of keys that are unique on both sides; None is not a key."""
+    """Return pairs of positions whose key is unique on both sides; None is not a key."""
     here = Counter(key for key in left if key)
     there = Counter(key for key in right if key)
     place = {key: j for j, key in enumerate(right) if key and there[key] == 1}
@@ -186,7 +185,7 @@ def unique_pairs(
 
 
 def words_of(name: str) -> frozenset[str]:
-    """Return the words that a name says something with; none for a name made up."""
+    """Return the informative words of a name; none if the name was generated."""
     if is_made_up(name):
         return frozenset()
     words: set[str] = set()
@@ -203,16 +202,16 @@ def words_of(name: str) -> frozenset[str]:
 
 
 def similarities(left: Sequence[str], right: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Return how alike names are, (left, right), 0 to 1.
+    """Return the similarity of names, (left, right), 0 to 1.
 
-    Words weigh by how rare they are over both sides (inverse document frequency), so that
-    what every name has in common says nothing. The figure is the mean of Dice's coefficient,
-    which asks for all words of both, and of containment, which asks for those of the shorter.
+    Words are weighted by inverse document frequency over both sides, so words in every name count
+    little. The score is the mean of Dice's coefficient, which needs all words of both names, and
+    of containment, which needs those of the shorter name.
     """
     said = _places_of_words(left), _places_of_words(right)
     common = np.zeros((len(left), len(right)))
     lengths = np.zeros(len(left)), np.zeros(len(right))
-    for word in sorted(said[0].keys() | said[1].keys()):  # in one order: so are the sums
+    for word in sorted(said[0].keys() | said[1].keys()):  # a fixed order, for equal sums
         places = [side.get(word, []) for side in said]
         weight = math.log((len(left) + len(right) + 1) / sum(map(len, places)))
         for at, length in zip(places, lengths, strict=True):
@@ -233,7 +232,7 @@ def similarities(left: Sequence[str], right: Sequence[str]) -> npt.NDArray[np.fl
 
 
 def _places_of_words(names: Sequence[str]) -> dict[str, list[int]]:
-    """Return, for every word, the places of the names that say it."""
+    """Return, for every word, the positions of the names that contain it."""
     found: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         for word in words_of(name):
@@ -242,5 +241,5 @@ def _places_of_words(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _index(places: list[int], count: int) -> slice | npt.NDArray[np.intp]:
-    """Return an index of these places; where they are all of them, the quick one."""
+    """Return an index of these positions: a slice if it is all of them, which is faster."""
     return slice(None) if len(places) == count else np.array(places, dtype=np.intp)

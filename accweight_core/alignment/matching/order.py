@@ -1,9 +1,9 @@
-"""Aligning two sequences in order: what is matched where nothing but the place tells.
+"""Order-preserving alignment of two sequences, for layers that only their position identifies.
 
-Needleman and Wunsch (1970) without a cost for gaps, which a reward per match makes up for.
-Then a row is one running maximum, and 2,000 by 2,000 layers take a fraction of a second. The
-same sums from the other end tell what the best alignment without a pair would reach: a pair
-that loses nothing by it is ambiguous, and is said to be.
+Needleman and Wunsch (1970) without a gap cost; a reward per match replaces it. A row is then one
+running maximum, and 2,000 by 2,000 layers take a fraction of a second. The same sums from the
+other end give the best score without a given pair: a pair whose removal costs nothing is
+ambiguous, and is marked so.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import numpy.typing as npt
 Scores = npt.NDArray[np.float64]
 
 EARLIER = 1e-3
-"""Of equal alignments, the one that matches what comes first wins."""
+"""Bonus for earlier matches, which decides between equal alignments."""
 
 TIED = 1e-8
-"""Margin up to which not even that decides; it moves sums by 1e-7 and more, rounding by less."""
+"""Margin up to which the bonus does not decide: it changes sums by 1e-7 or more, rounding by
+less."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Placed:
     """A pair that the best alignment matches.
 
     Attributes:
-        a: Place on one side.
-        b: Place on the other.
-        margin: What the best alignment without this pair falls short by.
+        a: Position on one side.
+        b: Position on the other.
+        margin: Score minus the best score without this pair.
     """
 
     a: int
@@ -41,11 +42,11 @@ class Placed:
 def in_order(scores: Scores) -> list[Placed]:
     """Return the pairs of the order-preserving alignment with the largest sum.
 
-    Where several have it, what they disagree on is left out: so the answer does not depend on
-    which side is called the first.
+    If several alignments have it, pairs that differ between them are left out, so that the result
+    does not depend on which side comes first.
 
     Args:
-        scores: (a, b); pairs at or below 0 are never matched.
+        scores: (a, b); pairs with a score of 0 or less are never matched.
     """
     rows, columns = scores.shape
     if not (rows and columns):
@@ -74,7 +75,7 @@ def in_order(scores: Scores) -> list[Placed]:
 
 
 def _sums(rewards: Scores) -> Scores:
-    """Return the largest sum that the first i and j of both sides reach, for all i and j."""
+    """Return the largest sum over the first i and j of both sides, for all i and j."""
     rows, columns = rewards.shape
     sums = np.zeros((rows + 1, columns + 1))
     for i in range(rows):
@@ -84,10 +85,10 @@ def _sums(rewards: Scores) -> Scores:
 
 
 def fences(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return those pairs that keep order with one another, in order.
+    """Return the pairs that are in the same order on both sides.
 
-    Pairs that cross most others go first, all of a tie together, so that neither side
-    decides: the answer is the same with the sides exchanged.
+    Pairs that cross most others are removed first, and all pairs of a tie together, so that the
+    result is the same with the sides exchanged.
     """
     if not pairs:
         return []
@@ -107,5 +108,5 @@ def fences(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def slots(fence: Sequence[int], places: Sequence[int]) -> npt.NDArray[np.intp]:
-    """Return between which fences every place lies: how many come before it."""
+    """Return, for every position, how many anchors come before it."""
     return np.searchsorted(np.asarray(fence, dtype=np.intp), np.asarray(places, dtype=np.intp))

@@ -1,8 +1,8 @@
-"""Which parameters of two matched layers hold the same thing.
+"""Match the parameters of two matched layers.
 
-First by what they are called (`kernel` is `weight`, `gamma` scales), then by form, then what is
-left of one role. What one side has in several and the other in one stays together: the two
-biases of an LSTM, its directions, the projections of attention.
+First by name (`kernel` and `weight` are the same, `gamma` and `scale` too), then by shape, then
+what is left by role. Several parameters that the other side stores as one are matched as a group:
+the two biases of an LSTM, its directions, the projections of attention.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _CLASS = {Role.EMBEDDING: Role.WEIGHT}
 def matched_parameters(
     left: Sequence[Parameter], right: Sequence[Parameter], *, in_parts: bool = False
 ) -> tuple[ParameterMatch, ...]:
-    """Return which parameters belong together, in the order of the left side.
+    """Return the matched parameters, in the order of the left side.
 
     Args:
         left: Parameters of one or several layers.
-        right: Parameters of those they are matched with.
-        in_parts: Whether one side has in several layers what the other has in one; then the
-            same name for another shape says nothing.
+        right: Parameters of the layers they are matched with.
+        in_parts: Whether one side has one layer where the other has several; equal names
+            with different shapes are then not matched.
     """
     here, there = list(left), list(right)
     found = _uneven_biases(here, there)
@@ -57,7 +57,7 @@ def matched_parameters(
 
 
 def _uneven_biases(here: list[Parameter], there: list[Parameter]) -> list[ParameterMatch]:
-    """Match the biases of recurrent layers together where one side keeps them in fewer."""
+    """Group the biases of recurrent layers where the sides have different numbers of them."""
     counts = [sum(p.role is Role.BIAS for p in side) for side in (here, there)]
     if counts[0] != counts[1] and all(p.kind in _RECURRENT for p in (*here, *there)):
         return _grouped(here, there, Role.BIAS)
@@ -65,7 +65,7 @@ def _uneven_biases(here: list[Parameter], there: list[Parameter]) -> list[Parame
 
 
 def _grouped(here: list[Parameter], there: list[Parameter], role: Role) -> list[ParameterMatch]:
-    """Match all that is left of one role, and take it out of both lists."""
+    """Group the remaining parameters of a role, and remove them from both lists."""
     ours, theirs = ([p for p in side if _role(p) is role] for side in (here, there))
     if not (ours and theirs):
         return []
@@ -76,7 +76,7 @@ def _grouped(here: list[Parameter], there: list[Parameter], role: Role) -> list[
 
 
 def leaf_of(parameter: Parameter) -> str:
-    """Return what a parameter is within its layer, in one word for all frameworks."""
+    """Return a parameter's name within its layer, in one vocabulary for all frameworks."""
     last = re.split(r"[./]", parameter.name.split(":0")[0])[-1]
     for pattern, meaning in _LEAVES:
         if pattern.fullmatch(last):
@@ -91,7 +91,7 @@ def _role(parameter: Parameter) -> Role:
 def _taken(
     here: list[Parameter], there: list[Parameter], key: Callable[[Parameter], Hashable]
 ) -> list[ParameterMatch]:
-    """Match what has one key, first with first, and take it out of both lists."""
+    """Match parameters with equal keys in order, and remove them from both lists."""
     waiting: dict[Hashable, list[Parameter]] = {}
     for parameter in there:
         waiting.setdefault(key(parameter), []).append(parameter)
@@ -108,7 +108,7 @@ def _taken(
 
 
 def _same_in_all(ours: Sequence[Parameter], theirs: Sequence[Parameter]) -> bool:
-    """Tell whether two groups add up to the same outputs over the same inputs."""
+    """Tell whether two groups have the same inputs, and the same number of outputs in all."""
     stacks = []
     for side in (ours, theirs):
         stack: dict[tuple[int, ...], int] = {}

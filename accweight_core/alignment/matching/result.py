@@ -1,4 +1,4 @@
-"""What an alignment says: who was matched with whom, how, how sure that is, and who was not."""
+"""The result of an alignment: matches with evidence and confidence, and unmatched layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class How(StrEnum):
-    """What a match rests on."""
+    """Evidence of a match."""
 
     MAP = "map"
     NAME = "name"
@@ -21,12 +21,12 @@ class How(StrEnum):
 
 @dataclass(frozen=True)
 class ParameterMatch:
-    """Parameters of two matched layers that hold the same thing.
+    """Parameters of two matched layers that correspond.
 
     Attributes:
-        a: Names on one side; several where the other side has them in one.
-        b: Names on the other.
-        same_form: Whether the shapes are the same once axes are ordered by their meaning.
+        a: Names on one side; several if the other side stores them as one.
+        b: Names on the other side.
+        same_form: Whether the shapes are equal once the axes are in the same order.
     """
 
     a: tuple[str, ...]
@@ -36,18 +36,17 @@ class ParameterMatch:
 
 @dataclass(frozen=True)
 class Match:
-    """Layers that play the same part.
+    """Layers that correspond.
 
     Attributes:
-        layers_a: Layers of one side; several where the other side has them merged in one.
-        layers_b: Layers of the other.
-        how: What the match rests on.
-        confidence: 0 to 1, how sure the match is: 1 is certain (said by the user, or the same
-            name, kind and shape), from 0.8 on it is sure, from 0.5 likely and worth a look,
-            below that a guess.
-        reason: The same in words.
+        layers_a: Layers of one side; several if the other side has them merged into one.
+        layers_b: Layers of the other side.
+        how: Evidence of the match.
+        confidence: 0 to 1: 1 is certain (given by the user, or the same name, kind and shape),
+            from 0.8 on it is sure, from 0.5 likely and worth a check, below that a guess.
+        reason: The evidence in words.
         shape_differs: Whether the shapes differ beyond the order of axes.
-        parameters: Which parameters belong together.
+        parameters: Corresponding parameters.
     """
 
     layers_a: tuple[str, ...]
@@ -60,12 +59,12 @@ class Match:
 
     @property
     def layer_a(self) -> str:
-        """The layer of one side, or all that are merged there."""
+        """The layer of side a, or its merged layers."""
         return ", ".join(self.layers_a)
 
     @property
     def layer_b(self) -> str:
-        """The layer of the other side, or all that are merged there."""
+        """The layer of side b, or its merged layers."""
         return ", ".join(self.layers_b)
 
     def to_json(self) -> dict[str, Any]:
@@ -87,11 +86,11 @@ class Match:
 
 @dataclass(frozen=True)
 class Unmatched:
-    """A layer that the other side has not.
+    """A layer without a match on the other side.
 
     Attributes:
         layer: Its name.
-        hint: What may have become of it; empty if nothing can be said.
+        hint: A likely reason; empty if none is known.
     """
 
     layer: str
@@ -100,13 +99,13 @@ class Unmatched:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Two networks, layer by layer.
+    """The correspondence of two networks, layer by layer.
 
     Attributes:
         matches: In the order of a.
-        only_a: Layers of a without a partner, in order.
-        only_b: Layers of b without a partner, in order.
-        notes: Remarks: whether values could be compared, orders that are not known.
+        only_a: Layers of a without a match, in order.
+        only_b: Layers of b without a match, in order.
+        notes: Remarks: whether values were compared, which side's order is unknown.
     """
 
     matches: tuple[Match, ...]
@@ -119,7 +118,7 @@ class Alignment:
         return next((m for m in self.matches if layer in m.layers_a), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that ``align --json`` prints."""
+        """Return the JSON document that ``align --json`` prints."""
         return {
             "matches": [match.to_json() for match in self.matches],
             "only_a": _listed(self.only_a),

@@ -1,8 +1,8 @@
-"""Layers that one program keeps in one and another in several: q, k and v, or stacked LSTMs.
+"""Match one layer of one network with several of the other: q, k and v, or stacked LSTMs.
 
-The outputs of the parts add up to those of the whole, over the same inputs. That alone would
-take three hidden layers of a plain network for a projection, so names or kinds must agree: the
-whole or its parts are called what merged projections are called, or both are recurrent.
+The outputs of the parts add up to those of the whole, over the same inputs. That alone would match
+three hidden layers of a plain network with one projection, so names or kinds must agree as well:
+the whole or its parts have the names of merged projections, or both are recurrent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from accweight_core.runs.axis_shapes import Form, Profile
 from accweight_core.schema import Kind
 
 MOST_PARTS = 4
-"""q, k, v and o; two directions of two recurrent layers. More are left to the user's map."""
+"""q, k, v and o; two directions of two recurrent layers. More parts need the user's map."""
 
 _WHOLE = re.compile(
     r"(^|[._/])(in_proj(_weight)?|w?qkv(_proj)?|c_attn|query_key_value|kv_proj|key_value"
@@ -39,13 +39,13 @@ Stack = tuple[tuple[Form, int], ...]
 
 @dataclass(frozen=True)
 class Merged:
-    """One layer and those that hold the same in parts.
+    """One layer and the layers that hold its parts.
 
     Attributes:
-        whole: Place of the one.
-        parts: Places of the others, in order.
-        likeness: How alike the names are, 0 to 1.
-        is_alone: Whether nothing else on either side fits as well.
+        whole: Position of the merged layer.
+        parts: Positions of the parts, in order.
+        likeness: Similarity of the names, 0 to 1.
+        is_alone: Whether no other layer on either side fits as well.
     """
 
     whole: int
@@ -57,13 +57,13 @@ class Merged:
 def merged(
     wholes: Sequence[Profile], parts: Sequence[Profile], free: Sequence[int], others: Sequence[int]
 ) -> list[Merged]:
-    """Return layers of one side that neighbouring layers of the other hold in parts.
+    """Return layers of one side that the other side has as several neighbouring layers.
 
     Args:
-        wholes: The side that may have them in one.
-        parts: The side that may have them in several.
-        free: Places on the first side to look at, in order.
-        others: Places on the other side to look at, in order.
+        wholes: The side with the merged layers.
+        parts: The side with the parts.
+        free: Positions on the first side to search, in order.
+        others: Positions on the other side to search, in order.
     """
     groups = _groups(parts, others)
     asked: dict[Stack, list[int]] = {}
@@ -77,7 +77,7 @@ def merged(
 
 
 def _groups(parts: Sequence[Profile], free: Sequence[int]) -> dict[Stack, list[tuple[int, ...]]]:
-    """Return neighbours below one parent, of one kind, by what they add up to."""
+    """Return neighbouring layers with one parent and kind, by their combined shape."""
     groups: dict[Stack, list[tuple[int, ...]]] = {}
     for start in range(len(free)):
         first = parts[free[start]]
@@ -99,7 +99,7 @@ def _are_siblings(left: Profile, right: Profile) -> bool:
 
 
 def _is_merge(whole: Profile, parts: Sequence[Profile]) -> bool:
-    """Tell whether names or kinds speak for parts of one thing."""
+    """Tell whether names or kinds indicate parts of one layer."""
     if whole.layer.kind in _RECURRENT:
         return all(part.layer.kind is whole.layer.kind for part in parts)
     if any(part.layer.kind not in (Kind.LINEAR, Kind.ATTENTION) for part in parts):
@@ -119,7 +119,7 @@ def _settled(
     places: Sequence[int],
     groups: Sequence[tuple[int, ...]],
 ) -> list[Merged]:
-    """Return which of several equal wholes goes with which of several equal groups."""
+    """Return the pairs of equal wholes and equal groups of parts."""
     allowed = np.array(
         [[_is_merge(wholes[i], [parts[j] for j in group]) for group in groups] for i in places]
     )

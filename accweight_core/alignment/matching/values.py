@@ -1,9 +1,9 @@
-"""Settling who is who by what the weights hold, where names, places and shapes leave a choice.
+"""Match layers by their weights, where names, positions and shapes are ambiguous.
 
-Sums of powers, smallest and largest do not change with the order of elements: they are the same
-for a matrix and its transpose, and for gates stacked in another order. Layers of one sum hold
-the same values. Those that are merely near are told by correlation, over a sample of elements
-taken in the order of the axes' meaning. Every candidate is read once.
+Power sums, minimum and maximum do not depend on the order of elements: they are equal for a matrix
+and its transpose, and for gates stacked in another order. Layers with equal sums hold equal
+values. Layers with similar values are recognised by correlation, over a sample of elements in a
+common order of axes. Every candidate is read once.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from accweight_core.runs.axis_shapes import MATRICES, Form, parameter_form
 from accweight_core.schema import Axis, Layer, Parameter, Role, StoredTensor
 
 MOST_ELEMENTS = 1 << 28
-"""Elements read per side unless values are asked for: 1 GiB of float32."""
+"""Most elements read per side, unless `values` is "always": 1 GiB of float32."""
 
 SAMPLES = 4096
 FEWEST_SAMPLES = 64
-"""Elements below which correlation says nothing: small tensors correlate by chance."""
+"""Fewest elements for a correlation: small tensors correlate by chance."""
 
 NEAR, FAR = 0.8, 0.4
-"""Correlation from which values are near, and up to which every other candidate must be far."""
+"""Least correlation of a match, and most correlation with every other candidate."""
 
 ROUNDING = 1e-9
 EQUAL, CORRELATED = 0.99, 0.85
-"""Confidence of a match by equal values, and by correlated ones."""
+"""Confidence of a match by equal values, and by correlation."""
 
 MEANING = (Axis.DIRECTION, Axis.OUTPUT, Axis.INPUT, Axis.OTHER, Axis.KERNEL)
 
@@ -43,7 +43,7 @@ Tensors = Mapping[str, StoredTensor]
 
 @dataclass(frozen=True)
 class EqualLayers:
-    """Layers that hold the same values, or nearly."""
+    """A pair of layers with equal or strongly correlated values."""
 
     a: str
     b: str
@@ -53,11 +53,11 @@ class EqualLayers:
 
 @dataclass(frozen=True)
 class Signature:
-    """What the values of a layer are known by.
+    """What identifies the values of a layer.
 
     Attributes:
-        moments: Number of elements, sums of x, abs(x), x^2 and x^3, smallest, largest.
-        forms: Forms of its matrices, in the order of `samples`.
+        moments: Number of elements, sums of x, abs(x), x^2 and x^3, minimum, maximum.
+        forms: Shapes of its matrices, in the order of `samples`.
         samples: Elements of its matrices, standardised; empty if there are too few.
     """
 
@@ -69,13 +69,13 @@ class Signature:
 def equal_layers(
     left: Sequence[Layer], right: Sequence[Layer], here: Tensors, there: Tensors
 ) -> list[EqualLayers]:
-    """Return the layers that hold the same values, each of which fits one other alone.
+    """Return pairs of layers with equal values, where each layer fits only one other.
 
     Args:
         left: Candidates of one side.
         right: Candidates of the other.
-        here: Tensors of the checkpoint to read, by name.
-        there: The same of the other side.
+        here: Tensors of the left checkpoint, by name.
+        there: Tensors of the right checkpoint, by name.
     """
     sides = [_signatures(left, here), _signatures(right, there)]
     found = []
@@ -88,12 +88,12 @@ def equal_layers(
 
 
 def elements_read(layers: Sequence[Layer]) -> int:
-    """Return how many elements `equal_layers` reads of these."""
+    """Return how many elements `equal_layers` reads of these layers."""
     return sum(p.elements for layer in layers for p in _telling(layer))
 
 
 def _telling(layer: Layer) -> list[Parameter]:
-    """Return the parameters whose values tell a layer: matrices, else whatever is trained."""
+    """Return the parameters that identify a layer: its matrices, else all that are trained."""
     matrices = [p for p in layer.parameters if p.role in MATRICES and len(p.shape) > 1]
     return matrices or [p for p in layer.parameters if p.role is not Role.BUFFER]
 
@@ -106,7 +106,7 @@ def _signatures(layers: Sequence[Layer], tensors: Tensors) -> dict[str, Signatur
             try:
                 signature = _signature(files, _telling(layer), tensors)
             except AccweightError:
-                continue  # codes without a scale say nothing; analysing them complains enough
+                continue  # integer codes without a scale; analysing the run reports them
             if signature and signature.moments[-2] < signature.moments[-1]:
                 found[layer.name] = signature
     return found
@@ -146,19 +146,19 @@ def _moments(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _by_meaning(values: npt.NDArray[np.float64], parameter: Parameter) -> npt.NDArray[np.float64]:
-    """Return the elements in the order of what their axes mean, flat."""
+    """Return the elements, flat, in an order of axes that all frameworks share."""
     order = sorted(range(values.ndim), key=lambda axis: MEANING.index(parameter.axes[axis]))
     return values.transpose(order).reshape(-1)
 
 
 def _spread(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return evenly spread elements."""
+    """Return a sample of evenly spaced elements."""
     places = np.linspace(0, values.size - 1, min(values.size, SAMPLES)).astype(np.intp)
     return values[places].astype(np.float64)
 
 
 def _standardised(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return samples less their mean, of length 1; none if they are few, or all alike."""
+    """Return samples with mean 0 and length 1; none if they are too few or constant."""
     samples = samples - samples.mean()
     length = np.linalg.norm(samples)
     if samples.size < FEWEST_SAMPLES or not length:
@@ -169,7 +169,7 @@ def _standardised(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 def _same_moments(
     left: Mapping[str, Signature], right: Mapping[str, Signature]
 ) -> list[tuple[str, str]]:
-    """Return pairs that hold the same values, in whatever order, and no other layer does."""
+    """Return pairs with equal values in any order, where no other layer fits."""
     likely: dict[tuple[float, ...], tuple[list[str], list[str]]] = {}
     for number, side in enumerate((left, right)):
         for name, signature in side.items():
@@ -187,7 +187,7 @@ def _same_moments(
 
 
 def _is_same(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> bool:
-    """Compare sums, which round differently where elements come in another order."""
+    """Tell whether sums are equal up to rounding, which depends on the order of elements."""
     largest = np.abs(left[5:]).max()
     scales = np.array([left[2], left[2], left[3], largest * left[3]])
     return bool((np.abs(left - right)[1:5] <= ROUNDING * scales).all())
@@ -196,7 +196,7 @@ def _is_same(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> b
 def _correlated(
     sides: Sequence[Mapping[str, Signature]], *taken: set[str]
 ) -> list[tuple[str, str, float]]:
-    """Return pairs whose values are near one another and far from all others."""
+    """Return pairs that correlate strongly with each other and weakly with all others."""
     forms: dict[tuple[Form, ...], tuple[list[str], list[str]]] = {}
     for number, side in enumerate(sides):
         for name, signature in side.items():

@@ -1,4 +1,4 @@
-"""Which workers walk: threads of this process, a dask cluster, or an executor of the caller."""
+"""Choose the workers: threads of this process, a dask cluster, or the caller's executor."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def workers_for(
     threads: int | None,
     notice: Notice,
 ) -> Iterator[Workers | None]:
-    """Yield who walks, None for threads of this process.
+    """Yield the workers, or None for threads of this process.
 
     Args:
         engine: "threads" or "dask".
-        scheduler: Address of a dask scheduler; a cluster of processes here is begun without.
-        executor: An executor to use instead, which stays open.
-        threads: How many workers there are, or are to be, if that is not to be found out.
-        notice: Takes lines that are worth telling.
+        scheduler: Address of a dask scheduler; None to start a cluster on this machine.
+        executor: An executor to use instead; it is not shut down.
+        threads: Number of workers, if it is to be set or cannot be found out.
+        notice: Called with messages for the user.
 
     Raises:
-        EngineError: If what is asked for cannot be, or no scheduler answers.
+        EngineError: If the arguments contradict each other, or no scheduler answers.
         MissingLibraryError: If dask.distributed is not installed.
     """
     if engine not in ENGINES:

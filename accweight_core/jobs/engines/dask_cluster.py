@@ -1,4 +1,4 @@
-"""Workers of a dask cluster: one that runs already, or processes of this machine."""
+"""Workers of a dask cluster: a running one, or processes on this machine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 PATIENCE_S = 30
-"""Seconds in which a scheduler has to answer."""
+"""Seconds until a scheduler that does not answer is an error."""
 
 LOOK_S = 2.0
-"""Seconds between two looks at how many workers there are: they come and go."""
+"""Seconds between two counts of the workers, which come and go."""
 
 
 @contextmanager
@@ -29,9 +29,9 @@ def dask_workers(scheduler: str | None, threads: int | None, notice: Notice) -> 
     """Yield the workers of a cluster.
 
     Args:
-        scheduler: Address of its scheduler; None to begin one of processes here.
-        threads: Processes of that one; as many as there are processors by default.
-        notice: Is told where the dashboard is.
+        scheduler: Address of its scheduler; None to start a cluster on this machine.
+        threads: Processes of that cluster; by default one per processor.
+        notice: Called with the address of the dashboard.
 
     Raises:
         EngineError: If no scheduler answers.
@@ -65,9 +65,9 @@ def dask_workers(scheduler: str | None, threads: int | None, notice: Notice) -> 
 
 
 def dask_setup(worker: object) -> None:
-    """Leave an interrupt from the keyboard, which every process gets, to the one that began us.
+    """Ignore Ctrl-C in a worker process; the process that started the cluster handles it.
 
-    Called by dask in each process of a cluster that is begun here.
+    Dask calls this in each process of a cluster on this machine.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -76,13 +76,13 @@ def _workers(name: str, client: Client, notice: Notice) -> Workers:
     workers = _Counted(lambda: sum(client.nthreads().values()))
     link = client.dashboard_link
     if not link or (client.cluster is not None and find_spec("bokeh") is None):
-        link = "none; it needs bokeh where the scheduler runs: pip install 'accweight[cluster]'"
+        link = "none; install bokeh where the scheduler runs: pip install 'accweight[cluster]'"
     notice(f"{name}: {workers()} workers, dashboard: {link}")
     return Workers(name, client.get_executor(pure=False), workers, notice)
 
 
 class _Counted:
-    """Asks how many workers there are, now and then."""
+    """Counts the workers, at most once per `LOOK_S`."""
 
     def __init__(self, count: Callable[[], int]) -> None:
         self._count = count
@@ -90,7 +90,7 @@ class _Counted:
         self._known = 0
 
     def __call__(self) -> int:
-        """Return how many there were a moment ago."""
+        """Return the latest count."""
         if time.monotonic() - self._asked > LOOK_S:
             self._known, self._asked = self._count(), time.monotonic()
         return self._known

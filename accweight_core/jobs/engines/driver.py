@@ -1,8 +1,8 @@
-"""The driver: sends tasks, a bounded number at a time, and merges what comes back.
+"""The driver: submits a bounded number of tasks at a time and merges their results.
 
-Partial sums are folded in the order of elements, whoever brings them first, so the bits are those
-of one thread. Its memory holds the description of the run, the tasks that are under way, and the
-sums that wait for their turn: neither grows with the number of weights.
+Partial sums are merged in element order, whatever order they arrive in, so the bits are those of
+one thread. Memory holds the description of the run, the tasks in flight, and sums that arrived
+early: none of these grows with the number of weights.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header, versions
 
 MOST_WAITING_BYTES = 1 << 30
-"""Sums that may wait for their turn before no more tasks are sent."""
+"""Bytes of early sums from which no more tasks are submitted."""
 
 LOOK_S = 1.0
-"""Seconds after which the driver looks whether it has been interrupted."""
+"""Seconds between two checks for an interrupt."""
 
 
 @dataclass
 class Driver:
-    """Has parameters walked by workers.
+    """Has workers walk parameters.
 
     Attributes:
-        workers: Who walks.
-        job: What its tasks have in common.
-        checkpoints: Those that are walked, for messages.
+        workers: The workers.
+        job: What all tasks share.
+        checkpoints: The checkpoints, for messages.
         strict: Whether a non-finite element is an error.
-        progress: Called with the bytes of every task that has come back.
+        progress: Called with the bytes of every finished task.
     """
 
     workers: Workers
@@ -75,10 +75,10 @@ class Driver:
     _stamps: dict[str, Stamp] = field(default_factory=dict, init=False)
 
     def run(self, sendable: Sequence[TaskParameter | TaskPack]) -> None:
-        """Have parameters and packs walked; `done` of each is called here, once, in any order.
+        """Walk parameters and packs on workers; `done` of each is called here, once, in any order.
 
         Raises:
-            EngineError: If the workers are lost, or cannot do their work.
+            EngineError: If workers are lost or fail.
         """
         self._stamps = stamps_of(self.checkpoints)
         self._sendable = {item.index: item for item in sendable if isinstance(item, TaskParameter)}
@@ -110,7 +110,7 @@ class Driver:
             self._call_back()
 
     def _is_enough(self) -> bool:
-        """Tell whether something has to come back before more is sent."""
+        """Tell whether to wait for a result before the next task is submitted."""
         waiting = sum(folding.waiting_bytes for folding in self._merging.values())
         return len(self._sent) >= self.workers.most_at_once() or waiting > MOST_WAITING_BYTES
 
@@ -120,7 +120,7 @@ class Driver:
         future.add_done_callback(self._back.put)
 
     def _collect(self) -> None:
-        """Take what comes back next."""
+        """Wait for the next result and merge it."""
         try:
             future = self._back.get(timeout=LOOK_S)
         except Empty:
@@ -141,7 +141,7 @@ class Driver:
         self._compare(result.rounds_once)
 
     def _merge(self, index: int, sums: Totals | BlockSums) -> None:
-        """Take the sums of a whole parameter, or of a part of one."""
+        """Merge the sums of a whole parameter or of a part of one."""
         if isinstance(sums, Totals):
             self._finish(index, sums)
             return
@@ -162,30 +162,30 @@ class Driver:
         walk.done(totals)
 
     def _compare(self, rounds: bool) -> None:
-        """Say once if workers round in another way than this one."""
+        """Warn once if a worker's processor rounds differently from this one."""
         from accweight_core.jit.step_loops import rounds_once  # with the compiled loops
 
         if rounds == rounds_once() or self._noticed:
             return
         self._noticed = True
         self.workers.notice(
-            "a worker has another kind of processor, which "
-            + ("fuses" if rounds else "does not fuse")
-            + " products and sums as this one "
-            + ("does not" if rounds else "does")
+            "a worker's processor "
+            + ("has" if rounds else "lacks")
+            + " fused multiply-add, which this one "
+            + ("lacks" if rounds else "has")
             + ": last bits of squares may differ"
         )
 
     def _lost(self, error: BaseException) -> EngineError:
         reason = " ".join(str(error).split()) or type(error).__name__
-        kept = "what is finished is kept, and the same command continues there"
+        kept = "finished parameters are kept, and the same command continues the analysis"
         return EngineError(
             f"{self.job.store or self.workers.name}: workers were lost ({reason}); were they "
             f"killed, or out of memory? {kept if self.job.store else 'Run it again'}"
         )
 
     def _call_back(self) -> None:
-        """Cancel what is still under way, and wait for what cannot be cancelled any more."""
+        """Cancel tasks in flight, and wait for those that can no longer be cancelled."""
         wait([future for future in self._sent if not future.cancel()])
         self._sent.clear()
 
@@ -202,18 +202,18 @@ def walk_by(
     strict: bool,
     progress: Callable[[int], None],
 ) -> list[Walk]:
-    """Have workers walk what can be sent to it; return what has to be walked here.
+    """Have workers walk what can be sent to them; return the walks that must run here.
 
     Args:
-        workers: Who walks.
-        walks: Parameters, and packs of them.
-        header: The analysis they make.
+        workers: The workers.
+        walks: Parameters and packs.
+        header: Header of the analysis.
         checkpoints: The checkpoints to walk.
-        store: Where it is stored, if anywhere.
-        earlier: The analysis to go on from, if any.
+        store: Store of the analysis, if any.
+        earlier: The analysis to append to, if any.
         block_elements: Elements per block.
         strict: Whether a non-finite element is an error.
-        progress: Called with the bytes of every task that has come back.
+        progress: Called with the bytes of every finished task.
     """
     token = uuid4().hex
     serializer = Serializer(token, header, checkpoints)
@@ -241,12 +241,12 @@ def walk_by(
 
 
 def _members(walk: Walk) -> Sequence[Sequence[StoredTensor]]:
-    """Return the parameters of a walk, each of them in every checkpoint."""
+    """Return the parameters of a walk, each in every checkpoint."""
     return [walk.tensors] if isinstance(walk, ParameterWalk) else walk.tensors
 
 
 def _sendable(drawn: Header | None, serializer: Serializer, walk: Walk) -> TaskParameter | TaskPack:
-    """Return a walk as it can be sent; `drawn` says how its picture is cut, if it is stored."""
+    """Return a walk in the form that is sent; `drawn` is the header if its picture is stored."""
     packed = tuple(map(serializer.packed, _members(walk)))
     files = tuple(dict.fromkeys(file for tensors in packed for file in serializer.files(tensors)))
     if not isinstance(walk, ParameterWalk):

@@ -1,9 +1,9 @@
-"""Tensors on their way to a worker: fit to be pickled, small, and with paths that hold anywhere.
+"""Prepare tensors for workers: small, picklable, and with paths that are valid on any host.
 
-Byte ranges are sent as they are. Values that no byte range shows are loaded by a function of their
-reader, and functions are not sent: the worker describes the checkpoint anew, with the same
-reader and the same map of names, and takes the tensor of that name from it. Weights in memory, and
-those of readers that are not installed, have no place to be described from: they stay.
+Byte ranges are sent as they are. Hidden values are loaded by a function of their reader, which is
+not sent: the worker describes the checkpoint again, with the same reader and map of names, and
+takes the tensor of that name. Weights in memory, and those of readers that are not installed,
+cannot be described on a worker and are walked here.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from accweight_core.jobs.engines.tasks import File
 from accweight_core.readers import readers
 from accweight_core.remote import is_url
 from accweight_core.schema import Checkpoint, Extent, HiddenValues, Hints, StoredTensor
-from accweight_core.store.header import CheckpointRecord, Header
+from accweight_core.store.header import Header
+from accweight_core.store.records import CheckpointRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Loads the values of one tensor by its name, wherever that is.
+    """Loads the values of one tensor by name, on any host.
 
     Attributes:
-        token: The job, for which checkpoints are described once per process.
-        outline: What is needed to describe a checkpoint: the reader, and the map of names.
+        token: The job; checkpoints are described once per job and process.
+        outline: The header entries needed to describe a checkpoint: the reader, the map of names.
         record: The checkpoint.
-        name: The tensor.
+        name: The name of the tensor.
     """
 
     token: str
@@ -42,21 +43,21 @@ class Named:
         """Return the whole tensor.
 
         Raises:
-            FormatError: If the checkpoint does not hold it any more.
-            SourceError: If the checkpoint is gone, or has changed.
+            FormatError: If the checkpoint no longer has the tensor.
+            SourceError: If the checkpoint is missing or has changed.
         """
         tensor = _DESCRIBED.checkpoint(self).tensors.get(self.name)
         if tensor is None or not isinstance(tensor.values, HiddenValues):
             raise FormatError(
                 self.record.path,
-                f"{self.name!r} is not as it was described; has the file changed, or is another "
+                f"{self.name!r} differs from its description; has the file changed, or is another "
                 "version of its reader installed here?",
             )
         return tensor.values.load()
 
 
 class _Described:
-    """The checkpoints of one job, as this process has described them."""
+    """The checkpoints of one job as described in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,8 +65,8 @@ class _Described:
         self._known: dict[str, Checkpoint] = {}
 
     def checkpoint(self, wanted: Named) -> Checkpoint:
-        """Return a checkpoint, described at the first request."""
-        from accweight_core.analysis.reopen import reopened  # readers are not for who reads extents
+        """Return a checkpoint, described on first use."""
+        from accweight_core.analysis.reopen import reopened  # imports the readers
 
         with self._lock:
             if wanted.token != self._token:
@@ -81,15 +82,15 @@ _DESCRIBED = _Described()
 
 
 class Serializer:
-    """Makes tensors of a run fit to be sent."""
+    """Prepares the tensors of a run for sending."""
 
     def __init__(self, token: str, header: Header, checkpoints: Iterable[Checkpoint]) -> None:
-        """Prepare.
+        """Create it for one job.
 
         Args:
             token: The job.
-            header: The analysis that the run makes.
-            checkpoints: Those to walk.
+            header: Header of the analysis.
+            checkpoints: The checkpoints to walk.
         """
         self._token = token
         parameters = header.parameters if header.name_map else ()
@@ -105,14 +106,14 @@ class Serializer:
         return self._describable or all(isinstance(t.values, Extent) for t in tensors)
 
     def packed(self, tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
-        """Return a parameter, in each checkpoint, as it can be sent."""
+        """Return a parameter, in each checkpoint, in the form that is sent."""
         return tuple(map(self._packed, tensors, self._records))
 
     def files(self, packed: Iterable[StoredTensor]) -> tuple[File, ...]:
-        """Return the files in which a parameter lies; those of hidden values are known to them.
+        """Return the files of a parameter; hidden values know their own.
 
         Raises:
-            FormatError: If one is gone.
+            FormatError: If one is missing.
         """
         paths = dict.fromkeys(t.values.path for t in packed if isinstance(t.values, Extent))
         for path in paths:
@@ -124,15 +125,15 @@ class Serializer:
         return tuple(self._files[path] for path in paths)
 
     def check(self) -> None:
-        """Look whether remote files are still those that were described here.
+        """Check that remote files have not changed since they were described here.
 
         Raises:
-            FormatError: If one has changed, as far as its place knows.
+            FormatError: If one has changed, according to its server.
         """
         paths = [path for path in self._files if is_url(path)]
         if paths:
             from accweight_core.remote.prefetch import (
-                check_files,  # only who reads from URLs needs it
+                check_files,  # needed for URLs only
             )
 
             check_files(paths)

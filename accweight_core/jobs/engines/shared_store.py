@@ -1,9 +1,8 @@
-"""The store as one of many workers sees it: files that others write too, chunks drawn in part.
+"""The store as seen by one of many workers, which write files concurrently.
 
-Every file is written under a name of its own and then given its real one, so that a task may be
-walked twice, even at the same time, and a worker may be killed at any moment. What a worker has
-of chunks that it does not make whole it leaves in pieces, beside the picture; whoever finishes the
-picture puts them together.
+Every file is written under a temporary name and renamed, so a task may run twice, even
+concurrently, and a worker may be killed at any moment. A worker stores its share of an incomplete
+chunk as a piece beside the picture; the process that finishes the picture assembles the pieces.
 """
 
 from __future__ import annotations
@@ -23,50 +22,51 @@ from accweight_core.pictures.plan import Picture
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.chunk_grid import Place
+from accweight_core.store.files import PARTIAL, files_in, write_beside_others
 from accweight_core.store.header import Header
 from accweight_core.store.picture_writer import PictureWriter
-from accweight_core.store.zarr_chunks import PARTIAL, write_beside_others
 
 PIECES = "pieces"
-"""Folder beside the levels of a picture, until it is finished."""
+"""Folder beside the levels of an unfinished picture."""
 
 Piece = tuple[range, range, list[Picture]]
-"""Rows, columns, and what is drawn there: (steps, rows, columns) per plane."""
+"""Rows, columns, and their contents: (steps, rows, columns) per plane."""
 
 
 class SharedStore(Store):
-    """A store that several processes write at a time."""
+    """A store that several processes write concurrently."""
 
     def __init__(self, path: Path, header: Header) -> None:
         super().__init__(path, header, write_beside_others)
 
     def tidy(self) -> None:
-        """Remove what killed workers, and tasks that were walked twice, have left behind."""
-        for leftover in self.path.rglob(f"*{PARTIAL}"):
+        """Remove files that killed workers and duplicate tasks have left behind."""
+        leftovers = [file for file in files_in(self.path) if file.name.endswith(PARTIAL)]
+        for leftover in leftovers:
             leftover.unlink(missing_ok=True)
         for folder in self.path.glob(f"pictures/*/{PIECES}"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 class PieceWriter(PictureWriter):
-    """Draws a part of a picture: writes the chunks that it makes whole, and pieces of others."""
+    """Draws a part of a picture: writes the chunks within the part, and pieces of all others."""
 
     def __init__(self, store: Store, index: int, tiling: Tiling, *, first: int) -> None:
-        """Make the empty base level of the picture, whether or not others have.
+        """Create the empty base level of the picture, if no other worker has.
 
         Args:
-            store: Where it goes.
-            index: The parameter.
-            tiling: How it is usually cut.
-            first: The first element of the part, by which it is known.
+            store: The store.
+            index: Index of the parameter.
+            tiling: Tiling of the picture.
+            first: First element of the part, which identifies it.
         """
         super().__init__(store, index, tiling)
         self._pieces: dict[Place, list[Piece]] = {}
         self._file = pieces_folder(store, index) / f"{first:015d}.npz"
 
     def take(self, place: Place, rows: range, cols: range, parts: Sequence[Picture]) -> None:
-        """Take what a tile holds of one chunk."""
-        kept = [part.copy() for part in parts]  # the canvas draws further steps in its place
+        """Take the contents of a tile in one chunk."""
+        kept = [part.copy() for part in parts]  # the canvas reuses the buffer for further steps
         pieces = self._pieces.setdefault(place, [])
         pieces.append((rows, cols, kept))
         drawn = sum(len(r) * len(c) for r, c, _ in pieces)
@@ -75,14 +75,14 @@ class PieceWriter(PictureWriter):
                 super().take(place, *piece)
 
     def finish(self) -> None:
-        """Leave the pieces to whoever finishes the picture."""
+        """Leave the pieces for the process that finishes the picture."""
         if self._pieces:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_beside_others(self._file, _encoded(self._pieces))
 
 
 def pieces_folder(store: Store, index: int) -> Path:
-    """Return where pieces of a picture lie until it is finished."""
+    """Return the folder of the pieces of an unfinished picture."""
     return store.path / "pictures" / f"{index:06d}" / PIECES
 
 
@@ -110,16 +110,16 @@ def _decoded(file: Path) -> Iterator[tuple[Place, Piece]]:
 
 
 def finish_picture(store: SharedStore, index: int) -> None:
-    """Put pieces together and pool the coarser levels of a picture, all parts of which are drawn.
+    """Assemble the pieces of a picture, and pool its coarser levels, once all parts are drawn.
 
     Raises:
-        StoreError: If a chunk is missing, which is not where this process looks.
+        StoreError: If a chunk is missing, because this process sees another folder.
     """
     plan = store.header.plan(index)
     tiling = tiling_of(plan.layout, plan.base, BLOCK_ELEMENTS)
     writer = PictureWriter(store, index, tiling)
     folder = pieces_folder(store, index)
-    with suppress(FileNotFoundError):  # another one finishes this picture too, and has gone ahead
+    with suppress(FileNotFoundError):  # another process is finishing this picture, too
         for file in sorted(f for f in folder.iterdir() if f.suffix != PARTIAL):
             for place, piece in _decoded(file):
                 writer.take(place, *piece)
@@ -131,8 +131,8 @@ def finish_picture(store: SharedStore, index: int) -> None:
             places.update(place for place, _ in writer.grid.touched(window))
     if not writer.holds_all(places):
         raise StoreError(
-            f"{store.path}: chunks of the picture of {store.header.parameters[index].name!r} are "
-            "missing that workers have written; every worker has to see the same folder there"
+            f"{store.path}: chunks of the picture of {store.header.parameters[index].name!r} that "
+            "workers have written are missing; all workers must see the same folder there"
         )
     writer.finish()
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""Tasks: parts of a run that are small to send and take a worker a good while.
+"""Tasks: parts of a run that are small to send and long to compute.
 
-A task is a part of one large parameter, or many whole ones and packs of small ones. It ends
-where the chunks of the stored picture end, so that its worker writes them alone; where a chunk
-takes much longer than a task, as those of very coarse pictures do, it ends within one.
+A task is a part of one large parameter, or many whole parameters and packs of small ones. It ends
+on chunk boundaries of the stored picture if possible, so that its worker writes whole chunks; where
+a chunk takes much longer than a task, as in very coarse pictures, it ends within a chunk.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from accweight_core.schema import StoredTensor
 from accweight_core.store.chunk_grid import ChunkGrid
 
 PER_WORKER = 16
-"""Tasks that a worker gets in the course of a run: the last ones end at about the same time."""
+"""Tasks per worker in a run: enough that all workers finish at about the same time."""
 
 USUAL_BYTES = 256 << 20
-"""Bytes that a task reads where nobody knows how many workers there will be."""
+"""Bytes that a task reads if the number of workers is unknown."""
 
 LEAST_BYTES = 32 << 20
-"""Bytes for which it is worth the milliseconds that sending a task takes."""
+"""Bytes from which sending a task, which takes milliseconds, is worth it."""
 
 MOST_BYTES = 1 << 30
 """Most bytes of a task: what is read again if its worker is lost."""
 
 MOST_TENSORS = 1 << 14
-"""Tensors of all checkpoints that a task speaks of: about 2 MB to send."""
+"""Most tensors, over all checkpoints, in a task: about 2 MB to send."""
 
 Cut = tuple[Range, ...]
-"""A block as it is sent: the ranges of a tile, or the stretches of a block that is not a tile."""
+"""A block as it is sent: the ranges of a tile, or (first, end) pairs of elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Job:
     """What all tasks of an analysis have in common.
 
     Attributes:
-        token: Its own name; no other job has it.
+        token: A unique name.
         store: Folder of the store, absolute; None for an analysis in memory.
-        earlier: Folder of the analysis to go on from, if any.
+        earlier: Folder of the analysis to append to, if any.
         block_elements: Elements per block.
-        versions: What is installed where the job comes from: other versions, other bits.
+        versions: Library versions of the driver; other versions could change bits.
     """
 
     token: str
@@ -61,13 +61,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as it was seen: what tells another one of the same name.
+    """Identity of a file, to detect that a worker sees another one.
 
     Attributes:
         path: Its path, or its URL without secrets.
-        size_bytes: How long it is.
-        changed_ns: When a remote one was written, or a number made of its tag. Local ones are not
-            told apart by that: hosts do not always agree on it.
+        size_bytes: Its length.
+        changed_ns: Modification time of a remote file, or a number made from its ETag. 0 for a
+            local file, because clocks of hosts may differ.
     """
 
     path: str
@@ -76,10 +76,10 @@ class File:
 
     @classmethod
     def at(cls, path: str) -> File:
-        """Return a file as it is seen here.
+        """Return the identity of a file as seen here.
 
         Raises:
-            OSError: If it is not.
+            OSError: If it cannot be read.
         """
         stamp = stamp_of(path)
         return cls(path, stamp.size_bytes, stamp.changed_ns if is_url(path) else 0)
@@ -87,12 +87,12 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What a task holds of one parameter.
+    """The part of one parameter in a task.
 
     Attributes:
-        index: The parameter.
+        index: Index of the parameter.
         tensors: The parameter in each checkpoint.
-        cuts: The blocks to walk; None for all of them.
+        cuts: The blocks to walk; None for all.
     """
 
     index: int
@@ -102,10 +102,10 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class PackSlice:
-    """A pack of small parameters, which is walked and written as one.
+    """A pack of small parameters, which is walked and written as a unit.
 
     Attributes:
-        number: The pack.
+        number: Number of the pack.
         slices: Its members.
     """
 
@@ -115,13 +115,13 @@ class PackSlice:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a worker takes at a time.
+    """What a worker processes at a time.
 
     Attributes:
-        job: What it is a part of.
+        job: The job it is part of.
         slices: Parameters, whole or in part.
         packs: Packs of parameters.
-        files: Where their bytes lie.
+        files: Files of their bytes.
         size_bytes: Bytes to read.
     """
 
@@ -134,14 +134,14 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskParameter:
-    """One parameter that is to be sent to workers.
+    """One parameter to send to workers.
 
     Attributes:
-        index: The parameter.
-        walk: Its walk; blocks are taken from it, and never walked here.
-        tensors: The parameter in each checkpoint, as they are sent.
-        files: Where their bytes lie.
-        plan: Its picture, if one is drawn.
+        index: Index of the parameter.
+        walk: Its walk, for the list of blocks; not run in this process.
+        tensors: The parameter in each checkpoint, in the form that is sent.
+        files: Files of its bytes.
+        plan: Plan of its picture, if one is drawn.
         at_once: Whether it cannot be cut.
     """
 
@@ -155,12 +155,12 @@ class TaskParameter:
 
 @dataclass(frozen=True)
 class TaskPack:
-    """One pack of small parameters that is to be sent to workers.
+    """One pack of small parameters to send to workers.
 
     Attributes:
-        walk: Its walk, which is never walked here.
-        tensors: Each member in every checkpoint, as they are sent.
-        files: Where their bytes lie.
+        walk: Its walk; not run in this process.
+        tensors: Each member in every checkpoint, in the form that is sent.
+        files: Files of their bytes.
     """
 
     walk: PackWalk
@@ -169,7 +169,7 @@ class TaskPack:
 
 
 def task_bytes(size_bytes: int, workers: int) -> int:
-    """Return how many bytes a task of a run should read."""
+    """Return the target size of the tasks of a run, in bytes to read."""
     if not workers:
         return USUAL_BYTES
     return min(max(size_bytes // (workers * PER_WORKER), LEAST_BYTES), MOST_BYTES)
@@ -178,9 +178,9 @@ def task_bytes(size_bytes: int, workers: int) -> int:
 def tasks_of(
     job: Job, sendable: Iterable[TaskParameter | TaskPack], size_bytes: int
 ) -> Iterator[Task]:
-    """Yield the tasks of many parameters, each of about so many bytes to read.
+    """Yield the tasks of many parameters, each with about so many bytes to read.
 
-    They are cut while they are asked for: the blocks of a large model are never all known.
+    They are cut lazily: the blocks of a large model are never all in memory.
     """
     small: list[TaskParameter | TaskPack] = []
     for item in sendable:
@@ -202,7 +202,7 @@ def _bytes(items: Sequence[TaskParameter | TaskPack]) -> int:
 
 
 def _tensors(item: TaskParameter | TaskPack) -> int:
-    """Return how many tensors a task would speak of."""
+    """Return the number of tensors in a task for this item."""
     return len(item.tensors) if isinstance(item, TaskParameter) else sum(map(len, item.tensors))
 
 
@@ -234,10 +234,10 @@ def _parts(job: Job, item: TaskParameter, size_bytes: int) -> Iterator[Task]:
 
 
 def _groups(item: TaskParameter, size_bytes: int) -> Iterator[list[Stretches]]:
-    """Yield the blocks of a parameter, as many at a time as make a task."""
+    """Yield groups of blocks of a parameter, each the size of a task."""
     open_chunks = OpenChunks(item.plan) if item.plan else None
     if open_chunks and open_chunks.largest * item.walk.bytes_per_element > 2 * size_bytes:
-        open_chunks = None  # no task makes one whole
+        open_chunks = None  # a chunk is larger than a task
     group: list[Stretches] = []
     gathered = 0
     for block in item.walk.blocks:
@@ -255,10 +255,10 @@ def _groups(item: TaskParameter, size_bytes: int) -> Iterator[list[Stretches]]:
 
 
 class OpenChunks:
-    """Which chunks of a picture have been begun, and are not whole yet.
+    """The chunks of a picture that have been begun and are incomplete.
 
     Attributes:
-        largest: Elements that make a chunk whole.
+        largest: Elements of a complete chunk.
     """
 
     def __init__(self, plan: PicturePlan) -> None:
@@ -270,7 +270,7 @@ class OpenChunks:
         self._missing: dict[tuple[int, int], int] = {}
 
     def take(self, tile: Tile) -> None:
-        """Count what a tile brings."""
+        """Count the elements of a tile."""
         for window, _ in tile.windows(self._level):
             for place, (rows, cols) in self._grid.touched(window):
                 missing = self._missing.get(place, self._grid.texels(*place))
@@ -280,12 +280,12 @@ class OpenChunks:
 
     @property
     def all_whole(self) -> bool:
-        """Whether no chunk is open."""
+        """Whether no chunk is incomplete."""
         return not self._missing
 
 
 def block_at(cut: Cut, plan: PicturePlan | None) -> Stretches:
-    """Return the block that was sent as a cut."""
+    """Return the block of a cut."""
     if plan is None:
         return Block(*cut[0])
     return Tiling(plan.layout, plan.base, ()).tile(cut)

@@ -1,8 +1,8 @@
-"""What a worker does with a task: read, walk, draw and store, and hand back partial sums.
+"""Run a task on a worker: read, walk, draw, store, and return partial sums.
 
-It walks block by block with the functions that threads of one process use, one block at a time:
-workers take tasks side by side. Before anything else it looks whether it sees what the driver
-sees: the folder of the store, the files, the same versions.
+A worker walks one block at a time with the functions that threads of one process use; workers run
+in parallel. First it checks that it sees what the driver sees: the folder of the store, the files,
+the library versions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,30 +25,31 @@ from accweight_core.accumulate.walk import (
     sums_of,
 )
 from accweight_core.errors import EngineError, FormatError, reason_of
+from accweight_core.io.memory import MemoryBudget
 from accweight_core.io.reading import OpenFiles, ahead_of
 from accweight_core.jobs.engines.shared_store import PieceWriter, SharedStore, finish_picture
 from accweight_core.jobs.engines.tasks import File, Job, PackSlice, Slice, Task, block_at
 from accweight_core.jobs.walks import pack_of, walk_of
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.header import Header, versions
-from accweight_core.store.zarr_chunks import PARTIAL
+from accweight_core.store.files import PARTIAL
+from accweight_core.store.header import versions
 
 if TYPE_CHECKING:
     from accweight_core.remote.prefetch import ReadAhead
 
 ALIVE = f".job{PARTIAL}"
-"""Ending of the file that is in the store as long as a job is on; swept if the driver dies."""
+"""Suffix of a file that is in the store while the job runs; swept if the driver dies."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What comes back of a task.
+    """The result of a task.
 
     Attributes:
-        sums: Of each of its parameters: the totals, or the sums of the sub-blocks of a part.
-        packs: Of each of its packs, the totals of all members: (steps, members, sums).
-        rounds_once: Whether the processor they were computed on fuses products and sums.
+        sums: For each parameter, its totals, or the sums of the sub-blocks of a part.
+        packs: For each pack, the totals of all members: (steps, members, sums).
+        rounds_once: Whether the worker's processor has fused multiply-add.
     """
 
     sums: dict[int, Totals | BlockSums]
@@ -57,10 +58,10 @@ class TaskResult:
 
 
 def run_task(task: Task) -> TaskResult:
-    """Walk a task; what is drawn of it is stored when this returns.
+    """Run a task; its pictures are stored when this returns.
 
     Raises:
-        EngineError: If this process does not see what it has to, or the job has been given up.
+        EngineError: If this process does not see the store or the files, or the job has ended.
         FormatError: If a file is damaged.
     """
     from accweight_core.jit.step_loops import rounds_once  # with the compiled loops
@@ -76,7 +77,7 @@ def run_task(task: Task) -> TaskResult:
 
 
 def finish(job: Job, index: int) -> int:
-    """Finish the picture of a parameter whose tasks have all been walked; return its number."""
+    """Finish the picture of a parameter after its last task; return the parameter's index."""
     _check_versions(job)
     store, _ = stores_of(job)
     if store is not None:
@@ -149,51 +150,61 @@ def _sums(
     job: Job, files: OpenFiles, room: Room, walk: ParameterWalk, block: Stretches
 ) -> BlockSums:
     _check_on(job)
-    return sums_of(files, room, walk, block)
+    with _memory().taking(walk.whole_bytes, walk.name):
+        return sums_of(files, room, walk, block)
+
+
+@cache
+def _memory() -> MemoryBudget:
+    """Return what tasks of this process share."""
+    return MemoryBudget()
 
 
 def _ahead(walks: Sequence[Walk]) -> ReadAhead | None:
-    """Return what reads remote files ahead, in the order of the walks."""
+    """Return the prefetcher of remote files, in the order of the walks; None if all are local."""
     return ahead_of(s for walk in walks if walk.is_remote for s in walk.stretches())
 
 
 def alive_file_of(job: Job) -> Path | None:
-    """Return the file in the store that is there as long as a job is on."""
+    """Return the file in the store that exists while the job runs."""
     return Path(job.store) / f"{job.token}{ALIVE}" if job.store else None
 
 
 def _check_on(job: Job) -> None:
-    """Raise if the driver has given the job up: from then on nothing may be written."""
+    """Raise if the driver has ended the job: nothing may be written any more."""
     alive_file = alive_file_of(job)
     if alive_file is not None and not alive_file.exists():
-        raise EngineError(f"{job.store}: the analysis has been given up by the one that began it")
+        raise EngineError(f"{job.store}: the process that started the analysis has stopped it")
 
 
 @lru_cache(maxsize=4)
 def stores_of(job: Job) -> tuple[SharedStore | None, Store | None]:
-    """Return the store of a job, and the one to go on from, once per process."""
+    """Return the store of a job and the one to append to; opened once per process."""
     alive_file = alive_file_of(job)
     if alive_file is None:
         return None, None
     if not alive_file.exists():
         raise EngineError(
-            f"{alive_file.parent}: is not the folder that the analysis is written to, seen from "
-            f"{socket.gethostname()}; the output, and checkpoints that are not at URLs, have to be "
+            f"{alive_file.parent}: not the output folder of the analysis, as seen from "
+            f"{socket.gethostname()}; the output, and checkpoints that are not at URLs, must be "
             "in a folder that every worker sees under the same name"
         )
-    header = Header.from_json(Store.check_is_analysis(alive_file.parent), str(alive_file.parent))
+    header = Store.begun_at(alive_file.parent).header
     earlier = Store.open(Path(job.earlier)) if job.earlier else None
     return SharedStore(alive_file.parent, header), earlier
 
 
 @lru_cache(maxsize=4)
 def _check_versions(job: Job) -> None:
-    """Raise if other versions are installed here: bits would depend on who walks what."""
+    """Raise if other library versions are installed here: bits could depend on the worker.
+
+    Files are walked without torch, so it may be missing on either side.
+    """
     here = versions()
     differing = [
         f"{name} {here.get(name, 'missing')} instead of {wanted}"
         for name, wanted in job.versions
-        if here.get(name) != wanted
+        if here.get(name) != wanted and (name in here or name != "torch")
     ]
     if differing:
         raise EngineError(
@@ -204,12 +215,12 @@ def _check_versions(job: Job) -> None:
 
 @lru_cache(maxsize=4)
 def _checked_files(job: Job) -> set[File]:
-    """Return the set of files that were found as they should be for a job."""
+    """Return the set of files that have been checked for a job."""
     return set()
 
 
 def _check_files(job: Job, files: Iterable[File]) -> None:
-    """Raise if a file is not seen from here as the driver has seen it; once per job."""
+    """Raise if a file differs here from what the driver has seen; checked once per job."""
     checked = _checked_files(job)
     for file in files:
         if file in checked:
@@ -220,11 +231,11 @@ def _check_files(job: Job, files: Iterable[File]) -> None:
         except OSError as error:
             raise EngineError(
                 f"{file.path}: the worker on {here} does not see this checkpoint "
-                f"({reason_of(error)}); it has to be in a folder that every worker sees "
+                f"({reason_of(error)}); it must be in a folder that every worker sees "
                 "under the same name, or at a URL that every worker may read"
             ) from None
         if seen != file:
             raise FormatError(
-                file.path, f"has changed since it was described, seen by the worker on {here}"
+                file.path, f"has changed since it was described, as seen by the worker on {here}"
             )
         checked.add(file)

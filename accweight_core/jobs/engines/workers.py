@@ -1,4 +1,4 @@
-"""Workers: an executor, how many it has, and who is told what is worth telling."""
+"""Workers: an executor, its number of workers, and where messages go."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 AT_ONCE = 3
-"""Tasks under way per worker: one that is walked, and others, so that no worker waits."""
+"""Tasks in flight per worker: one running and others queued, so that no worker idles."""
 
 LEAST_AT_ONCE = 8
 
 Notice = Callable[[str], None]
-"""Called with a line that is worth telling: where the dashboard is."""
+"""Called with a message for the user, such as the address of the dashboard."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Who walks tasks.
+    """Workers that run tasks.
 
     Attributes:
-        name: What it is called in messages.
-        executor: Takes them.
-        count: Returns how many there are now.
-        notice: Takes lines that are worth telling.
+        name: Name in messages.
+        executor: The executor.
+        count: Returns the current number of workers.
+        notice: Called with messages for the user.
     """
 
     name: str
@@ -32,5 +32,5 @@ class Workers:
     notice: Notice
 
     def most_at_once(self) -> int:
-        """Return how many tasks may be under way."""
+        """Return how many tasks may be in flight."""
         return max(LEAST_AT_ONCE, AT_ONCE * self.count())

@@ -1,1 +1,1 @@
-"""Bytes of files, read within bounds: windows, cursors, varints, protobuf, zips, compression."""
+"""Bounded access to the bytes of files: windows, cursors, varints, protobuf, zips, compression."""

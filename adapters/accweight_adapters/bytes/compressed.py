@@ -1,7 +1,7 @@
-"""Undoing compression without being fooled: nothing grows beyond the size that was promised.
+"""Decompression with a size limit: no output exceeds the size that the metadata promise.
 
-zstd and deflate are undone piece by piece up to that size and no further. Blosc allocates what a
-buffer claims, so its header has to say just the size that the shape of the array asks for.
+zstd and deflate are decompressed piecewise up to that size. Blosc allocates the size in its header,
+so that must equal the size that the shape of the array requires.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ else:
     from backports import zstd
 
 LARGEST_BLOCK: Final = 1 << 17
-"""Bytes that one block of zstd can make."""
+"""Most bytes that one zstd block decompresses to."""
 
 PIECE_BYTES: Final = 1 << 15
-"""Bytes that are given to and taken from zstd at a time. Small pieces lie in memory that is used
-again: 16 MiB of weights take 16 ms this way, and 34 ms where they are asked for at once."""
+"""Bytes per call to and from zstd. Small pieces reuse the same memory: 16 MiB of weights take 16
+ms, against 34 ms in one call."""
 
 BLOSC_HEADER_BYTES: Final = 16
 BLOSC_EXPANSION: Final = 1 << 10
-"""Times by which the codecs inside blosc shrink at most, deflate more than the others."""
+"""Highest compression ratio of the codecs inside Blosc, which is that of deflate."""
 
 SIZE_BYTES: Final = 5
-"""Bytes that the size of a block of snappy, 32 bits, takes at most."""
+"""Most bytes of the size of a snappy block, which has 32 bits."""
 
 LZ_COPY_MOST: Final = 64
-"""Bytes that one element of snappy makes at most, but for plain ones."""
+"""Most bytes that one snappy element produces, except literals."""
 
 Stored = bytes | memoryview
-"""Bytes as they are stored, or as another codec has left them."""
+"""Bytes as stored, or as another codec has returned them."""
 
 Decoder = Callable[[Stored, int], Stored]
-"""Undoes compression: stored bytes and the size they must have then."""
+"""Decompresses stored bytes to a given size."""
 
 
 def unpacked_zstd(raw: Stored, most: int) -> memoryview:
-    """Return what a frame of zstd holds, if that is at most `most` bytes.
+    """Return the content of a zstd frame of at most `most` bytes.
 
     Raises:
-        ClaimError: If it is more, the frame is damaged, or something follows it. (Of two frames
-            TensorStore reads the first alone.)
+        ClaimError: If it is larger or damaged, or followed by anything else. (TensorStore reads
+        only the first of two frames.)
     """
     frame, rest, size = zstd.ZstdDecompressor(), memoryview(raw), 0
-    out = np.empty(min(most, 2 * len(raw)) + PIECE_BYTES, np.uint8)  # weights need no more
+    out = np.empty(min(most, 2 * len(raw)) + PIECE_BYTES, np.uint8)  # enough for weights
     try:
         while not frame.eof and size <= most:
             given = rest[: PIECE_BYTES if frame.needs_input else 0]
@@ -72,15 +72,15 @@ def unpacked_zstd(raw: Stored, most: int) -> memoryview:
     if size > most:
         raise ClaimError(f"a frame of zstd makes more than the {most} bytes that are expected")
     if rest or frame.unused_data:
-        raise ClaimError("something stands behind a frame of zstd; it is damaged")
+        raise ClaimError("a frame of zstd is followed by other bytes; it is damaged")
     return out[:size].data
 
 
 def of_blosc(raw: Stored, size_bytes: int) -> bytes:
-    """Return the `size_bytes` bytes that a buffer of blosc holds.
+    """Return the `size_bytes` bytes of a Blosc buffer.
 
     Raises:
-        ClaimError: If it claims another size, or is damaged.
+        ClaimError: If its header gives another size, or it is damaged.
         MissingLibraryError: If the library is not installed.
     """
     claimed, stored = (int.from_bytes(raw[i : i + 4], "little") for i in (4, 12))
@@ -100,7 +100,7 @@ def of_blosc(raw: Stored, size_bytes: int) -> bytes:
 
 
 def of_deflate(raw: Stored, size_bytes: int) -> bytes:
-    """Return the `size_bytes` bytes that a stream of zlib or gzip holds, by its header."""
+    """Return the `size_bytes` bytes of a zlib or gzip stream, told apart by the header."""
     try:
         return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(raw, size_bytes + 1)
     except zlib.error as error:
@@ -113,19 +113,19 @@ DECODERS: Final[dict[str, tuple[Decoder, int]]] = {
     "zlib": (of_deflate, MOST_EXPANSION),
     "gzip": (of_deflate, MOST_EXPANSION),
 }
-"""How to undo a compression by its name, and by how much it can shrink at most."""
+"""Decoder and highest ratio of each codec, by name."""
 
 
 def most_unpacked(codec: str, stored_bytes: int) -> int:
-    """Return how many bytes `stored_bytes` may become."""
+    """Return the most bytes that `stored_bytes` can decompress to."""
     return DECODERS[codec][1] * stored_bytes + SLACK_BYTES
 
 
 def of_snappy(raw: bytes, most: int) -> bytes:
-    """Return what a block of snappy holds, if that is at most `most` bytes.
+    """Return the content of a snappy block of at most `most` bytes.
 
     Raises:
-        ClaimError: If it is damaged, or makes more or less than it says.
+        ClaimError: If it is damaged, or its size differs from its header.
     """
     claimed, place = varint(raw, 0, len(raw), SIZE_BYTES, "the size of a block of snappy")
     if claimed > min(most, LZ_COPY_MOST * len(raw)):
@@ -137,12 +137,12 @@ def of_snappy(raw: bytes, most: int) -> bytes:
         is_literal = tag & 3 == 0
         place = _literal(raw, place, tag >> 2, out) if is_literal else _copy(raw, place, tag, out)
     if len(out) != claimed:
-        raise ClaimError("a block of snappy is damaged: it makes another size than it says")
+        raise ClaimError("a block of snappy is damaged: its size is not the one in its header")
     return bytes(out)
 
 
 def _literal(raw: bytes, place: int, code: int, out: bytearray) -> int:
-    """Append bytes that stand there as they are; return the place behind them."""
+    """Append a literal; return the position after it."""
     if code >= 60:
         width = code - 59
         code = int.from_bytes(raw[place : place + width], "little")
@@ -152,15 +152,15 @@ def _literal(raw: bytes, place: int, code: int, out: bytearray) -> int:
 
 
 def _copy(raw: bytes, place: int, tag: int, out: bytearray) -> int:
-    """Append bytes that were there before; return the place behind the element."""
+    """Append a copy of earlier output; return the position after the element."""
     if tag & 3 == 1:
         count, width, high = (tag >> 2 & 7) + 4, 1, tag >> 5 << 8
     else:
         count, width, high = (tag >> 2) + 1, (0, 0, 2, 4)[tag & 3], 0
     back = high + int.from_bytes(raw[place : place + width], "little")
     if not 0 < back <= len(out):
-        raise ClaimError("a block of snappy is damaged: it repeats what was never there")
+        raise ClaimError("a block of snappy is damaged: it copies from before its start")
     start = len(out) - back
-    for index in range(start, start + count):  # it may repeat what it has just written
+    for index in range(start, start + count):  # source and target may overlap
         out.append(out[index])
     return place + width

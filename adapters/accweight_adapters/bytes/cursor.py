@@ -1,6 +1,6 @@
-"""Bytes read from the front, each length a claim that is held against what is left.
+"""Sequential reads with checks: every length is compared with the bytes that are left.
 
-`Cursor` moves over bytes at hand, `FileCursor` over a file, stepping over what is not needed.
+`Cursor` reads bytes in memory, `FileCursor` an open file, seeking over what is not needed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ ByteOrder = Literal["little", "big"]
 
 
 class Cursor:
-    """A place in bytes at hand, moving on with everything that is taken.
+    """A position in bytes in memory, advanced by every read.
 
     Attributes:
-        size_bytes: How many bytes there are.
-        place: How many of them were taken.
-        what: What the bytes are called in messages.
+        size_bytes: Number of bytes.
+        place: Current position.
+        what: Name of the bytes in messages.
     """
 
     def __init__(self, content: bytes, what: str) -> None:
@@ -35,7 +35,7 @@ class Cursor:
         """Return the next `count` bytes.
 
         Raises:
-            ClaimError: If there are not so many.
+            ClaimError: If there are fewer.
         """
         end = self.place + count
         if count < 0 or end > self.size_bytes:
@@ -49,16 +49,16 @@ class Cursor:
         return self.take(1)[0]
 
     def number(self, width: int, order: ByteOrder = "little") -> int:
-        """Return the next `width` bytes as a number without a sign."""
+        """Return the next `width` bytes as an unsigned integer."""
         return int.from_bytes(self.take(width), order)
 
     def varint(self) -> int:
-        """Return the next number of variable length."""
+        """Return the next varint."""
         (value,) = self.varints(1)
         return value
 
     def varints(self, count: int) -> list[int]:
-        """Return the next `count` numbers of variable length; each takes a byte at least."""
+        """Return the next `count` varints; each has at least one byte."""
         if count > max(1, self.size_bytes - self.place):
             raise ClaimError(f"{self.what} claims {count} entries, more than fit into it")
         content, place, end, what = self._content, self.place, self.size_bytes, self._number
@@ -71,11 +71,11 @@ class Cursor:
 
 
 class FileCursor:
-    """A place in an open file, moving on with everything that is taken or passed over.
+    """A position in an open file, advanced by every read and skip.
 
     Attributes:
-        size_bytes: Bytes of the file.
-        order: How `unpack` reads numbers: ``<`` or ``>``, as in struct.
+        size_bytes: Size of the file.
+        order: Byte order of `unpack`, ``<`` or ``>``, as in `struct`.
     """
 
     def __init__(self, file: IO[bytes], order: Literal["<", ">"] = "<") -> None:
@@ -86,14 +86,14 @@ class FileCursor:
 
     @property
     def place(self) -> int:
-        """Where in the file it is."""
+        """Current position in the file."""
         return self._file.tell()
 
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes.
 
         Raises:
-            ClaimError: If the file does not have so many.
+            ClaimError: If the file has fewer.
         """
         content = self._file.read(count) if 0 <= count <= self.size_bytes else b""
         if len(content) != count:
@@ -102,21 +102,21 @@ class FileCursor:
         return content
 
     def unpack(self, form: str) -> Any:
-        """Return the next number, its form as in struct."""
+        """Return the next number, in a format of `struct`."""
         return struct.unpack(self.order + form, self.take(struct.calcsize(form)))[0]
 
     def skip(self, count: int, *, is_whole: bool = True) -> int:
-        """Pass over `count` bytes; return where they begin.
+        """Skip `count` bytes; return their position.
 
         Args:
-            count: How many bytes.
-            is_whole: Whether they have to be there; else the file may end before.
+            count: Number of bytes.
+            is_whole: Whether all of them must exist; if not, the file may end before.
 
         Raises:
-            ClaimError: If the file does not have so many.
+            ClaimError: If the file has fewer.
         """
         step = min(max(0, count), self.size_bytes)
-        start = self._file.seek(step, io.SEEK_CUR) - step  # quicker than to tell, then seek
+        start = self._file.seek(step, io.SEEK_CUR) - step  # faster than tell and seek
         if count < 0 or (is_whole and start + count > self.size_bytes):
             self.check(start, count)
         return start

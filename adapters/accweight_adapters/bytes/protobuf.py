@@ -1,8 +1,7 @@
-"""Messages in protobuf's wire format, walked field by field without knowing their schema.
+"""Protobuf messages read field by field, without a schema.
 
-A message may lie in a file, with weights in it that nobody wants to read: `fields` looks at the
-few bytes in front of each field and steps over its content. Of one that is at hand, `values` gives
-the contents as well.
+A message in a file may contain weights that are not needed: `fields` reads the few bytes before
+each field and skips its content. `values` also returns the contents, of a message in memory.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ from accweight_adapters.bytes.window import FileWindow
 from accweight_adapters.untrusted import ClaimError
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
-"""Wire types; 3 and 4 were groups, which no format here has."""
+"""Wire types; 3 and 4 were groups, which no format here uses."""
 
 FIXED_BYTES: Final = {FIXED64: 8, FIXED32: 4}
 
 HEAD_BYTES: Final = 20
-"""Bytes of a tag and a length at most."""
+"""Most bytes of a tag and a length."""
 
 
 class Field(NamedTuple):
-    """One field of a message that lies in a file.
+    """One field of a message in a file.
 
     Attributes:
-        number: Its number in the schema.
-        wire: How it is stored.
-        start: Where its tag begins.
-        body: Where its content begins.
-        stop: Where its content ends.
+        number: Field number in the schema.
+        wire: Wire type.
+        start: Offset of the tag.
+        body: Offset of the content.
+        stop: End of the content.
     """
 
     number: int
@@ -42,10 +41,10 @@ class Field(NamedTuple):
 
 
 def fields(window: FileWindow, start: int, stop: int) -> Iterator[Field]:
-    """Yield the fields of the message between two places of a file; no content is read.
+    """Yield the fields of the message in a range of a file, without their contents.
 
     Raises:
-        ClaimError: If one is damaged, or reaches beyond the message.
+        ClaimError: If one is damaged, or extends beyond the message.
     """
     position = start
     while position < stop:
@@ -65,10 +64,10 @@ def fields(window: FileWindow, start: int, stop: int) -> Iterator[Field]:
 
 
 def values(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of the fields of a message at hand; fixed numbers have no sign.
+    """Yield number and value of the fields of a message in memory; fixed-size numbers are unsigned.
 
     Raises:
-        ClaimError: If one is damaged, or reaches beyond the message.
+        ClaimError: If one is damaged, or extends beyond the message.
     """
     place, end = 0, len(content)
     while place < end:
@@ -86,11 +85,10 @@ def values(content: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _head(content: bytes, place: int, end: int) -> tuple[int, int, int, int, int]:
-    """Return what the first bytes of a field say, of which those before `end` are at hand.
+    """Parse the start of a field, given the bytes before `end`.
 
     Returns:
-        Its number, its wire type, where its content begins and ends, and its value if it is a
-        `VARINT`.
+        Field number, wire type, start and end of the content, and the value of a `VARINT`.
     """
     tag, body = varint(content, place, end)
     wire = tag & 7
@@ -104,11 +102,11 @@ def _head(content: bytes, place: int, end: int) -> tuple[int, int, int, int, int
         return tag >> 3, wire, body, stop, value
     if wire in FIXED_BYTES:
         return tag >> 3, wire, body, body + FIXED_BYTES[wire], 0
-    raise ClaimError(f"a field has wire type {wire}, which is not read")
+    raise ClaimError(f"a field has wire type {wire}, which is not supported")
 
 
 def signed(value: int | bytes) -> int:
-    """Return the value of a field as a number of 64 bits with a sign.
+    """Return the value of a field as a signed 64-bit integer.
 
     Raises:
         ClaimError: If it is not a number.
@@ -119,5 +117,5 @@ def signed(value: int | bytes) -> int:
 
 
 def length_delimited(number: int, body: bytes | bytearray) -> bytes:
-    """Return a field of bytes, as messages and texts are stored."""
+    """Return an encoded field with a length, for messages and strings."""
     return encoded(number << 3 | LENGTH) + encoded(len(body)) + body

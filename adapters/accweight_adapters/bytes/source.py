@@ -1,8 +1,8 @@
-"""Bytes by offset, never more than there are: what parsers of hostile files read through.
+"""Random access to bytes within bounds, for parsers of untrusted files.
 
-A parser asks for stretches that a file names. A source answers only inside its bounds, and gives
-up when it is asked for far more than it holds, which is how structures that point at each other
-in circles end. `FilePart` is a stretch of a file, `InflatedPart` a compressed member of a zip.
+A source refuses reads outside its bounds, and stops after far more reads than it has bytes, which
+is how cyclic structures end. `FilePart` is a range of a file, `InflatedPart` a compressed member of
+a zip.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from accweight_adapters.bytes.zip import Member
 from accweight_adapters.untrusted import ClaimError, check_reach, quoted
 
 LARGEST_READ: Final = 1 << 25
-"""Bytes that a description ever needs at once: the longest texts are models of some MB."""
+"""Most bytes that a description reads at once: the longest are model configurations of some MB."""
 
 ALLOWANCE_BYTES: Final = 1 << 22
 TIMES_READ: Final = 8
 LEAST_COST: Final = 64
-"""Bytes that a read counts for at least, so that endless tiny ones end as well."""
+"""Least cost of a read, so that endless small reads reach the limit too."""
 
 WINDOW_BYTES: Final = 1 << 21
 KEPT_WINDOWS: Final = 2
@@ -33,37 +33,37 @@ class ByteSource(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """How many there are."""
+        """Number of bytes."""
         ...
 
     def read(self, offset: int, count: int) -> bytes:
         """Return `count` bytes from `offset`.
 
         Raises:
-            ClaimError: If they are not all there, or too many for a description.
+            ClaimError: If some are missing, or they are too many for a description.
         """
         ...
 
 
 class Allowance:
-    """How much may still be read before a description is taken for a circle."""
+    """The number of bytes that may still be read before a cycle is assumed."""
 
     def __init__(self, size_bytes: int) -> None:
         self._size_bytes = size_bytes
         self._left = TIMES_READ * size_bytes + ALLOWANCE_BYTES
 
     def take(self, offset: int, count: int) -> None:
-        """Raise `ClaimError` unless `count` bytes at `offset` may be read, and count them."""
+        """Raise `ClaimError` unless `count` bytes at `offset` may be read; count them."""
         check_reach(offset, count, self._size_bytes)
         if count > LARGEST_READ:
             raise ClaimError(f"claims {count} bytes for one of its structures; it is damaged")
         self._left -= max(count, LEAST_COST)
         if self._left < 0:
-            raise ClaimError("damaged: its structures point at each other in circles")
+            raise ClaimError("damaged: its structures form a cycle")
 
 
 class FilePart:
-    """A stretch of an open file, read as if it were a file of its own."""
+    """A range of an open file, as a source."""
 
     def __init__(self, file: IO[bytes], start: int, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -72,12 +72,12 @@ class FilePart:
         self._allowance = Allowance(size_bytes)
 
     def read(self, offset: int, count: int) -> bytes:
-        """Return `count` bytes from `offset`, within the stretch."""
+        """Return `count` bytes from `offset`, within the range."""
         self._allowance.take(offset, count)
         return self.values(offset, count)
 
     def values(self, offset: int, count: int) -> bytes:
-        """Return the bytes of values, of which there may be many."""
+        """Return the bytes of values, without the limits for descriptions."""
         self._file.seek(self._start + offset)
         content = self._file.read(count)
         if len(content) < count:
@@ -86,10 +86,10 @@ class FilePart:
 
 
 class InflatedPart:
-    """A deflated member of a zip by offset, without inflating all of it at once.
+    """A deflated member of a zip, with random access.
 
-    Inflating goes forward only. So its state is kept at the beginning of every window of 2 MiB,
-    and reading a stretch begins at the window it lies in.
+    Deflate can only be decompressed forwards. So the decompressor's state is kept at the start of
+    every window of 2 MiB, and a read starts at its window.
     """
 
     def __init__(self, path: Path, member: Member) -> None:
@@ -107,7 +107,7 @@ class InflatedPart:
         return self.values(offset, count)
 
     def values(self, offset: int, count: int) -> bytes:
-        """Return the bytes of values, of which there may be many."""
+        """Return the bytes of values, without the limits for descriptions."""
         end, pieces = offset + count, []
         with self._lock:
             while offset < end:
@@ -130,7 +130,7 @@ class InflatedPart:
         return self._windows[number]
 
     def _inflated(self, file: IO[bytes], number: int) -> bytes:
-        """Return a window whose state is known, and keep the state behind it."""
+        """Decompress the window with this number, and keep the state at its end."""
         state, place = self._states[number]
         stream, window = state.copy(), bytearray()
         while len(window) < WINDOW_BYTES and not stream.eof:

@@ -1,7 +1,7 @@
-"""A run of bytes of a file, and the same seen as a file of its own.
+"""A byte range of a file, and the same range as a file object.
 
-For parsers that want a file (of pickles, of zips) where what they parse lies inside another one.
-Those that ask by offset read through `source.FilePart`, which also ends circles.
+For parsers that need a file object (pickles, zips) where their input lies inside another file.
+Parsers that read by offset use `source.FilePart`, which also detects cycles.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from accweight_core.remote import expect, is_remote
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A run of bytes of a file."""
+    """A byte range of a file."""
 
     offset: int
     size_bytes: int
 
     @property
     def end(self) -> int:
-        """The place behind its last byte."""
+        """End of the range (exclusive)."""
         return self.offset + self.size_bytes
 
     def read(self, file: IO[bytes], what: str) -> bytes:
-        """Return the bytes, which were all there when the file was described.
+        """Return the bytes, all of which existed when the file was described.
 
         Raises:
             ClaimError: If the file has become shorter.
@@ -42,7 +42,7 @@ class Stretch:
 
 
 class StretchFile(io.RawIOBase):
-    """A stretch of a file that reads like a file of its own."""
+    """A byte range of a file, as a file object."""
 
     def __init__(self, file: IO[bytes], stretch: Stretch) -> None:
         super().__init__()
@@ -59,11 +59,11 @@ class StretchFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Return the position inside the stretch."""
+        """Return the position inside the range."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move inside the stretch."""
+        """Move inside the range."""
         origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
         position = origins[whence] + offset
         if position < 0:
@@ -72,7 +72,7 @@ class StretchFile(io.RawIOBase):
         return position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill `buffer` with what follows; return how many bytes there were."""
+        """Read into `buffer`; return the number of bytes read."""
         count = min(len(buffer), max(0, self._size - self._position))
         self._file.seek(self._stretch.offset + self._position)
         raw = self._file.read(count)
@@ -86,7 +86,7 @@ class StretchFile(io.RawIOBase):
         return is_remote(self._file)
 
     def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Tell the file which (offset, length) ranges of the stretch will be read next."""
+        """Announce the (offset, length) ranges that will be read next."""
         expect(self._file, [(self._stretch.offset + at, length) for at, length in ranges])
 
     @property

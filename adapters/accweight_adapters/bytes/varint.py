@@ -1,6 +1,6 @@
-"""Numbers of variable length: seven bits in a byte, the lowest first; a high bit says: more follow.
+"""Varints: seven bits per byte, lowest first; the high bit marks that more bytes follow.
 
-Protobuf, the tables of LevelDB, snappy and OCDBT all write them alike.
+Protobuf, LevelDB tables, snappy and OCDBT all use them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 from accweight_adapters.untrusted import ClaimError
 
 MOST_BYTES: Final = 10
-"""Bytes that 64 bits take at most."""
+"""Most bytes of a 64-bit varint."""
 
 A_NUMBER: Final = "a number in it"
 
@@ -18,22 +18,22 @@ A_NUMBER: Final = "a number in it"
 def varint(
     content: bytes, place: int, end: int, most: int = MOST_BYTES, what: str = A_NUMBER
 ) -> tuple[int, int]:
-    """Return the number at `place` and the place behind it.
+    """Return the varint at `place` and the position after it.
 
-    Longer forms than needed are read as well, and bits beyond the 64th are kept: a number is a
-    claim, and who asks for it holds it against what there is.
+    Overlong encodings are accepted and bits beyond the 64th are kept: the caller checks the value
+    against what it describes.
 
     Args:
-        content: What it lies in.
-        place: Where it begins.
-        end: Where it has to end at the latest, not beyond `content`.
-        most: How many bytes it may take.
-        what: What it is called in the message.
+        content: Bytes that contain it.
+        place: Its position.
+        end: Latest end, at most the length of `content`.
+        most: Most bytes.
+        what: Its name in messages.
 
     Raises:
         ClaimError: If it does not end before `end`, or takes more than `most` bytes.
     """
-    if place < end and (byte := content[place]) < 128:  # most are lengths and tags of one byte
+    if place < end and (byte := content[place]) < 128:  # most have one byte
         return byte, place + 1
     value = shift = 0
     for index in range(place, min(end, place + most)):
@@ -46,7 +46,7 @@ def varint(
 
 
 def encoded(value: int) -> bytes:
-    """Return a number, which is not negative, as `varint` reads it."""
+    """Return a non-negative number as a varint."""
     content = bytearray()
     while value > 127:
         content.append(value & 127 | 128)

@@ -1,7 +1,7 @@
-"""A file by offset, through one small buffer: what lies between the places read is passed over.
+"""Random access to a file through one small buffer.
 
-The file is read, not mapped: when it is cut short while we look, that is an error here, where
-touching a map would kill the process.
+The file is read and not mapped: if it is truncated meanwhile, that is an error here, where access
+to a mapping would kill the process.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import IO, Final
 from accweight_adapters.untrusted import ClaimError, check_reach
 
 WINDOW_BYTES: Final = 1 << 12
-"""Read at once: descriptions and names fit, the values of tensors beside them are not needed."""
+"""Bytes per read: enough for descriptions and names, without the values between them."""
 
 
 class FileWindow:
-    """An open file, read where it is asked for, never beyond its end.
+    """An open file with random access, never beyond its end.
 
     Attributes:
         size_bytes: Bytes of the file.
@@ -37,7 +37,7 @@ class FileWindow:
         """Return `count` bytes from `place`.
 
         Raises:
-            ClaimError: If they are not all there.
+            ClaimError: If some are missing.
         """
         if place < self._base or count < 0 or place + count > self._end:
             self.check(place, count)
@@ -49,22 +49,22 @@ class FileWindow:
         return content
 
     def around(self, place: int, count: int) -> tuple[bytes, int]:
-        """Return bytes that hold `count` from `place`, fewer at the end, and where those begin."""
+        """Return a buffer with `count` bytes at `place` (fewer at the end), and its position."""
         if place < self._base or place + count > self._end:
             self._fill(place, min(count, max(0, self.size_bytes - place)))
         return self._block, place - self._base
 
     def fault(self, place: int, problem: str) -> ClaimError:
-        """Return the error for damage at a byte of the file."""
+        """Return the error for damage at an offset of the file."""
         return ClaimError(f"{problem} (byte {place})")
 
     def _fill(self, place: int, count: int) -> None:
-        """Let the buffer hold at least `count` bytes from `place`, unless the file has shrunk."""
+        """Fill the buffer with at least `count` bytes from `place`, unless the file has shrunk."""
         if self._base <= place and place + count <= self._end:
             return
         self._file.seek(place)
         count = max(self._least_bytes, count)
         block = self._file.read(count)
         while 0 < len(block) < count and (more := self._file.read(count - len(block))):
-            block += more  # a file without a buffer may give it in parts
+            block += more  # unbuffered reads may be partial
         self._block, self._base, self._end = block, place, place + len(block)

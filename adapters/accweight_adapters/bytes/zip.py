@@ -1,8 +1,8 @@
-"""Members of a zip: where their bytes lie, and how to inflate them without being fooled.
+"""Members of a zip: where their bytes are, and how to inflate them within limits.
 
-Two sizes stand in a zip's directory, stored and original. Deflate makes nothing more than 1032
-times smaller, so an original size beyond that is a lie; below it, inflating stops at the size
-that was promised. Nothing is ever extracted to disk.
+The directory has two sizes per member, stored and original. Deflate compresses by at most 1032, so
+a larger ratio is refused; otherwise inflating stops at the original size. Nothing is extracted to
+disk.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from accweight_core.remote import expect
 ZIP_MAGIC: Final = b"PK\x03\x04"
 LOCAL_HEADER_BYTES: Final = 30
 MOST_EXPANSION: Final = 1032
-"""Times by which deflate can shrink at most; a length-distance pair of two bits gives 258."""
+"""Highest ratio of deflate; a length-distance pair of two bits gives 258 bytes."""
 
 BEGINNING_BYTES: Final = 512
-"""Local header, name and, in archives of NumPy, the header of the array."""
+"""Size of the local header, the name and, in NumPy archives, the array header."""
 
 SLACK_BYTES: Final = 4096
 PIECE_BYTES: Final = 1 << 16
@@ -34,10 +34,10 @@ class Member:
 
     Attributes:
         name: Its name.
-        offset: Where its stored bytes begin in the file.
-        stored_bytes: How many bytes are stored.
-        size_bytes: How many they are when inflated.
-        is_deflated: Whether they are compressed.
+        offset: Offset of its stored bytes in the file.
+        stored_bytes: Number of stored bytes.
+        size_bytes: Number of bytes after inflating.
+        is_deflated: Whether it is compressed.
         checksum: CRC-32 of the inflated bytes.
     """
 
@@ -50,7 +50,7 @@ class Member:
 
 
 def first_name(file: IO[bytes]) -> str:
-    """Return the name of the member that a zip begins with, also of one cut short; or ''."""
+    """Return the name of the first member, even in a truncated zip, or ''."""
     file.seek(0)
     head = file.read(512)
     if not head.startswith(ZIP_MAGIC):
@@ -66,10 +66,10 @@ def member_names(file: IO[bytes]) -> list[str]:
 
 
 def members_of(file: IO[bytes], size_bytes: int) -> dict[str, Member]:
-    """Return the members of a zip by name, in the order of its directory.
+    """Return the members of a zip by name, in directory order.
 
     Raises:
-        ClaimError: If the directory is damaged, lies about sizes, or a member cannot be read.
+        ClaimError: If the directory is damaged or its sizes are wrong, or a member is unreadable.
     """
     infos = directory_of(file, size_bytes)
     expect(file, [(info.header_offset, BEGINNING_BYTES) for info in infos])
@@ -79,12 +79,12 @@ def members_of(file: IO[bytes], size_bytes: int) -> dict[str, Member]:
 def directory_of(
     file: IO[bytes], size_bytes: int, what: str = "member"
 ) -> Sequence[zipfile.ZipInfo]:
-    """Return what the directory of a zip lists, no name twice.
+    """Return the entries of the directory of a zip, each name once.
 
     Args:
         file: The zip.
-        size_bytes: Its length.
-        what: What a member is called in messages.
+        size_bytes: Its size.
+        what: Name of a member in messages.
 
     Raises:
         ClaimError: If the directory is damaged, or lists a name twice.
@@ -103,16 +103,16 @@ def directory_of(
 
 
 def data_offset(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int, what: str) -> int:
-    """Return where the stored bytes of a member begin: its local header has lengths of its own.
+    """Return the offset of a member's bytes, from its local header.
 
     Args:
         file: The zip.
-        info: What its directory says of the member.
-        size_bytes: Length of the zip.
-        what: What a member is called in messages.
+        info: The directory's entry for the member.
+        size_bytes: Size of the zip.
+        what: Name of a member in messages.
 
     Raises:
-        ClaimError: If the member is not there, or not all of it.
+        ClaimError: If the member is missing or incomplete.
     """
     name = quoted(info.filename)
     file.seek(info.header_offset)
@@ -130,7 +130,7 @@ def data_offset(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int, what: s
 
 
 def _member(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Member:
-    """Return where a member lies, which may be compressed, but no more than deflate can."""
+    """Return the location of a member, stored or deflated, after checking its ratio."""
     name = quoted(info.filename)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ClaimError(f"its member {name} is compressed by method {info.compress_type}")
@@ -148,10 +148,10 @@ def _member(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Member:
 
 
 def content_of(file: IO[bytes], member: Member, most: int) -> bytes:
-    """Return the first `most` bytes of a member; checked by its checksum if that is all of it.
+    """Return the first `most` bytes of a member, with the checksum verified if that is all.
 
     Raises:
-        ClaimError: If it inflates to more or less than promised, or to something else.
+        ClaimError: If its size or checksum differs from the directory.
     """
     wanted = min(most, member.size_bytes)
     content = bytearray()
@@ -163,15 +163,15 @@ def content_of(file: IO[bytes], member: Member, most: int) -> bytes:
 
 
 def inflated(file: IO[bytes], member: Member, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
-    """Yield the bytes of a member piece by piece, never more than promised.
+    """Yield the bytes of a member piece by piece, up to its size in the directory.
 
     Args:
         file: The zip.
-        member: Which of its members.
-        piece_bytes: How much of what is stored is read at a time.
+        member: The member.
+        piece_bytes: Stored bytes per read.
 
     Raises:
-        ClaimError: At the end, if they are not as many as promised or fail the checksum.
+        ClaimError: At the end, if size or checksum differ.
     """
     done = checksum = 0
     for piece in _pieces(file, member, piece_bytes):
@@ -192,7 +192,7 @@ def _pieces(file: IO[bytes], member: Member, piece_bytes: int) -> Iterator[bytes
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     for waiting in stored:
         full = True
-        while full and not stream.eof:  # a full piece may hide more, with all input taken
+        while full and not stream.eof:  # more output may be pending after all input
             try:
                 piece = stream.decompress(waiting, PIECE_BYTES)
             except zlib.error as error:

@@ -1,1 +1,1 @@
-"""The demonstration: the published experiment on digits that come with a library."""
+"""The demo: the published experiment on the digits of scikit-learn."""

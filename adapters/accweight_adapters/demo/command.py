@@ -1,7 +1,7 @@
 """``accweight demo``: train the reference CNN on real digits, analyse it, open the viewer.
 
-It needs scikit-learn and matplotlib, which nothing else here does: they are an extra, and imported
-when the command runs.
+It needs torch, scikit-learn and matplotlib, the extra `demo`, and imports them when the command
+runs.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from accweight_adapters.demo.experiment import DemoResult
     from accweight_core.cli.output import Page
 
-NEEDED = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
-"""What the extra `demo` brings, by the name to import; the digits come with scikit-learn."""
+NEEDED = {"torch": "torch", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+"""Packages of the extra `demo`, by import name; scikit-learn has the digits."""
 
 
 @click.command()
@@ -46,7 +46,7 @@ NEEDED = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 @click.option(
     "--view/--no-view",
     default=None,
-    help="Open the viewer; where somebody can see it by default.",
+    help="Open the viewer; by default if there is a screen.",
 )
 @options.as_json
 def demo(
@@ -67,12 +67,12 @@ def demo(
     elif stored and view is None and not json and is_watched():
         try:
             opened_viewer(stored)
-        except AccweightError as error:  # nobody asked for it, and the rest is done
+        except AccweightError as error:  # opened by default, and all else is done
             click.echo(f"accweight: {error}", err=True)
 
 
 def _check_libraries(*, needs_digits: bool) -> None:
-    """Raise for a library that is missing, before anything is trained."""
+    """Raise if a library is missing, before training starts."""
     for module, library in NEEDED.items():
         if module == "sklearn" and not needs_digits:
             continue
@@ -83,7 +83,7 @@ def _check_libraries(*, needs_digits: bool) -> None:
 
 
 def _document(result: DemoResult) -> dict[str, Any]:
-    """Return what ``--json`` prints."""
+    """Return the document for ``--json``."""
     from accweight_core.cli.rankings import analysis_json
 
     return {
@@ -95,7 +95,7 @@ def _document(result: DemoResult) -> dict[str, Any]:
 
 
 def _summary(result: DemoResult) -> Page:
-    """Return what is printed."""
+    """Return the printed summary."""
     from accweight_core.cli.rankings import analysis_summary
 
     return [

@@ -1,8 +1,7 @@
 """The contact sheet: all layers over all steps on one page, black to white.
 
-One row per layer, one column per step, drawn from the pictures of a stored analysis. What is
-not there to be drawn (gaps between kernels, unfilled corners) is a quiet blue, so that black
-always means: this weight has not moved.
+One row per layer, one column per step, from the pictures of a stored analysis. Texels without an
+element (gaps, padding) are dark blue, so black always means a weight that has not moved.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from accweight_core.schema import Parameter
 MOST_STEPS = 8
 MOST_LAYERS = 24
 MOST_LETTERS = 40
-"""Of a layer's name, its last ones: longer labels leave no room for pictures."""
+"""Letters shown of a layer's name, its last ones; longer labels leave no room for pictures."""
 
 PANEL_INCHES = 1.55
 LEAST_INCHES = 7.0
-"""Width below which title and legend would not fit the page."""
+"""Width below which title and legend do not fit the page."""
 
 Panels = npt.NDArray[np.object_]
 
@@ -55,11 +54,11 @@ def contact_sheet(
     Args:
         analysis: A stored analysis with pictures.
         out: The file to write.
-        scope: Whether white is the most moved weight of all, or of each layer.
-        steps: Columns at most; steps are chosen evenly, the last one always.
+        scope: Whether white is the largest value of all layers, or of each layer.
+        steps: Most columns; steps are evenly spaced, and the last one is included.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
         StoreError: If the analysis has no pictures.
@@ -114,14 +113,14 @@ def _page(
 
 
 def _chosen_steps(count: int, most: int) -> list[int]:
-    """Return at most `most` positions, the first change and the last step among them."""
+    """Return at most `most` step indices, including the first change and the last step."""
     if count <= 1:
         return list(range(count))
     return sorted({round(i) for i in np.linspace(1, count - 1, min(most, count - 1))})
 
 
 def _pictures(analysis: Analysis, parameter: Parameter, columns: Sequence[int]) -> list[Picture]:
-    """Return the pictures of a parameter at some steps, no finer than can be seen."""
+    """Return the pictures of a parameter at some steps, at the resolution of the page."""
     store = analysis.store
     if store is None:
         return []
@@ -132,7 +131,7 @@ def _pictures(analysis: Analysis, parameter: Parameter, columns: Sequence[int]) 
 
 
 def _label(panel: Axes, parameter: Parameter, scale: float) -> None:
-    """Write name, kind, shape and scale to the left of a row."""
+    """Write name, kind, shape and scale left of a row."""
     shape = "x".join(map(str, parameter.shape))
     text = (
         f"{_ascii(parameter.layer[-MOST_LETTERS:])}\n{parameter.kind} {shape}\nwhite = {scale:.3g}"
@@ -144,7 +143,7 @@ def _label(panel: Axes, parameter: Parameter, scale: float) -> None:
 
 
 def _ascii(name: str) -> str:
-    """Return a name with what cannot be printed spelled out."""
+    """Return a name with non-ASCII characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 

@@ -1,4 +1,4 @@
-"""The demonstration: train the reference CNN on real digits, then look at what moved.
+"""The demo experiment: train the reference CNN on real digits, and analyse it.
 
 Two convolutions and two fully connected layers, a checkpoint per epoch, as in the published
 experiment. The digits come with scikit-learn (1797 scans of 8x8 pixels, Alpaydin and Kaynak,
@@ -50,11 +50,11 @@ class Recipe:
         channels: Output channels of the two convolutions.
         hidden: Width between the two fully connected layers.
         kernel: Side of the convolution kernels.
-        learning_rate: Of plain SGD with `momentum`.
-        momentum: Of SGD.
+        learning_rate: Learning rate of SGD.
+        momentum: Momentum of SGD.
         batch: Images per update.
-        epochs: Checkpoints beside the initial one.
-        threads: Threads to train with; torch's own choice if None.
+        epochs: Number of epochs; there is one more checkpoint, of the initial weights.
+        threads: Threads for training; torch's default if None.
     """
 
     channels: tuple[int, int] = (16, 32)
@@ -68,20 +68,20 @@ class Recipe:
 
 
 PUBLISHED = Recipe()
-"""For MNIST: settings that reproduce the order of the published experiment, which does not
-state its own; found by the search that ``benchmarks/published_search.py`` records."""
+"""For MNIST: settings that reproduce the ranking of the published experiment, which does not state
+its own; found by a search recorded in ``benchmarks/published_search.py``."""
 
 SMALL = Recipe(channels=(8, 16), hidden=32, learning_rate=0.05, epochs=10, threads=1)
-"""For the 8x8 digits: trains in a few seconds. Batches are so small that threads wait for each
-other most of the time; one alone gives the same bits on every number of cores, too."""
+"""For the 8x8 digits: trains in a few seconds. Batches are so small that several threads would
+mostly wait; one thread also gives the same bits on any number of cores."""
 
 MNIST_MEAN, MNIST_DEVIATION = 0.1307, 0.3081
-"""Of the training pixels from 0 to 1, as is usual for this data."""
+"""Mean and deviation of the training pixels, scaled to 0 to 1; the usual values for MNIST."""
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demonstration leaves behind."""
+    """The result of the demo."""
 
     data: str
     accuracy: tuple[float, ...]
@@ -94,7 +94,7 @@ class ReferenceCNN(nn.Module):
     """Two convolutions with pooling, two fully connected layers."""
 
     def __init__(self, size: tuple[int, int], recipe: Recipe) -> None:
-        """Make the layers for images of that height and width, 4 at least."""
+        """Create the layers for images of that height and width, at least 4."""
         super().__init__()
         first, second = recipe.channels
         self.conv1 = nn.Conv2d(1, first, recipe.kernel, padding=recipe.kernel // 2)
@@ -118,13 +118,13 @@ def run_demo(
     seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> DemoResult:
-    """Train, keep a checkpoint per epoch, analyse, and draw the contact sheet.
+    """Train with a checkpoint per epoch, analyse, and draw the contact sheet.
 
     Args:
         data: Folder with the MNIST idx files (gzipped or not); scikit-learn's digits if None.
-        out: Folder for checkpoints, analysis and contact sheet; made if missing.
-        epochs: Epochs to train.
-        seed: Seed of weights and of the order of images; the same seed gives the same bits.
+        out: Folder for checkpoints, analysis and contact sheet; created if missing.
+        epochs: Number of epochs.
+        seed: Seed of the weights and the order of images; equal seeds give equal bits.
         progress: Called after each epoch.
 
     Raises:
@@ -164,8 +164,8 @@ def train(
 ) -> tuple[float, ...]:
     """Train the reference CNN; save ``epoch_0.pt`` and one file per epoch.
 
-    Beside the weights lie the epoch, its mean training loss, and the accuracy on the test
-    images. Looking at them changes no bit of the weights.
+    Each file also has the epoch, the mean training loss, and the accuracy on the test images.
+    Evaluating them does not change the training.
 
     Returns:
         Accuracy on the test images after each epoch.
@@ -212,13 +212,13 @@ def _save(model: nn.Module, folder: Path, *, epoch: int, loss: float, accuracy: 
 
 
 def _batches(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images and labels as many at a time as memory has room for."""
+    """Yield images and labels in batches that fit into memory."""
     return zip(torch.split(images, 1000), torch.split(labels, 1000), strict=True)
 
 
 @torch.no_grad()
 def _loss(model: nn.Module, digits: Digits) -> float:
-    """Return the mean loss over the training images as the weights are."""
+    """Return the mean loss over the training images with the current weights."""
     model.eval()
     total = 0.0
     for images, labels in _batches(digits.images, digits.labels):
@@ -236,7 +236,7 @@ def _accuracy(model: nn.Module, digits: Digits) -> float:
 
 
 def sklearn_digits() -> Digits:
-    """Return the digits that come with scikit-learn, every fifth one for testing."""
+    """Return scikit-learn's digits, with every fifth one for testing."""
     from sklearn.datasets import load_digits
 
     with warnings.catch_warnings():
@@ -286,12 +286,12 @@ def mnist(folder: str | os.PathLike[str]) -> Digits:
 
 
 def _check_digits(folder: Path, images: Tensor, labels: Tensor) -> None:
-    """Raise unless these are images of at least 4x4 pixels, each with a digit from 0 to 9."""
+    """Raise unless the images have at least 4x4 pixels and a label from 0 to 9 each."""
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or not len(images):
         raise FormatError(
             folder,
-            f"images {tuple(images.shape)} and labels {tuple(labels.shape)} do not belong "
-            "together; expected (n, height, width) and (n,)",
+            f"images of shape {tuple(images.shape)} and labels of shape {tuple(labels.shape)} do "
+            "not match; expected (n, height, width) and (n,)",
         )
     if min(images.shape[1:]) < 4 or int(labels.max()) > 9:
         raise FormatError(folder, "expected digits from 0 to 9, of at least 4x4 pixels")

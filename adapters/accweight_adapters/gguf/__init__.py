@@ -1,1 +1,1 @@
-"""GGUF, quantised or not."""
+"""GGUF files, with and without quantisation."""

@@ -1,7 +1,7 @@
-"""Reads GGUF files, the models of llama.cpp, also those in several parts.
+"""Describe GGUF files, the format of llama.cpp, including those in several parts.
 
-Plain floats are stretches of the file. Quantised blocks mean nothing by themselves, so what is
-compared is what they stand for: they are dequantised when they are read, by the package `gguf`.
+Plain floats are byte ranges of the file. Quantised blocks are dequantised by the package `gguf`
+when they are read.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ FORMAT: Final = "GGUF"
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 PART_KEY, PARTS_KEY, TENSORS_KEY = "split.no", "split.count", "split.tensors.count"
 BUFFER_BYTES: Final = 1 << 18
-"""Read ahead: headers hold vocabularies of many short texts."""
+"""Buffer size: headers contain vocabularies of many short strings."""
 
 PLAIN: Final = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
 }  # fmt: skip
-"""Names of element types that are stored as they are, by those of GGUF."""
+"""Names of the element types that are stored as plain numbers, by their GGUF names."""
 
 WITHOUT_MEANING: Final = frozenset({"Q8_1", "Q8_K", "Q1_0"})
-"""Types that serve calculations inside llama.cpp and that the package does not dequantise."""
+"""Types for intermediate results of llama.cpp, which the package does not dequantise."""
 
 CLOCKS: Final = {"training.iteration_count": "iteration", "training.epoch_count": "epoch"}
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether `path` begins as GGUF."""
+    """Tell whether `path` starts with the GGUF magic number."""
     try:
         with path.open("rb") as file:
             return is_gguf(file)
@@ -54,10 +54,10 @@ def recognised(path: Path) -> bool:
 
 
 def described(path: Path) -> Description:
-    """Describe the tensors in `path`, and in the parts that follow it, in network order.
+    """Describe the tensors in `path` and in its further parts, in network order.
 
     Raises:
-        FormatError: If a header is damaged or lies, or a part is missing or of another save.
+        FormatError: If a header is damaged, or a part is missing or of another model.
     """
     with claims_of(path, FORMAT):
         header = _header_at(path)
@@ -71,7 +71,7 @@ def _header_at(path: Path) -> Header:
 
 
 def _further_parts(path: Path, header: Header) -> dict[Path, Header]:
-    """Return the parts that follow the first one; none for another part, or a whole file."""
+    """Return the further parts of a first part; none for a later part or a single file."""
     count, number = header.notes.get(PARTS_KEY, 1), header.notes.get(PART_KEY, 0)
     if not isinstance(count, int) or count < 2 or number:
         return {}
@@ -87,7 +87,7 @@ def _further_parts(path: Path, header: Header) -> dict[Path, Header]:
         part_path = shard_path(path, name, "part", "the first one")
         found[part_path] = _header_at(part_path)
         if found[part_path].notes.get(PART_KEY) != part - 1:
-            raise ClaimError(f"its part {quoted(name)} is not the one it is named as")
+            raise ClaimError(f"its part {quoted(name)} has another number than its name says")
     total = sum(len(each.tensors) for each in (header, *found.values()))
     claimed = header.notes.get(TENSORS_KEY, total)
     if claimed != total:
@@ -109,7 +109,7 @@ def _described(path: Path, header: Header, parts: Mapping[Path, Header]) -> Desc
     step, key = step_among(clocks) or (None, "")
     told = {k: v for k, v in header.notes.items() if k.startswith("training.")}
     tensors = tuple(_stored(*kept[index]) for index in order)
-    if not are_of_llama(names):  # what is not known to be of llama.cpp is named as anywhere
+    if not are_of_llama(names):  # other names get no GGUF-specific hints
         tensors = tuple(replace(tensor, hints=Hints()) for tensor in tensors)
     return Description(
         format=_format(header, parts, (info for _, _, info in kept)),
@@ -123,7 +123,7 @@ def _described(path: Path, header: Header, parts: Mapping[Path, Header]) -> Desc
 
 
 def _format(header: Header, parts: Mapping[Path, Header], infos: Iterable[TensorInfo]) -> str:
-    """Return the format in words, with the type that most elements have."""
+    """Return the format in words, with the commonest element type."""
     sizes: dict[str, int] = {}
     for info in infos:
         name = info.type.name if info.type else f"type {info.type_code}"
@@ -136,7 +136,7 @@ def _format(header: Header, parts: Mapping[Path, Header], infos: Iterable[Tensor
 def _stored(path: Path, header: Header, info: TensorInfo) -> StoredTensor:
     hints = hints_of(info.name, info.shape)
     if info.type is None:
-        reason = f"its type, number {info.type_code} of GGUF, is not known to this version"
+        reason = f"its type, number {info.type_code} of GGUF, is unknown to this version"
         return _refused(info, f"ggml type {info.type_code}", reason)
     dtype = PLAIN.get(info.type.name)
     if dtype is not None:
@@ -147,7 +147,7 @@ def _stored(path: Path, header: Header, info: TensorInfo) -> StoredTensor:
     if header.big_endian:
         reason = f"blocks of {info.type.name} are dequantised in little-endian files only"
     elif info.type.name in WITHOUT_MEANING:
-        reason = f"there is nothing that dequantises {info.type.name}"
+        reason = f"dequantising {info.type.name} is not supported"
     if reason:
         return _refused(info, info.type.name.lower(), reason)
     load = partial(_dequantised, path, info)
@@ -160,12 +160,12 @@ def _refused(info: TensorInfo, dtype: str, reason: str) -> StoredTensor:
 
 
 def _dequantised(path: Path, info: TensorInfo) -> npt.NDArray[Any]:
-    """Return what quantised blocks stand for.
+    """Return dequantised values.
 
     Raises:
         FormatError: If the file has become shorter since it was described.
-        MissingLibraryError: If the package that dequantises is not installed.
-        UnsupportedDtypeError: If the package that is installed does not know the type.
+        MissingLibraryError: If the package `gguf` is not installed.
+        UnsupportedDtypeError: If the installed package does not support the type.
     """
     try:
         from gguf import GGMLQuantizationType, quants
@@ -178,7 +178,7 @@ def _dequantised(path: Path, info: TensorInfo) -> npt.NDArray[Any]:
     name = info.type.name if info.type else ""
     try:
         kind = GGMLQuantizationType[name]
-        with np.errstate(all="ignore"):  # scales of damaged blocks may be anything
+        with np.errstate(all="ignore"):  # damaged blocks may have any scale
             values = quants.dequantize(raw, kind)
     except (KeyError, NotImplementedError) as error:
         raise UnsupportedDtypeError(
@@ -189,6 +189,6 @@ def _dequantised(path: Path, info: TensorInfo) -> npt.NDArray[Any]:
 
 
 def _blocks(file: IO[bytes], info: TensorInfo) -> npt.NDArray[np.uint8]:
-    """Return the blocks of a tensor, a row of it in each row."""
+    """Return the blocks of a tensor, with one row per row of the tensor."""
     content = Stretch(info.offset, info.size_bytes).read(file, f"tensor {quoted(info.name)}")
     return np.frombuffer(content, np.uint8).reshape(math.prod(info.shape[:-1]), -1)

@@ -1,7 +1,7 @@
-"""The header of a GGUF file: notes by key, and for every tensor its type, shape and place.
+"""Parse the header of a GGUF file: metadata by key; type, shape and offset of every tensor.
 
-Vocabularies of a hundred thousand words stand in it before the first tensor; they are stepped
-over. Files of versions 2 and 3 are read, of either byte order.
+Vocabularies of a hundred thousand words precede the tensors and are skipped. Versions 2 and 3 are
+supported, in either byte order.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ LONGEST_TEXT: Final = 1 << 16
 USUAL_ALIGNMENT: Final = 32
 ALIGNMENT_KEY: Final = "general.alignment"
 MOST_ITEMS: Final = 1 << 24
-"""Texts in one list; the largest vocabularies have a quarter of a million."""
+"""Most strings in a list; the largest vocabularies have a quarter of a million."""
 
 TEXT, LIST = 8, 9
 SCALARS: Final = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
 }  # fmt: skip
-"""How numbers in notes are packed, by the code of their type."""
+"""`struct` format of metadata numbers, by type code."""
 
 
 @dataclass(frozen=True, slots=True)
 class ElementType:
-    """How elements are stored: in blocks of so many, which take so many bytes."""
+    """Storage of elements: blocks with a number of elements and a number of bytes."""
 
     name: str
     block: int
@@ -68,15 +68,15 @@ TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor: its shape with the slowest axis first, and where it lies in the file.
+    """One tensor: its shape, slowest axis first, and its location in the file.
 
     Attributes:
         name: Its name.
         shape: Its shape.
-        type: How its elements are stored; None if the type is not known here.
+        type: Element type; None if it is unknown.
         type_code: Code of that type.
-        offset: Where its bytes begin.
-        size_bytes: How many there are; 0 if the type is not known.
+        offset: Offset of its bytes.
+        size_bytes: Number of bytes; 0 if the type is unknown.
     """
 
     name: str
@@ -89,7 +89,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What stands before the tensors: version, byte order, notes that are one value, tensors."""
+    """The header: version, byte order, scalar metadata, tensors."""
 
     version: int
     big_endian: bool
@@ -98,7 +98,7 @@ class Header:
 
 
 def is_gguf(file: IO[bytes]) -> bool:
-    """Tell whether a file begins as GGUF of any version."""
+    """Tell whether a file starts with the GGUF magic number, of any version."""
     file.seek(0)
     return file.read(len(MAGIC)) == MAGIC
 
@@ -107,7 +107,7 @@ def header_in(file: IO[bytes]) -> Header:
     """Return the header of a file.
 
     Raises:
-        ClaimError: If it is damaged, cut short, or lies about its tensors.
+        ClaimError: If it is damaged or truncated, or a tensor does not fit the file.
     """
     return _Parser(file).header()
 
@@ -147,7 +147,7 @@ class _Parser:
     def _version(self) -> int:
         raw = self._take(4)
         version = int.from_bytes(raw, "little")
-        if not version & 0xFFFF:  # no version is as high as that: the bytes are the other way round
+        if not version & 0xFFFF:  # no version is this high: the byte order is reversed
             self._cursor.order, version = ">", int.from_bytes(raw, "big")
         if version not in VERSIONS:
             raise ClaimError(
@@ -159,7 +159,7 @@ class _Parser:
     # ------------------------------------------------------------ notes
 
     def _notes(self, count: int) -> dict[str, Any]:
-        """Return the notes that are one value; lists are stepped over."""
+        """Return the scalar metadata; lists are skipped."""
         found: dict[str, Any] = {}
         for _ in range(count):
             key = self._text(LONGEST_KEY)
@@ -191,7 +191,7 @@ class _Parser:
         return None
 
     def _text_or_none(self) -> str | None:
-        """Return a text; a longer one (a template, a licence) is stepped over."""
+        """Return a string, or None after skipping a long one (a template, a licence)."""
         size = self._number("Q")
         if size > LONGEST_TEXT:
             self._skip(size)

@@ -1,7 +1,7 @@
-"""What the names of tensors in GGUF files mean: `blk.3.attn_q.weight`, `token_embd.weight`.
+"""Layers, kinds and roles from GGUF tensor names: `blk.3.attn_q.weight`, `token_embd.weight`.
 
-The names are those of llama.cpp, the same for all architectures. Files keep them in an order of
-their own; the network's is: embeddings, blocks by number, the last norm, the output.
+The names are those of llama.cpp, the same for all architectures. The order in the file is
+arbitrary; the network order is: embeddings, blocks by number, the last norm, the output.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ ATTENTION = re.compile(r"(^|[._])(\w*attn\w*)([._]|$)")
 FUSED: Final = "attn_qkv.weight"
 BUFFERS = re.compile(r"(^|\.)(rope_freqs|rope_factors_\w+)(\.|$)")
 OPTIMIZER: Final = "optimizer."
-"""How the names of training state begin in what llama.cpp itself trained."""
+"""Name prefix of the training state in models that llama.cpp itself trained."""
 
 SIDES: Final = {"v": 1, "a": 1, "enc": 1, "": 2, "dec": 3}
-"""Order of the parts of a model that has several: what sees, what reads, what writes."""
+"""Order of the parts of multi-part models: vision, audio, encoder, text, decoder."""
 
 INNER: Final = (
     "attn_norm", "attn_qkv", "attn_q", "attn_k", "attn_v", "attn_out", "attn", "cross",
     "post_attention", "ssm", "time_mix", "ln", "ffn_norm", "ffn_gate_inp", "ffn_gate", "ffn_up",
     "ffn", "channel_mix",
 )  # fmt: skip
-"""Beginnings of names inside a block, in the order in which they are used."""
+"""Name prefixes within a block, in network order."""
 
 
 def are_of_llama(names: Iterable[str]) -> bool:
-    """Tell whether tensors are named as llama.cpp does; others may write what names they like."""
+    """Tell whether tensors have llama.cpp's names; other programs may use any names."""
     return any(BLOCK.match(name) or EMBEDDING.search(name) for name in names)
 
 
 def hints_of(name: str, shape: Sequence[int]) -> Hints:
-    """Return what is known of a tensor by its name and shape."""
+    """Return the hints for a tensor from its name and shape."""
     rank = len(shape)
     layer = module_of(name)
     if BUFFERS.search(name):
@@ -78,11 +78,11 @@ def _window(rank: int) -> tuple[Axis, ...]:
 
 
 def place_of(name: str, index: int) -> tuple[int, int, int, int, int, int]:
-    """Return the place of a tensor in network order.
+    """Return a sort key that gives network order.
 
     Args:
         name: Its name.
-        index: Its place in the file.
+        index: Its position in the file.
     """
     is_bias = int(not name.endswith(".weight"))
     block = BLOCK.match(name)

@@ -1,4 +1,4 @@
-"""The reader of GGUF files; what describes them loads with the first one."""
+"""The reader of GGUF files; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class GgufReader:
     suffixes: tuple[str, ...] = (".gguf",)
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` begins as GGUF."""
+        """Tell whether `path` starts with the GGUF magic number."""
         from accweight_adapters.gguf.description import recognised
 
         return recognised(path)
 
     def describe(self, path: Path) -> Description:
-        """Describe the tensors in `path`, and in the parts that follow it, in network order.
+        """Describe the tensors in `path` and in its further parts, in network order.
 
         Raises:
-            FormatError: If a header is damaged or lies, or a part is missing or of another save.
+            FormatError: If a header is damaged, or a part is missing or of another model.
         """
         from accweight_adapters.gguf.description import described
 

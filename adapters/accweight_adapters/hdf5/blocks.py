@@ -1,4 +1,4 @@
-"""The lowest floor of HDF5: addresses, numbers of the file's own width, checksums."""
+"""The lowest layer of HDF5: addresses, lengths in the file's own width, checksums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MASK: Final = 0xFFFFFFFF
 
 
 class Cursor:
-    """A place in a structure that was read, moving on with every field."""
+    """A position in a structure in memory, advanced by every field."""
 
     def __init__(self, data: bytes, address: int, offset_bytes: int, length_bytes: int) -> None:
         self.data = data
@@ -27,7 +27,7 @@ class Cursor:
 
     @property
     def left(self) -> int:
-        """Bytes that are left."""
+        """Number of bytes left."""
         return len(self.data) - self.place
 
     def take(self, count: int) -> bytes:
@@ -38,16 +38,16 @@ class Cursor:
         return self.data[self.place - count : self.place]
 
     def number(self, width: int) -> int:
-        """Return the next `width` bytes as a number."""
+        """Return the next `width` bytes as an integer."""
         return int.from_bytes(self.take(width), "little")
 
     def offset(self) -> int | None:
-        """Return an address; None for the one that means nowhere."""
+        """Return an address; None for the undefined address."""
         number = self.number(self._offset_bytes)
         return None if number == (1 << 8 * self._offset_bytes) - 1 else number
 
     def some_offset(self) -> int:
-        """Return an address, which has to be one."""
+        """Return an address; raise `ClaimError` if it is undefined."""
         address = self.offset()
         if address is None:
             raise ClaimError("damaged: an address is missing")
@@ -58,27 +58,27 @@ class Cursor:
         return self.number(self._length_bytes)
 
     def skip_offsets(self, count: int) -> None:
-        """Pass over addresses."""
+        """Skip addresses."""
         self.take(count * self._offset_bytes)
 
     def skip_lengths(self, count: int) -> None:
-        """Pass over lengths."""
+        """Skip lengths."""
         self.take(count * self._length_bytes)
 
     def part(self, count: int) -> Cursor:
-        """Return the next `count` bytes as a cursor of their own."""
+        """Return a cursor over the next `count` bytes."""
         address = self.address + self.place
         return Cursor(self.take(count), address, self._offset_bytes, self._length_bytes)
 
 
 class Blocks:
-    """The blocks of a file by address: counted from the superblock, behind any user block.
+    """The blocks of a file by address, relative to the superblock, which may follow a user block.
 
     Attributes:
-        base: Where addresses count from, in the bytes of the source.
+        base: Offset of address 0 in the source.
         size_bytes: Bytes from there to the end.
-        offset_bytes: Width of addresses.
-        length_bytes: Width of lengths.
+        offset_bytes: Size of an address.
+        length_bytes: Size of a length.
         root: Address of the object header of the root group.
     """
 
@@ -120,7 +120,7 @@ class Blocks:
         self.offset_bytes, self.length_bytes = offset_bytes, length_bytes
 
     def _again(self, head: Cursor) -> Cursor:
-        """Return a cursor at the same place that knows the widths."""
+        """Return a cursor at the same position that knows the sizes of addresses and lengths."""
         fresh = self.around(head.data, head.address)
         fresh.take(head.place)
         return fresh
@@ -142,7 +142,7 @@ class Blocks:
         return Cursor(data, address, self.offset_bytes, self.length_bytes)
 
     def signed(self, address: int, count: int, signature: bytes) -> Cursor:
-        """Return the block at an address, behind its signature."""
+        """Return a cursor over the block at an address, after checking its signature."""
         block = self.cursor(address, count)
         found = block.take(len(signature))
         if found != signature:
@@ -154,7 +154,7 @@ class Blocks:
 
 
 def _superblock_place(source: ByteSource) -> int:
-    """Return where the superblock lies: at 0, or behind a user block of a power of two."""
+    """Return the offset of the superblock: 0, or a power of two after a user block."""
     place = 0
     while place + len(SIGNATURE) <= source.size_bytes and place <= LARGEST_USER_BLOCK:
         if source.read(place, len(SIGNATURE)) == SIGNATURE:
@@ -164,7 +164,7 @@ def _superblock_place(source: ByteSource) -> int:
 
 
 def checked(block: bytes) -> bytes:
-    """Return a block without the checksum at its end.
+    """Return a block without its trailing checksum.
 
     Raises:
         ClaimError: If it does not match.
@@ -180,7 +180,7 @@ def lookup3(data: bytes) -> int:
     a = b = c = 0xDEADBEEF + len(data) & MASK
     if not data:
         return c
-    whole = (len(data) - 1) // 12 * 12  # the last twelve bytes, or fewer, are mixed otherwise
+    whole = (len(data) - 1) // 12 * 12  # the last 1 to 12 bytes are mixed differently
     for x, y, z in struct.iter_unpack("<3I", data[:whole]):
         a, b, c = _mixed(a + x & MASK, b + y & MASK, c + z & MASK)
     x, y, z = struct.unpack("<3I", data[whole:].ljust(12, b"\0"))

@@ -1,7 +1,7 @@
-"""An HDF5 file as groups, texts and tensors, for the readers of formats built on it.
+"""An HDF5 file as groups, strings and tensors, for the readers of formats based on it.
 
-Links inside the file are followed, soft ones a few steps only; a link into another file is
-refused, because it could lead anywhere.
+Hard and soft links inside the file are followed, soft ones up to a limit; a link to another file is
+an error, because it could point anywhere.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from accweight_core.schema import Extent, HiddenValues, Hints, StoredTensor
 
 FORMAT: Final = "HDF5"
 MOST_HOPS: Final = 16
-"""Soft links that are followed one after the other."""
+"""Most consecutive soft links."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an HDF5 file lies: a file, a stretch of one, or a compressed member of a zip."""
+    """The location of HDF5 data: a file, a range of one, or a compressed member of a zip."""
 
     path: Path
     start: int
@@ -57,7 +57,7 @@ class Place:
 
 
 class Hdf5File:
-    """An HDF5 file that is open for description."""
+    """An HDF5 file opened for description."""
 
     def __init__(self, place: Place, source: FilePart | InflatedPart) -> None:
         self.place = place
@@ -73,7 +73,7 @@ class Hdf5File:
         return Node(self, self._blocks.root)
 
     def messages(self, address: int) -> list[Message]:
-        """Return the messages of an object."""
+        """Return the header messages of an object."""
         if address not in self._messages:
             self._messages[address] = messages_of(self._blocks, address)
         return self._messages[address]
@@ -85,15 +85,15 @@ class Hdf5File:
         return self._links[address]
 
     def texts(self, address: int) -> dict[str, list[str]]:
-        """Return the attributes of an object that are texts."""
+        """Return the string attributes of an object."""
         return texts_of(self._blocks, self._heap, self.messages(address))
 
     def dataset(self, address: int) -> Dataset | None:
-        """Return the dataset at an address, None if it is something else."""
+        """Return the dataset at an address, or None for another object."""
         return dataset_in(self._blocks, self.messages(address))
 
     def child(self, address: int, name: str, hops: int = 0) -> int | None:
-        """Return the address that a link leads to, None if it leads nowhere."""
+        """Return the address that a link points to, or None if it is dangling."""
         target = self.links(address).get(name)
         if isinstance(target, ForeignLink):
             raise ClaimError(f"has a link {quoted(name)} into another file, which is not followed")
@@ -103,7 +103,7 @@ class Hdf5File:
         return target
 
     def at(self, address: int, path: str, hops: int = 0) -> int | None:
-        """Return the address of what lies at a path below a group, None if there is nothing."""
+        """Return the address of the object at a path below a group, or None."""
         found: int | None = address
         for part in path.split("/"):
             if part not in ("", ".") and found is not None:
@@ -126,16 +126,16 @@ class Node:
         return {name: Node(self.file, at) for name, at in found.items() if at is not None}
 
     def at(self, path: str) -> Node | None:
-        """Return what lies at a path below, None if there is nothing."""
+        """Return the node at a path below, or None."""
         address = self.file.at(self.address, path)
         return None if address is None else Node(self.file, address)
 
     def texts(self) -> dict[str, list[str]]:
-        """Return the attributes that are texts."""
+        """Return the string attributes."""
         return self.file.texts(self.address)
 
     def dataset(self) -> Dataset | None:
-        """Return the dataset that this is, None for a group."""
+        """Return the dataset, or None for a group."""
         return self.file.dataset(self.address)
 
 
@@ -163,7 +163,7 @@ def tensor_of(file: Hdf5File, name: str, dataset: Dataset, hints: Hints) -> Stor
 
 
 def _loaded(place: Place, dataset: Dataset) -> npt.NDArray[Any]:
-    """Return the values of a dataset that are no plain stretch of a file.
+    """Return the values of a dataset that is not one byte range.
 
     Raises:
         FormatError: If they are damaged, or have changed since they were described.

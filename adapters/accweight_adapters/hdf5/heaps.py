@@ -1,7 +1,7 @@
-"""Heaps and trees of HDF5: where names, links and long texts are kept.
+"""Heaps and B-trees of HDF5: storage of names, links and variable-length strings.
 
-Old files keep the names of a group in a local heap; newer ones keep whole links in a fractal
-heap, found through a version 2 B-tree. Texts of any length lie in global heap collections.
+Old files keep the names of a group in a local heap; newer ones keep whole links in a fractal heap,
+indexed by a version 2 B-tree. Variable-length strings are in global heap collections.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from accweight_adapters.untrusted import ClaimError
 
 CHECKSUM_BYTES: Final = 4
 NODE_OVERHEAD: Final = 10
-"""Bytes of a node of a version 2 B-tree besides its records: signature, version, type, checksum."""
+"""Bytes of a version 2 B-tree node besides its records: signature, version, type, checksum."""
 
 HAS_CHECKSUMS: Final = 2
 MOST_DEPTH: Final = 16
 MOST_RECORDS: Final = 1 << 20
-"""Records of one tree; a group of a million links would be no model."""
+"""Most records of one tree; no model has a group of a million links."""
 
 
 class LocalHeap:
-    """The names of the links of an old group, each ended by a zero."""
+    """The link names of an old group, each terminated by a zero byte."""
 
     def __init__(self, blocks: Blocks, address: int) -> None:
         head = blocks.signed(address, 8 + 2 * blocks.length_bytes + blocks.offset_bytes, b"HEAP")
@@ -33,7 +33,7 @@ class LocalHeap:
         self._data = blocks.cursor(head.some_offset(), size).data
 
     def text(self, offset: int) -> str:
-        """Return the text at an offset."""
+        """Return the string at an offset."""
         end = self._data.find(b"\0", offset)
         if offset > len(self._data) or end < 0:
             raise ClaimError("damaged: a name lies outside the heap of its group")
@@ -41,7 +41,7 @@ class LocalHeap:
 
 
 class GlobalHeap:
-    """The texts of any length that attributes point at, in collections of many."""
+    """The variable-length strings of attributes, in collections."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
@@ -52,7 +52,7 @@ class GlobalHeap:
         if address not in self._collections:
             self._collections[address] = dict(self._objects(address))
         if index not in self._collections[address]:
-            raise ClaimError("damaged: a text is not in the heap it should be in")
+            raise ClaimError("damaged: a text is missing in its heap")
         return self._collections[address][index]
 
     def _objects(self, address: int) -> Iterator[tuple[int, bytes]]:
@@ -65,21 +65,21 @@ class GlobalHeap:
             index = block.number(2)
             block.take(6)
             size = block.length()
-            if index == 0:  # what is free at the end
+            if index == 0:  # free space at the end
                 return
             yield index, block.take(size)
             block.take(min(-size % 8, block.left))
 
 
 class FractalHeap:
-    """A heap of objects in blocks that double in size, row after row of a table."""
+    """A heap of objects in blocks whose size doubles from row to row of a table."""
 
     def __init__(self, blocks: Blocks, address: int) -> None:
         self._blocks = blocks
         size = 22 + 12 * blocks.length_bytes + 3 * blocks.offset_bytes + CHECKSUM_BYTES
         head = blocks.around(checked(blocks.cursor(address, size).data), address)
         if head.take(4) != b"FRHP" or head.number(1) != 0:
-            raise ClaimError("damaged: a heap of links is none")
+            raise ClaimError("damaged: a heap of links has no valid header")
         self.id_bytes = head.number(2)
         filter_bytes, self._flags = head.number(2), head.number(1)
         most_object = head.number(4)
@@ -100,7 +100,7 @@ class FractalHeap:
         self._direct: dict[int, bytes] = {}
 
     def managed(self, identifier: bytes) -> Cursor:
-        """Return the object of an identifier."""
+        """Return the object with an identifier."""
         if identifier[0] >> 4:
             raise ClaimError("keeps a link longer than its heap allows; rewrite it with h5repack")
         end = 1 + self._offset_width
@@ -116,7 +116,7 @@ class FractalHeap:
         raise ClaimError("damaged: a link lies outside its heap")
 
     def _within(self, address: int, size: int, offset: int, length: int) -> Cursor:
-        """Return a stretch of a direct block, once its checksum was found right."""
+        """Return a range of a direct block, after verifying its checksum."""
         if address not in self._direct:
             data = self._blocks.signed(address, size, b"FHDB").data
             if self._flags & HAS_CHECKSUMS:
@@ -129,10 +129,10 @@ class FractalHeap:
         return block.part(length)
 
     def _child(self, address: int, rows: int, offset: int) -> tuple[int | None, int, int, int]:
-        """Return the block below an indirect one that an offset lies in.
+        """Return the block below an indirect block that contains an offset.
 
         Returns:
-            Its address, its rows (0 for a direct block), its size, and the offset within it.
+            Its address, its rows (0 for a direct block), its size, and the offset in it.
         """
         first, row, size = 0, 0, self._start
         while row < rows and offset >= first + self._width * size:
@@ -158,16 +158,16 @@ def _is_power(start: int, most: int) -> bool:
 
 
 def _width_of(limit: int) -> int:
-    """Return the bytes that numbers up to `limit` take."""
+    """Return the number of bytes for numbers up to `limit`."""
     return max(1, -(-limit.bit_length() // 8))
 
 
 def tree_records(blocks: Blocks, address: int) -> Iterator[bytes]:
-    """Yield the records of a version 2 B-tree in their order."""
+    """Yield the records of a version 2 B-tree, in order."""
     size = 16 + blocks.offset_bytes + 2 + blocks.length_bytes + CHECKSUM_BYTES
     head = blocks.around(checked(blocks.cursor(address, size).data), address)
     if head.take(4) != b"BTHD":
-        raise ClaimError("damaged: an index of links is none")
+        raise ClaimError("damaged: an index of links has no valid header")
     head.take(2)
     node_bytes, record_bytes, depth = head.number(4), head.number(2), head.number(2)
     head.take(2)
@@ -175,13 +175,13 @@ def tree_records(blocks: Blocks, address: int) -> Iterator[bytes]:
     if root is None or not total:
         return
     if depth > MOST_DEPTH or total > MOST_RECORDS or not 0 < record_bytes < node_bytes:
-        raise ClaimError("damaged: an index of links is too large to be one")
+        raise ClaimError("damaged: an index of links is too large")
     tree = _Tree(blocks, node_bytes, record_bytes, depth)
     yield from tree.records(root, records, depth)
 
 
 class _Tree:
-    """The nodes of a version 2 B-tree: counts in them are as wide as a node could need."""
+    """The nodes of a version 2 B-tree; counts are as wide as the largest node requires."""
 
     def __init__(self, blocks: Blocks, node_bytes: int, record_bytes: int, depth: int) -> None:
         self._blocks = blocks
@@ -197,7 +197,7 @@ class _Tree:
             self._total_widths.append(_width_of(below))
 
     def records(self, address: int, count: int, level: int) -> Iterator[bytes]:
-        """Yield the records of a node and of those below it, in their order."""
+        """Yield the records of a node and of its children, in order."""
         size = self._record_bytes
         used = NODE_OVERHEAD + count * size
         total_width = self._total_widths[level - 1] if level else 0

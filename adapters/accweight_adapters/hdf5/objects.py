@@ -1,8 +1,8 @@
-"""Objects of HDF5: the messages in an object's header, the links of a group, its attributes.
+"""Objects of HDF5: header messages, the links of a group, attributes.
 
-A header is a list of typed messages, in one block or in several that continue each other.
-Groups list their members in one of three ways: in a table of symbols (all that Keras has ever
-written), in link messages, or, where there are many, in a heap of links.
+A header is a list of typed messages, in one block or several. Groups list their members in one of
+three ways: in a symbol table (all that Keras has ever written), in link messages, or, for many
+links, in a heap.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ATTRIBUTE_INFO: Final = 0x15
 
 IS_SHARED: Final = 2
 MOST_BLOCKS: Final = 4096
-"""Blocks of one header; a header of a few kilobytes that continues more often is a circle."""
+"""Most blocks of one header; a header of a few kilobytes with more of them is cyclic."""
 
 MOST_DEPTH: Final = 16
 SOFT, EXTERNAL = 1, 64
@@ -46,14 +46,14 @@ LINKS_INDEX, ATTRIBUTES_INDEX = 5, 8
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of an object's header."""
+    """One message of an object header."""
 
     type: int
     flags: int
     body: Cursor
 
     def opened(self) -> Cursor:
-        """Return its content from the beginning; each reader of a message takes its own."""
+        """Return a new cursor at the start of its content."""
         if self.flags & IS_SHARED:
             raise ClaimError("shares parts of headers between objects; rewrite it with h5repack")
         self.body.place = 0
@@ -73,7 +73,7 @@ class ForeignLink:
 
 
 Target = int | SoftLink | ForeignLink
-"""What a link leads to: the address of an object, a path, or another file."""
+"""The target of a link: the address of an object, a path, or another file."""
 
 
 def messages_of(blocks: Blocks, address: int) -> list[Message]:
@@ -103,7 +103,7 @@ def _first_old(blocks: Blocks, address: int) -> tuple[Cursor, int]:
 
 
 def _first_new(blocks: Blocks, address: int) -> tuple[Cursor, int]:
-    """Return the messages in the first block of a newer header, and the size of their headers."""
+    """Return a cursor over the first block of a newer header, and the size of message headers."""
     head = blocks.cursor(address, 6)
     flags = head.data[5]
     before = 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
@@ -124,7 +124,7 @@ def _continued(blocks: Blocks, address: int, size: int, header_bytes: int) -> tu
 
 
 def _split(block: Cursor, header_bytes: int) -> Iterator[Message]:
-    """Yield the messages in a block; `header_bytes` tells old ones (8) from newer ones."""
+    """Yield the messages in a block; `header_bytes` is 8 for old headers."""
     while block.left >= header_bytes:
         kind = block.number(2 if header_bytes == 8 else 1)
         size, flags = block.number(2), block.number(1)
@@ -136,7 +136,7 @@ def _split(block: Cursor, header_bytes: int) -> Iterator[Message]:
 
 
 def links_of(blocks: Blocks, messages: list[Message]) -> dict[str, Target]:
-    """Return the links of a group by name; none for what is no group."""
+    """Return the links of a group by name; none for other objects."""
     found: dict[str, Target] = {}
     for message in messages:
         for name, target in _links_in(blocks, message):
@@ -165,12 +165,12 @@ def _links_in(blocks: Blocks, message: Message) -> Iterator[tuple[str, Target]]:
 def tree_leaves(
     blocks: Blocks, address: int, node_type: int, key_bytes: int, depth: int = 0
 ) -> Iterator[tuple[bytes, int]]:
-    """Yield the keys and children of the lowest nodes of a version 1 B-tree."""
+    """Yield the keys and children of the leaves of a version 1 B-tree."""
     overhead = 8 + 2 * blocks.offset_bytes
     head = blocks.signed(address, overhead, b"TREE")
     kind, level, used = head.number(1), head.number(1), head.number(2)
     if kind != node_type or level + depth > MOST_DEPTH:
-        raise ClaimError("damaged: an index is of another kind, or nested without end")
+        raise ClaimError("damaged: an index is of the wrong kind, or too deep")
     node = blocks.cursor(address + overhead, used * (key_bytes + blocks.offset_bytes))
     for _ in range(used):
         key, child = node.take(key_bytes), node.some_offset()
@@ -212,7 +212,7 @@ def _link(body: Cursor) -> tuple[str, Target]:
 
 
 def _heaped(blocks: Blocks, body: Cursor, id_place: int) -> Iterator[Cursor]:
-    """Yield what a heap holds, by its index; `id_place` is where a record has the identifier."""
+    """Yield the objects of a heap in index order; `id_place` locates the id in a record."""
     heap_address, index = body.offset(), body.offset()
     if heap_address is None or index is None:
         return
@@ -225,7 +225,7 @@ def _heaped(blocks: Blocks, body: Cursor, id_place: int) -> Iterator[Cursor]:
 
 
 def texts_of(blocks: Blocks, heap: GlobalHeap, messages: list[Message]) -> dict[str, list[str]]:
-    """Return the attributes of an object that are texts or lists of texts, by name."""
+    """Return the attributes of an object that are strings or lists of strings, by name."""
     found: dict[str, list[str]] = {}
     for message in messages:
         bodies: Iterator[Cursor] | list[Cursor] = []
@@ -244,7 +244,7 @@ def texts_of(blocks: Blocks, heap: GlobalHeap, messages: list[Message]) -> dict[
 
 
 def _attribute(blocks: Blocks, heap: GlobalHeap, body: Cursor) -> tuple[str, list[str] | None]:
-    """Return the name of an attribute and its texts; None if it holds something else."""
+    """Return the name of an attribute and its strings, or None for other attributes."""
     version, flags = body.number(1), body.number(1)
     if version > 3 or (version > 1 and flags & 3):
         raise ClaimError("an attribute of an unknown form; rewrite the file with h5repack")
@@ -260,7 +260,7 @@ def _attribute(blocks: Blocks, heap: GlobalHeap, body: Cursor) -> tuple[str, lis
 
 
 def _texts(heap: GlobalHeap, kind: bytes, body: Cursor, count: int) -> list[str] | None:
-    """Return so many texts, of fixed length or each in a heap."""
+    """Return `count` strings, of fixed length or from a heap."""
     if len(kind) < 8:
         raise ClaimError("damaged: an attribute has no type")
     family, size = kind[0] & 15, int.from_bytes(kind[4:8], "little")
@@ -281,7 +281,7 @@ def _variable(heap: GlobalHeap, pointer: Cursor) -> bytes:
 
 
 def shape_in(body: Cursor) -> tuple[int, ...] | None:
-    """Return the shape that a dataspace message claims; None for one without any element."""
+    """Return the shape in a dataspace message, or None for a null dataspace."""
     version, rank, _ = body.number(1), body.number(1), body.number(1)
     if version not in (1, 2) or rank > MAX_AXES:
         raise ClaimError(f"claims a shape of {rank} axes in version {version}")

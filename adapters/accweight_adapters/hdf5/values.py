@@ -1,9 +1,8 @@
-"""The values of an HDF5 dataset: element type, shape, and where they lie.
+"""The values of an HDF5 dataset: element type, shape, and location.
 
-Contiguous and compact values are one stretch of the file. Chunked ones are listed chunk by
-chunk and put together when they are read, undoing shuffle and deflate. A shape has to be covered
-by chunks that are really there, and no chunk may inflate beyond what deflate can do, so a lie
-about sizes ends before any memory is taken.
+Contiguous and compact values are one byte range. Chunked values are listed chunk by chunk and
+assembled when they are read, undoing shuffle and deflate. Existing chunks must cover the shape, and
+no chunk may inflate beyond deflate's ratio, so wrong sizes are refused before memory is allocated.
 """
 
 from __future__ import annotations
@@ -46,12 +45,12 @@ FLOATS: Final = {
     (8, 11, 52): "float64",
     (2, 8, 7): "bfloat16",
 }
-"""Floating types by their bytes, and bits of exponent and mantissa."""
+"""Floating dtypes by bytes, exponent bits and mantissa bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """Type of the elements of a dataset; without a dtype they are no numbers known here."""
+    """Element type of a dataset; no `dtype` if it is not a supported number."""
 
     dtype: str
     size_bytes: int
@@ -60,7 +59,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One chunk: where it lies, how many bytes, which filters were left out, its first index."""
+    """One chunk: location, stored bytes, mask of skipped filters, first index."""
 
     offset: int
     stored_bytes: int
@@ -74,8 +73,8 @@ class Chunks:
 
     Attributes:
         shape: Shape of a chunk.
-        filters: Codes of what was done to chunks, in that order.
-        chunks: All of them.
+        filters: Codes of the filters, in the order applied.
+        chunks: All chunks.
     """
 
     shape: tuple[int, ...]
@@ -89,9 +88,9 @@ class Dataset:
 
     Attributes:
         shape: Its shape.
-        element: Type of its elements.
+        element: Its element type.
         place: Offset of the values in the source, or the chunks.
-        refusal: Why the values cannot be read; empty when they can.
+        refusal: Why the values cannot be read; empty if they can.
     """
 
     shape: tuple[int, ...]
@@ -101,10 +100,10 @@ class Dataset:
 
 
 def dataset_in(blocks: Blocks, messages: Sequence[Message]) -> Dataset | None:
-    """Return the dataset that messages describe, None if they describe something else.
+    """Return the dataset that the messages describe, or None for another object.
 
     Raises:
-        ClaimError: If it is damaged, lies about its size, or keeps its values in another file.
+        ClaimError: If it is damaged, or its values are in another file.
     """
     by_type = {message.type: message for message in messages}
     if LAYOUT not in by_type or DATATYPE not in by_type or DATASPACE not in by_type:
@@ -114,7 +113,7 @@ def dataset_in(blocks: Blocks, messages: Sequence[Message]) -> Dataset | None:
     shape = shape_in(by_type[DATASPACE].opened())
     element = _element(by_type[DATATYPE].opened())
     if shape is None or not element.dtype:
-        return Dataset(shape or (), element, refusal="its elements are no numbers known here")
+        return Dataset(shape or (), element, refusal="its elements have an unsupported type")
     filters = _filters(by_type[FILTERS].opened()) if FILTERS in by_type else ()
     return _placed(blocks, shape, element, by_type[LAYOUT].opened(), filters)
 
@@ -131,7 +130,7 @@ def _element(body: Cursor) -> Element:
         body.take(5)
         exponent, _, mantissa = body.number(1), body.number(1), body.number(1)
         dtype = FLOATS.get((size, exponent, mantissa), "")
-    elif family == OPAQUE and size == 2:  # how h5py writes the bfloat16 of Keras
+    elif family == OPAQUE and size == 2:  # h5py's encoding of Keras bfloat16
         dtype, big_endian = "bfloat16", False
     elif family == ENUM and size == 1:
         dtype = "bool"
@@ -140,7 +139,7 @@ def _element(body: Cursor) -> Element:
 
 
 def _filters(body: Cursor) -> tuple[int, ...]:
-    """Return the codes of the filters that chunks went through."""
+    """Return the codes of the filters, in the order applied."""
     version, count = body.number(1), body.number(1)
     body.take(6 if version == 1 else 0)
     codes = []
@@ -158,7 +157,7 @@ def _filters(body: Cursor) -> tuple[int, ...]:
 def _placed(
     blocks: Blocks, shape: tuple[int, ...], element: Element, body: Cursor, filters: tuple[int, ...]
 ) -> Dataset:
-    """Return a dataset with its place, from its layout message."""
+    """Return a dataset with its location, from its layout message."""
     version = body.number(1)
     rank = 0
     if version in (1, 2):
@@ -167,7 +166,7 @@ def _placed(
     else:
         kind = body.number(1)
     if kind > CHUNKED or version not in (1, 2, 3, 4):
-        return Dataset(shape, element, refusal=f"is laid out in a way not known here; {REPACK}")
+        return Dataset(shape, element, refusal=f"has an unsupported layout; {REPACK}")
     needed = math.prod(shape) * element.size_bytes
     if kind == CHUNKED:
         return _chunked(blocks, shape, element, body, version, filters)
@@ -200,9 +199,9 @@ def _chunked(
     filters: tuple[int, ...],
 ) -> Dataset:
     if set(filters) - {DEFLATE, SHUFFLE, FLETCHER32}:
-        return Dataset(shape, element, refusal=f"is compressed in a way not known here; {REPACK}")
+        return Dataset(shape, element, refusal=f"has unsupported compression; {REPACK}")
     if version != 3:
-        return Dataset(shape, element, refusal=f"has a list of chunks not known here; {REPACK}")
+        return Dataset(shape, element, refusal=f"has an unsupported chunk index; {REPACK}")
     rank = body.number(1)
     tree = body.offset()
     sizes = checked_shape([body.number(4) for _ in range(rank)])
@@ -221,7 +220,7 @@ def _listed_chunks(blocks: Blocks, tree: int, rank: int) -> Iterator[Chunk]:
 
 
 def _covered(blocks: Blocks, shape: tuple[int, ...], element: Element, chunks: Chunks) -> Dataset:
-    """Return the dataset once its chunks were found to cover it, and to lie in the file."""
+    """Return the dataset after checking that its chunks cover it and lie in the file."""
     end = blocks.base + blocks.size_bytes
     chunk_bytes = math.prod(chunks.shape) * element.size_bytes
     total = 0
@@ -250,12 +249,12 @@ def _covered(blocks: Blocks, shape: tuple[int, ...], element: Element, chunks: C
 
 
 def _passed(filters: tuple[int, ...], code: int, chunk: Chunk) -> bool:
-    """Tell whether a chunk went through a filter."""
+    """Tell whether a filter was applied to a chunk."""
     return any(f == code and not chunk.left_out >> i & 1 for i, f in enumerate(filters))
 
 
 def numpy_dtype(element: Element) -> np.dtype[Any]:
-    """Return the NumPy type in which elements are read; bfloat16 as its bits."""
+    """Return the NumPy dtype for reading elements; bfloat16 as its bits."""
     name = "uint16" if element.dtype == "bfloat16" else element.dtype
     return np.dtype(name).newbyteorder(">" if element.big_endian else "<")
 
@@ -286,7 +285,7 @@ def chunked_values(source: FilePart | InflatedPart, dataset: Dataset) -> npt.NDA
 
 
 def _undone(raw: bytes, chunk: Chunk, chunks: Chunks, item_bytes: int) -> bytes:
-    """Return the bytes of a chunk before its filters were applied."""
+    """Return the bytes of a chunk after undoing its filters."""
     expected = math.prod(chunks.shape) * item_bytes
     for number, code in reversed(list(enumerate(chunks.filters))):
         if chunk.left_out >> number & 1:

@@ -1,1 +1,1 @@
-"""JAX: Orbax folders, msgpack of Flax, and what the variables of Flax mean."""
+"""JAX: Orbax folders, Flax msgpack files, and the meaning of Flax variables."""

@@ -1,8 +1,8 @@
-"""Hints for the variables of Flax: kind of layer, role, and what the axes of kernels count.
+"""Hints for Flax variables: kind of layer, role, and meaning of the axes of kernels.
 
-Flax keeps outputs last, (..., inputs, outputs), also in transposed convolutions. Cells of
-recurrent layers have a small dense layer per gate, attention splits outputs into heads. Linen
-and nnx name variables alike; Orbax and msgpack files are read by the same rules.
+Flax keeps outputs last, (..., inputs, outputs), also in transposed convolutions. Recurrent cells
+have a small dense layer per gate; attention splits outputs into heads. Linen and nnx use the same
+names; the rules hold for Orbax and msgpack files alike.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ CELLS: Final = (
     (Kind.LSTM, frozenset({"dense_i", "dense_h"})),
     (Kind.RNN, frozenset({"i", "h"})),
 )
-"""Names of the dense layers (of the convolutions) that make up a recurrent cell."""
+"""Names of the dense layers (or convolutions) of a recurrent cell."""
 
 GATES: Final = {4: (Kind.LSTM, ("i", "f", "g", "o")), 3: (Kind.GRU, ("r", "z", "n"))}
-"""How cells stack gates along the last axis, by how many there are."""
+"""Kind of the cell and its gates along the last axis, by their number."""
 
 STACKED: Final = frozenset({"ih", "hh", "dense_i", "dense_h"})
 PROJECTIONS: Final = frozenset({"query", "key", "value"})
@@ -40,7 +40,7 @@ TRANSPOSED = re.compile(r"conv_?transpose|deconv|conv_?t(_|\d|$)|transpose", re.
 
 @dataclass(frozen=True, slots=True)
 class _Module:
-    """The variables of one module: shapes by name, and the modules inside the one around it."""
+    """The variables of one module: shapes by name, and the modules next to it."""
 
     name: str
     shapes: Mapping[str, Shape]
@@ -48,17 +48,17 @@ class _Module:
 
     @property
     def last(self) -> str:
-        """The last part of its name."""
+        """Last part of its name."""
         return self.name.rpartition(".")[2]
 
     @property
     def gate(self) -> str:
-        """The last part of its name as a gate: nnx avoids Python's own words, as in `if_`."""
+        """Last part of its name as a gate: nnx avoids Python keywords, as in `if_`."""
         return self.last.removesuffix("_")
 
     @property
     def cell(self) -> tuple[str, Kind] | None:
-        """Name and kind of the recurrent cell that it is a gate of."""
+        """Name and kind of the recurrent cell that it is a gate of, or None."""
         kernel = self.shapes.get(KERNEL, ())
         gates = {name.removesuffix("_") for name in self.siblings}
         for kind, names in CELLS:
@@ -69,14 +69,14 @@ class _Module:
 
     @property
     def _gates(self) -> int:
-        """How many gates are stacked, as far as its own kernel tells it."""
+        """Number of stacked gates according to its own kernel."""
         kernel = self.shapes.get(KERNEL, ())
         square = self.last in ("dense_h", "hh") and len(kernel) > 1 and kernel[-2] > 0
         return kernel[-1] // kernel[-2] if square else 0
 
 
 def with_flax_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
-    """Return tensors with hints for those whose names are of Flax; hints they have stay."""
+    """Return tensors with hints for Flax names; existing hints are kept."""
     given = list(tensors)
     shapes: dict[str, dict[str, Shape]] = {}
     for tensor in given:
@@ -96,7 +96,7 @@ def with_flax_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]
 
 
 def _cell_kinds(hints: Mapping[str, Hints]) -> dict[str, Kind]:
-    """Return the kind of each cell, which only some of its parts may tell."""
+    """Return the kind of each cell, which may follow from only some of its parts."""
     kinds: dict[str, Kind] = {}
     for name, hint in hints.items():
         is_square = name.rpartition(".")[0].rpartition(".")[2] in ("dense_h", "hh")
@@ -135,7 +135,7 @@ def _hints(module: _Module, leaf: str) -> Hints:
 
 
 def _of_kernel(module: _Module, leaf: str, kernel: Shape) -> Hints:
-    """Return what is known of a variable of a module that has a kernel."""
+    """Return the hints for a variable of a module with a kernel."""
     cell = module.cell
     kind = cell[1] if cell else _kind(module, kernel)
     layer = cell[0] if cell else module.name or None
@@ -161,11 +161,11 @@ def _is_output(module: _Module) -> bool:
 
 
 def _axes(module: _Module, kind: Kind, kernel: Shape) -> tuple[Axis, ...]:
-    """Return what the axes of a kernel count: window or heads, inputs, outputs."""
+    """Return the meaning of the axes of a kernel: window or heads, inputs, outputs."""
     rank, bias = len(kernel), module.shapes.get("bias", ())
     if kind in (Kind.CONV, Kind.CONV_TRANSPOSE, Kind.LSTM) or rank == 2:
         return (*(Axis.KERNEL,) * (rank - 2), Axis.INPUT, Axis.OUTPUT)
-    if kind is Kind.LINEAR and bias == (*kernel[: rank - 2], kernel[-1]):  # layers of nn.scan
+    if kind is Kind.LINEAR and bias == (*kernel[: rank - 2], kernel[-1]):  # stacked by nn.scan
         return (*(Axis.OTHER,) * (rank - 2), Axis.INPUT, Axis.OUTPUT)
     outputs = 2 if module.last in PROJECTIONS else 1
     outputs = min(len(bias) or outputs, rank - 1)

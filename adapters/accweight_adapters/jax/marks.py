@@ -1,4 +1,4 @@
-"""Names of the files that mark a folder as a checkpoint of Orbax."""
+"""Names of the files that mark a folder as an Orbax checkpoint."""
 
 from __future__ import annotations
 

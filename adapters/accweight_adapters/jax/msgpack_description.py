@@ -1,7 +1,7 @@
-"""Reads the msgpack files of Flax: `checkpoint_100`, or whatever `flax.serialization` wrote.
+"""Describe Flax msgpack files: `checkpoint_100`, or any output of `flax.serialization`.
 
-Arrays lie in them as they are, so their values are stretches of the file and no library is
-needed; only those beyond a gigabyte come in chunks, and are put together when they are read.
+Arrays are byte ranges of the file, so no library is needed; those beyond a gigabyte are split into
+chunks, and assembled when they are read.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role
 
 FORMAT: Final = "Flax msgpack"
 LOOKED_AT: Final = 4096
-"""Keys and values before the first array that `recognises` goes through."""
+"""Most keys and values that `recognises` reads before the first array."""
 
 NO_NUMBERS: Final = ("str", "bytes", "void", "datetime", "timedelta", "object")
-"""How NumPy begins the names of types that are not numbers."""
+"""Prefixes of NumPy's names of non-numeric types."""
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether `path` begins as a mapping in which an array of Flax comes soon."""
+    """Tell whether `path` starts with a mapping that soon contains a Flax array."""
     try:
         with path.open("rb") as file:
             Walk(file, to_first=True, most=LOOKED_AT).tree()
@@ -53,10 +53,10 @@ def recognised(path: Path) -> bool:
 
 
 def described(path: Path) -> Description:
-    """Describe the weights in `path`, in network order as far as the file keeps one.
+    """Describe the weights in `path`, in network order if the file keeps it.
 
     Raises:
-        FormatError: If the file is damaged, cut short, or lies about its arrays.
+        FormatError: If the file is damaged, truncated, or inconsistent.
     """
     with claims_of(path, FORMAT), path.open("rb") as file:
         check_not_empty(path.stat().st_size)
@@ -96,7 +96,7 @@ def _leaves(node: Any, keys: Keys) -> list[tuple[Keys, PackedArray | ChunkedArra
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain numbers beside the model, and those one mapping further in."""
+    """Return the plain numbers next to the model, at the top and one level below."""
     found: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, (int, float)):
@@ -108,7 +108,7 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(file: IO[bytes], leaf: PackedArray | ChunkedArray) -> Any:
-    """Return the value of an array without axes, None if it is not known."""
+    """Return the value of an array without axes, or None if its type is unknown."""
     dtype = DTYPES.get(leaf.dtype)
     is_plain = dtype is not None and dtype.family in ("integer", "float") and leaf.shape == ()
     if not is_plain or not isinstance(leaf, PackedArray) or not hasattr(np, leaf.dtype):
@@ -134,7 +134,7 @@ def _stored(path: Path, leaf: Chosen, array: PackedArray | ChunkedArray) -> Stor
 
 
 def _assembled(path: Path, name: str, array: ChunkedArray) -> npt.NDArray[Any]:
-    """Return an array whose chunks lie apart: its elements, or their codes.
+    """Return an array assembled from its chunks: its elements, or their codes.
 
     Raises:
         FormatError: If the file has become shorter since it was described.

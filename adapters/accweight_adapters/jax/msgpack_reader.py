@@ -1,4 +1,4 @@
-"""The reader of Flax files; what describes them loads with the first one."""
+"""The reader of Flax files; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class MsgpackReader:
     suffixes: tuple[str, ...] = (".msgpack", "")
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` begins as a mapping in which an array of Flax comes soon."""
+        """Tell whether `path` starts with a mapping that soon contains a Flax array."""
         from accweight_adapters.jax.msgpack_description import recognised
 
         return recognised(path)
 
     def describe(self, path: Path) -> Description:
-        """Describe the weights in `path`, in network order as far as the file keeps one.
+        """Describe the weights in `path`, in network order if the file keeps it.
 
         Raises:
-            FormatError: If the file is damaged, cut short, or lies about its arrays.
+            FormatError: If the file is damaged, truncated, or inconsistent.
         """
         from accweight_adapters.jax.msgpack_description import described
 

@@ -1,9 +1,8 @@
-"""The tree in a msgpack file of Flax, without the bytes of its arrays.
+"""Parse the tree in a Flax msgpack file, without the bytes of its arrays.
 
-An array is an extension of type 1 that holds shape, name of the element type, and the bytes as
-they are; NumPy's scalars are type 3. Large arrays come in chunks, as a mapping that says so. The
-walk goes from token to token and steps over the bytes, so a lie about a length ends at the end of
-the file.
+An array is an extension of type 1 with its shape, the name of its element type, and its bytes;
+NumPy scalars are type 3. Large arrays are mappings of chunks. The parser goes from token to token
+and skips array bytes, so a wrong length ends at the end of the file.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ ARRAY, COMPLEX, SCALAR = 1, 2, 3
 CHUNKED: Final = "__msgpack_chunked_array__"
 MOST_DEPTH: Final = 40
 MOST_TOKENS: Final = 1 << 21
-"""Keys and values in one file; a model of a hundred thousand arrays has a tenth of it."""
+"""Most keys and values in a file; a model of a hundred thousand arrays has a tenth of that."""
 
 LONGEST_TEXT: Final = 1 << 12
 LONGEST_HEAD: Final = 1 << 10
-"""Bytes of an array's shape and element type."""
+"""Most bytes of an array's shape and element type."""
 
 LONGEST_DTYPE: Final = 64
 
@@ -46,7 +45,7 @@ CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
 
 @dataclass(frozen=True, slots=True)
 class PackedArray:
-    """An array: its element type by NumPy's name, its shape, and where its bytes lie."""
+    """An array: NumPy's name of its element type, its shape, and its byte range."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -56,31 +55,31 @@ class PackedArray:
 
 @dataclass(frozen=True, slots=True)
 class ChunkedArray:
-    """An array in flat chunks, in their order."""
+    """An array in flat chunks, in order."""
 
     shape: tuple[int, ...]
     chunks: tuple[PackedArray, ...]
 
     @property
     def dtype(self) -> str:
-        """Name of the element type, the same in all chunks."""
+        """Name of the element type, which all chunks share."""
         return self.chunks[0].dtype if self.chunks else "float32"
 
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """Something that is not an array, a number or a mapping."""
+    """Anything but an array, a number or a mapping."""
 
 
 OPAQUE: Final = Opaque()
 
 
 class FoundArray(Exception):  # noqa: N818 - it ends the walk of who only wants to know
-    """Raised at the first array, where that is all that is asked for."""
+    """Raised at the first array, if the caller needs no more than that."""
 
 
 class Walk:
-    """Goes through a file once, from its first byte."""
+    """Parses a file once, from its first byte."""
 
     def __init__(self, file: IO[bytes], *, to_first: bool = False, most: int = MOST_TOKENS) -> None:
         self._file = file
@@ -90,11 +89,11 @@ class Walk:
         self._left = most
 
     def tree(self) -> dict[str, Any]:
-        """Return the mapping that the file holds, arrays by place, and nothing behind it.
+        """Return the mapping that the file holds, with the locations of arrays.
 
         Raises:
-            ClaimError: If it is cut short, damaged, or holds something else.
-            FoundArray: At the first array, if that is what was asked for.
+            ClaimError: If the file is damaged or truncated, or holds anything else.
+            FoundArray: At the first array, if requested.
         """
         code = self._byte()
         if not (0x80 <= code <= 0x8F or code in MAP_CODES):
@@ -118,11 +117,11 @@ class Walk:
         return self._bytes(1)[0]
 
     def _skip(self, count: int) -> int:
-        """Step over bytes; return where they begin. A file cut short may still hold an array."""
+        """Skip bytes; return their position. A truncated file may still contain an array."""
         return self._cursor.skip(count, is_whole=not self._to_first)
 
     def _count(self, code: int, fixed: int, codes: Mapping[int, int]) -> int:
-        """Return the length that stands behind a code, or in it."""
+        """Return the length that follows a code, or is part of it."""
         return int.from_bytes(self._bytes(codes[code]), "big") if code in codes else code - fixed
 
     # ------------------------------------------------------------ values
@@ -198,7 +197,7 @@ class Walk:
         return array
 
     def _array(self, start: int, size: int) -> PackedArray:
-        """Return the array in an extension: three values, the last one as long as all the rest."""
+        """Return the array in an extension: three values, of which the last fills the rest."""
         head = self._file.read(min(size, LONGEST_HEAD))
         shape, dtype, offset, count = _array_head(head, start)
         self._file.seek(start)
@@ -214,10 +213,10 @@ class Walk:
 
 
 def _array_head(content: bytes, start: int) -> tuple[tuple[int, ...], str, int, int]:
-    """Return what the first bytes of an array's extension say.
+    """Parse the first bytes of an array's extension.
 
     Returns:
-        Shape, element type, and where in the file the bytes begin and how many there are.
+        Shape, element type, offset of the bytes in the file, and their number.
     """
     head = Cursor(content, f"the array at byte {start}")
 
@@ -246,7 +245,7 @@ def _array_head(content: bytes, start: int) -> tuple[tuple[int, ...], str, int, 
 
 
 def _chunked(entries: Mapping[str, Any]) -> ChunkedArray:
-    """Return an array that came in chunks, which must make up its shape."""
+    """Return an array in chunks, after checking that they make up its shape."""
     shape, chunks = _listed(entries.get("shape")), _listed(entries.get("chunks"))
     if not all(isinstance(chunk, PackedArray) for chunk in chunks):
         raise ClaimError("an array in chunks has something else among them; it is damaged")
@@ -259,7 +258,7 @@ def _chunked(entries: Mapping[str, Any]) -> ChunkedArray:
 
 
 def _listed(entries: Any) -> list[Any]:
-    """Return the values of a mapping whose keys are their numbers."""
+    """Return the values of a mapping with keys "0", "1", ..., as a list."""
     if entries is OPAQUE or not isinstance(entries, dict):
         raise ClaimError("an array in chunks does not say its shape, or its chunks; it is damaged")
     if not all(str(number) in entries for number in range(len(entries))):

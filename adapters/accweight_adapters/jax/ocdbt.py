@@ -1,9 +1,9 @@
-"""OCDBT, the key-value store in which Orbax keeps arrays: a manifest, and a tree in data files.
+"""OCDBT, the key-value store of Orbax arrays: a manifest, and a B-tree in data files.
 
-The format is TensorStore's ("Storage format" of its ocdbt driver); it is parsed here so that a
-damaged or hostile store can neither crash a library nor lead it elsewhere. Every node has a
-checksum, small values stand in the nodes, larger ones are stretches of data files, and all files
-lie below the folder of the manifest.
+The format is TensorStore's ("Storage format" of its ocdbt driver). It is parsed here so that a
+damaged or hostile store can neither crash a library nor make it read other files. Every node has a
+checksum; small values are in the nodes, larger ones are byte ranges of data files, and all files
+must be below the folder of the manifest.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from accweight_adapters.untrusted import MAX_SIZE, ClaimError, quoted
 MANIFEST_MAGIC: Final = 0x0CDB3A2A
 NODE_MAGIC: Final = 0x0CDB20DE
 LARGEST_NODE: Final = 1 << 26
-"""Bytes of a node; writers make them of 8 MiB at most, but for a long key."""
+"""Most bytes of a node; writers limit nodes to 8 MiB, except for a long key."""
 
 MOST_HEIGHT: Final = 64
 LONGEST_KEY: Final = 1 << 16
 MOST_BYTES: Final = 1 << 28
-"""Bytes of all keys and values in nodes: shared prefixes let a small file name a lot."""
+"""Most bytes of all keys and values in nodes: shared prefixes let a small file expand a lot."""
 
 HEADER_BYTES: Final = 12
 CHECKSUM_BYTES: Final = 4
@@ -34,7 +34,7 @@ CHECKSUM_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stored value: a stretch of a file, or bytes at hand."""
+    """A stored value: a byte range of a file, or bytes in memory."""
 
     path: Path
     offset: int
@@ -42,7 +42,7 @@ class Piece:
     content: bytes | None = None
 
     def read(self, start: int = 0, count: int | None = None) -> bytes:
-        """Return `count` bytes from `start`; all from there without a count.
+        """Return `count` bytes from `start`, or all bytes from there.
 
         Raises:
             ClaimError: If the file has become shorter.
@@ -62,7 +62,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a node or value lies: the path of its file in two parts, offset and length."""
+    """Location of a node or value: path of its file in two parts, offset and length."""
 
     base: str
     name: str
@@ -71,10 +71,10 @@ class _Place:
 
 
 def stored_values(folder: Path) -> dict[str, Piece]:
-    """Return everything in the store at `folder` by key.
+    """Return everything in the store at `folder`, by key.
 
     Raises:
-        ClaimError: If it is damaged, or names a file that is not below the folder.
+        ClaimError: If it is damaged, or names a file outside the folder.
     """
     manifest = folder / MANIFEST
     body = _opened(manifest.read_bytes() if _is_small(manifest) else b"", MANIFEST_MAGIC)
@@ -89,7 +89,7 @@ def _is_small(manifest: Path) -> bool:
 
 
 def _opened(raw: bytes, magic: int) -> Cursor:
-    """Return the body of a node or manifest, having checked its header and checksum."""
+    """Return the body of a node or manifest, after verifying its header and checksum."""
     if len(raw) < HEADER_BYTES + 2 + CHECKSUM_BYTES or raw[:4] != magic.to_bytes(4, "big"):
         raise ClaimError("the header of its store, or of a node in it, is damaged or cut short")
     if int.from_bytes(raw[4:HEADER_BYTES], "little") != len(raw):
@@ -108,14 +108,14 @@ def _opened(raw: bytes, magic: int) -> Cursor:
 
 
 def _root(body: Cursor) -> tuple[_Place, int] | None:
-    """Return where the newest root lies and its height, None for an empty store."""
+    """Return the location and height of the newest root; None for an empty store."""
     body.take(16)
     kind, *_ = body.varints(3)
     body.take(1)
     if body.varint():
         body.take(4)
     if kind:
-        raise ClaimError("its store keeps numbered manifests, which are not read")
+        raise ClaimError("its store keeps numbered manifests, which are not supported")
     files = _files(body, "")
     count = body.varint()
     body.varints(count)
@@ -128,7 +128,7 @@ def _root(body: Cursor) -> tuple[_Place, int] | None:
 
 
 def _files(body: Cursor, above: str) -> list[tuple[str, str]]:
-    """Return the table of data files, each path in two parts: the first is passed on."""
+    """Return the table of data files, each path in two parts: inherited folder and name."""
     count = body.varint()
     suffixes, lengths = _shared(body, count, with_column=True)
     return [(above + p[:n], p[n:]) for p, n in zip(_joined(suffixes), lengths, strict=True)]
@@ -137,7 +137,7 @@ def _files(body: Cursor, above: str) -> list[tuple[str, str]]:
 def _shared(
     body: Cursor, count: int, *, with_column: bool
 ) -> tuple[list[tuple[int, bytes]], list[int]]:
-    """Return texts as shared prefix and suffix each, and the column that stands between them."""
+    """Return strings as prefix length and suffix, and the column stored between them."""
     prefixes = [0, *body.varints(count - 1)] if count else []
     sizes = body.varints(count)
     column = body.varints(count) if with_column else []
@@ -145,12 +145,12 @@ def _shared(
 
 
 def _joined(pieces: list[tuple[int, bytes]]) -> Iterator[str]:
-    """Yield texts, each of which repeats the beginning of the one before."""
+    """Yield strings, each of which shares a prefix with the one before."""
     previous = b""
     total = 0
     for shared, suffix in pieces:
         if shared > len(previous) or shared + len(suffix) > LONGEST_KEY:
-            raise ClaimError("a key in its store repeats more than there is; it is damaged")
+            raise ClaimError("a key in its store has too long a shared prefix; it is damaged")
         previous = previous[:shared] + suffix
         total += len(previous)
         if total > MOST_BYTES:
@@ -165,7 +165,7 @@ def _placed(files: list[tuple[str, str]], number: int, offset: int, size_bytes: 
 
 
 class _Tree:
-    """Walks the tree of a store; each node once, so that circles end."""
+    """Walks the tree of a store; each node once, so that cycles end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -176,7 +176,7 @@ class _Tree:
     def values(self, place: _Place, height: int, prefix: str = "") -> Iterator[tuple[str, Piece]]:
         """Yield the keys and values below a node."""
         if place in self._seen or height > MOST_HEIGHT:
-            raise ClaimError("damaged: the nodes of its tree point at each other in circles")
+            raise ClaimError("damaged: the nodes of its tree form a cycle")
         self._seen.add(place)
         body = _opened(self._piece(place, LARGEST_NODE).read(), NODE_MAGIC)
         self._count(body.size_bytes)
@@ -220,7 +220,7 @@ class _Tree:
             raise ClaimError(f"the nodes of its store make more than {MOST_BYTES} bytes")
 
     def _piece(self, place: _Place, most: int) -> Piece:
-        """Return a stretch of a data file, which must lie in it."""
+        """Return a byte range of a data file, after checking that it lies in the file."""
         path, size_bytes = self._file(place.base + place.name)
         if place.size_bytes > most or place.offset + place.size_bytes > size_bytes:
             raise ClaimError(
@@ -237,10 +237,10 @@ class _Tree:
 
 
 def path_below(folder: Path, name: str) -> Path:
-    """Return the path of a file below a folder, also after following links.
+    """Return the path of a file below a folder, after resolving links.
 
     Raises:
-        ClaimError: If it is not there, or leads out of the folder.
+        ClaimError: If it is missing, or outside the folder.
     """
     parts = name.split("/")
     if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts):
@@ -248,7 +248,7 @@ def path_below(folder: Path, name: str) -> Path:
     path = folder.joinpath(*parts)
     try:
         is_there = path.is_file()
-    except OSError:  # a name that the system cannot hold
+    except OSError:  # a name that is invalid on this system
         is_there = False
     if not is_there:
         raise ClaimError(f"its file {quoted(name)} is missing; copy the folder again")

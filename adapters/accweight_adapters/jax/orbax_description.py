@@ -1,9 +1,9 @@
-"""Reads checkpoints of Orbax: folders with ``_CHECKPOINT_METADATA`` or ``_METADATA``.
+"""Describe Orbax checkpoints: folders with ``_CHECKPOINT_METADATA`` or ``_METADATA``.
 
 A checkpoint is one tree of arrays, or several items in folders of their own (`params/`,
-`opt_state/`). Arrays are those of Zarr, in a folder each or together in an OCDBT store. All of it
-is parsed here: neither JAX nor Orbax nor TensorStore is needed, and nothing is followed outside
-the checkpoint's folder.
+`opt_state/`). Arrays are in Zarr format, in a folder each or together in an OCDBT store. All of it
+is parsed here, without JAX, Orbax or TensorStore, and no file outside the checkpoint's folder is
+read.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ TELLING: Final = {
     CHECKPOINT_MARK: (b'"item_handlers"', b'"init_timestamp_nsecs"'),
     TREE_MARK: (b'"tree_metadata"',),
 }
-"""Keys by which the files of Orbax are known, whatever they are called."""
+"""Keys that identify Orbax files, whatever their names."""
 
 MANIFEST_START: Final = b"\x0c\xdb\x3a\x2a"
 UNFINISHED: Final = "orbax-checkpoint-tmp"
 JSON_FILES: Final = ("metadata", "metrics")
-"""Names of the files in items that hold plain JSON."""
+"""Names of the files in items that contain plain JSON."""
 
 LARGEST_JSON: Final = 1 << 20
 MOST_FIGURES: Final = 64
@@ -67,10 +67,10 @@ def recognised(path: Path) -> bool:
 
 
 def described(path: Path) -> Description:
-    """Describe the weights of the checkpoint, in network order as far as names tell it.
+    """Describe the weights of the checkpoint, in network order as far as names reveal it.
 
     Raises:
-        FormatError: If something in it is damaged, lies about itself, or is missing.
+        FormatError: If something in it is damaged, inconsistent or missing.
     """
     path = mark_of(path)
     with claims_of(path, FORMAT):
@@ -78,7 +78,7 @@ def described(path: Path) -> Description:
 
 
 def mark_of(path: Path) -> Path:
-    """Return the file that marks a checkpoint, which may be named by its folder."""
+    """Return the file that marks a checkpoint; `path` may be its folder."""
     if not path.is_dir():
         return path
     return next((path / mark for mark in MARKS if (path / mark).is_file()), path / TREE_MARK)
@@ -114,9 +114,9 @@ def _described(path: Path) -> Description:
 
 
 def _check_mark(path: Path) -> None:
-    """Check that the file that was named is what its name says, where that can be told."""
+    """Check that the given file is what its name says, where possible."""
     if path.stat().st_size > MAX_MARK_BYTES:
-        raise ClaimError(f"it has {path.stat().st_size} bytes, which no file of that kind has")
+        raise ClaimError(f"it has {path.stat().st_size} bytes, too many for a file of that kind")
     text = path.read_bytes()
     if text.startswith(MANIFEST_START):
         return
@@ -126,7 +126,7 @@ def _check_mark(path: Path) -> None:
 
 
 def _folders(folder: Path, notes: list[str]) -> dict[str, Path]:
-    """Return the folders that hold a tree of arrays, by the name of the item; '' for all in one."""
+    """Return the folders with a tree of arrays, by item; '' for a checkpoint of one tree."""
     if _holds_tree(folder):
         return {"": folder}
     found, unfinished = {}, []
@@ -157,7 +157,7 @@ def _files(
     model: Iterable[Chosen],
     leaves: Mapping[Keys, tuple[Item, str]],
 ) -> set[str]:
-    """Return the files that the weights and what describes them lie in, but for the one named."""
+    """Return the files of the weights and their metadata, except the given one."""
     marks = [item.folder / mark for item in items for mark in (TREE_MARK, MANIFEST)]
     found = {str(mark) for mark in marks if mark.is_file()}
     for item, stored in (leaves[leaf.keys] for leaf in model):
@@ -179,7 +179,7 @@ def _stored(path: Path, leaf: Chosen, item: Item, stored: str) -> StoredTensor:
 
 
 def _figures(path: Path, beside: Mapping[str, tuple[Item, str]]) -> dict[str, Any]:
-    """Return the numbers that lie beside the model: a step, a loss."""
+    """Return the numbers next to the model: a step, a loss."""
     found: dict[str, Any] = {}
     wanted = [name for name in beside if name in STEP_KEYS or measures_in({name: 0.5})]
     for name in wanted[:MOST_FIGURES]:
@@ -201,7 +201,7 @@ def _number(tensor: StoredTensor) -> int | float | None:
 
 
 def _told(folder: Path) -> dict[str, Any]:
-    """Return what items of plain JSON say: metrics of the manager, settings of the user."""
+    """Return the contents of plain JSON items: metrics of the manager, settings of the user."""
     told: dict[str, Any] = {}
     for entry in sorted(folder.iterdir()):
         for name in JSON_FILES:
@@ -209,7 +209,7 @@ def _told(folder: Path) -> dict[str, Any]:
             if entry.is_dir() and file.is_file() and file.stat().st_size <= LARGEST_JSON:
                 try:
                     content = json.loads(path_below(folder, f"{entry.name}/{name}").read_bytes())
-                except (ValueError, RecursionError):  # no reason to refuse the weights
+                except (ValueError, RecursionError):  # the weights are still readable
                     continue
                 told |= content if isinstance(content, dict) else {}
     return told

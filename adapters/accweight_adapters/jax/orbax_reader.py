@@ -1,4 +1,4 @@
-"""The reader of Orbax checkpoints; what describes them loads with the first one."""
+"""The reader of Orbax checkpoints; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from accweight_core.schema import Description
 
 
 class OrbaxReader:
-    """Describes checkpoints of Orbax, by one of the files that mark them, or by their folder."""
+    """Describes Orbax checkpoints, given one of the files that mark them, or their folder."""
 
     name = "orbax"
     suffixes: tuple[str, ...] = ()
@@ -22,10 +22,10 @@ class OrbaxReader:
         return recognised(path)
 
     def describe(self, path: Path) -> Description:
-        """Describe the weights of the checkpoint, in network order as far as names tell it.
+        """Describe the weights of the checkpoint, in network order as far as names reveal it.
 
         Raises:
-            FormatError: If something in it is damaged, lies about itself, or is missing.
+            FormatError: If something in it is damaged, inconsistent or missing.
         """
         from accweight_adapters.jax.orbax_description import described
 

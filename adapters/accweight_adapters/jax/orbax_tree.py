@@ -1,7 +1,7 @@
-"""One tree of arrays as Orbax saves it: the keys of each leaf, and what is stored for it.
+"""One tree of arrays as Orbax saves it: the keys of each leaf, and its stored data.
 
-`_METADATA` lists the leaves. Their arrays lie in an OCDBT store, or in a folder each; older
-versions of Orbax left the list out, then the names of the arrays are the keys.
+`_METADATA` lists the leaves. Their arrays are in an OCDBT store, or in a folder each; older
+versions of Orbax wrote no list, so the names of the arrays serve as keys.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_MARK_BYTES: Final = 100_000_000
 MOST_FILES: Final = 1 << 20
 MOST_LEVELS: Final = 24
 IS_NOTHING: Final = frozenset({"None", "Dict", "List", "Tuple", "string"})
-"""Types of leaves that hold no array."""
+"""Types of leaves without an array."""
 
 
 @dataclass(slots=True)
@@ -30,10 +30,10 @@ class Item:
     """One tree of arrays.
 
     Attributes:
-        folder: Where it lies.
-        leaves: The name that each leaf is stored under, by its keys.
-        plans: How each array is stored, by that name.
-        chunks: What is stored for each array, by the key of the chunk.
+        folder: Its folder.
+        leaves: Storage name of each leaf, by its keys.
+        plans: Storage of each array, by storage name.
+        chunks: Stored chunks of each array, by chunk key.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ def item_at(folder: Path) -> Item:
 
 
 def _group(item: Item, pieces: Mapping[str, Piece]) -> None:
-    """Sort what is stored by array: metadata is parsed, chunks are kept by their keys."""
+    """Group stored data by array: metadata is parsed, chunks are kept by key."""
     for key, piece in pieces.items():
         name, _, last = key.rpartition("/")
         if last in (V2_METADATA, V3_METADATA) and name:
@@ -80,7 +80,7 @@ def _group(item: Item, pieces: Mapping[str, Piece]) -> None:
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Piece]]:
-    """Yield the files of arrays that have folders of their own, by their paths."""
+    """Yield the files of arrays with folders of their own, by path."""
     count, waiting = 0, [(entry.name, 1) for entry in folder.iterdir() if entry.is_dir()]
     while waiting:
         name, depth = waiting.pop()
@@ -96,7 +96,7 @@ def _files_below(folder: Path) -> Iterator[tuple[str, Piece]]:
 
 
 def _leaves(mark: Path, item: Item) -> dict[Keys, str]:
-    """Return the leaves of a tree by its own metadata, in its order."""
+    """Return the leaves of a tree, in the order of its metadata."""
     if mark.stat().st_size > MAX_MARK_BYTES:
         raise ClaimError(f"its {TREE_MARK} has {mark.stat().st_size} bytes; it is damaged")
     tree = parsed(mark.read_bytes()).get("tree_metadata")
@@ -115,7 +115,7 @@ def _leaves(mark: Path, item: Item) -> dict[Keys, str]:
 
 
 def _leaf(entry: Any) -> tuple[Keys, str]:
-    """Return the keys of a leaf and its type; the shape that is noted may be that of one shard."""
+    """Return the keys of a leaf and its type; the recorded shape may be that of one shard."""
     steps = entry.get("key_metadata") if isinstance(entry, dict) else None
     value = entry.get("value_metadata") if isinstance(entry, dict) else None
     if not isinstance(steps, list) or not isinstance(value, dict):

@@ -1,9 +1,9 @@
-"""The trees that JAX programs save, and which of their leaves are the model's.
+"""Find the model in the trees that JAX programs save.
 
-A tree holds the parameters, as they are or in collections (`params`, `batch_stats`), beside the
-state of an optimizer, a step, copies. Orbax may spread all that over several items. The choice is
-made as for checkpoints of torch: training state is left out, wrapping names are peeled off,
-several models stay apart by their names.
+A tree has the parameters, directly or in collections (`params`, `batch_stats`), and next to them
+the state of an optimizer, a step, copies. Orbax may split it into several items. The rules are
+those for torch checkpoints: training state is left out, wrapping keys are removed, several models
+are kept apart by name.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from accweight_adapters.shard_index import natural
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few
 
 Keys = tuple[str, ...]
-"""Keys that lead to a leaf."""
+"""Keys on the path to a leaf."""
 
 PARAMETERS: Final = "params"
 OPTAX: Final = frozenset({"opt", "opt_state", "opt_states", "optstate"})
-"""What users of JAX call the state of an optimizer."""
+"""Keys of optimizer state in JAX programs."""
 
 WRAPPERS: Final = frozenset({"default", "variables", "target", "items"})
-"""Keys around a model, beside those that torch users know too."""
+"""Keys around a model, in addition to those of torch programs."""
 
 BOX: Final = "value"
-"""Name of the one thing that a variable of flax.nnx holds."""
+"""Key of the value inside a flax.nnx variable."""
 
 FIRST: Final = frozenset({"kernel", "embedding", "scale", "weight"})
 """Variables that come before the others of their module."""
@@ -39,8 +39,8 @@ class Chosen:
 
     Attributes:
         name: Name of the tensor.
-        keys: The keys that lead to it in the whole tree.
-        is_state: Whether it is state that no training step moves by a gradient.
+        keys: Its keys in the whole tree.
+        is_state: Whether it is state without a gradient.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Chosen:
 
 @dataclass(slots=True)
 class Choice:
-    """What was found in a tree.
+    """The result for one tree.
 
     Attributes:
-        model: The leaves of the model, in network order as far as names tell it.
-        beside: Leaves without axes beside the model (steps, losses): their keys, by name.
+        model: The leaves of the model, in network order as far as names reveal it.
+        beside: Keys of the scalar leaves next to the model (steps, losses), by name.
         notes: What was left out, and why.
     """
 
@@ -65,7 +65,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A leaf on its way: the names that are left of its keys."""
+    """A leaf and its remaining keys."""
 
     names: Keys
     keys: Keys
@@ -73,19 +73,19 @@ class _Leaf:
     is_state: bool = False
 
     def below(self, *, is_state: bool = False) -> _Leaf:
-        """Return it without its first name."""
+        """Return it without its first key."""
         return _Leaf(self.names[1:], self.keys, self.has_axes, self.is_state or is_state)
 
 
 def choose(leaves: Mapping[Keys, bool], extras: Callable[[str], bool] | None = None) -> Choice:
-    """Return which leaves are the model's.
+    """Return the leaves of the model.
 
     Args:
-        leaves: For the keys of each leaf whether it has axes.
-        extras: Tells a first key that holds training state though its name does not say so.
+        leaves: Whether each leaf has axes, by its keys.
+        extras: Tells whether a first key holds training state although its name does not say so.
 
     Raises:
-        ClaimError: If there are none, or if names are impossible or clash.
+        ClaimError: If there are none, or if names are invalid or clash.
     """
     choice = Choice()
     found = _without_training_state(_unboxed(leaves), choice.notes, extras)
@@ -105,7 +105,7 @@ def choose(leaves: Mapping[Keys, bool], extras: Callable[[str], bool] | None = N
 
 
 def _unboxed(leaves: Mapping[Keys, bool]) -> list[_Leaf]:
-    """Return the leaves, those of nnx variables without the name of what is in them."""
+    """Return the leaves, with the inner key of nnx variables removed."""
     siblings: dict[Keys, int] = {}
     for keys in leaves:
         if len(keys) > MAX_DEPTH:
@@ -146,12 +146,12 @@ def _without_training_state(
 
 
 def is_training_state(key: str) -> bool:
-    """Tell whether a key holds the state of an optimizer or the like."""
+    """Tell whether a key holds optimizer state or the like."""
     return key.lower() in OPTAX or TRAINING_STATE.search(key.lower()) is not None
 
 
 def _models(leaves: list[_Leaf], choice: Choice) -> list[_Leaf]:
-    """Peel off wrapping names; several models side by side keep theirs."""
+    """Remove wrapping keys; several models side by side keep theirs."""
     direct = [leaf for leaf in leaves if len(leaf.names) == 1]
     groups: dict[str, list[_Leaf]] = {}
     for leaf in leaves:
@@ -175,7 +175,7 @@ def _is_wrapper(key: str) -> bool:
 
 
 def _collections(groups: Mapping[str, list[_Leaf]], choice: Choice) -> list[_Leaf]:
-    """Return the parameters, and what other collections keep for the same modules."""
+    """Return the parameters, and the other collections of the same modules."""
     parameters = _models([leaf.below() for leaf in groups[PARAMETERS]], choice)
     taken = {leaf.names for leaf in parameters}
     for key, group in groups.items():
@@ -190,7 +190,7 @@ def _collections(groups: Mapping[str, list[_Leaf]], choice: Choice) -> list[_Lea
 
 
 def _without_strays(direct: list[_Leaf], choice: Choice) -> list[_Leaf]:
-    """Leave out what lies beside models; numbers may be steps or losses."""
+    """Leave out what lies next to models; numbers may be steps or losses."""
     strays = list(dict.fromkeys(".".join(leaf.names) for leaf in direct if leaf.has_axes))
     if strays:
         choice.notes.append(f"left out {quoted_few(strays)}: arrays beside the model, not in it")
@@ -199,9 +199,9 @@ def _without_strays(direct: list[_Leaf], choice: Choice) -> list[_Leaf]:
 
 
 def _in_order(model: list[Chosen]) -> list[Chosen]:
-    """Return leaves in network order: modules in the tree's own, unless that is the alphabet's.
+    """Return leaves in network order: modules in tree order, unless that is alphabetical.
 
-    JAX sorts the keys of mappings; then numbers in names say more. Weights come first in a module.
+    JAX sorts the keys of mappings; then numbers in names are used. Weights come first in a module.
     """
     modules = list(dict.fromkeys(leaf.keys[:-1] for leaf in model if not leaf.is_state))
     by_number = sorted(modules, key=_natural_keys)

@@ -1,12 +1,12 @@
-"""Arrays of Zarr, versions 2 and 3, as TensorStore writes them for Orbax: shape, type, chunks.
+"""Zarr array metadata, versions 2 and 3, as TensorStore writes them for Orbax.
 
-Metadata is JSON beside the chunks. An array in one plain chunk is a stretch of a file; chunks
-that are compressed are put together when the values are asked for. What is not known here
-(another codec, another type) is listed with the reason and never guessed.
+An array in one uncompressed chunk is a byte range of a file; compressed chunks are decoded and
+assembled when the values are read. An array with an unsupported codec or type is listed with the
+reason.
 
-Why not zarr: it makes whatever a chunk claims (measured, zarr 3.1: 1 GB of 32 kB for a chunk of two
-numbers), so most of what is checked here would be checked before zarr sees it, and its pipeline
-took twice the processor time to load a checkpoint.
+The zarr package is not used: it decompresses chunks to any size (zarr 3.1 made 1 GB from 32 kB for
+a chunk of two numbers), so most checks would have to be made before it is called, and loading a
+checkpoint took twice the processor time.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ NO_CHUNK: Final = 2**64 - 1
 
 
 class UnknownWayError(Exception):
-    """Metadata that is sound, but asks for something that is not known here."""
+    """Raised for valid metadata that use an unsupported feature."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """What was done to the bytes of a chunk.
+    """The encoding of a chunk.
 
     Attributes:
-        codecs: Names of compressions and checksums, in the order in which they were applied.
-        order: Order of axes in which elements are stored, outermost first.
+        codecs: Names of compressions and checksums, in the order applied.
+        order: Order of axes in memory, outermost first.
         big_endian: Whether elements are stored most significant byte first.
     """
 
@@ -58,7 +58,7 @@ class Coding:
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """Chunks inside chunks: their shape, how they are coded, and where their index stands."""
+    """Chunks inside a chunk: their shape, their encoding, and the position of their index."""
 
     shape: tuple[int, ...]
     coding: Coding
@@ -72,18 +72,18 @@ class Sharding:
 
 @dataclass(frozen=True, slots=True)
 class ArrayPlan:
-    """How an array is stored.
+    """The storage of an array.
 
     Attributes:
         shape: Its shape.
-        dtype: Name of its element type; as the file calls it if it is not known.
+        dtype: Name of its element type; the file's own name if it is unsupported.
         chunk: Shape of a chunk.
-        coding: What was done to chunks.
-        sharding: The chunks inside chunks, None without.
-        separator: What stands between the numbers in the key of a chunk.
-        prefix: What stands before them.
+        coding: Encoding of a chunk.
+        sharding: The inner chunks, or None.
+        separator: Separator of the numbers in a chunk key.
+        prefix: Prefix of a chunk key.
         fill: Value of elements that were never written.
-        problem: Why the values cannot be read; empty when they can.
+        problem: Why the values cannot be read; empty if they can.
     """
 
     shape: tuple[int, ...]
@@ -98,33 +98,33 @@ class ArrayPlan:
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of an element."""
+        """Bytes per element."""
         return DTYPES[self.dtype].size_bytes
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of a chunk before it was compressed."""
+        """Bytes of an uncompressed chunk."""
         return math.prod(self.chunk) * self.item_bytes
 
     def key(self, place: Sequence[int]) -> str:
-        """Return the key of a chunk, by its place in the grid."""
+        """Return the key of a chunk, given its position in the grid."""
         if not place and not self.prefix:
             return "0"
         return self.separator.join((*self.prefix, *map(str, place)))
 
 
 def grid(shape: Sequence[int], chunk: Sequence[int]) -> list[int]:
-    """Return how many chunks there are along each axis."""
+    """Return the number of chunks along each axis."""
     return [-(-length // size) for length, size in zip(shape, chunk, strict=True)]
 
 
 def places(shape: Sequence[int], chunk: Sequence[int]) -> itertools.product[tuple[int, ...]]:
-    """Return the places of all chunks in the grid, in C order."""
+    """Return the positions of all chunks in the grid, in C order."""
     return itertools.product(*map(range, grid(shape, chunk)))
 
 
 def plan_of(text: bytes) -> ArrayPlan:
-    """Return the plan in the metadata of an array, of version 2 or 3.
+    """Return the storage plan in the metadata of an array, version 2 or 3.
 
     Raises:
         ClaimError: If the metadata is damaged or contradicts itself.
@@ -159,7 +159,7 @@ def _shown_type(content: Mapping[str, Any]) -> str:
 
 
 def _check(plan: ArrayPlan) -> None:
-    """Check that chunks have the axes of the array, and none is larger than any real one."""
+    """Check that chunks have the rank of the array, and that their sizes are plausible."""
     chunk, inner = plan.chunk, plan.sharding.shape if plan.sharding else plan.chunk
     fits = len(chunk) == len(plan.shape) == len(inner) and 0 not in chunk and 0 not in inner
     if not fits or any(size % part for size, part in zip(chunk, inner, strict=True)):
@@ -176,7 +176,7 @@ def _version_2(content: Mapping[str, Any], shape: tuple[int, ...]) -> ArrayPlan:
     chunk = checked_shape(content.get("chunks"))
     compressor, filters = content.get("compressor"), content.get("filters")
     if filters:
-        raise UnknownWayError("its chunks went through filters that are not known here")
+        raise UnknownWayError("its chunks have unsupported filters")
     codecs = () if compressor is None else (_codec(compressor, "id"),)
     axes = tuple(range(len(shape)))
     order = axes[::-1] if content.get("order") == "F" else axes
@@ -194,24 +194,24 @@ def _v2_type(name: object) -> tuple[str, bool]:
         return name, False
     known = V2_TYPES.get(name[1:]) if isinstance(name, str) and name[:1] in "<>|" else None
     if known is None:
-        raise UnknownWayError(f"its elements of type {quoted(name)} are not known here")
+        raise UnknownWayError(f"its element type {quoted(name)} is not supported")
     return known, str(name).startswith(">")
 
 
 def _codec(entry: object, key: str) -> str:
     name = entry.get(key) if isinstance(entry, dict) else None
     if name not in DECODERS and name != "crc32c":
-        raise UnknownWayError(f"its chunks are coded as {quoted(name)}, which is not known here")
+        raise UnknownWayError(f"its chunks are coded as {quoted(name)}, which is not supported")
     return str(name)
 
 
 def _fill(value: object) -> float | complex:
-    """Return the value of elements that were never written; 0 where nothing is said."""
+    """Return the value of elements that were never written; 0 by default."""
     special = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
     if isinstance(value, str):
         value = special.get(value)
         if value is None:
-            raise UnknownWayError("elements that were not written have a value not known here")
+            raise UnknownWayError("its fill value is not supported")
     if isinstance(value, list) and len(value) == 2:
         return complex(float(value[0]), float(value[1]))
     return float(value) if isinstance(value, (int, float)) else 0.0
@@ -223,16 +223,16 @@ def _fill(value: object) -> float | complex:
 def _version_3(content: Mapping[str, Any], shape: tuple[int, ...]) -> ArrayPlan:
     dtype = content.get("data_type")
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise UnknownWayError(f"its elements of type {quoted(dtype)} are not known here")
+        raise UnknownWayError(f"its element type {quoted(dtype)} is not supported")
     name, chunks = _named(content.get("chunk_grid"))
     if name != "regular":
-        raise UnknownWayError(f"its grid of chunks is {quoted(name)}, which is not known here")
+        raise UnknownWayError(f"its grid of chunks is {quoted(name)}, which is not supported")
     if content.get("storage_transformers"):
-        raise UnknownWayError("its chunks went through a transformation not known here")
+        raise UnknownWayError("its chunks have unsupported transformers")
     chunk = checked_shape(chunks.get("chunk_shape"))
     encoding, options = _named(content.get("chunk_key_encoding"))
     if encoding not in ("default", "v2"):
-        raise UnknownWayError(f"its chunks are named by {quoted(encoding)}, not known here")
+        raise UnknownWayError(f"its chunks are named by {quoted(encoding)}, which is not supported")
     usual = "/" if encoding == "default" else "."
     separator = "/" if options.get("separator", usual) == "/" else "."
     coding, sharding = _codings(content.get("codecs"), len(shape))
@@ -252,7 +252,7 @@ def _named(entry: object) -> tuple[str, Mapping[str, Any]]:
 
 
 def _codings(entries: object, rank: int) -> tuple[Coding, Sharding | None]:
-    """Return what a list of codecs does: at most one of them makes chunks inside chunks."""
+    """Return the encoding that a list of codecs describes, and the sharding, if any."""
     if not isinstance(entries, list) or not entries:
         raise ClaimError("metadata of an array lists no codecs; it is damaged")
     name, options = _named(entries[0])
@@ -266,7 +266,7 @@ def _codings(entries: object, rank: int) -> tuple[Coding, Sharding | None]:
         or index.codecs not in ((), ("crc32c",))
         or index.order != (*range(rank + 1),)
     ):
-        raise UnknownWayError("the index of its chunks is coded in a way not known here")
+        raise UnknownWayError("the index of its chunks has an unsupported encoding")
     coding, inner = _codings(options.get("codecs"), rank)
     if inner is not None:
         raise UnknownWayError("its chunks are nested more than once")
@@ -289,7 +289,7 @@ def _plain_coding(entries: Sequence[object], rank: int) -> Coding:
         elif has_bytes:
             codecs.append(_codec({"name": name}, "name"))
         else:
-            raise UnknownWayError(f"its chunks are coded as {quoted(name)}, not known here")
+            raise UnknownWayError(f"its chunks are coded as {quoted(name)}, which is not supported")
     if not has_bytes:
         raise UnknownWayError("its codecs do not say how elements become bytes")
     return Coding(tuple(codecs), order, big_endian)
@@ -300,5 +300,5 @@ def _permuted(order: tuple[int, ...], axes: object) -> tuple[int, ...]:
     if axes == "F":
         axes = [*range(rank)][::-1]
     if not isinstance(axes, list) or sorted(map(repr, axes)) != sorted(map(repr, range(rank))):
-        raise ClaimError("metadata of an array puts its axes in an order that is none")
+        raise ClaimError("metadata of an array has an invalid order of axes")
     return tuple(order[axis] for axis in axes)

@@ -1,8 +1,8 @@
-"""The values of Zarr arrays: where plain ones lie, and how compressed chunks are put together.
+"""Values of Zarr arrays: byte ranges of plain ones, and decoding of compressed chunks.
 
-A shape is a claim: before anything is allocated, the stored bytes must be able to make as many
-as it asks for. Chunks that were never written count as zeros (Orbax once left them out), and
-zstd shrinks zeros to nothing, so arrays made of next to nothing have a limit of their own.
+Before memory is allocated, the stored bytes are checked: they must be able to decompress to the
+size of the array. Missing chunks count as zeros (some versions of Orbax omit them), and zstd
+compresses zeros to almost nothing, so arrays with few stored bytes have a separate size limit.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from accweight_core.schema import Extent, HiddenValues, StoredTensor
 Values = npt.NDArray[Any]
 
 LARGEST_FROM_LITTLE: Final = 1 << 28
-"""Bytes of an array that is stored in less than a thousandth of them, or not written at all."""
+"""Most bytes of an array with less than a thousandth of them stored, or none."""
 
 MOST_UNWRITTEN: Final = 1 << 16
-"""Chunks of an array that may be missing."""
+"""Most missing chunks of an array."""
 
 
 def tensor_in(
     origin: Path, format_name: str, name: str, plan: ArrayPlan, chunks: Mapping[str, Piece]
 ) -> StoredTensor:
-    """Return where the values of an array lie, or what puts them together.
+    """Return the values of an array: a byte range, or a function that decodes them.
 
     Args:
-        origin: The checkpoint that messages name.
-        format_name: What it is, for messages.
+        origin: The checkpoint, for messages.
+        format_name: Its format, for messages.
         name: Name of the tensor.
-        plan: How the array is stored.
-        chunks: What is stored for it, by key.
+        plan: Storage of the array.
+        chunks: Its stored chunks, by key.
 
     Raises:
-        ClaimError: If its chunks cannot hold as much as its shape claims.
+        ClaimError: If the chunks cannot hold the size of the array.
     """
     if plan.problem:
         return refused(name, plan.dtype, plan.shape, plan.problem)
@@ -75,10 +75,10 @@ def tensor_in(
 
 
 def _check_size(name: str, plan: ArrayPlan, found: Mapping[str, Piece], *, has_gaps: bool) -> str:
-    """Return why an array is not read though it may be sound; '' if it is.
+    """Return why a possibly valid array is not read, or ''.
 
     Raises:
-        ClaimError: If its chunks cannot make as many bytes as the shape asks for.
+        ClaimError: If the chunks cannot decompress to the size of the array.
     """
     needed = max(math.prod(plan.shape) * plan.item_bytes, plan.chunk_bytes if found else 0)
     stored = most = sum(piece.size_bytes for piece in found.values())
@@ -95,7 +95,7 @@ def _check_size(name: str, plan: ArrayPlan, found: Mapping[str, Piece], *, has_g
 
 
 def _extent(plan: ArrayPlan, found: Mapping[str, Piece]) -> Extent | None:
-    """Return the stretch of a file that is just the values, None if there is none."""
+    """Return the byte range that holds exactly the values, or None."""
     if len(found) != 1 or plan.sharding or plan.coding.codecs or plan.chunk != plan.shape:
         return None
     (piece,) = found.values()
@@ -124,11 +124,11 @@ def _strides(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
 def _assembled(
     origin: Path, format_name: str, name: str, plan: ArrayPlan, found: Mapping[str, Piece]
 ) -> Values:
-    """Return the whole array: its elements, or their codes.
+    """Return the whole array, decoded: its elements, or their codes.
 
     Raises:
-        FormatError: If a chunk is damaged or gone.
-        MissingLibraryError: If a library that undoes its compression is not installed.
+        FormatError: If a chunk is damaged or missing.
+        MissingLibraryError: If the library for its compression is not installed.
     """
     dtype = _numpy_dtype(plan.dtype)
     with claims_of(origin, format_name):
@@ -160,7 +160,7 @@ def _blank(plan: ArrayPlan, has_gaps: bool) -> Values:
 
 
 def _put(values: Values, start: Sequence[int], block: Values) -> None:
-    """Write a block to its place; what reaches beyond the array is left off."""
+    """Write a block to its position; what exceeds the array is cut off."""
     place = tuple(
         slice(first, first + size) for first, size in zip(start, block.shape, strict=True)
     )
@@ -186,7 +186,7 @@ def _blocks(
 
 
 def _index(piece: Piece, sharding: Sharding, chunk: Sequence[int]) -> list[tuple[int, int]]:
-    """Return offset and length of each chunk inside a chunk."""
+    """Return offset and length of each inner chunk."""
     size = sharding.index_bytes(chunk)
     raw = piece.read(piece.size_bytes - size if sharding.index_at_end else 0, size)
     if sharding.index_has_checksum:
@@ -205,7 +205,7 @@ def _without_checksum(raw: Stored) -> bytes:
 
 
 def _block(raw: Stored, shape: Sequence[int], coding: Coding, dtype: np.dtype[Any]) -> Values:
-    """Return the values of a block, undoing what was done to its bytes."""
+    """Return the values of a block, decoded."""
     expected = math.prod(shape) * dtype.itemsize
     for number in reversed(range(len(coding.codecs))):
         codec = coding.codecs[number]
@@ -213,7 +213,7 @@ def _block(raw: Stored, shape: Sequence[int], coding: Coding, dtype: np.dtype[An
         if codec == "crc32c":
             raw = _without_checksum(raw)
         elif any(earlier != "crc32c" for earlier in coding.codecs[:number]):
-            raise ClaimError("it is compressed twice, which is not read")
+            raise ClaimError("it is compressed twice, which is not supported")
         else:
             raw = DECODERS[codec][0](raw, expected + inner)
     if len(raw) != expected:
@@ -224,5 +224,5 @@ def _block(raw: Stored, shape: Sequence[int], coding: Coding, dtype: np.dtype[An
 
 
 def _numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return the NumPy type in which elements are read; those it lacks as their bits."""
+    """Return the NumPy dtype for reading elements; types that NumPy lacks as their bits."""
     return np.dtype(DTYPES[name].code)

@@ -1,1 +1,1 @@
-"""What Keras 2 and 3 save, and what its variables mean."""
+"""Files of Keras 2 and 3, and the meaning of their variables."""

@@ -1,7 +1,7 @@
-"""What a saved configuration of Keras tells of the layers: their names, classes and order.
+"""Names, classes and order of layers from a saved Keras configuration.
 
-A configuration is a tree of dictionaries with a class_name and a config. Only these two are
-looked at; nothing in it is ever built or imported.
+A configuration is a tree of dictionaries with a class_name and a config. Only these two are read;
+no class is instantiated or imported.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Layer:
 
     Attributes:
         name: Its name.
-        class_name: Its class in snake case, as Keras names layers.
+        class_name: Its class in snake case, as in Keras layer names.
         settings: Its own configuration.
-        order: Its place among all layers.
+        order: Its position among all layers.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Layer:
 
 
 def snake_case(name: str) -> str:
-    """Return the name of a class as Keras writes it in names: Conv2DTranspose, conv2d_transpose."""
+    """Return a class name as in Keras layer names: conv2d_transpose for Conv2DTranspose."""
     words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
 class Configuration:
-    """The layers of a model by the names that lead to them; empty where none was saved."""
+    """The layers of a model by the path of names to them; empty without a configuration."""
 
     def __init__(self, text: bytes = b"") -> None:
         document: object = parsed(text) if text else {}
@@ -67,20 +67,20 @@ class Configuration:
         self._by_path.setdefault(path, placed)
         known = self._by_name.setdefault(layer.name, placed)
         if known is not None and known.class_name != layer.class_name:
-            self._by_name[layer.name] = None  # two layers of one name: only their paths tell
+            self._by_name[layer.name] = None  # ambiguous name: only paths identify these layers
 
     def layer(self, path: Path) -> Layer | None:
-        """Return the layer at a path of names, else the only one of its name."""
+        """Return the layer at a path of names, else the only layer of that name."""
         return self._by_path.get(path) or (self._by_name.get(path[-1]) if path else None)
 
     def place(self, path: Path) -> int | None:
-        """Return the place of a layer in the network, or of the layer it is part of."""
+        """Return the position in the network of a layer, or of the layer that contains it."""
         known = (self._by_path.get(path[:length]) for length in range(len(path), 0, -1))
         return next((layer.order for layer in known if layer), None)
 
 
 def _layers(node: object, path: Path, depth: int) -> Iterator[tuple[Path, Layer]]:
-    """Yield every layer in a configuration with the names that lead to it, in their order."""
+    """Yield every layer in a configuration with its path of names, in order."""
     if depth > MOST_DEPTH:
         raise ClaimError(f"its configuration is nested more than {MOST_DEPTH} deep")
     if isinstance(node, list):
@@ -97,7 +97,7 @@ def _layers(node: object, path: Path, depth: int) -> Iterator[tuple[Path, Layer]
 
 
 def layer_of(node: object) -> Layer | None:
-    """Return the layer that a dictionary of a configuration describes, None if it does not."""
+    """Return the layer that a dictionary describes, or None."""
     if not isinstance(node, dict) or not isinstance(node.get("class_name"), str):
         return None
     settings = node.get("config")

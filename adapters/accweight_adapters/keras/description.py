@@ -1,8 +1,8 @@
-"""Reads what Keras saves: `.keras` archives, `.weights.h5`, and the `.h5` of Keras 2.
+"""Describe Keras files: `.keras` archives, `.weights.h5`, and the `.h5` of Keras 2.
 
-All of them are HDF5 inside, which is parsed without its library (`hdf5` says why),
-so neither Keras nor TensorFlow nor h5py is needed. Variables get the names that Keras gives
-them, and their meaning: kernels end in outputs, so their axes are said.
+All of them contain HDF5, which is parsed without h5py (see `hdf5`), and without Keras or
+TensorFlow. Variables get the names and the meaning that Keras gives them, and kernels the meaning
+of their axes: outputs last.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ LARGEST_CONFIG: Final = 1 << 26
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether `path` is HDF5, an archive of Keras, or an index of its shards."""
+    """Tell whether `path` is HDF5, a Keras archive, or an index of Keras shards."""
     try:
         if path.suffix.lower() == ".json":
             return bool(_shards_in(path))
@@ -66,15 +66,15 @@ def recognised(path: Path) -> bool:
             if first_name(file) not in FIRST_MEMBERS:
                 return False
             return _is_archive(file)
-    except Exception:  # damaged files raise nearly anything, and all of it means no
+    except Exception:  # damaged files raise nearly anything
         return False
 
 
 def described(path: Path) -> Description:
-    """Describe the weights in `path`, in network order as far as the file keeps one.
+    """Describe the weights in `path`, in network order if the file keeps it.
 
     Raises:
-        FormatError: If the file is damaged, lies about itself, or is not a file of Keras.
+        FormatError: If the file is damaged, inconsistent, or not a Keras file.
     """
     with claims_of(path, FORMAT), ExitStack() as stack:
         if path.suffix.lower() == ".json":
@@ -88,7 +88,7 @@ def described(path: Path) -> Description:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The open HDF5 files of one checkpoint, and the configuration that came with them."""
+    """The open HDF5 files of one checkpoint, and its configuration."""
 
     files: Sequence[Hdf5File]
     format: str
@@ -102,10 +102,10 @@ class _Content:
 
 
 def _is_archive(file: IO[bytes]) -> bool:
-    """Tell an archive of Keras from other zips with a config.json; one cut short counts."""
+    """Tell Keras archives from other zips with a config.json; truncated ones count."""
     try:
         names = member_names(file)
-    except Exception:  # cut short: `describe` says so
+    except Exception:  # truncated: `describe` reports it
         return True
     return WEIGHTS_MEMBER in names or PICKLED_MEMBER in names
 
@@ -154,7 +154,7 @@ def _sharded(path: Path, stack: ExitStack) -> _Content:
 
 
 def _shards_in(path: Path) -> list[str]:
-    """Return the files that an index places variables in, [] if it is not an index of Keras."""
+    """Return the files in an index of Keras shards, or [] for another file."""
     places = index_in(path, FORMAT).get("weight_map")
     named = list(places.values()) if isinstance(places, dict) else []
     files = [f for each in named for f in (each if isinstance(each, list) else [each])]
@@ -227,7 +227,7 @@ def _training_state(optimizer: Mapping[str, Stored]) -> list[StoredTensor]:
 
 
 def _step_in(optimizer: Mapping[str, Stored]) -> tuple[int | None, str]:
-    """Return the optimizer's count of steps, and where it was found; the inner one's if wrapped."""
+    """Return the optimizer's step count and its key; of a wrapped optimizer, the inner one's."""
     counts = [name for name in optimizer if name.rpartition(".")[2] in COUNTS]
     for name in sorted(counts, key=lambda name: -name.count(".")):
         value = _scalar(optimizer[name])
@@ -244,7 +244,7 @@ def _measures_in(optimizer: Mapping[str, Stored]) -> dict[str, float]:
 
 
 def _scalar(stored: Stored) -> Any:
-    """Return the value of a variable without axes, None for any other."""
+    """Return the value of a variable without axes, or None for another."""
     dataset = stored.dataset
     if dataset.shape or dataset.refusal or not isinstance(dataset.place, int):
         return None

@@ -1,8 +1,8 @@
-"""The layers in a weights file of Keras 3: groups of numbered variables under attribute names.
+"""The layers in a Keras 3 weights file: groups of numbered variables, named by attribute.
 
-The groups follow the attributes of the model, ``layers/dense_1/vars/0``; layers in a list go by
-class and number. Their own names stand in an attribute of the group, in older files only in
-the configuration. Put together they are the paths that Keras itself gives its variables.
+Groups follow the attributes of the model, ``layers/dense_1/vars/0``; layers in a list are named by
+class and number. A layer's own name is in an attribute of its group, in older files only in the
+configuration. Together they give the paths that Keras uses for its variables.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ALIASES: Final = {
     "value_dense": "value",
     "output_dense": "attention_output",
 }
-"""What attributes are called in configurations, and layers that attention makes for itself."""
+"""Attributes and their names in configurations, and the layers that attention creates."""
 
 PROJECTION = re.compile(r"_?(query|key|value|output|gate)_dense")
 PROJECTIONS: Final = ("query", "key", "value", "attention_output")
@@ -39,7 +39,7 @@ PROJECTIONS: Final = ("query", "key", "value", "attention_output")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A dataset and the file it lies in."""
+    """A dataset and its file."""
 
     file: Hdf5File
     dataset: Dataset
@@ -47,14 +47,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class FoundLayer:
-    """One layer that has variables.
+    """One layer with variables.
 
     Attributes:
-        path: The names that lead to it.
-        keys: The keys of the groups that lead to it, which are unique.
+        path: Its path of layer names.
+        keys: Its path of group keys, which is unique.
         class_name: Its class in snake case, '' if unknown.
-        variables: Its variables by name, in their order.
-        settings: Its configuration, as far as it is known.
+        variables: Its variables by name, in order.
+        settings: Its configuration, if known.
     """
 
     path: tuple[str, ...]
@@ -66,7 +66,7 @@ class FoundLayer:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group, which in a sharded model may have its members in several files."""
+    """A group; in a sharded model its members may be in several files."""
 
     parts: tuple[Node, ...]
 
@@ -79,19 +79,19 @@ class Group:
         return {name: Group(tuple(nodes)) for name, nodes in found.items()}
 
     def text(self, name: str) -> str:
-        """Return an attribute that is a text, '' without one."""
+        """Return a string attribute, or ''."""
         texts = (part.texts().get(name, []) for part in self.parts)
         return next((values[0] for values in texts if values), "")
 
     def stored(self) -> list[Stored]:
-        """Return the dataset that this is; none for a group."""
+        """Return the dataset in a list; empty for a group."""
         found = ((part.file, part.dataset()) for part in self.parts)
         return [Stored(file, dataset) for file, dataset in found if dataset is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a walk is: the names and keys so far, the layer around, the list it is in."""
+    """Position of the walk: path of names and keys, enclosing layer, enclosing list."""
 
     path: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ class _Place:
 
 
 class LayerWalk:
-    """Walks the groups of a weights file and collects the layers that have variables."""
+    """Walks the groups of a weights file and collects the layers with variables."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
@@ -108,7 +108,7 @@ class LayerWalk:
         self.linked_twice = 0
 
     def layers(self, roots: Sequence[Node]) -> list[FoundLayer]:
-        """Return the layers of a model in network order, those of its optimizer left aside."""
+        """Return the layers of a model in network order, without those of its optimizer."""
         root = Group(tuple(roots))
         model = layer_of(self._configuration.root) or Layer(
             _own_name(root.members()) or "model", ""
@@ -134,7 +134,7 @@ class LayerWalk:
             yield from self._walked(member, self._below(key, member, place))
 
     def _is_known(self, group: Group) -> bool:
-        """Tell whether a group was met before, by another link; each is walked once."""
+        """Tell whether a group was reached before by another link; each is visited once."""
         ids = {(id(part.file), part.address) for part in group.parts}
         if ids <= self._seen:
             self.linked_twice += 1
@@ -143,7 +143,7 @@ class LayerWalk:
         return False
 
     def _below(self, key: str, group: Group, place: _Place) -> _Place:
-        """Return the place of a member: a layer, or a list of layers, which has no variables."""
+        """Return the position of a member: a layer, or a list of layers without variables."""
         keys = (*place.keys, key)
         members = group.members()
         if VARIABLES not in members and not place.container:
@@ -172,10 +172,10 @@ class LayerWalk:
         )
 
     def _ordered(self, layers: Sequence[FoundLayer]) -> list[FoundLayer]:
-        """Return layers in network order: by the configuration, else by where they lie.
+        """Return layers in network order: by the configuration, else by offset in the file.
 
-        HDF5 appends what does not fit a gap, so larger tensors lie in the order of saving,
-        which is that of the layers; parts of one layer stay together.
+        HDF5 appends what does not fit into a gap, so larger tensors are in the order of saving,
+        which is the order of layers; the parts of a layer stay together.
         """
         offsets = {layer.keys: _offset(layer) for layer in layers}
         first: dict[str, int] = {}
@@ -193,7 +193,7 @@ class LayerWalk:
 
 
 def _offset(layer: FoundLayer) -> int:
-    """Return where the largest variable of a layer lies."""
+    """Return the offset of the largest variable of a layer."""
     stored = max(layer.variables.values(), key=lambda each: math.prod(each.dataset.shape))
     place = stored.dataset.place
     if isinstance(place, int):
@@ -202,18 +202,18 @@ def _offset(layer: FoundLayer) -> int:
 
 
 def _by_keys(layer: FoundLayer) -> FoundLayer:
-    """Return a layer named by its keys, where another has the same names."""
+    """Return a layer named by its keys, for use if names clash."""
     return FoundLayer(layer.keys, layer.keys, layer.class_name, layer.variables, layer.settings)
 
 
 def _own_name(members: Mapping[str, Group]) -> str:
-    """Return the name that a layer's group of variables says it has, '' if it does not."""
+    """Return the name stored with a layer's variables, or ''."""
     name = members[VARIABLES].text("name") if VARIABLES in members else ""
     return name if name.isprintable() else ""
 
 
 def _in_list(settings: Mapping[str, Any], attribute: str, key: str) -> Layer | None:
-    """Return the layer of a list that goes by class and number: conv2d, conv2d_1."""
+    """Return the layer of a list with this class and number: conv2d, conv2d_1."""
     counts: dict[str, int] = {}
     for layer in listed_layers(settings, attribute):
         number = counts.get(layer.class_name, -1) + 1
@@ -224,14 +224,14 @@ def _in_list(settings: Mapping[str, Any], attribute: str, key: str) -> Layer | N
 
 
 def _given_name(key: str, place: _Place) -> str:
-    """Return the name of a layer that no file and no configuration names."""
+    """Return a name for a layer that neither file nor configuration names."""
     if key == "cell" and place.layer and place.layer.class_name:
         return f"{place.layer.class_name}_cell"
     return ALIASES.get(key, key)
 
 
 def _classes(layer: Layer, place: _Place) -> list[str]:
-    """Return what the class of a layer may be, the surest first; its attribute's key last."""
+    """Return possible classes of a layer, most certain first; the attribute's key last."""
     key = place.keys[-1] if place.keys else ""
     projection = "einsum_dense" if PROJECTION.fullmatch(key) else ""
     guesses = (layer.class_name, projection, _base(layer.name), _base(key))
@@ -239,12 +239,12 @@ def _classes(layer: Layer, place: _Place) -> list[str]:
 
 
 def _base(name: str) -> str:
-    """Return a name without the number that Keras adds to make it unique."""
+    """Return a name without the number that makes it unique."""
     return re.sub(r"_\d+$", "", name)
 
 
 def _numbered(group: Group) -> list[Stored]:
-    """Return the variables of a layer in their order; they are named by number."""
+    """Return the variables of a layer in order; their keys are numbers."""
     members = group.members()
     keys = sorted(members, key=lambda key: (len(key), key))
     return [stored for key in keys for stored in members[key].stored()[:1]]
@@ -270,9 +270,9 @@ def optimizer_variables(roots: Sequence[Node]) -> dict[str, Stored]:
 
 
 def _optimizer_names(variables: Sequence[Stored]) -> list[str]:
-    """Return the names of an optimizer's variables: it counts steps, then keeps its pace.
+    """Return the names of an optimizer's variables: step count, then learning rate.
 
-    A pace that follows a schedule is not a variable; then the second one belongs to a weight.
+    A scheduled learning rate is not a variable; the second one then belongs to a weight.
     """
     names = [f"variable_{number}" for number in range(len(variables))]
     scalars = [_scalar_family(stored.dataset) for stored in variables[:3]]
@@ -284,6 +284,6 @@ def _optimizer_names(variables: Sequence[Stored]) -> list[str]:
 
 
 def _scalar_family(dataset: Dataset) -> str:
-    """Return the family of a dataset without axes, '' for any other."""
+    """Return the type family of a dataset without axes, or '' for another."""
     known = DTYPES.get(dataset.element.dtype)
     return known.family if known and not dataset.shape and not dataset.refusal else ""

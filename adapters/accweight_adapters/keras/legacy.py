@@ -1,8 +1,8 @@
-"""The layers in an HDF5 file of Keras 2: a group per layer, and lists of what is in it.
+"""The layers in a Keras 2 HDF5 file: one group per layer, with lists of contents.
 
-`layer_names` lists the layers in network order, `weight_names` the variables of each. A whole
-model has them one level down, beside its configuration and the state of its optimizer. Keras 3
-still writes this for names that end in ``.h5``.
+`layer_names` lists the layers in network order, `weight_names` the variables of each. In a whole
+model they are one level down, next to its configuration and the optimizer state. Keras 3 still
+writes this format for names ending in ``.h5``.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ TOP_LEVEL: Final = "top_level_model_weights"
 LAYERS: Final = "layer_names"
 WEIGHTS: Final = "weight_names"
 COUNTS: Final = ("iteration", "iterations", "iter")
-"""What the count of an optimizer's steps has been called."""
+"""Names of the optimizer's step count in various versions."""
 
 
 def weights_group(root: Node) -> Node | None:
-    """Return the group that lists its layers, None if this is not a file of Keras 2."""
+    """Return the group that lists its layers, or None if this is not a Keras 2 file."""
     group = root.at(MODEL) or root
     return group if listed(group, LAYERS) else None
 
 
 def listed(group: Node, name: str) -> list[str]:
-    """Return a list of texts, which a long list spreads over name0, name1 and so on."""
+    """Return a list of strings; long lists are split over name0, name1 and so on."""
     texts = group.texts()
     parts = [name, *(f"{name}{number}" for number in range(len(texts)))]
     return [text for part in parts for text in texts.get(part, [])]
 
 
 def legacy_layers(group: Node, configuration: Configuration) -> list[FoundLayer]:
-    """Return the layers that have variables, in network order."""
+    """Return the layers with variables, in network order."""
     found: dict[tuple[str, ...], dict[str, Stored]] = {}
     names = listed(group, LAYERS)
     top = [TOP_LEVEL] if TOP_LEVEL in group.members() else []
@@ -57,7 +57,7 @@ def legacy_layers(group: Node, configuration: Configuration) -> list[FoundLayer]
 
 
 def legacy_optimizer(root: Node) -> dict[str, Stored]:
-    """Return the variables of the optimizer by name; none without any."""
+    """Return the variables of the optimizer by name, if any."""
     group = root.at(OPTIMIZER)
     if group is None:
         return {}
@@ -79,7 +79,7 @@ def _variables(group: Node, layer: str) -> list[tuple[str, Stored]]:
 
 
 def _path(weight: str, layer: str) -> tuple[str, ...]:
-    """Return the names that lead to a variable, from its layer on: ``net/conv/kernel:0``."""
+    """Return the path of a variable from its layer on: ``net/conv/kernel:0``."""
     parts = [part for part in re.sub(r":\d+$", "", weight).split("/") if part]
     if not parts:
         raise ClaimError(f"lists a variable without a name, {quoted(weight)}")

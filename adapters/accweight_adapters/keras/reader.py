@@ -1,4 +1,4 @@
-"""The reader of Keras files; what describes them loads with the first one."""
+"""The reader of Keras files; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from accweight_core.schema import Description
 
 
 class KerasReader:
-    """Describes checkpoints of Keras 2 and 3."""
+    """Describes Keras 2 and 3 checkpoints."""
 
     name = "keras"
     suffixes: tuple[str, ...] = (".keras", ".h5", ".hdf5", ".weights.json")
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` is HDF5, an archive of Keras, or an index of its shards."""
+        """Tell whether `path` is HDF5, a Keras archive, or an index of Keras shards."""
         from accweight_adapters.keras.description import recognised
 
         return recognised(path)
 
     def describe(self, path: Path) -> Description:
-        """Describe the weights in `path`, in network order as far as the file keeps one.
+        """Describe the weights in `path`, in network order if the file keeps it.
 
         Raises:
-            FormatError: If the file is damaged, lies about itself, or is not a file of Keras.
+            FormatError: If the file is damaged, inconsistent, or not a Keras file.
         """
         from accweight_adapters.keras.description import described
 

@@ -1,8 +1,7 @@
-"""The names of a layer's variables, which Keras 3 saves by number alone.
+"""Names of a layer's variables, which Keras 3 saves by number only.
 
-The order of variables follows from the class of the layer; where the class is not known, or
-does not fit, their shapes tell: a matrix and a vector as long as its last axis are a kernel and
-its bias.
+The class of a layer determines the order of its variables. If the class is unknown or does not fit,
+shapes are used: a matrix, and a vector as long as its last axis, are a kernel and its bias.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ FIXED: Final = {
     "additive_attention": ("scale",),
     "attention": ("scale",),
 }
-"""Variables by class, where all are there, or the first ones."""
+"""Variables by class; a layer may have only the first ones."""
 
 PATTERNS: Final = (
     (re.compile(r"(conv[123]d(_transpose)?|depthwise_conv[12]d|(einsum_)?dense)"), AFFINE),
@@ -45,7 +44,7 @@ RANKS: Final = {
     "gru_cell": 2,
     "simple_rnn_cell": 2,
 }
-"""Axes of the first variable: a name that is the user's own may look like another class."""
+"""Number of axes of the first variable, to detect a user's name that looks like another class."""
 
 MOVING: Final = ("moving_mean", "moving_variance")
 KNOWN_GATES: Final = (1, 3, 4)
@@ -54,12 +53,12 @@ KNOWN_GATES: Final = (1, 3, 4)
 def variable_names(
     classes: Sequence[str], shapes: Sequence[Shape], settings: Mapping[str, Any]
 ) -> tuple[str, list[str]]:
-    """Return the class of a layer and the names of its variables, in their order.
+    """Return the class of a layer and the names of its variables, in order.
 
     Args:
-        classes: What its class may be, in snake case, the surest first.
+        classes: Possible classes in snake case, most certain first.
         shapes: Shapes of its variables.
-        settings: Its configuration, as far as it is known.
+        settings: Its configuration, if known.
     """
     for name in classes:
         names = _by_class(name, len(shapes), settings)
@@ -70,7 +69,7 @@ def variable_names(
 
 
 def _by_class(name: str, count: int, settings: Mapping[str, Any]) -> list[str] | None:
-    """Return the names of so many variables of a class, None if it does not have so many."""
+    """Return the names of `count` variables of a class, or None if it has another number."""
     names: Sequence[str] | None = FIXED.get(name)
     for pattern, variables in PATTERNS:
         names = variables if pattern.fullmatch(name) else names
@@ -82,7 +81,7 @@ def _by_class(name: str, count: int, settings: Mapping[str, Any]) -> list[str] |
 
 
 def _affine(count: int, settings: Mapping[str, Any], usual: str) -> tuple[str, ...]:
-    """Return the names of scale and shift; `usual` is the one that tends to be left alone."""
+    """Return the names of scale and shift; `usual` is the default for a single one."""
     if count != 1:
         return ("gamma", "beta") if count == 2 else ()
     if settings.get("center") is False or settings.get("rms_scaling") is True:
@@ -91,7 +90,7 @@ def _affine(count: int, settings: Mapping[str, Any], usual: str) -> tuple[str, .
 
 
 def _by_shapes(shapes: Sequence[Shape]) -> list[str] | None:
-    """Return the names that shapes suggest, None if they suggest nothing."""
+    """Return the names that the shapes suggest, or None."""
     first = shapes[0]
     if len(shapes) in (2, 3) and _is_recurrent(*shapes[:2]) and _fits(shapes[2:], first):
         return list(RECURRENT[: len(shapes)])
@@ -106,7 +105,7 @@ def _by_shapes(shapes: Sequence[Shape]) -> list[str] | None:
 
 
 def _is_recurrent(kernel: Shape, recurrent: Shape) -> bool:
-    """Tell the two matrices of a recurrent cell: as many gates, and the second one from units."""
+    """Tell whether two matrices are those of a recurrent cell: equal gates, one from units."""
     if len(kernel) < 2 or len(kernel) != len(recurrent) or kernel[-1] != recurrent[-1]:
         return False
     units = recurrent[-2]
@@ -118,7 +117,7 @@ def _fits(biases: Sequence[Shape], kernel: Shape) -> bool:
 
 
 def _is_bias(bias: Shape, kernel: Shape) -> bool:
-    """Tell a bias: as long as the last axes of the kernel, or as the one before in transposed."""
+    """Tell whether a shape is a bias: the kernel's last axes, or the one before (transposed)."""
     return 0 < len(bias) < len(kernel) and (
         bias == kernel[-len(bias) :] or (len(kernel) > 2 and bias == kernel[-2:-1])
     )

@@ -1,1 +1,1 @@
-"""NumPy's archives and arrays."""
+"""NumPy archives and arrays."""

@@ -1,8 +1,8 @@
-"""Reads `.npz` archives and `.npy` arrays of NumPy, as JAX and plain Python scripts save them.
+"""Describe NumPy `.npz` archives and `.npy` arrays, as JAX and plain Python scripts save them.
 
-An `.npz` is a zip of `.npy` members. Stored ones are byte ranges behind a short header,
-compressed ones are inflated when they are read. Objects would need a pickle to be run and are
-never touched. Numbers beside the weights (a step, a loss) are taken for what they are.
+An `.npz` is a zip of `.npy` members. Stored members are byte ranges after a short header;
+compressed ones are inflated when they are read. Object arrays would need unpickling and are
+refused. Scalars next to the weights (a step, a loss) are taken as step and measures.
 """
 
 from __future__ import annotations
@@ -53,33 +53,33 @@ from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role
 FORMAT: Final = "NumPy"
 ARRAY_SUFFIX: Final = ".npy"
 SINGLE_NAME: Final = "array"
-"""Name of the one parameter of a run of `.npy` files; the files' own names number the steps."""
+"""Name of the only parameter of a run of `.npy` files; the file names give the steps."""
 
 OPTAX: Final = frozenset({"opt", "opt_state", "opt_states"})
-"""What users of JAX call the state of an optimizer."""
+"""Keys of optimizer state in JAX programs."""
 
 ADVICE: Final = "save plain arrays by name: numpy.savez(PATH, **{name: array})"
 
 LARGEST_FIGURES: Final = 1 << 20
-"""Bytes of a compressed array that may be a history of losses; longer ones are weights."""
+"""Most bytes of a compressed array that may be a history of losses; longer ones are weights."""
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether `path` is an array of NumPy, or a zip of some."""
+    """Tell whether `path` is a NumPy array or an archive of some."""
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) == MAGIC or first_name(file).endswith(ARRAY_SUFFIX):
                 return True
             return any(name.endswith(ARRAY_SUFFIX) for name in member_names(file))
-    except Exception:  # damaged zips raise nearly anything, and all of it means no
+    except Exception:  # damaged zips raise nearly anything
         return False
 
 
 def described(path: Path) -> Description:
-    """Describe the arrays in `path`; in the order in which they were saved.
+    """Describe the arrays in `path`, in the order in which they were saved.
 
     Raises:
-        FormatError: If the file is damaged or lies, or holds objects instead of numbers.
+        FormatError: If the file is damaged or inconsistent, or has objects instead of numbers.
     """
     with claims_of(path, FORMAT), path.open("rb") as file:
         if file.read(len(MAGIC)) == MAGIC:
@@ -89,7 +89,7 @@ def described(path: Path) -> Description:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """One array: its header, and where its values lie; `member` if they are compressed."""
+    """One array: its header and location; `member` is set if it is compressed."""
 
     name: str
     header: ArrayHeader
@@ -99,14 +99,14 @@ class Array:
 
     @property
     def strides(self) -> tuple[int, ...] | None:
-        """Step of each axis in elements; None for C order."""
+        """Strides in elements; None for C order."""
         shape = self.header.shape
         steps = tuple(int(np.prod(shape[:axis], dtype=object)) for axis in range(len(shape)))
         return steps if self.header.is_fortran and not is_c_order(shape, steps) else None
 
     @property
     def values(self) -> Extent | HiddenValues:
-        """Where the values lie."""
+        """Location of the values."""
         header = self.header
         if self.member is not None:
             dtype = "float32" if header.dtype == "bfloat16" else header.dtype
@@ -170,7 +170,7 @@ def _array(path: Path, file: IO[bytes], name: str, member: Member) -> Array:
 
 
 def _beginning(file: IO[bytes], member: Member) -> bytes:
-    """Return the first bytes of a member: of a remote one no more than its header has."""
+    """Return the first bytes of a member; for a remote file only as many as its header has."""
     if is_remote(file) and member.stored_bytes > MOST_HEADER_BYTES:
         first = content_of(file, member, USUAL_HEADER_BYTES)
         if header_end(first) <= len(first):
@@ -188,7 +188,7 @@ def _check_size(what: str, header: ArrayHeader, size_bytes: int) -> None:
 
 
 def _tensors(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
-    """Return arrays as tensors: names in dots as everywhere, and what is known of them."""
+    """Return arrays as tensors, with dotted names and hints."""
     names = [re.sub(r":0$", "", array.name).replace("/", ".").strip(".") for array in arrays]
     if len(set(names)) < len(names) or "" in names:
         names = [array.name for array in arrays]
@@ -197,7 +197,7 @@ def _tensors(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
 
 
 def _without_training_state(tensor: StoredTensor) -> StoredTensor:
-    """Return a tensor, told from weights if the first of its names is that of training state."""
+    """Return a tensor, with the role of optimizer state if its first key says so."""
     first, dot, _ = tensor.name.partition(".")
     if not dot or (first not in OPTAX and TRAINING_STATE.search(first.lower()) is None):
         return tensor
@@ -208,7 +208,7 @@ def _without_training_state(tensor: StoredTensor) -> StoredTensor:
 
 
 def _may_be_figure(array: Array) -> bool:
-    """Tell what may be a step, a loss or a history of losses from weights, by name and shape."""
+    """Tell by name and shape whether an array may be a step, a loss or a history of losses."""
     header = array.header
     family = DTYPES[header.dtype].family if header.dtype else ""
     return (
@@ -223,7 +223,7 @@ def _may_be_figure(array: Array) -> bool:
 def _figures_of(
     figures: Mapping[str, Array], file: IO[bytes]
 ) -> tuple[int | None, str, dict[str, float]]:
-    """Return the step, where it was found, and the measures among arrays of one axis or none."""
+    """Return the step, its key, and the measures among scalars and vectors."""
     blank: dict[str, Any] = {
         name: [0.0] if array.header.shape else 0.0 for name, array in figures.items()
     }
@@ -239,7 +239,7 @@ def _figures_of(
 
 
 def _number(array: Array, file: IO[bytes]) -> Any:
-    """Return the value of an array without axes, or the last values of one with an axis."""
+    """Return the value of a scalar, or the last values of a vector."""
     header = array.header
     size, dtype = DTYPES[header.dtype].size_bytes, _numpy_dtype(header)
     if array.member is not None:

@@ -1,8 +1,7 @@
-"""The header of a `.npy` array: its element type, shape and order, without evaluating anything.
+"""Parse the header of a `.npy` array without evaluating it: element type, shape, order.
 
-NumPy writes a Python dictionary as text and evaluates it when it reads. Three entries of known
-form are all that arrays of numbers need, so here a pattern takes them and nothing else counts
-as a header.
+NumPy writes a Python dictionary as text, and evaluates it to read it. Arrays of numbers need only
+three entries in known forms, which a pattern matches here; any other header is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from accweight_core.dtypes import DTYPES
 MAGIC: Final = b"\x93NUMPY"
 SHORTEST_HEADER: Final = 12
 MOST_HEADER_BYTES: Final = 16_384
-"""NumPy itself takes no header above 10 000 characters from files it does not trust."""
+"""NumPy itself limits headers of untrusted files to 10 000 characters."""
 
 USUAL_HEADER_BYTES: Final = 256
 
@@ -30,7 +29,7 @@ ENTRY = re.compile(
 HEADER_KEYS: Final = {"descr", "fortran_order", "shape"}
 
 KINDS: Final = {"f": "float", "i": "int", "u": "uint", "c": "complex", "b": "bool"}
-"""Kinds of elements that may be numbers, by NumPy's letter."""
+"""Families of element types, by NumPy's letter."""
 
 NOT_NUMBERS: Final = {
     "O": "Python objects, which are stored as a pickle; pickles are never read",
@@ -44,20 +43,20 @@ NOT_NUMBERS: Final = {
 STRUCTURED = re.compile(r"['\"]descr['\"]\s*:\s*[\[(]")
 
 BFLOAT16: Final = "<V2"
-"""What NumPy writes for the bfloat16 of ml_dtypes and JAX; plain raw bytes are ``|V2``."""
+"""NumPy's code for the bfloat16 of ml_dtypes and JAX; raw bytes are ``|V2``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayHeader:
-    """What a header says.
+    """A parsed header.
 
     Attributes:
-        dtype: Name of the element type; '' if the values are not numbers known here.
+        dtype: Name of the element type; '' if it is not a supported number.
         shape: Shape of the array.
-        is_fortran: Whether the first axis is the one that is stored without steps.
+        is_fortran: Whether the first axis is contiguous.
         big_endian: Whether elements are stored most significant byte first.
-        size_bytes: Bytes of the header, behind which the values begin.
-        problem: What the values are instead of numbers.
+        size_bytes: Size of the header; the values follow it.
+        problem: What the values are, if not numbers.
     """
 
     dtype: str
@@ -77,7 +76,7 @@ def array_header(beginning: bytes) -> ArrayHeader:
     """Return the header of an array from its first `MOST_HEADER_BYTES` bytes.
 
     Raises:
-        ClaimError: If it is not the header of an array.
+        ClaimError: If it is not an array header.
     """
     if not beginning.startswith(MAGIC):
         raise ClaimError("not a .npy array: it does not begin with \\x93NUMPY")
@@ -96,7 +95,7 @@ def array_header(beginning: bytes) -> ArrayHeader:
 
 
 def header_end(beginning: bytes) -> int:
-    """Return where the header that begins so says that it ends."""
+    """Return the end of a header, given its first bytes."""
     width = _length_bytes(beginning)
     return 8 + width + int.from_bytes(beginning[8 : 8 + width], "little")
 
@@ -124,7 +123,7 @@ def _parsed(text: str, end: int) -> ArrayHeader:
 
 
 def _element_type(descr: str) -> tuple[str, str]:
-    """Return the name of an element type, or '' and what it is instead of a number."""
+    """Return the name of an element type, or '' and a description of what it is instead."""
     match = re.fullmatch(r"[<>|=]?([a-zA-Z])([0-9]{0,4})(\[\w+\])?", descr)
     if descr == BFLOAT16:
         return "bfloat16", ""

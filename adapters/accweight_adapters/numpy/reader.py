@@ -1,4 +1,4 @@
-"""The reader of NumPy files; what describes them loads with the first one."""
+"""The reader of NumPy files; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class NumpyReader:
     suffixes: tuple[str, ...] = (".npz", ".npy")
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` is an array of NumPy, or a zip of some."""
+        """Tell whether `path` is a NumPy array or an archive of some."""
         from accweight_adapters.numpy.description import recognised
 
         return recognised(path)
 
     def describe(self, path: Path) -> Description:
-        """Describe the arrays in `path`; in the order in which they were saved.
+        """Describe the arrays in `path`, in the order in which they were saved.
 
         Raises:
-            FormatError: If the file is damaged or lies, or holds objects instead of numbers.
+            FormatError: If the file is damaged or inconsistent, or has objects instead of numbers.
         """
         from accweight_adapters.numpy.description import described
 

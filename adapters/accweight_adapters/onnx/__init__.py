@@ -1,1 +1,1 @@
-"""ONNX: layers, kinds and weights of a graph, whatever exported it."""
+"""ONNX: layers, kinds and weights of a graph, from any exporter."""

@@ -1,10 +1,9 @@
-"""What an ONNX model holds: a graph with its weights, which are described without being loaded.
+"""Describe ONNX models: the parameters of a graph, without loading their values.
 
-`wire` takes the weights out of the message, `graph` and `trace` find where
-each constant comes to work, `shared` takes apart what was stored once for several layers,
-`roles`, `names` and `layers` say what it is there, `extents` where its
-bytes lie, and `quantised` makes floats of codes. What is not a parameter (shapes, indices,
-lone numbers) is left out.
+`wire` takes the weights out of the message; `graph` and `trace` find the operators that use each
+constant; `shared` separates tensors that were stored once for several layers; `roles`, `names` and
+`layers` infer what each constant is; `extents` locates its bytes; `quantised` dequantises codes.
+Constants that are not parameters (shapes, indices, single numbers) are left out.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from accweight_core.schema import Description, HiddenValues, StoredTensor
 
 STEP_KEYS = ("global_step", "step", "iteration", "epoch")
 LARGEST_ARGUMENT = 64
-"""Elements of an integer constant that may be axes or a shape."""
+"""Most elements of an integer constant that may be a list of axes or a shape."""
 
 
 def described(path: Path) -> Description:
@@ -69,7 +68,7 @@ def described(path: Path) -> Description:
 def _stored(
     layer: Layer, part: Part, weights: Weights, by_name: Mapping[str, Constant]
 ) -> StoredTensor:
-    """Return a parameter as the schema has it."""
+    """Return a parameter as a `StoredTensor`."""
     constant, tensor = part.constant, part.constant.tensor
     hints = hints_of(layer, part)
     if constant.is_zeros:
@@ -88,18 +87,18 @@ def _stored(
 
 
 class _Refused:
-    """Stands for values that cannot be had."""
+    """Loader of values that cannot be read."""
 
     def __init__(self, name: str, reason: str) -> None:
         self._text = f"the values of {name!r} cannot be read: {reason}"
 
     def __call__(self) -> None:
-        """Raise the reason."""
+        """Raise a `FormatError` with the reason."""
         raise UnsupportedDtypeError(self._text)
 
 
 def small_integers(value: Value | None, weights: Weights) -> list[int] | None:
-    """Return a small constant of integers, None if the value is anything else."""
+    """Return a small constant of integers, or None for any other value."""
     constant = constant_behind(value)
     if constant is None or type_name(constant.tensor) not in ("int64", "int32"):
         return None
@@ -114,7 +113,7 @@ def _metadata(model: ModelProto) -> dict[str, str]:
 
 
 def _step(model: ModelProto) -> tuple[int | None, str]:
-    """Return the step that the model's metadata states, and under which key."""
+    """Return the step in the model's metadata, and its key."""
     entries = _metadata(model)
     for key in STEP_KEYS:
         text = entries.get(key, "")

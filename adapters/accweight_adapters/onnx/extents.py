@@ -1,9 +1,8 @@
-"""Where the bytes of every ONNX tensor lie: in the model file, or beside it.
+"""Locate the bytes of ONNX tensors, in the model file or in external files.
 
-`Weights` turns the pointers that `wire` left into extents, and holds every claim of the
-file (offset, length, shape) against the size of what it points into before anyone relies on
-it. Values that are not a plain array, such as half floats written as integers or 4-bit codes,
-become a `StoredValues`, which reads that one tensor when it is asked for.
+`Weights` turns the pointers from `wire` into extents, after checking offset, length and shape
+against the size of the file. Values that are not a plain array, such as float16 stored as integers
+or 4-bit codes, become a `StoredValues`, which reads one tensor on request.
 """
 
 from __future__ import annotations
@@ -44,17 +43,17 @@ NAMES: dict[int, str] = {
 """Names of ONNX element types, as in `accweight_core.dtypes` for those listed there."""
 
 BITS = {"uint4": 4, "int4": 4, "float4e2m1": 4, "uint2": 2, "int2": 2, "float8e8m0": 8}
-"""Sizes of the types that core does not know; their elements are packed."""
+"""Bits per element of the types that core does not know; their elements are packed."""
 
 PLAIN_FIELDS = {FLOAT_DATA: ("float32", "complex64"), DOUBLE_DATA: ("float64", "complex128")}
-"""Typed fields whose bytes are the values' own bytes, and for which types."""
+"""Typed fields that contain the plain bytes of the values, and their types."""
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A byte range that holds the values of one tensor, or the message they are encoded in."""
+    """The byte range of the values of one tensor, or of the message that encodes them."""
 
     path: str
     offset: int
@@ -64,7 +63,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class StoredValues:
-    """Reads one tensor that an extent cannot show; the type is widened where numpy lacks it."""
+    """Reads one tensor that is not an extent; types that NumPy lacks are widened."""
 
     span: Span
     name: str
@@ -75,7 +74,7 @@ class StoredValues:
         """Return the values.
 
         Raises:
-            FormatError: If they do not decode to the shape that the model states.
+            FormatError: If they do not have the shape that the model states.
         """
         with open_file(self.span.path) as file:
             file.seek(self.span.offset)
@@ -103,7 +102,7 @@ class StoredValues:
 
 @dataclass(frozen=True, slots=True)
 class Zeros:
-    """Stands for a tensor that is not stored because it is zero throughout."""
+    """A tensor that is not stored because all of its elements are zero."""
 
     shape: tuple[int, ...]
 
@@ -112,7 +111,7 @@ class Zeros:
         return np.zeros(self.shape, dtype=np.float32)
 
     def hidden(self) -> HiddenValues:
-        """Return them as the schema has it."""
+        """Return them as `HiddenValues`."""
         return HiddenValues(self, "float32", self.shape)
 
 
@@ -129,7 +128,7 @@ class Weights:
     external: dict[str, int] = field(default_factory=dict)
 
     def values(self, tensor: TensorProto) -> Extent | HiddenValues:
-        """Return where the values of a tensor lie.
+        """Return the location of the values of a tensor.
 
         Raises:
             FormatError: If the tensor contradicts itself or points outside its file.
@@ -149,7 +148,7 @@ class Weights:
         return StoredValues(self.span(tensor), tensor.name, tensor.data_type, self.shape(tensor))
 
     def shape(self, tensor: TensorProto) -> tuple[int, ...]:
-        """Return the shape of a tensor, which numpy must be able to hold."""
+        """Return the shape of a tensor, after checking that NumPy supports it."""
         shape = tuple(tensor.dims)
         if len(shape) > LARGEST_RANK or any(length < 0 for length in shape):
             raise self._wrong(tensor, f"has the impossible shape {shape[:LARGEST_RANK]}")
@@ -172,7 +171,7 @@ class Weights:
         return self._encoded(tensor, pointer, elements)
 
     def _encoded(self, tensor: TensorProto, pointer: Pointer, elements: int) -> Span:
-        """Return the span of a message to be parsed; a byte holds four elements at most."""
+        """Return the span of a message to parse; one byte encodes at most four elements."""
         if pointer.field == 0 or elements > 4 * pointer.message_length:
             there = pointer.message_length if pointer.field else 0
             raise self._wrong(tensor, f"holds {there} bytes of values, too few for its shape")
@@ -215,7 +214,7 @@ class Weights:
         return int(text)
 
     def _external_file(self, tensor: TensorProto, location: str) -> str:
-        """Return the path of an external file, which must be a plain file inside the folder.
+        """Return the path of an external file, which must be a regular file inside the folder.
 
         The rules are those of onnx: relative, no `..`, no symbolic link, no second hard link.
         """

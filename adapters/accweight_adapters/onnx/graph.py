@@ -1,12 +1,12 @@
-"""The graph behind an ONNX file, flattened: operators in order, values with makers and users.
+"""An ONNX graph, flattened: operators in order, and values with producers and consumers.
 
-Names in ONNX are scoped: branches of an If see the values around them, functions see only
-their arguments, initializers hide behind Identity. Here all of that is resolved once, so that
-the rest can ask a value who made it and who uses it, and a constant where it comes to work.
-Bodies stand at the place of their operator, so the order of the list is network order.
+Names in ONNX are scoped: branches of an If see the values around them, functions see only their
+arguments, initializers are behind Identity nodes. All of that is resolved here once, so that every
+value knows its producer and its consumers. Bodies are placed where their operator is, so the list
+is in network order.
 
-Plain protos rather than onnx-ir: what is needed is this one walk, and on a damaged file a
-walk of our own fails in ways we know.
+Plain protobufs are used and not onnx-ir: this one traversal is all that is needed, and its errors
+on damaged files are known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 LARGEST_NODES = 1_000_000
-"""Functions that call functions could otherwise unfold without end."""
+"""Most nodes; functions that call functions could expand without limit."""
 
 LARGEST_DEPTH = 40
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -32,14 +32,14 @@ STATED = re.compile(r"^\S+: (?:PARAMETER|BUFFER) target='([^'\n]+)'", re.MULTILI
 
 
 class GraphError(ValueError):
-    """The graph cannot be laid out: it calls itself, or unfolds beyond all reason."""
+    """Raised if a graph calls itself or expands beyond the limits."""
 
 
 @dataclass(eq=False, slots=True)
 class Value:
-    """An edge of the graph: what one operator, or a constant, hands to others.
+    """An edge of the graph: the output of an operator, or a constant.
 
-    `fixed` remembers whether it derives from constants alone, once that has been found out.
+    `fixed` caches whether it depends on constants only.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Constant:
     Attributes:
         name: Its name, unique in the model.
         tensor: Type, shape, and the pointer to its values.
-        from_node: Whether a Constant node holds it.
+        from_node: Whether it belongs to a Constant node.
         sparse_shape: Its shape if it is stored sparsely, else None.
-        is_zeros: Whether the exporter dropped it because it was zero throughout.
-        values: The edges it feeds: several where a function that holds it is called often.
+        is_zeros: Whether the exporter omitted it because all of its elements are zero.
+        values: Its edges: several if it is in a function that is called several times.
     """
 
     name: str
@@ -81,14 +81,14 @@ class Operator:
 
     Attributes:
         type: Operator type without domain.
-        name: Name of the node, with the calls that lead to it; may be empty.
-        index: Place in network order.
-        inputs: Edges in; None for omitted ones.
-        outputs: Edges out.
-        attributes: Plain values by name; graphs and tensors are not kept.
-        module: Module path that the torch exporter noted, if any.
-        standard: Whether it belongs to the ONNX standard itself.
-        rules: What the optimiser of the torch exporter did to it, latest first, if noted.
+        name: Name of the node, prefixed by the function calls around it; may be empty.
+        index: Position in network order.
+        inputs: Input edges; None for omitted ones.
+        outputs: Output edges.
+        attributes: Values by name, except graphs and tensors.
+        module: Module path recorded by the torch exporter, if any.
+        standard: Whether it is an operator of the ONNX standard.
+        rules: Rewrite rules that the torch exporter's optimiser applied to it, latest first.
     """
 
     type: str
@@ -102,21 +102,21 @@ class Operator:
     rules: tuple[str, ...] = ()
 
     def input(self, index: int) -> Value | None:
-        """Return an input, None where it is omitted."""
+        """Return an input, or None if it is omitted."""
         return self.inputs[index] if index < len(self.inputs) else None
 
     def integer(self, name: str, default: int) -> int:
-        """Return an attribute that should be an integer."""
+        """Return an integer attribute."""
         value = self.attributes.get(name)
         return value if isinstance(value, int) else default
 
     def integers(self, name: str) -> list[int] | None:
-        """Return an attribute that should be a list of integers, None if it is not."""
+        """Return an integer list attribute, or None if it has another type."""
         value = self.attributes.get(name)
         return value if isinstance(value, list) else None
 
     def text(self, name: str) -> str:
-        """Return an attribute that should be text."""
+        """Return a string attribute."""
         value = self.attributes.get(name)
         return value.decode(errors="replace") if isinstance(value, bytes) else ""
 
@@ -125,7 +125,7 @@ class Operator:
 class Network:
     """All operators and constants of a model, in network order.
 
-    `stated` are the names of all parameters and buffers, where the torch exporter lists them.
+    `stated` has the names of all parameters and buffers, if the torch exporter listed them.
     """
 
     operators: list[Operator] = field(default_factory=list)
@@ -137,7 +137,7 @@ def network_of(model: ModelProto) -> Network:
     """Return the flattened network.
 
     Raises:
-        GraphError: If functions call themselves, or the network is beyond all reason.
+        GraphError: If functions call themselves, or the network exceeds the limits.
     """
     flattening = _Flattening({(f.domain, f.name, f.overload): f for f in model.functions})
     flattening.graph(model.graph, _Scope())
@@ -146,20 +146,20 @@ def network_of(model: ModelProto) -> Network:
 
 
 class _Scope:
-    """Values by name; those of the surrounding graph show through."""
+    """Values by name, including those of the surrounding graph."""
 
     def __init__(self, outer: _Scope | None = None) -> None:
         self._outer = outer
         self._values: dict[str, Value] = {}
 
     def add(self, name: str, value: Value | None = None) -> Value:
-        """Bind a name in this scope, unless an earlier use already waits for it here."""
+        """Bind a name in this scope, or complete a value that was used before its definition."""
         if value is not None:
             self._values[name] = value
         return self._values.setdefault(name, Value(name))
 
     def find(self, name: str) -> Value | None:
-        """Return the value of that name; one not met yet is made, to be filled in later."""
+        """Return the value of a name; before its definition, a placeholder."""
         if not name:
             return None
         scope: _Scope | None = self
@@ -172,21 +172,21 @@ class _Scope:
 
 @dataclass
 class _Call:
-    """What surrounds a node inside functions: attributes of the call, names, depth."""
+    """Context of a node inside functions: attributes of the call, name prefix, depth."""
 
     attributes: Mapping[str, AttributeProto] = field(default_factory=dict)
     prefix: str = ""
     depth: int = 0
 
     def deeper(self) -> _Call:
-        """Return the same one level further down."""
+        """Return the context one level further down."""
         if self.depth >= LARGEST_DEPTH:
             raise GraphError(f"branches and functions are nested more than {LARGEST_DEPTH} deep")
         return replace(self, depth=self.depth + 1)
 
 
 class _Flattening:
-    """The walk over graphs, branches and function bodies."""
+    """Traverses graphs, branches and function bodies."""
 
     def __init__(self, functions: dict[tuple[str, str, str], FunctionProto]) -> None:
         self.network = Network()
@@ -196,7 +196,7 @@ class _Flattening:
         self._of_tensor: dict[int, Constant] = {}
 
     def graph(self, graph: GraphProto, scope: _Scope, call: _Call | None = None) -> None:
-        """Add a graph: inputs first, since a constant may stand in for one as its default."""
+        """Add a graph, inputs first, since a constant may be the default of an input."""
         for argument in graph.input:
             scope.add(argument.name)
         for tensor in graph.initializer:
@@ -217,7 +217,7 @@ class _Flattening:
         known.values.append(value)
 
     def _unique(self, name: str) -> str:
-        """Return the name, numbered if another scope has used it before."""
+        """Return the name, numbered if another scope has used it."""
         candidate, count = name, 1
         while candidate in self._names:
             count += 1
@@ -249,7 +249,7 @@ class _Flattening:
             shape = tuple(sparse.dims)
             self._constant(name, sparse.values, scope, from_node=True, sparse_shape=shape)
         else:
-            scope.add(name)  # numbers and texts in the node itself: arguments, not weights
+            scope.add(name)  # numbers and strings in the node: arguments, not weights
 
     def _operator(
         self, node: NodeProto, attributes: Mapping[str, AttributeProto], scope: _Scope, call: _Call
@@ -267,7 +267,7 @@ class _Flattening:
                 self._body(body, outputs, _Scope(scope), call.deeper())
 
     def _body(self, body: GraphProto, outputs: list[Value], scope: _Scope, call: _Call) -> None:
-        """Add a branch; what it yields goes on as the output of its operator."""
+        """Add a branch; its outputs become those of its operator."""
         self.graph(body, scope, call)
         for result, output in zip(body.output, outputs, strict=False):
             value = scope.find(result.name)
@@ -306,7 +306,7 @@ class _Flattening:
         scope: _Scope,
         call: _Call,
     ) -> None:
-        """Add the body of a function in place of the node that calls it."""
+        """Add the body of a function in place of a call."""
         inner = _Scope()
         for name, argument in zip(function.input, node.input, strict=False):
             inner.add(name, scope.find(argument))
@@ -326,7 +326,7 @@ PLAIN_ATTRIBUTES = frozenset(
 def _attributes(
     attributes: Iterable[AttributeProto], call: _Call
 ) -> Iterator[tuple[str, AttributeProto]]:
-    """Yield attributes by name; those that refer to the function's call are looked up there."""
+    """Yield attributes by name; references to attributes of the call are resolved."""
     for attribute in attributes:
         if not attribute.ref_attr_name:
             yield attribute.name, attribute
@@ -335,12 +335,12 @@ def _attributes(
 
 
 def _noted(proto: NodeProto | GraphProto, key: str) -> str:
-    """Return an entry of the metadata of a node or graph, empty if there is none."""
+    """Return a metadata entry of a node or graph, or ''."""
     return next((entry.value for entry in proto.metadata_props if entry.key == key), "")
 
 
 def _module(node: NodeProto) -> str:
-    """Return the module that the torch exporter noted: the last but one of its name scopes."""
+    """Return the module recorded by the torch exporter: the last but one of its name scopes."""
     text = _noted(node, NAME_SCOPES)
     if not text or len(text) >= 1 << 14:
         return ""

@@ -1,9 +1,9 @@
-"""Layers: which constants of a network are parameters, and which of them belong together.
+"""Group the parameters of a network into layers.
 
-A layer is what one operator works with: its weight, the bias that a later Add brings, both
-matrices of an LSTM. Its name is the module part of its parameters' names, or, where the
-exporter has renamed them (`onnx::MatMul_215`), of the operator's own. Two operators never
-share a layer unless the framework keeps their weights in one module under names that say so.
+A layer is what one operator uses: its weight, the bias that a later Add adds, both matrices of an
+LSTM. Its name is the module part of its parameters' names, or, if the exporter has renamed them
+(`onnx::MatMul_215`), that of the operator's name. Two operators share a layer only if their
+weights' names say that a framework keeps them in one module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from accweight_core.schema import Axis, Hints, Kind, Role
 CODES = frozenset(
     {"int8", "uint8", "int16", "uint16", "int32", "int4", "uint4", "int2", "uint2", "float4e2m1"}
 )
-"""Types of codes that may stand for weights; wider integers are shapes, indices and counters."""
+"""Types of codes that may be weights; wider integers are shapes, indices and counters."""
 
 WIDE_CODES = ("int16", "uint16", "int32")
 
@@ -36,17 +36,17 @@ QUANTISERS = (
     "MatMulN",
 )
 TORCH_GATES = {Kind.LSTM: ("i", "f", "g", "o"), Kind.GRU: ("r", "z", "n")}
-"""Order of the gates in torch's own weights; the exporter cuts them up for ONNX."""
+"""Order of the gates in torch's weights; the exporter reorders them for ONNX."""
 
 LAYER_ROLES = (Role.WEIGHT, Role.EMBEDDING, Role.NORM)
-"""Roles that make a layer of their own; a bias or a buffer goes with one of these."""
+"""Roles that make a layer of their own; biases and buffers join one of these layers."""
 
 
 @dataclass(slots=True)
 class Part:
-    """One parameter: a constant, and what its first meaningful use makes of it.
+    """One parameter: a constant, and the meaning of its first use.
 
-    `elsewhere` is the module of another operator that works with the same constant.
+    `elsewhere` is the module of another operator that uses the same constant.
     """
 
     constant: Constant
@@ -57,13 +57,13 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The name that says most: its own, or the one it has behind an Identity."""
+        """The most informative name: its own, or the one after an Identity."""
         own = self.constant.name
         return own if names.is_meaningful(own) else self.use.alias
 
     @property
     def place(self) -> tuple[int, int]:
-        """Place of its use in network order."""
+        """Position of its use in network order."""
         return self.use.operator.index, self.use.index
 
 
@@ -78,19 +78,19 @@ class Layer:
 
     @property
     def weights(self) -> list[Part]:
-        """Parts that make it a layer of its own."""
+        """Parts whose role makes a layer."""
         return [part for part in self.parts if part.role in LAYER_ROLES]
 
     @property
     def kind(self) -> Kind:
-        """Kind of the layer: that of its weight, if it has one."""
+        """Kind of the layer: that of its weight, if any."""
         kind = (self.weights or self.parts)[0].meaning.kind
         paths = (self.name, self.operator.name, *(part.name for part in self.parts))
         return Kind.ATTENTION if kind is Kind.LINEAR and names.in_attention(*paths) else kind
 
 
 def layers_of(network: Network, ints: Ints) -> list[Layer]:
-    """Return the layers of a network in network order; `ints` reads small integer constants."""
+    """Return the layers in network order; `ints` reads small integer constants."""
     by_name = {constant.name for constant in network.constants}
     layers: dict[int, Layer] = {}
     for constant in network.constants:
@@ -112,7 +112,7 @@ def _serves_codes(name: str, by_name: set[str]) -> bool:
 
 
 def _part(constant: Constant, ints: Ints) -> Part | None:
-    """Return a constant as a parameter, None if it is not one."""
+    """Return a constant as a parameter, or None if it is not one."""
     dtype, elements = type_name(constant.tensor), math.prod(constant.shape)
     unused = Use(Operator("", "", 1 << 62, [], [], {}), 0, None, constant.name)
     if not (is_measurable(dtype) or dtype in CODES):
@@ -131,13 +131,13 @@ def _part(constant: Constant, ints: Ints) -> Part | None:
 
 
 def _takes_codes(use: Use, dtype: str) -> bool:
-    """Tell whether integers at this place are codes of weights, not indices or sizes."""
+    """Tell whether integers at this input are codes of weights, not indices or sizes."""
     known = use.dequantiser is not None or use.operator.type in SLOTS
     return known or (not use.operator.standard and dtype not in WIDE_CODES)
 
 
 def _placed(constant: Constant, uses: list[tuple[Use, Meaning]]) -> Part:
-    """Return a constant that operators have a place for; the first of them decides."""
+    """Return a constant with a parameter slot at an operator; its first use decides."""
     use, meaning = uses[0]
     role = Role.BUFFER if names.is_buffer(constant.name) else meaning.role
     modules = [_module(meaning.operator) for _, meaning in uses]
@@ -148,11 +148,11 @@ def _placed(constant: Constant, uses: list[tuple[Use, Meaning]]) -> Part:
 def _by_name(
     constant: Constant, elements: int, uses: list[tuple[Use, Meaning]], unused: Use
 ) -> Part | None:
-    """Return a constant that no operator has a place for: its name decides what it is."""
+    """Return a constant without a parameter slot; its name determines what it is."""
     scales = uses and all(use.operator.type.startswith(QUANTISERS) for use, _ in uses)
     use, meaning = uses[0] if uses else (unused, Meaning(unused.operator))
     named = names.is_meaningful(constant.name)
-    argument = not named and use.operator.type in SLOTS  # such as the first state of an LSTM
+    argument = not named and use.operator.type in SLOTS  # such as the initial state of an LSTM
     if constant.from_node or elements == 1 or scales or argument:
         return None
     role = names.role_of(constant.name) if named else Role.BUFFER
@@ -161,7 +161,7 @@ def _by_name(
 
 
 def _named(layer: Layer) -> tuple[str, str]:
-    """Return the name of a layer, and what to add to it should another have the same."""
+    """Return the name of a layer, and a suffix in case another layer has the same name."""
     operator = layer.operator
     for part in [*layer.weights, *layer.parts]:
         if names.is_meaningful(part.name):
@@ -173,7 +173,7 @@ def _named(layer: Layer) -> tuple[str, str]:
 
 
 def _module(operator: Operator) -> str:
-    """Return the module that an operator says it belongs to."""
+    """Return the module of an operator, from its name or metadata."""
     return operator.module or names.module_of_node(operator.name, _output_name(operator))
 
 
@@ -182,7 +182,7 @@ def _output_name(operator: Operator) -> str:
 
 
 def _apart(layers: list[Layer]) -> list[Layer]:
-    """Return the layers with names of their own, merged where they are one module after all."""
+    """Return the layers with unique names, merged if they belong to one module."""
     same: dict[str, list[Layer]] = defaultdict(list)
     for layer in layers:
         same[layer.name].append(layer)
@@ -203,7 +203,7 @@ def _apart(layers: list[Layer]) -> list[Layer]:
 
 
 def _is_one_module(layers: list[Layer]) -> bool:
-    """Tell whether layers of the same name belong together."""
+    """Tell whether layers with the same name belong to one module."""
     with_weights = [layer for layer in layers if layer.weights]
     leaves = [names.split(p.name)[1] for layer in with_weights for p in layer.weights]
     return len(with_weights) < 2 or all(names.ONE_MODULE.fullmatch(leaf) for leaf in leaves)
@@ -226,7 +226,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def hints_of(layer: Layer, part: Part) -> Hints:
-    """Return what is known of a parameter for the schema; without a use, that is its layer."""
+    """Return the hints for a parameter; without a use, only its layer."""
     if not part.use.operator.type:
         return Hints(layer.name)
     axes = _stored_axes(part)
@@ -234,7 +234,7 @@ def hints_of(layer: Layer, part: Part) -> Hints:
 
 
 def _stored_axes(part: Part) -> tuple[Axis, ...] | None:
-    """Return the meaning of the stored axes, from that of the axes the operator sees."""
+    """Return the meaning of the stored axes, derived from that of the axes at the operator."""
     seen, view = part.meaning.axes, part.use.view
     rank = len(part.constant.shape)
     if seen is None or view is None or len(view) != len(seen):
@@ -247,10 +247,10 @@ def _stored_axes(part: Part) -> tuple[Axis, ...] | None:
 
 
 def _sections(layer: Layer, part: Part, axes: tuple[Axis, ...] | None) -> tuple[str, ...] | None:
-    """Return the parts stacked along the output axis, in the order in which they are stored."""
+    """Return the names of the parts stacked along the output axis, in storage order."""
     sections = part.meaning.sections
     if part.use.view is None or any(d.length == UNKNOWN_LENGTH for d in part.use.view):
-        sections = None  # cut up and put together anew on the way: another order
+        sections = None  # split and concatenated on the way: the order is unknown
     leaf = names.split(part.name)[1]
     if names.RECURRENT.fullmatch(leaf):
         sections = TORCH_GATES.get(layer.kind)

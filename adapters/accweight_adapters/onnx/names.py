@@ -1,8 +1,8 @@
-"""Names in ONNX files: which mean something, and what module they speak of.
+"""Names in ONNX files: which are meaningful, and which module they belong to.
 
-Frameworks name parameters by module (`encoder.0.weight`, `conv1_w_0`, `dense/kernel:0`);
-exporters make up names where they fold or transpose (`onnx::MatMul_215`, `val_7`); nodes are
-named by the path of modules that ran (`/encoder/encoder.0/Gemm`). All three are read here.
+Frameworks name parameters by module (`encoder.0.weight`, `conv1_w_0`, `dense/kernel:0`); exporters
+generate names when they fold or transpose (`onnx::MatMul_215`, `val_7`); nodes are named by the
+path of modules (`/encoder/encoder.0/Gemm`). All three are parsed here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MADE_UP = re.compile(
     r"|const(ant)?_*(fold_opt_+)?\d+|(tensor|initializer|ortshared)_\d\w*)"
     r"(_[Oo]utput_\d+)?(_quantized)?(@\d+)?"
 )
-"""Names that exporters number through; they say nothing of the module."""
+"""Names that exporters generate, which do not reveal the module."""
 
 SUFFIX = re.compile(
     r"(?P<module>.+?)_(?P<leaf>w|b|s|W|B|R|weights?|bias(es)?|kernel|gamma|beta|scale|riv|rm|mean|var"
@@ -29,7 +29,7 @@ TENSORFLOW_TAIL = re.compile(
     r"|batchnorm|kernel|bias|gamma|beta|moving_mean|moving_variance|embeddings|embedding_lookup"
 )
 NUMBERED = re.compile(r"onnx::\w+_\d+")
-"""Names that the legacy torch exporter gives to what it folds, the same at every export."""
+"""Names that the legacy torch exporter generates when it folds, equal in every export."""
 
 OPERATOR_NAME = re.compile(r"[A-Z]\w*?(_\d+)?(_quant\w*)?")
 OUTPUT_NAME = re.compile(r"_[Oo]utput_\d+$|:\d+$")
@@ -42,7 +42,7 @@ TABLE = re.compile(r"embed|token|prompt|(^|_)pos(ition|itional)?(_|$)")
 ONE_MODULE = re.compile(
     r"(weight|bias)_(ih|hh)(_.*)?|[qkv]_proj_(weight|bias)|in_proj_(weight|bias)"
 )
-"""Weights that one module of a framework keeps side by side although several operators use them."""
+"""Weights of one module in a framework although several operators use them."""
 
 RECURRENT = re.compile(r"(weight|bias)_(ih|hh)(_.*)?")
 PACKED = re.compile(r"in_proj_(weight|bias)|(.*\.)?(qkv|c_attn)\.(weight|bias)")
@@ -53,12 +53,12 @@ FEED_FORWARD = re.compile(r"mlp|ffn?|feed_?forward|intermediate")
 
 
 def is_meaningful(name: str) -> bool:
-    """Tell whether a tensor's name comes from the model rather than from the exporter."""
+    """Tell whether a tensor's name comes from the model and not from the exporter."""
     return bool(name) and MADE_UP.fullmatch(name) is None
 
 
 def is_parameter(name: str) -> bool:
-    """Tell whether a name behind an Identity is that of a parameter, not of a result.
+    """Tell whether a name after an Identity is that of a parameter, not of a result.
 
     >>> [is_parameter(name) for name in ("enc.0.bias", "onnx::Add_7", "val_7", "/e.0/Add")]
     [True, True, False, False]
@@ -68,7 +68,7 @@ def is_parameter(name: str) -> bool:
 
 
 def split(name: str) -> tuple[str, str]:
-    """Return the module and the leaf of a parameter's name; the leaf is empty if it has none.
+    """Return the module and the leaf of a parameter's name; the leaf may be empty.
 
     >>> split("encoder.0.weight"), split("fire2/squeeze1x1_w_0"), split("pos_embed")
     (('encoder.0', 'weight'), ('fire2.squeeze1x1', 'w'), ('pos_embed', ''))
@@ -89,7 +89,7 @@ def split(name: str) -> tuple[str, str]:
 
 
 def module_of_node(name: str, output: str) -> str:
-    """Return the module that a node's name speaks of, else the name itself.
+    """Return the module in a node's name, else the name itself.
 
     >>> module_of_node("/net/net.0/Gemm", ""), module_of_node("Convolution28", "")
     ('net.0', 'Convolution28')
@@ -112,7 +112,7 @@ def path_of_node(name: str, output: str) -> list[str]:
 
 
 def role_of(name: str) -> Role:
-    """Return the role of a tensor that no operator has a place for, by its name alone."""
+    """Return the role of a tensor without a parameter slot, from its name."""
     module, leaf = split(name)
     leaf = leaf or module
     if BUFFER.fullmatch(leaf):
@@ -126,7 +126,7 @@ def role_of(name: str) -> Role:
 
 
 def is_buffer(name: str) -> bool:
-    """Tell whether a name is that of a fixed table or a statistic."""
+    """Tell whether a name is that of a constant table or a statistic."""
     module, leaf = split(name)
     return BUFFER.fullmatch(leaf or module) is not None
 

@@ -1,9 +1,9 @@
-"""Quantised weights: integer codes made floats again, where the graph tells how.
+"""Dequantise integer weights, where the graph has the parameters.
 
-``weight = (code - zero_point) * scale``, in float32 as ONNX defines it. Scale and zero point
-stand beside the codes (DequantizeLinear, the QLinear operators), or apart: an integer product
-is scaled back to floats by a Mul that follows, or the quantiser kept them under a like name.
-Where they cannot be told, the weight is refused with the reason, never guessed at.
+``weight = (code - zero_point) * scale``, in float32 as ONNX defines it. Scale and zero point are
+inputs of the same operator (DequantizeLinear, the QLinear operators), or elsewhere: a Mul scales
+the integer product afterwards, or the quantiser gave them a similar name. If they cannot be
+determined, the weight is refused with the reason.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Inputs of an operator that hold scale and zero point, and the axis they belong to."""
+    """Inputs of an operator that hold scale and zero point, and the axis of the scales."""
 
     scales: tuple[int, ...]
     zero_point: int | None
@@ -55,16 +55,16 @@ PLACES = {
     ("MatMulInteger", 1): Place((), 3, -1),
     ("ConvInteger", 1): Place((), 3, 0),
 }
-"""Where operators on codes take scale and zero point; no scales: they come after the product."""
+"""Scale and zero point inputs of operators on codes; no scale: it follows the product."""
 
 
 class UnknownScaleError(ValueError):
-    """Scale or zero point of a quantised weight cannot be told; the message says why."""
+    """Raised if scale or zero point cannot be determined; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dequantised:
-    """Reads codes and returns weights; `axis` is that of the scales, `block` their spacing."""
+    """Reads and dequantises codes; `axis` is the axis of the scales, `block` their spacing."""
 
     codes: StoredValues
     scales: tuple[StoredValues, ...]
@@ -80,7 +80,7 @@ class Dequantised:
         scale = np.ones((), dtype=np.float32)
         for factor in self.scales:
             scale = scale * self._spread(factor)
-        with np.errstate(over="ignore", invalid="ignore"):  # core counts what is not finite
+        with np.errstate(over="ignore", invalid="ignore"):  # core counts non-finite values
             return np.asarray(values * scale, dtype=np.float32)
 
     def _spread(self, stored: StoredValues) -> Floats:
@@ -98,7 +98,7 @@ class Dequantised:
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """What turns stored codes into floats; `axis` is None where it cannot be told."""
+    """Parameters of the dequantisation; `axis` is None if it is unknown."""
 
     scales: list[Constant]
     zero_point: Value | None
@@ -112,7 +112,7 @@ def dequantised(
     """Return the values of a quantised constant as floats.
 
     Raises:
-        UnknownScaleError: If the graph does not tell scale or zero point.
+        UnknownScaleError: If scale or zero point cannot be determined.
     """
     found = _by_dequantiser(constant, use) or _by_place(constant, use, by_name)
     zero = None if found.zero_point is None else _stored(found.zero_point, "zero point")
@@ -129,7 +129,7 @@ def dequantised(
 
 
 def _by_dequantiser(constant: Constant, use: Use) -> Scheme | None:
-    """Return what a DequantizeLinear says; its axis holds if it sees the codes as stored."""
+    """Return the scheme of a DequantizeLinear; its axis is valid if it sees the codes as stored."""
     operator = use.dequantiser
     if operator is None:
         return None
@@ -140,7 +140,7 @@ def _by_dequantiser(constant: Constant, use: Use) -> Scheme | None:
 
 
 def _by_place(constant: Constant, use: Use, by_name: Mapping[str, Constant]) -> Scheme:
-    """Return what the inputs of an operator on codes say."""
+    """Return the scheme from the inputs of an operator on codes."""
     operator, place = use.operator, _place(use)
     scales = [_stored(operator.input(i), "scale") for i in place.scales]
     zero_point = None if place.zero_point is None else operator.input(place.zero_point)
@@ -171,7 +171,7 @@ def _stored(value: Value | None, what: str) -> Constant:
 
 
 def _stored_axis(use: Use, axis: int) -> int | None:
-    """Return the stored axis behind one the operator sees, if it is just one."""
+    """Return the stored axis of an axis at the operator, if it is a single one."""
     if use.operator.integer("transB", 0) and axis == -1 and use.index == 3:
         axis = -2
     if use.view is None or not -len(use.view) <= axis < len(use.view):
@@ -181,7 +181,7 @@ def _stored_axis(use: Use, axis: int) -> int | None:
 
 
 def _check(part: tuple[int, ...], shape: tuple[int, ...], axis: int | None, block: int) -> None:
-    """Make sure that scales or zero points of shape `part` fit codes of that shape."""
+    """Raise unless scales or zero points of shape `part` fit codes of that shape."""
     if math.prod(part) == 1:
         return
     if axis is not None:
@@ -200,7 +200,7 @@ def _check(part: tuple[int, ...], shape: tuple[int, ...], axis: int | None, bloc
 def _scale_apart(
     constant: Constant, operator: Operator, by_name: Mapping[str, Constant]
 ) -> Constant:
-    """Return the scale of the weight of an integer product, by name or by what follows it."""
+    """Return the scale of the weight of an integer product, by name or from a later Mul."""
     named = by_name.get(constant.name.removesuffix("_quantized") + "_scale")
     if named is not None:
         return named
@@ -215,7 +215,7 @@ def _scale_apart(
 
 
 def _factors(operator: Operator) -> Iterator[Value]:
-    """Yield what the result of an integer product is multiplied with, factor by factor."""
+    """Yield the factors that the result of an integer product is multiplied by."""
     value = operator.outputs[0] if operator.outputs else None
     for _ in range(LARGEST_CHAIN):
         if value is None or len(value.users) != 1:

@@ -1,4 +1,4 @@
-"""The reader of ONNX models; what describes them, and the library onnx, load with the first one."""
+"""The reader of ONNX models; its parser and the onnx library are imported on first use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class OnnxReader:
     suffixes = (".onnx",)
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether a file begins like an ONNX model, however it is called."""
+        """Tell whether a file starts like an ONNX model, whatever its name."""
         from accweight_adapters.onnx.wire import recognised
 
         return recognised(path)

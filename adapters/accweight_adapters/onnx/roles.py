@@ -1,9 +1,9 @@
-"""What an operator takes a tensor for: weight, bias, norm, table, and what its axes count.
+"""Role of a tensor at an operator (weight, bias, norm, table), and meaning of its axes.
 
-`SLOTS` says it for operators that have a place for parameters: a table by operator and input,
-to be extended by one line. Add and Mul have none; what a constant means to them shows only
-from what the other operand is: the result of a layer (then it is that layer's bias) or of
-a division by a root (then it belongs to a normalisation written out in small operators).
+`SLOTS` lists the operators with parameter inputs, one line each. Add and Mul have none; the role of
+their constant follows from the other operand: if it is the output of a layer, the constant is that
+layer's bias; if it is divided by a root, the constant belongs to a normalisation in elementary
+operators.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from accweight_core.schema import Axis, Kind, Role
 
 Axes = tuple[Axis, ...]
 AxisRule = Callable[[Operator, int], Axes]
-"""Gives the meaning of the axes from the operator and the number of axes that it sees."""
+"""Returns the meaning of the axes, given the operator and the rank at it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place for parameters at an operator."""
+    """A parameter input of an operator."""
 
     role: Role
     kind: Kind
@@ -32,15 +32,15 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What one use makes of a constant.
+    """The meaning of a constant at one use.
 
     Attributes:
-        operator: The operator whose layer it belongs to.
-        role: What it is for.
-        kind: What the layer computes.
-        axes: What the axes count that the operator sees; None if unknown.
-        sections: Parts stacked along the output axis.
-        certain: Whether the operator has a place for it, so that nothing but a parameter fits.
+        operator: The operator of its layer.
+        role: Its role.
+        kind: Kind of the layer.
+        axes: Meaning of the axes at the operator; None if unknown.
+        sections: Names of the parts stacked along the output axis.
+        certain: Whether the input is a parameter slot, which takes nothing but a parameter.
     """
 
     operator: Operator
@@ -175,11 +175,11 @@ SLOTS: dict[str, dict[int, Slot]] = {
     "MultiHeadAttention": {3: _bias(Kind.ATTENTION, _vector, _QKV)},
     "PRelu": {1: _weight(Kind.OTHER, _other)},
 }
-"""Places for parameters, of standard operators and of onnxruntime's own."""
+"""Parameter inputs of the standard operators and of onnxruntime's own."""
 
 EINSUM = {0: _MATMUL[0], 1: _MATMUL[1]}
 BIASED = (Kind.CONV, Kind.CONV_TRANSPOSE, Kind.LINEAR)
-"""Kinds of layers whose bias may come as an Add of its own."""
+"""Kinds of layers whose bias may be a separate Add."""
 
 NORMS = frozenset(
     {"InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization",
@@ -191,7 +191,7 @@ INTEGER_PRODUCTS = frozenset({"MatMulInteger", "ConvInteger"})
 
 
 def meaning_of(use: Use, elements: int, rank: int) -> Meaning:
-    """Return what one use makes of a constant of so many elements and axes."""
+    """Return the meaning of a constant at one use, given its number of elements and axes."""
     operator, index = use.operator, use.index
     slot = _slot(operator, index)
     if slot is not None:
@@ -226,7 +226,7 @@ def _at_slot(use: Use, slot: Slot, rank: int) -> Meaning:
 
 
 def _is_scaled_later(operator: Operator) -> bool:
-    """Tell whether a norm's own scale is a stand-in: group norm is exported that way."""
+    """Tell whether a norm's own scale is a dummy, as in the export of group norm."""
     waiting = list(operator.outputs[:1])
     for _ in range(8):
         if not waiting:
@@ -240,7 +240,7 @@ def _is_scaled_later(operator: Operator) -> bool:
 
 
 def _in_einsum(operator: Operator, index: int, rank: int) -> Meaning:
-    """Return what an Einsum makes of an operand: letters that are summed away are inputs."""
+    """Return the meaning of an operand of an Einsum: letters that are summed over are inputs."""
     inputs, arrow, output = operator.text("equation").replace(" ", "").partition("->")
     terms = inputs.split(",")
     if not arrow or index >= len(terms) or len(terms[index]) != rank or rank < 2:
@@ -255,7 +255,7 @@ def _in_einsum(operator: Operator, index: int, rank: int) -> Meaning:
 
 
 def _added(operator: Operator, index: int, use: Use) -> Meaning:
-    """Return what an Add makes of a constant: the bias of what made the other operand."""
+    """Return the meaning of a constant in an Add: the bias of the other operand's layer."""
     other = operator.input(1 - index)
     if not _is_vector(use):
         return Meaning(operator)
@@ -269,7 +269,7 @@ def _added(operator: Operator, index: int, use: Use) -> Meaning:
 
 
 def _multiplied(operator: Operator, index: int, use: Use) -> Meaning:
-    """Return what a Mul makes of a constant: the scale of the normalisation before it."""
+    """Return the meaning of a constant in a Mul: the scale of the normalisation before it."""
     made = _normaliser(operator.input(1 - index)) if _is_vector(use) else None
     if made is None:
         return Meaning(operator)
@@ -278,7 +278,7 @@ def _multiplied(operator: Operator, index: int, use: Use) -> Meaning:
 
 
 def _only_outputs(use: Use) -> Axes | None:
-    """Return the axes of a vector, which may be padded with axes of length one."""
+    """Return the axes of a vector, possibly with axes of length one."""
     if use.view is None:
         return None
     return tuple(
@@ -287,12 +287,12 @@ def _only_outputs(use: Use) -> Axes | None:
 
 
 def _is_vector(use: Use) -> bool:
-    """Tell whether at most one axis is longer than one, as far as that can be seen."""
+    """Tell whether at most one axis is longer than one, as far as lengths are known."""
     return use.view is not None and sum(d.length not in (1, -1) for d in use.view) <= 1
 
 
 def layer_before(value: Value | None) -> Operator | None:
-    """Return the operator with a weight of its own that made a value, if one did."""
+    """Return the operator with a weight that produced a value, or None."""
     operator = maker(value)
     if operator is not None and operator.type == "Mul":
         operator = _integer_product(operator)
@@ -304,7 +304,7 @@ def layer_before(value: Value | None) -> Operator | None:
 
 
 def kind_of(operator: Operator) -> Kind:
-    """Return the kind of layer that an operator makes."""
+    """Return the kind of an operator's layer."""
     slots = EINSUM if operator.type == "Einsum" else SLOTS.get(operator.type, {})
     return next((slot.kind for slot in slots.values()), Kind.OTHER)
 
@@ -319,7 +319,7 @@ def _integer_product(scaling: Operator) -> Operator | None:
 
 
 def _norm_before(value: Value | None) -> Operator | None:
-    """Return the operator that stands for a normalisation whose scaled result a value is."""
+    """Return the operator of the normalisation whose scaled result a value is, or None."""
     scale = maker(value)
     if scale is None or scale.type in NORMS:
         return scale

@@ -1,24 +1,24 @@
-"""Parameters that a torch exporter stored once because their values were equal, apart again.
+"""Separate parameters that a torch exporter stored once because their values were equal.
 
-An untrained network is full of equal tensors: zero biases, unit norm scales, copied layers.
-Listed as stored, its file would hold fewer parameters than those of later steps. So every
-name is given back that the file still tells:
+An untrained network has many equal tensors: zero biases, unit norm scales, copied layers. Its file
+would list fewer parameters than those of later steps. So every name that the file still reveals is
+restored:
 
-- the legacy exporter leaves an Identity whose output carries the name: `conv2.bias`, or
-  `onnx::MatMul_7` where it folds, under which a later step stores the tensor;
-- where two operators simply use one initializer, it is told by the other parameters of the
-  operator (`conv2.weight`: its bias is `conv2.bias`), by its module's number (`layers.0.norm1`
-  has `layers.0.norm1.weight`, so `layers.1.norm1` has its like), or by its module and the
-  parameters that the dynamo exporter states to exist;
-- a bias of zeros that the dynamo exporter dropped comes back as zeros, if stated to exist.
+- the legacy exporter leaves an Identity whose output has the name: `conv2.bias`, or, if it folds,
+  `onnx::MatMul_7`, under which later steps store the tensor;
+- if two operators use one initializer, the name follows from the other parameters of the
+  operator (`conv2.weight`: its bias is `conv2.bias`), from its module's number (`layers.0.norm1`
+  has `layers.0.norm1.weight`, so `layers.1.norm1` has the same), or from its module and the
+  parameters that the dynamo exporter lists;
+- a zero bias that the dynamo exporter omitted is restored as zeros, if it is listed.
 
-Not told, so left as it is, with a note (all of the dynamo exporter, which stores tensors of
-1024 elements at most once; `optimize=False` keeps it from that): which `val_7` a folded matrix
-without bias, or the slope of a PReLU, would have been; a vector whose Split serves several
-layers; tables; and matrices between modules that differ by more than a number or beside a bias
-of their own, for these are tied rather than equal by chance. Two modules that differ by a
-number alone and share a matrix are taken for copies, and `onnx::` names of tied matrices that
-were folded count as two, as the file has two names.
+Some names are not revealed, and are left as they are, with a note. All of them come from the dynamo
+exporter, which stores equal tensors of up to 1024 elements once (`optimize=False` prevents it): the
+`val_7` of a folded matrix without bias, or the slope of a PReLU; a vector whose Split serves
+several layers; tables; and matrices of modules that differ by more than a number, or that have
+biases of their own, because these are tied rather than equal by chance. Two modules that differ
+only by a number and share a matrix count as copies; `onnx::` names of folded tied matrices count
+as two parameters, as the file has two names.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ Edge = tuple[Operator, int]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One place where a constant comes to work: at which edge, for the layer of which operator.
+    """One use of a constant: the edge, and the operator whose layer it belongs to.
 
     Attributes:
-        layer: Operator whose layer the constant belongs to there.
-        operator: Operator that takes it in; another one where a bias is added later.
-        index: At which input.
-        entry: Operator and input by which it leaves for there: the same, or a Transpose before.
-        leaf: What torch calls a parameter at that place; empty if that varies.
+        layer: Operator of the layer that the constant belongs to here.
+        operator: Operator that takes it; another one if a bias is added later.
+        index: Index of the input.
+        entry: Operator and input of the constant itself: the same, or those of a Transpose before.
+        leaf: Torch's name of a parameter at this input; empty if it varies.
     """
 
     layer: Operator
@@ -69,13 +69,13 @@ class Site:
 
     @property
     def module(self) -> str:
-        """Module that the exporter noted, or put into the path that is the node's name."""
+        """Module recorded by the exporter, or part of the node's name."""
         if self.layer.module or not self.layer.name.startswith("/"):
             return self.layer.module
         return names.module_of_node(self.layer.name, "")
 
     def is_like(self, other: Site) -> bool:
-        """Tell whether the same kind of operator takes the constant in at the same place."""
+        """Tell whether the constant enters the same kind of operator at the same input."""
         return self.layer is other.layer or (
             (self.layer.type, self.operator.type, self.index)
             == (other.layer.type, other.operator.type, other.index)
@@ -83,7 +83,7 @@ class Site:
 
 
 def separate(network: Network, ints: Ints) -> None:
-    """Give every parameter that a network stores once for several a constant of its own."""
+    """Give every parameter that shares a stored tensor a constant of its own."""
     _Separation(network).behind_identities()
     derivation = _Derivation(network, ints)
     derivation.run()
@@ -92,7 +92,7 @@ def separate(network: Network, ints: Ints) -> None:
 
 @dataclass
 class _Separation:
-    """New names for constants, none of them given twice."""
+    """Assigns new names to constants, each name once."""
 
     network: Network
     taken: set[str] = field(default_factory=set)
@@ -117,7 +117,7 @@ class _Separation:
                     alias.values.append(output)
 
     def alias(self, constant: Constant, name: str) -> Constant | None:
-        """Return the constant of that name with the same tensor, None if the name is taken."""
+        """Return the constant of that name with the same tensor, or None if the name is taken."""
         key = id(constant), name
         if key not in self.made and name not in self.taken:
             copy = Constant(
@@ -129,7 +129,7 @@ class _Separation:
         return self.made.get(key)
 
     def move(self, constant: Constant, entry: Edge, name: str) -> None:
-        """Let an operator take in a constant of its own instead of the shared one."""
+        """Make an operator use a constant of its own instead of the shared one."""
         alias = self.alias(constant, name)
         if alias is not None:
             operator, index = entry
@@ -140,7 +140,7 @@ class _Separation:
 
 
 class _Derivation:
-    """Names for the places where one constant serves several layers."""
+    """Derives names for the uses of shared constants."""
 
     def __init__(self, network: Network, ints: Ints) -> None:
         self._network = network
@@ -159,7 +159,7 @@ class _Derivation:
                 self._has_own |= layers
 
     def run(self) -> None:
-        """Name what can be named, until one name no longer leads to another."""
+        """Name the constants, until no further name can be derived."""
         named: dict[str, dict[Site, str]] = {constant: {} for constant in self._shared}
         progress = True
         while progress:
@@ -177,7 +177,7 @@ class _Derivation:
                 _move(separation, shared, self._shared[shared.name], named[shared.name])
 
     def _name(self, constant: str, site: Site, sites: list[Site]) -> str:
-        """Return the name of a shared constant at one site, empty if it is not told."""
+        """Return the name of a shared constant at one use, or ''."""
         if site.leaf == "weight" and site.layer.type not in NORMS:
             if id(site.layer) in self._has_own:
                 return ""
@@ -189,7 +189,7 @@ class _Derivation:
         return self._vector_name(site, constant, sites)
 
     def _vector_name(self, site: Site, constant: str, sites: list[Site]) -> str:
-        """Return the name of a vector: after the other parameters of the operator, if named."""
+        """Return the name of a vector, derived from the other parameters of the operator, or ''."""
         for name, leaf in self._of_layer.get(id(site.layer), []):
             if not (leaf and site.leaf and name.endswith(leaf)):
                 continue
@@ -202,17 +202,17 @@ class _Derivation:
         return self._checked(carried, constant) or self._stated(site, constant)
 
     def _checked(self, name: str, own: str) -> str:
-        """Return a name that is free, or that of the constant, if the exporter has such a one."""
+        """Return a name if it is free, or the constant's own if the exporter would use it."""
         stated = not self._network.stated or name in self._network.stated
         return name if stated and (name == own or name not in self._present) else ""
 
     def _stated(self, site: Site, own: str) -> str:
-        """Return the parameter of the site's module that the exporter states to exist."""
+        """Return the parameter of the use's module that the exporter listed, or ''."""
         name = f"{site.module}.{site.leaf}" if site.leaf else ""
         return self._checked(name, own) if name in self._network.stated else ""
 
     def restore_zeros(self) -> None:
-        """Put biases back that the exporter dropped because they were zero."""
+        """Restore biases that the exporter omitted because they were zero."""
         for operator in self._network.operators:
             if len(operator.inputs) != 2 or operator.rules[:1] != (DROPPED + operator.type,):
                 continue
@@ -226,7 +226,7 @@ class _Derivation:
 
 
 def _sites(constant: Constant, ints: Ints) -> Iterator[Site]:
-    """Yield the places that have a meaning for a constant."""
+    """Yield the uses at which a constant has a meaning."""
     elements, rank = math.prod(constant.shape), len(constant.shape)
     edges = [edge for value in constant.values for edge in value.users]
     entries = {end: edge for edge in edges for end in _ends(edge)}
@@ -238,7 +238,7 @@ def _sites(constant: Constant, ints: Ints) -> Iterator[Site]:
 
 
 def _ends(edge: Edge) -> Iterator[Edge]:
-    """Yield where what comes in at an edge goes to work, through all that passes it on."""
+    """Yield the edges where a value is used, followed through operators that pass it on."""
     waiting, seen = [edge], {edge}
     while waiting:
         operator, index = waiting.pop()
@@ -251,7 +251,7 @@ def _ends(edge: Edge) -> Iterator[Edge]:
 
 
 def _leaf(use: Use, meaning: Meaning) -> str:
-    """Return what torch calls a parameter at that place, empty if that cannot be told."""
+    """Return torch's name of a parameter at that input, or ''."""
     layer = meaning.operator
     if meaning.role is Role.NORM:
         written_out = use.operator is not layer
@@ -269,9 +269,9 @@ def _is_torch_name(name: str) -> bool:
 
 
 def _like_its_own(constant: str, site: Site, sites: list[Site], *, anywhere: bool = False) -> str:
-    """Return the constant's name with the site's module in place of its own.
+    """Return the constant's name with the use's module in place of its own.
 
-    Unless it may be `anywhere`, that module has to differ by numbers alone.
+    Unless `anywhere` is set, the modules may differ in numbers only.
     """
     for own in sites:
         tail = constant.removeprefix(own.module + ".") if own.module else constant
@@ -285,10 +285,10 @@ def _alike(site: Site, other: Site) -> bool:
 
 
 def _numbered_alike(constant: str, site: Site, sites: list[Site]) -> str:
-    """Return the name that the dynamo exporter would have given to a folded matrix.
+    """Return the name that the dynamo exporter would have generated for a folded matrix.
 
-    It numbers the values of a layer in turn: the matrix, then its product. Where that holds
-    for the product of the constant's own layer, it is held to for the others.
+    It numbers the values of a layer consecutively: the matrix, then its product. If that holds for
+    the product of the constant's own layer, it is assumed for the others.
     """
     own = sites[0]
     product, first = FOLDED.fullmatch(_result(site)), FOLDED.fullmatch(_result(own))
@@ -305,7 +305,7 @@ def _result(site: Site) -> str:
 def _move(
     separation: _Separation, shared: Constant, sites: list[Site], named: dict[Site, str]
 ) -> None:
-    """Move the uses of a shared constant to the names found; one has to stay behind."""
+    """Move the uses of a shared constant to the names found, except one."""
     told: dict[Edge, set[str]] = defaultdict(set)
     for site in sites:
         told[site.entry].add(named.get(site, shared.name))
@@ -320,7 +320,7 @@ def _move(
 
 
 def _outputs(operator: Operator, weight: Constant) -> int:
-    """Return how many outputs a weight makes; 0 if it cannot be the operator's."""
+    """Return the number of outputs of a weight; 0 if it cannot be the operator's."""
     if len(weight.shape) < 2 or min(weight.shape) < 1:
         return 0
     if operator.type == "ConvTranspose":
@@ -331,7 +331,7 @@ def _outputs(operator: Operator, weight: Constant) -> int:
 
 
 def _zeros(name: str, operator: Operator, weight: Constant) -> Constant:
-    """Return the bias that an operator had, one zero per output."""
+    """Return the omitted bias of an operator, one zero per output."""
     outputs = _outputs(operator, weight)
     tensor = TensorProto(name=name, dims=[outputs], data_type=weight.tensor.data_type)
     bias = Constant(name, tensor, is_zeros=True)

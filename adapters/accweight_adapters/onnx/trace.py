@@ -1,9 +1,8 @@
-"""From a constant to the operators that work with it, through all that merely passes it on.
+"""Follow constants to the operators that use them, through operators that only pass them on.
 
-Exporters put transposes, reshapes, casts, slices and dequantisation between a weight and the
-operator it belongs to. `uses_of` follows them forwards and keeps, for every axis the operator
-sees, which axes of the stored tensor make it up; the functions below look backwards, from
-an operand to the operator that made it.
+Exporters put transposes, reshapes, casts, slices and dequantisation between a weight and its
+operator. `uses_of` follows them forwards and records, for every axis at the operator, the stored
+axes that it consists of; the other functions look backwards, from an operand to its producer.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ from dataclasses import dataclass, replace
 from accweight_adapters.onnx.graph import Constant, Operator, Value
 
 LARGEST_CHAIN = 24
-"""Operators passed through at most; the longest seen in exported models is five."""
+"""Most operators passed through; the longest chain seen in exported models is five."""
 
 PASSING = frozenset(
     {"Identity", "Cast", "CastLike", "Dropout", "Transpose", "Reshape", "Squeeze", "Unsqueeze",
      "Flatten", "DequantizeLinear", "QuantizeLinear", "Contiguous"}
 )  # fmt: skip
-"""Operators whose first output is their first input in another guise."""
+"""Operators whose first output has the values of their first input."""
 
 CUTTING = frozenset({"Slice", "Split", "Concat", "Expand", "Pad"})
-"""Operators that pass on a part, or several side by side; axes keep their meaning."""
+"""Operators that pass on a part, or concatenate several inputs; axes keep their meaning."""
 
 REWORKING = frozenset(
     {"Mul", "Div", "Add", "Sub", "Pow", "Sqrt", "Neg", "Exp", "Reciprocal", "ReduceL2", "ReduceSum"}
 )
-"""Followed only while all operands are constants: weight scaling, weight normalisation."""
+"""Followed only if all operands are constants: weight scaling, weight normalisation."""
 
 UNKNOWN_LENGTH = -1
 Ints = Callable[[Value | None], list[int] | None]
-"""Reads a small constant of integers, such as the axes of a Squeeze; None if it is computed."""
+"""Returns a small integer constant, such as the axes of a Squeeze; None if it is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """One axis as an operator sees it: its length, and the stored axes that make it up."""
+    """One axis at an operator: its length, and the stored axes that it consists of."""
 
     length: int
     axes: tuple[int, ...]
@@ -49,14 +48,14 @@ View = tuple[Dimension, ...]
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One place where a constant comes to work.
+    """One use of a constant.
 
     Attributes:
-        operator: The operator that works with it.
-        index: At which input.
-        view: What the operator sees; None if that is lost on the way.
-        alias: Name nearest to the operator that may mean something.
-        dequantiser: The DequantizeLinear that turned codes into values, if one did.
+        operator: The operator that uses it.
+        index: Index of the input.
+        view: The axes at the operator; None if they are unknown.
+        alias: Name closest to the operator that may be meaningful.
+        dequantiser: The DequantizeLinear between them, if any.
     """
 
     operator: Operator
@@ -76,7 +75,7 @@ def uses_of(constant: Constant, ints: Ints) -> list[Use]:
 
 
 def _follow(value: Value, view: View, alias: str, ints: Ints) -> Iterator[Use]:
-    """Yield the uses of a value, walking on through operators that pass it on."""
+    """Yield the uses of a value, following operators that pass it on."""
     waiting = [(value, Use(Operator("", "", 0, [], [], {}), 0, view, alias))]
     seen = {id(value)}
     while waiting:
@@ -97,7 +96,7 @@ def _follow(value: Value, view: View, alias: str, ints: Ints) -> Iterator[Use]:
 
 
 def passes(operator: Operator, index: int) -> bool:
-    """Tell whether an operator only passes on what comes in at that input."""
+    """Tell whether an operator only passes on its input at that index."""
     if operator.type in PASSING:
         return index == 0
     if operator.type == "Concat" or operator.type in REWORKING:
@@ -106,11 +105,11 @@ def passes(operator: Operator, index: int) -> bool:
 
 
 def is_constant(value: Value | None, depth: int = LARGEST_CHAIN) -> bool:
-    """Tell whether a value derives from constants alone, by operators that pass them on."""
+    """Tell whether a value depends on constants only, through operators that pass them on."""
     if value is None or depth == 0:
         return False
     if value.fixed is None:
-        value.fixed = False  # until shown otherwise: damaged graphs may hold circles
+        value.fixed = False  # preset, because damaged graphs may be cyclic
         value.fixed = _derives(value, depth - 1)
     return value.fixed
 
@@ -126,7 +125,7 @@ def _derives(value: Value, depth: int) -> bool:
 
 
 def constant_behind(value: Value | None) -> Constant | None:
-    """Return the constant that a value is, seen through Identity and Cast."""
+    """Return the constant that a value is, looking through Identity and Cast."""
     for _ in range(LARGEST_CHAIN):
         if value is None or value.producer is None:
             return value.constant if value is not None else None
@@ -137,7 +136,7 @@ def constant_behind(value: Value | None) -> Constant | None:
 
 
 def maker(value: Value | None, through: frozenset[str] = PASSING) -> Operator | None:
-    """Return the operator that made a value, seen through those that pass it on."""
+    """Return the producer of a value, looking through operators that pass it on."""
     for _ in range(LARGEST_CHAIN):
         if value is None or value.producer is None:
             return None
@@ -148,7 +147,7 @@ def maker(value: Value | None, through: frozenset[str] = PASSING) -> Operator | 
 
 
 def _passed(use: Use, ints: Ints) -> Use:
-    """Return the use as it looks behind the operator that passes it on."""
+    """Return the use after the operator that passes it on."""
     operator = use.operator
     dequantiser = operator if operator.type == "DequantizeLinear" else use.dequantiser
     view = None if use.view is None else _changed(operator, use.view, ints)
@@ -156,7 +155,7 @@ def _passed(use: Use, ints: Ints) -> Use:
 
 
 def _changed(operator: Operator, view: View, ints: Ints) -> View | None:
-    """Return what is seen behind an operator, or None if that cannot be told."""
+    """Return the axes after an operator, or None if they are unknown."""
     if operator.type == "Transpose":
         order = operator.integers("perm") or list(range(len(view)))[::-1]
         return tuple(view[a] for a in order) if sorted(order) == list(range(len(view))) else None
@@ -206,7 +205,7 @@ def _joined(view: View, groups: Sequence[range]) -> View:
 
 
 def _reshaped(view: View, shape: Sequence[int] | None) -> View | None:
-    """Return the view after a reshape that only joins neighbours; None if it cuts an axis."""
+    """Return the view after a reshape that only joins neighbouring axes; None if it splits one."""
     if shape is None or any(d.length == UNKNOWN_LENGTH for d in view):
         return None
     lengths = [view[i].length if n == 0 and i < len(view) else n for i, n in enumerate(shape)]

@@ -1,9 +1,9 @@
-"""Protobuf wire format: an ONNX model without its weights, and where they lay.
+"""Read an ONNX model without its weights, on the level of the protobuf wire format.
 
-Parsing a model with onnx pulls every weight into memory. So the message is copied field by
-field, the payload of each tensor is left out, and a `Pointer` to it is put in its place; the
-few kilobytes that remain parse as usual. One way for all tensors, large or small, so that
-none can pass for another's external data.
+Parsing a model with onnx loads every weight into memory. So the message is copied field by field,
+with the payload of each tensor replaced by a `Pointer` to it, and the remaining few kilobytes are
+parsed as usual. All tensors are treated alike, small or large, so that none can pass for another's
+external data.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 LARGEST_DEPTH = 90
-"""Nested messages; onnx itself stops at 100, a real model needs four, plus three per subgraph."""
+"""Most nested messages; onnx stops at 100, real models need four, plus three per subgraph."""
 
 WINDOW_BYTES = 1 << 16
 REMOTE_WINDOW_BYTES = 1 << 12
-"""Weights lie between what is read; of a remote file, little is read along with it."""
+"""Small buffer for remote files, because weights lie between the parts that are read."""
 
 LARGEST_TEXT_BYTES = 1 << 16
-"""Text attributes beyond this are compiled engines and the like, not a mode or an equation."""
+"""Most bytes of a string attribute; longer ones are compiled engines and the like."""
 
 ATTRIBUTE_TEXT = ("attribute", 4)
 ENDLESS = 1 << 62
 RAW_DATA, FLOAT_DATA, DOUBLE_DATA = 9, 4, 10
 ENCODED = 1
-"""Stands for a field number in a `Pointer` whose values are not plain bytes."""
+"""Field number in a `Pointer` for values that are not plain bytes."""
 
 PAYLOADS = frozenset({4, 5, 6, 7, 9, 10, 11})
-"""Fields of a TensorProto that hold values."""
+"""Fields of a TensorProto that contain values."""
 
 
 class Pointer(NamedTuple):
-    """Where the values of one tensor lie in the model file; packed, it stands in `raw_data`.
+    """Location of the values of one tensor in the model file; it is stored, packed, in `raw_data`.
 
     Attributes:
-        field: Number of the only field with values if its bytes are the values' bytes, 0 if
-            there are none, `ENCODED` if the whole message has to be parsed to get at them.
-        offset: First byte of the values.
-        length: Bytes of values.
-        message_offset: First byte of the TensorProto.
-        message_length: Bytes of the TensorProto.
+        field: Number of the only field with values if it contains their plain bytes, 0 if there
+            is none, `ENCODED` if the whole message must be parsed.
+        offset: Offset of the values.
+        length: Number of bytes.
+        message_offset: Offset of the TensorProto.
+        message_length: Size of the TensorProto.
     """
 
     field: int
@@ -69,12 +69,12 @@ class Pointer(NamedTuple):
 
     @classmethod
     def unpacked(cls, data: bytes) -> Self:
-        """Return the pointer that `packed` wrote."""
+        """Return a pointer from its packed form."""
         return cls(*struct.unpack("<5Q", data))
 
 
 class Message(NamedTuple):
-    """What is copied of a message: text, other plain fields, and fields that are messages."""
+    """The fields of a message to copy: strings, other scalars, and nested messages."""
 
     text: frozenset[int]
     plain: frozenset[int] = frozenset()
@@ -107,11 +107,11 @@ MESSAGES = {
     "entry": Message(text=frozenset({1, 2})),
     "edge": Message(text=frozenset({1})),
 }
-"""Field numbers as in onnx.proto; what is not listed (documentation, types) is left out."""
+"""Field numbers in onnx.proto; unlisted fields (documentation, types) are left out."""
 
 
 def window_on(file: IO[bytes]) -> FileWindow:
-    """Return a model file, seen through a window that fits where it lies."""
+    """Return a window on a model file, with a small buffer for remote files."""
     return FileWindow(file, REMOTE_WINDOW_BYTES if is_remote(file) else WINDOW_BYTES)
 
 
@@ -120,7 +120,7 @@ GRAPH, GRAPH_FIELDS = 7, frozenset({1, 2, 5, 10, 11, 12, 13, 14, 15, 16})
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether a file begins like an ONNX model, however it is called."""
+    """Tell whether a file starts like an ONNX model, whatever its name."""
     try:
         with path.open("rb", buffering=0) as file:
             return _looks_like_model(file)
@@ -129,15 +129,15 @@ def recognised(path: Path) -> bool:
 
 
 def _looks_like_model(file: IO[bytes]) -> bool:
-    """Tell whether a file begins with the fields of a ModelProto, up to its graph.
+    """Tell whether a file starts with the fields of a ModelProto, up to its graph.
 
-    Only the head is looked at, so that a model cut short is still known as one.
+    Only the start is read, so that a truncated model is recognised too.
 
     Raises:
         ClaimError: If the head is not a protobuf message at all.
     """
     window = window_on(file)
-    if window.read(0, 1) != b"\x08":  # ir_version, which every writer puts first
+    if window.read(0, 1) != b"\x08":  # ir_version is first in every file
         return False
     for field in fields(window, 0, ENDLESS):
         if field.number == GRAPH and field.wire == LENGTH:
@@ -167,8 +167,8 @@ def read_model(path: Path) -> ModelProto:
     """Return the model with every tensor's values replaced by a packed `Pointer`.
 
     Raises:
-        FormatError: If the file is empty, truncated, damaged, nested beyond all reason, or not
-            an ONNX model.
+        FormatError: If the file is empty, truncated, damaged, nested too deeply, or not an ONNX
+        model.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import ModelProto
@@ -222,7 +222,7 @@ def _copy(window: FileWindow, kind: str, start: int, stop: int, depth: int) -> b
 
 
 def _text(window: FileWindow, field: Field) -> bytes:
-    """Return a field of text, which must be UTF-8: names are compared and printed."""
+    """Return a string field, which must be UTF-8: names are compared and printed."""
     try:
         window.read(field.body, field.stop - field.body).decode()
     except UnicodeDecodeError:
@@ -235,7 +235,7 @@ def _is_blob(kind: str, field: Field) -> bool:
 
 
 def _pointer(payloads: list[Field], start: int, stop: int) -> Pointer:
-    """Return where the values of the tensor between `start` and `stop` lie."""
+    """Return the location of the values of the tensor between `start` and `stop`."""
     if not payloads:
         return Pointer(0, 0, 0, start, stop - start)
     first = payloads[0]

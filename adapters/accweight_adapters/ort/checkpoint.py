@@ -1,9 +1,8 @@
-"""Checkpoints of ONNX Runtime training, as `CheckpointState.save_checkpoint` writes them.
+"""Parse ONNX Runtime training checkpoints, as `CheckpointState.save_checkpoint` writes them.
 
-The file is a FlatBuffer after the schema `ort_training_checkpoint.fbs`: parameters that are
-trained, parameters that are frozen, states of the optimizer, and a bag of named numbers. Values
-lie in the file itself; where they would grow beyond what a FlatBuffer can address (from about
-1.8 GB), the large ones lie in a second file of the same name with `.data` behind it.
+The file is a FlatBuffer with the schema `ort_training_checkpoint.fbs`: trained parameters, frozen
+parameters, optimizer states, and a table of named numbers. Values are in the file itself; beyond
+the size of a FlatBuffer (about 1.8 GB), large ones are in a second file with the suffix `.data`.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ DTYPE_NAMES: Final[Mapping[int, str]] = {
 """Element types by their number in the schema."""
 
 MAX_PROPERTIES: Final = 1 << 12
-"""Named numbers that are looked at; real checkpoints hold a handful."""
+"""Most named numbers that are read; real checkpoints have a few."""
 
 CHECKPOINT_MODULE, CHECKPOINT_OPTIMIZERS, CHECKPOINT_PROPERTIES = 1, 2, 3
 MODULE_TRAINED, MODULE_FROZEN, MODULE_IS_NOMINAL = 0, 1, 2
@@ -64,19 +63,19 @@ GROUP_STEP, GROUP_STATES = 1, 3
 BAG_INTEGERS, BAG_FLOATS = 0, 1
 PROPERTY_NAME, PROPERTY_VALUE = 0, 1
 TENSOR_NAME, TENSOR_DIMS, TENSOR_TYPE, TENSOR_RAW, TENSOR_EXTERNAL = 0, 2, 3, 4, 6
-"""Numbers of the fields that are read, per table of the schema."""
+"""Field numbers of the schema's tables."""
 
 
 @dataclass(slots=True)
 class Checkpoint:
-    """What one checkpoint holds.
+    """The contents of one checkpoint.
 
     Attributes:
         tensors: All parameters, trained and frozen, by name.
-        frozen: Names of those that are not trained.
-        properties: The numbers that the user put beside them, by name.
-        updates: How many updates the optimizer has made; None without its state.
-        files: The file, and the one with external data if it has any.
+        frozen: Names of the frozen ones.
+        properties: The user's named numbers.
+        updates: Number of optimizer updates; None without an optimizer state.
+        files: The file, and its file of external data, if any.
     """
 
     tensors: dict[str, StoredTensor] = field(default_factory=dict)
@@ -87,10 +86,10 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return what the checkpoint at `path` holds; no values are read.
+    """Return the contents of the checkpoint at `path`, without values.
 
     Raises:
-        ClaimError: If the file is damaged, or holds no values.
+        ClaimError: If the file is damaged, or has no values.
     """
     with path.open("rb") as file:
         buffer = Buffer(file)
@@ -123,7 +122,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 class _Values:
-    """Where the values of tensors lie: in the file, or in the one beside it."""
+    """Locations of values: in the file, or in its file of external data."""
 
     def __init__(self, path: Path, buffer: Buffer) -> None:
         self.path = path
@@ -132,7 +131,7 @@ class _Values:
         self._external_bytes = 0
 
     def place(self, table: Table, needed: int, name: str) -> tuple[Path, int]:
-        """Return the file and the first byte of `needed` bytes of values."""
+        """Return the file and the offset of `needed` bytes of values."""
         offset = table.integer(TENSOR_EXTERNAL, "q", NOT_EXTERNAL)
         if offset != NOT_EXTERNAL:
             return self._beside(offset, needed, name)
@@ -159,7 +158,7 @@ class _Values:
 
 
 def _size_of(beside: Path) -> int:
-    """Return the size of the file with external data, which has to be a plain one."""
+    """Return the size of the file of external data, which must be a regular file."""
     try:
         state = beside.stat()
     except OSError as error:
@@ -185,7 +184,7 @@ def _tensor(table: Table, values: _Values) -> StoredTensor:
     code = table.integer(TENSOR_TYPE, "i")
     dtype = DTYPE_NAMES.get(code)
     if dtype is None:
-        reason = f"its element type has the number {code}, which is not one of numbers"
+        reason = f"its element type has the number {code}, which is not a numeric type"
         return refused(name, f"type_{code}", shape, reason)
     needed = math.prod(shape) * DTYPES[dtype].size_bytes
     path, offset = values.place(table, needed, name)
@@ -204,7 +203,7 @@ def _shape(table: Table, values: _Values) -> tuple[int, ...]:
 
 
 def _properties(bag: Table | None) -> dict[str, int | float]:
-    """Return the numbers in the bag of properties; texts are nobody's measure."""
+    """Return the numbers among the properties; strings are ignored."""
     found: dict[str, int | float] = {}
     if bag is None:
         return found
@@ -216,7 +215,7 @@ def _properties(bag: Table | None) -> dict[str, int | float]:
 
 
 def _updates(root: Table) -> int | None:
-    """Return the count of updates that the state of an optimizer keeps."""
+    """Return the update count in the optimizer state."""
     for group in root.tables(CHECKPOINT_OPTIMIZERS):
         if group.field(GROUP_STATES) is not None or group.field(GROUP_STEP) is not None:
             return group.integer(GROUP_STEP, "q")

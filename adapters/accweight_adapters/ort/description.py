@@ -1,7 +1,7 @@
-"""Reads checkpoints of ONNX Runtime training; the runtime itself is not needed for that.
+"""Describe ONNX Runtime training checkpoints, without the runtime.
 
-A checkpoint names parameters but does not say what they are for. The graph of the network says
-that, and training leaves it beside the checkpoints; without it, names and shapes have to do.
+A checkpoint has names of parameters, but not their meaning. The graph of the network has it, and
+training leaves it next to the checkpoints; without the graph, names and shapes are used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORMAT: Final = "ONNX Runtime checkpoint"
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether `path` begins as such a checkpoint, whatever it is called."""
+    """Tell whether `path` starts like such a checkpoint, whatever its name."""
     try:
         with path.open("rb") as file:
             return Buffer(file).identifier == IDENTIFIER
@@ -35,7 +35,7 @@ def described(path: Path) -> Description:
     """Describe the parameters, trained and frozen.
 
     Raises:
-        FormatError: If the file is damaged, or holds no values.
+        FormatError: If the file is damaged, or has no values.
     """
     with claims_of(path, FORMAT):
         checkpoint = read_checkpoint(path)
@@ -55,7 +55,7 @@ def described(path: Path) -> Description:
 
 
 def _step(checkpoint: Checkpoint) -> tuple[int | None, str]:
-    """Return the step that the user noted, else the count of updates that the optimizer keeps."""
+    """Return the user's step, else the optimizer's update count, and the key."""
     found = step_among(checkpoint.properties)
     if found is not None:
         return found[0], f"properties.{found[1]}"
@@ -65,9 +65,9 @@ def _step(checkpoint: Checkpoint) -> tuple[int | None, str]:
 
 
 def _in_order(tensors: Mapping[str, StoredTensor], beside: Beside) -> tuple[StoredTensor, ...]:
-    """Return the tensors in network order, with what the graph says of them.
+    """Return the tensors in network order, with hints from the graph.
 
-    The file has them sorted as text; without a graph, numbers in names give a better order.
+    The file sorts them as strings; without a graph, natural order of names is better.
     """
     named = [name for name in beside.hints if name in tensors]
     others = sorted(tensors.keys() - beside.hints.keys(), key=natural_key)

@@ -1,8 +1,8 @@
-"""FlatBuffers, read field by field: what a schema-less table at a place of a file holds.
+"""Read FlatBuffers field by field, without a generated schema.
 
-A buffer is tables that point at each other. Nothing is parsed ahead: who knows the schema asks a
-table for its n-th field, and every place and length on the way is a claim that is held against
-the size of the file. Depth is that of the schema, so circles end nowhere.
+A buffer consists of tables with offsets to each other. Nothing is parsed ahead: the caller, who
+knows the schema, reads fields by number, and every offset and length is checked against the size of
+the file. The depth is that of the schema, so cycles are harmless.
 """
 
 from __future__ import annotations
@@ -18,50 +18,50 @@ from accweight_adapters.untrusted import MAX_NAME, ClaimError, checked_text
 OFFSET_BYTES: Final = 4
 IDENTIFIER_BYTES: Final = 4
 FIRST_FIELD: Final = 4
-"""Where in a vtable the place of field 0 stands, behind two sizes."""
+"""Offset of field 0 in a vtable, after two sizes."""
 
 
 class Buffer(FileWindow):
     """An open file that holds a FlatBuffer."""
 
     def integer(self, place: int, code: str) -> int:
-        """Return the integer at `place`, `code` as in struct."""
+        """Return the integer at `place`, with a format code of `struct`."""
         (value,) = struct.unpack(f"<{code}", self.read(place, struct.calcsize(code)))
         return int(value)
 
     def behind(self, place: int) -> int:
-        """Return the place that the offset at `place` points to."""
+        """Return the target of the offset at `place`."""
         return place + self.integer(place, "I")
 
     @property
     def identifier(self) -> bytes:
-        """The four letters that tell one schema from another; empty in a file too short."""
+        """The four-letter file identifier; empty if the file is too short."""
         if self.size_bytes < OFFSET_BYTES + IDENTIFIER_BYTES:
             return b""
         return self.read(OFFSET_BYTES, IDENTIFIER_BYTES)
 
     @property
     def root(self) -> Table:
-        """The table that all others hang on."""
+        """The root table."""
         return Table(self, self.behind(0))
 
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Items of one size behind each other, each item a number or an offset."""
+    """Consecutive items of equal size, each a number or an offset."""
 
     buffer: Buffer
     place: int
     length: int
 
     def tables(self) -> Iterator[Table]:
-        """Yield the tables that its offsets point to."""
+        """Yield the tables at its offsets."""
         for index in range(self.length):
             yield Table(self.buffer, self.buffer.behind(self.place + OFFSET_BYTES * index))
 
 
 class Table:
-    """A record whose fields may be absent; its vtable says where each lies."""
+    """A record with optional fields; its vtable has their offsets."""
 
     def __init__(self, buffer: Buffer, place: int) -> None:
         self.place = place
@@ -71,7 +71,7 @@ class Table:
         buffer.check(self._vtable, self._vtable_bytes)
 
     def field(self, number: int) -> int | None:
-        """Return the place of a field, None if it is absent."""
+        """Return the position of a field, or None if it is absent."""
         entry = FIRST_FIELD + 2 * number
         if entry + 2 > self._vtable_bytes:
             return None
@@ -79,12 +79,12 @@ class Table:
         return self.place + offset if offset else None
 
     def integer(self, number: int, code: str, default: int = 0) -> int:
-        """Return a field that is an integer."""
+        """Return an integer field."""
         place = self.field(number)
         return default if place is None else self._buffer.integer(place, code)
 
     def float32(self, number: int) -> float:
-        """Return a field that is a float."""
+        """Return a float field."""
         place = self.field(number)
         if place is None:
             return 0.0
@@ -92,7 +92,7 @@ class Table:
         return float(value)
 
     def text(self, number: int) -> str:
-        """Return a field that is a short text, empty if it is absent."""
+        """Return a short string field, empty if it is absent."""
         letters = self.vector(number, 1)
         if letters is None:
             return ""
@@ -101,12 +101,12 @@ class Table:
         return checked_text(self._buffer.read(letters.place, letters.length))
 
     def table(self, number: int) -> Table | None:
-        """Return a field that is another table, None if it is absent."""
+        """Return a table field, or None if it is absent."""
         place = self.field(number)
         return None if place is None else Table(self._buffer, self._buffer.behind(place))
 
     def vector(self, number: int, item_bytes: int) -> Vector | None:
-        """Return a field that is a vector, None if it is absent."""
+        """Return a vector field, or None if it is absent."""
         place = self.field(number)
         if place is None:
             return None
@@ -116,6 +116,6 @@ class Table:
         return Vector(self._buffer, start + OFFSET_BYTES, length)
 
     def tables(self, number: int) -> Iterator[Table]:
-        """Yield the tables in a field that is a vector of them; none if it is absent."""
+        """Yield the tables of a vector field; none if it is absent."""
         vector = self.vector(number, OFFSET_BYTES)
         return vector.tables() if vector is not None else iter(())

@@ -1,8 +1,8 @@
-"""The graph of a network beside its checkpoints, which says what each parameter is for.
+"""The graph of a network next to its checkpoints, for the meaning of parameters.
 
-`accweight train` leaves one under a name of its own, the tools of ONNX Runtime leave the models
-that they made for training. In all of these, parameters are inputs of the graph, not constants:
-their shapes are those of the checkpoint.
+`accweight train` writes one under its own name; the tools of ONNX Runtime write the models for
+training. In all of these, parameters are inputs of the graph, not constants, with the shapes of the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from accweight_core.errors import FormatError
 from accweight_core.schema import Hints, StoredTensor
 
 NETWORK: Final = "network.onnx"
-"""The file that `accweight train` writes: the network without its weights."""
+"""File that `accweight train` writes: the network without its weights."""
 
 BY_RUNTIME: Final = ("eval_model.onnx", "training_model.onnx")
-"""What the tools of ONNX Runtime call the network with its loss, and the one with gradients."""
+"""Files of ONNX Runtime's tools: the network with its loss, and the one with gradients."""
 
 COMPANIONS: Final = (NETWORK, *BY_RUNTIME, "optimizer_model.onnx")
 
@@ -32,11 +32,11 @@ Shapes = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What lies beside a checkpoint.
+    """Information from files next to a checkpoint.
 
     Attributes:
-        hints: What the graph knows of parameters, by name, in network order.
-        files: Files beside the checkpoint that are not checkpoints.
+        hints: Hints from the graph for parameters, by name, in network order.
+        files: Files next to the checkpoint that are not checkpoints.
         notes: Remarks for the user.
     """
 
@@ -46,7 +46,7 @@ class Beside:
 
 
 def network_beside(path: Path, tensors: Mapping[str, StoredTensor]) -> Beside:
-    """Return what the graph beside the checkpoint at `path` says of its parameters."""
+    """Return the hints from the graph next to the checkpoint at `path`."""
     files = [path.with_name(name) for name in COMPANIONS if path.with_name(name).is_file()]
     model = next((file for file in files if file.name in (NETWORK, *BY_RUNTIME)), None)
     names = tuple(map(str, files))
@@ -64,7 +64,7 @@ def network_beside(path: Path, tensors: Mapping[str, StoredTensor]) -> Beside:
 
 @lru_cache(maxsize=4)
 def _hints(model: Path, changed_ns: int, shapes: Shapes) -> Mapping[str, Hints]:
-    """Return the meaning of parameters by name; one look serves all checkpoints of a run."""
+    """Return the hints of a model by parameter name; cached for the checkpoints of a run."""
     from onnx import TensorProto
 
     from accweight_adapters.onnx.description import small_integers
@@ -86,7 +86,7 @@ def _hints(model: Path, changed_ns: int, shapes: Shapes) -> Mapping[str, Hints]:
 
     def integers(value: Value | None) -> list[int] | None:
         constant = constant_behind(value)
-        known = constant is None or constant.name not in added  # else without values here
+        known = constant is None or constant.name not in added  # others have no values here
         return small_integers(value, weights) if known else None
 
     try:

@@ -1,4 +1,4 @@
-"""The reader of ONNX Runtime checkpoints; what describes them loads with the first one."""
+"""The reader of ONNX Runtime checkpoints; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from accweight_core.schema import Description
 
 
 class OrtReader:
-    """Describes what `CheckpointState.save_checkpoint` of onnxruntime-training wrote."""
+    """Describes files written by onnxruntime-training's `CheckpointState.save_checkpoint`."""
 
     name = "ort"
     suffixes: tuple[str, ...] = (".ckpt", "")
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` begins as such a checkpoint, whatever it is called."""
+        """Tell whether `path` starts like such a checkpoint, whatever its name."""
         from accweight_adapters.ort.description import recognised
 
         return recognised(path)
@@ -23,7 +23,7 @@ class OrtReader:
         """Describe the parameters, trained and frozen.
 
         Raises:
-            FormatError: If the file is damaged, or holds no values.
+            FormatError: If the file is damaged, or has no values.
         """
         from accweight_adapters.ort.description import described
 

@@ -1,1 +1,1 @@
-"""Checkpoints of TensorFlow 1 and 2."""
+"""TensorFlow 1 and 2 checkpoints."""

@@ -1,7 +1,7 @@
-"""What an index of TensorFlow says of tensors: type, shape, and where in which shard they lie.
+"""Parse a TensorFlow index: element type, shape and location of each tensor.
 
-The entries are messages in protobuf's wire format. A tensor that
-was cut into slices has an entry of its own for each, under a key that is made from its bounds.
+The entries are protobuf messages. A sliced tensor has a further entry for each slice, under a key
+made from the slice's bounds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEADER_KEY: Final = b""
 STRING: Final = 7
 MOST_SHARDS: Final = 99_999
 WHOLE: Final = -1
-"""Length of a slice along an axis that was not cut."""
+"""Length of a slice along an axis that is not sliced."""
 
 TYPES: Final = {
     1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 8: "complex64",
@@ -27,10 +27,10 @@ TYPES: Final = {
     22: "uint32", 23: "uint64", 24: "float8_e5m2", 25: "float8_e4m3fn", 26: "float8_e4m3fnuz",
     28: "float8_e5m2fnuz",
 }  # fmt: skip
-"""Names of element types, by TensorFlow's numbers."""
+"""Names of element types, by TensorFlow's enum."""
 
 Bounds = tuple[tuple[int, int], ...]
-"""First index and length of a slice along each axis; the length is -1 for a whole axis."""
+"""First index and length of a slice along each axis; the length of a whole axis is -1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Entry:
     """One tensor, or one slice of one.
 
     Attributes:
-        type_code: TensorFlow's number of its element type.
+        type_code: TensorFlow's enum value of its element type.
         shape: Its shape.
-        shard: Number of the shard that it lies in.
-        offset: Where in the shard it begins.
-        size_bytes: How many bytes it takes.
-        slices: Bounds of the slices that it was cut into; none if it lies in one piece.
+        shard: Number of its shard.
+        offset: Its offset in the shard.
+        size_bytes: Number of bytes.
+        slices: Bounds of its slices; none if it is stored whole.
     """
 
     type_code: int
@@ -55,7 +55,7 @@ class Entry:
 
     @property
     def dtype(self) -> str:
-        """Name of its element type, '' if it holds no numbers known here."""
+        """Name of its element type, or '' if it is not a supported number."""
         return TYPES.get(self.type_code, "")
 
 
@@ -64,10 +64,10 @@ class Bundle:
     """An index.
 
     Attributes:
-        shards: How many files the values lie in.
+        shards: Number of files with values.
         big_endian: Whether values are stored most significant byte first.
-        entries: The tensors by key.
-        pieces: The slices by key.
+        entries: Tensors by key.
+        pieces: Slices by key.
     """
 
     shards: int
@@ -77,7 +77,7 @@ class Bundle:
 
 
 def bundle_in(file: IO[bytes]) -> Bundle:
-    """Return what an index says.
+    """Return the parsed index.
 
     Raises:
         ClaimError: If it is damaged, or not the index of a checkpoint.
@@ -112,7 +112,7 @@ def _entry(content: bytes, key: bytes) -> Entry:
     code, shard, offset, size = (numbers.get(number, 0) for number in (1, 3, 4, 5))
     entry = Entry(code, shape, shard, offset, size, tuple(slices))
     if entry.offset >= 2**62 or entry.size_bytes >= 2**62:
-        raise ClaimError(f"tensor {quoted(key.decode('utf-8', 'replace'))} lies nowhere possible")
+        raise ClaimError(f"tensor {quoted(key.decode('utf-8', 'replace'))} has an invalid location")
     return entry
 
 
@@ -139,9 +139,9 @@ def _bounds(content: bytes) -> Bounds:
 
 
 def slice_key(name: str, bounds: Bounds) -> bytes:
-    """Return the key that a slice of a tensor is stored under.
+    """Return the key of a slice of a tensor.
 
-    Numbers and texts are coded so that keys sort as they do; `ordered_code.cc` of TensorFlow.
+    Numbers and strings are encoded such that keys sort like them; `ordered_code.cc` of TensorFlow.
     """
     text = name.encode().replace(b"\0", b"\0\xff").replace(b"\xff", b"\xff\0")
     if b"\0" in name.encode():
@@ -152,7 +152,7 @@ def slice_key(name: str, bounds: Bounds) -> bytes:
 
 
 def _ordered(number: int) -> bytes:
-    """Return a signed number, coded so that bytes sort as numbers do."""
+    """Return a signed number, encoded such that bytes sort like numbers."""
     magnitude = ~number if number < 0 else number
     if magnitude < 64:
         return bytes([(0x80 ^ number) & 0xFF])
@@ -168,7 +168,7 @@ def covered(entry: Entry) -> list[tuple[tuple[int, int], ...]]:
     """Return the slices of a tensor as first index and length along each axis.
 
     Raises:
-        ClaimError: If one does not lie in the tensor, or they do not add up to it.
+        ClaimError: If one is outside the tensor, or they do not cover it exactly.
     """
     found = []
     for bounds in entry.slices:

@@ -1,7 +1,7 @@
-"""Reads checkpoints of TensorFlow without TensorFlow: `ckpt-12.index` and its shards of values.
+"""Describe TensorFlow checkpoints without TensorFlow: `ckpt-12.index` and its shards.
 
-Values lie in the shards as they are, so they are stretches of files. The index is followed, and
-the text file `checkpoint` beside it is not: it lists what a manager would keep.
+Values are byte ranges of the shards. The text file `checkpoint` in the folder is ignored: it lists
+what a checkpoint manager would keep.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ SUFFIX: Final = ".index"
 GRAPH_KEY: Final = "_CHECKPOINTABLE_OBJECT_GRAPH"
 LARGEST_GRAPH: Final = 1 << 26
 CLOCKS: Final = ("iterations", "iteration", "iter")
-"""Counters of optimizers, which count where nothing else does."""
+"""Counters of optimizers, for checkpoints without any other step."""
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether `path` is a table of keys, or a damaged one with its values beside it."""
+    """Tell whether `path` is a table of keys, or a damaged one with its shards next to it."""
     try:
         with path.open("rb") as file:
             return is_table(file) or any(path.parent.glob(f"{_escaped(path)}.data-*-of-*"))
@@ -60,10 +60,10 @@ def recognised(path: Path) -> bool:
 
 
 def described(path: Path) -> Description:
-    """Describe the variables of the model, in network order as far as the file keeps one.
+    """Describe the variables of the model, in network order if the file keeps it.
 
     Raises:
-        FormatError: If the index is damaged or lies, or a shard is missing or too short.
+        FormatError: If the index is damaged, or a shard is missing or too short.
     """
     with claims_of(path, FORMAT):
         return _described(path)
@@ -105,7 +105,7 @@ def _described(path: Path) -> Description:
 
 
 class _Shards:
-    """The files that the values of a checkpoint lie in."""
+    """The shards of a checkpoint."""
 
     def __init__(self, path: Path, bundle: Bundle) -> None:
         self.path = path
@@ -113,14 +113,14 @@ class _Shards:
         self._found: dict[int, tuple[Path, int]] = {}
 
     def used(self) -> list[str]:
-        """Return the files that something was found in."""
+        """Return the files that contain the entries found so far."""
         return [str(self._found[number][0]) for number in sorted(self._found)]
 
     def place(self, entry: Entry, what: str) -> Path:
-        """Return the shard that an entry lies in, having checked that it does.
+        """Return the shard of an entry, after checking its bounds.
 
         Raises:
-            ClaimError: If the shard is missing, elsewhere, or too short.
+            ClaimError: If the shard is missing, outside the folder, or too short.
         """
         if entry.shard >= self.bundle.shards:
             raise ClaimError(
@@ -144,7 +144,7 @@ class _Shards:
             return Stretch(entry.offset, entry.size_bytes).read(file, what)
 
     def text(self, entry: Entry) -> bytes:
-        """Return a text: its length and a checksum of that stand before it."""
+        """Return a string entry, which starts with its length and the checksum of that."""
         if entry.size_bytes > LARGEST_GRAPH or entry.type_code != STRING or entry.shape:
             raise ClaimError("its graph of objects is damaged")
         content = self.content(entry, "its graph of objects")
@@ -161,7 +161,7 @@ def _stored(shards: _Shards, name: str, key: str) -> StoredTensor:
     entry = shards.bundle.entries[key]
     what = f"tensor {quoted(name)}"
     if not entry.dtype:
-        reason = f"its element type, number {entry.type_code} of TensorFlow, is not known here"
+        reason = f"its element type, number {entry.type_code} of TensorFlow, is not supported"
         return refused(name, f"tensorflow type {entry.type_code}", entry.shape, reason)
     big_endian = shards.bundle.big_endian and DTYPES[entry.dtype].size_bytes > 1
     if entry.slices:
@@ -183,11 +183,11 @@ def _check_size(entry: Entry, what: str) -> None:
 
 
 Slices = Sequence[tuple[Entry, Sequence[tuple[int, int]]]]
-"""The entries of slices, and first index and length of each along each axis."""
+"""The entries of slices, with first index and length along each axis."""
 
 
 def _slices(shards: _Shards, key: str, entry: Entry) -> Slices:
-    """Return the slices of a tensor, all of which are there and lie in their shards."""
+    """Return the slices of a tensor, after checking that all exist within their shards."""
     found = []
     for bounds, place in zip(entry.slices, covered(entry), strict=True):
         piece = shards.bundle.pieces.get(slice_key(key, bounds))
@@ -202,7 +202,7 @@ def _slices(shards: _Shards, key: str, entry: Entry) -> Slices:
 
 
 def _assembled(shards: _Shards, name: str, entry: Entry, slices: Slices) -> npt.NDArray[Any]:
-    """Return a tensor put together from its slices: its elements, or their codes.
+    """Return a tensor assembled from its slices: its elements, or their codes.
 
     Raises:
         FormatError: If two of them overlap, or a shard has become shorter.
@@ -226,7 +226,7 @@ def _assembled(shards: _Shards, name: str, entry: Entry, slices: Slices) -> npt.
 
 
 def _figures(shards: _Shards, named: Named) -> tuple[int | None, str, dict[str, float]]:
-    """Return the step, where it was found, and the measures that lie beside the model."""
+    """Return the step, its key, and the measures next to the model."""
     beside = {name: _number(shards, key) for key, name in named.beside.items()}
     told = {name: _number(shards, key) for name, key in named.optimizer.items()}
     step, key = step_among(beside) or (None, "")
@@ -239,7 +239,7 @@ def _figures(shards: _Shards, named: Named) -> tuple[int | None, str, dict[str, 
 
 
 def _number(shards: _Shards, key: str) -> Any:
-    """Return the value of a variable without axes, None if it is not a number."""
+    """Return the value of a scalar variable, or None if it is not a number."""
     entry = shards.bundle.entries[key]
     known = DTYPES.get(entry.dtype)
     if known is None or entry.shape or known.size_bytes != entry.size_bytes or entry.slices:

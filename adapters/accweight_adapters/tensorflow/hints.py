@@ -1,7 +1,7 @@
-"""Hints for the variables of TensorFlow, in the tradition that Keras keeps: outputs last.
+"""Hints for TensorFlow variables, by Keras conventions: outputs last.
 
-Layers are known by the names that Keras gives them, and by what their variables are called;
-TensorFlow 1 and Sonnet have names of their own for kernels and biases.
+Layers are recognised by Keras layer names and by their variables' names; TensorFlow 1 and Sonnet
+have other names for kernels and biases.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from accweight_adapters.keras_hints import TELLING, Module, cells_of, hints_of, 
 from accweight_core.schema import Axis, Hints, Kind, StoredTensor
 
 ALIASES: Final = {"weights": "kernel", "w": "kernel", "W": "kernel", "biases": "bias", "b": "bias"}
-"""What Keras calls variables that TensorFlow 1 and Sonnet call otherwise."""
+"""Keras names of TensorFlow 1 and Sonnet variables."""
 
 CLASSES = re.compile(
     r"((depthwise_|separable_)?conv[123]d(_transpose)?|dense|embedding|(conv_)?lstm|gru|simple_rnn"
     r"|(batch|layer|group|rms)_normalization)(_cell)?"
 )
-"""Classes of layers that may be told from the names that Keras gives them."""
+"""Classes of layers that are recognised in Keras layer names."""
 
 LSTM_CELL = re.compile(r"(^|_)lstm_cell(_\d+)?$")
 LSTM_GATES: Final = ("i", "c", "f", "o")
-"""Order in which the cells of TensorFlow 1 stack gates."""
+"""Order in which TensorFlow 1 cells stack gates."""
 
 
 def with_tensorflow_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
-    """Return tensors with what their names say in the tradition of Keras."""
+    """Return tensors with hints by Keras conventions."""
     given = list(tensors)
     modules: dict[tuple[str, ...], dict[str, tuple[int, ...]]] = {}
     for tensor in given:
@@ -46,7 +46,7 @@ def with_tensorflow_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor
 
 
 def _plain(leaf: str) -> str:
-    """Return what Keras calls a variable; Keras 3 hides some attributes behind an underscore."""
+    """Return the Keras name of a variable; Keras 3 prefixes some attributes with an underscore."""
     return ALIASES.get(leaf, leaf.removeprefix("_"))
 
 

@@ -1,9 +1,9 @@
-"""Which variables of a TensorFlow checkpoint are the model's, and what they are called.
+"""Find the model's variables in a TensorFlow checkpoint, and name them.
 
-TensorFlow 2 saves a graph of objects: a variable has the key of the first path that leads to it,
-which for Keras 3 is one through the optimizer. So the graph is walked from its root, around
-optimizers; what is reached is the model, in the order of its attributes. TensorFlow 1 saves by
-name, and the slots of optimizers are named after the variables that they belong to.
+TensorFlow 2 saves a graph of objects: the key of a variable is the first path to it, which for
+Keras 3 leads through the optimizer. So the graph is walked from its root, excluding optimizers; all
+variables reached are the model, in the order of attributes. TensorFlow 1 saves by name, and names
+the slots of optimizers after their variables.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SLOT_ENDS = re.compile(
     r"/(adam|adamax|adagrad|momentum|rms_?prop|ftrl|adadelta|lamb|lars)(_[mv]|_\d+)?$|/(m|v|vhat)$",
     re.IGNORECASE,
 )
-"""Ends of names that optimizers of TensorFlow 1 give what they keep for a variable."""
+"""Name suffixes of the slots that TensorFlow 1 optimizers keep for a variable."""
 
 AVERAGES: Final = "/ExponentialMovingAverage"
 POWERS = re.compile(r"(^|/)(beta[12]_power|decay|learning_rate|Adam|iter)(_\d+)?$")
@@ -39,7 +39,7 @@ UNNAMED: Final = frozenset({"", "Variable"})
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One object: its children by name, and its variables as full name and key."""
+    """One object: its children by name; full name and key of its variables."""
 
     children: tuple[tuple[str, int], ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
@@ -47,12 +47,12 @@ class Node:
 
 @dataclass(slots=True)
 class Named:
-    """What was found.
+    """The result for one checkpoint.
 
     Attributes:
         model: Names of the model's variables by key, in network order.
-        beside: Names of what lies beside the model at the top (steps), by key.
-        optimizer: Keys of the optimizer's own counters and paces, by name.
+        beside: Names of variables next to the model at the top level (steps), by key.
+        optimizer: Keys of the optimizer's counters and learning rates, by name.
         notes: What was left out, and why.
     """
 
@@ -100,14 +100,14 @@ def _text(value: int | bytes) -> str:
 
 
 def named_by_graph(nodes: Sequence[Node], keys: Mapping[str, bool]) -> Named:
-    """Return the variables of the model by the graph of objects.
+    """Return the variables of the model from the object graph.
 
     Args:
         nodes: The objects; the first one is the root.
-        keys: The keys of all tensors, and whether each has axes.
+        keys: Whether each tensor has axes, by key.
 
     Raises:
-        ClaimError: If names are impossible or clash.
+        ClaimError: If names are invalid or clash.
     """
     paths, order = _shortest_paths(nodes), _preorder(nodes)
     full: dict[str, str] = {}
@@ -138,7 +138,7 @@ def _is_training_state(name: str) -> bool:
 
 
 def _shortest_paths(nodes: Sequence[Node]) -> dict[int, tuple[str, ...]]:
-    """Return the shortest path to each object, around optimizers."""
+    """Return the shortest path to each object, excluding optimizers."""
     paths: dict[int, tuple[str, ...]] = {0: ()}
     waiting = deque([0])
     while waiting:
@@ -153,7 +153,7 @@ def _shortest_paths(nodes: Sequence[Node]) -> dict[int, tuple[str, ...]]:
 
 
 def _preorder(nodes: Sequence[Node]) -> list[int]:
-    """Return the objects in the order of attributes, which is that of the network."""
+    """Return the objects in the order of attributes, which is network order."""
     seen: dict[int, None] = {}
     waiting = [0]
     while waiting:
@@ -167,7 +167,7 @@ def _preorder(nodes: Sequence[Node]) -> list[int]:
 
 
 def _full_names(full: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the names that variables have in the program, None if those tell nothing apart."""
+    """Return the variables' names in the program, or None if they are not unique."""
     names = [name.removesuffix(":0") for name in full.values()]
     if len(set(names)) < len(names) or not UNNAMED.isdisjoint(names):
         return None
@@ -178,7 +178,7 @@ def _full_names(full: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def _path_names(paths: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Return names that are paths of attributes, without what wraps all of them."""
+    """Return names made from attribute paths, without a common wrapper."""
     shown = list(paths.values())
     while shown and all(len(p) > 1 and p[0] == shown[0][0] for p in shown):
         if not WRAPPER.fullmatch(shown[0][0].lower()):
@@ -188,13 +188,13 @@ def _path_names(paths: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
 
 
 def named_by_keys(keys: Mapping[str, bool]) -> Named:
-    """Return the variables of the model by their names alone, as TensorFlow 1 saves them.
+    """Return the variables of the model from their names only, as TensorFlow 1 saves them.
 
     Args:
-        keys: The names of all tensors, and whether each has axes.
+        keys: Whether each tensor has axes, by name.
 
     Raises:
-        ClaimError: If names are impossible or clash.
+        ClaimError: If names are invalid or clash.
     """
     found = Named()
     slots = [key for key in keys if _is_slot(key, keys)]

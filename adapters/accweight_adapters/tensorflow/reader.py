@@ -1,4 +1,4 @@
-"""The reader of TensorFlow checkpoints; what describes them loads with the first one."""
+"""The reader of TensorFlow checkpoints; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from accweight_core.schema import Description
 
 
 class TensorFlowReader:
-    """Describes checkpoints of TensorFlow 1 and 2 by their index."""
+    """Describes TensorFlow 1 and 2 checkpoints by their index."""
 
     name = "tensorflow"
     suffixes: tuple[str, ...] = (".index",)
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` is a table of keys, or a damaged one with its values beside it."""
+        """Tell whether `path` is a table of keys, or a damaged one with its shards next to it."""
         from accweight_adapters.tensorflow.description import recognised
 
         return recognised(path)
 
     def describe(self, path: Path) -> Description:
-        """Describe the variables of the model, in network order as far as the file keeps one.
+        """Describe the variables of the model, in network order if the file keeps it.
 
         Raises:
-            FormatError: If the index is damaged or lies, or a shard is missing or too short.
+            FormatError: If the index is damaged, or a shard is missing or too short.
         """
         from accweight_adapters.tensorflow.description import described
 

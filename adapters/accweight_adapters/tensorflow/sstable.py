@@ -1,7 +1,7 @@
-"""Sorted tables of keys and values, the format of LevelDB, as TensorFlow's indexes are.
+"""Read LevelDB's sorted tables of keys and values, the format of TensorFlow indexes.
 
-A footer leads to a block that lists the other blocks; in a block, each key repeats the beginning
-of the one before. Every block has a checksum, and may be compressed by snappy.
+A footer points to an index block, which lists the other blocks; within a block, each key shares a
+prefix with the one before. Every block has a checksum, and may be compressed with snappy.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ TRAILER_BYTES: Final = 5
 CHECKSUM_DELTA: Final = 0xA282EAD8
 PLAIN, SNAPPY = 0, 1
 LARGEST_BLOCK: Final = 1 << 26
-"""Bytes of a block; writers end one after 256 KiB, behind a value of any size."""
+"""Most bytes of a block; writers end one after 256 KiB, or after a larger value."""
 
 MOST_BYTES: Final = 1 << 28
-"""Bytes of all blocks and keys: shared beginnings let a small file name a lot."""
+"""Most bytes of all blocks and keys: shared prefixes let a small file expand a lot."""
 
 
 def is_table(file: IO[bytes]) -> bool:
-    """Tell whether a file ends as such a table."""
+    """Tell whether a file ends like such a table."""
     size_bytes = file.seek(0, io.SEEK_END)
     if size_bytes < FOOTER_BYTES:
         return False
@@ -36,10 +36,10 @@ def is_table(file: IO[bytes]) -> bool:
 
 
 def entries_of(file: IO[bytes]) -> dict[bytes, bytes]:
-    """Return all keys and values of a table, in its order.
+    """Return all keys and values of a table, in order.
 
     Raises:
-        ClaimError: If it is damaged, cut short, or not such a table.
+        ClaimError: If it is damaged or truncated, or another format.
     """
     return dict(_Table(file).entries())
 
@@ -76,7 +76,7 @@ class _Table:
         if _checksum(raw[: size + 1]) != int.from_bytes(raw[size + 1 :], "little"):
             raise ClaimError(f"the block at byte {offset} is damaged: its checksum differs")
         if raw[size] not in (PLAIN, SNAPPY):
-            raise ClaimError(f"the block at byte {offset} is compressed in a way not known here")
+            raise ClaimError(f"the block at byte {offset} has unsupported compression")
         content = raw[:size] if raw[size] == PLAIN else of_snappy(raw[:size], LARGEST_BLOCK)
         self._count(len(content))
         return list(self._parsed(content))
@@ -102,18 +102,18 @@ class _Table:
     def _count(self, size_bytes: int) -> None:
         self._left -= size_bytes
         if self._left < 0:
-            raise ClaimError(f"its index makes more than {MOST_BYTES} bytes")
+            raise ClaimError(f"its index expands to more than {MOST_BYTES} bytes")
 
 
 def _handle(content: bytes, place: int) -> tuple[tuple[int, int], int]:
-    """Return where a block lies, and the place behind what says so."""
+    """Return offset and size of a block, and the position after them."""
     offset, place = varint(content, place, len(content))
     size, place = varint(content, place, len(content))
     return (offset, size), place
 
 
 def _checksum(content: bytes) -> int:
-    """Return the checksum of a block, which is masked lest it be a checksum of itself."""
+    """Return the checksum of a block, masked because files may contain checksums of checksums."""
     import google_crc32c
 
     value: int = google_crc32c.value(content)

@@ -1,1 +1,1 @@
-"""PyTorch and its family: torch.save, Lightning, distributed checkpoints, Stable-Baselines3."""
+"""PyTorch formats: torch.save, Lightning, distributed checkpoints, Stable-Baselines3."""

@@ -1,8 +1,8 @@
-"""The two files torch.save writes: the zip, and the legacy stream of pickles before torch 1.6.
+"""The two containers of torch.save: zip, and the legacy stream of pickles before torch 1.6.
 
-Both hold one pickle and a run of raw bytes per storage. What differs is where those bytes lie:
-a zip says it in its directory and local headers (torch stores records uncompressed); a legacy
-file lists the storage keys after the pickle, then holds an int64 length and the bytes of each.
+Both hold one pickle, and raw bytes for each storage. A zip gives their offsets in its directory and
+local headers (torch stores records uncompressed); a legacy file lists the storage keys after the
+pickle, followed by an int64 length and the bytes of each storage.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ MAGIC_OPCODE: Final = b"\x8a\x0a" + MAGIC.to_bytes(10, "little")
 LEGACY_PROTOCOL: Final = 1001
 
 TORCH_RECORD = re.compile(r"[^/]+/(data\.pkl|constants\.pkl|data/\d+)")
-"""Records with which the zips of torch begin; enough to know one that is cut short."""
+"""First records of torch's zips, to recognise truncated ones."""
 
 ALIGNMENT: Final = 64
-"""Where torch lets the bytes of a record begin."""
+"""Alignment of the bytes of a record in torch's zips."""
 
 HEADER_WITH_NAME_BYTES: Final = 128
 SAMPLES: Final = 3
-"""Local headers of a remote file that are looked at."""
+"""Local headers of a remote file that are checked."""
 
 PICKLE_RECORD = re.compile(r"[^/]+/data\.pkl")
 
@@ -55,12 +55,12 @@ TORCHSCRIPT_ADVICE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What a file of torch.save holds.
+    """The contents of a torch.save file.
 
     Attributes:
-        format: The kind of file, in words.
-        content: What its pickle describes.
-        storages: Where the bytes of each storage lie, by key.
+        format: Container format, in words.
+        content: Description of its pickle.
+        storages: Byte range of each storage, by key.
         big_endian: Whether elements are stored most significant byte first.
         size_bytes: Size of the file.
     """
@@ -73,9 +73,9 @@ class Archive:
 
 
 class BoundedStream:
-    """A file for the pickle reader whose reads never ask for more than the file has.
+    """A file for the pickle reader, with reads limited to the size of the file.
 
-    A plain file allocates the whole length that a hostile opcode claims before it reads.
+    A plain file allocates the full length that a hostile opcode claims before it reads.
     """
 
     def __init__(self, file: IO[bytes], size_bytes: int) -> None:
@@ -90,7 +90,7 @@ class BoundedStream:
 
 
 def is_zip(file: IO[bytes]) -> bool:
-    """Tell whether `file` is a zip of torch.save or of TorchScript, whole or cut short."""
+    """Tell whether `file` is a zip of torch.save or TorchScript, whole or truncated."""
     first = first_name(file)
     if TORCH_RECORD.fullmatch(first):
         return True
@@ -98,14 +98,14 @@ def is_zip(file: IO[bytes]) -> bool:
 
 
 def is_legacy(file: IO[bytes]) -> bool:
-    """Tell whether `file` begins with the pickled magic number of the legacy format."""
+    """Tell whether `file` starts with the pickled magic number of the legacy format."""
     file.seek(0)
     head = file.read(32)
     return head.startswith(b"\x80") and MAGIC_OPCODE in head
 
 
 def read_archive(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
-    """Read everything but the weights from what torch.save wrote, in either format."""
+    """Read everything but the weights from a torch.save file, in either format."""
     if is_legacy(file):
         return read_legacy(file, vocabulary)
     file.seek(0)
@@ -117,7 +117,7 @@ def read_archive(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
 
 
 def read_zip(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
-    """Read everything but the weights from a zip of torch.save."""
+    """Read everything but the weights from a torch.save zip."""
     size_bytes = file.seek(0, io.SEEK_END)
     records = records_in(file, size_bytes)
     pickles = [name for name in records if PICKLE_RECORD.fullmatch(name)]
@@ -144,7 +144,7 @@ def read_zip(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
 
 
 def records_in(file: IO[bytes], size_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    """Return the records that the directory of a zip lists, by name."""
+    """Return the records in the directory of a zip, by name."""
     return {info.filename: info for info in directory_of(file, size_bytes, "record")}
 
 
@@ -154,11 +154,11 @@ def _stretches(
     wanted: Mapping[str, zipfile.ZipInfo],
     size_bytes: int,
 ) -> dict[str, Stretch]:
-    """Return where the bytes of records lie.
+    """Return the byte ranges of records.
 
-    Every local header says it of its own record. In a remote file each would cost a request, so
-    there a few are looked at: if they bear out what the distances between records and torch's
-    alignment say, the others are taken to lie where these say.
+    Each is given by the record's local header. In a remote file, reading one costs a request, so
+    only a few are checked: if they confirm the offsets computed from the distances between records
+    and torch's alignment, the computed offsets are used for all others.
     """
     if is_remote(file) and len(wanted) > SAMPLES:
         between = _between_headers(records, wanted)
@@ -178,10 +178,10 @@ def _stretches(
 def _between_headers(
     records: Mapping[str, zipfile.ZipInfo], wanted: Mapping[str, zipfile.ZipInfo]
 ) -> dict[str, Stretch]:
-    """Return where records lie that end where the next one begins, and are aligned as by torch.
+    """Return byte ranges computed from the start of the next record and torch's alignment.
 
-    Behind the bytes of a record its checksum and sizes may be repeated, which takes 16 bytes, or
-    24 in large files; the alignment leaves one of the three places.
+    After its bytes, a record may have a data descriptor of 16 bytes, or 24 in large files; the
+    alignment rules out two of the three cases.
     """
     found: dict[str, Stretch] = {}
     ordered = sorted(records.values(), key=lambda info: info.header_offset)
@@ -196,7 +196,7 @@ def _between_headers(
 
 
 def _check_stored(info: zipfile.ZipInfo) -> None:
-    """Raise `ClaimError` if a record is compressed, as torch does with none."""
+    """Raise `ClaimError` if a record is compressed, which torch never does."""
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise ClaimError(
             f"its record {quoted(info.filename)} is compressed, which torch.save never does; "
@@ -207,13 +207,13 @@ def _check_stored(info: zipfile.ZipInfo) -> None:
 
 
 def _stretch(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
-    """Return where the bytes of a record lie, which torch never compresses."""
+    """Return the byte range of a record, which must be uncompressed."""
     _check_stored(info)
     return stretch_of(file, info, size_bytes)
 
 
 def stretch_of(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stretch:
-    """Return where a record lies as it is stored; the local header has a length of its own."""
+    """Return the stored byte range of a record, from its local header."""
     if info.flag_bits & 1:
         raise ClaimError(f"its record {quoted(info.filename)} is encrypted")
     offset = data_offset(file, info, size_bytes, "record")
@@ -221,7 +221,7 @@ def stretch_of(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Stret
 
 
 def _bytes_of(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> bytes:
-    """Return the bytes of a record; a checksum of 0 is torch's way to leave it out."""
+    """Return the bytes of a record; torch writes a checksum of 0 to omit it."""
     stretch = _stretch(file, info, size_bytes)
     file.seek(stretch.offset)
     content = file.read(stretch.size_bytes)
@@ -242,8 +242,8 @@ def _is_big_endian(file: IO[bytes], info: zipfile.ZipInfo | None, size_bytes: in
 def read_legacy(file: IO[bytes], vocabulary: Vocabulary = PLAIN) -> Archive:
     """Read everything but the weights from a legacy file.
 
-    torch writes these files little-endian on every machine, whatever ``sys_info`` in them says
-    about the writer (torch/csrc/serialization.cpp, `THPStorage_writeFileRaw`).
+    torch writes these files little-endian on every machine, whatever their ``sys_info`` says
+    (torch/csrc/serialization.cpp, `THPStorage_writeFileRaw`).
     """
     size_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)

@@ -1,9 +1,9 @@
-"""Reads what torch.save wrote: `.pt`, `.pth`, `.bin`, `.ckpt`, as zip or in the legacy format.
+"""Describe torch.save files: `.pt`, `.pth`, `.bin`, `.ckpt`, as zip or in the legacy format.
 
-Only plain weights, and never by running the file's pickle: `pickle` follows it
-symbolically (and says why not through torch.load), `container` knows where the bytes of
-each storage lie, `state_dicts` finds the weights among all else. So a checkpoint of any torch
-version and device is described in milliseconds, without importing torch.
+Only plain weights are read, and no pickle is executed: `pickle` interprets it symbolically (and
+says why torch.load is not used), `container` locates the bytes of each storage, `state_dicts` finds
+the weights. So a checkpoint of any torch version and device is described in milliseconds, without
+importing torch.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ FORMAT: Final = "torch checkpoint"
 def recognised(path: Path) -> bool:
     """Tell whether torch.save or torch.jit.save wrote `path`; the latter is refused later.
 
-    An index of files of torch.save is recognised too.
+    An index of torch.save shards is recognised too.
     """
     try:
         if path.suffix.lower() == ".json":
             return names_shards(index_in(path, FORMAT), SHARD_SUFFIXES)
         with path.open("rb") as file:
             return is_legacy(file) or is_zip(file)
-    except Exception:  # damaged zips raise nearly anything, and all of it means no
+    except Exception:  # damaged zips raise nearly anything
         return False
 
 
@@ -47,8 +47,8 @@ def described(path: Path) -> Description:
     """Describe the weights in `path`.
 
     Raises:
-        FormatError: If the file is damaged, or needs more than plain weights need; the
-            message then says how to convert it.
+        FormatError: If the file is damaged, or its pickle needs more than plain weights; the
+        message then says how to convert it.
     """
     with claims_of(path, FORMAT):
         is_index = path.suffix.lower() == ".json"
@@ -79,9 +79,9 @@ def _described(path: Path) -> Description:
 
 
 def _opened(path: Path) -> Archive:
-    """Return what a file holds; objects of any class only beside the weights of Lightning."""
+    """Return the contents of a file; other objects are allowed in Lightning checkpoints only."""
     if path.suffix.lower() == ".distcp":
-        raise ClaimError("a part of a distributed checkpoint; name the folder it lies in")
+        raise ClaimError("a part of a distributed checkpoint; give its folder")
     with path.open("rb") as file:
         try:
             return read_archive(file)
@@ -93,20 +93,20 @@ def _opened(path: Path) -> Archive:
 
 
 def _opened_with_objects(file: IO[bytes]) -> Archive | None:
-    """Return what a file holds, its objects left opaque; None if it holds yet other things."""
+    """Return the contents of a file, with objects left opaque; None if it is refused."""
     file.seek(0)
     try:
         return read_archive(file, WITH_OBJECTS)
-    except RefusedGlobalError:  # names code to run
+    except RefusedGlobalError:  # the pickle could execute code
         raise
-    except Exception:  # damaged, or not a checkpoint of Lightning: the first refusal says it better
+    except Exception:  # not Lightning: the first error is more precise
         return None
 
 
 def _numbers(path: Path, archive: Archive, weights: Weights) -> Numbers:
-    """Return what tells numbers beside the weights: also tensors without axes, if not of a model.
+    """Return a function that reads numbers next to the weights, including scalar tensors.
 
-    Only a tensor that is taken for a measure is read, a few bytes each.
+    Only tensors that are taken as measures are read, a few bytes each.
     """
     own = {id(claim) for claim in weights.tensors.values()}
 

@@ -1,8 +1,8 @@
-"""Reads folders of torch.distributed.checkpoint: ``.metadata`` beside ``*.distcp`` files.
+"""Describe torch.distributed.checkpoint folders: ``.metadata`` and ``*.distcp`` files.
 
-Every chunk of a tensor is a small archive of torch.save somewhere in one of the files. A tensor
-of one chunk is a stretch of that file; one that was cut up over several ranks is put together
-when its values are asked for. The checkpoint is named by its metadata, as shards by their index.
+Every chunk of a tensor is a small torch.save archive inside one of the files. A tensor with one
+chunk is a byte range of that file; one that is sharded over ranks is assembled when its values are
+read. The checkpoint is identified by its metadata file, as shards are by their index.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ Values = npt.NDArray[Any]
 FORMAT: Final = "torch distributed checkpoint"
 METADATA_FILE: Final = ".metadata"
 MAX_VALUE_BYTES: Final = 1 << 16
-"""A pickled counter takes about a kilobyte."""
+"""Most bytes of a pickled value; a counter takes about a kilobyte."""
 
 MAX_VALUES: Final = 64
-"""Pickled values that are looked at: counters and figures of the training."""
+"""Most pickled values that are read: counters and training metrics."""
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether `path` begins as such metadata, or is a folder that holds some."""
+    """Tell whether `path` starts like such metadata, or is a folder with one."""
     try:
         with metadata_of(path).open("rb") as file:
             return is_metadata(file)
@@ -63,7 +63,7 @@ def described(path: Path) -> Description:
     """Describe the weights of the checkpoint.
 
     Raises:
-        FormatError: If the metadata is damaged, unsafe or lies, or a file is missing.
+        FormatError: If the metadata is damaged, unsafe or inconsistent, or a file is missing.
     """
     path = metadata_of(path)
     with claims_of(path, FORMAT):
@@ -73,12 +73,12 @@ def described(path: Path) -> Description:
 
 
 def metadata_of(path: Path) -> Path:
-    """Return the metadata file of a checkpoint that may be named by its folder."""
+    """Return the metadata file of a checkpoint; `path` may be its folder."""
     return path / METADATA_FILE if path.is_dir() else path
 
 
 def _is_of_trainer(folder: Path) -> bool:
-    """Tell whether Hugging Face's Trainer saved here: one folder for the weights, one beside it."""
+    """Tell whether Hugging Face's Trainer wrote this folder next to its own files."""
     return folder.name.startswith("pytorch_model_fsdp")
 
 
@@ -93,7 +93,7 @@ def _described(path: Path) -> Description:
     }
     _expect_parts(wanted, files)
     tensors = {name: _stored(path, name, tensor, files) for name, tensor in wanted.items()}
-    ranks = {file.rpartition("_")[0] for file in files}  # `__3_0.distcp` is of rank 3
+    ranks = {file.rpartition("_")[0] for file in files}  # `__3_0.distcp` belongs to rank 3
     step, key = find_step(content) or (None, "")
     return Description(
         format=FORMAT,
@@ -107,7 +107,7 @@ def _described(path: Path) -> Description:
 
 
 def _expect_parts(wanted: Mapping[str, Sharded], files: Mapping[str, Path]) -> None:
-    """Tell remote files that both ends of the archives of single chunks will be read next."""
+    """Announce to remote files that both ends of single-chunk archives will be read."""
     ends: dict[str, list[tuple[int, int]]] = {}
     for tensor in wanted.values():
         for part in tensor.parts if len(tensor.parts) == 1 else ():
@@ -131,10 +131,10 @@ def _catalogue_at(path: Path) -> Catalogue:
 
 
 def _content(path: Path, catalogue: Catalogue) -> tuple[dict[str | int, Any], dict[int, str]]:
-    """Return the state dict as it was saved, and the full names of its tensors by identity.
+    """Return the saved state dict, and the full names of its tensors by identity.
 
-    A tensor stands there as a claim without a storage; of the pickled values only the numbers
-    beside the model count.
+    Its tensors are claims without a storage; of the pickled values, only numbers next to the model
+    are included.
     """
     content: dict[str | int, Any] = {}
     names: dict[int, str] = {}
@@ -166,18 +166,18 @@ def _is_beside_model(keys: tuple[str | int, ...]) -> bool:
 
 
 def _number_at(path: Path, part: Part) -> int | float | None:
-    """Return a number that was pickled; None for all else, and where it cannot be read."""
+    """Return a pickled number, or None for anything else or unreadable."""
     if part.stretch.size_bytes > MAX_VALUE_BYTES or part.packing:
         return None
     try:
         with shard_path(path, part.file).open("rb") as file:
             return plain_number((), archive_within(file, part.stretch).content)
-    except Exception:  # a value beside the weights does not stand in their way
+    except Exception:  # the weights are readable without it
         return None
 
 
 def _stored(path: Path, name: str, tensor: Sharded, files: Mapping[str, Path]) -> StoredTensor:
-    """Return where the values of a tensor lie, or what puts them together."""
+    """Return the location of a tensor's values, or a function that assembles them."""
     packings = sorted({part.packing for part in tensor.parts if part.packing})
     if packings or tensor.dtype not in DTYPES:
         reason = f"its element type {tensor.dtype} has no exact meaning as a float here"
@@ -195,7 +195,7 @@ def _stored(path: Path, name: str, tensor: Sharded, files: Mapping[str, Path]) -
 
 
 def _archive_at(path: Path, part: Part, dtype: str) -> tuple[Archive, TensorClaim]:
-    """Return the archive of one chunk and the tensor it holds, which must be the one listed."""
+    """Return the archive of one chunk and its tensor, after comparing it with the metadata."""
     try:
         with path.open("rb") as file:
             archive = archive_within(file, part.stretch)
@@ -211,7 +211,7 @@ def _archive_at(path: Path, part: Part, dtype: str) -> tuple[Archive, TensorClai
 
 
 def _check_sizes(name: str, tensor: Sharded, files: Mapping[str, Path]) -> None:
-    """Check that chunks lie inside their files, which hold as many bytes as the tensor needs."""
+    """Check that chunks are inside their files, and the files large enough for the tensor."""
     item_bytes = DTYPES[tensor.dtype].size_bytes
     sizes = {file: files[file].stat().st_size for file in {part.file for part in tensor.parts}}
     for part in tensor.parts:
@@ -227,7 +227,7 @@ def _check_sizes(name: str, tensor: Sharded, files: Mapping[str, Path]) -> None:
 
 
 def _assembled(path: Path, name: str, tensor: Sharded, files: Mapping[str, Path]) -> Values:
-    """Return the whole tensor, put together from its chunks: its elements, or their codes."""
+    """Return the whole tensor, assembled from its chunks: its elements, or their codes."""
     whole = np.empty(tensor.shape, DTYPES[tensor.dtype].code)
     covered = np.zeros(tensor.shape, np.bool_)
     with claims_of(path, FORMAT):

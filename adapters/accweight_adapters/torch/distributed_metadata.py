@@ -1,8 +1,8 @@
-"""The ``.metadata`` of torch.distributed.checkpoint: which file holds which chunk of which tensor.
+"""Parse the ``.metadata`` of torch.distributed.checkpoint: the files and chunks of each tensor.
 
-It is a pickle of a few classes of plain data. It is followed like that of any other checkpoint:
-those classes become `Record`s of what they were built from, everything else is refused, and
-nothing of torch is imported, so files of any version are read alike.
+It is a pickle of a few plain data classes, interpreted like that of any other checkpoint: these
+classes become `Record`s of their constructor arguments, all others are refused, and torch is not
+imported, so files of all versions are read alike.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from accweight_adapters.untrusted import (
 )
 
 MAX_PATH: Final = 16
-"""Keys that lead to a value; real state dicts nest four deep."""
+"""Most keys on the path to a value; real state dicts have four."""
 
 CLASS = re.compile(
     r"torch\.distributed\.(_shard\.)?(checkpoint\.(metadata|filesystem|storage)"
@@ -34,7 +34,7 @@ CLASS = re.compile(
     r"(?P<kind>Metadata|MetadataIndex|TensorStorageMetadata|BytesStorageMetadata"
     r"|ChunkStorageMetadata|TensorProperties|StorageMeta|_StorageInfo|_?MEM_FORMAT_ENCODING)"
 )
-"""Classes of plain data, where torch 1.13 to 2.13 keep them."""
+"""Plain data classes, in the modules of torch 1.13 to 2.13."""
 
 INERT = re.compile(r"pathlib\.(_local\.)?(Pure)?(Posix|Windows)?Path|builtins\.(getattr|set)")
 HEAD = re.compile(rb"torch\.distributed\.(_shard\.)?checkpoint\.metadata")
@@ -42,7 +42,7 @@ HEAD_BYTES: Final = 256
 
 
 def _stands_for(function: object, args: object) -> object:
-    """Return what a call stands for: a new object of a known class, or what it is elsewhere."""
+    """Return the result of a call: a `Record` of a known class, or as for other pickles."""
     match = CLASS.fullmatch(function.name) if isinstance(function, Global) else None
     return Record(match["kind"]) if match else call(function, args)
 
@@ -55,14 +55,14 @@ METADATA: Final = Vocabulary(
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One stored stretch: a block of a tensor, or a pickled value.
+    """One stored byte range: a block of a tensor, or a pickled value.
 
     Attributes:
-        file: Name of the file, beside the metadata.
-        stretch: Where it lies there.
+        file: Name of the file, in the folder of the metadata.
+        stretch: Byte range in the file.
         start: First index of the block along each axis.
         shape: Shape of the block.
-        packing: How it was packed, if it was.
+        packing: Names of its transforms (compression), if any.
     """
 
     file: str
@@ -74,7 +74,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Sharded:
-    """One tensor, in blocks that cover it."""
+    """One tensor, as blocks that cover it."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -83,12 +83,12 @@ class Sharded:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What a distributed checkpoint holds, by its full names.
+    """The contents of a distributed checkpoint, by full name.
 
     Attributes:
         tensors: The tensors.
         values: Pickled values: counters, learning rates.
-        paths: The keys that lead to each in the state dict that was saved.
+        paths: Keys of each entry in the saved state dict.
     """
 
     tensors: Mapping[str, Sharded]
@@ -97,13 +97,13 @@ class Catalogue:
 
 
 def is_metadata(file: IO[bytes]) -> bool:
-    """Tell whether `file` begins as the metadata of a distributed checkpoint."""
+    """Tell whether `file` starts like the metadata of a distributed checkpoint."""
     head = file.read(HEAD_BYTES)
     return head.startswith(b"\x80") and HEAD.search(head) is not None
 
 
 def catalogue_in(file: IO[bytes], size_bytes: int) -> Catalogue:
-    """Return what the metadata says; raise `ClaimError` where it cannot be true."""
+    """Return the parsed metadata; raise `ClaimError` if they are inconsistent."""
     stream = cast("IO[bytes]", BoundedStream(file, size_bytes))
     fields = _fields(WeightsPickle(stream, METADATA).load(), "Metadata")
     entries = fields.get("state_dict_metadata")
@@ -124,14 +124,14 @@ def catalogue_in(file: IO[bytes], size_bytes: int) -> Catalogue:
 
 
 def _fields(record: object, kind: str) -> Mapping[object, object]:
-    """Return the fields of a record of a kind."""
+    """Return the fields of a record, after checking its kind."""
     if not isinstance(record, Record) or record.kind != kind or not isinstance(record.state, dict):
         raise ClaimError(f"its metadata holds something else where a {kind} should be")
     return record.state
 
 
 def _stored_parts(storage: object) -> dict[tuple[str, tuple[int, ...]], Part]:
-    """Return what is stored, by name and first index along each axis."""
+    """Return the stored parts, by name and first index along each axis."""
     if not isinstance(storage, dict):
         raise ClaimError("its metadata does not say where values are stored")
     parts = {}
@@ -196,7 +196,7 @@ def _dtype(name: str, properties: object) -> str:
 
 
 def _paths(planned: object, entries: Mapping[str, object]) -> dict[str, tuple[str | int, ...]]:
-    """Return the keys that lead to every entry, its name alone where the planner kept none."""
+    """Return the keys of every entry in the state dict; by default its name."""
     known = planned if isinstance(planned, dict) else {}
     paths: dict[str, tuple[str | int, ...]] = {}
     for name in entries:

@@ -1,4 +1,4 @@
-"""The reader of torch.distributed checkpoints; what describes them loads with the first one."""
+"""The reader of torch.distributed checkpoints; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from accweight_core.schema import Description
 
 
 class DistributedReader:
-    """Describes checkpoints of torch.distributed.checkpoint, by their metadata or their folder."""
+    """Describes torch.distributed.checkpoint checkpoints, given their metadata or folder."""
 
     name = "torch_distributed"
     suffixes: tuple[str, ...] = (".metadata",)
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` begins as such metadata, or is a folder that holds some."""
+        """Tell whether `path` starts like such metadata, or is a folder with one."""
         from accweight_adapters.torch.distributed_description import recognised
 
         return recognised(path)
@@ -23,7 +23,7 @@ class DistributedReader:
         """Describe the weights of the checkpoint.
 
         Raises:
-            FormatError: If the metadata is damaged, unsafe or lies, or a file is missing.
+            FormatError: If the metadata is damaged, unsafe or inconsistent, or a file is missing.
         """
         from accweight_adapters.torch.distributed_description import described
 

@@ -1,7 +1,7 @@
-"""From a tensor that a torch pickle claims to where its bytes lie, checked against the file.
+"""Locate the bytes of tensors in torch pickles, checked against the file.
 
-One place for all containers of torch.save: files, shards, and archives inside other files.
-Formats whose bytes no extent can show get their tensors made from raw bytes here as well.
+It serves all containers of torch.save: files, shards, and archives inside other files. For formats
+without plain bytes, it also makes arrays from raw bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 EXPANSION_ALLOWANCE_BYTES: Final = 1 << 20
-"""A tensor may be this much larger than the file: small expanded buffers are common."""
+"""Bytes by which a tensor may exceed the file: small expanded buffers are common."""
 
 SCALAR_CODES: Final = {
     "float64": "d",
@@ -33,11 +33,11 @@ SCALAR_CODES: Final = {
     "int8": "b",
     "uint8": "B",
 }
-"""Codes of `struct` by element type, for losses that were saved as tensors."""
+"""`struct` codes by element type, for losses that were saved as tensors."""
 
 
 def stored(path: Path, archive: Archive, name: str, claim: TensorClaim) -> StoredTensor:
-    """Return where the values of a claimed tensor lie, or why they cannot be analysed."""
+    """Return the location of a tensor's values, or a refusal with the reason."""
     if claim.refusal:
         return refused(name, claim.dtype, claim.shape, claim.refusal)
     if claim.dtype not in DTYPES:
@@ -52,7 +52,7 @@ def stored(path: Path, archive: Archive, name: str, claim: TensorClaim) -> Store
 
 
 def extent_of(path: Path, archive: Archive, name: str, claim: TensorClaim) -> Extent:
-    """Return where the values of a tensor lie, all of them being inside its storage.
+    """Return the extent of a tensor, after checking that it lies within its storage.
 
     Raises:
         ClaimError: If the storage is missing, or shorter than the tensor needs.
@@ -63,7 +63,7 @@ def extent_of(path: Path, archive: Archive, name: str, claim: TensorClaim) -> Ex
 
 
 def _checked_offset(archive: Archive, name: str, claim: TensorClaim) -> int:
-    """Return the byte offset of a tensor's first element, all of it being inside its storage."""
+    """Return the byte offset of a tensor's first element, after checking its storage."""
     storage = claim.storage
     stretch = archive.storages.get(storage.key) if storage else None
     if storage is None or stretch is None:
@@ -83,14 +83,14 @@ def _checked_offset(archive: Archive, name: str, claim: TensorClaim) -> int:
 
 
 def scalar(path: Path, archive: Archive, claim: TensorClaim) -> int | float | None:
-    """Return the value of a tensor without axes; None if it is not a real number, or not there."""
+    """Return the value of a scalar tensor, or None if it is not a real number or unreadable."""
     is_brain = claim.dtype == "bfloat16"  # the upper half of a float32
     code = "f" if is_brain else SCALAR_CODES.get(claim.dtype)
     if claim.refusal or code is None:
         return None
     try:
         offset = _checked_offset(archive, "", claim)
-    except ClaimError:  # no reason to refuse the weights
+    except ClaimError:  # the weights are still readable
         return None
     with path.open("rb") as file:
         file.seek(offset)
@@ -102,14 +102,14 @@ def scalar(path: Path, archive: Archive, claim: TensorClaim) -> int | float | No
 
 
 def span_bytes(extent: Extent) -> int:
-    """Return how many bytes lie from the first element of an extent to its last, inclusive."""
+    """Return the number of bytes from the first element of an extent to its last, inclusive."""
     strides = extent.strides or c_strides(extent.shape)
     return reach(extent.shape, strides) * DTYPES[extent.dtype].size_bytes
 
 
 def array_of(raw: bytes, extent: Extent) -> npt.NDArray[Any]:
-    """Return the array whose `span_bytes` are `raw`: its elements, or their codes."""
-    import numpy as np  # only who loads values needs it, not who describes them
+    """Return the array in the `span_bytes` of an extent: its elements, or their codes."""
+    import numpy as np  # needed to load values, not to describe them
     from numpy.lib.stride_tricks import as_strided
 
     dtype = np.dtype(DTYPES[extent.dtype].code)

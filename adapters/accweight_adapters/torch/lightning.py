@@ -1,8 +1,8 @@
-"""What Lightning puts around the weights: which part is the model, and how the training went.
+"""The model and the training metrics in Lightning checkpoints.
 
-A LightningModule holds its network under an attribute, so every name begins with ``model.``;
-that segment is taken off where all names share it, and a layer is called as in the bare network.
-Beside the weights lie the settings of the user's own classes: see `objects`.
+A LightningModule keeps its network in an attribute, so every name starts with ``model.``; that part
+is removed if all names share it, and layers are named as in the bare network. The checkpoint may
+also contain objects of the user's own classes: see `objects`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from accweight_adapters.torch.state_dicts import Weights, find_weights
 
 VERSION_KEY: Final = "pytorch-lightning_version"
 MODEL_PARTS: Final = ("state_dict", "optimizer_states")
-"""Entries that are looked through; the second only to say that it was left out."""
+"""Entries that are searched; the second only to report that it was left out."""
 
 HOLDER = re.compile(r"_?(model|net|network|module)")
-"""Attributes under which LightningModules keep a whole network."""
+"""Attributes in which LightningModules keep a whole network."""
 
 
 def is_lightning(content: object) -> TypeGuard[Mapping[object, object]]:
-    """Tell whether a checkpoint was written by a Trainer of Lightning."""
+    """Tell whether Lightning's Trainer wrote a checkpoint."""
     return (
         isinstance(content, dict)
         and VERSION_KEY in content
@@ -35,7 +35,7 @@ def lightning_weights(content: Mapping[object, object]) -> Weights:
     """Return the weights of a Lightning checkpoint, named as in the bare network.
 
     Raises:
-        ClaimError: If there are none, or if names are impossible or clash.
+        ClaimError: If there are none, or if names are invalid or clash.
     """
     weights = find_weights({key: content[key] for key in MODEL_PARTS if key in content})
     holders = {name.partition(".")[0] for name in weights.tensors}
@@ -48,11 +48,11 @@ def lightning_weights(content: Mapping[object, object]) -> Weights:
 
 
 def lightning_measures(content: Mapping[object, object], number: Numbers) -> dict[str, float]:
-    """Return what `ModelCheckpoint` noted: the figure it watches, and the best one so far.
+    """Return the metrics of `ModelCheckpoint`: the monitored one, and its best value so far.
 
     Args:
-        content: The checkpoint; the state of a callback lies under a key of its settings.
-        number: Tells which values are numbers.
+        content: The checkpoint; the key of a callback's state contains its settings.
+        number: Returns the number that a value represents, or None.
     """
     callbacks = content.get("callbacks")
     found: dict[str, float] = {}

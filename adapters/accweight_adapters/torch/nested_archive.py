@@ -1,7 +1,7 @@
-"""What torch.save wrote, inside another file: a stretch of it, seen as a file of its own.
+"""A torch.save archive inside another file, read through a byte range of it.
 
-Distributed checkpoints string many small archives together, and Stable-Baselines3 keeps one in
-a zip. Where a stretch is not compressed, its tensors are stretches of the outer file.
+Distributed checkpoints concatenate many small archives, and Stable-Baselines3 keeps one in a zip.
+If the byte range is not compressed, its tensors are byte ranges of the outer file.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from accweight_adapters.torch.container import Archive, read_archive
 from accweight_adapters.untrusted import ClaimError
 
 BUFFER_BYTES = 4096
-"""Read ahead: the directory of a small archive, without the weights of a large one."""
+"""Buffer size: enough for the directory of a small archive, without a large one's weights."""
 
 
 def archive_within(file: IO[bytes], stretch: Stretch) -> Archive:
-    """Read everything but the weights of an archive that lies in a stretch of `file`.
+    """Read everything but the weights of an archive in a byte range of `file`.
 
     Returns:
-        The archive, its storages where they lie in the outer file.
+        The archive, with storage positions in the outer file.
     """
     size_bytes = file.seek(0, io.SEEK_END)
     if stretch.end > size_bytes:

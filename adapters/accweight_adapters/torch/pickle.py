@@ -1,11 +1,10 @@
-"""Follows the pickle inside a torch checkpoint without running any of it.
+"""Interpret the pickle in a torch checkpoint symbolically, without executing any of it.
 
-A pickle is a program; this one is interpreted symbolically, over the opcodes that the standard
-library's `pickletools` reads. `torch.load(weights_only=True)` would allow the same names, but
-it runs them on the file's arguments: it allocates what a hostile file asks for, its allow-list
-is global to the process (any library may have widened it), and the ways to get byte offsets
-out of it differ between torch 2.4 and 2.13. Here nothing is called, nothing built is larger
-than the pickle, the version of torch does not matter, and torch need not even be imported.
+The opcodes come from the standard library's `pickletools`. `torch.load(weights_only=True)` allows
+the same names, but calls them with the file's arguments: it allocates as much as a hostile file
+asks for, its allow-list is global to the process (any library may have extended it), and the ways
+to get byte offsets from it differ between torch 2.4 and 2.13. Here nothing is called, no object is
+larger than the pickle, and torch is not imported, whatever its version.
 """
 
 from __future__ import annotations
@@ -63,14 +62,14 @@ FRESH: Final[dict[str, Callable[[], object]]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_SET": lambda: OPAQUE,
 }
-"""Opcodes that push a value of their own."""
+"""Opcodes that push a new value."""
 
 
 class WeightsPickle:
-    """One pickle, read from where `stream` stands up to and including its end.
+    """One pickle, read from the position of `stream` up to and including its end.
 
     Attributes:
-        item_bytes: Bytes per element of every storage that the pickle names, by key.
+        item_bytes: Bytes per element of every storage in the pickle, by key.
     """
 
     def __init__(self, stream: IO[bytes], vocabulary: Vocabulary = PLAIN) -> None:
@@ -87,8 +86,8 @@ class WeightsPickle:
         """Return what the pickle describes: dicts, lists, numbers, text and `TensorClaim`s.
 
         Raises:
-            RefusedGlobalError: If it names anything that plain weights do not need.
-            ClaimError: If it does what no pickle of weights does.
+            RefusedGlobalError: If it contains a name that plain weights do not need.
+            ClaimError: If it does anything else that pickles of weights do not do.
         """
         for opcode, argument, _ in pickletools.genops(self._stream):
             self._opcodes += 1
@@ -107,7 +106,7 @@ class WeightsPickle:
         handler(self, argument)
 
     def _nothing(self, _argument: Any) -> None:
-        """PROTO, FRAME and STOP say nothing about the content."""
+        """Ignore PROTO, FRAME and STOP."""
 
     def _mark(self, _argument: Any) -> None:
         self._outer.append(self._stack)
@@ -166,7 +165,7 @@ class WeightsPickle:
         self._set_items(self._since_mark())
 
     def _set_items(self, items: list[Any]) -> None:
-        """Keep the items whose key can be part of a name; hashing others is not safe."""
+        """Set the items whose key can be part of a name; hashing other keys is not safe."""
         target = self._stack[-1]
         if isinstance(target, dict):
             pairs = zip(items[::2], items[1::2], strict=True)
@@ -189,12 +188,12 @@ class WeightsPickle:
         module = "builtins" if module == "__builtin__" else module
         full_name = f"{module}.{name}"
         if not self._vocabulary.allows(full_name):
-            is_class = name[:1].isupper()  # by convention; 'os.system' is not an object to convert
+            is_class = name[:1].isupper()  # by convention; 'os.system' is not convertible
             raise RefusedGlobalError(full_name, whole=is_class and self._is_at_top())
         self._stack.append(Global(full_name))
 
     def _is_at_top(self) -> bool:
-        """Tell whether the value being built is the whole content, not a part of it.
+        """Tell whether the value being built is the whole content.
 
         The legacy format wraps the class of a whole module as ``("module", class, source)``.
         """
@@ -218,7 +217,7 @@ class WeightsPickle:
         self._stack.append(OPAQUE)
 
     def _pop(self, _argument: Any) -> None:
-        """Objects that hold themselves are taken off again, and got from the memo instead."""
+        """Pop a value; objects that contain themselves are popped and fetched from the memo."""
         if self._stack:
             self._stack.pop()
         else:
@@ -228,9 +227,10 @@ class WeightsPickle:
         self._since_mark()
 
     def _flat_pairs(self, args: Any) -> list[Any]:
-        """Return ``([(key, value), ...],)`` as a flat list; Python 2 pickled OrderedDicts so.
+        """Return ``([(key, value), ...],)`` as a flat list: OrderedDicts pickled by Python 2.
 
-        A pickle can name one list a thousand times, so copies may not outgrow the pickle.
+        A pickle can refer to one list a thousand times, so the size of copies is limited by the
+        pickle's.
         """
         pairs = args[0] if args else []
         self._copied += len(pairs)
@@ -248,7 +248,7 @@ class WeightsPickle:
             raise ClaimError("its pickle changes a tensor after making it, as torch 0.1 did")
 
     def _persistent(self, _argument: Any) -> None:
-        """Note a storage: ``("storage", class, key, location, elements[, view])``.
+        """Record a storage: ``("storage", class, key, location, elements[, view])``.
 
         The legacy format refers to classes of modules as well: ``("module", class, file, source)``.
         """
@@ -314,4 +314,4 @@ HANDLERS: Final[dict[str, Callable[[WeightsPickle, Any], None]]] = {
     "BUILD": WeightsPickle._build,
     "BINPERSID": WeightsPickle._persistent,
 }
-"""All further opcodes that pickles of weights use; the rest are refused."""
+"""All other opcodes that pickles of weights use; the rest are refused."""

@@ -1,8 +1,8 @@
-"""The names a torch pickle may mention, and what each of them stands for.
+"""The names that a torch pickle may contain, and their symbolic results.
 
-The list is that of `torch.load(weights_only=True)` plus what NumPy scalars and arrays beside
-the weights need. None of these names is ever looked up: a call of one of torch's rebuild
-functions becomes a `TensorClaim`, everything else harmless becomes `OPAQUE`.
+The list is that of `torch.load(weights_only=True)`, plus the names that NumPy scalars and arrays
+need. No name is looked up: a call of one of torch's rebuild functions becomes a `TensorClaim`,
+everything else on the list becomes `OPAQUE`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STORAGE_DTYPES: Final = {
     "torch.UntypedStorage": ("uint8", 1),
     "torch.storage.UntypedStorage": ("uint8", 1),
 }
-"""Element type and its bytes, by the storage class that a pickle names."""
+"""Element type and its size in bytes, by storage class."""
 
 
 NUMBER_CODES: Final = {
@@ -58,19 +58,19 @@ NUMBER_CODES: Final = {
     "f4": "f",
     "f8": "d",
 }
-"""Codes of `struct` by NumPy's type codes, for the scalars that may be a step."""
+"""`struct` codes by NumPy type code, for scalars that may be a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """A class or function that the pickle names; never looked up."""
+    """A class or function named in the pickle; never looked up."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A value that has no bearing on the weights."""
+    """A value that does not matter for the weights."""
 
 
 OPAQUE = Opaque()
@@ -78,7 +78,7 @@ OPAQUE = Opaque()
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """An object of a known class of plain data: its class by name, and what it was built from."""
+    """An object of a known plain data class: the name of its class, and its arguments."""
 
     kind: str
     state: object = None
@@ -86,11 +86,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What a pickle may mention, and what its calls stand for.
+    """The names that a pickle may contain, and the results of calls.
 
     Attributes:
-        allows: Tells whether a full name may be mentioned.
-        call: Returns what calling a `Global` on arguments stands for.
+        allows: Tells whether a full name is allowed.
+        call: Returns the symbolic result of calling a `Global` with arguments.
     """
 
     allows: Callable[[str], bool]
@@ -99,7 +99,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class StorageClaim:
-    """A stretch of bytes outside the pickle: `size_bytes` from `start_bytes` of record `key`."""
+    """A byte range outside the pickle: `size_bytes` from `start_bytes` of record `key`."""
 
     key: str
     dtype: str
@@ -109,7 +109,7 @@ class StorageClaim:
 
 @dataclass(frozen=True, slots=True)
 class TensorClaim:
-    """A tensor as the pickle describes it; offset and strides count elements."""
+    """A tensor as the pickle describes it; offset and strides are in elements."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -121,13 +121,13 @@ class TensorClaim:
 
 @dataclass(slots=True)
 class NumpyDtype:
-    """A NumPy element type: pickles create it by code and set the byte order afterwards."""
+    """A NumPy element type: pickles create it by code and then set the byte order."""
 
     code: str
     order: str = "<"
 
     def number(self, raw: bytes) -> int | float | Opaque:
-        """Return the number that `raw` encodes in this type, `OPAQUE` if it is not a number."""
+        """Return the number that `raw` encodes in this type, or `OPAQUE`."""
         code = NUMBER_CODES.get(self.code)
         if code is None or struct.calcsize(code) != len(raw):
             return OPAQUE
@@ -136,10 +136,10 @@ class NumpyDtype:
 
 
 class RefusedGlobalError(ClaimError):
-    """The pickle names something that plain weights do not need.
+    """Raised for a name that plain weights do not need.
 
     Attributes:
-        name: What it names.
+        name: The name.
     """
 
     def __init__(self, name: str, *, whole: bool) -> None:
@@ -183,7 +183,7 @@ def _tensor_v3(*args: object) -> TensorClaim:
 
 
 def _unless_lazy(tensor: TensorClaim, metadata: object) -> TensorClaim:
-    """Refuse tensors whose conjugation or negation is a flag beside the stored values."""
+    """Refuse tensors with a pending conjugation or negation."""
     if isinstance(metadata, dict) and any(metadata.values()):
         reason = "stored with a pending conjugation or negation; save tensor.resolve_conj()"
         return TensorClaim(tensor.dtype, tensor.shape, refusal=reason)
@@ -239,7 +239,7 @@ def _first(data: object, *_rest: object) -> object:
 
 
 def _encode(text: object, *_rest: object) -> object:
-    """Return short text as the bytes it stands for: NumPy scalars of protocol 2 need them."""
+    """Return short text encoded as bytes, as NumPy scalars of protocol 2 need it."""
     return text.encode("latin1") if isinstance(text, str) and len(text) <= 16 else OPAQUE
 
 
@@ -279,7 +279,7 @@ CALLS: Final[dict[str, Callable[..., object]]] = {
     "numpy.core.multiarray.scalar": _numpy_scalar,
     "numpy._core.multiarray.scalar": _numpy_scalar,
 }
-"""What a call of a global stands for; a call of any other allowed name is `OPAQUE`."""
+"""Results of calls by name; a call of any other allowed name is `OPAQUE`."""
 
 INERT: Final = frozenset(
     {
@@ -301,22 +301,22 @@ INERT: Final = frozenset(
         "numpy._core.multiarray._reconstruct",
     }
 )
-"""Further names that plain weights, or the NumPy values beside them, may mention."""
+"""Further allowed names, for plain weights or the NumPy values next to them."""
 
 ALLOWED_FAMILY = re.compile(
     r"torch\.(bool|(b?float|q?u?int|complex|bits)[0-9][0-9a-z_]*)|numpy\.dtypes\.[0-9A-Za-z]+DType"
 )
-"""Element types of torch and of NumPy."""
+"""Element types of torch and NumPy."""
 
 
 def is_allowed(name: str) -> bool:
-    """Tell whether a pickle of plain weights may mention `name`."""
+    """Tell whether a pickle of plain weights may contain `name`."""
     known = name in CALLS or name in INERT or name in STORAGE_DTYPES
     return known or ALLOWED_FAMILY.fullmatch(name) is not None
 
 
 def call(function: object, args: object) -> object:
-    """Return what calling `function` on `args` stands for; nothing is called."""
+    """Return the symbolic result of calling `function` with `args`; nothing is called."""
     if not isinstance(function, Global) or not isinstance(args, tuple):
         raise ClaimError("its pickle calls something that is not a known function")
     return CALLS.get(function.name, _opaque)(*args)
@@ -329,4 +329,4 @@ def _dtype_name(dtype: object) -> str:
 
 
 PLAIN: Final = Vocabulary(is_allowed, call)
-"""Plain weights: no class or function but those that tensors and numbers need."""
+"""Plain weights: only the classes and functions for tensors and numbers."""

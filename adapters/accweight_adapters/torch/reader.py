@@ -1,4 +1,4 @@
-"""The reader of PyTorch checkpoints; what describes them loads with the first one."""
+"""The reader of PyTorch checkpoints; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TorchReader:
     def recognises(self, path: Path) -> bool:
         """Tell whether torch.save or torch.jit.save wrote `path`; the latter is refused later.
 
-        An index of files of torch.save is recognised too.
+        An index of torch.save shards is recognised too.
         """
         from accweight_adapters.torch.description import recognised
 
@@ -26,8 +26,8 @@ class TorchReader:
         """Describe the weights in `path`.
 
         Raises:
-            FormatError: If the file is damaged, or needs more than plain weights need; the
-                message then says how to convert it.
+            FormatError: If the file is damaged, or its pickle needs more than plain weights; the
+            message then says how to convert it.
         """
         from accweight_adapters.torch.description import described
 

@@ -1,8 +1,8 @@
-"""Reads zips of Stable-Baselines3: the policy's weights in one record, settings in another.
+"""Describe Stable-Baselines3 zips: the policy's weights in one member, settings in another.
 
-`policy.pth` is a file of torch.save inside the zip; where it is stored as it is, its tensors are
-stretches of the zip. The settings are JSON with pickles in base64, of which only the JSON is
-read, for the number of time steps. Optimizers have records of their own, which nobody opens.
+`policy.pth` is a torch.save file inside the zip; if it is stored uncompressed, its tensors are byte
+ranges of the zip. The settings are JSON with base64-encoded pickles, of which only the JSON is
+read, for the number of time steps. Optimizers are separate members, which are ignored.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ STEP_KEY: Final = "num_timesteps"
 MAX_SETTINGS_BYTES: Final = 64_000_000
 MAX_INFLATED_BYTES: Final = 1 << 28
 MAX_RATIO: Final = 100
-"""Weights shrink by a tenth when compressed; what grows a hundredfold is not a policy."""
+"""Highest compression ratio; weights shrink by about a tenth."""
 
 SMALL_BYTES: Final = 1 << 20
-"""So little may grow by any ratio: JSON repeats itself."""
+"""Size up to which any ratio is allowed: JSON repeats itself."""
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether `path` is a zip that holds a policy, or begins as one that is cut short."""
+    """Tell whether `path` is a zip with a policy, or the start of a truncated one."""
     try:
         with path.open("rb") as file:
             name = first_name(file)
             return bool(name) and (name == SETTINGS or {*member_names(file)} >= PARTS)
-    except Exception:  # damaged zips raise nearly anything, and all of it means no
+    except Exception:  # damaged zips raise nearly anything
         return False
 
 
@@ -63,7 +63,7 @@ def described(path: Path) -> Description:
     """Describe the weights of the policy.
 
     Raises:
-        FormatError: If the zip or the policy in it is damaged, or grows beyond reason.
+        FormatError: If the zip or the policy is damaged, or its compression ratio is too high.
     """
     with claims_of(path, FORMAT), path.open("rb") as file:
         members = _members(file)
@@ -88,7 +88,7 @@ def described(path: Path) -> Description:
 
 
 def _members(file: IO[bytes]) -> Mapping[str, Member]:
-    """Return the records that are read, none of which grows beyond reason."""
+    """Return the members to read, after checking their compression ratio."""
     size_bytes = file.seek(0, io.SEEK_END)
     check_not_empty(size_bytes)
     members = members_of(file, size_bytes)
@@ -105,9 +105,9 @@ def _members(file: IO[bytes]) -> Mapping[str, Member]:
 
 
 def _settings(file: IO[bytes], member: Member) -> dict[str, Any]:
-    """Return the JSON of the settings; what is pickled in it stays text."""
+    """Return the JSON of the settings; pickles in it stay strings."""
     if member.size_bytes > MAX_SETTINGS_BYTES:
-        raise ClaimError(f"its settings take {member.size_bytes} bytes, which no real ones do")
+        raise ClaimError(f"its settings take {member.size_bytes} bytes, too many for settings")
     content = content_of(file, member, MAX_SETTINGS_BYTES)
     try:
         settings = json.loads(content)
@@ -119,14 +119,14 @@ def _settings(file: IO[bytes], member: Member) -> dict[str, Any]:
 
 
 def _archive(file: IO[bytes], policy: Member) -> Archive:
-    """Return what the policy holds; storages lie in the zip, or in the inflated member."""
+    """Return the archive of the policy, with storages in the zip or in the inflated member."""
     if policy.is_deflated:
         return read_archive(io.BytesIO(content_of(file, policy, policy.size_bytes)))
     return archive_within(file, Stretch(policy.offset, policy.stored_bytes))
 
 
 def _hidden(path: Path, policy: Member, tensor: StoredTensor) -> StoredTensor:
-    """Return a tensor of a deflated policy with what inflates it."""
+    """Return a tensor of a deflated policy, with a function that inflates it."""
     extent = tensor.values
     if not policy.is_deflated or not isinstance(extent, Extent):
         return tensor

@@ -1,4 +1,4 @@
-"""The reader of Stable-Baselines3 zips; what describes them loads with the first one."""
+"""The reader of Stable-Baselines3 zips; its parser is imported on first use."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from accweight_core.schema import Description
 
 
 class StableBaselinesReader:
-    """Describes what `BaseAlgorithm.save` of Stable-Baselines3 wrote."""
+    """Describes files written by Stable-Baselines3's `BaseAlgorithm.save`."""
 
     name = "sb3"
     suffixes: tuple[str, ...] = (".zip",)
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` is a zip that holds a policy, or begins as one that is cut short."""
+        """Tell whether `path` is a zip with a policy, or the start of a truncated one."""
         from accweight_adapters.torch.sb3_description import recognised
 
         return recognised(path)
@@ -23,7 +23,7 @@ class StableBaselinesReader:
         """Describe the weights of the policy.
 
         Raises:
-            FormatError: If the zip or the policy in it is damaged, or grows beyond reason.
+            FormatError: If the zip or the policy is damaged, or its compression ratio is too high.
         """
         from accweight_adapters.torch.sb3_description import described
 

@@ -1,7 +1,7 @@
-"""Models of torch.save in several files: ``pytorch_model.bin.index.json`` and its shards.
+"""Sharded torch.save models: ``pytorch_model.bin.index.json`` and its shards.
 
-Every shard is a state dict of its own; together they are one, so wrapping prefixes are told
-over the names of all. The order of tensors is that of the shards: the index has them sorted.
+Every shard is a state dict; together they are one model, so wrapping prefixes are determined from
+the names of all. Tensors keep the order of the shards: the index sorts them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ SHARD_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def described_index(path: Path) -> Description:
-    """Describe the tensors that an index places in files of torch.save.
+    """Describe the tensors that an index places in torch.save shards.
 
     Raises:
-        ClaimError: If it is not such an index, or contradicts its shards.
+        ClaimError: If it is not such an index, or does not match its shards.
         FormatError: If a shard is damaged.
     """
     places: dict[str, str] = index_of_shards(path, FORMAT, SHARD_SUFFIXES)["weight_map"]

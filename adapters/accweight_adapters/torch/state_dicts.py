@@ -1,9 +1,9 @@
-"""Finds the weights in whatever a training script put around them.
+"""Find the weights in a training script's checkpoint.
 
-A checkpoint may be the state dict itself, or hold it under `model`, `state_dict`, `net`, beside
-optimizer states, averaged copies, losses and counters, once or twice wrapped. The content is
-flattened to paths of keys first, each mapping once (so neither a cycle nor a mapping named a
-thousand times costs more than the file), and all decisions are made on those paths.
+A checkpoint may be the state dict itself, or contain it under `model`, `state_dict`, `net`, next to
+optimizer states, averaged copies, losses and counters, and in several wrappers. The content is
+first flattened to paths of keys, each mapping once (so that cycles and repeated mappings cost no
+more than the file), and all decisions are based on those paths.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from accweight_adapters.torch.pickle_globals import TensorClaim
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few, step_among
 
 Path = tuple[str, ...]
-"""Keys that lead to a tensor."""
+"""Keys on the path to a tensor."""
 
 Entry = tuple[Path, TensorClaim]
 
 Leaf = tuple[Path, TensorClaim, Path | None]
 
 WRAPPING_SEGMENTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-"""What torch.compile, FSDP and activation checkpointing insert into names, at any place."""
+"""Parts that torch.compile, FSDP and activation checkpointing insert anywhere in names."""
 
 
 @dataclass(slots=True)
 class Weights:
-    """What was found in a checkpoint.
+    """The weights of a checkpoint.
 
     Attributes:
         tensors: The weights by name, in the file's order.
-        notes: What was left out or kept as it is, and why.
+        notes: What was left out or kept unchanged, and why.
     """
 
     tensors: dict[str, TensorClaim] = field(default_factory=dict)
@@ -40,10 +40,10 @@ class Weights:
 
 
 def find_weights(content: object) -> Weights:
-    """Return the weights in `content`, named as in the model's own state dict.
+    """Return the weights in `content`, with the names of the model's own state dict.
 
     Raises:
-        ClaimError: If there are none, or if names are impossible or clash.
+        ClaimError: If there are none, or if names are invalid or clash.
     """
     weights = Weights()
     if isinstance(content, TensorClaim):
@@ -61,12 +61,12 @@ def find_weights(content: object) -> Weights:
 
 
 def find_step(content: object) -> tuple[int, str] | None:
-    """Return the step kept beside the weights and its key, or None."""
+    """Return the step next to the weights and its key, or None."""
     return step_among(content) if isinstance(content, dict) else None
 
 
 def _without_training_state(content: object, notes: list[str]) -> list[Entry]:
-    """Return all tensors but those of optimizers and the like."""
+    """Return all tensors except training state."""
     leaves = list(_leaves(content))
     left_out = list(dict.fromkeys(within for *_, within in leaves if within is not None))
     if left_out:
@@ -76,7 +76,7 @@ def _without_training_state(content: object, notes: list[str]) -> list[Entry]:
 
 
 def _leaves(root: object) -> Iterator[Leaf]:
-    """Yield every tensor with its keys, and the keys of the training state that it is part of."""
+    """Yield every tensor with its keys, and the keys of the training state around it, if any."""
     seen: set[int] = set()
 
     def walk(node: object, path: Path, within: Path | None) -> Iterator[Leaf]:
@@ -97,7 +97,7 @@ def _leaves(root: object) -> Iterator[Leaf]:
 
 
 def _children(node: object) -> list[tuple[str, object]]:
-    """Return the entries of a mapping or of a list of mappings; nothing else has names."""
+    """Return the entries of a mapping or of a list of mappings; other values have none."""
     if isinstance(node, dict):
         return [(key if isinstance(key, str) else quoted(key), node[key]) for key in node]
     if isinstance(node, (list, tuple)) and any(isinstance(item, dict) for item in node):
@@ -112,7 +112,7 @@ def _is_training_state(node: object, path: Path) -> bool:
 
 
 def _models(entries: list[Entry], notes: list[str]) -> list[Entry]:
-    """Peel off wrapping keys; several models side by side stay apart by their keys."""
+    """Remove wrapping keys; several models side by side keep their keys."""
     direct, groups = _grouped(entries)
     is_beside = any("." in path[0] for path, _ in direct)
     groups = without_copies(groups, notes, is_model_beside=is_beside)
@@ -130,7 +130,7 @@ def _models(entries: list[Entry], notes: list[str]) -> list[Entry]:
 
 
 def _grouped(entries: list[Entry]) -> tuple[list[Entry], dict[str, list[Entry]]]:
-    """Return the tensors that lie here, and those further in by their first key."""
+    """Return the tensors at this level, and the deeper ones by first key."""
     direct: list[Entry] = []
     groups: dict[str, list[Entry]] = {}
     for path, tensor in entries:
@@ -142,14 +142,14 @@ def _grouped(entries: list[Entry]) -> tuple[list[Entry], dict[str, list[Entry]]]
 
 
 def _is_model(key: str, group: list[Entry]) -> bool:
-    """Tell a model from a layer: by its key, or by names that have parts."""
+    """Tell a model from a layer: by its key, or by names with several parts."""
     if WRAPPER.fullmatch(key.lower()):
         return True
     return any(len(path) > 1 or "." in path[0] for path, _ in group)
 
 
 def _without_strays(direct: list[Entry], notes: list[str]) -> list[Entry]:
-    """Leave out tensors beside models (a loss, fixed noise), unless they are named as weights."""
+    """Leave out tensors next to models (a loss, fixed noise), except those named as weights."""
     if not direct or any("." in path[0] for path, _ in direct):
         return direct
     names = [".".join(path) for path, _ in direct]
@@ -158,7 +158,7 @@ def _without_strays(direct: list[Entry], notes: list[str]) -> list[Entry]:
 
 
 def _unwrapped_names(entries: list[Entry], notes: list[str]) -> list[Entry]:
-    """Strip what wrappers add to names, unless two names would become one."""
+    """Remove the prefixes of wrappers from names, unless two names would become equal."""
     names = [path[0] for path, _ in entries]
     stripped = _stripped(names)
     if stripped == names:

@@ -1,1 +1,1 @@
-"""``accweight train``: an ONNX model trained by ONNX Runtime, a checkpoint per epoch."""
+"""``accweight train``: train an ONNX model with ONNX Runtime, with a checkpoint per epoch."""

@@ -1,7 +1,7 @@
-"""From a graph with a loss to a session that trains: what ONNX Runtime calls artifacts.
+"""From a graph with a loss to a training session, by way of ONNX Runtime's artifacts.
 
-They are made in a folder that goes away: a model with gradients, one without, a checkpoint of
-the initial weights, and the optimizer as a model of its own.
+The artifacts are written to a temporary folder: a model with gradients, one without, a checkpoint
+of the initial weights, and the optimizer as a model of its own.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def build(
     folder: Path,
     source: Path,
 ) -> None:
-    """Write the artifacts for a model whose outputs are loss and scores.
+    """Write the artifacts for a model with the outputs loss and scores.
 
     Raises:
-        FormatError: If the runtime cannot build the gradients; says what it says.
+        FormatError: If the runtime cannot build the gradients; includes its reason.
     """
     artifacts = runtime("onnxruntime.training.artifacts")
     blocks = runtime("onnxruntime.training.onnxblock")
@@ -50,17 +50,17 @@ def build(
                 optimizer=block,
                 artifact_directory=str(folder),
             )
-    except Exception as error:  # native code, and a checker that raises errors of its own
+    except Exception as error:  # native code and a checker with its own exceptions
         reason = f"onnxruntime-training cannot build its gradients: {reason_of(error)}"
         raise FormatError(source, reason) from error
     _correct_optimizer(folder / OPTIMIZER)
 
 
 def _correct_optimizer(path: Path) -> None:
-    """Make the model of the optimizer one that can be read, and its AdamW that of torch.
+    """Make the optimizer's model readable, and its AdamW equal to torch's.
 
-    The library stamps it with a version of the format that it does not take itself, and decays
-    weights after their update where torch does so before.
+    The library gives it a version of the format that it rejects itself, and applies weight decay
+    after the update where torch applies it before.
     """
     model = onnx.load(path)
     model.ir_version = NEWEST_IR
@@ -73,7 +73,7 @@ def _correct_optimizer(path: Path) -> None:
 
 @dataclass
 class Session:
-    """A model in training: its state, and what moves it.
+    """A model in training: its state and its update functions.
 
     Attributes:
         state: Parameters and properties, as the runtime's `CheckpointState`.
@@ -101,7 +101,7 @@ class Session:
 def opened(
     folder: Path, config: OptimizerConfig, source: Path, checkpoint: Path | None = None
 ) -> Session:
-    """Return a session over the artifacts, from the initial weights or from a checkpoint.
+    """Return a session from the artifacts, with the initial weights or those of a checkpoint.
 
     Raises:
         FormatError: If the runtime lacks an operator for the gradients.

@@ -1,7 +1,7 @@
-"""``accweight train``: an ONNX model and data in, a run of checkpoints out.
+"""``accweight train``: from an ONNX model and data to a run of checkpoints.
 
-Training needs onnxruntime-training, reading what it leaves does not. Everything heavy is imported
-when the command runs, never before: asking for help is quick, and needs neither.
+Training needs onnxruntime-training, reading its checkpoints does not. Heavy imports happen when the
+command runs, so that --help is quick and needs none of them.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from accweight_core.cli import options
     type=click.Choice(["cross_entropy", "mse", "bce_with_logits", "l1"]),
     default="cross_entropy",
     show_default=True,
-    help="What is made small.",
+    help="Loss function.",
 )
 @click.option(
     "--optimizer",
     type=click.Choice(["adamw", "sgd"]),
     default="adamw",
     show_default=True,
-    help="How weights are updated.",
+    help="Optimizer.",
 )
 @click.option(
     "--epochs",
@@ -51,7 +51,7 @@ from accweight_core.cli import options
     default=10,
     show_default=True,
     metavar="N",
-    help="Walks over the data.",
+    help="Epochs to train.",
 )
 @click.option(
     "--learning-rate",
@@ -84,20 +84,20 @@ from accweight_core.cli import options
 @click.option(
     "--validation",
     metavar="FILE|SHARE",
-    help="Samples that are not trained on: another .npz, or a share as 0.1.",
+    help="Validation samples: another .npz, or a share such as 0.1.",
 )
 @click.option(
     "--freeze",
     multiple=True,
     metavar="PATTERN",
-    help="Leave parameters of this name as they are (pattern).",
+    help="Do not train parameters of this name (pattern).",
 )
 @click.option(
     "--train",
     "only",
     multiple=True,
     metavar="PATTERN",
-    help="Train parameters of this name alone (pattern).",
+    help="Train only parameters of this name (pattern).",
 )
 @click.option(
     "--output", metavar="NAME", help="Output of the model to train on, if it has several."
@@ -108,14 +108,14 @@ from accweight_core.cli import options
     default=1,
     show_default=True,
     metavar="N",
-    help="Epochs from one checkpoint to the next.",
+    help="Epochs between checkpoints.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in OUT, up to --epochs.")
+@click.option("--resume", is_flag=True, help="Continue the run in OUT, up to --epochs.")
 @click.option(
     "--threads",
     type=options.AT_LEAST_ONE,
     metavar="N",
-    help="Threads; as many as processors by default.",
+    help="Threads; one per processor by default.",
 )
 @options.as_json
 def train(
@@ -152,7 +152,7 @@ def train(
     from accweight_adapters.training.run import run_training
     from accweight_core.cli import output as printed
 
-    runtime()  # before anything is read: what is missing is told at once
+    runtime()  # report a missing library before reading anything
     rate = _rate(optimizer, learning_rate)
     config = TrainConfig(
         model=model,
@@ -182,7 +182,7 @@ def _rate(optimizer: str, given: float | None) -> float:
 
 
 def _validation(text: str | None) -> Any:
-    """Return a share between 0 and 1, else the path of a file."""
+    """Return a share between 0 and 1, or the path of a file."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the user asks of a training, and which parameters that comes to."""
+"""The user's configuration of a training, and the selection of parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from accweight_adapters.training.loss import Loss
 
 
 class OptimizerKind(StrEnum):
-    """What turns gradients into updates."""
+    """Update rule."""
 
     adamw = "adamw"
     sgd = "sgd"
@@ -18,13 +18,13 @@ class OptimizerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """How weights are updated.
+    """Configuration of the optimizer.
 
     Attributes:
-        kind: Which rule.
+        kind: Update rule.
         learning_rate: Its learning rate.
-        weight_decay: Share of a weight, times learning rate, taken off at every update of AdamW.
-        threads: Threads of the runtime; None for as many as processors.
+        weight_decay: Weight decay of AdamW.
+        threads: Threads of the runtime; None for one per processor.
     """
 
     kind: OptimizerKind
@@ -35,13 +35,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """How long to train, and what to keep.
+    """Epochs to train, and checkpoints to keep.
 
     Attributes:
         last: Number of the last epoch.
-        first: Number of the first one; above 1 where a run is resumed.
-        save_every: Epochs from one checkpoint to the next.
-        seed: Of the order of samples.
+        first: Number of the first epoch; above 1 in a resumed run.
+        save_every: Epochs between checkpoints.
+        seed: Seed of the order of samples.
     """
 
     last: int
@@ -52,21 +52,21 @@ class Epochs:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """All that the user asks for.
+    """The whole configuration.
 
     Attributes:
         model: The ONNX model.
-        data: The samples to train on.
+        data: The training samples.
         out: Folder of the run.
-        loss: What is made small.
-        optimizer: How weights are updated.
-        epochs: How long.
-        output: Output of the model that the loss is taken of; the only one if None.
+        loss: The loss function.
+        optimizer: The optimizer.
+        epochs: Epochs to train.
+        output: Output of the model that enters the loss; None for the only one.
         train: Patterns of parameters to train; all if empty.
-        freeze: Patterns of parameters to leave as they are.
-        batch_size: Samples per update; None for the usual, or what the model is made for.
-        validation: Another file of samples, or a share of `data`; None for none.
-        resume: Whether to go on with the run in `out`.
+        freeze: Patterns of parameters not to train.
+        batch_size: Samples per update; None for the default, or for the model's fixed batch size.
+        validation: File of validation samples, or a share of `data`; None for none.
+        resume: Whether to continue the run in `out`.
     """
 
     model: Path
@@ -85,7 +85,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainSelection:
-    """Which parameters are trained, and which stay as they are."""
+    """Trained and frozen parameters."""
 
     trained: tuple[str, ...]
     frozen: tuple[str, ...]

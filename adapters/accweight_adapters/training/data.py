@@ -1,8 +1,8 @@
-"""Samples and targets from an `.npz`, held against what the model takes and gives.
+"""Samples and targets from an `.npz`, checked against the inputs and outputs of the model.
 
 Nothing is unpickled. Whatever does not fit (a name, a shape, a type, a label that is not a class)
-is told before training, with what was expected; what fits but for its form (8-bit pixels, an axis
-of length one, one column per class) is converted, and said.
+is reported before training, with what was expected. Small differences (8-bit pixels, an axis of
+length one, one column per class) are converted, with a note.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Array = npt.NDArray[Any]
 
 SAMPLE_NAMES: Final = ("x", "images", "inputs", "input", "data", "features", "samples", "x_train")
 TARGET_NAMES: Final = ("y", "labels", "targets", "label", "target", "y_train")
-"""What samples and targets are called where they are not named as the model's inputs."""
+"""Names of samples and targets in files that do not use the model's input names."""
 
 ADVICE: Final = "save it with numpy.savez(PATH, x=samples, y=targets)"
 LOOKED_AT: Final = 1 << 22
-"""Elements that are checked for NaN at once."""
+"""Elements checked for NaN at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of a model: its name, type, and axes (0 where a length is free)."""
+    """One input of a model: its name, type, and axes (0 for a variable length)."""
 
     name: str
     dtype: np.dtype[Any]
@@ -49,9 +49,9 @@ class Data:
 
     Attributes:
         inputs: One array per input of the model, samples along the first axis.
-        targets: What the model should give.
-        path: Where they came from.
-        notes: What was converted, for the user.
+        targets: The expected outputs.
+        path: File they came from.
+        notes: Conversions made, for the user.
     """
 
     inputs: tuple[Array, ...]
@@ -88,7 +88,7 @@ def inputs_of(model: onnx.ModelProto, path: Path) -> tuple[Input, ...]:
 
 
 def load_data(path: Path, inputs: Sequence[Input]) -> Data:
-    """Return the samples and targets in an `.npz` for a model with these inputs.
+    """Return the samples and targets in an `.npz` for a model with the given inputs.
 
     Raises:
         SourceError: If there is no such file.
@@ -142,7 +142,7 @@ def _arrays(path: Path) -> dict[str, Array]:
 
 
 def _named(arrays: Mapping[str, Array], names: Sequence[str]) -> str | None:
-    """Return the first of the names that is there, whatever its case."""
+    """Return the first of the names that exists, in any case."""
     lower = {name.lower(): name for name in arrays}
     return next((lower[n.lower()] for n in names if n.lower() in lower), None)
 
@@ -166,7 +166,7 @@ def _check_numbers(array: Array, name: str, path: Path) -> None:
 
 
 def _fitted(array: Array, name: str, wanted: Input, path: Path, notes: list[str]) -> Array:
-    """Return samples in the shape that the model takes; types are converted batch by batch."""
+    """Return samples in the shape of the model's input; types are converted batch by batch."""
     _check_numbers(array, name, path)
     if wanted.dtype.kind in "iu" and array.dtype.kind == "f":
         raise FormatError(
@@ -184,7 +184,7 @@ def _fitted(array: Array, name: str, wanted: Input, path: Path, notes: list[str]
         notes.append(f"{name!r} of shape {array.shape} is taken as {squeezed.shape}")
         array = squeezed
     if wanted.dtype.kind == "f" and array.dtype.kind in "iu" and array.dtype.itemsize == 1:
-        notes.append(f"{name!r} is {array.dtype} and is taken as it is, from 0 to 255, not scaled")
+        notes.append(f"{name!r} is {array.dtype} and is used unscaled, from 0 to 255")
     return array
 
 
@@ -195,7 +195,7 @@ def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
 
 
 def _with_single_axes(array: Array, wanted: Input) -> Array | None:
-    """Return the array with axes of length one put in or left out, None if that does not help."""
+    """Return the array with axes of length one added or removed, or None if that does not fit."""
     if array.ndim == 0 or 0 in wanted.shape[1:]:
         return None
     long = [n for n in array.shape[1:] if n != 1]
@@ -208,22 +208,22 @@ def _with_single_axes(array: Array, wanted: Input) -> Array | None:
 
 
 def with_labels(data: Data, classes: int, shape: tuple[int, ...]) -> Data:
-    """Return the data with targets as numbers of classes.
+    """Return the data with class numbers as targets.
 
     Args:
         data: Samples and targets.
-        classes: How many the model tells apart.
+        classes: Number of classes of the model.
         shape: Shape of the labels of one sample.
 
     Raises:
-        FormatError: If a target is not a class of the model, or there are too many per sample.
+        FormatError: If a target is not a class of the model, or their shape does not fit.
     """
     targets, notes = data.targets, list(data.notes)
     per_sample = math.prod(shape)
     if targets.shape[1:] == (classes, *shape) and classes > 1:
         if not (((targets == 0) | (targets == 1)).all() and (targets.sum(axis=1) == 1).all()):
             raise FormatError(data.path, "targets have a column per class, but are not one-hot")
-        notes.append(f"targets have a column per class; the column of the 1 of {classes} is taken")
+        notes.append(f"targets are one-hot; the column of the 1 of {classes} is the class")
         targets = targets.argmax(axis=1)
     if targets.size != len(targets) * per_sample:
         raise FormatError(
@@ -238,17 +238,17 @@ def with_labels(data: Data, classes: int, shape: tuple[int, ...]) -> Data:
     if lowest < 0 or highest >= classes:
         raise FormatError(
             data.path,
-            f"targets go from {lowest} to {highest}; the model tells {classes} classes apart, "
+            f"targets go from {lowest} to {highest}; the model has {classes} classes, "
             f"numbered from 0 to {classes - 1}",
         )
     return replace(data, targets=labels.reshape(len(labels), *shape), notes=tuple(notes))
 
 
 def with_values(data: Data, shape: tuple[int, ...], *, between_0_and_1: bool) -> Data:
-    """Return the data with targets as float32 in the shape of the model's output.
+    """Return the data with float32 targets in the shape of the model's output.
 
     Raises:
-        FormatError: If they have another shape, or leave the range that the loss takes.
+        FormatError: If they have another shape, or are outside the range of the loss.
     """
     targets = data.targets
     if targets.size != len(targets) * math.prod(shape) or not _same_but_ones(
@@ -277,14 +277,14 @@ def _same_but_ones(shape: Sequence[int], other: Sequence[int]) -> bool:
 def batches(
     data: Data, inputs: Sequence[Input], size: int, order: Array | None = None, *, whole: bool
 ) -> Iterator[list[Array]]:
-    """Yield the samples in batches, as contiguous arrays of the types that the model takes.
+    """Yield the samples in batches, as contiguous arrays of the model's input types.
 
     Args:
         data: Samples and targets.
-        inputs: What the model takes.
+        inputs: Inputs of the model.
         size: Samples per batch.
-        order: Rows in the order wanted; that of the file if None.
-        whole: Leave out a last batch that is not full.
+        order: Order of the rows; that of the file if None.
+        whole: Leave out an incomplete last batch.
     """
     stop = len(data) - len(data) % size if whole else len(data)
     for start in range(0, stop, size):
@@ -299,10 +299,10 @@ def batches(
 
 
 def split(data: Data, share: float, seed: int) -> tuple[Data, Data]:
-    """Return the data without a share of its samples, drawn by chance, and that share.
+    """Split off a random share of the samples; return the rest and the share.
 
     Raises:
-        FormatError: If one of the two would be empty.
+        FormatError: If one of them would be empty.
     """
     held = round(len(data) * share)
     if not 0 < held < len(data):

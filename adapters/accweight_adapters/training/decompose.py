@@ -1,8 +1,8 @@
-"""Operators without a gradient, decomposed into others that have one and compute the same.
+"""Decompose operators without a gradient into equivalent ones with gradients.
 
-Each function here takes the place of one operator: it writes others behind each other and returns
-the name of what the last one gives, or nothing where that form of the operator cannot be written.
-Forms are chosen so that they overflow nowhere, and so that the lengths of axes stay known.
+Each function replaces one operator: it writes a chain of others and returns the name of the last
+output, or nothing if that form of the operator is not supported. The forms are chosen so that
+nothing overflows, and axis lengths stay known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from onnx import NodeProto, helper, numpy_helper
 
 AXES_ARE_INPUTS: Final = 18
-"""Operator set from which reductions take their axes as an input."""
+"""Operator set from which the axes of reductions are an input."""
 
 SCALES_PER_CHANNEL: Final = 21
 """Operator set from which GroupNormalization has a scale per channel, not per group."""
@@ -24,7 +24,7 @@ SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 
 
 class Writer:
-    """Writes operators behind each other, in the place of one."""
+    """Writes operators in place of another."""
 
     def __init__(self, node: NodeProto, opset: int, lengths: dict[str, list[int]]) -> None:
         self.node = node
@@ -34,7 +34,7 @@ class Writer:
         self._attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
     def __call__(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Write an operator and return the name of its output."""
+        """Write an operator; return the name of its output."""
         name = f"{self.node.output[0]}__{len(self.nodes)}"
         path = f"{self.node.name or self.node.output[0]}__{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=path, **attributes))
@@ -45,17 +45,17 @@ class Writer:
         return self("Constant", value=numpy_helper.from_array(np.asarray(value, dtype)))
 
     def attribute(self, name: str, default: Any) -> Any:
-        """Return an attribute of the operator that is replaced."""
+        """Return an attribute of the replaced operator."""
         return self._attributes.get(name, default)
 
     def mean(self, value: str, axes: list[int]) -> str:
-        """Write a mean along axes, which stay with length one."""
+        """Write a mean along axes, kept with length one."""
         if self.opset >= AXES_ARE_INPUTS:
             return self("ReduceMean", value, self.constant(axes, np.int64), keepdims=1)
         return self("ReduceMean", value, axes=axes, keepdims=1)
 
     def lengths(self, value: str) -> list[int]:
-        """Return the lengths of the axes, 0 where one is not known; empty if there are none."""
+        """Return the lengths of the axes, 0 where unknown; empty if the rank is unknown."""
         return self._lengths.get(value, [])
 
 
@@ -66,7 +66,7 @@ def _softplus(write: Writer, x: str) -> str:
 
 
 def _exponential(write: Writer, x: str, alpha: float, scale: float = 1.0) -> str:
-    """Write max(x, 0) + alpha (exp(scale min(x, 0)) - 1), which overflows nowhere."""
+    """Write max(x, 0) + alpha (exp(scale min(x, 0)) - 1), which does not overflow."""
     below = write("Neg", write("Relu", write("Neg", x)))
     scaled = write("Mul", below, write.constant(scale)) if scale != 1.0 else below
     bent = write("Sub", write("Exp", scaled), write.constant(1.0))
@@ -95,7 +95,7 @@ def _sum(write: Writer, first: str, *others: str) -> str:
 
 
 def _where(write: Writer, condition: str, x: str, y: str) -> str:
-    """Write it for operands of one shape: of one that is repeated, the gradient is wrong."""
+    """Write it for operands of equal shape: the gradient of a broadcast operand is wrong."""
     shape = write("Shape", write("Where", condition, x, y))
     return write("Where", condition, write("Expand", x, shape), write("Expand", y, shape))
 
@@ -131,7 +131,7 @@ def _reciprocal(write: Writer, x: str) -> str:
 
 
 def _standardised(write: Writer, x: str, axes: list[int]) -> str:
-    """Write values with mean 0 and variance 1 along axes."""
+    """Write values standardised along axes to mean 0 and variance 1."""
     off = write("Sub", x, write.mean(x, axes))
     variance = write.mean(write("Mul", off, off), axes)
     epsilon = write.constant(write.attribute("epsilon", 1e-5))
@@ -139,7 +139,7 @@ def _standardised(write: Writer, x: str, axes: list[int]) -> str:
 
 
 def _scaled(write: Writer, x: str, rank: int, scale: str, shift: str) -> str:
-    """Write values with a scale and a shift for each length of the second axis."""
+    """Write values with a scale and a shift per index of the second axis."""
     if rank > 2:
         axes = write.constant(range(1, rank - 1), np.int64)
         scale, shift = write("Unsqueeze", scale, axes), write("Unsqueeze", shift, axes)
@@ -147,7 +147,7 @@ def _scaled(write: Writer, x: str, rank: int, scale: str, shift: str) -> str:
 
 
 def _batch_norm(write: Writer, x: str, scale: str, shift: str, mean: str, variance: str) -> str:
-    """Write it with the statistics that it holds: a scale and a shift per channel."""
+    """Write it with its stored statistics: a scale and a shift per channel."""
     rank = len(write.lengths(x))
     epsilon = write.constant(write.attribute("epsilon", 1e-5))
     slope = write("Div", scale, write("Sqrt", write("Add", variance, epsilon)))
@@ -175,7 +175,7 @@ def _group_norm(write: Writer, x: str, scale: str, shift: str) -> str:
 
 
 def _average_pool(write: Writer, x: str) -> str:
-    """Write a convolution of every channel by itself; empty where that is not the same."""
+    """Write a depthwise convolution; empty if that is not equivalent."""
     sizes, pads = write.attribute("kernel_shape", []), write.attribute("pads", [])
     channels = [*write.lengths(x), 0, 0][1]
     padded = any(pads) and not write.attribute("count_include_pad", 0)
@@ -189,7 +189,7 @@ def _average_pool(write: Writer, x: str) -> str:
 
 
 def _split(write: Writer, x: str, *_sizes: str) -> str:
-    """Write a slice for each part: where one part is not used, the gradient is wrong."""
+    """Write a slice for each part: the gradient is wrong if a part is not used."""
     axis, start = write.attribute("axis", 0), 0
     lengths = [write.lengths(output) for output in write.node.output]
     if not all(-len(each) <= axis < len(each) and each[axis] for each in lengths):
@@ -221,4 +221,4 @@ DECOMPOSITIONS: Final[dict[str, Callable[..., str]]] = {
     "Sum": _sum,
     "Where": _where,
 }
-"""Operators without a gradient, or with one that fails, and how they are written in others."""
+"""Operators with no gradient, or with a wrong one, and their decompositions."""

@@ -1,9 +1,8 @@
-"""The folder of a training run: a checkpoint per epoch, the network, and how it came about.
+"""The folder of a training run: a checkpoint per epoch, the network, and a record of the run.
 
-A checkpoint is written under another name and renamed when it is whole, so that whatever
-interrupts the training, what lies there under its own name is complete. What a later `--resume`
-needs beside the weights (the state of the optimizer) is kept once, in a hidden file that no
-reader takes for a step of the run.
+A checkpoint is written under a temporary name and then renamed, so that every checkpoint is
+complete even after an interruption. The optimizer state for `--resume` is kept only for the last
+epoch, in a hidden file that no reader takes for a step of the run.
 """
 
 from __future__ import annotations
@@ -30,30 +29,27 @@ RECORD: Final = "training.json"
 LATEST: Final = ".latest.ckpt"
 PARTIAL: Final = ".partial"
 EPOCH: Final = "epoch"
-"""Property that holds the epoch, which is the step of a checkpoint."""
+"""Property with the epoch, which is the step of a checkpoint."""
 
 Measures = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """A folder that holds one training run, or will."""
+    """The folder of one training run, existing or new."""
 
     path: Path
 
     def create(self, record: Mapping[str, Any], network: ModelProto, names: Iterable[str]) -> None:
-        """Make the folder and write what is known before training.
+        """Create the folder, and write what is known before training.
 
         Raises:
-            StoreError: If there is something already, or nothing can be written.
+            StoreError: If it is not empty, or cannot be written.
         """
         with _writing(self.path):
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                hint = "go on with --resume, or " if (self.path / RECORD).exists() else ""
-                raise StoreError(
-                    f"{self.path}: there is something already; {hint}name a folder that is new "
-                    "or empty"
-                )
+                hint = "continue it with --resume, or " if (self.path / RECORD).exists() else ""
+                raise StoreError(f"{self.path}: is not empty; {hint}give a new or empty folder")
             self.path.mkdir(parents=True, exist_ok=True)
             onnx.save(without_values(network, set(names)), self.path / NETWORK)
             text = json.dumps(record, indent=2, sort_keys=True) + "\n"
@@ -65,16 +61,16 @@ class RunFolder:
         partial.replace(self.path / name)
 
     def checkpoint(self, epoch: int) -> Path:
-        """Return where the checkpoint of an epoch lies."""
+        """Return the path of the checkpoint of an epoch."""
         return self.path / f"{EPOCH}_{epoch}.ckpt"
 
     @property
     def latest(self) -> Path:
-        """Where the last checkpoint lies with the state of the optimizer."""
+        """Path of the last checkpoint, with the optimizer state."""
         return self.path / LATEST
 
     def save(self, state: Any, epoch: int, measures: Measures, *, resumable: bool) -> Path:
-        """Save the state of an epoch, whole or not at all.
+        """Save the state of an epoch, atomically.
 
         Raises:
             StoreError: If it cannot be written.
@@ -90,7 +86,7 @@ class RunFolder:
         return saved
 
     def record(self) -> dict[str, Any]:
-        """Return how the run in this folder came about.
+        """Return the record of the run in this folder.
 
         Raises:
             StoreError: If there is no checkpoint to resume from.
@@ -99,18 +95,18 @@ class RunFolder:
             found = json.loads(LocalPath(self.path / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"{self.path}: no training run to go on with ({RECORD}: {error}); leave out "
-                "--resume to begin one"
+                f"{self.path}: no training run to continue ({RECORD}: {error}); leave out "
+                "--resume to start one"
             ) from None
         if not isinstance(found, dict) or not self.latest.exists():
             raise StoreError(
                 f"{self.path}: the run was interrupted before its first checkpoint; remove the "
-                "folder, and begin anew"
+                "folder, and start again"
             )
         return found
 
     def finished_epoch(self) -> int:
-        """Return the last epoch that is there with the state of the optimizer.
+        """Return the last epoch saved with the optimizer state.
 
         Raises:
             FormatError: If that checkpoint is damaged.
@@ -118,13 +114,13 @@ class RunFolder:
         try:
             epoch = read_checkpoint(self.latest).properties.get(EPOCH)
         except (ClaimError, OSError) as error:
-            raise FormatError(self.latest, f"{error}; begin the training anew") from None
+            raise FormatError(self.latest, f"{error}; start the training again") from None
         if not isinstance(epoch, int):
-            raise FormatError(self.latest, "holds no epoch; begin the training anew")
+            raise FormatError(self.latest, "holds no epoch; start the training again")
         return epoch
 
     def checkpoints(self) -> list[Path]:
-        """Return the checkpoints that are there, in order."""
+        """Return the existing checkpoints, in order."""
         numbered = []
         for path in self.path.glob(f"{EPOCH}_*.ckpt"):
             number = path.stem.removeprefix(f"{EPOCH}_")
@@ -150,14 +146,14 @@ def without_values(model: ModelProto, names: set[str]) -> ModelProto:
 
 
 def _save(state: Any, path: Path, *, with_optimizer: bool) -> None:
-    """Write a checkpoint aside and give it its name, external data first."""
+    """Write a checkpoint under a temporary name and rename it, external data first."""
     api = runtime("onnxruntime.training.api")
     partial = path.with_name(f".{path.name.lstrip('.')}{PARTIAL}")
     external = partial.with_name(partial.name + EXTERNAL_SUFFIX)
     try:
         try:
             api.CheckpointState.save_checkpoint(state, str(partial), with_optimizer)
-        except Exception as error:  # native code says in its own way that a disk is full
+        except Exception as error:  # native exceptions, for a full disk too
             raise OSError(" ".join(str(error).split())[:200]) from None
         for file in (external, partial):
             if file.exists():

@@ -1,8 +1,8 @@
-"""Rewrites a graph so that ONNX Runtime can train it, without changing what it computes.
+"""Rewrite a graph so that ONNX Runtime can train it, without changing what it computes.
 
-Operator sets are brought into the range that has gradients, a batch of fixed size is made free,
-what a loss does itself (a softmax) is taken off the end, and operators without a gradient are
-decomposed into others that have one (`operators`).
+Operator sets are converted to the range with gradients, a fixed batch size is made dynamic, a final
+softmax that is part of the loss is removed, and operators without a gradient are decomposed
+(`operators`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from accweight_adapters.training.model import prune
 from accweight_core.errors import FormatError, UnknownNameError
 
 RAISED_OPSET: Final = 17
-"""Older models are raised to this one: the oldest with all that writing out needs."""
+"""Operator set that older models are converted to: the first one with all decompositions."""
 
 BATCH: Final = "batch"
 
@@ -31,14 +31,14 @@ ENDS: Final[dict[Loss, tuple[str, ...]]] = {
     Loss.cross_entropy: ("Softmax", "LogSoftmax"),
     Loss.bce_with_logits: ("Sigmoid",),
 }
-"""What a loss does itself, so that a model must not end with it."""
+"""Final operators that are part of a loss, and must not be applied twice."""
 
 
 def standardised(proto: ModelProto, path: Path) -> ModelProto:
-    """Return the model in an operator set that can be trained.
+    """Return the model in a trainable operator set.
 
     Raises:
-        FormatError: If it cannot be converted; says to which one to export.
+        FormatError: If it cannot be converted; says which operator set to export.
     """
     version = opset_of(proto)
     wanted = version
@@ -54,7 +54,7 @@ def standardised(proto: ModelProto, path: Path) -> ModelProto:
     try:
         converted = version_converter.convert_version(proto, wanted)
         onnx.checker.check_model(converted)
-    except Exception as error:  # its native code raises what it likes
+    except Exception as error:  # any exception of native code
         reason = " ".join(str(error).split())[:200]
         raise FormatError(
             path,
@@ -72,16 +72,16 @@ def opset_of(proto: ModelProto) -> int:
 
 
 def with_one_output(proto: ModelProto, name: str | None, path: Path) -> None:
-    """Keep the output that is trained on, and what it depends on.
+    """Keep the output that is trained, and what it depends on.
 
     Raises:
-        UnknownNameError: If there are several and none, or one that is not there, is named.
+        UnknownNameError: If there are several and `name` is None, or it does not exist.
     """
     names = [output.name for output in proto.graph.output]
     if name is None and len(names) != 1:
         raise UnknownNameError(
-            f"{path}: the model has the outputs {', '.join(names)}; name the one that the loss "
-            "is taken of with --output"
+            f"{path}: the model has the outputs {', '.join(names)}; choose the one for the "
+            "loss with --output"
         )
     if name is not None and name not in names:
         raise UnknownNameError(f"{path}: no output is called {name!r}; there is {', '.join(names)}")
@@ -94,7 +94,7 @@ def with_one_output(proto: ModelProto, name: str | None, path: Path) -> None:
 
 
 def without_end(proto: ModelProto, loss: Loss) -> str:
-    """Take off the softmax or sigmoid that the loss brings along; return a note, or nothing."""
+    """Remove a final softmax or sigmoid that is part of the loss; return a note, or ''."""
     output = proto.graph.output[0]
     makers = {name: node for node in proto.graph.node for name in node.output}
     node = makers.get(output.name)
@@ -119,13 +119,13 @@ def without_end(proto: ModelProto, loss: Loss) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """How many samples go through the model at once: `fixed`, or any number if that is None."""
+    """Number of samples per call of the model: `fixed`, or any if that is None."""
 
     fixed: int | None
 
 
 def fixed_batch(proto: ModelProto) -> int | None:
-    """Return the number of samples that the inputs are made for, None if it is free."""
+    """Return the batch size of the inputs, or None if it is dynamic."""
     sizes = [_first_length(value) for value in proto.graph.input]
     known = [size for size in sizes if size]
     return known[0] if known and len(set(known)) == 1 and len(known) == len(sizes) else None
@@ -137,7 +137,7 @@ def _first_length(value: onnx.ValueInfoProto) -> int:
 
 
 def with_free_batch(proto: ModelProto, size: int) -> ModelProto:
-    """Return the model for any number of samples; whether that came true, a trial has to tell."""
+    """Return the model with a dynamic batch size; the caller must test that it works."""
     freed = ModelProto()
     freed.CopyFrom(proto)
     del freed.graph.value_info[:]
@@ -161,7 +161,7 @@ def with_free_batch(proto: ModelProto, size: int) -> ModelProto:
 
 
 def with_lengths(proto: ModelProto, shapes: Sequence[Sequence[int]]) -> None:
-    """State the shape of samples at the inputs; some gradients work with known lengths alone."""
+    """Set the shape of samples at the inputs; some gradients need known lengths."""
     for value, shape in zip(proto.graph.input, shapes, strict=True):
         for dimension, length in zip(value.type.tensor_type.shape.dim[1:], shape, strict=True):
             dimension.dim_value = length
@@ -169,7 +169,7 @@ def with_lengths(proto: ModelProto, shapes: Sequence[Sequence[int]]) -> None:
 
 
 def _fixed_values(proto: ModelProto) -> set[str]:
-    """Return the names of values that depend on tensors of the file alone."""
+    """Return the names of values that depend only on tensors of the file."""
     fixed = {tensor.name for tensor in proto.graph.initializer} | {""}
     for node in proto.graph.node:
         if fixed.issuperset(node.input):
@@ -196,10 +196,10 @@ def _shape_argument(
 
 
 def trained_way(proto: ModelProto, trained: Iterable[str]) -> tuple[set[str], list[NodeProto]]:
-    """Return the parameters that the output depends on, and the operators that lie behind them.
+    """Return the parameters that the output depends on, and the operators between them.
 
-    Gradients flow through floating-point values alone: what a shape is computed from is not
-    trained by it.
+    Gradients flow through floating-point values only; tensors used to compute shapes are not
+    trained.
     """
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=False)
     numbers = (TensorProto.FLOAT, TensorProto.UNDEFINED)
@@ -222,7 +222,7 @@ def trained_way(proto: ModelProto, trained: Iterable[str]) -> tuple[set[str], li
 
 
 def replace_nodes(proto: ModelProto, replaced: dict[str, Sequence[NodeProto]]) -> None:
-    """Put other operators in the place of those that make the named values."""
+    """Replace the operators that produce the named values."""
     nodes: list[NodeProto] = []
     for node in proto.graph.node:
         others = replaced.get(node.output[0]) if node.output else None

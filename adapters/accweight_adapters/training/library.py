@@ -1,8 +1,8 @@
-"""onnxruntime-training, imported when it is needed, and what to do where it is not there.
+"""Import onnxruntime-training when it is needed, and explain what to do if it is missing.
 
-The wheels of training and of plain inference own one import name. Whichever was installed last
-wins, and neither pip nor the import says that the other half is broken: so its symbols are asked
-for before anything begins.
+The packages onnxruntime-training and onnxruntime share one import name. The one installed last
+overwrites the other, and neither pip nor the import reports it. So its symbols are checked before
+training starts.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ LIBRARY: Final = "onnxruntime-training"
 EXTRA: Final = "ort"
 PURPOSE: Final = "training an ONNX model"
 FATAL_ONLY: Final = 4
-"""Severity from which the runtime speaks: all else comes back as an error anyway."""
+"""Log level of the runtime; all errors are raised as exceptions anyway."""
 
 NEWEST_IR: Final = 10
 OLDEST_OPSET: Final = 13
 NEWEST_OPSET: Final = 21
-"""What version 1.19 takes: older operator sets have no gradients, newer ones no kernels."""
+"""Newest operator set of version 1.19; older ones lack gradients, newer ones kernels."""
 
 
 def has_wheels() -> bool:
-    """Tell whether onnxruntime-training is published for this system."""
+    """Tell whether onnxruntime-training has a wheel for this system."""
     is_linux = sys.platform.startswith("linux") and platform.machine() in ("x86_64", "AMD64")
     return is_linux and sys.version_info[:2] < (3, 12)
 
 
 def runtime(part: str = "onnxruntime") -> ModuleType:
-    """Return the runtime, or one of its modules, made quiet.
+    """Return the runtime, or one of its modules, with logging turned down.
 
     Raises:
         MissingLibraryError: If it is not installed.
@@ -51,8 +51,8 @@ def runtime(part: str = "onnxruntime") -> ModuleType:
     native = getattr(getattr(onnxruntime, "capi", None), "_pybind_state", None)
     if not hasattr(native, "GradientGraphBuilder"):
         raise AccweightError(
-            "onnxruntime is installed, but not the one that trains: plain onnxruntime and "
-            f"{LIBRARY} share one name, and the one installed last is left; run "
+            "onnxruntime is installed, but not the training package: plain onnxruntime and "
+            f"{LIBRARY} share one name and overwrite each other; run "
             f"pip uninstall onnxruntime {LIBRARY}, then pip install 'accweight[{EXTRA}]'"
         )
     onnxruntime.set_default_logger_severity(FATAL_ONLY)
@@ -60,7 +60,7 @@ def runtime(part: str = "onnxruntime") -> ModuleType:
         return importlib.import_module(part)
     except ImportError as error:
         raise AccweightError(
-            f"{LIBRARY} is installed, but {part} cannot be imported ({error}); install it anew: "
+            f"{LIBRARY} is installed, but {part} cannot be imported ({error}); reinstall it: "
             f"pip install --force-reinstall 'accweight[{EXTRA}]'"
         ) from None
 
@@ -76,7 +76,7 @@ def _missing() -> AccweightError:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what an error of the runtime says, without its file names and signatures."""
+    """Return the message of a runtime error, without file names and signatures."""
     text = " ".join(str(error).split())
     for mark in (" was false. ", "[ONNXRuntimeError] : ", "GetGradientDefsImpl() const "):
         _, found, rest = text.rpartition(mark)
@@ -86,7 +86,7 @@ def reason_of(error: Exception) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep native code from writing to stderr meanwhile, where its remarks cannot be turned off."""
+    """Suppress stderr of native code in this context, for messages that cannot be turned off."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -99,13 +99,13 @@ def quiet() -> Iterator[None]:
 
 
 def session(model: bytes, threads: int | None = None) -> Any:
-    """Return a session that runs a model forward."""
+    """Return a session for inference with a model."""
     onnxruntime = runtime()
     return onnxruntime.InferenceSession(model, options(threads), providers=["CPUExecutionProvider"])
 
 
 def options(threads: int | None) -> Any:
-    """Return options of a session: quiet, and with so many threads."""
+    """Return session options: quiet, and with a number of threads."""
     chosen = runtime().SessionOptions()
     chosen.log_severity_level = FATAL_ONLY
     chosen.use_deterministic_compute = True

@@ -1,9 +1,8 @@
-"""The training itself: epochs of updates, a checkpoint after each, the initial weights first.
+"""The training loop: epochs of updates with a checkpoint after each, initial weights first.
 
-Loss and accuracy of an epoch are those of its own updates, each batch taken before its update,
-as usual; those of epoch 0 come from a walk over the same samples without any. Validation is
-looked at after the epoch. The order of samples depends on seed and epoch alone, so that a run
-that is resumed goes on as if it had never stopped.
+Loss and accuracy of an epoch are averages over its updates, each computed before the update, as
+usual; those of epoch 0 are computed on the same samples without updates. Validation follows each
+epoch. The order of samples depends only on seed and epoch, so that a resumed run has the same bits.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from accweight_core.errors import AccweightError, NonFiniteError
 
 VALIDATION: Final = "validation_"
 SHUFFLE: Final = 1
-"""Stream of chance that orders samples; another one draws those for validation."""
+"""Random stream for the order of samples; another one draws the validation samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How far the training is.
+    """Progress of the training.
 
     Attributes:
-        epoch: The epoch, 0 for the look at the initial weights.
-        batch: Batches of it that are done.
-        of: Batches that it has.
+        epoch: The epoch; 0 for the evaluation of the initial weights.
+        batch: Finished batches of the epoch.
+        of: Batches per epoch.
         measures: Its loss and accuracy so far.
-        saved: Where its checkpoint lies, once it does.
+        saved: Path of its checkpoint, once saved.
     """
 
     epoch: int
@@ -54,7 +53,7 @@ Watch = Callable[[Done], None]
 
 @dataclass
 class _Mean:
-    """Loss and accuracy over the samples seen so far."""
+    """Mean loss and accuracy over the samples so far."""
 
     samples: int = 0
     sums: dict[str, float] = field(default_factory=dict)
@@ -72,11 +71,11 @@ class _Mean:
 def trained(
     setup: Setup, session: Session, folder: RunFolder, epochs: Epochs, watch: Watch
 ) -> dict[int, dict[str, float]]:
-    """Train, and return the measures of every epoch that was saved.
+    """Train; return the measures of every saved epoch.
 
     Raises:
-        NonFiniteError: If the loss is not a number any more; finished checkpoints stay.
-        AccweightError: If the user stops it; finished checkpoints stay.
+        NonFiniteError: If the loss is not finite; finished checkpoints are kept.
+        AccweightError: If the user stops it; finished checkpoints are kept.
     """
     history: dict[int, dict[str, float]] = {}
     epoch = epochs.first - 1
@@ -98,10 +97,10 @@ def trained(
 def _interrupted(folder: RunFolder, epoch: int) -> str:
     kept = folder.checkpoints()
     if not kept:
-        return f"stopped before the first checkpoint; {folder.path} holds nothing of use"
+        return f"stopped before the first checkpoint; {folder.path} holds nothing to keep"
     return (
         f"stopped in epoch {epoch}; {len(kept)} checkpoints up to {kept[-1].name} are in "
-        f"{folder.path}: go on with --resume, or analyse what is there"
+        f"{folder.path}: continue with --resume, or analyse them"
     )
 
 
@@ -135,7 +134,7 @@ def _walked(
     watch: Watch | None = None,
     order: Array | None = None,
 ) -> dict[str, float]:
-    """Walk over samples, in an order with updates, or without one and without updates."""
+    """Go through samples: in random order with updates, or in file order without."""
     mean = _Mean()
     size, whole = setup.batch_size, setup.whole_batches
     count = len(data) // size if whole else math.ceil(len(data) / size)
@@ -166,13 +165,13 @@ def _lost(setup: Setup, epoch: int, batch: int, is_look: bool) -> str:
     if is_look and epoch == 0:
         return f"{where}, before any update: the model gives NaN or infinity for these samples"
     return (
-        f"{where}: the weights have run away; finished checkpoints are kept; take a smaller "
+        f"{where}: the training has diverged; finished checkpoints are kept; use a smaller "
         "--learning-rate, or scale the samples"
     )
 
 
 def _validated(setup: Setup, session: Session) -> dict[str, float]:
-    """Return the measures on samples that are not trained on."""
+    """Return the measures on the validation samples."""
     if setup.validation is None:
         return {}
     measures = _walked(setup, session, setup.validation, 0)

@@ -1,7 +1,7 @@
-"""Losses as operators behind a model's output, and how right the outputs are.
+"""Losses as operators after a model's output, and accuracy.
 
-They are written here rather than taken from the runtime's own blocks: its binary cross-entropy
-takes the logarithm of a sigmoid that has already become 0 or 1.
+They are written here because the runtime's own binary cross-entropy takes the logarithm of a
+sigmoid that may already be 0 or 1.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from onnx import ModelProto, TensorProto, helper
 LOSS: Final = "accweight.loss"
 TARGET: Final = "accweight.target"
 SCORES: Final = "accweight.scores"
-"""Names in the training graph that no model's own names clash with."""
+"""Names in the training graph that cannot clash with a model's names."""
 
 Array = npt.NDArray[Any]
 
 
 class Loss(StrEnum):
-    """What is made small."""
+    """Loss function."""
 
     cross_entropy = "cross_entropy"
     mse = "mse"
@@ -32,12 +32,12 @@ class Loss(StrEnum):
 
     @property
     def takes_labels(self) -> bool:
-        """Whether targets are numbers of classes."""
+        """Whether targets are class numbers."""
         return self is Loss.cross_entropy
 
     @property
     def knows_right(self) -> bool:
-        """Whether an output is right or wrong, so that there is an accuracy."""
+        """Whether an output is right or wrong, so that accuracy is defined."""
         return self in (Loss.cross_entropy, Loss.bce_with_logits)
 
 
@@ -56,22 +56,22 @@ _STEPS: Final[dict[Loss, tuple[tuple[str, str, str], ...]]] = {
         ("Add", "straight bent", "each"),
     ),
 }
-"""Losses of each element, from scores `s` and targets `t`; the mean follows.
+"""Losses per element, from scores `s` and targets `t`; their mean follows.
 
-That of logits is max(s, 0) - s t + log(1 + exp(-|s|)), which overflows nowhere.
+The one for logits is max(s, 0) - s t + log(1 + exp(-|s|)), which does not overflow.
 """
 
 
 def with_loss(
     model: ModelProto, loss: Loss, target_shape: tuple[str | int, ...], *, classes_last: bool
 ) -> None:
-    """Add the loss: its target becomes the last input, the outputs are loss and scores.
+    """Add the loss: the target becomes the last input, the outputs are loss and scores.
 
     Args:
-        model: The model; its one output becomes the scores.
-        loss: Which one.
-        target_shape: Shape of the targets; texts stand for lengths that vary.
-        classes_last: Whether scores have their classes along the last axis, not the second.
+        model: The model; its only output becomes the scores.
+        loss: The loss function.
+        target_shape: Shape of the targets, with names for dynamic lengths.
+        classes_last: Whether classes are along the last axis of scores, not the second.
     """
     graph = model.graph
     output = graph.output[0].name
@@ -104,7 +104,7 @@ def _node(kind: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeP
 
 
 def right(loss: Loss, scores: Array, targets: Array, *, classes_last: bool) -> float:
-    """Return the share of outputs that are right."""
+    """Return the accuracy: the share of outputs that are right."""
     if loss.takes_labels:
         return float(np.mean(scores.argmax(axis=-1 if classes_last else 1) == targets))
     return float(np.mean((scores > 0) == (targets > 0.5)))

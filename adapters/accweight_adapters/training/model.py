@@ -1,9 +1,9 @@
-"""An ONNX model as a network to be trained: what of it is a parameter, and under which name.
+"""Load an ONNX model for training, with each parameter as a tensor of its own.
 
-The readers of ONNX files already tell weights from constants, and take apart what exporters
-stored once because it was equal before training. Training goes by the same eyes: every
-parameter that a reader lists becomes a tensor of its own, so that layers which began equal can
-part, and the checkpoints hold what the analysis of the model itself would.
+The reader of ONNX files already tells weights from constants, and separates tensors that were
+stored once because they were equal before training. Training uses its result: every parameter in
+the reader's list becomes a separate initializer, so that equal layers can diverge, and the
+checkpoints have the parameters that an analysis of the model has.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ QUANTISED: Final = (
 )
 CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 LARGEST_BYTES: Final = 1_900_000_000
-"""Of one protobuf message; beyond, the training graph could not be built in memory."""
+"""Limit of a protobuf message, which the training graph must fit in."""
 
 TRAINED_ROLES: Final = (Role.WEIGHT, Role.BIAS, Role.NORM, Role.EMBEDDING)
 
 
 @dataclass(slots=True)
 class TrainableModel:
-    """A model whose parameters are initializers of their own, under the names readers give.
+    """A model with one initializer per parameter, under the reader's names.
 
     Attributes:
-        path: The file that it came from.
+        path: The file.
         proto: The model.
         roles: Role of every parameter by name, in network order.
-        notes: What was changed on the way, for the user.
+        notes: Changes made, for the user.
     """
 
     path: Path
@@ -69,20 +69,20 @@ class TrainableModel:
 
 
 def load_model(path: Path) -> TrainableModel:
-    """Return the model at `path`, ready to have its parameters chosen.
+    """Return the model at `path`, with separate parameters.
 
     Raises:
-        FormatError: If it is damaged, or of a sort that cannot be trained; says why.
+        FormatError: If it is damaged, or cannot be trained; says why.
     """
     check_not_special(path)
     path = LocalPath(path)
     if not OnnxReader().recognises(path):
         raise unrecognised(path)
-    described(path)  # its claims hold, and nothing points outside its folder
+    described(path)  # checks all sizes, and that no path leaves the folder
     _check_size(path)
     try:
         proto = onnx.load(path)
-    except Exception as error:  # onnx raises nearly anything on what it does not like
+    except Exception as error:  # onnx raises nearly anything
         raise FormatError(path, f"cannot be loaded: {' '.join(str(error).split())}") from None
     proto = _inlined(proto, path)
     _check_operators(proto, path)
@@ -92,17 +92,17 @@ def load_model(path: Path) -> TrainableModel:
 
 
 def choose(model: TrainableModel, train: Sequence[str], freeze: Sequence[str]) -> TrainSelection:
-    """Return the parameters to train: those that fit `train`, if given, and not `freeze`.
+    """Return the parameters to train: those that match `train`, if given, and not `freeze`.
 
     Raises:
-        UnknownNameError: If a pattern fits no parameter.
+        UnknownNameError: If a pattern matches no parameter.
         FormatError: If nothing is left to train.
     """
     able = [name for name, role in model.roles.items() if role in TRAINED_ROLES]
     for pattern in (*train, *freeze):
         if not any(fnmatchcase(name, pattern) for name in model.roles):
             known = ", ".join(list(model.roles)[:6]) + (", ..." if len(model.roles) > 6 else "")
-            raise UnknownNameError(f"no parameter fits {pattern!r}; parameters are {known}")
+            raise UnknownNameError(f"no parameter matches {pattern!r}; parameters are {known}")
     wanted = [name for name in able if not train or _fits(name, train)]
     trained = tuple(name for name in wanted if not _fits(name, freeze))
     if not trained:
@@ -125,7 +125,7 @@ def _check_size(path: Path) -> None:
 
 
 def _inlined(proto: ModelProto, path: Path) -> ModelProto:
-    """Return the model with the bodies of its functions in place of their calls."""
+    """Return the model with functions inlined."""
     if not proto.functions:
         return proto
     from onnx import inliner
@@ -138,7 +138,7 @@ def _inlined(proto: ModelProto, path: Path) -> ModelProto:
 
 
 def _check_operators(proto: ModelProto, path: Path) -> None:
-    """Refuse models with operators that no training could go through."""
+    """Raise for operators that can never be trained."""
     for node in proto.graph.node:
         what = f"operator {node.op_type}" + (f" ({node.name!r})" if node.name else "")
         if node.op_type.startswith(QUANTISED):
@@ -176,7 +176,7 @@ def _check_types(model: TrainableModel) -> None:
 
 
 def _with_own_parameters(proto: ModelProto, path: Path) -> TrainableModel:
-    """Make every parameter an initializer under its own name, and note what that changed."""
+    """Make every parameter an initializer under its own name, and record the changes."""
     graph = proto.graph
     with TemporaryDirectory() as folder:
         stored = Path(folder) / "model.onnx"
@@ -216,7 +216,7 @@ def _with_own_parameters(proto: ModelProto, path: Path) -> TrainableModel:
 
 
 def _marked(read: ModelProto, proto: ModelProto) -> list[TensorProto]:
-    """Return all tensors with values; mark those read without them by their place in the list."""
+    """Return all tensors with values; mark those read without values by their list position."""
     pairs = list(zip(read.graph.initializer, proto.graph.initializer, strict=True))
     for ours, theirs in zip(read.graph.node, proto.graph.node, strict=True):
         if _is_constant(ours):
@@ -233,13 +233,13 @@ def _is_constant(node: NodeProto) -> bool:
 
 
 def _rename_uses(proto: ModelProto, network: Network, roles: Mapping[str, Role]) -> None:
-    """Let every operator take in its parameters under the names that the readers give them."""
+    """Make every operator use its parameters under the reader's names."""
     nodes = [node for node in proto.graph.node if not _is_constant(node)]
     for node, operator in zip(nodes, network.operators, strict=True):
         for index, value in enumerate(operator.inputs):
             if value is None or value.constant is None or value.constant.name not in roles:
                 continue
-            if index == len(node.input):  # a bias of zeros that the exporter dropped
+            if index == len(node.input):  # a zero bias that the exporter omitted
                 node.input.append(value.constant.name)
             node.input[index] = value.constant.name
 
@@ -251,7 +251,7 @@ def _notes_on(parts: Sequence[Part], before: set[str]) -> list[str]:
     if apart:
         notes.append(
             f"{len(apart)} parameters ({apart[0]!r} ...) were stored together with equal ones; "
-            "each is trained by itself"
+            "each is trained separately"
         )
     tied = [part for part in parts if part.elsewhere]
     if tied:
@@ -280,7 +280,7 @@ def prune(proto: ModelProto) -> None:
 
 
 def _replace(repeated: Any, items: Sequence[Any]) -> None:
-    """Put other items in a field of a message; they may be some of its own."""
+    """Replace the items of a repeated field; they may be some of its own."""
     if len(items) == len(repeated):
         return
     copies = [copy.deepcopy(item) for item in items]

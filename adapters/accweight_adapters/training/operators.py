@@ -1,8 +1,8 @@
-"""Operators that ONNX Runtime can train through, and others, decomposed into those.
+"""Operators that ONNX Runtime can train, and decompositions of others into those.
 
-The runtime learns only while it builds the gradients that an operator has none, and some end the
-process instead of saying so. So what works is listed here, each compared with differences of the
-operator itself in the tests, and everything else is refused by name before training begins.
+Only while building gradients does the runtime find that an operator has none, and for some it ends
+the process without an error. So the working operators are listed here, each tested against finite
+differences, and all others are refused by name before training starts.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ TRAINABLE: Final = frozenset(
      "Sigmoid", "Sin", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tanh",
      "Tile", "Transpose", "Unsqueeze"}
 )  # fmt: skip
-"""Operators whose gradient is there and right."""
+"""Operators with a correct gradient."""
 
 
 def check_gradients(proto: ModelProto, trained: Sequence[str], path: Path) -> None:
-    """Make sure that the output can be trained through, down to the parameters `trained`.
+    """Check that the output can be trained down to the parameters `trained`.
 
     Raises:
-        FormatError: If an operator on the way has no gradient; names it.
+        FormatError: If an operator between them has no gradient; names it.
     """
     _, way = trained_way(proto, trained)
     for node in reversed(way):
@@ -47,7 +47,7 @@ def check_gradients(proto: ModelProto, trained: Sequence[str], path: Path) -> No
 
 
 def decompose(proto: ModelProto, trained: Sequence[str], path: Path) -> list[str]:
-    """Decompose what has no gradient of its own into operators that have one.
+    """Decompose operators without a gradient into others.
 
     Returns:
         Remarks for the user.
@@ -73,7 +73,7 @@ def decompose(proto: ModelProto, trained: Sequence[str], path: Path) -> list[str
                 write.nodes[-1].output[0] = node.output[0]
             replaced[node.output[0]] = write.nodes
     replace_nodes(proto, replaced)
-    prune(proto)  # slices that nobody takes would be put together to a Split again
+    prune(proto)  # unused slices would be fused into a Split again
     if any(node.op_type == "BatchNormalization" for node in way):
         remark = (
             "BatchNormalization works with the mean and variance that the model holds, as in "
@@ -84,7 +84,7 @@ def decompose(proto: ModelProto, trained: Sequence[str], path: Path) -> list[str
 
 
 def _with_statistics(proto: ModelProto, output: str) -> None:
-    """Let a LayerNormalization hand out mean and deviation, which its gradient takes."""
+    """Add the outputs mean and deviation to a LayerNormalization, for its gradient."""
     for node in proto.graph.node:
         if node.output and node.output[0] == output:
             outputs = [o or f"{output}__{i}" for i, o in enumerate([*node.output, "", ""][:3])]
@@ -93,7 +93,7 @@ def _with_statistics(proto: ModelProto, output: str) -> None:
 
 
 def _lengths(proto: ModelProto) -> dict[str, list[int]]:
-    """Return the lengths of the axes of all values, as far as they are known."""
+    """Return the axis lengths of all values, as far as they are known."""
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
     return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
@@ -102,7 +102,7 @@ def _lengths(proto: ModelProto) -> dict[str, list[int]]:
 def _without_gradient(
     node: NodeProto, proto: ModelProto, trained: Sequence[str], path: Path, form: str = ""
 ) -> FormatError:
-    """Return the refusal of an operator, with the parameters that could be trained behind it."""
+    """Return the error for an operator, with the parameters after it that could be trained."""
     seen = False
     behind: list[str] = []
     for other in proto.graph.node:

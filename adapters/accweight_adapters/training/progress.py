@@ -1,4 +1,4 @@
-"""What a training shows: a live line on stderr, a table or one JSON document in the end."""
+"""Output of a training: a live line on stderr, and a final table or JSON document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT = {"validation_loss": "val. loss", "validation_accuracy": "val. accuracy"}
 
 @contextmanager
 def progress(epochs: int) -> Iterator[Watch]:
-    """Show how far a training is, and one line for every epoch that is saved."""
+    """Show the progress of a training, and one line per saved epoch."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     columns = (
         TextColumn("train", markup=False),
@@ -56,7 +56,7 @@ def _line(measures: dict[str, float]) -> str:
 
 
 def document(result: Result) -> dict[str, Any]:
-    """Return the document of ``train --json``."""
+    """Return the document for ``train --json``."""
     setup, config = result.setup, result.config
     return {
         "out": str(config.out),
@@ -77,7 +77,7 @@ def document(result: Result) -> dict[str, Any]:
 
 
 def summary(result: Result) -> Page:
-    """Return what is printed in the end: measures by epoch, and what to do next."""
+    """Return the final summary: measures by epoch, and the next command."""
     selection = result.setup.network.selection
     names = list(next(iter(result.history.values()), {}))
     heads = ("epoch", *(SHORT.get(name, name) for name in names))

@@ -1,7 +1,7 @@
-"""One run of training from end to end: model, data, artifacts, folder, epochs.
+"""One training run from end to end: model, data, artifacts, folder, epochs.
 
-Everything that can be found out is found out before the first update and before anything is
-written: what is wrong with the model, the data, the options, the folder.
+All checks of the model, the data, the options and the folder are made before the first update and
+before anything is written.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a training left behind.
+    """The result of a training.
 
     Attributes:
-        config: What was asked for.
-        setup: What was trained, on what.
-        history: Measures by epoch, those of this call.
+        config: The configuration.
+        setup: Network and data.
+        history: Measures by epoch, of this call.
         checkpoints: All checkpoints of the run.
         notes: Remarks for the user.
     """
@@ -47,12 +47,12 @@ def run_training(config: TrainConfig, watch: Watch, remark: Callable[..., None])
     """Train as configured.
 
     Args:
-        config: What to do.
-        watch: Is told after every batch and checkpoint.
-        remark: Is told what the user should know before training.
+        config: The configuration.
+        watch: Called after every batch and checkpoint.
+        remark: Called with remarks for the user before training.
 
     Raises:
-        AccweightError: If anything is wrong, all of which have their own kinds.
+        AccweightError: If anything is wrong; each cause has its own class.
     """
     folder = RunFolder(config.out)
     net = network(config)
@@ -84,7 +84,7 @@ def _samples(config: TrainConfig, net: Network) -> tuple[Data, Data | None]:
 
 
 def _record(config: TrainConfig, ready: Setup) -> dict[str, Any]:
-    """Return what makes this run what it is, but for its length."""
+    """Return what identifies this run, except for its length."""
     optimizer = config.optimizer
     share = config.validation if isinstance(config.validation, float) else None
     return {
@@ -114,29 +114,28 @@ def _digest(path: Path) -> str:
 
 
 def _resumed(folder: RunFolder, record: dict[str, Any], epochs: Epochs) -> int:
-    """Return the last epoch of the run in the folder, which has to be the same run.
+    """Return the last epoch in the folder, after checking that it is the same run.
 
     Raises:
-        MismatchError: If it was begun otherwise, or has as many epochs as wanted.
+        MismatchError: If its options differ, or it has enough epochs already.
     """
     before = folder.record()
     for key, value in record.items():
         if before.get(key) != value and not (key.endswith("_sha256") or key in ("model", "data")):
             raise MismatchError(
-                f"{folder.path}: the run was begun with {key} {_shown(before.get(key))}, this is "
+                f"{folder.path}: the run was started with {key} {_shown(before.get(key))}, not "
                 f"{_shown(value)}; resume it with the same options"
             )
     for what in ("model", "data"):
         if before.get(f"{what}_sha256") != record[f"{what}_sha256"]:
             raise MismatchError(
-                f"{folder.path}: the run was begun with another {what} "
+                f"{folder.path}: the run was started with another {what} "
                 f"({_shown(before.get(what))}); resume it with that one"
             )
     epoch = folder.finished_epoch()
     if epoch >= epochs.last:
         raise MismatchError(
-            f"{folder.path}: epoch {epoch} is reached already; ask for more with --epochs "
-            f"{epoch + 5}"
+            f"{folder.path}: epoch {epoch} is already reached; train more with --epochs {epoch + 5}"
         )
     return epoch
 

@@ -1,7 +1,7 @@
-"""From a model and data to a graph that trains on them: all that is decided before training.
+"""From a model and data to a training graph: all decisions before training.
 
-Here is what the two have to do with each other: whether a batch can have any size, where classes
-lie in the output, what shape targets have. The model itself is asked, with the first samples.
+These depend on both: whether the batch size can be free, which axis of the output has the classes,
+the shape of the targets. They are determined by running the model on the first samples.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from accweight_adapters.training.operators import check_gradients, decompose
 from accweight_core.errors import FormatError
 
 TRIED_BATCHES: Final = 2
-"""Batches that a model freed of its batch size has to get right."""
+"""Batches that a model with a freed batch size must compute correctly."""
 
 
 USUAL_BATCH: Final = 32
@@ -49,15 +49,15 @@ USUAL_BATCH: Final = 32
 
 @dataclass
 class Network:
-    """A model that is ready for data.
+    """A model ready for data.
 
     Attributes:
-        source: The file that it came from.
-        plain: The model as it was, its parameters under the names that checkpoints have.
-        forward: The model that is trained, without its loss.
-        inputs: What it takes.
-        selection: Which parameters are trained.
-        fixed_batch: Samples that it takes at once; None for any number.
+        source: Its file.
+        plain: The original model, with the parameter names of checkpoints.
+        forward: The model to train, without its loss.
+        inputs: Its inputs.
+        selection: Trained and frozen parameters.
+        fixed_batch: Its batch size; None if it is dynamic.
         notes: Remarks for the user.
     """
 
@@ -75,7 +75,7 @@ def network(config: TrainConfig) -> Network:
 
     Raises:
         FormatError: If it cannot be trained; says why.
-        UnknownNameError: If an output or pattern names nothing.
+        UnknownNameError: If an output or pattern does not exist.
     """
     path = config.model
     model = load_model(path)
@@ -93,7 +93,7 @@ def network(config: TrainConfig) -> Network:
 def _reached(
     model: TrainableModel, forward: ModelProto, config: TrainConfig
 ) -> tuple[TrainSelection, str]:
-    """Return the selection among the parameters that the output depends on, and a remark."""
+    """Return the selection without parameters that the output does not depend on, and a note."""
     there = {tensor.name for tensor in forward.graph.initializer}
     model.roles = {name: role for name, role in model.roles.items() if name in there}
     selection = choose(model, config.train, config.freeze)
@@ -114,17 +114,17 @@ def _reached(
 
 @dataclass
 class Setup:
-    """A network, its loss and its data, ready to be trained.
+    """A network, its loss and its data, ready for training.
 
     Attributes:
         network: The network.
         training: The graph with its loss.
-        loss: Which one.
-        data: Samples to train on.
-        validation: Samples to look at after every epoch, if any.
+        loss: The loss function.
+        data: Training samples.
+        validation: Validation samples, if any.
         batch_size: Samples per update.
-        whole_batches: Whether a last batch that is not full is left out.
-        classes_last: Whether scores have their classes along the last axis.
+        whole_batches: Whether an incomplete last batch is left out.
+        classes_last: Whether classes are along the last axis of scores.
     """
 
     network: Network
@@ -138,10 +138,10 @@ class Setup:
 
 
 def setup(net: Network, config: TrainConfig, data: Data, validation: Data | None) -> Setup:
-    """Return the network with its loss, and the data in the form that both take.
+    """Return the network with its loss, and the data in the form that they need.
 
     Raises:
-        FormatError: If the model does not take the samples, or the targets do not fit.
+        FormatError: If the samples do not fit the model, or the targets the loss.
     """
     size = _batch_size(net, config, data)
     scores = _scores(net, data, size)
@@ -172,7 +172,7 @@ def setup(net: Network, config: TrainConfig, data: Data, validation: Data | None
 
 
 def _batch_size(net: Network, config: TrainConfig, data: Data) -> int:
-    """Return the samples per update; free the model of a fixed number if it allows that."""
+    """Return the samples per update; make a fixed batch size dynamic if the model allows it."""
     fixed = fixed_batch(net.forward)
     if fixed is None:
         return min(config.batch_size or USUAL_BATCH, len(data))
@@ -185,18 +185,18 @@ def _batch_size(net: Network, config: TrainConfig, data: Data) -> int:
     if config.batch_size not in (None, fixed):
         raise FormatError(
             net.source,
-            f"takes batches of {fixed} samples and nothing else, so not --batch-size "
-            f"{config.batch_size}; export it with a dynamic batch axis",
+            f"only takes batches of {fixed} samples, so --batch-size {config.batch_size} is not "
+            "possible; export it with a dynamic batch axis",
         )
     net.notes.append(
-        f"the model works with batches of {fixed} alone, so that is the batch size; export it "
+        f"the model only takes batches of {fixed}, so that is the batch size; export it "
         "with a dynamic batch axis to choose another"
     )
     return fixed
 
 
 def _is_same(net: Network, freed: ModelProto, data: Data, fixed: int) -> bool:
-    """Tell whether the freed model does with all samples at once what the other did in turn."""
+    """Tell whether the freed model gives the same for all samples as the original in batches."""
     first = data.taken(slice(0, TRIED_BATCHES * fixed))
     try:
         before = session(net.forward.SerializeToString())
@@ -207,7 +207,7 @@ def _is_same(net: Network, freed: ModelProto, data: Data, fixed: int) -> bool:
         ]
         (everything,) = batches(first, net.inputs, len(first), whole=True)
         together = after.run(None, _feeds(net.inputs, everything))[0]
-    except Exception:  # whatever it is: it cannot be freed
+    except Exception:  # then it cannot be freed
         return False
     expected = np.concatenate(parts)
     if together.shape != expected.shape or together.shape[0] != len(first):
@@ -220,7 +220,7 @@ def _feeds(inputs: Sequence[Input], batch: Sequence[Array]) -> dict[str, Array]:
 
 
 def _scores(net: Network, data: Data, size: int) -> Array:
-    """Return what the model gives for the first batch."""
+    """Return the model's output for the first batch."""
     first = next(batches(data, net.inputs, min(size, len(data)), whole=False))
     try:
         run: Any = session(net.forward.SerializeToString())
@@ -239,13 +239,13 @@ def _scores(net: Network, data: Data, size: int) -> Array:
 
 
 def _classes_last(scores: Array, data: Data) -> bool:
-    """Tell from the targets whether classes lie along the last axis, as in language models."""
+    """Tell from the targets whether classes are along the last axis, as in language models."""
     inner = data.targets.shape[1:]
     return scores.ndim > 2 and inner == scores.shape[1:-1] and inner != scores.shape[2:]
 
 
 def _classes(net: Network, scores: Array, classes_last: bool) -> tuple[int, tuple[int, ...]]:
-    """Return how many classes there are, and the shape of the labels of a sample."""
+    """Return the number of classes, and the shape of the labels of a sample."""
     if scores.ndim < 2 or scores.shape[-1 if classes_last else 1] < 2:
         raise FormatError(
             net.source,

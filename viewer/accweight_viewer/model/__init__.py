@@ -1,5 +1,4 @@
-"""What the viewer shows, without a window: runs, time, selection, colours, places, camera.
+"""The model of the viewer, without Qt or OpenGL: runs, time, selection, colours, camera.
 
-Nothing here knows Qt or OpenGL. The model emits, panes follow: whoever changes something calls
-`Session`, and every pane hears of it through one of the session's signals.
+Changes go through `Session`, which emits signals; panes listen to these signals.
 """

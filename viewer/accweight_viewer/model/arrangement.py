@@ -1,9 +1,10 @@
-"""Where the plates stand: in network order, the first layer nearest to the viewer.
+"""Positions of the plates: in network order, the first layer nearest to the viewer.
 
-Every layer has a slot at a regular distance; the plates of a layer stand side by side in it.
-Deep networks are folded: the layers of a repeated block share a row, so that a hundred blocks
-are a hundred rows of the same pattern. Sizes grow slowly with the number of weights, so that
-neither a bias vanishes nor an embedding covers everything, unless true scale is asked for.
+Every layer has a slot at a regular distance, with its plates side by side. Deep networks are
+folded: the layers of a repeated block share a row, so a hundred blocks are a hundred rows of the
+    same pattern.
+The size of a plate grows slowly with its number of weights, so that biases stay visible and
+embeddings do not cover everything, unless true scale is on.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.runs import ShownLayer
 
 GROWTH = 0.22
-"""Sides grow with this power of the number of texels along them."""
+"""Exponent of the side of a plate as a function of its texels."""
 
 SMALLEST, LARGEST = 0.4, 2.4
-"""Sides of plates, where the median one is 1."""
+"""Limits of the side of a plate, relative to the median plate."""
 
 LONGEST = 6.0
-"""Aspect ratio up to which plates keep their shape."""
+"""Aspect ratio up to which plates are not distorted."""
 
 TRUE_LARGEST = 6.0
 """Side of the largest plate at true scale."""
@@ -36,29 +37,29 @@ PLATE_GAP = 0.12
 LINE_GAP = 0.22
 COLUMN_GAP = 0.55
 DEPTH_STEP = 1.3
-"""Distance from row to row, for plates of median size."""
+"""Distance between rows, for plates of median size."""
 
 COLUMN_PITCH = 1.55
 """Width of a column of folded rows, for plates of median size."""
 
 STREET = 1.8
-"""How many times as deep as wide folded rows may be before blocks stand side by side."""
+"""Ratio of depth to width of folded rows above which blocks are placed side by side."""
 
 LINE_LIMIT = 24
-"""Layers up to which a single line is readable."""
+"""Most layers in a single line."""
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Places of plates, by plate number.
+    """Positions of plates, by plate number.
 
     Attributes:
         corners: (plates, 3) upper left corners.
-        sizes: (plates, 2) width and height; plates stand upright and face +z.
-        rows: (plates,) the row of each, counted from the viewer.
+        sizes: (plates, 2) width and height; plates are vertical and face +z.
+        rows: (plates,) row of each, counted from the viewer.
         folded: Whether several layers share a row.
         titles: Row, name and upper left corner of each repeated block.
-        prefixes: Per layer in such a block, the part of its name that the title says.
+        prefixes: For each layer in such a block, the part of its name that is in the title.
     """
 
     corners: Floats
@@ -70,7 +71,7 @@ class Arrangement:
 
     @property
     def title_ends(self) -> list[tuple[int, str, tuple[float, float, float]]]:
-        """Row, title and the place beside the last plate of the row, at half its height."""
+        """Row, title, and the position after the last plate of the row, at half its height."""
         ends = []
         for row, title, (left, _, depth) in self.titles:
             here = self.rows == row
@@ -80,7 +81,7 @@ class Arrangement:
         return ends
 
     def box(self, plates: Sequence[int] | None = None) -> Floats:
-        """Return (n, 3): all corners of some plates, of all for None."""
+        """Return (n, 3): all corners of some plates, or of all for None."""
         chosen = slice(None) if plates is None else list(plates)
         corners, sizes = self.corners[chosen], self.sizes[chosen]
         if not len(corners):
@@ -90,7 +91,7 @@ class Arrangement:
         return np.concatenate([corners, corners + across, corners + down, corners + across + down])
 
     def centre(self, plates: Sequence[int]) -> Floats:
-        """Return the middle of some plates."""
+        """Return the centre of some plates."""
         box = self.box(plates)
         middle: Floats = (box.min(axis=0) + box.max(axis=0)) / 2
         return middle
@@ -103,13 +104,13 @@ def arrange(
     true_scale: bool = False,
     slots: Sequence[str] | None = None,
 ) -> Arrangement:
-    """Return where the plates of layers stand.
+    """Return the positions of the plates of some layers.
 
     Args:
         layers: In network order.
-        how: One layer per row, repeated blocks in rows, or rows where a line is too long.
-        true_scale: Whether a texel is equally large on every plate.
-        slots: Names of all layers that have a slot, for runs that lack some of each other's.
+        how: One layer per row, repeated blocks in rows, or rows if a line is too long.
+        true_scale: Whether texels have the same size on all plates.
+        slots: Names of all layers with a slot, for two runs with different layers.
     """
     names = list(slots or [layer.name for layer in layers])
     fold = how == "rows" or (how == "auto" and len(names) > LINE_LIMIT)
@@ -122,7 +123,7 @@ def arrange(
     step = DEPTH_STEP * max(1.0, float(np.median(sizes[:, 0])) if count else 1.0)
     for row, members in enumerate(rows):
         x = -sum(columns) / 2
-        aligned = len(members) > 1  # what stands alone stands in the middle
+        aligned = len(members) > 1  # a single layer is centred
         for column, name in enumerate(members):
             group = _grouped(by_name.get(name), sizes)
             left = x + (columns[column] - group.width) / 2 if aligned else -group.width / 2
@@ -136,16 +137,16 @@ def arrange(
 
 
 class _Group(NamedTuple):
-    """The plates of one layer: how wide they are together, and each one's place in it."""
+    """The plates of one layer: total width, and the position of each."""
 
     width: float
     places: list[tuple[int, float, float]]
 
 
 def _grouped(layer: ShownLayer | None, sizes: Floats) -> _Group:
-    """Return the plates of a layer side by side, in lines of equal number if they are many.
+    """Return the plates of a layer side by side, or in lines of equal length if they are many.
 
-    So the two stacked layers of an LSTM stand on each other, four plates as a square.
+    For example, the four plates of a two-layer LSTM form a square.
     """
     plates = [plate.number for plate in layer.plates] if layer else []
     count = len(plates)
@@ -168,7 +169,7 @@ def _grouped(layer: ShownLayer | None, sizes: Floats) -> _Group:
 def _titles(
     rows: Sequence[Sequence[str]], left: float, step: float
 ) -> tuple[tuple[tuple[int, str, tuple[float, float, float]], ...], dict[str, str]]:
-    """Return the titles of the rows that are repeated blocks, and what they say of layers."""
+    """Return the titles of the rows of repeated blocks, and the name prefixes in them."""
     blocks = dict(zip(_flat(rows), _blocks(_flat(rows)), strict=True))
     titles: list[tuple[int, str, tuple[float, float, float]]] = []
     prefixes: dict[str, str] = {}
@@ -212,7 +213,7 @@ def _column_widths(
 
 
 def folded_rows(names: Sequence[str]) -> list[list[str]]:
-    """Return layers in rows: one per repeated block, or lines of equal length without any.
+    """Return layers in rows: one per repeated block; without blocks, lines of equal length.
 
     >>> folded_rows(["embed", "h.0.q", "h.0.k", "h.1.q", "h.1.k", "head"])
     [['embed'], ['h.0.q', 'h.0.k'], ['h.1.q', 'h.1.k'], ['head']]
@@ -234,9 +235,9 @@ def folded_rows(names: Sequence[str]) -> list[list[str]]:
 
 
 def _side_by_side(rows: list[list[str]], blocks: Collection[str]) -> list[list[str]]:
-    """Return rows of several blocks where one per row would make a long narrow street.
+    """Return rows of several blocks, where one block per row would be long and narrow.
 
-    Blocks of a row stand apart by an empty slot, called "".
+    An empty slot, named "", separates the blocks of a row.
     """
     long = [row for row in rows if len(row) > 1]
     width = COLUMN_PITCH * float(np.median([len(row) for row in long] or [1]))
@@ -255,12 +256,12 @@ def _side_by_side(rows: list[list[str]], blocks: Collection[str]) -> list[list[s
 
 
 def _pattern(names: Sequence[str]) -> list[str]:
-    """Return names without numbers: those of repeated blocks are then the same."""
+    """Return names without numbers, which are equal for repeated blocks."""
     return [re.sub(r"\d+", "#", name) for name in names]
 
 
 def _blocks(names: Sequence[str]) -> list[str]:
-    """Return, per layer, the numbered block that it is in: "h.3" for "h.3.attn.q", or nothing."""
+    """Return the numbered block of each layer: "h.3" for "h.3.attn.q", or ""."""
     numbered = [re.match(r"(.*?(?:^|[./_]))(\d+)[./_]", name) for name in names]
     families: dict[str, set[str]] = {}
     for match in numbered:
@@ -272,7 +273,7 @@ def _blocks(names: Sequence[str]) -> list[str]:
 
 
 def merged_names(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """Return the names of both runs in one order: each after the one it follows in its run.
+    """Return the names of both runs in one order that agrees with the order of each.
 
     >>> merged_names(["a", "b", "d"], ["a", "c", "d"])
     ['a', 'c', 'b', 'd']

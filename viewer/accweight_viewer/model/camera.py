@@ -1,8 +1,8 @@
-"""A camera that flies freely, orbits, and glides to where it is asked to be.
+"""A camera that flies, orbits, and glides to a target.
 
-World: x to the right, y up, and the network runs away from the viewer along -z. A camera is a
-point, a direction (yaw to the right, pitch up) and nothing else; it never rolls, so that up
-stays up. All motion is per second, whatever the frame rate.
+World: x is right, y is up, and the network extends along -z. A camera has a position and a
+    direction (yaw to
+the right, pitch up); it never rolls. All motion is per second and independent of the frame rate.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIELD_OF_VIEW = math.radians(45)
 STEEPEST = math.radians(89)
 GLIDE_SECONDS = 0.6
 FAST = 4.0
-"""How many times as fast the camera flies with Shift."""
+"""Speed factor with Shift."""
 
 DIRECTIONS = {
     "forward": (0, 0, 1),
@@ -37,12 +37,12 @@ DIRECTIONS = {
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a camera is and where it looks.
+    """Position and direction of a camera.
 
     Attributes:
         position: x, y, z.
-        yaw: Turn to the right of -z, in radians.
-        pitch: Turn upwards, in radians.
+        yaw: Rotation to the right from -z, in radians.
+        pitch: Rotation upwards, in radians.
     """
 
     position: tuple[float, float, float] = (0.0, 0.0, 10.0)
@@ -60,20 +60,20 @@ class Pose:
         return right, up, forward
 
     def towards(self, target: Vector, distance: float) -> Pose:
-        """Return the pose that looks the same way at `target` from a distance."""
+        """Return the pose that looks at `target` from a distance, in the same direction."""
         x, y, z = np.asarray(target) - self.axes[2] * distance
         return replace(self, position=(float(x), float(y), float(z)))
 
 
 @dataclass
 class Camera:
-    """A pose in motion.
+    """A moving pose.
 
     Attributes:
-        pose: Where it is now.
-        near: Nearest depth that is drawn.
-        far: Farthest depth that is drawn.
-        pace: Units per second of flight.
+        pose: Current pose.
+        near: Near clipping depth.
+        far: Far clipping depth.
+        pace: Flight speed in units per second.
     """
 
     pose: Pose = field(default_factory=Pose)
@@ -84,25 +84,25 @@ class Camera:
 
     @property
     def gliding(self) -> bool:
-        """Whether it is on its way to where it was sent."""
+        """Whether it is gliding to a target."""
         return self._glide is not None
 
     def jump(self, pose: Pose) -> None:
-        """Be somewhere at once."""
+        """Move to a pose at once."""
         self.pose, self._glide = pose, None
 
     def glide(self, pose: Pose) -> None:
-        """Go somewhere within `GLIDE_SECONDS`."""
+        """Glide to a pose within `GLIDE_SECONDS`."""
         turn = (pose.yaw - self.pose.yaw + math.pi) % math.tau - math.pi
         self._glide = self.pose, replace(pose, yaw=self.pose.yaw + turn), 0.0
 
     def advance(self, seconds: float, held: Collection[str] = (), *, fast: bool = False) -> bool:
-        """Let time pass; tells whether the camera moved.
+        """Advance in time; return whether the camera moved.
 
         Args:
-            seconds: Time that has passed.
-            held: Directions whose keys are down, of `DIRECTIONS`.
-            fast: Whether Shift is down.
+            seconds: Elapsed time.
+            held: Directions of the keys that are held, from `DIRECTIONS`.
+            fast: Whether Shift is held.
         """
         if held:
             self._glide = None
@@ -126,19 +126,19 @@ class Camera:
         return True
 
     def shift(self, step: Vector) -> None:
-        """Move by a vector of the world."""
+        """Move by a vector in world coordinates."""
         self._glide = None
         x, y, z = np.asarray(self.pose.position) + step
         self.pose = replace(self.pose, position=(float(x), float(y), float(z)))
 
     def look(self, yaw: float, pitch: float) -> None:
-        """Turn on the spot, by angles in radians."""
+        """Rotate in place, by angles in radians."""
         self._glide = None
         turned = min(max(self.pose.pitch + pitch, -STEEPEST), STEEPEST)
         self.pose = replace(self.pose, yaw=self.pose.yaw + yaw, pitch=turned)
 
     def orbit(self, centre: Vector, yaw: float, pitch: float) -> None:
-        """Turn around a point, by angles in radians; what is seen of it stays in its place."""
+        """Rotate around a point, by angles in radians; the point keeps its place on the screen."""
         away = np.asarray(self.pose.position) - centre
         before = self.pose
         seen = [float(away @ axis) for axis in before.axes]
@@ -148,11 +148,11 @@ class Camera:
         self.pose = replace(self.pose, position=(float(x), float(y), float(z)))
 
     def approach(self, target: Vector, share: float) -> None:
-        """Go a share of the way to a point, or away from it if the share is negative."""
+        """Move towards a point by a share of the distance, or away if the share is negative."""
         self.shift((np.asarray(target) - np.asarray(self.pose.position)) * share)
 
     def view(self) -> Matrix:
-        """Return the matrix from the world to the eye, which looks along -z."""
+        """Return the matrix from world to eye coordinates; the eye looks along -z."""
         right, up, forward = self.pose.axes
         matrix = np.eye(4)
         matrix[0, :3], matrix[1, :3], matrix[2, :3] = right, up, -forward
@@ -160,7 +160,7 @@ class Camera:
         return matrix
 
     def projection(self, aspect: float) -> Matrix:
-        """Return the perspective of a window `aspect` times as wide as high."""
+        """Return the projection matrix for a window `aspect` times as wide as high."""
         scale = 1 / math.tan(FIELD_OF_VIEW / 2)
         near, far = self.near, self.far
         matrix = np.zeros((4, 4))
@@ -170,7 +170,7 @@ class Camera:
         return matrix
 
     def ray(self, x: float, y: float, width: float, height: float) -> Vector:
-        """Return the direction in which a pixel of a window looks, y downwards."""
+        """Return the direction of a pixel of a window, y downwards."""
         right, up, forward = self.pose.axes
         reach = math.tan(FIELD_OF_VIEW / 2)
         across = (2 * x / width - 1) * reach * width / height
@@ -179,9 +179,9 @@ class Camera:
         return direction / np.linalg.norm(direction)
 
     def project(self, points: Vector, width: float, height: float) -> Vector:
-        """Return (n, 3): pixel x, y (downwards) and depth of points; depth <= 0 is behind.
+        """Return (n, 3): pixel x, y (downwards) and depth of points.
 
-        At depth 0 a point has no pixel: x and y are NaN.
+        Depth <= 0 is behind the camera; at depth 0, x and y are NaN.
         """
         right, up, forward = self.pose.axes
         away = np.asarray(points, float) - np.asarray(self.pose.position)
@@ -193,15 +193,15 @@ class Camera:
 
 
 def framing(corners: Vector, yaw: float, pitch: float, aspect: float, margin: float = 0.12) -> Pose:
-    """Return the pose from which all corners just fit the window, looking a given way.
+    """Return the pose from which all corners just fit the window, for a given direction.
 
-    Each side of the window bounds how near the camera may be; the two tightest bounds across
-    and the two above and below fix its place, which is then exactly centred.
+    Each side of the window limits how close the camera may be. The tightest two limits,
+    horizontally or vertically, determine the position, which centres the corners.
 
     Args:
         corners: (n, 3) points.
-        yaw: Direction of view.
-        pitch: Direction of view.
+        yaw: Yaw of the direction.
+        pitch: Pitch of the direction.
         aspect: Width of the window over its height.
         margin: Share of the window left free on each side.
     """

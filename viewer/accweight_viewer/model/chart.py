@@ -1,8 +1,8 @@
-"""What the timeline draws, in numbers: where checkpoints stand, curves, measures, and scales.
+"""Data of the timeline: positions of checkpoints, curves, measures, scales.
 
-Steps stand where they are in training. Where some lie hundreds of times closer together than
-others, as after 1, 2, 4, ... 100000 updates, they would cover each other: then they stand at
-equal distances, and only the numbers below tell how far apart they are.
+Checkpoints are placed by step. If some gaps are many times smaller than others, as after 1, 2, 4,
+... 100000 updates, checkpoints would overlap: then they are equally spaced, and only the labels
+show the distances.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from accweight_viewer.model.session import Session
 Positions = npt.NDArray[np.int64]
 
 UNEVEN = 50
-"""Ratio of the largest to the smallest gap from which steps stand at equal distances."""
+"""Ratio of the largest to the smallest gap from which checkpoints are equally spaced."""
 
 MOST_MEASURES = 4
 
 HEADROOM = 1.06
-"""The vertical scale ends so far above the largest value."""
+"""Top of the vertical scale, relative to the largest value."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Curves:
     """The curves of one run.
 
     Attributes:
-        run: Position of the run.
+        run: Index of the run.
         names: Layers.
-        positions: (steps,) positions of its checkpoints among those of all runs.
-        x: (steps,) where they stand, from 0 to 1.
+        positions: (steps,) indices of its checkpoints among those of all runs.
+        x: (steps,) horizontal positions, from 0 to 1.
         values: (layers, steps); NaN where there is no value.
     """
 
@@ -49,13 +49,13 @@ class Curves:
 
 @dataclass(frozen=True)
 class Measure:
-    """A loss, an accuracy or the like, with the scale that it shares with its family.
+    """A loss, an accuracy or the like, with a scale shared by similar measures.
 
     Attributes:
-        name: As in the checkpoints.
+        name: Name in the checkpoints.
         values: (steps,) NaN where a checkpoint has none.
-        low: Value at the bottom, 0 unless some are negative.
-        high: Value at the top.
+        low: Bottom of the scale, 0 unless values are negative.
+        high: Top of the scale.
     """
 
     name: str
@@ -65,15 +65,15 @@ class Measure:
 
 
 class Chart:
-    """Curves and measures of a session, as they are at one moment.
+    """Curves and measures of a session at one moment.
 
     Attributes:
         steps: Steps of all runs.
-        x: Where they stand, from 0 to 1.
-        metric: What the curves show.
-        curves: Of each run.
-        measures: Of the first run, at most four.
-        top: Upper end of the vertical scale, which begins at 0.
+        x: Horizontal positions, from 0 to 1.
+        metric: Metric of the curves.
+        curves: Curves of each run.
+        measures: Measures of the first run, at most four.
+        top: Top of the vertical scale, which starts at 0.
     """
 
     def __init__(self, session: Session) -> None:
@@ -95,15 +95,15 @@ class Chart:
         return Curves(run, names, positions, self.x[positions], session.curves(run))
 
     def x_at(self, position: float) -> float:
-        """Return where a position stands, also one between two checkpoints."""
+        """Return the horizontal position of an index, which may lie between two checkpoints."""
         return float(np.interp(position, np.arange(len(self.x)), self.x))
 
     def nearest_position(self, x: float) -> int:
-        """Return the checkpoint that stands nearest to a share of the width."""
+        """Return the index of the checkpoint nearest to a horizontal position from 0 to 1."""
         return int(np.abs(self.x - x).argmin())
 
     def ranked(self, run: int = 0) -> list[str]:
-        """Return the layers with a value at the end, largest first."""
+        """Return the layers with a value at the last step, largest first."""
         curves = self.curves[run]
         at_end = curves.values[:, -1] if curves.values.size else np.empty(0)
         order = np.argsort(-at_end, kind="stable")
@@ -111,7 +111,7 @@ class Chart:
 
 
 def shares(steps: Positions) -> Floats:
-    """Return where steps stand between 0 and 1.
+    """Return the horizontal positions of steps, from 0 to 1.
 
     >>> shares(np.array([0, 1, 4])).tolist(), shares(np.array([0, 1, 1000])).tolist()
     ([0.0, 0.25, 1.0], [0.0, 0.5, 1.0])
@@ -141,7 +141,7 @@ def chosen_measures(measures: Mapping[str, Floats]) -> list[Measure]:
 
 
 def _family(name: str) -> str:
-    """Return what measures on one scale have in common."""
+    """Return the key of the measures that share a scale."""
     return next((family for family in ("loss", "acc") if family in name.lower()), name)
 
 
@@ -155,7 +155,7 @@ def _importance(name: str) -> tuple[bool, bool, bool]:
 
 
 def value_ticks(top: float, most: int) -> list[float]:
-    """Return round values from 0 to `top`, as many as there may be.
+    """Return round values from 0 to `top`, at most that many.
 
     >>> value_ticks(0.37, 4), value_ticks(23, 3)
     ([0.0, 0.1, 0.2, 0.3], [0.0, 10.0, 20.0])
@@ -171,13 +171,13 @@ def value_ticks(top: float, most: int) -> list[float]:
 
 
 def step_ticks(steps: Positions, x: Floats, widths: Sequence[float], gap: float) -> list[int]:
-    """Return positions of the steps whose numbers fit, regular ones if there are any.
+    """Return the indices of the steps whose labels fit, at regular distances if possible.
 
     Args:
         steps: All steps.
-        x: Where the middle of each number would be, in pixels.
-        widths: How wide each number is.
-        gap: Room between two numbers.
+        x: Centre of each label in pixels.
+        widths: Width of each label.
+        gap: Least space between two labels.
     """
     everyone = np.arange(len(steps))
     regular = [everyone[steps % unit == 0] for unit in _round_numbers(int(abs(steps[-1])) + 1)]
@@ -198,14 +198,14 @@ def _round_numbers(largest: int) -> list[int]:
 
 
 def _fit(chosen: Sequence[int] | Positions, x: Floats, widths: Sequence[float], gap: float) -> bool:
-    """Tell whether the numbers of some steps have room beside each other."""
+    """Tell whether the labels of some steps fit next to each other."""
     at = np.asarray(chosen, dtype=np.int64)
     wide = np.asarray(widths, float)[at]
     return bool((np.diff(x[at]) >= (wide[1:] + wide[:-1]) / 2 + gap).all())
 
 
 def _with_ends(chosen: list[int], x: Floats, widths: Sequence[float], gap: float) -> list[int]:
-    """Return the chosen steps, and the first and last where they fit."""
+    """Return the chosen steps, plus the first and last if they fit."""
     for more in ([0, *chosen], [*chosen, len(x) - 1]):
         if _fit(more, x, widths, gap):
             chosen = sorted({*chosen, *more})
@@ -213,7 +213,7 @@ def _with_ends(chosen: list[int], x: Floats, widths: Sequence[float], gap: float
 
 
 def _greedy(x: Floats, widths: Sequence[float], gap: float) -> list[int]:
-    """Return the last one, the first one, and from there every one that fits."""
+    """Return the last step, the first one, and from there every step that fits."""
     last = len(x) - 1
     chosen: list[int] = []
     for at in range(last):

@@ -1,8 +1,8 @@
-"""From a normalised change to a colour: the same rule on the CPU and in the shader.
+"""The mapping from normalised change to colour, the same on the CPU and in the shader.
 
-A value becomes a position from 0 to 1, linear or logarithmic, and the position a colour of
-a map with 255 entries. Maps are given by a few colours and blended in between; the blend of
-viridis and magma stays within 5 of 255 of the published tables (van der Walt and Smith, CC0).
+A value is mapped to a position from 0 to 1, linearly or logarithmically, and the position to one of
+255 colours. Maps are interpolated from a few colours; viridis and magma are within 5 of 255 of the
+published tables (van der Walt and Smith, CC0).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 Colours = npt.NDArray[np.uint8]
 Entries = npt.NDArray[np.uint8]
-"""Numbers of colours in a map, 255 for none."""
+"""Indices of colours in a map; 255 for none."""
 
 ENTRIES = 255
-"""Colours of a map; entry 255 is left for texels that no weight claims."""
+"""Number of colours in a map; index 255 is for texels without a weight."""
 
 DECADES = 4
-"""Powers of ten that a logarithmic map spans below its bright end, unless `low` says less."""
+"""Decades of a logarithmic map below its bright end, unless `low` limits it."""
 
 _STOPS = {
     "grey": "000000 ffffff",
@@ -40,14 +40,14 @@ _STOPS = {
 
 @dataclass(frozen=True)
 class ColourScale:
-    """Which colour a normalised change gets.
+    """The mapping from normalised change to colour.
 
     Attributes:
-        colours: (255, 3), from the least to the most change.
-        logarithmic: Whether positions follow the logarithm.
-        low: Change at position 0; logarithmic maps begin `DECADES` below `high` at least.
+        colours: (255, 3), from the smallest to the largest change.
+        logarithmic: Whether positions are logarithmic.
+        low: Change at position 0; logarithmic maps start at most `DECADES` below `high`.
         high: Change at position 1.
-        signed: Whether changes may be negative: 0 is then in the middle.
+        signed: Whether changes may be negative; 0 is then in the middle.
     """
 
     colours: Colours
@@ -91,7 +91,7 @@ class ColourScale:
         return sign * (self.floor + share * (self.high - self.floor))
 
     def entries(self, values: npt.ArrayLike) -> Entries:
-        """Return entries of the map, from 0 to 254; 255 where the value is NaN."""
+        """Return colour indices from 0 to 254; 255 where the value is NaN."""
         positions = self.positions(values)
         missing = np.isnan(positions)
         scaled = np.where(missing, np.float32(255), positions * np.float32(254) + np.float32(0.5))
@@ -99,13 +99,13 @@ class ColourScale:
         return entries
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Return (position, text) of a legend's marks."""
+        """Return (position, text) of the legend's ticks."""
         at = [0.0, 0.25, 0.5, 0.75, 1.0]
         if self.logarithmic and not self.signed:
             span = math.log10(self.high / self.floor)
             decades = range(math.ceil(math.log10(self.floor) - 1e-9), 1)
             values = [10.0**d for d in decades if 10.0**d <= self.high * (1 + 1e-9)]
-            if len(values) > 1:  # a map of less than a decade may hold no power of ten
+            if len(values) > 1:  # a map of less than a decade may contain no power of ten
                 at = [math.log10(v / self.floor) / span for v in values]
         return [(position, f"{self.value_at(position):.3g}") for position in at]
 

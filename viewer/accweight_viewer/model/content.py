@@ -1,10 +1,10 @@
-"""What a scene draws: the plates of one source as tiles in memory, kept up with camera and time.
+"""Contents of a scene: tiles of one source in texture memory, following camera and time.
 
-The content decides and computes; whoever owns the graphics card uploads the blocks it hands
-out and draws the instances it lists. One instance is sixteen numbers, one quad:
+This module decides what to draw; the scene item uploads the blocks and draws the instances that it
+returns. One instance is one quad, sixteen numbers:
 
     x, y, z, order | width, height, columns, rows | cell x, cell y, frame, next frame |
-    unit, what it is (`TILE_QUAD` ...), tone, 1 to draw it exactly as wide as it is
+    unit, what it is (`TILE_QUAD` ...), tone, 1 to draw it without widening
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ Halves = npt.NDArray[np.float16]
 Upload = Callable[["TextureBlock"], None]
 
 GAP = -2.0
-"""Stands for texels that no weight claims; shares of a peak lie between -1 and 1."""
+"""Value of texels without a weight; shares of a peak are between -1 and 1."""
 
 TILE_QUAD, PANEL_QUAD = 0.0, 1.0
 EDGE_ORDER, EMPTY_ORDER = -3, -1
-"""Behind the tiles, which begin at 1. Less than 2 apart they shone through each other."""
+"""Depth order behind the tiles, which start at 1; differences below 2 would flicker."""
 
 OUTLINE_ORDER = 16
-"""In front of the finest tile of its plate."""
+"""Depth order in front of the finest tile of its plate."""
 
 FRAME, SELECTED, MARKED, EMPTY = 0.0, 1.0, 2.0, 3.0
 
 MOST_REQUESTS = 400
-"""Requests handed to the loader at a time: it works them off while the next are computed."""
+"""Most requests passed to the loader at a time; more are computed while it reads them."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class TextureBlock:
 
     Attributes:
         x: First column in the texture.
-        y: First row.
-        frame: First layer.
+        y: First row in the texture.
+        frame: First layer of the texture.
         texels: (frames, rows, columns) half precision, shares of the plate's peak.
     """
 
@@ -73,7 +73,7 @@ class TextureBlock:
 
 @dataclass(frozen=True)
 class _LaidOut:
-    """Quads as they were laid out last, and from what: only time moves from frame to frame."""
+    """The last quads and their inputs: from frame to frame only time changes."""
 
     shown: tuple[Any, ...]
     how: tuple[Any, ...]
@@ -86,9 +86,9 @@ class Content:
     """The tiles of one source.
 
     Attributes:
-        source: What is shown.
-        places: Where its plates stand.
-        residency: Which tiles are in memory.
+        source: The source.
+        places: Positions of its plates.
+        residency: The tiles in memory.
     """
 
     def __init__(
@@ -114,26 +114,26 @@ class Content:
         self._latest: _LaidOut | None = None
 
     def close(self) -> None:
-        """Stop reading."""
+        """Stop loading."""
         self._loader.close()
 
     @property
     def idle(self) -> bool:
-        """Whether all that can be seen has been loaded, or cannot be."""
+        """Whether everything visible has been loaded or has failed."""
         return self._requested == 0 and self._loader.idle
 
     @property
     def failure(self) -> str:
-        """Why something could not be read, empty if all could."""
+        """Why something could not be loaded; empty if nothing failed."""
         for request, error in self._loader.failures.items():
             return f"{self._plates[request.tile.plate].name}: {error}"
         return ""
 
     def follow(self, source: PlateSource) -> bool:
-        """Go on with a later state of the source; tells whether that can be.
+        """Switch to a later state of the source; return whether that is possible.
 
-        It can while further plates became ready and nothing else changed: what is loaded stays,
-        and no plate is blank for a moment.
+        It is if plates have become ready and nothing else has changed: loaded tiles are kept, and
+        no plate is blank in between.
         """
         before, after = self._plates, source.plates
         same = (
@@ -147,19 +147,19 @@ class Content:
         return same
 
     def replan(self, camera: Camera, viewport: tuple[float, float], position: int) -> None:
-        """Choose what to draw from where the camera is, and request what is missing."""
+        """Choose the tiles for a camera, and request the missing ones."""
         cells = self.residency.grid.cells
         self._plan = planned(self._plates, self.places, camera, viewport, self.residency, cells)
         self.residency.keep(self._plan.kept)
         self._request(position)
 
     def move_to(self, position: int) -> None:
-        """Request what another checkpoint needs, from where the camera was."""
+        """Request the tiles for another checkpoint, for the last camera."""
         if not self.idle or self.residency.grid.frames < self.residency.steps:
             self._request(position)
 
     def _request(self, position: int) -> None:
-        """Ask for the tiles in sight: this step of all of them first, then the other steps."""
+        """Request the visible tiles: the current step of all of them first, then other steps."""
         now: list[TileRequest] = []
         later: list[TileRequest] = []
         failed = self._loader.failures
@@ -177,7 +177,7 @@ class Content:
         self._loader.request(requests)
 
     def _read(self, request: TileRequest) -> Halves:
-        """Return the texels of a request; runs on a thread of the loader."""
+        """Return the texels of a request; called on a thread of the loader."""
         plate = self._plates[request.tile.plate]
         rows, cols = request.tile.window(plate)
         steps = slice(request.first, request.stop)
@@ -186,7 +186,7 @@ class Content:
         return np.where(np.isnan(texels), np.float32(GAP), texels).astype(np.float16)
 
     def take(self, upload: Upload, seconds: float = 0.005) -> bool:
-        """Upload what has been read, for a while; tells whether there was anything."""
+        """Upload loaded tiles for a limited time; return whether there were any."""
         stop = time.perf_counter() + seconds
         taken = False
         while (loaded := self._loader.take()) is not None:
@@ -212,16 +212,16 @@ class Content:
         nearer_hidden: int = 0,
         eye: float = 0.0,
     ) -> Instances:
-        """Return (n, 16): all quads to draw at a checkpoint.
+        """Return (n, 16): all quads to draw for a checkpoint.
 
         Args:
-            position: The checkpoint.
+            position: Index of the checkpoint.
             scope: How changes are normalised.
             selected: Plates of the selected layer.
             marked: Plates that only one of two runs has.
-            pick: The selected texel, if it is of this source.
-            nearer_hidden: Rows before this one are left out: they would cover what is looked at.
-            eye: z of the camera. What is near it comes first: it hides the most.
+            pick: The selected texel, if it belongs to this source.
+            nearer_hidden: Rows before this one are hidden, because they would cover the focus.
+            eye: z of the camera. Near plates come first, because they hide the most.
         """
         shown = self._plan, self.source, self.places, self.residency.admitted
         how = scope, selected, marked, pick, nearer_hidden, eye
@@ -235,7 +235,7 @@ class Content:
         return quads
 
     def _laid_out(self, shown: tuple[Any, ...], how: tuple[Any, ...]) -> _LaidOut:
-        """Return all quads but for what time changes."""
+        """Return all quads, except for what time changes."""
         scope, selected, marked, pick, nearer_hidden, eye = how
         hidden = self.places.rows < nearer_hidden
         tiles = [
@@ -252,7 +252,7 @@ class Content:
     def _panels(
         self, selected: frozenset[int], marked: frozenset[int], hidden: npt.NDArray[np.bool_]
     ) -> Instances:
-        """Return a backing for every plate: its edge, and what is seen until it is loaded."""
+        """Return a backing for every plate: its edge, and a fill until it is loaded."""
         count = len(self._plates)
         quads = np.zeros((count, 16), np.float32)
         quads[:, 0:3], quads[:, 4:6] = self.places.corners, self.places.sizes
@@ -261,7 +261,7 @@ class Content:
             quads[list(numbers), 14] = tone
         filled = quads.copy()
         filled[:, 3], filled[:, 14] = EMPTY_ORDER, EMPTY
-        filled[:, 15] = 1  # not widened: the edge stays visible around it
+        filled[:, 15] = 1  # not widened, so that the edge stays visible
         return np.concatenate([quads[~hidden], filled[~hidden]])
 
     def _tiles(self, tiles: list[TextureTile], scope: Scope) -> Instances:
@@ -289,7 +289,7 @@ class Content:
         return quads
 
     def _outline(self, pick: Pick) -> Instances:
-        """Return four lines around a texel: quads without width, which are drawn widened."""
+        """Return four lines around a texel: quads of zero width, which are drawn widened."""
         rows, cols = pick.plate.size
         x, y, z = self.places.corners[pick.plate.number]
         width, height = self.places.sizes[pick.plate.number]
@@ -304,13 +304,13 @@ class Content:
 
 
 def _grown(old: Plate, new: Plate) -> bool:
-    """Tell whether a plate is the same one, ready now or as it was."""
+    """Tell whether a plate is unchanged, or the same and now ready."""
     alike = (old.parameter, old.plan, old.pictured) == (new.parameter, new.plan, new.pictured)
     return alike and (not old.ready or (new.ready and new.peak == old.peak))
 
 
 def _tile_count(plates: tuple[Plate, ...]) -> int:
-    """Return the tiles of all pictures at all levels."""
+    """Return the number of tiles of all pictures at all levels."""
     count = 0
     for plate in plates:
         for level in range(plate.finest, root(plate).level + 1):

@@ -1,8 +1,8 @@
 """The difference of two runs: where the first has moved more, and where the second has.
 
-Both are normalised by their own scale first, so that runs of different length and learning
-rate can be told apart by where they moved, not by how much. Layers and parameters are matched
-by name and shape; pictures are taken at levels that both have.
+Each is normalised by its own scale first, so that runs of different length and learning rate are
+compared by where they moved, not by how much. Layers and parameters are matched by name and shape;
+pictures use levels that both have.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Difference:
     """Normalised change of the first run minus that of the second.
 
     Attributes:
-        first: Positive where it has moved more.
-        second: Negative where it has moved more.
-        steps: Steps of the first run; the second shows its last checkpoint before each.
+        first: Run with positive sign: positive where it has moved more.
+        second: Run with negative sign.
+        steps: Steps of the first run; of the second, the last checkpoint up to each is used.
     """
 
     signed = True
@@ -51,13 +51,13 @@ class Difference:
         if partner.layout != plate.layout or not plate.pictured:
             return replace(plate, ready=False, peak=0.0)
         base = max(plate.finest, partner.finest)
-        if base > min(plate.coarsest, partner.coarsest):  # no level is stored of both
+        if base > min(plate.coarsest, partner.coarsest):  # no common stored level
             return replace(plate, ready=False, peak=0.0)
         plan = PicturePlan(plate.layout, base, len(self.steps))
         return replace(plate, plan=plan, peak=1.0)
 
     def unit(self, plate: Plate, scope: Scope) -> float:
-        """Return 1: differences are made of normalised changes."""
+        """Return 1: differences are normalised already."""
         return 1.0
 
     def texels(

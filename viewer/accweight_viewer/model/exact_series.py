@@ -1,4 +1,4 @@
-"""What is known of one weight over all steps: what is stored, and what checkpoints say."""
+"""One weight over all steps: stored values, and exact values from the checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Number = float | complex | None
 
 @dataclass(frozen=True, eq=False)
 class SeriesRequest:
-    """A texel of which all steps are to be read."""
+    """A request for all steps of one texel."""
 
     run: ShownRun
     plate: Plate
@@ -31,15 +31,15 @@ class SeriesRequest:
 
     @property
     def _key(self) -> tuple[ShownRun, int, int, int]:
-        """What the result depends on: comparing all that a plate holds would take long."""
+        """Key for comparison; comparing whole plates would be slow."""
         return self.run, self.plate.number, self.row, self.col
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether both have the same result."""
+        """Tell whether both requests have the same result."""
         return isinstance(other, SeriesRequest) and self._key == other._key
 
     def __hash__(self) -> int:
-        """Return a number that equal requests share."""
+        """Return a hash of the key."""
         return hash(self._key)
 
     def read(self) -> Texels:
@@ -49,7 +49,7 @@ class SeriesRequest:
 
 @dataclass(frozen=True)
 class ExactSeries:
-    """One weight in the checkpoints.
+    """Exact values of one weight.
 
     Attributes:
         steps: Steps that were read.
@@ -65,19 +65,19 @@ class ExactSeries:
     def of(
         cls, steps: npt.ArrayLike, weights: Sequence[Any], cumulative: Sequence[Any]
     ) -> ExactSeries:
-        """Return what an answer says; a complex weight comes as a pair."""
+        """Return the series in an answer; a complex weight is a pair."""
         return cls(
             np.asarray(steps, dtype=np.int64), tuple(map(_number, weights)), tuple(cumulative)
         )
 
     def position(self, step: int) -> int | None:
-        """Return the place of a step, None if it was not read."""
+        """Return the index of a step, or None if it was not read."""
         found = np.flatnonzero(self.steps == step)
         return int(found[0]) if len(found) else None
 
     @property
     def sizes(self) -> Floats:
-        """Weights as a curve; of complex ones the modulus."""
+        """Weights as a curve; the modulus of complex ones."""
         complex_valued = any(isinstance(weight, complex) for weight in self.weights)
         known = [math.nan if weight is None else weight for weight in self.weights]
         drawn = [abs(weight) for weight in known] if complex_valued else known
@@ -90,7 +90,7 @@ class ExactSeries:
 
 
 def as_json(pick: Pick, step: int, cumulative: Number, weight: Number) -> str:
-    """Return a line of JSON that says which weight was what at a step; NaN is null."""
+    """Return a line of JSON with the values of a weight at a step; NaN is null."""
     return json.dumps(
         {
             "parameter": pick.plate.name,

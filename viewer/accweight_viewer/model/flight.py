@@ -1,6 +1,6 @@
-"""The camera of a session: which keys drive it, what it circles, which layer it has gone to.
+"""The camera control of a session: keys, centre of orbit, target layer.
 
-Several scenes share one flight, so that two runs are seen from the same place.
+Several scenes share one flight, so that two runs are seen from the same position.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from accweight_viewer.model.signal import Signal
 LINE_VIEW = -0.75, -0.2
 ROWS_VIEW = -0.5, -0.72
 LAYER_VIEW = -0.3, -0.12
-"""Yaw and pitch from which a line, folded rows, and a single layer are looked at."""
+"""(yaw, pitch) for a line of plates, for folded rows, and for a single layer."""
 
 TITLE_ROOM = 0.9
-"""Units beside a row that its title needs."""
+"""Space for the title of a row, in world units."""
 
 PAN_PIXELS = 1.0
 RADIANS_PER_PIXEL = 0.006
 WHEEL_SHARE = 0.15
-"""Share of the way to what is under the mouse that one notch of the wheel goes."""
+"""Share of the distance to the point under the mouse covered per notch of the wheel."""
 
 
 class Flight:
@@ -31,8 +31,8 @@ class Flight:
     Attributes:
         camera: The camera.
         aspect: Width of a scene's window over its height.
-        focus_row: Row that the camera has gone to; nearer rows are hidden. 0 hides none.
-        moved: Emitted when the camera is somewhere else.
+        focus_row: Row of the target; nearer rows are hidden. 0 hides none.
+        moved: Emitted when the camera has moved.
     """
 
     def __init__(self) -> None:
@@ -47,16 +47,16 @@ class Flight:
 
     @property
     def moving(self) -> bool:
-        """Whether time moves the camera."""
+        """Whether the camera is moving by itself."""
         return bool(self._held) or self.camera.gliding
 
     @property
     def at_home(self) -> bool:
-        """Whether it has shown everything since `home`, and should after a resize too."""
+        """Whether the camera has not moved since `home`, and must refit after a resize."""
         return self._at_home
 
     def press(self, direction: str) -> None:
-        """Begin to fly in one of `DIRECTIONS`."""
+        """Start flying in one of `DIRECTIONS`."""
         if direction in DIRECTIONS:
             self._held.add(direction)
 
@@ -65,12 +65,12 @@ class Flight:
         self._held.discard(direction)
 
     def release_all(self) -> None:
-        """Stop: keys that go up while another window has the focus are never heard."""
+        """Stop flying: key releases are lost while another window has the focus."""
         self._held.clear()
         self.fast = False
 
     def advance(self, seconds: float, places: Arrangement) -> None:
-        """Let time pass."""
+        """Advance in time."""
         if not self.moving:
             return
         if self._held:
@@ -80,7 +80,7 @@ class Flight:
             self._changed(places)
 
     def home(self, places: Arrangement, *, at_once: bool = False) -> None:
-        """Show everything."""
+        """Show all plates."""
         yaw, pitch = ROWS_VIEW if places.folded else LINE_VIEW
         box = places.box()
         self._centre = (box.min(axis=0) + box.max(axis=0)) / 2
@@ -91,7 +91,7 @@ class Flight:
         self._at_home = True
 
     def visit(self, plates: list[int], places: Arrangement, *, at_once: bool = False) -> None:
-        """Go to some plates, and circle them from now on."""
+        """Go to some plates, and make them the centre of orbit."""
         if not plates:
             return
         self.circle(plates, places)
@@ -101,24 +101,24 @@ class Flight:
         self._at_home = False
 
     def circle(self, plates: list[int], places: Arrangement) -> None:
-        """Orbit around some plates from now on, around everything for none."""
+        """Set the centre of orbit to some plates, or to all for an empty list."""
         self._centre = places.centre(plates) if plates else places.centre(range(len(places.rows)))
 
     def orbit(self, right: float, down: float, places: Arrangement) -> None:
-        """Turn around the centre, by pixels of the mouse."""
+        """Orbit around the centre, by pixels of mouse movement."""
         self._at_home = False
         turn = RADIANS_PER_PIXEL
         self.camera.orbit(self._centre, -right * turn, -down * turn)
         self._changed(places)
 
     def look(self, right: float, down: float, places: Arrangement) -> None:
-        """Look around, by pixels of the mouse."""
+        """Rotate in place, by pixels of mouse movement."""
         self._at_home = False
         self.camera.look(right * RADIANS_PER_PIXEL / 2, -down * RADIANS_PER_PIXEL / 2)
         self._changed(places)
 
     def pan(self, right: float, down: float, height: float, places: Arrangement) -> None:
-        """Move across the view, by pixels of the mouse in a window of some height."""
+        """Move sideways, by pixels of mouse movement in a window of some height."""
         self._at_home = False
         across, up, _ = self.camera.pose.axes
         unit = self._distance(places) / max(height, 1.0) * PAN_PIXELS
@@ -126,13 +126,13 @@ class Flight:
         self._changed(places)
 
     def approach(self, target: Vector, notches: float, places: Arrangement) -> None:
-        """Go nearer to a point, or away from it; as many notches back undo it."""
+        """Move towards a point or away from it; the same notches back undo it."""
         self._at_home = False
         self.camera.approach(target, 1 - (1 - WHEEL_SHARE) ** notches)
         self._changed(places)
 
     def settle(self, places: Arrangement) -> None:
-        """Take note of places that are others than before."""
+        """Adapt to changed positions of the plates."""
         if self._at_home:
             self.home(places, at_once=True)
         else:
@@ -146,7 +146,7 @@ class Flight:
         self._changed(places)
 
     def _changed(self, places: Arrangement) -> None:
-        """Keep all that is in front between the near and the far plane."""
+        """Set the clipping planes so that everything in front is drawn."""
         box = places.box()
         position = np.asarray(self.camera.pose.position)
         self.camera.far = 2 * float(np.linalg.norm(box - position, axis=1).max()) + 1
@@ -154,7 +154,7 @@ class Flight:
         self.moved.emit()
 
     def _distance(self, places: Arrangement) -> float:
-        """Return how far the nearest plate is."""
+        """Return the distance to the nearest plate."""
         if not len(places.sizes):
             return 1.0
         x, y, z = self.camera.pose.position

@@ -1,8 +1,7 @@
-"""What stands beside the plates: names, kinds, shapes, gates, and which of it there is room for.
+"""Labels next to the plates: names, kinds, shapes, gates; and which of them fit.
 
-A label hangs on a point of the world and keeps its size on the screen. Those of the selected
-layer come first, then the nearest; what would cover another one is left out until there is
-room.
+A label is attached to a point of the world and has a fixed size on the screen. Those of the
+selected layer come first, then the nearest ones; labels that would overlap others are hidden.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.runs import ShownLayer
 
 LEAST_HEIGHT = 30.0
-"""Pixels that a plate must be high to have its name beside it, unless there are few."""
+"""Least height of a plate in pixels for its name, unless there are few plates."""
 
 TITLE_LEAST = 12.0
-"""The same for the titles of rows."""
+"""The same for titles of rows."""
 
 FEW = 12
 LONGEST_TEXT = 44
@@ -30,7 +29,7 @@ GAP_PIXELS = 5.0
 
 
 class Tone(IntEnum):
-    """Which colour a label has."""
+    """Colour of a label."""
 
     INK = 0
     DIM = 1
@@ -43,19 +42,19 @@ class Label:
     """One line of text.
 
     Attributes:
-        text: What it says.
-        anchor: Point of the world that it hangs on.
-        across: Shift in widths of the text: 0 to begin at the anchor, -1 to end there.
-        down: Shift in heights of the text: -1 to stand on the anchor, 0 to hang below it.
-        offset: Pixels away from there: right and down.
+        text: The text.
+        anchor: Point of the world that it is attached to.
+        across: Horizontal shift in widths of the text: 0 starts at the anchor, -1 ends there.
+        down: Vertical shift in heights of the text: -1 is above the anchor, 0 below it.
+        offset: Further shift in pixels, right and down.
         tone: Its colour.
         layer: Name of the layer.
-        height: Height in the world of what it names.
-        least: Pixels that this height must have for the label to be shown.
+        height: Height of the labelled object in the world.
+        least: Least height of the object in pixels for the label to be shown.
         row: Row of plates that it belongs to.
         names: Whether it is the name of its layer.
-        detail: Whether it says nothing without that name.
-        bold: Whether it is a name.
+        detail: Whether it is shown only together with that name.
+        bold: Whether it is bold.
     """
 
     text: str
@@ -80,8 +79,8 @@ def labels_of(
 
     Args:
         layers: In network order.
-        places: Where their plates stand.
-        only_in: Per layer that one run alone has, the name of that run.
+        places: Positions of their plates.
+        only_in: For each layer of one run only, the name of the run.
     """
     least = 0.0 if len(layers) <= FEW else LEAST_HEIGHT
     labels: list[Label] = []
@@ -169,7 +168,7 @@ def _layer_labels(
 
 
 def _shortened(text: str) -> str:
-    """Return a text that is not too long; the ends of names tell more than their middles."""
+    """Return a shortened text; ends of names are more informative than their middles."""
     if len(text) <= LONGEST_TEXT:
         return text
     half = (LONGEST_TEXT - 3) // 2
@@ -181,8 +180,8 @@ class PlacedLabels:
     """Labels that are shown now.
 
     Attributes:
-        chosen: Their positions in the list.
-        at: (n, 3): upper left corner in pixels, and depth; 0 to be seen through plates.
+        chosen: Their indices in the list.
+        at: (n, 3): upper left corner in pixels, and depth; 0 to be drawn over plates.
     """
 
     chosen: npt.NDArray[np.int64]
@@ -198,16 +197,16 @@ def placed(
     selected: str | None = None,
     nearer_hidden: int = 0,
 ) -> PlacedLabels:
-    """Return the labels that there is room for, and where.
+    """Return the labels that fit, and their positions.
 
     Args:
-        labels: All of the scene.
+        labels: All labels of the scene.
         sizes: (n, 2) width and height of each text in pixels.
-        camera: From where the scene is seen.
+        camera: The camera.
         viewport: Width and height in pixels.
-        places: Plates, which may stand before what is named.
-        selected: The layer whose labels come first.
-        nearer_hidden: Rows before this one are not there.
+        places: Positions of the plates, which may hide labels.
+        selected: Layer whose labels come first.
+        nearer_hidden: Rows before this one are hidden.
     """
     if not labels:
         return PlacedLabels(np.zeros(0, np.int64), np.zeros((0, 3)))
@@ -239,7 +238,7 @@ def placed(
 def _covered(
     anchors: npt.NDArray[np.float64], camera: Camera, places: Arrangement, nearer_hidden: int
 ) -> npt.NDArray[np.bool_]:
-    """Tell which points of the world are hidden behind a plate."""
+    """Tell which points of the world are hidden by a plate."""
     standing = places.rows >= nearer_hidden
     corners, sizes = places.corners[standing], places.sizes[standing]
     eye = np.asarray(camera.pose.position)
@@ -260,10 +259,10 @@ def _without_overlap(
     sizes: npt.NDArray[np.float64],
     labels: Sequence[Label],
 ) -> npt.NDArray[np.int64]:
-    """Return those that cover none before them."""
+    """Return those that do not overlap any before them."""
     kept: list[int] = []
     named: set[str] = set()
-    boxes = np.concatenate([at + 2, at + sizes - 2], axis=1)  # their edges are halo
+    boxes = np.concatenate([at + 2, at + sizes - 2], axis=1)  # without the halo at the edges
     for index in order:
         label = labels[index]
         if label.detail and label.layer not in named:

@@ -1,7 +1,7 @@
-"""Reading in the background: the requests of the moment, the most urgent first.
+"""Background loading: only the current requests, most urgent first.
 
-Requests are replaced as a whole whenever the camera or the time moves, so that nothing is read
-that nobody waits for any more.
+The whole list of requests is replaced when the camera or the time changes, so that nothing is read
+that is no longer needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 
 class Loader(Generic[Key, Value]):
-    """Threads that turn requests into values."""
+    """Threads that compute values for requests."""
 
     def __init__(
         self,
@@ -26,13 +26,13 @@ class Loader(Generic[Key, Value]):
         threads: int = 1,
         most_waiting: int = 256,
     ) -> None:
-        """Start.
+        """Start the threads.
 
         Args:
-            read: Reads one value, called on a thread of the loader.
-            arrived: Called on that thread whenever a value or an error waits.
-            threads: How many read at a time.
-            most_waiting: Values that may wait to be collected before reading pauses.
+            read: Reads one value; called on a thread of the loader.
+            arrived: Called on that thread when a value or an error is available.
+            threads: Number of threads.
+            most_waiting: Values waiting to be taken at which reading pauses.
         """
         self._read = read
         self._arrived = arrived
@@ -51,7 +51,7 @@ class Loader(Generic[Key, Value]):
             thread.start()
 
     def request(self, keys: Iterable[Key]) -> None:
-        """Read these and no others, in this order; what has failed is not tried again."""
+        """Replace all requests by these, in order; failed ones are not repeated."""
         with self._changed:
             waiting = self._under_way.union(key for key, _ in self._values)
             self._requests = deque(
@@ -60,7 +60,7 @@ class Loader(Generic[Key, Value]):
             self._changed.notify_all()
 
     def take(self) -> tuple[Key, Value] | None:
-        """Return the next value that has been read, None if none waits."""
+        """Return the next value, or None."""
         with self._changed:
             if not self._values:
                 return None
@@ -69,18 +69,18 @@ class Loader(Generic[Key, Value]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is requested, under way, or waiting to be taken."""
+        """Whether no request is pending, in progress, or waiting to be taken."""
         with self._changed:
             return not (self._requests or self._under_way or self._values)
 
     @property
     def failures(self) -> dict[Key, Exception]:
-        """What could not be read, and why."""
+        """Failed requests and their errors."""
         with self._changed:
             return dict(self._failed)
 
     def close(self) -> None:
-        """Stop, after what is being read now."""
+        """Stop after the reads in progress."""
         with self._changed:
             self._closed = True
             self._requests.clear()
@@ -103,7 +103,7 @@ class Loader(Generic[Key, Value]):
         value: Value
         try:
             value = self._read(key)
-        except Exception as error:  # shown to the user: a thread must not die of a damaged file
+        except Exception as error:  # shown to the user; the thread must go on after a damaged file
             with self._changed:
                 self._failed[key] = error
                 self._under_way.discard(key)

@@ -1,4 +1,4 @@
-"""From a point on the screen to one weight: a ray, the plate that it meets, the texel there."""
+"""Picking: from a point on the screen to a plate, a texel and a weight."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Pick:
     """One texel of one plate.
 
     Attributes:
-        run: Position of the run among those shown.
+        run: Index of the run among those shown.
         plate: Its plate.
-        row: Row in the whole picture.
-        col: Column in the whole picture.
-        index: The weight there; None on a gap, and where only a mean is stored.
+        row: Row in the picture at level 0.
+        col: Column in the picture at level 0.
+        index: Index of the weight; None in a gap, or if only a mean is stored.
     """
 
     run: int
@@ -30,11 +30,11 @@ class Pick:
 
     @property
     def index(self) -> tuple[int, ...] | None:
-        """Index of the weight in its parameter, None on a gap between kernels."""
+        """Index of the weight in its parameter; None in a gap."""
         return self.plate.layout.element(self.row, self.col) if self.plate.pictured else None
 
     def described(self) -> str:
-        """Return the index in words: what each of its numbers counts."""
+        """Return the index in words, with the meaning of each number."""
         index = self.index
         if index is None:
             return "between weights" if self.plate.pictured else "no picture stored"
@@ -49,13 +49,13 @@ class Pick:
 def met(
     origin: Vector, direction: Vector, places: Arrangement, nearer_hidden: int = 0
 ) -> tuple[int, float, float] | None:
-    """Return the plate that a ray meets first, and where: shares across and down.
+    """Return the first plate that a ray hits, and the point: shares across and down.
 
     Args:
-        origin: Where the ray begins.
-        direction: Where it goes.
-        places: The plates, which all stand across the z axis.
-        nearer_hidden: Rows before this one are not there.
+        origin: Start of the ray.
+        direction: Its direction.
+        places: The plates, all perpendicular to the z axis.
+        nearer_hidden: Rows before this one are hidden.
     """
     if not len(places.sizes) or direction[2] == 0:
         return None
@@ -72,6 +72,6 @@ def met(
 
 
 def texel_at(plate: Plate, across: float, down: float) -> tuple[int, int]:
-    """Return (row, column) of the texel at a share of a plate's width and height."""
+    """Return (row, column) of the texel at shares of a plate's width and height."""
     rows, cols = plate.size
     return min(int(down * rows), rows - 1), min(int(across * cols), cols - 1)

@@ -1,7 +1,7 @@
-"""One region of one picture at one step: what is asked for, and how it becomes colours.
+"""Requests for one region of one picture at one step, as colour indices.
 
-A request holds all that the result depends on, so that equal requests have equal results and
-what arrives late is known to be late.
+A request contains everything that its result depends on, so that equal requests have equal results,
+and outdated results can be recognised.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from accweight_viewer.model.viewport2d import Region
 
 @dataclass(frozen=True, eq=False)
 class PictureRequest:
-    """A region to read, and how values become entries of a colour map.
+    """A region to read, and the mapping from values to colour indices.
 
-    Plates are compared by number and scales by their range: what both hold besides is large,
-    and the colours themselves are looked up later.
+    Plates are compared by number and scales by their range: comparing all their contents would be
+    slow, and colours are looked up later.
 
     Attributes:
         source: The run, or the difference.
-        plate: The picture.
-        region: Which texels.
+        plate: The plate.
+        region: The region.
         plane: Mean or maximum.
-        position: Which checkpoint.
+        position: Index of the checkpoint.
         unit: Factor from texels to normalised changes.
-        scale: From normalised changes to entries.
+        scale: Mapping from normalised changes to colour indices.
     """
 
     source: PlateSource
@@ -44,7 +44,7 @@ class PictureRequest:
 
     @property
     def _look(self) -> tuple[Any, ...]:
-        """All that the result depends on but place and time."""
+        """Everything that the result depends on, except region and time."""
         scale = self.scale
         curve = scale.logarithmic, scale.low, scale.high, scale.signed
         return self.source, self.plate.number, self.plane, self.unit, curve
@@ -54,19 +54,19 @@ class PictureRequest:
         return self.region, self.position, self._look
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether both have the same result."""
+        """Tell whether both requests have the same result."""
         return isinstance(other, PictureRequest) and self._key == other._key
 
     def __hash__(self) -> int:
-        """Return a number that equal requests share."""
+        """Return a hash of the key."""
         return hash(self._key)
 
     def alike(self, other: PictureRequest) -> bool:
-        """Tell whether both look the same but for place and time."""
+        """Tell whether both requests differ only in region and time."""
         return self._look == other._look
 
     def read(self) -> Entries:
-        """Return (rows, columns) of entries, 255 for gaps.
+        """Return (rows, columns) of colour indices, 255 for gaps.
 
         Raises:
             StoreError: If the picture is damaged.

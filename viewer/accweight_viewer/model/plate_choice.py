@@ -1,4 +1,4 @@
-"""Which plate a window shows: every one there is by name, and the one that suits the selection."""
+"""The plates that a picture window can show, by name, and the one for the selection."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from accweight_viewer.model.runs import Plate, PlateSource, ShownRun
 from accweight_viewer.model.session import Session
 
 Which = int | Literal["difference"]
-"""Position of a run, or the difference of both."""
+"""Index of a run, or the difference of both."""
 
 ACTIVITY = "mean"
-"""The metric by which windows choose layers while nothing is selected."""
+"""Metric by which windows choose layers without a selection."""
 
 
 @dataclass(frozen=True)
 class PlateChoice:
-    """One plate, by names that outlive a growing analysis."""
+    """One plate, identified by names, which remain valid while an analysis grows."""
 
     which: Which
     parameter: str
 
 
 class PlateChoices:
-    """The plates of one state of the runs of a session."""
+    """The plates of a session's runs in one state."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -37,7 +37,7 @@ class PlateChoices:
 
     @property
     def current(self) -> bool:
-        """Whether the session still shows this state."""
+        """Whether the session is still in this state."""
         session = self._session
         same = len(self._runs) == len(session.runs) and all(
             old is new for old, new in zip(self._runs, session.runs, strict=True)
@@ -58,7 +58,7 @@ class PlateChoices:
         return self._runs[which] if which < len(self._runs) else None
 
     def label(self, which: Which) -> str:
-        """Return what a run is called among the others; nothing if it is the only one."""
+        """Return the label of a run, or '' if it is the only one."""
         if which == "difference":
             return "difference"
         if len(self._runs) < 2:
@@ -69,7 +69,7 @@ class PlateChoices:
 
     @cached_property
     def texts(self) -> dict[PlateChoice, str]:
-        """Every plate and how it is called, in network order, run by run."""
+        """The label of every plate, in network order, run by run."""
         each: list[Which] = [*range(len(self._runs))]
         if len(self._runs) > 1:
             each.append("difference")
@@ -88,7 +88,7 @@ class PlateChoices:
         return [{plate.name: plate.number for plate in run.plates} for run in self._runs]
 
     def plate(self, choice: PlateChoice) -> Plate | None:
-        """Return the plate that is meant, None if there is none of that name."""
+        """Return the chosen plate, or None if it does not exist."""
         source = self.source(choice.which)
         at = 0 if choice.which == "difference" else choice.which
         if source is None or choice.parameter not in self._numbers[at]:
@@ -96,13 +96,13 @@ class PlateChoices:
         return source.plates[self._numbers[at][choice.parameter]]
 
     def run_plate(self, choice: PlateChoice) -> tuple[int, Plate] | None:
-        """Return the run and its own plate: for a difference, those of the first run."""
+        """Return the run and its plate; for a difference, those of the first run."""
         run = 0 if choice.which == "difference" else choice.which
         plate = self.plate(PlateChoice(run, choice.parameter))
         return None if plate is None else (run, plate)
 
     def obstacle(self, choice: PlateChoice | None) -> str:
-        """Return why there is no picture of a choice, nothing if there is one."""
+        """Return why a choice has no picture, or ''."""
         if choice is None:
             return "no layers to show"
         plate = self.plate(choice)
@@ -117,11 +117,11 @@ class PlateChoices:
     # --- which one to show ------------------------------------------------------------------
 
     def following(self, number: int) -> PlateChoice | None:
-        """Return the plate of the selection; of the most active layer if there is none.
+        """Return the plate of the selection, or of the most active layer without a selection.
 
         Args:
-            number: 0 for the window that shows what the scene shows, 1 for the other one,
-                which shows the second run where there are two.
+            number: 0 for the window that shows the same run as the scene, 1 for the other one,
+                which shows the second run if there are two.
         """
         session = self._session
         which: Which = min(number, len(self._runs) - 1)
@@ -136,7 +136,7 @@ class PlateChoices:
         return PlateChoice(which, layer.plates[0].name) if layer is not None else None
 
     def initial(self, number: int) -> PlateChoice | None:
-        """Return what a window shows first: the most active layer, the next most active one."""
+        """Return a window's first plate: of the most active layer, or of the next one."""
         if number == 0 or len(self._runs) > 1:
             return self.following(number)
         name = self._active_layer(number)
@@ -144,7 +144,7 @@ class PlateChoices:
         return PlateChoice(0, layer.plates[0].name) if layer is not None else None
 
     def _active_layer(self, rank: int) -> str | None:
-        """Return the layer at a rank, from 0, of activity at the end of the first run."""
+        """Return the layer at a rank, from 0, of activity at the last step of the first run."""
         run = self._runs[0]
         if not run.layers:
             return None

@@ -1,9 +1,9 @@
-"""Which tiles are in the memory of the graphics card, at which steps.
+"""The cache of tiles and steps in texture memory.
 
-The memory is a grid of cells, each as large as a tile, in as many layers as there are
-*frames*. A tile owns one cell; its frame f holds one of the steps f, f + frames, ... With
-frames for all steps, moving in time needs no upload at all. Where there are too many steps,
-the frames are a window that follows the time.
+The texture is a grid of cells of the size of a tile, in as many layers as there are *frames*. A
+tile has one cell; its frame f holds one of the steps f, f + frames, ... With one frame per step,
+changing the step needs no upload. With more steps than fit, the frames are a window around the
+current step.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ TEXEL_BYTES = 2
 CELL_BYTES = TILE * TILE * TEXEL_BYTES
 
 MOST_FRAMES = 2048
-"""Layers that every implementation of OpenGL 3.3 offers is 256; common ones offer 2048."""
+"""Most layers: every OpenGL 3.3 implementation has 256; common ones have 2048."""
 
 MOST_SIDE = 128
-"""Cells along each side of the grid at most: 8192 texels, which all common cards offer."""
+"""Most cells along each side of the grid: 8192 texels, which all common cards support."""
 
 LEAST_CELLS = 1024
-"""Cells that are worth more than further frames: a window full of tiles, and what is near."""
+"""Cells that take precedence over further frames: a window full of tiles and the next ones."""
 
 BATCH = 16
-"""Steps of one tile that are loaded at a time, so that the next step comes soon."""
+"""Steps of one tile loaded at a time; few, so that the next step of others comes soon."""
 
 
 @dataclass(frozen=True)
 class TileRequest:
-    """Steps of a tile to load: positions first, first + 1, ... up to stop."""
+    """Steps of a tile to load: positions from `first` to `stop` (exclusive)."""
 
     tile: TextureTile
     first: int
@@ -44,11 +44,11 @@ class TileRequest:
 
 @dataclass(frozen=True)
 class Grid:
-    """How the memory is divided.
+    """The division of the texture.
 
     Attributes:
         side: Cells along each side.
-        frames: Layers.
+        frames: Number of layers.
     """
 
     side: int
@@ -69,10 +69,10 @@ def grid_for(budget_bytes: int, tiles: int, steps: int, most_frames: int = MOST_
     """Return the grid for a budget.
 
     Args:
-        budget_bytes: Graphics memory that may be used.
-        tiles: Tiles that all pictures have together; no more cells are made.
-        steps: Steps of the run; no more frames are made.
-        most_frames: Layers that the graphics card offers.
+        budget_bytes: Most bytes of graphics memory.
+        tiles: Tiles of all pictures; the grid has no more cells.
+        steps: Steps of the run; the grid has no more frames.
+        most_frames: Layers that the graphics card supports.
     """
     wanted = max(1, math.ceil(math.sqrt(min(tiles, LEAST_CELLS))))
     frames = min(steps, most_frames, max(2, budget_bytes // (wanted * wanted * CELL_BYTES)))
@@ -82,12 +82,12 @@ def grid_for(budget_bytes: int, tiles: int, steps: int, most_frames: int = MOST_
 
 
 class Residency:
-    """The tiles in memory; those that have not been needed for longest make room for others.
+    """The tiles in memory; the least recently used ones are evicted.
 
     Attributes:
-        grid: How the memory is divided.
+        grid: The division of the texture.
         steps: Number of steps of the run.
-        admitted: How many tiles have been given a cell so far.
+        admitted: Number of tiles that have been given a cell so far.
     """
 
     def __init__(self, grid: Grid, steps: int) -> None:
@@ -106,7 +106,7 @@ class Residency:
         return tile in self._cell
 
     def cell(self, tile: TextureTile) -> int | None:
-        """Return the cell of a tile, None if it has none."""
+        """Return the cell of a tile, or None."""
         return self._cell.get(tile)
 
     def place(self, cell: int) -> tuple[int, int]:
@@ -115,13 +115,13 @@ class Residency:
         return col * TILE, row * TILE
 
     def keep(self, tiles: Iterable[TextureTile]) -> None:
-        """Note which tiles are needed now: they keep their cells."""
+        """Mark tiles as in use, so that they are not evicted."""
         self._clock += 1
         cells = [self._cell[tile] for tile in tiles if tile in self._cell]
         self._needed_at[cells] = self._clock
 
     def admit(self, tile: TextureTile) -> int | None:
-        """Return the cell of a tile, made free if need be; None if all others are in use."""
+        """Return the cell of a tile, evicting another if necessary; None if all are in use."""
         cell = self._cell.get(tile)
         if cell is not None:
             return cell
@@ -141,12 +141,12 @@ class Residency:
         return cell
 
     def hold(self, cell: int, first: int, stop: int) -> None:
-        """Note that the frames of a cell hold the positions from `first` to `stop`."""
+        """Record that the frames of a cell hold the positions from `first` to `stop`."""
         positions = np.arange(first, stop)
         self._held[cell, positions % self.grid.frames] = positions
 
     def frames_of(self, tiles: Sequence[TextureTile], position: int) -> npt.NDArray[np.int64]:
-        """Return the frame to draw of each tile: that of the position, or the nearest held."""
+        """Return the frame to draw of each tile: that of the position, or the nearest loaded."""
         cells = [self._cell[tile] for tile in tiles]
         if not cells:
             return np.zeros(0, dtype=np.int64)
@@ -156,7 +156,7 @@ class Residency:
         return nearest
 
     def window(self, position: int) -> range:
-        """Return the positions that the frames should hold while time is at `position`."""
+        """Return the positions that the frames should hold at `position`."""
         frames = self.grid.frames
         if frames >= self.steps:
             return range(self.steps)
@@ -165,7 +165,7 @@ class Residency:
         return range(first, first + frames)
 
     def missing(self, tile: TextureTile, position: int) -> list[TileRequest]:
-        """Return what to load of a tile, the position and the ones that follow it first."""
+        """Return the missing steps of a tile, the position and the following ones first."""
         window = self.window(position)
         cell = self._cell.get(tile)
         if cell is None:
@@ -184,9 +184,9 @@ class Residency:
 def _stretches(
     absent: npt.NDArray[np.bool_], start: int, position: int, frames: int
 ) -> list[tuple[int, int]]:
-    """Return runs of absent positions, at most `BATCH` long, those from `position` on first.
+    """Return ranges of missing positions, of at most `BATCH`, those from `position` on first.
 
-    A run ends where the frames wrap, so that it is one block of memory.
+    A range ends where the frames wrap around, so that it is contiguous in memory.
     """
     runs: list[tuple[int, int]] = []
     first: int | None = None

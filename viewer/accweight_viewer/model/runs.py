@@ -1,7 +1,7 @@
-"""An analysis as the viewer sees it: layers made of plates, numbers over time, texels.
+"""An analysis as the viewer shows it: layers with plates, metrics over time, texels.
 
-The analysis may still be growing. What is shown is always one consistent state: a plate is
-ready once its parameter is finished, and `ShownRun.refreshed` looks for a later state.
+The analysis may still be growing. A `ShownRun` is one consistent state of it: a plate is ready once
+its parameter is finished, and `ShownRun.refreshed` returns a later state.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class Plate:
     """The picture of one parameter.
 
     Attributes:
-        number: Position among the plates of the run.
-        index: Position of the parameter in the analysis.
-        layer: Position of the layer among those shown.
-        parameter: What is shown.
-        layout: From texels to elements and back.
-        plan: Which levels are there. Without a stored picture, one texel: the mean.
+        number: Index among the plates of the run.
+        index: Index of the parameter in the analysis.
+        layer: Index of the layer among those shown.
+        parameter: The parameter.
+        layout: Mapping between texels and elements.
+        plan: Its stored levels. Without a stored picture, one texel: the mean.
         pictured: Whether a picture is stored.
         ready: Whether its numbers and picture are complete.
-        peak: Largest cumulative change at the last step; 0 while it is not ready.
+        peak: Largest cumulative change at the last step; 0 if it is not ready.
     """
 
     number: int
@@ -62,12 +62,12 @@ class Plate:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(rows, columns) of the whole picture in texels."""
+        """(rows, columns) of the picture at level 0."""
         return max(self.layout.rows, 1), max(self.layout.cols, 1)
 
     @property
     def finest(self) -> int:
-        """Finest level there is; at 0 every weight has a texel of its own."""
+        """Finest stored level; at level 0 every weight has a texel of its own."""
         return self.plan.levels[0]
 
     @property
@@ -81,11 +81,11 @@ class ShownLayer:
     """One layer of a run.
 
     Attributes:
-        position: Place in network order.
+        position: Index in network order.
         name: Its name.
-        kind: What it computes.
-        plates: Pictures of its parameters.
-        elements: Weights that count.
+        kind: Its kind.
+        plates: Plates of its parameters.
+        elements: Number of weights included in its metrics.
     """
 
     position: int
@@ -96,18 +96,18 @@ class ShownLayer:
 
     @property
     def shape(self) -> str:
-        """Shapes of its parameters in words, as 32x16x3x3."""
+        """Shapes of its parameters as text, such as 32x16x3x3."""
         return " + ".join("x".join(map(str, p.parameter.shape)) or "scalar" for p in self.plates)
 
 
 class PlateSource(Protocol):
-    """What can be shown as plates: a run, or the difference of two."""
+    """A source of plates: a run, or the difference of two."""
 
     signed: bool
 
     @property
     def name(self) -> str:
-        """What it is called on screen."""
+        """Its name on the screen."""
 
     @property
     def layers(self) -> tuple[ShownLayer, ...]:
@@ -135,7 +135,7 @@ class ShownRun:
 
     Attributes:
         analysis: The analysis, complete or growing.
-        name: What it is called on screen.
+        name: Its name on the screen.
         signed: False: cumulative change is never negative.
     """
 
@@ -150,7 +150,7 @@ class ShownRun:
         if store is None:
             raise StoreError(f"{path}: the viewer needs a stored analysis")
         self._store = store
-        _ = self.analysis.values  # kept from now on: later ones may not belong to this header
+        _ = self.analysis.values  # read once: later values may not match this header
 
     @property
     def header(self) -> Header:
@@ -169,13 +169,13 @@ class ShownRun:
 
     @property
     def measures(self) -> Mapping[str, Floats]:
-        """Loss, accuracy and the like over steps, where the checkpoints have them."""
+        """Loss, accuracy and the like over steps, as far as checkpoints have them."""
         return self.header.measures
 
     def refreshed(self) -> ShownRun | None:
-        """Return the state on disk now, None if nothing has changed or it cannot be read.
+        """Return the present state on disk, or None if it is unchanged or unreadable.
 
-        While an analysis is replaced by a longer one its files may be gone for a moment.
+        Files may be missing for a moment while an analysis is replaced by a longer one.
         """
         try:
             return None if _stamps(self.path) == self._stamps else ShownRun(self.path)
@@ -226,9 +226,9 @@ class ShownRun:
         return {position[row.name]: row for row in rows}
 
     def metric(self, name: str) -> Floats:
-        """Return (layers, steps) of one metric; NaN where it is not known.
+        """Return (layers, steps) of one metric, with NaN for missing values.
 
-        That is where a layer is not finished, and everywhere if the analysis lacks the sums.
+        Unfinished layers have none, nor has any layer if the analysis lacks the sums.
         """
         if not self.measured:
             return np.empty((0, len(self.steps)))
@@ -237,19 +237,19 @@ class ShownRun:
 
     @cached_property
     def largest(self) -> float:
-        """M: the largest cumulative change of all plates that are ready."""
+        """M: the largest cumulative change of all ready plates."""
         return max((plate.peak for plate in self.plates), default=0.0)
 
     @cached_property
     def layer_largest(self) -> Floats:
-        """(layers,) the largest cumulative change of each, of its plates that are ready.
+        """(layers,) the largest cumulative change of the ready plates of each layer.
 
-        Not of finished layers alone: what is ready of others would look as if it never moved.
+        Unfinished layers are included: their ready plates would otherwise look unmoved.
         """
         return np.array([max(plate.peak for plate in layer.plates) for layer in self.layers])
 
     def scale(self, plate: Plate, scope: Scope) -> float:
-        """Return M, by which changes are normalised."""
+        """Return M, the divisor for normalised changes."""
         return self.largest if scope == "global" else float(self.layer_largest[plate.layer])
 
     def unit(self, plate: Plate, scope: Scope) -> float:
@@ -272,7 +272,7 @@ class ShownRun:
         """Return (steps, rows, columns) of cumulative change as stored; NaN for gaps.
 
         Raises:
-            StoreError: If they cannot be read, or belong to another analysis by now.
+            StoreError: If they cannot be read, or now belong to another analysis.
         """
         if not plate.pictured:
             metric = "max" if plane == "max" else "mean"
@@ -280,10 +280,10 @@ class ShownRun:
             return series.astype(np.float32).reshape(-1, 1, 1)
         array = self._store.picture_array(plate.index, level, plane)
         texels = np.asarray(array[steps, rows, cols], dtype=np.float32)
-        # numbers of another analysis would be drawn in the scale of this one; one that is growing
-        # is written to all the time, one that is complete never
+        # values of another analysis would be drawn in the scale of this one; a growing analysis is
+        # written to all the time, a complete one never
         if self.complete and _stamps(self.path) != self._stamps:
-            raise StoreError(f"{self.path}: another analysis has taken its place; it is read anew")
+            raise StoreError(f"{self.path}: replaced by another analysis; it is opened again")
         return texels
 
     def position_at(self, step: int) -> int:
@@ -301,5 +301,5 @@ def _single_texel(layout: Layout, steps: int) -> PicturePlan:
 
 
 def _stamps(path: Path) -> tuple[Stamp | None, ...]:
-    """Return what changes whenever the analysis does."""
+    """Return stamps that change whenever the analysis does."""
     return tuple(stamp_if_there(path / name) for name in ("zarr.json", "totals/c.0.0.0"))

@@ -1,7 +1,6 @@
-"""What is looked at: runs, time, selection and settings, shared by all panes.
+"""The state shared by all panes: runs, time, selection, settings.
 
-Panes never speak to each other. They call the session, and hear through its signals what
-changed, whoever changed it.
+Panes never call each other. They call the session, and its signals tell all panes what has changed.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ ComparisonMode = Literal["beside", "difference"]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table of layers at one step.
+    """One row of the layer table at one step.
 
     Attributes:
         layer: Name.
-        kind: What it computes.
-        position: Place in network order.
-        values: The two chosen metrics, NaN while not finished.
-        only_in: Name of the run that alone has it; empty if both do, or there is one run.
+        kind: Kind of the layer.
+        position: Index in network order.
+        values: The two chosen metrics; NaN for unfinished layers.
+        only_in: Name of the only run with this layer; '' if both have it, or there is one run.
     """
 
     layer: str
@@ -53,17 +52,17 @@ class Session:
 
     Attributes:
         runs: One or two.
-        settings: How things are shown.
-        cursor: Where in time.
+        settings: Display settings.
+        cursor: Position in time.
         layer: Name of the selected layer, or None.
         pick: The selected texel, or None.
         comparison: How two runs are shown.
-        time_changed: Emitted with nothing when another checkpoint is shown.
-        playing_changed: Emitted when playing begins or ends.
+        time_changed: Emitted, without arguments, when another checkpoint is shown.
+        playing_changed: Emitted when playback starts or stops.
         selection_changed: Emitted when another layer or texel is selected.
         settings_changed: Emitted with the names of the settings that changed.
-        data_changed: Emitted when runs, layers, steps or plates are others than before.
-        jump_asked: Emitted with the name of a layer that the camera should go to.
+        data_changed: Emitted when runs, layers, steps or plates have changed.
+        jump_asked: Emitted with the name of the layer that the camera should go to.
     """
 
     def __init__(self, paths: Sequence[Path], settings: Settings | None = None) -> None:
@@ -90,15 +89,15 @@ class Session:
 
     @property
     def step(self) -> int:
-        """The step that is shown."""
+        """The step shown."""
         return int(self.steps[self.cursor.position]) if len(self.steps) else 0
 
     def run_position(self, run: int) -> int:
-        """Return the checkpoint of a run that is shown: its last one up to this step."""
+        """Return the checkpoint of a run to show: its last one up to this step."""
         return self.runs[run].position_at(self.step)
 
     def source_position(self, source: PlateSource) -> int:
-        """Return the checkpoint of a source that is shown, and see `phase_of`."""
+        """Return the checkpoint of a source to show."""
         return max(int(np.searchsorted(source.steps, self.step, side="right")) - 1, 0)
 
     def move_to(self, position: int) -> None:
@@ -121,7 +120,7 @@ class Session:
         self.move_to(int(found[0]))
 
     def play(self) -> None:
-        """Let time run."""
+        """Start playback."""
         before = self.cursor.position
         self.cursor.play()
         self.playing_changed.emit()
@@ -129,12 +128,12 @@ class Session:
             self.time_changed.emit()
 
     def pause(self) -> None:
-        """Let time rest."""
+        """Stop playback."""
         self.cursor.pause()
         self.playing_changed.emit()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, if it runs."""
+        """Advance in time during playback."""
         if not self.cursor.playing:
             return
         moved = self.cursor.advance(seconds, speed=self.settings.speed, loop=self.settings.loop)
@@ -144,7 +143,7 @@ class Session:
             self.time_changed.emit()
 
     def show_between(self, position: int, phase: float) -> None:
-        """Show the moment between a checkpoint and the next, as playing would."""
+        """Show a moment between a checkpoint and the next, as in playback."""
         self.move_to(position)
         self.cursor.phase = phase if self.cursor.position < self.cursor.last else 0.0
 
@@ -159,7 +158,7 @@ class Session:
         return names
 
     def layers_called(self, name: str) -> list[ShownLayer | None]:
-        """Return the layer of that name in each run; None where a run has none."""
+        """Return the layer of that name in each run, or None."""
         return [index.get(name) for index in self._by_name]
 
     @cached_property
@@ -167,7 +166,7 @@ class Session:
         return [{layer.name: layer for layer in run.layers} for run in self.runs]
 
     def only_in(self, name: str) -> str:
-        """Return the name of the run that alone has a layer; empty if all or none have it."""
+        """Return the name of the only run with a layer; '' if all or none have it."""
         having = [
             run.name
             for run, layer in zip(self.runs, self.layers_called(name), strict=True)
@@ -177,19 +176,19 @@ class Session:
 
     @property
     def sources(self) -> list[PlateSource]:
-        """What the scenes show: each run, or one difference."""
+        """The sources of the scenes: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
             return [Difference(self.runs[0], self.runs[1], self.settings.scope)]
         return list(self.runs)
 
     def compare_as(self, comparison: ComparisonMode) -> None:
-        """Show two runs beside each other, or their difference."""
+        """Show two runs side by side, or their difference."""
         if comparison != self.comparison:
             self.comparison = comparison
             self.data_changed.emit()
 
     def arrangement(self, source: PlateSource) -> Arrangement:
-        """Return where the plates of a source stand."""
+        """Return the positions of the plates of a source."""
         return arrange(
             source.layers,
             self.settings.arrangement,
@@ -198,7 +197,7 @@ class Session:
         )
 
     def colour_scale(self, *, signed: bool = False) -> ColourScale:
-        """Return the colours of changes, or of differences."""
+        """Return the colour scale of changes, or of differences."""
         settings = self.settings
         light = "_light" if settings.theme == "light" else ""
         name = f"difference{light}" if signed else settings.colour_map
@@ -210,10 +209,10 @@ class Session:
 
     @property
     def fitted_high(self) -> float:
-        """The bright end that lets most of what has moved be told apart.
+        """The bright end of the colours that distinguishes most changes.
 
-        A few weights move many times as far as the others; scaled to them, all else is dark.
-        Three standard deviations above the mean of the layers, at the last step, is bright.
+        A few weights move many times as far as the others, which would all be dark. The bright end
+        is three standard deviations above the mean of the layers, at the last step.
         """
         ends = [_bright_end(run, self.settings.scope) for run in self.runs]
         known = [end for end in ends if end > 0]
@@ -222,7 +221,7 @@ class Session:
     # --- numbers --------------------------------------------------------------------------
 
     def rows(self, run: int = 0) -> list[Row]:
-        """Return the table of layers at the step that is shown, in network order."""
+        """Return the rows of the layer table at the current step, in network order."""
         shown = self.runs[run]
         at = self.run_position(run)
         first, second = (
@@ -241,13 +240,13 @@ class Session:
         ]
 
     def curves(self, run: int = 0) -> Floats:
-        """Return (layers, steps) of the metric that is drawn above the timeline."""
+        """Return (layers, steps) of the metric of the timeline curves."""
         return self.runs[run].metric(self.settings.curve_metric)
 
     # --- selection ------------------------------------------------------------------------
 
     def select_layer(self, name: str | None) -> None:
-        """Select a layer, or nothing.
+        """Select a layer, or none.
 
         Raises:
             UnknownNameError: If no run has such a layer.
@@ -261,14 +260,14 @@ class Session:
             self.selection_changed.emit()
 
     def select_texel(self, pick: Pick) -> None:
-        """Select a texel, and its layer with it."""
+        """Select a texel and its layer."""
         if pick != self.pick:
             self.pick = pick
             self.layer = self.runs[pick.run].layers[pick.plate.layer].name
             self.selection_changed.emit()
 
     def jump_to(self, name: str) -> None:
-        """Select a layer and ask the camera to go there; a selected texel of it stays selected."""
+        """Select a layer and ask the camera to go there; a selected texel in it stays selected."""
         if name != self.layer:
             self.select_layer(name)
         self.jump_asked.emit(name)
@@ -276,7 +275,7 @@ class Session:
     # --- settings and growth --------------------------------------------------------------
 
     def change(self, **values: Any) -> None:
-        """Change settings; tells everyone which ones are others now."""
+        """Change settings; emits the names of those that differ."""
         before = self.settings
         self.settings = before.changed(**values)
         names = frozenset(n for n in values if getattr(before, n) != getattr(self.settings, n))
@@ -289,9 +288,9 @@ class Session:
         return not all(run.complete for run in self.runs)
 
     def refresh(self) -> bool:
-        """Look whether the analyses have grown; tells whether they have.
+        """Check whether the analyses have grown; return whether they have.
 
-        Who looks at the last step goes on looking at the last step.
+        If the last step is shown, the new last step is shown.
         """
         found = [run.refreshed() for run in self.runs]
         if not any(found):
@@ -308,7 +307,7 @@ class Session:
         self.pick = self._same_pick(self.pick) if self.pick and self.layer else None
         self.data_changed.emit()
         self.time_changed.emit()
-        if (self.layer, self.pick is None) != selected:  # an analysis of something else
+        if (self.layer, self.pick is None) != selected:  # another analysis
             self.selection_changed.emit()
         return True
 

@@ -1,4 +1,4 @@
-"""How the viewer shows things: everything that outlives a session."""
+"""Display settings, which are kept between sessions."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "second_metric": METRICS,
     "curve_metric": METRICS,
 }
-"""What a setting of a few possible values may be."""
+"""Allowed values of settings with a few choices."""
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "low": (0.0, 1.0),
     "high": (1e-6, 1.0),
     "speed": (0.1, 240.0),
 }
-"""Least and largest value of the numbers."""
+"""Minimum and maximum of numeric settings."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a user chooses about the picture.
+    """All display settings of the user.
 
     Attributes:
         theme: Dark or light.
-        colour_map: Of cumulative change; differences have a map of their own.
+        colour_map: Map for cumulative change; differences have their own.
         logarithmic: Whether colours follow the logarithm of the change.
-        scope: Whether 1 is the most moved weight of all, or of each layer.
-        fitted: Whether the bright end is chosen so that what has moved can be told apart.
+        scope: Whether 1 is the largest change of all layers, or of each layer.
+        fitted: Whether the bright end is chosen automatically.
         low: Normalised change at the dark end of the map.
-        high: Normalised change at its bright end, unless that is fitted.
-        plane: What a texel shows that stands for many weights: their mean or maximum.
-        arrangement: Plates in one line, repeated blocks in rows, or what suits the network.
-        true_scale: Whether a texel is equally large on every plate.
-        labels: Whether names stand beside the plates.
-        first_metric: Of the table's first column of numbers.
-        second_metric: Of its second.
-        curve_metric: Of the curves above the timeline.
-        order: Of the table.
+        high: Normalised change at the bright end, unless `fitted`.
+        plane: Value of a texel that covers several weights: their mean or maximum.
+        arrangement: Plates in one line, repeated blocks in rows, or automatic.
+        true_scale: Whether texels have the same size on all plates.
+        labels: Whether names are shown next to the plates.
+        first_metric: Metric of the table's first numeric column.
+        second_metric: Metric of its second.
+        curve_metric: Metric of the curves in the timeline.
+        order: Order of the table.
         speed: Checkpoints per second.
-        loop: Whether playing begins anew at the end.
-        smooth: Whether playing blends from one checkpoint into the next.
-        linked: Whether the two windows follow each other's zoom.
+        loop: Whether playback restarts at the end.
+        smooth: Whether playback blends from one checkpoint into the next.
+        linked: Whether the two picture windows zoom and pan together.
     """
 
     theme: Literal["dark", "light"] = "dark"
@@ -79,10 +79,10 @@ class Settings:
     linked: bool = False
 
     def changed(self, **values: Any) -> Self:
-        """Return settings with other values.
+        """Return a copy with other values.
 
         Raises:
-            ValueError: If a value is none that the setting can take.
+            ValueError: If a value is not allowed.
         """
         for name, value in values.items():
             if not _fits(name, value):
@@ -95,9 +95,9 @@ class Settings:
 
     @classmethod
     def from_json(cls, document: Any) -> Self:
-        """Return the settings in a document; what does not fit is left at its default.
+        """Return the settings in a document, with defaults for invalid entries.
 
-        Old files and files of newer programs hold settings that this one does not know.
+        Files of older and newer versions contain unknown settings.
         """
         known = {field.name for field in fields(cls)}
         given = document.items() if isinstance(document, Mapping) else ()

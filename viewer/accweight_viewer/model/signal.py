@@ -1,4 +1,4 @@
-"""The one way in which the model tells panes that something changed."""
+"""Signals, by which the model notifies panes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ P = ParamSpec("P")
 
 
 class Signal(Generic[P]):
-    """Calls every listener, in the order in which they were connected.
+    """Calls all listeners, in the order of connection.
 
     >>> heard = []
     >>> moved: Signal[[int]] = Signal()
@@ -23,16 +23,16 @@ class Signal(Generic[P]):
         self._listeners: list[Callable[P, object]] = []
 
     def connect(self, listener: Callable[P, object]) -> Callable[P, object]:
-        """Call `listener` from now on; returns it, for `disconnect`."""
+        """Call `listener` on every emission; return it, for `disconnect`."""
         self._listeners.append(listener)
         return listener
 
     def disconnect(self, listener: Callable[P, object]) -> None:
-        """Stop calling `listener`; one that never listened is no mistake."""
+        """Stop calling `listener`; an unknown one is ignored."""
         if listener in self._listeners:
             self._listeners.remove(listener)
 
     def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Tell everyone; a listener may connect or disconnect others meanwhile."""
+        """Call all listeners; a listener may connect or disconnect others."""
         for listener in tuple(self._listeners):
             listener(*args, **kwargs)

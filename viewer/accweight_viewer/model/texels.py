@@ -1,4 +1,4 @@
-"""What is stored about one texel: its value now, over time, and between two runs."""
+"""Stored values of one texel: at one step, over time, and the difference of two runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class TexelValue:
     """One texel at one step; NaN on a gap.
 
     Attributes:
-        value: Cumulative change, the mean where the texel stands for many weights.
-        largest: The largest of them.
+        value: Cumulative change; the mean if the texel covers several weights.
+        largest: Their maximum.
         normalised: Share of the scale.
-        side: Weights along each side of the square that it stands for; 0 for all of them.
+        side: Weights along each side of the square that it covers; 0 for all weights.
     """
 
     value: float
@@ -36,14 +36,14 @@ class TexelDifference:
 
     @property
     def value(self) -> float:
-        """The difference itself, as a run calls its values."""
+        """The difference, under the same name as in `TexelValue`."""
         return self.normalised
 
 
 def value_at(
     source: PlateSource, plate: Plate, position: int, row: int, col: int, scope: Scope
 ) -> TexelValue | TexelDifference | None:
-    """Return what is stored of the texel at (row, column) of a run or of a difference."""
+    """Return the stored value of a texel of a run or a difference."""
     if isinstance(source, Difference):
         return texel_difference(source, plate, position, row, col)
     if isinstance(source, ShownRun):
@@ -54,7 +54,7 @@ def value_at(
 def texel_value(
     run: ShownRun, plate: Plate, position: int, row: int, col: int, scope: Scope
 ) -> TexelValue:
-    """Return what is stored of the texel at (row, column) of the whole picture."""
+    """Return the stored value of the texel at (row, column) of level 0."""
     level = plate.finest
     at = slice(position, position + 1), *_at(row, col, level)
     value = float(run.values(plate, level, "mean", *at)[0, 0, 0])
@@ -68,7 +68,7 @@ def texel_value(
 def texel_difference(
     difference: Difference, plate: Plate, position: int, row: int, col: int
 ) -> TexelDifference:
-    """Return the difference at a texel, and what it is the difference of."""
+    """Return the difference at a texel, and its two terms."""
     level = plate.finest
     at = slice(position, position + 1), *_at(row, col, level)
     value = float(difference.texels(plate, level, "mean", *at)[0, 0, 0])

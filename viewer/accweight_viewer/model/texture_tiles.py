@@ -1,10 +1,10 @@
-"""Which parts of which pictures are worth drawing, from where the camera is.
+"""Level of detail: which tiles of which pictures to draw for a camera.
 
-Every picture is cut into tiles of 64 x 64 texels at each stored level: the coarsest level is
-one tile, and each tile has up to four children that show the same place twice as fine. A tile
-is refined while its texels are larger on the screen than they need to be and its children have
-been loaded; those that are missing are requested, most visible first. So the number of tiles
-follows the size of the window, not the size of the network.
+Every picture is cut into tiles of 64 x 64 texels at each stored level: the coarsest level is one
+tile, and each tile has up to four children with the same area at twice the resolution. A tile is
+refined while its texels are larger on the screen than necessary and its children are loaded;
+missing children are requested, most visible first. So the number of tiles depends on the size of
+the window, not on that of the network.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from accweight_viewer.model.camera import FIELD_OF_VIEW, Camera
 from accweight_viewer.model.runs import Plate
 
 TILE = 64
-"""Side of a tile; the coarsest level of every picture fits one."""
+"""Side of a tile; the coarsest level of every picture fits one tile."""
 
 SHARP_PIXELS = 1.5
-"""Texels up to so many pixels wide are fine enough."""
+"""Size of texels, in pixels, up to which they are not refined."""
 
 MOST_TILES = 1500
-"""Tiles drawn at once at most; a window of two million pixels needs about half of it."""
+"""Most tiles drawn at a time; a window of two million pixels needs about half of that."""
 
 
 class TextureTile(NamedTuple):
-    """A square of one level of one picture; row and column count tiles."""
+    """A tile of one level of one picture; row and column are in tiles."""
 
     plate: int
     level: int
@@ -40,11 +40,11 @@ class TextureTile(NamedTuple):
 
     @property
     def parent(self) -> TextureTile:
-        """The tile that shows the same place half as fine."""
+        """The tile with the same area at half the resolution."""
         return TextureTile(self.plate, self.level + 1, self.row // 2, self.col // 2)
 
     def window(self, plate: Plate) -> tuple[slice, slice]:
-        """Return the rows and columns of its level that it shows."""
+        """Return its rows and columns in its level."""
         rows, cols = level_size(plate, self.level)
         return (
             slice(self.row * TILE, min((self.row + 1) * TILE, rows)),
@@ -62,13 +62,13 @@ class TextureTile(NamedTuple):
 
 @dataclass(frozen=True)
 class TilePlan:
-    """What to draw now, and what to load to draw it better.
+    """The tiles to draw, and those to load.
 
     Attributes:
-        drawn: Loaded tiles that together cover what is loaded, none of them twice.
-        kept: Those, and loaded ones that are not drawn but needed: what has been refined, for
-            a plan begins there, and what will be drawn as soon as its neighbours are loaded.
-        requested: Tiles that are not loaded, the most visible first.
+        drawn: Loaded tiles that cover what is loaded, without overlap.
+        kept: Those, and loaded tiles that are needed but not drawn: refined ones, where the next
+            plan starts, and ones that will be drawn once their neighbours are loaded.
+        requested: Tiles to load, most visible first.
     """
 
     drawn: tuple[TextureTile, ...]
@@ -77,17 +77,17 @@ class TilePlan:
 
 
 def level_size(plate: Plate, level: int) -> tuple[int, int]:
-    """Return (rows, columns) of a level; a plate without a stored picture is one texel."""
+    """Return (rows, columns) of a level; (1, 1) for a plate without a stored picture."""
     return plate.plan.size(level)
 
 
 def root(plate: Plate) -> TextureTile:
-    """Return the tile that shows the whole picture."""
+    """Return the tile of the whole picture."""
     return TextureTile(plate.number, plate.coarsest, 0, 0)
 
 
 def children(tile: TextureTile, plate: Plate) -> list[TextureTile]:
-    """Return the tiles that show the same place twice as fine, none at the finest level."""
+    """Return the tiles with the same area at twice the resolution; none at the finest level."""
     if tile.level <= plate.finest:
         return []
     rows, cols = level_size(plate, tile.level - 1)
@@ -110,13 +110,13 @@ def planned(
     """Return the tiles to draw and to load.
 
     Args:
-        plates: Pictures; those that are not ready have no tiles.
-        places: Where they stand.
-        camera: From where they are seen.
+        plates: Plates; those that are not ready have no tiles.
+        places: Positions of the plates.
+        camera: The camera.
         viewport: Width and height in pixels.
-        loaded: Tiles that can be drawn now.
-        cells: Tiles that can be loaded at a time. What is kept and requested is never more:
-            tiles that drive out others that are needed too would be loaded for ever.
+        loaded: Tiles in memory.
+        cells: Capacity in tiles. Kept and requested tiles never exceed it: needed tiles would
+            otherwise evict each other forever.
     """
     view = _View(camera, viewport)
     ready = [root(plate) for plate in plates if plate.ready]
@@ -150,7 +150,7 @@ def planned(
 
 
 class _View:
-    """What a camera sees, as plain numbers for many tiles at once."""
+    """The visible part of the world, as plain numbers for many tiles at once."""
 
     def __init__(self, camera: Camera, viewport: tuple[float, float]) -> None:
         width, height = viewport
@@ -167,7 +167,7 @@ class _View:
     def most_visible(
         self, tiles: list[TextureTile], most: int, plates: Sequence[Plate], places: Arrangement
     ) -> list[TextureTile]:
-        """Return as many tiles as there may be: those with the widest texels, in their order."""
+        """Return at most that many tiles: those with the largest texels, in their order."""
         if len(tiles) <= most:
             return tiles
         sizes = self.texel_pixels(tiles, plates, places)
@@ -177,7 +177,7 @@ class _View:
     def texel_pixels(
         self, tiles: Sequence[TextureTile], plates: Sequence[Plate], places: Arrangement
     ) -> list[float]:
-        """Return how many pixels wide the texels of each tile are; 0 out of sight."""
+        """Return the width in pixels of the texels of each tile; 0 if it is not visible."""
         numbers = [tile.plate for tile in tiles]
         extents = np.array([tile.extent(plates[tile.plate]) for tile in tiles])
         sizes, corners = places.sizes[numbers], places.corners[numbers]
@@ -190,7 +190,7 @@ class _View:
         for across, (slope, cosine) in zip((0, 1), self._slopes, strict=True):
             outside = (np.abs(away[:, across]) - slope * away[:, 2]) * cosine
             seen &= outside < radius
-        # the nearest point of the tile, which stands across z
+        # the nearest point of the tile, which is perpendicular to z
         x, y, z = self._position
         gap = np.stack(
             [x - np.clip(x, left, right), y - np.clip(y, bottom, top), z - corners[:, 2]]

@@ -1,22 +1,22 @@
-"""Where in time the viewer is: a position among the checkpoints, resting or playing."""
+"""Position in time among the checkpoints, and playback."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 REST_SECONDS = 0.8
-"""A loop rests on the last checkpoint, or its final state could not be seen."""
+"""Pause on the last checkpoint in a loop, so that the final state can be seen."""
 
 
 @dataclass
 class TimeCursor:
-    """A position that moves with time.
+    """A position that advances during playback.
 
     Attributes:
         count: Number of checkpoints.
-        position: The one that is shown, from 0.
-        phase: How far the next one has come, from 0 to 1; 0 at rest.
-        playing: Whether time moves.
+        position: Index of the checkpoint shown, from 0.
+        phase: Progress towards the next one, from 0 to 1; 0 when stopped.
+        playing: Whether playback runs.
     """
 
     count: int
@@ -31,30 +31,30 @@ class TimeCursor:
         return max(self.count - 1, 0)
 
     def move_to(self, position: int) -> bool:
-        """Go to a position, or as near as there is one; tells whether that is another."""
+        """Go to a position, within limits; return whether it changed."""
         before = self.position
         self.position = min(max(position, 0), self.last)
         self.phase = self._rested = 0.0
         return self.position != before
 
     def play(self) -> None:
-        """Let time move; from the beginning if it was at the end."""
+        """Start playback; from the beginning if it is at the end."""
         if self.position >= self.last:
             self.move_to(0)
         self.playing = self.count > 1
 
     def pause(self) -> None:
-        """Stop on the checkpoint that is shown."""
+        """Stop at the current checkpoint."""
         self.playing = False
         self.phase = self._rested = 0.0
 
     def advance(self, seconds: float, *, speed: float, loop: bool) -> bool:
-        """Let time pass; tells whether the position is another.
+        """Advance in time; return whether the position changed.
 
         Args:
-            seconds: Time that has passed.
+            seconds: Elapsed time.
             speed: Checkpoints per second.
-            loop: Whether to begin anew at the end.
+            loop: Whether to restart at the end.
         """
         if not self.playing:
             return False

@@ -1,8 +1,8 @@
-"""The visible rectangle of one flat picture: zoom, pan, and which texels it takes to show it.
+"""The visible part of a flat picture: zoom, pan, and the texels to read.
 
-A viewport is a value: every move returns another one, already kept within its limits, so that
-the picture can neither be lost nor distorted. Positions in the picture count texels of level 0,
-positions on the screen count logical pixels of the area that the picture may fill.
+A viewport is immutable: every move returns a new one within its limits, so that the picture can
+neither leave the area nor be distorted. Picture coordinates are in texels of level 0, screen
+coordinates in logical pixels of the picture's area.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 MOST_TEXELS = 5 << 18
-"""Texels that are read for one picture at most: more than most screens have pixels for."""
+"""Most texels read for one picture: more than most screens have pixels."""
 
 LARGEST_TEXEL = 80.0
-"""Pixels of a texel beyond which there is nothing more to see."""
+"""Most pixels per texel when zooming in."""
 
 LARGEST_FITTED = 48.0
-"""Pixels of a texel when a small picture is fitted: ten weights need no whole window."""
+"""Most pixels per texel when a small picture is fitted to the window."""
 
 ALIGNMENT = 64
-"""Parts begin and end at multiples of so many texels, so that small moves read nothing anew."""
+"""Regions start and end at multiples of this many texels, so that small moves read nothing."""
 
 
 class Shares(NamedTuple):
-    """The part of a picture that is seen, from 0 to 1 across and down."""
+    """The visible part of a picture, as shares from 0 to 1 across and down."""
 
     left: float
     top: float
@@ -38,13 +38,13 @@ WHOLE = Shares(0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Viewport:
-    """What an area of the screen shows of a picture.
+    """The mapping from a picture to an area of the screen.
 
     Attributes:
         picture: (rows, columns) at level 0.
         area: (width, height) in pixels.
-        x: Column in the middle of the area, as a position between texels.
-        y: Row in the middle of the area.
+        x: Column at the centre of the area; may be fractional.
+        y: Row at the centre of the area.
         scale: Pixels per texel.
     """
 
@@ -62,12 +62,12 @@ class Viewport:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether the whole picture is seen."""
+        """Whether the whole picture is visible."""
         return self.scale <= _fitting(self.picture, self.area) * (1 + 1e-9)
 
     @property
     def shares(self) -> Shares:
-        """The part that is seen."""
+        """The visible part."""
         rows, cols = self.picture
         left, top = self.to_picture(0, 0)
         right, bottom = self.to_picture(*self.area)
@@ -94,24 +94,24 @@ class Viewport:
         return moved._kept()
 
     def resized(self, area: tuple[float, float]) -> Self:
-        """Return the view of the same place in another area; the whole picture stays whole."""
+        """Return the view of the same place in another area; a fitted view stays fitted."""
         if self.is_fitted:
             return type(self).fitted(self.picture, area)
         return replace(self, area=area)._kept()
 
     def zoomed(self, factor: float, at: tuple[float, float]) -> Self:
-        """Return a closer view; what is seen at a point of the area stays there if it can."""
+        """Return a zoomed view; the given point of the area stays fixed if possible."""
         scale = self._allowed(self.scale * factor)
         x, y = self.to_picture(*at)
         off_x, off_y = at[0] - self.area[0] / 2, at[1] - self.area[1] / 2
         return replace(self, x=x - off_x / scale, y=y - off_y / scale, scale=scale)._kept()
 
     def panned(self, right: float, down: float) -> Self:
-        """Return the view after the picture was moved by so many pixels."""
+        """Return the view after moving the picture by some pixels."""
         return replace(self, x=self.x - right / self.scale, y=self.y - down / self.scale)._kept()
 
     def to_picture(self, x: float, y: float) -> tuple[float, float]:
-        """Return (column, row) at a point of the area, as positions between texels."""
+        """Return (column, row) at a point of the area; may be fractional."""
         return (
             self.x + (x - self.area[0] / 2) / self.scale,
             self.y + (y - self.area[1] / 2) / self.scale,
@@ -125,7 +125,7 @@ class Viewport:
         )
 
     def texel_at(self, x: float, y: float) -> tuple[int, int] | None:
-        """Return (row, column) of the texel at a point, None beside the picture."""
+        """Return (row, column) of the texel at a point, or None outside the picture."""
         across, down = self.to_picture(x, y)
         row, col = math.floor(down), math.floor(across)
         inside = 0 <= row < self.picture[0] and 0 <= col < self.picture[1]
@@ -136,7 +136,7 @@ class Viewport:
         return min(max(scale, least), max(LARGEST_TEXEL, least))
 
     def _kept(self) -> Self:
-        """Return the nearest view within the limits: no margin where there is picture left."""
+        """Return the nearest view within the limits: no margin where more picture is available."""
         scale = self._allowed(self.scale)
         rows, cols = self.picture
         half_wide, half_high = (side / scale / 2 for side in self.area)
@@ -146,13 +146,13 @@ class Viewport:
 
 
 def _fitting(picture: tuple[int, int], area: tuple[float, float]) -> float:
-    """Return the pixels per texel at which a picture fits an area."""
+    """Return the pixels per texel that fit a picture into an area."""
     rows, cols = picture
     return max(min(area[0] / cols, area[1] / rows, LARGEST_FITTED), 1e-6)
 
 
 class Region(NamedTuple):
-    """Some texels of one level; rows and columns count texels of that level."""
+    """Some texels of one level; rows and columns are those of that level."""
 
     level: int
     row: int
@@ -174,7 +174,7 @@ class Region(NamedTuple):
     def extent(self) -> tuple[int, int, int, int]:
         """Left, top, width and height in texels of level 0.
 
-        At coarse levels the last texels reach beyond the picture.
+        At coarse levels the last texels extend beyond the picture.
         """
         side = 1 << self.level
         wide, high = self.col_end - self.col, self.row_end - self.row
@@ -187,16 +187,16 @@ def whole_region(picture: tuple[int, int], level: int) -> Region:
 
 
 def seen_region(view: Viewport, levels: range, pixel_ratio: float = 1.0) -> Region:
-    """Return what to read for a view: as fine as the screen can show, and no finer.
+    """Return the region to read for a view, at the resolution of the screen.
 
     Args:
-        view: What is seen.
-        levels: Those that are stored, finest first, each half as fine as the one before.
+        view: The view.
+        levels: Stored levels, finest first; each has half the resolution of the one before.
         pixel_ratio: Device pixels per logical pixel.
 
     Returns:
-        A region of the finest level whose texels are a device pixel wide at least, or of the
-        finest one of which no more than `MOST_TEXELS` are seen.
+        A region of the finest level whose texels are at least one device pixel wide, or of the
+        finest one with at most `MOST_TEXELS` visible texels.
     """
     wanted = math.ceil(-math.log2(view.scale * pixel_ratio) - 0.01)
     level = min(max(wanted, levels[0]), levels[-1])

@@ -1,1 +1,1 @@
-"""The panes around the scene: table, windows, timeline, controls. Thin: the model decides."""
+"""The panes around the scene: table, picture windows, timeline, controls. They show the model."""

@@ -1,4 +1,4 @@
-"""The legend: which colour means how much change."""
+"""The legend of the colours."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.pane import Pane
 
 BAND = 8
-"""Height of the band of colours."""
+"""Height of the colour band."""
 
 INSET = 8
 TICK = 3
 LEAST_GAP = 8
-"""Pixels between two numbers; what comes closer is left out."""
+"""Least space between two numbers in pixels; closer ones are left out."""
 
 MINUS = "\N{MINUS SIGN}"
 
 LOOKS = {"colour_map", "logarithmic", "low", "high", "fitted", "scope"}
-"""Settings that the legend tells of."""
+"""Settings that change the legend."""
 
 
 class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
-    """A band of colours with numbers below and a caption above."""
+    """A colour band with numbers below and a caption above."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         compact: bool = False,
         parent: Any = None,
     ) -> None:
-        """Make the legend.
+        """Create the legend.
 
         Args:
-            session: Whose settings it follows.
-            signed: Whether it is the legend of differences; None for that of the scene.
-            compact: Whether its caption is a tool tip alone.
-            parent: The widget it stands in.
+            session: The session to follow.
+            signed: Whether it is the legend of differences; None to follow the scene.
+            compact: Whether the caption is only a tool tip.
+            parent: The parent widget.
         """
         super().__init__(parent)
         self._session = session
@@ -68,12 +68,12 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     @property
     def scale(self) -> ColourScale:
-        """The colours and what they mean."""
+        """The colour scale."""
         return self._scale
 
     @property
     def caption(self) -> str:
-        """What the numbers count."""
+        """The text above the band."""
         if self.signed:
             first, second = (run.name for run in self._session.runs)
             return f"difference of normalised change ({first} {MINUS} {second})"
@@ -81,27 +81,27 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         return f"cumulative change, share of {'each layer' if each else 'the network'}'s largest"
 
     def show_signed(self, signed: bool | None) -> None:
-        """Become the legend of differences, of changes, or of what the scene shows."""
+        """Switch to the legend of differences or of changes; None follows the scene."""
         self._signed = signed
         self._renew()
 
     def mark(self, value: float | None) -> None:
-        """Point at a normalised change, or at none."""
+        """Mark a normalised change, or remove the mark."""
         if value != self._marker:
             self._marker = value
             self.update()
 
     def sizeHint(self) -> QtCore.QSize:  # noqa: N802 - Qt's name
-        """Return lines of text and the band between."""
+        """Return the size of the text lines and the band."""
         line = self.fontMetrics().height()
         return QtCore.QSize(240, round(self._band().bottom()) + TICK + line + 4)
 
     def minimumSizeHint(self) -> QtCore.QSize:  # noqa: N802 - Qt's name
-        """Return the height that it always has."""
+        """Return the fixed height."""
         return QtCore.QSize(120, self.sizeHint().height())
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme; differences have a map for each."""
+        """Apply the colours of a theme; each has its own map for differences."""
         self._theme = theme
         self._renew()
 
@@ -117,7 +117,7 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     # --- painting --------------------------------------------------------------------------
 
     def _band(self) -> Any:
-        """Return where the colours are."""
+        """Return the rectangle of the band."""
         top = 8 if self._compact else self.fontMetrics().height() + 5
         return QtCore.QRectF(INSET, top, self.width() - 2 * INSET, BAND)
 
@@ -140,7 +140,7 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         painter.end()
 
     def _paint_band(self, painter: Any, band: Any, scale: ColourScale) -> None:
-        """Draw the colours, as many as there are, side by side."""
+        """Draw the colours of the map side by side."""
         colours = np.ascontiguousarray(scale.colours)
         image = QtGui.QImage(
             colours.tobytes(),
@@ -158,7 +158,7 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         painter.restore()
 
     def _paint_ticks(self, painter: Any, band: Any, scale: ColourScale, theme: Theme) -> None:
-        """Draw marks and numbers; the outermost ones stay within the band."""
+        """Draw ticks and numbers; the outermost numbers stay within the band."""
         metrics = self.fontMetrics()
         top, free = band.bottom() + 1, band.left() - LEAST_GAP
         ticks = [(at, text.replace("-", MINUS)) for at, text in scale.ticks()]
@@ -178,7 +178,7 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             free = left + width
 
     def _paint_marker(self, painter: Any, band: Any, scale: ColourScale, theme: Theme) -> None:
-        """Draw a notch over the band where a value lies."""
+        """Draw a mark over the band at a value."""
         position = float(scale.positions(np.float32(self._marker or 0)))
         if not np.isfinite(position):
             return

@@ -1,6 +1,6 @@
-"""The bar of controls: colours and what they mean, pooling, comparison, and a menu for the rest.
+"""The bar of controls: colours and legend, pooling, comparison, and a menu for the rest.
 
-Nothing is kept here. What is pressed changes the settings, and what is shown follows them,
+The bar has no state: controls change the settings, and show the settings whenever they change.
 whoever changed them.
 """
 
@@ -24,29 +24,29 @@ from accweight_viewer.widgets.switch import Switch, flat_buttons
 
 STEPS_PER_DECADE = 10
 LEAST_SHARE = 1e-4
-"""First step of a share above 0."""
+"""First step above 0 of a share."""
 
 SWITCHES = {
     "scope": {
         "layer": (
             "layer",
-            "1 is the most moved weight of each layer: every layer uses all colours",
+            "1 is the largest change of each layer: every layer uses all colours",
         ),
-        "global": ("network", "1 is the most moved weight of all: colours compare across layers"),
+        "global": ("network", "1 is the largest change of all: colours compare across layers"),
     },
     "plane": {
-        "mean": ("mean", "A texel that stands for many weights shows their mean"),
-        "max": ("max", "A texel that stands for many weights shows the most moved of them"),
+        "mean": ("mean", "A texel that covers several weights shows their mean"),
+        "max": ("max", "A texel that covers several weights shows their largest change"),
     },
 }
 
 COMPARISONS = {
-    "beside": ("beside", "Show both runs beside each other"),
+    "beside": ("beside", "Show both runs side by side"),
     "difference": ("difference", "Show where the first run has moved more, and where the second"),
 }
 
 ARRANGEMENTS = {
-    "auto": "Arrange as suits the network",
+    "auto": "Arrange automatically",
     "line": "Arrange in one line",
     "rows": "Arrange repeated blocks in rows",
 }
@@ -60,7 +60,7 @@ OPTIONS = {
 
 
 class ShareBox(QtWidgets.QDoubleSpinBox):  # type: ignore[misc]
-    """A field for a share between 0 and 1 whose steps are a tenth of a power of ten."""
+    """A field for a share between 0 and 1, with ten steps per power of ten."""
 
     def __init__(self, name: str, tip: str) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class ShareBox(QtWidgets.QDoubleSpinBox):  # type: ignore[misc]
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
 
     def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt's name
-        """Return as few digits as say it."""
+        """Return the shortest exact text."""
         return f"{value:.6f}".rstrip("0").rstrip(".") or "0"
 
     def stepBy(self, steps: int) -> None:  # noqa: N802 - Qt's name
@@ -94,15 +94,15 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """One row of controls.
 
     Attributes:
-        maps: Choice of colour map.
-        logarithmic: Switch from linear to logarithmic colours.
+        maps: Choice of the colour map.
+        logarithmic: Switch between linear and logarithmic colours.
         low: Share at the dark end.
         high: Share at the bright end.
-        fitted: Whether the bright end is found by itself.
-        switches: Switches by the name of their setting.
-        comparison: Beside, or difference; seen with two runs.
-        options: Lines of the menu by the name of their setting.
-        arrangements: Lines of the menu by the way to arrange.
+        fitted: Whether the bright end is automatic.
+        switches: Switches, by the name of their setting.
+        comparison: Side by side, or difference; visible with two runs.
+        options: Menu items, by the name of their setting.
+        arrangements: Menu items, by arrangement.
     """
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -116,7 +116,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.fitted = self._button(
             "auto", "The brightest colour is chosen so that most weights differ", checkable=True
         )
-        self.reset = self._button("", "Back to the range that was found by itself")
+        self.reset = self._button("", "Back to the automatic range")
         self.switches = {name: Switch(values) for name, values in SWITCHES.items()}
         self.comparison = Switch(COMPARISONS)
         self.theme_button = self._button("", "Dark or light (T)")
@@ -223,7 +223,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     # --- what can be done ------------------------------------------------------------------
 
     def _fit(self, on: bool) -> None:
-        """Find the bright end by itself, or keep it where it is now."""
+        """Make the bright end automatic, or keep its present value."""
         if on:
             self._session.change(fitted=True)
         else:
@@ -270,7 +270,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             widget.setVisible(len(self._session.runs) == 2)
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self.setStyleSheet(
             flat_buttons(theme)
             + f"""
@@ -296,7 +296,7 @@ def _dim(text: str) -> Any:
 
 
 def _map_icon(name: str) -> Any:
-    """Return a strip of the colours of a map."""
+    """Return a strip with the colours of a map."""
     colours = np.ascontiguousarray(colour_table(name))
     strip = QtGui.QImage(
         colours.tobytes(),

@@ -1,4 +1,4 @@
-"""Numbers, steps and metrics as people read them, the same in every pane."""
+"""Text for numbers, steps and metrics, the same in every pane."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from accweight_core.metrics.table import TABLE
 from accweight_viewer.model.runs import ShownLayer
 
 MISSING = "\N{EN DASH}"
-"""Stands for a number that is not defined, as a ratio to a norm of 0."""
+"""Text for an undefined number, such as a ratio to a norm of 0."""
 
 UNFINISHED = "\N{HORIZONTAL ELLIPSIS}"
-"""Stands for a number that is still being measured."""
+"""Text for a number that is not measured yet."""
 
 
 def number_text(value: float) -> str:
@@ -35,7 +35,7 @@ def number_text(value: float) -> str:
 
 
 def step_text(step: int) -> str:
-    """Return a step, digits in threes where there are five or more.
+    """Return a step, with digits grouped in threes from five digits on.
 
     >>> step_text(1500), step_text(250000)
     ('1500', '250\u202f000')
@@ -46,7 +46,7 @@ def step_text(step: int) -> str:
 
 
 def metric_text(name: str) -> str:
-    """Return what a metric says, in a few words; its name if nothing else is known of it.
+    """Return the description of a metric; its name if it is unknown.
 
     >>> metric_text("max"), metric_text("of a newer version")
     ('longest path of any weight', 'of a newer version')
@@ -56,7 +56,7 @@ def metric_text(name: str) -> str:
 
 
 def tip_text(text: str) -> str:
-    """Return what a tool tip shows as `text`: names may look like markup, and Qt would obey it.
+    """Return `text` for a tool tip: names may look like markup, which Qt would interpret.
 
     >>> tip_text("a < b")
     '<p style="white-space: pre">a &lt; b</p>'
@@ -65,7 +65,7 @@ def tip_text(text: str) -> str:
 
 
 def layer_text(name: str, layers: Iterable[ShownLayer | None], only_in: str = "") -> str:
-    """Return all there is to say about a layer, in lines."""
+    """Return the description of a layer, in lines."""
     layer = next(layer for layer in layers if layer is not None)
     count = f"{layer.elements:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     noun = "element" if layer.elements == 1 else "elements"

@@ -1,8 +1,8 @@
-"""The table of layers as numbers: which rows are shown, in which order, and what cells say.
+"""The item model of the layer table: rows shown, their order, and contents of cells.
 
-Metrics are looked up once per run and metric as (layers, steps); when time moves, another
-column of them is shown. Filter and order live here too, as one list of row numbers: a proxy
-model would ask for every number through Qt, which takes longer than a frame.
+Metrics are looked up once per run and metric as (layers, steps); when the step changes, another
+column is shown. Filter and order are one list of row numbers here: a proxy model would request
+every number through Qt, which takes longer than a frame.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ class Column(IntEnum):
 
 
 VALUES = (Column.FIRST, Column.SECOND)
-"""Columns that hold a metric."""
+"""Columns with a metric."""
 
 
 class SortOrder(NamedTuple):
-    """By which column the rows are sorted."""
+    """The column that rows are sorted by."""
 
     column: Column
     descending: bool
 
 
 class Cell(NamedTuple):
-    """What a cell shows: text, its rank, and the length of the bar behind it from 0 to 1."""
+    """Contents of a cell: text, its colour rank, and the length of its bar from 0 to 1."""
 
     text: str
     tone: CellTone = "ink"
@@ -69,14 +69,14 @@ class MetricColumn:
     """One metric of one run, for all layers of the table.
 
     Attributes:
-        run: Position of the run.
+        run: Index of the run.
         metric: Its name.
-        title: Of the column.
+        title: Title of the column.
         values: (layers, steps of the run); NaN where a layer has no value.
-        largest: At the last step, of all layers and runs: where bars are full.
-        texts: Per layer what stands in place of a number: unfinished, or in the other run only.
-        tones: Rank of these texts.
-        at: The checkpoint of the run that is shown.
+        largest: Largest value at the last step, over all layers and runs: length 1 of the bars.
+        texts: Text per layer instead of a number: unfinished, or only in the other run.
+        tones: Colour ranks of these texts.
+        at: Index of the checkpoint shown.
     """
 
     run: int
@@ -90,12 +90,12 @@ class MetricColumn:
 
     @property
     def now(self) -> Floats:
-        """(layers,) the values that are shown."""
+        """(layers,) the values shown."""
         shown: Floats = self.values[:, self.at]
         return shown
 
     def cell(self, layer: int) -> Cell:
-        """Return what is shown for a layer."""
+        """Return the cell of a layer."""
         value = float(self.values[layer, self.at])
         if self.texts[layer]:
             return Cell(self.texts[layer], self.tones[layer])
@@ -106,13 +106,13 @@ class MetricColumn:
 
 
 class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
-    """Layers in rows; follows the session when its owner says so.
+    """Layers as rows; updated by its owner when the session changes.
 
     Attributes:
         names: Names of all layers, in network order.
-        kinds: What each of them computes.
-        order: How the rows are sorted.
-        metrics: The two columns of numbers.
+        kinds: Kind of each layer.
+        order: Sort order of the rows.
+        metrics: The metrics of the two numeric columns.
     """
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -175,12 +175,12 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     # --- changes --------------------------------------------------------------------------
 
     def follow_time(self) -> None:
-        """Show the numbers of the step that the session shows."""
+        """Show the numbers of the session's step."""
         for column in self.metrics:
             column.at = self._session.run_position(column.run)
 
     def time_changed(self) -> None:
-        """Show other numbers, and other places where these decide the order."""
+        """Show the numbers of another step, and reorder the rows if they are sorted by them."""
         self.follow_time()
         self._rearrange()
         if len(self._rows):
@@ -197,14 +197,14 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.time_changed()
 
     def reload(self) -> None:
-        """Show other runs, or other states of them."""
+        """Show other runs, or other states of runs."""
         self.beginResetModel()
         self._load()
         self._rows = self._arranged()
         self.endResetModel()
 
     def show_only(self, pattern: str) -> None:
-        """Show the layers whose name or kind contains, or matches, a pattern."""
+        """Filter layers: name or kind contains, or matches, a pattern."""
         self.beginResetModel()
         self._pattern = pattern.strip().lower()
         self._find()
@@ -213,7 +213,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
 
     @property
     def given_order(self) -> SortOrder:
-        """The order that the settings ask for."""
+        """The order in the settings."""
         if self._session.settings.order == "ranking":
             return SortOrder(Column.FIRST, True)
         return SortOrder(Column.PLACE, False)
@@ -236,7 +236,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.layoutChanged.emit()
 
     def _arranged(self) -> RowNumbers:
-        """Return the layers to show, in order; those without a value last, ties as they were."""
+        """Return the layers to show, in order; those without a value last, ties unchanged."""
         column, descending = self.order
         by_metric = column in VALUES
         keys = self.metrics[column - Column.FIRST].now if by_metric else self._places(column)
@@ -245,7 +245,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         return rows
 
     def _places(self, column: Column) -> Floats:
-        """Return the place of every layer by a column of words."""
+        """Return the sort position of every layer in a text column."""
         count = len(self.names)
         if column == Column.PLACE:
             return np.arange(count, dtype=np.float64)
@@ -263,7 +263,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     # --- what the view asks for -----------------------------------------------------------
 
     def rowCount(self, parent: Any = None) -> int:  # noqa: N802
-        """Return the number of layers that are shown."""
+        """Return the number of rows."""
         return 0 if parent is not None and parent.isValid() else len(self._rows)
 
     def columnCount(self, parent: Any = None) -> int:  # noqa: N802
@@ -275,12 +275,12 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         return self.names[int(self._rows[row])]
 
     def row_of(self, name: str | None) -> int | None:
-        """Return the row of a layer, None if it is not shown."""
+        """Return the row of a layer, or None if it is not shown."""
         found = [row for row, layer in enumerate(self._rows) if self.names[layer] == name]
         return found[0] if found else None
 
     def cell(self, row: int, column: int) -> Cell:
-        """Return what a cell shows."""
+        """Return the contents of a cell."""
         layer = int(self._rows[row])
         if column >= Column.FIRST:
             return self.metrics[column - Column.FIRST].cell(layer)
@@ -291,12 +291,12 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         return Cell(self.names[layer], "mark" if self._only[layer] else "ink")
 
     def title(self, column: int) -> str:
-        """Return what stands above a column."""
+        """Return the title of a column."""
         titles = ("#", "layer", "kind", *(metric.title for metric in self.metrics))
         return str(titles[column])
 
     def data(self, index: Any, role: int = _DISPLAY) -> Any:
-        """Return text, or what is known beside it."""
+        """Return the text, tool tip or alignment of a cell."""
         if not index.isValid():
             return None
         if role == _DISPLAY:
@@ -315,7 +315,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     def headerData(  # noqa: N802
         self, section: int, orientation: Any, role: int = _DISPLAY
     ) -> Any:
-        """Return titles of columns, and what they mean."""
+        """Return titles and tool tips of columns."""
         if orientation != QtCore.Qt.Orientation.Horizontal:
             return None
         if role == _DISPLAY:

@@ -1,7 +1,7 @@
-"""How the table of layers looks: cells with bars, and headers from which metrics are chosen.
+"""Painting of the layer table: cells with bars, and headers with a metric menu.
 
-Both paint themselves: a style sheet asks for several times as long per cell, and could not
-draw a bar behind a number.
+Both are painted directly: a style sheet takes several times as long per cell, and cannot draw a bar
+behind a number.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from accweight_viewer.theme import Theme
 from accweight_viewer.widgets.events import place_of
 
 PADDING = 10
-"""Between the edge of a cell and its text."""
+"""Space between the edge of a cell and its text."""
 
 HEAD, HEAD_ROOM = 3, 100
-"""Letters of a name that stay in front when its middle is left out, and from which width."""
+"""First letters kept when the middle of a name is left out, and the least width for that."""
 
 BAR_MARGIN = (5, 3)
-"""Around bars, across and down."""
+"""Horizontal and vertical margin of bars."""
 
 BAR_RADIUS = 2.0
 
 ARROW_ROOM = 14
-"""Right end of a header that opens the list of metrics."""
+"""Width of the arrow in a header that opens the metric menu."""
 
 _MENU_STYLE = """
     QMenu { padding: 5px; }
@@ -43,9 +43,9 @@ _RIGHT = {Column.PLACE, *VALUES}
 
 
 def elided_name(name: str, metrics: Any, width: int) -> str:
-    """Return a name that fits: its first letters and as much of its end as there is room for.
+    """Return a name that fits: its first letters and as much of its end as possible.
 
-    Names of one network begin alike and differ at the end.
+    Names in one network often start alike and differ at the end.
     """
     if metrics.horizontalAdvance(name) <= width:
         return name
@@ -64,7 +64,7 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
         self.set_theme(theme)
 
     def set_theme(self, theme: Theme) -> None:
-        """Take other colours."""
+        """Apply the colours of a theme."""
         self._bar = QtGui.QColor(theme.bar)
         self._chosen = QtGui.QColor(theme.raised)
         self._accent = QtGui.QColor(theme.accent)
@@ -105,7 +105,7 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
 
 
 class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
-    """Titles of columns; those of metrics open a list of all metrics."""
+    """Column titles; those of metrics open a menu of all metrics."""
 
     def __init__(
         self,
@@ -114,12 +114,12 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         choose: Callable[[int, str], None],
         parent: Any = None,
     ) -> None:
-        """Make one.
+        """Create the header.
 
         Args:
-            model: What it stands above.
-            theme: Colours.
-            choose: Called with a column and the name of a metric.
+            model: The table's model.
+            theme: The theme.
+            choose: Called with a column and the name of the chosen metric.
             parent: The table.
         """
         super().__init__(QtCore.Qt.Orientation.Horizontal, parent)
@@ -132,12 +132,12 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         self.setMouseTracking(True)
 
     def set_theme(self, theme: Theme) -> None:
-        """Take other colours."""
+        """Apply the colours of a theme."""
         self._theme = theme
         self.viewport().update()
 
     def sizeHint(self) -> Any:  # noqa: N802
-        """Return a height with air around the titles."""
+        """Return a height with padding around the titles."""
         return QtCore.QSize(super().sizeHint().width(), self.fontMetrics().height() + 14)
 
     def title_width(self, column: int) -> int:
@@ -146,13 +146,13 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         return int(text) + 2 * PADDING + 2 * ARROW_ROOM
 
     def arrow_area(self, column: int) -> Any:
-        """Return where a click opens the list of metrics."""
+        """Return the rectangle in which a click opens the metric menu."""
         right = self.sectionViewportPosition(column) + self.sectionSize(column)
         width = ARROW_ROOM + PADDING
         return QtCore.QRect(right - width, 0, width, self.height())
 
     def metric_menu(self, column: int) -> Any:
-        """Return the list of metrics for a column."""
+        """Return the metric menu of a column."""
         menu = QtWidgets.QMenu(self)
         menu.setStyleSheet(_MENU_STYLE)
         menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -166,7 +166,7 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         return menu
 
     def mousePressEvent(self, event: Any) -> None:  # noqa: N802
-        """Open the list of metrics, or leave the click to sort and resize."""
+        """Open the metric menu, or let Qt sort and resize."""
         column = self._column_of_arrow(place_of(event).toPoint())
         if column is None or event.button() != QtCore.Qt.MouseButton.LeftButton:
             super().mousePressEvent(event)
@@ -174,7 +174,7 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
             self._open_menu(column)
 
     def contextMenuEvent(self, event: Any) -> None:  # noqa: N802
-        """Open the list of metrics."""
+        """Open the metric menu."""
         column = self.logicalIndexAt(event.pos())
         if column in VALUES:
             self._open_menu(column)

@@ -1,4 +1,4 @@
-"""The left pane: every layer with its numbers, to search, to rank, and to choose from."""
+"""The left pane: a table of all layers with search, sorting and selection."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from accweight_viewer.widgets.icons import icon
 from accweight_viewer.widgets.pane import Pane
 
 ROW_PADDING = 11
-"""Height of a row beyond that of its text."""
+"""Height of a row beyond the text."""
 
 NAME_ROOM = 120
-"""Kinds give way to names where these have less room, and need it."""
+"""Width of names below which the column of kinds is hidden."""
 
 METRIC_TITLE, WIDEST_METRIC = 112, 150
-"""Width up to which a title makes its column wider, and width that no column exceeds."""
+"""Width up to which a title widens its column, and greatest width of a metric column."""
 
 _ENTER = (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter)
 
 
 class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
-    """A table that redraws the columns that changed, and tells of Enter."""
+    """A table that redraws only changed columns, and has a signal for Enter."""
 
     entered_row = QtCore.Signal(int)
 
     def dataChanged(self, first: Any, last: Any, roles: Any = ()) -> None:  # noqa: N802
-        """Redraw some columns; Qt would redraw everything."""
+        """Redraw changed columns; Qt would redraw all."""
         left = self.columnViewportPosition(first.column())
         right = self.columnViewportPosition(last.column()) + self.columnWidth(last.column())
         self.viewport().update(left, 0, right - left, self.viewport().height())
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802
-        """Tell of Enter, leave the rest to Qt."""
+        """Emit a signal for Enter, leave other keys to Qt."""
         if event.key() in _ENTER and self.currentIndex().isValid():
             self.entered_row.emit(self.currentIndex().row())
         else:
@@ -46,7 +46,7 @@ class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
 
 
 class SearchField(QtWidgets.QLineEdit):  # type: ignore[misc]
-    """A line to search with: Escape clears it, Enter and Down leave it."""
+    """A search field: Escape clears it, Enter and Down leave it."""
 
     left = QtCore.Signal()
 
@@ -62,7 +62,7 @@ class SearchField(QtWidgets.QLineEdit):  # type: ignore[misc]
 
 
 class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
-    """All layers: filtered, sorted, with bars that grow as time runs."""
+    """All layers: filtered, sorted, with bars that change with time."""
 
     def __init__(self, session: Session, parent: Any = None) -> None:
         super().__init__(parent)
@@ -168,7 +168,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     # --- looks ----------------------------------------------------------------------------
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self._theme = theme
         self._delegate.set_theme(theme)
         self.header.set_theme(theme)
@@ -179,21 +179,21 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.view.viewport().update()
 
     def sizeHint(self) -> Any:  # noqa: N802
-        """Return a width at which names and numbers have room."""
+        """Return a width that fits names and numbers."""
         return QtCore.QSize(460, 520)
 
     def showEvent(self, event: Any) -> None:  # noqa: N802
-        """Measure when the font of the style sheet is known."""
+        """Fit the columns once the font of the style sheet is known."""
         super().showEvent(event)
         self._fit_columns()
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802
-        """Share out the room."""
+        """Fit the columns to the new width."""
         super().resizeEvent(event)
         self._fit_columns()
 
     def _fit_columns(self) -> None:
-        """Give names what they need, then bars; kinds give way when there is little."""
+        """Give names what they need, then bars; kinds are hidden if there is not enough space."""
         measure, header = self.view.fontMetrics().horizontalAdvance, self.header
         self.view.verticalHeader().setDefaultSectionSize(
             self.view.fontMetrics().height() + ROW_PADDING
@@ -217,7 +217,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     # --- filter and order -----------------------------------------------------------------
 
     def focus_search(self) -> None:
-        """Let the next keys go to the search field."""
+        """Move the keyboard focus to the search field."""
         self.search.setFocus(QtCore.Qt.FocusReason.ShortcutFocusReason)
         self.search.selectAll()
 
@@ -240,7 +240,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._sort_by(self.model.given_order)
 
     def _sort(self, column: int) -> None:
-        """Sort by a column; again, the other way round."""
+        """Sort by a column; a second time reverses the order."""
         now = self.model.order
         descending = not now.descending if now.column == column else column in VALUES
         self._sort_by(SortOrder(Column(column), descending))
@@ -277,7 +277,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._session.jump_to(self.model.name_at(row))
 
     def _show_selection(self) -> None:
-        """Select the row of the layer that the session has selected, without telling it."""
+        """Select the row of the session's layer, without emitting a signal."""
         before, self._quiet = self._quiet, True
         row = self.model.row_of(self._session.layer)
         if row is None:
@@ -302,7 +302,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self._sort_by(self.model.given_order)
 
     def _data_changed(self) -> None:
-        """Show other layers, and stay where the eye is."""
+        """Show the new layers, and keep the scroll position."""
         before, self._quiet = self._quiet, True
         bar = self.view.verticalScrollBar()
         place = bar.value()
@@ -315,7 +315,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
 
 def _switch_style(theme: Theme, *, left: bool) -> str:
-    """Return the style of one half of a switch."""
+    """Return the style sheet of one half of a switch."""
     inner = "right" if left else "left"
     edge = "border-right-width: 0;" if left else ""
     return f"""

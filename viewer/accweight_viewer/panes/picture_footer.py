@@ -1,4 +1,4 @@
-"""Two lines below a picture: what is under the mouse, and its value."""
+"""Two lines below a picture: the texel under the mouse, and its value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LETTERS = "A: cumulative change\nN: A as a share of the scale, from 0 to 1"
 
 
 class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
-    """Name and index at the left, values at the right; always two lines high."""
+    """Name and index on the left, values on the right; always two lines high."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -35,7 +35,7 @@ class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
         grid.setColumnStretch(0, 1)
 
     def show_description(self, description: Description) -> None:
-        """Show what is known."""
+        """Show a description."""
         self.name.setText(description.name)
         self.value.setText(description.value)
         self.detail.setText(description.detail)

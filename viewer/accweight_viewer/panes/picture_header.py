@@ -1,4 +1,4 @@
-"""The row above a picture: which plate it shows, and how it behaves."""
+"""The row above a picture: choice of the plate, and buttons."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TIPS = {
 
 
 class PictureHeader(QtWidgets.QWidget):  # type: ignore[misc]
-    """A field and three buttons.
+    """A combo box and three buttons.
 
     Attributes:
-        box: In which a plate is chosen.
-        follow: Whether the selection is followed.
-        link: Whether both windows move together.
-        fit: Shows everything.
+        box: Choice of the plate.
+        follow: Whether to follow the selection.
+        link: Whether both windows zoom and pan together.
+        fit: Shows the whole picture.
     """
 
     def __init__(self, theme: Theme, parent: Any = None) -> None:
@@ -51,7 +51,7 @@ class PictureHeader(QtWidgets.QWidget):  # type: ignore[misc]
         return button
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self._theme = theme
         self.setStyleSheet(flat_buttons(theme))
         self._paint_icons()

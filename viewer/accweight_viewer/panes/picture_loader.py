@@ -1,7 +1,7 @@
-"""Keeps a picture supplied: what is seen now, what lies below it, and what comes next.
+"""Loads the regions of a picture: the visible one, a coarse one below, and the next step's.
 
-Whoever moves on faster than files can be read gets the latest that has been read, in order and
-never from further back: a picture that lags a little is better than one that stands still.
+If the step changes faster than files can be read, the latest region read is shown, and never an
+earlier one after a later one: a slightly delayed picture is better than a frozen one.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from accweight_viewer.model.picture_requests import PictureRequest
 from accweight_viewer.widgets.background import Background
 
 MOST_CACHED = 12
-"""Regions kept: the steps before and after, the zoom before. A region has 1.3 MB at most."""
+"""Regions in the cache: neighbouring steps and the previous zoom, at most 1.3 MB each."""
 
 Show = Callable[[PictureRequest, Entries, bool], object]
 
 
 class PictureLoader:
-    """Reads parts in the background and hands them out."""
+    """Reads regions in the background and passes them on."""
 
     def __init__(self, show: Show, settled: Callable[[], object]) -> None:
-        """Start.
+        """Start the loader.
 
         Args:
-            show: Called with a region, and whether it lies below the one that is seen.
-            settled: Called whenever something has arrived or failed.
+            show: Called with a region, and whether it is the coarse one below.
+            settled: Called whenever a request has finished or failed.
         """
         self._show = show
         self._settled = settled
@@ -44,12 +44,12 @@ class PictureLoader:
     def want(
         self, over: PictureRequest, under: PictureRequest, ahead: Iterable[PictureRequest] = ()
     ) -> None:
-        """Show these from now on.
+        """Set the regions to show.
 
         Args:
-            over: What is seen.
-            under: The whole picture, coarse: shown where nothing finer is yet.
-            ahead: What will be wanted soon.
+            over: The visible region.
+            under: The whole picture, coarse, shown until the visible region is loaded.
+            ahead: Regions needed soon.
         """
         if self._over is not None and not over.alike(self._over):
             self._asked.clear()
@@ -64,31 +64,31 @@ class PictureLoader:
         )
 
     def reset(self) -> None:
-        """Forget what is shown: the canvas is empty. What has been read is kept."""
+        """Treat the canvas as empty; the cache is kept."""
         self._over = self._under = self._shown = self._shown_below = None
         self._asked.clear()
         self._background.loader.request(())
 
     @property
     def late(self) -> bool:
-        """Whether what is shown is not what is wanted."""
+        """Whether the region shown is not the wanted one."""
         return self._over is not None and self._shown != self._over
 
     @property
     def shown(self) -> PictureRequest | None:
-        """What is shown."""
+        """The region shown."""
         return self._shown
 
     @property
     def problem(self) -> Exception | None:
-        """Why what is wanted cannot be read."""
+        """Why the wanted region cannot be read, or None."""
         failures = self._background.loader.failures
         found = [failures[w] for w in (self._over, self._under) if w is not None and w in failures]
         return found[0] if found else None
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is being read."""
+        """Whether no request is in progress."""
         return self._background.idle
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class PictureLoader:
         self._settled()
 
     def _hand_out(self, request: PictureRequest, entries: Entries) -> None:
-        """Show what has been read, unless something later is shown already."""
+        """Show a region, unless a later one is shown already."""
         if request in self._cached:
             self._cached.move_to_end(request)
         if request == self._under and request != self._shown_below:

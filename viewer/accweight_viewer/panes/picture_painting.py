@@ -1,4 +1,4 @@
-"""How a picture is drawn: texels as squares, sections with their names, frames, the little map."""
+"""Painting of a picture: texels, section lines and names, frames, the overview map."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from accweight_viewer.theme import Theme
 Texel = tuple[int, int]
 
 MAP_SIDE = 72
-"""Longer side of the little map of the whole picture, shown while a part of it is seen."""
+"""Longer side of the overview map, which is shown when the picture is zoomed."""
 
 MAP_LEAST = 32
 MAP_INSET = 8
 LEAST_MARK = 9.0
-"""Pixels of the frame around a selected texel at least, however small the texel is."""
+"""Least size in pixels of the frame around the selected texel."""
 
 LEAST_SEEN = 5.0
-"""Pixels of the frame in the little map at least."""
+"""Least size in pixels of the frame in the overview map."""
 
 LABEL_GAP = 6
 
 
 @dataclass
 class RegionImage:
-    """A region of the picture, as entries of the colour table and as pixels."""
+    """A region of the picture, as colour indices and as an image."""
 
     region: Region
     entries: Entries
@@ -40,7 +40,7 @@ class RegionImage:
 
 
 def pixels_of(entries: Entries, table: list[int]) -> Any:
-    """Return an image of entries, in colours given as 0xAARRGGBB by entry."""
+    """Return an image of colour indices, with colours as 0xAARRGGBB by index."""
     rows, cols = entries.shape
     indexed = QtGui.QImage(
         np.ascontiguousarray(entries).tobytes(),
@@ -55,31 +55,31 @@ def pixels_of(entries: Entries, table: list[int]) -> Any:
 
 @dataclass(frozen=True)
 class PictureGeometry:
-    """Where the texels of a view lie in a widget.
+    """The mapping from texels to pixels of a widget.
 
     Attributes:
-        viewport: What is seen.
-        area: The rectangle of the widget that the picture may fill.
+        viewport: The visible part.
+        area: The part of the widget for the picture.
     """
 
     viewport: Viewport
     area: Any
 
     def rect(self, col: float, row: float, cols: float, rows: float) -> Any:
-        """Return where texels lie."""
+        """Return the rectangle of some texels."""
         scale = self.viewport.scale
         x, y = self.viewport.to_area(col, row)
         return QtCore.QRectF(self.area.x() + x, self.area.y() + y, cols * scale, rows * scale)
 
     @property
     def picture(self) -> Any:
-        """Where the whole picture lies, as far as there is room."""
+        """Visible rectangle of the whole picture."""
         rows, cols = self.viewport.picture
         return self.rect(0, 0, cols, rows).intersected(self.area)
 
     @property
     def map(self) -> Any:
-        """Where the little map lies; empty while everything is seen."""
+        """Rectangle of the overview map; empty if the whole picture is visible."""
         rows, cols = self.viewport.picture
         longer = min(MAP_SIDE, 0.35 * min(self.area.width(), self.area.height()))
         if self.viewport.is_fitted or longer < MAP_LEAST:
@@ -92,18 +92,18 @@ class PictureGeometry:
         )
 
     def in_picture(self, place: Any) -> tuple[float, float]:
-        """Return (column, row) at a point of the widget, as positions between texels."""
+        """Return (column, row) at a point of the widget; may be fractional."""
         return self.viewport.to_picture(place.x() - self.area.x(), place.y() - self.area.y())
 
     def texel_at(self, place: Any) -> Texel | None:
-        """Return (row, column) of the texel at a point, None beside the picture."""
+        """Return (row, column) of the texel at a point, or None outside the picture."""
         if not self.area.contains(place) or self.map.contains(place):
             return None
         return self.viewport.texel_at(place.x() - self.area.x(), place.y() - self.area.y())
 
 
 class PicturePainter:
-    """Draws one picture in the colours of a theme."""
+    """Paints one picture in the colours of a theme."""
 
     def __init__(self, painter: Any, geometry: PictureGeometry, theme: Theme) -> None:
         self._painter = painter
@@ -111,7 +111,7 @@ class PicturePainter:
         self._theme = theme
 
     def regions(self, regions: Iterable[RegionImage | None]) -> None:
-        """Draw regions over each other, with the edge of the picture around them."""
+        """Draw regions on top of each other, and the edge of the picture."""
         painter, geometry = self._painter, self._geometry
         painter.save()
         painter.setClipRect(geometry.picture)
@@ -123,7 +123,7 @@ class PicturePainter:
         self._box(geometry.picture.adjusted(-1, -1, 1, 1), self._theme.line)
 
     def sections(self, sections: Sequence[Section], gutter: float) -> None:
-        """Draw lines between named parts, and their names at the left of the picture."""
+        """Draw lines between named sections, and their names left of the picture."""
         painter, geometry = self._painter, self._geometry
         line = painter.fontMetrics().height()
         for section in sections:
@@ -156,7 +156,7 @@ class PicturePainter:
         self._clipped_box(self._geometry.rect(col, row, 1, 1), self._theme.ink, self._theme.page)
 
     def marked(self, texel: Texel) -> None:
-        """Frame the selected texel, so that it is seen however small it is."""
+        """Frame the selected texel, with a minimum size."""
         row, col = texel
         box = self._geometry.rect(col, row, 1, 1)
         grow = max(LEAST_MARK - box.width(), 0) / 2
@@ -172,7 +172,7 @@ class PicturePainter:
         self._painter.restore()
 
     def _box(self, box: Any, colour: str, *, width: int = 1) -> None:
-        """Draw the inner edge of a rectangle, on whole pixels."""
+        """Draw the inner edge of a rectangle, aligned to pixels."""
         left, top = round(box.left()), round(box.top())
         wide, high = round(box.right()) - left, round(box.bottom()) - top
         fill = QtGui.QColor(colour)
@@ -185,7 +185,7 @@ class PicturePainter:
             self._painter.fillRect(x, y, w, h, fill)
 
     def map(self, under: RegionImage | None) -> None:
-        """Draw the little map with the part that is seen framed in it."""
+        """Draw the overview map with a frame around the visible part."""
         place = self._geometry.map
         if place.isEmpty() or under is None:
             return
@@ -209,7 +209,7 @@ class PicturePainter:
         self._box(seen, self._theme.accent)
 
     def message(self, text: str) -> None:
-        """Say why there is nothing to see, in the middle."""
+        """Draw a message in the centre."""
         self._painter.setPen(QtGui.QColor(self._theme.dim))
         flags = QtCore.Qt.AlignmentFlag.AlignCenter | QtCore.Qt.TextFlag.TextWordWrap
         self._painter.drawText(self._geometry.area, int(flags), text)

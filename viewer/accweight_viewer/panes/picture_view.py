@@ -1,8 +1,8 @@
-"""The canvas of a window: texels as squares, sections, the selection, wheel and mouse.
+"""The canvas of a picture window: texels, sections, selection, mouse and wheel.
 
-It knows nothing of runs and files. It is given a size, then pictures of regions, and says what
-it shows and which texel is under the mouse. A coarse picture of everything lies below the fine
-one of what is seen, so that there is something to see at once wherever one goes.
+It does not know about runs and files: it is given the size of a picture and its regions, and
+reports the visible part and the texel under the mouse. A coarse picture of everything is below the
+fine one of the visible part, so that panning and zooming always show something.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ MARGIN = 8
 ZOOM_PER_NOTCH = 1.3
 
 HOVER_TEXEL = 6.0
-"""Pixels of a texel from which the one under the mouse is framed."""
+"""Pixels per texel from which the texel under the mouse is framed."""
 
 LABEL_MOST = 72
 
 
 class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
-    """A picture to zoom and to pan.
+    """A picture with zoom and pan.
 
     Attributes:
-        changed: Emitted when another part is seen, whatever the reason.
-        view_changed: Emitted with the `Shares` that are seen when the user has moved.
+        changed: Emitted when the visible part changes, for any reason.
+        view_changed: Emitted with the visible `Shares` when the user zooms or pans.
         hovered: Emitted with the (row, column) under the mouse, or None.
-        clicked: Emitted with the (row, column) that was clicked.
+        clicked: Emitted with the clicked (row, column).
     """
 
     changed = QtCore.Signal()
@@ -72,33 +72,33 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
 
     @property
     def viewport(self) -> Viewport:
-        """What is seen of the picture."""
+        """The visible part."""
         return self._viewport
 
     @property
     def message(self) -> str:
-        """What is said in place of the picture."""
+        """The message shown instead of a picture."""
         return self._message
 
     @property
     def region(self) -> Region | None:
-        """The region that is shown."""
+        """The region shown."""
         return self._over.region if self._over is not None else None
 
     @property
     def loading(self) -> bool:
-        """Whether it is marked that what is seen is not the latest yet."""
+        """Whether the picture is marked as outdated."""
         return self._loading
 
     def show_picture(
         self, size: tuple[int, int], sections: Sequence[Section] = (), *, keep: bool = False
     ) -> None:
-        """Show another picture, empty at first.
+        """Switch to another picture, which is empty at first.
 
         Args:
             size: (rows, columns) at level 0.
-            sections: Its named parts.
-            keep: Whether the same share of it is seen as before.
+            sections: Its named sections.
+            keep: Whether to keep the visible share.
         """
         shares = self._viewport.shares
         self._sections = sections
@@ -110,17 +110,17 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self.changed.emit()
 
     def show_message(self, text: str) -> None:
-        """Say why there is nothing to see."""
+        """Show a message instead of a picture."""
         self._message = text
         self.update()
 
     def show_region(self, region: Region, entries: Entries, *, below: bool = False) -> None:
-        """Show a region that has been read.
+        """Show a region.
 
         Args:
-            region: What it is.
-            entries: (rows, columns) entries of the colour table.
-            below: Whether it is what to show where nothing finer is.
+            region: The region.
+            entries: (rows, columns) colour indices.
+            below: Whether it is the coarse one below.
         """
         drawn = RegionImage(region, entries, pixels_of(entries, self._table))
         if below:
@@ -130,7 +130,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self.update()
 
     def set_colours(self, table: list[int], theme: Theme) -> None:
-        """Show entries in other colours: 0xAARRGGBB by entry."""
+        """Set the colours, as 0xAARRGGBB by index."""
         self._table, self._theme = table, theme
         for drawn in (self._under, self._over):
             if drawn is not None:
@@ -138,13 +138,13 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self.update()
 
     def set_loading(self, loading: bool) -> None:
-        """Mark that what is seen is not the latest yet."""
+        """Mark the picture as outdated, or remove the mark."""
         if loading != self._loading:
             self._loading = loading
             self.update()
 
     def mark(self, texel: Texel | None) -> None:
-        """Frame a texel as the selected one."""
+        """Frame a texel as selected."""
         if texel != self._marked:
             self._marked = texel
             self.update()
@@ -152,11 +152,11 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
     # --- places ----------------------------------------------------------------------------
 
     def texel_at(self, place: Any) -> Texel | None:
-        """Return (row, column) of the texel at a point, None beside the picture."""
+        """Return (row, column) of the texel at a point, or None outside the picture."""
         return self._geometry.texel_at(QtCore.QPointF(place))
 
     def position_of(self, row: int, col: int) -> Any:
-        """Return the point in the middle of a texel."""
+        """Return the point at the centre of a texel."""
         return self._geometry.rect(col, row, 1, 1).center()
 
     @property
@@ -165,13 +165,13 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
 
     @property
     def _gutter(self) -> int:
-        """Width of the labels at the left."""
+        """Width of the labels on the left."""
         metrics = self.fontMetrics()
         widths = [metrics.horizontalAdvance(section.name) for section in self._sections]
         return min(max(widths), LABEL_MOST) + 2 * LABEL_GAP if widths else 0
 
     def _area(self) -> Any:
-        """Return the part of the widget that the picture may fill."""
+        """Return the part of the widget for the picture."""
         left = MARGIN + self._gutter
         wide, high = self.width() - left - MARGIN, self.height() - 2 * MARGIN
         return QtCore.QRectF(left, MARGIN, max(wide, 1), max(high, 1))
@@ -183,11 +183,11 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
     # --- moving ----------------------------------------------------------------------------
 
     def show_shares(self, shares: Shares) -> None:
-        """Show a part of the picture; for others to call, `view_changed` stays silent."""
+        """Show a part of the picture without emitting `view_changed`."""
         self._move(self._viewport.showing(shares), by_user=False)
 
     def fit(self) -> None:
-        """Show everything."""
+        """Show the whole picture."""
         self._move(Viewport.fitted(self._viewport.picture, self._area_size()))
 
     def _move(self, viewport: Viewport, *, by_user: bool = True) -> None:
@@ -208,12 +208,12 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
     # --- events ----------------------------------------------------------------------------
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Show the same place in the new size."""
+        """Keep the visible part in the new size."""
         super().resizeEvent(event)
         self._move(self._viewport.resized(self._area_size()), by_user=False)
 
     def changeEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 - Qt's name
-        """Make room for labels in another font."""
+        """Adapt the width of the labels to another font."""
         super().changeEvent(event)
         if event.type() in (QtCore.QEvent.Type.FontChange, QtCore.QEvent.Type.StyleChange):
             self._move(self._viewport.resized(self._area_size()), by_user=False)
@@ -228,7 +228,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         event.accept()
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Begin a click or a drag."""
+        """Start a click or a drag."""
         if event.button() != QtCore.Qt.MouseButton.LeftButton:
             return
         place = QtCore.QPointF(place_of(event))
@@ -239,7 +239,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
             self._go_on_map(place)
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Pan, or tell what is under the mouse."""
+        """Pan, or report the texel under the mouse."""
         place = QtCore.QPointF(place_of(event))
         held = bool(event.buttons() & QtCore.Qt.MouseButton.LeftButton)
         if held and self._pressed is not None:
@@ -254,7 +254,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self._hover(None if self._dragging else self.texel_at(place))
 
     def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Select what was clicked."""
+        """Report a clicked texel."""
         if event.button() != QtCore.Qt.MouseButton.LeftButton:
             return
         pressed, dragged = self._pressed, self._dragging
@@ -265,17 +265,17 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
             self.clicked.emit(*texel)
 
     def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Show everything."""
+        """Show the whole picture."""
         if event.button() == QtCore.Qt.MouseButton.LeftButton:
             self._pressed = None
             self.fit()
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 - Qt's name
-        """Nothing is under the mouse any more."""
+        """Report that no texel is under the mouse."""
         self._hover(None)
 
     def _go_on_map(self, place: Any) -> None:
-        """Show what lies at a point of the little map in the middle."""
+        """Centre the view on a point of the overview map."""
         rect, here = self._geometry.map, self._viewport
         rows, cols = here.picture
         x = (place.x() - rect.x()) / rect.width() * cols

@@ -1,7 +1,7 @@
-"""A window onto one plate: the texels of one parameter, flat, from all of them to a single one.
+"""A picture window: the flat picture of one parameter, from the whole to a single weight.
 
-What is seen is read in the background, coarse first. A window that lags behind the time shows
-the latest picture it has and says so; it never waits.
+Regions are read in the background, coarse first. If reading is slower than the playback, the window
+shows the latest region, marked as loading; it never blocks.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.pane import Pane
 
 PATIENCE_MS = 150
-"""What takes longer to read is marked as loading; less would flicker."""
+"""Reading longer than this is marked as loading; shorter marks would flicker."""
 
 REREADING = {"plane", "logarithmic", "low", "high", "fitted"}
-"""Settings that change which entries of the table of colours are read."""
+"""Settings that change the colour indices, so that regions must be read again."""
 
 
 class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
-    """One plate, its legend, and what is under the mouse.
+    """One plate, its legend, and the texel under the mouse.
 
     Attributes:
-        view_changed: Emitted with the `Shares` that are seen when the user zooms or pans.
+        view_changed: Emitted with the visible `Shares` when the user zooms or pans.
         number: 0 for the window that follows the selection, 1 for the other one.
-        header: The row above, in which a plate is chosen.
+        header: The row above, with the choice of the plate.
         view: The canvas.
         bar: The legend.
         footer: The two lines below.
@@ -111,22 +111,22 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     @property
     def source(self) -> PlateSource | None:
-        """The run, or the difference, that is shown."""
+        """The run or the difference shown, or None."""
         return self._choices.source(self._choice.which) if self._choice else None
 
     @property
     def plate(self) -> Plate | None:
-        """The plate that is shown, None if there is none of the chosen name."""
+        """The plate shown, or None if the chosen one does not exist."""
         return self._plate
 
     @property
     def choice(self) -> PlateChoice | None:
-        """What was chosen."""
+        """The chosen plate, by name."""
         return self._choice
 
     @property
     def following(self) -> bool:
-        """Whether it shows the layer that is selected."""
+        """Whether it follows the selected layer."""
         return bool(self.header.follow.isChecked())
 
     @property
@@ -136,19 +136,19 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     @property
     def hovered(self) -> TexelValue | TexelDifference | None:
-        """What is stored of the texel under the mouse."""
+        """The stored value of the texel under the mouse."""
         return self._value(*self._texel) if self._texel is not None else None
 
     @property
     def message(self) -> str:
-        """Why there is no picture; empty if there is one."""
+        """Why there is no picture, or ''."""
         return self.view.message
 
     def show_plate(self, which: Which, parameter: str) -> None:
-        """Show a plate from now on, whatever is selected.
+        """Show a plate, whatever is selected.
 
         Args:
-            which: Position of the run, or "difference".
+            which: Index of the run, or "difference".
             parameter: Name of the parameter.
 
         Raises:
@@ -160,24 +160,24 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._user_chose(choice)
 
     def texel_at(self, place: Any) -> tuple[int, int] | None:
-        """Return (row, column) of the texel at a point of the window, None beside the picture."""
+        """Return (row, column) of the texel at a point of the window; None outside the picture."""
         return self.view.texel_at(self.view.mapFrom(self, place))
 
     def position_of(self, row: int, col: int) -> Any:
-        """Return the point of the window in the middle of a texel."""
+        """Return the point of the window at the centre of a texel."""
         return self.view.position_of(row, col) + QtCore.QPointF(self.view.pos())
 
     @property
     def shares(self) -> Shares:
-        """The part of the picture that is seen."""
+        """The visible part of the picture."""
         return self.view.viewport.shares
 
     def set_view(self, shares: Shares) -> None:
-        """Show a part of the picture; `view_changed` stays silent."""
+        """Show a part of the picture without emitting `view_changed`."""
         self.view.show_shares(shares)
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
-        """Stop reading; the window keeps what it has."""
+        """Stop reading; the window keeps its picture."""
         self._closed = True
         self._patience.stop()
         self._loader.close()
@@ -194,7 +194,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self._show_choice(self._choices.following(self.number))
 
     def _show_choice(self, choice: PlateChoice | None) -> None:
-        """Show a plate, and the same one in its present state if it is shown already."""
+        """Show a plate, or the present state of the one shown."""
         before = self._choice, self._plate
         self._choice = choice
         self._plate = plate = self._choices.plate(choice) if choice else None
@@ -216,7 +216,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     # --- reading ---------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        """Have what is seen read."""
+        """Request the visible region."""
         plate, source = self._plate, self.source
         if self._closed or plate is None or source is None or not plate.ready:
             return
@@ -229,7 +229,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._show_progress()
 
     def _next(self, source: PlateSource, position: int) -> Iterator[int]:
-        """Yield the checkpoint that will be shown next while time runs."""
+        """Yield the checkpoint that playback shows next."""
         if self._session.cursor.playing and len(source.steps):
             yield (position + 1) % len(source.steps)
 
@@ -244,7 +244,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.view.show_region(request.region, entries, below=below)
 
     def _show_progress(self) -> None:
-        """Mark what is late, and say what cannot be read."""
+        """Mark the picture as loading, or show an error."""
         problem = self._loader.problem
         if problem is not None:
             self.view.show_message(f"cannot be read: {problem}")
@@ -265,7 +265,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._describe()
 
     def _clicked(self, row: int, col: int) -> None:
-        """Select a weight; on a plate without a picture, its layer."""
+        """Select a weight; without a picture, the layer."""
         if (pick := self._pick(row, col)) is None:
             return
         if pick.index is not None:
@@ -278,7 +278,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         return Pick(*found, row, col) if found and self._plate and self._plate.ready else None
 
     def _selected(self) -> tuple[int, int] | None:
-        """Return the selected texel if it lies on this plate."""
+        """Return the selected texel if it is on this plate."""
         pick, choice, plate = self._session.pick, self._choice, self._plate
         if pick is None or choice is None or plate is None:
             return None
@@ -293,13 +293,13 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         try:
             return value_at(source, plate, at, row, col, scope)
         except (AccweightError, OSError):
-            return None  # the picture says so already
+            return None  # shown in the picture already
 
     def _mark(self) -> None:
         self.view.mark(self._selected())
 
     def _describe(self) -> None:
-        """Say what is under the mouse, or else selected, or else what the plate is."""
+        """Describe the texel under the mouse, else the selected one, else the plate."""
         texel = self._texel or self._selected()
         value = self._value(*texel) if texel is not None else None
         self.footer.show_description(self._description(texel, value))
@@ -352,7 +352,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         """Take the present state of the runs.
 
         Args:
-            anew: Whether to choose anew what to show.
+            anew: Whether to choose the plate again.
         """
         if not self._choices.current:
             self._choices = PlateChoices(self._session)
@@ -361,14 +361,14 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._show_choice(following or self._choices.initial(self.number))
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self._theme = theme
         self.header.set_theme(theme)
         self.bar.set_theme(theme)
         self._recolour()
 
     def _recolour(self) -> None:
-        """Take the colours of the settings and the theme."""
+        """Apply the colours of settings and theme."""
         source = self.source
         self._scale = self._session.colour_scale(signed=source is not None and source.signed)
         red, green, blue = self._scale.colours.astype(int).T
@@ -378,7 +378,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
 
 def link(first: PictureWindow, second: PictureWindow, session: Session) -> None:
-    """Let two windows show the same share of their pictures while `linked` is set."""
+    """Make two windows show the same part while the setting `linked` is on."""
 
     def follow(leader: PictureWindow, other: PictureWindow) -> None:
         if session.settings.linked:

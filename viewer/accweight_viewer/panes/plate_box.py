@@ -1,4 +1,4 @@
-"""The field in which a plate is chosen: a list to open, a name to search by any of its parts."""
+"""The combo box for plates: a list, and search by any part of a name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ROWS_SHOWN = 24
 
 
 class PlateBox(ComboBox):
-    """A field with a list of plates.
+    """A combo box of plates.
 
     Attributes:
-        chosen: Emitted with the `PlateChoice` that the user has made.
+        chosen: Emitted with the `PlateChoice` of the user.
     """
 
     chosen = QtCore.Signal(object)
@@ -49,7 +49,7 @@ class PlateBox(ComboBox):
         self.setCompleter(completer)
 
     def offer(self, texts: Mapping[PlateChoice, str]) -> None:
-        """Offer these and no others; what is typed at the moment stays if they are the same."""
+        """Set the list; text being typed is kept if the list is unchanged."""
         shown = [self.itemText(at) for at in range(self.count())]
         if (self._choices, shown) == (list(texts), list(texts.values())):
             return
@@ -60,7 +60,7 @@ class PlateBox(ComboBox):
         self.show_choice(now)
 
     def show_choice(self, choice: PlateChoice | None) -> None:
-        """Show what is chosen."""
+        """Show a choice."""
         at = self._choices.index(choice) if choice in self._choices else -1
         self.setCurrentIndex(at)
         self.lineEdit().setCursorPosition(0)
@@ -74,7 +74,7 @@ class PlateBox(ComboBox):
         self.clearFocus()
 
     def _choose_typed(self) -> None:
-        """Choose the name that was typed, or else the first one that contains it."""
+        """Choose the typed name, or else the first one that contains it."""
         flags = QtCore.Qt.MatchFlag.MatchFixedString, QtCore.Qt.MatchFlag.MatchContains
         found = [at for flag in flags if (at := self.findText(self.currentText(), flag)) >= 0]
         if found:
@@ -82,17 +82,17 @@ class PlateBox(ComboBox):
             self._choose(found[0])
 
     def _restore(self) -> None:
-        """Show what is chosen instead of what was typed and meant nothing."""
+        """Replace typed text that matches nothing by the present choice."""
         if self.currentIndex() >= 0:
             self.setEditText(self.itemText(self.currentIndex()))
             self.lineEdit().setCursorPosition(0)
 
     def eventFilter(self, watched: Any, event: QtCore.QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Select the whole name at a click into it, so that typing replaces it."""
+        """Select the whole name on a click, so that typing replaces it."""
         if event.type() == QtCore.QEvent.Type.FocusIn and watched is self.lineEdit():
             QtCore.QTimer.singleShot(0, self.lineEdit().selectAll)
         return bool(super().eventFilter(watched, event))
 
     def wheelEvent(self, event: QtGui.QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Leave the wheel to others: a page of names must not fly by unnoticed."""
+        """Ignore the wheel, which would change the choice by accident."""
         event.ignore()

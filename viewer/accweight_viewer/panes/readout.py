@@ -1,7 +1,7 @@
-"""The panel of the selected weight: how far it has travelled, what it is, and both over time.
+"""The panel of the selected weight: cumulative change and value, now and over time.
 
-What is stored is shown at once. What only the checkpoints know, the weight itself and its exact
-path, is asked for by the window and comes later, through `set_exact`.
+Stored values are shown at once. The weight itself and its exact path are read from the checkpoints
+by the window, and arrive later through `set_exact`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOTHING = "Click a weight in a picture to see how it moved"
 
 
 class Card(QtWidgets.QWidget):  # type: ignore[misc]
-    """One value: what it is, how much, a remark, and its curve."""
+    """One value: title, number, remark, and curve."""
 
     def __init__(self, caption: str, theme: Theme, colour: int) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """The selected weight.
 
     Attributes:
-        path: The card of its cumulative change.
-        weight: The card of the weight itself.
+        path: Card of its cumulative change.
+        weight: Card of the weight itself.
     """
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -139,7 +139,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def set_exact(
         self, steps: npt.ArrayLike, weights: Sequence[Any], cumulative: Sequence[Any]
     ) -> None:
-        """Show what the checkpoints say of the selected weight.
+        """Show exact values of the selected weight from the checkpoints.
 
         Args:
             steps: Steps of its run.
@@ -150,7 +150,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._show()
 
     def set_exact_error(self, text: str) -> None:
-        """Say why the checkpoints could not be read."""
+        """Show why the checkpoints could not be read."""
         self._problem = text
         self._show()
 
@@ -160,7 +160,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self._take()
 
     def _data_changed(self) -> None:
-        """Read anew what may have grown; what checkpoints have said stays true."""
+        """Read stored values again; exact values stay valid."""
         self._take()
 
     def _take(self) -> None:
@@ -184,7 +184,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     @property
     def settled(self) -> bool:
-        """Whether everything that is stored of the weight is shown."""
+        """Whether all stored values of the weight are shown."""
         return self._background.idle
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
@@ -196,24 +196,24 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     @property
     def pick(self) -> Pick | None:
-        """The weight that is shown."""
+        """The weight shown."""
         return self._pick
 
     @property
     def run(self) -> ShownRun | None:
-        """The run that it belongs to."""
+        """Its run."""
         return self._session.runs[self._pick.run] if self._pick is not None else None
 
     @property
     def step(self) -> int:
-        """The step at which it is shown."""
+        """The step shown."""
         if self._pick is None or self.run is None or not len(self.run.steps):
             return 0
         return int(self.run.steps[self._session.run_position(self._pick.run)])
 
     @property
     def cumulative(self) -> float | None:
-        """A_t at this step: exact if the checkpoints have said it, else as stored."""
+        """A_t at this step: exact if available, else as stored."""
         if self._exact is not None and (at := self._exact.position(self.step)) is not None:
             return self._exact.cumulative[at]
         if self._stored is None or self._pick is None:
@@ -222,22 +222,22 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     @property
     def current_weight(self) -> Number:
-        """W_t at this step, None while it is not known."""
+        """W_t at this step, None if it is not available."""
         if self._exact is None or (at := self._exact.position(self.step)) is None:
             return None
         return self._exact.weights[at]
 
     def as_json(self) -> str:
-        """Return a line of JSON with everything that is shown; empty if nothing is."""
+        """Return everything shown as a line of JSON; '' if nothing is."""
         pick = self._pick
         return as_json(pick, self.step, self.cumulative, self.current_weight) if pick else ""
 
     def copy(self) -> None:
-        """Put that line on the clipboard."""
+        """Copy that line to the clipboard."""
         QtWidgets.QApplication.clipboard().setText(self.as_json())
 
     def contextMenuEvent(self, event: QtGui.QContextMenuEvent) -> None:  # noqa: N802 - Qt's name
-        """Offer to copy."""
+        """Show a menu to copy the values."""
         if self._pick is not None:
             menu = QtWidgets.QMenu(self)
             menu.addAction("Copy as JSON").triggered.connect(lambda *_: self.copy())
@@ -283,7 +283,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             return
         at = exact.position(self.step)
         first = exact.weights[0] if exact.weights else None
-        note = f"began at {_weight_text(first)}" if at is not None else "not read at this step"
+        note = f"initially {_weight_text(first)}" if at is not None else "not read at this step"
         card.say(_weight_text(self.current_weight), note)
         card.curve.show_series(exact.steps, exact.sizes, -1 if at is None else at)
 
@@ -294,7 +294,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self._show()
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self.setStyleSheet(
             "QLabel#value { font-size: 17px; font-weight: 600; } QLabel#name { font-weight: 600; }"
             + flat_buttons(theme)
@@ -305,7 +305,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
 
 def _weight_text(weight: Number) -> str:
-    """Return a weight with its sign; of complex ones both parts."""
+    """Return a weight with its sign; both parts of complex ones."""
     if weight is None:
         return MISSING
     if isinstance(weight, complex):

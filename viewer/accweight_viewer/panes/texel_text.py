@@ -1,4 +1,4 @@
-"""What windows and readout say of a plate and of one texel of it."""
+"""Texts about plates and texels, for picture windows and readout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 class Description(NamedTuple):
-    """What stands in front and behind, and in smaller letters below."""
+    """Text on the left and on the right, and a second line in smaller letters."""
 
     name: str
     value: str
@@ -34,7 +34,7 @@ def exact_text(value: float) -> str:
 
 
 def signed_text(value: float) -> str:
-    """Return a number with its sign, as it is set in print.
+    """Return a number with a typographic sign.
 
     >>> signed_text(0.5)
     '+0.5'
@@ -43,7 +43,7 @@ def signed_text(value: float) -> str:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """Return a shape in words.
+    """Return a shape as text.
 
     >>> shape_text(()), shape_text((3,))
     ('scalar', '3')
@@ -52,18 +52,18 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def element_text(pick: Pick) -> str:
-    """Return the name of a weight as it is written in Python."""
+    """Return a weight as a Python expression: name and index."""
     index = pick.index
     return f"{pick.plate.name}[{', '.join(map(str, index))}]" if index else pick.plate.name
 
 
 def square_text(side: int) -> str:
-    """Return which weights a texel stands for."""
+    """Return the text for the weights that a texel covers."""
     return f"{side}{TIMES}{side} weights" if side else "all weights"
 
 
 def plate_description(plate: Plate, level: int, plane: Plane, step: str) -> Description:
-    """Return what a plate is, and what its texels show at a level."""
+    """Return the description of a plate and of its texels at a level."""
     if not plate.pictured:
         meaning = f"no picture stored: {plane} of all weights"
     elif level:
@@ -75,14 +75,14 @@ def plate_description(plate: Plate, level: int, plane: Plane, step: str) -> Desc
 
 
 def texel_description(pick: Pick, value: TexelValue | TexelDifference, step: str) -> Description:
-    """Return what is known of a texel."""
+    """Return the description of a texel."""
     if isinstance(value, TexelDifference):
         return difference_description(pick, value, step)
     return value_description(pick, value, step)
 
 
 def value_description(pick: Pick, value: TexelValue, step: str) -> Description:
-    """Return what is known of a texel of a run."""
+    """Return the description of a texel of a run."""
     if math.isnan(value.value):
         return Description(element_text(pick), "", pick.described(), step)
     share = f"N {number_text(value.normalised)}"
@@ -95,7 +95,7 @@ def value_description(pick: Pick, value: TexelValue, step: str) -> Description:
 
 
 def difference_description(pick: Pick, value: TexelDifference, step: str) -> Description:
-    """Return what is known of a texel of a difference."""
+    """Return the description of a texel of a difference."""
     if math.isnan(value.value):
         return Description(element_text(pick), "", pick.described(), step)
     both = f"{number_text(value.first)} \N{MINUS SIGN} {number_text(value.second)}"

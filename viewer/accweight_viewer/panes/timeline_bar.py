@@ -1,4 +1,4 @@
-"""The pane below: buttons that move time, and the timeline with its curves."""
+"""The bottom pane: playback buttons, and the timeline with its curves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from accweight_viewer.widgets.icons import icon
 from accweight_viewer.widgets.pane import Pane
 
 SPEEDS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
-"""Checkpoints per second that are offered."""
+"""Playback speeds offered, in checkpoints per second."""
 
 BUTTONS = {
     "first": ("First checkpoint", "[ or Shift+Left"),
@@ -25,13 +25,13 @@ BUTTONS = {
     "play": ("Play", "Space"),
     "forward": ("One checkpoint forward", "Right"),
     "last": ("Last checkpoint", "] or Shift+Right"),
-    "loop": ("Begin anew at the end", ""),
+    "loop": ("Restart at the end", ""),
 }
-"""Per button: what it does, and the keys that do the same."""
+"""Tool tip and key of each button."""
 
 
 class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
-    """Time: where it is, how it moves, and what the layers did over it."""
+    """Playback controls, and curves of the layers over time."""
 
     def __init__(self, session: Session, parent: Any = None) -> None:
         super().__init__(parent)
@@ -136,11 +136,11 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._session.move_to(0)
 
     def back(self) -> None:
-        """Go one checkpoint back, and rest."""
+        """Go one checkpoint back, and stop playback."""
         self._step(-1)
 
     def forward(self) -> None:
-        """Go one checkpoint forward, and rest."""
+        """Go one checkpoint forward, and stop playback."""
         self._step(1)
 
     def last(self) -> None:
@@ -148,18 +148,18 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._session.move_to(self._session.cursor.last)
 
     def toggle_play(self) -> None:
-        """Play, or rest."""
+        """Start or stop playback."""
         if self._session.cursor.playing:
             self._session.pause()
         else:
             self._session.play()
 
     def toggle_loop(self) -> None:
-        """Begin anew at the end, or do not."""
+        """Turn looping on or off."""
         self._session.change(loop=not self._session.settings.loop)
 
     def tick(self, now: float) -> bool:
-        """Draw the cursor where time is between two checkpoints."""
+        """Draw the cursor between two checkpoints during playback."""
         self.plot.refresh_cursor()
         return False
 
@@ -212,7 +212,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     # --- looks ----------------------------------------------------------------------------
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self._theme = theme
         self.setStyleSheet(_style(theme))
         for name in ("first", "back", "forward", "last"):
@@ -226,7 +226,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.buttons["loop"].setIcon(icon("loop", self._theme.accent if loop else self._theme.dim))
 
     def sizeHint(self) -> Any:  # noqa: N802
-        """Return a height at which curves can be told apart."""
+        """Return a height at which curves can be distinguished."""
         return QtCore.QSize(960, 160)
 
 
@@ -235,7 +235,7 @@ def _speed_text(speed: float) -> str:
 
 
 def _style(theme: Theme) -> str:
-    """Return the style of the controls."""
+    """Return the style sheet of the controls."""
     return f"""
         QLabel#step {{ font-size: 22px; font-weight: 600; color: {theme.ink}; }}
         QLabel#dim {{ color: {theme.dim}; }}

@@ -1,7 +1,7 @@
-"""The still part of the timeline: curves, measures, scales and names, drawn once.
+"""The static part of the timeline: curves, measures, scales and names.
 
-It is drawn into a pixmap whenever something but the time changes; what moves, the cursor, is
-drawn over it. It also knows which curve is near a point, because it knows where they lie.
+It is drawn into a pixmap whenever anything but the time changes; the cursor is drawn on top. It
+also finds the curve near a point.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, LegendEntry, 
 from accweight_viewer.theme import Theme
 
 MANY = 12
-"""Layers up to which every curve has a colour."""
+"""Layers up to which all curves are coloured."""
 
 TOP = 3
-"""Curves that have one where there are many."""
+"""Number of coloured curves if there are more layers."""
 
 FEW = 4
 """Layers up to which all curves of a second run are drawn."""
 
 LABEL_SHARE, LABEL_MOST = 0.2, 150
-"""Room for names: a share of the width, and pixels."""
+"""Space for names: share of the width, and most pixels."""
 
 SELECTED = 2
 """Rank of the curves of the selected layer."""
@@ -44,7 +44,7 @@ _CENTRE = QtCore.Qt.AlignmentFlag.AlignCenter
 
 
 class Stroke(NamedTuple):
-    """How one curve is drawn; higher ranks over lower ones."""
+    """How one curve is drawn; higher ranks are on top."""
 
     rank: int
     run: int
@@ -55,7 +55,7 @@ class Stroke(NamedTuple):
 
 
 class Near(NamedTuple):
-    """A curve near a point."""
+    """The curve near a point."""
 
     distance: float
     run: int
@@ -65,14 +65,14 @@ class Near(NamedTuple):
 
 @dataclass(frozen=True)
 class Surface:
-    """What it is drawn with.
+    """Size, font and theme of the image.
 
     Attributes:
-        theme: Colours.
-        font: Of all numbers and names.
-        width: In pixels, as the screen counts them for the program.
-        height: Likewise.
-        ratio: Real pixels for each of them.
+        theme: The theme.
+        font: Font of all numbers and names.
+        width: Width in logical pixels.
+        height: Height in logical pixels.
+        ratio: Device pixels per logical pixel.
     """
 
     theme: Theme
@@ -83,7 +83,7 @@ class Surface:
 
 
 def strokes(chart: Chart, selected: str | None, theme: Theme) -> list[Stroke]:
-    """Return the curves to draw, in this order."""
+    """Return the curves to draw, in drawing order."""
     many = len(chart.names) > MANY
     top = chart.ranked()[:TOP] if many else []
     palette = [colour for colour in theme.curves if colour != theme.accent]
@@ -109,8 +109,9 @@ class TimelineImage:
     """The curves and everything around them, at one size.
 
     Attributes:
-        area: Where curves lie: from 0 to the top of the scale, from the first step to the last.
-        strokes: The curves that are drawn.
+        area: Rectangle of the curves: from 0 to the top of the scale, from the first to the last
+            step.
+        strokes: The curves drawn.
     """
 
     def __init__(self, chart: Chart, selected: str | None, surface: Surface) -> None:
@@ -143,7 +144,7 @@ class TimelineImage:
         return placed
 
     def x_at(self, position: float) -> float:
-        """Return the pixel at which a position stands."""
+        """Return the horizontal pixel of a position."""
         return float(self.area.left() + self.chart.x_at(position) * self.area.width())
 
     def position_near(self, x: float) -> int:
@@ -151,7 +152,7 @@ class TimelineImage:
         return self.chart.nearest_position((x - self.area.left()) / self.area.width())
 
     def points_at(self, position: float) -> list[tuple[Stroke, float]]:
-        """Return where the selected curves are at a position."""
+        """Return the points of the selected curves at a position."""
         at, found = self.x_at(position), []
         for stroke in self.strokes:
             x = self._x[stroke.run]
@@ -162,7 +163,7 @@ class TimelineImage:
         return found
 
     def nearest(self, x: float, y: float, reach: float = math.inf) -> Near | None:
-        """Return the drawn curve nearest to a point, if one is within reach."""
+        """Return the curve nearest to a point, or None if none is within reach."""
         found = [
             near
             for run in range(len(self.chart.curves))
@@ -186,7 +187,7 @@ class TimelineImage:
     # --- drawing --------------------------------------------------------------------------
 
     def pixmap(self) -> Any:
-        """Return everything drawn."""
+        """Return the pixmap."""
         surface = self._surface
         pixmap = QtGui.QPixmap(
             max(round(surface.width * surface.ratio), 1),
@@ -266,7 +267,7 @@ class TimelineImage:
     # --- names ----------------------------------------------------------------------------
 
     def _named(self) -> list[Stroke]:
-        """Return the curves whose names stand at their right end, the most important first."""
+        """Return the curves with names at their right end, most important first."""
         first = set(self.chart.curves[0].names)
         named = [s for s in self.strokes if s.rank and (s.run == 0 or s.name not in first)]
         place = {name: at for at, name in enumerate(self.chart.ranked())}
@@ -308,7 +309,7 @@ class TimelineImage:
 
 
 def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:
-    """Draw a line with gaps where there is no value, and dots between two gaps."""
+    """Draw a line with gaps for missing values, and dots between two gaps."""
     known = np.isfinite(y)
     if not known.any():
         return
@@ -323,7 +324,7 @@ def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:
 
 
 def _free_place(wanted: float, taken: Sequence[float], apart: float) -> float | None:
-    """Return a height near the wanted one that keeps apart from those taken."""
+    """Return a height near the given one, at a distance from those taken."""
     for away in np.arange(0, 1.7 * apart, 1.0):
         for y in (wanted - away, wanted + away):
             if all(abs(y - other) >= apart for other in taken):
@@ -332,13 +333,13 @@ def _free_place(wanted: float, taken: Sequence[float], apart: float) -> float | 
 
 
 def _distances(x: Floats, y: Floats, at_x: float, at_y: float) -> Floats:
-    """Return (curves,) the distance of a point from the nearest stretch of each.
+    """Return (curves,) the distance of a point from each curve.
 
     Args:
-        x: (points,) of the corners.
-        y: (curves, points) of the corners, NaN for gaps.
-        at_x: The point.
-        at_y: The point.
+        x: (points,) coordinates of the vertices.
+        y: (curves, points) coordinates of the vertices, NaN for gaps.
+        at_x: Coordinate of the point.
+        at_y: Coordinate of the point.
     """
     corners = np.hypot(x - at_x, y - at_y)
     dx, dy = np.diff(x), np.diff(y, axis=1)

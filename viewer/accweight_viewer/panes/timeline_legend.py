@@ -1,4 +1,4 @@
-"""What stands above the curves: the metric that they show, and what the other lines are."""
+"""The line above the curves: their metric, and a legend of the other lines."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ DASHED, DOTTED = (4.0, 3.0), (0.1, 2.6)
 """Lengths of dashes and gaps, in widths of the line."""
 
 SAMPLE = 18
-"""Length of the line beside a name."""
+"""Length of the sample line of an entry."""
 
 BETWEEN = 20
-"""Room between two entries."""
+"""Space between two entries."""
 
 _LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
 _RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
 
 
 class LegendEntry(NamedTuple):
-    """One line: its name, the range of its scale, and how it is drawn."""
+    """One line: its name, the range of its scale, and its style."""
 
     name: str
     span: str
@@ -32,7 +32,7 @@ class LegendEntry(NamedTuple):
 
 
 def pen_of(colour: Any, width: float, dash: Sequence[float] | None = None) -> Any:
-    """Return a QPen: a whole line, or one of dashes or dots."""
+    """Return a QPen, solid, dashed or dotted."""
     pen = QtGui.QPen(colour, width)
     pen.setJoinStyle(QtCore.Qt.PenJoinStyle.RoundJoin)
     flat = QtCore.Qt.PenCapStyle.FlatCap
@@ -45,7 +45,7 @@ def pen_of(colour: Any, width: float, dash: Sequence[float] | None = None) -> An
 def draw_legend(
     painter: Any, box: Any, metric: str, entries: Sequence[LegendEntry], theme: Theme
 ) -> None:
-    """Draw the metric at the left, and entries from the right, as many as there is room for."""
+    """Draw the metric on the left, and as many entries as fit from the right."""
     measure = painter.fontMetrics().horizontalAdvance
     entries, room = list(entries), box.width() - measure(metric) - 2 * BETWEEN
     if _width(entries, measure) > room:
@@ -68,7 +68,7 @@ def draw_legend(
 
 
 def _width(entries: Sequence[LegendEntry], measure: Any) -> int:
-    """Return how wide entries are side by side."""
+    """Return the total width of entries."""
     wide: list[int] = [
         SAMPLE + 8 + measure(name) + (6 + measure(span) if span else 0) for name, span, _ in entries
     ]
@@ -76,7 +76,7 @@ def _width(entries: Sequence[LegendEntry], measure: Any) -> int:
 
 
 def _draw_title(painter: Any, box: Any, metric: str, room: float, theme: Theme) -> None:
-    """Draw the name of a metric, and what it means if there is room."""
+    """Draw the name of a metric, and its description if it fits."""
     measure = painter.fontMetrics().horizontalAdvance
     painter.setPen(QtGui.QColor(theme.ink))
     painter.drawText(box, _LEFT, metric)

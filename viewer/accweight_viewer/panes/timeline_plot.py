@@ -1,4 +1,4 @@
-"""The plot of the timeline: the still image, the cursor over it, and the mouse."""
+"""The plot of the timeline: static image, cursor, mouse."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from accweight_viewer.theme import Theme
 from accweight_viewer.widgets.events import NOTCH, place_of
 
 REACH = 5.0
-"""Pixels from a curve at which a double click still means it."""
+"""Distance in pixels within which a double click selects a curve."""
 
 HANDLE = 5.5
-"""Radius of the handle of the cursor."""
+"""Radius of the cursor's handle."""
 
 _LEFT_BUTTON = QtCore.Qt.MouseButton.LeftButton
 
 
 class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
-    """Curves over steps with a cursor that can be dragged."""
+    """Curves over steps with a draggable cursor."""
 
     def __init__(self, session: Session, theme: Theme, parent: Any = None) -> None:
         super().__init__(parent)
@@ -43,29 +43,29 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
     # --- what is drawn --------------------------------------------------------------------
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self._theme = theme
         self.redraw()
 
     def reload(self) -> None:
-        """Show other curves."""
+        """Show other data."""
         self._chart = Chart(self._session)
         self.redraw()
 
     def redraw(self) -> None:
-        """Draw the curves anew."""
+        """Draw the curves again."""
         self._image = self._pixmap = None
         self._selected = self._session.layer
         self.update()
 
     def show_selection(self) -> None:
-        """Draw the curves anew if another layer is selected; another texel changes nothing."""
+        """Draw the curves again if the selected layer has changed."""
         if self._session.layer != self._selected:
             self.redraw()
 
     @property
     def image(self) -> TimelineImage:
-        """The still image at the present size."""
+        """The static image at the present size."""
         if self._image is None:
             surface = Surface(
                 self._theme, self.font(), self.width(), self.height(), self.devicePixelRatioF()
@@ -74,7 +74,7 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         return self._image
 
     def refresh_cursor(self) -> None:
-        """Draw the cursor where time is now, if that is another place."""
+        """Redraw the cursor if it has moved."""
         x = self.image.x_at(self._position())
         if abs(x - self._drawn_x) >= 0.25:
             self.update()
@@ -84,18 +84,18 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         return cursor.position + cursor.phase
 
     def changeEvent(self, event: Any) -> None:  # noqa: N802
-        """Draw anew in another font."""
+        """Draw the curves again in another font."""
         super().changeEvent(event)
         if event.type() in (QtCore.QEvent.Type.FontChange, QtCore.QEvent.Type.StyleChange):
             self.redraw()
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802
-        """Draw anew at another size."""
+        """Draw the curves again at another size."""
         super().resizeEvent(event)
         self.redraw()
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802
-        """Draw the still image, and over it what moves."""
+        """Draw the static image, and the cursor on top."""
         image = self.image
         if self._pixmap is None or self._pixmap.devicePixelRatio() != self.devicePixelRatioF():
             self._pixmap = image.pixmap()
@@ -134,12 +134,12 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
     # --- the mouse ------------------------------------------------------------------------
 
     def mousePressEvent(self, event: Any) -> None:  # noqa: N802
-        """Go to the checkpoint under the mouse, and rest there."""
+        """Go to the checkpoint under the mouse, and stop playback."""
         if event.button() == _LEFT_BUTTON:
             self._go_to(place_of(event))
 
     def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
-        """Drag the cursor, or tell what is under the mouse."""
+        """Drag the cursor, or show a tool tip."""
         place = place_of(event)
         if event.buttons() & _LEFT_BUTTON:
             self._go_to(place)
@@ -156,12 +156,12 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             self._session.select_layer(near.name)
 
     def leaveEvent(self, event: Any) -> None:  # noqa: N802
-        """Forget the mouse."""
+        """Clear the mouse position."""
         super().leaveEvent(event)
         self._hover(None)
 
     def wheelEvent(self, event: Any) -> None:  # noqa: N802
-        """Go step by step, forward when the wheel turns up; touch pads turn it little by little."""
+        """Go step by step, forward on wheel up; small turns of touch pads add up."""
         turn = event.angleDelta()
         self._turned += turn.y() or turn.x()
         notches = int(self._turned / NOTCH)
@@ -186,7 +186,7 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             self.update()
 
     def hover_text(self, x: float, y: float) -> str:
-        """Return what is known of a point: its step, the curve near it, the measures."""
+        """Return the tool tip at a point: step, nearest curve, measures."""
         image, chart = self.image, self._chart
         position = image.position_near(x)
         lines = [f"step {step_text(int(chart.steps[position]))}"]

@@ -1,1 +1,1 @@
-"""The scene in 3D: plates as tiles of a texture, names beside them, the camera on keys."""
+"""The 3D scene: plates as tiles of a texture, labels, camera control."""

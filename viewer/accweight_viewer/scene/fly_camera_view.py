@@ -1,8 +1,7 @@
-"""A view that is flown through: camera, keys and mouse, whatever it shows.
+"""A 3D view with camera control by keys and mouse.
 
-Keys fly, dragging with the left button circles, with the right one looks around, with the
-middle one moves across; the wheel goes towards what is under the mouse. What clicks mean is for
-the scene to say.
+Keys fly; dragging with the left button orbits, with the right one looks around, with the middle one
+pans; the wheel moves towards the point under the mouse. The subclass handles clicks.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ LEFT, RIGHT, MIDDLE = (
 
 
 class FlyCameraView(GLViewWidget):  # type: ignore[misc]
-    """A view through the camera of a flight.
+    """A 3D view through the camera of a flight.
 
     Attributes:
-        flight: The camera.
-        woken: Emitted when there is something to do at the next tick.
+        flight: The camera control.
+        woken: Emitted when the next tick has work to do.
         dragging: Whether the mouse is dragging the camera.
     """
 
@@ -54,55 +53,55 @@ class FlyCameraView(GLViewWidget):  # type: ignore[misc]
 
     @property
     def places(self) -> Arrangement:
-        """Where the plates stand."""
+        """Positions of the plates."""
         raise NotImplementedError
 
     def clicked(self, x: float, y: float) -> None:
-        """Act on a click."""
+        """Handle a click."""
 
     def double_clicked(self, x: float, y: float) -> None:
-        """Act on a double click."""
+        """Handle a double click."""
 
     def hovered_at(self, x: float, y: float) -> None:
-        """Act on the mouse that is here, without a button."""
+        """Handle mouse movement without a button."""
 
     def drag_ended(self) -> None:
-        """Act on the end of a drag."""
+        """Handle the end of a drag."""
 
     def left(self) -> None:
-        """Act on the mouse that has gone."""
+        """Handle the mouse leaving the view."""
 
     def viewport_size(self) -> tuple[float, float]:
         """Return width and height in pixels, at least 1."""
         return max(self.width(), 1), max(self.height(), 1)
 
     def viewMatrix(self) -> QtGui.QMatrix4x4:  # noqa: N802 - pyqtgraph's name
-        """Return the camera's matrix."""
+        """Return the view matrix of the camera."""
         return QtGui.QMatrix4x4(*self.flight.camera.view().reshape(-1).tolist())
 
     def projectionMatrix(  # noqa: N802 - pyqtgraph's name
         self, region: object, viewport: object
     ) -> QtGui.QMatrix4x4:
-        """Return the camera's perspective."""
+        """Return the projection matrix of the camera."""
         width, height = self.viewport_size()
         matrix = self.flight.camera.projection(width / height)
         return QtGui.QMatrix4x4(*matrix.reshape(-1).tolist())
 
     def cameraPosition(self) -> QtGui.QVector3D:  # noqa: N802 - pyqtgraph's name
-        """Return where the camera is."""
+        """Return the position of the camera."""
         return QtGui.QVector3D(*self.flight.camera.pose.position)
 
     # --- mouse and keys -------------------------------------------------------------------
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Begin a click or a drag."""
+        """Start a click or a drag."""
         self.setFocus()
         self._at = _position(event)
         self._pressed = self._at, event.button()
         self.dragging = False
 
     def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Drag the camera, or pass on where the mouse is."""
+        """Drag the camera, or report the mouse position."""
         at = _position(event)
         if self._pressed is None:
             self.hovered_at(at.x(), at.y())
@@ -123,7 +122,7 @@ class FlyCameraView(GLViewWidget):  # type: ignore[misc]
             self.flight.orbit(right, down, places)
 
     def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """End a drag, or take it for a click."""
+        """End a drag, or report a click."""
         pressed, self._pressed = self._pressed, None
         if pressed is None or self.dragging:
             self.dragging = False
@@ -133,13 +132,13 @@ class FlyCameraView(GLViewWidget):  # type: ignore[misc]
             self.clicked(at.x(), at.y())
 
     def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Pass on a double click."""
+        """Report a double click."""
         if event.button() == LEFT:
             at = _position(event)
             self.double_clicked(at.x(), at.y())
 
     def wheelEvent(self, event: QtGui.QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Go towards what is under the mouse, or away from it."""
+        """Move towards the point under the mouse, or away from it."""
         at = _position(event)
         camera = self.flight.camera
         direction = camera.ray(at.x(), at.y(), *self.viewport_size())
@@ -151,7 +150,7 @@ class FlyCameraView(GLViewWidget):  # type: ignore[misc]
         self.flight.approach(origin + direction * reach, notches, places)
 
     def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Begin to fly."""
+        """Start to fly."""
         self.flight.fast = bool(event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier)
         direction = KEYS.get(event.key())
         others = QtCore.Qt.KeyboardModifier.ControlModifier | QtCore.Qt.KeyboardModifier.AltModifier
@@ -172,15 +171,15 @@ class FlyCameraView(GLViewWidget):  # type: ignore[misc]
             self.flight.release(direction)
 
     def focusOutEvent(self, event: QtGui.QFocusEvent) -> None:  # noqa: N802 - Qt's name
-        """Let go of all keys: their release will not be heard."""
+        """Release all keys: their release events will be lost."""
         self.flight.release_all()
         super().focusOutEvent(event)
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 - Qt's name
-        """Tell that the mouse is elsewhere."""
+        """Report that the mouse has left."""
         self.left()
 
 
 def _position(event: QtGui.QMouseEvent | QtGui.QWheelEvent) -> QtCore.QPointF:
-    """Return where an event happened, in pixels of its widget."""
+    """Return the position of an event in pixels of its widget."""
     return event.position() if hasattr(event, "position") else event.localPos()

@@ -1,4 +1,4 @@
-"""Labels as one item of the scene: texts drawn once into an atlas, shown where there is room."""
+"""Labels as one item of the scene: texts in a texture atlas, drawn where they fit."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from accweight_viewer.theme import Theme
 
 ATLAS_WIDTH = 2048
 HALO = 2
-"""Pixels of page colour around letters, so that they can be read before a bright plate."""
+"""Pixels of background colour around letters, for contrast on bright plates."""
 
 UNIFORMS = ("u_window", "u_atlas", "u_inks", "u_page")
 
 NAME_POINTS, DETAIL_POINTS = 13, 11
 
 LABEL_DEPTH = 0.93
-"""Labels are drawn so much nearer than what they name, which may lean over them."""
+"""Factor of depth by which labels are drawn nearer than their object, which may overlap them."""
 
 
 class LabelsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
-    """Draws labels that `model.labels` has placed.
+    """Draws labels placed by `model.labels`.
 
     Attributes:
         sizes: (n, 2) width and height of each label in pixels.
@@ -53,7 +53,7 @@ class LabelsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
 
         Args:
             labels: All labels of the scene.
-            scale: Device pixels per pixel.
+            scale: Device pixels per logical pixel.
         """
         self._scale = scale
         fonts = {bold: _font(bold, scale) for bold in (True, False)}
@@ -79,7 +79,7 @@ class LabelsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         self.update()
 
     def set_placed(self, placed: PlacedLabels, camera: Camera) -> None:
-        """Show these, at these places."""
+        """Show these labels at these positions."""
         chosen, at = placed.chosen, placed.at
         instances = np.zeros((len(chosen), 8), np.float32)
         instances[:, 0:2] = at[:, :2] * self._scale
@@ -88,24 +88,24 @@ class LabelsItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         near, far = camera.near, camera.far
         depth = np.maximum(at[:, 2] * LABEL_DEPTH, near)
         instances[:, 7] = (far / (far - near)) * (1 - near / depth)
-        self._instances = instances[::-1].copy()  # the most important last: over the others
+        self._instances = instances[::-1].copy()  # the most important last, on top
 
     def set_colours(self, theme: Theme) -> None:
-        """Write in these colours from now on."""
+        """Set the colours."""
         inks = (theme.ink, theme.dim, theme.accent, theme.mark)
         self._inks = np.array([QtGui.QColor(ink).getRgbF()[:3] for ink in inks], np.float32)
         self._page = np.array(QtGui.QColor(theme.page).getRgbF()[:3], np.float32)
         self.update()
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
-        """Make the program, the buffer and the texture."""
+        """Create the program, the buffer and the texture."""
         self._program = Program.compiled(LABELS_VERTEX, LABELS_FRAGMENT, UNIFORMS)
         self._quads = Quads(2)
         self._texture = int(GL.glGenTextures(1))
         self._stale = True
 
     def paint(self) -> None:
-        """Draw the labels that are shown."""
+        """Draw the placed labels."""
         GL.glActiveTexture(GL.GL_TEXTURE0)
         GL.glBindTexture(GL.GL_TEXTURE_2D, self._texture)
         if self._stale:
@@ -175,14 +175,14 @@ def _drawn(
         painter.drawText(x + HALO, y + HALO + metrics[label.bold].ascent(), label.text)
     painter.end()
     bits = image.constBits()
-    if hasattr(bits, "setsize"):  # PyQt hands out a pointer, PySide a buffer
+    if hasattr(bits, "setsize"):  # PyQt returns a pointer, PySide a buffer
         bits.setsize(image.sizeInBytes())
     lines = np.frombuffer(bits, np.uint8).reshape(height, image.bytesPerLine())
     return lines[:, :ATLAS_WIDTH].copy()
 
 
 def _with_halo(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return (height, width, 2): the text, and the text made wider."""
+    """Return (height, width, 2): the text, and the text widened by the halo."""
     halo = text.copy()
     for axis in (0, 1):
         widened = halo.copy()

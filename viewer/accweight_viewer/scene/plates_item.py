@@ -1,8 +1,8 @@
 """The plates as one item of the scene: one texture, one buffer, one draw call.
 
-All tiles of all plates lie in one array texture of half-precision changes, one layer per step.
-Colours are looked up in the shader, so that neither another step nor another colour map nor
-another range uploads a texel. What is drawn where comes from `model.content`.
+All tiles of all plates are in one array texture of half-precision changes, one layer per step.
+Colours are looked up in the shader, so that another step, colour map or range needs no upload.
+`model.content` decides what to draw.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
     """Draws instances of `model.content.Content`.
 
     Attributes:
-        phase: How far the next step has come, from 0 to 1.
+        phase: Progress towards the next step, from 0 to 1.
     """
 
     def __init__(self) -> None:
@@ -56,22 +56,22 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         self._stale = {"grid", "instances", "colours"}
 
     def set_grid(self, grid: Grid) -> None:
-        """Make room for other tiles; all that was uploaded is gone."""
+        """Allocate another texture; all uploaded tiles are lost."""
         self._grid = grid
         self._waiting.clear()
         self._stale.add("grid")
 
     def upload(self, block: TextureBlock) -> None:
-        """Take texels to upload before the next frame is drawn."""
+        """Queue texels for upload before the next frame."""
         self._waiting.append(block)
 
     def set_instances(self, instances: Instances) -> None:
-        """Draw these from now on."""
+        """Set the quads to draw."""
         self._instances = np.ascontiguousarray(instances, dtype=np.float32)
         self._stale.add("instances")
 
     def set_colours(self, scale: ColourScale, theme: Theme) -> None:
-        """Paint in these colours from now on."""
+        """Set the colours."""
         self._scale = scale
         edges = (theme.frame, theme.accent, theme.mark, theme.gap)
         self._tones = np.array([_rgb(tone) for tone in edges], np.float32)
@@ -79,16 +79,16 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         self._stale.add("colours")
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
-        """Make the programs, the buffer and the textures."""
+        """Create the programs, the buffer and the textures."""
         self._programs: dict[tuple[bool, bool, bool], Program] = {}
-        for moving in (False, True):  # neither the first picture nor the first step may wait
+        for moving in (False, True):  # compile both now, so that no frame waits
             self._program(moving)
         self._quads = Quads(4)
         self._tiles, self._colours = (int(name) for name in GL.glGenTextures(2))
         self._stale = {"grid", "instances", "colours"}
 
     def paint(self) -> None:
-        """Upload what waits, and draw."""
+        """Upload queued texels, and draw."""
         self._refresh()
         if not len(self._instances) or self._scale is None:
             return
@@ -108,7 +108,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         GL.glUseProgram(0)
 
     def _program(self, moving: bool) -> Program:
-        """Return the program for the way to paint that is set."""
+        """Return the shader program for the present settings."""
         scale = self._scale
         logarithmic, signed = (scale.logarithmic, scale.signed) if scale else (False, False)
         key = moving, logarithmic, signed
@@ -135,7 +135,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         GL.glUniform3fv(at["u_gap"], 1, self._gap)
 
     def _refresh(self) -> None:
-        """Bring to the graphics card what has changed since the last frame."""
+        """Upload everything that has changed since the last frame."""
         if "grid" in self._stale:
             self._allocate()
         if "colours" in self._stale and self._scale is not None:

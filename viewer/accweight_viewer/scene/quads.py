@@ -1,4 +1,4 @@
-"""What both items of the scene are made of: a program, and quads that are drawn all at once."""
+"""Shader programs and instanced quads, shared by the items of the scene."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from OpenGL.GL import shaders
 
 
 class Program(NamedTuple):
-    """A compiled program and where its uniforms are."""
+    """A compiled program and the locations of its uniforms."""
 
     name: int
     places: dict[str, int]
 
     @classmethod
     def compiled(cls, vertex: str, fragment: str, uniforms: Sequence[str]) -> Program:
-        """Compile a program; needs a current context."""
+        """Compile a program; needs a current OpenGL context."""
         name = shaders.compileProgram(
             shaders.compileShader(vertex, GL.GL_VERTEX_SHADER),
             shaders.compileShader(fragment, GL.GL_FRAGMENT_SHADER),
@@ -30,13 +30,13 @@ class Program(NamedTuple):
 
 
 class Quads:
-    """A buffer of instances, each a quad that is described by some vectors of four numbers."""
+    """A buffer of instances, each a quad described by some vectors of four numbers."""
 
     def __init__(self, vectors: int) -> None:
-        """Make the buffer; needs a current context.
+        """Create the buffer; needs a current OpenGL context.
 
         Args:
-            vectors: Vectors per quad, the attributes 0, 1, ... of the vertex shader.
+            vectors: Vectors per quad: the attributes 0, 1, ... of the vertex shader.
         """
         self._array = GL.glGenVertexArrays(1)
         self._buffer = GL.glGenBuffers(1)
@@ -51,13 +51,13 @@ class Quads:
         GL.glBindVertexArray(0)
 
     def upload(self, instances: npt.NDArray[np.float32]) -> None:
-        """Take other quads, (n, 4 * vectors)."""
+        """Replace the quads, (n, 4 * vectors)."""
         self._count = len(instances)
         GL.glBindBuffer(GL.GL_ARRAY_BUFFER, self._buffer)
         GL.glBufferData(GL.GL_ARRAY_BUFFER, instances.nbytes, instances, GL.GL_DYNAMIC_DRAW)
 
     def draw(self) -> None:
-        """Draw them with the program in use."""
+        """Draw the quads with the current program."""
         GL.glBindVertexArray(self._array)
         GL.glDrawArraysInstanced(GL.GL_TRIANGLE_STRIP, 0, 4, self._count)
         GL.glBindVertexArray(0)

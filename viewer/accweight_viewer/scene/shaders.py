@@ -1,4 +1,4 @@
-"""The shaders of the scene: plates as tiles of one texture, and labels on the screen."""
+"""The shaders of the scene: plates as tiles of one texture, and labels."""
 
 VERSION = "#version 330 core\n"
 
@@ -95,11 +95,11 @@ void main() {
 
 
 def plates_fragment(*, moving: bool, logarithmic: bool, signed: bool) -> str:
-    """Return the shader of the plates: one for each way to paint, without branches.
+    """Return the fragment shader of the plates, specialised to avoid branches.
 
     Args:
-        moving: Whether the next step shines through.
-        logarithmic: Whether colours follow the logarithm.
+        moving: Whether to blend with the next step.
+        logarithmic: Whether colours are logarithmic.
         signed: Whether values may be negative.
     """
     chosen = {"MOVING": moving, "LOGARITHMIC": logarithmic, "SIGNED": signed}

@@ -1,8 +1,8 @@
-"""One scene: the plates of a run, or of a difference, seen by the camera of the session.
+"""One scene: the plates of a run or a difference, seen through the session's camera.
 
-A tick brings the scene up to date before it is drawn: tiles that have been read, what is drawn
-from here, where labels go. What is not needed is not done, so that a still scene costs
-nothing. A click picks a texel, a double click goes to its layer.
+A tick updates the scene before it is drawn: loaded tiles, quads to draw, placement of labels.
+Unchanged parts are skipped, so a still scene costs nothing. A click picks a texel, a double click
+goes to its layer.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from accweight_viewer.widgets.bridge import Bridge
 from accweight_viewer.widgets.pane import Pane
 
 PLAN_SECONDS = 0.06
-"""While the camera moves, tiles are chosen anew at most this often."""
+"""Least time between two choices of tiles while the camera moves."""
 
 RECOLOURING = frozenset(("colour_map", "logarithmic", "low", "high", "fitted", "scope"))
-"""Settings that change colours alone."""
+"""Settings that change only colours."""
 
 
 class SceneView(FlyCameraView, Pane):
     """A scene in a window.
 
     Attributes:
-        hovered: Emitted with the texel under the mouse, None for none.
+        hovered: Emitted with the texel under the mouse, or None.
         frame_drawn: Emitted after each frame.
     """
 
     def __init__(self, session: Session, flight: Flight, number: int, budget_bytes: int) -> None:
-        """Make the scene of a source.
+        """Create the scene of a source.
 
         Args:
-            session: What is looked at.
-            flight: The camera.
-            number: Which of the session's sources.
-            budget_bytes: Graphics memory that textures may take.
+            session: The session.
+            flight: The camera control.
+            number: Index among the session's sources.
+            budget_bytes: Graphics memory for textures.
         """
         super().__init__(flight)
         self.session = session
@@ -73,12 +73,12 @@ class SceneView(FlyCameraView, Pane):
 
     @property
     def places(self) -> Arrangement:
-        """Where the plates stand."""
+        """Positions of the plates."""
         return self.content.places
 
     @property
     def source(self) -> PlateSource:
-        """What the scene shows."""
+        """The source shown."""
         return self.content.source
 
     @property
@@ -90,7 +90,7 @@ class SceneView(FlyCameraView, Pane):
 
     @property
     def settled(self) -> bool:
-        """Whether the picture is as fine as it gets."""
+        """Whether the picture has its final resolution."""
         return not self._needs and self.content.idle
 
     def _listen(self) -> None:
@@ -106,7 +106,7 @@ class SceneView(FlyCameraView, Pane):
         self.woken.emit()
 
     def _arrived(self) -> None:
-        """Wake up for what the loader has read; called on the thread of the window."""
+        """Request a tick for loaded tiles; called on the thread of the window."""
         self._need("tiles")
 
     def _settings_changed(self, names: frozenset[str]) -> None:
@@ -125,7 +125,7 @@ class SceneView(FlyCameraView, Pane):
         self._need("plan", "instances", "labels")
 
     def _data_changed(self) -> None:
-        """Go on with what is shown, if only more of it is finished, or begin anew."""
+        """Continue with the new data if it only adds finished plates, else start again."""
         sources = self.session.sources
         if self.number < len(sources) and self.content.follow(sources[self.number]):
             self.content.places = self.session.arrangement(self.source)
@@ -136,7 +136,7 @@ class SceneView(FlyCameraView, Pane):
             self._renew()
 
     def _renew(self) -> None:
-        """Begin anew with the source as it is now."""
+        """Start again with the present state of the source."""
         sources = self.session.sources
         if self.number >= len(sources):
             return
@@ -170,7 +170,7 @@ class SceneView(FlyCameraView, Pane):
         self._labels.set_labels(self._texts, self.devicePixelRatioF())
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self._theme = theme
         self._recolour()
         self._need("plan", "instances", "labels")
@@ -184,7 +184,7 @@ class SceneView(FlyCameraView, Pane):
     # --- frames ---------------------------------------------------------------------------
 
     def tick(self, now: float) -> bool:
-        """Do what is needed before the next frame; tells whether there is more to come.
+        """Update before the next frame; return whether another tick is needed.
 
         Args:
             now: A clock in seconds.
@@ -210,7 +210,7 @@ class SceneView(FlyCameraView, Pane):
         return bool(self._needs)
 
     def _lay_out(self) -> None:
-        """Have the items show the session as it is now, with the tiles that are in memory."""
+        """Update the items to the present state of the session, with the tiles in memory."""
         if "instances" in self._needs:
             self._needs.discard("instances")
             position = self.session.source_position(self.source)
@@ -224,7 +224,7 @@ class SceneView(FlyCameraView, Pane):
         return PLAN_SECONDS if self.flight.moving or self.dragging else 0.0
 
     def _blending(self) -> bool:
-        """Whether the next step shines through: only where both runs have the same steps."""
+        """Whether to blend with the next step: only if both runs have the same steps."""
         return (
             self.session.cursor.playing
             and self.session.settings.smooth
@@ -262,7 +262,7 @@ class SceneView(FlyCameraView, Pane):
         self._labels.set_placed(shown, camera)
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
-        """Learn what the graphics card can do, then make the items."""
+        """Query the graphics card, then create the items."""
         limit = int(GL.glGetIntegerv(GL.GL_MAX_ARRAY_TEXTURE_LAYERS))
         if limit != self._limit:
             self._limit = limit
@@ -270,17 +270,17 @@ class SceneView(FlyCameraView, Pane):
         super().initializeGL()
 
     def resizeGL(self, width: int, height: int) -> None:  # noqa: N802 - Qt's name
-        """Keep everything in view that was."""
+        """Keep everything in view after a resize."""
         if self.number == 0:
             self.flight.aspect = width / max(height, 1)
             self.flight.settle(self.content.places)
         self._need("plan", "labels")
 
     def paintGL(self) -> None:  # noqa: N802 - Qt's name
-        """Draw a frame of one state: Qt may ask for it between a change and the next tick.
+        """Draw a frame of one consistent state: Qt may ask for it between a change and a tick.
 
-        What was laid out before the change would be drawn from an emptied texture, or in colours
-        and units that do not belong together.
+        The old quads would be drawn from an empty texture, or with colours and units that do not
+        match.
         """
         self._lay_out()
         super().paintGL()
@@ -289,7 +289,7 @@ class SceneView(FlyCameraView, Pane):
     # --- picking --------------------------------------------------------------------------
 
     def pick_at(self, x: float, y: float) -> Pick | None:
-        """Return the texel under a point of the window."""
+        """Return the texel at a point of the window."""
         camera = self.flight.camera
         direction = camera.ray(x, y, *self.viewport_size())
         hit = met(
@@ -304,7 +304,7 @@ class SceneView(FlyCameraView, Pane):
         return Pick(run, plate, *texel_at(plate, hit[1], hit[2]))
 
     def point_of(self, pick: Pick) -> QtCore.QPointF:
-        """Return where the middle of a texel is on the screen."""
+        """Return the screen position of the centre of a texel."""
         rows, cols = pick.plate.size
         x, y, z = self.content.places.corners[pick.plate.number]
         width, height = self.content.places.sizes[pick.plate.number]
@@ -313,44 +313,44 @@ class SceneView(FlyCameraView, Pane):
         return QtCore.QPointF(at[0], at[1])
 
     def clicked(self, x: float, y: float) -> None:
-        """Select what was clicked; the window circles it then."""
+        """Select the clicked texel; the camera then orbits its layer."""
         found, before = self.pick_at(x, y), (self.session.layer, self.session.pick)
         if found is None:
             self.session.select_layer(None)
         else:
             self.session.select_texel(found)
         if (self.session.layer, self.session.pick) == before:
-            self.circle_selected()  # nobody hears of it, and the camera may have gone elsewhere
+            self.circle_selected()  # no signal if unchanged, but the camera may have moved
 
     def double_clicked(self, x: float, y: float) -> None:
-        """Go to the layer that was clicked."""
+        """Go to the clicked layer."""
         found = self.pick_at(x, y)
         if found is not None:
             self.session.jump_to(self.source.layers[found.plate.layer].name)
 
     def hovered_at(self, x: float, y: float) -> None:
-        """Tell what is under the mouse."""
+        """Report the texel under the mouse."""
         self.hovered.emit(self.pick_at(x, y))
 
     def drag_ended(self) -> None:
-        """Choose tiles once more, where the camera has come to rest."""
+        """Choose tiles for the final position of the camera."""
         self._need("plan")
 
     def left(self) -> None:
-        """Tell that nothing is under the mouse any more."""
+        """Report that no texel is under the mouse."""
         self.hovered.emit(None)
 
     def circle_selected(self) -> None:
-        """Circle the selected layer from now on, or everything."""
+        """Make the selected layer the centre of orbit, or everything."""
         self.flight.circle(self.plates_of(self.session.layer), self.content.places)
 
     def plates_of(self, name: str | None) -> list[int]:
-        """Return the numbers of a layer's plates, none if the scene has no such layer."""
+        """Return the numbers of a layer's plates; none if the scene lacks the layer."""
         layer = next((layer for layer in self.source.layers if layer.name == name), None)
         return [plate.number for plate in layer.plates] if layer else []
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
-        """Stop reading; the scene is not used any more."""
+        """Stop loading; the scene cannot be used afterwards."""
         if self._content is not None:
             self._content.close()
         super().closeEvent(event)

@@ -1,1 +1,1 @@
-"""Small parts that panes and scenes are built of; they know nothing of layers and files."""
+"""Small widgets for panes and scenes; they know nothing about layers and files."""

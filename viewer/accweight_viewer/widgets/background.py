@@ -1,4 +1,4 @@
-"""A loader whose values arrive on the thread of the window."""
+"""A loader whose results arrive on the thread of the window."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ Value = TypeVar("Value")
 
 
 class Background(Generic[Key, Value]):
-    """One thread that reads, the newest request first.
+    """One loading thread, newest request first.
 
     Attributes:
-        loader: The loader itself.
+        loader: The loader.
     """
 
     def __init__(self, read: Callable[[Key], Value], arrived: Callable[[], object]) -> None:
-        """Start.
+        """Start the thread.
 
         Args:
-            read: Reads one value, called on another thread.
-            arrived: Called on this thread whenever values or failures wait.
+            read: Reads one value; called on the loading thread.
+            arrived: Called on this thread when values or failures are available.
         """
         self._bridge = Bridge(arrived)
         self.loader: Loader[Key, Value] = Loader(read, self._bridge.call)
 
     def values(self) -> Iterator[tuple[Key, Value]]:
-        """Yield what has arrived."""
+        """Yield the loaded values."""
         while (found := self.loader.take()) is not None:
             yield found
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is requested, under way, or waiting."""
+        """Whether no request is pending, in progress, or waiting to be taken."""
         return self.loader.idle
 
     def close(self) -> None:
-        """Stop, after what is being read now; nothing arrives any more."""
+        """Stop after the read in progress; no value arrives afterwards."""
         self._bridge.closed = True
         self.loader.close()

@@ -1,4 +1,4 @@
-"""Widgets that hold others: below each other, or with a border that can be moved."""
+"""Containers: a column, and a splitter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 
 def column(*widgets: QtWidgets.QWidget) -> QtWidgets.QWidget:
-    """Return widgets below each other; the last one takes the room that is left."""
+    """Return widgets in a column; the last one takes the remaining space."""
     made = QtWidgets.QWidget()
     layout = QtWidgets.QVBoxLayout(made)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -20,7 +20,7 @@ def column(*widgets: QtWidgets.QWidget) -> QtWidgets.QWidget:
 def splitter(
     orientation: QtCore.Qt.Orientation, *widgets: QtWidgets.QWidget
 ) -> QtWidgets.QSplitter:
-    """Return widgets beside or below each other, with borders that can be moved."""
+    """Return widgets in a row or column with movable borders."""
     made = QtWidgets.QSplitter(orientation)
     made.setChildrenCollapsible(True)
     for widget in widgets:

@@ -1,4 +1,4 @@
-"""A call from any thread that arrives on the thread of the window."""
+"""A call from any thread that is executed on the thread of the window."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pyqtgraph.Qt import QtCore
 
 
 class Bridge(QtCore.QObject):  # type: ignore[misc]
-    """Carries calls; many that are made before the first arrives become one.
+    """Forwards calls; several calls before the first is executed become one.
 
     Attributes:
-        closed: Whether calls that arrive from now on are dropped.
+        closed: Whether further calls are dropped.
     """
 
     _called = QtCore.Signal()
 
     def __init__(self, arrived: Callable[[], object]) -> None:
-        """Belong to this thread.
+        """Create it on the thread of the window.
 
         Args:
-            arrived: Called here, soon after `call` is called anywhere.
+            arrived: Called on this thread, soon after `call` on any thread.
         """
         super().__init__()
         self.closed = False
@@ -30,10 +30,10 @@ class Bridge(QtCore.QObject):  # type: ignore[misc]
         self._called.connect(self._arrive, QtCore.Qt.ConnectionType.QueuedConnection)
 
     def call(self) -> None:
-        """Have `arrived` called soon."""
+        """Schedule a call of `arrived`."""
         if not self._under_way:
             self._under_way = True
-            with suppress(RuntimeError):  # the program is ending and Qt is gone already
+            with suppress(RuntimeError):  # Qt is already destroyed at exit
                 self._called.emit()
 
     def _arrive(self) -> None:

@@ -1,4 +1,4 @@
-"""A combo box whose arrow takes the colour of its text."""
+"""A combo box with an arrow in its text colour."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 
 class ComboBox(QtWidgets.QComboBox):  # type: ignore[misc]
-    """A combo box with an arrow in the colour of its text; style sheets know images alone."""
+    """A combo box with an arrow in its text colour; style sheets support only images."""
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802
-        """Draw the box, and the arrow over it."""
+        """Draw the box, and the arrow on top."""
         super().paintEvent(event)
         painter = QtGui.QPainter(self)
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)

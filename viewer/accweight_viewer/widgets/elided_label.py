@@ -1,4 +1,4 @@
-"""A label of one line that never asks for more room than it gets."""
+"""A one-line label that never enlarges its layout."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 
 class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
-    """Text that is shortened where it is shown, not where it is kept.
+    """A label that shortens its text for display only.
 
-    Names are shortened in the middle: both of their ends tell more.
+    Names are shortened in the middle: both ends are more informative.
     """
 
     def __init__(self, parent: Any = None, *, dim: bool = False, right: bool = False) -> None:
@@ -24,7 +24,7 @@ class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
             self.setObjectName("dim")
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw as much of the text as there is room for."""
+        """Draw as much of the text as fits."""
         painter = QtGui.QPainter(self)
         room = self.contentsRect()
         shown = self.fontMetrics().elidedText(

@@ -1,4 +1,4 @@
-"""What panes hear: signals of the model for as long as they live, and where the mouse is."""
+"""Signal connections that end with a pane, and mouse events."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from accweight_viewer.model.signal import Signal
 P = ParamSpec("P")
 
 CLICK_PIXELS = 4
-"""The mouse may move so far between press and release of a click."""
+"""Most pixels between press and release of a click."""
 
 NOTCH = 120
-"""Units of a wheel's turn that are one step."""
+"""Units of wheel rotation per step."""
 
 
 def listen(pane: Any, signal: Signal[P], listener: Callable[P, object]) -> None:
-    """Connect a listener until the pane is destroyed: the session may live longer."""
+    """Connect a listener until the pane is destroyed, which may be before the session is."""
     signal.connect(listener)
     pane.destroyed.connect(lambda *_: signal.disconnect(listener))
 
 
 def place_of(event: Any) -> Any:
-    """Return where a mouse event happened, as QPointF; Qt 6 and wheels have another name for it."""
+    """Return the position of a mouse event as QPointF, for Qt 5 and 6 and wheel events."""
     return event.position() if hasattr(event, "position") else QtCore.QPointF(event.pos())

@@ -1,7 +1,7 @@
-"""Icons: files in `svg/`, drawn in the colours of the theme and sharp at any resolution.
+"""Icons from SVG files in `svg/`, in the colours of the theme, sharp at any resolution.
 
-A file is one icon on a square of 16 units; `currentColor` stands for the colour it is asked
-for in. To add an icon, add a file.
+A file is one icon on a square of 16 units, with `currentColor` as a placeholder. To add an icon,
+add a file.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtGui, QtSvg
 
 SIDE = 16
-"""Pixels of an icon's side, as the screen counts them for the program."""
+"""Side of an icon in logical pixels."""
 
 
 def icon(name: str, colour: str) -> Any:
-    """Return the QIcon of a file in one colour, for screens of one and two pixels per unit."""
+    """Return the QIcon of a file in one colour, at one and two pixels per unit."""
     drawing = QtSvg.QSvgRenderer(_svg(name).replace("currentColor", colour).encode())
     made = QtGui.QIcon()
     for ratio in (1, 2):

@@ -1,4 +1,4 @@
-"""Keys that work everywhere in the window, but not while a text is typed."""
+"""Keyboard shortcuts of the window, inactive while text is typed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _Shortcut = QtGui.QShortcut if hasattr(QtGui, "QShortcut") else QtWidgets.QShort
 
 
 def install(window: QtWidgets.QWidget, actions: Mapping[str, Action]) -> None:
-    """Let keys of a window set off actions.
+    """Connect keys of a window to actions.
 
     Args:
-        window: Where they work; it owns them.
-        actions: By key, as Qt spells it ("Shift+Left").
+        window: The window; it owns the shortcuts.
+        actions: Actions by key, in Qt's notation ("Shift+Left").
     """
     for key, action in actions.items():
         shortcut = _Shortcut(QtGui.QKeySequence(key), window)
@@ -24,12 +24,12 @@ def install(window: QtWidgets.QWidget, actions: Mapping[str, Action]) -> None:
 
 
 def _unless_typing(action: Action, key: str) -> Callable[[], None]:
-    """Return an action that a letter typed into a field does not set off."""
+    """Return an action that is not triggered by letters typed into a field."""
 
     def act() -> None:
         focused = QtWidgets.QApplication.focusWidget()
         if key == "Space" and isinstance(focused, QtWidgets.QAbstractButton):
-            focused.click()  # reached by Tab, it is pressed by Space as everywhere
+            focused.click()  # Space presses a focused button, as everywhere
             return
         typing = isinstance(focused, QtWidgets.QLineEdit | QtWidgets.QAbstractSpinBox)
         if not (typing and not key.startswith("Ctrl")):

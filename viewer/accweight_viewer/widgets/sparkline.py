@@ -1,4 +1,4 @@
-"""A curve the size of a word: how a value went over the steps, and where time is."""
+"""A small curve of a value over the steps, with a mark at the current step."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Sparkline(QtWidgets.QWidget):  # type: ignore[misc]
     """A curve without axes.
 
     Attributes:
-        step_chosen: Emitted with the step that was clicked.
+        step_chosen: Emitted with the clicked step.
     """
 
     step_chosen = QtCore.Signal(int)
 
     def __init__(self, theme: Theme, colour: int, parent: Any = None) -> None:
-        """Make an empty one.
+        """Create an empty curve.
 
         Args:
-            theme: Colours.
-            colour: Which of the theme's curves it is.
-            parent: The widget it stands in.
+            theme: The theme.
+            colour: Index of the curve colour in the theme.
+            parent: The parent widget.
         """
         super().__init__(parent)
         self._theme = theme
@@ -45,35 +45,35 @@ class Sparkline(QtWidgets.QWidget):  # type: ignore[misc]
 
     @property
     def values(self) -> npt.NDArray[np.float64]:
-        """What is drawn."""
+        """The values drawn."""
         return self._values
 
     @property
     def position(self) -> int:
-        """Which of the values is marked."""
+        """Index of the marked value."""
         return self._position
 
     def show_series(
         self, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], position: int
     ) -> None:
-        """Draw values over steps, NaN where there is none, and mark one."""
+        """Draw values over steps, NaN where missing, and mark one."""
         self._steps, self._values, self._position = steps, values, position
         self.update()
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self._theme = theme
         self.update()
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Go to the nearest step."""
+        """Report the step nearest to a click."""
         if not len(self._steps):
             return
         x = np.array([place[0] for place in self._places()])
         self.step_chosen.emit(int(self._steps[np.abs(x - place_of(event).x()).argmin()]))
 
     def _places(self) -> list[tuple[float, float]]:
-        """Return (x, y) of every value; y is NaN where there is none."""
+        """Return (x, y) of every value; y is NaN where it is missing."""
         steps, values = self._steps.astype(float), self._values
         wide, high = self.width() - 2 * INSET, self.height() - 2 * INSET
         finite = values[np.isfinite(values)]
@@ -85,7 +85,7 @@ class Sparkline(QtWidgets.QWidget):  # type: ignore[misc]
         return list(zip(x.tolist(), y.tolist(), strict=True))
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw the curve, the time, and the value there."""
+        """Draw the curve, the time, and the current value."""
         painter = QtGui.QPainter(self)
         painter.fillRect(self.rect(), QtGui.QColor(self._theme.panel))
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
@@ -104,7 +104,7 @@ class Sparkline(QtWidgets.QWidget):  # type: ignore[misc]
         painter.end()
 
     def _paint_curve(self, painter: Any, places: list[tuple[float, float]], colour: Any) -> None:
-        """Draw lines between neighbours that both are there, and dots where there are few."""
+        """Draw lines between neighbouring values, and dots if there are few."""
         pen = QtGui.QPen(colour, 1.6)
         pen.setCapStyle(QtCore.Qt.PenCapStyle.RoundCap)
         painter.setPen(pen)

@@ -1,4 +1,4 @@
-"""A switch between a few values, all of which are in sight, and the looks of small buttons."""
+"""A switch between a few visible values, and the style of flat buttons."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from accweight_viewer.theme import Theme
 
 
 class Switch(QtWidgets.QWidget):  # type: ignore[misc]
-    """Buttons side by side, one of which is down.
+    """Buttons side by side, one of which is pressed.
 
     Attributes:
-        chosen: Emitted with the value that the user has chosen.
+        chosen: Emitted with the value chosen by the user.
         buttons: The buttons, by value.
     """
 
     chosen = QtCore.Signal(object)
 
     def __init__(self, tips: Mapping[str, tuple[str, str]], parent: Any = None) -> None:
-        """Make one.
+        """Create the buttons.
 
         Args:
-            tips: By value, what the button says and a sentence that explains it.
-            parent: The widget it stands in.
+            tips: Label and tool tip of each button, by value.
+            parent: The parent widget.
         """
         super().__init__(parent)
         row = QtWidgets.QHBoxLayout(self)
@@ -47,11 +47,11 @@ class Switch(QtWidgets.QWidget):  # type: ignore[misc]
 
     @property
     def value(self) -> str | None:
-        """The value whose button is down."""
+        """The value of the pressed button."""
         return next((value for value, b in self.buttons.items() if b.isChecked()), None)
 
     def show_value(self, value: str) -> None:
-        """Put the button of a value down; emits nothing."""
+        """Press the button of a value without emitting a signal."""
         for name, button in self.buttons.items():
             button.setChecked(name == value)
 
@@ -60,7 +60,7 @@ class Switch(QtWidgets.QWidget):  # type: ignore[misc]
         self.chosen.emit(value)
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self.setStyleSheet(f"""
             QToolButton {{ background: transparent; color: {theme.dim}; padding: 3px 9px;
                 border: 1px solid {theme.line}; border-left-width: 0; border-radius: 0; }}
@@ -75,7 +75,7 @@ class Switch(QtWidgets.QWidget):  # type: ignore[misc]
 
 
 def flat_buttons(theme: Theme) -> str:
-    """Return the style of buttons that show an icon and no frame."""
+    """Return the style sheet of buttons with an icon and no frame."""
     return f"""
         QToolButton {{ background: transparent; border: 1px solid transparent;
             border-radius: 4px; padding: 3px; min-height: 18px; min-width: 18px; }}

@@ -1,14 +1,6 @@
-"""The arithmetic of accweight as pure functions on tensors, on any device.
+"""The functions of `kernels` on torch tensors.
 
-Three plain formulas (`step_change`, `accumulate_`, `normalised`) are the reference for all
-that is faster. `measure_step` is the fused form: one step of one block in, every partial
-sum of every metric out. It works on rows, one row per *sub-block*, a stretch of a parameter
-whose length depends on the parameter's shape alone (`partition`). Sums never cross a row, so
-cutting a parameter at sub-block boundaries, in files, threads or live training, changes no bit.
-
-The plain formulas take NumPy arrays as well and return what they were given. Beside
-`partition` and `errors` this module needs numpy and torch alone, so that other tools can
-embed it.
+The plain formulas also take NumPy arrays, which they process as tensors.
 """
 
 from __future__ import annotations
@@ -22,26 +14,7 @@ import torch
 from torch import Tensor
 
 from accweight_core.errors import ArgumentTypeError, MismatchError, UnsupportedDtypeError
-from accweight_core.metrics.sub_blocks import SUB_BLOCK, Partition, partition
 from accweight_core.metrics.sums import SUMS
-
-__all__ = [
-    "SUB_BLOCK",
-    "SUMS",
-    "BlockState",
-    "Partition",
-    "Scratch",
-    "accumulate_",
-    "accumulate_compensated_",
-    "measure_step",
-    "mend",
-    "normalised",
-    "partition",
-    "squares",
-    "start_block",
-    "step_change",
-    "widened_dtype",
-]
 
 _WIDENED = {
     torch.float64: torch.float64,
@@ -56,48 +29,48 @@ Values = TypeVar("Values", Tensor, npt.NDArray[Any])
 
 
 def _tensor(values: Tensor | npt.NDArray[Any], *, is_written: bool = False) -> Tensor:
-    """Return a tensor itself, or one with the values of an array.
+    """Return the argument as a tensor, sharing memory with an array.
 
     Args:
-        values: Either.
-        is_written: Whether the array itself is to be changed.
+        values: A tensor or an array.
+        is_written: Whether it will be modified in place.
     """
     if isinstance(values, Tensor):
         return values
-    if isinstance(values, np.generic):  # what an array without axes turns into
+    if isinstance(values, np.generic):  # NumPy's result for an array without axes
         values = np.asarray(values)
     if not isinstance(values, np.ndarray):
         raise ArgumentTypeError(
             f"expected a torch tensor or a NumPy array, got {type(values).__name__}; "
-            "make one of it, with numpy.asarray for instance"
+            "convert it, for example with numpy.asarray"
         )
     if is_written and not values.flags.writeable:
-        raise ArgumentTypeError("the array is written to, and is read-only; give a copy")
+        raise ArgumentTypeError("the array is modified in place, but it is read-only; pass a copy")
     try:
         return torch.from_numpy(values if values.flags.writeable else values.copy())
-    except ValueError:  # the other byte order, or an axis that runs backwards
+    except ValueError:  # foreign byte order or a negative stride
         if is_written:
             raise ArgumentTypeError(
-                "the array is written to, and torch cannot share its memory; give a copy in C "
-                "order and native byte order"
+                "the array is modified in place, but torch cannot share its memory; pass a copy "
+                "in C order and native byte order"
             ) from None
         return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), order="C"))
     except TypeError:
         raise UnsupportedDtypeError(
-            f"torch has no arrays of dtype {values.dtype}; widen it with astype, or give a tensor"
+            f"torch has no arrays of dtype {values.dtype}; widen it with astype, or pass a tensor"
         ) from None
 
 
 def _like(result: Tensor, given: object) -> Any:
-    """Return a result as what was given: a tensor, or an array."""
+    """Return a result as the type of the argument: a tensor or an array."""
     return result if isinstance(given, Tensor) else result.numpy()
 
 
 def widened_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which weights of `dtype` are subtracted: float32 at least.
+    """Return the dtype of the subtraction for weights of `dtype`: at least float32.
 
     Raises:
-        UnsupportedDtypeError: If `dtype` is an integer or bool, which has no meaning as a weight.
+        UnsupportedDtypeError: If `dtype` is an integer or bool, which has no scale.
     """
     if not (dtype.is_floating_point or dtype.is_complex):
         raise UnsupportedDtypeError(
@@ -119,7 +92,7 @@ def step_change(previous: Values, current: Values) -> Values:
 
     Raises:
         MismatchError: If the shapes differ.
-        ArgumentTypeError: If it is given neither tensors nor arrays.
+        ArgumentTypeError: If an argument is neither a tensor nor an array.
 
     >>> step_change(torch.tensor([1.0, -2.0]), torch.tensor([1.5, 2.0]))
     tensor([0.5000, 4.0000])
@@ -148,7 +121,7 @@ def accumulate_(total: Values, previous: Values, current: Values) -> Values:
 
     Raises:
         MismatchError: If the shapes differ.
-        ArgumentTypeError: If `total` is an array that cannot be written to.
+        ArgumentTypeError: If `total` is a read-only array.
     """
     moved = _step_change(_tensor(previous), _tensor(current))
     _tensor(total, is_written=True).add_(moved)
@@ -160,14 +133,14 @@ def accumulate_compensated_(
 ) -> Values:
     """Add ``step_change(previous, current)`` to the sum `total` + `compensation`, both in place.
 
-    For devices where float64 is slow or missing: two float32 hold A_t about as exactly as the
-    step changes themselves are rounded, over any number of steps, where one float32 would stop
-    growing once a step is below half a unit in its last place (``docs/accuracy.md``).
-    Kahan's sum, with Knuth's error of an addition, so that it matters not which term is larger.
+    For devices where float64 is slow or missing: two float32 hold A_t about as exactly as the step
+    changes themselves are rounded, over any number of steps. One float32 would stop growing once a
+    step is below half a unit in its last place (``docs/accuracy.md``). Kahan summation with Knuth's
+    error term, so either term may be the larger one.
 
     Args:
-        total: Cumulative change so far, A_{t-1}, rounded; real, as wide as the step change.
-        compensation: What `total` lacks; same shape and dtype, 0 at first.
+        total: Rounded cumulative change so far, A_{t-1}; real, in the dtype of the step change.
+        compensation: Cumulative change minus `total`; same shape and dtype, 0 at first.
         previous: Weights at step t-1.
         current: Weights at step t.
 
@@ -203,13 +176,13 @@ def normalised(total: Values, maximum: float) -> Values:
 
 
 class Scratch:
-    """Buffers that are made once and used again; fresh ones would cost more than the sums."""
+    """Reusable buffers; allocating new ones would take longer than the sums."""
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
     def buffer(self, name: str, like: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return room of the shape of `like`; the same name hands out the same memory."""
+        """Return the buffer of a name, in the shape of `like`; it is reused on the next call."""
         key = (name, dtype, like.device)
         if key not in self._buffers or self._buffers[key].numel() < like.numel():
             self._buffers[key] = torch.empty(like.numel(), dtype=dtype, device=like.device)
@@ -218,17 +191,17 @@ class Scratch:
 
 @dataclass
 class BlockState:
-    """What a block carries from step to step; block-shaped tensors are (rows, columns).
+    """State of a block from step to step; tensors are (rows, columns) unless noted.
 
     Attributes:
-        reference: W_0, widened. An element that is not finite there takes its first finite
-            value as its reference.
-        reference_square: Sum of squares of each row of `reference`, float64.
+        reference: W_0, widened. The reference of an element that is not finite at first is its
+            first finite value.
+        reference_square: (rows,) sums of squares of `reference`, float64.
         previous: Last finite value of every element; may be `reference` itself at first.
         total: A_t, float64.
-        unseen: Elements that have not been finite yet; None when there are none.
-        compensation: What `total` lacks of A_t where it is not float64; None where it is.
-            Sums over a row are then taken in the dtype of `total` as well.
+        unseen: Mask of elements that have never been finite; None if there are none.
+        compensation: A_t minus `total` if `total` is float32; None if it is float64. Sums over
+            a row are then float32 as well.
     """
 
     reference: Tensor
@@ -240,12 +213,12 @@ class BlockState:
 
 
 def start_block(weights: Tensor, *, compensated: bool = False) -> tuple[BlockState, Tensor]:
-    """Begin a block with its weights at the reference step.
+    """Start a block with its weights at the reference step.
 
     Args:
-        weights: W_0, widened, (rows, columns). Kept as the reference, not copied; elements
-            that are not finite are set to 0 in place until they are.
-        compensated: Do without float64 (for weights that are not float64 themselves).
+        weights: W_0, widened, (rows, columns). Kept as the reference, not copied; non-finite
+            elements are set to 0 in place.
+        compensated: Avoid float64 (for weights that are not float64 themselves).
 
     Returns:
         The state, and the partial sums of step 0: all zero but `square`,
@@ -272,17 +245,17 @@ def start_block(weights: Tensor, *, compensated: bool = False) -> tuple[BlockSta
 def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor:
     """Advance a block by one step: accumulate, and return the partial sums of all metrics.
 
-    An element that is not finite counts as not having moved: it is replaced in `current` by
-    its last finite value and reported in `nonfinite`.
+    A non-finite element counts as not having moved: it is replaced in `current` by its last finite
+    value and counted in `nonfinite`.
 
     Args:
-        state: The block so far; `total` is updated. To go on, the caller makes `current`
-            the next `previous` (or swaps the two buffers).
+        state: State of the block; `total` is updated. Before the next step the caller makes
+            `current` `previous` (or swaps the two buffers).
         current: W_t, widened, (rows, columns).
-        scratch: Buffers to use.
+        scratch: Buffers to reuse.
 
     Returns:
-        (rows, len(SUMS)), of the dtype of the state's `total`.
+        (rows, len(SUMS)), in the dtype of the state's `total`.
     """
     dtype = state.total.dtype
     real = scratch.buffer("real", current, current.dtype.to_real())
@@ -324,14 +297,14 @@ def _distance(left: Tensor, right: Tensor, out: Tensor) -> None:
 
 
 def _sum_and_square(double: Tensor, double2: Tensor, total: Tensor, square: Tensor) -> None:
-    """Write each row's sum and sum of squares."""
+    """Write the sum and the sum of squares of each row."""
     torch.sum(double, 1, out=total)
     torch.mul(double, double, out=double2)
     torch.sum(double2, 1, out=square)
 
 
 def squares(weights: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return each row's sum of squares, of both parts of complex weights."""
+    """Return the sum of squares of each row, over real and imaginary parts."""
     if weights.is_complex():
         weights = torch.view_as_real(weights).flatten(1)
     wide = weights.to(dtype)
@@ -341,11 +314,11 @@ def squares(weights: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
 def _weigh(
     state: BlockState, current: Tensor, column: dict[str, Tensor], double: Tensor, double2: Tensor
 ) -> None:
-    """Fill `square`, `reference_square` and `nonfinite`; mend `current` where not finite.
+    """Fill `square`, `reference_square` and `nonfinite`; replace non-finite elements of `current`.
 
-    The squares are needed anyway, and are finite only if every element is: on a CPU the
-    common case costs no look of its own. On a device that look would wait for the device,
-    so there the mending always runs.
+    The squares are needed anyway, and are finite only if every element is, so on a CPU finite
+    weights cost no extra check. On a device reading the result of the check would block, so there
+    the replacement always runs.
     """
     square = _squares_in(double, double2, current)
     whole = current.device.type == "cpu" and bool(np.isfinite(square.numpy()).all())
@@ -357,19 +330,19 @@ def _weigh(
 
 
 def _squares_in(double: Tensor, double2: Tensor, weights: Tensor) -> Tensor:
-    """Return `squares` in buffers that are there already."""
+    """Return `squares`, computed in existing buffers."""
     if weights.is_complex():
         return squares(weights, double.dtype)
     return torch.mul(double.copy_(weights), double, out=double2).sum(1)
 
 
 def mend(state: BlockState, current: Tensor, nonfinite: Tensor) -> None:
-    """Count non-finite elements, give them their last finite value, greet first finite ones.
+    """Count non-finite elements and replace them; take first finite values as reference.
 
     Args:
         state: The block before the step.
-        current: W_t, changed in place.
-        nonfinite: (rows,) float64, written.
+        current: W_t, modified in place.
+        nonfinite: (rows,) float64; output.
     """
     bad = ~torch.isfinite(current)
     nonfinite.copy_(bad.sum(dim=1))
@@ -385,8 +358,8 @@ def mend(state: BlockState, current: Tensor, nonfinite: Tensor) -> None:
 def _spread(state: BlockState, double: Tensor, double2: Tensor, column: dict[str, Tensor]) -> None:
     """Fill the `path_*` columns from A_t.
 
-    Sums are taken of distances from the row's first element: where all elements have moved
-    alike (sign descent does that) the spread is exactly 0 and not the rounding of a square.
+    Sums are over distances from the row's first element: where all elements have moved equally, as
+    in sign descent, the spread is exactly 0 and not the rounding error of a square.
     """
     total = state.total
     pivot = total[:, :1]
@@ -414,7 +387,7 @@ def _count_flips(
         flips.fill_(torch.nan)
         return
     real, double = buffers
-    spare = double.view(real.dtype)[:, : real.shape[1]]  # there is room in what is as wide
+    spare = double.view(real.dtype)[:, : real.shape[1]]  # reuse a buffer of the same width
     signs = torch.sign(current, out=real), torch.sign(reference, out=spare)
     if current.device.type == "cpu":  # numpy compares vectorised, torch is 10 times slower
         left, right = (sign.numpy() for sign in signs)

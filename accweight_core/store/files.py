@@ -1,0 +1,172 @@
+"""Files of an analysis: plain ones, in plain folders. Nothing that leads elsewhere is followed.
+
+An analysis may come from anybody. A link in it would have this program read, write or remove what
+lies elsewhere, and a FIFO would have it wait for ever: what is neither a file nor a folder is
+refused, by name, before anything is done with it. The analysis itself may be reached by a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+from accweight_core.errors import StoreError, reason_of
+
+PARTIAL = ".partial"
+"""Ending of files that are being written; a killed process leaves them behind."""
+
+Write = Callable[[Path, bytes | memoryview], None]
+"""`write_whole`; or `write_new` where a killed process leaves nothing that is looked at; or
+`write_beside_others` where several processes may write one file."""
+
+_PLAIN = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+_READ = os.O_RDONLY | _PLAIN
+_WRITE = os.O_WRONLY | os.O_CREAT | _PLAIN
+
+
+def open_to_read(path: Path) -> io.BufferedReader:
+    """Open a file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        StoreError: If it is not a plain file, or cannot be read.
+    """
+    try:
+        return open(_opened(path, _READ), "rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _refusal(path, error, "read") from None
+
+
+def open_to_write(path: Path, *, whole: bool = True) -> io.FileIO:
+    """Open a file, unbuffered; make it if it is not there.
+
+    Args:
+        path: The file.
+        whole: Whether it is written anew; otherwise what is in it stays.
+
+    Raises:
+        StoreError: If something else than a plain file is there.
+        OSError: If it cannot be written.
+    """
+    try:
+        return open(_opened(path, _WRITE | (os.O_TRUNC if whole else 0)), "wb", buffering=0)
+    except OSError as error:
+        if _is_elsewhere(path):
+            raise _refusal(path, error, "written") from None
+        raise
+
+
+def _opened(path: Path, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise _no_file(path, mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _is_elsewhere(path: Path) -> bool:
+    """Tell whether something is there that is neither a file nor a folder."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _refusal(path: Path, error: OSError, what: str) -> StoreError:
+    """Return the error of ours for a file that cannot be opened."""
+    if isinstance(error, StoreError):
+        return error
+    if _is_elsewhere(path):
+        return _no_file(path, os.lstat(path).st_mode)
+    return StoreError(f"{path}: cannot be {what} ({reason_of(error)})")
+
+
+def _no_file(path: Path | str, mode: int) -> StoreError:
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    return StoreError(
+        f"{path}: is {kind}, where an analysis has plain files and folders; put those in its "
+        "place, or analyse the checkpoints again"
+    )
+
+
+def refuse_links(store: Path, name: str) -> None:
+    """Raise if a folder on the way to something in an analysis leads elsewhere.
+
+    Args:
+        store: The analysis.
+        name: What is in it, the folders on the way with it.
+
+    Raises:
+        StoreError: If one is a link, or no folder.
+    """
+    here = os.fspath(store)
+    for part in name.split("/"):
+        here = os.path.join(here, part)
+        try:
+            mode = os.lstat(here).st_mode
+        except OSError:
+            return  # who opens it says that it is not there
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            raise _no_file(here, mode)
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """Yield every file in a folder, and in folders within it.
+
+    Raises:
+        StoreError: If something else is there.
+        OSError: If a folder cannot be read.
+    """
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from files_in(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            yield Path(entry.path)
+        else:
+            raise _no_file(entry.path, entry.stat(follow_symlinks=False).st_mode)
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that it is there completely or not at all."""
+    draft = path.with_name(path.name + PARTIAL)
+    _fill(draft, content)
+    os.replace(draft, path)
+
+
+def write_beside_others(path: Path, content: bytes | memoryview) -> None:
+    """Write a file like `write_whole` where others may be writing the same bytes to it.
+
+    Each has a draft of its own: one that is killed, or late, harms no file that is complete.
+    """
+    draft = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")
+    _fill(draft, content)
+    os.replace(draft, path)
+
+
+def write_new(path: Path, content: bytes | memoryview) -> None:
+    """Write a file of what is thrown away altogether if the process is killed meanwhile."""
+    _fill(path, content)
+
+
+def _fill(path: Path, content: bytes | memoryview) -> None:
+    with open_to_write(path) as file:
+        rest = memoryview(content).cast("B")
+        while rest:
+            rest = rest[file.write(rest) :]

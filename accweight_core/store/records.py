@@ -1,0 +1,184 @@
+"""What the header of an analysis holds, as records; and the document that it is read from.
+
+A header is input: it may come from another program, a later version, or somebody who lies. What
+is checked here is what everything else counts on: types, ranges, and that all of it fits together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from accweight_core.dtypes import DTYPES
+from accweight_core.metrics.sums import FIRST_SUMS
+from accweight_core.remote import is_url
+from accweight_core.schema import Checkpoint, Parameter, Role
+from accweight_core.store.documents import Integer, Length, Shape, checked
+
+FORMAT_VERSION = 2
+"""Raised when older programs could misread a store: since 2 small pictures may lie in packs."""
+
+UNPACKED_VERSION = 1
+"""What a store says that has no such pictures: older programs read it as well."""
+
+MOST_ELEMENTS = 1 << 53
+"""Of all parameters: places of elements are counted in float64."""
+
+MOST_NESTED = 8
+"""Levels of a map of names."""
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The largest element of A_T over all shown layers, and where it sits."""
+
+    layer: str
+    parameter: str
+    index: tuple[Length, ...]
+    value: float
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """Where one step came from, and the figures of the training that lay there."""
+
+    path: str
+    step: Integer
+    step_source: str
+    format: str
+    size_bytes: Length
+    changed_ns: int
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> CheckpointRecord:
+        """Return the record of a checkpoint, its path made absolute."""
+        is_local = checkpoint.size_bytes and not is_url(checkpoint.path)
+        path = str(Path(checkpoint.path).absolute()) if is_local else checkpoint.path
+        return cls(
+            path=path,
+            step=checkpoint.step,
+            step_source=checkpoint.step_source,
+            format=checkpoint.format,
+            size_bytes=checkpoint.size_bytes,
+            changed_ns=checkpoint.changed_ns,
+            measures={n: float(v) for n, v in checkpoint.measures.items() if math.isfinite(v)},
+        )
+
+
+class HeaderDocument(Struct, frozen=True):
+    """The attributes of an analysis; what older programs did not write has a default.
+
+    Other fields, of newer programs, are passed over.
+    """
+
+    source: str
+    reader: str
+    checkpoints: Annotated[tuple[CheckpointRecord, ...], Meta(min_length=1)]
+    parameters: tuple[Parameter, ...]
+    roles: tuple[Role, ...]
+    picture_bases: tuple[Annotated[int, Meta(ge=0, le=63)], ...]
+    keeps_state: bool
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    maximum: Maximum | None
+    complete: bool
+    versions: dict[str, str]
+    name_map: dict[str, Any] = {}
+    packs: tuple[Annotated[tuple[int, ...], Meta(min_length=1)], ...] = ()
+    sums: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] = FIRST_SUMS
+
+
+def checked_header(found: Any) -> HeaderDocument:
+    """Return the header that was found in a file.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    document = checked(found, HeaderDocument)
+    _check_checkpoints(document.checkpoints)
+    _check_parameters(document.parameters)
+    _check_packs(document)
+    _check_maximum(document)
+    if len(document.picture_bases) not in (0, len(document.parameters)):
+        raise ValueError("pictures and parameters differ in number")
+    if len(set(document.sums)) < len(document.sums):
+        raise ValueError("the sums are not different names")
+    if _depth(document.name_map) > MOST_NESTED:
+        raise ValueError(f"the map of names is nested more than {MOST_NESTED} levels deep")
+    return document
+
+
+def _check_checkpoints(records: Sequence[CheckpointRecord]) -> None:
+    steps = [record.step for record in records]
+    if steps != sorted(steps):
+        raise ValueError("the steps do not ascend")
+    if not all(math.isfinite(v) for record in records for v in record.measures.values()):
+        raise ValueError("a measure is not a finite number")
+
+
+def _check_parameters(parameters: Sequence[Parameter]) -> None:
+    if len({parameter.name for parameter in parameters}) < len(parameters):
+        raise ValueError("two parameters have one name")
+    for shape, axes in {(parameter.shape, len(parameter.axes)) for parameter in parameters}:
+        checked(shape, Shape)
+        if len(shape) != axes:
+            raise ValueError(f"a parameter of shape {shape} has {axes} axes")
+    if sum(parameter.elements for parameter in parameters) > MOST_ELEMENTS:
+        raise ValueError(f"the parameters have more than {MOST_ELEMENTS} elements")
+    unknown = {parameter.dtype for parameter in parameters} - DTYPES.keys()
+    if unknown:
+        raise ValueError(f"a parameter has elements of an unknown type, {min(unknown)!r}")
+
+
+def _check_packs(document: HeaderDocument) -> None:
+    members = [index for pack in document.packs for index in pack]
+    bases = document.picture_bases or [0] * len(document.parameters)
+    if not all(0 <= i < len(bases) and bases[i] == 0 for i in members):
+        raise ValueError("a pack holds something else than small parameters")
+    if len(set(members)) < len(members):
+        raise ValueError("a parameter lies in two packs")
+
+
+def _check_maximum(document: HeaderDocument) -> None:
+    largest = document.maximum
+    if largest is None:
+        if document.complete and _is_measured(document):
+            raise ValueError("the maximum is missing")
+        return
+    shape = next((p.shape for p in document.parameters if _is_of(p, largest)), None)
+    if shape is None:
+        raise ValueError("the maximum lies in no parameter")
+    inside = all(at < length for at, length in zip(largest.index, shape, strict=False))
+    if len(largest.index) != len(shape) or not inside or not largest.value >= 0:
+        raise ValueError(f"the maximum cannot be {largest.value} at {largest.index} of {shape}")
+
+
+def _is_of(parameter: Parameter, largest: Maximum) -> bool:
+    return (parameter.name, parameter.layer) == (largest.parameter, largest.layer)
+
+
+def _is_measured(document: HeaderDocument) -> bool:
+    """Tell whether there is anything that a maximum can be of."""
+    counted = (p for p in document.parameters if p.role in document.roles and p.elements)
+    return "path_max" in document.sums and any(counted)
+
+
+def _depth(value: object) -> int:
+    """Return how deep plain values are nested."""
+    deepest, level = 0, [value]
+    while level and deepest <= MOST_NESTED:
+        deepest += 1
+        level = [inner for outer in level for inner in _inner(outer)]
+    return deepest
+
+
+def _inner(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -10,6 +10,7 @@
     ├── NonFiniteError         (also ValueError)     NaN or infinity under `strict`
     ├── UnsupportedDtypeError  (also TypeError)      values that cannot be subtracted
     ├── ArgumentTypeError      (also TypeError)      a call was given something else than it takes
+    ├── ArgumentValueError     (also ValueError)     a call was given a value that it has no use for
     ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
     ├── MemoryLimitError                             more memory is needed than there is
     ├── EngineError            (also RuntimeError)   workers cannot do, or have lost, their work
@@ -124,6 +125,10 @@ class UnsupportedDtypeError(AccweightError, TypeError):
 
 class ArgumentTypeError(AccweightError, TypeError):
     """A call was given something else than it takes; the message says what it takes."""
+
+
+class ArgumentValueError(AccweightError, ValueError):
+    """A call was given a value that it has no use for; the message says which it takes."""
 
 
 class UnknownNameError(AccweightError, KeyError):

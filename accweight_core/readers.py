@@ -123,9 +123,15 @@ def unrecognised(path: Path) -> FormatError:
     known = ", ".join(sorted({s for reader in readers().values() for s in reader.suffixes if s}))
     return FormatError(
         path,
-        f"no reader recognises its content (formats known: {known}); "
+        f"no reader recognises its content (formats known: {known}){_kind_of(head)}; "
         f"if you are sure of the format, name it with --reader, or {_remedy(path)}",
     )
+
+
+def _kind_of(head: bytes) -> str:
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return ", it is a page of HTML, such as servers send where they want a login"
+    return ""
 
 
 def _remedy(path: Path) -> str:

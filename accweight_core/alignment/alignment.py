@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from accweight_core.alignment.matching.common_steps import Side, ValuesAtStep
 from accweight_core.alignment.matching.match_state import Found, Known, State
@@ -24,7 +24,8 @@ from accweight_core.alignment.matching.result import (
     ParameterMatch,
     Unmatched,
 )
-from accweight_core.errors import MismatchError
+from accweight_core.arguments import brief, is_one_of
+from accweight_core.errors import ArgumentTypeError, MismatchError
 from accweight_core.naming import natural_key
 from accweight_core.runs.axis_shapes import SAME_ELEMENTS, kinds_agree
 from accweight_core.runs.name_map import NameMap, as_map
@@ -104,8 +105,8 @@ def align(
         FormatError: If the map file is damaged.
         SourceError: If `values` is "always" and checkpoints are missing.
     """
-    if values not in ("auto", "always", "never"):
-        raise MismatchError(f"values must be 'auto', 'always' or 'never', got {values!r}")
+    if not is_one_of(values, get_args(Values)):
+        raise MismatchError(f"values must be 'auto', 'always' or 'never', got {brief(values)}")
     left, right = _side(a), _side(b)
     compared = None if values == "never" else ValuesAtStep(left, right, must=values == "always")
     result = aligned(
@@ -134,7 +135,13 @@ def side_at(path: str | os.PathLike[str]) -> Run | Analysis:
 
 
 def _side(given: Side | str | os.PathLike[str]) -> Side:
-    return side_at(given) if isinstance(given, (str, os.PathLike)) else given
+    if isinstance(given, (str, os.PathLike)):
+        return side_at(given)
+    if not hasattr(given, "layers"):
+        raise ArgumentTypeError(
+            f"expected a run, an analysis, or the path of one, got {type(given).__name__}"
+        )
+    return given
 
 
 def _in_natural_order(layers: Sequence[Layer]) -> list[Layer]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from accweight_core.alignment.alignment import Alignment, aligned
 from accweight_core.errors import SourceError, reason_of
+from accweight_core.io.target import target_at
 from accweight_core.naming import layers_of
 from accweight_core.runs.grouping import Group
 from accweight_core.runs.name_map import listed, quoted
@@ -217,6 +218,7 @@ def _scope(paths: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
 
 
 def _written(path: Path, text: str, what: str) -> str:
+    path = target_at(path, "a map")
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,23 @@ import numpy.typing as npt
 from accweight_core.analysis.ranking import ranking as ranked
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum, measured, metric_arrays
+from accweight_core.arguments import (
+    brief,
+    checked_choice,
+    checked_path,
+    checked_roles,
+    checked_text,
+    whole,
+)
 from accweight_core.errors import (
+    AccweightError,
     ArgumentTypeError,
     MismatchError,
     StoreError,
     UnknownNameError,
     reason_of,
 )
+from accweight_core.io.target import target_at
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
@@ -72,7 +82,14 @@ class Analysis:
         Raises:
             StoreError: If there is none at `path`, or it is unfinished, damaged or too new.
         """
-        store = Store.open(Path(path))
+        checked_path(path, "an analysis")
+        try:
+            store = Store.open(Path(path))
+        except AccweightError:
+            raise
+        except (OSError, ValueError) as error:  # a name that the system cannot hold
+            reason = reason_of(error) if isinstance(error, OSError) else str(error)
+            raise StoreError(f"{path}: cannot be opened ({reason})") from None
         if not (store.header.complete or unfinished):
             done = store.finished()
             raise StoreError(
@@ -147,19 +164,21 @@ class Analysis:
         """
         header = self.header
         if roles is not None:
-            header = replace(header, roles=tuple(Role(role) for role in roles))
+            header = replace(header, roles=checked_roles(roles))
             found = dict.fromkeys(parameter.role for parameter in self.parameters)
             if not found.keys() & set(header.roles):
                 raise MismatchError(
                     f"{header.source}: no parameter has the role {' or '.join(header.roles)}; "
                     f"roles measured: {', '.join(found) or 'none'}"
                 )
+        checked_choice(per, get_args(Per), "per")
         return measured(header, self.values, per)
 
     def table(self, per: Per = "layer") -> pd.DataFrame:
         """Return a DataFrame with one row per layer and step, and a column per metric."""
         import pandas as pd
 
+        checked_choice(per, get_args(Per), "per")
         rows = self.measured(per)
         frames = [
             pd.DataFrame(
@@ -208,10 +227,11 @@ class Analysis:
         """
         if step is None:
             return len(self.steps) - 1
-        found = np.flatnonzero(self.steps == step)
-        if not found.size:
+        number = whole(step)
+        found = np.flatnonzero(self.steps == number)
+        if number is None or not found.size:
             known = ", ".join(map(str, self.steps[:12])) + (", ..." if len(self.steps) > 12 else "")
-            raise UnknownNameError(f"the run has no step {step}; its steps are {known}")
+            raise UnknownNameError(f"the run has no step {brief(step)}; its steps are {known}")
         return int(found[0])
 
     def parameter_index(self, name: str) -> int:
@@ -220,6 +240,7 @@ class Analysis:
         Raises:
             UnknownNameError: If it was not measured.
         """
+        checked_text(name, "a parameter")
         return self.header.parameter_index(name)
 
     def layout(self, name: str) -> Layout:
@@ -274,6 +295,7 @@ class Analysis:
             scope: Whether M is the largest element of A_T over all shown layers, or over the
                 parameters of the same layer.
         """
+        checked_choice(scope, ("global", "layer"), "scope")
         total = self.cumulative(name, step)
         largest = self.scale(name, scope)
         return np.zeros_like(total) if largest == 0 else total / largest
@@ -299,7 +321,7 @@ class Analysis:
         """
         if not self.header.complete:
             raise StoreError(f"{self.path}: the analysis is not finished, so it cannot be saved")
-        target = Path(path)
+        target = target_at(path, "an analysis")
         if target.exists():
             raise StoreError(f"{target}: exists already; nothing is overwritten")
         header = replace(self.header, picture_bases=(), packs=(), complete=False)
@@ -319,7 +341,13 @@ class Analysis:
         Raises:
             SourceError: If it is missing or has changed.
         """
-        return self._source.checkpoint(step_index)
+        place = whole(step_index)
+        if place is None or not -len(self.steps) <= place < len(self.steps):
+            raise UnknownNameError(
+                f"the run has no checkpoint {brief(step_index)}; it has {len(self.steps)}, "
+                "counted from 0"
+            )
+        return self._source.checkpoint(place)
 
     def run(self) -> Run:
         """Return the run of the analysis; for a stored analysis it is described again.

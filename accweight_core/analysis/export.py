@@ -5,14 +5,21 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import numpy as np
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.summary import Per
-from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError, reason_of
+from accweight_core.arguments import brief, checked_choice, is_one_of
+from accweight_core.errors import (
+    ArgumentTypeError,
+    MissingLibraryError,
+    StoreError,
+    UnknownNameError,
+    reason_of,
+)
+from accweight_core.io.target import target_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +39,8 @@ def export(
         analysis: The analysis.
         out: Path of a file, or an open binary stream.
         to: "csv" or "parquet": one row per layer and step; "npz": one (steps, layers) array
-            per metric, with `steps`, the names, and `elements`.
+            per metric, with `steps`, the names, and `elements`. In CSV, names that spreadsheets
+            would take for formulas have an apostrophe before them (`unescaped` takes it off).
         per: Whether rows are layers or parameters.
         overwrite: Replace an existing file.
 
@@ -40,11 +48,25 @@ def export(
         StoreError: If the file exists or cannot be written.
         MissingLibraryError: If the format needs a library that is not installed.
     """
-    if to not in WRITERS:
-        raise UnknownNameError(f"no format is called {to!r}; formats are {', '.join(WRITERS)}")
+    checked_choice(per, get_args(Per), "per")
+    if not is_one_of(to, WRITERS):
+        raise UnknownNameError(f"no format is called {brief(to)}; formats are {', '.join(WRITERS)}")
+    if not isinstance(analysis, Analysis):
+        raise ArgumentTypeError(f"expected an analysis, got {type(analysis).__name__}")
     if not isinstance(out, (str, os.PathLike)):
-        return _written(out, analysis, to, per)
-    path = Path(out)
+        if not hasattr(out, "write"):
+            raise ArgumentTypeError(
+                f"expected a path or a stream of bytes to write to, got {type(out).__name__}"
+            )
+        try:
+            return _written(out, analysis, to, per)
+        except BrokenPipeError:
+            raise  # whoever reads has seen enough
+        except MissingLibraryError:
+            raise
+        except OSError as error:
+            raise StoreError(f"the output cannot be written ({reason_of(error)})") from error
+    path = target_at(out, "an export")
     if path.exists() and not overwrite:
         raise StoreError(f"{path}: exists already; choose another name, or add --overwrite")
     draft = path.with_name(f".{path.name}.draft")
@@ -61,6 +83,32 @@ def export(
     return rows
 
 
+FORMULA_BEGINS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
+"""What spreadsheets take for the beginning of a formula, in either width; and the mark itself."""
+
+
+def escaped(text: str) -> str:
+    """Return text of a table as CSV holds it: what a spreadsheet would obey has a mark before it.
+
+    Names of parameters come from files, and programs that show tables run what begins with ``=``.
+    They show what begins with an apostrophe as the text behind it. What begins with one anyway gets
+    another, so `unescaped` gives every text back.
+
+    >>> escaped("=1+1"), escaped("fc.weight")
+    ("'=1+1", 'fc.weight')
+    """
+    return f"'{text}" if text.startswith(FORMULA_BEGINS) else text
+
+
+def unescaped(text: str) -> str:
+    """Return the text that a cell of an exported CSV stands for: one apostrophe less.
+
+    >>> unescaped("'=1+1"), unescaped("fc.weight")
+    ('=1+1', 'fc.weight')
+    """
+    return text.removeprefix("'")
+
+
 def _written(file: BinaryIO, analysis: Analysis, to: str, per: Per) -> int:
     """Write the table to a stream, which may be a pipe; return the number of rows."""
     table, content = analysis.table(per), io.BytesIO()
@@ -71,7 +119,16 @@ def _written(file: BinaryIO, analysis: Analysis, to: str, per: Per) -> int:
 
 
 def _write_csv(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
-    table.to_csv(file, index=False, float_format="%.17g", encoding="utf-8")
+    texts = {name: [escaped(text) for text in table[name]] for name in (per, "kind")}
+    # a text is quoted for what ends a line alone, and readers take any CR for the end of one
+    has_cr = any("\r" in text for text in texts[per])
+    table.assign(**texts).to_csv(
+        file,
+        index=False,
+        float_format="%.17g",
+        encoding="utf-8",
+        lineterminator="\r\n" if has_cr else None,
+    )
 
 
 def _write_parquet(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.accumulate.block import common_dtype
+from accweight_core.arguments import brief
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import UnknownNameError
 from accweight_core.io.reading import OpenFiles, read_stretch
@@ -97,12 +98,18 @@ def trace(
 
 def _checked(parameter: Parameter, index: Iterable[int]) -> tuple[int, ...]:
     """Return the index as a tuple of ints, after checking that the element exists."""
-    place = tuple(operator.index(i) for i in index)
+    try:
+        place = tuple(operator.index(i) for i in index)
+    except (TypeError, ValueError, RuntimeError):
+        raise UnknownNameError(
+            f"parameter {parameter.name!r} has no element {brief(index)}: an index is a number "
+            f"per axis of its shape {parameter.shape}"
+        ) from None
     if len(place) != len(parameter.shape) or any(
         not 0 <= i < length for i, length in zip(place, parameter.shape, strict=True)
     ):
         raise UnknownNameError(
-            f"parameter {parameter.name!r} has no element {place}: its shape is "
+            f"parameter {parameter.name!r} has no element {brief(place)}: its shape is "
             f"{parameter.shape}, and an index is a number per axis, counted from 0"
         )
     return place

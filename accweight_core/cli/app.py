@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
+import os
 import sys
+from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -15,9 +18,14 @@ import click
 
 from accweight_core.cli import COMMAND_GROUP, commands
 from accweight_core.cli.options import with_debug
-from accweight_core.errors import AccweightError
+from accweight_core.errors import AccweightError, reason_of
 from accweight_core.remote import without_secrets
 from accweight_core.text import plain
+
+UNEXPECTED = "unexpected {}: {}; run again with --debug and report what it shows"
+
+UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF})
+"""What is wrong where an open stream cannot be written to."""
 
 
 class _Deferred(click.Command):
@@ -116,6 +124,7 @@ def _show_version(context: click.Context, option: click.Parameter, asked: bool) 
 
 def run(arguments: list[str]) -> int:
     """Run the command with these arguments and return its exit code."""
+    _stand_in()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that it lacks is no reason to fail
             stream.reconfigure(errors="replace")
@@ -127,6 +136,12 @@ def run(arguments: list[str]) -> int:
         if "--debug" in arguments:
             raise
         return _fail(str(error))
+    except OSError as error:
+        if "--debug" in arguments:
+            raise
+        if error.filename is None and error.errno in UNWRITTEN:  # by click, which prints help
+            return _fail(f"the output cannot be written ({reason_of(error)})")
+        return _fail(UNEXPECTED.format(type(error).__name__, error))
     except MemoryError as error:
         if "--debug" in arguments:
             raise
@@ -134,11 +149,31 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # a fault of ours: still no traceback in a user's face
         if "--debug" in arguments:
             raise
-        problem = f"unexpected {type(error).__name__}: {error}"
-        return _fail(f"{problem}; run again with --debug and report what it shows")
+        return _fail(UNEXPECTED.format(type(error).__name__, error))
     return 0
 
 
 def _fail(message: str) -> int:
-    click.echo(f"accweight: {plain(without_secrets(' '.join(message.split())))}", err=True)
+    with suppress(OSError):
+        click.echo(f"accweight: {plain(without_secrets(' '.join(message.split())))}", err=True)
+    _leave_unwritten()
     return 1
+
+
+def _stand_in() -> None:
+    """Give a process that was begun without stdout or stderr what writes to nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _leave_unwritten() -> None:
+    """Let go what a stream could not write: Python would try it once more at the end, and fail."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)

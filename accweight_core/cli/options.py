@@ -137,9 +137,10 @@ def parsed_size(text: str) -> int:
     >>> parsed_size("256M") == 256 * 1024**2
     True
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
     if not match:
-        raise click.BadParameter(f"{text!r} is not a size; expected a number such as 0, 256M, 1G")
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise click.BadParameter(f"{shown!r} is not a size; expected a number such as 0, 256M, 1G")
     return int(float(match[1]) * _UNITS[match[2]])
 
 

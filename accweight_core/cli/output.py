@@ -15,12 +15,13 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
 from accweight_core.cli.tables import Table, width_of
+from accweight_core.errors import StoreError, reason_of
 from accweight_core.text import plain, size
 
 UNLIMITED = 1 << 16
@@ -39,7 +40,20 @@ def room() -> int:
 
 
 def show(answer: str | Page | dict[str, Any]) -> None:
-    """Print the answer on stdout: lines and tables, or one JSON document."""
+    """Print the answer on stdout: lines and tables, or one JSON document.
+
+    Raises:
+        StoreError: If stdout cannot be written to, as on a full disk.
+    """
+    try:
+        _show(answer)
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough
+    except OSError as error:
+        raise StoreError(f"the output cannot be written ({reason_of(error)})") from None
+
+
+def _show(answer: str | Page | dict[str, Any]) -> None:
     if isinstance(answer, dict):
         click.echo(json.dumps(_finite(answer), indent=2, allow_nan=False))
         return
@@ -86,14 +100,19 @@ def _fold(page: Page, width: int) -> None:
 
 def remark(*lines: str) -> None:
     """Print remarks on stderr."""
-    for line in lines:
-        click.echo(f"note: {plain(line)}", err=True)
+    _aside("note", lines)
 
 
 def warn(*lines: str) -> None:
     """Print warnings on stderr."""
-    for line in lines:
-        click.echo(f"warning: {plain(line)}", err=True)
+    _aside("warning", lines)
+
+
+def _aside(kind: str, lines: Sequence[str]) -> None:
+    """Print lines on stderr; where it cannot be written to, the work goes on."""
+    with suppress(OSError):
+        for line in lines:
+            click.echo(f"{kind}: {plain(line)}", err=True)
 
 
 def _finite(value: Any) -> Any:

@@ -24,6 +24,7 @@ from accweight_core.io.stamp import changed, stamp_of_open
 from accweight_core.io.strided import Box, boxes_of, parts_of
 from accweight_core.io.widening import as_widened, code_dtype, widen, working_dtype
 from accweight_core.remote import is_url
+from accweight_core.remote.local import descriptor_of
 from accweight_core.schema import Extent, HiddenValues, Stamp, StoredTensor
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class OpenFiles:
         if len(self._descriptors) >= self.most:
             os.close(self._descriptors.popitem(last=False)[1])
         try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            descriptor = descriptor_of(path)
         except OSError as error:
             raise FormatError(path, f"cannot be read ({reason_of(error)})") from None
         self._descriptors[path] = descriptor

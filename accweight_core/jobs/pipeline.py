@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.arguments import checked_roles
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
     MismatchError,
@@ -22,13 +23,13 @@ from accweight_core.errors import (
 )
 from accweight_core.io.memory import memory_told
 from accweight_core.io.page_cache import threads_for
+from accweight_core.io.target import target_at
 from accweight_core.io.widening import working_dtype
 from accweight_core.jobs.engines.choose import workers_for
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.work import Progress, Work
 from accweight_core.naming import layers_of
 from accweight_core.pictures.plan import plan_pictures
-from accweight_core.remote import is_url, shown
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
 from accweight_core.store.analysis_store import Store
@@ -99,7 +100,8 @@ def analyze(
         EngineError: If workers are unavailable, do not see the files, or are lost.
         MemoryLimitError: If a parameter takes more memory than that.
     """
-    run, chosen = as_run(run), tuple(Role(role) for role in roles)
+    run, chosen = as_run(run), checked_roles(roles)
+    path = None if out is None else target_at(out, "an analysis")
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
@@ -107,13 +109,12 @@ def analyze(
         run, header, walking, block_elements, strict, progress,
         notice=notice, memory_bytes=memory_bytes,
     )  # fmt: skip
-    if out is not None:
+    if path is not None:
         budget = _picture_budget(header, picture_budget_bytes)
         bases = _picture_bases(header, budget)
         work.header = replace(header, picture_bases=bases, keeps_state=keep_state).with_packs()
-        path = _local(out)
     with workers_for(engine, scheduler, executor, threads, notice) as work.workers:
-        if out is None:
+        if path is None:
             return work.in_memory()
         with locked(path):
             tidy(path)
@@ -300,12 +301,8 @@ def _conformed_to(run: Run, header: Header) -> Run:
 
 
 def _local(out: str | os.PathLike[str]) -> Path:
-    """Return the folder of an analysis; raise for a URL, which cannot be written to."""
-    if is_url(out):
-        raise StoreError(
-            f"{shown(out)}: an analysis is stored locally; give a folder and upload it"
-        )
-    return Path(out)
+    """Return the folder of an analysis."""
+    return target_at(out, "an analysis")
 
 
 def _picture_budget(header: Header, asked: int | None) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from accweight_core.dtypes import DTYPES
+from accweight_core.errors import UnsupportedDtypeError
 from accweight_core.io.widening import code_dtype
 
 
@@ -20,6 +21,8 @@ def as_tensor(value: Any) -> Tensor:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     name = array.dtype.name
+    if array.dtype.kind in "OSUMm" or array.dtype.names or name.startswith("void"):
+        raise UnsupportedDtypeError(f"values of type {array.dtype} are not numbers")
     if name not in DTYPES or code_dtype(name) != array.dtype:  # such as those of ml_dtypes
         array = array.astype(np.float32)
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):

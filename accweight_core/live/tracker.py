@@ -18,6 +18,14 @@ from torch import Tensor
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import Live
 from accweight_core.analysis.summary import completed
+from accweight_core.arguments import (
+    checked_choice,
+    checked_names,
+    checked_roles,
+    checked_step,
+    checked_text,
+    checked_values,
+)
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import (
     MismatchError,
@@ -77,12 +85,11 @@ class ChangeTracker:
                 (``docs/accuracy.md``). Metrics then agree to about 1e-6.
 
         Raises:
-            ValueError: If there is no such precision.
+            ArgumentValueError: If there is no such precision.
         """
-        if precision not in get_args(Precision):
-            raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
+        checked_choice(precision, get_args(Precision), "precision")
         self._strict = strict
-        self._roles = tuple(Role(role) for role in roles)
+        self._roles = checked_roles(roles)
         self._compensated = precision == "compensated"
         self._steps: list[int] = []
         self._parameters: dict[str, Parameter] = {}
@@ -106,7 +113,8 @@ class ChangeTracker:
             MismatchError: If a parameter is missing or has another shape.
             NonFiniteError: If an element is not finite and the tracker is strict.
         """
-        step = (self._steps[-1] + 1 if self._steps else 0) if step is None else int(step)
+        step = (self._steps[-1] + 1 if self._steps else 0) if step is None else checked_step(step)
+        checked_names(weights, f"at step {step}")
         if self._steps and step <= self._steps[-1]:
             raise StepOrderError(f"step {step} came after step {self._steps[-1]}; steps must grow")
         parameters = self._parameters or self._begun(weights)
@@ -165,6 +173,7 @@ class ChangeTracker:
         Raises:
             UnknownNameError: If it is not tracked; the message lists the tracked names.
         """
+        checked_text(name, "a parameter")
         parameter = parameter_called(name, list(self._parameters.values()))
         return self._batches.path(parameter.name).reshape(parameter.shape)
 
@@ -177,7 +186,7 @@ class ChangeTracker:
         """Return the parameters to track: those that `analyze` would measure."""
         described = []
         for name, value in weights.items():
-            tensor = as_tensor(value)
+            tensor = as_tensor(checked_values(name, value))
             dtype = str(tensor.dtype).removeprefix("torch.")
             hidden = HiddenValues(lambda: None, dtype, tuple(tensor.shape))
             described.append(StoredTensor(name, hidden))
@@ -199,7 +208,7 @@ class ChangeTracker:
             raise MismatchError(
                 f"parameter {name!r} is missing at step {step}; it was there at the first one"
             )
-        tensor = as_tensor(weights[name])
+        tensor = as_tensor(checked_values(name, weights[name]))
         if tuple(tensor.shape) != expected:
             raise ShapeMismatchError(name, expected, tuple(tensor.shape), where=f"step {step}")
         dtype = str(tensor.dtype).removeprefix("torch.")

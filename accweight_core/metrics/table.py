@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.arguments import brief, is_one_of
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.sums import SUMS
 
@@ -256,8 +257,8 @@ def checked_metric(by: str, offered: Sequence[str] = METRICS) -> str:
     Raises:
         UnknownNameError: If it is not; the message lists the metrics.
     """
-    if by not in TABLE:
-        raise UnknownNameError(f"no metric is called {by!r}; metrics are {', '.join(METRICS)}")
+    if not is_one_of(by, TABLE):
+        raise UnknownNameError(f"no metric is called {brief(by)}; metrics are {', '.join(METRICS)}")
     if by not in offered:
         raise UnknownNameError(
             f"metric {by!r} needs the sums {', '.join(TABLE[by].sums)}, and this analysis lacks "

@@ -1,9 +1,9 @@
 """Remote files: checkpoints at URLs, through fsspec, read in ranges.
 
 `path_at` is the door: a name in, a `pathlib.Path` or what stands for one out. `open_file` and
-`state_of` take the text that extents and descriptions hold. `urls` says what may be shown,
-`transport` with `web` and `stores` ask servers, `files` keeps what was seen, `path` is what
-readers get, `prefetch` brings weights before they are asked for.
+`state_of` take the text that extents and descriptions hold. `local` is for what is no URL. `urls`
+says what may be shown, `transport` with `web` and `stores` ask servers, `files` keeps what was
+seen, `path` is what readers get, `prefetch` brings weights before they are asked for.
 
 Why not `universal_pathlib`: its paths are no `pathlib.Path` either (0.3), the query of an HTTP
 URL counts as part of a file's name and shows in every message, and nothing notices that a file
@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from accweight_core.errors import SourceError
+from accweight_core.remote.local import LocalPath, open_local
 from accweight_core.remote.urls import LOCAL, is_url, without_secrets
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def path_at(
         return cast("Path", remote)
     text = str(name) if isinstance(name, Path) else os.fspath(name)
     if not is_url(text):
-        return Path(name)
+        return LocalPath(name)
     if text.partition("://")[0].lower() in LOCAL:
         return _local(text)
     from accweight_core.remote.files import site_of
@@ -74,8 +75,8 @@ def _local(text: str) -> Path:
     host, slash, rest = text.partition("://")[2].partition("/")
     if host not in ("", "localhost") or not slash:
         raise SourceError(f"{text}: expected file:///folder/name, without a host")
-    plain = Path(slash + rest)
-    return plain if plain.exists() else Path(unquote(slash + rest))
+    plain = LocalPath(slash + rest)
+    return plain if plain.exists() else LocalPath(unquote(slash + rest))
 
 
 def as_remote(path: str | os.PathLike[str]) -> RemotePath | None:
@@ -92,9 +93,13 @@ def shown(name: str | os.PathLike[str]) -> str:
 
 
 def open_file(path: str) -> IO[bytes]:
-    """Open the file that an extent or a description names, for reading bytes."""
+    """Open the file that an extent or a description names, for reading bytes.
+
+    Raises:
+        OSError: If it cannot be opened, or is no file.
+    """
     if not is_url(path):
-        return open(path, "rb")
+        return open_local(path)
     from accweight_core.remote.path import open_known
 
     return open_known(path)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from accweight_core.errors import MissingLibraryError, SourceError
-from accweight_core.remote.stores import Store
+from accweight_core.remote.settings import settings
+from accweight_core.remote.stores import Store, within
 from accweight_core.remote.transport import Transport
 from accweight_core.remote.urls import Url, without_secrets
 from accweight_core.remote.web import Web
@@ -63,7 +64,11 @@ def opened(url: Url, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, st
     except ImportError:
         raise MissingLibraryError("fsspec", EXTRA, purpose) from None
     try:
-        file_system, path = url_to_fs(url.full, **options)
+        if url.is_web:
+            file_system, path = url_to_fs(url.full, **options)
+        else:  # opens an archive where there is one, with time-outs of its own or none
+            longest_s = 4 * settings().timeout_s
+            file_system, path = within(longest_s, lambda: url_to_fs(url.full, **options))
     except ImportError as error:
         package = PACKAGES.get(url.scheme)
         if package == "aiohttp":
@@ -71,7 +76,10 @@ def opened(url: Url, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, st
         if package:
             raise MissingLibraryError(package, "", purpose) from None
         raise SourceError(f"{url}: {_line(error)}") from None
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except TimeoutError:
+        problem = f"fsspec has not opened this URL in {longest_s:g} s; is its server there?"
+        raise SourceError(f"{url}: {problem}") from None
+    except Exception as error:  # each file system has errors of its own
         raise SourceError(f"{url}: fsspec cannot open this URL ({_line(error)})") from None
     return file_system, str(path)
 

@@ -41,6 +41,10 @@ class AbsentError(RemoteError, FileNotFoundError):
         super().__init__(url, problem, errno.ENOENT)
 
 
+class UnreachableError(RemoteError):
+    """A request failed as often as it may; the next one to that place would, too."""
+
+
 class PassingError(Exception):
     """A request failed in a way that may be gone the next time.
 
@@ -53,25 +57,33 @@ class PassingError(Exception):
         self.pause_s = pause_s
 
 
-def attempted(url: object, what: str, request: Callable[[], Answer]) -> Answer:
+def attempted(
+    url: object, what: str, request: Callable[[], Answer], count_bytes: int = 0
+) -> Answer:
     """Return the answer of a request that is made again if it fails in passing.
+
+    It is not made again after some multiple of the time that it may take: a place that says
+    nothing is asked less often than one that hangs up.
 
     Args:
         url: Of what, for the message.
         what: What is asked for, for the message: "bytes 0 to 99".
         request: Makes it; raises `PassingError`.
+        count_bytes: Bytes that are asked for.
 
     Raises:
-        RemoteError: If it failed as often as it may.
+        UnreachableError: If it failed as often as it may.
     """
-    most, pause = settings().attempts, FIRST_PAUSE_S
+    limits = settings()
+    most, pause = limits.attempts, FIRST_PAUSE_S
+    last = time.monotonic() + limits.timeout_s + 2 * limits.longest_s(count_bytes)
     for attempt in range(1, most + 1):
         try:
             return request()
         except PassingError as error:
-            if attempt == most:
-                tries = "once" if most == 1 else f"{most} times"
-                raise RemoteError(
+            if attempt == most or time.monotonic() > last:
+                tries = "once" if attempt == 1 else f"{attempt} times"
+                raise UnreachableError(
                     url, f"{what}: {error}; tried {tries}. Check the connection and run it again"
                 ) from None
             time.sleep(min(max(pause * random.uniform(0.5, 1), error.pause_s), LONGEST_PAUSE_S))

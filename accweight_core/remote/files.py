@@ -12,13 +12,14 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 from accweight_core.remote.block_cache import Blocks, down, joined, side_by_side, up
 from accweight_core.remote.choose import transport_for
-from accweight_core.remote.errors import AbsentError, RemoteError
+from accweight_core.remote.errors import AbsentError, RemoteError, UnreachableError
 from accweight_core.remote.transport import Seen, Transport
 from accweight_core.remote.urls import Url
 
@@ -51,6 +52,7 @@ class Site:
         self._seen: dict[str, Seen | RemoteError] = {}
         self._files: dict[str, RemoteFile] = {}
         self._folders: dict[str, Mapping[str, Seen]] = {}
+        self._unreachable: UnreachableError | None = None
         self._lock = threading.Lock()
 
     def kind(self, url: Url) -> Seen | None:
@@ -80,7 +82,8 @@ class Site:
         if known and (known.is_folder or known.size_bytes is not None):
             return known
         try:
-            seen: Seen | RemoteError = self.transport.look(url)
+            with self._asking():
+                seen: Seen | RemoteError = self.transport.look(url)
         except RemoteError as error:
             seen = error
         with self._lock:
@@ -97,12 +100,24 @@ class Site:
         """Return what is in a folder, by name."""
         text = str(url)
         if text not in self._folders:
-            found = self.transport.entries(url)
+            with self._asking():
+                found = self.transport.entries(url)
             with self._lock:
                 self._folders[text] = found
                 for name, seen in found.items():
                     self._seen.setdefault(str(url.child(name)), seen)
         return self._folders[text]
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Ask nothing more of a place that could not be reached: each name would be waited for."""
+        if self._unreachable:
+            raise self._unreachable
+        try:
+            yield
+        except UnreachableError as error:
+            self._unreachable = error
+            raise
 
     def file(self, url: Url) -> RemoteFile:
         """Return a file.
@@ -235,6 +250,12 @@ def described(text: str) -> RemoteFile:
         return known
     site, url = site_of(text, {}, again=True)
     return site.file(url)
+
+
+def answers_all(text: str) -> bool:
+    """Tell whether the server of a URL that was read before answers every name alike."""
+    file = _KNOWN.get(text)
+    return file is not None and file.site.transport.answers_all(file.url)
 
 
 def site_of(text: str, options: Mapping[str, Any], *, again: bool = False) -> tuple[Site, Url]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from accweight_core.errors import SourceError
-from accweight_core.remote import as_remote, path_at
+from accweight_core.errors import FormatError, SourceError
+from accweight_core.remote import as_remote, is_url, path_at
 
 Made = TypeVar("Made")
 Item = TypeVar("Item")
@@ -25,7 +26,7 @@ def matches(pattern: Path) -> list[Path]:
     remote = as_remote(pattern)
     if remote is not None:
         return [path_at(match) for match in remote.matches()]
-    return [Path(match) for match in glob.glob(str(pattern), recursive=True)]
+    return [path_at(match) for match in glob.glob(str(pattern), recursive=True)]
 
 
 def absence(path: Path) -> str:
@@ -36,6 +37,30 @@ def absence(path: Path) -> str:
         except OSError as error:
             return str(error.strerror)
     return "there is no such file or folder"
+
+
+@contextmanager
+def doubted() -> Iterator[None]:
+    """Say of a remote file that cannot be used whether its server answers every name alike.
+
+    What lies beside a checkpoint is then whatever the server sends for a name.
+
+    Raises:
+        FormatError: As it was raised within, with that behind it.
+    """
+    try:
+        yield
+    except FormatError as error:
+        if not is_url(error.path):
+            raise
+        from accweight_core.remote.files import answers_all
+        from accweight_core.remote.web import ANSWERS_ALL
+
+        if not answers_all(error.path):
+            raise
+        raise FormatError(
+            error.path, f"{str(error).removeprefix(f'{error.path}: ')} ({ANSWERS_ALL})"
+        ) from None
 
 
 def check_told_apart(paths: Iterable[Path]) -> None:

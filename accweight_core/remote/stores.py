@@ -88,7 +88,9 @@ class Store:
         if time.monotonic() - self._checked.get(str(url), -CHECKED_S) >= CHECKED_S:
             self.check(url, seen)
         what = f"bytes {start} to {stop - 1}"
-        return attempted(url, what, lambda: self._fetched(url, start, stop))
+        return attempted(
+            url, what, lambda: self._fetched(url, start, stop), count_bytes=stop - start
+        )
 
     def _fetched(self, url: Url, start: int, stop: int) -> bytes:
         longest, name = settings().longest_s(stop - start), self._name(url)
@@ -115,6 +117,10 @@ class Store:
             file.seek(start)
             content: bytes = file.read(stop - start)
         return content
+
+    def answers_all(self, url: Url) -> bool:
+        """Return False: what stores list and find is there."""
+        return False
 
     def check(self, url: Url, seen: Seen) -> None:
         """Raise if the file is another one than was seen."""
@@ -156,10 +162,15 @@ class Store:
             finally:
                 self._lock.release()
 
-        return _in_words(url, lambda: _within(2 * longest_s, alone))
+        return _in_words(url, lambda: within(2 * longest_s, alone))
 
 
-def _within(longest_s: float, call: Callable[[], Answer]) -> Answer:
+def within(longest_s: float, call: Callable[[], Answer]) -> Answer:
+    """Return what a call returns; after some time leave it behind in its thread.
+
+    Raises:
+        TimeoutError: If it takes longer.
+    """
     results: list[Answer] = []
     errors: list[Exception] = []
 

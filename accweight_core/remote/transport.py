@@ -45,6 +45,10 @@ class Transport(Protocol):
         """Return the bytes from `start` to `stop` of the file that was seen."""
         ...
 
+    def answers_all(self, url: Url) -> bool:
+        """Tell whether the place has an answer for any name beside this one."""
+        ...
+
     def check(self, url: Url, seen: Seen) -> None:
         """Raise if the file is another one than was seen, as far as that is known."""
         ...

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -47,7 +48,9 @@ REFUSED = {
     404: "HTTP 404: there is no such file",
     410: "HTTP 410: the file is gone",
 }
-_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)")
+
+ANSWERS_ALL = "the server answers every name with success, also one that no file can have"
 
 KEPT_WHOLE = ByteBudget(WHOLE_IN_ALL)
 """Shared by all places of this process: each file that is described anew is a look of its own."""
@@ -107,10 +110,37 @@ class Web:
         """
         self._fs = file_system
         self._kept_whole = kept_whole
+        self._answers_all: dict[str, bool] = {}
+        self._sends_whole = False
 
     def look(self, url: Url) -> Seen:
-        """Return size and version of a file and its first bytes; or that it is a folder."""
-        return attempted(url, "looking at it", lambda: self._looked(url))
+        """Return size and version of a file and its first bytes; or that it is a folder.
+
+        A page or nothing, from a server that sends as much for every name, is no file.
+        """
+        seen = attempted(url, "looking at it", lambda: self._looked(url))
+        is_doubtful = not seen.is_folder and (not seen.size_bytes or is_page(seen.head))
+        if is_doubtful and self.answers_all(url):
+            what = "a page of HTML" if seen.size_bytes else "an empty file"
+            raise AbsentError(url, f"{ANSWERS_ALL}, here with {what}; is the URL right?")
+        return seen
+
+    def answers_all(self, url: Url) -> bool:
+        """Tell whether the server has an answer for names beside this one that nothing can have.
+
+        It is asked only if it has sent something whole: pages and the like have no ranges.
+        """
+        return self._sends_whole and self._answers_any_in(url.parent())
+
+    def _answers_any_in(self, folder: Url) -> bool:
+        if str(folder) not in self._answers_all:
+            unknown = folder.child(f"accweight-asks-for-no-file-{token_hex(16)}")
+            try:
+                is_answered = not self._looked(unknown).is_folder
+            except (PassingError, RemoteError):
+                is_answered = False
+            self._answers_all[str(folder)] = is_answered
+        return self._answers_all[str(folder)]
 
     def _looked(self, url: Url) -> Seen:
         reply = self._get(url, url.full, (0, HEAD_BYTES), WHOLE_BYTES)
@@ -127,6 +157,7 @@ class Web:
 
     def _without_ranges(self, url: Url, reply: Reply) -> Seen:
         """Return a small file whole; refuse a large one."""
+        self._sends_whole = True
         if not reply.is_whole:
             raise RemoteError(
                 url,
@@ -148,7 +179,9 @@ class Web:
     def fetch(self, url: Url, start: int, stop: int, seen: Seen) -> bytes:
         """Return a range of a file that is the one that was seen."""
         what = f"bytes {start} to {stop - 1}"
-        return attempted(url, what, lambda: self._fetched(url, start, stop, seen))
+        return attempted(
+            url, what, lambda: self._fetched(url, start, stop, seen), count_bytes=stop - start
+        )
 
     def _fetched(self, url: Url, start: int, stop: int, seen: Seen) -> bytes:
         reply = self._get(url, url.full, (start, stop), stop - start)
@@ -186,6 +219,8 @@ class Web:
         """Return the files and folders that the page of a folder links to, right below it."""
         reply = attempted(url, "listing it", lambda: self._page(url))
         below = links_below(reply.place, reply.body.decode("utf-8", "replace"))
+        if not below and self._answers_any_in(url):
+            raise RemoteError(url, f"{ANSWERS_ALL}, here with a page without links")
         return {name: Seen(is_folder) for name, is_folder in below.items()}
 
     def _page(self, url: Url) -> Reply:
@@ -209,6 +244,7 @@ class Web:
             AbsentError: If the server refuses or has nothing there.
             PassingError: If the request failed in a way that may pass.
         """
+        import aiohttp
         from fsspec.asyn import sync
         from fsspec.exceptions import FSTimeoutError
 
@@ -224,6 +260,10 @@ class Web:
             raise
         except ValueError as error:  # a URL or a redirect that is none
             raise RemoteError(url, f"cannot be asked for: {error}") from None
+        except aiohttp.TooManyRedirects:
+            raise RemoteError(
+                url, "the server redirects from place to place without an end"
+            ) from None
         except Exception as error:
             raise PassingError(_reason(error)) from None
         if reply.status in REFUSED:
@@ -254,7 +294,7 @@ class Web:
         session = await self._fs.set_session()
         async with asyncio.timeout(2 * quiet_s):  # headers that come byte by byte
             got = await session.get(yarl.URL(address, encoded=True), headers=headers, **options)
-        async with got:
+        try:
             body, is_whole = b"", True
             lower = {name.lower(): value for name, value in got.headers.items()}
             if got.status in (200, 206):
@@ -262,6 +302,14 @@ class Web:
                 if is_whole:
                     body, is_whole = await _body(got.content, most, quiet_s)
             return Reply(got.status, lower, str(got.url), body, is_whole)
+        finally:
+            got.release()  # hangs up unless all has come; what a server still sends is not awaited
+
+
+def is_page(head: bytes) -> bool:
+    """Tell whether a file begins as a page of HTML does."""
+    begin = head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return begin.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
 
 
 def _is_encoded(headers: Mapping[str, str]) -> bool:
@@ -270,7 +318,7 @@ def _is_encoded(headers: Mapping[str, str]) -> bool:
 
 def _is_longer(headers: Mapping[str, str], most: int) -> bool:
     length = headers.get("content-length", "")
-    return length.isdecimal() and int(length) > most
+    return length.isdecimal() and (len(length) > 18 or int(length) > most)
 
 
 async def _body(content: Any, most: int, quiet_s: float) -> tuple[bytes, bool]:
@@ -280,7 +328,8 @@ async def _body(content: Any, most: int, quiet_s: float) -> tuple[bytes, bool]:
     while len(body) <= most:
         if time.monotonic() - begin > quiet_s + len(body) / SLOWEST_BYTES_PER_S:
             raise TimeoutError
-        piece = await content.read(min(1 << 16, most + 1 - len(body)))
+        async with asyncio.timeout(quiet_s):  # the library waits for ever behind a wrong length
+            piece = await content.read(min(1 << 16, most + 1 - len(body)))
         if not piece:
             return bytes(body), True
         body += piece

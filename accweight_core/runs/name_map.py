@@ -27,7 +27,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from accweight_core.arguments import checked_path
 from accweight_core.errors import FormatError, SourceError, reason_of
+from accweight_core.remote.local import open_local
 from accweight_core.schema import Axis, Kind, Role
 
 LARGEST_BYTES = 1 << 24
@@ -99,10 +101,12 @@ class NameMap:
             FormatError: If it is no TOML, or says something that cannot be.
         """
         try:
-            with open(path, "rb") as file:
+            with open_local(path) as file:
                 content = file.read(LARGEST_BYTES + 1)
         except OSError as error:
             raise SourceError(f"{path}: the map cannot be read ({reason_of(error)})") from None
+        except ValueError as error:  # a name with a zero byte
+            raise SourceError(f"{path}: the map cannot be read ({error})") from None
         if len(content) > LARGEST_BYTES:
             raise FormatError(path, f"a map file has at most {LARGEST_BYTES >> 20} MiB")
         try:
@@ -110,7 +114,7 @@ class NameMap:
             document = tomllib.loads(text)
         except RecursionError:
             raise FormatError(path, "the map is not TOML: nested too deep") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:  # and numbers of more digits than Python reads
             raise FormatError(path, f"the map is not TOML: {error}") from None
         return _Checking(str(path), text).checked(document)
 
@@ -144,7 +148,10 @@ class NameMap:
 
 def as_map(given: NameMap | str | os.PathLike[str] | None) -> NameMap | None:
     """Return a map that is given as one, or as a file."""
-    return given if given is None or isinstance(given, NameMap) else NameMap.read(given)
+    if given is None or isinstance(given, NameMap):
+        return given
+    checked_path(given, "a map file")
+    return NameMap.read(given)
 
 
 class _Checking:

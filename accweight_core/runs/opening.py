@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
-import numpy as np
-
+from accweight_core.arguments import checked_names, checked_path, checked_step, checked_values
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import ArgumentTypeError, MismatchError, SourceError, StepOrderError
 from accweight_core.gc_paused import uncollected
@@ -19,6 +19,7 @@ from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, unrecognised
 from accweight_core.remote import path_at, shown
+from accweight_core.remote.local import check_not_special
 from accweight_core.runs.describing import size_and_change
 from accweight_core.runs.grouping import Group, chosen_group, groups_of
 from accweight_core.runs.name_map import NameMap
@@ -157,6 +158,8 @@ def survey(source: Source | WeightsByStep, selection: Selection = ALL) -> Opened
             )
         source = list(source)  # type: ignore[assignment]
         mappings = [item for item in source if isinstance(item, Mapping)]
+        for item in source if not mappings else []:
+            checked_path(item, "a checkpoint")
         if mappings and len(mappings) < len(source):
             raise SourceError(
                 "weights in memory and files cannot be one run; give one or the other"
@@ -211,11 +214,17 @@ def _by_step(weights: Mapping[Any, Any]) -> list[tuple[int, Mapping[str, Any]]]:
                 f"expected weights by step, got {type(state).__name__} under {step!r}; "
                 "give a sequence of state dicts, or a mapping of step to state dict"
             )
-    return [(int(step), weights[step]) for step in sorted(weights, key=int)]
+    found = sorted(((checked_step(step), step) for step in weights), key=itemgetter(0))
+    for (step, first), (later, second) in pairwise(found):
+        if step == later:
+            raise StepOrderError(f"{first!r} and {second!r} are both step {step}; leave one out")
+    return [(step, weights[given]) for step, given in found]
 
 
 def _in_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> Opened:
     """Return checkpoints of arrays or tensors that the caller holds."""
+    for step, mapping in weights:
+        checked_names(mapping, f"at step {step}")
     checkpoints = tuple(
         Checkpoint(
             path=f"memory:{step}",
@@ -245,13 +254,15 @@ def _shared_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[st
 
 
 def _address(value: Any) -> Any:
-    return value.data_ptr() if hasattr(value, "data_ptr") and value.numel() else id(value)
+    try:
+        return value.data_ptr() if hasattr(value, "data_ptr") and value.numel() else id(value)
+    except RuntimeError:  # tensors that have no memory of their own
+        return id(value)
 
 
 def _held(name: str, value: Any) -> StoredTensor:
     """Describe an array or tensor in memory."""
-    if not hasattr(value, "dtype"):
-        value = np.asarray(value)
+    value = checked_values(name, value)
     dtype = str(value.dtype).removeprefix("torch.")
     shape = tuple(int(length) for length in value.shape)
     refusal = "" if dtype in DTYPES else f"values of type {dtype} are not numbers known here"
@@ -310,8 +321,13 @@ def named_by_model(
     if model is None:
         return tensors
     path = path_at(model)
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except (OSError, ValueError):  # a name that the system cannot hold
+        is_there = False
+    if not is_there:
         raise SourceError(f"{path}: there is no such model file")
+    check_not_special(path)
     reader = reader_for(path)
     if reader is None:
         raise unrecognised(path)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from accweight_core.arguments import checked_path
+from accweight_core.errors import ArgumentTypeError
 from accweight_core.runs.name_map import NameMap, as_map
 
 
@@ -60,6 +62,13 @@ class Selection:
             SourceError: If the map file is not there.
         """
         name_map = as_map(map)
+        if reader is not None and not isinstance(reader, str):
+            raise ArgumentTypeError(f"a reader is given by name, got {type(reader).__name__}")
+        if model is not None:
+            checked_path(model, "a model")
+        options: Any = storage_options
+        if options is not None and not isinstance(options, Mapping):
+            raise ArgumentTypeError(f"storage options are a mapping, got {type(options).__name__}")
         return cls(
             reader=reader,
             model=model,
@@ -73,8 +82,15 @@ class Selection:
         )
 
 
-def _patterns(given: Iterable[str] | None) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given or ())
+def _patterns(given: Any) -> tuple[str, ...]:
+    """Return patterns that are given as one, several or none."""
+    if given is None or isinstance(given, str):
+        return () if given is None else (given,)
+    patterns = tuple(given) if isinstance(given, Iterable) else (given,)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise ArgumentTypeError(f"a pattern of names is text, got {type(pattern).__name__}")
+    return patterns
 
 
 ALL = Selection()

@@ -26,8 +26,16 @@ from accweight_core.readers import (
     readers,
     unrecognised,
 )
-from accweight_core.remote import is_url, path_at, shown
-from accweight_core.remote.globbing import absence, check_told_apart, is_pattern, matches, of_all
+from accweight_core.remote import as_remote, is_url, path_at, shown
+from accweight_core.remote.globbing import (
+    absence,
+    check_told_apart,
+    doubted,
+    is_pattern,
+    matches,
+    of_all,
+)
+from accweight_core.remote.local import check_not_special, special_kind
 from accweight_core.runs.describing import described_at_once
 from accweight_core.runs.selection import Selection
 from accweight_core.runs.step_order import Found
@@ -65,6 +73,7 @@ class Gathered:
     notes: list[str] = field(default_factory=list)
 
 
+@doubted()
 def gather(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], selection: Selection
 ) -> Gathered:
@@ -92,10 +101,16 @@ def gather(
             f"{', '.join(map(str, named)) or 'nothing named'}: no checkpoints found; "
             f"files looked for: {' '.join(sorted({s for r in asked for s in r.suffixes if s}))}"
         )
-    found_by = of_all(lambda path, _: chosen or _reader_of(path), [(path, None) for path in paths])
-    pairs = list(zip(paths, found_by, strict=True))
-    if len({r.name for _, r in pairs}) > 1:
-        pairs = _without_companions(pairs)
+    found_by = of_all(lambda path, _: chosen or reader_for(path), [(path, None) for path in paths])
+    known = [(path, reader) for path, reader in zip(paths, found_by, strict=True) if reader]
+    strange = [path for path, reader in zip(paths, found_by, strict=True) if not reader]
+    if strange or len({r.name for _, r in known}) > 1:
+        companions = _companions_of(known)
+        strange = [path for path in strange if _place_of(path) not in companions]
+        known = [pair for pair in known if _place_of(pair[0]) not in companions]
+    if strange:
+        raise unrecognised(strange[0])
+    pairs = known
     used = {r.name for _, r in pairs}
     if len(used) > 1 and not selection.mixed:
         raise _of_several_formats(named, pairs)
@@ -155,13 +170,18 @@ def _at(
 ) -> list[Path]:
     if path.is_dir():
         return _in_folder(path, chosen, exclude, notes)
+    check_not_special(path)
     return [] if _is_excluded(path, exclude) else [path]
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that the system cannot hold
+    except OSError as error:  # a name that the system cannot hold
+        if as_remote(path) is not None and not is_pattern(path):
+            raise SourceError(f"{path}: {reason_of(error)}") from None
+        return False
+    except ValueError:  # a name with a zero byte
         return False
 
 
@@ -186,7 +206,8 @@ def _in_folder(
     suffixes = tuple(name for reader in asked for name in (*reader.suffixes, *marks_of(reader)))
     level, above = [folder], list[Path]()
     for _ in range(DEEPEST + 1):
-        files = [f for d in level for f in _files(d, suffixes) if not _is_excluded(f, exclude)]
+        files = [f for d in level for f in _files(d, suffixes, notes)]
+        files = [f for f in files if not _is_excluded(f, exclude)]
         files.sort(key=lambda f: natural_key(str(f)))
         beside = [f for f in files if _is_beside(f)]
         kept = _with_broken(
@@ -194,6 +215,10 @@ def _in_folder(
         )
         if beside and kept:
             notes.append(f"left out, not weights: {_some([_shown(f) for f in beside])}")
+        if kept and above:
+            reader = chosen or reader_for(above[0])
+            companions = _companions_of([(above[0], reader)] if reader else [])
+            kept = [file for file in kept if _place_of(file) not in companions]
         if len(kept) > 1 or (kept and above):
             if not above:
                 return _with_lost_noted(kept, folder, suffixes, notes)
@@ -284,8 +309,11 @@ def _holds_weights(folder: Path, suffixes: tuple[str, ...]) -> bool:
     return any(not _is_beside(f) and _worth(f, None) for f in files)
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return files that are worth a look; one that makes the folder a checkpoint stands alone."""
+def _files(folder: Path, suffixes: tuple[str, ...], notes: list[str] | None = None) -> list[Path]:
+    """Return files that are worth a look; one that makes the folder a checkpoint stands alone.
+
+    What is named like a file but is none (a FIFO, a device) is left out with a note.
+    """
     found = []
     endings = tuple(filter(None, suffixes))
     for entry in _entries(folder):
@@ -300,6 +328,9 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
                     f"with --exclude '{entry.name}'"
                 )
             if not entry.is_file():
+                kind = special_kind(entry) if is_named and notes is not None else ""
+                if notes is not None and kind:
+                    notes.append(f"{entry.name} left out: it is {kind}, not a file")
                 continue
             if is_whole and reader_for(entry):
                 return [entry]
@@ -340,20 +371,15 @@ def _begins_as_zip(path: Path) -> bool:
         return False
 
 
-def _reader_of(path: Path) -> Reader:
-    reader = reader_for(path)
-    if reader is None:
-        raise unrecognised(path)
-    return reader
-
-
-def _without_companions(pairs: list[tuple[Path, Reader]]) -> list[tuple[Path, Reader]]:
-    """Leave out files that a checkpoint of another format says to lie beside it."""
+def _companions_of(pairs: Sequence[tuple[Path, Reader]]) -> set[str]:
+    """Return the files that checkpoints say to be parts of theirs, or to lie beside them."""
     companions: set[str] = set()
     for path, reader in pairs:
         with suppress(FormatError):  # told when it turns out that this is a checkpoint of the run
-            companions |= {_place_of(file) for file in reader.describe(path).beside}
-    return [(path, reader) for path, reader in pairs if _place_of(path) not in companions]
+            description = reader.describe(path)
+            files = {*description.files, *description.beside}
+            companions |= {_place_of(file) for file in files} - {_place_of(path)}
+    return companions
 
 
 def _place_of(file: str | Path) -> str:

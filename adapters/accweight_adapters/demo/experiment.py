@@ -25,6 +25,7 @@ from accweight_adapters.demo.contact_sheet import contact_sheet
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.errors import FormatError, SourceError, StoreError
 from accweight_core.jobs.pipeline import analyze
+from accweight_core.remote.local import LocalPath
 from accweight_core.runs.opening import open_run
 
 Progress = Callable[[int, int], None]
@@ -260,7 +261,7 @@ def mnist(folder: str | os.PathLike[str]) -> Digits:
         SourceError: If a file is missing.
         FormatError: If a file is not idx, or damaged.
     """
-    root = Path(folder)
+    root = LocalPath(folder)
     parts = [
         torch.from_numpy(_idx(root, name))
         for name in (

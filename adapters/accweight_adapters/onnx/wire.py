@@ -18,7 +18,7 @@ from accweight_adapters.bytes.protobuf import LENGTH, VARINT, Field, fields, len
 from accweight_adapters.bytes.varint import MOST_BYTES, varint
 from accweight_adapters.bytes.window import FileWindow
 from accweight_adapters.untrusted import ClaimError
-from accweight_core.errors import FormatError
+from accweight_core.errors import FormatError, reason_of
 from accweight_core.readers import LFS_MAGIC, unrecognised
 from accweight_core.remote import is_remote
 
@@ -173,15 +173,13 @@ def read_model(path: Path) -> ModelProto:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import ModelProto
 
-    with path.open("rb", buffering=0) as file:
-        window = window_on(file)
-        if window.size_bytes < len(LFS_MAGIC) or window.read(0, len(LFS_MAGIC)) == LFS_MAGIC:
-            raise unrecognised(path)
-        try:
-            stripped = _copy(window, "model", 0, window.size_bytes, 0)
-        except ClaimError as error:
-            problem = f"not a whole ONNX model: {error}; export it again"
-            raise FormatError(path, problem) from None
+    try:
+        stripped = _stripped(path)
+    except ClaimError as error:
+        problem = f"not a whole ONNX model: {error}; export it again"
+        raise FormatError(path, problem) from None
+    except OSError as error:
+        raise FormatError(path, f"cannot be read ({reason_of(error)})") from None
     try:
         model: ModelProto = ModelProto.FromString(bytes(stripped))
     except DecodeError as error:
@@ -189,6 +187,15 @@ def read_model(path: Path) -> ModelProto:
     if not model.HasField("graph"):
         raise FormatError(path, "the model holds no graph, so no weights; export it again")
     return model
+
+
+def _stripped(path: Path) -> bytearray:
+    """Return a model file without the values of its tensors."""
+    with path.open("rb", buffering=0) as file:
+        window = window_on(file)
+        if window.size_bytes < len(LFS_MAGIC) or window.read(0, len(LFS_MAGIC)) == LFS_MAGIC:
+            raise unrecognised(path)
+        return _copy(window, "model", 0, window.size_bytes, 0)
 
 
 def _copy(window: FileWindow, kind: str, start: int, stop: int, depth: int) -> bytearray:

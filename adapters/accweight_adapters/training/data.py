@@ -21,6 +21,7 @@ import onnx
 from onnx import helper
 
 from accweight_core.errors import FormatError, SourceError
+from accweight_core.remote.local import check_not_special
 
 Array = npt.NDArray[Any]
 
@@ -122,6 +123,7 @@ def load_data(path: Path, inputs: Sequence[Input]) -> Data:
 def _arrays(path: Path) -> dict[str, Array]:
     if not path.exists():
         raise SourceError(f"{path}: there is no such file; {ADVICE}")
+    check_not_special(path)
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise FormatError(path, f"not an .npz of NumPy; {ADVICE}")
     try:

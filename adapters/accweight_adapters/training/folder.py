@@ -23,6 +23,7 @@ from accweight_adapters.ort.network import NETWORK
 from accweight_adapters.training.library import runtime
 from accweight_adapters.untrusted import ClaimError
 from accweight_core.errors import FormatError, StoreError
+from accweight_core.remote.local import LocalPath
 
 RECORD: Final = "training.json"
 LATEST: Final = ".latest.ckpt"
@@ -91,7 +92,7 @@ class RunFolder:
             StoreError: If there is no checkpoint to resume from.
         """
         try:
-            found = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            found = json.loads(LocalPath(self.path / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self.path}: no training run to continue ({RECORD}: {error}); leave out "

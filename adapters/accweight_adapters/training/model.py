@@ -31,6 +31,7 @@ from accweight_adapters.onnx.wire import read_model
 from accweight_adapters.training.config import TrainSelection
 from accweight_core.errors import FormatError, UnknownNameError
 from accweight_core.readers import unrecognised
+from accweight_core.remote.local import LocalPath, check_not_special
 from accweight_core.schema import Role
 
 QUANTISED: Final = (
@@ -73,6 +74,8 @@ def load_model(path: Path) -> TrainableModel:
     Raises:
         FormatError: If it is damaged, or cannot be trained; says why.
     """
+    check_not_special(path)
+    path = LocalPath(path)
     if not OnnxReader().recognises(path):
         raise unrecognised(path)
     described(path)  # checks all sizes, and that no path leaves the folder

@@ -1,0 +1,50 @@
+"""Where results go: a name that can be written to, checked before any work is done for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from accweight_core.arguments import checked_path
+from accweight_core.errors import StoreError, reason_of
+from accweight_core.remote import is_url, shown
+from accweight_core.remote.local import special_kind
+
+LONGEST_ADDED = "." + "x" * 8 + ".draft"
+"""What names of drafts and locks have beside the name itself."""
+
+
+def target_at(name: str | os.PathLike[str], what: str) -> Path:
+    """Return the path that a result is to have.
+
+    Raises:
+        StoreError: If it is a URL, has no name of its own, as `.` and `/`, or the system cannot
+            have a file of that name there.
+        ArgumentTypeError: If it is no path.
+    """
+    checked_path(name, what)
+    if is_url(name):
+        raise StoreError(f"{shown(name)}: {what} is stored locally; give a folder and upload it")
+    path = Path(name)
+    if not str(name).strip() or path.name in ("", ".."):
+        raise StoreError(
+            f"{str(name)!r} cannot be what {what} is called; give it a name of its own, in a "
+            "folder that is there or can be made"
+        )
+    try:
+        path.with_name(path.name + LONGEST_ADDED).lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StoreError(f"{_brief(path)}: cannot be written ({reason_of(error)})") from None
+    except ValueError as error:
+        raise StoreError(f"{_brief(path)}: cannot be written ({error})") from None
+    kind = special_kind(path)
+    if kind:
+        raise StoreError(f"{path}: is {kind}; give a name at which there is none")
+    return path
+
+
+def _brief(path: Path) -> str:
+    text = str(path)
+    return text if len(text) < 200 else f"{text[:200]}..."

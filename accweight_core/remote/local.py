@@ -1,0 +1,138 @@
+"""Local files: opened for reading only where they are files.
+
+A FIFO waits for whoever writes into it, a device may have no end, and a file of the system such as
+those in `/proc` says that it has no bytes and may give them for ever. Readers open whatever a
+checkpoint names with `path.open("rb")`, so the paths that they are given refuse it there: nothing
+else has to remember. The kind is looked at before the file is opened, because opening alone can
+act on a device, and again when it is open, because the name may lead elsewhere by then.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from pathlib import Path
+from typing import IO, Any, cast
+
+from accweight_core.errors import SourceError
+
+_KINDS = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+"""Opens a FIFO that has taken the place of a file without waiting; files do not mind."""
+
+
+class SpecialFileError(OSError):
+    """A name leads to something that is no file; `strerror` says to what."""
+
+
+class LocalPath(type(Path())):  # type: ignore[misc]
+    """A path whose files are opened for reading if they are files; all else is as it was."""
+
+    def open(
+        self,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """Open the file as `open` does.
+
+        Raises:
+            SpecialFileError: If it is to be read, and is a FIFO, a socket or a device.
+        """
+        if set(mode) == {"r", "b"}:
+            return open_local(self, buffering)
+        if set(mode) <= {"r", "t"}:
+            return io.TextIOWrapper(open_local(self), encoding, errors, newline)
+        opened: IO[Any] = super().open(mode, buffering, encoding, errors, newline)
+        return opened
+
+    def read_bytes(self) -> bytes:
+        """Return all of a file."""
+        with self.open("rb", 0) as file:
+            return cast("bytes", file.read())
+
+    def read_text(
+        self, encoding: str | None = None, errors: str | None = None, newline: str | None = None
+    ) -> str:
+        """Return all of a file of text."""
+        with self.open("r", -1, encoding, errors, newline) as file:
+            return cast("str", file.read())
+
+
+def special_kind(path: Path) -> str:
+    """Return what a path leads to where that is no file and no folder: "a FIFO"; else nothing."""
+    try:
+        return _kind(path.stat().st_mode)
+    except (OSError, ValueError):  # nothing there, or no name
+        return ""
+
+
+def check_not_special(path: Path) -> None:
+    """Raise if a path that somebody named leads to something that is no file and no folder.
+
+    Raises:
+        SourceError: If so.
+    """
+    kind = special_kind(path)
+    if kind:
+        raise SourceError(f"{path}: it is {kind}, not a file, and is not opened; name a file")
+
+
+def descriptor_of(path: str | os.PathLike[str]) -> int:
+    """Return a descriptor of a local file, opened for reading.
+
+    Raises:
+        SpecialFileError: If it is a FIFO, a socket or a device.
+        OSError: If it cannot be opened.
+    """
+    _refuse_special(os.stat(path).st_mode, path)
+    descriptor = os.open(path, _FLAGS | _AT_ONCE)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        _refuse_special(mode, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_local(path: str | os.PathLike[str], buffering: int = -1) -> IO[bytes]:
+    """Open a local file for reading bytes.
+
+    Raises:
+        SpecialFileError: If it is a FIFO, a socket or a device.
+        OSError: If it cannot be opened.
+    """
+    descriptor = descriptor_of(path)
+    try:
+        if not os.fstat(descriptor).st_size and os.read(descriptor, 1):
+            if not os.fstat(descriptor).st_size:
+                problem = "it says that it has no bytes and gives some, as files of the system do"
+                raise SpecialFileError(errno.EINVAL, problem, os.fspath(path))
+            os.lseek(descriptor, 0, os.SEEK_SET)  # written this moment
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return cast("IO[bytes]", open(descriptor, "rb", buffering))
+
+
+def _refuse_special(mode: int, path: str | os.PathLike[str]) -> None:
+    kind = _kind(mode)
+    if kind:
+        raise SpecialFileError(errno.EINVAL, f"it is {kind}, not a file", os.fspath(path))
+
+
+def _kind(mode: int) -> str:
+    return next((kind for fits, kind in _KINDS if fits(mode)), "")

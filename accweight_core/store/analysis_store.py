@@ -46,7 +46,13 @@ from accweight_core.store.header import Header
 from accweight_core.store.lock import locked
 from accweight_core.store.packed_picture import PackedPicture
 from accweight_core.store.replacing import is_aside, recover
-from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray, create_group, open_array
+from accweight_core.store.zarr_chunks import (
+    ArrayDocument,
+    ChunkedArray,
+    StoredArray,
+    create_group,
+    open_array,
+)
 
 if TYPE_CHECKING:
     from accweight_core.accumulate.cutting import Stretches
@@ -128,7 +134,9 @@ class Store:
         Raises:
             StoreError: If it is something else, damaged or newer than this program.
         """
-        return cls(path, Header.from_json(cls.check_is_analysis(path), str(path)))
+        store = cls(path, Header.from_json(cls.check_is_analysis(path), str(path)))
+        store._check_totals()
+        return store
 
     @staticmethod
     def check_is_analysis(path: Path) -> Any:
@@ -159,7 +167,37 @@ class Store:
         values = self._in_our_order(held)
         if self.header.complete and not are_known(values).all():
             raise StoreError(f"{self.path}: totals is damaged: numbers are missing")
+        self._check_maximum(values)
         return values
+
+    def _check_totals(self) -> None:
+        """Raise if the numbers are those of other steps, parameters or sums than the header says.
+
+        Their shape is looked at, and none of them.
+        """
+        expected = self._totals_array.shape
+        try:
+            refuse_links(self.path, "totals")
+            found = checked(read(self.path / "totals" / METADATA), ArrayDocument)
+        except FileNotFoundError:
+            raise StoreError(f"{self.path}: totals is damaged: it is missing") from None
+        except ValueError as error:
+            raise StoreError(f"{self.path}: totals is damaged ({error})") from error
+        if found.shape != expected:
+            raise self._damaged("totals", expected, found.shape)
+
+    def _check_maximum(self, values: Floats) -> None:
+        """Raise if the numbers do not have the maximum that the header says."""
+        largest = self.header.maximum
+        if largest is None or "path_max" not in self.header.sums:
+            return
+        index = self.header.parameter_index(largest.parameter)
+        found = float(values[-1, index, SUMS.index("path_max")])
+        if found != largest.value:
+            raise StoreError(
+                f"{self.path}: is damaged: the header says that the largest change is "
+                f"{largest.value}, the numbers that it is {found}"
+            )
 
     def _in_our_order(self, held: Floats) -> Floats:
         """Return sums under the columns of `SUMS`, NaN for those that the store does not hold."""

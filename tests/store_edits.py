@@ -181,6 +181,18 @@ def figures(path: Path) -> dict[str, object]:
     }
 
 
+def pictures(path: Path) -> dict[str, object]:
+    """Return every picture."""
+    return {"pictures": list(pictures_of(aw.open_analysis(path)))}
+
+
+def metric(path: Path) -> dict[str, object]:
+    """Return one of the arrays that are there for other programs."""
+    store = aw.open_analysis(path).store
+    assert store is not None
+    return {"metric": store.metric("mean").tobytes()}
+
+
 def state(path: Path) -> dict[str, object]:
     """Return where the walk has ended, as `append` reads it."""
     store = aw.open_analysis(path).store

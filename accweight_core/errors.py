@@ -11,6 +11,7 @@
     ├── UnsupportedDtypeError  (also TypeError)      values that cannot be subtracted
     ├── ArgumentTypeError      (also TypeError)      a call was given something else than it takes
     ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
+    ├── MemoryLimitError                             more memory is needed than there is
     ├── EngineError            (also RuntimeError)   workers cannot do, or have lost, their work
     └── StoreError             (also OSError)        an analysis cannot be written or opened
 
@@ -131,6 +132,10 @@ class UnknownNameError(AccweightError, KeyError):
     def __str__(self) -> str:
         """Return the message itself: KeyError would show its repr."""
         return str(self.args[0]) if self.args else ""
+
+
+class MemoryLimitError(AccweightError):
+    """Something takes more memory than the budget, or the machine, has; the message says what."""
 
 
 class EngineError(AccweightError, RuntimeError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -42,7 +44,7 @@ def hits(path: Path) -> int:
     """Run the loop of a module that has just been loaded; how often it was found compiled."""
     module = loaded(path)
     assert module.total(np.arange(5.0)) == 10
-    return int(sum(module.total.stats.cache_hits.values()))
+    return int(sum(module.total.__wrapped__.stats.cache_hits.values()))
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def forgotten() -> Iterator[None]:
 def test_a_loop_is_compiled_once_and_anew_when_another_file_of_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
+    monkeypatch.setattr(compiled, "_FOLDER_GIVEN", str(tmp_path / "kept"))
     path, other = tmp_path / "loop_of_a_test.py", tmp_path / "other.py"
     path.write_text(LOOP)
     other.write_text("")
@@ -79,13 +81,15 @@ def test_a_loop_is_compiled_once_and_anew_when_another_file_of_it_has_changed(
 def test_loops_are_kept_where_the_user_wants_them_and_no_one_elses_are_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
+    monkeypatch.setattr(compiled, "_FOLDER_GIVEN", str(tmp_path / "kept"))
     path = tmp_path / "loop_of_a_test.py"
     path.write_text(LOOP)
 
+    before = numba.config.CACHE_DIR
+
     hits(path)
 
-    assert str(tmp_path / "kept") == numba.config.CACHE_DIR
+    assert before == numba.config.CACHE_DIR
     assert [folder.name for folder in (tmp_path / "kept").iterdir()] == [
         f"accweight-loops-{compiled.digest()}"
     ]
@@ -95,11 +99,37 @@ def test_loops_are_kept_where_the_user_wants_them_and_no_one_elses_are_moved(
 def test_loops_are_kept_in_the_users_cache_where_their_own_folder_is_read_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(compiled, "_FOLDER_GIVEN", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda path, mode: tmp_path in Path(path).parents)
 
     assert compiled.cache_folder() == tmp_path / f"accweight-loops-{compiled.digest()}"
+
+
+PROGRAM = """
+import resource, sys
+import numpy as np
+from accweight_core.jit import pooling
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+out = np.empty(32, np.float32)
+pooling.widen_halves(np.full(32, 0x3C00, np.uint16), out, 0, 32)
+print(out.sum())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
+def test_loops_are_compiled_where_what_is_compiled_cannot_be_kept(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "32.0\n"), done.stderr
 
 
 def test_every_file_of_the_loops_is_looked_at() -> None:

@@ -265,7 +265,8 @@ def test_the_command_says_where_everything_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "library"), [("sklearn", "scikit-learn"), ("matplotlib", "matplotlib")]
+    ("module", "library"),
+    [("torch", "torch"), ("sklearn", "scikit-learn"), ("matplotlib", "matplotlib")],
 )
 def test_a_library_that_is_missing_is_named_before_anything_is_trained(
     tmp_path: Path, module: str, library: str

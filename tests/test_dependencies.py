@@ -35,7 +35,12 @@ IMPORTED_AS = {
 }
 """Names of distributions whose modules have others, or which bring those modules along."""
 
-WHOLE_EXTRAS = {"accweight_viewer": "viewer", "accweight_adapters.demo": "demo"}
+WHOLE_EXTRAS = {
+    "accweight_adapters.demo": "demo",
+    "accweight_core.kernels.tensors": "live",
+    "accweight_core.live": "live",
+    "accweight_viewer": "viewer",
+}
 """Packages that nobody imports without the extra."""
 
 NOT_BROUGHT = {
@@ -86,8 +91,16 @@ def imported() -> list[Import]:
     return found
 
 
+def parts(name: str) -> set[str]:
+    """Return the extras that an extra is made of, besides what it names itself."""
+    items = [item for item in PROJECT["optional-dependencies"][name] if "accweight[" in item]
+    return {part for item in items for part in item[item.index("[") + 1 : -1].split(",")}
+
+
 def extra(name: str) -> set[str]:
-    return {distribution(item) for item in PROJECT["optional-dependencies"][name]} - {"accweight"}
+    """Return what an extra brings, by way of others as well."""
+    own = {distribution(item) for item in PROJECT["optional-dependencies"][name]} - {"accweight"}
+    return own.union(*map(extra, parts(name)))
 
 
 HARD = {distribution(item) for item in PROJECT["dependencies"]}
@@ -121,13 +134,14 @@ def test_what_is_installed_with_accweight_is_imported(imported: list[Import]) ->
     assert HARD - used == set()
 
 
+def test_torch_is_brought_by_what_needs_it_alone() -> None:
+    assert {name for name in EXTRAS if "torch" in extra(name)} == {"demo", "live"}
+    assert "torch" not in HARD
+
+
 def test_the_extra_all_brings_every_extra_but_that_of_one_platform() -> None:
     def brought(name: str) -> set[str]:
-        items = [item for item in PROJECT["optional-dependencies"][name] if "accweight[" in item]
-        names = {
-            n for item in items for n in item[item.index("[") + 1 : item.index("]")].split(",")
-        }
-        return names.union(*map(brought, names)) if names else names
+        return parts(name).union(*map(brought, parts(name)))
 
     assert brought("all") == EXTRAS - {"ort"}
     assert brought("dev") >= EXTRAS

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -376,6 +378,13 @@ def test_a_worker_with_other_versions_says_so(folder: Path) -> None:
         worker.run_task(
             a_parcel(folder, versions=(("numpy", "0.1"), ("nonesuch", "2"), ("python", "")))
         )
+
+
+def test_a_worker_with_another_torch_says_so(folder: Path) -> None:
+    with pytest.raises(
+        EngineError, match=rf"has torch {re.escape(version('torch'))} instead of 0.1;"
+    ):
+        worker.run_task(a_parcel(folder, versions=(("torch", "0.1"),)))
 
 
 def test_a_parcel_of_a_job_that_was_given_up_writes_nothing(folder: Path, tmp_path: Path) -> None:

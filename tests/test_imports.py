@@ -1,7 +1,8 @@
-"""What importing costs: help and stored analyses are quick, the kernels need two libraries."""
+"""What importing costs: help and stored analyses are quick, files and arrays need no torch."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,15 @@ class Blocker(MetaPathFinder):
             raise ImportError(name + " is not installed here")
 
 sys.meta_path.insert(0, Blocker())
+
+from importlib.metadata import Distribution, PackageNotFoundError
+
+def from_name(name, found=Distribution.from_name):
+    if name in BLOCKED:
+        raise PackageNotFoundError(name)
+    return found(name)
+
+Distribution.from_name = from_name
 """
 
 
@@ -218,13 +228,100 @@ def test_a_larger_run_is_compiled_but_read_without_torch(small_run: Path) -> Non
     assert printed.split() == ["False", "True"]
 
 
+def test_files_are_worked_on_where_torch_is_not_installed(small_run: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "run.accw")
+    commands = (
+        ["inspect", str(small_run), "--json"],
+        ["analyze", str(small_run), "-o", out, "--keep-state"],
+        ["rank", out, "--by", "rotation"],
+        ["compare", out, out],
+        ["export", out, "--to", "csv", "-o", str(tmp_path / "run.csv")],
+    )
+
+    printed = run_python(
+        "from accweight_core.cli.app import run\n"
+        f"for arguments in {commands!r}:\n"
+        "    assert run(arguments) == 0, arguments\n",
+        without=("torch",),
+    )
+
+    assert "fc" in printed
+    assert "\nfc," in (tmp_path / "run.csv").read_text()
+    said = json.loads((tmp_path / "run.accw" / "zarr.json").read_text())["attributes"]["accweight"]
+    assert set(said["versions"]) == {"accweight", "numpy", "python"}
+
+
+ENGINE = """
+from concurrent.futures import ThreadPoolExecutor
+import accweight_core as aw
+from accweight_core.jobs.engines import driver, worker
+from accweight_core.store import header
+
+def versions_with_torch():
+    return {{**header.versions(), "torch": "2.99"}}
+
+assert "torch" not in header.versions()
+{changed}
+with ThreadPoolExecutor(2) as pool:
+    analysis = aw.analyze(aw.open_run({folder!r}), {out!r}, executor=pool)
+print(len(analysis.steps))
+"""
+
+
+@pytest.mark.parametrize("side", ["driver", "worker", None])
+def test_workers_and_who_sends_them_do_without_torch(
+    small_run: Path, tmp_path: Path, side: str | None
+) -> None:
+    changed = f"{side}.versions = versions_with_torch" if side else ""
+    program = ENGINE.format(folder=str(small_run), out=str(tmp_path / "a.accw"), changed=changed)
+
+    assert run_python(program, without=("torch",)).strip() == "3"
+
+
+ASKED_OF_TORCH = {
+    "aw.ChangeTracker": "tracking a model while it trains",
+    "aw.kernels.measure_step": "kernels.measure_step",
+    "aw.kernels.Scratch": "kernels.Scratch",
+}
+
+
+@pytest.mark.parametrize("name", ASKED_OF_TORCH)
+def test_what_is_done_to_tensors_says_which_extra_brings_torch(name: str) -> None:
+    program = (
+        "import accweight_core as aw\n"
+        f"try: {name}\n"
+        "except aw.AccweightError as error: print(type(error).__name__, error, sep=': ')"
+    )
+
+    printed = run_python(program, without=("torch",))
+
+    assert printed == (
+        f"MissingLibraryError: {ASKED_OF_TORCH[name]} needs torch, which is not installed; "
+        "install it with: pip install 'accweight[live]'\n"
+    )
+
+
+def test_the_plain_kernels_need_numpy_alone_for_arrays() -> None:
+    program = (
+        "import numpy as np\n"
+        "from accweight_core.kernels import accumulate_, normalised, step_change\n"
+        "before, after = np.zeros(3), np.array([0.5, -1.0, 0.0])\n"
+        "total = accumulate_(np.ones(3), before, after)\n"
+        "print(step_change(before, after).tolist(), normalised(total, 2.0).tolist())"
+    )
+
+    printed = run_python(program, without=("torch", *OTHER_DEPENDENCIES))
+
+    assert printed.strip() == "[0.5, 1.0, 0.0] [0.75, 1.0, 0.5]"
+
+
 OTHER_DEPENDENCIES = (
     "accweight_adapters", "accweight_viewer", "click", "matplotlib", "ml_dtypes", "onnx",
     "onnx_ir", "pandas", "pyarrow", "rich", "safetensors", "scipy", "sklearn", "zarr",
 )  # fmt: skip
 
 
-def test_the_kernels_need_numpy_and_torch_alone() -> None:
+def test_the_kernels_need_numpy_and_torch_alone_for_tensors() -> None:
     program = (
         "from accweight_core import kernels\n"
         "import torch\n"
@@ -238,11 +335,19 @@ def test_the_kernels_need_numpy_and_torch_alone() -> None:
 
 
 def test_the_block_of_this_test_blocks() -> None:
-    program = "try:\n    import zarr\nexcept ImportError as error:\n    print(error)"
+    program = (
+        "from importlib.metadata import version\n"
+        "for ask in (__import__, version):\n"
+        "    try: ask('zarr')\n"
+        "    except ImportError as error: print(error)"
+    )
 
     printed = run_python(program, without=OTHER_DEPENDENCIES)
 
-    assert printed.strip() == "zarr is not installed here"
+    assert printed.splitlines() == [
+        "zarr is not installed here",
+        "No package metadata was found for zarr",
+    ]
 
 
 GROWING = """

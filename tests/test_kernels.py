@@ -22,7 +22,7 @@ from accweight_core.errors import (
     MismatchError,
     UnsupportedDtypeError,
 )
-from accweight_core.kernels import SUMS, BlockState, Scratch, partition, start_block
+from accweight_core.kernels import SUMS, BlockState, Scratch, arrays, partition, start_block
 from accweight_core.live import one_pass
 
 Step = Callable[[BlockState, Tensor, Scratch], Tensor]
@@ -202,6 +202,55 @@ def test_arrays_in_are_arrays_out_with_the_bits_of_tensors(kind: str) -> None:
     expected = kernels.step_change(*map(torch.from_numpy, native)).numpy()
     assert (change.dtype, change.shape) == (expected.dtype, expected.shape)
     assert change.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_have_the_same_bits_where_torch_is_not_installed(kind: str) -> None:
+    previous, current = ARRAYS[kind], ARRAYS[kind] * 3
+    dtype = np.float64 if previous.dtype.itemsize == 8 and previous.dtype.kind == "f" else "f4"
+    found, expected = ([np.ones(previous.shape, dtype) for _ in range(2)] for _ in range(2))
+
+    same = [arrays.step_change(previous, current), kernels.step_change(previous, current)]
+    shares = [formulas.normalised(current, 0.7) for formulas in (arrays, kernels)]
+    nothing = [formulas.normalised(current, 0.0) for formulas in (arrays, kernels)]
+    for formulas, (total, compensation) in ((arrays, found), (kernels, expected)):
+        assert formulas.accumulate_(total, previous, current) is total
+        formulas.accumulate_compensated_(total, compensation, current, previous)
+        formulas.accumulate_compensated_(total, compensation, previous / 7, current)
+
+    for left, right in (same, shares, nothing, *zip(found, expected, strict=True)):
+        assert (type(left), left.dtype, left.shape) == (np.ndarray, right.dtype, right.shape)
+        assert left.tobytes() == right.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64])
+def test_many_arrays_have_the_same_bits_where_torch_is_not_installed(dtype: type) -> None:
+    chance = np.random.default_rng(5)
+    shape = (2, 10_000)
+    previous, current = (chance.standard_normal(shape) * 10.0 ** chance.integers(-4, 4, shape)
+                         ).astype(dtype)  # fmt: skip
+
+    moved = arrays.step_change(previous, current)
+
+    assert moved.tobytes() == kernels.step_change(previous, current).tobytes()
+
+
+def test_sums_over_arrays_that_are_no_sums_say_why_where_torch_is_not_installed() -> None:
+    for total, said in (
+        (read_only(np.zeros(2)), "the array is written to, and is read-only; give a copy"),
+        ([0.0, 0.0], "expected a NumPy array, got list; make one of it"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=said):
+            arrays.accumulate_(total, np.zeros(2), np.ones(2))  # type: ignore[arg-type]
+    for array, said in (
+        (np.zeros(2, np.int32), "weights of dtype int32 have no scale; dequantise"),
+        (np.zeros(2, ml_dtypes.bfloat16), "NumPy has no arithmetic for dtype bfloat16; widen it"),
+        (np.array(["a"]), "NumPy has no arithmetic for dtype <U1"),
+    ):
+        with pytest.raises(UnsupportedDtypeError, match=said):
+            arrays.step_change(array, array)
+    with pytest.raises(MismatchError, match=r"shapes differ: \(2,\) and \(3,\)"):
+        arrays.step_change(np.zeros(2), np.zeros(3))
 
 
 def test_arrays_that_are_read_only_stay_as_they_are() -> None:

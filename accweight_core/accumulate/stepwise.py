@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from accweight_core.accumulate.folding import Sums
 from accweight_core.accumulate.watching import Watcher
-from accweight_core.jit.fused import advance, squares, start_block
+from accweight_core.jit.fused import advance, measure_step, squares, start_block
 from accweight_core.jit.rows import RowState
 from accweight_core.metrics.sums import SUMS
 
@@ -64,13 +64,13 @@ class _Piece:
         at: First element of the block that is theirs.
         row: First sub-block of the block.
         state: What is carried.
-        spare: Room for the next A_t.
+        spare: Room for the next A_t; None of a large block, whose A_t is advanced where it is.
     """
 
     at: int
     row: int
     state: RowState
-    spare: Array
+    spare: Array | None
 
 
 def walk_steps(
@@ -90,7 +90,8 @@ def walk_steps(
     """
     size = sum(rows * columns for rows, columns in shapes)
     values = np.empty((steps, sum(rows for rows, _ in shapes), len(SUMS)))
-    most = max(1, STEPS_BYTES // (max(size, 1) * dtype.itemsize))
+    is_large = size * 8 > KEPT_BYTES
+    most = 1 if is_large else max(1, STEPS_BYTES // (max(size, 1) * dtype.itemsize))
     weights = room.take("steps", (1 + min(most, steps), size), dtype)
     planes = room.take("planes", (min(most, steps), size), np.float32) if watcher else None
     reference = room.take("reference", (size,), dtype)
@@ -98,7 +99,7 @@ def walk_steps(
         read(0, reference)
     else:
         reference[...] = carry[0]
-    pieces = _pieces(reference, shapes, room, carry, values)
+    pieces = _pieces(reference, shapes, room, carry, values, is_large=is_large)
     weights[0] = reference if carry is None else carry[1]
     if planes is not None and watcher and carry is None:
         planes[0] = 0
@@ -109,19 +110,43 @@ def walk_steps(
         for step in range(count):
             read(begin + step, weights[1 + step])
         for piece in pieces:
-            shape = piece.state.reference.shape
-            inside = slice(piece.at, piece.at + piece.state.reference.size)
-            part = weights[: 1 + count, inside].reshape(1 + count, *shape)
-            drawn = None if planes is None else planes[:count, inside].reshape(count, *shape)
-            sums, piece.spare = advance(piece.state, part, piece.spare, drawn)
-            values[begin : begin + count, piece.row : piece.row + shape[0]] = sums.swapaxes(0, 1)
+            rows = slice(piece.row, piece.row + len(piece.state.reference))
+            values[begin : begin + count, rows] = _advanced(piece, weights[: 1 + count], planes)
         if planes is not None and watcher:
             for step in range(count):
                 watcher(begin + step, planes[step])
-        weights[0] = weights[count]
+        if is_large:
+            weights = weights[::-1]  # the last step is the one before, from here on
+        else:
+            weights[0] = weights[count]
     if keep:
         keep(_carried(pieces))
     return values
+
+
+def _advanced(piece: _Piece, weights: Array, planes: Array | None) -> Sums:
+    """Advance a piece through steps; return (steps, rows, len(SUMS)).
+
+    Args:
+        piece: What it is.
+        weights: (1 + steps, elements of the block), those of the step before first.
+        planes: (at least steps, elements) float32, written: A_t; None if nobody wants to see it.
+    """
+    state, steps = piece.state, len(weights) - 1
+    inside = slice(piece.at, piece.at + state.reference.size)
+    part = weights[:, inside].reshape(1 + steps, *state.reference.shape)
+    drawn = None
+    if planes is not None:
+        drawn = planes[:steps, inside].reshape(steps, *state.reference.shape)
+    if piece.spare is not None:
+        sums, piece.spare = advance(state, part, piece.spare, drawn)
+        return sums.swapaxes(0, 1)
+    state.previous = part[0]
+    sums = measure_step(state, part[1])
+    state.previous = part[1]
+    if drawn is not None:
+        drawn[0] = state.total
+    return sums[None]
 
 
 def _pieces(
@@ -130,13 +155,17 @@ def _pieces(
     room: Room,
     carry: Carry | None,
     values: Sums,
+    *,
+    is_large: bool,
 ) -> list[_Piece]:
     """Begin, or go on where an earlier walk ended; writes the sums of the first step."""
-    totals = [room.take(name, reference.shape, np.float64) for name in ("total", "spare")]
+    whole = room.take("total", reference.shape, np.float64)
+    spares = None if is_large else room.take("spare", reference.shape, np.float64)
     found, at, row = [], 0, 0
     for rows, columns in shapes:
         inside = slice(at, at + rows * columns)
-        start, total, spare = (t[inside].reshape(rows, columns) for t in (reference, *totals))
+        start, total = (t[inside].reshape(rows, columns) for t in (reference, whole))
+        spare = None if spares is None else spares[inside].reshape(rows, columns)
         if carry is None:
             state, sums = start_block(start, total)
             values[0, row : row + rows] = sums

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accweight_core.accumulate.block import walk_block
+from accweight_core.accumulate.block import common_dtype, walk_block
 from accweight_core.accumulate.cutting import Stretches
 from accweight_core.accumulate.folding import BlockSums, Folding
 from accweight_core.accumulate.pack import PackWalk
@@ -29,10 +29,12 @@ from accweight_core.accumulate.watching import Watcher
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import NonFiniteError
 from accweight_core.io.descriptors import open_files_each
+from accweight_core.io.memory import WHOLE_TIMES, MemoryBudget, memory_told
 from accweight_core.io.reading import (
     OpenFiles,
     Stretch,
     ahead_of,
+    is_read_whole,
     is_remote,
 )
 from accweight_core.io.stamp import held_to, refuse_changed, stamps_of
@@ -102,6 +104,13 @@ class ParameterWalk:
         """Bytes to read in all."""
         return self.elements * self.bytes_per_element
 
+    @property
+    def whole_bytes(self) -> int:
+        """Memory that walking it takes, if it is walked as a whole; else 0: blocks take little."""
+        if not any(map(is_read_whole, self.tensors)):
+            return 0
+        return WHOLE_TIMES * self.elements * common_dtype(self.tensors).itemsize
+
     def stretches(self) -> Iterator[Stretch]:
         """Yield what walking it reads, in the order in which it is."""
         for block in self.blocks:
@@ -129,11 +138,13 @@ class BlockWalk:
         threads: int,
         strict: bool = False,
         progress: Callable[[int], None] = lambda size_bytes: None,
+        memory_bytes: int | None = None,
     ) -> None:
         self._checkpoints = checkpoints
         self._threads = threads
         self._strict = strict
         self._progress = progress
+        self._memory = MemoryBudget(memory_bytes)
         self._local = threading.local()
         self._stamps = stamps_of(checkpoints)
         self._most_open = open_files_each(threads)
@@ -194,7 +205,8 @@ class BlockWalk:
 
     def _walk(self, parameter: ParameterWalk, block: Stretches) -> BlockSums:
         files = self._files()
-        return sums_of(files, self._local.room, parameter, block)
+        with self._memory.taking(parameter.whole_bytes, parameter.name):
+            return sums_of(files, self._local.room, parameter, block)
 
     def _walk_pack(self, pack: PackWalk) -> Floats:
         files = self._files()
@@ -226,15 +238,16 @@ class BlockWalk:
 def sums_of(files: OpenFiles, room: Room, parameter: ParameterWalk, block: Stretches) -> BlockSums:
     """Walk one block of a parameter, with all that goes with it."""
     keep = partial(parameter.keep, block) if parameter.keep else None
-    return walk_block(
-        files,
-        parameter.tensors,
-        block,
-        room=room,
-        watcher=parameter.watch(block),
-        carry=parameter.carry(block),
-        keep=keep,
-    )
+    with memory_told(f"parameter {parameter.name!r}"):
+        return walk_block(
+            files,
+            parameter.tensors,
+            block,
+            room=room,
+            watcher=parameter.watch(block),
+            carry=parameter.carry(block),
+            keep=keep,
+        )
 
 
 def refuse_nonfinite_of(pack: PackWalk, values: Floats, checkpoints: Sequence[Checkpoint]) -> None:

@@ -127,6 +127,10 @@ def run(arguments: list[str]) -> int:
         if "--debug" in arguments:
             raise
         return _fail(str(error))
+    except MemoryError as error:
+        if "--debug" in arguments:
+            raise
+        return _fail(f"memory ran out ({str(error) or 'no more is given'}); end other programs")
     except Exception as error:  # a fault of ours: still no traceback in a user's face
         if "--debug" in arguments:
             raise

@@ -64,6 +64,12 @@ def inspect(
     help="Bytes that stored pictures may take, such as 256M; 0 for none. "
     "By default a sixteenth of the checkpoints, 64M to 1G.",
 )
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Memory that may be taken where parameters are compressed or encoded, such as 8G; "
+    "by default what is free.",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first NaN or infinity.")
 @click.option("--overwrite", is_flag=True, help="Replace another analysis at OUT.")
 @click.option("--keep-state", is_flag=True, help="Store what --append needs: 16 bytes per weight.")
@@ -90,6 +96,7 @@ def analyze(
     roles: str,
     by: str,
     picture_budget: str | None,
+    memory: str | None,
     *,
     overwrite: bool,
     keep_state: bool,
@@ -107,6 +114,7 @@ def analyze(
     checked_metric(by)
     run = selected_run(named(source), selection)
     how["picture_budget_bytes"] = None if picture_budget is None else parsed_size(picture_budget)
+    how["memory_bytes"] = None if memory is None else parsed_size(memory)
     counted = parsed_roles(roles)
     with output.progress("analyze") as advance:
         how |= {"progress": advance, "notice": output.remark}

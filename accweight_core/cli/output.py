@@ -54,7 +54,12 @@ def show(answer: str | Page | dict[str, Any]) -> None:
         lines = [part] if isinstance(part, str) else part.lines()
         if bold and not isinstance(part, str):
             lines[0] = click.style(lines[0], bold=True)
-        click.echo("\n".join(lines))
+        _print(lines)
+
+
+def _print(lines: Sequence[str]) -> None:
+    """Print lines as far as stdout knows their letters; click takes one of ASCII for a mistake."""
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _wraps(part: str | Table, width: int) -> bool:
@@ -71,7 +76,12 @@ def _fold(page: Page, width: int) -> None:
 
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     for part in page:
-        console.print(Text(part) if isinstance(part, str) else part.folded())
+        if isinstance(part, str):
+            console.print(Text(part))
+        elif _wraps(part, width):
+            console.print(part.folded())
+        else:
+            _print(part.lines())
 
 
 def remark(*lines: str) -> None:

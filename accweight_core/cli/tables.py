@@ -52,7 +52,8 @@ class Table:
         for name, cells in self.columns.items():
             found = (name, *cells)
             widths = list(map(width_of, found))
-            gaps = [" " * (max(widths) - width) for width in widths]
+            widest = max(widths)
+            gaps = [" " * (widest - width) for width in widths]
             pairs = zip(found, gaps, strict=True)
             is_right = name in self.right
             aligned.append([gap + cell if is_right else cell + gap for cell, gap in pairs])

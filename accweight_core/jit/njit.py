@@ -10,13 +10,16 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, cast
 
 import numba
 
 _config: Any = numba.config  # its settings are made when it is imported
+
+_FOLDER_GIVEN: str = _config.CACHE_DIR
+"""What ``NUMBA_CACHE_DIR`` says, before it is changed here for a moment."""
 
 LOOPS = (
     "jit/njit", "jit/operands", "jit/order", "jit/simd", "jit/step_loops", "jit/pooling",
@@ -29,12 +32,25 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wra
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop, with sums in the order in which they are written, and keep it."""
-    folder = cache_folder()
+    """Compile a loop for Python to call, with sums in the order in which they are written.
+
+    What is compiled is kept on disk, if that can be done: a full disk costs the time only.
+    """
+    folder, loop = cache_folder(), None
     if folder is not None:
         with suppress(RuntimeError), _cached_in(folder):  # which may not be written to after all
-            return _njit(function, cache=True)
-    return _njit(function)
+            loop = _njit(function, cache=True)
+    if loop is None:
+        return _njit(function)
+
+    @wraps(loop)
+    def call(*arguments: Any) -> Any:
+        try:
+            return loop(*arguments)
+        except OSError:  # it was compiled and could not be kept; no loop raises anything itself
+            return loop(*arguments)
+
+    return call
 
 
 def compiled_within(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,8 +93,8 @@ def cache_folder() -> Path | None:
     cache where these may not be written to.
     """
     name = f"accweight-loops-{digest()}"
-    if _config.CACHE_DIR:
-        return Path(_config.CACHE_DIR) / name
+    if _FOLDER_GIVEN:
+        return Path(_FOLDER_GIVEN) / name
     own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     for place in (Path(__file__).parent / "__pycache__", Path(own)):
         try:

@@ -89,7 +89,7 @@ def halve(
                 half_largest[step, row, col] = np.nan if empty else top
 
 
-@compiled
+@compiled_within
 def gather(
     path: Array,
     first: int,

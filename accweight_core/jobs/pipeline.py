@@ -20,6 +20,7 @@ from accweight_core.errors import (
     StoreError,
     UnsupportedDtypeError,
 )
+from accweight_core.io.memory import memory_told
 from accweight_core.io.page_cache import threads_for
 from accweight_core.io.widening import working_dtype
 from accweight_core.jobs.engines.choose import workers_for
@@ -44,6 +45,7 @@ PICTURE_BYTES_RANGE = 64 << 20, 1 << 30
 """Least and most bytes of that default; below the least, runs keep every weight visible."""
 
 
+@memory_told("the analysis")
 def analyze(
     run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str] | None = None,
@@ -55,6 +57,7 @@ def analyze(
     strict: bool = False,
     overwrite: bool = False,
     keep_state: bool = False,
+    memory_bytes: int | None = None,
     engine: str = "threads",
     scheduler: str | None = None,
     executor: Executor | None = None,
@@ -81,6 +84,9 @@ def analyze(
             new one is complete; if that is stopped, the same call goes on with it.
         keep_state: Store what `append` needs to go on without the old checkpoints: 16 bytes
             per weight.
+        memory_bytes: Memory that may be taken where parameters are read as a whole, since they
+            are compressed or encoded: up to twelve times the size of each. By default what the
+            machine, the container and the process have free.
         engine: Who walks: "threads" of this process, or "dask", a cluster.
         scheduler: Address of a dask scheduler (tcp://...); without one a cluster of processes of
             this machine is begun, and ended.
@@ -92,12 +98,16 @@ def analyze(
         MismatchError: If the run has fewer than two checkpoints or nothing to measure.
         StoreError: If `out` cannot be written.
         EngineError: If workers cannot be had, do not see the files, or have been lost.
+        MemoryLimitError: If a parameter takes more memory than that.
     """
     run, chosen = as_run(run), tuple(Role(role) for role in roles)
     parameters = _measured(run, chosen)
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
-    work = Work(run, header, walking, block_elements, strict, progress, notice=notice)
+    work = Work(
+        run, header, walking, block_elements, strict, progress,
+        notice=notice, memory_bytes=memory_bytes,
+    )  # fmt: skip
     if out is not None:
         budget = _picture_budget(header, picture_budget_bytes)
         bases = _picture_bases(header, budget)
@@ -170,6 +180,7 @@ def _check_tensor(parameter: Parameter, checkpoint: Checkpoint) -> None:
         raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
 
 
+@memory_told("the analysis")
 def append(
     run: Run | Source | WeightsByStep,
     out: str | os.PathLike[str],
@@ -178,6 +189,7 @@ def append(
     block_elements: int | None = None,
     picture_budget_bytes: int | None = None,
     strict: bool = False,
+    memory_bytes: int | None = None,
     engine: str = "threads",
     scheduler: str | None = None,
     executor: Executor | None = None,
@@ -198,6 +210,7 @@ def append(
         block_elements: See there.
         picture_budget_bytes: See there.
         strict: See there.
+        memory_bytes: See there.
         engine: See there.
         scheduler: See there.
         executor: See there.
@@ -232,7 +245,10 @@ def append(
             header = replace(header, picture_bases=bases)
         header = header.with_packs()
         threads = threads or threads_for(fresh, header.parameters)
-        work = Work(fresh, header, threads, block_elements, strict, progress, earlier, workers)
+        work = Work(
+            fresh, header, threads, block_elements, strict, progress, earlier, workers, notice,
+            memory_bytes,
+        )  # fmt: skip
         return work.on_disk(path, replacing=True)
 
 

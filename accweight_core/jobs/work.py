@@ -15,7 +15,6 @@ from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refus
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
-from accweight_core.errors import AccweightError, StoreError, reason_of
 from accweight_core.gc_paused import uncollected
 from accweight_core.io.stamp import stamps_of
 from accweight_core.jit import tiers
@@ -60,6 +59,7 @@ class Work:
         earlier: The analysis to go on from, if any.
         workers: Workers that walk instead, if any.
         notice: Called with lines worth telling.
+        memory_bytes: Memory that may be taken where parameters are walked as a whole.
     """
 
     run: Run
@@ -71,6 +71,7 @@ class Work:
     earlier: Store | None = None
     workers: Workers | None = None
     notice: Notice = lambda line: None
+    memory_bytes: int | None = None
 
     @cached_property
     def _values_before(self) -> Floats | None:
@@ -95,34 +96,26 @@ class Work:
             replacing: Whether it takes the place of an analysis that is there, which stays as it
                 is until the new one is complete.
         """
-        try:
-            files = stamps_of(self.run.checkpoints)
-            begin = begin_beside if replacing else create_or_continue
-            store = begin(path, self.header, files, self.notice)
-            self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
-            if self.strict:
-                self._refuse_nonfinite(store)
-            if not store.header.complete:
-                todo = [index for index, done in enumerate(store.finished()) if not done]
-                try:
-                    self._walk(self._walks(todo, store, partial(self._keep, store)), store)
-                finally:
-                    store.flush()
-                values = store.totals
-                header = completed(self.header, values)
-                store.finish(header, metric_arrays(header, values))
-            if replacing:
-                put_in_place(path)
-                store = Store(path, store.header)
-            else:
-                discard(path, beside(path, "next"))  # nobody goes on with it any more
-        except AccweightError:
-            raise
-        except OSError as error:
-            raise StoreError(
-                f"{path}: cannot be written ({reason_of(error)}); what is finished is "
-                "kept, and the same command continues there"
-            ) from error
+        files = stamps_of(self.run.checkpoints)
+        begin = begin_beside if replacing else create_or_continue
+        store = begin(path, self.header, files, self.notice)
+        self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
+        if self.strict:
+            self._refuse_nonfinite(store)
+        if not store.header.complete:
+            todo = [index for index, done in enumerate(store.finished()) if not done]
+            try:
+                self._walk(self._walks(todo, store, partial(self._keep, store)), store)
+            finally:
+                store.flush()
+            values = store.totals
+            header = completed(self.header, values)
+            store.finish(header, metric_arrays(header, values))
+        if replacing:
+            put_in_place(path)
+            store = Store(path, store.header)
+        else:
+            discard(path, beside(path, "next"))  # nobody goes on with it any more
         return Analysis(Stored(store, None if self.earlier else self.run))
 
     def _refuse_nonfinite(self, store: Store) -> None:
@@ -212,6 +205,10 @@ class Work:
                 progress=advance,
             )
         walk = BlockWalk(
-            self.run.checkpoints, threads=self.threads, strict=self.strict, progress=advance
+            self.run.checkpoints,
+            threads=self.threads,
+            strict=self.strict,
+            progress=advance,
+            memory_bytes=self.memory_bytes,
         )
         walk.run(walks)

@@ -14,6 +14,7 @@ import numpy as np
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import ArgumentTypeError, MismatchError, SourceError, StepOrderError
 from accweight_core.gc_paused import uncollected
+from accweight_core.io.memory import memory_told
 from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, unrecognised
@@ -137,6 +138,7 @@ class Opened:
     notes: tuple[str, ...]
 
 
+@memory_told("opening the run")
 def survey(source: Source | WeightsByStep, selection: Selection = ALL) -> Opened:
     """Return the checkpoints of a source in step order, whether or not they are one run.
 

@@ -302,6 +302,6 @@ class Store:
             shape = values.shape
             array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
             array.write((0, 0), values)
+        begun.forget(self.path)
         self.header = replace(header, complete=True)
         create_group(self.path, {ATTRIBUTE: self.header.to_json()})
-        begun.forget(self.path)

@@ -27,7 +27,7 @@ def remember(store: Path, files: Stamps) -> None:
 
 
 def forget(store: Path) -> None:
-    """Remove the note: the analysis is finished."""
+    """Remove the note: every parameter is finished."""
     (store / NAME).unlink(missing_ok=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -239,8 +240,10 @@ _PARAMETER_FIELDS = tuple(found.name for found in fields(Parameter))
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what an analysis is made with."""
-    from importlib.metadata import version  # opening an analysis does without
+    """Return the versions of what an analysis is made with; torch has one where it is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # opening one does without
 
-    packages = {name: version(name) for name in ("accweight", "numpy", "torch")}
+    packages = {name: version(name) for name in ("accweight", "numpy")}
+    with suppress(PackageNotFoundError):
+        packages["torch"] = version("torch")
     return {**packages, "python": platform.python_version()}

@@ -6,10 +6,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from accweight_core.errors import StoreError, reason_of
+from accweight_core.errors import AccweightError, StoreError, reason_of
 from accweight_core.store.beside import beside, real_place
 
 LOCK = ".lock"
@@ -26,7 +26,8 @@ def locked(path: Path) -> Iterator[None]:
     itself, which may be mounted under another name.
 
     Raises:
-        StoreError: If another process is writing it, or it cannot be locked.
+        StoreError: If another process is writing it, it cannot be locked, or the system refuses
+            something that is done meanwhile.
     """
     try:
         import fcntl  # noqa: F401
@@ -53,7 +54,22 @@ def locked(path: Path) -> Iterator[None]:
         if folder is not None:
             held.callback(os.close, folder)
             _take(path, folder, if_possible=True)
-        yield
+        try:
+            yield
+        except AccweightError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{_concerned(path, error)}: cannot be written ({reason_of(error)}); what is "
+                "finished is kept, and the same command continues there"
+            ) from error
+
+
+def _concerned(path: Path, error: OSError) -> Path:
+    """Return what the system refused something of: the analysis, unless it lies elsewhere."""
+    named = Path(os.fsdecode(error.filename)) if error.filename else path
+    is_ours = real_place(path).parent in (real_place(named), *real_place(named).parents)
+    return path if is_ours else named
 
 
 def _folder(path: Path) -> int | None:
@@ -88,7 +104,8 @@ def _is_at(name: Path, descriptor: int) -> bool:
 def _remove(name: Path, descriptor: int) -> None:
     """Remove the lock file, unless it is something else: ours is empty."""
     if os.fstat(descriptor).st_size == 0 and _is_at(name, descriptor):
-        name.unlink(missing_ok=True)
+        with suppress(OSError):  # one that nobody holds harms nobody
+            name.unlink(missing_ok=True)
 
 
 def _is_written(path: Path) -> StoreError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from accweight_core.accumulate.walk import (
     sums_of,
 )
 from accweight_core.errors import EngineError, FormatError, reason_of
+from accweight_core.io.memory import MemoryBudget
 from accweight_core.io.reading import OpenFiles, ahead_of
 from accweight_core.jobs.engines.shared_store import PieceWriter, SharedStore, finish_picture
 from accweight_core.jobs.engines.tasks import File, Job, PackSlice, Slice, Task, block_at
@@ -149,7 +150,14 @@ def _sums(
     job: Job, files: OpenFiles, room: Room, walk: ParameterWalk, block: Stretches
 ) -> BlockSums:
     _check_on(job)
-    return sums_of(files, room, walk, block)
+    with _memory().taking(walk.whole_bytes, walk.name):
+        return sums_of(files, room, walk, block)
+
+
+@cache
+def _memory() -> MemoryBudget:
+    """Return what tasks of this process share."""
+    return MemoryBudget()
 
 
 def _ahead(walks: Sequence[Walk]) -> ReadAhead | None:
@@ -188,12 +196,15 @@ def stores_of(job: Job) -> tuple[SharedStore | None, Store | None]:
 
 @lru_cache(maxsize=4)
 def _check_versions(job: Job) -> None:
-    """Raise if other versions are installed here: bits would depend on who walks what."""
+    """Raise if other versions are installed here: bits would depend on who walks what.
+
+    Files are walked without torch: it may be missing on either side.
+    """
     here = versions()
     differing = [
         f"{name} {here.get(name, 'missing')} instead of {wanted}"
         for name, wanted in job.versions
-        if here.get(name) != wanted
+        if here.get(name) != wanted and (name in here or name != "torch")
     ]
     if differing:
         raise EngineError(

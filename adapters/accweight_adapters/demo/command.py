@@ -1,6 +1,6 @@
 """``accweight demo``: train the reference CNN on real digits, analyse it, open the viewer.
 
-It needs scikit-learn and matplotlib, which nothing else here does: they are an extra, and imported
+It needs torch, scikit-learn and matplotlib, which files do not: they are an extra, and imported
 when the command runs.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from accweight_adapters.demo.experiment import DemoResult
     from accweight_core.cli.output import Page
 
-NEEDED = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+NEEDED = {"torch": "torch", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 """What the extra `demo` brings, by the name to import; the digits come with scikit-learn."""
 
 

@@ -1,14 +1,6 @@
-"""The arithmetic of accweight as pure functions on tensors, on any device.
+"""The formulas on tensors of torch; what they are for is said in `kernels`.
 
-Three plain formulas (`step_change`, `accumulate_`, `normalised`) are the reference for all
-that is faster. `measure_step` is the fused form: one step of one block in, every partial
-sum of every metric out. It works on rows, one row per *sub-block*, a stretch of a parameter
-whose length depends on the parameter's shape alone (`partition`). Sums never cross a row, so
-cutting a parameter at sub-block boundaries, in files, threads or live training, changes no bit.
-
-The plain formulas take NumPy arrays as well and return what they were given. Beside
-`partition` and `errors` this module needs numpy and torch alone, so that other tools can
-embed it.
+The plain ones take NumPy arrays as well, and work on them as tensors.
 """
 
 from __future__ import annotations
@@ -22,26 +14,7 @@ import torch
 from torch import Tensor
 
 from accweight_core.errors import ArgumentTypeError, MismatchError, UnsupportedDtypeError
-from accweight_core.metrics.sub_blocks import SUB_BLOCK, Partition, partition
 from accweight_core.metrics.sums import SUMS
-
-__all__ = [
-    "SUB_BLOCK",
-    "SUMS",
-    "BlockState",
-    "Partition",
-    "Scratch",
-    "accumulate_",
-    "accumulate_compensated_",
-    "measure_step",
-    "mend",
-    "normalised",
-    "partition",
-    "squares",
-    "start_block",
-    "step_change",
-    "widened_dtype",
-]
 
 _WIDENED = {
     torch.float64: torch.float64,

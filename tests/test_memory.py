@@ -1,0 +1,193 @@
+"""What parameters that are walked as a whole take: within a stated multiple, and a budget."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gguf
+import h5py
+import numpy as np
+import numpy.typing as npt
+import onnx
+import oracle
+import pytest
+from onnx import helper, numpy_helper
+
+import accweight_core as aw
+from accweight_core.accumulate import stepwise
+from accweight_core.errors import MemoryLimitError
+from accweight_core.io.memory import WHOLE_TIMES, MemoryBudget, free_bytes, memory_told
+from accweight_core.schema import HiddenValues, Run, StoredTensor
+
+Array = npt.NDArray[Any]
+SHAPE = (2048, 4096)
+SIZE = 4 * SHAPE[0] * SHAPE[1]
+
+
+def npz(folder: Path, step: int, weights: Array) -> None:
+    np.savez_compressed(folder / f"step_{step}.npz", **{"a.weight": weights})
+
+
+def hdf5(folder: Path, step: int, weights: Array) -> None:
+    with h5py.File(folder / f"step_{step}.weights.h5", "w") as file:
+        group = file.create_group("layers/dense/vars")
+        group.create_dataset(
+            "0", data=weights, chunks=(256, 4096), compression="gzip", compression_opts=1
+        )
+
+
+def quantised(folder: Path, step: int, weights: Array) -> None:
+    kind = gguf.GGMLQuantizationType.Q8_0
+    writer = gguf.GGUFWriter(folder / f"step-{step}.gguf", "llama")
+    writer.add_tensor("blk.0.ffn_up.weight", gguf.quants.quantize(weights, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def int8(folder: Path, step: int, weights: Array) -> None:
+    held = [
+        numpy_helper.from_array(weights.astype(np.int8), "a.weight_quantized"),
+        numpy_helper.from_array(np.array(0.1, np.float32), "a.weight_scale"),
+        numpy_helper.from_array(np.array(0, np.int8), "a.weight_zero_point"),
+    ]
+    nodes = [
+        helper.make_node("DequantizeLinear", [t.name for t in held], ["a.weight"]),
+        helper.make_node("MatMul", ["x", "a.weight"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, 1, None) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], held)
+    onnx.save(helper.make_model(graph), folder / f"step_{step}.onnx")
+
+
+PEAK = """
+import resource, sys
+import accweight_core as aw
+run = aw.open_run(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+aw.analyze(run, sys.argv[2], threads=int(sys.argv[3]), memory_bytes=int(sys.argv[4]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
+@pytest.mark.parametrize("save", [npz, hdf5, quantised, int8])
+def test_hidden_values_take_at_most_the_stated_multiple_of_their_size(
+    tmp_path: Path, save: Callable[[Path, int, Array], None]
+) -> None:
+    (tmp_path / "run").mkdir()
+    for step in range(3):
+        chance = np.random.default_rng(step)
+        save(tmp_path / "run", step, chance.integers(0, 4, SHAPE).astype(np.float32))
+    # two threads and a budget for one parameter: the multiple is that of all of it
+    arguments = [str(tmp_path / "run"), str(tmp_path / "a.accw"), "2", str(WHOLE_TIMES * SIZE)]
+
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, *arguments], capture_output=True, text=True, check=True
+    )
+
+    assert int(done.stdout) * 1024 < WHOLE_TIMES * SIZE
+
+
+def in_memory(steps: int = 3) -> Run:
+    return aw.open_run([{"w": np.full((500, 400), step, np.float32)} for step in range(steps)])
+
+
+def test_what_does_not_fit_the_budget_is_refused_before_it_is_read() -> None:
+    def load() -> Array:
+        raise AssertionError("it was read")
+
+    hidden = StoredTensor("w", HiddenValues(load, "float32", (500, 400)))
+    run = in_memory()
+    run = replace(
+        run, checkpoints=tuple(replace(c, tensors={"w": hidden}) for c in run.checkpoints)
+    )
+
+    with pytest.raises(MemoryLimitError, match=r"'w' cannot be read in blocks.*9.6 MB; the budget"):
+        aw.analyze(run, memory_bytes=9_500_000)
+
+
+def test_a_budget_for_one_is_shared_by_many() -> None:
+    budget, most, taken, lock = MemoryBudget(100), 0, 0, threading.Lock()
+
+    def take() -> None:
+        nonlocal most, taken
+        for _ in range(50):
+            with budget.taking(40, "w"):
+                with lock:
+                    taken += 40
+                    most = max(most, taken)
+                with lock:
+                    taken -= 40
+
+    threads = [threading.Thread(target=take) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 40 <= most <= 80
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 8.00 TiB for an array"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+    ids=lambda error: str(error)[:20],
+)
+def test_memory_that_runs_out_is_one_line(error: Exception) -> None:
+    with (
+        pytest.raises(MemoryLimitError, match=r"parameter 'w': memory ran out \(.+\)"),
+        memory_told("parameter 'w'"),
+    ):
+        raise error
+
+
+def test_other_faults_are_not_blamed_on_memory() -> None:
+    with pytest.raises(RuntimeError, match="odd"), memory_told("w"):
+        raise RuntimeError("odd")
+
+
+def test_what_is_free_is_less_than_what_the_machine_has_and_than_a_limit() -> None:
+    program = (
+        "import resource\n"
+        "from accweight_core.io.memory import free_bytes\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
+        "print(free_bytes())"
+    )
+
+    limited = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert 0 < free_bytes() < 1 << 50
+    assert 0 < int(limited.stdout) < 3 << 30
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] != 3 << 30
+
+
+def test_large_blocks_advance_in_place_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = [{"w": one} for one in oracle.series((300, 70), steps=6)]
+    states[2]["w"][5, 5] = float("nan")
+    states[0]["w"][7, 7] = float("inf")
+    run = aw.open_run(states)
+    small = aw.analyze(run, tmp_path / "small.accw", keep_state=True)
+    monkeypatch.setattr(stepwise, "KEPT_BYTES", 1000)
+    large = aw.analyze(aw.open_run(states), tmp_path / "large.accw", keep_state=True)
+
+    np.testing.assert_array_equal(small.values, large.values)
+    for name in sorted(p.relative_to(small.path) for p in small.path.rglob("c.*")):
+        assert (small.path / name).read_bytes() == (large.path / name).read_bytes(), name

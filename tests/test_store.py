@@ -838,7 +838,7 @@ def test_metadata_of_a_picture_is_parsed_once_and_again_when_it_has_changed(
     opened = Store.open(tmp_path / "run.accw")
     parsed: list[Path] = []
     monkeypatch.setattr(
-        "accweight_core.store.analysis_store.open_array",
+        "accweight_core.store.arrays.open_array",
         lambda path: parsed.append(path) or chunks.open_array(path),
     )
 

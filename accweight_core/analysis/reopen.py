@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from accweight_core.errors import SourceError
+from accweight_core.errors import FormatError, SourceError, StoreError
 from accweight_core.readers import reader_for, reader_named
 from accweight_core.remote import is_url, path_at
 from accweight_core.runs.describing import described_at_once, size_and_change
@@ -69,6 +69,9 @@ def _as_analysed(checkpoints: list[Checkpoint], header: Header) -> list[Checkpoi
     """Return checkpoints with the parameter names and axes of the analysis."""
     from accweight_core.runs.renaming import conformed, renamed
 
-    name_map = NameMap.of_document(header.name_map, f"the map of {header.source}")
+    try:
+        name_map = NameMap.of_document(header.name_map, f"the map of {header.source}")
+    except FormatError as error:
+        raise StoreError(f"the header of the analysis is damaged: {error}") from error
     found = [renamed(checkpoint, name_map) for checkpoint in checkpoints]
     return conformed(found, {parameter.name: parameter for parameter in header.parameters})

@@ -20,7 +20,7 @@ Pictures are not compressed: on a real run zstd took off a quarter, at 0.4 to 0.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -31,50 +31,34 @@ from msgspec import Struct
 
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError
-from accweight_core.io.stamp import stamp_if_there
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import are_known
 from accweight_core.pictures.packing import Pack
 from accweight_core.pictures.plan import Picture
-from accweight_core.schema import Stamp
 from accweight_core.store import begun, files
+from accweight_core.store.arrays import ATTRIBUTE, array_in, check_shape, damaged, whole_array
 from accweight_core.store.documents import METADATA, checked, read
-from accweight_core.store.files import Write, refuse_links
+from accweight_core.store.files import Write
 from accweight_core.store.foreign_array import ForeignArray
 from accweight_core.store.header import Header
 from accweight_core.store.lock import locked
-from accweight_core.store.packed_picture import PackedPicture
 from accweight_core.store.replacing import is_aside, recover
-from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray, create_group, open_array
+from accweight_core.store.stored_pictures import StoredPictures, pack_name
+from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray, create_group
 
 if TYPE_CHECKING:
     from accweight_core.accumulate.cutting import Stretches
     from accweight_core.accumulate.stepwise import Carry
 
-ATTRIBUTE = "accweight"
-PACKED = "packed"
 STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
 """Finished parameters wait so long before they are written, many at a time; longer where the
 numbers are so many that writing them takes more than a tenth of it."""
 
-MOST_KNOWN_PICTURES = 4096
-"""Arrays of pictures whose metadata is kept, some 2 kB each."""
-
 STATE_CHUNK = 1 << 20
 """Elements of a chunk of state. Tiles write parts of chunks: what a killed process has written
 of a parameter is thrown away as a whole."""
-
-
-def picture_name(index: int, level: int, plane: str) -> str:
-    """Return where one level of a picture lies among the pictures."""
-    return f"{index:06d}/{level}" + (f"_{plane}" if level else "")
-
-
-def pack_name(number: int) -> str:
-    """Return where the pictures of a pack lie."""
-    return f"pictures/{PACKED}/{number:06d}"
 
 
 class _Group(Struct, frozen=True):
@@ -99,7 +83,7 @@ class Store:
         self.write = write or files.write_new
         self._waiting: dict[int, Floats] = {}
         self._created: set[Path] = set()
-        self._pictures: dict[str, tuple[Stamp, StoredArray]] = {}
+        self._pictures = StoredPictures(path, header)
         self._lock = Lock()
         self._written = time.monotonic()
         self._writing = 0.0
@@ -128,7 +112,9 @@ class Store:
         Raises:
             StoreError: If it is something else, damaged or newer than this program.
         """
-        return cls(path, Header.from_json(cls.check_is_analysis(path), str(path)))
+        store = cls(path, Header.from_json(cls.check_is_analysis(path), str(path)))
+        check_shape(path, "totals", store._totals_array.shape)  # none of its numbers is read
+        return store
 
     @staticmethod
     def check_is_analysis(path: Path) -> Any:
@@ -150,7 +136,7 @@ class Store:
     @property
     def totals(self) -> Floats:
         """(steps, parameters, sums); NaN for parameters that are not finished."""
-        array = self._whole("totals", self._totals_array.shape)
+        array = whole_array(self.path, "totals", self._totals_array.shape)
         held: Floats
         if self.header.complete or isinstance(array, ForeignArray) or array.holds((0, 0, 0)):
             held = np.asarray(array[:], dtype=np.float64)
@@ -159,7 +145,21 @@ class Store:
         values = self._in_our_order(held)
         if self.header.complete and not are_known(values).all():
             raise StoreError(f"{self.path}: totals is damaged: numbers are missing")
+        self._check_maximum(values)
         return values
+
+    def _check_maximum(self, values: Floats) -> None:
+        """Raise if the numbers do not have the maximum that the header says."""
+        largest = self.header.maximum
+        if largest is None or "path_max" not in self.header.sums:
+            return
+        index = self.header.parameter_index(largest.parameter)
+        found = float(values[-1, index, SUMS.index("path_max")])
+        if found != largest.value:
+            raise StoreError(
+                f"{self.path}: is damaged: the header says that the largest change is "
+                f"{largest.value}, the numbers that it is {found}"
+            )
 
     def _in_our_order(self, held: Floats) -> Floats:
         """Return sums under the columns of `SUMS`, NaN for those that the store does not hold."""
@@ -197,7 +197,7 @@ class Store:
     def metric(self, name: str) -> Floats:
         """(steps, parameters) of one metric."""
         shape = self._totals_array.shape[:2]
-        return np.asarray(self._whole(f"metrics/{name}", shape)[:], dtype=np.float64)
+        return np.asarray(whole_array(self.path, f"metrics/{name}", shape)[:], dtype=np.float64)
 
     def picture(self, index: int, level: int, plane: str, steps: slice | int) -> Picture:
         """Return a stored level of the picture of a parameter at some steps."""
@@ -207,64 +207,7 @@ class Store:
 
     def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
         """Return the array itself, for readers that load it in parts."""
-        if not self.header.picture_bases:
-            raise StoreError(f"{self.path}: holds no pictures")
-        if level or index not in self.header.packed:
-            size = self.header.plan(index).size(level)
-            return self._picture_array(f"pictures/{picture_name(index, level, plane)}", size)
-        number, first = self.header.packed[index]
-        layout = self.header.layouts[index]
-        return PackedPicture(self._pack(number), first, layout.rows, layout.cols)
-
-    def _pack(self, number: int) -> StoredArray:
-        """Return the array of a pack."""
-        return self._picture_array(pack_name(number), (self.header.pack(number).texels,), number)
-
-    def _picture_array(
-        self, name: str, size: tuple[int, ...], pack: int | None = None
-    ) -> StoredArray:
-        """Return an array of pictures; its metadata is parsed again only if it has changed.
-
-        A mouse that moves over a picture asks for it sixty times a second, and the attributes of
-        a pack name thousands of parameters.
-        """
-        stamp = stamp_if_there(self.path / name / METADATA)
-        known = self._pictures.get(name)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        array = self._drawn(name, size, pack)
-        if stamp is not None:
-            if len(self._pictures) >= MOST_KNOWN_PICTURES:
-                self._pictures.clear()
-            self._pictures[name] = stamp, array
-        return array
-
-    def _drawn(self, name: str, size: tuple[int, ...], pack: int | None) -> StoredArray:
-        """Return an array of pictures as far as this header knows of steps.
-
-        More of them may have been appended meanwhile.
-        """
-        array = self._array(name)
-        steps, found = len(self.header.checkpoints), array.shape
-        if found[1:] != size or found[0] < steps:
-            raise self._damaged(name, (steps, *size), found)
-        if isinstance(array, ChunkedArray):
-            if pack is not None:
-                if array.chunk != found:
-                    raise self._damaged(name, found, array.chunk)
-                self._check_pack(name, pack, array.attributes)
-            return replace(array, shape=(steps, *size), attributes={})
-        return array.limited(steps)
-
-    def _check_pack(self, name: str, number: int, attributes: Mapping[str, Any]) -> None:
-        """Raise if a pack says that other pictures lie in it than this header does."""
-        pack = self.header.pack(number)
-        names = [self.header.parameters[index].name for index in pack.members]
-        if attributes and attributes != {ATTRIBUTE: pack.attributes(names)}:
-            raise StoreError(
-                f"{self.path}: {name} is damaged: it says that it holds the pictures of other "
-                "parameters than the header does"
-            )
+        return self._pictures.array(index, level, plane)
 
     def write_pack(self, pack: Pack, texels: Picture) -> None:
         """Write the pictures of a pack, (steps, texels); they are thrown away if it is killed."""
@@ -273,29 +216,6 @@ class Store:
         array = ChunkedArray(path, shape, shape)
         array.create(self.write, {ATTRIBUTE: pack.attributes(names)})
         array.write((0, 0), texels, self.write)
-
-    def _array(self, name: str) -> ChunkedArray | ForeignArray:
-        try:
-            refuse_links(self.path, name)
-            return open_array(self.path / name)
-        except FileNotFoundError:
-            raise StoreError(f"{self.path}: {name} is damaged: it is missing") from None
-        except ValueError as error:
-            raise StoreError(f"{self.path}: {name} is damaged ({error})") from error
-
-    def _whole(self, name: str, shape: tuple[int, ...]) -> ChunkedArray | ForeignArray:
-        """Return an array that this program writes in one chunk, of the shape that it must have."""
-        array = self._array(name)
-        if array.shape != shape:
-            raise self._damaged(name, shape, array.shape)
-        if isinstance(array, ChunkedArray) and array.chunk != shape:
-            raise self._damaged(name, shape, array.chunk)
-        return array
-
-    def _damaged(self, name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> StoreError:
-        return StoreError(
-            f"{self.path}: {name} is damaged: expected a shape of {expected}, got {got}"
-        )
 
     def write_state(self, index: int, block: Stretches, carry: Carry) -> None:
         """Keep where the walk of a block has ended."""
@@ -325,10 +245,11 @@ class Store:
         parts = []
         for name in STATE:
             width = 2 if complex_weights and name != "total" else 1
-            array = self._array(f"state/{index:06d}/{name}")
+            where = f"state/{index:06d}/{name}"
+            array = array_in(self.path, where)
             expected = (self.header.parameters[index].elements * width,)
             if array.shape != expected:
-                raise self._damaged(f"state/{index:06d}/{name}", expected, array.shape)
+                raise damaged(self.path, where, expected, array.shape)
             stretches = [array[start * width : stop * width] for start, stop in block.stretches]
             flat = np.concatenate(stretches)
             parts.append(flat.view(np.result_type(flat, np.complex64)) if width == 2 else flat)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from accweight_core.errors import StoreError, reason_of
 from accweight_core.store import begun
-from accweight_core.store.analysis_store import ATTRIBUTE, PACKED, Store, pack_name
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.arrays import ATTRIBUTE
 from accweight_core.store.beside import beside, real_place
 from accweight_core.store.files import PARTIAL, files_in
 from accweight_core.store.header import Header
 from accweight_core.store.replacing import discard, is_folder
+from accweight_core.store.stored_pictures import PACKED, pack_name
 from accweight_core.store.zarr_chunks import create_group
 
 _NO_FILES: begun.Stamps = {}
@@ -178,6 +180,8 @@ def sweep(store: Store) -> None:
     leftovers = [file for file in files_in(store.path) if file.name.endswith(PARTIAL)]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
+    if store.header.complete:
+        begun.forget(store.path)  # it was killed between the two
     finished = store.finished()
     for index, done in enumerate(finished):
         for part in ("pictures", "state") if not done else ():

@@ -8,6 +8,7 @@ are as strict take 0.49 s.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -44,9 +45,10 @@ def read(path: Path) -> Any:
         ValueError: If it is no JSON.
     """
     with open_to_read(path) as file:
-        content = file.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
-        raise ValueError(f"{path.name} has more than {LARGEST_BYTES >> 20} MiB")
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST_BYTES:
+            raise ValueError(f"{path.name} has more than {LARGEST_BYTES >> 20} MiB")
+        content = file.read(size)
     try:
         return json.loads(content)
     except RecursionError:

@@ -8,6 +8,7 @@ numbers needs, and whatever goes wrong is an error of ours.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from accweight_core.errors import AccweightError, MissingLibraryError, StoreError
+from accweight_core.store.documents import METADATA
 from accweight_core.store.files import files_in
 
 CODECS = ("blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose", "zstd")
@@ -70,8 +72,11 @@ class ForeignArray:
         most = math.prod(2 * length for length in shape)
         if math.prod(chunk) > max(most, SMALL_CHUNK):
             raise ValueError(f"its chunks, {tuple(chunk)}, are larger than itself, {shape}")
-        for _ in files_in(path):
-            pass  # what is none of these, zarr would wait for, or follow
+        begins = _first_of_keys(found.get("chunk_key_encoding"))
+        for file in files_in(path):  # what is no file, zarr would wait for, or follow
+            name = str(file.relative_to(path))
+            if name != METADATA and not name.startswith(begins):
+                raise ValueError(f"{name} lies where, by its metadata, no chunk of it can be")
         try:
             array = zarr.open_array(path, mode="r", zarr_format=3)
             if array.dtype.kind not in "fiu":
@@ -119,6 +124,16 @@ def _check_codecs(codecs: Any, so_far: int = 0) -> int:
                 held = settings.get(inner) if isinstance(settings, dict) else None
                 so_far = _check_codecs(held, so_far)
     return so_far
+
+
+def _first_of_keys(encoding: Any) -> tuple[str, ...]:
+    """Return how the names of chunks begin."""
+    name = encoding.get("name") if isinstance(encoding, dict) else encoding
+    settings = encoding.get("configuration") if isinstance(encoding, dict) else None
+    if name == "v2":
+        return tuple("0123456789")
+    separator = settings.get("separator") if isinstance(settings, dict) else None
+    return (f"c{os.sep if separator in (None, '/') else '.'}",)
 
 
 def _line(error: Exception) -> str:

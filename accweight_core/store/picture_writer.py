@@ -16,8 +16,9 @@ from accweight_core.pictures.canvas import halved
 from accweight_core.pictures.plan import Picture, chunk_of, pyramid_levels, segment_steps
 from accweight_core.pictures.tile import Tile
 from accweight_core.pictures.tiling import Tiling
-from accweight_core.store.analysis_store import Store, picture_name
+from accweight_core.store.analysis_store import Store
 from accweight_core.store.chunk_grid import ChunkGrid, Place
+from accweight_core.store.stored_pictures import picture_name
 from accweight_core.store.zarr_chunks import ChunkedArray, create_plain_group
 
 

@@ -47,7 +47,7 @@ class Maximum:
 class CheckpointRecord:
     """Where one step came from, and the figures of the training that lay there."""
 
-    path: str
+    path: Annotated[str, Meta(min_length=1)]
     step: Integer
     step_source: str
     format: str
@@ -81,7 +81,7 @@ class HeaderDocument(Struct, frozen=True):
     reader: str
     checkpoints: Annotated[tuple[CheckpointRecord, ...], Meta(min_length=1)]
     parameters: tuple[Parameter, ...]
-    roles: tuple[Role, ...]
+    roles: Annotated[tuple[Role, ...], Meta(min_length=1)]
     picture_bases: tuple[Annotated[int, Meta(ge=0, le=63)], ...]
     keeps_state: bool
     notes: tuple[str, ...]
@@ -151,9 +151,10 @@ def _check_maximum(document: HeaderDocument) -> None:
         if document.complete and _is_measured(document):
             raise ValueError("the maximum is missing")
         return
-    shape = next((p.shape for p in document.parameters if _is_of(p, largest)), None)
+    counted = (p for p in document.parameters if p.role in document.roles)
+    shape = next((p.shape for p in counted if _is_of(p, largest)), None)
     if shape is None:
-        raise ValueError("the maximum lies in no parameter")
+        raise ValueError("the maximum lies in no parameter that counts")
     inside = all(at < length for at, length in zip(largest.index, shape, strict=False))
     if len(largest.index) != len(shape) or not inside or not largest.value >= 0:
         raise ValueError(f"the maximum cannot be {largest.value} at {largest.index} of {shape}")

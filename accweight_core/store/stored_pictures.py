@@ -1,0 +1,108 @@
+"""The pictures of an analysis as they are read: held against what the header says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accweight_core.errors import StoreError
+from accweight_core.io.stamp import stamp_if_there
+from accweight_core.schema import Stamp
+from accweight_core.store.arrays import ATTRIBUTE, array_in, damaged
+from accweight_core.store.documents import METADATA
+from accweight_core.store.header import Header
+from accweight_core.store.packed_picture import PackedPicture
+from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray
+
+PACKED = "packed"
+
+MOST_KNOWN_PICTURES = 4096
+"""Arrays of pictures whose metadata is kept, some 2 kB each."""
+
+
+def picture_name(index: int, level: int, plane: str) -> str:
+    """Return where one level of a picture lies among the pictures."""
+    return f"{index:06d}/{level}" + (f"_{plane}" if level else "")
+
+
+def pack_name(number: int) -> str:
+    """Return where the pictures of a pack lie."""
+    return f"pictures/{PACKED}/{number:06d}"
+
+
+class StoredPictures:
+    """The pictures of one analysis."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        """Look at nothing yet.
+
+        Args:
+            path: Folder of the analysis.
+            header: What it says of itself.
+        """
+        self._path = path
+        self._header = header
+        self._known: dict[str, tuple[Stamp, StoredArray]] = {}
+
+    def array(self, index: int, level: int, plane: str) -> StoredArray:
+        """Return the array of a level of a picture."""
+        if not self._header.picture_bases:
+            raise StoreError(f"{self._path}: holds no pictures")
+        if level or index not in self._header.packed:
+            size = self._header.plan(index).size(level)
+            return self._known_array(f"pictures/{picture_name(index, level, plane)}", size)
+        number, first = self._header.packed[index]
+        layout = self._header.layouts[index]
+        return PackedPicture(self._pack(number), first, layout.rows, layout.cols)
+
+    def _pack(self, number: int) -> StoredArray:
+        """Return the array of a pack."""
+        return self._known_array(pack_name(number), (self._header.pack(number).texels,), number)
+
+    def _known_array(
+        self, name: str, size: tuple[int, ...], pack: int | None = None
+    ) -> StoredArray:
+        """Return an array of pictures; its metadata is parsed again only if it has changed.
+
+        A mouse that moves over a picture asks for it sixty times a second, and the attributes of
+        a pack name thousands of parameters.
+        """
+        stamp = stamp_if_there(self._path / name / METADATA)
+        known = self._known.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        array = self._drawn(name, size, pack)
+        if stamp is not None:
+            if len(self._known) >= MOST_KNOWN_PICTURES:
+                self._known.clear()
+            self._known[name] = stamp, array
+        return array
+
+    def _drawn(self, name: str, size: tuple[int, ...], pack: int | None) -> StoredArray:
+        """Return an array of pictures as far as this header knows of steps.
+
+        More of them may have been appended meanwhile.
+        """
+        array = array_in(self._path, name)
+        steps, found = len(self._header.checkpoints), array.shape
+        if found[1:] != size or found[0] < steps:
+            raise damaged(self._path, name, (steps, *size), found)
+        if isinstance(array, ChunkedArray):
+            if pack is not None:
+                if array.chunk != found:
+                    raise damaged(self._path, name, found, array.chunk)
+                self._check_pack(name, pack, array.attributes)
+            return replace(array, shape=(steps, *size), attributes={})
+        return array.limited(steps)
+
+    def _check_pack(self, name: str, number: int, attributes: Mapping[str, Any]) -> None:
+        """Raise if a pack says that other pictures lie in it than this header does."""
+        pack = self._header.pack(number)
+        names = [self._header.parameters[index].name for index in pack.members]
+        if attributes and attributes != {ATTRIBUTE: pack.attributes(names)}:
+            raise StoreError(
+                f"{self._path}: {name} is damaged: it says that it holds the pictures of other "
+                "parameters than the header does"
+            )

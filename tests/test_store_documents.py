@@ -1,0 +1,301 @@
+"""Every field of every document of a store, edited: an error in one line, or the right figures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import store_edits
+from store_edits import DOCUMENTS, MISSING, VALUES, Place, edited, nested, places, with_extra
+
+import accweight_core as aw
+from accweight_core.errors import StoreError
+
+Figures = dict[str, object]
+Read = Callable[[Path], Figures]
+
+FIGURES, STATE, EXACT, SHOWN = (
+    store_edits.figures,
+    store_edits.state,
+    store_edits.exact,
+    store_edits.shown,
+)
+PICTURES, METRIC = store_edits.pictures, store_edits.metric
+READERS: tuple[Read, ...] = (FIGURES, STATE, EXACT, SHOWN, PICTURES, METRIC)
+
+READ_BY: dict[str, tuple[Read, ...]] = {
+    "zarr.json": (FIGURES, STATE, EXACT, SHOWN),
+    "totals/zarr.json": (FIGURES, SHOWN),
+    "pictures/000000/0/zarr.json": (PICTURES, SHOWN),
+    "pictures/000000/1_max/zarr.json": (PICTURES,),
+    "pictures/packed/000000/zarr.json": (PICTURES, SHOWN),
+    "metrics/mean/zarr.json": (METRIC,),
+    "state/000000/previous/zarr.json": (STATE,),
+}
+"""Who reads a document; of all others the figures are looked at."""
+
+LARGE_BYTES = 16 << 20
+"""The whole analysis has 0.3 MB."""
+
+HEADER: Place = ("attributes", "accweight")
+
+OTHER_ANALYSES: list[tuple[Place, str]] = [
+    ((*HEADER, "picture_bases"), "list"),  # one without pictures
+    ((*HEADER, "sums", 0), "text"),  # one of a newer program, with other sums
+    ((*HEADER, "sums", 0), "two lines"),
+]
+"""Edits that make another sound analysis of one, with fewer figures."""
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return store_edits.checkpoints(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def finished(paths: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "run.accw"
+    store_edits.analysed(paths, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def expected(finished: Path) -> dict[Read, Figures]:
+    return {read: read(finished) for read in READERS}
+
+
+@pytest.fixture
+def memory() -> Iterator[Callable[[], int]]:
+    """Return what tells the most memory that was taken since it was last asked."""
+    tracemalloc.start()
+
+    def taken() -> int:
+        now, most = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        return most - now
+
+    yield taken
+    tracemalloc.stop()
+
+
+def edits(document: Any) -> Iterator[tuple[Place, str, Any]]:
+    """Yield where a document is edited, how that is called, and what becomes of it."""
+    for place in places(document):
+        for name, value in VALUES.items():
+            if (place, name) not in OTHER_ANALYSES:
+                yield place, name, edited(document, place, value)
+        yield place, "extra", with_extra(document, place)
+
+
+def read_or_refused(store: Path, read: Read, what: object) -> Figures | None:
+    """Return what is read of an analysis, None if it is refused in one line."""
+    try:
+        return read(store)
+    except StoreError as error:
+        message = str(error)
+    except Exception as error:
+        error.add_note(f"{what} {read.__name__}")
+        raise
+    assert "\n" not in message, what
+    return None
+
+
+def refused(act: Callable[[], Any]) -> bool:
+    """Tell whether something is refused as it should be; raises what should not come out of it."""
+    try:
+        act()
+    except StoreError as error:
+        message = str(error)
+    else:
+        return False
+    assert "\n" not in message
+    return True
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "begun.json"])
+def test_an_edited_document_is_refused_or_changes_no_figure(
+    finished: Path, expected: dict[Read, Figures], name: str
+) -> None:
+    file = finished / name
+    content = file.read_bytes()
+    count = 0
+    try:
+        for place, edit, document in edits(json.loads(content)):
+            file.write_text(json.dumps(document))
+            for read in READ_BY.get(name, (FIGURES,)):
+                found = read_or_refused(finished, read, (place, edit))
+                assert found in (None, expected[read]), (place, edit, read.__name__)
+                count += found is None
+    finally:
+        file.write_bytes(content)
+
+    assert all(read(finished) == expected[read] for read in READERS)
+    assert count or name in ("pictures/zarr.json", "pictures/000000/zarr.json")  # for others
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "totals/zarr.json", "pictures/000000/0/zarr.json"])
+def test_a_document_that_says_large_numbers_takes_no_memory(
+    finished: Path, name: str, memory: Callable[[], int]
+) -> None:
+    file = finished / name
+    content = file.read_bytes()
+    try:
+        for place in places(json.loads(content)):
+            for value in (10**7, 2**62):
+                file.write_text(json.dumps(edited(json.loads(content), place, value)))
+                memory()
+                refused(lambda: store_edits.figures(finished))
+                assert memory() < LARGE_BYTES, (place, value)
+    finally:
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe", b"[" * 200_000, b'{"a":' * 200_000, b"1" * 5000, b"nul"],
+    ids=[
+        "empty",
+        "no text",
+        "deep lists",
+        "deep objects",
+        "a number",
+        "half a word",
+    ],
+)
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_is_no_json_is_refused_or_changes_no_figure(
+    finished: Path, expected: dict[Read, Figures], tmp_path: Path, name: str, content: bytes
+) -> None:
+    copy = tmp_path / "run.accw"
+    shutil.copytree(finished, copy)
+    (copy / name).write_bytes(content)
+
+    for read in READERS:
+        if not refused(lambda read=read: read(copy)):  # type: ignore[misc]
+            assert read(copy) == expected[read]
+
+
+def test_a_document_without_an_end_is_not_read_into_memory(
+    finished: Path, tmp_path: Path, memory: Callable[[], int]
+) -> None:
+    copy = tmp_path / "run.accw"
+    shutil.copytree(finished, copy)
+    for name in ("zarr.json", "totals/zarr.json"):
+        with (copy / name).open("wb") as file:
+            file.truncate(1 << 40)  # sparse
+
+        with pytest.raises(StoreError):
+            aw.open_analysis(copy)
+
+    assert memory() < LARGE_BYTES
+
+
+@pytest.mark.parametrize("version", [-1, 0, -(2**70), 3, 2**31, 10**300, True, 1.0, "1", None])
+def test_an_unknown_version_is_refused(finished: Path, tmp_path: Path, version: object) -> None:
+    copy = tmp_path / "run.accw"
+    shutil.copytree(finished, copy)
+    document = json.loads((copy / "zarr.json").read_text())
+    document["attributes"]["accweight"]["format"] = version
+    (copy / "zarr.json").write_text(json.dumps(document))
+
+    with pytest.raises(StoreError, match=r"damaged|newer accweight"):
+        aw.open_analysis(copy)
+
+
+# --- who writes
+
+
+SAMPLES: dict[str, Any] = {
+    "missing": MISSING,
+    "null": None,
+    "text": "x",
+    "negative": -1,
+    "10**400": 10**400,
+    "list of lists": [[1, 2], [3]],
+    "deeper": nested(900),
+}
+
+
+def sampled(document: Any) -> Iterator[Any]:
+    for place in places(document):
+        yield from (edited(document, place, value) for value in SAMPLES.values())
+
+
+@pytest.mark.parametrize("name", ["begun.json", "totals/zarr.json"])
+def test_going_on_with_an_edited_analysis_is_refused_or_ends_the_same(
+    finished: Path, expected: dict[Read, Figures], paths: list[str], tmp_path: Path, name: str
+) -> None:
+    for number, document in enumerate(sampled(document_of(finished, name, paths))):
+        copy = tmp_path / f"{number}.accw"
+        shutil.copytree(finished, copy)
+        store_edits.unfinish(copy)
+        (copy / name).write_text(json.dumps(document))
+
+        if not refused(lambda copy=copy: store_edits.analysed(paths, copy)):  # type: ignore[misc]
+            assert store_edits.figures(copy) == expected[store_edits.figures]
+        shutil.rmtree(copy)
+
+
+def document_of(store: Path, name: str, paths: list[str]) -> Any:
+    """Return a document of a store, or what it would remember of its files when it is begun."""
+    if name == "begun.json":
+        return {path: [1, 2, 3, 4, 5] for path in paths}
+    return json.loads((store / name).read_text())
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "state/000000/total/zarr.json"])
+def test_appending_to_an_edited_analysis_is_refused_or_gives_the_same(
+    paths: list[str], expected: dict[Read, Figures], tmp_path: Path, name: str
+) -> None:
+    short = tmp_path / "short.accw"
+    store_edits.analysed(paths[:3], short)
+    document = json.loads((short / name).read_text())
+    if name == "zarr.json":  # the parts that appending alone reads
+        header = document["attributes"]["accweight"]
+        kept = {key: header[key] for key in ("packs", "keeps_state", "name_map", "notes")}
+        changed = [{**header, **change} for change in sampled(kept) if isinstance(change, dict)]
+        documents = [{**document, "attributes": {"accweight": one}} for one in changed]
+    else:
+        documents = list(sampled(document))
+    for number, other in enumerate(documents):
+        copy = tmp_path / f"{number}.accw"
+        shutil.copytree(short, copy)
+        (copy / name).write_text(json.dumps(other))
+
+        if not refused(lambda copy=copy: aw.append(aw.open_run(paths), copy)):  # type: ignore[misc]
+            assert store_edits.figures(copy)["values"] == expected[store_edits.figures]["values"]
+        shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "totals/zarr.json"])
+def test_comparing_with_an_edited_analysis_is_refused_or_gives_the_same(
+    finished: Path, tmp_path: Path, name: str
+) -> None:
+    copy = tmp_path / "run.accw"
+    shutil.copytree(finished, copy)
+
+    def compared(other: Path) -> Figures:
+        comparison = aw.compare(finished, other)
+        places = [
+            (pair.rank_a, pair.rank_b, pair.value_a, pair.value_b) for pair in comparison.layers
+        ]
+        return {"places": places, "agreement": comparison.spearman}
+
+    same = compared(copy)
+    document = json.loads((copy / name).read_text())
+    shown = HEADER if name == "zarr.json" else ()
+    words = ("name", "layer", "source", "sections", "path")  # what texts they are, nobody knows
+    others = [place for place, _ in OTHER_ANALYSES]
+
+    for place in places(document):
+        for value in SAMPLES.values():
+            if place[: len(shown)] != shown or place in others or {*place} & {*words}:
+                continue
+            (copy / name).write_text(json.dumps(edited(document, place, value)))
+            found = read_or_refused(copy, compared, place)
+            assert found in (None, same), (place, value)

@@ -92,12 +92,14 @@ def held_to(stamps: Mapping[str, Stamp]) -> Iterator[None]:
     Raises:
         FormatError: If one is not.
     """
+    problem: FormatError | None = None
     try:
         yield
-    except FormatError:
-        refuse_changed(stamps)
-        raise
+    except FormatError as error:
+        problem = error
     refuse_changed(stamps)
+    if problem is not None:
+        raise problem
 
 
 def changed(path: str, described: Stamp, found: Stamp | None) -> FormatError:

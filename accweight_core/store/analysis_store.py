@@ -151,7 +151,7 @@ class Store:
     def _check_maximum(self, values: Floats) -> None:
         """Raise if the numbers do not have the maximum that the header says."""
         largest = self.header.maximum
-        if largest is None or "path_max" not in self.header.sums:
+        if largest is None or not self.header.complete or "path_max" not in self.header.sums:
             return
         index = self.header.parameter_index(largest.parameter)
         found = float(values[-1, index, SUMS.index("path_max")])

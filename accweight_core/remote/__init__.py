@@ -1,13 +1,13 @@
-"""Remote files: checkpoints at URLs, through fsspec, read in ranges.
+"""Read checkpoints at URLs in byte ranges, through fsspec.
 
-`path_at` is the door: a name in, a `pathlib.Path` or what stands for one out. `open_file` and
-`state_of` take the text that extents and descriptions hold. `local` is for what is no URL. `urls`
-says what may be shown, `transport` with `web` and `stores` ask servers, `files` keeps what was
-seen, `path` is what readers get, `prefetch` brings weights before they are asked for.
+`path_at` is the entry point: it turns a name into a local path or a `RemotePath`. `open_file` and
+`state_of` take the path texts in extents and descriptions. `local` opens local files, `urls` hides
+secrets, `transport`, `web` and `stores` make requests, `files` caches metadata and blocks, `path`
+has the paths for readers, and `prefetch` fetches weights before they are read.
 
-Why not `universal_pathlib`: its paths are no `pathlib.Path` either (0.3), the query of an HTTP
-URL counts as part of a file's name and shows in every message, and nothing notices that a file
-has changed between two reads.
+Why not `universal_pathlib`: its paths are not `pathlib.Path` objects either (0.3), it treats the
+query of an HTTP URL as part of the file name and shows it in every message, and it does not detect
+that a file has changed between two reads.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ def path_at(
     *,
     again: bool = False,
 ) -> Path:
-    """Return the path that a name stands for: a local one, or one that reads from a URL.
+    """Return the path of a name: a local path, or a `RemotePath` for a URL.
 
     Args:
         name: A path or a URL; ``file://`` is a local path.
-        storage_options: What fsspec's file system is opened with, beyond its configuration.
-        again: Whether the name is one that was shown, of a file that was read before: what
-            was hidden of it then is used again.
+        storage_options: Options for fsspec's file system, in addition to its configuration.
+        again: Whether the name is a URL without secrets of a file that was read before; then the
+            secrets and options of that time are used again.
 
     Raises:
         MissingLibraryError: If a library that the URL needs is not installed.
-        SourceError: If the URL cannot be one.
+        SourceError: If the URL is not valid.
     """
     remote = as_remote(name)
     if remote is not None:
@@ -80,23 +80,23 @@ def _local(text: str) -> Path:
 
 
 def as_remote(path: str | os.PathLike[str]) -> RemotePath | None:
-    """Return a path as the remote one that it is, None for a local one."""
+    """Return a path typed as a `RemotePath`, None if it is local."""
     if type(path).__name__ != "RemotePath":  # without importing anything for local ones
         return None
     return cast("RemotePath", path)
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """Return a name as it may be shown and stored."""
+    """Return a name without secrets, as it may be shown and stored."""
     text = str(name)
     return without_secrets(text) if is_url(text) else text
 
 
 def open_file(path: str) -> IO[bytes]:
-    """Open the file that an extent or a description names, for reading bytes.
+    """Open a file by the path text of an extent or a description, for reading bytes.
 
     Raises:
-        OSError: If it cannot be opened, or is no file.
+        OSError: If it cannot be opened, or is not a file.
     """
     if not is_url(path):
         return open_local(path)
@@ -106,7 +106,7 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def state_of(path: str) -> os.stat_result:
-    """Return what `os.stat` says of a file, or of a URL as it was last looked at."""
+    """Return the `os.stat` result of a file, or that of a URL as last seen."""
     if not is_url(path):
         return os.stat(path)
     from accweight_core.remote.files import described
@@ -115,20 +115,20 @@ def state_of(path: str) -> os.stat_result:
 
 
 def is_remote(file: IO[bytes]) -> bool:
-    """Tell whether every read of an open file may cost a request: it says `is_remote` then."""
+    """Tell whether reads of an open file may need requests: it has `is_remote` set then."""
     return bool(getattr(_raw(file), "is_remote", False))
 
 
 def expect(file: IO[bytes], ranges: Iterable[tuple[int, int]]) -> None:
-    """Tell a file which (offset, length) ranges of it will be read next.
+    """Tell a file which (offset, length) ranges will be read next.
 
-    A remote one fetches them side by side, near ones in one request; a local one has no use
-    for it. For readers whose files have their headers in many places.
+    A remote file fetches them in parallel, adjacent ones in one request; a local file ignores
+    them. For formats whose headers are spread over the file.
     """
     if is_remote(file):
         _raw(file).expect(ranges)
 
 
 def _raw(file: IO[bytes]) -> Any:
-    """Return what is behind the buffer of a file."""
+    """Return the raw file behind a buffered file."""
     return getattr(file, "raw", file)

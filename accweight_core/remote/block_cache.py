@@ -1,7 +1,7 @@
-"""Blocks of remote files that are kept for reading them again, and ranges of bytes.
+"""A cache of blocks of remote files, and helpers for byte ranges.
 
-Headers and directories are read in tiny pieces, again and again; a block is small, because a few
-bytes here and there are often all that is wanted of a file.
+Headers and directories are read repeatedly in tiny pieces; blocks are small, because often only a
+few scattered bytes of a file are needed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Made = TypeVar("Made")
 
 
 class HasBlocks(Protocol):
-    """A file that has a number which no other has."""
+    """A file with a unique number."""
 
     number: int
 
 
 class Blocks:
-    """Blocks of many files, those used last."""
+    """A least-recently-used cache of blocks of many files."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes // BLOCK_BYTES
@@ -35,7 +35,7 @@ class Blocks:
         self._lock = threading.Lock()
 
     def keep(self, file: HasBlocks, start: int, content: bytes) -> None:
-        """Keep bytes that begin with a block, and end with one or with the file."""
+        """Cache bytes that start at a block boundary, and end at one or at the end of the file."""
         with self._lock:
             for at in range(0, len(content), BLOCK_BYTES):
                 number = (start + at) // BLOCK_BYTES
@@ -44,7 +44,7 @@ class Blocks:
                 self._kept.popitem(last=False)
 
     def find(self, file: HasBlocks, start: int, stop: int) -> bytes:
-        """Return the bytes from `start` on, at most to `stop`, as far as they are kept."""
+        """Return the cached bytes from `start` on, up to `stop` or the first missing block."""
         first, last = start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES
         found: list[bytes] = []
         with self._lock:
@@ -57,24 +57,24 @@ class Blocks:
         return b"".join(found)[start - first * BLOCK_BYTES : stop - first * BLOCK_BYTES]
 
     def drop(self, file: HasBlocks) -> None:
-        """Keep nothing of a file any more."""
+        """Remove all blocks of a file."""
         with self._lock:
             for key in [key for key in self._kept if key[0] == file.number]:
                 del self._kept[key]
 
 
 def down(offset: int) -> int:
-    """Return where the block of an offset begins."""
+    """Return an offset rounded down to a block boundary."""
     return offset // BLOCK_BYTES * BLOCK_BYTES
 
 
 def up(offset: int) -> int:
-    """Return where the first block at or behind an offset begins."""
+    """Return an offset rounded up to a block boundary."""
     return -(-offset // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def joined(ranges: Iterable[tuple[int, int]], near: int) -> list[tuple[int, int]]:
-    """Return (start, stop) ranges in order, those that touch or nearly touch made one."""
+    """Return sorted (start, stop) ranges, merging those with gaps of at most `near` bytes."""
     found: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
         if found and start <= found[-1][1] + near:
@@ -85,7 +85,7 @@ def joined(ranges: Iterable[tuple[int, int]], near: int) -> list[tuple[int, int]
 
 
 def side_by_side(work: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
-    """Return what `work` makes of each item, as many at a time as requests may be."""
+    """Return the results of `work` for all items, computed in parallel threads."""
     waiting = list(items)
     if len(waiting) < 2:
         return [work(item) for item in waiting]

@@ -1,4 +1,4 @@
-"""A bound on bytes that are kept in memory for as long as something else needs them."""
+"""A limit on bytes in memory that belong to living objects."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import weakref
 
 
 class ByteBudget:
-    """Counts bytes that belong to objects, until these are gone."""
+    """Counts bytes that belong to objects, until the objects are garbage-collected."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._used_bytes = 0
-        self._lock = threading.RLock()  # taken again where memory is freed meanwhile
+        self._lock = threading.RLock()  # a finalizer may run while this thread holds it
 
     def takes(self, owner: object, size_bytes: int) -> bool:
-        """Count bytes for as long as `owner` lives; tell whether they still fit, else do not."""
+        """Count bytes for the lifetime of `owner`; return False if they exceed the budget."""
         with self._lock:
             if self._used_bytes + size_bytes > self._most_bytes:
                 return False

@@ -1,8 +1,8 @@
-"""Which kind of place serves a URL.
+"""Choose the transport for a URL.
 
-The web is asked directly, through the session that fsspec configures, because what a server
-answers matters here: whether it sent the range that was asked for, and of the same version.
-Everything else goes through the file systems of fsspec.
+HTTP requests are made directly, through the session that fsspec configures, because the answers
+must be checked: whether a server sent the requested range, and of the same version of the file.
+All other URLs go through the file systems of fsspec.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ PACKAGES = {
     "oci": "ocifs",
     "webdav": "webdav4",
 }
-"""Packages that fsspec needs for a scheme, as pip knows them."""
+"""Packages that fsspec needs for a scheme, by their names for pip."""
 
 
 def transport_for(url: Url, options: Mapping[str, Any]) -> Transport:
-    """Return what reads a URL.
+    """Return the transport for a URL.
 
     Raises:
         MissingLibraryError: If a library is not installed.
-        SourceError: If fsspec knows no such scheme, or refuses the URL or the options.
+        SourceError: If fsspec does not know the scheme, or refuses the URL or the options.
     """
     file_system, _ = opened(url, options)
     if url.is_web:
@@ -57,7 +57,7 @@ def transport_for(url: Url, options: Mapping[str, Any]) -> Transport:
 
 
 def opened(url: Url, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
-    """Return the file system of a URL, and what the URL is called there."""
+    """Return the file system of a URL, and the path of the URL in it."""
     purpose = f"reading {url.scheme}:// URLs"
     try:
         from fsspec.core import url_to_fs
@@ -66,7 +66,7 @@ def opened(url: Url, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, st
     try:
         if url.is_web:
             file_system, path = url_to_fs(url.full, **options)
-        else:  # opens an archive where there is one, with time-outs of its own or none
+        else:  # may open an archive, with other time-outs or none
             longest_s = 4 * settings().timeout_s
             file_system, path = within(longest_s, lambda: url_to_fs(url.full, **options))
     except ImportError as error:
@@ -79,7 +79,7 @@ def opened(url: Url, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, st
     except TimeoutError:
         problem = f"fsspec has not opened this URL in {longest_s:g} s; is its server there?"
         raise SourceError(f"{url}: {problem}") from None
-    except Exception as error:  # each file system has errors of its own
+    except Exception as error:  # file systems raise errors of many types
         raise SourceError(f"{url}: fsspec cannot open this URL ({_line(error)})") from None
     return file_system, str(path)
 

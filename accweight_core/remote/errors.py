@@ -1,4 +1,4 @@
-"""What goes wrong with remote files: errors of the system's kind, without secrets, and retries."""
+"""Errors of remote files, as OSErrors without secrets, and retries of requests."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LONGEST_PAUSE_S = 5.0
 
 
 class RemoteError(OSError):
-    """A remote file cannot be read; `strerror` says why in words and holds no secret."""
+    """A remote file cannot be read; `strerror` says why, without secrets."""
 
     def __init__(self, url: object, problem: str, code: int = errno.EIO) -> None:
         super().__init__(code, without_secrets(problem), str(url))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what it was made of: another process may be told."""
+        """Pickle the arguments, so that the error can be sent to another process."""
         return type(self)._as_raised, (self.filename, self.strerror, self.errno)
 
     @classmethod
@@ -35,21 +35,21 @@ class RemoteError(OSError):
 
 
 class AbsentError(RemoteError, FileNotFoundError):
-    """There is no such remote file, or none that may be seen."""
+    """The remote file does not exist, or access is refused."""
 
     def __init__(self, url: object, problem: str = "there is no such file or folder") -> None:
         super().__init__(url, problem, errno.ENOENT)
 
 
 class UnreachableError(RemoteError):
-    """A request failed as often as it may; the next one to that place would, too."""
+    """A request failed in all attempts; further requests to that server would, too."""
 
 
 class PassingError(Exception):
-    """A request failed in a way that may be gone the next time.
+    """A request failed for a reason that may be temporary.
 
     Attributes:
-        pause_s: Seconds to wait that the server asked for.
+        pause_s: Seconds to wait before the next attempt, as requested by the server.
     """
 
     def __init__(self, problem: str, pause_s: float = 0.0) -> None:
@@ -60,19 +60,19 @@ class PassingError(Exception):
 def attempted(
     url: object, what: str, request: Callable[[], Answer], count_bytes: int = 0
 ) -> Answer:
-    """Return the answer of a request that is made again if it fails in passing.
+    """Return the answer of a request, which is retried after a `PassingError`.
 
-    It is not made again after some multiple of the time that it may take: a place that says
-    nothing is asked less often than one that hangs up.
+    There are no more retries after a multiple of the time-out, so a server that does not answer
+    gets fewer requests than one that closes connections.
 
     Args:
-        url: Of what, for the message.
-        what: What is asked for, for the message: "bytes 0 to 99".
-        request: Makes it; raises `PassingError`.
-        count_bytes: Bytes that are asked for.
+        url: The URL, for the message.
+        what: What is requested, for the message: "bytes 0 to 99".
+        request: Function that makes the request; may raise `PassingError`.
+        count_bytes: Number of requested bytes.
 
     Raises:
-        UnreachableError: If it failed as often as it may.
+        UnreachableError: If all attempts failed.
     """
     limits = settings()
     most, pause = limits.attempts, FIRST_PAUSE_S

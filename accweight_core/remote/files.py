@@ -1,9 +1,9 @@
-"""Remote files as one look at them found them, and what is kept of their bytes.
+"""Remote files with cached metadata and cached blocks.
 
-A `Site` is one look at a place: what it has seen once it believes, so that readers may ask
-`is_file` and `stat` as often as they like. What readers read is kept in blocks; weights pass by
-(`accweight_core.remote.prefetch`). What was described is remembered under its URL without secrets:
-extents hold no more.
+A `Site` caches the metadata of all names at a server that it has looked up, so that readers may
+call `is_file` and `stat` often. Bytes that readers read are cached in blocks; weights bypass the
+cache (`accweight_core.remote.prefetch`). Files are registered under their URL without secrets, as
+extents have no more than that.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from accweight_core.remote.transport import Seen, Transport
 from accweight_core.remote.urls import Url
 
 LEAST_FETCH = 1 << 13
-"""Bytes that a read in the middle of a file fetches at least."""
+"""Minimum of bytes that a read in the middle of a file fetches."""
 
 FIRST_FETCH = 1 << 16
 """Bytes that the first read at either end of a file fetches: headers, directories of zips."""
 
 LARGEST_KEPT = 1 << 20
-"""Reads of more are weights; they are handed on and not kept."""
+"""Larger reads are weights, and are not cached."""
 
 KEPT_BYTES = 64 << 20
-"""Bytes of all remote files that are kept for reading them again."""
+"""Size of the block cache of all remote files."""
 
 NEAR_BYTES = 1 << 12
-"""Ranges this near to each other are fetched as one."""
+"""Ranges with a gap of at most so many bytes are fetched with one request."""
 
 TROUBLE_S = 20.0
-"""Seconds for which a file that could not be reached is not asked for again: eight readers look
-at a file, and each would wait."""
+"""Seconds without new requests for a file that could not be reached: each of eight readers would
+wait for it again."""
 
 
 class Site:
-    """One look at a remote place: what it has seen stays as it was."""
+    """A server or store with cached metadata, which is never refreshed."""
 
     def __init__(self, transport: Transport, options: Mapping[str, Any]) -> None:
         self.transport = transport
@@ -56,10 +56,10 @@ class Site:
         self._lock = threading.Lock()
 
     def kind(self, url: Url) -> Seen | None:
-        """Return what is there, perhaps from the listing of its folder; None if nothing is.
+        """Return the metadata of a URL, possibly from a listing; None if it does not exist.
 
         Raises:
-            RemoteError: If that cannot be found out.
+            RemoteError: If the request fails.
         """
         with self._lock:
             known = self._seen.get(str(url))
@@ -69,11 +69,11 @@ class Site:
             return None
 
     def look(self, url: Url) -> Seen:
-        """Return what is there, in full.
+        """Return the complete metadata of a URL.
 
         Raises:
-            AbsentError: If nothing is there.
-            RemoteError: If that cannot be found out.
+            AbsentError: If it does not exist.
+            RemoteError: If the request fails.
         """
         with self._lock:
             known = self._seen.get(str(url))
@@ -93,11 +93,11 @@ class Site:
         return seen
 
     def is_known_folder(self, url: Url) -> None:
-        """Take a name for that of a folder, because it was typed with a slash at its end."""
+        """Register a URL as a folder, because it was given with a slash at its end."""
         self._seen[str(url)] = Seen(is_folder=True)
 
     def entries(self, url: Url) -> Mapping[str, Seen]:
-        """Return what is in a folder, by name."""
+        """Return the entries of a folder, by name."""
         text = str(url)
         if text not in self._folders:
             with self._asking():
@@ -110,7 +110,7 @@ class Site:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        """Ask nothing more of a place that could not be reached: each name would be waited for."""
+        """Make no more requests after an `UnreachableError`: each would wait for the time-out."""
         if self._unreachable:
             raise self._unreachable
         try:
@@ -120,10 +120,10 @@ class Site:
             raise
 
     def file(self, url: Url) -> RemoteFile:
-        """Return a file.
+        """Return the file at a URL.
 
         Raises:
-            RemoteError: If it is not, or cannot be reached.
+            RemoteError: If it is not a file, or cannot be reached.
         """
         text = str(url)
         if text not in self._files:
@@ -138,12 +138,12 @@ class Site:
 
 
 class RemoteFile:
-    """A file as it was seen, and the blocks of it that are kept.
+    """A remote file with cached metadata and cached blocks.
 
     Attributes:
-        url: Where it is.
-        number: Its own; no other file of this process ever has it.
-        size_bytes: How long it is.
+        url: URL of the file.
+        number: Unique number of the file in this process.
+        size_bytes: Size of the file.
     """
 
     def __init__(self, url: Url, seen: Seen, site: Site) -> None:
@@ -157,11 +157,11 @@ class RemoteFile:
             _BLOCKS.keep(self, 0, seen.head)
 
     def state(self) -> os.stat_result:
-        """Return what `os.stat` would."""
+        """Return the metadata as an `os.stat` result."""
         return state_of_seen(self._seen)
 
     def fetch(self, start: int, stop: int) -> bytes:
-        """Return a range straight from its place.
+        """Return the bytes from `start` to `stop`, without the block cache.
 
         Raises:
             RemoteError: If it cannot be read, or the file has changed.
@@ -177,13 +177,14 @@ class RemoteFile:
             raise
 
     def check(self) -> None:
-        """Raise if the file has changed, as far as its place knows."""
+        """Raise if the file has changed, as far as the server tells."""
         self.site.transport.check(self.url, self._seen)
 
     def read(self, offset: int, most: int, ahead: int = 0) -> bytes:
-        """Return up to `most` bytes, one at least before the end: those kept, or all of them.
+        """Return up to `most` bytes from `offset` on; an empty result only at the end of the file.
 
-        What is fetched for it may reach `ahead` bytes further.
+        If the first bytes are cached, only the cached ones are returned. Otherwise a fetch may read
+        `ahead` bytes further.
         """
         stop = min(offset + most, self.size_bytes)
         if offset >= stop:
@@ -201,7 +202,7 @@ class RemoteFile:
         return content[offset - start : stop - start]
 
     def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Fetch (offset, length) ranges that will be read next, side by side."""
+        """Fetch (offset, length) ranges that will be read next, in parallel."""
         wanted = [(max(0, at), min(at + length, self.size_bytes)) for at, length in ranges]
         spans = [
             (start, stop)
@@ -216,7 +217,7 @@ class RemoteFile:
         return self.fetch(*span)
 
     def _around(self, offset: int, stop: int, ahead: int) -> tuple[int, int]:
-        """Return which bytes to fetch to have those from `offset` to `stop`."""
+        """Return the aligned byte range to fetch for a read from `offset` to `stop`."""
         is_end = stop + FIRST_FETCH > self.size_bytes or offset < FIRST_FETCH
         least = FIRST_FETCH if is_end else LEAST_FETCH
         end = max(stop + ahead, offset + least)
@@ -231,7 +232,7 @@ _ACCESS: dict[str, tuple[Url, Mapping[str, Any]]] = {}
 
 
 def _remember(file: RemoteFile) -> None:
-    """Remember a file and how to get at it, instead of an earlier look at it."""
+    """Register a file with its secrets and options, replacing an earlier entry for its URL."""
     earlier = _KNOWN.get(str(file.url))
     _KNOWN[str(file.url)] = file
     _ACCESS[str(file.url)] = file.url, file.site.options
@@ -240,10 +241,10 @@ def _remember(file: RemoteFile) -> None:
 
 
 def described(text: str) -> RemoteFile:
-    """Return the file that a URL without secrets stands for, as it was last looked at.
+    """Return the file of a URL without secrets, as last seen.
 
     Raises:
-        RemoteError: If it cannot be reached.
+        RemoteError: If it was never seen and cannot be reached.
     """
     known = _KNOWN.get(text)
     if known is not None:
@@ -253,22 +254,22 @@ def described(text: str) -> RemoteFile:
 
 
 def answers_all(text: str) -> bool:
-    """Tell whether the server of a URL that was read before answers every name alike."""
+    """Tell whether the server of a known URL answers every name with success."""
     file = _KNOWN.get(text)
     return file is not None and file.site.transport.answers_all(file.url)
 
 
 def site_of(text: str, options: Mapping[str, Any], *, again: bool = False) -> tuple[Site, Url]:
-    """Return a new look at a place.
+    """Return a new site, with empty caches, and the parsed URL.
 
     Args:
-        text: Its URL.
-        options: What its file system is opened with.
-        again: Use the secrets and options with which a file of that URL was read before.
+        text: The URL.
+        options: Options for its file system.
+        again: Whether to use the secrets and options with which that URL was read before.
 
     Raises:
         MissingLibraryError: If a library is not installed.
-        SourceError: If it is no URL, or no file system serves it.
+        SourceError: If it is not a URL, or no file system supports it.
     """
     url = Url.parsed(text)
     if again:
@@ -280,7 +281,7 @@ def site_of(text: str, options: Mapping[str, Any], *, again: bool = False) -> tu
 
 
 def state_of_seen(seen: Seen) -> os.stat_result:
-    """Return what was seen as `os.stat` has it: a plain file with one name, or a folder."""
+    """Return metadata as an `os.stat` result: a plain file with one link, or a folder."""
     mode = (stat.S_IFDIR | 0o555) if seen.is_folder else (stat.S_IFREG | 0o444)
     seconds = seen.changed_ns // 10**9
     size = seen.size_bytes or 0

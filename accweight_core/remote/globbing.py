@@ -1,4 +1,4 @@
-"""What finding checkpoints asks of paths that may be remote: patterns, reasons, many at a time."""
+"""Expand patterns and run work on paths that may be remote, for the search of checkpoints."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Item = TypeVar("Item")
 
 
 def is_pattern(path: Path) -> bool:
-    """Tell whether a path is a pattern."""
+    """Tell whether a path is a glob pattern."""
     remote = as_remote(path)
     return any(map(glob.has_magic, remote.parts[1:])) if remote else glob.has_magic(str(path))
 
 
 def matches(pattern: Path) -> list[Path]:
-    """Return the paths that fit a pattern, given as a path."""
+    """Return the paths that match a glob pattern."""
     remote = as_remote(pattern)
     if remote is not None:
         return [path_at(match) for match in remote.matches()]
@@ -30,7 +30,7 @@ def matches(pattern: Path) -> list[Path]:
 
 
 def absence(path: Path) -> str:
-    """Return why there is nothing at a path; a server may refuse to show what is there."""
+    """Return why a path does not exist; for a URL, the reason of the server."""
     if as_remote(path) is not None:
         try:
             path.stat()
@@ -41,12 +41,12 @@ def absence(path: Path) -> str:
 
 @contextmanager
 def doubted() -> Iterator[None]:
-    """Say of a remote file that cannot be used whether its server answers every name alike.
+    """Add to errors of remote files that the server answers every name with success, if it does.
 
-    What lies beside a checkpoint is then whatever the server sends for a name.
+    Such a server sends some page even for files that do not exist beside a checkpoint.
 
     Raises:
-        FormatError: As it was raised within, with that behind it.
+        FormatError: The error raised in the context, with that remark.
     """
     try:
         yield
@@ -64,10 +64,10 @@ def doubted() -> Iterator[None]:
 
 
 def check_told_apart(paths: Iterable[Path]) -> None:
-    """Raise if two URLs differ in their secrets alone: they would be taken for one file.
+    """Raise if two URLs differ only in their secrets, as they would count as one file.
 
     Raises:
-        SourceError: If so.
+        SourceError: If they do.
     """
     first: dict[str, str] = {}
     for path in paths:
@@ -80,7 +80,7 @@ def check_told_apart(paths: Iterable[Path]) -> None:
 
 
 def of_all(work: Callable[[Path, Item], Made], items: Sequence[tuple[Path, Item]]) -> list[Made]:
-    """Return what `work` makes of each path and item; side by side where it waits for a server."""
+    """Return the results of `work` for all pairs; in parallel if any path is remote."""
     if not any(as_remote(path) is not None for path, _ in items):
         return [work(*item) for item in items]
     from accweight_core.remote.block_cache import side_by_side

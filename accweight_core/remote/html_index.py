@@ -1,4 +1,4 @@
-"""Pages of links, which servers send for folders: what lies right below, and nothing elsewhere."""
+"""Read the HTML pages that servers send as listings of folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 
 def links_below(page: str, text: str) -> dict[str, bool]:
-    """Return the names that a page links to right below its own URL, and which are folders."""
+    """Return the names directly below a page's URL that it links to, and which are folders."""
     links = _Links()
     links.feed(text)
     return {name: is_folder for name, is_folder in (_below(page, t) for t in links.targets) if name}
@@ -22,12 +22,12 @@ class _Links(HTMLParser):
         self.targets: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep where a link leads."""
+        """Collect the target of a link."""
         self.targets += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
 def _below(page: str, target: str) -> tuple[str, bool]:
-    """Return the name of what a link leads to if it lies in the page's folder, else nothing."""
+    """Return name and folder flag of a link directly below the page, else an empty name."""
     try:
         here, there = urlsplit(page), urlsplit(urljoin(page, target))
     except ValueError:

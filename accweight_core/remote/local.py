@@ -1,10 +1,10 @@
-"""Local files: opened for reading only where they are files.
+"""Open local files for reading, and refuse FIFOs, sockets and devices.
 
-A FIFO waits for whoever writes into it, a device may have no end, and a file of the system such as
-those in `/proc` says that it has no bytes and may give them for ever. Readers open whatever a
-checkpoint names with `path.open("rb")`, so the paths that they are given refuse it there: nothing
-else has to remember. The kind is looked at before the file is opened, because opening alone can
-act on a device, and again when it is open, because the name may lead elsewhere by then.
+A FIFO blocks until another process writes to it, a device may be endless, and system files such as
+those in `/proc` report a size of 0 and may be endless, too. Readers open the files that a
+checkpoint names with `path.open("rb")`, so `LocalPath` refuses special files there, for all
+readers. The type is checked before the file is opened, because opening a device can already have an
+effect, and again afterwards, because the path may have been replaced meanwhile.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _KINDS = (
 )
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-"""Opens a FIFO that has taken the place of a file without waiting; files do not mind."""
+"""Avoids blocking if a file was replaced by a FIFO; it has no effect on plain files."""
 
 
 class SpecialFileError(OSError):
-    """A name leads to something that is no file; `strerror` says to what."""
+    """A path is a FIFO, a socket or a device; `strerror` says which."""
 
 
 class LocalPath(type(Path())):  # type: ignore[misc]
-    """A path whose files are opened for reading if they are files; all else is as it was."""
+    """A `pathlib.Path` that refuses to open special files for reading."""
 
     def open(
         self,
@@ -44,10 +44,10 @@ class LocalPath(type(Path())):  # type: ignore[misc]
         errors: str | None = None,
         newline: str | None = None,
     ) -> IO[Any]:
-        """Open the file as `open` does.
+        """Open the file like `pathlib.Path.open`.
 
         Raises:
-            SpecialFileError: If it is to be read, and is a FIFO, a socket or a device.
+            SpecialFileError: If it is opened for reading, and is a FIFO, a socket or a device.
         """
         if set(mode) == {"r", "b"}:
             return open_local(self, buffering)
@@ -57,31 +57,31 @@ class LocalPath(type(Path())):  # type: ignore[misc]
         return opened
 
     def read_bytes(self) -> bytes:
-        """Return all of a file."""
+        """Return the content of the file."""
         with self.open("rb", 0) as file:
             return cast("bytes", file.read())
 
     def read_text(
         self, encoding: str | None = None, errors: str | None = None, newline: str | None = None
     ) -> str:
-        """Return all of a file of text."""
+        """Return the content of the file as text."""
         with self.open("r", -1, encoding, errors, newline) as file:
             return cast("str", file.read())
 
 
 def special_kind(path: Path) -> str:
-    """Return what a path leads to where that is no file and no folder: "a FIFO"; else nothing."""
+    """Return the type of a special file, such as "a FIFO"; empty for files and folders."""
     try:
         return _kind(path.stat().st_mode)
-    except (OSError, ValueError):  # nothing there, or no name
+    except (OSError, ValueError):  # missing, or not a valid name
         return ""
 
 
 def check_not_special(path: Path) -> None:
-    """Raise if a path that somebody named leads to something that is no file and no folder.
+    """Raise if a path given by the user is a special file.
 
     Raises:
-        SourceError: If so.
+        SourceError: If it is a FIFO, a socket or a device.
     """
     kind = special_kind(path)
     if kind:
@@ -121,7 +121,7 @@ def open_local(path: str | os.PathLike[str], buffering: int = -1) -> IO[bytes]:
             if not os.fstat(descriptor).st_size:
                 problem = "it says that it has no bytes and gives some, as files of the system do"
                 raise SpecialFileError(errno.EINVAL, problem, os.fspath(path))
-            os.lseek(descriptor, 0, os.SEEK_SET)  # written this moment
+            os.lseek(descriptor, 0, os.SEEK_SET)  # a plain file, written between the two checks
     except BaseException:
         os.close(descriptor)
         raise

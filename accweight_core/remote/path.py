@@ -1,9 +1,9 @@
-"""`RemotePath`: what readers do with a `pathlib.Path`, done with a URL.
+"""`RemotePath`: the part of `pathlib.Path` that readers need, for URLs.
 
-Readers look at names, ask what is beside a file, and open it: no more of `Path` is here. It is
-no subclass: what is missing fails with a clear error instead of reaching for a local file of the
-same name. `path_at` hands it out typed as the `Path` that it stands for, so that readers of
-anyone's work on URLs unchanged as long as they open files with `path.open("rb")`.
+Readers look at names, list neighbours of a file, and open it; other methods of `Path` are missing.
+`RemotePath` is not a subclass of `Path`, so that a missing method raises a clear error instead of
+opening a local file of the same name. `path_at` returns it typed as a `Path`, so readers of other
+packages work with URLs unchanged, as long as they open files with `path.open("rb")`.
 """
 
 from __future__ import annotations
@@ -27,75 +27,75 @@ from accweight_core.remote.urls import Url
 
 
 class RemotePath:
-    """A file or folder at a URL; shows neither passwords nor signatures."""
+    """A file or folder at a URL, displayed without passwords and signatures."""
 
     def __init__(self, site: Site, url: Url) -> None:
         self._site = site
         self.url = url
         self._text = str(url)
 
-    # --- what it is called
+    # --- names
 
     def __str__(self) -> str:
         """Return the URL without secrets."""
         return self._text
 
     def __repr__(self) -> str:
-        """Return the same, told from text."""
+        """Return the URL without secrets, with the class name."""
         return f"RemotePath({self._text!r})"
 
     def __fspath__(self) -> NoReturn:
-        """Refuse: no function that opens local files by name can open this."""
+        """Raise RemoteError, as functions for local files cannot open a URL."""
         raise RemoteError(
             self._text, "is not a local file; open it with path.open('rb'), or download it"
         )
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether both are the same URL, whatever their secrets."""
+        """Tell whether both URLs are equal without their secrets."""
         return isinstance(other, RemotePath) and self._text == other._text
 
     def __hash__(self) -> int:
-        """Return a hash that fits `==`."""
+        """Return a hash consistent with `==`."""
         return hash(self._text)
 
     def __lt__(self, other: RemotePath) -> bool:
-        """Order by name."""
+        """Compare by the parts of the path."""
         return self.parts < other.parts
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Its names from the root on; the root stands for scheme and host."""
+        """The root (scheme and host), followed by all names."""
         root = f"{self.url.wrappers}{self.url.scheme}://{self.url.host}{self.url.archive}"
         return root, *self.url.names
 
     @property
     def name(self) -> str:
-        """Its last name, without escapes."""
+        """The last name, unescaped."""
         return self.url.names[-1] if self.url.segments else ""
 
     @property
     def suffix(self) -> str:
-        """The ending of its name, with the dot."""
+        """The last suffix of the name, with the dot."""
         return PurePosixPath(self.name).suffix
 
     @property
     def suffixes(self) -> list[str]:
-        """All endings of its name."""
+        """All suffixes of the name."""
         return PurePosixPath(self.name).suffixes
 
     @property
     def stem(self) -> str:
-        """Its name without the ending."""
+        """The name without its last suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def parent(self) -> RemotePath:
-        """The folder it lies in."""
+        """The folder that contains it."""
         return RemotePath(self._site, self.url.parent())
 
     @property
     def parents(self) -> tuple[RemotePath, ...]:
-        """The folders it lies in, innermost first."""
+        """All folders that contain it, innermost first."""
         found, here = [], self
         while here.url.segments:
             here = here.parent
@@ -103,7 +103,7 @@ class RemotePath:
         return tuple(found)
 
     def is_relative_to(self, other: object) -> bool:
-        """Tell whether it is `other`, or lies in it."""
+        """Tell whether it is `other`, or is inside it."""
         return self == other or other in self.parents
 
     def as_posix(self) -> str:
@@ -119,7 +119,7 @@ class RemotePath:
         return self
 
     def resolve(self, strict: bool = False) -> RemotePath:
-        """Return itself: there are no links that could be followed."""
+        """Return itself, as there are no links."""
         if strict and not self.exists():
             raise AbsentError(self._text)
         return self
@@ -127,10 +127,10 @@ class RemotePath:
     # --- other names
 
     def joinpath(self, *names: str | os.PathLike[str]) -> RemotePath:
-        """Return what lies below under names that may come from a file.
+        """Return the path of names below this one; the names may come from a file.
 
         Raises:
-            FormatError: If they lead anywhere else.
+            FormatError: If the names lead outside.
         """
         url = self.url
         for name in names:
@@ -141,24 +141,24 @@ class RemotePath:
         return RemotePath(self._site, url)
 
     def __truediv__(self, name: str | os.PathLike[str]) -> RemotePath:
-        """Return what lies below under a name."""
+        """Return the path of a name below this one."""
         return self.joinpath(name)
 
     def with_name(self, name: str) -> RemotePath:
-        """Return the file of that name beside it."""
+        """Return the path with another name."""
         return self.parent / name
 
     def with_suffix(self, suffix: str) -> RemotePath:
-        """Return the file of that ending beside it."""
+        """Return the path with another suffix."""
         return self.with_name(self.stem + suffix)
 
-    # --- what is there
+    # --- metadata and listings
 
     def _kind(self) -> Seen | None:
         return self._site.kind(self.url)
 
     def exists(self) -> bool:
-        """Tell whether anything is there that may be seen."""
+        """Tell whether the URL exists and may be read."""
         return self._kind() is not None
 
     def is_file(self) -> bool:
@@ -176,50 +176,50 @@ class RemotePath:
         return False
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Return its size and time as `os.stat` has them.
+        """Return size and time as an `os.stat` result.
 
         Raises:
-            AbsentError: If nothing is there.
+            AbsentError: If it does not exist.
         """
         seen = self._site.look(self.url)
         return state_of_seen(seen)
 
     def lstat(self) -> os.stat_result:
-        """Return the same."""
+        """Return the same as `stat`."""
         return self.stat()
 
     def iterdir(self) -> Iterator[RemotePath]:
-        """Yield what is in a folder.
+        """Yield the entries of the folder.
 
         Raises:
-            RemoteError: If it cannot be listed.
+            RemoteError: If the folder cannot be listed.
         """
         for name in self._site.entries(self.url):
             yield self / name
 
     def glob(self, pattern: str) -> Iterator[RemotePath]:
-        """Yield what lies below and fits a pattern; `**` stands for any folders."""
+        """Yield the paths below this one that match a pattern; `**` matches any folders."""
         names = [name for name in pattern.split("/") if name not in ("", ".")]
         yield from dict.fromkeys(_matches(self, names))
 
     def rglob(self, pattern: str) -> Iterator[RemotePath]:
-        """Yield what lies anywhere below and fits a pattern."""
+        """Yield the paths at any depth below this one that match a pattern."""
         yield from self.glob(f"**/{pattern}")
 
     def matches(self) -> list[RemotePath]:
-        """Return what fits the pattern that its own names are."""
+        """Return the paths that match this path as a pattern."""
         names = self.url.names
         first = next((i for i, name in enumerate(names) if has_magic(name)), len(names))
         root = RemotePath(self._site, replace(self.url, segments=self.url.segments[:first]))
         return list(dict.fromkeys(_matches(root, list(names[first:]))))
 
-    # --- its bytes
+    # --- content
 
     def open(self, mode: str = "rb", buffering: int = -1) -> IO[bytes]:
         """Open the file for reading bytes.
 
         Raises:
-            RemoteError: If it is not there, is a folder, or is to be written.
+            RemoteError: If it does not exist, is a folder, or the mode is not "rb".
         """
         if mode not in ("rb", "br"):
             problem = f"cannot be opened as {mode!r}: remote files are only read, as bytes"
@@ -227,24 +227,24 @@ class RemotePath:
         return opened_reader(RemoteReader(self._site.file(self.url)), buffering)
 
     def read_bytes(self) -> bytes:
-        """Return all of a file."""
+        """Return the content of the file."""
         with self.open() as file:
             return file.read()
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return all of a file of text."""
+        """Return the content of the file as text."""
         return self.read_bytes().decode(encoding, errors)
 
 
 def opened_reader(raw: RemoteReader, buffering: int = -1) -> IO[bytes]:
-    """Return a reader with a small buffer, or as it is for `buffering=0`."""
+    """Return a reader with a small buffer, or the reader itself if `buffering` is 0."""
     if buffering == 0:
         return cast("IO[bytes]", raw)
     return cast("IO[bytes]", io.BufferedReader(raw, LEAST_FETCH))
 
 
 def open_known(text: str) -> IO[bytes]:
-    """Open the file that a URL without secrets stands for, as it was last looked at."""
+    """Open the file of a URL without secrets, as last seen."""
     return opened_reader(RemoteReader(described(text)))
 
 
@@ -273,5 +273,5 @@ def _sorted_entries(folder: RemotePath) -> list[RemotePath]:
 
 
 def has_magic(name: str) -> bool:
-    """Tell whether a name is a pattern."""
+    """Tell whether a name is a glob pattern."""
     return re.search(r"[*?\[]", name) is not None

@@ -1,9 +1,9 @@
-"""Weights of remote files, brought before they are asked for, in few requests, in bounded memory.
+"""Prefetch the weights of remote files, with few requests and in bounded memory.
 
-Whoever walks says beforehand what it will read, in its order. Ranges of one file that lie side by
-side become one, whatever tensors they belong to, and are cut into pieces of a good size for a
-request. Pieces are fetched in the order of the walk, several at a time; one is dropped as soon as
-the last stretch that it holds has been read. So every byte is fetched once.
+The caller gives all byte ranges that it will read, in order. Adjacent ranges of a file are merged,
+even across tensors, and divided into pieces of a good size for a request. Pieces are fetched in the
+order of reading, several at a time, and each is freed after its last use. So every byte is fetched
+once.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from accweight_core.remote.files import described
 from accweight_core.remote.settings import settings
 
 Span = tuple[str, int, int]
-"""A URL without secrets, the first byte and the one behind the last."""
+"""A URL without secrets, the first byte, and the byte after the last."""
 
 LARGEST_PIECE = 4 << 20
 LEAST_PIECE = 1 << 17
 NEAR_BYTES = 1 << 13
-"""A gap this small is fetched along: it costs less than another request."""
+"""A gap of at most so many bytes is fetched too: it costs less than another request."""
 
 ROWS = 8
 """Pieces of every file that fit into memory at a time."""
 
 
 class ReadAhead:
-    """Reads remote files in pieces that were planned; what was not planned, as it is asked for."""
+    """Prefetches planned byte ranges of remote files; other ranges are fetched on demand."""
 
     def __init__(self, spans: Sequence[Span], memory_bytes: int | None = None) -> None:
         limits = settings()
@@ -54,7 +54,7 @@ class ReadAhead:
         self._fill()
 
     def close(self) -> None:
-        """Fetch nothing any more; forget what was fetched."""
+        """Stop prefetching and free the fetched pieces."""
         with self._lock:
             self._closed = True
             self._todo.clear()
@@ -63,10 +63,10 @@ class ReadAhead:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def check(self) -> None:
-        """Look whether the files are still those that were described.
+        """Check that the files have not changed since they were described.
 
         Raises:
-            FormatError: If one has changed, as far as its place knows.
+            FormatError: If a file has changed, as far as the server tells.
         """
         check_files(self._pieces)
 
@@ -74,7 +74,7 @@ class ReadAhead:
         """Fill `out` with the bytes at `offset`.
 
         Raises:
-            FormatError: If the file cannot be read, ends before, or has changed.
+            FormatError: If the file cannot be read, is too short, or has changed.
         """
         stop = offset + len(out)
         try:
@@ -107,7 +107,7 @@ class ReadAhead:
             out[position - offset :] = _fetched((path, position, stop))
 
     def _holding(self, path: str, start: int, stop: int) -> list[Span]:
-        """Return the pieces that hold bytes of a range."""
+        """Return the pieces that overlap a byte range."""
         pieces = self._pieces.get(path, [])
         found = []
         for at in range(max(0, bisect_right(self._starts.get(path, []), start) - 1), len(pieces)):
@@ -118,7 +118,7 @@ class ReadAhead:
         return found
 
     def _content(self, piece: Span) -> memoryview | None:
-        """Return a piece, fetched by now; None if there is no memory left to keep it."""
+        """Return the bytes of a piece, waiting for its fetch; None if there is no memory for it."""
         with self._lock:
             future = self._futures.get(piece)
             if future is None:
@@ -135,7 +135,7 @@ class ReadAhead:
         return future
 
     def _used(self, piece: Span) -> None:
-        """Count a use of a piece; drop it after its last."""
+        """Count a use of a piece; free it after its last use."""
         with self._lock:
             self._uses[piece] -= 1
             if self._uses[piece] <= 0 and self._futures.pop(piece, None) is not None:
@@ -143,7 +143,7 @@ class ReadAhead:
         self._fill()
 
     def _fill(self) -> None:
-        """Begin to fetch what comes next, as far as there is memory."""
+        """Start fetching the next pieces, as far as memory allows."""
         with self._lock:
             while self._todo and not self._closed:
                 piece = self._todo[0]
@@ -156,10 +156,10 @@ class ReadAhead:
 
 
 def check_files(paths: Iterable[str]) -> None:
-    """Look whether files are still those that were described.
+    """Check that files have not changed since they were described.
 
     Raises:
-        FormatError: If one has changed, as far as its place knows.
+        FormatError: If a file has changed, as far as the server tells.
     """
     side_by_side(_checked, paths)
 
@@ -177,7 +177,7 @@ def _fetched(piece: Span) -> bytes:
 
 
 def _pieces_of(spans: Iterable[Span], memory_bytes: int) -> dict[str, list[tuple[int, int]]]:
-    """Return the byte ranges to fetch of every file, in order."""
+    """Return the pieces of every file: the byte ranges to fetch, in order."""
     wanted: dict[str, list[tuple[int, int]]] = {}
     for path, start, stop in spans:
         wanted.setdefault(path, []).append((start, stop))

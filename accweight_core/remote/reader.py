@@ -1,4 +1,4 @@
-"""A remote file as an open file: it seeks, reads, and reads ahead where it is read on and on."""
+"""An open remote file that reads ahead if it is read sequentially."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from accweight_core.remote.files import RemoteFile
 
 LARGEST_AHEAD = 1 << 22
-"""Bytes that a read fetches at most beyond what is asked for."""
+"""Limit of bytes that a read fetches beyond the requested ones."""
 
 
 class RemoteReader(io.RawIOBase):
-    """A remote file, opened for reading; it reads ahead where it is read on and on."""
+    """A remote file, open for reading, that reads ahead if it is read sequentially."""
 
     is_remote = True
 
@@ -33,11 +33,11 @@ class RemoteReader(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Return the position."""
+        """Return the current offset."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to another position."""
+        """Move to another offset, and return it."""
         origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.file.size_bytes}
         position = origins[whence] + offset
         if position < 0:
@@ -46,11 +46,11 @@ class RemoteReader(io.RawIOBase):
         return position
 
     def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Fetch (offset, length) ranges that will be read next, side by side."""
+        """Fetch (offset, length) ranges that will be read next, in parallel."""
         self.file.expect(ranges)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill `buffer` with what follows; return how many bytes there were."""
+        """Read the next bytes into `buffer`, and return their number."""
         if self._position != self._read_to:
             self._ahead = 0
         elif self._ahead < LARGEST_AHEAD:

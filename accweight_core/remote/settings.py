@@ -1,7 +1,7 @@
-"""How patient and how greedy remote reading is; environment variables change it.
+"""Limits of remote reading, which environment variables can change.
 
 ``ACCWEIGHT_REMOTE_TIMEOUT`` (seconds), ``ACCWEIGHT_REMOTE_ATTEMPTS``,
-``ACCWEIGHT_REMOTE_REQUESTS`` (at a time) and ``ACCWEIGHT_REMOTE_MEMORY`` (MiB read ahead).
+``ACCWEIGHT_REMOTE_REQUESTS`` (at a time) and ``ACCWEIGHT_REMOTE_MEMORY`` (MiB of prefetched bytes).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from accweight_core.errors import SourceError
 
 SLOWEST_BYTES_PER_S = 1 << 14
-"""What a link must bring: beyond the time-out, a request of n bytes gets n / this many seconds."""
+"""Slowest accepted rate: a request of n bytes may take n / rate seconds beyond the time-out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Settings:
     """Limits of remote reading.
 
     Attributes:
-        timeout_s: Seconds without a byte after which a request has failed.
-        attempts: Times a request is made before it is given up.
-        requests: Requests that may be under way at a time.
-        memory_bytes: Bytes that may be kept of what was read ahead.
+        timeout_s: Seconds without a byte after which a request fails.
+        attempts: Number of attempts per request.
+        requests: Limit of concurrent requests.
+        memory_bytes: Limit of prefetched bytes in memory.
     """
 
     timeout_s: float = 30.0
@@ -32,12 +32,12 @@ class Settings:
     memory_bytes: int = 256 << 20
 
     def longest_s(self, count: int) -> float:
-        """Return the seconds after which a request for `count` bytes is given up."""
+        """Return the time limit, in seconds, of a request for `count` bytes."""
         return self.timeout_s + count / SLOWEST_BYTES_PER_S
 
 
 def settings() -> Settings:
-    """Return the settings, as the environment has them now.
+    """Return the settings from the current environment variables.
 
     Raises:
         SourceError: If a variable is not a positive number.

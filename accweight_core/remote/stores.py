@@ -1,7 +1,7 @@
-"""Everything that fsspec has a file system for: S3, GCS, Hugging Face, SFTP, archives, memory.
+"""Read URLs through the file systems of fsspec: S3, GCS, Hugging Face, SFTP, archives, memory.
 
-Ranges are asked for one by one, without the read-ahead of fsspec's files, which is made for
-other habits than ours. What is asynchronous takes several requests at a time, the rest one.
+Byte ranges are requested one by one, without the read-ahead of fsspec's files, which does not suit
+our access pattern. Asynchronous file systems get several requests at a time, others one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Answer = TypeVar("Answer")
 TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "Last-Modified",
          "created", "date_time")  # fmt: skip
 TAGS = ("ETag", "etag", "md5Hash", "md5", "checksum", "generation", "blob_id", "sha", "CRC")
-"""Under which names file systems keep the time of the last change, and the version."""
+"""Names under which file systems report the time of the last change, and the version."""
 
 CREDENTIAL_ERRORS = (
     ("botocore.exceptions", "NoCredentialsError"),
@@ -33,11 +33,11 @@ CREDENTIAL_ERRORS = (
     ("google.auth.exceptions", "DefaultCredentialsError"),
     ("azure.core.exceptions", "ClientAuthenticationError"),
 )
-"""What libraries raise where there are no credentials. None of them is imported for it: whatever
-raised an error is there already."""
+"""Errors that libraries raise if there are no credentials. None of these modules is imported for
+the check: a module that raised an error is loaded already."""
 
 CHECKED_S = 20.0
-"""Seconds for which a file counts as unchanged after a look at it."""
+"""Seconds for which a file counts as unchanged after a check."""
 
 
 class Store:
@@ -51,7 +51,7 @@ class Store:
         self._forget(url)
 
     def look(self, url: Url) -> Seen:
-        """Return what is there."""
+        """Return the metadata of a URL."""
         seen = attempted(url, "looking at it", lambda: self._looked(url))
         self._checked[str(url)] = time.monotonic()
         return seen
@@ -64,7 +64,7 @@ class Store:
         return seen
 
     def entries(self, url: Url) -> Mapping[str, Seen]:
-        """Return what is in a folder, by name."""
+        """Return the entries of a folder, by name."""
         name = self._name(url)
 
         def listed() -> list[Mapping[str, Any]]:
@@ -84,7 +84,7 @@ class Store:
         return found
 
     def fetch(self, url: Url, start: int, stop: int, seen: Seen) -> bytes:
-        """Return a range of a file that was the one seen, a short while ago at most."""
+        """Return a byte range of a file; check that it is unchanged if `CHECKED_S` have passed."""
         if time.monotonic() - self._checked.get(str(url), -CHECKED_S) >= CHECKED_S:
             self.check(url, seen)
         what = f"bytes {start} to {stop - 1}"
@@ -104,7 +104,7 @@ class Store:
         return body
 
     def _read(self, name: str, start: int, stop: int) -> bytes:
-        """Read a range from a file that is opened for it, without reading ahead."""
+        """Open a file, and read a byte range of it without read-ahead."""
         options = {"cache_type": "none"} if self._opens_plainly else {}
         try:
             file = self._fs.open(name, "rb", **options)
@@ -119,11 +119,11 @@ class Store:
         return content
 
     def answers_all(self, url: Url) -> bool:
-        """Return False: what stores list and find is there."""
+        """Return False: stores report only names that exist."""
         return False
 
     def check(self, url: Url, seen: Seen) -> None:
-        """Raise if the file is another one than was seen."""
+        """Raise if the size or version of the file has changed since `seen`."""
         self._forget(url)
         now = self.look(url)
         if (now.size_bytes, now.tag) != (seen.size_bytes, seen.tag):
@@ -135,13 +135,13 @@ class Store:
         return str(self._fs._strip_protocol(url._joined(url.user_part)))
 
     def _forget(self, url: Url) -> None:
-        """Have the file system look anew, which keeps listings."""
+        """Remove a URL and its folder from the file system's cache of listings."""
         name = self._name(url)
         for path in (name, name.rstrip("/").rpartition("/")[0]):
             self._fs.invalidate_cache(path)
 
     def _asked(self, url: Url, longest_s: float, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Return what a method of the file system returns, within a time."""
+        """Return the result of a method of the file system, with a time limit."""
         asynchronous = getattr(self._fs, f"_{method}", None)
         if not getattr(self._fs, "async_impl", False) or asynchronous is None:
             return self._called(url, longest_s, lambda: getattr(self._fs, method)(*args, **kwargs))
@@ -152,7 +152,7 @@ class Store:
         )
 
     def _called(self, url: Url, longest_s: float, call: Callable[[], Answer]) -> Answer:
-        """Call what has no time-out of its own in a thread that may be left behind."""
+        """Call a function without a time-out in a thread, which is abandoned if it hangs."""
 
         def alone() -> Answer:
             if not self._lock.acquire(timeout=longest_s):
@@ -166,7 +166,7 @@ class Store:
 
 
 def within(longest_s: float, call: Callable[[], Answer]) -> Answer:
-    """Return what a call returns; after some time leave it behind in its thread.
+    """Return the result of a call in a thread, which is abandoned after `longest_s` seconds.
 
     Raises:
         TimeoutError: If it takes longer.
@@ -191,7 +191,7 @@ def within(longest_s: float, call: Callable[[], Answer]) -> Answer:
 
 
 def _in_words(url: Url, call: Callable[[], Answer]) -> Answer:
-    """Return what a call returns; turn whatever a file system raises into an error of ours."""
+    """Return the result of a call; turn errors of file systems into RemoteError or PassingError."""
     try:
         return call()
     except (RemoteError, PassingError):
@@ -205,21 +205,21 @@ def _in_words(url: Url, call: Callable[[], Answer]) -> Answer:
         raise PassingError(f"no answer within {settings().timeout_s:g} s") from None
     except (TypeError, ValueError, NotImplementedError, AttributeError, ImportError) as error:
         raise RemoteError(url, f"its file system cannot do that ({_line(error)})") from None
-    except Exception as error:  # each file system has errors of its own
+    except Exception as error:  # file systems raise errors of many types
         if _lacks_credentials(error):
             raise AbsentError(url, f"there are no credentials ({_line(error)})") from None
         raise PassingError(_line(error)) from None
 
 
 def _lacks_credentials(error: Exception) -> bool:
-    """Tell whether a store wants credentials that nobody has, which no further try changes."""
+    """Tell whether an error says that there are no credentials, so that a retry is useless."""
     if isinstance(error, _known("gcsfs.retry", "HttpError")):
-        return "credential" in str(error).lower()  # it has one class for all answers
+        return "credential" in str(error).lower()  # gcsfs has one class for all HTTP errors
     return any(isinstance(error, _known(*name)) for name in CREDENTIAL_ERRORS)
 
 
 def _known(module: str, name: str) -> tuple[type, ...]:
-    """Return a class of a library, nothing if the library is not in use."""
+    """Return a class of a module as a tuple, empty if the module is not loaded."""
     found = getattr(sys.modules.get(module), name, None)
     return (found,) if isinstance(found, type) else ()
 
@@ -230,7 +230,7 @@ def _line(error: BaseException) -> str:
 
 
 def _seen(info: Mapping[str, Any]) -> Seen:
-    """Return what a file system says of a name."""
+    """Return the `info` of a file system as metadata."""
     size = info.get("size")
     tag = next((str(info[key]) for key in TAGS if info.get(key)), "")
     times = [at for key in TIMES if (at := _time_s(info.get(key))) is not None]
@@ -243,7 +243,7 @@ def _seen(info: Mapping[str, Any]) -> Seen:
 
 
 def _time_s(value: Any) -> float | None:
-    """Return a time in whatever form file systems have it, in seconds since 1970."""
+    """Return a time, in any form that file systems use, in seconds since 1970."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -254,6 +254,6 @@ def _time_s(value: Any) -> float | None:
         return calendar.timegm(aware.utctimetuple()) + aware.microsecond / 10**6
     if isinstance(value, int | float) and 0 < value < 1e11:
         return float(value)
-    if isinstance(value, tuple) and len(value) == 6:  # of a member of a zip
+    if isinstance(value, tuple) and len(value) == 6:  # a member of a zip
         return float(calendar.timegm((*value, 0, 0, 0)))
     return None

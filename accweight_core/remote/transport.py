@@ -1,4 +1,4 @@
-"""What a kind of remote place must be able to do."""
+"""The protocol of a transport, and the metadata that it returns."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from accweight_core.remote.urls import Url
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Seen:
-    """What one look at a remote name showed.
+    """Metadata of a remote name.
 
     Attributes:
         is_folder: Whether it is a folder.
-        size_bytes: Size of a file; None where a listing does not say.
-        changed_ns: When it was written, in ns since 1970; made of the tag where only that is
-            known, 0 where nothing is.
-        tag: What changes whenever the file does, as far as the place knows.
-        head: The first bytes, where the look brought them along.
+        size_bytes: Size of a file; None if a listing does not tell.
+        changed_ns: Time of the last change in ns since 1970; derived from the tag if only that is
+            known, 0 if neither is.
+        tag: A version tag, such as an ETag, that changes with the file.
+        head: The first bytes, if they came with the metadata.
     """
 
     is_folder: bool
@@ -31,29 +31,29 @@ class Seen:
 
 
 class Transport(Protocol):
-    """Looks at, lists and reads remote names. All errors are `RemoteError`."""
+    """Reads metadata, listings and bytes of remote files. All errors are `RemoteError`."""
 
     def look(self, url: Url) -> Seen:
-        """Return what is there; raise `AbsentError` if nothing is, or nothing may be seen."""
+        """Return the metadata of a URL; raise `AbsentError` if it is missing or not readable."""
         ...
 
     def entries(self, url: Url) -> Mapping[str, Seen]:
-        """Return what is in a folder, by name."""
+        """Return the entries of a folder, by name."""
         ...
 
     def fetch(self, url: Url, start: int, stop: int, seen: Seen) -> bytes:
-        """Return the bytes from `start` to `stop` of the file that was seen."""
+        """Return the bytes from `start` to `stop` of the version in `seen`."""
         ...
 
     def answers_all(self, url: Url) -> bool:
-        """Tell whether the place has an answer for any name beside this one."""
+        """Tell whether the server answers any name in the same folder with success."""
         ...
 
     def check(self, url: Url, seen: Seen) -> None:
-        """Raise if the file is another one than was seen, as far as that is known."""
+        """Raise if the file is known to have changed since `seen`."""
         ...
 
 
 def changed_by(tag: str) -> int:
-    """Return a number that stands for the time of a change where only a tag is known."""
+    """Return a number derived from a tag, used as the time of change if that is unknown."""
     return int.from_bytes(sha256(tag.encode()).digest()[:7], "big") if tag else 0

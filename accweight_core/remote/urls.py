@@ -1,8 +1,8 @@
-"""URLs: which text is one, what of it may be shown, and how a name is put behind it.
+"""Parse URLs, hide their secrets, and append names to them.
 
-What a URL shows (`str`) is what errors, analyses and extents hold. It never holds a password,
-nor the query of an HTTP address, which is where signatures and tokens are; both stay aside and
-are used for requests alone. So a URL that is signed anew names the same file as before.
+`str` of a URL is used in errors, analyses and extents. It never includes a password or the query
+of an HTTP URL, which may have signatures and tokens; both are kept separately and are used for
+requests alone. So a URL with a new signature still names the same file.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ _CHAINED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)::")
 LOCAL = ("file", "local")
 WEB = ("http", "https")
 NAMED_BY_USER_PART = ("hf", "github", "gist")
-"""Schemes in which what comes before an @ is not a credential but says what is meant."""
+"""Schemes in which the text before an @ is part of the name, not a credential."""
 
 _SAFE = "!$&'()*+,;=:@~-._"
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+")
 
 
 def is_url(name: object) -> bool:
-    """Tell whether a name is a URL and no path: `s3://bucket/run`, `zip::memory://a.zip`."""
+    """Tell whether a name is a URL: `s3://bucket/run`, `zip::memory://a.zip`."""
     text = str(name)
     return "://" in text and bool(_SCHEME.match(text) or _CHAINED.match(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A file or folder elsewhere.
+    """A parsed URL of a file or folder.
 
     Attributes:
-        wrappers: What stands before it, such as ``simplecache::``.
-        scheme: Of the file system, lower case.
-        host: For the web, the host and its port.
-        segments: The names from the root on; for the web as they stand in the URL, escaped.
-        archive: What stands behind it, such as ``::https://host/a.zip``, without secrets.
+        wrappers: Prefix of chained file systems, such as ``simplecache::``.
+        scheme: Scheme of the file system, lower case.
+        host: Host and port for HTTP, else empty.
+        segments: Names from the root on; escaped as in the URL for HTTP.
+        archive: Chained URL after the name, such as ``::https://host/a.zip``, without secrets.
         user_part: ``user:password@``, never shown.
         query: ``?X-Amz-Signature=...``, never shown.
-        secret_archive: `archive` as it was given.
+        secret_archive: `archive` with its secrets.
     """
 
     wrappers: str
@@ -56,10 +56,10 @@ class Url:
 
     @classmethod
     def parsed(cls, text: str) -> Url:
-        """Return the parts of a URL.
+        """Parse a URL.
 
         Raises:
-            SourceError: If it names no host where it has to.
+            SourceError: If it is not a URL, or an HTTP URL without a host.
         """
         wrappers, rest = "", text
         while (chained := _CHAINED.match(rest)) and not _SCHEME.match(rest):
@@ -91,17 +91,17 @@ class Url:
         )
 
     def __str__(self) -> str:
-        """Return it without secrets."""
+        """Return the URL without secrets."""
         return self._joined("") + self.archive
 
     @property
     def full(self) -> str:
-        """The URL with its secrets, for requests alone."""
+        """The URL with its secrets, for requests only."""
         return self._joined(self.user_part) + self.query + self.secret_archive
 
     @property
     def full_folder(self) -> str:
-        """The same, as the web writes a folder."""
+        """The URL with its secrets and a slash at the end of its path, as HTTP names a folder."""
         return self._joined(self.user_part).rstrip("/") + "/" + self.query + self.secret_archive
 
     def _joined(self, user_part: str) -> str:
@@ -110,23 +110,23 @@ class Url:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The segments as names."""
+        """The segments, unescaped."""
         return tuple(map(unquote, self.segments)) if self.host else self.segments
 
     @property
     def is_web(self) -> bool:
-        """Whether it is a plain address of the web, inside no archive or cache."""
+        """Whether it is a plain HTTP URL, without archive or cache."""
         return bool(self.host) and not self.wrappers and not self.archive
 
     def parent(self) -> Url:
-        """Return the folder it lies in; the root's is the root."""
+        """Return the folder that contains it; the parent of the root is the root."""
         return replace(self, segments=self.segments[:-1])
 
     def child(self, names: str) -> Url:
-        """Return what lies below under a relative path, which may come from a file.
+        """Return the URL of a relative path below this one; the path may come from a file.
 
         Raises:
-            ValueError: If the path leads elsewhere, or could be read as another URL.
+            ValueError: If the path leads outside, or could be read as another URL.
         """
         parts = [name for name in names.split("/") if name not in ("", ".")]
         if names.startswith("/") or ".." in parts or "::" in names or "://" in names:
@@ -138,7 +138,7 @@ class Url:
 
 
 def _user_part(scheme: str, place: str) -> tuple[str, str]:
-    """Split ``user:password@`` off; a user alone is shown where it is not a token."""
+    """Split off ``user:password@``; outside HTTP, a user without password is not a secret."""
     authority, slash, rest = place.partition("/")
     user, at, host = authority.rpartition("@")
     if not at or scheme in NAMED_BY_USER_PART or (scheme not in WEB and ":" not in user):
@@ -147,12 +147,12 @@ def _user_part(scheme: str, place: str) -> tuple[str, str]:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text in which every URL has lost its password and its query."""
+    """Return a text with passwords and queries removed from all URLs."""
     return _IN_TEXT.sub(lambda found: _cleaned(found[0]), text)
 
 
 def _cleaned(url: str) -> str:
-    """Return one URL as it may be shown, its ending as it was typed."""
+    """Return one URL without secrets, otherwise unchanged."""
     scheme, _, place = url.partition("://")
     _, place = _user_part(scheme.lower(), place)
     if scheme.lower() in WEB:

@@ -1,9 +1,9 @@
-"""HTTP: ranges of files, and folders where the server lists them in a page.
+"""HTTP: read byte ranges of files, and listings of folders that the server sends as pages.
 
-Every answer is checked: that it is the range that was asked for, of a file of the same size and
-version, not compressed, and no longer than it may be. A server that sends no ranges is served
-only as far as files are small. Session, headers and credentials are those that fsspec's own
-configuration gives its HTTP file system; redirects are followed as that follows them.
+Every answer is checked: it must be the requested range, of a file of the same size and version, not
+compressed, and not too long. Without range support on the server, only small files can be read.
+Session, headers, credentials and the handling of redirects are those of fsspec's HTTP file system
+and its configuration.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from fsspec.implementations.http import HTTPFileSystem
 
 HEAD_BYTES = 1 << 16
-"""Bytes that the first look at a file brings along: most headers, and all of small files."""
+"""Bytes of a file fetched together with its metadata: most headers, and all of small files."""
 
 WHOLE_BYTES = 8 << 20
-"""Files up to this size are read whole where the server sends no ranges."""
+"""Files up to this size are read whole if the server does not support ranges."""
 
 WHOLE_IN_ALL = 128 << 20
-"""Bytes of such files that are kept."""
+"""Limit of the bytes of all such files, which stay in memory."""
 
 PAGE_BYTES = 8 << 20
-"""The longest page that lists a folder."""
+"""Limit of the page that lists a folder."""
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 REFUSED = {
@@ -53,19 +53,19 @@ _RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)")
 ANSWERS_ALL = "the server answers every name with success, also one that no file can have"
 
 KEPT_WHOLE = ByteBudget(WHOLE_IN_ALL)
-"""Shared by all places of this process: each file that is described anew is a look of its own."""
+"""Budget of files read whole, shared by all sites of this process: each run has its own sites."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of a server.
+    """An HTTP response.
 
     Attributes:
-        status: Its status.
-        headers: Its headers, names in lower case.
-        place: The URL it came from, after redirects.
-        body: Its body, up to the bytes asked for.
-        is_whole: Whether the body ended there.
+        status: Status code.
+        headers: Headers, names in lower case.
+        place: URL after redirects.
+        body: Body, up to the limit of the request.
+        is_whole: Whether the whole body was read.
     """
 
     status: int
@@ -76,7 +76,7 @@ class Reply:
 
     @property
     def range(self) -> tuple[int, int, int | None] | None:
-        """First byte, byte behind the last, and size of the file, if that is what it says."""
+        """First byte, byte after the last, and file size from Content-Range; None without it."""
         found = _RANGE.fullmatch(self.headers.get("content-range", "").strip())
         if found is None:
             return None
@@ -85,12 +85,12 @@ class Reply:
 
     @property
     def tag(self) -> str:
-        """What changes whenever the file does."""
+        """ETag, or else the time of the last change."""
         return self.headers.get("etag", "") or self.headers.get("last-modified", "")
 
     @property
     def changed_ns(self) -> int:
-        """When the file was written; made of its tag where the server does not say."""
+        """Time of the last change in ns; derived from the ETag if the server does not send it."""
         try:
             written = parsedate_to_datetime(self.headers.get("last-modified", ""))
             return int(written.timestamp()) * 10**9
@@ -99,14 +99,14 @@ class Reply:
 
 
 class Web:
-    """Files of the web, through the HTTP file system of fsspec."""
+    """Files at HTTP URLs, read through the session of fsspec's HTTP file system."""
 
     def __init__(self, file_system: HTTPFileSystem, kept_whole: ByteBudget = KEPT_WHOLE) -> None:
-        """Take a file system.
+        """Create the transport.
 
         Args:
-            file_system: Has the session, headers and credentials.
-            kept_whole: Counts the files that are kept because they come without ranges.
+            file_system: File system with the session, headers and credentials.
+            kept_whole: Budget for files that are kept whole, as the server has no ranges.
         """
         self._fs = file_system
         self._kept_whole = kept_whole
@@ -114,9 +114,9 @@ class Web:
         self._sends_whole = False
 
     def look(self, url: Url) -> Seen:
-        """Return size and version of a file and its first bytes; or that it is a folder.
+        """Return the metadata and first bytes of a file, or the metadata of a folder.
 
-        A page or nothing, from a server that sends as much for every name, is no file.
+        A page or an empty answer does not count as a file if the server sends one for every name.
         """
         seen = attempted(url, "looking at it", lambda: self._looked(url))
         is_doubtful = not seen.is_folder and (not seen.size_bytes or is_page(seen.head))
@@ -126,9 +126,9 @@ class Web:
         return seen
 
     def answers_all(self, url: Url) -> bool:
-        """Tell whether the server has an answer for names beside this one that nothing can have.
+        """Tell whether the server answers a random name in the same folder with success.
 
-        It is asked only if it has sent something whole: pages and the like have no ranges.
+        Makes a request only if the server has sent a file without ranges, as it does for pages.
         """
         return self._sends_whole and self._answers_any_in(url.parent())
 
@@ -156,7 +156,7 @@ class Web:
         return Seen(False, size, reply.changed_ns, reply.tag, reply.body[:stop])
 
     def _without_ranges(self, url: Url, reply: Reply) -> Seen:
-        """Return a small file whole; refuse a large one."""
+        """Return the metadata of a small file with all its bytes; raise for a large file."""
         self._sends_whole = True
         if not reply.is_whole:
             raise RemoteError(
@@ -177,7 +177,7 @@ class Web:
         return seen
 
     def fetch(self, url: Url, start: int, stop: int, seen: Seen) -> bytes:
-        """Return a range of a file that is the one that was seen."""
+        """Return a byte range of a file, checked against the version in `seen`."""
         what = f"bytes {start} to {stop - 1}"
         return attempted(
             url, what, lambda: self._fetched(url, start, stop, seen), count_bytes=stop - start
@@ -216,7 +216,7 @@ class Web:
         return reply.range[0], reply.range[1], reply.range[2]
 
     def entries(self, url: Url) -> Mapping[str, Seen]:
-        """Return the files and folders that the page of a folder links to, right below it."""
+        """Return the files and folders directly below a folder, from the links of its page."""
         reply = attempted(url, "listing it", lambda: self._page(url))
         below = links_below(reply.place, reply.body.decode("utf-8", "replace"))
         if not below and self._answers_any_in(url):
@@ -235,14 +235,14 @@ class Web:
         return reply
 
     def check(self, url: Url, seen: Seen) -> None:
-        """Do nothing: every answer has been checked."""
+        """Do nothing, as `fetch` checks every answer."""
 
     def _get(self, url: Url, address: str, span: tuple[int, int] | None, most: int) -> Reply:
-        """Return the answer to one request, at most so many bytes of it.
+        """Return the response to one request, with at most `most` bytes of its body.
 
         Raises:
-            AbsentError: If the server refuses or has nothing there.
-            PassingError: If the request failed in a way that may pass.
+            AbsentError: If the file does not exist, or the server refuses access.
+            PassingError: If the request failed for a reason that may be temporary.
         """
         import aiohttp
         from fsspec.asyn import sync
@@ -258,7 +258,7 @@ class Web:
             raise PassingError(f"no answer within {limits.timeout_s:g} s") from None
         except (PassingError, RemoteError):
             raise
-        except ValueError as error:  # a URL or a redirect that is none
+        except ValueError as error:  # an invalid URL or redirect
             raise RemoteError(url, f"cannot be asked for: {error}") from None
         except aiohttp.TooManyRedirects:
             raise RemoteError(
@@ -279,7 +279,7 @@ class Web:
     async def _asked(
         self, address: str, span: tuple[int, int] | None, most: int, quiet_s: float
     ) -> Reply:
-        """Make one request in the loop of fsspec; it fails if nothing comes for some seconds."""
+        """Make one request in fsspec's event loop; fail after `quiet_s` seconds without data."""
         import aiohttp
         import yarl
 
@@ -292,7 +292,7 @@ class Web:
             aiohttp.ClientTimeout(total=None, sock_connect=quiet_s, sock_read=quiet_s),
         )
         session = await self._fs.set_session()
-        async with asyncio.timeout(2 * quiet_s):  # headers that come byte by byte
+        async with asyncio.timeout(2 * quiet_s):  # limits headers that arrive byte by byte
             got = await session.get(yarl.URL(address, encoded=True), headers=headers, **options)
         try:
             body, is_whole = b"", True
@@ -303,11 +303,11 @@ class Web:
                     body, is_whole = await _body(got.content, most, quiet_s)
             return Reply(got.status, lower, str(got.url), body, is_whole)
         finally:
-            got.release()  # hangs up unless all has come; what a server still sends is not awaited
+            got.release()  # closes the connection if the body is incomplete, without waiting for it
 
 
 def is_page(head: bytes) -> bool:
-    """Tell whether a file begins as a page of HTML does."""
+    """Tell whether the first bytes of a file look like an HTML page."""
     begin = head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return begin.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
 
@@ -328,7 +328,7 @@ async def _body(content: Any, most: int, quiet_s: float) -> tuple[bytes, bool]:
     while len(body) <= most:
         if time.monotonic() - begin > quiet_s + len(body) / SLOWEST_BYTES_PER_S:
             raise TimeoutError
-        async with asyncio.timeout(quiet_s):  # the library waits for ever behind a wrong length
+        async with asyncio.timeout(quiet_s):  # aiohttp waits for ever if Content-Length is too big
             piece = await content.read(min(1 << 16, most + 1 - len(body)))
         if not piece:
             return bytes(body), True
@@ -348,7 +348,7 @@ def _pause(headers: Mapping[str, str]) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return in words what went wrong with a connection; the library's own text has the URL."""
+    """Return a description of a connection error without the URL, which aiohttp's text includes."""
     import aiohttp
 
     if isinstance(error, aiohttp.ClientConnectorError):

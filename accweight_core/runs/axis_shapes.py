@@ -1,9 +1,9 @@
-"""What shapes say, whatever order a framework keeps axes in.
+"""Compare the shapes of layers, independent of the axis order of a framework.
 
-The form of a parameter is its shape with the axes in the order of their meaning: outputs,
-inputs, kernel. A Keras Dense (inputs, outputs) and a PyTorch Linear (outputs, inputs) have one
-form, so have HWIO and OIHW, and a direction axis stands for that many parameters. The stack
-of a layer adds up outputs over equal inputs: it is the same for q, k and v apart or in one.
+The form of a parameter is its shape with the axes sorted by meaning: outputs, inputs, kernel. A
+Keras Dense (inputs, outputs) and a PyTorch Linear (outputs, inputs) have the same form, as have
+HWIO and OIHW; a direction axis counts as several parameters. The stack of a layer is the sum of
+outputs for equal inputs: it is the same for separate and merged q, k and v.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MATRICES = (Role.WEIGHT, Role.EMBEDDING)
 
 
 def form_of(parameter: Parameter) -> tuple[Form, int]:
-    """Return the form of a parameter, and how many of that form lie along its direction axis."""
+    """Return the form of a parameter without its direction axis, and the length of that axis."""
     sizes: dict[Axis, list[int]] = {axis: [] for axis in Axis}
     for length, axis in zip(parameter.shape, parameter.axes, strict=True):
         sizes[axis].append(length)
@@ -40,19 +40,19 @@ def form_of(parameter: Parameter) -> tuple[Form, int]:
 
 
 def parameter_form(parameter: Parameter) -> Form:
-    """Return the form of a parameter, its direction axis in front if it has several."""
+    """Return the form of a parameter, with a direction axis longer than 1 in front."""
     form, times = form_of(parameter)
     return (times, *form) if times > 1 else form
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What alignment knows of one layer.
+    """The shapes of one layer, for alignment.
 
     Attributes:
         layer: The layer.
-        forms: Forms of its matrices, or of its vectors if it has none, sorted.
-        stack: Inputs and kernel of its matrices, with the outputs added up, sorted.
+        forms: Sorted forms of its matrices, or of its vectors if it has no matrices.
+        stack: Sorted pairs of inputs and kernel, with the sum of outputs.
     """
 
     layer: Layer
@@ -61,7 +61,7 @@ class Profile:
 
     @classmethod
     def of(cls, layer: Layer) -> Profile:
-        """Return the profile of a layer; buffers are left aside where there is anything else."""
+        """Return the profile of a layer; buffers count only if it has nothing else."""
         matrices = [p for p in layer.parameters if p.role in MATRICES and len(p.shape) > 1]
         moved = [p for p in layer.parameters if p.role is not Role.BUFFER]
         forms: list[Form] = []
@@ -74,12 +74,12 @@ class Profile:
 
     @cached_property
     def elements(self) -> int:
-        """Number of elements that the forms hold."""
+        """Number of elements of all forms."""
         return sum(math.prod(form) for form in self.forms)
 
     @cached_property
     def turned(self) -> tuple[Form, ...]:
-        """The forms with outputs and inputs exchanged, for axes that were only guessed."""
+        """The forms with outputs and inputs swapped, as the axes may be guessed wrongly."""
         return tuple(sorted((*form[1::-1], *form[2:]) for form in self.forms))
 
 
@@ -92,7 +92,7 @@ _FAMILIES = (
 
 
 def kinds_agree(left: Kind, right: Kind) -> float:
-    """Return how well two kinds go together: 1 for the same one, 0 for what cannot be."""
+    """Return how well two kinds match: 1 for equal kinds, 0 for incompatible ones."""
     if left is right:
         return 1.0
     if Kind.OTHER in (left, right):
@@ -101,14 +101,14 @@ def kinds_agree(left: Kind, right: Kind) -> float:
 
 
 TURNED, SAME_ELEMENTS, OTHER_WIDTH, OTHER_RANK = 0.9, 0.8, 0.7, 0.3
-"""How well shapes go together that are not the same: outputs and inputs exchanged or stacked in
-another way; as many elements; another width, at most that; another number of axes or matrices."""
+"""Scores of different shapes: outputs and inputs swapped, or the same stack; equal number of
+elements; another width (the maximum); another number of axes or matrices."""
 
 Grid = npt.NDArray[np.float64]
 
 
 def kind_grid(left: Sequence[Profile], right: Sequence[Profile]) -> Grid:
-    """Return how well the kinds of all pairs go together, (left, right)."""
+    """Return how well the kinds of all pairs match, (left, right)."""
     order = {kind: i for i, kind in enumerate(Kind)}
     table = np.array([[kinds_agree(a, b) for b in Kind] for a in Kind], np.float64)
     rows, columns = ([order[p.layer.kind] for p in side] for side in (left, right))
@@ -116,7 +116,7 @@ def kind_grid(left: Sequence[Profile], right: Sequence[Profile]) -> Grid:
 
 
 def form_grid(left: Sequence[Profile], right: Sequence[Profile]) -> Grid:
-    """Return how well the shapes of all pairs go together, (left, right); 1 for the same form."""
+    """Return how well the shapes of all pairs match, (left, right); 1 for equal forms."""
 
     def equal(a: Sequence[Hashable], b: Sequence[Hashable]) -> npt.NDArray[np.bool_]:
         numbers: dict[Hashable, int] = {}
@@ -134,7 +134,7 @@ def form_grid(left: Sequence[Profile], right: Sequence[Profile]) -> Grid:
 
 
 def _widths(left: Sequence[Profile], right: Sequence[Profile]) -> Grid:
-    """Return how near the lengths of axes are, where there are as many of them."""
+    """Return how similar the lengths of axes are, for pairs with equal numbers of axes."""
     grid = np.full((len(left), len(right)), OTHER_RANK, np.float64)
     groups: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
     for number, side in enumerate((left, right)):

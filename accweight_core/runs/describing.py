@@ -1,4 +1,4 @@
-"""Describing a checkpoint as it is at one moment, with the stamps of its files."""
+"""Describe a checkpoint at one moment, with the stamps of its files."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from accweight_core.remote import is_url
 from accweight_core.schema import Description, Stamp
 
 TRIES = 3
-"""Times that a file which is written meanwhile is described again."""
+"""Attempts to describe a file that is being written."""
 
 LONG_AGO_NS = 60 * 10**9
-"""A part of a checkpoint that was written so long before it was described, by a clock that may not
-be ours, was not written while it was."""
+"""A part written longer ago than this did not change during the description, even if the clock of
+the file system differs from ours."""
 
 
 def described_at_once(reader: Reader, path: Path) -> tuple[Description, dict[str, Stamp]]:
-    """Return the description of a checkpoint, and the stamps of its files, which it is of.
+    """Return the description of a checkpoint, and the stamps of its files at that moment.
 
     The file itself is stamped before and after. Its parts (shards, external data) are known only
-    when it has been described: if one was written lately, all is described once more.
+    after the description; if a part was written recently, the checkpoint is described again.
 
     Raises:
-        FormatError: If the file is damaged, or is written all the time.
+        FormatError: If the file is damaged, or changed during every attempt.
     """
     known = _stamps([path] if path.is_file() else [])
     for _ in range(TRIES):
@@ -46,16 +46,16 @@ def described_at_once(reader: Reader, path: Path) -> tuple[Description, dict[str
 
 
 def size_and_change(stamps: Mapping[str, Stamp]) -> tuple[int, int]:
-    """Return the bytes of all files of a checkpoint and the newest modification time in ns."""
+    """Return the total bytes of the files of a checkpoint and the newest change in ns."""
     sizes = sum(stamp.size_bytes for stamp in stamps.values())
     return sizes, max(stamp.changed_ns for stamp in stamps.values())
 
 
 def _stamps(files: Iterable[str | Path]) -> dict[str, Stamp]:
-    """Return the stamps of files that are there.
+    """Return the stamps of files, by path.
 
     Raises:
-        FormatError: If one has gone since it was described.
+        FormatError: If a file no longer exists.
     """
     found = {}
     for file in files:

@@ -1,4 +1,4 @@
-"""One architecture or several? Checkpoints grouped by the names and shapes they hold."""
+"""Group checkpoints by the names and shapes of their parameters."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Signature = frozenset[tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Group:
-    """Checkpoints that hold the same parameters.
+    """Checkpoints with the same parameters.
 
     Attributes:
-        number: From 1, largest group first.
-        checkpoints: In step order.
-        layers: Of the first checkpoint.
+        number: Number of the group, from 1; the largest group is first.
+        checkpoints: The checkpoints, in step order.
+        layers: The layers of the first checkpoint.
     """
 
     number: int
@@ -29,12 +29,12 @@ class Group:
 
     @cached_property
     def signature(self) -> Signature:
-        """What they have in common; see `_signature`."""
+        """Names and shapes that all checkpoints share; see `_signature`."""
         return _signature(self.layers)
 
     @property
     def summary(self) -> str:
-        """One phrase: how many checkpoints, which steps, which files."""
+        """One phrase with the number of checkpoints, the steps and the files."""
         first, last = self.checkpoints[0], self.checkpoints[-1]
         count = len(self.checkpoints)
         span = f"step {first.step}" if count == 1 else f"steps {first.step} to {last.step}"
@@ -46,13 +46,13 @@ class Group:
 
 
 def groups_of(checkpoints: Sequence[Checkpoint]) -> tuple[Group, ...]:
-    """Group checkpoints that hold the same names and shapes, largest group first."""
+    """Group checkpoints with the same names and shapes, largest group first."""
     members: dict[Signature, list[Checkpoint]] = {}
     layers: dict[Signature, tuple[Layer, ...]] = {}
     known: Checkpoint | None = None
     signature: Signature = frozenset()
     for checkpoint in checkpoints:
-        # telling what thousands of tensors are takes longer than seeing that nothing is new
+        # finding the layers of thousands of tensors takes longer than comparing descriptions
         if known is None or not _is_described_alike(known, checkpoint):
             found = layers_of(checkpoint.tensors.values())
             signature, known = _signature(found), checkpoint
@@ -66,7 +66,7 @@ def groups_of(checkpoints: Sequence[Checkpoint]) -> tuple[Group, ...]:
 
 
 def _is_described_alike(first: Checkpoint, second: Checkpoint) -> bool:
-    """Tell whether two checkpoints list the same tensors, as far as their meaning depends on it."""
+    """Tell whether two checkpoints list the same names, shapes, dtypes and hints."""
     pairs = zip(first.tensors.values(), second.tensors.values(), strict=False)
     return len(first.tensors) == len(second.tensors) and all(
         (a.name, a.values.shape, a.values.dtype, a.hints)
@@ -76,9 +76,9 @@ def _is_described_alike(first: Checkpoint, second: Checkpoint) -> bool:
 
 
 def _signature(layers: Sequence[Layer]) -> Signature:
-    """Return names and shapes of parameters.
+    """Return the names and shapes of parameters.
 
-    Buffers and the state of optimizers, which begins after the first step, are left aside.
+    Buffers are left out, and optimizer state, which does not exist before the first step.
     """
     return frozenset(
         (parameter.name, parameter.shape)
@@ -92,7 +92,7 @@ def chosen_group(groups: Sequence[Group], choice: int | str | None, source: str)
     """Return the group to analyse.
 
     Raises:
-        MismatchError: If there are several and none was chosen, or there is no such group.
+        MismatchError: If there are several and none was chosen, or the chosen one does not exist.
     """
     if choice is None:
         if len(groups) > 1:
@@ -110,7 +110,7 @@ def chosen_group(groups: Sequence[Group], choice: int | str | None, source: str)
 
 
 def _mismatch(groups: Sequence[Group], source: str) -> MismatchError:
-    """Return the error that says what differs and what to do."""
+    """Return the error for checkpoints of several groups."""
     first, second = groups[0], groups[1]
     shapes, others = dict(first.signature), dict(second.signature)
     reshaped = sorted(
@@ -139,7 +139,7 @@ def _mismatch(groups: Sequence[Group], source: str) -> MismatchError:
 
 
 def _skips(names: Sequence[str]) -> str:
-    """Return options that leave out these parameters, by module where there are several."""
+    """Return --skip options for these parameters, by module if there are several."""
     modules = dict.fromkeys(module_of(name) for name in names)
     patterns = names if len(names) == 1 else [f"{module}.*" for module in modules]
     shown = " ".join(f"--skip '{pattern}'" for pattern in patterns[:3])
@@ -147,7 +147,7 @@ def _skips(names: Sequence[str]) -> str:
 
 
 def _difference(first: Group, second: Group) -> str:
-    """Return an example of what differs between two groups."""
+    """Return an example of a difference between two groups."""
     only_first = sorted(first.signature - second.signature)
     only_second = sorted(second.signature - first.signature)
     parts = []

@@ -1,4 +1,4 @@
-"""What is there: checkpoints, steps and their origin, layers, and whether it is one run."""
+"""Inspect a source: checkpoints, steps and their origin, layers, and whether it is one run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTenso
 
 @dataclass(frozen=True)
 class Inspection:
-    """The answer of `inspect`.
+    """The result of `inspect`.
 
     Attributes:
-        opened: Everything found, in step order.
-        groups: Checkpoints that hold the same parameters, largest group first.
+        opened: All checkpoints, in step order.
+        groups: Checkpoints grouped by their parameters, largest group first.
         shown: The group whose layers are shown.
-        layers: Its layers, in network order.
-        refused: Tensors that cannot be analysed, with the reason.
+        layers: Layers of that group, in network order.
+        refused: Reasons why tensors cannot be analysed, by name.
     """
 
     opened: Opened
@@ -36,7 +36,7 @@ class Inspection:
 
     @property
     def format(self) -> str:
-        """Format of the files, in words."""
+        """Names of the file formats, separated by commas."""
         return ", ".join(sorted({c.format for c in self.opened.checkpoints}))
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 @gc_paused()
 def inspected(source: str | os.PathLike[str] | list[str], selection: Selection = ALL) -> Inspection:
-    """Describe a source without reading weights; of several groups, the largest is shown."""
+    """Inspect a source without reading weights; by default, the largest group is shown."""
     opened = survey(source, selection)
     groups = grouped(opened, selection)
     choice = "largest" if selection.group is None else selection.group

@@ -1,19 +1,20 @@
-"""The map file: what the user says of names that two programs wrote differently.
+"""Read map files, in which the user maps the names of one program to those of another.
 
-TOML with two tables. Keys are names as they are found, values what they are to be called:
+A map is TOML with two tables. Keys are names as found in checkpoints, values the new names:
 
-    files = ["*.onnx"]                      # optional: the entries hold for these checkpoints
+    files = ["*.onnx"]                      # optional: the entries apply to these checkpoints
     [layers]
-    "lstm_1" = "lstm"                       # plays the part of
+    "lstm_1" = "lstm"                       # corresponds to
     "attn.q" = { name = "q", kind = "linear" }
-    "in_proj" = ["q", "k", "v"]             # holds these in one
-    "aux" = false                           # has no partner, is left out
+    "in_proj" = ["q", "k", "v"]             # contains these layers, merged
+    "aux" = false                           # has no counterpart, is left out
     [parameters]
     "onnx::MatMul_215" = "fc1.weight"
     "val_7" = { name = "fc2.weight", axes = ["input", "output"] }
     "model.net.*" = "net.*"                 # one * stands for any text
 
-The file is data: nothing in it is run, and every mistake is one line with its place.
+The file is data, no code in it is executed; every mistake gives an error of one line with its
+position.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from accweight_core.remote.local import open_local
 from accweight_core.schema import Axis, Kind, Role
 
 LARGEST_BYTES = 1 << 24
-"""A map of a million parameters is smaller."""
+"""Limit of a map file; a map of a million parameters is smaller."""
 
 _CHOICES: dict[str, list[str]] = {
     "kind": [str(kind) for kind in Kind],
@@ -47,16 +48,16 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """What is said of one name.
+    """The entry of one name.
 
     Attributes:
-        names: What it is to be called, or plays the part of; several for layers merged in one.
-        skip: Whether it is left out.
-        layer: Name of its layer, for parameters.
-        kind: Kind of its layer.
-        role: What a parameter is for.
-        axes: Meaning of the axes of a parameter.
-        files: Patterns of the checkpoints that this holds for; all if empty.
+        names: The new name; several for a layer that merges others.
+        skip: Whether the layer or parameter is left out.
+        layer: Name of the layer of a parameter.
+        kind: Kind of the layer.
+        role: Role of the parameter.
+        axes: Meaning of the axes of the parameter.
+        files: Patterns of the checkpoints that the entry applies to; all if empty.
     """
 
     names: tuple[str, ...] = ()
@@ -68,7 +69,7 @@ class Entry:
     files: tuple[str, ...] = ()
 
     def holds_for(self, path: str) -> bool:
-        """Tell whether it holds for a checkpoint."""
+        """Tell whether the entry applies to a checkpoint."""
         text = Path(path).as_posix()
         return not self.files or any(
             fnmatchcase(Path(path).name, pattern) or fnmatchcase(text, f"*{pattern}")
@@ -78,13 +79,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class NameMap:
-    """A map, read and checked.
+    """A checked name map.
 
     Attributes:
-        source: The file, as it is named in messages.
-        layers: Entries by the layer's name as found.
-        parameters: Entries by the parameter's name as found, or a pattern with one star.
-        document: The same as plain values, as an analysis keeps it.
+        source: Name of the file for messages.
+        layers: Entries by the name of a layer in the checkpoints.
+        parameters: Entries by the name of a parameter in the checkpoints, or a pattern with one *.
+        document: The map as plain values, as stored in an analysis.
     """
 
     source: str
@@ -97,8 +98,8 @@ class NameMap:
         """Read a map file.
 
         Raises:
-            SourceError: If there is no such file.
-            FormatError: If it is no TOML, or says something that cannot be.
+            SourceError: If the file cannot be read.
+            FormatError: If it is not TOML, or has an invalid entry.
         """
         try:
             with open_local(path) as file:
@@ -114,7 +115,7 @@ class NameMap:
             document = tomllib.loads(text)
         except RecursionError:
             raise FormatError(path, "the map is not TOML: nested too deep") from None
-        except ValueError as error:  # and numbers of more digits than Python reads
+        except ValueError as error:  # raised for numbers with too many digits, too
             raise FormatError(path, f"the map is not TOML: {error}") from None
         return _Checking(str(path), text).checked(document)
 
@@ -248,7 +249,7 @@ class _Checking:
         return FormatError(self._source, f"{where}{f'{table}: ' if table else ''}{key!r} {problem}")
 
     def _line(self, table: str, key: str) -> int | None:
-        """Return the line in which a key of a table is set, as far as it can be found."""
+        """Return the line in which a key of a table is set, None if it is not found."""
         now = ""
         for number, line in enumerate(self._lines, start=1):
             header = re.match(r"\s*\[\s*([^\]]*?)\s*\]", line)
@@ -264,7 +265,7 @@ class _Checking:
 
 
 def quoted(text: str) -> str:
-    """Return a text as TOML writes it, in quotes, with everything escaped that has to be.
+    """Return a text as a TOML string, quoted and escaped.
 
     >>> print(quoted("onnx::MatMul_1"))
     "onnx::MatMul_1"
@@ -280,7 +281,7 @@ def _is_plain(character: str) -> bool:
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xD800 <= code <= 0xDFFF:
-        return "\\uFFFD"  # half of a pair is not text, in TOML or elsewhere
+        return "\\uFFFD"  # an unpaired surrogate is not valid in TOML
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 

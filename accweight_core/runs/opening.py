@@ -1,4 +1,4 @@
-"""Opening a run: find the checkpoints, order them, make sure that they belong together."""
+"""Open a run: find the checkpoints, order them, and check that they belong together."""
 
 from __future__ import annotations
 
@@ -48,25 +48,25 @@ def open_run(
     """Open the checkpoints of one training run, without reading weights.
 
     Args:
-        source: A file, a folder, a glob, several of them, at paths or URLs; or weights in
-            memory: mappings of name to array or tensor, in order, or by step.
-        reader: Name of the reader; by content if None.
+        source: A file, a folder, a glob, or several of them, as paths or URLs; or weights in
+            memory: a sequence of mappings of name to array or tensor, or such mappings by step.
+        reader: Name of the reader; chosen by the content of the files if None.
         model: An ONNX model of the same network, which supplies kinds and network order.
         skip: Patterns of parameter names to leave out.
         exclude: Patterns of file names to leave out.
-        group: Which group of checkpoints to take when they hold different parameters: its
-            number as `inspect` lists them, or "largest".
-        in_given_order: Take files in the order given, whatever their names say.
-        map: A map file: what parameters are called, where checkpoints differ in that. With one,
+        group: Group of checkpoints to use if they have different parameters: its number in
+            `inspect`, or "largest".
+        in_given_order: Whether to use the order of `source` instead of the steps in files or names.
+        map: A map file with the names of parameters that differ between checkpoints. With a map,
             files of several formats can be one run.
-        storage_options: What fsspec opens the file systems of URLs with, beyond what its own
-            configuration says: keys, endpoints. They are not stored.
+        storage_options: Options for fsspec's file systems (keys, endpoints), in addition to
+            fsspec's configuration. They are not stored.
 
     Raises:
-        SourceError: If nothing is there.
-        FormatError: If a file is damaged, unsafe or unknown.
-        StepOrderError: If two different checkpoints claim one step.
-        MismatchError: If the checkpoints hold different parameters.
+        SourceError: If the source does not exist or has no checkpoints.
+        FormatError: If a file is damaged, unsafe or of an unknown format.
+        StepOrderError: If two different checkpoints have the same step.
+        MismatchError: If the checkpoints have different parameters.
         MissingLibraryError: If a URL needs a library that is not installed.
     """
     selection = Selection.of(
@@ -83,13 +83,13 @@ def open_run(
 
 
 def as_run(given: Run | Source | WeightsByStep) -> Run:
-    """Return a run that is given as such, or by its source."""
+    """Return a given run unchanged, or open it from its source."""
     return given if isinstance(given, Run) else open_run(given)
 
 
 @gc_paused()
 def selected_run(source: Source | WeightsByStep, selection: Selection) -> Run:
-    """Open the run that a selection makes of a source; see `open_run`."""
+    """Open the run that a selection takes from a source; see `open_run`."""
     opened = survey(source, selection)
     groups = grouped(opened, selection)
     picked = chosen_group(groups, selection.group, opened.source)
@@ -105,13 +105,13 @@ def selected_run(source: Source | WeightsByStep, selection: Selection) -> Run:
 
 
 def grouped(opened: Opened, selection: Selection) -> tuple[Group, ...]:
-    """Group the checkpoints by the parameters that a selection leaves, under its names."""
+    """Group the checkpoints by parameters, after the name map and --skip of a selection."""
     checkpoints = as_mapped(opened.checkpoints, selection.map)
     return groups_of([without(checkpoint, selection.skip) for checkpoint in checkpoints])
 
 
 def as_mapped(checkpoints: Sequence[Checkpoint], name_map: NameMap | None) -> Sequence[Checkpoint]:
-    """Return checkpoints under the names of a map, axes in one order; as they are without one."""
+    """Return checkpoints with the names of a map and axes in one order; unchanged without a map."""
     if name_map is None:
         return checkpoints
     from accweight_core.runs.renaming import conformed, renamed
@@ -120,7 +120,7 @@ def as_mapped(checkpoints: Sequence[Checkpoint], name_map: NameMap | None) -> Se
 
 
 def _unused(name_map: NameMap | None, opened: Opened) -> list[str]:
-    """Return a remark on names in a map that no checkpoint has: they are probably misspelt."""
+    """Return a note on names in a map that no checkpoint has, as they are probably misspelt."""
     if name_map is None:
         return []
     names = {name for checkpoint in opened.checkpoints for name in checkpoint.tensors}
@@ -131,7 +131,7 @@ def _unused(name_map: NameMap | None, opened: Opened) -> list[str]:
 
 @dataclass(frozen=True)
 class Opened:
-    """Checkpoints in step order, before anyone asked whether they belong together."""
+    """Checkpoints in step order, not yet checked for belonging to one run."""
 
     source: str
     reader: str
@@ -144,9 +144,9 @@ def survey(source: Source | WeightsByStep, selection: Selection = ALL) -> Opened
     """Return the checkpoints of a source in step order, whether or not they are one run.
 
     Raises:
-        SourceError: If nothing is there.
-        FormatError: If a file is damaged, unsafe or unknown.
-        StepOrderError: If two different checkpoints claim one step.
+        SourceError: If the source does not exist or has no checkpoints.
+        FormatError: If a file is damaged, unsafe or of an unknown format.
+        StepOrderError: If two different checkpoints have the same step.
     """
     if isinstance(source, Mapping):
         return _in_memory(_by_step(source))
@@ -180,7 +180,7 @@ def survey(source: Source | WeightsByStep, selection: Selection = ALL) -> Opened
 
 
 def _shared_notes(found: Sequence[Found]) -> list[str]:
-    """Return the remarks of readers, each once, with the files they are about."""
+    """Return the notes of readers, each once, with the files they apply to."""
     files: dict[str, list[str]] = {}
     for item in found:
         for note in item.description.notes:
@@ -222,7 +222,7 @@ def _by_step(weights: Mapping[Any, Any]) -> list[tuple[int, Mapping[str, Any]]]:
 
 
 def _in_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> Opened:
-    """Return checkpoints of arrays or tensors that the caller holds."""
+    """Return checkpoints of the caller's arrays or tensors."""
     for step, mapping in weights:
         checked_names(mapping, f"at step {step}")
     checkpoints = tuple(
@@ -241,7 +241,7 @@ def _in_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> Opened:
 
 
 def _shared_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[str, ...]:
-    """Return a remark if two checkpoints are one and the same memory, as live weights are."""
+    """Return a note if two checkpoints share their memory, as live weights do."""
     for (step, first), (later, second) in pairwise(weights):
         tensors = [name for name in first if name in second and hasattr(first[name], "data_ptr")]
         if tensors and all(_address(first[name]) == _address(second[name]) for name in tensors):
@@ -256,7 +256,7 @@ def _shared_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[st
 def _address(value: Any) -> Any:
     try:
         return value.data_ptr() if hasattr(value, "data_ptr") and value.numel() else id(value)
-    except RuntimeError:  # tensors that have no memory of their own
+    except RuntimeError:  # tensors without storage
         return id(value)
 
 
@@ -270,7 +270,7 @@ def _held(name: str, value: Any) -> StoredTensor:
 
 
 def _without_copies(order: Order, notes: list[str]) -> list[Placed]:
-    """Drop copies of other checkpoints with a note; two contents for one step are an error."""
+    """Drop copies of other checkpoints with a note; raise if checkpoints of one step differ."""
     kept: list[Placed] = []
     paths = [item.found.path for item in order.placed]
     paths += [found.path for found in order.without_step]
@@ -316,14 +316,14 @@ def without(checkpoint: Checkpoint, patterns: tuple[str, ...]) -> Checkpoint:
 def named_by_model(
     checkpoint: Checkpoint, model: str | os.PathLike[str] | None
 ) -> Sequence[StoredTensor]:
-    """Return the tensors in network order, with what a model file knows of them."""
+    """Return the tensors in network order, with hints from a model file."""
     tensors = list(checkpoint.tensors.values())
     if model is None:
         return tensors
     path = path_at(model)
     try:
         is_there = path.exists()
-    except (OSError, ValueError):  # a name that the system cannot hold
+    except (OSError, ValueError):  # a name that is not valid on this system
         is_there = False
     if not is_there:
         raise SourceError(f"{path}: there is no such model file")
@@ -347,7 +347,7 @@ def named_by_model(
 
 
 class _Known:
-    """The tensors of a model file, to be found by name or by the layer they serve."""
+    """The tensors of a model file, indexed by name and by layer."""
 
     def __init__(self, tensors: Sequence[StoredTensor]) -> None:
         self.names = [tensor.name for tensor in tensors]
@@ -358,10 +358,10 @@ class _Known:
                 self._by_layer.setdefault(tensor.hints.layer, []).append((i, tensor))
 
     def match(self, tensor: StoredTensor) -> tuple[int, Hints] | None:
-        """Return the place and the meaning of a tensor, None if the model does not show it.
+        """Return the position and hints of a tensor, None if the model does not have it.
 
-        Exporters rename matrices that they transpose: such a one is found by its layer and
-        its shape the other way round, and lends its kind but not its axes.
+        Exporters rename matrices that they transpose. Such a matrix is found by its layer and the
+        reversed shape, and gives the kind but not the axes.
         """
         place, twin = self._by_name.get(tensor.name, (0, None))
         if twin is not None and twin.shape == tensor.shape:

@@ -1,8 +1,8 @@
-"""Checkpoints under the names of a map, and every parameter with its axes in one order.
+"""Rename parameters by a name map, and bring their axes and gates into one order.
 
-Where a run goes on in another format the same matrix may come transposed. What the axes mean
-says how; the bytes stay where they are, read with other strides. Gates that are stacked in
-another order have to be moved, so such parameters are read whole.
+If a run continues in another format, the same matrix may be transposed. The meaning of the axes
+tells how; the matrix is then read with other strides, without a copy. Gates that are stacked in
+another order must be copied, so such parameters are read whole.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _RECURRENT = (Kind.RNN, Kind.LSTM, Kind.GRU)
 
 
 def renamed(checkpoint: Checkpoint, name_map: NameMap) -> Checkpoint:
-    """Return a checkpoint under the names of a map.
+    """Return a checkpoint with the names of a map.
 
     Raises:
-        MismatchError: If two parameters would have one name.
+        MismatchError: If two parameters would have the same name.
     """
     tensors: dict[str, StoredTensor] = {}
     was: dict[str, str] = {}
@@ -62,7 +62,7 @@ def renamed(checkpoint: Checkpoint, name_map: NameMap) -> Checkpoint:
 
 
 def _said(name_map: NameMap, tensor: StoredTensor, path: str) -> StoredTensor | None:
-    """Return a tensor as the map has it, None if it is left out."""
+    """Return a tensor with name and hints from the map, None if it is left out."""
     layer_name = tensor.hints.layer or module_of(tensor.name)
     entry = name_map.of_parameter(tensor.name, path) or Entry()
     layer = name_map.of_layer(layer_name, path) or Entry()
@@ -95,12 +95,12 @@ def parameters_by_name(checkpoint: Checkpoint) -> dict[str, Parameter]:
 def conformed(
     checkpoints: Sequence[Checkpoint], reference: Mapping[str, Parameter] | None = None
 ) -> list[Checkpoint]:
-    """Return checkpoints whose parameters have axes and gates in the order of the first's.
+    """Return checkpoints with the axes and gates of every parameter in the same order.
 
     Args:
-        checkpoints: In step order.
-        reference: Parameters to conform to; those of the checkpoint that first has the name if
-            None.
+        checkpoints: Checkpoints in step order.
+        reference: Parameters whose order is used; by default, those of the first checkpoint that
+            has the name.
     """
     known: dict[str, Parameter] = dict(reference or {})
     result = []
@@ -124,7 +124,7 @@ def conformed(
 
 
 def _contradict(target: Parameter, own: Parameter) -> bool:
-    """Tell whether equal shapes with unequal meaning show that the meaning was guessed wrong."""
+    """Tell whether equal shapes with different axes show that the axes were guessed wrongly."""
     return (
         len(own.shape) > 1
         and target.shape == own.shape
@@ -140,7 +140,7 @@ def _conform(
     *,
     doubted: bool,
 ) -> StoredTensor:
-    """Return a tensor with axes and gates in the order of `target`, itself if it has that."""
+    """Return a tensor with axes and gates in the order of `target`; unchanged if they are already."""
     move = _move(own, target)
     if move is None or (doubted and own.shape == target.shape):
         return tensor
@@ -158,12 +158,12 @@ def _conform(
 
 @dataclass(frozen=True)
 class _Move:
-    """What brings a tensor into other axes: they are reordered, cut or joined, and reordered.
+    """A change of axes: transpose, reshape, transpose.
 
     Attributes:
-        there: Its own axes, in the order of what they mean.
-        shape: That of the other tensor, in this order.
-        home: Where each axis of the other tensor is in this order.
+        there: First transpose: own axes, sorted by meaning.
+        shape: Shape of the target, sorted by meaning.
+        home: Second transpose: from axes sorted by meaning to those of the target.
     """
 
     there: tuple[int, ...]
@@ -171,18 +171,18 @@ class _Move:
     home: tuple[int, ...]
 
     def of(self, values: Array) -> Array:
-        """Return values as they are to be."""
+        """Return values with the axes of the target."""
         return values.transpose(self.there).reshape(self.shape).transpose(self.home)
 
     def strides(self, shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...] | None:
-        """Return the strides of the same elements where they are, None if some have to move."""
+        """Return the strides of the changed tensor without a copy, None if it needs one."""
         ordered = [shape[axis] for axis in self.there], [strides[axis] for axis in self.there]
         found = reshaped(*ordered, self.shape)
         return None if found is None else tuple(found[axis] for axis in self.home)
 
 
 def _move(own: Parameter, target: Parameter) -> _Move | None:
-    """Return what brings a tensor into the axes of `target`, None if nothing does."""
+    """Return the change from the axes of `own` to those of `target`, None if there is none."""
     if parameter_form(own) != parameter_form(target) or own.elements != target.elements:
         return None
     lengths = [n for n, axis in zip(own.shape, own.axes, strict=True) if axis is not Axis.DIRECTION]
@@ -198,18 +198,18 @@ def _move(own: Parameter, target: Parameter) -> _Move | None:
 
 
 def _moved(tensor: StoredTensor, move: _Move, shape: tuple[int, ...]) -> Extent | HiddenValues:
-    """Return where the values lie, seen through `move`: other strides, where those can tell."""
+    """Return values with the axes changed by `move`: with other strides if possible, else loaded."""
     values = tensor.values
     if isinstance(values, Extent):
         found = move.strides(values.shape, values.strides or c_order(values.shape))
-        if found is not None:  # no element has to move
+        if found is not None:  # no copy needed
             return replace(values, shape=shape, strides=None if found == c_order(shape) else found)
     load = _loading(tensor)
     return HiddenValues(lambda: move.of(load()), working_dtype(tensor).name, shape)
 
 
 def _loading(tensor: StoredTensor) -> Callable[[], Array]:
-    """Return what loads a whole tensor in its own shape."""
+    """Return a function that loads a whole tensor in its own shape."""
     values = tensor.values
     if isinstance(values, HiddenValues):
         return lambda: as_widened(values.load(), values.dtype)
@@ -226,7 +226,7 @@ def _loading(tensor: StoredTensor) -> Callable[[], Array]:
 def _gate_order(
     wanted: tuple[str, ...], own: tuple[str, ...], target: Parameter
 ) -> tuple[int, ...] | None:
-    """Return which of its own gates comes where in `target`, None if they are in order."""
+    """Return the permutation of gates to the order of `target`, None if it is not needed."""
     ours, theirs = ([NAMES.get(gate, gate) for gate in gates] for gates in (wanted, own))
     if ours == theirs or target.kind not in _RECURRENT or sorted(ours) != sorted(theirs):
         return None

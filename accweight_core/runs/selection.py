@@ -1,4 +1,4 @@
-"""What is taken of a source, and how it is read: the options that opening and inspecting share."""
+"""Options that opening and inspecting a source share: which files, which parameters, how read."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from accweight_core.runs.name_map import NameMap, as_map
 
 @dataclass(frozen=True)
 class Selection:
-    """Which checkpoints and parameters of a source make a run.
+    """Options for the checkpoints and parameters that make a run.
 
     Attributes:
-        reader: Name of the reader; by content if None.
+        reader: Name of the reader; chosen by the content of the files if None.
         model: An ONNX model of the same network, which supplies kinds and network order.
         skip: Patterns of parameter names to leave out.
         exclude: Patterns of file names to leave out.
-        group: Which group of checkpoints to take when they hold different parameters: its
-            number as `inspect` lists them, or "largest".
-        in_given_order: Whether files are taken in the order given, whatever their names say.
-        map: What parameters are called, where checkpoints differ in that.
-        storage_options: What fsspec opens the file systems of URLs with; never printed, since
-            keys may be among them.
-        mixed: Whether files of several formats may be one run; with a map they may.
+        group: Group of checkpoints to use if they have different parameters: its number in
+            `inspect`, or "largest".
+        in_given_order: Whether to use the given order instead of the steps in files or names.
+        map: Names of parameters that differ between checkpoints.
+        storage_options: Options for fsspec's file systems; never printed, as they may include keys.
+        mixed: Whether files of several formats may be one run, as with a map.
     """
 
     reader: str | None = None
@@ -53,13 +52,14 @@ class Selection:
         map: NameMap | str | os.PathLike[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Selection:
-        """Return a selection from options as people give them.
+        """Return a selection from the options of the API or the command line.
 
-        A single pattern may be plain text, and the map the file to read it from.
+        A single pattern may be given as text, and a map by its file.
 
         Raises:
+            ArgumentTypeError: If an option has a wrong type.
             FormatError: If the map file is damaged.
-            SourceError: If the map file is not there.
+            SourceError: If the map file cannot be read.
         """
         name_map = as_map(map)
         if reader is not None and not isinstance(reader, str):
@@ -83,7 +83,7 @@ class Selection:
 
 
 def _patterns(given: Any) -> tuple[str, ...]:
-    """Return patterns that are given as one, several or none."""
+    """Return patterns that are given as one text, several or None, as a tuple."""
     if given is None or isinstance(given, str):
         return () if given is None else (given,)
     patterns = tuple(given) if isinstance(given, Iterable) else (given,)
@@ -94,4 +94,4 @@ def _patterns(given: Any) -> tuple[str, ...]:
 
 
 ALL = Selection()
-"""Everything that is there."""
+"""The selection of everything."""

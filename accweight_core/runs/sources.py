@@ -1,9 +1,9 @@
-"""From what the user typed to the files that hold checkpoints.
+"""Find the checkpoint files of a source.
 
-A folder is searched three levels deep for files that a reader recognises by content. What
-trainers write beside the weights (optimizer states, random states) is passed over with a
-note, and shards are reached through their index alone. A folder whose name says that it is a
-checkpoint, but which holds no weights, is a lost step and gets a note.
+A folder is searched three levels deep for files that a reader recognises by content. Training state
+beside the weights (optimizer, random numbers) is left out with a note, and shards are read through
+their index only. A folder that is named like a checkpoint but has no weights is reported in a note,
+as a step is probably missing.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ _BESIDE = re.compile(
     re.IGNORECASE,
 )
 _UNFINISHED = re.compile(r"^tmp-checkpoint-\d+$|orbax-checkpoint-tmp")
-"""Folders that trainers rename when a save is complete."""
+"""Folders of incomplete saves, which trainers rename at the end."""
 
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
 DEEPEST = 3
-"""Levels below the folder named that are searched: `lightning_logs/version_0/checkpoints`."""
+"""Levels searched below the given folder: `lightning_logs/version_0/checkpoints`."""
 
 UNSURE = (".json", ".metadata", ".index")
-"""Endings that other files share: worth a look, but no sign of a checkpoint."""
+"""Suffixes that other files use too: such files must be opened to see if they are checkpoints."""
 
 PREFIXED = ".index"
-"""Ending that users leave off: TensorFlow itself names checkpoints by what stands before it."""
+"""Suffix that users may omit: TensorFlow names checkpoints by the text before it."""
 
 _NUMBERED = re.compile(r"[^.]*\d")
-"""Names without an ending that may be checkpoints, as those of flax are: `checkpoint_100`."""
+"""Names without a suffix that may be checkpoints, as in flax: `checkpoint_100`."""
 
 ZIP_MAGIC = b"PK\x03\x04"
 
 
 @dataclass
 class Gathered:
-    """The checkpoints found, and remarks on what was passed over."""
+    """The checkpoints found, and notes on files that were left out."""
 
     reader: str
     found: list[Found]
@@ -77,16 +77,16 @@ class Gathered:
 def gather(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], selection: Selection
 ) -> Gathered:
-    """Find and describe the checkpoints that a source names.
+    """Find and describe the checkpoints of a source.
 
     Args:
-        source: A file, a folder, a glob, or several of them; URLs as well as paths.
-        selection: How: by which reader, without which files.
+        source: A file, a folder, a glob, or several of them, as paths or URLs.
+        selection: Options such as the reader and the files to leave out.
 
     Raises:
-        SourceError: If nothing is there.
-        FormatError: If a file is damaged or of no known format.
-        MismatchError: If files of several formats lie together, unless the selection is mixed.
+        SourceError: If the source does not exist or has no checkpoints.
+        FormatError: If a file is damaged or of an unknown format.
+        MismatchError: If there are files of several formats, unless `selection.mixed` is set.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     chosen = reader_named(selection.reader) if selection.reader else None
@@ -145,7 +145,7 @@ def _of_several_formats(
 def _candidates(
     named: list[Path], chosen: Reader | None, exclude: tuple[str, ...], notes: list[str]
 ) -> list[Path]:
-    """Expand globs and folders; keep the order of files named one by one."""
+    """Expand globs and folders; keep the order of files given one by one."""
     paths: list[Path] = []
     for path in named:
         if _exists(path):
@@ -177,7 +177,7 @@ def _at(
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError as error:  # a name that the system cannot hold
+    except OSError as error:  # a name that is not valid on this system
         if as_remote(path) is not None and not is_pattern(path):
             raise SourceError(f"{path}: {reason_of(error)}") from None
         return False
@@ -186,7 +186,7 @@ def _exists(path: Path) -> bool:
 
 
 def _is_excluded(path: Path, patterns: tuple[str, ...]) -> bool:
-    """Tell whether a pattern fits the file's name, or the end of its path."""
+    """Tell whether a pattern matches the file's name, or the end of its path."""
     text = path.as_posix()
     return any(
         fnmatch(path.name, pattern) or fnmatch(text, pattern) or fnmatch(text, f"*/{pattern}")
@@ -197,10 +197,10 @@ def _is_excluded(path: Path, patterns: tuple[str, ...]) -> bool:
 def _in_folder(
     folder: Path, chosen: Reader | None, exclude: tuple[str, ...], notes: list[str]
 ) -> list[Path]:
-    """Return the checkpoint files in a folder, level by level, the first level that has a series.
+    """Return the checkpoint files of the first level of a folder that has several.
 
-    A single file above folders with more is what trainers leave at the end (Hugging Face's
-    final model above its checkpoints).
+    A single file above such a level is left out, as trainers write the final model there (Hugging
+    Face, above its checkpoints).
     """
     asked = [chosen] if chosen else list(readers().values())
     suffixes = tuple(name for reader in asked for name in (*reader.suffixes, *marks_of(reader)))
@@ -236,10 +236,10 @@ def _in_folder(
 
 
 def _with_broken(kept: list[Path], files: list[Path]) -> list[Path]:
-    """Return `kept` with what is named like one of them without an ending, but is not recognised.
+    """Return `kept` and the unrecognised files with names like theirs, but for the number.
 
-    Such a name alone says nothing; beside `checkpoint_100`, an empty `checkpoint_200` is a step
-    that must not get lost in silence.
+    This is for names without a suffix. Such a name alone means nothing, but beside
+    `checkpoint_100` an empty `checkpoint_200` is a damaged step that must be reported.
     """
     families = {(f.parent, _family(f)) for f in kept if _NUMBERED.fullmatch(f.name)}
     return [
@@ -250,22 +250,22 @@ def _with_broken(kept: list[Path], files: list[Path]) -> list[Path]:
 
 
 def _is_beside(file: Path) -> bool:
-    """Tell whether a file, or a folder known by its hidden file, is training state by its name."""
+    """Tell whether a file, or a folder that a mark makes a checkpoint, is named as training state."""
     return _BESIDE.match(_shown(file) + "." * is_mark(file)) is not None
 
 
 def is_mark(file: Path) -> bool:
-    """Tell whether a file makes its folder a checkpoint: a reader looks for its whole name."""
+    """Tell whether a file makes its folder a checkpoint, as a reader has its whole name listed."""
     return any(file.name in (*r.suffixes, *marks_of(r)) for r in readers().values())
 
 
 def _shown(file: Path) -> str:
-    """Return the name of a file, or of the folder that it makes a checkpoint of."""
+    """Return the name of a file, or of its folder if it makes that a checkpoint."""
     return file.parent.name if is_mark(file) else file.name
 
 
 def _without_shards(files: list[Path]) -> list[Path]:
-    """Leave out shards that lie beside their index, which is followed instead."""
+    """Leave out shards whose index is in the same folder, as the index is read instead."""
     found = set(files)
     return [f for f in files if not (SHARD.search(f.name) and f.with_name(_index_of(f)) in found)]
 
@@ -284,7 +284,10 @@ def _finished(folders: list[Path], notes: list[str]) -> list[Path]:
 def _with_lost_noted(
     kept: list[Path], folder: Path, suffixes: tuple[str, ...], notes: list[str]
 ) -> list[Path]:
-    """Return `kept`, having noted folders named as theirs, but for the number, without weights."""
+    """Return `kept`; add a note on folders without weights that are named like theirs.
+
+    Names are compared without their numbers.
+    """
     homes = {home for file in kept for home in file.parents if folder in home.parents}
     families = {(home.parent, _family(home)) for home in homes if re.search(r"\d", home.name)}
     lost = [
@@ -310,9 +313,9 @@ def _holds_weights(folder: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def _files(folder: Path, suffixes: tuple[str, ...], notes: list[str] | None = None) -> list[Path]:
-    """Return files that are worth a look; one that makes the folder a checkpoint stands alone.
+    """Return the candidate files of a folder; only the mark if one makes it a checkpoint.
 
-    What is named like a file but is none (a FIFO, a device) is left out with a note.
+    A FIFO or a device with the name of a checkpoint is left out with a note.
     """
     found = []
     endings = tuple(filter(None, suffixes))
@@ -350,11 +353,11 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _worth(path: Path, chosen: Reader | None) -> bool:
-    """Tell whether a file found in a folder is a checkpoint, or should have been one.
+    """Tell whether a file found in a folder is a checkpoint, or a damaged one.
 
-    A JSON file that no reader knows is some configuration, a zip some other archive, a file
-    without suffix a licence; a broken .pt is a broken checkpoint, and passing over it in silence
-    would hide a lost step.
+    A JSON file, zip or file without suffix that no reader recognises is something else, such as a
+    configuration or a licence. A .pt file is a checkpoint even if no reader recognises it: leaving
+    it out silently would hide a damaged step.
     """
     name = path.name.lower()
     is_unsure = not path.suffix or name.endswith(UNSURE)
@@ -372,10 +375,10 @@ def _begins_as_zip(path: Path) -> bool:
 
 
 def _companions_of(pairs: Sequence[tuple[Path, Reader]]) -> set[str]:
-    """Return the files that checkpoints say to be parts of theirs, or to lie beside them."""
+    """Return the files that checkpoints list as their parts or companions."""
     companions: set[str] = set()
     for path, reader in pairs:
-        with suppress(FormatError):  # told when it turns out that this is a checkpoint of the run
+        with suppress(FormatError):  # reported later if this is a checkpoint of the run
             description = reader.describe(path)
             files = {*description.files, *description.beside}
             companions |= {_place_of(file) for file in files} - {_place_of(path)}
@@ -383,12 +386,12 @@ def _companions_of(pairs: Sequence[tuple[Path, Reader]]) -> set[str]:
 
 
 def _place_of(file: str | Path) -> str:
-    """Return the one name of a file, links followed."""
+    """Return the absolute path of a file with links resolved, or its URL."""
     return str(file) if is_url(file) else str(Path(file).resolve())
 
 
 def _parts_of_others(found: Sequence[Found]) -> set[str]:
-    """Return the files that are shards of another checkpoint among those described."""
+    """Return the files that are parts of another of these checkpoints."""
     parts: set[str] = set()
     for item in found:
         parts |= {_place_of(f) for f in item.description.files} - {_place_of(item.path)}

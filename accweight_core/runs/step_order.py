@@ -1,8 +1,8 @@
-"""Step order: which integer orders the checkpoints, and where it was found.
+"""Find the steps of checkpoints and sort by them.
 
-The number stored inside the files counts first, then a named number in their paths
-(``epoch=3``, ``checkpoint-500``), then the natural order of their names. One origin serves a
-whole run: mixing epochs of one file with iterations of another would order nothing.
+A step stored in the files is used first, then a named number in their paths (``epoch=3``,
+``checkpoint-500``), then the natural order of their names. All steps of a run have the same origin,
+because epochs of one file and iterations of another are not comparable.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from accweight_core.schema import Description, Stamp
 
 PATH_KEYS = ("global_step", "global-step", "step", "steps", "iteration", "iter", "it", "epoch",
              "ep", "checkpoint", "ckpt", "round")  # fmt: skip
-"""Named numbers in paths, best first."""
+"""Names of numbers in paths, in order of preference."""
 
 LARGEST = 2**62
-"""No step comes near it; longer numbers in names are dates, sizes or hashes."""
+"""Limit of steps in names; larger numbers are dates, sizes or hashes."""
 
 Step = tuple[int, str]
 """A step and where it was found."""
@@ -32,7 +32,7 @@ _SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re
 
 @dataclass(frozen=True)
 class Found:
-    """One checkpoint before it has a step."""
+    """A described checkpoint without a step."""
 
     path: Path
     description: Description
@@ -40,13 +40,13 @@ class Found:
 
     @property
     def is_special(self) -> bool:
-        """Whether the name says 'last' or 'best': likely a copy of another checkpoint."""
+        """Whether the name includes 'last' or 'best', so it is probably a copy of another one."""
         return bool(_SPECIAL.search(self.path.name) or _SPECIAL.search(self.path.parent.name))
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One checkpoint with its step and where that was found."""
+    """A checkpoint with its step and the origin of that."""
 
     found: Found
     step: int
@@ -55,24 +55,24 @@ class Placed:
 
 @dataclass(frozen=True)
 class Order:
-    """Checkpoints in step order, and those that no step was found for."""
+    """Checkpoints in step order, and those without a step."""
 
     placed: list[Placed]
     without_step: list[Found]
 
 
 def order_of(found: Sequence[Found], *, in_given_order: bool = False) -> Order:
-    """Give every checkpoint a step, ascending.
+    """Find the step of every checkpoint, and sort by it.
 
     Args:
-        found: The checkpoints, in the order in which the user named them.
-        in_given_order: Keep that order whatever files and names say.
+        found: The checkpoints, in the order given by the user.
+        in_given_order: Whether to keep that order and number the checkpoints from 0.
 
     Returns:
-        In step order. Two may have the same step; the caller decides what that means.
+        Checkpoints in step order. Several may have the same step; the caller must handle that.
 
     Raises:
-        StepOrderError: If several runs lie together.
+        StepOrderError: If the checkpoints seem to come from several runs.
     """
     if in_given_order:
         return Order([Placed(item, i, "order given") for i, item in enumerate(found)], [])
@@ -91,7 +91,7 @@ def order_of(found: Sequence[Found], *, in_given_order: bool = False) -> Order:
 
 
 def _orders(found: Sequence[Found], known: Sequence[tuple[Found, Step]], complete: bool) -> bool:
-    """Tell whether the steps order the checkpoints: all of them, or most and two at least."""
+    """Tell whether steps are known and distinct for all checkpoints, or for most and at least two."""
     if complete:
         return len(known) == len(found) and _tell_apart(known)
     return len(known) > max(1, len(found) // 2) and _tell_apart(known)
@@ -100,7 +100,7 @@ def _orders(found: Sequence[Found], known: Sequence[tuple[Found, Step]], complet
 def _first(
     found: Sequence[Found], steps: Sequence[Step | None], ordered: Sequence[Placed]
 ) -> list[Placed]:
-    """Return the initial weights at step 0, where names say so and the others begin later."""
+    """Return the initial weights at step 0, if a name says so and the other steps are larger."""
     left = [f for f, step in zip(found, steps, strict=True) if step is None]
     initial = [f for f in left if _INITIAL.search(f.path.stem)]
     if len(initial) != 1 or min(p.step for p in ordered) <= 0:
@@ -109,7 +109,7 @@ def _first(
 
 
 def _unnumbered(found: Sequence[Found]) -> list[Placed]:
-    """Order by name; files that were named one by one in another order keep theirs."""
+    """Order by name, or keep the given order if the files were given one by one in another one."""
     _check_one_run(found)
     names = [str(f.path) for f in found]
     by_name = sorted(found, key=lambda f: natural_key(str(f.path)))
@@ -119,7 +119,7 @@ def _unnumbered(found: Sequence[Found]) -> list[Placed]:
 
 
 def _check_one_run(found: Sequence[Found]) -> None:
-    """Raise if folders repeat each other's steps: they hold several runs."""
+    """Raise if two folders have files of the same name and step, as of several runs."""
     for steps in (_inside(found), _in_path(found)):
         first: dict[int, Found] = {}
         for item, step in zip(found, steps, strict=True):
@@ -135,7 +135,7 @@ def _check_one_run(found: Sequence[Found]) -> None:
 
 
 def _inside(found: Sequence[Found]) -> list[Step | None]:
-    """Return the steps stored in the files, by the key that most of them have."""
+    """Return the steps stored in the files under the key that most of them have."""
     keys = [f.description.step_key for f in found if f.description.step is not None]
     key = max(set(keys), key=lambda k: (keys.count(k), k), default="")
     return [
@@ -147,7 +147,7 @@ def _inside(found: Sequence[Found]) -> list[Step | None]:
 
 
 def _in_path(found: Sequence[Found]) -> list[Step | None]:
-    """Return the steps named in the paths, by the best key that orders all, else most of them."""
+    """Return the steps in the paths, by the first key that orders all files, or else most."""
     tries = [_by_key(found, key) for key in PATH_KEYS]
     for complete in (True, False):
         for steps in tries:
@@ -169,7 +169,7 @@ def _step(digits: str, source: str) -> Step | None:
 
 
 def _last_match(pattern: re.Pattern[str], path: Path) -> re.Match[str] | None:
-    """Return the last match in the file's name, else in its folder's name."""
+    """Return the last match in the file's name, or else in its folder's name."""
     for part in reversed(_naming_parts(path)):
         matches = list(pattern.finditer(part))
         if matches:
@@ -180,7 +180,7 @@ def _last_match(pattern: re.Pattern[str], path: Path) -> re.Match[str] | None:
 def _naming_parts(path: Path) -> tuple[str, ...]:
     """Return the parts of a path that may name a checkpoint: the file's name and its folder's.
 
-    A file that only marks its folder may lie in an item of a checkpoint: `1000/default/_METADATA`.
+    A mark file may be one folder deeper, in an item of a checkpoint: `1000/default/_METADATA`.
     """
     is_mark = re.search(r"\d|[^.]\.", path.name) is None
     is_item = is_mark and not re.search(r"\d", path.parent.name)
@@ -188,7 +188,7 @@ def _naming_parts(path: Path) -> tuple[str, ...]:
 
 
 def _numbered(found: Sequence[Found]) -> list[Step | None]:
-    """Return the one number in which otherwise equal names differ; names of copies have none."""
+    """Return the number in the names if they differ in nothing else; None for probable copies."""
     nothing: list[Step | None] = [None] * len(found)
     plain = [f for f in found if re.search(r"\d", f.path.name) and not f.is_special]
     plain = plain or list(found)
@@ -206,6 +206,6 @@ def _numbered(found: Sequence[Found]) -> list[Step | None]:
 
 
 def _tell_apart(known: Sequence[tuple[Found, Step]]) -> bool:
-    """Tell whether steps differ, leaving aside files that are likely copies."""
+    """Tell whether most steps are distinct, ignoring files that are probably copies."""
     plain = [step for f, (step, _) in known if not f.is_special] or [step for _, (step, _) in known]
     return len(set(plain)) == len(plain) or len(set(plain)) > len(plain) // 2

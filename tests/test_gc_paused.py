@@ -1,4 +1,4 @@
-"""The collector rests while very many objects are made, and is as it was afterwards."""
+"""The garbage collector is paused in the context, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def collector() -> Iterator[None]:
     gc.enable()
 
 
-def test_the_collector_rests_within_and_works_afterwards() -> None:
+def test_the_collector_is_paused_within_and_enabled_afterwards() -> None:
     with gc_paused():
         assert not gc.isenabled()
         with gc_paused():
@@ -26,14 +26,14 @@ def test_the_collector_rests_within_and_works_afterwards() -> None:
     assert gc.isenabled()
 
 
-def test_it_works_again_after_an_error() -> None:
+def test_it_is_enabled_again_after_an_error() -> None:
     with pytest.raises(KeyError), gc_paused():
         raise KeyError
 
     assert gc.isenabled()
 
 
-def test_who_has_switched_it_off_finds_it_off() -> None:
+def test_a_collector_that_was_off_stays_off() -> None:
     gc.disable()
 
     with gc_paused():

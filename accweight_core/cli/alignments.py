@@ -1,4 +1,4 @@
-"""What `compare` and `align` print."""
+"""Format the results of `compare` and `align`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEGEND = (
 
 
 def comparison_json(result: Comparison) -> dict[str, Any]:
-    """Return the document of ``compare --json``."""
+    """Return the JSON document of ``compare --json``."""
     return {
         "by": result.by,
         "spearman": result.spearman,
@@ -49,7 +49,7 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
 
 
 def comparison(result: Comparison, a: object, b: object) -> Page:
-    """Return a comparison as a table with the figures of agreement."""
+    """Return a comparison as a table, followed by the measures of agreement."""
     overlap = ", ".join(f"first {k}: {share:.0%}" for k, share in result.top_overlap.items())
     alone = f"{len(result.only_a)} only in a, {len(result.only_b)} only in b"
     shares = f"{len(result.layers)} shared, {alone}"
@@ -80,12 +80,12 @@ def comparison(result: Comparison, a: object, b: object) -> Page:
 
 
 def _is_plain(place: LayerPlace) -> bool:
-    """Tell whether a layer is so clearly one in both that nothing has to be said of it."""
+    """Tell whether a match is certain, with equal names and shapes."""
     return place.layer == place.layer_b and place.sure == 1 and not place.shape_differs
 
 
 def _places(result: Comparison) -> Table:
-    """Return the table of layers; how they were matched is shown where there is a question."""
+    """Return the table of layers; it shows how they were matched unless all matches are plain."""
     is_asked = any(not _is_plain(place) for place in result.layers)
     is_renamed = any(place.layer != place.layer_b for place in result.layers)
     names = ["a", "b", "", "layer"] + ["layer of b"] * is_renamed
@@ -103,7 +103,7 @@ def _places(result: Comparison) -> Table:
 
 
 def alignment(result: Alignment, a: object, b: object) -> Page:
-    """Return what ``align`` prints."""
+    """Return the lines and the table that ``align`` prints."""
     rows = [
         (
             plain(match.layer_a),
@@ -129,7 +129,7 @@ def alignment(result: Alignment, a: object, b: object) -> Page:
 
 
 def _alone(side: str, layers: Sequence[Unmatched]) -> list[str | Table]:
-    """Return lines on layers without a partner; those of which something is known, one each."""
+    """Return lines on unmatched layers: one for all without a hint, one for each with a hint."""
     plainly = [item.layer for item in layers if not item.hint]
     lines: list[str | Table] = []
     if plainly:

@@ -1,4 +1,4 @@
-"""The application: finds commands, runs one, turns errors into one line and an exit code."""
+"""Find and run a command, and turn errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from accweight_core.text import plain
 UNEXPECTED = "unexpected {}: {}; run again with --debug and report what it shows"
 
 UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF})
-"""What is wrong where an open stream cannot be written to."""
+"""Error numbers of a failed write to an open stream."""
 
 
 class _Deferred(click.Command):
-    """A command of another package, which is imported when the command is run."""
+    """A command of another package, which is imported only when it is run."""
 
     def __init__(self, point: EntryPoint) -> None:
         super().__init__(point.name)
         self._point = point
 
     def get_short_help_str(self, limit: int = 45) -> str:
-        """Return what the command does, from its source: help imports nothing."""
+        """Return the short help, parsed from the source so that --help imports nothing."""
         package, *rest = self._point.module.split(".")
         found = find_spec(package)
         folders = found.submodule_search_locations if found else None
@@ -52,14 +52,14 @@ class _Deferred(click.Command):
         return str(super().get_short_help_str(limit))
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
-        """Load the real command and hand it the arguments."""
+        """Load the real command and pass it the arguments."""
         return self.loaded().make_context(info_name, args, *rest, **extra)
 
     def loaded(self) -> click.Command:
         """Return the real command.
 
         Raises:
-            AccweightError: If what is registered is not a command of click.
+            AccweightError: If the registered object is not a click command.
         """
         command = self._point.load()
         if not isinstance(command, click.Command):
@@ -71,14 +71,14 @@ class _Deferred(click.Command):
 
 
 class _Commands(click.Group):
-    """Our own commands, and those that other packages register."""
+    """The commands of accweight, and those that other packages register."""
 
     @cached_property
     def _registered(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=COMMAND_GROUP)}
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return all names, ours first."""
+        """Return the names of all commands, those of accweight first."""
         own = super().list_commands(ctx)
         return own + sorted(set(self._registered) - set(own))
 
@@ -124,9 +124,9 @@ def _show_version(context: click.Context, option: click.Parameter, asked: bool) 
 
 def run(arguments: list[str]) -> int:
     """Run the command with these arguments and return its exit code."""
-    _stand_in()
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a letter that it lacks is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # its encoding may lack a character
             stream.reconfigure(errors="replace")
     try:
         application().main(arguments, prog_name="accweight")
@@ -139,14 +139,14 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if "--debug" in arguments:
             raise
-        if error.filename is None and error.errno in UNWRITTEN:  # by click, which prints help
+        if error.filename is None and error.errno in UNWRITTEN:  # raised when click prints help
             return _fail(f"the output cannot be written ({reason_of(error)})")
         return _fail(UNEXPECTED.format(type(error).__name__, error))
     except MemoryError as error:
         if "--debug" in arguments:
             raise
         return _fail(f"memory ran out ({str(error) or 'no more is given'}); end other programs")
-    except Exception as error:  # a fault of ours: still no traceback in a user's face
+    except Exception as error:  # a bug; users see the traceback only with --debug
         if "--debug" in arguments:
             raise
         return _fail(UNEXPECTED.format(type(error).__name__, error))
@@ -156,19 +156,19 @@ def run(arguments: list[str]) -> int:
 def _fail(message: str) -> int:
     with suppress(OSError):
         click.echo(f"accweight: {plain(without_secrets(' '.join(message.split())))}", err=True)
-    _leave_unwritten()
+    _discard_unwritten()
     return 1
 
 
-def _stand_in() -> None:
-    """Give a process that was begun without stdout or stderr what writes to nowhere."""
+def _open_missing_streams() -> None:
+    """Open the null device for stdout or stderr if the process started without them."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
-def _leave_unwritten() -> None:
-    """Let go what a stream could not write: Python would try it once more at the end, and fail."""
+def _discard_unwritten() -> None:
+    """Discard buffered output that cannot be written, as Python would fail to flush it at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""The commands themselves: thin, each one call into the library and one into what prints it."""
+"""The commands: each calls the library once, and prints the result."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 def inspect(
     source: tuple[str, ...], selection: Selection, write_map: Path | None, *, json: bool
 ) -> None:
-    """Show what is there: format, steps and where they come from, layers. Reads no weights."""
+    """Show format, steps and their origin, and layers of checkpoints. Reads no weights."""
     from accweight_core.cli import inspections, output
     from accweight_core.runs.inspection import inspected
 
-    if write_map:  # a map may make one run of several formats
+    if write_map:  # with a map, files of several formats can be one run
         selection = replace(selection, mixed=True)
     result = inspected(named(source), selection)
     document = result.to_json()
@@ -61,14 +61,14 @@ def inspect(
 @click.option(
     "--picture-budget",
     metavar="SIZE",
-    help="Bytes that stored pictures may take, such as 256M; 0 for none. "
+    help="Limit of the size of stored pictures, such as 256M; 0 for none. "
     "By default a sixteenth of the checkpoints, 64M to 1G.",
 )
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Memory that may be taken where parameters are compressed or encoded, such as 8G; "
-    "by default what is free.",
+    help="Limit of memory for compressed or encoded parameters, such as 8G; "
+    "by default the free memory.",
 )
 @click.option("--strict", is_flag=True, help="Stop at the first NaN or infinity.")
 @click.option("--overwrite", is_flag=True, help="Replace another analysis at OUT.")
@@ -81,12 +81,12 @@ def inspect(
     type=click.Choice(["threads", "dask"]),
     default="threads",
     show_default=True,
-    help="Who does the work: threads of this process, or a cluster of dask.",
+    help="Run in threads of this process, or on a dask cluster.",
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="Scheduler of a dask cluster (tcp://...); processes of this machine by default.",
+    help="Scheduler of a dask cluster (tcp://...); by default, local processes.",
 )
 @options.as_json
 def analyze(
@@ -178,7 +178,7 @@ def export(analysis: Path, to: str, out: Path, per: Per, *, overwrite: bool, jso
 
 
 def _check_stdout_is_free(to: str, *, json: bool) -> None:
-    """Raise if what is exported to stdout would meet something else, or somebody, there."""
+    """Raise if stdout is also used for JSON, or if it is a terminal and the format is binary."""
     if json:
         raise click.BadParameter("-o - and --json both write to stdout; take one of them")
     if to != "csv" and sys.stdout.isatty():
@@ -188,4 +188,4 @@ def _check_stdout_is_free(to: str, *, json: bool) -> None:
 
 
 COMMANDS: Sequence[click.Command] = (inspect, analyze, rank, compare, align, export, metrics)
-"""Every command of core: a function in this folder, listed here."""
+"""All commands of accweight_core; each is a function in this folder."""

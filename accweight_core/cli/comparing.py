@@ -1,4 +1,4 @@
-"""The commands that put two runs side by side: their rankings, and their layers."""
+"""The commands that compare two runs: `compare` for rankings, `align` for layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ values_option = click.option(
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     show_default=True,
-    help="Compare weights of a common step: where names leave a choice, or not at all.",
+    help="Compare weights of a common step: auto for ambiguous names only, always, or never.",
 )
 
 
@@ -49,7 +49,7 @@ def compare(a: Path, b: Path, by: str, map: Path | None, values: Values, *, json
 def align(
     a: str, b: str, out: Path | None, map: Path | None, values: Values, *, json: bool
 ) -> None:
-    """Match the layers of two runs: by name, place, shape and values. Says how sure each is."""
+    """Match the layers of two runs by name, position, shape and values, with a confidence each."""
     from accweight_core.alignment.alignment import align as aligned
     from accweight_core.alignment.alignment import side_at
     from accweight_core.alignment.map_template import write_alignment

@@ -1,4 +1,4 @@
-"""What `inspect` prints: the checkpoints with their steps, and the layers they hold."""
+"""Format the result of `inspect`: the checkpoints with their steps, and their layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def inspection(result: Inspection) -> Page:
-    """Return what ``inspect`` prints."""
+    """Return the lines and tables that ``inspect`` prints."""
     opened = result.opened
     lines: list[str | Table] = [
         f"{plain(opened.source)}: {result.format}, {len(opened.checkpoints)} checkpoints",
@@ -58,7 +58,7 @@ def _checkpoints(result: Inspection) -> Page:
 
 
 def _add_measures(columns: dict[str, list[str]], found: Sequence[Checkpoint]) -> list[str]:
-    """Add a column per measure as long as they fit beside the rest; return the others' names."""
+    """Add a column for each training figure that fits; return the names of the others."""
     measures = list(dict.fromkeys(name for c in found for name in c.measures))
     leaves = [name.rpartition(".")[2] for name in measures]
     uses = Counter(leaves)

@@ -1,4 +1,4 @@
-"""The command that lists what can be asked: the metrics."""
+"""The command that lists the metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accweight_core.cli import options
 @options.as_json
 @click.option("--markdown", is_flag=True, help="Print the table as the docs have it.")
 def metrics(*, json: bool, markdown: bool) -> None:
-    """List every metric: what it is, its unit, and how to read it."""
+    """List all metrics with their definition, unit and meaning."""
     from accweight_core.cli import output
     from accweight_core.metrics.table import TABLE, as_markdown
 

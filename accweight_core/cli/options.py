@@ -1,8 +1,7 @@
-"""Options that several commands share, each declared once, and what their values stand for.
+"""Options that several commands share, and the parsing of their values.
 
-`takes_selection` gives a command all options that say what is taken of a source; every command
-gets ``--debug`` where it is added to the application (`with_debug`). Nothing heavy is imported
-here: asking for help is quick.
+`takes_selection` adds all options of a `Selection` to a command; `with_debug` adds ``--debug`` to
+every command of the application. No heavy library is imported here, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from accweight_core.schema import Role
 
 FILE = click.Path(path_type=Path)
-"""A file or folder; whether it is there is for the library to say."""
+"""A file or folder; the library checks whether it exists."""
 
 AT_LEAST_ONE = click.IntRange(min=1)
 
@@ -33,7 +32,7 @@ source = click.argument(
 analysis = click.argument("analysis", type=FILE, help="An analysis (NAME.accw).")
 as_json = click.option("--json", is_flag=True, help="Print one JSON document on stdout.")
 reader = click.option(
-    "--reader", metavar="NAME", help="Reader to use instead of looking at the content."
+    "--reader", metavar="NAME", help="Reader to use; by default chosen by the content of the files."
 )
 model = click.option(
     "--model",
@@ -49,14 +48,14 @@ exclude = click.option(
 group = click.option(
     "--group",
     metavar="WHICH",
-    help="Of checkpoints with different parameters, take this group: a number, or 'largest'.",
+    help="Group to use if checkpoints have different parameters: a number, or 'largest'.",
 )
 given_order = click.option("--given-order", is_flag=True, help="Take the files in the order given.")
 map_file = click.option(
     "--map",
     type=FILE,
     metavar="FILE",
-    help="Map file: which names mean the same; inspect --write-map and align -o write one.",
+    help="Map file with names that mean the same; inspect --write-map and align -o write one.",
 )
 metric = click.option(
     "--by",
@@ -65,7 +64,7 @@ metric = click.option(
     metavar="METRIC",
     help="Metric to rank by; accweight metrics lists them.",
 )
-step = click.option("--at", type=int, metavar="STEP", help="Step to look at; the last by default.")
+step = click.option("--at", type=int, metavar="STEP", help="Step to show; the last by default.")
 threads = click.option(
     "--threads",
     type=AT_LEAST_ONE,
@@ -77,7 +76,7 @@ per_row = click.option(
     type=click.Choice(["layer", "parameter"]),
     default="layer",
     show_default=True,
-    help="What a row stands for.",
+    help="One row per layer, or per parameter.",
 )
 
 Command = Callable[..., None]
@@ -87,7 +86,7 @@ _TOLD = ("reader", "model", "skip", "exclude", "group", "map")
 
 
 def roles(default: str) -> Callable[[Command], Command]:
-    """Return the option that says which roles count in layers."""
+    """Return the option for the roles that count in layers."""
     return click.option(
         "--roles",
         default=default,
@@ -98,7 +97,7 @@ def roles(default: str) -> Callable[[Command], Command]:
 
 
 def takes_selection(command: Command) -> Command:
-    """Give a command the options that make a `Selection`, which it takes as `selection`."""
+    """Add the options of a `Selection`; the command gets it as the argument `selection`."""
 
     @wraps(command)
     def run(**values: Any) -> None:
@@ -114,7 +113,7 @@ def takes_selection(command: Command) -> Command:
 
 
 def with_debug(command: click.Command) -> click.Command:
-    """Give a command ``--debug``, unless it has one; what it does is done in `app.run`."""
+    """Add ``--debug`` to a command that does not have it; `app.run` handles the option."""
     if all(parameter.name != "debug" for parameter in command.params):
         text = "Show the traceback of an error."
         command.params.append(
@@ -124,7 +123,7 @@ def with_debug(command: click.Command) -> click.Command:
 
 
 def named(source: tuple[str, ...]) -> str | list[str]:
-    """Return what the user named as the library takes it: one name, or several."""
+    """Return the source for the library: a single name as text, several as a list."""
     return source[0] if len(source) == 1 else list(source)
 
 
@@ -132,7 +131,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def parsed_size(text: str) -> int:
-    """Return the bytes that a size such as ``256M`` or ``1GiB`` stands for.
+    """Return a size such as ``256M`` or ``1GiB`` in bytes.
 
     >>> parsed_size("256M") == 256 * 1024**2
     True

@@ -1,10 +1,10 @@
-"""What commands write: the answer on stdout, progress, remarks and warnings on stderr.
+"""Print results on stdout, and progress, notes and warnings on stderr.
 
-An answer is one JSON document, or a page: lines and tables. Where stdout is not a terminal, tables
-are as wide as they need to be: no line is wrapped and none ends in spaces, so that other programs
-can read them. On a terminal too narrow for a page, rich wraps it; elsewhere it is not imported,
-since that takes as long as a small run is measured in. Names come from files, so they are printed
-as plain text with control characters shown, never obeyed.
+A result is one JSON document, or a page of lines and tables. If stdout is not a terminal, tables
+have any width, no line is wrapped, and none ends in spaces, so that other programs can read them.
+On a terminal too narrow for a page, rich wraps it; otherwise rich is not imported, as the import
+takes as long as measuring a small run. Names come from files, so they are printed as plain text
+with control characters escaped.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from accweight_core.errors import StoreError, reason_of
 from accweight_core.text import plain, size
 
 UNLIMITED = 1 << 16
-"""Columns where nobody looks at a terminal; no name is as long."""
+"""Width of the output if stdout is not a terminal; longer than any name."""
 
 MANY_ROWS = 500
-"""Rows beyond which rich does not fold tables: it takes 14 s for those of 20,000 layers."""
+"""Tables with more rows are not folded by rich: it takes 14 s for 20,000 layers."""
 
 Page = Sequence[str | Table]
-"""Lines and tables, one below the other."""
+"""Lines and tables, from top to bottom."""
 
 
 def room() -> int:
-    """Return the characters that a line of stdout has room for."""
+    """Return the width of stdout in characters."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
 
 
 def show(answer: str | Page | dict[str, Any]) -> None:
-    """Print the answer on stdout: lines and tables, or one JSON document.
+    """Print the result on stdout: lines and tables, or one JSON document.
 
     Raises:
-        StoreError: If stdout cannot be written to, as on a full disk.
+        StoreError: If stdout cannot be written, as on a full disk.
     """
     try:
         _show(answer)
     except BrokenPipeError:
-        raise  # whoever reads has seen enough
+        raise  # the reading program has closed the pipe, as head does
     except OSError as error:
         raise StoreError(f"the output cannot be written ({reason_of(error)})") from None
 
@@ -72,19 +72,19 @@ def _show(answer: str | Page | dict[str, Any]) -> None:
 
 
 def _print(lines: Sequence[str]) -> None:
-    """Print lines as far as stdout knows their letters; click takes one of ASCII for a mistake."""
+    """Print lines through `sys.stdout`, as click treats an ASCII encoding as a mistake."""
     sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _wraps(part: str | Table, width: int) -> bool:
-    """Tell whether a part of a page is wider than there is room for, and can be folded."""
+    """Tell whether a part of a page is too wide, and can be folded."""
     if isinstance(part, str):
         return width_of(part) > width
     return part.width > width and len(part) <= MANY_ROWS
 
 
 def _fold(page: Page, width: int) -> None:
-    """Print a page that is wider than the terminal: words wrap, long cells take several lines."""
+    """Print a page that is wider than the terminal, with wrapped lines and folded cells."""
     from rich.console import Console
     from rich.text import Text
 
@@ -99,7 +99,7 @@ def _fold(page: Page, width: int) -> None:
 
 
 def remark(*lines: str) -> None:
-    """Print remarks on stderr."""
+    """Print notes on stderr."""
     _aside("note", lines)
 
 
@@ -109,14 +109,14 @@ def warn(*lines: str) -> None:
 
 
 def _aside(kind: str, lines: Sequence[str]) -> None:
-    """Print lines on stderr; where it cannot be written to, the work goes on."""
+    """Print lines on stderr; ignore errors of writing, so that the work continues."""
     with suppress(OSError):
         for line in lines:
             click.echo(f"{kind}: {plain(line)}", err=True)
 
 
 def _finite(value: Any) -> Any:
-    """Return JSON values in which undefined numbers are null."""
+    """Return JSON values with NaN and infinity replaced by None."""
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -128,17 +128,17 @@ def _finite(value: Any) -> Any:
 
 @contextmanager
 def progress(label: str, unit: str = "bytes") -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with rate and time left on stderr; yields ``advance(done, total)``."""
+    """Show a progress bar with rate and time left on stderr; yield ``advance(done, total)``."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
     class Rate(TextColumn):
-        """Bytes, or whatever is counted, per second."""
+        """Column with the rate, in bytes or other units per second."""
 
         def render(self, task: Task) -> Any:
-            """Return the speed so far."""
+            """Return the current rate."""
             speed = task.finished_speed or task.speed
             amount = f"{size(speed or 0)}/s" if unit == "bytes" else f"{speed or 0:.2g} {unit}/s"
             self.text_format = "" if speed is None else amount
@@ -165,7 +165,7 @@ def progress(label: str, unit: str = "bytes") -> Iterator[Callable[[int, int], N
     try:
         yield advance
     except BaseException:
-        bar.live.transient = True  # leave the last line to the error
+        bar.live.transient = True  # remove the bar, so that the error is on the last line
         raise
     finally:
         bar.stop()

@@ -1,4 +1,4 @@
-"""What `rank` and `analyze` print: a ranking, and what it is of."""
+"""Format the results of `rank` and `analyze`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ranking_json(
     top: int | None = None,
     roles: Sequence[Role] | None = None,
 ) -> dict[str, Any]:
-    """Return the document of ``rank --json``."""
+    """Return the JSON document of ``rank --json``."""
     index, counted = analysis.step_index(step), tuple(roles or analysis.header.roles)
     rows = ranking(analysis.measured(per, counted), by, index, per)
     return {
@@ -47,7 +47,7 @@ def ranking_json(
 
 
 def ranking_page(document: dict[str, Any], per: Per = "layer") -> Page:
-    """Return what ``rank`` prints: run, metric and step; the table; what no row counts."""
+    """Return what ``rank`` prints: run, metric and step; the table; the roles not counted."""
     shown, rows = len(document["ranking"]), document["rows"]
     first = f" (the first {shown} of {rows})" if shown < rows else ""
     heading = f"{plain(document['source'])}: {per}s by {document['by']} at step {document['step']}"
@@ -55,7 +55,7 @@ def ranking_page(document: dict[str, Any], per: Per = "layer") -> Page:
 
 
 def _not_counted(document: dict[str, Any]) -> list[str]:
-    """Return a line on the parameters that no row counts, and how they are taken in."""
+    """Return a line on the parameters that are not counted, and how to count them."""
     left_out = document["left_out"]
     if not left_out:
         return []
@@ -71,7 +71,7 @@ def _not_counted(document: dict[str, Any]) -> list[str]:
 
 
 def ranking_table(document: dict[str, Any], per: Per = "layer") -> Table:
-    """Return a ranking as a table; what fits least is left out beside long names."""
+    """Return a ranking as a table; optional columns are left out if it is too wide."""
     by, rows = document["by"], document["ranking"]
     shown = rows[0] if rows else {}
     beside = [name for name in brief_metrics() if name != by and name in shown]
@@ -95,7 +95,7 @@ def ranking_table(document: dict[str, Any], per: Per = "layer") -> Table:
 
 
 def analysis_json(analysis: Analysis, by: str) -> dict[str, Any]:
-    """Return the document of ``analyze --json``."""
+    """Return the JSON document of ``analyze --json``."""
     top = analysis.maximum
     shown = {p.layer for p in analysis.parameters if p.role in analysis.header.roles}
     return {
@@ -119,7 +119,7 @@ def analysis_json(analysis: Analysis, by: str) -> dict[str, Any]:
 
 
 def analysis_summary(analysis: Analysis, by: str) -> Page:
-    """Return what ``analyze`` prints: what was measured, the ranking, the most moved weight."""
+    """Return what ``analyze`` prints: size of the run, ranking, and most moved weight."""
     steps, top = analysis.steps, analysis.maximum
     elements = sum(p.elements for p in analysis.parameters)
     document = ranking_json(analysis, by)

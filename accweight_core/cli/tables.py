@@ -1,4 +1,4 @@
-"""Tables that read well in 80 columns: cells of text, and numbers in four digits."""
+"""Text tables that are readable in 80 columns, with numbers of four digits."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 BAR_WIDTH = 8
 GAP = "  "
 FLEXIBLE = ("layer", "parameter", "parameters", "checkpoint", "layer of a", "layer of b", "why")
-"""Columns that give way where the terminal is narrow."""
+"""Columns that are folded if the terminal is narrow."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of text under their names.
+    """A table of text cells.
 
     Attributes:
-        columns: The cells of each column, one per row, by its name.
-        right: Names of the columns that are aligned to the right: numbers.
+        columns: Cells of each column, one per row, by column name.
+        right: Names of the columns aligned to the right, as for numbers.
     """
 
     columns: Mapping[str, Sequence[str]]
@@ -31,7 +31,7 @@ class Table:
 
     @classmethod
     def of_rows(cls, names: Iterable[str], rows: Iterable[Sequence[str]], *right: str) -> Table:
-        """Return the table of these rows, each a cell per name."""
+        """Return a table of rows, each with one cell per column name."""
         names, rows = list(names), list(rows)
         cells = zip(*rows, strict=True) if rows else repeat(())
         return cls(dict(zip(names, map(list, cells), strict=bool(rows))), frozenset(right))
@@ -42,12 +42,12 @@ class Table:
 
     @property
     def width(self) -> int:
-        """Characters that a line takes."""
+        """Width of a line in characters."""
         widest = sum(max(map(width_of, (name, *cells))) for name, cells in self.columns.items())
         return widest + len(GAP) * (len(self.columns) - 1)
 
     def lines(self) -> list[str]:
-        """Return the names and the rows, each in one line without spaces at its end."""
+        """Return a line of names and one line per row, without trailing spaces."""
         aligned = []
         for name, cells in self.columns.items():
             found = (name, *cells)
@@ -60,7 +60,7 @@ class Table:
         return [GAP.join(cells).rstrip() for cells in zip(*aligned, strict=True)]
 
     def folded(self) -> rich.table.Table:
-        """Return a table that takes several lines for a cell where the terminal is narrow."""
+        """Return a rich table that folds long cells into several lines."""
         from rich.table import Table as Folded
         from rich.text import Text
 
@@ -74,7 +74,7 @@ class Table:
 
 
 def width_of(text: str) -> int:
-    """Return the characters of a terminal that a text takes; some letters take two, some none."""
+    """Return the width of a text in terminal cells; some characters take two, some none."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -83,14 +83,14 @@ def width_of(text: str) -> int:
 
 
 def number(value: float | None) -> str:
-    """Return a number in four digits, a dash for none."""
+    """Return a number with four digits, a dash for None and NaN."""
     if value is None or math.isnan(value):
         return "-"
     return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.4g}"
 
 
 def bar(value: float, largest: float) -> str:
-    """Return a bar of eighths of a character."""
+    """Return a horizontal bar with a resolution of an eighth of a character."""
     if not (largest > 0 and value > 0):
         return ""
     eighths = max(1, round(BAR_WIDTH * 8 * value / largest))

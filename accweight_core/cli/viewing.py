@@ -1,7 +1,7 @@
-"""From an analysis that was just made to the viewer, if it is installed and somebody watches.
+"""Open a new analysis in the viewer, if it is installed and the session is interactive.
 
-The viewer is another package, found by its command; it runs in a process of its own, which
-needs none of what made the analysis.
+The viewer is another package, found by its command. It runs in a separate process, as it needs
+nothing of the process that made the analysis.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from accweight_core.errors import AccweightError
 
 
 def is_watched() -> bool:
-    """Tell whether there is a viewer, a screen, and somebody at the terminal."""
+    """Tell whether the viewer is installed, and there are a display and a terminal."""
     if not _is_installed() or not sys.stdout.isatty():
         return False
     screens = ("DISPLAY", "WAYLAND_DISPLAY")
@@ -25,10 +25,10 @@ def is_watched() -> bool:
 
 
 def opened_viewer(path: Path) -> None:
-    """Open the viewer on an analysis, until its window is closed.
+    """Open an analysis in the viewer, and wait until its window is closed.
 
     Raises:
-        AccweightError: If it is not installed, or ends with an error.
+        AccweightError: If the viewer is not installed, or ends with an error.
     """
     if not _is_installed():
         raise AccweightError("the viewer is not installed; pip install 'accweight[viewer]'")

@@ -147,7 +147,7 @@ class Store:
             return self._called(url, longest_s, lambda: getattr(self._fs, method)(*args, **kwargs))
         from fsspec.asyn import sync
 
-        return _in_words(
+        return _translated_errors(
             url, lambda: sync(self._fs.loop, asynchronous, *args, timeout=longest_s, **kwargs)
         )
 
@@ -162,7 +162,7 @@ class Store:
             finally:
                 self._lock.release()
 
-        return _in_words(url, lambda: within(2 * longest_s, alone))
+        return _translated_errors(url, lambda: within(2 * longest_s, alone))
 
 
 def within(longest_s: float, call: Callable[[], Answer]) -> Answer:
@@ -190,7 +190,7 @@ def within(longest_s: float, call: Callable[[], Answer]) -> Answer:
     return results[0]
 
 
-def _in_words(url: Url, call: Callable[[], Answer]) -> Answer:
+def _translated_errors(url: Url, call: Callable[[], Answer]) -> Answer:
     """Return the result of a call; turn errors of file systems into RemoteError or PassingError."""
     try:
         return call()

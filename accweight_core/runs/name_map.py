@@ -121,11 +121,11 @@ class NameMap:
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any], source: str = "map") -> NameMap:
-        """Return the map that an analysis kept."""
+        """Return the map from its plain values, as stored in an analysis."""
         return _Checking(source, "").checked(document)
 
     def of_parameter(self, name: str, path: str) -> Entry | None:
-        """Return what is said of a parameter of a checkpoint, its new name filled in."""
+        """Return the entry of a parameter, with the * of its new name replaced; None without one."""
         exact = self.parameters.get(name)
         if exact is not None:
             return exact if exact.holds_for(path) else None
@@ -139,7 +139,7 @@ class NameMap:
         return None
 
     def of_layer(self, name: str, path: str) -> Entry | None:
-        """Return what is said of a layer of a checkpoint."""
+        """Return the entry of a layer, None if there is none for this checkpoint."""
         entry = self.layers.get(name)
         return entry if entry and entry.holds_for(path) else None
 
@@ -148,7 +148,7 @@ class NameMap:
 
 
 def as_map(given: NameMap | str | os.PathLike[str] | None) -> NameMap | None:
-    """Return a map that is given as one, or as a file."""
+    """Return a given map unchanged, or read it from its file."""
     if given is None or isinstance(given, NameMap):
         return given
     checked_path(given, "a map file")
@@ -156,17 +156,17 @@ def as_map(given: NameMap | str | os.PathLike[str] | None) -> NameMap | None:
 
 
 class _Checking:
-    """Turns the document into entries, and knows the line of each for messages."""
+    """Checks a document, and finds the line of an entry for error messages."""
 
     def __init__(self, source: str, text: str) -> None:
         self._source = source
         self._lines = text.splitlines()
 
     def checked(self, document: Mapping[str, Any]) -> NameMap:
-        """Return the map.
+        """Return the checked map.
 
         Raises:
-            FormatError: If the document says something that cannot be.
+            FormatError: If the document has an invalid entry.
         """
         unknown = [key for key in document if key not in (*_KEYS, "files")]
         if unknown:

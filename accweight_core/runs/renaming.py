@@ -49,7 +49,7 @@ def renamed(checkpoint: Checkpoint, name_map: NameMap) -> Checkpoint:
     tensors: dict[str, StoredTensor] = {}
     was: dict[str, str] = {}
     for name, tensor in checkpoint.tensors.items():
-        said = _said(name_map, tensor, checkpoint.path)
+        said = _mapped(name_map, tensor, checkpoint.path)
         if said is None:
             continue
         if said.name in tensors:
@@ -61,7 +61,7 @@ def renamed(checkpoint: Checkpoint, name_map: NameMap) -> Checkpoint:
     return replace(checkpoint, tensors=tensors)
 
 
-def _said(name_map: NameMap, tensor: StoredTensor, path: str) -> StoredTensor | None:
+def _mapped(name_map: NameMap, tensor: StoredTensor, path: str) -> StoredTensor | None:
     """Return a tensor with name and hints from the map, None if it is left out."""
     layer_name = tensor.hints.layer or module_of(tensor.name)
     entry = name_map.of_parameter(tensor.name, path) or Entry()
@@ -140,7 +140,7 @@ def _conform(
     *,
     doubted: bool,
 ) -> StoredTensor:
-    """Return a tensor with axes and gates in the order of `target`; unchanged if they are already."""
+    """Return a tensor with axes and gates in the order of `target`; itself if nothing changes."""
     move = _move(own, target)
     if move is None or (doubted and own.shape == target.shape):
         return tensor
@@ -198,7 +198,7 @@ def _move(own: Parameter, target: Parameter) -> _Move | None:
 
 
 def _moved(tensor: StoredTensor, move: _Move, shape: tuple[int, ...]) -> Extent | HiddenValues:
-    """Return values with the axes changed by `move`: with other strides if possible, else loaded."""
+    """Return values with axes changed by `move`: by strides if possible, else by a copy."""
     values = tensor.values
     if isinstance(values, Extent):
         found = move.strides(values.shape, values.strides or c_order(values.shape))

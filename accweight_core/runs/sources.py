@@ -209,9 +209,10 @@ def _in_folder(
         files = [f for d in level for f in _files(d, suffixes, notes)]
         files = [f for f in files if not _is_excluded(f, exclude)]
         files.sort(key=lambda f: natural_key(str(f)))
-        beside = [f for f in files if _is_beside(f)]
+        beside = [f for f in files if _is_training_state(f)]
         kept = _with_broken(
-            _without_shards([f for f in files if f not in beside and _worth(f, chosen)]), files
+            _without_shards([f for f in files if f not in beside and _is_candidate(f, chosen)]),
+            files,
         )
         if beside and kept:
             notes.append(f"left out, not weights: {_some([_shown(f) for f in beside])}")
@@ -221,18 +222,18 @@ def _in_folder(
             kept = [file for file in kept if _place_of(file) not in companions]
         if len(kept) > 1 or (kept and above):
             if not above:
-                return _with_lost_noted(kept, folder, suffixes, notes)
+                return _with_note_on_lost(kept, folder, suffixes, notes)
             if len(kept) == 1 and not re.search(r"\d", kept[0].parent.name):
                 return above
             notes.append(
                 f"{_shown(above[0])} left out: it lies above the folders of the checkpoints"
             )
-            return _with_lost_noted(kept, folder, suffixes, notes)
+            return _with_note_on_lost(kept, folder, suffixes, notes)
         above = above or kept
         whole = {file.parent for file in files if is_mark(file)}
         level = [sub for d in level if d not in whole for sub in _folders(d)]
         level = _finished(level, notes)
-    return _with_lost_noted(above, folder, suffixes, notes)
+    return _with_note_on_lost(above, folder, suffixes, notes)
 
 
 def _with_broken(kept: list[Path], files: list[Path]) -> list[Path]:
@@ -249,8 +250,8 @@ def _with_broken(kept: list[Path], files: list[Path]) -> list[Path]:
     ]
 
 
-def _is_beside(file: Path) -> bool:
-    """Tell whether a file, or a folder that a mark makes a checkpoint, is named as training state."""
+def _is_training_state(file: Path) -> bool:
+    """Tell whether a file, or the folder of a mark file, is named like training state."""
     return _BESIDE.match(_shown(file) + "." * is_mark(file)) is not None
 
 
@@ -281,7 +282,7 @@ def _finished(folders: list[Path], notes: list[str]) -> list[Path]:
     return [d for d in folders if d.name not in unfinished]
 
 
-def _with_lost_noted(
+def _with_note_on_lost(
     kept: list[Path], folder: Path, suffixes: tuple[str, ...], notes: list[str]
 ) -> list[Path]:
     """Return `kept`; add a note on folders without weights that are named like theirs.
@@ -309,7 +310,7 @@ def _family(folder: Path) -> str:
 
 def _holds_weights(folder: Path, suffixes: tuple[str, ...]) -> bool:
     files = [f for d in (folder, *_folders(folder)) for f in _files(d, suffixes)]
-    return any(not _is_beside(f) and _worth(f, None) for f in files)
+    return any(not _is_training_state(f) and _is_candidate(f, None) for f in files)
 
 
 def _files(folder: Path, suffixes: tuple[str, ...], notes: list[str] | None = None) -> list[Path]:
@@ -352,7 +353,7 @@ def _entries(folder: Path) -> list[Path]:
         raise SourceError(f"{folder}: cannot be read ({reason_of(error)})") from None
 
 
-def _worth(path: Path, chosen: Reader | None) -> bool:
+def _is_candidate(path: Path, chosen: Reader | None) -> bool:
     """Tell whether a file found in a folder is a checkpoint, or a damaged one.
 
     A JSON file, zip or file without suffix that no reader recognises is something else, such as a

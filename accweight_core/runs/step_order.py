@@ -91,7 +91,7 @@ def order_of(found: Sequence[Found], *, in_given_order: bool = False) -> Order:
 
 
 def _orders(found: Sequence[Found], known: Sequence[tuple[Found, Step]], complete: bool) -> bool:
-    """Tell whether steps are known and distinct for all checkpoints, or for most and at least two."""
+    """Tell whether the steps are distinct, and known for all, or for most and at least two."""
     if complete:
         return len(known) == len(found) and _tell_apart(known)
     return len(known) > max(1, len(found) // 2) and _tell_apart(known)

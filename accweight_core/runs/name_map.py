@@ -125,7 +125,7 @@ class NameMap:
         return _Checking(source, "").checked(document)
 
     def of_parameter(self, name: str, path: str) -> Entry | None:
-        """Return the entry of a parameter, with the * of its new name replaced; None without one."""
+        """Return the entry of a parameter, with the * of its new name filled in, or None."""
         exact = self.parameters.get(name)
         if exact is not None:
             return exact if exact.holds_for(path) else None

@@ -180,8 +180,6 @@ def sweep(store: Store) -> None:
     leftovers = [file for file in files_in(store.path) if file.name.endswith(PARTIAL)]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
-    if store.header.complete:
-        begun.forget(store.path)  # the process was killed before it could remove the file
     finished = store.finished()
     for index, done in enumerate(finished):
         for part in ("pictures", "state") if not done else ():

@@ -1,7 +1,7 @@
-"""What callers hand over from Python, checked before anything is made of it.
+"""Check the arguments of the Python API before they are used.
 
-Steps, names, roles and arrays of a training script come in every form that Python has. What
-cannot be meant ends here in an error of ours that names it, not in a library further down.
+Training scripts pass steps, names, roles and arrays of many types. An invalid argument raises an
+error of accweight here that names it, instead of an error deep in another library.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from accweight_core.errors import (
 from accweight_core.schema import Role
 
 STEP_BITS = 63
-"""Of a step, as analyses store it, beside its sign."""
+"""Bits of a step in an analysis, without the sign."""
 
 
 def checked_step(value: Any) -> int:
-    """Return a step as a number.
+    """Return a step as an int.
 
-    Numbers of NumPy, whole floats and digits in text count; a truth value does not.
+    NumPy numbers, whole floats and text of digits are accepted; booleans are not.
 
     Raises:
-        StepOrderError: If it is no whole number, or too large to be stored.
+        StepOrderError: If it is not a whole number, or too large to be stored.
     """
     step = whole(value)
     if step is None or not -(2**STEP_BITS) <= step < 2**STEP_BITS:
@@ -43,7 +43,7 @@ def checked_step(value: Any) -> int:
 
 
 def whole(value: Any) -> int | None:
-    """Return a value as a whole number, None if it is none; a truth value is none."""
+    """Return a value as an int, None if it is a boolean or not a whole number."""
     if isinstance(value, (bool, np.bool_)):
         return None
     try:
@@ -55,11 +55,11 @@ def whole(value: Any) -> int | None:
 
 
 def checked_roles(roles: Iterable[Role | str]) -> tuple[Role, ...]:
-    """Return roles by their names.
+    """Return the roles of some names.
 
     Raises:
-        UnknownNameError: If one is none; the message lists them.
-        ArgumentTypeError: If they are not several roles.
+        UnknownNameError: If a name is not a role; the message lists the roles.
+        ArgumentTypeError: If `roles` is not iterable.
     """
     named = (roles,) if isinstance(roles, str) else _several(roles, "roles")
     known = [role.value for role in Role]
@@ -77,22 +77,22 @@ def _several(values: Any, what: str) -> tuple[Any, ...]:
 
 
 def checked_choice(value: Any, choices: Sequence[str], what: str) -> None:
-    """Raise unless a value is one of a few words.
+    """Raise unless a value is one of some words.
 
     Raises:
-        ArgumentValueError: If it is none of them.
+        ArgumentValueError: If it is not.
     """
     if not is_one_of(value, choices):
         raise ArgumentValueError(f"{what} must be one of {', '.join(choices)}, got {brief(value)}")
 
 
 def is_one_of(value: Any, words: Container[str]) -> bool:
-    """Tell whether a value, which may be anything, is text and one of some words."""
+    """Tell whether a value of any type is text and one of some words."""
     return isinstance(value, str) and value in words
 
 
 def checked_text(value: Any, what: str) -> None:
-    """Raise unless a value is text, as all names are.
+    """Raise unless a name is text.
 
     Raises:
         UnknownNameError: If it is not.
@@ -102,10 +102,10 @@ def checked_text(value: Any, what: str) -> None:
 
 
 def checked_path(value: Any, what: str) -> None:
-    """Raise unless a value can be the name of a file.
+    """Raise unless a value is text or a path.
 
     Raises:
-        ArgumentTypeError: If it is neither text nor a path.
+        ArgumentTypeError: If it is neither.
     """
     is_path = isinstance(value, str)
     if not is_path and isinstance(value, os.PathLike):
@@ -115,7 +115,7 @@ def checked_path(value: Any, what: str) -> None:
 
 
 def checked_names(weights: Any, where: str) -> None:
-    """Raise unless weights are a mapping whose names are text.
+    """Raise unless weights are a mapping with text keys.
 
     Raises:
         ArgumentTypeError: If they are not.
@@ -133,11 +133,11 @@ def checked_names(weights: Any, where: str) -> None:
 
 
 def checked_values(name: str, value: Any) -> Any:
-    """Return the values of a parameter: a tensor as it is, all else as an array.
+    """Return the values of a parameter: tensors and arrays unchanged, lists as an array.
 
     Raises:
-        ArgumentTypeError: If they have no values of their own in one block of memory, or are
-            neither array nor tensor, nor lists of numbers.
+        ArgumentTypeError: If the values are a tensor that is not dense or has no data, or are
+            neither a tensor nor convertible to an array.
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
@@ -147,7 +147,7 @@ def checked_values(name: str, value: Any) -> Any:
         return value
     try:
         return value if _is_array(value) else np.asarray(value)
-    except Exception as error:  # whatever the class of a value does when it is asked for an array
+    except Exception as error:  # the class of the value may raise anything in __array__
         reason = " ".join(str(error).split())[:160]
         raise ArgumentTypeError(
             f"parameter {name!r} is a {type(value).__name__} that is no array ({reason})"
@@ -155,7 +155,7 @@ def checked_values(name: str, value: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    """Tell whether a value says of itself what arrays say, as those of many libraries do."""
+    """Tell whether a value has a dtype and a shape, as the arrays of many libraries do."""
     if isinstance(value, type) or not (hasattr(value, "dtype") and hasattr(value, "shape")):
         return False
     tuple(int(length) for length in value.shape)
@@ -163,7 +163,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _problem_of(torch: Any, tensor: Any) -> str:
-    """Return why a tensor of torch cannot be measured; nothing if it can."""
+    """Return why a torch tensor cannot be measured; an empty text if it can."""
     try:
         if tensor.is_meta:
             return "is on the device 'meta' and has no values; give it after its weights are loaded"
@@ -178,9 +178,9 @@ def _problem_of(torch: Any, tensor: Any) -> str:
 
 
 def brief(value: Any) -> str:
-    """Return a value for a message, in one short line."""
+    """Return the repr of a value for a message, in one short line."""
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # Python writes no number of more than 4,300 digits
+    except ValueError:  # Python prints no number of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:60]}..."

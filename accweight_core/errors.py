@@ -1,22 +1,22 @@
-"""Every error accweight raises on purpose, so that a caller can tell them from faults.
+"""All errors that accweight raises on purpose, so that callers can tell them from bugs.
 
     AccweightError
-    ├── SourceError            (also LookupError)    nothing to read where the user pointed
-    ├── FormatError            (also ValueError)     a file is damaged, unsafe or not what it says
+    ├── SourceError            (also LookupError)    the source does not exist or has no checkpoints
+    ├── FormatError            (also ValueError)     a file is damaged, unsafe or of another format
     ├── MissingLibraryError    (also ImportError)    a reader or exporter needs an extra
     ├── StepOrderError         (also ValueError)     checkpoints cannot be put in order
     ├── MismatchError          (also ValueError)     checkpoints do not belong to one run
-    │   └── ShapeMismatchError                       one parameter with two shapes
+    │   └── ShapeMismatchError                       one parameter has two shapes
     ├── NonFiniteError         (also ValueError)     NaN or infinity under `strict`
     ├── UnsupportedDtypeError  (also TypeError)      values that cannot be subtracted
-    ├── ArgumentTypeError      (also TypeError)      a call was given something else than it takes
-    ├── ArgumentValueError     (also ValueError)     a call was given a value that it has no use for
+    ├── ArgumentTypeError      (also TypeError)      an argument has a wrong type
+    ├── ArgumentValueError     (also ValueError)     an argument has an invalid value
     ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
-    ├── MemoryLimitError                             more memory is needed than there is
-    ├── EngineError            (also RuntimeError)   workers cannot do, or have lost, their work
+    ├── MemoryLimitError                             more memory is needed than is available
+    ├── EngineError            (also RuntimeError)   workers cannot be used, or have died
     └── StoreError             (also OSError)        an analysis cannot be written or opened
 
-A message is one line: what is wrong with which thing, what was expected, what came, what to do.
+A message is one line: what is wrong and where, what was expected, what was found, what to do.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from typing import Any
 
 
 class AccweightError(Exception):
-    """Base of every error that accweight raises for a reason the user can mend.
+    """Base class of all errors whose cause the user can fix.
 
-    One that is raised in another process arrives as it was, with its message and attributes.
+    An error raised in another process keeps its message and attributes when it is unpickled.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the message and the attributes, not the arguments they were made of."""
+        """Pickle the message and the attributes instead of the constructor arguments."""
         return _as_raised, (type(self), self.args, self.__dict__)
 
 
 def _as_raised(
     kind: type[AccweightError], args: tuple[object, ...], attributes: dict[str, object]
 ) -> AccweightError:
-    """Return an error as it was raised, without composing its message anew."""
+    """Return an unpickled error with its original message, without calling its constructor."""
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)
@@ -47,14 +47,14 @@ def _as_raised(
 
 
 class SourceError(AccweightError, LookupError):
-    """There is nothing to read where the user pointed."""
+    """The source does not exist or has no checkpoints."""
 
 
 class FormatError(AccweightError, ValueError):
-    """A file is truncated, corrupt, unsafe to load, or not the format it claims.
+    """A file is truncated, corrupt, unsafe to load, or not of the format it claims.
 
     Attributes:
-        path: The file in question.
+        path: The path of the file.
     """
 
     def __init__(self, path: object, problem: str) -> None:
@@ -66,8 +66,8 @@ class MissingLibraryError(AccweightError, ImportError):
     """An optional library is not installed; the message says what to install.
 
     Attributes:
-        library: Its name.
-        extra: The extra of accweight that brings it; empty if it is installed by its own name.
+        library: Name of the library.
+        extra: The extra of accweight that installs it; empty if it is installed by its own name.
     """
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
@@ -81,19 +81,19 @@ class MissingLibraryError(AccweightError, ImportError):
 
 
 class StepOrderError(AccweightError, ValueError):
-    """Checkpoints cannot be ordered, or two of them claim the same step."""
+    """Checkpoints cannot be ordered, or two of them have the same step."""
 
 
 class MismatchError(AccweightError, ValueError):
-    """Checkpoints that do not hold the same parameters were offered as one run."""
+    """Checkpoints with different parameters were given as one run."""
 
 
 class ShapeMismatchError(MismatchError):
     """One parameter has different shapes where one shape is needed.
 
     Attributes:
-        parameter: Its name.
-        expected: The first shape met.
+        parameter: Name of the parameter.
+        expected: The first shape found.
         got: The other shape.
     """
 
@@ -116,7 +116,7 @@ class ShapeMismatchError(MismatchError):
 
 
 class NonFiniteError(AccweightError, ValueError):
-    """A tensor holds NaN or infinity and the caller asked for `strict`."""
+    """A tensor has NaN or infinity and the caller asked for `strict`."""
 
 
 class UnsupportedDtypeError(AccweightError, TypeError):
@@ -124,27 +124,27 @@ class UnsupportedDtypeError(AccweightError, TypeError):
 
 
 class ArgumentTypeError(AccweightError, TypeError):
-    """A call was given something else than it takes; the message says what it takes."""
+    """An argument has a wrong type; the message says which types are accepted."""
 
 
 class ArgumentValueError(AccweightError, ValueError):
-    """A call was given a value that it has no use for; the message says which it takes."""
+    """An argument has an invalid value; the message says which values are accepted."""
 
 
 class UnknownNameError(AccweightError, KeyError):
-    """No parameter, layer, metric or step of that name; the message lists what there is."""
+    """No parameter, layer, metric or step has that name; the message lists the known ones."""
 
     def __str__(self) -> str:
-        """Return the message itself: KeyError would show its repr."""
+        """Return the message itself; KeyError would return its repr."""
         return str(self.args[0]) if self.args else ""
 
 
 class MemoryLimitError(AccweightError):
-    """Something takes more memory than the budget, or the machine, has; the message says what."""
+    """More memory is needed than the budget or the machine has; the message says for what."""
 
 
 class EngineError(AccweightError, RuntimeError):
-    """Workers cannot be reached, do not see the files, or have died over their work."""
+    """Workers cannot be reached, cannot read the files, or have died."""
 
 
 class StoreError(AccweightError, OSError):
@@ -152,7 +152,7 @@ class StoreError(AccweightError, OSError):
 
 
 def reason_of(error: OSError) -> str:
-    """Return why the system refused something; where a limit is why, which one, and what to do."""
+    """Return the reason of a system error; for too many open files, also the limit and a remedy."""
     if error.errno not in (errno.EMFILE, errno.ENFILE):
         return str(error.strerror or error)
     whose = "this process" if error.errno == errno.EMFILE else "this machine"

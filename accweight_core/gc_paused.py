@@ -1,7 +1,7 @@
 """Pause Python's garbage collector while many long-lived objects are created.
 
-The collector scans all live objects again and again while their number grows. Ten checkpoints of
-20,000 tensors are described by 400,000 objects, none of them garbage, and scanning took half of
+The collector scans all live objects repeatedly while their number grows. The descriptions of ten
+checkpoints of 20,000 tensors have 400,000 objects, none of them garbage, and scanning took half of
 the time to open them.
 """
 
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Pause the collector in this context, unless it is already off."""
+def gc_paused() -> Iterator[None]:
+    """Pause the collector in a context or a decorated function, unless it is already off."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Text from files, made safe and short for a terminal."""
+"""Format text, paths, sizes and counts for a terminal, safely and in few characters."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 
 def plain(text: object) -> str:
-    """Return text with control characters escaped, so that a terminal does not obey them."""
+    """Return text with control characters escaped, so that a terminal does not execute them."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
 def shortened(paths: Sequence[str]) -> list[str]:
-    """Return paths without their common folder."""
+    """Return paths relative to their common folder."""
     folders = {os.path.dirname(path) for path in paths}
     if len(folders) == 1:
         return [os.path.basename(path) for path in paths]

@@ -1,1 +1,1 @@
-"""Reading: bytes of local and remote files into buffers that are used again."""
+"""Read local and remote files into reused buffers."""

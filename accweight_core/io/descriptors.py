@@ -1,4 +1,4 @@
-"""How many files may be open: a limit of the process, which its threads share."""
+"""Divide the limit of open files of the process among its threads."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 resource: Any
 try:
     import resource
-except ImportError:  # not on this system, which has no such limit
+except ImportError:  # Windows, which has no such limit
     resource = None
 
 MOST_OPEN_FILES = 64
-"""Files one worker keeps open; runs have more checkpoints than a process may open files."""
+"""Limit of files that one worker keeps open; a run may have more checkpoints than that."""
 
 RESERVE = 32
-"""Descriptors that are left to everything else: the store, libraries, the caller's own files."""
+"""Descriptors reserved for everything else: the store, libraries, the caller's own files."""
 
 LEAST = 2
-"""Files that a worker has open at the least: two checkpoints are compared."""
+"""Minimum of files per worker, as two checkpoints are compared."""
 
 
 def open_files_each(workers: int) -> int:
-    """Return how many files each of some workers of this process may keep open.
+    """Return how many files each worker of this process may keep open.
 
-    The soft limit of the process is raised where that is needed and allowed.
+    Raises the soft limit of the process if needed and allowed.
     """
     if resource is None:
         return MOST_OPEN_FILES
@@ -44,7 +44,7 @@ def open_files_each(workers: int) -> int:
 
 
 def _in_use() -> int:
-    """Return how many descriptors are open now, as far as the system tells."""
+    """Return the number of open descriptors, or an estimate if the system does not list them."""
     for folder in ("/proc/self/fd", "/dev/fd"):
         with suppress(OSError):
             return len(os.listdir(folder))

@@ -1,9 +1,9 @@
-"""How much memory may be taken: what the machine, the container and the process have free.
+"""A memory budget: by default, the free memory of the machine, the container and the process.
 
-Blocks of plain files take a few megabytes whatever the model. A parameter whose values a function
-loads (compressed, quantised, in another order at a URL) is walked as a whole, in up to
-`WHOLE_TIMES` times its size. Such walks wait for each other where the budget is short, and one
-that does not fit into it by itself is refused before its memory is asked for.
+Blocks of plain files take a few megabytes for any model. A parameter that cannot be read in blocks
+(compressed, quantised, or with reordered axes at a URL) is walked as a whole, in up to
+`WHOLE_TIMES` times its size. Such walks wait for each other if the budget is short, and one that
+exceeds the whole budget is refused before its memory is allocated.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from accweight_core.errors import MemoryLimitError
 from accweight_core.text import size
 
 WHOLE_TIMES = 12
-"""Most bytes that walking a parameter as a whole takes, by those of its weights as they are
-subtracted. Measured with pictures stored: 8.8 (npz, deflated), 10.0 (GGUF, Q8_0), 10.2 (HDF5,
-gzip), 11.3 (ONNX, int8 with a scale); a bit above 7.4 without."""
+"""Peak memory of walking a parameter as a whole, as a multiple of its size in the working dtype.
+Measured with pictures stored: 8.8 (npz, deflated), 10.0 (GGUF, Q8_0), 10.2 (HDF5, gzip), 11.3
+(ONNX, int8 with a scale); slightly more than 7.4 without pictures."""
 
 LEAST_BYTES = 64 << 20
-"""What is always granted: a machine that has less free is not told by its counters."""
+"""Minimum of the default budget, as the counters of free memory are not exact."""
 
 
 class MemoryBudget:
-    """Memory that some threads share.
+    """A memory budget shared by threads.
 
     Attributes:
-        most_bytes: All of it.
+        most_bytes: Size of the budget.
     """
 
     def __init__(self, most_bytes: int | None = None) -> None:
@@ -40,10 +40,10 @@ class MemoryBudget:
 
     @contextmanager
     def taking(self, needed_bytes: int, parameter: str) -> Iterator[None]:
-        """Wait until so much is left, and keep it while a block runs.
+        """Wait until `needed_bytes` are available, and reserve them within the context.
 
         Raises:
-            MemoryLimitError: If it is more than there is at all.
+            MemoryLimitError: If they exceed the whole budget.
         """
         if needed_bytes > self.most_bytes:
             raise MemoryLimitError(
@@ -65,10 +65,10 @@ class MemoryBudget:
 
 @contextmanager
 def memory_told(what: str) -> Iterator[None]:
-    """Say in one line of what memory ran out, NumPy's or torch's.
+    """Turn out-of-memory errors of Python, NumPy and torch into a MemoryLimitError about `what`.
 
     Raises:
-        MemoryLimitError: If it did.
+        MemoryLimitError: If memory ran out.
     """
     try:
         yield
@@ -84,13 +84,13 @@ def memory_told(what: str) -> Iterator[None]:
 
 
 def free_bytes() -> int:
-    """Return how many bytes this process can still take before something gives way."""
+    """Return how many bytes this process can still allocate."""
     found = [_of_machine(), *_of_groups(), _of_process()]
     return min((one for one in found if one is not None), default=1 << 62)
 
 
 def _of_machine() -> int | None:
-    """Return what the machine has free, files that it keeps in memory included."""
+    """Return the available memory of the machine, page cache included."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -101,7 +101,7 @@ def _of_machine() -> int | None:
 
 
 def _of_groups() -> Iterator[int]:
-    """Yield what the control groups of this process, a container's for one, have left."""
+    """Yield the bytes left in the control groups of this process, such as a container's."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, kinds, path = line.split(":", 2)
@@ -114,7 +114,7 @@ def _of_groups() -> Iterator[int]:
                 continue
             inside = home / path.lstrip("/")
             for group in (inside, *inside.parents):
-                with suppress(OSError, ValueError):  # of the host's own names, or without limit
+                with suppress(OSError, ValueError):  # a path of the host, or a group without limit
                     taken = int((group / used).read_text()) - _droppable(group)
                     yield int((group / limit).read_text()) - taken
                 if group == home:
@@ -122,7 +122,7 @@ def _of_groups() -> Iterator[int]:
 
 
 def _droppable(group: Path) -> int:
-    """Return the bytes that a control group has taken for files alone, and gives up when asked."""
+    """Return the bytes of a control group's page cache that the kernel can reclaim."""
     for line in (group / "memory.stat").read_text().splitlines():
         name, _, value = line.partition(" ")
         if name in ("inactive_file", "total_inactive_file"):
@@ -131,7 +131,7 @@ def _droppable(group: Path) -> int:
 
 
 def _of_process() -> int | None:
-    """Return what the limit of this process's addresses leaves."""
+    """Return the bytes left under the address space limit of this process."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 

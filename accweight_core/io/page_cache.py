@@ -1,7 +1,7 @@
-"""What reading will cost: whether the bytes lie in memory already, or on a disk.
+"""Choose the number of threads by whether the files are in the page cache or on a disk.
 
-A disk is as fast as its queue is long: while one thread waits for it, others ask for more or
-work what has come. Bytes in memory want no more threads than there are processors.
+A disk is fast only with several requests in its queue: while one thread waits for it, others
+request more or compute. For files in the page cache, more threads than processors do not help.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from accweight_core.io.reading import OpenFiles, spans_of
 from accweight_core.schema import Parameter, Run
 
 SAMPLES = 64
-"""Places that are looked at, over all parameters and checkpoints."""
+"""Number of sampled offsets, over all parameters and checkpoints."""
 
 COLD_THREADS = 2
-"""Threads for each processor where bytes come from a disk. Measured on two processors and a disk
-of about 2 GB/s: 1.1 to 1.2 times the rate of one thread for each; four gave no more."""
+"""Threads per processor for files on a disk. Measured on two processors and a disk of about
+2 GB/s: 1.1 to 1.2 times the rate of one thread per processor; four gave no more."""
 
 
 def threads_for(run: Run, parameters: Sequence[Parameter]) -> int:
-    """Return how many threads walk fastest: more where bytes have to be waited for."""
+    """Return the best number of threads: more if the files must be read from a disk."""
     processors = os.cpu_count() or 1
     return processors if _is_at_hand(run, parameters) else COLD_THREADS * processors
 
 
 def _is_at_hand(run: Run, parameters: Sequence[Parameter]) -> bool:
-    """Tell whether most of some local bytes, taken all over the run, are in memory."""
+    """Tell whether most sampled bytes of local files are in the page cache."""
     steps, found = len(run.checkpoints), []
     pairs = steps * len(parameters)
     with OpenFiles() as files:
@@ -41,11 +41,11 @@ def _is_at_hand(run: Run, parameters: Sequence[Parameter]) -> bool:
 
 
 def _is_in_memory(descriptor: int, offset: int) -> bool:
-    """Tell whether a byte can be had without waiting; if that cannot be known, that it can."""
+    """Tell whether a byte is in the page cache; True if that cannot be found out."""
     try:
         os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT)
     except BlockingIOError:
         return False
-    except (OSError, AttributeError):  # not with this file system, or not on this system
+    except (OSError, AttributeError):  # not supported by the file system or the platform
         return True
     return True

@@ -1,7 +1,7 @@
-"""Reading: bytes of one stretch of one tensor, straight into a buffer that is used again.
+"""Read element ranges of tensors from files into reused buffers.
 
-`pread` into a reused buffer runs at the speed of the page cache; touching the same pages
-through a memory map costs a page fault each and is about ten times slower.
+`pread` into a reused buffer runs at the speed of the page cache; reading the same pages through a
+memory map costs one page fault per page and is about ten times slower.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 COMPARED_ELEMENTS = 1 << 20
-"""Elements compared at a time when two checkpoints are checked for being copies."""
+"""Elements compared at a time to find out whether two checkpoints are copies."""
 
 COMPARED_AHEAD = 8 << 20
-"""Bytes of remote files that are read ahead for that: most pairs differ at their beginning."""
+"""Prefetched bytes of remote files in such a comparison: most pairs differ at their beginning."""
 
 Stretch = tuple[StoredTensor, int, int]
-"""A tensor, and its first element and the one behind its last that will be read."""
+"""A tensor, its first element to read, and the element after the last."""
 
 
 class OpenFiles:
-    """The files one worker reads from, kept open by last use; remote ones through `ahead`.
+    """The open files of one worker, a least-recently-used cache; remote files go through `ahead`.
 
     Attributes:
-        most: How many are open at a time.
+        most: Limit of files open at a time.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class OpenFiles:
         ahead: ReadAhead | None = None,
         described: Mapping[str, Stamp] | None = None,
     ) -> None:
-        """Open nothing yet.
+        """Create the cache without opening files.
 
         Args:
-            most: Files that are kept open.
-            ahead: What reads remote files ahead, if anything.
-            described: What files were when they were described; one that is not is refused.
+            most: Limit of files open at a time.
+            ahead: Prefetcher for remote files, if any.
+            described: Stamps of the files when they were described; a changed file is refused.
         """
         self._descriptors: OrderedDict[str, int] = OrderedDict()
         self.most = most
@@ -70,7 +70,7 @@ class OpenFiles:
         self._raw = np.empty(0, dtype=np.uint8)
 
     def __enter__(self) -> OpenFiles:
-        """Return itself."""
+        """Return the object itself."""
         return self
 
     def __exit__(
@@ -91,7 +91,7 @@ class OpenFiles:
         """Fill `out` with the bytes at `offset`.
 
         Raises:
-            FormatError: If the file is gone, or ends before.
+            FormatError: If the file is missing or too short.
         """
         if "://" in path and is_url(path):
             self._read_remote(path, offset, out)
@@ -112,15 +112,15 @@ class OpenFiles:
             done += got
 
     def _read_remote(self, path: str, offset: int, out: memoryview) -> None:
-        from accweight_core.remote.prefetch import ReadAhead  # only who reads from URLs needs it
+        from accweight_core.remote.prefetch import ReadAhead  # needed for URLs only
 
         self._ahead = self._ahead or ReadAhead([])
         self._ahead.read(path, offset, out)
 
     def expect(self, stretches: Iterable[Stretch]) -> None:
-        """Have stretches of remote tensors read side by side; each will be read once.
+        """Prefetch stretches of remote tensors in parallel; each must be read exactly once.
 
-        Nothing is done for local files, nor for tensors that a function loads.
+        Local files and tensors that a function loads are ignored.
         """
         ahead = ahead_of(stretches)
         if ahead is not None:
@@ -129,16 +129,16 @@ class OpenFiles:
             self._ahead = ahead
 
     def raw(self, size_bytes: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-        """Return a byte buffer of that size; the next call may hand out the same memory."""
+        """Return a byte buffer of that size; the next call may return the same memory."""
         if self._raw.size < size_bytes:
             self._raw = np.empty(size_bytes, dtype=np.uint8)
         return self._raw[:size_bytes]
 
     def descriptor(self, path: str) -> int:
-        """Return a descriptor of a local file; it is closed after `most` others have been asked.
+        """Return a descriptor of a local file; it may be closed after `most` other files are used.
 
         Raises:
-            FormatError: If the file is gone, or is not what it was when it was described.
+            FormatError: If the file is missing, or has changed since it was described.
         """
         if path in self._descriptors:
             self._descriptors.move_to_end(path)
@@ -157,17 +157,20 @@ class OpenFiles:
 
 
 def ahead_of(stretches: Iterable[Stretch], memory_bytes: int | None = None) -> ReadAhead | None:
-    """Return what reads remote stretches ahead, in this order; None if all of them are local."""
+    """Return a prefetcher of remote stretches, in this order; None if all of them are local."""
     spans = [span for s in stretches if is_remote(s[0]) for span in spans_of(*s)]
     if not spans:
         return None
-    from accweight_core.remote.prefetch import ReadAhead  # only who reads from URLs needs it
+    from accweight_core.remote.prefetch import ReadAhead  # needed for URLs only
 
     return ReadAhead(spans, memory_bytes)
 
 
 def spans_of(tensor: StoredTensor, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
-    """Yield the file and bytes of each read of `read_stretch`, in order; nothing if unknown."""
+    """Yield path, start and stop of the byte ranges that `read_stretch` reads, in order.
+
+    Yields nothing for tensors that a function loads.
+    """
     values = tensor.values
     if not isinstance(values, Extent) or start >= stop:
         return
@@ -181,20 +184,20 @@ def spans_of(tensor: StoredTensor, start: int, stop: int) -> Iterator[tuple[str,
 
 
 def is_remote(tensor: StoredTensor) -> bool:
-    """Tell whether the bytes of a tensor are fetched from a URL."""
+    """Tell whether a tensor is stored at a URL."""
     return isinstance(tensor.values, Extent) and is_url(tensor.values.path)
 
 
 def is_readable_in_blocks(tensor: StoredTensor) -> bool:
-    """Tell whether any stretch of the tensor is one stretch of its file."""
+    """Tell whether any range of elements is contiguous in the file."""
     return isinstance(tensor.values, Extent) and tensor.values.strides is None
 
 
 def is_read_whole(tensor: StoredTensor) -> bool:
-    """Tell whether a tensor has to be walked at once, however large it is.
+    """Tell whether a tensor must be read as a whole, however large it is.
 
-    A function hands over all of it. And of a URL whose axes are in another order, parts would
-    either take a request for every few bytes, or fetch the bytes between them every time.
+    This is so if a function loads it, or if it is at a URL with reordered axes: blocks would need
+    a request for every few bytes, or fetch the bytes in between again and again.
     """
     return isinstance(tensor.values, HiddenValues) or (
         is_remote(tensor) and not is_readable_in_blocks(tensor)
@@ -205,8 +208,8 @@ def read_stretch(files: OpenFiles, tensor: StoredTensor, start: int, stop: int, 
     """Fill `out` with elements start..stop of a tensor (C order), widened.
 
     Args:
-        files: Where to read through.
-        tensor: The tensor; read whole if it is not readable in blocks.
+        files: The open files to read from.
+        tensor: The tensor; loaded as a whole if a function loads it.
         start: First element.
         stop: Element after the last.
         out: (stop - start,) in the working dtype.
@@ -228,7 +231,7 @@ def read_stretches(
     stretches: Sequence[tuple[int, int]],
     out: Array,
 ) -> None:
-    """Fill `out` with several stretches, one after the other, as `read_stretch` reads each."""
+    """Fill `out` with several stretches of a tensor, one after the other, using `read_stretch`."""
     done = 0
     for start, stop in stretches:
         read_stretch(files, tensor, start, stop, out[done : done + stop - start])
@@ -236,11 +239,11 @@ def read_stretches(
 
 
 def read_together(files: OpenFiles, tensors: Sequence[StoredTensor], out: Array) -> None:
-    """Fill the rows of `out` with whole small tensors; neighbours in a file are read at once.
+    """Fill the rows of `out` with whole small tensors; adjacent ones are read with one call.
 
     Args:
-        files: Where to read through.
-        tensors: Of one size, all readable in blocks.
+        files: The open files to read from.
+        tensors: Tensors of equal size, all readable in blocks.
         out: (tensors, elements) in the working dtype.
     """
     flat, done = out.reshape(-1), 0
@@ -250,7 +253,10 @@ def read_together(files: OpenFiles, tensors: Sequence[StoredTensor], out: Array)
 
 
 def neighbours(tensors: Sequence[StoredTensor]) -> Iterator[Stretch]:
-    """Yield what `read_together` reads: the first of each run of neighbours, to the run's end."""
+    """Yield the reads of `read_together`: each group of adjacent tensors as one stretch.
+
+    A stretch starts in the first tensor of its group and extends to the end of the last.
+    """
     elements, first, end, stored = tensors[0].values.elements, 0, -1, None
     for number, tensor in enumerate(tensors):
         extent = tensor.values
@@ -267,7 +273,7 @@ def neighbours(tensors: Sequence[StoredTensor]) -> Iterator[Stretch]:
 
 
 def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Array) -> None:
-    """Read a stretch that lies in the file as it is."""
+    """Read a stretch that is contiguous in the file."""
     size = DTYPES[extent.dtype].size_bytes
     offset = extent.offset + start * size
     if out.flags.c_contiguous and out.dtype.name == extent.dtype and not extent.big_endian:
@@ -279,19 +285,19 @@ def _read_run(files: OpenFiles, extent: Extent, start: int, stop: int, out: Arra
 
 
 def _read_strided(files: OpenFiles, extent: Extent, start: int, stop: int, out: Array) -> None:
-    """Read a stretch of a tensor with gaps or another order of axes, without all of its file."""
+    """Read a stretch of a tensor with gaps or reordered axes, in parts of bounded size."""
     size, done = DTYPES[extent.dtype].size_bytes, 0
     for box in boxes_of(extent.shape, extent.strides or (), start, stop):
         length = math.prod(box.shape)
         target = out[done : done + length].reshape(box.shape)
         for part, where in parts_of(box, size):
-            place: Any = (*where, ...)  # a view, of a tensor without axes too
+            place: Any = (*where, ...)  # the ellipsis makes it a view for tensors without axes too
             _read_part(files, extent, part, target[place])
         done += length
 
 
 def _read_part(files: OpenFiles, extent: Extent, part: Box, out: Array) -> None:
-    """Read a part with the gaps in it."""
+    """Read a part together with its gaps."""
     size = DTYPES[extent.dtype].size_bytes
     raw = files.raw(part.span * size)
     files.read(extent.path, extent.offset + part.first * size, raw.data)
@@ -301,7 +307,7 @@ def _read_part(files: OpenFiles, extent: Extent, part: Box, out: Array) -> None:
 
 
 def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) -> Array:
-    """Return raw bytes as elements of the stored dtype, or their codes."""
+    """Return raw bytes as elements of the stored dtype, or as their integer codes."""
     if extent.big_endian:
         parts = 2 if DTYPES[extent.dtype].family == "complex" else 1
         width = DTYPES[extent.dtype].size_bytes // parts
@@ -310,7 +316,7 @@ def _decoded(raw: np.ndarray[tuple[int], np.dtype[np.uint8]], extent: Extent) ->
 
 
 def _loaded(name: str, values: HiddenValues) -> Array:
-    """Return values that a reader hands over, flat, checked against what it promised."""
+    """Return the flat values that a reader loads, after checking their shape."""
     try:
         loaded = as_widened(values.load(), values.dtype)
     except OSError as error:
@@ -324,7 +330,7 @@ def _loaded(name: str, values: HiddenValues) -> Array:
 
 
 def same_values(left: Sequence[StoredTensor], right: Sequence[StoredTensor]) -> bool:
-    """Tell whether two checkpoints hold the same parameters with the same values."""
+    """Tell whether two checkpoints have the same parameters with the same values."""
     others = {tensor.name: tensor for tensor in right}
     if {(t.name, t.shape, t.dtype) for t in left} != {(t.name, t.shape, t.dtype) for t in right}:
         return False
@@ -335,7 +341,7 @@ def same_values(left: Sequence[StoredTensor], right: Sequence[StoredTensor]) -> 
 
 
 def _is_compared(tensor: StoredTensor) -> bool:
-    """Tell whether a tensor tells copies apart, as counters and codes do not."""
+    """Tell whether a tensor is compared to detect copies; counters and codes are not."""
     return is_measurable(tensor.dtype) and not tensor.refusal
 
 

@@ -1,9 +1,8 @@
-"""Whether a file is still the one that was described: what was described is what is read.
+"""Stamps of files, to detect that a file has changed since it was described.
 
-A file is stamped before the first byte of it is read and after the last: if the stamps are the
-same, all bytes between were of one version. A write within the same tick of the clock of the file
-system as the one before would leave no trace, so a file that was written a moment ago is waited
-for (`settle`) before anything is read of it.
+The stamp of a file is taken before its first byte is read and after its last; if both are equal,
+all bytes were of one version. Two writes within one tick of the file system's clock give the same
+stamp, so `settle` waits for the next tick before a file that was just written is read.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from accweight_core.remote import is_url, state_of
 from accweight_core.schema import Checkpoint, Stamp
 
 TICK_NS = 20_000_000
-"""Longer than a tick of the clock that Linux stamps files with: 1 to 10 ms, by configuration."""
+"""Longer than a tick of the clock for file times on Linux: 1 to 10 ms, by configuration."""
 
 
 def stamp_of(path: str | os.PathLike[str]) -> Stamp:
-    """Return the stamp of a file, or of a URL as it was last looked at.
+    """Return the stamp of a file, or of a URL as last seen.
 
     Raises:
-        OSError: If it is not there.
+        OSError: If it does not exist.
     """
     state = state_of(os.fspath(path))
     return _of(state)._replace(status_ns=0) if is_url(path) else _of(state)
@@ -41,7 +40,7 @@ def _of(state: os.stat_result) -> Stamp:
 
 
 def stamp_if_there(path: str | os.PathLike[str]) -> Stamp | None:
-    """Return the stamp of a file, None if it is not there."""
+    """Return the stamp of a file, None if it does not exist."""
     try:
         return stamp_of(path)
     except OSError:
@@ -51,7 +50,7 @@ def stamp_if_there(path: str | os.PathLike[str]) -> Stamp | None:
 def stamps_of(checkpoints: Iterable[Checkpoint]) -> dict[str, Stamp]:
     """Return the stamps of all local files of some checkpoints, by path.
 
-    Whoever reads a remote file notices by its tag that it has changed.
+    Changes of remote files are detected by their tag when they are read.
     """
     return {
         path: stamp
@@ -62,20 +61,20 @@ def stamps_of(checkpoints: Iterable[Checkpoint]) -> dict[str, Stamp]:
 
 
 def settle(stamps: Iterable[Stamp]) -> bool:
-    """Wait until the next write of these files changes their stamps; tell whether it had to."""
+    """Wait until another write would change the stamps of these files; return whether it waited."""
     now = time.time_ns()
     newest = max((max(s.changed_ns, s.status_ns) for s in stamps), default=0)
-    if not -TICK_NS < now - newest < TICK_NS:  # of long ago, or of a clock that is not ours
+    if not -TICK_NS < now - newest < TICK_NS:  # written long ago, or stamped by another clock
         return False
     time.sleep((TICK_NS - (now - newest)) / 1e9)
     return True
 
 
 def refuse_changed(stamps: Mapping[str, Stamp]) -> None:
-    """Raise if a local file is not what it was when it was described.
+    """Raise if a local file has changed since it was described.
 
     Raises:
-        FormatError: If one is not; names it, and says in what it differs.
+        FormatError: If a file has changed; the message names it and says how.
     """
     for path, described in stamps.items():
         found = stamp_if_there(path)
@@ -85,12 +84,12 @@ def refuse_changed(stamps: Mapping[str, Stamp]) -> None:
 
 @contextmanager
 def held_to(stamps: Mapping[str, Stamp]) -> Iterator[None]:
-    """Raise, when a block ends, unless files are what they were when they were described.
+    """Raise at the end of the context if a file has changed since it was described.
 
-    What looks damaged because it has changed is said to have changed.
+    If a file looks damaged because it has changed, the error says that it has changed.
 
     Raises:
-        FormatError: If one is not.
+        FormatError: If a file has changed.
     """
     problem: FormatError | None = None
     try:
@@ -103,7 +102,7 @@ def held_to(stamps: Mapping[str, Stamp]) -> Iterator[None]:
 
 
 def changed(path: str, described: Stamp, found: Stamp | None) -> FormatError:
-    """Return the error for a file that has changed under a run."""
+    """Return the error for a file that has changed since it was described."""
     if found is None:
         how = "it is gone"
     elif (found.device, found.inode) != (described.device, described.inode):

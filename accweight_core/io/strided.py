@@ -1,8 +1,7 @@
-"""Strided tensors: what to read of a file where axes lie in another order, or with gaps.
+"""Plan the reads of strided tensors, whose axes are reordered or have gaps.
 
-A stretch of a tensor is a few boxes, and a box is read in one go if it is not too large and
-its gaps are small, else in parts. Which parts these are depends on the tensor alone, so it can
-be said beforehand what will be read.
+A stretch of a tensor is a few boxes. A box is read with one call if it is not too large and its
+gaps are small, else in parts. The parts depend on the tensor alone, so reads are known in advance.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 SPAN_BYTES = 4 << 20
-"""Bytes that are read at a time where a tensor has gaps, or another order of axes."""
+"""Bytes read at a time from a tensor with gaps or reordered axes."""
 
 MOST_GAPS = 64
-"""Elements that are read along for each one that is wanted, rather than with a call for each."""
+"""Elements read per wanted element before separate calls are better than reading the gaps."""
 
 Index = tuple[slice, ...]
 
 
 class Box(NamedTuple):
-    """A part of a tensor: element of the file where it begins, lengths and strides of axes."""
+    """A part of a tensor: offset of its first element, and lengths and strides of its axes."""
 
     first: int
     shape: tuple[int, ...]
@@ -29,11 +28,11 @@ class Box(NamedTuple):
 
     @property
     def span(self) -> int:
-        """Elements of the file from its first to its last one."""
+        """Elements of the file from the first to the last of the box."""
         return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
 
     def part(self, axis: int, start: int, stop: int) -> Box:
-        """Return the indices start..stop of one axis."""
+        """Return the box limited to indices start..stop of one axis."""
         shape = tuple(stop - start if a == axis else n for a, n in enumerate(self.shape))
         return Box(self.first + start * self.strides[axis], shape, self.strides)
 
@@ -41,7 +40,7 @@ class Box(NamedTuple):
 def boxes_of(
     shape: tuple[int, ...], strides: tuple[int, ...], start: int, stop: int
 ) -> Iterator[Box]:
-    """Yield the boxes that the elements start..stop of a tensor make up, in their order.
+    """Yield the boxes that make up elements start..stop of a tensor, in order.
 
     >>> [box.shape for box in boxes_of((3, 4), (1, 3), 2, 11)]
     [(1, 2), (1, 4), (1, 3)]
@@ -71,14 +70,14 @@ def _boxes(box: Box, start: int, stop: int, axis: int = 0) -> Iterator[Box]:
 
 
 def parts_of(box: Box, size_bytes: int, where: Index | None = None) -> Iterator[tuple[Box, Index]]:
-    """Yield what is read of a box in one go, and where that lies in the box.
+    """Yield the parts of a box that are read with one call each, with their index in the box.
 
-    Gaps are read along where that is faster than one call for every piece between them.
+    Gaps are read too if that is faster than one call for every piece between them.
 
     Args:
-        box: What is wanted.
-        size_bytes: Bytes of an element.
-        where: Where the box itself lies in a larger one.
+        box: The box to read.
+        size_bytes: Bytes per element.
+        where: Index of the box within a larger one.
     """
     where = tuple(slice(0, n) for n in box.shape) if where is None else where
     elements = math.prod(box.shape)
@@ -90,7 +89,7 @@ def parts_of(box: Box, size_bytes: int, where: Index | None = None) -> Iterator[
     inner = box.part(axis, 0, 1)
     gapless = stride <= MOST_GAPS * math.prod(inner.shape)
     step = max(1, (SPAN_BYTES // size_bytes - inner.span) // max(stride, 1)) if gapless else 1
-    if step >= length:  # gaps within, as between interleaved rows: what is left must get smaller
+    if step >= length:  # gaps inside, as between interleaved rows: the recursion must shrink
         step = 1
     for start in range(0, length, step):
         stop, before = min(start + step, length), where[axis].start
@@ -100,14 +99,14 @@ def parts_of(box: Box, size_bytes: int, where: Index | None = None) -> Iterator[
 
 
 def c_order(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the strides of a tensor without gaps, last axis innermost."""
+    """Return the strides of a contiguous tensor in C order, in elements."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def reshaped(
     shape: Sequence[int], strides: Sequence[int], new: Sequence[int]
 ) -> tuple[int, ...] | None:
-    """Return the strides of a tensor seen in another shape, None if elements would have to move.
+    """Return the strides of a tensor viewed in another shape, None if that needs a copy.
 
     >>> reshaped((4, 6), (6, 1), (2, 2, 6)), reshaped((4, 6), (1, 4), (24,))
     ((12, 6, 1), None)
@@ -119,7 +118,7 @@ def reshaped(
     for old in reversed(range(len(shape))):
         together *= shape[old]
         if old and (shape[old - 1] == 1 or strides[old - 1] == together * stride):
-            continue  # it goes on without a gap
+            continue  # contiguous with the next axis
         while axis >= 0 and (done < together or new[axis] == 1):
             found[axis] = done * stride
             done *= new[axis]

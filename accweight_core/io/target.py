@@ -1,4 +1,4 @@
-"""Where results go: a name that can be written to, checked before any work is done for it."""
+"""Check the path of a result before any work is done."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from accweight_core.remote import is_url, shown
 from accweight_core.remote.local import special_kind
 
 LONGEST_ADDED = "." + "x" * 8 + ".draft"
-"""What names of drafts and locks have beside the name itself."""
+"""Longest text that the names of drafts and locks add to a name."""
 
 
 def target_at(name: str | os.PathLike[str], what: str) -> Path:
-    """Return the path that a result is to have.
+    """Return the path of a result, checked.
 
     Raises:
-        StoreError: If it is a URL, has no name of its own, as `.` and `/`, or the system cannot
-            have a file of that name there.
-        ArgumentTypeError: If it is no path.
+        StoreError: If it is a URL, has no file name (`.` and `/`), or is not valid on this system.
+        ArgumentTypeError: If it is not a path.
     """
     checked_path(name, what)
     if is_url(name):

@@ -1,7 +1,7 @@
-"""Widening: elements as they are stored to the dtype they are subtracted in, exactly.
+"""Convert stored elements exactly to the dtype in which they are subtracted (widening).
 
-NumPy has neither bfloat16 nor 8-bit floats. Their codes are read as unsigned integers: those of
-bfloat16 are the upper halves of float32, and of the others there are 256, written down in a table.
+NumPy has neither bfloat16 nor 8-bit floats. Their codes are read as unsigned integers: a bfloat16
+is the upper half of a float32, and the 256 codes of an 8-bit float are looked up in a table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EIGHT_BITS = {
     "float8_e5m2": (2, 15),
     "float8_e5m2fnuz": (2, 16),
 }
-"""Bits of the mantissa, and what is taken off the exponent."""
+"""Bits of the mantissa, and bias of the exponent."""
 
 
 def working_dtype(tensor: StoredTensor) -> np.dtype[Any]:
@@ -46,17 +46,17 @@ def working_dtype(tensor: StoredTensor) -> np.dtype[Any]:
 
 
 def code_dtype(name: str) -> np.dtype[Any]:
-    """Return how NumPy views elements of a stored dtype: as numbers, or as their codes."""
+    """Return the NumPy dtype of stored elements: the same dtype, or that of their codes."""
     return np.dtype(DTYPES[name].code)
 
 
 def widen(stored: Array, name: str, out: Array) -> None:
-    """Copy elements, exactly.
+    """Convert stored elements exactly into `out`.
 
     Args:
-        stored: They, of `code_dtype`.
-        name: The dtype that they are of.
-        out: Same shape, of a dtype that holds them all; written.
+        stored: The elements, of `code_dtype(name)`.
+        name: Name of the stored dtype.
+        out: Output of the same shape, of a dtype that represents all values exactly.
     """
     if stored.dtype != code_dtype(name):
         raise TypeError(f"elements of {name} come as {code_dtype(name)}, got {stored.dtype}")
@@ -79,11 +79,11 @@ def widen(stored: Array, name: str, out: Array) -> None:
 
 @cache
 def values_of_codes(name: str) -> npt.NDArray[np.float32]:
-    """Return what each code of an 8-bit float dtype means.
+    """Return the value of each code of an 8-bit float dtype.
 
     ``(-1)^sign * 2^(exponent - bias) * 1.mantissa``, and ``2^(1 - bias) * 0.mantissa`` where the
-    exponent is 0. IEEE keeps the largest exponent for infinities and NaN, as e5m2 does; e4m3fn
-    gives up its largest code alone, and what ends in uz has a NaN in the place of -0.
+    exponent is 0. In e5m2, as in IEEE, the largest exponent is for infinities and NaN; in e4m3fn
+    only the largest code is NaN; in the dtypes ending in uz, NaN has the code of -0.
     """
     bits, bias = _EIGHT_BITS[name]
     codes = np.arange(256)
@@ -102,15 +102,15 @@ def values_of_codes(name: str) -> npt.NDArray[np.float32]:
 
 
 def as_widened(value: Any, name: str = "") -> Array:
-    """Return values that were handed over, widened, in their own shape.
+    """Return an array or tensor, widened, in its own shape.
 
     Args:
-        value: An array, or a tensor of torch on any device. Codes of a dtype that NumPy has not
-            are unsigned integers as wide as these.
-        name: The dtype of which it holds codes; needed if it does.
+        value: An array, or a torch tensor on any device. For a dtype that NumPy lacks, codes are
+            given as unsigned integers of the same width.
+        name: The dtype that the codes stand for; needed only for codes.
 
     Raises:
-        UnsupportedDtypeError: If they are integers that are no codes.
+        UnsupportedDtypeError: If the values are integers and not codes.
     """
     if is_torch(value):
         return _of_torch(value)
@@ -129,13 +129,13 @@ def as_widened(value: Any, name: str = "") -> Array:
 
 
 def is_torch(value: Any) -> bool:
-    """Tell whether a value is a tensor of torch, which nobody has who has not imported it."""
+    """Tell whether a value is a torch tensor, without importing torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _of_torch(tensor: Any) -> Array:
-    """Return a tensor as an array, widened."""
+    """Return a torch tensor as a widened array."""
     from accweight_core.kernels import widened_dtype
 
     found: Array = tensor.detach().to("cpu", widened_dtype(tensor.dtype)).resolve_conj().numpy()

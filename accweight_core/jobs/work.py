@@ -15,7 +15,7 @@ from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refus
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
-from accweight_core.gc_paused import uncollected
+from accweight_core.gc_paused import gc_paused
 from accweight_core.io.stamp import stamps_of
 from accweight_core.jit import tiers
 from accweight_core.jobs.engines.driver import walk_by
@@ -132,7 +132,7 @@ class Work:
         before = [] if self._values_before is None else [self._values_before[:, members]]
         store.finish_parameters(members, np.concatenate([*before, totals]))
 
-    @uncollected()
+    @gc_paused()
     def _walks(self, todo: Iterable[int], store: Store | None, done: Done) -> list[Walk]:
         """Return the walks of parameters in network order, with a pack at its first member."""
         first_of = {members[0]: number for number, members in enumerate(self.header.packs)}

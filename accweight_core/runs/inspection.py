@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accweight_core.dtypes import is_measurable
-from accweight_core.gc_paused import uncollected
+from accweight_core.gc_paused import gc_paused
 from accweight_core.naming import layers_of
 from accweight_core.runs.grouping import Group, chosen_group
 from accweight_core.runs.opening import Opened, grouped, named_by_model, survey
@@ -86,7 +86,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
     }
 
 
-@uncollected()
+@gc_paused()
 def inspected(source: str | os.PathLike[str] | list[str], selection: Selection = ALL) -> Inspection:
     """Describe a source without reading weights; of several groups, the largest is shown."""
     opened = survey(source, selection)

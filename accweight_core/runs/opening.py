@@ -13,7 +13,7 @@ from typing import Any
 from accweight_core.arguments import checked_names, checked_path, checked_step, checked_values
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import ArgumentTypeError, MismatchError, SourceError, StepOrderError
-from accweight_core.gc_paused import uncollected
+from accweight_core.gc_paused import gc_paused
 from accweight_core.io.memory import memory_told
 from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of, module_of
@@ -87,7 +87,7 @@ def as_run(given: Run | Source | WeightsByStep) -> Run:
     return given if isinstance(given, Run) else open_run(given)
 
 
-@uncollected()
+@gc_paused()
 def selected_run(source: Source | WeightsByStep, selection: Selection) -> Run:
     """Open the run that a selection makes of a source; see `open_run`."""
     opened = survey(source, selection)

@@ -1,20 +1,20 @@
 """The analysis on disk: a Zarr v3 group that any Zarr reader can open.
 
     NAME.accw/            attributes: the header
-      totals              (steps, parameters, sums); a parameter's numbers are written last, and
-                          whole or not at all: they are the mark that it is finished
-      metrics/METRIC      (steps, parameters) float64, written when all are finished
+      totals              (steps, parameters, sums); the sums of a parameter are written last and
+                          atomically: once they are there, the parameter is finished
+      metrics/METRIC      (steps, parameters) float64, written when all parameters are finished
       pictures/000012/0       (steps, rows, cols) float32: every element of parameter 12
       pictures/000012/1_mean  (steps, rows, cols): pooled levels hold mean and maximum
       pictures/000012/1_max
-      pictures/packed/000003  (steps, texels) float32: small pictures beside each other, each row
-                          by row; attributes say which. A pack is written when all of its
-                          parameters are complete, and these are finished all at once
-      begun.json          stamps of the files of an analysis that is not finished
-      state/000012/reference  and previous, total: flat, where the walk has ended; only if kept,
-                          so that checkpoints can be appended
+      pictures/packed/000003  (steps, texels) float32: several small pictures, one after the other,
+                          each row by row; the attributes list them. A pack is written when all
+                          of its parameters are complete, and these are finished together
+      begun.json          stamps of the checkpoint files while the analysis is unfinished
+      state/000012/reference  also previous and total: the flat state after the last step, stored
+                          only on request, so that checkpoints can be appended
 
-Pictures are not compressed: on a real run zstd took off a quarter, at 0.4 to 0.8 GB/s.
+Pictures are not compressed: on a real run zstd saved only a quarter, at 0.4 to 0.8 GB/s.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ if TYPE_CHECKING:
 
 STATE = ("reference", "previous", "total")
 SECONDS_BETWEEN_WRITES = 0.5
-"""Finished parameters wait so long before they are written, many at a time; longer where the
-numbers are so many that writing them takes more than a tenth of it."""
+"""Interval at which finished parameters are written, many at a time; the interval grows if writing
+takes more than a tenth of it."""
 
 STATE_CHUNK = 1 << 20
-"""Elements of a chunk of state. Tiles write parts of chunks: what a killed process has written
-of a parameter is thrown away as a whole."""
+"""Elements per chunk of state. Blocks write parts of chunks; if the process is killed, all state
+of an unfinished parameter is removed."""
 
 
 class _Group(Struct, frozen=True):
@@ -68,15 +68,15 @@ class _Group(Struct, frozen=True):
 
 
 class Store:
-    """One analysis on disk; reads lazily, writes parameter by parameter."""
+    """One analysis on disk, read lazily and written parameter by parameter."""
 
     def __init__(self, path: Path, header: Header, write: Write | None = None) -> None:
-        """Take a store that is there.
+        """Create the object for an existing store.
 
         Args:
-            path: Its folder.
-            header: Its header.
-            write: How to write files of parameters that are not finished.
+            path: Folder of the store.
+            header: Header of the store.
+            write: Function that writes the files of unfinished parameters.
         """
         self.path = path
         self.header = header
@@ -93,10 +93,10 @@ class Store:
         """Open an analysis for reading.
 
         Raises:
-            StoreError: If there is none, or it is damaged or newer than this program.
+            StoreError: If it does not exist, is damaged, or has a newer format.
         """
         if is_aside(path):
-            with locked(path):  # who writes may be between two renames, and needs no help
+            with locked(path):  # a writer that holds the lock will finish its renames itself
                 recover(path)
         if not path.exists():
             raise StoreError(
@@ -107,27 +107,27 @@ class Store:
 
     @classmethod
     def begun_at(cls, path: Path) -> Store:
-        """Return the analysis that was begun at `path`.
+        """Return the finished or unfinished analysis at `path`.
 
         Raises:
-            StoreError: If it is something else, damaged or newer than this program.
+            StoreError: If it is not an analysis, is damaged, or has a newer format.
         """
         store = cls(path, Header.from_json(cls.check_is_analysis(path), str(path)))
-        check_shape(path, "totals", store._totals_array.shape)  # none of its numbers is read
+        check_shape(path, "totals", store._totals_array.shape)  # reads metadata only
         return store
 
     @staticmethod
     def check_is_analysis(path: Path) -> Any:
-        """Return the header, as it is written, of the analysis that was begun at `path`.
+        """Return the header of the analysis at `path` as unchecked JSON values.
 
         Raises:
-            StoreError: If it is something else.
+            StoreError: If `path` is not an analysis.
         """
         try:
             if path.is_dir():
                 return checked(read(path / METADATA), _Group).attributes[ATTRIBUTE]
         except (FileNotFoundError, KeyError, ValueError):
-            pass  # something else
+            pass  # not an analysis
         raise StoreError(
             f"{path}: this is not an accweight analysis (a folder made by accweight analyze "
             "SOURCE -o NAME.accw)"
@@ -149,7 +149,7 @@ class Store:
         return values
 
     def _check_maximum(self, values: Floats) -> None:
-        """Raise if the numbers do not have the maximum that the header says."""
+        """Raise if the maximum in the header differs from that of the totals."""
         largest = self.header.maximum
         if largest is None or not self.header.complete or "path_max" not in self.header.sums:
             return
@@ -162,20 +162,20 @@ class Store:
             )
 
     def _in_our_order(self, held: Floats) -> Floats:
-        """Return sums under the columns of `SUMS`, NaN for those that the store does not hold."""
+        """Return sums with the columns of `SUMS`; NaN for sums that the store does not have."""
         if self.header.sums == SUMS:
             return held
         values = np.full((*held.shape[:-1], len(SUMS)), np.nan)
         for column, name in enumerate(self.header.sums):
-            if name in SUMS:  # a newer program may know others
+            if name in SUMS:  # a newer version may store other sums
                 values[..., SUMS.index(name)] = held[..., column]
         return values
 
     def check_can_go_on(self) -> None:
-        """Raise if it holds sums that this program cannot measure.
+        """Raise if the store has sums that this version cannot compute.
 
         Raises:
-            StoreError: If so.
+            StoreError: If it has.
         """
         unknown = [name for name in self.header.sums if name not in SUMS]
         if unknown:
@@ -206,11 +206,11 @@ class Store:
         return values
 
     def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
-        """Return the array itself, for readers that load it in parts."""
+        """Return the array of a stored level, to be read in parts."""
         return self._pictures.array(index, level, plane)
 
     def write_pack(self, pack: Pack, texels: Picture) -> None:
-        """Write the pictures of a pack, (steps, texels); they are thrown away if it is killed."""
+        """Write the pictures of a pack, (steps, texels); they are removed if the process dies."""
         names = [self.header.parameters[index].name for index in pack.members]
         path, shape = self.path / pack_name(pack.number), (len(texels), pack.texels)
         array = ChunkedArray(path, shape, shape)
@@ -218,7 +218,7 @@ class Store:
         array.write((0, 0), texels, self.write)
 
     def write_state(self, index: int, block: Stretches, carry: Carry) -> None:
-        """Keep where the walk of a block has ended."""
+        """Write the state of a block after the last step."""
         for name, part in zip(STATE, carry, strict=True):
             flat = part.view(part.real.dtype)
             width = flat.size // part.size
@@ -229,7 +229,7 @@ class Store:
                 (min(elements, STATE_CHUNK) * width,),
                 flat.dtype.name,
             )
-            with self._lock:  # blocks end in any order
+            with self._lock:  # blocks finish in any order
                 if array.path not in self._created:
                     array.create(self.write)
                     self._created.add(array.path)
@@ -240,7 +240,7 @@ class Store:
                 done += length
 
     def read_state(self, index: int, block: Stretches) -> Carry:
-        """Return where the walk of a block has ended."""
+        """Return the stored state of a block after the last step."""
         complex_weights = DTYPES[self.header.parameters[index].dtype].family == "complex"
         parts = []
         for name in STATE:
@@ -257,10 +257,10 @@ class Store:
         return reference, previous, total
 
     def finish_parameters(self, members: Sequence[int], totals: Floats) -> None:
-        """Note the totals of parameters; once they are written, all at once, these are finished.
+        """Buffer the totals of parameters; the parameters are finished once these are written.
 
         Args:
-            members: One parameter, or all of a pack.
+            members: Index of one parameter, or of all parameters of a pack.
             totals: (steps, parameters, sums).
         """
         self._waiting.update(zip(members, totals.transpose(1, 0, 2), strict=True))
@@ -268,7 +268,7 @@ class Store:
             self.flush()
 
     def flush(self) -> None:
-        """Write the totals of the parameters that have been finished."""
+        """Write the buffered totals."""
         began = time.monotonic()
         if self._waiting:
             values = self.totals
@@ -281,7 +281,7 @@ class Store:
         self._writing = self._written - began
 
     def create_totals(self) -> None:
-        """Make the array of totals, in which nothing is finished yet."""
+        """Create the array of totals, with no parameter finished."""
         self._totals_array.create()
 
     @property
@@ -290,7 +290,7 @@ class Store:
         return ChunkedArray(self.path / "totals", shape, shape, "float64")
 
     def finish(self, header: Header, metrics: dict[str, Floats]) -> None:
-        """Write the metric arrays and declare the analysis complete.
+        """Write the metric arrays and mark the analysis as complete.
 
         Args:
             header: The header with the maximum and the warnings filled in.

@@ -1,7 +1,6 @@
-"""The arrays in an analysis by their names: theirs is the shape that the header says, or an error.
+"""Open the arrays of an analysis by name, and check their shapes.
 
-Sizes come from the header alone. What the metadata of an array say is looked at for whether it is
-the same.
+The expected sizes come from the header alone; the metadata of an array only has to agree.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from accweight_core.store.foreign_array import ForeignArray
 from accweight_core.store.zarr_chunks import ArrayDocument, ChunkedArray, open_array
 
 ATTRIBUTE = "accweight"
-"""What this program says of a group or an array lies there in its attributes."""
+"""Key in the attributes of a group or an array under which accweight stores its own data."""
 
 Shape = tuple[int, ...]
 
@@ -24,7 +23,7 @@ def array_in(store: Path, name: str) -> ChunkedArray | ForeignArray:
     """Return an array of an analysis.
 
     Raises:
-        StoreError: If it is missing, damaged, or reached through a link.
+        StoreError: If it is missing, damaged, or inside a symbolic link.
     """
     try:
         refuse_links(store, name)
@@ -36,7 +35,7 @@ def array_in(store: Path, name: str) -> ChunkedArray | ForeignArray:
 
 
 def whole_array(store: Path, name: str, shape: Shape) -> ChunkedArray | ForeignArray:
-    """Return an array that this program writes in one chunk.
+    """Return an array that accweight writes in one chunk.
 
     Raises:
         StoreError: If it has another shape, or cannot be read.
@@ -50,10 +49,10 @@ def whole_array(store: Path, name: str, shape: Shape) -> ChunkedArray | ForeignA
 
 
 def check_shape(store: Path, name: str, shape: Shape) -> None:
-    """Raise if an array has another shape; its numbers are not looked at.
+    """Raise if an array has another shape; reads its metadata only.
 
     Raises:
-        StoreError: If so, or if it is missing.
+        StoreError: If the shape differs, or the array is missing.
     """
     try:
         refuse_links(store, name)
@@ -67,7 +66,7 @@ def check_shape(store: Path, name: str, shape: Shape) -> None:
 
 
 def damaged(store: Path, name: str, expected: Shape, got: Shape) -> StoreError:
-    """Return the error for an array that is not of the shape that it must have."""
+    """Return the error for an array with a wrong shape."""
     return StoreError(f"{store}: {name} is damaged: expected a shape of {expected}, got {got}")
 
 

@@ -1,4 +1,4 @@
-"""Beginning an analysis on disk, going on with one, clearing away what a killed process left."""
+"""Create or continue an analysis on disk, and remove the partial files of a killed process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from accweight_core.store.zarr_chunks import create_group
 _NO_FILES: begun.Stamps = {}
 
 Tell = Callable[[str], None]
-"""Called with a line worth telling."""
+"""Called with a line for the user."""
 
 
 def _silent(line: str) -> None:
@@ -31,16 +31,16 @@ def _silent(line: str) -> None:
 def create(
     path: Path, header: Header, files: begun.Stamps = _NO_FILES, *, draft: Path | None = None
 ) -> Store:
-    """Make an empty store; it appears under its name complete with its header.
+    """Create an empty store as a draft, and rename it once its header is written.
 
     Args:
-        path: Its folder.
-        header: What it will be the analysis of.
-        files: The stamps of its checkpoints' files, which it keeps until it is finished.
-        draft: Where it lies until then.
+        path: Folder of the store.
+        header: Header of the new analysis.
+        files: Stamps of the checkpoint files, stored until the analysis is finished.
+        draft: Folder of the draft.
 
     Raises:
-        StoreError: If something else is there; nothing is ever overwritten.
+        StoreError: If `path` exists; nothing is ever overwritten.
     """
     draft = draft or beside(path, "draft")
     discard(path, draft)
@@ -66,19 +66,19 @@ def create(
 def create_or_continue(
     path: Path, header: Header, files: begun.Stamps = _NO_FILES, notice: Tell = _silent
 ) -> Store:
-    """Make a store, or open the unfinished or finished one of the same work.
+    """Create a store, or open the existing one of the same checkpoints and options.
 
-    An unfinished one of files that were written again since it was begun is begun anew: every
-    number is of all checkpoints.
+    If the checkpoint files of an unfinished analysis were rewritten, it starts again from the
+    beginning, so that all numbers come from the same files.
 
     Args:
-        path: Its folder.
-        header: What it is, or will be, the analysis of.
-        files: The stamps of its checkpoints' files.
-        notice: Called with a line worth telling.
+        path: Folder of the store.
+        header: Header of the analysis.
+        files: Stamps of the checkpoint files.
+        notice: Called with a line for the user.
 
     Raises:
-        StoreError: If `path` is something else, or an analysis of something else.
+        StoreError: If `path` is not an analysis, or one of other checkpoints or options.
     """
     if not is_taken(path):
         if path.exists():
@@ -102,13 +102,13 @@ def create_or_continue(
 def begin_beside(
     path: Path, header: Header, files: begun.Stamps = _NO_FILES, notice: Tell = _silent
 ) -> Store:
-    """Make the store that will take the place of the one at `path`, or go on with it.
+    """Create or continue the store that will replace the one at `path`.
 
     Args:
-        path: The one that is there.
-        header: What the new one is, or will be, the analysis of.
-        files: The stamps of its checkpoints' files.
-        notice: Called with a line worth telling.
+        path: Folder of the existing store.
+        header: Header of the new analysis.
+        files: Stamps of the checkpoint files.
+        notice: Called with a line for the user.
     """
     following = beside(path, "next")
     try:
@@ -124,21 +124,21 @@ def begin_beside(
             sweep(store)
             return store
     except StoreError:
-        pass  # of something else, or damaged
+        pass  # another analysis, or damaged
     discard(path, following)
     return create(following, header, files, draft=beside(path, "draft"))
 
 
 def is_taken(path: Path) -> bool:
-    """Tell whether something is there: an empty folder is nothing."""
+    """Tell whether `path` exists and is not an empty folder."""
     return path.is_symlink() or (path.exists() and not (path.is_dir() and not os.listdir(path)))
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise unless what is there is an analysis, which may be damaged.
+    """Raise unless `path` is an analysis, which may be damaged.
 
     Raises:
-        StoreError: If it is not.
+        StoreError: If it is not an analysis.
     """
     if path.is_symlink():
         raise StoreError(f"{path}: is a link; name the folder it leads to")
@@ -146,7 +146,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def _is_rewritten(store: Store, header: Header, files: begun.Stamps, notice: Tell) -> bool:
-    """Tell whether an unfinished analysis was begun on files that were written again since."""
+    """Tell whether the files of an unfinished analysis were rewritten since it started."""
     if store.header.complete or not store.header.same_work(header, rewritten=True):
         return False
     changed = begun.rewritten(store.path, store.header, header, files)
@@ -159,10 +159,10 @@ def _is_rewritten(store: Store, header: Header, files: begun.Stamps, notice: Tel
 
 
 def _has_been_replaced(path: Path, following: Header) -> bool:
-    """Tell whether a complete analysis beside another may be the one that was there before.
+    """Tell whether the analysis beside `path` may be the old one, already replaced.
 
-    Who was stopped right after both changed names leaves two that cannot be told apart if they
-    are of the same work.
+    A process that was killed right after it exchanged the two names leaves two complete analyses;
+    if they have the same checkpoints and options, they cannot be told apart.
     """
     try:
         now = Store.begun_at(path).header
@@ -172,10 +172,10 @@ def _has_been_replaced(path: Path, following: Header) -> bool:
 
 
 def sweep(store: Store) -> None:
-    """Remove what a killed process left half written.
+    """Remove the partial files of a killed process.
 
     Raises:
-        StoreError: If something in it leads elsewhere; nothing is removed then.
+        StoreError: If the store contains a link or a special file; then nothing is removed.
     """
     leftovers = [file for file in files_in(store.path) if file.name.endswith(PARTIAL)]
     for leftover in leftovers:

@@ -1,8 +1,8 @@
-"""What an unfinished analysis remembers of the files that it was begun on.
+"""Stamps of the checkpoint files of an unfinished analysis.
 
-Its header tells them by size and date, which a copy keeps and a rewritten file may keep. Whether
-numbers of before and after an interruption are of the same files takes their whole stamps, which
-are of no use once it is finished: they lie in a file that goes then.
+The header has only the size and date of each file, and a rewritten file may keep both. To continue
+after an interruption, the whole stamps must match. They are of no use once the analysis is
+finished, so they are in a separate file, which is removed then.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ Stamps = Mapping[str, Stamp]
 
 
 def remember(store: Path, files: Stamps) -> None:
-    """Note the files of an analysis that is being begun."""
+    """Write the stamps of the files of a new analysis."""
     write_new(store / NAME, json.dumps(files).encode())
 
 
 def forget(store: Path) -> None:
-    """Remove the note: every parameter is finished."""
+    """Remove the stamps of a finished analysis."""
     (store / NAME).unlink(missing_ok=True)
 
 
 def rewritten(store: Path, begun: Header, header: Header, files: Stamps) -> str:
-    """Return a file that is not what it was when an analysis was begun; empty if none is known.
+    """Return the path of a file that changed since an analysis started; empty if none did.
 
     Args:
-        store: The unfinished analysis.
+        store: Folder of the unfinished analysis.
         begun: Its header.
-        header: What is to be measured now: the same work, but for sizes and dates of files.
-        files: The stamps of the files now.
+        header: Header of the new work; only sizes and dates of files may differ.
+        files: Current stamps of the files.
     """
     try:
         known = checked(read(store / NAME), dict[str, Stamp])
     except (OSError, ValueError):
-        known = {}  # of an older program, or damaged: sizes and dates have to do
+        known = {}  # of an older version, or damaged: compare sizes and dates only
     for path, now in files.items():
         if path in known and known[path][1:] != now[1:]:
-            return path  # the number of a disk changes when it is mounted
+            return path  # the device number, left out here, may change when a disk is mounted
     for record, found in zip(begun.checkpoints, header.checkpoints, strict=True):
         if (record.size_bytes, record.changed_ns) != (found.size_bytes, found.changed_ns):
             return found.path

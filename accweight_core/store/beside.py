@@ -1,7 +1,7 @@
-"""What lies beside an analysis while it is written, under names that begin with a dot.
+"""Names of the lock and the temporary folders beside an analysis; they begin with a dot.
 
-They are made of the real place of the analysis, so that two names of one folder (a link, a
-relative path) have one lock and one draft.
+They are derived from the real path of the analysis, so that two names of one folder (a link, a
+relative path) share one lock and one draft.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Literal
 from accweight_core.errors import StoreError
 
 What = Literal["lock", "draft", "next", "replaced", "doomed", "appended"]
-"""The lock; an analysis before it appears with its header; the one that will take the place of
-this one; this one while its name changes hands; what is being removed; and what older programs
-called the next one."""
+"""The lock file; a new analysis until its header is written; the analysis that will replace the
+existing one; the existing one while it is being replaced; a folder that is being removed; the name
+that older versions used for "next"."""
 
 
 def beside(path: Path, what: What) -> Path:
-    """Return where something lies beside an analysis.
+    """Return the path of a lock or a temporary folder beside an analysis.
 
     Raises:
-        StoreError: If nothing can lie beside it.
+        StoreError: If the path has no name, such as the root folder.
     """
     real = real_place(path)
     if not real.name:
@@ -31,5 +31,5 @@ def beside(path: Path, what: What) -> Path:
 
 
 def real_place(path: Path) -> Path:
-    """Return the place of an analysis without links on the way."""
+    """Return the path of an analysis with all links resolved."""
     return Path(os.path.realpath(path))

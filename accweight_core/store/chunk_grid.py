@@ -1,4 +1,4 @@
-"""The grid of chunks of a picture: which chunks a tile touches, and how much makes each whole."""
+"""The chunk grid of a picture: which chunks a tile overlaps, and how many texels fill each."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Place = tuple[int, int, int]
 
 
 class ChunkGrid:
-    """How the base level of one picture is cut into chunks, and what tiles fill of them."""
+    """The chunks of the base level of one picture, and the texels that tiles fill in each."""
 
     def __init__(self, tiling: Tiling, chunk: tuple[int, ...], shape: tuple[int, ...]) -> None:
-        """Take the grid as it is.
+        """Create the grid.
 
         Args:
-            tiling: How the parameter is cut into tiles.
+            tiling: How the parameter is divided into tiles.
             chunk: (steps, rows, columns) of a chunk.
             shape: (steps, rows, columns) of the picture.
         """
@@ -32,7 +32,7 @@ class ChunkGrid:
                     self._unclaimed[place] += len(rows) * len(cols)
 
     def touched(self, window: Window) -> Iterator[tuple[tuple[int, int], tuple[range, range]]]:
-        """Yield where each chunk that a window touches begins, and what it holds of it."""
+        """Yield the first row and column of each chunk that a window overlaps, and the overlap."""
         (high, broad), (rows, cols) = self._chunk[1:], window
         for row in range(rows.start // high * high, rows.stop, high):
             for col in range(cols.start // broad * broad, cols.stop, broad):
@@ -45,14 +45,14 @@ class ChunkGrid:
                 )
 
     def shape_at(self, place: Place) -> tuple[int, ...]:
-        """Return (steps, rows, columns) of the chunk that begins there, cut off at the edges."""
+        """Return (steps, rows, columns) of the chunk at `place`, clipped at the edges."""
         return tuple(
             min(length, full - first)
             for length, full, first in zip(self._chunk, self._shape, place, strict=True)
         )
 
     def texels(self, row: int, col: int) -> int:
-        """Return how many texels, at one step, tiles bring to the chunk that begins there."""
+        """Return how many texels of a chunk the tiles fill at one step."""
         _, rows, cols = self.shape_at((0, row, col))
         return rows * cols - self._unclaimed[row, col]
 

@@ -1,8 +1,7 @@
-"""The JSON of an analysis, read as what it has to be: every field of its type, and in its range.
+"""Read the JSON files of an analysis, and check the type and range of every field.
 
-msgspec holds it against types. It takes 7 ms to import, where jsonschema takes 51, cattrs 26 and
-pydantic 75, and the header of 100,000 parameters is checked in 0.08 s, where checks by hand that
-are as strict take 0.49 s.
+msgspec does the checks. It is imported in 7 ms (jsonschema 51, cattrs 26, pydantic 75), and checks
+the header of 100,000 parameters in 0.08 s; equally strict checks in Python take 0.49 s.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from accweight_core.store.files import open_to_read
 METADATA = "zarr.json"
 
 LARGEST_BYTES = 1 << 28
-"""The header of a million parameters is smaller."""
+"""Limit of a JSON file; the header of a million parameters is smaller."""
 
 MOST_AXES = 64
-"""NumPy has no arrays of more."""
+"""Limit of NumPy."""
 
 Length = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""How long something is."""
+"""A length that fits an int64."""
 
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-"""What fits an int64."""
+"""A number that fits an int64."""
 
 Shape = Annotated[tuple[Length, ...], Meta(max_length=MOST_AXES)]
 
@@ -40,9 +39,9 @@ def read(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If the file does not exist.
         StoreError: If it is not a plain file, or cannot be read.
-        ValueError: If it is no JSON.
+        ValueError: If it is not JSON.
     """
     with open_to_read(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -56,10 +55,10 @@ def read(path: Path) -> Any:
 
 
 def checked(found: Any, kind: type[Document]) -> Document:
-    """Return what was found in a file as a type.
+    """Convert JSON values to a type.
 
     Raises:
-        ValueError: If it is something else; one line says what, and where.
+        ValueError: If they do not fit; the message says which field, in one line.
     """
     try:
         return msgspec.convert(found, kind)

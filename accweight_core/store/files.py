@@ -1,8 +1,8 @@
-"""Files of an analysis: plain ones, in plain folders. Nothing that leads elsewhere is followed.
+"""Open and write the files of an analysis: plain files in plain folders only.
 
-An analysis may come from anybody. A link in it would have this program read, write or remove what
-lies elsewhere, and a FIFO would have it wait for ever: what is neither a file nor a folder is
-refused, by name, before anything is done with it. The analysis itself may be reached by a link.
+An analysis may come from an untrusted source. A link in it could make accweight read, write or
+remove files elsewhere, and a FIFO could block it for ever. So everything but plain files and
+folders is refused by name, before it is used. The path of the analysis itself may contain links.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from uuid import uuid4
 from accweight_core.errors import StoreError, reason_of
 
 PARTIAL = ".partial"
-"""Ending of files that are being written; a killed process leaves them behind."""
+"""Suffix of files that are being written; a killed process leaves them behind."""
 
 Write = Callable[[Path, bytes | memoryview], None]
-"""`write_whole`; or `write_new` where a killed process leaves nothing that is looked at; or
-`write_beside_others` where several processes may write one file."""
+"""`write_whole`; `write_new` for files that are removed if the process is killed; or
+`write_beside_others` for files that several processes may write."""
 
 _PLAIN = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _READ = os.O_RDONLY | _PLAIN
@@ -30,10 +30,10 @@ _WRITE = os.O_WRONLY | os.O_CREAT | _PLAIN
 
 
 def open_to_read(path: Path) -> io.BufferedReader:
-    """Open a file.
+    """Open a file for reading.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If it does not exist.
         StoreError: If it is not a plain file, or cannot be read.
     """
     try:
@@ -45,14 +45,14 @@ def open_to_read(path: Path) -> io.BufferedReader:
 
 
 def open_to_write(path: Path, *, whole: bool = True) -> io.FileIO:
-    """Open a file, unbuffered; make it if it is not there.
+    """Open a file for writing, unbuffered; create it if it does not exist.
 
     Args:
         path: The file.
-        whole: Whether it is written anew; otherwise what is in it stays.
+        whole: Whether to truncate it; otherwise its content stays.
 
     Raises:
-        StoreError: If something else than a plain file is there.
+        StoreError: If it exists and is not a plain file.
         OSError: If it cannot be written.
     """
     try:
@@ -78,7 +78,7 @@ def _opened(path: Path, flags: int) -> int:
 
 
 def _is_elsewhere(path: Path) -> bool:
-    """Tell whether something is there that is neither a file nor a folder."""
+    """Tell whether `path` exists and is neither a file nor a folder."""
     try:
         mode = os.lstat(path).st_mode
     except OSError:
@@ -87,7 +87,7 @@ def _is_elsewhere(path: Path) -> bool:
 
 
 def _refusal(path: Path, error: OSError, what: str) -> StoreError:
-    """Return the error of ours for a file that cannot be opened."""
+    """Return the StoreError for a file that cannot be opened."""
     if isinstance(error, StoreError):
         return error
     if _is_elsewhere(path):
@@ -105,14 +105,14 @@ def _no_file(path: Path | str, mode: int) -> StoreError:
 
 
 def refuse_links(store: Path, name: str) -> None:
-    """Raise if a folder on the way to something in an analysis leads elsewhere.
+    """Raise if a name in an analysis is, or is inside, a link or a special file.
 
     Args:
-        store: The analysis.
-        name: What is in it, the folders on the way with it.
+        store: Folder of the analysis.
+        name: Path within it, with slashes.
 
     Raises:
-        StoreError: If one is a link, or no folder.
+        StoreError: If a part of the path is neither a folder nor a plain file.
     """
     here = os.fspath(store)
     for part in name.split("/"):
@@ -120,16 +120,16 @@ def refuse_links(store: Path, name: str) -> None:
         try:
             mode = os.lstat(here).st_mode
         except OSError:
-            return  # who opens it says that it is not there
+            return  # opening the file will report that it is missing
         if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
             raise _no_file(here, mode)
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """Yield every file in a folder, and in folders within it.
+    """Yield every file in a folder and its subfolders.
 
     Raises:
-        StoreError: If something else is there.
+        StoreError: If there is anything but plain files and folders.
         OSError: If a folder cannot be read.
     """
     with os.scandir(folder) as entries:
@@ -144,16 +144,16 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that it is there completely or not at all."""
+    """Write a file atomically: write a draft and rename it."""
     draft = path.with_name(path.name + PARTIAL)
     _fill(draft, content)
     os.replace(draft, path)
 
 
 def write_beside_others(path: Path, content: bytes | memoryview) -> None:
-    """Write a file like `write_whole` where others may be writing the same bytes to it.
+    """Write a file like `write_whole`, while other processes may write the same bytes to it.
 
-    Each has a draft of its own: one that is killed, or late, harms no file that is complete.
+    Each process has its own draft, so one that is killed or late does not damage a complete file.
     """
     draft = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")
     _fill(draft, content)
@@ -161,7 +161,7 @@ def write_beside_others(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_new(path: Path, content: bytes | memoryview) -> None:
-    """Write a file of what is thrown away altogether if the process is killed meanwhile."""
+    """Write a file in place; if the process is killed, the caller removes it on the next run."""
     _fill(path, content)
 
 

@@ -1,8 +1,8 @@
-"""Arrays that somebody has stored in another form than this program does: zarr reads them.
+"""Read arrays that other programs have stored differently (compressed, sharded), through zarr.
 
-Compressed, in shards, with another byte order: any Zarr reader can write an analysis anew. The
-metadata say what is to be done with the bytes, so what is done is limited to what an array of
-numbers needs, and whatever goes wrong is an error of ours.
+Any Zarr library can rewrite an analysis, with compression, shards or another byte order. The
+metadata choose the codecs, so only the codecs that arrays of numbers need are allowed, and every
+failure becomes an error of accweight.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from accweight_core.store.documents import METADATA
 from accweight_core.store.files import files_in
 
 CODECS = ("blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose", "zstd")
-"""Those of the specification of Zarr."""
+"""Allowed codecs: those of the Zarr specification."""
 
 MOST_CODECS = 64
-"""In all; codecs may hold others."""
+"""Limit of codecs per array, nested ones included."""
 
 SMALL_CHUNK = 1 << 20
-"""Elements of a chunk that may be larger than its array."""
+"""Chunks of at most so many elements may be larger than their array."""
 
 Index = int | slice | tuple[int | slice, ...]
 
@@ -35,12 +35,12 @@ class ForeignArray:
     """An array that zarr reads."""
 
     def __init__(self, path: Path, array: Any, shape: tuple[int, ...]) -> None:
-        """Take an open one.
+        """Wrap an open array.
 
         Args:
             path: Folder of the array.
-            array: The array of zarr.
-            shape: Its shape, or as much of it as is looked at.
+            array: The zarr array.
+            shape: Shape of the array, or of the part of it that is visible.
         """
         self.path = path
         self.shape = shape
@@ -52,13 +52,13 @@ class ForeignArray:
 
         Args:
             path: The folder.
-            found: The metadata.
-            chunk: Shape of a chunk, as they say.
+            found: The metadata of the array.
+            chunk: Chunk shape from the metadata.
 
         Raises:
             MissingLibraryError: If zarr is not installed.
-            StoreError: If something else than files lies there.
-            ValueError: If it is damaged.
+            StoreError: If the folder contains anything but plain files and folders.
+            ValueError: If the array is damaged.
         """
         try:
             import zarr
@@ -73,7 +73,7 @@ class ForeignArray:
         if math.prod(chunk) > max(most, SMALL_CHUNK):
             raise ValueError(f"its chunks, {tuple(chunk)}, are larger than itself, {shape}")
         begins = _first_of_keys(found.get("chunk_key_encoding"))
-        for file in files_in(path):  # what is no file, zarr would wait for, or follow
+        for file in files_in(path):  # zarr itself would follow links and block on FIFOs
             name = str(file.relative_to(path))
             if name != METADATA and not name.startswith(begins):
                 raise ValueError(f"{name} lies where, by its metadata, no chunk of it can be")
@@ -83,20 +83,20 @@ class ForeignArray:
                 raise ValueError(f"its elements are {array.dtype}, not numbers")
         except AccweightError:
             raise
-        except Exception as error:  # whatever zarr makes of damaged metadata
+        except Exception as error:  # zarr raises many types for damaged metadata
             raise ValueError(f"its metadata cannot be understood: {_line(error)}") from error
         return cls(path, array, shape)
 
     def limited(self, length: int) -> ForeignArray:
-        """Return the first part of it along the first axis."""
+        """Return the first `length` indices of the first axis as an array."""
         return ForeignArray(self.path, self._array, (length, *self.shape[1:]))
 
     def __getitem__(self, index: Index, /) -> Any:
         """Return a part of the array, a copy.
 
         Raises:
-            IndexError: If the array has no such part.
-            StoreError: If it is damaged or cannot be read.
+            IndexError: If the index is out of range.
+            StoreError: If the array is damaged or cannot be read.
         """
         first, *others = index if isinstance(index, tuple) else (index,)
         if isinstance(first, slice):
@@ -105,12 +105,12 @@ class ForeignArray:
             return np.asarray(self._array[first, *others])
         except IndexError:
             raise
-        except Exception as error:  # whatever zarr and its codecs make of damaged chunks
+        except Exception as error:  # zarr and its codecs raise many types for damaged chunks
             raise StoreError(f"{self.path}: is damaged ({_line(error)})") from error
 
 
 def _check_codecs(codecs: Any, so_far: int = 0) -> int:
-    """Raise ValueError unless these are codecs of Zarr itself; return how many there are."""
+    """Return the number of codecs; raise ValueError unless all are in `CODECS`."""
     if not isinstance(codecs, list):
         raise ValueError("its codecs are no list")
     for codec in codecs:
@@ -127,7 +127,7 @@ def _check_codecs(codecs: Any, so_far: int = 0) -> int:
 
 
 def _first_of_keys(encoding: Any) -> tuple[str, ...]:
-    """Return how the names of chunks begin."""
+    """Return the prefixes that the names of chunk files can have."""
     name = encoding.get("name") if isinstance(encoding, dict) else encoding
     settings = encoding.get("configuration") if isinstance(encoding, dict) else None
     if name == "v2":
@@ -137,5 +137,5 @@ def _first_of_keys(encoding: Any) -> tuple[str, ...]:
 
 
 def _line(error: Exception) -> str:
-    """Return what an error of another library says, in one line."""
+    """Return the message of an error from another library, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,4 +1,4 @@
-"""What an analysis says of itself: the run, its parameters, and how it was made.
+"""The header of an analysis: the run, its parameters, and how the analysis was made.
 
 The header is plain JSON in the attributes of the store, so that any Zarr reader can show it.
 It holds no time stamp: the same checkpoints give the same bytes.
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import StoreError
-from accweight_core.gc_paused import uncollected
+from accweight_core.gc_paused import gc_paused
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import metrics_from
 from accweight_core.naming import parameter_called
@@ -37,25 +37,25 @@ from accweight_core.store.records import (
 
 @dataclass(frozen=True)
 class Header:
-    """All of an analysis but its numbers.
+    """Everything in an analysis except its arrays.
 
     Attributes:
-        source: What the user pointed at.
+        source: The source that the user gave.
         reader: Name of the reader.
-        checkpoints: In step order.
-        parameters: Those measured, in network order.
+        checkpoints: Records of the checkpoints, in step order.
+        parameters: The measured parameters, in network order.
         roles: Roles that count in layers and rankings.
         picture_bases: Finest stored picture level per parameter; empty without pictures.
-        keeps_state: Whether it holds what is needed to append checkpoints.
+        keeps_state: Whether the state that appending needs is stored.
         notes: Remarks made while the run was opened.
-        warnings: What looks wrong in the run (probable restarts), with figures.
+        warnings: Suspicious observations (probable restarts), with figures.
         maximum: Largest element of A_T; None until complete, or if nothing is measured.
         complete: Whether every parameter is finished.
-        versions: What wrote it.
-        name_map: What a map file said of names, so that checkpoints can be read anew.
-        packs: Which small parameters are walked and stored together, by their positions; stores
-            of older programs have no packs.
-        sums: The partial sums that its numbers are made of, in the order of their columns.
+        versions: Versions of Python and of the libraries that wrote it.
+        name_map: Content of the map file, needed to read the checkpoints again.
+        packs: Positions of the small parameters that are walked and stored together; stores of
+            older versions have no packs.
+        sums: Names of the stored partial sums, in column order.
     """
 
     source: str
@@ -95,12 +95,12 @@ class Header:
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics that its sums suffice for, in the order of tables."""
+        """Names of the metrics that its sums allow, in the order of tables."""
         return metrics_from(self.sums)
 
     @cached_property
     def measures(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Figures of the training by name, one per step; NaN where a checkpoint has none."""
+        """Training figures by name, one per step; NaN where a checkpoint has none."""
         records = [c.measures for c in self.checkpoints]
         return {
             name: np.array([record.get(name, np.nan) for record in records], dtype=np.float64)
@@ -120,10 +120,10 @@ class Header:
         return {parameter.name: index for index, parameter in enumerate(self.parameters)}
 
     def parameter_index(self, name: str) -> int:
-        """Return the position of a parameter, by its name or that of its layer.
+        """Return the position of a parameter, by its name or the name of its layer.
 
         Raises:
-            UnknownNameError: If it is not among the measured ones, or a layer has several; the
+            UnknownNameError: If no such parameter was measured, or the layer has several; the
                 message lists them.
         """
         if name not in self._positions:
@@ -136,13 +136,13 @@ class Header:
         return tuple(layout_of(parameter) for parameter in self.parameters)
 
     def plan(self, index: int) -> PicturePlan:
-        """Return which picture levels of a parameter are stored."""
+        """Return the plan of the stored picture levels of a parameter."""
         return PicturePlan(self.layouts[index], self.picture_bases[index], len(self.checkpoints))
 
     def with_packs(self) -> Header:
         """Return the header of the same work with small parameters packed.
 
-        What is small depends on what is drawn of it, and so on nothing but the header.
+        Which parameters are small depends on their stored pictures, so on the header alone.
         """
         texels = [parameter.elements for parameter in self.parameters]
         if self.picture_bases:
@@ -153,13 +153,13 @@ class Header:
         return replace(self, packs=planned_packs(texels, len(self.checkpoints)))
 
     def pack(self, number: int) -> Pack:
-        """Return a pack: what lies where in it."""
+        """Return a pack with its members and their layouts."""
         members = self.packs[number]
         return Pack(number, members, tuple(self.layouts[index] for index in members))
 
     @cached_property
     def packed(self) -> dict[int, tuple[int, int]]:
-        """Where packed pictures lie, by parameter: the number of the pack and the first texel."""
+        """Pack number and first texel of each packed picture, by parameter."""
         packs = map(self.pack, range(len(self.packs) if self.picture_bases else 0))
         return {
             index: (pack.number, first)
@@ -170,25 +170,28 @@ class Header:
     def same_work(self, other: Header, *, rewritten: bool = False) -> bool:
         """Tell whether both headers describe the same measurements of the same files.
 
-        Weights in memory have no size and date to be known by: they are never the same.
+        Weights in memory have no size and date to compare, so they never count as the same.
 
         Args:
             other: Another header.
-            rewritten: Whether files count as the same if they were written again.
+            rewritten: Whether files count as the same even if they were rewritten.
         """
         if self.reader == "memory":
             return False
         return self._identity(rewritten) == other._identity(rewritten)
 
     def _identity(self, rewritten: bool) -> Header:
-        """Return what makes it this work; which figures are found may change with the version."""
+        """Return the header with only the fields that identify the work.
+
+        Training figures are left out, as a new version may read more of them.
+        """
         checkpoints = tuple(replace(c, measures={}) for c in self.checkpoints)
         if rewritten:
             checkpoints = tuple(replace(c, size_bytes=0, changed_ns=0) for c in checkpoints)
         blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
         return replace(blank, maximum=None, complete=False, versions={}, packs=(), sums=())
 
-    @uncollected()
+    @gc_paused()
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         is_packed = bool(self.packs and self.picture_bases)
@@ -201,12 +204,12 @@ class Header:
         }
 
     @classmethod
-    @uncollected()
+    @gc_paused()
     def from_json(cls, document: Any, path: str) -> Header:
         """Return the header that `to_json` wrote.
 
         Raises:
-            StoreError: If it is of a newer format, or damaged.
+            StoreError: If it is damaged, or has a newer format.
         """
         try:
             cls._check_format(document, path)
@@ -220,7 +223,7 @@ class Header:
 
     @staticmethod
     def _check_format(document: Any, path: str) -> None:
-        """Raise unless this program reads what it is written in; ValueError if it says nothing."""
+        """Raise StoreError for a newer format, and ValueError if there is no valid format."""
         written = document.get("format") if isinstance(document, dict) else None
         if type(written) is not int or not 0 < written < 1 << 31:
             got = "something else" if isinstance(written, (dict, list)) else f"{written!r:.40}"
@@ -240,8 +243,8 @@ _PARAMETER_FIELDS = tuple(found.name for found in fields(Parameter))
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what an analysis is made with; torch has one where it is installed."""
-    from importlib.metadata import PackageNotFoundError, version  # opening one does without
+    """Return the versions of accweight, numpy, Python, and of torch if it is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # not needed to open an analysis
 
     packages = {name: version(name) for name in ("accweight", "numpy")}
     with suppress(PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""One writer at a time, whatever name it knows the analysis by."""
+"""A lock that allows one writer per analysis, whatever path leads to it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _HELD = (errno.EAGAIN, errno.EACCES)
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep a second process from writing the same analysis.
+    """Hold the lock of an analysis, so that no second process writes it.
 
-    Two locks are held: a file beside it, since the folder may not be there yet, and the folder
-    itself, which may be mounted under another name.
+    Two locks are held: on a file beside the analysis, as its folder may not exist yet, and on the
+    folder itself, which may be mounted under another path.
 
     Raises:
-        StoreError: If another process is writing it, it cannot be locked, or the system refuses
-            something that is done meanwhile.
+        StoreError: If another process holds the lock, if locking fails, or if an OSError is raised
+            within the context.
     """
     try:
         import fcntl  # noqa: F401
-    except ImportError:  # not on this system; the lock guards a mistake, not correctness
+    except ImportError:  # not on Windows; the lock only prevents user mistakes
         yield
         return
     name = beside(path, "lock")
@@ -47,7 +47,7 @@ def locked(path: Path) -> Iterator[None]:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise _no_lock(path, name)
         _take(path, file)
-        if not _is_at(name, file):  # the one before us removed this file: it is not the lock
+        if not _is_at(name, file):  # the previous holder removed this file: it locks nothing
             raise _is_written(path)
         held.callback(_remove, name, file)
         folder = _folder(path)
@@ -66,14 +66,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _concerned(path: Path, error: OSError) -> Path:
-    """Return what the system refused something of: the analysis, unless it lies elsewhere."""
+    """Return the file in the error if it is outside the folder of the analysis, else `path`."""
     named = Path(os.fsdecode(error.filename)) if error.filename else path
     is_ours = real_place(path).parent in (real_place(named), *real_place(named).parents)
     return path if is_ours else named
 
 
 def _folder(path: Path) -> int | None:
-    """Return the open folder of an analysis, None if it is not there yet."""
+    """Return a descriptor of the analysis folder, None if it does not exist yet."""
     try:
         return os.open(real_place(path), os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _FLAGS)
     except OSError:
@@ -81,7 +81,7 @@ def _folder(path: Path) -> int | None:
 
 
 def _take(path: Path, descriptor: int, *, if_possible: bool = False) -> None:
-    """Lock a file or a folder; some file systems lock no folders."""
+    """Lock a file or a folder; with `if_possible`, ignore that a file system cannot."""
     import fcntl
 
     try:
@@ -94,7 +94,7 @@ def _take(path: Path, descriptor: int, *, if_possible: bool = False) -> None:
 
 
 def _is_at(name: Path, descriptor: int) -> bool:
-    """Tell whether an open file still has its name."""
+    """Tell whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.lstat(name), os.fstat(descriptor))
     except OSError:
@@ -102,9 +102,9 @@ def _is_at(name: Path, descriptor: int) -> bool:
 
 
 def _remove(name: Path, descriptor: int) -> None:
-    """Remove the lock file, unless it is something else: ours is empty."""
+    """Remove the lock file; a file with content is not a lock and stays."""
     if os.fstat(descriptor).st_size == 0 and _is_at(name, descriptor):
-        with suppress(OSError):  # one that nobody holds harms nobody
+        with suppress(OSError):  # a lock file that no process holds does no harm
             name.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""The picture of a packed parameter: a part of the array that its pack shares."""
+"""The picture of a packed parameter: a slice of the array of its pack."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ class PackedPicture:
     """The picture of one parameter in the array of its pack: (steps, rows, columns)."""
 
     def __init__(self, array: StoredArray, first: int, rows: int, cols: int) -> None:
-        """Show a part of an array as a picture.
+        """View a slice of an array as a picture.
 
         Args:
-            array: (steps, texels) of the pack.
+            array: Array of the pack, (steps, texels).
             first: First texel of the picture.
-            rows: Its height.
-            cols: Its width.
+            rows: Height of the picture.
+            cols: Width of the picture.
         """
         self._array = array
         self._texels = slice(first, first + rows * cols)
         self.shape = (array.shape[0], rows, cols)
 
     def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
-        """Return a part of the picture, a copy; NaN where no chunk lies.
+        """Return a part of the picture as a copy; NaN where a chunk is missing.
 
         Args:
             index: Positions, and slices of step 1, along the first axes.
 
         Raises:
-            IndexError: If the picture has no such part.
+            IndexError: If the index is out of range.
             StoreError: If the pack is damaged or cannot be read.
         """
         given = index if isinstance(index, tuple) else (index,)

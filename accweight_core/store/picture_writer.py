@@ -1,7 +1,7 @@
-"""Writing one picture while its tiles come in, and the coarser levels once all of them have.
+"""Write the base level of a picture from its tiles, then the coarser levels.
 
-What a killed process leaves of a picture is thrown away as a whole (`Store.sweep`), so files
-are written under their names at once.
+Unfinished pictures of a killed process are removed (`sweep`), so files are written in place,
+without a rename.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from accweight_core.store.zarr_chunks import ChunkedArray, create_plain_group
 
 
 class PictureWriter:
-    """One picture while its tiles come in, from any thread.
+    """Writes one picture from tiles that arrive in any order, from any thread.
 
-    Small tiles are gathered until a chunk is whole: files are dear, texels are not.
+    Small tiles are collected until a chunk is complete, as files cost more than memory.
     """
 
     def __init__(self, store: Store, index: int, tiling: Tiling) -> None:
-        """Make the empty base level of a picture, in chunks that suit a tiling.
+        """Create the empty base level of a picture, with chunks that fit a tiling.
 
         Args:
-            store: Where it goes.
-            index: The parameter.
-            tiling: How it is cut when blocks have their usual size, so that what is stored does
-                not depend on theirs.
+            store: The store to write to.
+            index: Index of the parameter.
+            tiling: The tiling for the default block size, so that the stored chunks do not depend
+                on the block size in use.
         """
         self._store = store
         self._index = index
@@ -58,7 +58,7 @@ class PictureWriter:
         return self._planes[0].chunk[0]
 
     def write(self, tile: Tile, first_step: int, planes: Sequence[Picture]) -> None:
-        """Take some steps of one tile; writes the chunks that they make whole."""
+        """Add some steps of one tile, and write the chunks that become complete."""
         for window, (down, across) in tile.windows(self._level):
             for (row, col), (rows, cols) in self.grid.touched(window):
                 top = down.start + rows.start - window[0].start
@@ -67,7 +67,7 @@ class PictureWriter:
                 self.take((first_step, row, col), rows, cols, parts)
 
     def take(self, place: Place, rows: range, cols: range, parts: Sequence[Picture]) -> None:
-        """Take what a tile holds of one chunk."""
+        """Add the part of a tile that overlaps one chunk."""
         shape = self.grid.shape_at(place)
         if parts[0].shape == shape:
             self._write_chunk(place, parts)
@@ -93,17 +93,17 @@ class PictureWriter:
             array.write(place, values, self._store.write)
 
     def holds_all(self, places: Iterable[tuple[int, int]]) -> bool:
-        """Tell whether the chunks that begin at some rows and columns are on disk at every step."""
+        """Tell whether the chunks at some rows and columns are on disk for all steps."""
         starts = [(step, *place) for place in places for step in self.grid.steps()]
         return all(plane.holds(start) for plane in self._planes for start in starts)
 
     def add_counts(self, tile: Tile, counts: Picture) -> None:
-        """Note how many elements each texel of a tile stands for."""
+        """Store how many elements each texel of a tile represents."""
         for there, here in tile.windows(self._level):
             self._counts[there] = counts[here]
 
     def finish(self) -> None:
-        """Write the coarser levels; every tile has been drawn."""
+        """Write the coarser levels; call it when all tiles are written."""
         plan = self._plan
         levels = list(pyramid_levels(plan))
         if not levels:
@@ -126,7 +126,7 @@ class PictureWriter:
             planes[1].write((steps.start, 0, 0), largest, self._store.write)
 
     def _created(self, level: int, plane: str, chunk: tuple[int, int, int]) -> ChunkedArray:
-        """Make the empty array of one level."""
+        """Create the empty array of one level."""
         path = self._store.path / "pictures" / picture_name(self._index, level, plane)
         shape = self._plan.steps, *self._plan.size(level)
         return ChunkedArray(path, shape, chunk).create(self._store.write)

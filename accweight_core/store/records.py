@@ -1,7 +1,7 @@
-"""What the header of an analysis holds, as records; and the document that it is read from.
+"""Records in the header of an analysis, and the checks of a header that is read from a file.
 
-A header is input: it may come from another program, a later version, or somebody who lies. What
-is checked here is what everything else counts on: types, ranges, and that all of it fits together.
+A header is untrusted input: it may come from another program or a later version, or be forged.
+All that other code relies on is checked here: types, ranges, and that the fields are consistent.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from accweight_core.schema import Checkpoint, Parameter, Role
 from accweight_core.store.documents import Integer, Length, Shape, checked
 
 FORMAT_VERSION = 2
-"""Raised when older programs could misread a store: since 2 small pictures may lie in packs."""
+"""Increased when older versions could misread a store: since 2, small pictures may be in packs."""
 
 UNPACKED_VERSION = 1
-"""What a store says that has no such pictures: older programs read it as well."""
+"""Format of stores without packed pictures, which older versions can read."""
 
 MOST_ELEMENTS = 1 << 53
-"""Of all parameters: places of elements are counted in float64."""
+"""Limit of elements of all parameters: positions are counted in float64."""
 
 MOST_NESTED = 8
-"""Levels of a map of names."""
+"""Limit of nested levels in a name map."""
 
 
 @dataclass(frozen=True)
 class Maximum:
-    """The largest element of A_T over all shown layers, and where it sits."""
+    """The largest element of A_T over all shown layers, and its index."""
 
     layer: str
     parameter: str
@@ -45,7 +45,7 @@ class Maximum:
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """Where one step came from, and the figures of the training that lay there."""
+    """The checkpoint file of one step, and the training figures stored with it."""
 
     path: Annotated[str, Meta(min_length=1)]
     step: Integer
@@ -57,7 +57,7 @@ class CheckpointRecord:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> CheckpointRecord:
-        """Return the record of a checkpoint, its path made absolute."""
+        """Return the record of a checkpoint, with an absolute path."""
         is_local = checkpoint.size_bytes and not is_url(checkpoint.path)
         path = str(Path(checkpoint.path).absolute()) if is_local else checkpoint.path
         return cls(
@@ -72,9 +72,9 @@ class CheckpointRecord:
 
 
 class HeaderDocument(Struct, frozen=True):
-    """The attributes of an analysis; what older programs did not write has a default.
+    """The attributes of an analysis; fields that older versions did not write have defaults.
 
-    Other fields, of newer programs, are passed over.
+    Unknown fields, of newer versions, are ignored.
     """
 
     source: str
@@ -95,7 +95,7 @@ class HeaderDocument(Struct, frozen=True):
 
 
 def checked_header(found: Any) -> HeaderDocument:
-    """Return the header that was found in a file.
+    """Return a header read from a file, checked.
 
     Raises:
         ValueError: If it is damaged.
@@ -165,13 +165,13 @@ def _is_of(parameter: Parameter, largest: Maximum) -> bool:
 
 
 def _is_measured(document: HeaderDocument) -> bool:
-    """Tell whether there is anything that a maximum can be of."""
+    """Tell whether there are elements that can have a maximum."""
     counted = (p for p in document.parameters if p.role in document.roles and p.elements)
     return "path_max" in document.sums and any(counted)
 
 
 def _depth(value: object) -> int:
-    """Return how deep plain values are nested."""
+    """Return the nesting depth of plain values."""
     deepest, level = 0, [value]
     while level and deepest <= MOST_NESTED:
         deepest += 1

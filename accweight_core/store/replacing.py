@@ -1,8 +1,8 @@
-"""Replacing an analysis: the new one is made beside it, and takes its name once it is complete.
+"""Replace an analysis: write the new one beside the old one, and rename it when it is complete.
 
-`--overwrite` and `append` both do so. Whatever stops them, the old analysis stays and opens, and
-the same command goes on with the one beside it. What is left over is removed by who writes there
-next, and never by who reads.
+`--overwrite` and `append` both do so. If they are interrupted, the old analysis is unchanged, and
+the same command continues the new one. Leftover folders are removed by the next writer, never by
+a reader.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _CURRENT_FOLDER, _EXCHANGE = -100, 2
 
 
 def is_aside(path: Path) -> bool:
-    """Tell whether an analysis has lost its name to one that has not taken it yet."""
+    """Tell whether a replacement was interrupted after the old analysis was moved aside."""
     return not os.path.lexists(path) and is_folder(beside(path, "replaced"))
 
 
 def recover(path: Path) -> None:
-    """Bring back an analysis whose replacement was interrupted halfway."""
+    """Move an analysis back to its path if its replacement was interrupted."""
     if is_aside(path):
         beside(path, "replaced").rename(real_place(path))
 
 
 def tidy(path: Path) -> None:
-    """Bring back what was put aside, and remove what interrupted writers have left for nothing.
+    """Move back an analysis that was moved aside, and remove leftovers of interrupted writers.
 
-    The analysis that will take its place stays: the same command goes on with it.
+    The unfinished new analysis stays: the same command continues it.
     """
     recover(path)
     for what in ("draft", "replaced", "doomed", "appended"):
@@ -43,13 +43,13 @@ def tidy(path: Path) -> None:
 
 
 def discard(path: Path, folder: Path) -> None:
-    """Remove a folder that belongs to an analysis; it loses its name before it loses its files.
+    """Rename a folder that belongs to an analysis, then remove it.
 
-    Half of one would look like one that can be continued.
+    Without the rename, an interrupted removal would look like an analysis that can be continued.
 
     Args:
         path: The analysis.
-        folder: What to remove: itself, or something beside it.
+        folder: The folder to remove: the analysis itself, or one beside it.
     """
     if os.path.lexists(folder):
         doomed = beside(path, "doomed")
@@ -59,12 +59,12 @@ def discard(path: Path, folder: Path) -> None:
 
 
 def put_in_place(path: Path) -> None:
-    """Give the analysis that was made beside another its name.
+    """Move the new analysis to the path of the old one.
 
-    One of the two is there at any moment, on Linux under that name.
+    One of the two exists at any moment; on Linux, always at `path`.
 
     Raises:
-        StoreError: If that cannot be done.
+        StoreError: If it cannot be moved.
     """
     place, following, aside = real_place(path), beside(path, "next"), beside(path, "replaced")
     try:
@@ -86,7 +86,7 @@ def put_in_place(path: Path) -> None:
 
 
 def _have_changed_places(one: Path, other: Path) -> bool:
-    """Exchange the names of two folders at once, and tell whether this system could."""
+    """Exchange the names of two folders atomically; return False if the system cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):  # not on this system
@@ -97,7 +97,7 @@ def _have_changed_places(one: Path, other: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a folder is there, and not a link to one."""
+    """Tell whether a path is a folder and not a link to one."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
@@ -105,7 +105,7 @@ def is_folder(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove what lies beside an analysis; of a link the link alone."""
+    """Remove a folder or a file; of a link, only the link itself."""
     if is_folder(path):
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""The pictures of an analysis as they are read: held against what the header says of them."""
+"""Read the pictures of an analysis, checked against the header."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray
 PACKED = "packed"
 
 MOST_KNOWN_PICTURES = 4096
-"""Arrays of pictures whose metadata is kept, some 2 kB each."""
+"""Limit of picture arrays whose metadata is cached, about 2 kB each."""
 
 
 def picture_name(index: int, level: int, plane: str) -> str:
-    """Return where one level of a picture lies among the pictures."""
+    """Return the path of one picture level within the folder of pictures."""
     return f"{index:06d}/{level}" + (f"_{plane}" if level else "")
 
 
 def pack_name(number: int) -> str:
-    """Return where the pictures of a pack lie."""
+    """Return the path of a pack within the analysis."""
     return f"pictures/{PACKED}/{number:06d}"
 
 
@@ -36,11 +36,11 @@ class StoredPictures:
     """The pictures of one analysis."""
 
     def __init__(self, path: Path, header: Header) -> None:
-        """Look at nothing yet.
+        """Create the object without reading files.
 
         Args:
             path: Folder of the analysis.
-            header: What it says of itself.
+            header: Header of the analysis.
         """
         self._path = path
         self._header = header
@@ -64,10 +64,10 @@ class StoredPictures:
     def _known_array(
         self, name: str, size: tuple[int, ...], pack: int | None = None
     ) -> StoredArray:
-        """Return an array of pictures; its metadata is parsed again only if it has changed.
+        """Return a picture array; its metadata is parsed again only if the file has changed.
 
-        A mouse that moves over a picture asks for it sixty times a second, and the attributes of
-        a pack name thousands of parameters.
+        A mouse moved over a picture requests it sixty times a second, and the attributes of a
+        pack list thousands of parameters.
         """
         stamp = stamp_if_there(self._path / name / METADATA)
         known = self._known.get(name)
@@ -81,9 +81,9 @@ class StoredPictures:
         return array
 
     def _drawn(self, name: str, size: tuple[int, ...], pack: int | None) -> StoredArray:
-        """Return an array of pictures as far as this header knows of steps.
+        """Return a picture array with the steps of this header.
 
-        More of them may have been appended meanwhile.
+        The stored array may have more steps, appended since the header was read.
         """
         array = array_in(self._path, name)
         steps, found = len(self._header.checkpoints), array.shape
@@ -98,7 +98,7 @@ class StoredPictures:
         return array.limited(steps)
 
     def _check_pack(self, name: str, number: int, attributes: Mapping[str, Any]) -> None:
-        """Raise if a pack says that other pictures lie in it than this header does."""
+        """Raise if the attributes of a pack list other parameters than the header."""
         pack = self._header.pack(number)
         names = [self._header.parameters[index].name for index in pack.members]
         if attributes and attributes != {ATTRIBUTE: pack.attributes(names)}:

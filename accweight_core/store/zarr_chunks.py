@@ -1,11 +1,11 @@
-"""Uncompressed Zarr v3 arrays, chunk by chunk, as plain files.
+"""Read and write uncompressed Zarr v3 arrays as plain files.
 
-The format of an uncompressed array is one small JSON file and one file of raw numbers per
-chunk. Written directly, a chunk costs one system call; through an asynchronous store it costs
-milliseconds, which thousands of small pictures turn into minutes (measured, 900 small
-parameters: 22 s that way, 3.4 s this way). So zarr need not be installed; it is asked only for
-what somebody has stored in another form, compressed for example.
-Chunks of an array lie beside each other in one folder, because folders cost as much as files.
+An uncompressed array is one small JSON file, and one file of raw numbers per chunk. Written
+directly, a chunk costs one system call; through zarr's asynchronous store it costs milliseconds,
+and thousands of small pictures take minutes (measured, 900 small parameters: 22 s through zarr,
+3.4 s directly). So zarr need not be installed; it is used only for arrays that other programs have
+stored differently, compressed for example.
+All chunks of an array are in one folder, because folders cost as much as files.
 """
 
 from __future__ import annotations
@@ -32,44 +32,44 @@ from accweight_core.store.files import Write, open_to_read, open_to_write, write
 from accweight_core.store.foreign_array import ForeignArray
 
 LARGE_BYTES = 1 << 28
-"""A part of an array that has as many bytes is read only if at least half of them are there."""
+"""A part of an array with more bytes is read only if at least half of them exist on disk."""
 
 MOST_CHUNKS = 4096
-"""Of more chunks only those are looked for that lie in the folder."""
+"""If a part needs more chunks, the folder is listed instead of trying to open each."""
 
 Index = int | slice | tuple[int | slice, ...]
-"""Which part of an array: positions and stretches along its first axes, or along all."""
+"""A part of an array: positions and slices along its first axes, or all axes."""
 
 
 def create_group(path: Path, attributes: Mapping[str, Any] | None = None) -> None:
-    """Make a Zarr group, in the place of one that is there."""
+    """Write the metadata of a Zarr group, replacing existing metadata."""
     path.mkdir(parents=True, exist_ok=True)
     document = {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
     write_whole(path / METADATA, _encoded(document))
 
 
 def create_plain_group(path: Path, write: Write) -> None:
-    """Make a Zarr group without attributes in a folder that is there."""
+    """Write the metadata of a Zarr group without attributes."""
     os.makedirs(path, exist_ok=True)
     write(path / METADATA, _PLAIN_GROUP)
 
 
 def _encoded(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document).encode()  # indented, it would take ten times as long
+    return json.dumps(document).encode()  # indentation would take ten times as long
 
 
 _PLAIN_GROUP = _encoded({"zarr_format": 3, "node_type": "group", "attributes": {}})
 
 
 class StoredArray(Protocol):
-    """An array on disk that is read in parts, whoever reads it."""
+    """An array on disk that can be read in parts."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape."""
+        """Shape of the array."""
 
     def __getitem__(self, index: Index, /) -> Any:
-        """Return a part of it."""
+        """Return a part of the array."""
 
 
 class _Regular(Struct, frozen=True):
@@ -83,7 +83,7 @@ class _Grid(Struct, frozen=True):
 
 
 class ArrayDocument(Struct, frozen=True):
-    """What the metadata of an array must say for anybody to read it."""
+    """The metadata fields that every readable array must have."""
 
     zarr_format: Literal[3]
     node_type: Literal["array"]
@@ -102,8 +102,8 @@ def open_array(path: Path) -> ChunkedArray | ForeignArray:
     """Return the array in a folder.
 
     Raises:
-        MissingLibraryError: If it is stored in another form, and zarr is not installed.
-        FileNotFoundError: If there is none.
+        MissingLibraryError: If reading it needs zarr, which is not installed.
+        FileNotFoundError: If it does not exist.
         StoreError: If it cannot be read.
         ValueError: If it is not an array, or damaged.
     """
@@ -131,20 +131,20 @@ def _array_metadata(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) 
 
 @lru_cache(maxsize=256)
 def _encoded_array(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) -> bytes:
-    """Return the metadata of an array as it is stored; models have many arrays that are alike."""
+    """Return the encoded metadata of an array; cached, as models have many equal shapes."""
     return _encoded(_array_metadata(shape, chunk, dtype))
 
 
 @dataclass(frozen=True)
 class ChunkedArray:
-    """An uncompressed float array on disk, written in whole chunks and read in any part.
+    """An uncompressed float array on disk, written in whole chunks and readable in any part.
 
     Attributes:
         path: Folder of the array.
-        shape: Its shape.
-        chunk: Shape of a chunk; chunks at the far edges reach beyond the array.
+        shape: Shape of the array.
+        chunk: Chunk shape; chunks at the far edges are padded beyond the array.
         dtype: "float32" or "float64".
-        attributes: What was found beside that; to be looked at, and not kept.
+        attributes: Attributes found in the metadata; not written again.
     """
 
     path: Path
@@ -155,10 +155,10 @@ class ChunkedArray:
 
     @classmethod
     def open(cls, path: Path) -> ChunkedArray | None:
-        """Return the array in a folder, None if it is stored in another way than here.
+        """Return the array in a folder, None if it needs zarr.
 
         Raises:
-            OSError: If there is nothing to read.
+            OSError: If its metadata cannot be read.
         """
         try:
             found = read(path / METADATA)
@@ -168,7 +168,7 @@ class ChunkedArray:
 
     @classmethod
     def described(cls, path: Path, found: Any, document: ArrayDocument) -> ChunkedArray | None:
-        """Return the array that metadata describe, None if it is stored in another way."""
+        """Return the array that metadata describe, None if it needs zarr."""
         shape, chunk, dtype = document.shape, document.chunk, document.data_type
         array = cls(path, shape, chunk, dtype, document.attributes)
         known = dtype in ("float32", "float64") and 0 < len(shape) == len(chunk)
@@ -193,7 +193,7 @@ class ChunkedArray:
         return np.dtype(self.dtype).newbyteorder("<")
 
     def holds(self, start: Sequence[int]) -> bool:
-        """Tell whether the chunk that begins at an index has been written."""
+        """Tell whether the chunk that starts at an index has been written."""
         place = [first // length for first, length in zip(start, self.chunk, strict=True)]
         return self._file(place).exists()
 
@@ -209,9 +209,9 @@ class ChunkedArray:
         """Write one chunk.
 
         Args:
-            start: Index of the first element of the chunk; multiples of the chunk's shape.
-            values: The chunk, cut off where the array ends.
-            write: How to write the file.
+            start: Index of the first element of the chunk, a multiple of the chunk shape.
+            values: The chunk, clipped at the end of the array.
+            write: Function that writes the file.
         """
         if values.size == 0:
             return
@@ -223,10 +223,10 @@ class ChunkedArray:
         write(self._file(place), np.ascontiguousarray(whole).data)
 
     def write_part(self, start: int, values: npt.NDArray[np.floating[Any]]) -> None:
-        """Write a stretch of an array of one axis into its chunks, where it is.
+        """Write consecutive elements of a one-dimensional array into its chunks, in place.
 
-        Several threads may write different stretches; what no stretch covers is NaN behind the
-        end of the array, and otherwise undefined.
+        Several threads may write different elements. Elements that are never written are
+        undefined; the padding behind the end of the array is NaN.
         """
         stored, (chunk,) = values.astype(self._stored_dtype(), copy=False), self.chunk
         while len(stored):
@@ -238,7 +238,7 @@ class ChunkedArray:
             )
 
     def _write_into(self, path: Path, at: int, claimed: int, values: npt.NDArray[Any]) -> None:
-        """Write values at one place of a chunk of which so many elements belong to the array."""
+        """Write values at offset `at` of a chunk whose first `claimed` elements are not padding."""
         size = values.itemsize
         with open_to_write(path, whole=False) as file:
             if os.fstat(file.fileno()).st_size < self.chunk[0] * size:
@@ -250,15 +250,15 @@ class ChunkedArray:
             file.write(np.ascontiguousarray(values).data)
 
     def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
-        """Return a part of the array, a copy, as numpy indexes; NaN where no chunk lies.
+        """Return a part of the array as a copy, indexed as in NumPy; NaN where a chunk is missing.
 
-        Only the chunks that the part touches are opened, and of those only its bytes are read.
+        Only the chunks that overlap the part are opened, and only the bytes of the part are read.
 
         Args:
             index: Positions, and slices of step 1, along the first axes.
 
         Raises:
-            IndexError: If the array has no such part.
+            IndexError: If the index is out of range.
             StoreError: If a chunk is damaged or cannot be read.
         """
         given = index if isinstance(index, tuple) else (index,)
@@ -277,10 +277,9 @@ class ChunkedArray:
         return part[tuple(slice(None) if isinstance(item, slice) else 0 for item in asked)]
 
     def _room(self, ranges: Sequence[range], touched: Sequence[range]) -> npt.NDArray[Any]:
-        """Return what a part is read into.
+        """Allocate the array for a part.
 
-        A file may say that an array is of any size: a large part is not read unless its chunks
-        are there.
+        Metadata may claim any size, so a large part is refused unless most of its chunks exist.
         """
         shape, dtype = [len(r) for r in ranges], self._stored_dtype()
         size_bytes = math.prod(shape) * dtype.itemsize
@@ -300,12 +299,12 @@ class ChunkedArray:
         return 2 * sum(chunk_bytes for _ in there) >= size_bytes
 
     def _places(self, touched: Sequence[range]) -> Iterable[Sequence[int]]:
-        """Return which chunks to look for: those that are there, where that is quicker."""
+        """Return the chunks to open: all overlapping ones, or those listed in the folder."""
         many = math.prod(map(len, touched)) > MOST_CHUNKS
         return self._held(touched) if many else product(*touched)
 
     def _held(self, touched: Sequence[range]) -> list[tuple[int, ...]]:
-        """Return those of some chunks that are there."""
+        """Return the existing chunks among some."""
         found = []
         for name in os.listdir(self.path):
             first, *numbers = name.split(".")
@@ -316,7 +315,7 @@ class ChunkedArray:
         return found
 
     def _range(self, axis: int, item: int | slice) -> range:
-        """Return the positions that are asked for along one axis."""
+        """Return the requested positions along one axis."""
         length = self.shape[axis]
         if isinstance(item, slice):
             start, stop, step = item.indices(length)
@@ -331,7 +330,7 @@ class ChunkedArray:
     def _overlap(
         self, place: Sequence[int], ranges: Sequence[range]
     ) -> tuple[list[slice], list[slice]]:
-        """Return what a chunk holds of a part: where in the chunk, and where in the part."""
+        """Return the overlap of a chunk and a part: slices in the chunk, and in the part."""
         within, target = [], []
         for number, length, r in zip(place, self.chunk, ranges, strict=True):
             begin = number * length
@@ -341,12 +340,12 @@ class ChunkedArray:
         return within, target
 
     def _read(self, path: Path, within: Sequence[slice], part: npt.NDArray[Any]) -> None:
-        """Fill `part` with what lies `within` one chunk.
+        """Fill `part` with the elements `within` one chunk.
 
-        What is one stretch of the file is read straight into place, anything else through a
-        map of the file. Measured: windows of 64 x 64 out of 13 chunks of 4 x 256 x 1024 took
-        0.4 ms through maps and 0.7 ms as whole lines; 13 whole chunks of 50 x 64 x 64 took
-        1.4 ms through maps and 0.6 ms straight.
+        A contiguous byte range is read directly into `part`, anything else through a memory map.
+        Measured: windows of 64 x 64 out of 13 chunks of 4 x 256 x 1024 took 0.4 ms through maps
+        and 0.7 ms as whole rows; 13 whole chunks of 50 x 64 x 64 took 1.4 ms through maps and
+        0.6 ms directly.
         """
         try:
             file = open_to_read(path)
@@ -359,7 +358,7 @@ class ChunkedArray:
             if size != expected:
                 raise StoreError(f"{path}: is damaged: expected {expected} bytes, got {size}")
             try:
-                if part.flags.c_contiguous and self._is_one_stretch(within):
+                if part.flags.c_contiguous and self._is_contiguous(within):
                     first = np.ravel_multi_index([s.start for s in within], self.chunk)
                     file.seek(int(first) * part.itemsize)
                     if file.readinto(part.reshape(-1).view(np.uint8).data) < part.nbytes:
@@ -370,16 +369,16 @@ class ChunkedArray:
                     part[...] = whole[*within]
             except StoreError:
                 raise
-            except (OSError, ValueError) as error:  # cut meanwhile, or no room to map it
+            except (OSError, ValueError) as error:  # truncated meanwhile, or no memory to map it
                 raise StoreError(f"{path}: cannot be read ({error})") from error
 
-    def _is_one_stretch(self, within: Sequence[slice]) -> bool:
-        """Tell whether a part of a chunk lies in its file without gaps."""
+    def _is_contiguous(self, within: Sequence[slice]) -> bool:
+        """Tell whether a part of a chunk is contiguous in its file."""
         lengths = [s.stop - s.start for s in within]
         first = next((axis for axis, length in enumerate(lengths) if length > 1), len(lengths))
         return lengths[first + 1 :] == list(self.chunk[first + 1 :])
 
 
 def _is_number(text: str) -> bool:
-    """Tell whether it is written as the place of a chunk is."""
+    """Tell whether a text is a chunk number in canonical form."""
     return text.isdecimal() and len(text) < 20 and str(int(text)) == text

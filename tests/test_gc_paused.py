@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from accweight_core.gc_paused import uncollected
+from accweight_core.gc_paused import gc_paused
 
 
 @pytest.fixture(autouse=True)
@@ -17,9 +17,9 @@ def collector() -> Iterator[None]:
 
 
 def test_the_collector_rests_within_and_works_afterwards() -> None:
-    with uncollected():
+    with gc_paused():
         assert not gc.isenabled()
-        with uncollected():
+        with gc_paused():
             pass
         assert not gc.isenabled()
 
@@ -27,7 +27,7 @@ def test_the_collector_rests_within_and_works_afterwards() -> None:
 
 
 def test_it_works_again_after_an_error() -> None:
-    with pytest.raises(KeyError), uncollected():
+    with pytest.raises(KeyError), gc_paused():
         raise KeyError
 
     assert gc.isenabled()
@@ -36,7 +36,7 @@ def test_it_works_again_after_an_error() -> None:
 def test_who_has_switched_it_off_finds_it_off() -> None:
     gc.disable()
 
-    with uncollected():
+    with gc_paused():
         pass
 
     assert not gc.isenabled()

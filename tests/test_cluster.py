@@ -92,7 +92,7 @@ def test_errors_of_parcels_arrive(tmp_path: Path, cluster: LocalCluster) -> None
     run = aw.open_run(folder)
     (folder / "epoch_3.safetensors").write_bytes(b"gone")
 
-    with pytest.raises(FormatError, match=r"epoch_3.safetensors: the file ends at") as caught:
+    with pytest.raises(FormatError, match=r"epoch_3.safetensors: changed since") as caught:
         aw.analyze(run, tmp_path / "a.accw", engine="dask", scheduler=cluster.scheduler_address)
 
     assert caught.value.path == str(folder / "epoch_3.safetensors")

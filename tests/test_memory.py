@@ -22,7 +22,7 @@ from onnx import helper, numpy_helper
 
 import accweight_core as aw
 from accweight_core.accumulate import stepwise
-from accweight_core.errors import MemoryLimitError
+from accweight_core.errors import EngineError, MemoryLimitError
 from accweight_core.io.memory import WHOLE_TIMES, MemoryBudget, free_bytes, memory_told
 from accweight_core.schema import HiddenValues, Run, StoredTensor
 
@@ -158,6 +158,8 @@ def test_memory_that_runs_out_is_one_line(error: Exception) -> None:
 def test_other_faults_are_not_blamed_on_memory() -> None:
     with pytest.raises(RuntimeError, match="odd"), memory_told("w"):
         raise RuntimeError("odd")
+    with pytest.raises(EngineError), memory_told("w"):
+        raise EngineError("workers were lost; were they killed, or out of memory?")
 
 
 def test_what_is_free_is_less_than_what_the_machine_has_and_than_a_limit() -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition
 
-from accweight_core.errors import MemoryLimitError
+from accweight_core.errors import AccweightError, MemoryLimitError
 from accweight_core.text import size
 
 WHOLE_TIMES = 12
@@ -72,6 +72,8 @@ def memory_told(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except AccweightError:  # one of them says that workers may have run out of memory
+        raise
     except (MemoryError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200] or "no more is given"
         is_of_torch = "can't allocate memory" in reason or "out of memory" in reason.lower()

@@ -61,7 +61,7 @@ def locked(path: Path) -> Iterator[None]:
         except OSError as error:
             raise StoreError(
                 f"{_concerned(path, error)}: cannot be written ({reason_of(error)}); what is "
-                "finished is kept, and the same command continues there"
+                "finished is kept, and the same command continues the analysis"
             ) from error
 
 

@@ -48,7 +48,6 @@ from accweight_core.jobs.engines.tasks import PER_WORKER, Job, Task, block_at
 from accweight_core.jobs.engines.worker import ALIVE, TaskResult, finish, stores_of
 from accweight_core.jobs.engines.workers import Workers
 from accweight_core.jobs.walks import walk_of
-from accweight_core.jobs.work import Work
 from accweight_core.metrics.sub_blocks import partition
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Totals
@@ -183,7 +182,6 @@ def of_driver(folder: Path, layers: int, checkpoints: int) -> tuple[Result, Resu
         header.source, header.reader, header.checkpoints, tuple(some), DEFAULT_ROLES, bases
     )
     store = create(folder / "some.accw", header)
-    work = Work(run, header, 1, BLOCK_ELEMENTS, False, lambda done, total: None)
     weighing = Weighing(store)
     workers = max(1, round(1000 * sum(p.elements for p in some) / whole["weights"]))
     workers = Workers("weighing", weighing, lambda: workers, print)
@@ -193,7 +191,17 @@ def of_driver(folder: Path, layers: int, checkpoints: int) -> tuple[Result, Resu
     ]
     driver: Result = {"workers": workers}
     with timed(driver, "driver_s"):
-        walk_by(workers, work, walks, store, lambda size_bytes: None)
+        walk_by(
+            workers,
+            walks,
+            header,
+            run.checkpoints,
+            store=store,
+            earlier=None,
+            block_elements=BLOCK_ELEMENTS,
+            strict=False,
+            progress=lambda size_bytes: None,
+        )
     driver["driver_s"] -= weighing.own_s - weighing.pickle_s
     driver["tasks"] = len(weighing.task_bytes)
     driver["pickle_s"] = weighing.pickle_s

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import resource
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +21,9 @@ import numpy.typing as npt
 import onnx
 import oracle
 import pytest
+import torch
 from onnx import helper, numpy_helper
+from twins import quiet
 
 import accweight_core as aw
 from accweight_core.accumulate import stepwise
@@ -68,6 +73,24 @@ def int8(folder: Path, step: int, weights: Array) -> None:
     onnx.save(helper.make_model(graph), folder / f"step_{step}.onnx")
 
 
+def deflated_policy(folder: Path, step: int, weights: Array) -> None:
+    """Save a policy of two large tensors, of which each is read alone."""
+    policy, tensor = io.BytesIO(), torch.from_numpy(weights)
+    torch.save({"a.weight": tensor, "b.weight": tensor + 1}, policy)
+    path = folder / f"step_{step}.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("data", json.dumps({"num_timesteps": step}))
+        archive.writestr("policy.pth", policy.getvalue())
+
+
+def orbax(folder: Path, step: int, weights: Array) -> None:
+    with quiet():
+        import orbax.checkpoint as ocp
+
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save((folder / str(step)).absolute(), {"dense": {"kernel": weights}})
+
+
 PEAK = """
 import resource, sys
 import accweight_core as aw
@@ -79,7 +102,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
-@pytest.mark.parametrize("save", [npz, hdf5, quantised, int8])
+@pytest.mark.parametrize("save", [npz, hdf5, quantised, int8, deflated_policy, orbax])
 def test_hidden_values_take_at_most_the_stated_multiple_of_their_size(
     tmp_path: Path, save: Callable[[Path, int, Array], None]
 ) -> None:

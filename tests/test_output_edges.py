@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import struct
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def test_an_output_that_is_full_is_said_in_a_line(stored: Path, command: str) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell that closes streams")
 @pytest.mark.parametrize("closed", ["| true", "| head -1 >/dev/null", ">&-", ">/dev/null 2>&-"])
 def test_an_output_that_nobody_reads_ends_quietly(stored: Path, closed: str) -> None:
-    called = f"{sys.executable} -m accweight_core export a.accw --to csv -o - {closed}"
+    called = f"{shlex.quote(sys.executable)} -m accweight_core export a.accw --to csv -o - {closed}"
 
     ended = subprocess.run(called, shell=True, stderr=subprocess.PIPE, text=True, timeout=60)
 

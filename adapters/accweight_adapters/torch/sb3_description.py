@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from accweight_adapters.bytes.source import InflatedPart
 from accweight_adapters.bytes.stretch import Stretch
 from accweight_adapters.bytes.zip import (
     Member,
@@ -135,7 +136,7 @@ def _hidden(path: Path, policy: Member, tensor: StoredTensor) -> StoredTensor:
 
 
 def _inflated(path: Path, policy: Member, extent: Extent) -> npt.NDArray[Any]:
-    end = extent.offset + span_bytes(extent)
-    with claims_of(path, FORMAT), path.open("rb") as file:
-        content = content_of(file, policy, end)
-    return array_of(content[extent.offset : end], extent)
+    """Return a tensor of a deflated policy, without keeping what lies before it."""
+    with claims_of(path, FORMAT):
+        content = InflatedPart(path, policy).values(extent.offset, span_bytes(extent))
+        return array_of(content, extent)

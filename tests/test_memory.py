@@ -10,7 +10,9 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,19 @@ def test_what_does_not_fit_the_budget_is_refused_before_it_is_read() -> None:
 
     with pytest.raises(MemoryLimitError, match=r"'w' cannot be read in blocks.*9.6 MB; the budget"):
         aw.analyze(run, memory_bytes=9_500_000)
+
+
+def test_workers_keep_to_the_budget_too(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for step in range(2):
+        weights = np.full((500, 400), step, np.float32)
+        np.savez_compressed(tmp_path / f"run/step_{step}.npz", **{"a.weight": weights})
+    run = aw.open_run(tmp_path / "run")
+
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as processes:
+        with pytest.raises(MemoryLimitError, match="the budget is 9.5 MB"):
+            aw.analyze(run, executor=processes, memory_bytes=9_500_000)
+        aw.analyze(run, executor=processes, memory_bytes=9_700_000)
 
 
 def test_a_budget_for_one_is_shared_by_many() -> None:

@@ -203,6 +203,7 @@ class Work:
                 block_elements=self.block_elements or BLOCK_ELEMENTS,
                 strict=self.strict,
                 progress=advance,
+                memory_bytes=self.memory_bytes,
             )
         walk = BlockWalk(
             self.run.checkpoints,

@@ -201,6 +201,7 @@ def walk_by(
     block_elements: int,
     strict: bool,
     progress: Callable[[int], None],
+    memory_bytes: int | None = None,
 ) -> list[Walk]:
     """Have workers walk what can be sent to them; return the walks that must run here.
 
@@ -214,6 +215,7 @@ def walk_by(
         block_elements: Elements per block.
         strict: Whether a non-finite element is an error.
         progress: Called with the bytes of every finished task.
+        memory_bytes: Memory budget of each worker process; by default its free memory.
     """
     token = uuid4().hex
     serializer = Serializer(token, header, checkpoints)
@@ -232,6 +234,7 @@ def walk_by(
         str(earlier.path.absolute()) if earlier else None,
         block_elements,
         tuple(versions().items()),
+        memory_bytes,
     )
     Driver(workers, job, checkpoints, strict, progress).run(sendable)
     serializer.check()

@@ -50,6 +50,7 @@ class Job:
         earlier: Folder of the analysis to append to, if any.
         block_elements: Elements per block.
         versions: Library versions of the driver; other versions could change bits.
+        memory_bytes: Memory budget of each worker process; by default its free memory.
     """
 
     token: str
@@ -57,6 +58,7 @@ class Job:
     earlier: str | None
     block_elements: int
     versions: tuple[tuple[str, str], ...]
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,14 +150,14 @@ def _sums(
     job: Job, files: OpenFiles, buffers: Buffers, walk: ParameterWalk, block: Stretches
 ) -> BlockSums:
     _check_on(job)
-    with _memory().taking(walk.whole_bytes, walk.name):
+    with _memory(job).taking(walk.whole_bytes, walk.name):
         return sums_of(files, buffers, walk, block)
 
 
-@cache
-def _memory() -> MemoryBudget:
-    """Return what tasks of this process share."""
-    return MemoryBudget()
+@lru_cache(maxsize=4)
+def _memory(job: Job) -> MemoryBudget:
+    """Return the memory budget that the tasks of a job share in this process."""
+    return MemoryBudget(job.memory_bytes)
 
 
 def _ahead(walks: Sequence[Walk]) -> ReadAhead | None:

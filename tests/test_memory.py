@@ -148,7 +148,7 @@ def test_workers_keep_to_the_budget_too(tmp_path: Path) -> None:
     run = aw.open_run(tmp_path / "run")
 
     with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as processes:
-        with pytest.raises(MemoryLimitError, match="the budget is 9.5 MB"):
+        with pytest.raises(MemoryLimitError, match=r"the budget is 9\.5 MB"):
             aw.analyze(run, executor=processes, memory_bytes=9_500_000)
         aw.analyze(run, executor=processes, memory_bytes=9_700_000)
 

@@ -132,26 +132,33 @@ def progress(label: str, unit: str = "bytes") -> Iterator[Callable[[int, int], N
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
 
-    class Rate(TextColumn):
+    class Rate(ProgressColumn):
         """Column with the rate, in bytes or other units per second."""
 
-        def render(self, task: Task) -> Any:
+        def render(self, task: Task) -> Text:
             """Return the current rate."""
             speed = task.finished_speed or task.speed
-            amount = f"{size(speed or 0)}/s" if unit == "bytes" else f"{speed or 0:.2g} {unit}/s"
-            self.text_format = "" if speed is None else amount
-            return super().render(task)
-
-    from rich.console import Console
+            if speed is None:
+                return Text("")
+            return Text(f"{size(speed)}/s" if unit == "bytes" else f"{speed:.2g} {unit}/s")
 
     percentage = TextColumn("{task.percentage:>3.0f}%")
     columns = (
         TextColumn(label, markup=False),
         BarColumn(),
         percentage,
-        Rate("", markup=False),
+        Rate(),
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=Console(stderr=True))

@@ -72,7 +72,7 @@ class LocalPath(type(Path())):  # type: ignore[misc]
 def special_kind(path: Path) -> str:
     """Return the type of a special file, such as "a FIFO"; empty for files and folders."""
     try:
-        return _kind(path.stat().st_mode)
+        return kind_of(path.stat().st_mode)
     except (OSError, ValueError):  # missing, or not a valid name
         return ""
 
@@ -129,10 +129,11 @@ def open_local(path: str | os.PathLike[str], buffering: int = -1) -> IO[bytes]:
 
 
 def _refuse_special(mode: int, path: str | os.PathLike[str]) -> None:
-    kind = _kind(mode)
+    kind = kind_of(mode)
     if kind:
         raise SpecialFileError(errno.EINVAL, f"it is {kind}, not a file", os.fspath(path))
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
+    """Return the type of a special file by its mode; empty for files, folders and links."""
     return next((kind for fits, kind in _KINDS if fits(mode)), "")

@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from accweight_core.errors import StoreError, reason_of
+from accweight_core.remote.local import kind_of
 
 PARTIAL = ".partial"
 """Suffix of files that are being written; a killed process leaves them behind."""
@@ -96,8 +97,7 @@ def _refusal(path: Path, error: OSError, what: str) -> StoreError:
 
 
 def _no_file(path: Path | str, mode: int) -> StoreError:
-    kinds = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    kind = "a link" if stat.S_ISLNK(mode) else kind_of(mode)
     return StoreError(
         f"{path}: is {kind}, where an analysis has plain files and folders; put those in its "
         "place, or analyse the checkpoints again"

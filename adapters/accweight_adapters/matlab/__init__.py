@@ -1,0 +1,1 @@
+"""MAT-files of MATLAB 5 to 7."""

@@ -162,7 +162,7 @@ def test_a_run_with_no_buffers_but_counters_says_so(tmp_path: Path) -> None:
     source = with_counter(tmp_path)
     run = aw.open_run(source, skip=["*mean"])
 
-    with pytest.raises(MismatchError, match="no parameter has the role buffer.*whole numbers"):
+    with pytest.raises(MismatchError, match=r"no parameter has the role buffer.*whole numbers"):
         aw.analyze(run, roles=("buffer",))
 
 

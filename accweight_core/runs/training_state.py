@@ -118,13 +118,13 @@ def _slots(shapes: Mapping[str, Shape]) -> list[str]:
         first, _, after = name.partition(".")
         before, _, last = name.rpartition(".")
         prefixed = PREFIXED.fullmatch(name)
-        if first in pairs:
-            found.append(name)
-        elif SLOT.fullmatch(first.lower()) and shape in (shapes.get(after), bare.get(after)):
-            found.append(name)
-        elif SLOT.fullmatch(last.lower()) and shapes.get(before) == shape:
-            found.append(name)
-        elif prefixed and prefixed["owner"] in shapes:
+        signs = (
+            first in pairs,
+            SLOT.fullmatch(first.lower()) and shape in (shapes.get(after), bare.get(after)),
+            SLOT.fullmatch(last.lower()) and shapes.get(before) == shape,
+            prefixed and prefixed["owner"] in shapes,
+        )
+        if any(signs):
             found.append(name)
     return found
 

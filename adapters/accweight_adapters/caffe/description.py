@@ -1,8 +1,8 @@
 """Describe Caffe models: the blobs of every layer of a NetParameter (caffe.proto).
 
-Layers are fields 100, in files before 2015 fields 2 with numbers for types, in the first ones nested
-once more. A blob is a packed list of floats, a byte range of the file; the type of the layer tells
-what its blobs are.
+Layers are fields 100, in files before 2015 fields 2 with numbers for types, in the first ones
+nested once more. A blob is a packed list of floats, a byte range of the file; the type of the layer
+tells what its blobs are.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _layer(window: FileWindow, entry: Field) -> tuple[str, str, list[Field]]:
 
 
 def _plain_type(kind: str) -> str:
-    """Return the name of a type as newer files have it; the first ones had `conv`, `innerproduct`."""
+    """Return the name of a type in newer files; the first ones had `conv`, `innerproduct`."""
     oldest = {"conv": "Convolution", "innerproduct": "InnerProduct", "deconv": "Deconvolution"}
     return oldest.get(kind, kind)
 

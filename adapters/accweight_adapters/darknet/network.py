@@ -1,8 +1,8 @@
 """The network in a Darknet `.cfg`: which weights its layers have, in the order of the file.
 
-A configuration is sections of ``key=value``. The number of channels, and for dense layers height and
-width, follow from layer to layer as in `parser.c` of Darknet. Layers with weights that are not known
-here are refused, as everything behind them would be misplaced.
+A configuration is sections of ``key=value``. The number of channels, and for dense layers height
+and width, follow from layer to layer as in `parser.c` of Darknet. Layers with weights that are not
+known here are refused, as everything behind them would be misplaced.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ MOST_LINE: Final = 10_000
 LARGEST: Final = 1 << 24
 """Limit of numbers in configurations."""
 
-WITHOUT_WEIGHTS: Final = frozenset(
-    "dropout softmax soft region yolo gaussian_yolo detection cost activation logistic l2norm "
-    "normalization lrn sam empty silence contrastive iseg logxent".split()
+WITHOUT_WEIGHTS = re.compile(
+    r"dropout|soft(max)?|region|(gaussian_)?yolo|detection|cost|activation|logistic|l2norm"
+    r"|normalization|lrn|sam|empty|silence|contrastive|iseg|logxent"
 )
 """Types of layers without weights that keep the shape, or whose shape nothing follows."""
 
@@ -143,9 +143,13 @@ def network_of(
     net = sections[0]
     network = Network(net.number("batch", 1))
     start = net.number("inputs", 0)
-    size = Size(net.number("channels", 0), net.number("height"), net.number("width"))
+    size = Size(net.number("channels"), net.number("height") or None, net.number("width") or None)
     if not size.channels and start:
         size = Size(start, 1, 1)
+    if not size.channels:
+        raise ClaimError(
+            "its .cfg has no channels, and no inputs: the shape of its layers cannot be told"
+        )
     sizes: list[Size] = []
     walk = _Walk(transposed, batchnorm_has_bias)
     for index, section in enumerate(sections[1:]):
@@ -317,7 +321,7 @@ def _shape_after(index: int, section: Section, size: Size, before: Sequence[Size
         return size
     if kind == "scale_channels":
         return _at(index, section.numbers("from")[:1], before)[0]
-    if kind in WITHOUT_WEIGHTS:
+    if WITHOUT_WEIGHTS.fullmatch(kind):
         return size
     raise ClaimError(
         f"its .cfg has a layer [{quoted(kind)[1:-1]}], whose weights are not known here"

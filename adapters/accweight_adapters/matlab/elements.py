@@ -1,7 +1,7 @@
 """The elements of a MAT-file: tags, and the arrays inside them, in structures and cells too.
 
-The format (MATLAB's "MAT-File Format", Level 5) is read here and not with SciPy: `loadmat` loads and
-builds everything a file claims to hold, at once, while a description needs a few bytes of each
+The format (MATLAB's "MAT-File Format", Level 5) is read here and not with SciPy: `loadmat` loads
+and builds everything a file claims to hold, at once, while a description needs a few bytes of each
 array, and every size is a claim. Objects, function handles and Java objects are never built; they
 are passed over by their size.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from accweight_adapters.untrusted import ClaimError, checked_shape, checked_text, quoted
+from accweight_core.dtypes import DTYPES
 
 HEADER_BYTES: Final = 128
 MATRIX, COMPRESSED = 14, 15
@@ -165,7 +166,7 @@ class Elements:
         stored = STORED.get(real.kind)
         if stored is None:
             raise ClaimError(f"array {quoted(name)} has numbers of type {real.kind}")
-        size = int(stored.lstrip("uintflo")) // 8
+        size = DTYPES[stored].size_bytes
         if size * elements != real.stop - real.start:
             raise ClaimError(
                 f"array {quoted(name)} of shape {shape} needs {size * elements} bytes, "

@@ -539,6 +539,42 @@ def test_sparse_and_complex_arrays_are_listed_with_a_way(tmp_path: Path) -> None
     }
 
 
+def write_hdf5_mat(path: Path, weights: Arrays) -> Path:
+    """Write what MATLAB 7.3 does: HDF5 with axes in reverse, after a header."""
+    import h5py
+
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, values in weights.items():
+            packed = {"compression": "gzip"} if values.ndim == 4 else {}
+            file.create_dataset(name.replace(".", "/"), data=np.atleast_2d(values).T, **packed)
+            file[name.replace(".", "/")].attrs["MATLAB_class"] = np.bytes_("double")
+        cells = file.create_dataset("cells", data=np.zeros((1, 2), np.uint64))
+        cells.attrs["MATLAB_class"] = np.bytes_("cell")
+        file.create_dataset("#refs#/a", data=np.ones(3))
+    raw = bytearray(path.read_bytes())
+    raw[:128] = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM"
+    path.write_bytes(raw)
+    return path
+
+
+class TestMatlabHdf5(ReaderContract):
+    """Arrays of MATLAB 7.3."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return three arrays, one in a structure."""
+        weights = {f"net.{name}": values for name, values in matlab_arrays().items()}
+        path = write_hdf5_mat(tmp_path / "a.mat", weights)
+        return ReaderCase(MatlabReader(), path, weights)
+
+
+def test_cells_of_matlab_hdf5_are_left_out_with_a_note(tmp_path: Path) -> None:
+    description = MatlabReader().describe(write_hdf5_mat(tmp_path / "a.mat", matlab_arrays()))
+
+    assert {tensor.name for tensor in description.tensors} == {*matlab_arrays()}
+    assert description.notes == ("left out 'cells': cells, text or objects, not numbers",)
+
+
 def test_a_compressed_bomb_is_refused_without_being_inflated(tmp_path: Path) -> None:
     import zlib
 

@@ -1,1 +1,1 @@
-"""MAT-files of MATLAB 5 to 7."""
+"""MAT-files of MATLAB."""

@@ -1,7 +1,8 @@
-"""Describe MAT-files of MATLAB 5 to 7: arrays by name, those in structures and cells by path.
+"""Describe MAT-files of MATLAB: arrays by name, those in structures and cells by path.
 
 Uncompressed arrays are byte ranges, with the first axis contiguous; compressed ones, and those
-stored as smaller numbers, are loaded when they are read. Files of version 7.3 are HDF5.
+stored as smaller numbers, are loaded when they are read. Files of version 7.3 are HDF5; see
+`hdf5_arrays`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from accweight_adapters.matlab.elements import (
     Source,
     Tag,
 )
+from accweight_adapters.matlab.hdf5_arrays import described_hdf5, is_hdf5
 from accweight_adapters.measures import measures_in
 from accweight_adapters.untrusted import (
     STEP_KEYS,
@@ -61,11 +63,15 @@ def recognised(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
-        return bool(MAGIC.match(head)) and head[126:128] in ORDERS and b"\x01\x00" in (
-            head[124:126], head[125:123:-1]
-        )  # fmt: skip
+            return MAGIC.match(head) is not None and (_version(head) == 1 or is_hdf5(file))
     except OSError:
         return False
+
+
+def _version(head: bytes) -> int:
+    """Return the version of the format; 1 is that of MATLAB 5 to 7, 0 none."""
+    order = ORDERS.get(head[126:128])
+    return int.from_bytes(head[124:126], order) >> 8 if order else 0
 
 
 def described(path: Path) -> Description:
@@ -76,7 +82,7 @@ def described(path: Path) -> Description:
     """
     with claims_of(path, FORMAT), path.open("rb") as file:
         check_not_empty(path.stat().st_size)
-        return _described(path, file)
+        return described_hdf5(path) if is_hdf5(file) else _described(path, file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +141,8 @@ def _described(path: Path, file: IO[bytes]) -> Description:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(HEADER_BYTES)
-    if not MAGIC.match(head) or head[126:128] not in ORDERS:
-        raise ClaimError("not a MAT-file of version 5 to 7; save it with save(NAME, '-v7')")
+    if not MAGIC.match(head) or _version(head) != 1:
+        raise ClaimError("not a MAT-file of version 5 to 7.3; save it with save(NAME, '-v7')")
     order = ORDERS[head[126:128]]
     found = list(_arrays(path, file, size, order))
     numbers = {a.name: _number(a, home) for a, home in found if math.prod(a.shape) == 1}

@@ -8,13 +8,13 @@ from accweight_core.schema import Description
 
 
 class MatlabReader:
-    """Describes `.mat` files of MATLAB 5 to 7; later ones are HDF5, for another reader."""
+    """Describes `.mat` files of MATLAB 5 and later."""
 
     name = "matlab"
     suffixes: tuple[str, ...] = (".mat",)
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether `path` has the header of a MAT-file of version 5 to 7."""
+        """Tell whether `path` has the header of a MAT-file of version 5 to 7.3."""
         from accweight_adapters.matlab.description import recognised
 
         return recognised(path)

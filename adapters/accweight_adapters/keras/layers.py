@@ -56,7 +56,7 @@ class FoundLayer:
         class_name: Its class in snake case, '' if unknown.
         variables: Its variables by name, in order.
         settings: Its configuration, if known.
-        address: Address of its group; it grows with the order of writing.
+        address: Highest address of its objects; it grows with the order of writing.
     """
 
     path: tuple[str, ...]
@@ -179,15 +179,24 @@ class LayerWalk:
         classes = _classes(layer, place)
         class_name, names = variable_names(classes, shapes, layer.settings)
         named = dict(zip(names, variables, strict=True))
-        first = group.parts[0]
         yield FoundLayer(
             path,
             place.keys or (path[-1],),
             class_name or layer.class_name,
             named,
             layer.settings,
-            (self._files.index(id(first.file)) << ADDRESS_BITS) + first.address,
+            self._address(group),
         )
+
+    def _address(self, variables: Group) -> int:
+        """Return the highest address of a layer's objects, which grows with the order of writing.
+
+        The highest, because a small object may take up a gap further ahead.
+        """
+        first = variables.parts[0]
+        parts = (part for member in variables.members().values() for part in member.parts)
+        highest = max([first.address, *(p.address for p in parts if p.file is first.file)])
+        return (self._files.index(id(first.file)) << ADDRESS_BITS) + highest
 
     def _ordered(self, layers: Sequence[FoundLayer]) -> list[FoundLayer]:
         """Return layers in network order: by the configuration, else by what the file tells.
@@ -213,7 +222,7 @@ class LayerWalk:
 
 def _placed(layer: FoundLayer) -> Placed:
     shapes = {name: stored.dataset.shape for name, stored in layer.variables.items()}
-    return Placed(layer.keys, layer.address, shapes)
+    return Placed(layer.keys, layer.path[-1], layer.address, shapes)
 
 
 def _by_keys(layer: FoundLayer) -> FoundLayer:

@@ -3,7 +3,7 @@
 HDF5 lists groups by name, but three things in the file tell more, the surest first: the optimizer
 keeps its variables in the order of the model's; where the output of every layer is the input of one
 other, they form a chain; and Keras writes a list of layers in its order, so that the addresses of
-their groups grow. Only attributes of a subclassed model are written by name.
+their objects grow. Only attributes of a subclassed model are written by name.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ class Placed:
 
     Attributes:
         keys: Its path of group keys.
-        address: Address of its group, which grows while a file is written.
+        name: Its own name.
+        address: Address of its objects, which grows while a file is written.
         shapes: Shapes of its variables by name.
     """
 
     keys: tuple[str, ...]
+    name: str
     address: int
     shapes: Mapping[str, Shape]
 
@@ -66,34 +68,50 @@ def network_order(
         layers: The layers.
         slots: Shapes of the optimizer's variables with axes, in their order.
     """
-    written = sorted(layers, key=lambda layer: layer.address)
-    by_slots = _by_slots(written, slots)
     is_listed = all(LISTED.fullmatch(layer.keys[0]) for layer in layers)
+    written = sorted(layers, key=lambda layer: layer.address)
+    if not is_listed and _are_numbered(written):
+        written, is_listed = sorted(layers, key=_number), True
+    by_slots, is_sure = _by_slots(written, slots)
     chain = None if is_listed or by_slots else _chain(written)
     order = by_slots or chain or written
-    unsure = len(layers) > 1 and not (by_slots or chain or is_listed)
+    unsure = len(layers) > 1 and not (is_listed or chain or (by_slots and is_sure))
     return {layer.keys: place for place, layer in enumerate(order)}, UNSURE if unsure else ""
 
 
-def _by_slots(layers: Sequence[Placed], slots: Sequence[Shape]) -> list[Placed] | None:
-    """Return layers in the order in which an optimizer has slots for their variables."""
+def _are_numbered(layers: Sequence[Placed]) -> bool:
+    """Tell whether all layers have names that Keras counts up as they are made: dense, dense_1."""
+    bases = {re.sub(r"_\d+$", "", layer.name) for layer in layers}
+    return len(bases) == 1 and len({_number(layer) for layer in layers}) == len(layers)
+
+
+def _number(layer: Placed) -> int:
+    found = re.search(r"_(\d{1,9})$", layer.name)
+    return int(found[1]) if found else 0
+
+
+def _by_slots(layers: Sequence[Placed], slots: Sequence[Shape]) -> tuple[list[Placed] | None, bool]:
+    """Return layers in the order in which an optimizer has slots, and whether that is certain."""
     wanted = sum(len(layer.trained) for layer in layers)
     for repeats in range(1, MOST_SLOTS + 1):
         sequence = list(slots[::repeats])
         same = all(list(slots[n::repeats]) == sequence for n in range(repeats))
         if same and len(sequence) == wanted > 0:
             return _matched(layers, sequence)
-    return None
+    return None, False
 
 
-def _matched(layers: Sequence[Placed], sequence: Sequence[Shape]) -> list[Placed] | None:
+def _matched(
+    layers: Sequence[Placed], sequence: Sequence[Shape]
+) -> tuple[list[Placed] | None, bool]:
     """Return layers such that the shapes of their variables are this sequence, or None.
 
-    The longest of several that fit is taken; of equal ones, that which was written first.
+    The longest of several that fit is taken; of equal ones, that which is first in their numbers or
+    else was written first, which is not certain.
     """
     left = [layer for layer in layers if layer.trained]
     found: list[Placed] = []
-    place = 0
+    place, is_sure = 0, True
     while left:
         fitting = [
             layer
@@ -101,12 +119,16 @@ def _matched(layers: Sequence[Placed], sequence: Sequence[Shape]) -> list[Placed
             if tuple(sequence[place : place + len(layer.trained)]) == layer.trained
         ]
         if not fitting:
-            return None
-        taken = max(fitting, key=lambda layer: len(layer.trained))
+            return None, False
+        longest = max(len(layer.trained) for layer in fitting)
+        fitting = [layer for layer in fitting if len(layer.trained) == longest]
+        numbered = _are_numbered(fitting)
+        is_sure = is_sure and numbered
+        taken = min(fitting, key=_number) if numbered else fitting[0]
         found.append(taken)
         left.remove(taken)
-        place += len(taken.trained)
-    return found + [layer for layer in layers if not layer.trained]
+        place += longest
+    return found + [layer for layer in layers if not layer.trained], is_sure
 
 
 def _chain(layers: Sequence[Placed]) -> list[Placed] | None:

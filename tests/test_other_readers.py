@@ -339,8 +339,7 @@ def test_what_mindspore_saves_of_training_is_step_measure_or_left_out(tmp_path: 
     assert run.steps.tolist() == [10, 20]
     assert run.checkpoints[0].measures == {"learning_rate": 0.5}
     assert run.notes == (
-        "2 checkpoints: left out 'beta1_power': training state, not weights",
-        "2 checkpoints: left out 'moment1.fc.weight': training state, not weights",
+        "2 checkpoints: left out 'beta1_power', 'moment1.fc.weight': training state, not weights",
     )
 
 

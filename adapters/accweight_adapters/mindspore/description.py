@@ -113,15 +113,12 @@ def _described(path: Path, file: IO[bytes]) -> Description:
     clocks = {CLOCKS[name]: _number(file, p) for name, p in numbers.items() if name in CLOCKS}
     figures = {name: _number(file, p) for name, p in numbers.items() if name in FIGURES}
     words = [name for name, parameter in found.items() if not parameter.dtype]
-    beside = [n for n in found if n in STATE or n in words or (n in numbers and n in CLOCKS)]
-    beside += [name for name in figures if name not in beside]
-    state = [name for name in beside if name in STATE]
+    beside = {*words, *figures, *(name for name in numbers if name in CLOCKS)}
     kept = {name: p for name, p in found.items() if name not in beside}
     if not kept:
         raise ClaimError("holds no parameters")
     step, key = step_among(clocks) or (None, "")
-    notes = [f"left out {quoted_few(state)}: training state, not weights"] if state else []
-    notes += [f"left out {quoted_few(words)}: not numbers"] if words else []
+    notes = [f"left out {quoted_few(words)}: not numbers"] if words else []
     return Description(
         format=FORMAT,
         tensors=tuple(_stored(path, name, parameter) for name, parameter in kept.items()),
@@ -214,7 +211,8 @@ def _text(window: FileWindow, start: int, stop: int) -> str:
 
 def _stored(path: Path, name: str, parameter: Parameter) -> StoredTensor:
     is_statistic = name.rpartition(".")[2] in STATISTICS
-    hints = Hints(role=Role.BUFFER if is_statistic else None)
+    role = Role.OPTIMIZER if name in STATE else Role.BUFFER if is_statistic else None
+    hints = Hints(role=role)
     if len(parameter.pieces) == 1:
         place = parameter.pieces[0].offset
         return StoredTensor(name, Extent(str(path), place, parameter.dtype, parameter.shape), hints)

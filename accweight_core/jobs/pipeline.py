@@ -85,7 +85,7 @@ def analyze(
         keep_state: Store the state that `append` needs to go on without the old checkpoints:
             16 bytes per weight.
         memory_bytes: Memory for parameters that are read as a whole because they are compressed
-            or encoded: up to twelve times the size of each. By default what the machine, the
+            or encoded: up to fourteen times the size of each. By default what the machine, the
             container and the process have free.
         engine: "threads" of this process, or "dask", a cluster.
         scheduler: Address of a dask scheduler (tcp://...); by default a cluster is started on

@@ -168,3 +168,5 @@ def test_a_chain_counts_only_if_every_step_is_certain() -> None:
 
     assert order_of([dense, head, conv], []) == [3, 1, 2]
     assert order_of([dense, head, conv, twin], []) == [1, 2, 3, 4]
+    shapes = {1: (4, 4), 2: (4, 4), 3: (4, 5), 4: (2, 4)}
+    assert order_of([placed(at, kernel=shape) for at, shape in shapes.items()], []) == [1, 2, 3, 4]

@@ -62,6 +62,7 @@ def test_what_an_optimizer_keeps_is_left_out_with_one_note(others: Shapes, named
     "shapes",
     [
         {"q.weight": (4, 4), "k.weight": (4, 4), "v.weight": (4, 4), "m.weight": (4, 4)},
+        {**NET, "m.fc1.weight": (4, 3), "m.fc2.weight": (2, 4), "v.fc1.weight": (4, 3)},
         {"optimal.weight": (4, 3), "option.weight": (4, 3), "scaler.weight": (3,)},
         {"momentum.weight": (4, 3), "encoder.weight": (5, 3)},
         {"velocity": (3,), "fc.weight": (4, 3)},

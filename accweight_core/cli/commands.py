@@ -70,7 +70,7 @@ def inspect(
     help="Limit of memory for compressed or encoded parameters, such as 8G; "
     "by default the free memory.",
 )
-@click.option("--strict", is_flag=True, help="Stop at the first NaN or infinity.")
+@click.option("--strict", is_flag=True, help="Fail if there is NaN or infinity; names the first.")
 @click.option("--overwrite", is_flag=True, help="Replace another analysis at OUT.")
 @click.option("--keep-state", is_flag=True, help="Store what --append needs: 16 bytes per weight.")
 @click.option(

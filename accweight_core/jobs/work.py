@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from accweight_core.accumulate.block import MOST_STEPS
+from accweight_core.accumulate.nonfinite import FirstNonFinite
 from accweight_core.accumulate.pack import PackWalk
-from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refuse_nonfinite
+from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
@@ -100,8 +101,8 @@ class Work:
         begin = begin_beside if replacing else create_or_continue
         store = begin(path, self.header, files, self.notice)
         self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
-        if self.strict:
-            self._refuse_nonfinite(store)
+        if self._nonfinite is not None:
+            self._look_at_finished(store, self._nonfinite)
         if not store.header.complete:
             todo = [index for index, done in enumerate(store.finished()) if not done]
             try:
@@ -118,14 +119,19 @@ class Work:
             discard(path, beside(path, "next"))  # nobody goes on with it any more
         return Analysis(Stored(store, None if self.earlier else self.run))
 
-    def _refuse_nonfinite(self, store: Store) -> None:
-        """Raise if a parameter finished by an earlier, non-strict call has non-finite elements."""
+    @cached_property
+    def _nonfinite(self) -> FirstNonFinite | None:
+        """What collects non-finite elements, if they are an error."""
+        return FirstNonFinite(self.run.checkpoints) if self.strict else None
+
+    def _look_at_finished(self, store: Store, nonfinite: FirstNonFinite) -> None:
+        """Look for non-finite elements in parameters that an earlier call has finished."""
         values = store.totals
         for index, done in enumerate(store.finished() if not self.earlier else ()):
-            parameter = self.header.parameters[index]
             if done:
-                totals = Totals(parameter.elements, values[:, index])
-                refuse_nonfinite(parameter.name, totals, self.run.checkpoints)
+                nonfinite.found_in(index, self.header.parameters[index].name, values[:, index])
+        if store.header.complete:
+            nonfinite.refuse()
 
     def _keep(self, store: Store, members: Sequence[int], totals: Floats) -> None:
         """Store the totals of parameters, after those of the analysis to append to."""
@@ -201,15 +207,17 @@ class Work:
                 store=store,
                 earlier=self.earlier,
                 block_elements=self.block_elements or BLOCK_ELEMENTS,
-                strict=self.strict,
+                nonfinite=self._nonfinite,
                 progress=advance,
                 memory_bytes=self.memory_bytes,
             )
         walk = BlockWalk(
             self.run.checkpoints,
             threads=self.threads,
-            strict=self.strict,
+            nonfinite=self._nonfinite,
             progress=advance,
             memory_bytes=self.memory_bytes,
         )
         walk.run(walks)
+        if self._nonfinite is not None:
+            self._nonfinite.refuse()

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from accweight_core.dtypes import DTYPES
 from accweight_core.metrics.sums import FIRST_SUMS
 from accweight_core.remote import is_url
-from accweight_core.schema import Checkpoint, Parameter, Role
+from accweight_core.schema import Checkpoint, Parameter, Role, TypeChange
 from accweight_core.store.documents import Integer, Length, Shape, checked
 
 FORMAT_VERSION = 2
@@ -92,6 +92,7 @@ class HeaderDocument(Struct, frozen=True):
     name_map: dict[str, Any] = {}
     packs: tuple[Annotated[tuple[int, ...], Meta(min_length=1)], ...] = ()
     sums: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] = FIRST_SUMS
+    type_changes: tuple[TypeChange, ...] = ()
 
 
 def checked_header(found: Any) -> HeaderDocument:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accweight_core.cli import options
+from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
@@ -18,6 +19,9 @@ from accweight_core.cli.options import named, parsed_roles, parsed_size
 if TYPE_CHECKING:
     from accweight_core.analysis.summary import Per
     from accweight_core.runs.selection import Selection
+
+MOST_WARNINGS = 10
+"""Warnings that are printed: a run that diverged has one for every parameter."""
 
 
 @click.command()
@@ -125,7 +129,10 @@ def analyze(
                 run, out, roles=counted, overwrite=overwrite, keep_state=keep_state, **how
             )
     output.remark(*analysis.header.notes)
-    output.warn(*analysis.header.warnings)
+    warnings = analysis.header.warnings
+    output.warn(*warnings[:MOST_WARNINGS])
+    if warnings[MOST_WARNINGS:]:
+        output.warn(f"{len(warnings) - MOST_WARNINGS} more like these; --json lists all")
     output.show(
         rankings.analysis_json(analysis, by) if json else rankings.analysis_summary(analysis, by)
     )
@@ -149,7 +156,11 @@ def rank(
     opened = open_analysis(analysis)
     counted = parsed_roles(roles) if roles else None
     document = rankings.ranking_json(opened, by, at, per, top, counted)
-    output.show(document if json else rankings.ranking_page(document, per))
+    if json:
+        output.show(document)
+        return
+    grave = rankings.grave_findings(opened)
+    output.show([*rankings.ranking_page(document, per), *([""] * bool(grave)), *grave])
 
 
 @click.command()
@@ -187,5 +198,14 @@ def _check_stdout_is_free(to: str, *, json: bool) -> None:
         )
 
 
-COMMANDS: Sequence[click.Command] = (inspect, analyze, rank, compare, align, export, metrics)
+COMMANDS: Sequence[click.Command] = (
+    inspect,
+    analyze,
+    rank,
+    compare,
+    align,
+    check,
+    export,
+    metrics,
+)
 """All commands of accweight_core; each is a function in this folder."""

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.findings import findings
 from accweight_core.analysis.ranking import ranking
+from accweight_core.analysis.reading import findings_of
 from accweight_core.analysis.summary import Per
+from accweight_core.cli.checking import GRAVE, findings_lines
 from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, bar, number
 from accweight_core.metrics.table import brief_metrics
@@ -44,6 +47,12 @@ def ranking_json(
         "rows": len(rows),
         "ranking": rows[:top],
     }
+
+
+def grave_findings(analysis: Analysis) -> list[str]:
+    """Return the findings with which a ranking means little, in sentences."""
+    found = findings(analysis.header, analysis.values)
+    return findings_lines([finding for finding in found if finding.kind in GRAVE], analysis.path)
 
 
 def ranking_page(document: dict[str, Any], per: Per = "layer") -> Page:
@@ -115,6 +124,7 @@ def analysis_json(analysis: Analysis, by: str) -> dict[str, Any]:
         "ranking": ranking_json(analysis, by)["ranking"],
         "notes": list(analysis.header.notes),
         "warnings": list(analysis.header.warnings),
+        "findings": [finding.to_json() for finding in findings_of(analysis)[0]],
     }
 
 
@@ -123,6 +133,7 @@ def analysis_summary(analysis: Analysis, by: str) -> Page:
     steps, top = analysis.steps, analysis.maximum
     elements = sum(p.elements for p in analysis.parameters)
     document = ranking_json(analysis, by)
+    told = findings_lines(findings_of(analysis)[0], analysis.path)
     lines: list[str | Table] = [
         (
             f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}; "
@@ -133,10 +144,11 @@ def analysis_summary(analysis: Analysis, by: str) -> Page:
         *_not_counted(document),
         "",
     ]
-    if top:
+    lines += [*told, ""] if told else []
+    if top and top.value:
         place = f"{plain(top.parameter)}[{', '.join(map(str, top.index))}]"
         lines.append(f"most moved weight: {place}, {top.value:.4g}")
-    lines.append(CAUTION)
+        lines.append(CAUTION)
     if analysis.path:
         lines.append(f"stored in {plain(analysis.path)}")
     return lines

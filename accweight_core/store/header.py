@@ -200,7 +200,9 @@ class Header:
         if rewritten:
             checkpoints = tuple(replace(c, size_bytes=0, changed_ns=0) for c in checkpoints)
         blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
-        return replace(blank, maximum=None, complete=False, versions={}, packs=(), sums=(), type_changes=())
+        return replace(
+            blank, maximum=None, complete=False, versions={}, packs=(), sums=(), type_changes=()
+        )
 
     @gc_paused()
     def to_json(self) -> dict[str, Any]:

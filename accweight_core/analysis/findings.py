@@ -134,15 +134,19 @@ class Movement:
 
         What is not finite has no movement, so it counts as moved.
         """
-        found: npt.NDArray[np.bool_] = (self.sums("step_max") != 0) | (self.sums("nonfinite") > 0)
+        found = np.asarray((self.sums("step_max") != 0) | (self.sums("nonfinite") > 0))
         found[0] = False
         return found
 
     @cached_property
+    def is_moving(self) -> npt.NDArray[np.bool_]:
+        """(steps,): whether any trained parameter moved."""
+        return np.asarray(self.moved[:, self.trained].any(axis=1))
+
+    @cached_property
     def is_still(self) -> npt.NDArray[np.bool_]:
         """(parameters,): whether a parameter is bit-equal in all checkpoints."""
-        still: npt.NDArray[np.bool_] = ~self.moved.any(axis=0)
-        return still
+        return np.asarray(np.logical_not(np.logical_or.reduce(self.moved, axis=0)))
 
     def parameter(self, index: int) -> Parameter:
         """Return a parameter by its index."""
@@ -249,7 +253,7 @@ def _discontinuities(header: Header, values: Floats) -> Iterator[Finding]:
 
 def _still_at_the_end(movement: Movement) -> int:
     """Return how many steps at the end changed nothing; all of them for a run that never moved."""
-    moving = np.flatnonzero(movement.moved[:, movement.trained].any(axis=1))
+    moving = np.flatnonzero(movement.is_moving)
     return len(movement.steps) - 1 - int(moving[-1]) if moving.size else len(movement.steps) - 1
 
 
@@ -266,9 +270,8 @@ def _stopped(movement: Movement) -> Iterator[Finding]:
 
 def _lora_b_zero(movement: Movement) -> Iterator[Finding]:
     matrices = [i for i in movement.trained if LORA_B.search(movement.parameter(i).name)]
-    is_zero = ~(movement.sums("square") > 0).any(axis=0) & ~(movement.sums("nonfinite") > 0).any(
-        axis=0
-    )
+    held = (movement.sums("square") > 0) | (movement.sums("nonfinite") > 0)
+    is_zero = np.logical_not(np.logical_or.reduce(held, axis=0))
     zero = [index for index in matrices if is_zero[index]]
     if zero:
         names = [movement.parameter(index).name for index in zero]
@@ -285,16 +288,14 @@ def _lora_b_zero(movement: Movement) -> Iterator[Finding]:
 def _type_changes(movement: Movement) -> Iterator[Finding]:
     places = {parameter.name: i for i, parameter in enumerate(movement.header.parameters)}
     for change in movement.header.type_changes:
-        members = [i for i in map(places.get, change.parameters) if i in movement.trained]
+        members = [places[name] for name in change.parameters]
         share, text = rounding(change), str(change)
         if share:
             text += f": movements of up to {share:.2g} of a weight there can be rounding"
-        moving = [i for i in members if i is not None and movement.moved[:, i].any()]
+        moving = [i for i in members if not movement.is_still[i]]
         if moving and all(movement.is_rounding(i, change) for i in moving):
             text += ", and nothing has moved otherwise"
-        layers = dict.fromkeys(
-            movement.header.parameters[places[n]].layer for n in change.parameters
-        )
+        layers = dict.fromkeys(movement.parameter(index).layer for index in members)
         yield Finding("type_change", text, change.step, tuple(layers), change.parameters)
 
 
@@ -339,7 +340,7 @@ def _identical(movement: Movement) -> Iterator[Finding]:
     last = len(movement.steps) - 1
     end = _still_at_the_end(movement)
     stop = last if end < FEWEST_STILL else last - end
-    still = ~movement.moved[:, movement.trained].any(axis=1)
+    still = ~movement.is_moving
     if end == last:
         return
     places = range(1, stop + 1)

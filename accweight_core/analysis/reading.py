@@ -109,7 +109,7 @@ def _seeming_copies(movement: Movement) -> list[tuple[int, int]]:
     alike: Mapping[bytes, list[int]] = defaultdict(list)
     for at in range(len(movement.steps)):
         alike[b"".join(column[at].tobytes() for column in sums)].append(at)
-    moving = movement.moved[:, movement.trained].any(axis=1)
+    moving = movement.is_moving
     return [
         (first, later)
         for places in alike.values()

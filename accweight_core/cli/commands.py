@@ -170,20 +170,30 @@ def rank(
 )
 @click.option("-o", "--out", required=True, type=options.FILE, help="File to write; - for stdout.")
 @options.per_row
+@options.roles("")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @options.as_json
-def export(analysis: Path, to: str, out: Path, per: Per, *, overwrite: bool, json: bool) -> None:
-    """Write every metric of every layer and step to a file, or to stdout."""
+def export(
+    analysis: Path, to: str, out: Path, per: Per, roles: str, *, overwrite: bool, json: bool
+) -> None:
+    """Write every metric of every layer and step to a file, or to stdout.
+
+    Layers count weights and embeddings, unless --roles says otherwise; --per parameter writes all
+    parameters.
+    """
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.analysis.export import export as write
-    from accweight_core.cli import output
+    from accweight_core.cli import output, rankings
 
+    opened = open_analysis(analysis)
+    counted = parsed_roles(roles) if roles else rankings.exported_roles(opened, per)
     if str(out) == "-":
         _check_stdout_is_free(to, json=json)
-        rows = write(open_analysis(analysis), sys.stdout.buffer, to, per=per)
-        output.remark(f"{rows} rows written to stdout")
+        rows = write(opened, sys.stdout.buffer, to, per=per, roles=counted)
+        output.remark(f"{rows} rows written to stdout", *rankings.not_exported(opened, counted))
         return
-    rows = write(open_analysis(analysis), out, to, per=per, overwrite=overwrite)
+    rows = write(opened, out, to, per=per, overwrite=overwrite, roles=counted)
+    output.remark(*rankings.not_exported(opened, counted))
     document: dict[str, Any] = {"out": str(out), "to": to, "rows": rows}
     output.show(document if json else f"{rows} rows written to {out}")
 

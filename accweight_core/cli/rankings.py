@@ -43,7 +43,7 @@ def ranking_json(
         "by": by,
         "step": int(analysis.steps[index]),
         "roles": list(map(str, counted)),
-        "left_out": Counter(str(p.role) for p in analysis.parameters if p.role not in counted),
+        "left_out": _left_out(analysis, counted),
         "rows": len(rows),
         "ranking": rows[:top],
     }
@@ -60,10 +60,28 @@ def ranking_page(document: dict[str, Any], per: Per = "layer") -> Page:
     shown, rows = len(document["ranking"]), document["rows"]
     first = f" (the first {shown} of {rows})" if shown < rows else ""
     heading = f"{plain(document['source'])}: {per}s by {document['by']} at step {document['step']}"
-    return [heading + first, "", ranking_table(document, per), *_not_counted(document)]
+    return [heading + first, "", ranking_table(document, per), *not_counted(document)]
 
 
-def _not_counted(document: dict[str, Any]) -> list[str]:
+def exported_roles(analysis: Analysis, per: Per) -> tuple[Role, ...]:
+    """Return the roles that an export holds unless told: all of them in rows of parameters."""
+    if per == "parameter":
+        return tuple(dict.fromkeys(parameter.role for parameter in analysis.parameters))
+    return analysis.header.roles
+
+
+def not_exported(analysis: Analysis, roles: Sequence[Role]) -> list[str]:
+    """Return a line on the parameters that an export leaves out, if there are any."""
+    document = {"roles": list(map(str, roles)), "left_out": _left_out(analysis, roles)}
+    return not_counted(document, "export")[1:]
+
+
+def _left_out(analysis: Analysis, roles: Sequence[Role]) -> Counter[str]:
+    """Return the number of measured parameters of every other role."""
+    return Counter(str(p.role) for p in analysis.parameters if p.role not in roles)
+
+
+def not_counted(document: dict[str, Any], command: str = "rank") -> list[str]:
     """Return a line on the parameters that are not counted, and how to count them."""
     left_out = document["left_out"]
     if not left_out:
@@ -75,7 +93,7 @@ def _not_counted(document: dict[str, Any]) -> list[str]:
     roles = ",".join((*document["roles"], *left_out))
     verb = "is" if sum(left_out.values()) == 1 else "are"
     listed = f"{', '.join(amounts[:-1])} and {amounts[-1]}" if amounts[1:] else amounts[0]
-    line = f"{listed} {verb} not counted; count all with: accweight rank --roles {roles}"
+    line = f"{listed} {verb} not counted; count all with: accweight {command} --roles {roles}"
     return ["", line]
 
 
@@ -141,7 +159,7 @@ def analysis_summary(analysis: Analysis, by: str) -> Page:
         ),
         "",
         ranking_table(document),
-        *_not_counted(document),
+        *not_counted(document),
         "",
     ]
     lines += [*told, ""] if told else []

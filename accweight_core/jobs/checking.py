@@ -21,6 +21,7 @@ import numpy as np
 from accweight_core.analysis.analysis import Analysis, as_analysis
 from accweight_core.analysis.findings import Finding, Movement, counted, listed
 from accweight_core.analysis.reading import buffers_of, findings_of, first_moves
+from accweight_core.arguments import brief
 from accweight_core.errors import AccweightError, ArgumentTypeError, UnknownNameError
 from accweight_core.jobs.pipeline import analyze
 from accweight_core.metrics.totals import metrics_of
@@ -86,8 +87,7 @@ def check(
         UnknownNameError: If a pattern matches no parameter.
         AccweightError: As in `open_run` and `analyze`.
     """
-    if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < math.inf:
-        raise ArgumentTypeError(f"the tolerance is a number from 0 on, got {tolerance!r}")
+    checked_tolerance(tolerance)
     frozen, moving = _patterns(expect_frozen), _patterns(expect_moving)
     analysis = _analysis(source, threads)
     movement = Movement(analysis.header, analysis.values)
@@ -107,6 +107,17 @@ def check(
     summary = in_short(analysis.steps, analysis.layers)
     ordered = sorted((*broken, *found), key=lambda finding: not finding.is_wrong)
     return Checked(str(analysis.header.source), summary, tuple(ordered), tuple(kept), tuple(notes))
+
+
+def checked_tolerance(given: Any) -> float:
+    """Return a tolerance.
+
+    Raises:
+        ArgumentTypeError: If it is not a number from 0 on.
+    """
+    if isinstance(given, (int, float)) and 0 <= given < math.inf:
+        return float(given)
+    raise ArgumentTypeError(f"the tolerance is a number from 0 on, got {brief(given)}")
 
 
 def is_analysis(source: object) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.analysis.continuity import breaks
+from accweight_core.analysis.continuity import BREAK
 from accweight_core.dtypes import DTYPES
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
@@ -90,7 +90,7 @@ def findings(header: Header, values: Floats) -> list[Finding]:
     found = [
         *_nonfinite(movement),
         *_nothing_moved(movement),
-        *_discontinuities(header, values),
+        *_discontinuities(header),
         *_stopped(movement),
         *_lora_b_zero(movement),
         *_type_changes(movement),
@@ -246,9 +246,12 @@ def _is_rounding(movement: Movement, index: int) -> bool:
     return len(changes) == 1 and movement.is_rounding(index, changes[0])
 
 
-def _discontinuities(header: Header, values: Floats) -> Iterator[Finding]:
-    for found in breaks(header, values):
-        yield Finding("discontinuity", str(found), found.step, is_wrong=True, sure="likely")
+def _discontinuities(header: Header) -> Iterator[Finding]:
+    """Find the steps that do not continue the run, as they were told when it was measured."""
+    for warning in header.warnings:
+        told = BREAK.match(warning)
+        if told:
+            yield Finding("discontinuity", warning, int(told[1]), is_wrong=True, sure="likely")
 
 
 def _still_at_the_end(movement: Movement) -> int:

@@ -14,6 +14,7 @@ from accweight_core.accumulate.nonfinite import FirstNonFinite
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.reopen import reopened_checkpoint
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
 from accweight_core.gc_paused import gc_paused
@@ -25,7 +26,7 @@ from accweight_core.jobs.walks import pack_of, walk_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
-from accweight_core.schema import Run, StoredTensor
+from accweight_core.schema import Checkpoint, Run, StoredTensor
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import begin_beside, create_or_continue
 from accweight_core.store.beside import beside
@@ -87,7 +88,9 @@ class Work:
             values[:, members] = totals
 
         self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
-        return Analysis(InMemory(completed(self.header, values), values, self.run))
+        return Analysis(
+            InMemory(completed(self.header, values, self._checkpoint), values, self.run)
+        )
 
     def on_disk(self, path: Path, *, replacing: bool = False) -> Analysis:
         """Measure into a store, or continue an unfinished one.
@@ -110,7 +113,7 @@ class Work:
             finally:
                 store.flush()
             values = store.totals
-            header = completed(self.header, values)
+            header = completed(self.header, values, self._checkpoint)
             store.finish(header, metric_arrays(header, values))
         if replacing:
             put_in_place(path)
@@ -132,6 +135,13 @@ class Work:
                 nonfinite.found_in(index, self.header.parameters[index].name, values[:, index])
         if store.header.complete:
             nonfinite.refuse()
+
+    def _checkpoint(self, place: int) -> Checkpoint:
+        """Return a checkpoint by its position, those of the analysis to append to first."""
+        before = len(self.earlier.header.checkpoints) if self.earlier else 0
+        if place < before:
+            return reopened_checkpoint(self.header, place)
+        return self.run.checkpoints[place - before]
 
     def _keep(self, store: Store, members: Sequence[int], totals: Floats) -> None:
         """Store the totals of parameters, after those of the analysis to append to."""

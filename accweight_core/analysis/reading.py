@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.findings import Finding, Movement, findings, identical_text, listed
 from accweight_core.dtypes import is_measurable
@@ -107,7 +109,8 @@ def _seeming_copies(movement: Movement) -> list[tuple[int, int]]:
         return []
     sums = [movement.sums(name)[:, movement.trained] for name in COPIED]
     alike: Mapping[bytes, list[int]] = defaultdict(list)
-    for at in range(len(movement.steps)):
+    finite = ~(movement.sums("nonfinite")[:, movement.trained] > 0).any(axis=1)
+    for at in np.flatnonzero(finite).tolist():
         alike[b"".join(column[at].tobytes() for column in sums)].append(at)
     moving = movement.is_moving
     return [

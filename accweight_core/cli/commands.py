@@ -29,27 +29,27 @@ MOST_WARNINGS = 10
 @options.takes_selection
 @click.option(
     "--write-map",
-    type=options.FILE,
+    type=options.OUT,
     metavar="FILE",
     help="Write a map file with every name, to be edited.",
 )
 @options.as_json
 def inspect(
-    source: tuple[str, ...], selection: Selection, write_map: Path | None, *, json: bool
+    source: tuple[str, ...], selection: Selection, write_map: str | None, *, json: bool
 ) -> None:
     """Show format, steps and their origin, and layers of checkpoints. Reads no weights."""
     from accweight_core.cli import inspections, output
     from accweight_core.runs.inspection import inspected
 
-    if write_map:  # with a map, files of several formats can be one run
+    if write_map is not None:  # with a map, files of several formats can be one run
         selection = replace(selection, mixed=True)
     result = inspected(named(source), selection)
     document = result.to_json()
-    if write_map:
+    if write_map is not None:
         from accweight_core.alignment.map_template import write_template
 
         output.remark(write_template(write_map, result.groups))
-        document["map"] = str(write_map)
+        document["map"] = write_map
     output.show(document if json else inspections.inspection(result))
 
 
@@ -168,13 +168,13 @@ def rank(
 @click.option(
     "--to", required=True, type=click.Choice(["csv", "parquet", "npz"]), help="Format to write."
 )
-@click.option("-o", "--out", required=True, type=options.FILE, help="File to write; - for stdout.")
+@click.option("-o", "--out", required=True, type=options.OUT, help="File to write; - for stdout.")
 @options.per_row
 @options.roles("")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @options.as_json
 def export(
-    analysis: Path, to: str, out: Path, per: Per, roles: str, *, overwrite: bool, json: bool
+    analysis: Path, to: str, out: str, per: Per, roles: str, *, overwrite: bool, json: bool
 ) -> None:
     """Write every metric of every layer and step to a file, or to stdout.
 
@@ -187,14 +187,14 @@ def export(
 
     opened = open_analysis(analysis)
     counted = parsed_roles(roles) if roles else rankings.exported_roles(opened, per)
-    if str(out) == "-":
+    if out == "-":
         _check_stdout_is_free(to, json=json)
         rows = write(opened, sys.stdout.buffer, to, per=per, roles=counted)
         output.remark(f"{rows} rows written to stdout", *rankings.not_exported(opened, counted))
         return
     rows = write(opened, out, to, per=per, overwrite=overwrite, roles=counted)
     output.remark(*rankings.not_exported(opened, counted))
-    document: dict[str, Any] = {"out": str(out), "to": to, "rows": rows}
+    document: dict[str, Any] = {"out": out, "to": to, "rows": rows}
     output.show(document if json else f"{rows} rows written to {out}")
 
 

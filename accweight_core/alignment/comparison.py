@@ -36,6 +36,9 @@ RBO_PERSISTENCE = 0.9
 SEVERAL = 3.0
 """How many times the values of a matched layer differ before that is said."""
 
+SEVERAL_FOLDED = 1.2
+"""The same for a layer that a norm seems to be folded into."""
+
 SHARES = frozenset({"efficiency", "sign_flips", "nonfinite"})
 """Metrics whose values are no lengths: several times a small share is still a small one."""
 
@@ -198,7 +201,13 @@ def _apart(places: Sequence[LayerPlace], by: str, alignment: Alignment) -> list[
     """Return a warning if values of matched rows differ several times, which ranks do not show."""
     if by in SHARES:
         return []
-    apart = [(place, times) for place in places if (times := _times(place)) >= SEVERAL]
+    hints = [item.hint for item in (*alignment.only_a, *alignment.only_b)]
+    folded = {p.layer for p in places if any(f"into {p.layer}?" in hint for hint in hints)}
+    apart = [
+        (place, times)
+        for place in places
+        if (times := _times(place)) >= (SEVERAL_FOLDED if place.layer in folded else SEVERAL)
+    ]
     if not apart:
         return []
     apart.sort(key=lambda item: -item[1])
@@ -207,11 +216,10 @@ def _apart(places: Sequence[LayerPlace], by: str, alignment: Alignment) -> list[
         for place, times in apart[:SHOWN]
     )
     more = f", and {len(apart) - SHOWN} more" if apart[SHOWN:] else ""
-    lines = [f"{by} differs several times, which agreement of ranks does not show: {listed}{more}"]
+    lines = [f"{by} of matched layers differs, which their ranks do not show: {listed}{more}"]
     if 2 * len(apart) > len(places) > 1:
         lines[0] += "; as most differ, the runs differ in scale (learning rate, length, step)"
-    folded = {item.hint for item in (*alignment.only_a, *alignment.only_b)}
-    if any(f"into {place.layer}?" in hint for hint in folded for place, _ in apart):
+    if any(place.layer in folded for place, _ in apart):
         lines[0] += (
             "; an exporter that folds a norm changes the weights: export without folding, "
             "see docs/formats.md"

@@ -190,10 +190,9 @@ def export(
     if out == "-":
         _check_stdout_is_free(to, json=json)
         rows = write(opened, sys.stdout.buffer, to, per=per, roles=counted)
-        output.remark(f"{rows} rows written to stdout", *rankings.not_exported(opened, counted))
+        output.remark(f"{rows} rows written to stdout")
         return
     rows = write(opened, out, to, per=per, overwrite=overwrite, roles=counted)
-    output.remark(*rankings.not_exported(opened, counted))
     document: dict[str, Any] = {"out": out, "to": to, "rows": rows}
     output.show(document if json else f"{rows} rows written to {out}")
 

@@ -70,18 +70,12 @@ def exported_roles(analysis: Analysis, per: Per) -> tuple[Role, ...]:
     return analysis.header.roles
 
 
-def not_exported(analysis: Analysis, roles: Sequence[Role]) -> list[str]:
-    """Return a line on the parameters that an export leaves out, if there are any."""
-    document = {"roles": list(map(str, roles)), "left_out": _left_out(analysis, roles)}
-    return not_counted(document, "export")[1:]
-
-
 def _left_out(analysis: Analysis, roles: Sequence[Role]) -> Counter[str]:
     """Return the number of measured parameters of every other role."""
     return Counter(str(p.role) for p in analysis.parameters if p.role not in roles)
 
 
-def not_counted(document: dict[str, Any], command: str = "rank") -> list[str]:
+def not_counted(document: dict[str, Any]) -> list[str]:
     """Return a line on the parameters that are not counted, and how to count them."""
     left_out = document["left_out"]
     if not left_out:
@@ -93,7 +87,7 @@ def not_counted(document: dict[str, Any], command: str = "rank") -> list[str]:
     roles = ",".join((*document["roles"], *left_out))
     verb = "is" if sum(left_out.values()) == 1 else "are"
     listed = f"{', '.join(amounts[:-1])} and {amounts[-1]}" if amounts[1:] else amounts[0]
-    line = f"{listed} {verb} not counted; count all with: accweight {command} --roles {roles}"
+    line = f"{listed} {verb} not counted; count all with: accweight rank --roles {roles}"
     return ["", line]
 
 

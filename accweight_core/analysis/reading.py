@@ -32,6 +32,10 @@ MOST_ELEMENTS = 1 << 28
 all parameters are told as likely."""
 
 
+MOST_REMOTE = 16
+"""Buffers that are read from URLs, as each takes a request or two: a few are enough to tell."""
+
+
 def findings_of(analysis: Analysis) -> tuple[list[Finding], list[str]]:
     """Return all findings on an analysis, and why some could not be had.
 
@@ -91,6 +95,8 @@ def moved_buffers(movement: Movement, checkpoints: Sequence[Checkpoint]) -> Iter
         return
     ends = [checkpoints[0], checkpoints[-1]]
     buffers = [buffer for buffer in buffers_of(checkpoints[0]) if buffer.layer in still]
+    if any(is_remote(ends[0].tensors[buffer.name]) for buffer in buffers):
+        buffers = buffers[:MOST_REMOTE]
     moved = first_moves(ends, [buffer.name for buffer in buffers])
     if not moved:
         return

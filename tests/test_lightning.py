@@ -27,7 +27,7 @@ from test_torch_reader import FORMATS, Mischief, saved, zipped
 from torch import nn
 
 import accweight_core as aw
-from accweight_adapters.torch.objects import runs_code
+from accweight_adapters.pickles.code_names import runs_code
 from accweight_adapters.torch.reader import TorchReader
 from accweight_core.errors import FormatError
 from accweight_core.runs.opening import survey

@@ -92,12 +92,19 @@ class InflatedPart:
     every window of 2 MiB, and a read starts at its window.
     """
 
-    def __init__(self, path: Path, member: Member) -> None:
+    def __init__(self, path: Path, member: Member, wbits: int = -zlib.MAX_WBITS) -> None:
+        """Prepare to inflate; nothing is read yet.
+
+        Args:
+            path: The file with the compressed bytes.
+            member: Where they are.
+            wbits: Their container, for `zlib`; that of zips by default.
+        """
         self.size_bytes = member.size_bytes
         self._path = path
         self._member = member
         self._allowance = Allowance(member.size_bytes)
-        self._states = [(zlib.decompressobj(-zlib.MAX_WBITS), 0)]
+        self._states = [(zlib.decompressobj(wbits), 0)]
         self._windows: dict[int, bytes] = {}
         self._lock = threading.Lock()
 

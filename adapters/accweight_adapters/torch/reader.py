@@ -14,7 +14,7 @@ class TorchReader:
     suffixes: tuple[str, ...] = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".json")
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether torch.save or torch.jit.save wrote `path`; the latter is refused later.
+        """Tell whether torch.save or torch.jit.save wrote `path`.
 
         An index of torch.save shards is recognised too.
         """
@@ -26,8 +26,7 @@ class TorchReader:
         """Describe the weights in `path`.
 
         Raises:
-            FormatError: If the file is damaged, or its pickle needs more than plain weights; the
-            message then says how to convert it.
+            FormatError: If the file is damaged, or its pickle names what only an attack does.
         """
         from accweight_adapters.torch.description import described
 

@@ -25,10 +25,10 @@ from accweight_adapters.bytes.zip import (
     members_of,
 )
 from accweight_adapters.measures import measures_in
+from accweight_adapters.pickles.weights import find_weights
 from accweight_adapters.torch.container import Archive, read_archive
 from accweight_adapters.torch.extents import array_of, span_bytes, stored
 from accweight_adapters.torch.nested_archive import archive_within
-from accweight_adapters.torch.state_dicts import find_weights
 from accweight_adapters.untrusted import MAX_SIZE, ClaimError, check_not_empty, claims_of, quoted
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 

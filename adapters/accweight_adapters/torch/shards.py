@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from accweight_adapters.lora import with_lora_layers
+from accweight_adapters.pickles.values import TensorClaim
+from accweight_adapters.pickles.weights import find_weights
 from accweight_adapters.shard_index import index_of_shards, natural, shard_path
 from accweight_adapters.torch.container import Archive, read_archive
 from accweight_adapters.torch.extents import stored
-from accweight_adapters.torch.pickle_globals import TensorClaim
-from accweight_adapters.torch.state_dicts import find_weights
 from accweight_adapters.untrusted import ClaimError, claims_of, quoted
 from accweight_core.schema import Description
 

@@ -126,6 +126,25 @@ class InflatedPart:
                 offset += len(piece)
         return b"".join(pieces)
 
+    def whole_bytes(self, most: int) -> int:
+        """Return the number of inflated bytes, found by inflating all; stop beyond `most`.
+
+        Raises:
+            ClaimError: If it is damaged or cut short.
+        """
+        size = number = 0
+        with self._lock:
+            while True:
+                window = self._window(number)
+                size, number = size + len(window), number + 1
+                if size > most:
+                    return size
+                if len(window) < WINDOW_BYTES:
+                    break
+            if not self._states[-1][0].eof:
+                raise ClaimError("what is compressed in it is cut short")
+        return size
+
     def _window(self, number: int) -> bytes:
         if number not in self._windows:
             with self._path.open("rb") as file:

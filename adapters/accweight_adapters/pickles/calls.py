@@ -128,6 +128,14 @@ def _bytes(content: object = b"", *rest: object) -> object:
     return _encode(content) if rest else Entity("builtins.bytes")
 
 
+def _tuple(items: object = (), *_rest: object) -> object:
+    """Return a tuple, or the array that PaddlePaddle pickles as ``tuple((name, array))``."""
+    if not isinstance(items, tuple):  # no copies: a pickle can refer to one list a thousand times
+        return Entity("builtins.tuple", (items,))
+    is_named = len(items) == 2 and isinstance(items[0], str)
+    return items[1] if is_named and isinstance(items[1], ArrayClaim) else items
+
+
 # ---------------------------------------------------------------- NumPy
 
 
@@ -239,6 +247,7 @@ CALLS: Final[dict[str, Callable[..., object]]] = {
     "torch.Size": _first,
     "_codecs.encode": _encode,
     "builtins.bytes": _bytes,
+    "builtins.tuple": _tuple,
     "builtins.bytearray": _bytes,
     "numpy.core.multiarray._reconstruct": _unfilled,
     "numpy._core.multiarray._reconstruct": _unfilled,

@@ -56,10 +56,9 @@ class Place:
                 file.seek(start)
                 raw = file.read(claim.size_bytes)
         else:
-            changed = getattr(self.path.stat(), "st_mtime", 0)
-            raw = inflated_at(self.path, self.member, self.wbits, changed).values(
-                start, claim.size_bytes
-            )
+            changed = self.path.stat().st_mtime
+            part = inflated_at(self.path, self.member, self.wbits, changed)
+            raw = part.values(start, claim.size_bytes)
         if len(raw) < claim.size_bytes:
             raise ClaimError("it has become shorter since it was described")
         return _decoded(raw, claim.encoding)

@@ -17,7 +17,7 @@ from accweight_adapters.pickled.packing import (
     refused_packing,
     unpacked_head,
 )
-from accweight_adapters.pickles.weights import find_weights
+from accweight_adapters.pickles.weights import find_weights, is_object
 from accweight_adapters.torch.container import MAGIC_OPCODE
 from accweight_adapters.untrusted import ClaimError
 from accweight_core.dtypes import is_measurable
@@ -26,6 +26,9 @@ MOST_OPCODES: Final = 2_000_000
 """Operations that are searched for weights; a network of 1000 tensors takes 50,000."""
 
 HEAD_BYTES: Final = 1 << 10
+BLOCK_BYTES: Final = 1 << 20
+"""Bytes of a whole block of bzip2, before which nothing of it can be seen."""
+
 PROTOCOLS: Final = frozenset({2, 3, 4, 5})
 FIRST_OF_OLD: Final = b"(]}c"
 """First bytes of pickles of protocols 0 and 1 that hold a mapping, a list or an object."""
@@ -39,7 +42,7 @@ def recognised(path: Path) -> bool:
             if is_deflated(head):
                 return is_pickle(inflated_head(head)) and _holds_weights(path)
             if refused_packing(head):
-                return is_pickle(unpacked_head(head))
+                return is_pickle(unpacked_head(head + file.read(BLOCK_BYTES)))
             return (is_pickle(head) or _is_old(file, head)) and _holds_weights(path)
     except Exception:  # damaged streams raise nearly anything
         return False
@@ -69,4 +72,7 @@ def _holds_weights(path: Path) -> bool:
     except ClaimError as error:  # damaged behind the first weights: said when it is described
         is_told = opened is not None and opened.claims > 0
         return is_told and "more parts" not in str(error) and "no weights" not in str(error)
-    return any(is_measurable(claim.dtype) for claim in weights.tensors.values())
+    measurable = [c for c in weights.tensors.values() if is_measurable(c.dtype)]
+    if is_object(content):  # statistics of a data set are vectors in an object
+        return any(len(claim.shape) > 1 for claim in measurable)
+    return bool(measurable)

@@ -8,6 +8,7 @@ mappings cost no more than the file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -29,6 +30,9 @@ Leaf = tuple[Path, Claim, Path | None]
 DEEPEST: Final = 2 * MAX_DEPTH
 """Depth below which nothing is searched; tensors as deep as that are an error."""
 
+TREES = re.compile(r"sklearn\.(tree|ensemble)\.")
+"""Decision trees, whose arrays are thresholds and counts."""
+
 USER_DICT: Final = "collections.UserDict"
 
 
@@ -41,11 +45,12 @@ def opened(content: object) -> object:
     return content
 
 
-def mapping_of(content: object) -> Mapping[Any, Any]:
+def mapping_of(content: object, *, attributes: bool = True) -> Mapping[Any, Any]:
     """Return the entries of a checkpoint's content: items, or attributes of an object."""
     content = opened(content)
     if isinstance(content, Entity) and not content:
-        return _items_of(content) or ({} if is_module(content) else content.attributes)
+        items = _items_of(content)
+        return items if items or is_module(content) or not attributes else content.attributes
     return content if isinstance(content, dict) else {}
 
 
@@ -64,7 +69,11 @@ def leaves_of(root: object, *, everywhere: bool = False) -> list[Leaf]:
     Raises:
         ClaimError: If tensors are nested more than `MAX_DEPTH` deep.
     """
-    return list(_walk(root, (), None, everywhere, set()))
+    leaves = list(_walk(root, (), None, everywhere, set()))
+    if not everywhere:
+        return leaves
+    public = [leaf for leaf in leaves if not any(key.startswith("_") for key in leaf[0])]
+    return public or leaves
 
 
 def _walk(
@@ -124,7 +133,7 @@ def _entity_children(entity: Entity, everywhere: bool) -> Mapping[Any, object]:
     if is_module(entity):
         return state_of(entity)
     items = _items_of(entity)
-    if items or not everywhere:
+    if items or not everywhere or TREES.match(entity.kind):
         return items
     inner = (*entity.arguments, *entity.elements)
     numbered: Iterable[tuple[str, object]] = ((str(i), value) for i, value in enumerate(inner))

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 
 from accweight_adapters.model_keys import WRAPPER, without_copies
+from accweight_adapters.pickles.modules import is_module
 from accweight_adapters.pickles.tree import Entry, Leaf, leaves_of, mapping_of, opened
 from accweight_adapters.pickles.values import Claim, Entity, TensorClaim
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few, step_among
@@ -54,9 +55,9 @@ def find_weights(content: object) -> Weights:
         entries = _without_training_state(leaves_of(content, everywhere=True), [])
     if not entries:
         beside = f"; {weights.notes[0]}" if weights.notes else ""
-        kind = f"; it is a pickled {quoted(content.kind)}" if _is_object(content) else ""
+        kind = f"; it is a pickled {quoted(content.kind)}" if is_object(content) else ""
         raise ClaimError(f"holds no weights: no tensor by a name in a mapping{kind}{beside}")
-    if isinstance(content, Entity) and _is_object(content):
+    if isinstance(content, Entity) and is_object(content):
         weights.notes.append(f"taken from the attributes of a pickled {quoted(content.kind)}")
     for path, tensor in _models(entries, weights):
         name = checked_name(".".join(path))
@@ -66,8 +67,11 @@ def find_weights(content: object) -> Weights:
     return weights
 
 
-def _is_object(content: object) -> bool:
-    return isinstance(content, Entity) and bool(content.kind) and not content
+def is_object(content: object) -> bool:
+    """Tell whether a content is one object, neither a mapping nor a module."""
+    if not isinstance(content, Entity) or content or is_module(content):
+        return False
+    return bool(content.kind) and not mapping_of(content, attributes=False)
 
 
 def find_step(content: object) -> tuple[int, str] | None:

@@ -18,6 +18,7 @@ from accweight_adapters.bytes.stretch import Stretch
 from accweight_adapters.bytes.zip import ZIP_MAGIC, first_name, member_names
 from accweight_adapters.pickles.interpreter import Interpreter, Referred, opaque_reference
 from accweight_adapters.pickles.stream import PickleStream
+from accweight_adapters.torch.exported import exported, is_export
 from accweight_adapters.torch.records import (
     bytes_of,
     records_in,
@@ -60,11 +61,12 @@ class Archive:
 
 
 def is_zip(file: IO[bytes]) -> bool:
-    """Tell whether `file` is a zip of torch.save or TorchScript, whole or truncated."""
+    """Tell whether `file` is a zip of torch.save, TorchScript or torch.export."""
     first = first_name(file)
     if TORCH_RECORD.fullmatch(first):
         return True
-    return bool(first) and any(map(PICKLE_RECORD.fullmatch, member_names(file)))
+    names = member_names(file) if first else []
+    return any(map(PICKLE_RECORD.fullmatch, names)) or is_export(names)
 
 
 def is_legacy(file: IO[bytes]) -> bool:
@@ -90,6 +92,11 @@ def read_zip(file: IO[bytes]) -> Archive:
     """Read everything but the weights from a torch.save zip."""
     size_bytes = file.seek(0, io.SEEK_END)
     records = records_in(file, size_bytes)
+    if is_export(records):
+        content, storages = exported(file, records, size_bytes)
+        return Archive(
+            "torch.export archive", content, storages, big_endian=False, size_bytes=size_bytes
+        )
     pickles = [name for name in records if PICKLE_RECORD.fullmatch(name)]
     if len(pickles) != 1:
         raise ClaimError(f"a torch zip holds one data.pkl; this one has {len(pickles)}")

@@ -25,6 +25,9 @@ from accweight_adapters.pickles.weights import find_step, find_weights
 from accweight_core.schema import Description, StoredTensor
 
 NO_WEIGHTS: Final = "holds no weights"
+MOST_READ: Final = 1 << 25
+"""Most bytes of a compressed pickle that are not arrays."""
+
 WINDOW_BYTES: Final = 1 << 13
 
 
@@ -87,7 +90,8 @@ def tensors_in(window: IO[bytes], place: Place) -> tuple[StoredTensor, ...]:
     Raises:
         ClaimError: If it holds none, or is damaged.
     """
-    weights = find_weights(Interpreter(PickleStream(window)).load())
+    stream = PickleStream(window, MOST_READ if place.member else None)
+    weights = find_weights(Interpreter(stream).load())
     return tuple(
         stored_array(name, claim, place)
         for name, claim in weights.tensors.items()

@@ -7,7 +7,6 @@ bytes of a small legacy file; its storage is a byte range of the pickle.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "pickle"
 HEAD_BYTES: Final = 1 << 10
+MOST_READ: Final = 1 << 25
+"""Most bytes of a compressed pickle that are not tensors or arrays."""
+
 WINDOW_BYTES: Final = 1 << 12
 
 
@@ -81,10 +83,16 @@ class Opened:
         self.file.seek(0)
         self.storages: dict[str, Stretch] = {}
         self.encoded: dict[str, BytesClaim] = {}
+        self._loaded: dict[BytesClaim, object] = {}
 
     def loaded(self, claim: BytesClaim) -> object:
         """Return the storage in the bytes of a small torch.save file."""
         self.claims += 1
+        if claim not in self._loaded:
+            self._loaded[claim] = self._storage_in(claim)
+        return self._loaded[claim]
+
+    def _storage_in(self, claim: BytesClaim) -> object:
         is_plain = not claim.encoding and claim.offset >= 0
         stretch = Stretch(claim.offset, claim.size_bytes)
         if is_plain:
@@ -111,7 +119,7 @@ def interpreted(opened: Opened, most_opcodes: int | None = None) -> object:
         ClaimError: If it is damaged, or has more operations than `most_opcodes`.
     """
     interpreter = Interpreter(
-        PickleStream(opened.file),
+        PickleStream(opened.file, MOST_READ if opened.is_packed else None),
         loaded=opened.loaded,
         following=followed,
         most_opcodes=most_opcodes,
@@ -150,8 +158,3 @@ def _loaded(place: Place, encoded: BytesClaim | None, extent: Extent) -> npt.NDA
         else:
             raw = place.read(encoded)[extent.offset : extent.offset + count]
         return array_of(raw, extent)
-
-
-def entries_at_top(content: object) -> Mapping[Any, Any]:
-    """Return the entries of a mapping, or none."""
-    return content if isinstance(content, dict) else {}

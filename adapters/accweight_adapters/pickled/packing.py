@@ -30,11 +30,11 @@ SLACK_BYTES: Final = 1 << 16
 """Most bytes that are inflated for the first few."""
 
 OTHERS: Final = {
-    b"BZh": ("bzip2", "bunzip2 --keep FILE"),
-    b"\xfd7zXZ\x00": ("xz", "unxz --keep FILE"),
-    b"\x5d\x00\x00": ("lzma", "unlzma --keep FILE"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd FILE"),
-    b"\x04\x22\x4d\x18": ("lz4", "unlz4 FILE"),
+    b"BZh": ("bzip2", "bunzip2 < FILE > NEW"),
+    b"\xfd7zXZ\x00": ("xz", "unxz < FILE > NEW"),
+    b"\x5d\x00\x00": ("lzma", "unlzma < FILE > NEW"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd < FILE > NEW"),
+    b"\x04\x22\x4d\x18": ("lz4", "unlz4 < FILE > NEW"),
     b"ZF": ("an old version of joblib", "joblib.dump(joblib.load(PATH), NEW)"),
 }
 """Compressions that are not read: their first bytes, name and remedy."""

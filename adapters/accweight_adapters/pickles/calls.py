@@ -110,10 +110,8 @@ def _first(data: object, *_rest: object) -> object:
 def _encode(text: object, encoding: object = "", *_rest: object) -> object:
     """Return text as the bytes that it encodes: strings of bytes before protocol 3."""
     is_bytes = encoding in ("latin1", "latin-1", "")
-    if isinstance(text, str) and is_bytes and text.isascii():
-        return BytesClaim(-1, len(text), text.encode())
-    if isinstance(text, str) and is_bytes and max(text) < "\u0100":
-        return BytesClaim(-1, len(text), text.encode("latin1"))
+    if isinstance(text, str) and is_bytes:
+        return BytesClaim(-1, len(text), text)
     if isinstance(text, TextClaim) and is_bytes:
         return BytesClaim(text.offset, text.size_bytes, None, text.encoding)
     return Entity("_codecs.encode")
@@ -148,8 +146,8 @@ def _numpy_dtype(code: object = None, *_rest: object) -> object:
 def _numpy_scalar(dtype: object = None, raw: object = None, *_rest: object) -> object:
     if isinstance(raw, str) and len(raw) <= BYTES_KEPT:  # of Python 2
         raw = _encode(raw)
-    if isinstance(dtype, NumpyDtype) and isinstance(raw, BytesClaim) and raw.content is not None:
-        return dtype.number(raw.content)
+    if isinstance(dtype, NumpyDtype) and isinstance(raw, BytesClaim):
+        return dtype.number(raw.known or b"")
     return Entity("numpy.generic")
 
 
@@ -166,7 +164,9 @@ def _from_buffer(
 
 
 def _jax_array(function: object, args: object, state: object, *_rest: object) -> object:
-    array = called(function.name, args) if isinstance(function, Global) else None
+    array: object = None
+    if isinstance(function, Global) and isinstance(args, tuple):
+        array = called(function.name, args)
     if isinstance(array, ArrayClaim) and is_array_state(state):
         filled_array(array, state)
     return array

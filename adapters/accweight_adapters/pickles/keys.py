@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from accweight_adapters.pickles.values import BytesClaim, Entity
+from accweight_adapters.untrusted import MAX_NAME
 
 LONGEST_PATH: Final = 32
 """Most parts of a key that is a tuple, as in flattened trees of parameters."""
@@ -21,10 +22,10 @@ def key_of(key: object) -> str | int | Entity | None:
     """
     if isinstance(key, (str, int, Entity)):
         return key
-    if isinstance(key, BytesClaim) and key.content is not None:
-        return key.content.decode("utf-8", "replace")
+    if isinstance(key, BytesClaim) and key.known is not None:
+        return key.known.decode("utf-8", "replace")
     if isinstance(key, tuple) and 0 < len(key) <= LONGEST_PATH:
         parts = [key_of(part) if isinstance(part, (str, int, BytesClaim)) else None for part in key]
-        if None not in parts:
+        if None not in parts and sum(len(str(part)) for part in parts) < MAX_NAME:
             return ".".join(map(str, parts))
     return None

@@ -20,6 +20,9 @@ DEEPEST: Final = 200
 MOST_NAMES: Final = 250_000
 """Most tensors and modules of a network: a module may occur in two others, and so on twofold."""
 
+MOST_BUFFERS: Final = 1000
+"""Most buffers of one module that are not saved."""
+
 Members = tuple[Mapping[str, Claim], Mapping[str, Entity]]
 """Tensors and modules of a module, by name."""
 
@@ -47,11 +50,14 @@ def flat_state(root: Entity, members: Callable[[Entity], Members]) -> dict[str, 
         ClaimError: If modules contain themselves, or are nested without end.
     """
     state: dict[str, Claim] = {}
+    known: dict[int, Members] = {}
     visited = 0
     waiting: list[tuple[str, Entity, int]] = [("", root, 0)]
     while waiting:
         prefix, module, depth = waiting.pop()
-        tensors, parts = members(module)
+        if id(module) not in known:
+            known[id(module)] = members(module)
+        tensors, parts = known[id(module)]
         visited += 1 + len(tensors) + len(parts)
         if depth > DEEPEST or visited > MOST_NAMES:
             raise ClaimError("its modules contain each other without end; it is damaged")
@@ -67,16 +73,12 @@ def members_of(module: Entity) -> Members:
     attributes = module.attributes
     parameters, buffers, modules = (attributes.get(part) for part in PARTS)
     passing = attributes.get("_non_persistent_buffers_set")
-    left_out = {name for name in _elements(passing) if isinstance(name, str)}
+    passing = passing.elements[:MOST_BUFFERS] if isinstance(passing, Entity) else ()
+    left_out = {name for name in passing if isinstance(name, str)}
     tensors = dict(_tensors(parameters))
     tensors |= {name: value for name, value in _tensors(buffers) if name not in left_out}
     inner = modules if isinstance(modules, dict) else {}
     return tensors, {str(name): part for name, part in inner.items() if is_module(part)}
-
-
-def _elements(value: object) -> Iterator[object]:
-    if isinstance(value, Entity):
-        yield from value.elements
 
 
 def _tensors(values: object) -> Iterator[tuple[str, Claim]]:

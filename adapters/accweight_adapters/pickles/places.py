@@ -48,8 +48,8 @@ class Place:
         Raises:
             ClaimError: If they are missing.
         """
-        if claim.content is not None:
-            return claim.content
+        if claim.known is not None:
+            return claim.known
         start = self.base + claim.offset
         if self.member is None:
             with self.path.open("rb") as file:
@@ -72,7 +72,7 @@ def inflated_at(path: Path, member: Member, wbits: int, _changed: float) -> Infl
 
 def _decoded(raw: bytes, encoding: str) -> bytes:
     if encoding == "escape":
-        return codecs.escape_decode(raw)[0]  # type: ignore[attr-defined,no-any-return]
+        return codecs.escape_decode(raw)[0]
     return raw.decode(encoding).encode("latin1") if encoding else raw
 
 
@@ -113,9 +113,10 @@ def array_in(raw: bytes, name: str, claim: ArrayClaim) -> npt.NDArray[Any]:
 
 def number_in(claim: ArrayClaim) -> int | float | None:
     """Return the value of a small array of one element, or None."""
-    if claim.raw is None or claim.raw.content is None or math.prod(claim.shape) != 1:
+    raw = claim.raw.known if claim.raw else None
+    if raw is None or math.prod(claim.shape) != 1:
         return None
     if DTYPES[claim.dtype].family not in ("float", "integer") or claim.dtype == "bfloat16":
         return None
-    number: int | float = array_in(claim.raw.content, "", claim).item()
+    number: int | float = array_in(raw, "", claim).item()
     return number

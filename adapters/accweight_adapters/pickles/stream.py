@@ -19,6 +19,10 @@ LONGEST_LINE: Final = 1 << 12
 """Longest line that is returned; longer ones are skipped."""
 
 
+LINE_COST: Final = 64
+"""What a line counts for, where the number of bytes is limited."""
+
+
 class PickleStream:
     """Forward reads from a file, from its current position.
 
@@ -26,8 +30,16 @@ class PickleStream:
         size_bytes: End of the file.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], most_read: int | None = None) -> None:
+        """Begin at the position of a file.
+
+        Args:
+            file: The file.
+            most_read: Most bytes to return, not counting those skipped: compressed files may hold
+                a hundred times their size.
+        """
         self._file = file
+        self._left = most_read
         start = file.tell()
         self.size_bytes = file.seek(0, io.SEEK_END)
         file.seek(start)
@@ -52,6 +64,10 @@ class PickleStream:
             end = self._at + count
         piece = self._buffer[self._at : end]
         self._at = end
+        if self._left is not None:
+            self._left -= count
+            if self._left < 0:
+                raise ClaimError("has far more settings and text than weights; it is damaged")
         return piece
 
     def skip(self, count: int) -> int:
@@ -80,6 +96,8 @@ class PickleStream:
             ClaimError: If it does not end.
         """
         start = self.position
+        if self._left is not None:
+            self._left -= LINE_COST
         kept = bytearray()
         while True:
             stop = self._buffer.find(b"\n", self._at)

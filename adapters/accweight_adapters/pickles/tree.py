@@ -30,6 +30,9 @@ Leaf = tuple[Path, Claim, Path | None]
 DEEPEST: Final = 2 * MAX_DEPTH
 """Depth below which nothing is searched; tensors as deep as that are an error."""
 
+MOST_VISITS: Final = 2_000_000
+"""Most values that are searched: objects may share their contents, a thousand times each."""
+
 TREES = re.compile(r"sklearn\.(tree|ensemble)\.")
 """Decision trees, whose arrays are thresholds and counts."""
 
@@ -69,33 +72,41 @@ def leaves_of(root: object, *, everywhere: bool = False) -> list[Leaf]:
     Raises:
         ClaimError: If tensors are nested more than `MAX_DEPTH` deep.
     """
-    leaves = list(_walk(root, (), None, everywhere, set()))
+    leaves = list(_Walk(everywhere=everywhere).leaves(root, (), None))
     if not everywhere:
         return leaves
     public = [leaf for leaf in leaves if not any(key.startswith("_") for key in leaf[0])]
     return public or leaves
 
 
-def _walk(
-    node: object, path: Path, within: Path | None, everywhere: bool, seen: set[int]
-) -> Iterator[Leaf]:
-    if isinstance(node, TensorClaim) or _is_weight(node, everywhere):
-        if len(path) > MAX_DEPTH:
-            raise ClaimError(f"nests its tensors more than {MAX_DEPTH} deep")
-        yield path, node, within  # type: ignore[misc]  # _is_weight accepts claims alone
-        return
-    if len(path) > DEEPEST or not isinstance(node, (dict, list, tuple, ArrayClaim)):
-        return
-    if id(node) in seen:
-        return
-    children = _children(node, everywhere, path[-1] if path else "")
-    if not children:
-        return
-    seen.add(id(node))
-    if within is None and _is_training_state(node, path):
-        within = path
-    for key, child in children:
-        yield from _walk(child, (*path, key), within, everywhere, seen)
+class _Walk:
+    """One walk over a content, each of its containers once."""
+
+    def __init__(self, *, everywhere: bool) -> None:
+        self._everywhere = everywhere
+        self._seen: set[int] = set()
+        self._visits = 0
+
+    def leaves(self, node: object, path: Path, within: Path | None) -> Iterator[Leaf]:
+        """Yield the tensors below a node, which is at a path within training state or None."""
+        if isinstance(node, TensorClaim) or _is_weight(node, self._everywhere):
+            if len(path) > MAX_DEPTH:
+                raise ClaimError(f"nests its tensors more than {MAX_DEPTH} deep")
+            yield path, node, within  # type: ignore[misc]  # _is_weight accepts claims alone
+            return
+        if len(path) > DEEPEST or not isinstance(node, (dict, list, tuple, ArrayClaim)):
+            return
+        if id(node) in self._seen:
+            return
+        self._seen.add(id(node))
+        children = _children(node, self._everywhere, path[-1] if path else "")
+        self._visits += len(children)
+        if self._visits > MOST_VISITS:
+            raise ClaimError(f"has more than {MOST_VISITS} values in its mappings and lists")
+        if within is None and children and _is_training_state(node, path):
+            within = path
+        for key, child in children:
+            yield from self.leaves(child, (*path, key), within)
 
 
 def _is_weight(node: object, everywhere: bool) -> bool:

@@ -54,7 +54,9 @@ class Entity(dict[Any, Any]):
         self.state: object = None
         self.listed: list[object] | None = None
 
-    __hash__ = object.__hash__  # entities are keys in some pickles
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Hash by identity: entities are keys in some pickles."""
+        return id(self)
 
     def __eq__(self, other: object) -> bool:
         """Compare by identity: contents may be nested without end."""
@@ -96,15 +98,21 @@ class BytesClaim:
     Attributes:
         offset: Offset in the stream of the pickle; negative if it is not known.
         size_bytes: Number of stored bytes.
-        content: The bytes themselves, if they are few.
+        content: The bytes themselves if they are few; or text whose characters they are, which is
+            encoded when it is needed, as a pickle can refer to one text a thousand times.
         encoding: How they are stored, if not as they are: "utf-8" or "raw-unicode-escape" for text
             whose characters are the bytes, "escape" for a Python literal.
     """
 
     offset: int
     size_bytes: int
-    content: bytes | None = None
+    content: bytes | str | None = None
     encoding: str = ""
+
+    @property
+    def known(self) -> bytes | None:
+        """The bytes, if they are kept."""
+        return self.content.encode("latin1") if isinstance(self.content, str) else self.content
 
 
 @dataclass(frozen=True, slots=True)

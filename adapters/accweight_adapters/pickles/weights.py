@@ -55,16 +55,20 @@ def find_weights(content: object) -> Weights:
         entries = _without_training_state(leaves_of(content, everywhere=True), [])
     if not entries:
         beside = f"; {weights.notes[0]}" if weights.notes else ""
-        kind = f"; it is a pickled {quoted(content.kind)}" if is_object(content) else ""
+        kind = f"; it is a pickled {quoted(_kind(content))}" if is_object(content) else ""
         raise ClaimError(f"holds no weights: no tensor by a name in a mapping{kind}{beside}")
-    if isinstance(content, Entity) and is_object(content):
-        weights.notes.append(f"taken from the attributes of a pickled {quoted(content.kind)}")
+    if is_object(content):
+        weights.notes.append(f"taken from the attributes of a pickled {quoted(_kind(content))}")
     for path, tensor in _models(entries, weights):
         name = checked_name(".".join(path))
         if name in weights.tensors:
             raise ClaimError(f"holds two tensors that would both be called {quoted(name)}")
         weights.tensors[name] = tensor
     return weights
+
+
+def _kind(content: object) -> str:
+    return content.kind if isinstance(content, Entity) else ""
 
 
 def is_object(content: object) -> bool:

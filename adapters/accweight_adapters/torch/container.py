@@ -93,10 +93,8 @@ def read_zip(file: IO[bytes]) -> Archive:
     size_bytes = file.seek(0, io.SEEK_END)
     records = records_in(file, size_bytes)
     if is_export(records):
-        content, storages = exported(file, records, size_bytes)
-        return Archive(
-            "torch.export archive", content, storages, big_endian=False, size_bytes=size_bytes
-        )
+        weights, stretches = exported(file, records, size_bytes)
+        return Archive("torch.export archive", weights, stretches, False, size_bytes)
     pickles = [name for name in records if PICKLE_RECORD.fullmatch(name)]
     if len(pickles) != 1:
         raise ClaimError(f"a torch zip holds one data.pkl; this one has {len(pickles)}")

@@ -8,10 +8,13 @@ from accweight_core.schema import Description
 
 
 class TorchReader:
-    """Describes checkpoints of torch.save without running or loading anything in them."""
+    """Describes files of torch.save, torch.jit and torch.export without running anything."""
 
     name = "torch"
-    suffixes: tuple[str, ...] = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".json")
+    suffixes: tuple[str, ...] = (
+        ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".json", ".jit", ".pt2", ".ptl",
+        *(".pkl", ".pickle", ".p", ".tar", ".torch", ".th", ".model", ".mdl", ".chkpt"),
+    )  # fmt: skip
 
     def recognises(self, path: Path) -> bool:
         """Tell whether torch.save or torch.jit.save wrote `path`.

@@ -66,6 +66,13 @@ def write_script(path: Path, module: nn.Module) -> Path:
     return path
 
 
+def script_state(path: Path) -> dict[str, torch.Tensor]:
+    """Return the state dict that torch reads from a TorchScript archive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dict(torch.jit.load(path).state_dict())  # type: ignore[no-untyped-call]
+
+
 def write_export(path: Path, module: nn.Module, example: torch.Tensor) -> Path:
     """Write what `torch.export.save` writes."""
     with warnings.catch_warnings():

@@ -17,7 +17,7 @@ PARTS: Final = ("_parameters", "_buffers", "_modules")
 DEEPEST: Final = 200
 """Most modules inside each other; the deepest real networks have 20."""
 
-MOST_NAMES: Final = 250_000
+MOST_NAMES: Final = 100_000
 """Most tensors and modules of a network: a module may occur in two others, and so on twofold."""
 
 MOST_BUFFERS: Final = 1000

@@ -96,6 +96,8 @@ class _Walk:
             return
         if len(path) > DEEPEST or not isinstance(node, (dict, list, tuple, ArrayClaim)):
             return
+        if isinstance(node, Entity) and not node and not is_module(node):
+            node = _items_of(node) or node  # which other objects may share
         if id(node) in self._seen:
             return
         self._seen.add(id(node))
@@ -146,12 +148,12 @@ def _entity_children(entity: Entity, everywhere: bool) -> Mapping[Any, object]:
     items = _items_of(entity)
     if items or not everywhere or TREES.match(entity.kind):
         return items
-    inner = (*entity.arguments, *entity.elements)
+    inner = (*entity.arguments, *(entity.listed or ()))
     numbered: Iterable[tuple[str, object]] = ((str(i), value) for i, value in enumerate(inner))
     return {**dict(numbered), **entity.attributes}
 
 
-def _items_of(entity: Entity) -> Mapping[Any, object]:
+def _items_of(entity: Entity) -> dict[Any, object]:
     """Return the items of a mapping: set one by one, or given to its class as a dict."""
     if entity:
         return entity

@@ -60,8 +60,16 @@ def unpickled_record(
 
 
 def records_in(file: IO[bytes], size_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    """Return the records in the directory of a zip, by name."""
-    return {info.filename: info for info in directory_of(file, size_bytes, "record")}
+    """Return the records in the directory of a zip, by name.
+
+    Raises:
+        ClaimError: If the directory is damaged, or is that of another zip inside this one, which
+            is found where this one was cut off right behind it.
+    """
+    records = {info.filename: info for info in directory_of(file, size_bytes, "record")}
+    if records and min(info.header_offset for info in records.values()):
+        raise ClaimError("its zip directory does not list its first record; it is cut short")
+    return records
 
 
 def _stretches(

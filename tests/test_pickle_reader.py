@@ -288,6 +288,13 @@ def test_pickles_of_other_things_are_not_recognised(
     assert not READER.recognises(write_pickle(tmp_path / "a.pkl", content, protocol))
 
 
+def test_a_pickle_of_something_else_is_called_so_where_it_is_named(tmp_path: Path) -> None:
+    path = write_pickle(tmp_path / "words.pkl", {"word": 1})
+
+    with pytest.raises(FormatError, match="it is a pickle in which no weights are found"):
+        aw.open_run(path)
+
+
 def test_statistics_and_trees_are_no_networks(tmp_path: Path) -> None:
     from sklearn.preprocessing import StandardScaler
     from sklearn.tree import DecisionTreeClassifier

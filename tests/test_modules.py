@@ -143,6 +143,14 @@ def test_two_networks_keep_their_keys(tmp_path: Path) -> None:
         check(READER.describe(saved(tmp_path / "a.pt", content)), expected)
 
 
+def test_arrays_beside_tensors_are_statistics_not_a_second_network(tmp_path: Path) -> None:
+    state = nn.Linear(3, 2).state_dict()
+    beside = {"mean": np.ones(3), "std": np.ones(3), "numpy_state": np.random.RandomState(0)}
+    content = {"model": state, "data": beside, "array": np.ones(30)}
+
+    check(READER.describe(saved(tmp_path / "a.pt", content, pickle_protocol=4)), state)
+
+
 def test_a_module_in_an_object_is_found(tmp_path: Path) -> None:
     class_of_script = type("Learner", (), {"__module__": __name__})
     globals()["Learner"] = class_of_script

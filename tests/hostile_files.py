@@ -39,6 +39,14 @@ from checkpoints import (
 )
 from fuzzing import is_refused, mutations
 from keras_files import weights, write_archive, write_keras2, write_keras3
+from other_files import (
+    darknet_weights,
+    write_caffe,
+    write_darknet,
+    write_mindspore,
+    write_mxnet,
+    write_old_caffe,
+)
 from pickle_files import (
     Network,
     write_export,
@@ -62,6 +70,8 @@ from accweight_core.readers import Reader, reader_named
 
 STATE = dict(small())
 NET = {name: value for name, value in states(1)[0].items() if value.is_floating_point()}
+
+ARRAYS = {"fc_weight": np.ones((3, 4), "f4"), "fc_bias": np.ones(3, "f4")}
 
 DATA = Path(__file__).parent / "data"
 
@@ -233,8 +243,27 @@ def _packed_pickle(path: Path) -> None:
     path.write_bytes(gzip.compress(pickle.dumps({"a": np.arange(30.0), "epoch": 3})))
 
 
-ARRAYS = {"a.kernel": np.arange(30.0).reshape(5, 6), "a.bias": np.ones(6, np.float32)}
+TREE = {"a.kernel": np.arange(30.0).reshape(5, 6), "a.bias": np.ones(6, np.float32)}
 OLDER = {"model/w:0": np.arange(30.0).reshape(5, 6)}
+
+
+def _mat(path: Path, *, compressed: bool) -> None:
+    from scipy.io import savemat
+
+    cells = np.empty((1, 2), object)
+    cells[0, 0], cells[0, 1] = np.arange(12.0).reshape(3, 4), np.arange(5.0)
+    net = {"weights": cells, "name": "conv"}
+    savemat(path, {"net": net, "W": np.eye(4), "epoch": 3}, do_compression=compressed)
+
+
+def _darknet(folder: Path, victim: str) -> Target:
+    path = write_darknet(folder / "net.weights", darknet_weights())
+    return path, folder / victim
+
+
+def _caffe_layers() -> list[Any]:
+    return [("conv/1", "Convolution", [np.ones((2, 3, 1, 1), "f4"), np.ones(2, "f4")])]
+
 
 TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
     "torch zip": ("torch", _alone(write_torch, "a.pt", STATE)),
@@ -270,11 +299,11 @@ TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
     "whole module": ("torch", _alone(write_module, "a.pt", Network(), is_zip=False)),
     "torchscript": ("torch", _alone(write_script, "a.pt", nn.Sequential(nn.Linear(3, 2)))),
     "torch export": ("torch", _alone(write_export, "a.pt2", nn.Linear(3, 2), torch.ones(2, 3))),
-    "pickle of arrays, protocol 0": ("pickle", _alone(write_pickle, "a.pkl", ARRAYS, 0)),
-    "pickle of arrays": ("pickle", _alone(write_pickle, "a.pkl", ARRAYS, 5)),
+    "pickle of arrays, protocol 0": ("pickle", _alone(write_pickle, "a.pkl", TREE, 0)),
+    "pickle of arrays": ("pickle", _alone(write_pickle, "a.pkl", TREE, 5)),
     "pickle of tensors": ("pickle", _alone(write_pickle, "a.pkl", STATE)),
     "pickle, packed": ("pickle", _alone(_packed_pickle, "a.pkl.gz")),
-    "joblib": ("pickle", _alone(write_joblib, "a.joblib", ARRAYS)),
+    "joblib": ("pickle", _alone(write_joblib, "a.joblib", TREE)),
     "objects": ("numpy", _alone(_objects, "a.npy")),
     "objects, packed": ("numpy", _alone(_objects_packed, "a.npz")),
     "older policy": ("sb2", _alone(write_older_baselines, "a.zip", OLDER)),
@@ -282,6 +311,15 @@ TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
         "sb2",
         _alone(write_older_baselines, "a.zip", OLDER, zipfile.ZIP_DEFLATED),
     ),
+    "mxnet": ("mxnet", _alone(write_mxnet, "a.params", ARRAYS)),
+    "mxnet, first version": ("mxnet", _alone(write_mxnet, "a.params", ARRAYS, 0)),
+    "caffe": ("caffe", _alone(write_caffe, "a.caffemodel", _caffe_layers())),
+    "caffe, before 2015": ("caffe", _alone(write_old_caffe, "a.caffemodel", _caffe_layers())),
+    "mindspore": ("mindspore", _alone(write_mindspore, "a.ckpt", ARRAYS, 20)),
+    "darknet": ("darknet", partial(_darknet, victim="net.weights")),
+    "darknet configuration": ("darknet", partial(_darknet, victim="net.cfg")),
+    "matlab": ("matlab", _alone(partial(_mat, compressed=False), "a.mat")),
+    "matlab, compressed": ("matlab", _alone(partial(_mat, compressed=True), "a.mat")),
     "policy": ("sb3", _stored_policy),
     "policy, compressed": ("sb3", _deflated_policy),
 }

@@ -105,7 +105,8 @@ def analyze(
     _check_calls(progress, notice)
     run, chosen = as_run(run), checked_roles(roles)
     path = None if out is None else target_at(out, "an analysis")
-    parameters = _measured(run, chosen)
+    parameters, notes = _measured(run, chosen)
+    run = replace(run, notes=(*run.notes, *notes))
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
     work = Work(
@@ -139,22 +140,39 @@ def _check_calls(progress: Any, notice: Any) -> None:
     check_callable(notice, "notice")
 
 
-def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
-    """Return the parameters to measure, after checking that the run can be analysed."""
+def _measured(run: Run, roles: Sequence[Role]) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
+    """Return the parameters to measure, after checking that the run can be analysed.
+
+    Buffers of integers (counters, indices, masks) are left out; a note on them is returned too.
+    """
     if len(run.checkpoints) < 2:
         raise MismatchError(
             f"{run.source}: a run needs at least two checkpoints to show change, "
             f"found {len(run.checkpoints)}"
         )
     wanted = {*MEASURED_ROLES, *roles} - {Role.OPTIMIZER}
-    measured = tuple(p for p in run.parameters if p.role in wanted)
+    wished = [p for p in run.parameters if p.role in wanted]
+    counters = [p.name for p in wished if _is_counter(p)]
+    measured = tuple(p for p in wished if not _is_counter(p))
     if not any(p.role in roles for p in measured):
         raise MismatchError(
             f"{run.source}: no parameter has the role {' or '.join(roles)}; "
             f"roles found: {', '.join(sorted({p.role for p in run.parameters})) or 'none'}"
+            + (f"; {_left_out(counters)}" if counters else "")
         )
     _check_dtypes(run, measured)
-    return measured
+    return measured, (_left_out(counters),) if counters else ()
+
+
+def _is_counter(parameter: Parameter) -> bool:
+    """Tell a buffer of integers (a counter, indices, a mask) from quantised weights."""
+    known = DTYPES.get(parameter.dtype)
+    return parameter.role is Role.BUFFER and known is not None and not known.widened
+
+
+def _left_out(counters: Sequence[str]) -> str:
+    more = f" and {len(counters) - 1} more" if len(counters) > 1 else ""
+    return f"left out {counters[0]!r}{more}: whole numbers (counters, indices, masks), not weights"
 
 
 def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:

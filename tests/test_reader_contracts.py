@@ -405,7 +405,7 @@ class Liar:
         """Describe four floats behind four bytes."""
         content = path.read_bytes()
         if not content.startswith(b"LIAR"):
-            raise FormatError(path, "two\nlines" if self.fault == "two lines" else "no liar")
+            raise FormatError(path, "no liar")
         if len(content) < 20 and self.fault != "beyond the end":
             raise FormatError(path if self.fault != "no name" else "it", "cut short")
         offset = 8 if self.fault == "wrong offset" else 4

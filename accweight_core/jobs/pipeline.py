@@ -31,7 +31,15 @@ from accweight_core.jobs.work import Progress, Work
 from accweight_core.naming import layers_of
 from accweight_core.pictures.plan import plan_pictures
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
-from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
+from accweight_core.schema import (
+    DEFAULT_ROLES,
+    MEASURED_ROLES,
+    Checkpoint,
+    Parameter,
+    Role,
+    Run,
+    type_changes,
+)
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import check_replaceable, is_taken
 from accweight_core.store.header import Header
@@ -79,7 +87,8 @@ def analyze(
             bit of the result.
         picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
             of the bytes read, but at least 64 MiB and at most 1 GiB.
-        strict: Raise at the first non-finite element instead of counting it.
+        strict: Raise if an element is not finite, instead of counting it; the error names the
+            earliest step, and the first parameter in network order there.
         overwrite: Replace an analysis of another run at `out`. It is kept until the new one is
             complete; if that is stopped, the same call continues it.
         keep_state: Store the state that `append` needs to go on without the old checkpoints:
@@ -271,6 +280,14 @@ def append(
             versions=new.versions,
             reader=", ".join(sorted({*earlier.header.reader.split(", "), *run.reader.split(", ")})),
             name_map=_joined_maps(path, earlier.header.name_map, run.name_map),
+            type_changes=(
+                *earlier.header.type_changes,
+                *type_changes(
+                    fresh.checkpoints,
+                    [p.name for p in earlier.header.parameters],
+                    earlier.header.last_types,
+                ),
+            ),
             complete=False,
             maximum=None,
         )

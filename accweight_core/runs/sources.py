@@ -56,7 +56,10 @@ MOST_NAMES = 2000
 DEEPEST = 3
 """Levels searched below the given folder: `lightning_logs/version_0/checkpoints`."""
 
-UNSURE = (".json", ".metadata", ".index")
+UNSURE = (
+    *(".json", ".metadata", ".index", ".pkl", ".pickle", ".p", ".pkl.gz", ".joblib"),
+    *(".tar", ".torch", ".th", ".model", ".mdl", ".chkpt"),
+)
 """Suffixes that other files use too: such files must be opened to see if they are checkpoints."""
 
 PREFIXED = ".index"

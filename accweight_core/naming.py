@@ -207,7 +207,7 @@ def _kind(layer: str, members: list[_Named]) -> Kind:
     if rank > 2:
         return Kind.OTHER
     last = ".".join(layer.split(".")[-2:])
-    if _EMBEDDING.search(last) and "bias" not in leaves:
+    if _EMBEDDING.search(last) and "bias" not in leaves and not last.endswith("embed_out"):
         return Kind.EMBEDDING
     if _ATTENTION.search(layer) or any(_ATTENTION.search(leaf) for leaf in leaves):
         return Kind.ATTENTION

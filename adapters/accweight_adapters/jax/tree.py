@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from accweight_adapters.model_keys import MAX_DEPTH, TRAINING_STATE, WRAPPER, without_copies
-from accweight_adapters.shard_index import natural
+from accweight_adapters.network_order import natural
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few
 
 Keys = tuple[str, ...]

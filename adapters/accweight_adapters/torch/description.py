@@ -14,6 +14,7 @@ from typing import IO, Final
 from accweight_adapters.hf_trainer_state import with_trainer_state
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
+from accweight_adapters.model_config.meaning import with_model_config
 from accweight_adapters.model_keys import names_model
 from accweight_adapters.shard_index import index_in, names_shards
 from accweight_adapters.torch.container import Archive, is_legacy, is_zip, read_archive
@@ -53,7 +54,7 @@ def described(path: Path) -> Description:
     with claims_of(path, FORMAT):
         is_index = path.suffix.lower() == ".json"
         description = described_index(path) if is_index else _described(path)
-    return with_trainer_state(description, path)
+    return with_trainer_state(with_model_config(description, path), path)
 
 
 def _described(path: Path) -> Description:

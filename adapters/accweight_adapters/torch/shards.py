@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from accweight_adapters.lora import with_lora_layers
-from accweight_adapters.shard_index import index_of_shards, natural, shard_path
+from accweight_adapters.network_order import natural
+from accweight_adapters.shard_index import index_of_shards, shard_path
 from accweight_adapters.torch.container import Archive, read_archive
 from accweight_adapters.torch.extents import stored
 from accweight_adapters.torch.pickle_globals import TensorClaim

@@ -278,9 +278,8 @@ def _sections(member: _Named, kind: Kind, role: Role, axes: tuple[Axis, ...]) ->
     shape = member.tensor.shape[::-1] if axes == INPUTS_FIRST else member.tensor.shape
     names: tuple[str, ...] = ()
     split = member.tensor.hints.split
-    if split and split.along is Axis.OUTPUT:
-        if split.groups > 1 or len({part.size for part in split.parts}) > 1:
-            return ()  # interleaved or of unequal sizes: `split` says where they lie
+    if split and (split.groups > 1 or len({part.size for part in split.parts}) > 1):
+        return ()  # interleaved or of unequal sizes: `split` says where they lie
     if _RECURRENT.match(member.leaf):
         names = GATES.get(kind, ())
     elif kind is Kind.ATTENTION and role is Role.WEIGHT and _FUSED_QKV.search(member.tensor.name):

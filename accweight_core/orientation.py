@@ -23,12 +23,35 @@ BIAS, NEIGHBOURS, WIDTH = "bias", "neighbours", "width of the norms"
 """What can tell the axes, in the words of `inspect`."""
 
 WIDENING = frozenset(
-    "c_fc fc1 fc_in wi wi_0 wi_1 up_proj gate_proj gate_up_proj w1 w3 lin1 linear1 dense_h_to_4h"
-    " c_attn qkv qkv_proj Wqkv query_key_value in_proj lm_head".split()
+    [
+        "c_fc",
+        "fc1",
+        "fc_in",
+        "wi",
+        "wi_0",
+        "wi_1",
+        "up_proj",
+        "gate_proj",
+        "gate_up_proj",
+        "w1",
+        "w3",
+        "lin1",
+        "linear1",
+        "dense_h_to_4h",
+        "c_attn",
+        "qkv",
+        "qkv_proj",
+        "Wqkv",
+        "query_key_value",
+        "in_proj",
+        "lm_head",
+    ]
 )
 """Names of layers that take the width of the network and give more."""
 
-NARROWING = frozenset("c_proj fc2 fc_out wo down_proj w2 lin2 linear2 dense_4h_to_h".split())
+NARROWING = frozenset(
+    ["c_proj", "fc2", "fc_out", "wo", "down_proj", "w2", "lin2", "linear2", "dense_4h_to_h"]
+)
 """Names of layers that give the width of the network and take more."""
 
 

@@ -25,6 +25,9 @@ DECODER: Final = 60
 LAST: Final = 80
 OUTPUT: Final = 95
 
+DEEPEST, LONGEST = 32, 64
+"""Limits of modules within modules, and of the length of a name, for names that are understood."""
+
 RECURRENT = re.compile(r"(?P<what>weight|bias)_(?P<matrix>ih|hh)(?P<of>.*)")
 """PyTorch's names of the parameters of recurrent layers."""
 
@@ -39,21 +42,22 @@ def _table(rows: Iterable[tuple[int, str]]) -> re.Pattern[str]:
 
 OUTSIDE = _table(
     [
-        (95, r"(embed_out|lm_heads?|cls|\w*predictions?|output_projection|proj_out|conv_out|score)$"),
+        (95, (r"(embed_out|lm_heads?|cls|\w*predictions?|output_projection|proj_out|conv_out"
+             r"|score)$")),
         (93, r"vocab_projector$"),
         (92, r"vocab_layer_norm$"),
         (91, r"vocab_transform$"),
         (90, r"(\w*classifier|\w*_?head|heads|fc|qa_outputs|logits?|final_logits_bias|to_logits)$"),
         (76, r"(logit_scale|logit_bias)$"),
         (75, r"(pooler|pooled\w*|pre_logits|\w*_projection)$(?<!feature_projection)"),
-        (25, r"(ln_pre|pre_la?yr?norm|embed(ding)?s?_(layer)?_?norm|layernorm_embedding"
-             r"|emb_ln|word_embeddings_layernorm)$"),
-        (10, r"(wte|shared|\w*(tok|token|word)s?_?(embed\w*|embd)|embed_tokens|embed_in|tok_emb|emb"
-             r"|embeddings?|(cls|class|dist|mask|register|query)_tokens?|class_embedding"
-             r"|\w*patch_embed\w*|patch\w*|backbone_embed)$"),
+        (25, (r"(ln_pre|pre_la?yr?norm|embed(ding)?s?_(layer)?_?norm|layernorm_embedding"
+             r"|emb_ln|word_embeddings_layernorm)$")),
+        (10, (r"(wte|shared|\w*(tok|token|word)s?_?(embed\w*|embd)|embed_tokens|embed_in|tok_emb"
+             r"|emb|embeddings?|(cls|class|dist|mask|register|query)_tokens?|class_embedding"
+             r"|\w*patch_embed\w*|patch\w*|backbone_embed)$")),
         (11, r"(wpe|pos_emb\w*|embed_positions|position\w*|pos_embed\w*|absolute_pos_embed)$"),
-        (12, r"(token_type_\w*|type_embed\w*|segment_embed\w*|projection"
-             r"|relative_attention_bias)$"),
+        (12, (r"(token_type_\w*|type_embed\w*|segment_embed\w*|projection"
+             r"|relative_attention_bias)$")),
         (13, r"(\w*embed\w*)$"),
         (15, r"(embeddings_project|embedding_hidden_mapping_in|masked_spec_embed)$"),
         (20, r"(feature_extractor|stem|conv_stem|conv_in|conv_first)$"),
@@ -62,44 +66,44 @@ OUTSIDE = _table(
         (45, r"(vision_model|vision_tower|visual|image_encoder|audio_tower)$"),
         (48, r"(quantizer|bottleneck|multi_modal_projector|connector)$"),
         (60, r"(decoder|language_model)$"),
-        (70, r"(ln_f|ln_post|ln_out|final_\w*norm|norm_f|norm_out|post_layernorm|layernorm|fc_norm|conv_norm_out"
-             r"|LayerNorm|layer_norm|norm|output_norm|last_norm)$"),
+        (70, (r"(ln_f|ln_post|ln_out|final_\w*norm|norm_f|norm_out|post_layernorm|layernorm"
+             r"|fc_norm|conv_norm_out|LayerNorm|layer_norm|norm|output_norm|last_norm)$")),
     ]
 )  # fmt: skip
 """Places of modules outside of numbered blocks."""
 
 INSIDE = _table(
     [
-        (10, r"(ln_?1|norm_?1|layer_?norm1|input_layernorm|layernorm_before|pre_norm"
+        (10, (r"(ln_?1|norm_?1|layer_?norm1|input_layernorm|layernorm_before|pre_norm"
              r"|attention_norm|attn_norm|ln_attn|pre_attention_layernorm|pre_attn_norm"
-             r"|temporal_pre_norm)$"),
+             r"|temporal_pre_norm)$")),
         (11, r"(ln_mlp)$"),
-        (20, r"(self_attn|attn|self_attention|SelfAttention|attention|mixer|self|mamba|linear_attn"
+        (20, (r"(self_attn|attn|self_attention|SelfAttention|attention|mixer|self|mamba|linear_attn"
              r"|c_attn|(q|query)(_proj|_lin)?|w?qkv(_proj)?|W?qkv|query_key_value|in_proj\w*|wq"
-             r"|q_proj_weight|to_q|attn_q)$"),
+             r"|q_proj_weight|to_q|attn_q)$")),
         (21, r"((k|key)(_proj|_lin)?|wk|to_k|k_proj_weight)$"),
         (22, r"((v|value)(_proj|_lin)?|wv|to_v|v_proj_weight)$"),
         (23, r"(q_norm|query_norm|q_layernorm)$"),
         (24, r"(k_norm|key_norm|k_layernorm)$"),
         (25, r"(relative_attention_bias|rel_\w+|position_bias)$"),
         (26, r"(o|o_proj|out_proj|out_lin|to_out)$"),
-        (28, r"(self_attn_layer_norm|sa_layer_norm|attn_ln|post_attention_layernorm"
-             r"|post_attn_norm)$"),
+        (28, (r"(self_attn_layer_norm|sa_layer_norm|attn_ln|post_attention_layernorm"
+             r"|post_attn_norm)$")),
         (29, r"(ln_cross_attn|norm_cross)$"),
-        (30, r"(crossattention|cross_attn|encoder_attn|EncDecAttention|multihead_attn"
-             r"|cross_attention)$"),
+        (30, (r"(crossattention|cross_attn|encoder_attn|EncDecAttention|multihead_attn"
+             r"|cross_attention)$")),
         (31, r"(encoder_attn_layer_norm|cross_attn_layer_norm)$"),
-        (35, r"(ln_?2|norm_?2|layer_?norm2|ffn_norm|mlp_norm|layernorm_after|post_norm"
-             r"|pre_feedforward_layernorm|pre_ff_layernorm)$"),
+        (35, (r"(ln_?2|norm_?2|layer_?norm2|ffn_norm|mlp_norm|layernorm_after|post_norm"
+             r"|pre_feedforward_layernorm|pre_ff_layernorm)$")),
         (38, r"(gate|router)$"),
         (39, r"(gate_proj|w1|wi_0)$"),
-        (40, r"(mlp|ffn|ff|feed_forward|intermediate|fc1|fc_in|linear1|lin1|c_fc|up_proj|w3|wi|Wi"
+        (40, (r"(mlp|ffn|ff|feed_forward|intermediate|fc1|fc_in|linear1|lin1|c_fc|up_proj|w3|wi|Wi"
              r"|wi_1|gate_up_proj|dense_h_to_4h|block_sparse_moe|moe|experts|DenseReluDense"
-             r"|intermediate_dense)$"),
-        (45, r"(output|dense|proj|c_proj|fc2|fc_out|linear2|lin2|down_proj|w2|[wW]o|ffn_output"
-             r"|dense_4h_to_h|output_dense|shared_expert\w*)$"),
-        (80, r"(final_layer_norm|output_layer_norm|full_layer_layer_norm|post_feedforward_layernorm"
-             r"|norm_?3|ln_?3|post_ff_layernorm|post_mlp_norm)$"),
+             r"|intermediate_dense)$")),
+        (45, (r"(output|dense|proj|c_proj|fc2|fc_out|linear2|lin2|down_proj|w2|[wW]o|ffn_output"
+             r"|dense_4h_to_h|output_dense|shared_expert\w*)$")),
+        (80, (r"(final_layer_norm|output_layer_norm|full_layer_layer_norm"
+             r"|post_feedforward_layernorm|norm_?3|ln_?3|post_ff_layernorm|post_mlp_norm)$")),
     ]
 )  # fmt: skip
 """Places of modules within a numbered block."""
@@ -156,6 +160,8 @@ def _around(path: str) -> tuple[Place, ...]:
     """Return the places of a module and of all around it."""
     if not path:
         return ()
+    if path.count(".") > DEEPEST:  # no network is so deep
+        return tuple((UNKNOWN, natural(part)) for part in path.split("."))
     above, _, segment = path.rpartition(".")
     if pair := NUMBERED_PAIR.fullmatch(segment):
         place = PAIRS if _numbers(above) else PAIRS_OUTSIDE
@@ -171,6 +177,8 @@ def _numbers(path: str) -> list[bool]:
 
 def _rank(segment: str, above: str) -> int:
     """Return the place of a module among those beside it, by its name and what it lies in."""
+    if len(segment) > LONGEST:
+        return UNKNOWN
     numbers = _numbers(above)
     if not numbers:
         if above.endswith("feature_projection") and NORM.match(segment):

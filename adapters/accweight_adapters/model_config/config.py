@@ -102,7 +102,9 @@ class ModelConfig:
         if heads is None or width is None:
             return None
         head_width = count_in(entries, *HEAD_WIDTHS, "kv_channels")
-        return Heads(width, heads, self._key_heads(entries) or heads, head_width or max(width // heads, 1))
+        return Heads(
+            width, heads, self._key_heads(entries) or heads, head_width or max(width // heads, 1)
+        )
 
     def _key_heads(self, entries: Mapping[str, Any]) -> int | None:
         inner = entries.get("attn_config")

@@ -96,7 +96,9 @@ def _turned(
 
 
 def _contradiction(config: ModelConfig, tensor: StoredTensor, split: Split) -> str:
-    parts = " and ".join(f"{split.heads_of(part.name)} heads of {part.name}" for part in split.parts)
+    parts = " and ".join(
+        f"{split.heads_of(part.name)} heads of {part.name}" for part in split.parts
+    )
     return (
         f"{config.origin} is not used, as it does not fit these weights: {parts} would be "
         f"{split.size} {split.along}s, {quoted(tensor.name)} is {'x'.join(map(str, tensor.shape))}"

@@ -17,21 +17,60 @@ QUERY, KEY, VALUE, OUT, FUSED, GATED = "q", "k", "v", "o", "qkv", "glu"
 
 LAYERS: Final[dict[str, str]] = {
     **dict.fromkeys(
-        "q_proj q_lin query query_proj q wq to_q attn_q q_attn q_proj_weight".split(), QUERY
+        [
+            "q_proj",
+            "q_lin",
+            "query",
+            "query_proj",
+            "q",
+            "wq",
+            "to_q",
+            "attn_q",
+            "q_attn",
+            "q_proj_weight",
+        ],
+        QUERY,
     ),
-    **dict.fromkeys("k_proj k_lin key key_proj k wk to_k attn_k k_proj_weight".split(), KEY),
     **dict.fromkeys(
-        "v_proj v_lin value value_proj v wv to_v attn_v v_proj_weight".split(), VALUE
+        ["k_proj", "k_lin", "key", "key_proj", "k", "wk", "to_k", "attn_k", "k_proj_weight"], KEY
     ),
     **dict.fromkeys(
-        "o_proj out_proj out_lin o wo Wo to_out c_proj dense proj attn_output".split(), OUT
+        ["v_proj", "v_lin", "value", "value_proj", "v", "wv", "to_v", "attn_v", "v_proj_weight"],
+        VALUE,
     ),
     **dict.fromkeys(
-        "c_attn query_key_value Wqkv wqkv qkv_proj qkv qkv_linear in_proj attn_qkv"
-        " in_proj_weight in_proj_bias".split(),
+        [
+            "o_proj",
+            "out_proj",
+            "out_lin",
+            "o",
+            "wo",
+            "Wo",
+            "to_out",
+            "c_proj",
+            "dense",
+            "proj",
+            "attn_output",
+        ],
+        OUT,
+    ),
+    **dict.fromkeys(
+        [
+            "c_attn",
+            "query_key_value",
+            "Wqkv",
+            "wqkv",
+            "qkv_proj",
+            "qkv",
+            "qkv_linear",
+            "in_proj",
+            "attn_qkv",
+            "in_proj_weight",
+            "in_proj_bias",
+        ],
         FUSED,
     ),
-    **dict.fromkeys("gate_up_proj Wi".split(), GATED),
+    **dict.fromkeys(["gate_up_proj", "Wi"], GATED),
 }
 """What layers are called, and what they are."""
 

@@ -34,6 +34,7 @@ def with_model_config(description: Description, path: Path) -> Description:
         found = meant(tensors, config)
         tensors = found.tensors
         notes += found.notes
+        config = config if found.is_believed else None
     tensors = without_ties(tensors, config, notes)
     if tensors is description.tensors and len(notes) == len(description.notes):
         return description
@@ -46,6 +47,7 @@ class Meant:
 
     tensors: tuple[StoredTensor, ...]
     notes: list[str] = field(default_factory=list)
+    is_believed: bool = True
 
 
 def meant(tensors: tuple[StoredTensor, ...], config: ModelConfig) -> Meant:
@@ -65,7 +67,7 @@ def meant(tensors: tuple[StoredTensor, ...], config: ModelConfig) -> Meant:
         fitting += what[0] is not GATED
         known[tensor.name] = replace(tensor.hints, split=split)
     if strange and not fitting:
-        return Meant(tensors, [_contradiction(config, *strange[0])])
+        return Meant(tensors, [_contradiction(config, *strange[0])], is_believed=False)
     if config.model_type in INPUTS_FIRST:
         biases = {t.name: t.shape for t in tensors if t.name.endswith("bias")}
         for tensor in tensors:
@@ -96,12 +98,11 @@ def _turned(
 
 
 def _contradiction(config: ModelConfig, tensor: StoredTensor, split: Split) -> str:
-    parts = " and ".join(
-        f"{split.heads_of(part.name)} heads of {part.name}" for part in split.parts
-    )
+    counts = ", ".join(f"{split.heads_of(part.name)} of {part.name}" for part in split.parts)
     return (
-        f"{config.origin} is not used, as it does not fit these weights: {parts} would be "
-        f"{split.size} {split.along}s, {quoted(tensor.name)} is {'x'.join(map(str, tensor.shape))}"
+        f"{config.origin} is not used, as it does not fit these weights: its heads ({counts}) "
+        f"would have {split.size} {split.along}s, "
+        f"{quoted(tensor.name)} is {'x'.join(map(str, tensor.shape))}"
     )
 
 

@@ -28,7 +28,7 @@ HEAD = re.compile(
 AGAIN = re.compile(f"{HEAD.pattern}|(lm_head|predictions)\\.decoder\\.bias$")
 """Names that are left out where they share their place; other names may be meant to be two."""
 
-WITH_HEAD = re.compile(r"LMHead|CausalLM|ConditionalGeneration|MaskedLM|ForPreTraining")
+WITH_HEAD = re.compile(r"LMHead|CausalLM|ConditionalGeneration|MaskedLM|BertForPreTraining")
 SAMPLES: Final = 16
 SAMPLE_BYTES: Final = 4096
 

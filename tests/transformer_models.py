@@ -82,6 +82,11 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
+def each(prefix: str, names: str) -> str:
+    """Return some names, each with a prefix."""
+    return " ".join(f"{prefix}.{name}" for name in names.split())
+
+
 def saved(model: Any, folder: Any) -> None:
     """Save a model as its library does, without its bars of progress."""
     transformers.utils.logging.disable_progress_bar()
@@ -214,9 +219,10 @@ MODELS: dict[str, Model] = {
     "ALBERT": Model(
         "AlbertForMaskedLM", "AlbertConfig", {**PLAIN, "embedding_size": 16},
         f"{BERT_EMBEDDINGS.format('albert')} albert.encoder.embedding_hidden_mapping_in\n"
-        + " ".join(
-            f"albert.encoder.albert_layer_groups.#.albert_layers.0.{layer}"
-            for layer in ["attention.query", "attention.key", "attention.value", "attention.dense", "attention.LayerNorm", "ffn", "ffn_output", "full_layer_layer_norm"]
+        + each(
+            "albert.encoder.albert_layer_groups.#.albert_layers.0",
+            "attention.query attention.key attention.value attention.dense"
+            " attention.LayerNorm ffn ffn_output full_layer_layer_norm",
         )
         + "\npredictions predictions.dense predictions.LayerNorm",
         "attention.query: q4, attention.key: k4, attention.value: v4, attention.dense: <o4",
@@ -428,9 +434,11 @@ MODELS: dict[str, Model] = {
         {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
          "intermediate_size": 48, "image_size": 16, "patch_size": 8},
         "vit.embeddings vit.embeddings.patch_embeddings.projection\n"
-        + " ".join(
-            f"vit.encoder.layer.#.{layer}"
-            for layer in ["layernorm_before", "attention.attention.query", "attention.attention.key", "attention.attention.value", "attention.output.dense", "layernorm_after", "intermediate.dense", "output.dense"]
+        + each(
+            "vit.encoder.layer.#",
+            "layernorm_before attention.attention.query attention.attention.key"
+            " attention.attention.value attention.output.dense layernorm_after"
+            " intermediate.dense output.dense",
         )
         + "\nvit.layernorm classifier",
         "attention.attention.query: q4, attention.attention.key: k4,"
@@ -476,9 +484,11 @@ MODELS: dict[str, Model] = {
         " wav2vec2.feature_extractor.conv_layers.0.layer_norm"
         " wav2vec2.feature_projection.layer_norm wav2vec2.feature_projection.projection"
         " wav2vec2.encoder.pos_conv_embed.conv\n"
-        + " ".join(
-            f"wav2vec2.encoder.layers.#.{layer}"
-            for layer in ["attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.out_proj", "layer_norm", "feed_forward.intermediate_dense", "feed_forward.output_dense", "final_layer_norm"]
+        + each(
+            "wav2vec2.encoder.layers.#",
+            "attention.q_proj attention.k_proj attention.v_proj"
+            " attention.out_proj layer_norm feed_forward.intermediate_dense"
+            " feed_forward.output_dense final_layer_norm",
         )
         + "\nwav2vec2.encoder.layer_norm lm_head",
         "attention.q_proj: q4, attention.k_proj: k4, attention.v_proj: v4,"

@@ -136,6 +136,7 @@ def heads_of(
     return {
         name: tuple(sorted(pieces, key=lambda piece: natural_key(piece.parameter.name)))
         for name, pieces in found.items()
+        if pieces
     }
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import product
 
 from accweight_core.pictures.texel_map import Digit, Layout, Section
-from accweight_core.schema import Axis, Split
+from accweight_core.schema import Axis, Span, Split
 
 MOST_MARKS = 4096
 """Limit of the rectangles of a picture; models have up to a few hundred heads."""
@@ -41,8 +41,10 @@ def _with_parts(
         sections = _sections(layout, along[0], inner, split)
     number = sum(split.heads_of(name) for name in {part.name for part in split.parts})
     marks: list[Section] = []
-    named = [(f"{head.part}{head.number}", head) for head in split.heads() if number <= MOST_MARKS]
-    if not named and not sections:
+    named: list[tuple[str, Span]] = []
+    if 0 < number <= MOST_MARKS:
+        named = [(f"{head.part}{head.number}", head) for head in split.heads()]
+    elif not number and not sections:
         named = [(part.part, part) for part in split.spans()]
     for name, span in named:
         for box in boxes_of(layout, along[0], span.first // inner, span.end // inner):

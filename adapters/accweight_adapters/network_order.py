@@ -165,7 +165,7 @@ def _around(path: str) -> tuple[Place, ...]:
     above, _, segment = path.rpartition(".")
     if pair := NUMBERED_PAIR.fullmatch(segment):
         place = PAIRS if _numbers(above) else PAIRS_OUTSIDE
-        return (*_around(above), (place, ("", int(pair[2]), pair[1])))
+        return (*_around(above), (place, ("", int(pair[2]), str(pair[1] == "bn"))))
     return (*_around(above), (_rank(segment, above), natural(segment)))
 
 

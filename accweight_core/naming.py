@@ -57,7 +57,6 @@ _REPARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d?$")
 _MATRIX = re.compile(r"(weight(_orig|_v)?|kernel|parametrizations\.weight\.original\d?)$")
 
 _BIAS_OF = {"weight": "bias", "in_proj_weight": "in_proj_bias", "kernel": "bias"}
-_BIASES = frozenset(_BIAS_OF.values())
 
 GATES = {Kind.LSTM: ("i", "f", "g", "o"), Kind.GRU: ("r", "z", "n")}
 """Order in which PyTorch stacks gates; readers of other frameworks give theirs as `Hints`."""
@@ -149,12 +148,15 @@ def _stored_inputs_first(
         if kind is Kind.NORM:
             norms[layer] = [m.tensor.shape[0] for m in members if len(m.tensor.shape) == 1]
         elif kind is Kind.LINEAR or kind is Kind.ATTENTION:
-            found = {m.leaf: m.tensor for m in members if m.leaf in _BIAS_OF or m.leaf in _BIASES}
-            for leaf, bias in _BIAS_OF.items():
-                tensor = found.get(leaf)
-                if tensor is not None and len(tensor.shape) == 2 and not tensor.hints.axes:
-                    lengths = found[bias].shape if bias in found else ()
-                    matrices.append(Matrix(tensor.name, layer, tensor.shape, lengths))
+            shapes = {m.leaf: m.tensor.shape for m in members} if members[1:] else {}
+            for member in members:
+                tensor = member.tensor
+                if len(tensor.shape) == 2 and not tensor.hints.axes:
+                    bias = _BIAS_OF.get(member.leaf)
+                    if bias:
+                        matrices.append(
+                            Matrix(tensor.name, layer, tensor.shape, shapes.get(bias, ()))
+                        )
     return inputs_first(matrices, norms)
 
 

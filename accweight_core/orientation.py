@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from accweight_core.schema import Axis
 
@@ -66,8 +67,7 @@ def by_bias(shape: Sequence[int], bias: Sequence[int]) -> Axes | None:
     return STORED_AS_IN_TORCH if bias[0] == shape[0] else INPUTS_FIRST
 
 
-@dataclass(frozen=True, slots=True)
-class Matrix:
+class Matrix(NamedTuple):
     """A matrix whose axes the file does not name.
 
     Attributes:
@@ -126,13 +126,13 @@ def inputs_first(matrices: Iterable[Matrix], norms: Mapping[str, Iterable[int]])
     """
     votes, open_, found = _Votes(), list[Matrix](), dict[str, str]()
     for matrix in matrices:
-        axes = by_bias(matrix.shape, matrix.bias)
+        axes = by_bias(matrix.shape, matrix.bias) if matrix.bias else None
         if axes is None:
             open_.append(matrix)
         elif axes == INPUTS_FIRST:
             found[matrix.name] = BIAS
             votes.add(matrix, inputs_first=True)
-    contrary = [matrix for matrix in open_ if _is_contrary(matrix)]
+    contrary = [m for m in open_ if m.shape[0] != m.shape[1] and _is_contrary(m)]
     if contrary:
         widths = _widths(norms)
         for matrix in contrary:

@@ -284,8 +284,8 @@ def test_inspect_says_what_tells_axes_and_heads(tmp_path: Path) -> None:
     told = {p["name"]: p for layer in document["layers"] for p in layer["parameters"]}
     assert told["h.0.attn.c_attn.weight"]["axes_from"] == "bias"
     assert told["h.0.attn.c_proj.weight"]["axes_from"] == "config.json: gpt2"
-    assert told["wte.weight"]["axes_from"] == "convention"
-    assert told["h.0.attn.c_attn.bias"]["axes_from"] is None
+    assert told["h.0.attn.c_attn.weight"]["sections"] == ["q", "k", "v"]
+    assert told["wte.weight"].keys() == {"name", "shape", "dtype", "role", "axes"}
     assert told["h.0.attn.c_attn.weight"]["split"] == {
         "along": "output",
         "groups": 1,

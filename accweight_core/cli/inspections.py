@@ -88,7 +88,9 @@ def _layers(result: Inspection) -> Table:
 
 def _meaning(parameter: Parameter) -> str:
     """Return what is known of a matrix beyond its shape, in brackets."""
-    if len(parameter.shape) < 2:
+    if len(parameter.shape) < 2 or not (
+        parameter.split or parameter.sections or parameter.axes_from
+    ):
         return ""
     found = ["inputs x outputs"] if parameter.axes_from else []
     if parameter.split:
@@ -118,7 +120,12 @@ def parts_of(split: Split) -> str:
 
 def _inferred(result: Inspection) -> list[str]:
     """Return a line for axes and for heads that are inferred: from what, and of how many."""
-    matrices = [p for layer in result.layers for p in layer.parameters if len(p.shape) > 1]
+    matrices = [
+        p
+        for layer in result.layers
+        for p in layer.parameters
+        if (p.split or p.axes_from) and len(p.shape) > 1
+    ]
     said = (
         ("axes of matrices stored (inputs, outputs)", [p.axes_from for p in matrices]),
         ("projections and heads", [p.split.origin if p.split else "" for p in matrices]),

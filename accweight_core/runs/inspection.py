@@ -10,17 +10,14 @@ from typing import Any
 from accweight_core.dtypes import is_measurable
 from accweight_core.gc_paused import gc_paused
 from accweight_core.naming import layers_of
-from accweight_core.orientation import BIAS, by_bias
 from accweight_core.runs.grouping import Group, chosen_group
 from accweight_core.runs.opening import Opened, grouped, named_by_model, survey
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.schema import (
     MEASURED_ROLES,
-    Axis,
     Checkpoint,
     Layer,
     Parameter,
-    Role,
     Split,
     StoredTensor,
 )
@@ -36,7 +33,6 @@ class Inspection:
         shown: The group whose layers are shown.
         layers: Layers of that group, in network order.
         refused: Reasons why tensors cannot be analysed, by name.
-        told: Names of the parameters whose axes the format states.
     """
 
     opened: Opened
@@ -44,7 +40,6 @@ class Inspection:
     shown: Group
     layers: tuple[Layer, ...]
     refused: dict[str, str]
-    told: frozenset[str] = frozenset()
 
     @property
     def format(self) -> str:
@@ -65,7 +60,7 @@ class Inspection:
                 }
                 for group in self.groups
             ],
-            "layers": [_layer(layer, self.told) for layer in self.layers],
+            "layers": [_layer(layer) for layer in self.layers],
             "refused": self.refused,
             "notes": list(self.opened.notes),
         }
@@ -81,42 +76,33 @@ def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _layer(layer: Layer, told: frozenset[str]) -> dict[str, Any]:
-    biases = [p.shape for p in layer.parameters if p.role is Role.BIAS]
+def _layer(layer: Layer) -> dict[str, Any]:
     return {
         "name": layer.name,
         "kind": str(layer.kind),
-        "parameters": [
-            {
-                "name": parameter.name,
-                "shape": list(parameter.shape),
-                "dtype": parameter.dtype,
-                "role": str(parameter.role),
-                "axes": [str(axis) for axis in parameter.axes],
-                "axes_from": _axes_from(parameter, biases, told),
-                "sections": list(parameter.sections),
-                "split": _split(parameter.split),
-            }
-            for parameter in layer.parameters
-        ],
+        "parameters": [_parameter(parameter) for parameter in layer.parameters],
     }
 
 
-def _axes_from(
-    parameter: Parameter, biases: list[tuple[int, ...]], told: frozenset[str]
-) -> str | None:
-    """Return what tells the axes of a matrix; None for what has no inputs and outputs."""
-    if Axis.OUTPUT not in parameter.axes:
-        return None
-    if parameter.axes_from or parameter.name in told:
-        return parameter.axes_from or "format"
-    borne_out = any(by_bias(parameter.shape, bias) == parameter.axes for bias in biases)
-    return BIAS if borne_out else "convention"
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    """Return one parameter; what is inferred of few is left out of the others."""
+    found: dict[str, Any] = {
+        "name": parameter.name,
+        "shape": list(parameter.shape),
+        "dtype": parameter.dtype,
+        "role": str(parameter.role),
+        "axes": [str(axis) for axis in parameter.axes],
+    }
+    if parameter.axes_from:
+        found["axes_from"] = parameter.axes_from
+    if parameter.sections:
+        found["sections"] = list(parameter.sections)
+    if parameter.split:
+        found["split"] = _split(parameter.split)
+    return found
 
 
-def _split(split: Split | None) -> dict[str, Any] | None:
-    if split is None:
-        return None
+def _split(split: Split) -> dict[str, Any]:
     return {
         "along": str(split.along),
         "groups": split.groups,
@@ -139,8 +125,7 @@ def inspected(source: str | os.PathLike[str] | list[str], selection: Selection =
     tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
     layers = shown.layers if model is None else layers_of(tensors)
     measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}
-    told = frozenset(t.name for t in tensors if t.hints.axes and not t.hints.axes_from)
-    return Inspection(opened, groups, shown, layers, _refused(tensors, measured), told)
+    return Inspection(opened, groups, shown, layers, _refused(tensors, measured))
 
 
 def _refused(tensors: Iterable[StoredTensor], measured: set[str]) -> dict[str, str]:

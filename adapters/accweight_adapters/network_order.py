@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 Tensor = TypeVar("Tensor")
 
@@ -141,10 +141,10 @@ def _key(name: str) -> tuple[tuple[Place, ...], int, Sequence[str | int], str]:
     if gates := RECURRENT.fullmatch(leaf):  # matrices before biases, inputs first
         order = f"{gates['of']} {gates['what'] == 'bias':d} {gates['matrix'] == 'hh':d}"
         return _module(path), 2, natural(order), name
-    place = _rank(leaf, path)
-    if place == UNKNOWN:
+    place = _place(leaf, _surroundings(path))
+    if place[0] == UNKNOWN:
         return _module(path), 3, natural(leaf), name
-    return (*_around(path), (place, natural(leaf))), 3, (), name  # `cls_token` is no module
+    return (*_around(path), place), 3, (), name  # `cls_token` is no module
 
 
 @lru_cache(maxsize=1 << 14)
@@ -163,36 +163,55 @@ def _around(path: str) -> tuple[Place, ...]:
     if path.count(".") > DEEPEST:  # no network is so deep
         return tuple((UNKNOWN, natural(part)) for part in path.split("."))
     above, _, segment = path.rpartition(".")
-    if pair := NUMBERED_PAIR.fullmatch(segment):
-        place = PAIRS if _numbers(above) else PAIRS_OUTSIDE
-        return (*_around(above), (place, ("", int(pair[2]), str(pair[1] == "bn"))))
-    return (*_around(above), (_rank(segment, above), natural(segment)))
+    return (*_around(above), _place(segment, _surroundings(above)))
 
 
-def _numbers(path: str) -> list[bool]:
-    """Tell for every part of a path whether it is a number; empty if none is."""
-    found = [part.isdecimal() for part in path.split(".")]
-    return found if any(found) else []
+class _Surroundings(NamedTuple):
+    """What is known of the modules around one.
+
+    Attributes:
+        numbers: How many of them are numbers.
+        directly: Whether the nearest one is a number.
+        conv: Whether one is named after convolutions.
+        projects: Whether the nearest one projects features.
+    """
+
+    numbers: int
+    directly: bool
+    conv: bool
+    projects: bool
 
 
-def _rank(segment: str, above: str) -> int:
+@lru_cache(maxsize=1 << 14)
+def _surroundings(path: str) -> _Surroundings:
+    parts = path.split(".")
+    numbers = [part.isdecimal() for part in parts]
+    conv, projects = "conv" in path, parts[-1] == "feature_projection"
+    return _Surroundings(sum(numbers), numbers[-1], conv, projects)
+
+
+@lru_cache(maxsize=1 << 12)
+def _place(segment: str, around: _Surroundings) -> Place:
     """Return the place of a module among those beside it, by its name and what it lies in."""
+    if pair := NUMBERED_PAIR.fullmatch(segment):
+        place = PAIRS if around.numbers else PAIRS_OUTSIDE
+        return place, ("", int(pair[2]), str(pair[1] == "bn"))
+    return _rank(segment, around), natural(segment)
+
+
+def _rank(segment: str, around: _Surroundings) -> int:
     if len(segment) > LONGEST:
         return UNKNOWN
-    numbers = _numbers(above)
-    if not numbers:
-        if above.endswith("feature_projection") and NORM.match(segment):
-            return FIRST
-        found = OUTSIDE.match(segment)
-    else:
-        found = INSIDE.match(segment)
-    if found:
-        return int(str(found.lastgroup)[1:])
-    if not numbers or not NORM.match(segment):
-        return UNKNOWN
-    if numbers[-1] and (sum(numbers) > 1 or segment == "norm"):  # a norm before all else
+    is_norm = NORM.match(segment)
+    if is_norm and around.projects:
         return FIRST
-    return AFTER_ATTENTION if numbers[-1] and "conv" not in above else LAST
+    if found := (INSIDE if around.numbers else OUTSIDE).match(segment):
+        return int(str(found.lastgroup)[1:])
+    if not is_norm or not around.numbers:
+        return UNKNOWN
+    if around.directly and (around.numbers > 1 or segment == "norm"):  # before all else
+        return FIRST
+    return AFTER_ATTENTION if around.directly and not around.conv else LAST
 
 
 def natural(text: str) -> list[str | int]:

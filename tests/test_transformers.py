@@ -165,3 +165,29 @@ def answer(model: Any) -> torch.Tensor:
 
 def test_at_least_twenty_models_are_checked() -> None:
     assert len(MODELS) >= 20
+
+
+def test_the_table_of_the_docs_says_the_same() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
+    lines = text.partition("| architecture |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = {
+        cells[0]: cells[1:] for cells in ([c.strip() for c in x[1:-1].split("|")] for x in lines)
+    }
+
+    assert list(rows) == list(MODELS)
+    for name, (attention, stored, output) in rows.items():
+        model = MODELS[name]
+        fused = {
+            layer.rpartition(".")[2]: parts
+            for layer, parts in (line.strip().split(": ") for line in model.splits.split(","))
+            if " " in parts
+        }
+        assert set(re.findall(r"`(\w+)`", attention)) == set(fused), name
+        assert attention.startswith("separate") == (not fused)
+        for layer, parts in fused.items():
+            said = attention.partition(f"`{layer}`: ")[2].partition(";")[0]
+            assert ("of each" in said) == ("/" in parts), name
+            assert ("one k, one v" in said) == ("k1 v1" in parts and "q1" not in parts), name
+        assert ("grouped" in attention) == ("k2" in model.splits), name
+        assert (stored == "(inputs, outputs)") == bool(model.turned), name
+        assert (output == "the embedding") == bool(model.tied), name

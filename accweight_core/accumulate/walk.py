@@ -245,7 +245,7 @@ def sums_of(
             files,
             parameter.tensors,
             block,
-            buffers=buffers,
+            buffers=Buffers() if parameter.whole_bytes else buffers,  # kept only if small
             watcher=parameter.watch(block),
             carry=parameter.carry(block),
             keep=keep,

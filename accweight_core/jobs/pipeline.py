@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.arguments import checked_roles
+from accweight_core.arguments import check_callable, check_count, checked_roles
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
     MismatchError,
@@ -85,7 +85,7 @@ def analyze(
         keep_state: Store the state that `append` needs to go on without the old checkpoints:
             16 bytes per weight.
         memory_bytes: Memory for parameters that are read as a whole because they are compressed
-            or encoded: up to twelve times the size of each. By default what the machine, the
+            or encoded: up to fourteen times the size of each. By default what the machine, the
             container and the process have free.
         engine: "threads" of this process, or "dask", a cluster.
         scheduler: Address of a dask scheduler (tcp://...); by default a cluster is started on
@@ -99,7 +99,10 @@ def analyze(
         StoreError: If `out` cannot be written.
         EngineError: If workers are unavailable, do not see the files, or are lost.
         MemoryLimitError: If a parameter takes more memory than that.
+        ArgumentTypeError, ArgumentValueError: If another argument is not of its kind.
     """
+    _check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
+    _check_calls(progress, notice)
     run, chosen = as_run(run), checked_roles(roles)
     path = None if out is None else target_at(out, "an analysis")
     parameters = _measured(run, chosen)
@@ -122,6 +125,18 @@ def analyze(
             if replacing:
                 check_replaceable(path)
             return work.on_disk(path, replacing=replacing)
+
+
+def _check_numbers(threads: Any, block_elements: Any, picture_bytes: Any, memory: Any) -> None:
+    check_count(threads, "threads")
+    check_count(block_elements, "block_elements")
+    check_count(picture_bytes, "picture_budget_bytes", least=0)
+    check_count(memory, "memory_bytes")
+
+
+def _check_calls(progress: Any, notice: Any) -> None:
+    check_callable(progress, "progress")
+    check_callable(notice, "notice")
 
 
 def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
@@ -220,7 +235,10 @@ def append(
         StoreError: If the analysis is missing, unfinished, or without state.
         EngineError: As in `analyze`.
         MismatchError: If the run has no later step, or other parameters.
+        ArgumentTypeError, ArgumentValueError: If another argument is not of its kind.
     """
+    _check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
+    _check_calls(progress, notice)
     run, path = as_run(run), _local(out)
     with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
         tidy(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from accweight_core.dtypes import is_measurable
@@ -20,6 +20,7 @@ from accweight_core.schema import (
     Parameter,
     Split,
     StoredTensor,
+    type_changes,
 )
 
 
@@ -125,6 +126,8 @@ def inspected(source: str | os.PathLike[str] | list[str], selection: Selection =
     tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
     layers = shown.layers if model is None else layers_of(tensors)
     measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}
+    changes = type_changes(shown.checkpoints, [tensor.name for tensor in tensors], None)
+    opened = replace(opened, notes=(*opened.notes, *map(str, changes)))
     return Inspection(opened, groups, shown, layers, _refused(tensors, measured))
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
+from accweight_core.endings import described_endings
 from accweight_core.errors import FormatError, MismatchError, SourceError, reason_of
 from accweight_core.naming import natural_key
 from accweight_core.readers import (
@@ -49,6 +50,9 @@ _UNFINISHED = re.compile(r"^tmp-checkpoint-\d+$|orbax-checkpoint-tmp")
 """Folders of incomplete saves, which trainers rename at the end."""
 
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
+MOST_NAMES = 2000
+"""Most names that are looked at to say what a folder without checkpoints holds."""
+
 DEEPEST = 3
 """Levels searched below the given folder: `lightning_logs/version_0/checkpoints`."""
 
@@ -100,6 +104,7 @@ def gather(
         raise SourceError(
             f"{', '.join(map(str, named)) or 'nothing named'}: no checkpoints found; "
             f"files looked for: {' '.join(sorted({s for r in asked for s in r.suffixes if s}))}"
+            + _what_there_is(given)
         )
     found_by = of_all(lambda path, _: chosen or reader_for(path), [(path, None) for path in paths])
     known = [(path, reader) for path, reader in zip(paths, found_by, strict=True) if reader]
@@ -126,6 +131,21 @@ def gather(
                 f"{_index_of(item.path)}, or the first part where there is none",
             )
     return Gathered(", ".join(sorted(used)), found, notes)
+
+
+def _what_there_is(given: Sequence[Path]) -> str:
+    """Return what lies in folders without checkpoints, by the endings of the names."""
+    names: list[str] = []
+    level = [path for path in given if _exists(path) and path.is_dir()]
+    for _ in range(DEEPEST + 1):
+        for folder in level:
+            names += [
+                e.name for e in _entries(folder) if not e.name.startswith(".") and e.is_file()
+            ]
+            if len(names) > MOST_NAMES:
+                return f"; found: {described_endings(names)}"
+        level = [inner for folder in level for inner in _folders(folder)]
+    return f"; found: {described_endings(names)}" if names else ""
 
 
 def _of_several_formats(

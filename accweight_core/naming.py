@@ -7,12 +7,14 @@ no rule matches is a weight of kind other, never an error.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import UnknownNameError
+from accweight_core.orientation import INPUTS_FIRST, Matrix, inputs_first
 from accweight_core.schema import (
     DEFAULT_ROLES,
     Axis,
@@ -20,6 +22,7 @@ from accweight_core.schema import (
     Layer,
     Parameter,
     Role,
+    Split,
     StoredTensor,
 )
 
@@ -54,6 +57,8 @@ _ALONE = re.compile(
 
 _REPARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d?$")
 _MATRIX = re.compile(r"(weight(_orig|_v)?|kernel|parametrizations\.weight\.original\d?)$")
+
+_BIAS_OF = {"weight": "bias", "in_proj_weight": "in_proj_bias", "kernel": "bias"}
 
 GATES = {Kind.LSTM: ("i", "f", "g", "o"), Kind.GRU: ("r", "z", "n")}
 """Order in which PyTorch stacks gates; readers of other frameworks give theirs as `Hints`."""
@@ -122,19 +127,49 @@ def layers_of(
     for tensor in tensors:
         layer = tensor.hints.layer or module_of(tensor.name)
         groups.setdefault(layer, []).append(_Named(tensor, layer))
-    return tuple(_layer(name, members) for name, members in groups.items())
+    kinds = {name: _known_kind(members) or _kind(name, members) for name, members in groups.items()}
+    turned = _stored_inputs_first(groups, kinds)
+    return tuple(
+        Layer(name, kinds[name], tuple(_parameter(m, kinds[name], turned) for m in members))
+        for name, members in groups.items()
+    )
 
 
-def _layer(name: str, members: list[_Named]) -> Layer:
-    kind = next((m.tensor.hints.kind for m in members if m.tensor.hints.kind), None)
-    kind = kind or _kind(name, members)
-    return Layer(name, kind, tuple(_parameter(member, kind) for member in members))
+def _known_kind(members: list[_Named]) -> Kind | None:
+    return next((m.tensor.hints.kind for m in members if m.tensor.hints.kind), None)
 
 
-def _parameter(member: _Named, kind: Kind) -> Parameter:
+def _stored_inputs_first(
+    groups: Mapping[str, list[_Named]], kinds: Mapping[str, Kind]
+) -> dict[str, str]:
+    """Return the matrices that are stored (inputs, outputs), and what tells so."""
+    matrices: list[Matrix] = []
+    norms: dict[str, list[int]] = {}
+    for layer, members in groups.items():
+        kind = kinds[layer]
+        if kind is Kind.NORM:
+            norms[layer] = [m.tensor.shape[0] for m in members if len(m.tensor.shape) == 1]
+        elif kind is Kind.LINEAR or kind is Kind.ATTENTION:
+            shapes = {m.leaf: m.tensor.shape for m in members} if members[1:] else {}
+            for member in members:
+                tensor = member.tensor
+                if len(tensor.shape) == 2 and not tensor.hints.axes:
+                    bias = _BIAS_OF.get(member.leaf)
+                    if bias:
+                        matrices.append(
+                            Matrix(tensor.name, layer, tensor.shape, shapes.get(bias, ()))
+                        )
+    return inputs_first(matrices, norms)
+
+
+def _parameter(member: _Named, kind: Kind, turned: Mapping[str, str]) -> Parameter:
     tensor, hints = member.tensor, member.tensor.hints
     role = hints.role or _role(member, kind)
     axes = hints.axes if hints.axes and len(hints.axes) == len(tensor.shape) else None
+    axes_from = hints.axes_from if axes else ""
+    if tensor.name in turned:
+        axes, axes_from = INPUTS_FIRST, turned[tensor.name]
+    axes = axes or _axes(tensor.shape, kind, role)
     return Parameter(
         name=tensor.name,
         layer=member.layer,
@@ -142,9 +177,19 @@ def _parameter(member: _Named, kind: Kind) -> Parameter:
         role=role,
         shape=tensor.shape,
         dtype=tensor.dtype,
-        axes=axes or _axes(tensor.shape, kind, role),
-        sections=hints.sections or _sections(member, kind, role),
+        axes=axes,
+        sections=hints.sections or _sections(member, kind, role, axes),
+        split=hints.split if hints.split and fits(hints.split, tensor.shape, axes) else None,
+        axes_from=axes_from,
     )
+
+
+def fits(split: Split, shape: tuple[int, ...], axes: tuple[Axis, ...]) -> bool:
+    """Tell whether parts add up to the length of the axes they lie along; a bias has one axis."""
+    if len(shape) == 1:
+        return split.along is Axis.OUTPUT and split.size == shape[0]
+    lengths = [n for n, axis in zip(shape, axes, strict=True) if axis is split.along]
+    return bool(lengths) and math.prod(lengths) == split.size
 
 
 def _kind(layer: str, members: list[_Named]) -> Kind:
@@ -166,7 +211,7 @@ def _kind(layer: str, members: list[_Named]) -> Kind:
     if rank > 2:
         return Kind.OTHER
     last = ".".join(layer.split(".")[-2:])
-    if _EMBEDDING.search(last) and "bias" not in leaves:
+    if _EMBEDDING.search(last) and "bias" not in leaves and not last.endswith("embed_out"):
         return Kind.EMBEDDING
     if _ATTENTION.search(layer) or any(_ATTENTION.search(leaf) for leaf in leaves):
         return Kind.ATTENTION
@@ -232,14 +277,17 @@ def _axes(shape: tuple[int, ...], kind: Kind, role: Role) -> tuple[Axis, ...]:
     return (Axis.OTHER,) * (len(shape) - 2) + (Axis.OUTPUT, Axis.INPUT)
 
 
-def _sections(member: _Named, kind: Kind, role: Role) -> tuple[str, ...]:
+def _sections(member: _Named, kind: Kind, role: Role, axes: tuple[Axis, ...]) -> tuple[str, ...]:
     """Return the names of stacked gates or projections, if the sizes are divisible."""
-    shape = member.tensor.shape
+    shape = member.tensor.shape[::-1] if axes == INPUTS_FIRST else member.tensor.shape
     names: tuple[str, ...] = ()
+    split = member.tensor.hints.split
+    if split and (split.groups > 1 or len({part.size for part in split.parts}) > 1):
+        return ()  # interleaved or of unequal sizes: `split` says where they lie
     if _RECURRENT.match(member.leaf):
         names = GATES.get(kind, ())
     elif kind is Kind.ATTENTION and role is Role.WEIGHT and _FUSED_QKV.search(member.tensor.name):
         names = ("q", "k", "v")
         if len(shape) == 2 and shape[0] != 3 * shape[1]:
-            return ()  # unequal parts: grouped queries, (in, out) weights of GPT-2
+            return ()  # unequal parts: grouped queries
     return names if names and shape and shape[0] % len(names) == 0 and len(shape) == 2 else ()

@@ -110,6 +110,79 @@ class HiddenValues:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One projection among those that share a matrix.
+
+    Attributes:
+        name: What it is: "q", "k", "v", "o", "gate", "up".
+        size: Indices that it has in each group of the split.
+        heads: Attention heads among them; 0 if they are not divided into heads.
+    """
+
+    name: str
+    size: int
+    heads: int = 0
+
+
+class Span(NamedTuple):
+    """Indices of one part, or of one head of it: from `first` up to `end`."""
+
+    part: str
+    number: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How the outputs or the inputs of a matrix are divided into projections and heads.
+
+    The axis is a row of equal groups, and every group has all parts. GPT-2 stacks q, k and v of
+    all heads (one group), GPT-NeoX has q, k and v of one head after the other (a group per head),
+    and large Falcons have some heads of q for each of k and v.
+
+    Attributes:
+        along: `Axis.OUTPUT` or `Axis.INPUT`; a bias has outputs only.
+        parts: The parts of one group, in the order of storage.
+        groups: Number of groups.
+        origin: What says so, in words ("config.json: gpt2").
+    """
+
+    along: Axis
+    parts: tuple[Part, ...]
+    groups: int = 1
+    origin: str = ""
+
+    @property
+    def size(self) -> int:
+        """Length of the axis."""
+        return self.groups * sum(part.size for part in self.parts)
+
+    def heads_of(self, name: str) -> int:
+        """Return the number of heads of a part over all groups."""
+        return self.groups * sum(part.heads for part in self.parts if part.name == name)
+
+    def spans(self) -> Iterator[Span]:
+        """Yield the indices of every part, group by group; numbers count the groups."""
+        first = 0
+        for group in range(self.groups):
+            for part in self.parts:
+                yield Span(part.name, group, first, first + part.size)
+                first += part.size
+
+    def heads(self) -> Iterator[Span]:
+        """Yield the indices of every head, in the order of storage; numbers count per part."""
+        counts: dict[str, int] = {}
+        heads = {part.name: part.heads for part in self.parts}
+        for name, _, first, end in self.spans():
+            width = (end - first) // max(heads[name], 1)
+            for start in range(first, end, width) if heads[name] else ():
+                number = counts.get(name, 0)
+                counts[name] = number + 1
+                yield Span(name, number, start, start + width)
+
+
+@dataclass(frozen=True, slots=True)
 class Hints:
     """What a reader knows about a tensor beyond its name; None for what the format does not say.
 
@@ -119,6 +192,8 @@ class Hints:
         role: What the tensor is for.
         axes: Meaning of each axis.
         sections: Names of equal parts stacked along the output axis (gates, q/k/v).
+        split: Projections and heads along one axis.
+        axes_from: What tells the axes, in words, if not the format itself.
     """
 
     layer: str | None = None
@@ -126,6 +201,8 @@ class Hints:
     role: Role | None = None
     axes: tuple[Axis, ...] | None = None
     sections: tuple[str, ...] | None = None
+    split: Split | None = None
+    axes_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +321,9 @@ class Parameter:
         dtype: Element type in the first checkpoint.
         axes: Meaning of each axis.
         sections: Names of equal parts stacked along the output axis.
+        split: Projections and heads along one axis, if they are known.
+        axes_from: What tells the axes, in words, where they are not in PyTorch's order and the
+            format does not say so itself.
     """
 
     name: str
@@ -254,6 +334,8 @@ class Parameter:
     dtype: str
     axes: tuple[Axis, ...]
     sections: tuple[str, ...] = ()
+    split: Split | None = None
+    axes_from: str = ""
 
     @property
     def elements(self) -> int:

@@ -19,6 +19,7 @@ from accweight_core.alignment.matching.result import Alignment, Match
 from accweight_core.alignment.rank_correlation import kendall, spearman
 from accweight_core.analysis.ranking import descending
 from accweight_core.analysis.summary import Measured, Per
+from accweight_core.arguments import checked_choice
 from accweight_core.errors import MismatchError
 from accweight_core.metrics.table import checked_metric
 from accweight_core.metrics.totals import folded, metrics
@@ -142,6 +143,7 @@ def compare(
     from accweight_core.analysis.analysis import as_analysis
 
     a, b = as_analysis(a), as_analysis(b)
+    checked_choice(per, ("layer", "parameter"), "per")
     checked_metric(by, [name for name in a.metrics if name in b.metrics])
     at = a.step_index(step_a), b.step_index(step_b)
     shared, alignment = compared_places(a, b, by, at, per, map, values)

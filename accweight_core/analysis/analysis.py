@@ -153,14 +153,16 @@ class Analysis:
     def measured(
         self, per: Per = "layer", roles: Iterable[Role | str] | None = None
     ) -> list[Measured]:
-        """Return the metrics of all shown layers or parameters, in network order.
+        """Return the metrics of all shown layers, parameters or heads, in network order.
 
         Args:
-            per: Whether rows are layers or parameters.
+            per: Whether rows are layers, parameters or attention heads. Heads are measured from
+                the checkpoints, which must still be in place.
             roles: Roles to include; those of the analysis by default.
 
         Raises:
-            MismatchError: If no parameter has one of the roles.
+            MismatchError: If no parameter has one of the roles, or no heads are known.
+            SourceError: If heads are asked for, and checkpoints are missing or have changed.
         """
         header = self.header
         if roles is not None:
@@ -172,6 +174,10 @@ class Analysis:
                     f"roles measured: {', '.join(found) or 'none'}"
                 )
         checked_choice(per, get_args(Per), "per")
+        if per == "head":
+            from accweight_core.analysis.heads import measured_heads  # reads files
+
+            return measured_heads(self.run(), self.parameters, header.roles, header.metrics)
         return measured(header, self.values, per)
 
     def table(self, per: Per = "layer", roles: Iterable[Role | str] | None = None) -> pd.DataFrame:
@@ -215,12 +221,12 @@ class Analysis:
         Args:
             by: A metric.
             step: A step of the run; the last one by default.
-            per: Whether rows are layers or parameters.
+            per: Whether rows are layers, parameters or attention heads; see `measured`.
             roles: Roles to include; those of the analysis by default.
 
         Raises:
             UnknownNameError: If there is no such metric or step.
-            MismatchError: If no parameter has one of the roles.
+            MismatchError: If no parameter has one of the roles, or no heads are known.
         """
         import pandas as pd
 

@@ -43,7 +43,7 @@ def export(
         to: "csv" or "parquet": one row per layer and step; "npz": one (steps, layers) array
             per metric, with `steps`, the names, and `elements`. In CSV, names that spreadsheets
             would take for formulas have an apostrophe before them (`unescaped` takes it off).
-        per: Whether rows are layers or parameters.
+        per: Whether rows are layers, parameters or attention heads.
         overwrite: Replace an existing file.
         roles: Roles to include; those of the analysis by default.
 

@@ -22,7 +22,7 @@ from accweight_core.schema import Kind, Parameter
 from accweight_core.store.header import Header
 from accweight_core.store.records import Maximum
 
-Per = Literal["layer", "parameter"]
+Per = Literal["layer", "parameter", "head"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measure
         header: Header of the analysis.
         values: (steps, parameters, sums); NaN for unfinished parameters. The metrics of a row
             that includes one of them are NaN.
-        per: Whether rows are layers or parameters. Only the header's roles are shown.
+        per: Whether rows are layers or parameters; heads are not in the sums (see `heads`). Only
+            the header's roles are shown.
     """
     rows = _rows(header, per)
     elements, totals = _folded(header, values, rows)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, number
+from accweight_core.schema import Kind, Split
 from accweight_core.text import count, plain, shortened, size
 
 if TYPE_CHECKING:
     from accweight_core.runs.inspection import Inspection
-    from accweight_core.schema import Checkpoint
+    from accweight_core.schema import Checkpoint, Parameter
 
 
 def inspection(result: Inspection) -> Page:
@@ -28,7 +29,7 @@ def inspection(result: Inspection) -> Page:
         lines.append("not one run: the checkpoints hold different parameters")
         lines += [f"  group {g.number}: {plain(g.summary)}" for g in result.groups]
         lines += ["", f"layers of group {result.shown.number}:"]
-    lines.append(_layers(result))
+    lines += [_layers(result), *_inferred(result)]
     lines += [
         f"cannot be analysed: {plain(name)}: {plain(reason)}"
         for name, reason in result.refused.items()
@@ -78,11 +79,64 @@ def _layers(result: Inspection) -> Table:
     rows = []
     for layer in result.layers:
         parts = ", ".join(
-            f"{_leaf(p.name, layer.name)} {_shape(p.shape)}" for p in layer.parameters
+            f"{_leaf(p.name, layer.name)} {_shape(p.shape)}{_meaning(p)}" for p in layer.parameters
         )
         elements = sum(p.elements for p in layer.parameters)
         rows.append((plain(layer.name), str(layer.kind), count(elements), plain(parts)))
     return Table.of_rows(("layer", "kind", "weights", "parameters"), rows, "weights")
+
+
+def _meaning(parameter: Parameter) -> str:
+    """Return what is known of a matrix beyond its shape, in brackets."""
+    if len(parameter.shape) < 2 or not (
+        parameter.split or parameter.sections or parameter.axes_from
+    ):
+        return ""
+    found = ["inputs x outputs"] if parameter.axes_from else []
+    if parameter.split:
+        found.append(parts_of(parameter.split))
+    elif parameter.sections and parameter.kind is Kind.ATTENTION:
+        found.append(" ".join(parameter.sections))
+    return f" ({'; '.join(found)})" if found else ""
+
+
+def parts_of(split: Split) -> str:
+    """Return projections and heads in a phrase.
+
+    >>> from accweight_core.schema import Axis, Part
+    >>> parts_of(Split(Axis.OUTPUT, (Part("q", 32, 4), Part("k", 16, 2), Part("v", 16, 2))))
+    'q 4 heads, k v 2 heads'
+    """
+    by_heads: dict[int, list[str]] = {}
+    for part in split.parts:
+        by_heads.setdefault(split.heads_of(part.name), []).append(part.name)
+    counts = [
+        " ".join(names) + (f" {heads} head{'s' * (heads > 1)}" if heads else "")
+        for heads, names in by_heads.items()
+    ]
+    interleaved = f" in {split.groups} groups" if split.groups > 1 else ""
+    return ", ".join(counts) + interleaved
+
+
+def _inferred(result: Inspection) -> list[str]:
+    """Return a line for axes and for heads that are inferred: from what, and of how many."""
+    matrices = [
+        p
+        for layer in result.layers
+        for p in layer.parameters
+        if (p.split or p.axes_from) and len(p.shape) > 1
+    ]
+    said = (
+        ("axes of matrices stored (inputs, outputs)", [p.axes_from for p in matrices]),
+        ("projections and heads", [p.split.origin if p.split else "" for p in matrices]),
+    )
+    lines = []
+    for what, origins in said:
+        counts = Counter(origin for origin in origins if origin)
+        if counts:
+            listed = ", ".join(f"{plain(origin)} ({n})" for origin, n in counts.most_common())
+            lines.append(f"{what}, from: {listed}")
+    return ["", *lines] if lines else []
 
 
 def _leaf(name: str, layer: str) -> str:

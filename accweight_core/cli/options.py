@@ -76,10 +76,10 @@ threads = click.option(
 )
 per_row = click.option(
     "--per",
-    type=click.Choice(["layer", "parameter"]),
+    type=click.Choice(["layer", "parameter", "head"]),
     default="layer",
     show_default=True,
-    help="One row per layer, or per parameter.",
+    help="One row per layer, parameter, or attention head (measured from the checkpoints).",
 )
 
 Command = Callable[..., None]

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from accweight_core.pictures.gates import shown_sections
 from accweight_core.pictures.large_layout import fold_length, large_layout
+from accweight_core.pictures.parts import with_parts
 from accweight_core.pictures.texel_map import Digit, Layout, Section
 from accweight_core.schema import Axis, Parameter
 
@@ -27,7 +28,8 @@ a layout that can be placed piece by piece: see `large_layout`."""
 
 def layout_of(parameter: Parameter) -> Layout:
     """Return the layout of a parameter, given by its shape and the meaning of its axes."""
-    return _layout(parameter.shape, parameter.axes, parameter.sections, LARGEST_WHOLE)
+    layout = _layout(parameter.shape, parameter.axes, parameter.sections, LARGEST_WHOLE)
+    return with_parts(layout, parameter.axes, parameter.split) if parameter.split else layout
 
 
 @lru_cache(maxsize=1024)

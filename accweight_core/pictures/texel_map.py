@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,10 @@ class Section:
     rows: int
     cols: int
 
+    def contains(self, row: int, col: int) -> bool:
+        """Tell whether a texel lies in it."""
+        return 0 <= row - self.row < self.rows and 0 <= col - self.col < self.cols
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -69,7 +73,9 @@ class Layout:
         digits: The mapping; see the module docstring.
         cell: Height and width of one cell without its gap; (1, 1) for matrices.
         gap: Texels between cells.
-        sections: Named parts, if any.
+        sections: Named parts, if any, that fill whole rows.
+        marks: Attention heads, if they are known, and parts that fill no rows. Neither sections
+            nor marks are part of the mapping: layouts that differ in these alone are equal.
     """
 
     shape: tuple[int, ...]
@@ -78,7 +84,8 @@ class Layout:
     digits: tuple[Digit, ...]
     cell: tuple[int, int] = (1, 1)
     gap: int = 0
-    sections: tuple[Section, ...] = ()
+    sections: tuple[Section, ...] = field(default=(), compare=False)
+    marks: tuple[Section, ...] = field(default=(), compare=False)
 
     @property
     def elements(self) -> int:

@@ -13,7 +13,15 @@ from accweight_core.naming import layers_of
 from accweight_core.runs.grouping import Group, chosen_group
 from accweight_core.runs.opening import Opened, grouped, named_by_model, survey
 from accweight_core.runs.selection import ALL, Selection
-from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTensor, type_changes
+from accweight_core.schema import (
+    MEASURED_ROLES,
+    Checkpoint,
+    Layer,
+    Parameter,
+    Split,
+    StoredTensor,
+    type_changes,
+)
 
 
 @dataclass(frozen=True)
@@ -73,16 +81,37 @@ def _layer(layer: Layer) -> dict[str, Any]:
     return {
         "name": layer.name,
         "kind": str(layer.kind),
-        "parameters": [
-            {
-                "name": parameter.name,
-                "shape": list(parameter.shape),
-                "dtype": parameter.dtype,
-                "role": str(parameter.role),
-                "axes": [str(axis) for axis in parameter.axes],
-            }
-            for parameter in layer.parameters
+        "parameters": [_parameter(parameter) for parameter in layer.parameters],
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    """Return one parameter; what is inferred of few is left out of the others."""
+    found: dict[str, Any] = {
+        "name": parameter.name,
+        "shape": list(parameter.shape),
+        "dtype": parameter.dtype,
+        "role": str(parameter.role),
+        "axes": [str(axis) for axis in parameter.axes],
+    }
+    if parameter.axes_from:
+        found["axes_from"] = parameter.axes_from
+    if parameter.sections:
+        found["sections"] = list(parameter.sections)
+    if parameter.split:
+        found["split"] = _split(parameter.split)
+    return found
+
+
+def _split(split: Split) -> dict[str, Any]:
+    return {
+        "along": str(split.along),
+        "groups": split.groups,
+        "parts": [
+            {"name": part.name, "size": part.size, "heads": part.heads} for part in split.parts
         ],
+        "heads": {part.name: split.heads_of(part.name) for part in split.parts if part.heads},
+        "from": split.origin,
     }
 
 

@@ -83,6 +83,8 @@ def _mapped(name_map: NameMap, tensor: StoredTensor, path: str) -> StoredTensor 
         role=entry.role or hints.role,
         axes=axes,
         sections=hints.sections,
+        split=hints.split,
+        axes_from="" if entry.axes else hints.axes_from,
     )
     return replace(tensor, name=name, hints=told)
 
@@ -152,7 +154,12 @@ def _conform(
         moved = replace(moved, values=_restacked(moved, axis, gates))
     if moved is tensor:
         return tensor
-    hints = replace(tensor.hints, axes=target.axes, sections=target.sections or None)
+    hints = replace(
+        tensor.hints,
+        axes=target.axes,
+        sections=target.sections or None,
+        axes_from=target.axes_from,
+    )
     return replace(moved, hints=hints)
 
 

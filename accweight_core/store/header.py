@@ -194,12 +194,19 @@ class Header:
     def _identity(self, rewritten: bool) -> Header:
         """Return the header with only the fields that identify the work.
 
-        Training figures are left out, as a new version may read more of them.
+        Training figures are left out, as a new version may read more of them, and so are the
+        projections and heads: they change no number.
         """
         checkpoints = tuple(replace(c, measures={}) for c in self.checkpoints)
         if rewritten:
             checkpoints = tuple(replace(c, size_bytes=0, changed_ns=0) for c in checkpoints)
-        blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
+        plain = tuple(
+            replace(p, split=None, axes_from="") if p.split or p.axes_from else p
+            for p in self.parameters
+        )
+        blank = replace(
+            self, checkpoints=checkpoints, parameters=plain, source="", notes=(), warnings=()
+        )
         return replace(
             blank, maximum=None, complete=False, versions={}, packs=(), sums=(), type_changes=()
         )
@@ -252,10 +259,18 @@ class Header:
 
 
 def _record(parameter: Parameter) -> dict[str, Any]:
-    return {name: getattr(parameter, name) for name in _PARAMETER_FIELDS}
+    record = {name: getattr(parameter, name) for name in _PARAMETER_FIELDS}
+    if parameter.split:
+        record["split"] = asdict(parameter.split)
+    if parameter.axes_from:
+        record["axes_from"] = parameter.axes_from
+    return record
 
 
-_PARAMETER_FIELDS = tuple(found.name for found in fields(Parameter))
+_RARE = ("split", "axes_from")
+"""Fields that most parameters lack; they are left out of the record where they are empty."""
+
+_PARAMETER_FIELDS = tuple(f.name for f in fields(Parameter) if f.name not in _RARE)
 
 
 def versions() -> dict[str, str]:

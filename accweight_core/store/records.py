@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from accweight_core.dtypes import DTYPES
 from accweight_core.metrics.sums import FIRST_SUMS
 from accweight_core.remote import is_url
-from accweight_core.schema import Checkpoint, Parameter, Role, TypeChange
+from accweight_core.schema import Axis, Checkpoint, Parameter, Role, Split, TypeChange
 from accweight_core.store.documents import Integer, Length, Shape, checked
 
 FORMAT_VERSION = 2
@@ -133,9 +133,24 @@ def _check_parameters(parameters: Sequence[Parameter]) -> None:
             raise ValueError(f"a parameter of shape {shape} has {axes} axes")
     if sum(parameter.elements for parameter in parameters) > MOST_ELEMENTS:
         raise ValueError(f"the parameters have more than {MOST_ELEMENTS} elements")
+    for shape, split in {(parameter.shape, parameter.split) for parameter in parameters}:
+        _check_split(shape, split)
     unknown = {parameter.dtype for parameter in parameters} - DTYPES.keys()
     if unknown:
         raise ValueError(f"a parameter has elements of an unknown type, {min(unknown)!r}")
+
+
+def _check_split(shape: tuple[int, ...], split: Split | None) -> None:
+    if split is None:
+        return
+    numbers = [split.groups, *(part.size for part in split.parts)]
+    if min(numbers) < 1 or max(numbers) > MOST_ELEMENTS or not split.parts:
+        raise ValueError("a parameter is divided into parts of no size")
+    for part in split.parts:
+        if part.heads < 0 or (part.heads and part.size % part.heads):
+            raise ValueError(f"{part.size} indices cannot be {part.heads} heads")
+    if split.size > math.prod(shape) or split.along not in (Axis.OUTPUT, Axis.INPUT):
+        raise ValueError(f"a parameter of shape {shape} cannot have parts of {split.size} indices")
 
 
 def _check_packs(document: HeaderDocument) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from accweight_adapters.head_axes import heads_by_axes
 from accweight_core.naming import module_of
 from accweight_core.schema import Axis, Hints, Kind, Role, StoredTensor
 
@@ -170,7 +171,9 @@ def _hints(module: Module, kind: Kind | None, leaf: str) -> Hints:
     gates = GATES.get(kind) if kind and leaf in KERNELS else None
     stacked = gates and axes == (Axis.INPUT, Axis.OUTPUT)
     even = gates and module.shapes[leaf][-1] % len(gates) == 0
-    return Hints(module.name, kind, role, axes, gates if stacked and even else None)
+    last = module.name.rpartition(".")[2]
+    split = heads_by_axes(last, module.shapes[leaf], axes, "shape of the layer")
+    return Hints(module.name, kind, role, axes, gates if stacked and even else None, split)
 
 
 def _role(module: Module, kind: Kind | None, leaf: str) -> Role | None:

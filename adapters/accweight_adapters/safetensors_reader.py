@@ -18,8 +18,9 @@ from typing import IO, Any, Final
 from accweight_adapters.hf_trainer_state import with_trainer_state
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import measures_in, number_or_text
+from accweight_adapters.model_config.meaning import with_model_config
+from accweight_adapters.network_order import in_network_order
 from accweight_adapters.shard_index import (
-    in_natural_order,
     index_in,
     index_of_shards,
     names_shards,
@@ -109,7 +110,8 @@ class SafetensorsReader:
         else:
             description = _described(path)
         tensors = with_lora_layers(description.tensors)
-        return with_trainer_state(replace(description, tensors=tensors), path)
+        description = with_model_config(replace(description, tensors=tensors), path)
+        return with_trainer_state(description, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _described(path: Path) -> Description:
     step, key = _step_in(shard.metadata) or (None, "")
     return Description(
         format=FORMAT,
-        tensors=in_natural_order(shard.tensors),
+        tensors=in_network_order(shard.tensors),
         step=step,
         step_key=key,
         files=(str(path),),
@@ -149,7 +151,7 @@ def _described_index(path: Path) -> Description:
     note = f"left out {extra} tensors of the shards that the index does not list"
     return Description(
         format=f"{INDEX_FORMAT}, {len(shards)} shard{'s' * (len(shards) != 1)}",
-        tensors=in_natural_order(
+        tensors=in_network_order(
             {name: shards[file].tensors[name] for name, file in places.items()}
         ),
         step=step,

@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from accweight_adapters.untrusted import ClaimError, quoted
-from accweight_core.schema import StoredTensor
 
 MAX_INDEX_BYTES: Final = 100_000_000
-
-RECURRENT = re.compile(r"(?P<what>weight|bias)_(?P<matrix>ih|hh)(?P<of>.*)")
-"""PyTorch's names of the parameters of recurrent layers."""
 
 
 def index_in(path: Path, format_name: str) -> dict[str, Any]:
@@ -125,33 +119,3 @@ def notes_of(entries: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(metadata, dict):
         raise ClaimError("its metadata is not an object")
     return metadata
-
-
-def in_natural_order(tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor, ...]:
-    """Return tensors in natural order of names, for formats without an order.
-
-    ``layer2`` comes before ``layer10``, the tensors of one module stay together, and its
-    weight comes before its bias.
-    """
-    return tuple(tensors[name] for name in _ordered(tuple(tensors)))
-
-
-@lru_cache(maxsize=8)
-def _ordered(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names in natural order; cached, as the checkpoints of a run share their names."""
-    return tuple(sorted(names, key=_place))
-
-
-def _place(name: str) -> tuple[list[list[str | int]], int, list[str | int], str]:
-    *modules, leaf = name.split(".")
-    if gates := RECURRENT.fullmatch(leaf):  # matrices before biases, inputs first
-        order = f"{gates['of']} {gates['what'] == 'bias':d} {gates['matrix'] == 'hh':d}"
-        return [natural(module) for module in modules], 2, natural(order), name
-    rank = {"weight": 0, "bias": 1}.get(leaf, 3)
-    return [natural(module) for module in modules], rank, natural(leaf), name
-
-
-def natural(text: str) -> list[str | int]:
-    """Split into alternating strings and numbers, so that equal positions are comparable."""
-    parts = re.split(r"([0-9]+)", text)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)]

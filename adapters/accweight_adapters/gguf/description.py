@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_adapters.bytes.stretch import Stretch
+from accweight_adapters.gguf.attention import heads_in, split_of
 from accweight_adapters.gguf.header import Header, TensorInfo, header_in, is_gguf
 from accweight_adapters.gguf.names import OPTIMIZER, are_of_llama, hints_of, place_of
 from accweight_adapters.measures import measures_in
+from accweight_adapters.model_config.config import Heads
 from accweight_adapters.shard_index import shard_path
 from accweight_adapters.untrusted import ClaimError, claims_of, quoted, refused, step_among
 from accweight_core.errors import MissingLibraryError, UnsupportedDtypeError
@@ -111,6 +113,8 @@ def _described(path: Path, header: Header, parts: Mapping[Path, Header]) -> Desc
     tensors = tuple(_stored(*kept[index]) for index in order)
     if not are_of_llama(names):  # other names get no GGUF-specific hints
         tensors = tuple(replace(tensor, hints=Hints()) for tensor in tensors)
+    elif found := heads_in(header.notes):
+        tensors = tuple(_with_heads(tensor, *found) for tensor in tensors)
     return Description(
         format=_format(header, parts, (info for _, _, info in kept)),
         tensors=tensors,
@@ -120,6 +124,11 @@ def _described(path: Path, header: Header, parts: Mapping[Path, Header]) -> Desc
         notes=tuple(notes),
         measures=measures_in({k.rpartition(".")[2]: v for k, v in told.items() if k not in CLOCKS}),
     )
+
+
+def _with_heads(tensor: StoredTensor, heads: Heads, origin: str) -> StoredTensor:
+    split = split_of(tensor.name, heads, origin)
+    return replace(tensor, hints=replace(tensor.hints, split=split)) if split else tensor
 
 
 def _format(header: Header, parts: Mapping[Path, Header], infos: Iterable[TensorInfo]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from accweight_adapters.head_axes import heads_by_axes
 from accweight_core.schema import Axis, Hints, Kind, Role, StoredTensor
 
 Shape = tuple[int, ...]
@@ -141,7 +142,9 @@ def _of_kernel(module: _Module, leaf: str, kernel: Shape) -> Hints:
     layer = cell[0] if cell else module.name or None
     if leaf == KERNEL:
         stacked = ("",) if cell and module.last in STACKED else None
-        return Hints(layer, kind, Role.WEIGHT, _axes(module, kind, kernel), stacked)
+        axes = _axes(module, kind, kernel)
+        split = heads_by_axes(module.last, kernel, axes, "shape of the layer")
+        return Hints(layer, kind, Role.WEIGHT, axes, stacked, split)
     if leaf.startswith("lora_") and len(module.shapes[leaf]) == 2:
         return Hints(layer, kind, Role.WEIGHT, (Axis.INPUT, Axis.OUTPUT))
     return Hints(layer, kind, Role.BIAS if leaf == "bias" else None)

@@ -20,7 +20,7 @@ from accweight_adapters.model_keys import (
     left_out_numbers,
     without_copies,
 )
-from accweight_adapters.shard_index import natural
+from accweight_adapters.network_order import natural
 from accweight_adapters.untrusted import STEP_KEYS, ClaimError, checked_name, quoted, quoted_few
 
 Keys = tuple[str, ...]

@@ -9,6 +9,7 @@ Constants that are not parameters (shapes, indices, single numbers) are left out
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from onnx import ModelProto
 from accweight_adapters.measures import measures_in, number_or_text
 from accweight_adapters.onnx.extents import Weights, Zeros, type_name
 from accweight_adapters.onnx.graph import Constant, GraphError, Value, network_of
+from accweight_adapters.onnx.heads import heads_of
 from accweight_adapters.onnx.layers import (
     CODES,
     Layer,
@@ -26,7 +28,7 @@ from accweight_adapters.onnx.layers import (
 )
 from accweight_adapters.onnx.quantised import UnknownScaleError, dequantised
 from accweight_adapters.onnx.shared import separate
-from accweight_adapters.onnx.trace import constant_behind
+from accweight_adapters.onnx.trace import Ints, constant_behind
 from accweight_adapters.onnx.wire import read_model
 from accweight_core.errors import FormatError, UnsupportedDtypeError
 from accweight_core.schema import Description, HiddenValues, StoredTensor
@@ -52,7 +54,11 @@ def described(path: Path) -> Description:
     separate(network, ints)
     by_name = {constant.name: constant for constant in network.constants}
     layers = layers_of(network, ints)
-    tensors = [_stored(layer, part, weights, by_name) for layer in layers for part in layer.parts]
+    tensors = [
+        _with_heads(_stored(layer, part, weights, by_name), layer, part, ints)
+        for layer in layers
+        for part in layer.parts
+    ]
     step, key = _step(model)
     return Description(
         format="ONNX with external data" if weights.external else "ONNX",
@@ -84,6 +90,11 @@ def _stored(
         return StoredTensor(constant.name, floats, hints)
     except UnknownScaleError as error:
         return StoredTensor(constant.name, weights.values(tensor), hints, str(error))
+
+
+def _with_heads(tensor: StoredTensor, layer: Layer, part: Part, ints: Ints) -> StoredTensor:
+    split = heads_of(part.use.operator, layer.name, tensor.shape, tensor.hints.axes, ints)
+    return replace(tensor, hints=replace(tensor.hints, split=split)) if split else tensor
 
 
 class _Refused:

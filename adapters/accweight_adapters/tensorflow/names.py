@@ -16,7 +16,7 @@ from typing import Final
 
 from accweight_adapters.bytes.protobuf import values
 from accweight_adapters.model_keys import COPIES, TRAINING_STATE, WRAPPER
-from accweight_adapters.shard_index import natural
+from accweight_adapters.network_order import natural
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted
 
 ATTRIBUTE: Final = "/.ATTRIBUTES/"

@@ -13,6 +13,7 @@ from typing import Final
 from accweight_adapters.hf_trainer_state import with_trainer_state
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
+from accweight_adapters.model_config.meaning import with_model_config
 from accweight_adapters.model_keys import names_model
 from accweight_adapters.pickles.tree import mapping_of
 from accweight_adapters.pickles.values import ArrayClaim, TensorClaim
@@ -51,7 +52,7 @@ def described(path: Path) -> Description:
     with claims_of(path, FORMAT):
         is_index = path.suffix.lower() == ".json"
         description = described_index(path) if is_index else _described(path)
-    return with_trainer_state(description, path)
+    return with_trainer_state(with_model_config(description, path), path)
 
 
 def _described(path: Path) -> Description:

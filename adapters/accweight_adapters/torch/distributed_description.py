@@ -21,9 +21,10 @@ from accweight_adapters.hf_trainer_state import with_state_of
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import measures_in, plain_number
 from accweight_adapters.model_keys import TRAINING_STATE
+from accweight_adapters.network_order import in_network_order
 from accweight_adapters.pickles.values import TensorClaim
 from accweight_adapters.pickles.weights import find_step, find_weights
-from accweight_adapters.shard_index import in_natural_order, shard_path
+from accweight_adapters.shard_index import shard_path
 from accweight_adapters.torch.container import Archive
 from accweight_adapters.torch.distributed_metadata import (
     Catalogue,
@@ -97,7 +98,7 @@ def _described(path: Path) -> Description:
     step, key = find_step(content) or (None, "")
     return Description(
         format=FORMAT,
-        tensors=with_lora_layers(tensors.values() if len(ranks) < 2 else in_natural_order(tensors)),
+        tensors=with_lora_layers(tensors.values() if len(ranks) < 2 else in_network_order(tensors)),
         step=step,
         step_key=key,
         files=(str(path), *map(str, files.values())),

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from accweight_adapters.lora import with_lora_layers
+from accweight_adapters.network_order import natural
 from accweight_adapters.pickles.values import ArrayClaim, Claim, TensorClaim
 from accweight_adapters.pickles.weights import find_weights
-from accweight_adapters.shard_index import index_of_shards, natural, shard_path
+from accweight_adapters.shard_index import index_of_shards, shard_path
 from accweight_adapters.torch.container import Archive, read_archive
 from accweight_adapters.torch.extents import stored
 from accweight_adapters.untrusted import ClaimError, claims_of, quoted

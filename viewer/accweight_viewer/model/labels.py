@@ -27,6 +27,9 @@ FEW = 12
 LONGEST_TEXT = 44
 GAP_PIXELS = 5.0
 
+MOST_SECTIONS = 12
+"""Sections of a plate that get a label; heads of interleaved projections are far more."""
+
 
 class Tone(IntEnum):
     """Colour of a label."""
@@ -147,7 +150,8 @@ def _layer_labels(
                     row,
                 )
             )
-        for section in plate.layout.sections:
+        sections = plate.layout.sections
+        for section in sections if len(sections) <= MOST_SECTIONS else ():
             middle = y - high * (section.row + section.rows / 2) / rows
             share = high * section.rows / rows
             labels.append(

@@ -43,7 +43,14 @@ class Pick:
         kernel = [i for i, name in enumerate(names) if name == "kernel"]
         for at, word in zip(kernel[-2:], ("row", "column")[-len(kernel) :], strict=False):
             names[at] = word
-        return ", ".join(f"{name} {i}" for name, i in zip(names, index, strict=True))
+        words = [f"{name} {i}" for name, i in zip(names, index, strict=True)]
+        return ", ".join([*words, *self._part()])
+
+    def _part(self) -> list[str]:
+        """Return the attention head, or the part, that the texel belongs to, if it is known."""
+        marks = self.plate.layout.marks
+        found = [mark.name for mark in marks if mark.contains(self.row, self.col)][:1]
+        return [f"head {name}" if name[-1].isdigit() else name for name in found]
 
 
 def met(

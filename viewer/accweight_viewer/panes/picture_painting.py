@@ -27,6 +27,13 @@ LEAST_MARK = 9.0
 LEAST_SEEN = 5.0
 """Least size in pixels of the frame in the overview map."""
 
+LEAST_SECTION = 3.0
+"""Least height in pixels of a named section; lines closer than that would hide the picture."""
+
+LEAST_HEAD = 12.0
+"""The same for the shorter side of an attention head."""
+
+HEAD_ALPHA = 110
 LABEL_GAP = 6
 
 
@@ -129,7 +136,7 @@ class PicturePainter:
         for section in sections:
             seen = geometry.rect(section.col, section.row, section.cols, section.rows)
             seen = seen.intersected(geometry.picture)
-            if seen.height() < 1:
+            if seen.height() < LEAST_SECTION:
                 continue
             if section.row and seen.top() > geometry.picture.top() + 1:
                 y = round(seen.top())
@@ -140,6 +147,22 @@ class PicturePainter:
                 left = geometry.picture.left() - gutter
                 box = QtCore.QRectF(left, seen.center().y() - line, gutter - LABEL_GAP, 2 * line)
                 self._label(section.name, box)
+
+    def heads(self, marks: Sequence[Section]) -> None:
+        """Frame attention heads by thin lines where they are large enough."""
+        pen = QtGui.QColor(self._theme.dim)
+        pen.setAlpha(HEAD_ALPHA)
+        for mark in marks:
+            box = self._geometry.rect(mark.col, mark.row, mark.cols, mark.rows)
+            seen = box.intersected(self._geometry.picture)
+            if min(seen.width(), seen.height()) < LEAST_HEAD:
+                continue
+            left, top = round(box.left()), round(box.top())
+            self._painter.save()
+            self._painter.setClipRect(self._geometry.picture)
+            self._painter.fillRect(QtCore.QRectF(left, top, box.width(), 1), pen)
+            self._painter.fillRect(QtCore.QRectF(left, top, 1, box.height()), pen)
+            self._painter.restore()
 
     def _label(self, text: str, box: Any) -> None:
         painter = self._painter

@@ -55,6 +55,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self._theme = theme
         self._table: list[int] = [0xFF000000] * 256
         self._sections: Sequence[Section] = ()
+        self._marks: Sequence[Section] = ()
         self._under: RegionImage | None = None
         self._over: RegionImage | None = None
         self._message = ""
@@ -91,17 +92,23 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         return self._loading
 
     def show_picture(
-        self, size: tuple[int, int], sections: Sequence[Section] = (), *, keep: bool = False
+        self,
+        size: tuple[int, int],
+        sections: Sequence[Section] = (),
+        marks: Sequence[Section] = (),
+        *,
+        keep: bool = False,
     ) -> None:
         """Switch to another picture, which is empty at first.
 
         Args:
             size: (rows, columns) at level 0.
             sections: Its named sections.
+            marks: Its attention heads.
             keep: Whether to keep the visible share.
         """
         shares = self._viewport.shares
-        self._sections = sections
+        self._sections, self._marks = sections, marks
         self._under = self._over = self._hovered = None
         fitted = Viewport.fitted(size, self._area_size())
         self._viewport = fitted.showing(shares) if keep else fitted
@@ -297,6 +304,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
 
     def _paint(self, picture: PicturePainter) -> None:
         picture.regions((self._under, self._over))
+        picture.heads(self._marks)
         picture.sections(self._sections, self._gutter)
         if self._marked is not None:
             picture.marked(self._marked)

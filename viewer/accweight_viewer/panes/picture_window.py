@@ -207,7 +207,9 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self._loader.reset()
             size = plate.size if plate else (1, 1)
             keep = self._session.settings.linked and before[1] is not None
-            self.view.show_picture(size, plate.layout.sections if plate else (), keep=keep)
+            layout = plate.layout if plate else None
+            parts = (layout.sections, layout.marks) if layout else ((), ())
+            self.view.show_picture(size, *parts, keep=keep)
         self.view.show_message(self._choices.obstacle(choice))
         self._mark()
         self._ask()

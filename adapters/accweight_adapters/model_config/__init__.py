@@ -1,0 +1,1 @@
+"""What ``config.json`` beside a Hugging Face checkpoint says about its tensors."""

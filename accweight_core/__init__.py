@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from accweight_core.errors import AccweightError
     from accweight_core.jobs.pipeline import analyze, append
     from accweight_core.live.tracker import ChangeTracker
+    from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
+    from accweight_core.runs.series import Series
     from accweight_core.schema import Kind, Layer, Parameter, Role, Run
 
 _HOMES = {
@@ -34,12 +36,14 @@ _HOMES = {
     "Parameter": "schema",
     "Role": "schema",
     "Run": "schema",
+    "Series": "runs.series",
     "align": "alignment.alignment",
     "analyze": "jobs.pipeline",
     "append": "jobs.pipeline",
     "compare": "alignment.comparison",
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
+    "series_of": "runs.inspection",
 }
 
 __all__ = [
@@ -53,6 +57,7 @@ __all__ = [
     "Parameter",
     "Role",
     "Run",
+    "Series",
     "align",
     "analyze",
     "append",
@@ -60,6 +65,7 @@ __all__ = [
     "kernels",
     "open_analysis",
     "open_run",
+    "series_of",
 ]
 
 

@@ -17,6 +17,7 @@ from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
 from accweight_core.naming import natural_key
+from accweight_core.runs.step_order import order_warnings
 from accweight_core.schema import Kind, Parameter
 from accweight_core.store.header import Header
 from accweight_core.store.records import Maximum
@@ -145,7 +146,8 @@ def maximum(header: Header, values: Floats) -> Maximum | None:
 def completed(header: Header, values: Floats) -> Header:
     """Return the header with the entries that depend on the numbers: maximum and warnings."""
     found = tuple(str(suspect) for suspect in breaks(header, values))
-    lost = tuple(_nonfinite_notes(header, values))
+    order = order_warnings([record.step_source for record in header.checkpoints])
+    lost = (*order, *_nonfinite_notes(header, values))
     return replace(header, maximum=maximum(header, values), warnings=found + lost, complete=True)
 
 

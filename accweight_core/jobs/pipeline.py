@@ -221,7 +221,8 @@ def append(
         EngineError: As in `analyze`.
         MismatchError: If the run has no later step, or other parameters.
     """
-    run, path = as_run(run), _local(out)
+    path = _local(out)
+    run = as_run(run, analysed_paths(path))
     with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
         tidy(path)
         earlier = Store.open(path)
@@ -249,6 +250,15 @@ def append(
             memory_bytes,
         )  # fmt: skip
         return work.on_disk(path, replacing=True)
+
+
+def analysed_paths(out: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the paths of the checkpoints of a stored analysis.
+
+    Raises:
+        StoreError: If the analysis is missing or damaged.
+    """
+    return tuple(record.path for record in Store.open(_local(out)).header.checkpoints)
 
 
 def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Any:

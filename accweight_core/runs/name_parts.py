@@ -8,25 +8,27 @@ be written as people do: `500`, `1k`, `1.5M`, `1e6`, `2024-01-02_13-00`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from itertools import takewhile
 
 STEP_WORDS = ("global_step", "global-step", "step", "steps", "iteration", "iter", "it", "update",
               "batch", "ba", "epoch", "ep", "checkpoint", "ckpt", "round", "snapshot")  # fmt: skip
 """Words for the number of a step, in order of preference."""
 
 RUN_WORDS = frozenset(
-    "run version ver v fold seed trial exp experiment split replica member agent worker rank job "
-    "task sweep lr bs wd try attempt".split()
-)
+    ("run", "version", "ver", "v", "fold", "seed", "trial", "exp", "experiment", "split", "replica",
+     "member", "agent", "worker", "rank", "job", "task", "sweep", "lr", "bs", "wd", "try")
+)  # fmt: skip
 """Words for numbers that tell runs apart, not the steps of one."""
 
 SETTING_WORDS = frozenset(
-    "lr rate wd decay dropout drop alpha beta gamma lambda tau temp temperature eps noise momentum "
-    "ratio width scale v version".split()
-)
+    ("lr", "rate", "wd", "decay", "dropout", "drop", "alpha", "beta", "gamma", "lambda", "tau",
+     "temp", "temperature", "eps", "noise", "momentum", "ratio", "width", "scale", "v", "version")
+)  # fmt: skip
 """Words for fractions that are settings of a run, so they belong to its name."""
 
 LARGEST = 2**62
@@ -72,7 +74,7 @@ class Number:
     Attributes:
         text: As it is written.
         sort: What it is.
-        key: The words before it, in lower case: ``epoch``, ``val_loss``; or after it: ``500_steps``.
+        key: The words before it, in lower case: ``val_loss=0.3``; or after it: ``500_steps``.
         is_glued: Whether nothing is between the word before and the number: ``resnet50``.
         value: Its value; 0 for hashes.
     """
@@ -186,3 +188,10 @@ def _number(found: re.Match[str], before: str, after: str) -> Number | None:
 
 def _last_word(key: str) -> str:
     return re.split(r"[_-]", key)[-1]
+
+
+def shared_folder(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the parts that paths have in common from the beginning, without their names."""
+    first, last = min(paths)[:-1], max(paths)[:-1]
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return tuple(part for part, _ in same)

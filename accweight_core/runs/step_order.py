@@ -9,7 +9,6 @@ differ count: what the folder of a run is called changes nothing.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from accweight_core.naming import natural_key
-from accweight_core.runs.name_parts import STEP_WORDS, Number, parts_of
+from accweight_core.runs.name_parts import STEP_WORDS, Number, parts_of, shared_folder
 from accweight_core.schema import Description, Stamp
 
 Step = tuple[int, str]
@@ -35,9 +34,9 @@ _INITIAL = re.compile(r"(^|[^a-z])(init|initial|untrained)([^a-z]|$)", re.IGNORE
 _FINAL = re.compile(r"(^|[^a-z])(final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE)
 _SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
 _ORDER_WORDS = (
-    "init initial untrained start begin beginning before pre first".split(),
-    "mid middle during half halfway intermediate".split(),
-    "final finished end after post last latest newest done trained".split(),
+    ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first"),
+    ("mid", "middle", "during", "half", "halfway", "intermediate"),
+    ("final", "finished", "end", "after", "post", "last", "latest", "newest", "done", "trained"),
 )
 _RANKS = {word: rank for rank, words in enumerate(_ORDER_WORDS) for word in words}
 
@@ -79,9 +78,17 @@ class Order:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what the user has to check: an order that only the alphabet gives."""
-        by_alphabet = len(self.placed) > 1 and self.placed[0].source == BY_ALPHABET
-        return (ALPHABET_WARNING,) * by_alphabet
+        """Return what the user has to check; see `order_warnings`."""
+        return order_warnings([place.source for place in self.placed])
+
+
+def order_warnings(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning if only the alphabet gives the order of checkpoints.
+
+    Args:
+        sources: Where the step of each was found.
+    """
+    return (ALPHABET_WARNING,) * (len(sources) > 1 and sources[0] == BY_ALPHABET)
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class _Named:
     @property
     def is_special(self) -> bool:
         """Whether the name includes 'last' or 'best', so it is probably a copy of another one."""
-        return any(_SPECIAL.search(part) for part in self.parts)
+        return any(map(is_copy_name, self.parts))
 
     @property
     def pattern(self) -> str:
@@ -106,6 +113,11 @@ class _Named:
 
 
 Attempt = list[Step | None]
+
+
+def is_copy_name(name: str) -> bool:
+    """Tell whether a name includes 'last' or 'best', so it is probably a copy of another one."""
+    return _SPECIAL.search(name) is not None
 
 
 def order_of(found: Sequence[Found], *, in_given_order: bool = False) -> Order:
@@ -145,7 +157,7 @@ def differing_parts(found: Sequence[Found]) -> list[tuple[str, ...]]:
         is_item = is_mark and not re.search(r"\d", "".join(paths[0][-2:-1]))
         is_item = is_item and not _SPECIAL.search("".join(paths[0][-2:-1]))
         return [paths[0][-3 if is_item else -2 :]] * len(paths)
-    shared = len(os.path.commonprefix([parts[:-1] for parts in paths]))
+    shared = len(shared_folder(paths))
     return [parts[shared:] for parts in paths]
 
 
@@ -153,7 +165,7 @@ def _placed(named: Sequence[_Named], steps: Attempt) -> Order:
     known = [(item, step) for item, step in zip(named, steps, strict=True) if step is not None]
     placed = [(item, Placed(item.found, step, source)) for item, (step, source) in known]
     left = [item.found for item, step in zip(named, steps, strict=True) if step is None]
-    at_ends = [*_first(left, placed), *_last(left, placed)]
+    at_ends = ends_of(left, [place for _, place in placed])
     chosen = {place.found.path for place in at_ends}
     ordered = sorted(placed, key=lambda p: (p[1].step, p[0].is_special, p[1].found.path.name))
     everything = [place for _, place in ordered] + at_ends
@@ -186,22 +198,20 @@ def _is_distinct(named: Sequence[_Named], steps: Attempt) -> bool:
     return None not in plain and len(known) == len(plain) > 1
 
 
-def _first(left: Sequence[Found], placed: Sequence[tuple[_Named, Placed]]) -> list[Placed]:
-    """Return the initial weights before all others: at step 0, or at -1 if 0 is taken."""
+def ends_of(left: Sequence[Found], placed: Sequence[Placed]) -> list[Placed]:
+    """Return what words place before or after all others, of checkpoints that have no step.
+
+    Initial weights have step 0, or -1 if 0 is taken; final weights that the user named come one
+    step after the last. Nothing is placed if there are two of a kind.
+    """
+    if not placed:
+        return []
+    steps = [place.step for place in placed]
     initial = [item for item in left if _INITIAL.search(item.path.stem)]
-    if len(initial) != 1:
-        return []
-    step = min(0, min(place.step for _, place in placed) - 1)
-    return [Placed(initial[0], step, "in name: initial weights")]
-
-
-def _last(left: Sequence[Found], placed: Sequence[tuple[_Named, Placed]]) -> list[Placed]:
-    """Return the final weights that the user named one step after all others."""
     final = [item for item in left if item.is_named and _FINAL.search(item.path.stem)]
-    if len(final) != 1:
-        return []
-    step = max(place.step for _, place in placed) + 1
-    return [Placed(final[0], step, "in name: final weights")]
+    ends = [Placed(item, min(0, min(steps) - 1), "in name: initial weights") for item in initial]
+    after = [Placed(item, max(steps) + 1, "in name: final weights") for item in final]
+    return [*ends * (len(ends) == 1), *after * (len(after) == 1)]
 
 
 def _inside(named: Sequence[_Named]) -> Attempt:

@@ -54,6 +54,31 @@ def whole(value: Any) -> int | None:
         return None
 
 
+def check_count(value: Any, what: str, *, least: int = 1) -> None:
+    """Raise unless a value is None or a number of things.
+
+    Raises:
+        ArgumentTypeError: If it is not an integer.
+        ArgumentValueError: If it is less than `least`.
+    """
+    if value is None:
+        return
+    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_integer or value < least:
+        problem = ArgumentValueError if is_integer else ArgumentTypeError
+        raise problem(f"{what} must be a whole number of at least {least}, got {brief(value)}")
+
+
+def check_callable(value: Any, what: str) -> None:
+    """Raise unless a value can be called.
+
+    Raises:
+        ArgumentTypeError: If it cannot.
+    """
+    if not callable(value):
+        raise ArgumentTypeError(f"{what} must be a function, got {brief(value)}")
+
+
 def checked_roles(roles: Iterable[Role | str]) -> tuple[Role, ...]:
     """Return the roles of some names.
 

@@ -25,12 +25,18 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+from accweight_core.text import plain
+
 
 class AccweightError(Exception):
     """Base class of all errors whose cause the user can fix.
 
     An error raised in another process keeps its message and attributes when it is unpickled.
     """
+
+    def __str__(self) -> str:
+        """Return the message in one line: names from files may contain line breaks."""
+        return plain(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the message and the attributes instead of the constructor arguments."""
@@ -146,10 +152,6 @@ class ArgumentValueError(AccweightError, ValueError):
 
 class UnknownNameError(AccweightError, KeyError):
     """No parameter, layer, metric or step has that name; the message lists the known ones."""
-
-    def __str__(self) -> str:
-        """Return the message itself; KeyError would return its repr."""
-        return str(self.args[0]) if self.args else ""
 
 
 class MemoryLimitError(AccweightError):

@@ -189,3 +189,44 @@ def test_a_number_where_none_is_meant_is_no_quiet_default(
 
     with pytest.raises(aw.AccweightError):
         CALLS[call](5, analysis, tmp_path)
+
+
+NO_COUNTS: dict[str, Any] = {
+    "zero": 0, "less": -1, "text": "2", "half": 1.5, "true": True, "several": [1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_COUNTS)
+@pytest.mark.parametrize("what", ["threads", "block_elements", "memory_bytes"])
+def test_numbers_of_things_are_whole_and_at_least_one(what: str, name: str) -> None:
+    with pytest.raises(aw.AccweightError, match=f"{what} must be a whole number of at least 1"):
+        aw.analyze([W, V], **{what: NO_COUNTS[name]})
+    with pytest.raises(aw.AccweightError, match=f"{what} must be a whole number of at least 1"):
+        aw.append([W, V], "none.accw", **{what: NO_COUNTS[name]})
+
+
+def test_a_budget_of_pictures_may_be_nothing_but_not_less(tmp_path: Path) -> None:
+    aw.analyze([W, V], tmp_path / "a.accw", picture_budget_bytes=0)
+    with pytest.raises(aw.AccweightError, match="picture_budget_bytes must be a whole number"):
+        aw.analyze([W, V], tmp_path / "b.accw", picture_budget_bytes=-1)
+
+
+@pytest.mark.parametrize("what", ["progress", "notice"])
+def test_what_is_called_must_be_a_function(what: str) -> None:
+    with pytest.raises(aw.AccweightError, match=f"{what} must be a function, got 5"):
+        aw.analyze([W, V], **{what: 5})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"engine": ["dask"]}, "there is no engine"),
+        ({"engine": None}, "there is no engine None"),
+        ({"executor": 5}, "executor must have submit"),
+        ({"engine": "dask", "scheduler": 8786}, "scheduler must be an address"),
+    ],
+    ids=str,
+)
+def test_workers_of_a_wrong_kind_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(aw.AccweightError, match=said):
+        aw.analyze([W, V], **given)

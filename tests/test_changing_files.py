@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from distributed import LocalCluster
 from safetensors.numpy import save_file
 
 import accweight_core as aw
-from accweight_core.errors import FormatError
+from accweight_core.errors import FormatError, SourceError
 from accweight_core.io import stamp
 from accweight_core.readers import reader_named
 from accweight_core.runs import describing
@@ -71,8 +73,11 @@ Save = Callable[[Path, dict[str, Array]], Path]
 RUNS = [(as_safetensors, 4), (as_safetensors, 70), (as_compressed, 4)]
 """Stretches of files, of which 64 are kept open, and values that a function loads."""
 
-CHANGED = r"changed since it was described|cannot be read"
+CHANGED = r"changed since|cannot be read"
 CHANGES = (in_place, in_place_at_the_old_time, by_rename, by_rename_at_the_old_time, gone)
+ENGINES_AND_CHANGES = [("threads", change) for change in CHANGES]
+for name in ("processes", "dask"):
+    ENGINES_AND_CHANGES += [(name, in_place_at_the_old_time), (name, by_rename)]
 
 
 @pytest.fixture(scope="module")
@@ -81,47 +86,61 @@ def processes() -> Iterator[Executor]:
         yield pool
 
 
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a cluster of two processes."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def workers(request: pytest.FixtureRequest, engine: str) -> dict[str, Any]:
+    """The arguments that choose an engine."""
+    if engine == "processes":
+        return {"executor": request.getfixturevalue("processes")}
+    if engine == "dask":
+        return {"engine": "dask", "scheduler": request.getfixturevalue("scheduler")}
+    return {}
+
+
 def written(folder: Path, save: Save, steps: int) -> list[Path]:
     folder.mkdir()
     return [save(folder / f"step_{step}", weights(step)) for step in range(steps)]
 
 
 @pytest.mark.parametrize(("save", "steps"), RUNS)
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(("engine", "change"), ENGINES_AND_CHANGES)
 def test_a_file_that_changes_before_its_first_read_is_an_error(
     tmp_path: Path,
     save: Save,
     change: Change,
     steps: int,
+    workers: dict[str, Any],
 ) -> None:
     paths = written(tmp_path / "run", save, steps)
     run = aw.open_run(tmp_path / "run")
     change(paths[2], save(tmp_path / "new", weights(99)))
 
-    with pytest.raises(FormatError, match=CHANGED) as told:
-        aw.analyze(run)
+    with pytest.raises((FormatError, SourceError), match=CHANGED) as told:
+        aw.analyze(run, **workers)
 
-    assert told.value.path == str(paths[2])
+    assert str(told.value).startswith(f"{paths[2]}: ")
 
 
 @pytest.mark.parametrize(("save", "steps"), RUNS)
-@pytest.mark.parametrize(
-    ("engine", "change"),
-    [*(("threads", change) for change in CHANGES), ("processes", in_place_at_the_old_time),
-     ("processes", by_rename)],
-)  # fmt: skip
+@pytest.mark.parametrize(("engine", "change"), ENGINES_AND_CHANGES)
 def test_a_file_that_changes_halfway_is_an_error_and_the_same_command_ends_right(
     tmp_path: Path,
     save: Save,
     change: Change,
     steps: int,
-    engine: str,
-    processes: Executor,
+    workers: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("accweight_core.pictures.packing.PACK_TEXELS", 3000)
     monkeypatch.setattr("accweight_core.jobs.engines.tasks.LEAST_BYTES", 1000)
-    executor = processes if engine == "processes" else None
     paths = written(tmp_path / "run", save, steps)
     new, out = save(tmp_path / "new", weights(99)), tmp_path / "run.accw"
     fired = []
@@ -134,7 +153,7 @@ def test_a_file_that_changes_halfway_is_an_error_and_the_same_command_ends_right
     with pytest.raises(FormatError, match=CHANGED) as told:
         aw.analyze(
             aw.open_run(tmp_path / "run"), out, threads=1, progress=change_halfway,
-            executor=executor, picture_budget_bytes=0,
+            picture_budget_bytes=0, **workers,
         )  # fmt: skip
     assert fired
     assert told.value.path == str(paths[2])

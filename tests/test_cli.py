@@ -573,6 +573,39 @@ def test_mistakes_found_after_opening_are_one_line_too(
     )
 
 
+NO_PLACES = {
+    "": "cannot be what a", "/": "cannot be what a", "http://there/x": "is stored locally",
+    "fifo": "is a FIFO", "a\0b": "cannot be written", "x" * 300: "cannot be written",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_PLACES, ids=lambda name: ascii(name)[:20])
+@pytest.mark.parametrize("command", ["analyze", "align", "inspect", "train", "view", "export"])
+def test_places_where_nothing_can_be_written_are_one_line_in_every_command(
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    before = sorted(tmp_path.iterdir())
+    arguments: dict[str, list[object]] = {
+        "analyze": [place.run, "-o"],
+        "align": [place.run, place.other_run, "-o"],
+        "inspect": [place.run, "--write-map"],
+        "train": ["model.onnx", "--data", "data.npz", "-o"],
+        "view": [place.analysis, "--screenshot"],
+        "export": [place.analysis, "--to", "csv", "-o"],
+    }
+
+    answer = accweight(command, *arguments[command], name)
+
+    assert NO_PLACES[name] in answer.problem
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_missing_data_of_the_demo_is_one_line(tmp_path: Path) -> None:
     answer = accweight("demo", "--data", tmp_path, "--out", tmp_path / "out")
 

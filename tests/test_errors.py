@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from accweight_core import errors
-from accweight_core.errors import AccweightError
+from accweight_core.errors import AccweightError, SourceError, StoreError, UnknownNameError
 from accweight_core.remote.errors import AbsentError, RemoteError
 
 MADE = {
@@ -53,3 +53,9 @@ def test_errors_of_remote_files_travel(error: RemoteError) -> None:
         error.strerror,
         error.errno,
     )
+
+
+@pytest.mark.parametrize("kind", [AccweightError, UnknownNameError, StoreError, SourceError])
+def test_a_message_is_one_line_whatever_a_name_holds(kind: type[AccweightError]) -> None:
+    assert str(kind("a\nb\x1b[2J: is not there")) == "a\\nb\\x1b[2J: is not there"
+    assert str(kind()) == ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -13,12 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
+import numcodecs
 import numpy as np
 import oracle
 import pytest
 import torch
 import zarr
-from zarr.codecs import ZstdCodec
+from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
 import accweight_core as aw
 from accweight_core.accumulate.cutting import Block
@@ -179,6 +183,39 @@ def test_a_store_that_zarr_has_recompressed_reads_the_same(run: Run, out: Path) 
         np.testing.assert_array_equal(opened.store.picture(1, level, "mean", 1), picture)
     for part, before in zip(opened.store.read_state(1, Block(0, 120 * 170)), state, strict=True):
         np.testing.assert_array_equal(part, before)
+
+
+BOMB = bytes(64 << 20)
+BOMBS: dict[str, tuple[Any, Callable[[], bytes]]] = {
+    "gzip": (GzipCodec(), lambda: gzip.compress(BOMB)),
+    "zstd": (ZstdCodec(), lambda: bytes(numcodecs.Zstd().encode(BOMB))),
+    "blosc": (BloscCodec(), lambda: bytes(numcodecs.Blosc().encode(BOMB))),
+}
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_chunk_that_unpacks_to_more_than_its_array_is_refused(
+    tmp_path: Path, name: str, sharded: bool
+) -> None:
+    codec, bomb = BOMBS[name]
+    values = np.random.default_rng(0).random((3, 64), np.float32)
+    shards = (3, 64) if sharded else None
+    array = tmp_path / "array"
+    zarr.create_array(array, data=values, chunks=(3, 32), shards=shards, compressors=codec)
+    np.testing.assert_array_equal(chunks.open_array(array)[:], values)
+    for file in (array / "c").rglob("*"):
+        if file.is_file():
+            file.write_bytes(in_a_shard(bomb()) if sharded else bomb())
+
+    with pytest.raises(StoreError, match="unpacks to more than"):
+        chunks.open_array(array)[:]
+
+
+def in_a_shard(chunk: bytes) -> bytes:
+    """Return a shard of two chunks, both the same, with its index at the end."""
+    index = struct.pack("<4Q", 0, len(chunk), 0, len(chunk))
+    return chunk + index + google_crc32c.Checksum(index).digest()[::-1]
 
 
 def test_without_zarr_a_recompressed_store_says_what_to_install(

@@ -207,6 +207,24 @@ def test_an_unknown_version_is_refused(finished: Path, tmp_path: Path, version: 
         aw.open_analysis(copy)
 
 
+def test_a_file_that_is_lost_or_cut_is_never_read_as_numbers(
+    finished: Path, expected: dict[Read, Figures], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.accw"
+    shutil.copytree(finished, copy)
+    refusals = 0
+    for file in sorted(file for file in copy.rglob("*") if file.is_file()):
+        content = file.read_bytes()
+        for left in (None, content[: len(content) // 2]):
+            file.unlink() if left is None else file.write_bytes(left)
+            for read in READERS:
+                found = read_or_refused(copy, read, (file, left is None))
+                assert found in (None, expected[read]), (file, read.__name__)
+                refusals += found is None
+            file.write_bytes(content)
+    assert refusals > 100
+
+
 # --- who writes
 
 

@@ -280,7 +280,7 @@ def test_a_trace_needs_the_checkpoints(opened: Analysis, tmp_path: Path) -> None
 def test_checkpoints_that_have_changed_are_not_traced(opened: Analysis, tmp_path: Path) -> None:
     os.utime(tmp_path / "run" / "epoch_2.pt", ns=(0, 0))
 
-    with pytest.raises(SourceError, match=r"epoch_2.pt: .* has changed since it was"):
+    with pytest.raises(SourceError, match=r"epoch_2.pt: .* has changed since the analysis began"):
         opened.trace("fc.weight", (0, 0))
 
 

@@ -5,6 +5,7 @@ The file can be used unchanged; comments mark what to check.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,7 @@ class _Tables:
         return "".join(parts)
 
 
-def write_template(path: Path, groups: Sequence[Group]) -> str:
+def write_template(path: str | os.PathLike[str], groups: Sequence[Group]) -> str:
     """Write a map of the names in checkpoints, with later groups matched to the first.
 
     Returns:
@@ -105,7 +106,9 @@ def write_template(path: Path, groups: Sequence[Group]) -> str:
     return _written(path, header + tables.text(), f"{len(groups)} groups of checkpoints, matched")
 
 
-def write_alignment(path: Path, a: Run | Analysis, b: Run | Analysis, found: Alignment) -> str:
+def write_alignment(
+    path: str | os.PathLike[str], a: Run | Analysis, b: Run | Analysis, found: Alignment
+) -> str:
     """Write an alignment as a map, with the names of b on the left.
 
     Returns:
@@ -217,8 +220,8 @@ def _scope(paths: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _written(path: Path, text: str, what: str) -> str:
-    path = target_at(path, "a map")
+def _written(out: str | os.PathLike[str], text: str, what: str) -> str:
+    path = target_at(out, "a map")
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)

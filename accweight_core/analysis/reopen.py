@@ -34,8 +34,8 @@ def reopened(header: Header) -> Run:
         description, stamps = described_at_once(own, path)
         if size_and_change(stamps) != (record.size_bytes, record.changed_ns):
             raise SourceError(
-                f"{record.path}: the checkpoint of step {record.step} has changed since it was "
-                "analysed; analyse the run again"
+                f"{record.path}: the checkpoint of step {record.step} has changed since the "
+                "analysis began; analyse the run again"
             )
         checkpoints.append(
             Checkpoint(

@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 @options.takes_selection
 @click.option(
     "--write-map",
-    type=options.FILE,
+    type=options.OUT,
     metavar="FILE",
     help="Write a map file with every name, to be edited.",
 )
 @options.as_json
 def inspect(
-    source: tuple[str, ...], selection: Selection, write_map: Path | None, *, json: bool
+    source: tuple[str, ...], selection: Selection, write_map: str | None, *, json: bool
 ) -> None:
     """Show format, steps and their origin, and layers of checkpoints. Reads no weights."""
     from accweight_core.cli import inspections, output
     from accweight_core.runs.inspection import inspected
 
-    if write_map:  # with a map, files of several formats can be one run
+    if write_map is not None:  # with a map, files of several formats can be one run
         selection = replace(selection, mixed=True)
     result = inspected(named(source), selection)
     document = result.to_json()
-    if write_map:
+    if write_map is not None:
         from accweight_core.alignment.map_template import write_template
 
         output.remark(write_template(write_map, result.groups))
-        document["map"] = str(write_map)
+        document["map"] = write_map
     output.show(document if json else inspections.inspection(result))
 
 
@@ -180,23 +180,23 @@ def rank(
 @click.option(
     "--to", required=True, type=click.Choice(["csv", "parquet", "npz"]), help="Format to write."
 )
-@click.option("-o", "--out", required=True, type=options.FILE, help="File to write; - for stdout.")
+@click.option("-o", "--out", required=True, type=options.OUT, help="File to write; - for stdout.")
 @options.per_row
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @options.as_json
-def export(analysis: Path, to: str, out: Path, per: Per, *, overwrite: bool, json: bool) -> None:
+def export(analysis: Path, to: str, out: str, per: Per, *, overwrite: bool, json: bool) -> None:
     """Write every metric of every layer and step to a file, or to stdout."""
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.analysis.export import export as write
     from accweight_core.cli import output
 
-    if str(out) == "-":
+    if out == "-":
         _check_stdout_is_free(to, json=json)
         rows = write(open_analysis(analysis), sys.stdout.buffer, to, per=per)
         output.remark(f"{rows} rows written to stdout")
         return
     rows = write(open_analysis(analysis), out, to, per=per, overwrite=overwrite)
-    document: dict[str, Any] = {"out": str(out), "to": to, "rows": rows}
+    document: dict[str, Any] = {"out": out, "to": to, "rows": rows}
     output.show(document if json else f"{rows} rows written to {out}")
 
 

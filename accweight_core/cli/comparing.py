@@ -42,13 +42,11 @@ def compare(a: Path, b: Path, by: str, map: Path | None, values: Values, *, json
 @click.command()
 @click.argument("a", help="An analysis (NAME.accw), or a source of checkpoints.")
 @click.argument("b", help=OTHER)
-@click.option("-o", "--out", type=options.FILE, help="Write the matches as a map file.")
+@click.option("-o", "--out", type=options.OUT, help="Write the matches as a map file.")
 @options.map_file
 @values_option
 @options.as_json
-def align(
-    a: str, b: str, out: Path | None, map: Path | None, values: Values, *, json: bool
-) -> None:
+def align(a: str, b: str, out: str | None, map: Path | None, values: Values, *, json: bool) -> None:
     """Match the layers of two runs by name, position, shape and values, with a confidence each."""
     from accweight_core.alignment.alignment import align as aligned
     from accweight_core.alignment.alignment import side_at
@@ -57,7 +55,7 @@ def align(
 
     left, right = side_at(a), side_at(b)
     result = aligned(left, right, map=map, values=values)
-    if out:
+    if out is not None:
         output.remark(write_alignment(out, left, right, result))
-    document = {"a": a, "b": b, **result.to_json(), **({"map": str(out)} if out else {})}
+    document = {"a": a, "b": b, **result.to_json(), **({"map": out} if out else {})}
     output.show(document if json else alignments.alignment(result, a, b))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 """A file or folder; the library checks whether it exists."""
 
+OUT = click.STRING
+"""A result; a `Path` would make an empty name "." and break the slashes of a URL."""
+
 AT_LEAST_ONE = click.IntRange(min=1)
 
 source = click.argument(

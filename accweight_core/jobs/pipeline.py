@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.arguments import checked_roles
+from accweight_core.arguments import check_callable, check_count, checked_roles
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
     MismatchError,
@@ -99,7 +99,10 @@ def analyze(
         StoreError: If `out` cannot be written.
         EngineError: If workers are unavailable, do not see the files, or are lost.
         MemoryLimitError: If a parameter takes more memory than that.
+        ArgumentTypeError, ArgumentValueError: If another argument is not of its kind.
     """
+    _check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
+    _check_calls(progress, notice)
     run, chosen = as_run(run), checked_roles(roles)
     path = None if out is None else target_at(out, "an analysis")
     parameters = _measured(run, chosen)
@@ -122,6 +125,18 @@ def analyze(
             if replacing:
                 check_replaceable(path)
             return work.on_disk(path, replacing=replacing)
+
+
+def _check_numbers(threads: Any, block_elements: Any, picture_bytes: Any, memory: Any) -> None:
+    check_count(threads, "threads")
+    check_count(block_elements, "block_elements")
+    check_count(picture_bytes, "picture_budget_bytes", least=0)
+    check_count(memory, "memory_bytes")
+
+
+def _check_calls(progress: Any, notice: Any) -> None:
+    check_callable(progress, "progress")
+    check_callable(notice, "notice")
 
 
 def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
@@ -220,7 +235,10 @@ def append(
         StoreError: If the analysis is missing, unfinished, or without state.
         EngineError: As in `analyze`.
         MismatchError: If the run has no later step, or other parameters.
+        ArgumentTypeError, ArgumentValueError: If another argument is not of its kind.
     """
+    _check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
+    _check_calls(progress, notice)
     path = _local(out)
     run = as_run(run, analysed_paths(path))
     with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
@@ -253,12 +271,14 @@ def append(
 
 
 def analysed_paths(out: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the paths of the checkpoints of a stored analysis.
+    """Return the paths of the checkpoints of a stored analysis; none if it cannot be opened.
 
-    Raises:
-        StoreError: If the analysis is missing or damaged.
+    They tell the series that a source of several series goes on with.
     """
-    return tuple(record.path for record in Store.open(_local(out)).header.checkpoints)
+    try:
+        return tuple(record.path for record in Store.open(_local(out)).header.checkpoints)
+    except StoreError:  # raised again when the analysis is continued, after tidying up
+        return ()
 
 
 def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Any:

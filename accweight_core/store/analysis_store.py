@@ -197,7 +197,8 @@ class Store:
     def metric(self, name: str) -> Floats:
         """(steps, parameters) of one metric."""
         shape = self._totals_array.shape[:2]
-        return np.asarray(whole_array(self.path, f"metrics/{name}", shape)[:], dtype=np.float64)
+        array = whole_array(self.path, f"metrics/{name}", shape, is_complete=self.header.complete)
+        return np.asarray(array[:], dtype=np.float64)
 
     def picture(self, index: int, level: int, plane: str, steps: slice | int) -> Picture:
         """Return a stored level of the picture of a parameter at some steps."""
@@ -246,7 +247,7 @@ class Store:
         for name in STATE:
             width = 2 if complex_weights and name != "total" else 1
             where = f"state/{index:06d}/{name}"
-            array = array_in(self.path, where)
+            array = array_in(self.path, where, is_complete=self.header.complete)
             expected = (self.header.parameters[index].elements * width,)
             if array.shape != expected:
                 raise damaged(self.path, where, expected, array.shape)

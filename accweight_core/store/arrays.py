@@ -5,6 +5,7 @@ The expected sizes come from the header alone; the metadata of an array only has
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from accweight_core.errors import StoreError
@@ -19,28 +20,38 @@ ATTRIBUTE = "accweight"
 Shape = tuple[int, ...]
 
 
-def array_in(store: Path, name: str) -> ChunkedArray | ForeignArray:
+def array_in(store: Path, name: str, *, is_complete: bool = False) -> ChunkedArray | ForeignArray:
     """Return an array of an analysis.
+
+    Args:
+        store: Folder of the analysis.
+        name: Path of the array within it.
+        is_complete: Whether every chunk has been written, so that a missing one was lost.
 
     Raises:
         StoreError: If it is missing, damaged, or inside a symbolic link.
     """
     try:
         refuse_links(store, name)
-        return open_array(store / name)
+        array = open_array(store / name)
     except FileNotFoundError:
         raise _missing(store, name) from None
     except ValueError as error:
         raise StoreError(f"{store}: {name} is damaged ({error})") from error
+    if is_complete and isinstance(array, ChunkedArray):
+        return replace(array, is_complete=True)
+    return array
 
 
-def whole_array(store: Path, name: str, shape: Shape) -> ChunkedArray | ForeignArray:
+def whole_array(
+    store: Path, name: str, shape: Shape, *, is_complete: bool = False
+) -> ChunkedArray | ForeignArray:
     """Return an array that accweight writes in one chunk.
 
     Raises:
         StoreError: If it has another shape, or cannot be read.
     """
-    array = array_in(store, name)
+    array = array_in(store, name, is_complete=is_complete)
     if array.shape != shape:
         raise damaged(store, name, shape, array.shape)
     if isinstance(array, ChunkedArray) and array.chunk != shape:

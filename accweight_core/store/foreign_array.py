@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ class ForeignArray:
                 f"{path}: reading an array that was stored anew, compressed or in another form,"
             )
             raise MissingLibraryError("zarr", "", purpose) from None
+        from accweight_core.store.bounded_codecs import bounded
+
         _check_codecs(found.get("codecs"))
         shape = tuple(found["shape"])
         most = math.prod(2 * length for length in shape)
@@ -81,6 +84,9 @@ class ForeignArray:
             array = zarr.open_array(path, mode="r", zarr_format=3)
             if array.dtype.kind not in "fiu":
                 raise ValueError(f"its elements are {array.dtype}, not numbers")
+            metadata: Any = array.metadata
+            metadata = replace(metadata, codecs=bounded(metadata.codecs))
+            array = zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
         except AccweightError:
             raise
         except Exception as error:  # zarr raises many types for damaged metadata

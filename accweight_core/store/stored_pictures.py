@@ -85,7 +85,7 @@ class StoredPictures:
 
         The stored array may have more steps, appended since the header was read.
         """
-        array = array_in(self._path, name)
+        array = array_in(self._path, name, is_complete=self._header.complete)
         steps, found = len(self._header.checkpoints), array.shape
         if found[1:] != size or found[0] < steps:
             raise damaged(self._path, name, (steps, *size), found)

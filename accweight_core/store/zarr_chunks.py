@@ -145,6 +145,7 @@ class ChunkedArray:
         chunk: Chunk shape; chunks at the far edges are padded beyond the array.
         dtype: "float32" or "float64".
         attributes: Attributes found in the metadata; not written again.
+        is_complete: Whether every chunk has been written, so that a missing one was lost.
     """
 
     path: Path
@@ -152,6 +153,7 @@ class ChunkedArray:
     chunk: tuple[int, ...]
     dtype: str = "float32"
     attributes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    is_complete: bool = field(default=False, compare=False)
 
     @classmethod
     def open(cls, path: Path) -> ChunkedArray | None:
@@ -250,16 +252,17 @@ class ChunkedArray:
             file.write(np.ascontiguousarray(values).data)
 
     def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
-        """Return a part of the array as a copy, indexed as in NumPy; NaN where a chunk is missing.
+        """Return a part of the array as a copy, indexed as in NumPy.
 
         Only the chunks that overlap the part are opened, and only the bytes of the part are read.
+        Elements of chunks that are not yet written are NaN.
 
         Args:
             index: Positions, and slices of step 1, along the first axes.
 
         Raises:
             IndexError: If the index is out of range.
-            StoreError: If a chunk is damaged or cannot be read.
+            StoreError: If a chunk is damaged or lost, or cannot be read.
         """
         given = index if isinstance(index, tuple) else (index,)
         if len(given) > len(self.shape):
@@ -300,8 +303,13 @@ class ChunkedArray:
 
     def _places(self, touched: Sequence[range]) -> Iterable[Sequence[int]]:
         """Return the chunks to open: all overlapping ones, or those listed in the folder."""
-        many = math.prod(map(len, touched)) > MOST_CHUNKS
-        return self._held(touched) if many else product(*touched)
+        count = math.prod(map(len, touched))
+        if count <= MOST_CHUNKS:
+            return product(*touched)
+        held = self._held(touched)
+        if self.is_complete and len(held) < count:
+            raise StoreError(f"{self.path}: is damaged: {count - len(held)} chunks are missing")
+        return held
 
     def _held(self, touched: Sequence[range]) -> list[tuple[int, ...]]:
         """Return the existing chunks among some."""
@@ -350,6 +358,8 @@ class ChunkedArray:
         try:
             file = open_to_read(path)
         except FileNotFoundError:
+            if self.is_complete:
+                raise StoreError(f"{path}: is damaged: it is missing") from None
             part[...] = np.nan
             return
         with file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json as json_module
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,13 @@ DEFAULT_SIZE = 1600, 1000
 @click.option("--layer", metavar="NAME", help="Layer to show.")
 @click.option(
     "--screenshot",
-    type=options.FILE,
+    type=options.OUT,
     metavar="FILE",
     help="Write a screenshot to this PNG, and exit.",
 )
 @click.option(
     "--movie",
-    type=options.FILE,
+    type=options.OUT,
     metavar="FILE",
     help="Write the timeline to this .mp4 or .gif, and exit.",
 )
@@ -80,8 +81,8 @@ def view(
     analysis: tuple[Path, ...],
     at: int | None,
     layer: str | None,
-    screenshot: Path | None,
-    movie: Path | None,
+    screenshot: str | None,
+    movie: str | None,
     size: str | None,
     texture_memory: str,
     *,
@@ -102,14 +103,15 @@ def view(
         raise click.BadParameter(f"at most two analyses can be compared, got {len(analysis)}")
     if difference and len(analysis) != 2:
         raise click.BadParameter("--difference needs two analyses")
-    _check_endings(screenshot, movie)
+    picture = _checked_out(screenshot, "a screenshot", {".png": "a PNG"})
+    film = _checked_out(movie, "a movie", {".mp4": "an MP4", ".gif": "a GIF"})
     chosen = {
         "theme": theme,
         "colour_map": colours,
         "logarithmic": logarithmic,
         "scope": scope,
     }
-    capturing = screenshot is not None or movie is not None
+    capturing = picture is not None or film is not None
     window = opened_window(
         list(analysis),
         asked or DEFAULT_SIZE,
@@ -123,15 +125,15 @@ def view(
     if asked is not None:
         window.resize(*asked)  # overrides the saved size
     _go_to(window, at, layer)
-    if screenshot is None and movie is None:
+    if not capturing:
         _run(window)
         return
-    written = _capture(window, screenshot, movie)
+    written = _capture(window, picture, film)
     window.close()
     if json:
         sys.stdout.write(json_module.dumps(written) + "\n")
     else:
-        for path in (screenshot, movie):
+        for path in (picture, film):
             if path is not None:
                 sys.stdout.write(f"{path}\n")
 
@@ -178,9 +180,14 @@ def _parsed_window(text: str) -> tuple[int, int]:
     return width, height
 
 
-def _check_endings(screenshot: Path | None, movie: Path | None) -> None:
-    """Raise if a file name does not have the suffix of its format."""
-    if screenshot is not None and screenshot.suffix.lower() != ".png":
-        raise AccweightError(f"{screenshot}: a screenshot is a PNG; end its name with .png")
-    if movie is not None and movie.suffix.lower() not in (".mp4", ".gif"):
-        raise AccweightError(f"{movie}: a movie is an MP4 or a GIF; end its name with one of them")
+def _checked_out(name: str | None, what: str, endings: Mapping[str, str]) -> Path | None:
+    """Return the path of a file to write, if one is asked for, after checking its ending."""
+    from accweight_core.io.target import target_at
+
+    if name is None:
+        return None
+    path = target_at(name, what)
+    if path.suffix.lower() not in endings:
+        formats, listed = " or ".join(endings.values()), " or ".join(endings)
+        raise AccweightError(f"{path}: {what} is {formats}; end its name with {listed}")
+    return path

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 
-from accweight_core.errors import EngineError
+from accweight_core.arguments import brief, is_one_of
+from accweight_core.errors import ArgumentTypeError, EngineError
 from accweight_core.jobs.engines.dask_cluster import dask_workers
 from accweight_core.jobs.engines.workers import Notice, Workers
 
@@ -32,16 +33,25 @@ def workers_for(
         notice: Called with messages for the user.
 
     Raises:
+        ArgumentTypeError: If the executor has no `submit`, or the scheduler is not text.
         EngineError: If the arguments contradict each other, or no scheduler answers.
         MissingLibraryError: If dask.distributed is not installed.
     """
-    if engine not in ENGINES:
-        raise EngineError(f"there is no engine {engine!r}; engines: {', '.join(ENGINES)}")
+    if not is_one_of(engine, ENGINES):
+        raise EngineError(f"there is no engine {brief(engine)}; engines: {', '.join(ENGINES)}")
+    if not isinstance(scheduler, str | None):
+        raise ArgumentTypeError(
+            f"scheduler must be an address such as 'tcp://host:8786', got {brief(scheduler)}"
+        )
     if scheduler and engine != "dask":
         raise EngineError(f"{scheduler}: a scheduler needs --engine dask")
     if executor is not None and engine != "threads":
         raise EngineError(f"an executor and the engine {engine!r} were given; give one of them")
     if executor is not None:
+        if not callable(getattr(executor, "submit", None)):
+            raise ArgumentTypeError(
+                f"executor must have submit(), as in concurrent.futures, got {brief(executor)}"
+            )
         count = threads or getattr(executor, "_max_workers", None) or os.cpu_count() or 1
         yield Workers(type(executor).__name__, executor, lambda: count, notice)
     elif engine == "dask":

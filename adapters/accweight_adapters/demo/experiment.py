@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from accweight_adapters.demo.contact_sheet import contact_sheet
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.errors import FormatError, SourceError, StoreError
+from accweight_core.io.target import target_at
 from accweight_core.jobs.pipeline import analyze
 from accweight_core.remote.local import LocalPath
 from accweight_core.runs.opening import open_run
@@ -134,7 +135,7 @@ def run_demo(
     digits = mnist(data) if data else sklearn_digits()
     recipe = PUBLISHED if data else SMALL
     name = "mnist" if data else "digits"
-    checkpoints, stored = out / name, out / f"{name}.accw"
+    checkpoints, stored = target_at(out / name, "a run"), out / f"{name}.accw"
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
         if any(checkpoints.iterdir()) and not stored.exists():

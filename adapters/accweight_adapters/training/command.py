@@ -27,7 +27,7 @@ from accweight_core.cli import options
     "-o",
     "--out",
     required=True,
-    type=options.FILE,
+    type=options.OUT,
     metavar="FOLDER",
     help="New folder for the checkpoints.",
 )
@@ -121,7 +121,7 @@ from accweight_core.cli import options
 def train(
     model: Path,
     data: Path,
-    out: Path,
+    out: str,
     loss: str,
     optimizer: str,
     epochs: int,
@@ -151,13 +151,15 @@ def train(
     from accweight_adapters.training.progress import document, progress, summary
     from accweight_adapters.training.run import run_training
     from accweight_core.cli import output as printed
+    from accweight_core.io.target import target_at
 
+    folder = target_at(out, "a run")
     runtime()  # report a missing library before reading anything
     rate = _rate(optimizer, learning_rate)
     config = TrainConfig(
         model=model,
         data=data,
-        out=out,
+        out=folder,
         loss=Loss(loss),
         optimizer=OptimizerConfig(OptimizerKind(optimizer), rate, weight_decay, threads),
         epochs=Epochs(last=epochs, save_every=save_every, seed=seed),

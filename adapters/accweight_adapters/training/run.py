@@ -20,6 +20,7 @@ from accweight_adapters.training.folder import RunFolder
 from accweight_adapters.training.loop import Watch, trained
 from accweight_adapters.training.setup import Network, Setup, network, setup
 from accweight_core.errors import MismatchError
+from accweight_core.io.target import target_at
 
 PIECE_BYTES = 1 << 20
 
@@ -54,7 +55,7 @@ def run_training(config: TrainConfig, watch: Watch, remark: Callable[..., None])
     Raises:
         AccweightError: If anything is wrong; each cause has its own class.
     """
-    folder = RunFolder(config.out)
+    folder = RunFolder(target_at(config.out, "a run"))
     net = network(config)
     ready = setup(net, config, *_samples(config, net))
     record = _record(config, ready)

@@ -152,7 +152,7 @@ def _archive(path: Path, file: IO[bytes]) -> Description:
         )
     return Description(
         format="NumPy archive" if not any(a.member for a in kept) else "NumPy archive, compressed",
-        tensors=_tensors(kept),
+        tensors=tensors_of(kept),
         step=step,
         step_key=key,
         files=(str(path),),
@@ -187,7 +187,7 @@ def _check_size(what: str, header: ArrayHeader, size_bytes: int) -> None:
         )
 
 
-def _tensors(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
+def tensors_of(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
     """Return arrays as tensors, with dotted names and hints."""
     names = [re.sub(r":0$", "", array.name).replace("/", ".").strip(".") for array in arrays]
     if len(set(names)) < len(names) or "" in names:

@@ -27,6 +27,7 @@ def test_the_public_names_are_these() -> None:
         "Parameter",
         "Role",
         "Run",
+        "Series",
         "align",
         "analyze",
         "append",
@@ -34,6 +35,7 @@ def test_the_public_names_are_these() -> None:
         "kernels",
         "open_analysis",
         "open_run",
+        "series_of",
     ]
 
 

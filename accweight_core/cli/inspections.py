@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, number
+from accweight_core.runs.step_order import BY_ALPHABET
 from accweight_core.text import count, plain, shortened, size, some
 
 if TYPE_CHECKING:
@@ -63,16 +64,19 @@ def _series(result: Inspection) -> Table:
     rows = []
     for series in result.series:
         weights = sum(p.elements for layer in series.layers for p in layer.parameters)
+        is_told = series.origin != BY_ALPHABET
+        copied = f" (same weights as {plain(series.copy_of)})" if series.copy_of else ""
         rows.append(
             (
                 plain(series.name),
                 str(len(series.placed)),
-                series.steps,
-                plain(series.placed[0].source),
+                series.steps if series.is_complete or is_told else "-",
+                plain(series.origin) if series.is_complete or is_told else "-",
                 plain(series.format),
                 str(len(series.layers)),
                 count(weights),
-                plain(series.pattern),
+                plain(series.pattern)
+                + f" (same as {plain(series.copy_of)})" * bool(series.copy_of),
             )
         )
     columns = ("series", "checkpoints", "steps", "from", "format", "layers", "weights", "files")

@@ -70,22 +70,25 @@ class Inspection:
             "refused": self.refused,
             "notes": list(self.opened.notes),
             "warnings": list(self.opened.warnings),
-            "series": [_series(series) for series in self.series],
+            "series": [
+                _series(one, self.layers if one is self.run else one.layers) for one in self.series
+            ],
             "run": self.run.name if self.run is not None else None,
             "left_out": [{"path": str(o.path), "reason": o.reason} for o in self.left_out],
         }
 
 
-def _series(series: Series) -> dict[str, Any]:
+def _series(series: Series, layers: Sequence[Layer]) -> dict[str, Any]:
     return {
         "name": series.name,
         "files": series.pattern,
         "format": series.format,
+        "copy_of": series.copy_of or None,
         "checkpoints": [
             {"path": str(p.found.path), "step": p.step, "step_source": p.source}
             for p in series.placed
         ],
-        "layers": [_layer(layer) for layer in series.layers],
+        "layers": [_layer(layer) for layer in layers],
     }
 
 

@@ -207,7 +207,7 @@ def survey(
 @memory_told("opening the runs")
 @doubted()
 def surveys(source: Source, selection: Selection = ALL) -> dict[str, Opened]:
-    """Return the checkpoints of every complete series of a source, by name.
+    """Return the checkpoints of every complete series of a source but copies, by name.
 
     Raises:
         SourceError: If the source does not exist, or has no series of two checkpoints or more.
@@ -216,7 +216,7 @@ def surveys(source: Source, selection: Selection = ALL) -> dict[str, Opened]:
     """
     found = surveyed(_files(source), selection)
     wanted = found.series if selection.series is None else (chosen_series(found, selection),)
-    complete = [series for series in wanted if series.is_complete]
+    complete = [series for series in wanted if series.is_complete and not series.copy_of]
     if not complete:
         raise SourceError(
             f"{found.source}: no series has two checkpoints at least, so nothing shows change"

@@ -2,15 +2,15 @@
 
 Checkpoints that lie and are named alike make a series (`clusters`). Single files beside one, such
 as best, last or init, join it if they say their step, or are left out as copies or for want of a
-step. Two complete series are never joined: a whole series is left out only as a copy of another,
-as where each checkpoint was saved in two formats.
+step. Two complete series are never joined. One may be a copy of another, as where each checkpoint
+was saved in two formats.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from accweight_core.errors import FormatError, StepOrderError
 from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of, natural_key
 from accweight_core.runs.clusters import Cluster, Item, clustered, is_in_step_folder, parts_below
+from accweight_core.runs.data_names import are_data
 from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.search import Broken, LeftOut
@@ -38,7 +39,7 @@ COMPARED_TENSORS = 16
 """Tensors compared to tell whether two series of equal steps are copies."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
     """Checkpoints that belong together as one run.
 
@@ -52,6 +53,8 @@ class Series:
         left_out: Files beside it that are copies, or have no place in it.
         clash: Two different checkpoints of one step, in words; empty if there are none.
         above: Files without a step that lie above the folders of its checkpoints.
+        copy_of: Name of the series that has the same weights at all of its steps.
+        told: What its name is made of; see `series_names`.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Series:
     left_out: tuple[LeftOut, ...] = ()
     clash: str = ""
     above: frozenset[Path] = frozenset()
+    copy_of: str = ""
+    told: Parts = ()
 
     @property
     def placed(self) -> Sequence[Placed]:
@@ -83,6 +88,12 @@ class Series:
     def signature(self) -> Signature:
         """Names and shapes of its parameters."""
         return signature_of(self.layers)
+
+    @property
+    def origin(self) -> str:
+        """Where most of its steps were found."""
+        sources = [place.source for place in self.placed]
+        return max(dict.fromkeys(sources), key=sources.count)
 
     @property
     def format(self) -> str:
@@ -146,9 +157,13 @@ def series_in(
     drafts = [*complete, *(_draft(cluster) for cluster in _joined(singles, complete))]
     for draft in drafts:
         _resolve(draft)
-    made = _made(drafts)
-    kept, left_out = _without_copied(made)
-    kept.sort(key=lambda series: natural_key(series.name))
+    kept, data = _without_data([_made(draft) for draft in drafts])
+    kept = _named(kept, _copies(kept))
+    left_out = [
+        LeftOut(place.found.path, "data or statistics, not weights, by the names of the arrays")
+        for series in data
+        for place in series.placed
+    ]
     taken = {bad.path for draft in drafts for bad in draft.cluster.broken}
     left_out += [
         LeftOut(bad.path, str(bad.error).removeprefix(f"{bad.path}: "))
@@ -309,7 +324,7 @@ def _resolve(draft: _Draft) -> None:
             without.append(item.found)
         else:
             placed.append(own)
-    placed.sort(key=lambda p: (p.step, is_copy_name(p.found.path.name), p.found.path.name))
+    placed.sort(key=lambda p: _rank(p))
     kept: list[Placed] = []
     for place in placed:
         twin = kept[-1] if kept and kept[-1].step == place.step else None
@@ -346,9 +361,15 @@ def _resolve(draft: _Draft) -> None:
     draft.order = Order(kept, [one for one in stepless if one.path not in placed_last])
 
 
+def _rank(place: Placed) -> tuple[int, bool, int, str]:
+    """Return a sort key: of several checkpoints of one step, the one to keep comes first."""
+    name = place.found.path.name
+    return place.step, is_copy_name(name), parts_of(name).version, name
+
+
 def _placed_beside(found: Found, order: Order, draft: _Draft) -> Placed | None:
     """Return a single file with the step that it says itself, as the others of the series do."""
-    source = order.placed[0].source
+    source = order.placed[-1].source
     description = found.description
     if source.startswith("in file: "):
         is_told = description.step is not None and source == f"in file: {description.step_key}"
@@ -386,50 +407,71 @@ def _short_names(draft: _Draft) -> dict[Path, str]:
 # ---------------------------------------------------------------- names, copies of whole series
 
 
-def _made(drafts: Sequence[_Draft]) -> list[Series]:
-    """Return the finished series, with names."""
-    told, endings = [], []
-    for draft in drafts:
-        items = sorted(draft.cluster.items, key=lambda item: item.parts)
-        lengths = {len(item.parts) for item in items}
-        alike = [item.parts if len(lengths) == 1 else item.parts[-1:] for item in items]
-        told.append(named_alike(alike, draft.cluster.fold))
-        endings.append(parts_of(items[0].parts[-1]).ending or f".{items[0].found.reader}")
-    names = unique_names([parts for _, parts in told], endings)
-    return [
-        Series(
-            name=name,
-            pattern=pattern,
-            first="/".join(draft.cluster.items[0].parts),
-            order=draft.order,
-            readers=tuple(sorted({p.found.reader for p in draft.order.placed})),
-            broken=tuple(draft.cluster.broken),
-            left_out=tuple(draft.left_out),
-            clash=draft.clash,
-            above=frozenset(draft.above),
+def _made(draft: _Draft) -> Series:
+    """Return the series of a draft, without a name."""
+    placed = draft.order.placed
+    at = {place.found.path: index for index, place in enumerate(placed)}
+    items = sorted(draft.cluster.items, key=lambda i: at.get(i.found.path, len(at)))
+    same = len({len(item.parts) for item in items}) == 1
+    alike = [item.parts if same else item.parts[-1:] for item in items]
+    pattern, told = named_alike(alike, draft.cluster.fold)
+    first = items[0]
+    return Series(
+        name="",
+        pattern=pattern,
+        first="/".join(first.parts),
+        order=draft.order,
+        readers=tuple(sorted({place.found.reader for place in placed})),
+        broken=tuple(draft.cluster.broken),
+        left_out=tuple(draft.left_out),
+        clash=draft.clash,
+        above=frozenset(draft.above),
+        told=(*told, parts_of(first.parts[-1]).ending or f".{first.found.reader}"),
+    )
+
+
+def _named(made: list[Series], copies: dict[str, Series]) -> list[Series]:
+    """Return the series with names, and with those of which they are copies."""
+    names = unique_names([series.told for series in made])
+    name_of = {series.first: name for series, name in zip(made, names, strict=True)}
+    named = [
+        replace(
+            series,
+            name=name_of[series.first],
+            copy_of=name_of[copies[series.first].first] if series.first in copies else "",
         )
-        for name, (pattern, _), draft in zip(names, told, drafts, strict=True)
+        for series in made
     ]
+    return sorted(named, key=lambda series: natural_key(series.name))
 
 
-def _without_copied(made: list[Series]) -> tuple[list[Series], list[LeftOut]]:
-    """Leave out series whose checkpoints are all copies of those of another."""
+def _without_data(made: list[Series]) -> tuple[list[Series], list[Series]]:
+    """Return the series of weights, and those of data; all as weights if there are no others."""
+    data = [series for series in made if _is_data(series)]
+    weights = [series for series in made if series not in data]
+    return (weights, data) if any(series.is_complete for series in weights) else (made, [])
+
+
+def _is_data(series: Series) -> bool:
+    found = series.placed[0].found
+    return are_data([tensor.name for tensor in _tensors(found)], found.path.name)
+
+
+def _copies(made: list[Series]) -> dict[str, Series]:
+    """Return the series whose checkpoints are all in another, which is kept, by their files."""
     ranked = sorted(
         (series for series in made if series.is_complete),
         key=lambda series: (-len(series.placed), "safetensors" not in series.readers),
     )
     kept: list[Series] = []
-    left_out: list[LeftOut] = []
+    copies: dict[str, Series] = {}
     for series in ranked:
         whole = next((other for other in kept if _is_copy(series, other)), None)
         if whole is None:
             kept.append(series)
         else:
-            reason = f"same weights as the series {whole.name}"
-            left_out += [LeftOut(p.found.path, reason) for p in series.placed]
-    chosen = {id(series) for series in kept}
-    rest = [series for series in made if id(series) in chosen or not series.is_complete]
-    return rest, left_out
+            copies[series.first] = whole
+    return copies
 
 
 def _is_copy(series: Series, whole: Series) -> bool:
@@ -464,6 +506,6 @@ def check_order(series: Series) -> None:
     if named:
         name = named[0].path.name
         raise StepOrderError(
-            f"{name} has no step where the others have one ({series.placed[0].source}); "
+            f"{name} has no step where the others have one ({series.origin}); "
             f"leave it out with --exclude '{name}', or give the files in order with --given-order"
         )

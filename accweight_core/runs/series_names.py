@@ -31,7 +31,7 @@ def named_alike(members: Sequence[Parts], fold: int | None) -> tuple[str, Parts]
 
     Returns:
         The pattern, `checkpoint-N/model.pt`, and (folder, stem of the folder that changes,
-        folders below it, stem of the file).
+        folders below it, stem of the file, its name without numbers).
     """
     columns = list(zip(*members, strict=True))
     shown = [_shown(list(dict.fromkeys(column))) for column in columns]
@@ -40,51 +40,51 @@ def named_alike(members: Sequence[Parts], fold: int | None) -> tuple[str, Parts]
     home = "/".join(members[0][:first])
     below = "/".join(members[0][first + 1 : -1])
     folded = "" if fold is None else stems[first]
-    return "/".join(shown[first:]), (home, folded, below, stems[-1])
+    full = re.sub(r"(?<![^\W_])[N*](?![^\W_])", "", _without_ending(shown[-1]))
+    full = re.sub(r"[=_\-. :]+(?=[=_\-. :])", "", full).strip(_SEPARATORS)
+    return "/".join(shown[first:]), (home, folded, below, stems[-1], full)
 
 
-def unique_names(parts: Sequence[Parts], endings: Sequence[str]) -> list[str]:
-    """Return a name for every series, each as short as it can be."""
-    names = [""] * len(parts)
-    left = list(range(len(parts)))
-    for make in _FORMS:
-        tried = {index: make(parts[index], endings[index]) for index in left}
+def unique_names(told: Sequence[Parts]) -> list[str]:
+    """Return a name for every series, each as short as it can be.
+
+    Args:
+        told: For each, the parts that `named_alike` returns, and the ending of its files.
+    """
+    names = [""] * len(told)
+    for make in (_short, _longer, _with_stem, _with_full, _whole):
+        tried = {index: make(*told[index]) for index, name in enumerate(names) if not name}
         uses = Counter(name.lower() for name in (*tried.values(), *filter(None, names)))
         for index, name in tried.items():
             if name and uses[name.lower()] == 1:
                 names[index] = name
-        left = [index for index in left if not names[index]]
-    for index in left:
-        base, number = _whole(parts[index], endings[index]), 2
-        while f"{base}-{number}".lower() in {name.lower() for name in names}:
-            number += 1
-        names[index] = f"{base}-{number}"
+    for index, parts in enumerate(told):
+        base, number = _whole(*parts), 2
+        while not names[index]:
+            name, number = f"{base}-{number}", number + 1
+            names[index] = "" if name.lower() in {known.lower() for known in names} else name
     return names
 
 
-def _short(parts: Parts, ending: str) -> str:
+def _short(home: str, folded: str, below: str, stem: str, full: str, ending: str) -> str:
     """Return the folder alone, or for a series in the source itself the stem of its files."""
-    home, folded, below, stem = parts
-    if home:
-        return home
-    return folded or stem or below or UNNAMED
+    return home or folded or stem or below or UNNAMED
 
 
-def _longer(parts: Parts, ending: str) -> str:
-    home, folded, below, _ = parts
+def _longer(home: str, folded: str, below: str, stem: str, full: str, ending: str) -> str:
     return "/".join(filter(None, (home, folded, below))) if below else ""
 
 
-def _with_stem(parts: Parts, ending: str) -> str:
-    home, folded, below, stem = parts
+def _with_stem(home: str, folded: str, below: str, stem: str, full: str, ending: str) -> str:
     return "/".join(filter(None, (home, folded, below, stem or UNNAMED)))
 
 
-def _whole(parts: Parts, ending: str) -> str:
-    return _with_stem(parts, ending) + ending
+def _with_full(home: str, folded: str, below: str, stem: str, full: str, ending: str) -> str:
+    return "/".join(filter(None, (home, folded, below, full or stem or UNNAMED)))
 
 
-_FORMS = (_short, _longer, _with_stem, _whole)
+def _whole(home: str, folded: str, below: str, stem: str, full: str, ending: str) -> str:
+    return _with_stem(home, folded, below, stem, full, ending) + ending
 
 
 def _shown(names: list[str]) -> str:
@@ -108,8 +108,8 @@ def _stem(names: list[str]) -> str:
         if number.sort is Sort.MEASURE and word and text.lower().endswith(word):
             text = text[: len(text) - len(word)].rstrip(_SEPARATORS)
     text = (text + parts[0].texts[-1]).strip(_SEPARATORS)
-    while match := _STEP_WORD.search(text):  # `model-epoch=3`: the run is called `model`
-        text = text[: match.start()]
+    while text.lower() not in STEP_WORDS and (match := _STEP_WORD.search(text)):
+        text = text[: match.start()]  # `model-epoch=3`: the run is called `model`
     return text + (f"-v{parts[0].version}" if parts[0].version else "")
 
 
@@ -140,8 +140,12 @@ def _joined(names: list[str], count: str, other: str) -> str:
 
 def _common(names: Sequence[str]) -> str:
     """Return what names without a common pattern begin with, as text to tell series apart."""
-    stems = [name[: len(name) - len(parts_of(name).ending)] for name in names]
+    stems = [_without_ending(name) for name in names]
     return _prefix(stems).rstrip(_SEPARATORS)
+
+
+def _without_ending(name: str) -> str:
+    return name[: len(name) - len(parts_of(name).ending)]
 
 
 def _prefix(texts: Sequence[str]) -> str:

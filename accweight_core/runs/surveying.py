@@ -71,13 +71,21 @@ def _series(
     if not is_told:
         series, left_out = series_in(found, broken, gathered.root)
         is_named = all(item.is_named for item in found)
-        is_run = is_named and sum(one.is_complete for one in series) < 2 and not _differ(series)
+        is_run = (
+            is_named
+            and sum(one.is_complete and not one.copy_of for one in series) < 2
+            and not _differ(series)
+        )
         if not is_run or selection.series is not None:
             return series, left_out
     if len({item.reader for item in found}) > 1 and not selection.mixed:
         raise of_several_formats(source, found)
     one = one_series(found, broken, in_given_order=selection.in_given_order)
     return [one], []
+
+
+def _complete(series: Sequence[Series]) -> list[Series]:
+    return [one for one in series if one.is_complete and not one.copy_of]
 
 
 def _differ(series: Sequence[Series]) -> bool:
@@ -148,7 +156,7 @@ def plain_series(survey: Survey) -> Series | None:
     """
     if len(survey.series) == 1:
         return survey.series[0]
-    complete = [one for one in survey.series if one.is_complete]
+    complete = _complete(survey.series)
     return complete[0] if len(complete) == 1 else None
 
 
@@ -182,7 +190,8 @@ def _claims(single: Series, run: Series) -> bool:
 
 def _several(survey: Survey) -> str:
     """Return the error for a source that holds several series."""
-    complete = [one for one in survey.series if one.is_complete] or list(survey.series)
+    complete = _complete(survey.series)
+    complete = complete or list(survey.series)
     formats = {one.readers for one in complete}
     listed = [
         one.in_short.removesuffix(")") + f", {one.format})" if len(formats) > 1 else one.in_short
@@ -229,7 +238,7 @@ def _without_step(series: Series) -> list[LeftOut]:
     found = series.order.without_step
     paths = [place.found.path for place in series.placed] + [item.path for item in found]
     names = dict(zip(paths, shortened([str(path) for path in paths]), strict=True))
-    source = series.placed[0].source
+    source = series.origin
     told = f" where the others have one ({source})" if source != "order given" else ""
     reason = f"no step{told}; files named in order with --given-order are taken as they come"
     return [
@@ -259,9 +268,11 @@ def notes_on(left_out: Sequence[LeftOut]) -> list[str]:
 
 def note_on_others(survey: Survey, run: Series) -> list[str]:
     """Return a note on the series that are not taken."""
-    others = [one for one in survey.series if one is not run]
+    copies = [one for one in survey.series if one.copy_of == run.name]
+    told = [f"series {one.in_short} left out: same weights as {run.name}" for one in copies]
+    others = [one for one in survey.series if one is not run and one not in copies]
     if not others:
-        return []
+        return told
     noun = "series" if any(one.is_complete for one in others) else "single checkpoints"
     listed = some([one.in_short for one in others])
-    return [f"{noun} left out beside {run.name}: {listed}; take one with --series NAME"]
+    return [*told, f"{noun} left out beside {run.name}: {listed}; take one with --series NAME"]

@@ -75,8 +75,7 @@ def _series(result: Inspection) -> Table:
                 plain(series.format),
                 str(len(series.layers)),
                 count(weights),
-                plain(series.pattern)
-                + f" (same as {plain(series.copy_of)})" * bool(series.copy_of),
+                plain(series.pattern) + copied,
             )
         )
     columns = ("series", "checkpoints", "steps", "from", "format", "layers", "weights", "files")

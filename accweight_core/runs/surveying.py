@@ -70,13 +70,8 @@ def _series(
     is_told = selection.in_given_order or (selection.mixed and selection.series is None)
     if not is_told:
         series, left_out = series_in(found, broken, gathered.root)
-        is_named = all(item.is_named for item in found)
-        is_run = (
-            is_named
-            and sum(one.is_complete and not one.copy_of for one in series) < 2
-            and not _differ(series)
-        )
-        if not is_run or selection.series is not None:
+        is_named = all(item.is_named for item in found) and selection.series is None
+        if not is_named or len(series) == 1 or len(_complete(series)) > 1 or _differ(series):
             return series, left_out
     if len({item.reader for item in found}) > 1 and not selection.mixed:
         raise of_several_formats(source, found)

@@ -35,7 +35,10 @@ MOST_FILES: Final = 100_000
 
 def recognised_folder(folder: Path) -> bool:
     """Tell whether a folder holds NumPy arrays, at any depth within the limits."""
-    return next(_array_files(folder, DEEPEST), None) is not None
+    try:
+        return folder.is_dir() and next(_array_files(folder, DEEPEST), None) is not None
+    except OSError:  # a server that does not answer
+        return False
 
 
 def described_folder(folder: Path) -> Description:

@@ -16,13 +16,10 @@ class NumpyReader:
 
     def recognises(self, path: Path) -> bool:
         """Tell whether `path` is a NumPy array, or an archive or folder of some."""
-        if path.is_dir():
-            from accweight_adapters.numpy.folder import recognised_folder
-
-            return recognised_folder(path)
         from accweight_adapters.numpy.description import recognised
+        from accweight_adapters.numpy.folder import recognised_folder
 
-        return recognised(path)
+        return recognised(path) or recognised_folder(path)
 
     def describe(self, path: Path) -> Description:
         """Describe the arrays in `path`, in the order in which they were saved.

@@ -147,14 +147,15 @@ def series_in(
         root: Parts of the path of the source; what it is called changes nothing.
     """
     items = [Item(one, parts_below(one.path, root)) for one in found]
+    beneath = len(root) if len(found) > 1 else 0
     clusters = clustered(items, broken, root)
-    complete = [_draft(c) for c in clusters if len(c.items) > 1]
+    complete = [_draft(c, beneath) for c in clusters if len(c.items) > 1]
     if not complete:  # one checkpoint so far, `checkpoint-500/`, and the model above it
-        complete = [_draft(c) for c in clusters if is_in_step_folder(c)]
+        complete = [_draft(c, beneath) for c in clusters if is_in_step_folder(c)]
         complete = complete if len(complete) == 1 else []
     begun = [draft.cluster for draft in complete]
     singles = _with_their_series([c for c in clusters if c not in begun], complete)
-    drafts = [*complete, *(_draft(cluster) for cluster in _joined(singles, complete))]
+    drafts = [*complete, *(_draft(cluster, beneath) for cluster in _joined(singles, complete))]
     for draft in drafts:
         _resolve(draft)
     kept, data = _without_data([_made(draft) for draft in drafts])
@@ -195,8 +196,9 @@ def one_series(
     )
 
 
-def _draft(cluster: Cluster) -> _Draft:
-    return _Draft(cluster, order_of([item.found for item in cluster.items]))
+def _draft(cluster: Cluster, beneath: int) -> _Draft:
+    found = [item.found for item in cluster.items]
+    return _Draft(cluster, order_of(found, beneath=beneath))
 
 
 # ---------------------------------------------------------------- single files beside a series

@@ -120,23 +120,28 @@ def is_copy_name(name: str) -> bool:
     return _SPECIAL.search(name) is not None
 
 
-def order_of(found: Sequence[Found], *, in_given_order: bool = False) -> Order:
+def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: int = 0) -> Order:
     """Find the step of every checkpoint, and sort by it.
 
     Args:
         found: The checkpoints, in the order given by the user.
         in_given_order: Whether to keep that order and number the checkpoints from 0.
+        beneath: Number of parts of their paths that never count, as for a single one of several.
 
     Returns:
         Checkpoints in step order. Several may have the same step; the caller must handle that.
     """
     if in_given_order:
         return Order([Placed(item, i, "order given") for i, item in enumerate(found)], [])
-    named = [_Named(f, p) for f, p in zip(found, differing_parts(found), strict=True)]
-    inside, others = _inside(named), (_in_path(named), _numbered(named))
-    if _repeats(named, inside) and any(_is_distinct(named, attempt) for attempt in others):
+    parts = [p[-max(1, len(item.path.parts) - beneath) :] for item, p in
+             zip(found, differing_parts(found), strict=True)]  # fmt: skip
+    named = [_Named(f, p) for f, p in zip(found, parts, strict=True)]
+    inside, in_path, numbered = _inside(named), _in_path(named), _numbered(named)
+    if _repeats(named, in_path) and _is_distinct(named, numbered) and _has_other_numbers(named):
+        in_path = [None] * len(named)  # `checkpoint_EPOCH_UPDATE`
+    if _repeats(named, inside) and any(_is_distinct(named, a) for a in (in_path, numbered)):
         inside = [None] * len(named)
-    attempts = (inside, *others)
+    attempts = (inside, in_path, numbered)
     for complete in (True, False):
         for steps in attempts:
             if _orders(named, steps, complete):
@@ -190,6 +195,11 @@ def _tell_apart(known: Sequence[tuple[_Named, Step]]) -> bool:
 def _repeats(named: Sequence[_Named], steps: Attempt) -> bool:
     plain = [s[0] for n, s in zip(named, steps, strict=True) if s is not None and not n.is_special]
     return len(set(plain)) < len(plain)
+
+
+def _has_other_numbers(named: Sequence[_Named]) -> bool:
+    """Tell whether the names have numbers that no word calls a step."""
+    return any(not number.step_word for item in named for number in item.counts)
 
 
 def _is_distinct(named: Sequence[_Named], steps: Attempt) -> bool:

@@ -70,7 +70,8 @@ def clustered(
     clusters: list[Cluster] = []
     left: list[Item] = []
     for (index, *_), members in _by(items, _fold_key).items():
-        if index is None or not (joined := _folded(members, index)):
+        joined = _folded(members, index) if isinstance(index, int) else []
+        if not joined:
             left += members
             continue
         clusters += joined

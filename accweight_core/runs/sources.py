@@ -185,15 +185,15 @@ def _describe(candidates: list[_Candidate], chosen: Reader | None, result: Gathe
         parts |= {_place_of(file) for file in one.description.files} - {_place_of(one.path)}
     is_plain = len(found) == len(told) and len({one.reader for one in found}) == 1
     beside = parts if is_plain else companions
-    for candidate, one in zip(candidates, told, strict=True):
+    for candidate, answer in zip(candidates, told, strict=True):
         if _place_of(candidate.path) in beside:
             continue
-        if isinstance(one, Found):
-            result.found.append(one)
+        if isinstance(answer, Found):
+            result.found.append(answer)
         elif candidate.is_named:
-            raise one
+            raise answer
         else:
-            result.broken.append(Broken(candidate.path, one))
+            result.broken.append(Broken(candidate.path, answer))
 
 
 def _described(candidate: _Candidate, chosen: Reader | None) -> Found | AccweightError:

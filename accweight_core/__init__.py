@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accweight_core.alignment.matching.result import Alignment
     from accweight_core.analysis.analysis import Analysis, open_analysis
     from accweight_core.errors import AccweightError
+    from accweight_core.jobs.checking import check
     from accweight_core.jobs.pipeline import analyze, append
     from accweight_core.live.tracker import ChangeTracker
     from accweight_core.runs.inspection import series_of
@@ -40,6 +41,7 @@ _HOMES = {
     "align": "alignment.alignment",
     "analyze": "jobs.pipeline",
     "append": "jobs.pipeline",
+    "check": "jobs.checking",
     "compare": "alignment.comparison",
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
@@ -61,6 +63,7 @@ __all__ = [
     "align",
     "analyze",
     "append",
+    "check",
     "compare",
     "kernels",
     "open_analysis",

@@ -26,6 +26,8 @@ from accweight_core.schema import (
 _BUFFERS = re.compile(
     r"(^|[._])(running_mean|running_var|num_batches_tracked|position_ids|inv_freq|freqs_cis"
     r"|cos_cached|sin_cached|pe|mask|attn_mask|causal_mask|masked_bias|relative_position_index"
+    r"|(?<![._])betas|(sqrt_|log_)?(one_minus_)?alphas_cumprod(_prev)?|sqrt_recip(m1)?_alphas_cumprod"
+    r"|posterior_(variance|log_variance_clipped|mean_coef[12])|lvlb_weights"
     r"|moving_mean|moving_variance|anchors|rotary_emb\.\w+|rope\.freqs|weight_mask)$"
 )
 _NORM = re.compile(r"(^|[._\d])(\w*norm\w*|bn\d*|ln(_\w+|\d*)|gn\d*)([._\d]|$)", re.IGNORECASE)

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from accweight_core.endings import what_ending_says
 from accweight_core.errors import FormatError, SourceError, reason_of
 from accweight_core.schema import Description
 
@@ -128,9 +129,12 @@ def unrecognised(path: Path) -> FormatError:
             path, "this is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
         )
     known = ", ".join(sorted({s for reader in readers().values() for s in reader.suffixes if s}))
+    page, says = _kind_of(head), what_ending_says(path.name)
+    if says and not page:
+        return FormatError(path, f"no reader recognises its content; {says}; or {_remedy(path)}")
     return FormatError(
         path,
-        f"no reader recognises its content (formats known: {known}){_kind_of(head)}; "
+        f"no reader recognises its content (formats known: {known}){page}; "
         f"if you are sure of the format, name it with --reader, or {_remedy(path)}",
     )
 

@@ -267,6 +267,56 @@ class Layer:
     parameters: tuple[Parameter, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TypeChange:
+    """Parameters whose element type changed between two checkpoints.
+
+    Attributes:
+        step: The first step with the new type.
+        before: The type until then.
+        after: The type from then on.
+        parameters: Names of the parameters.
+    """
+
+    step: int
+    before: str
+    after: str
+    parameters: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the change in words."""
+        shown = ", ".join(self.parameters[:3]) + (", ..." if len(self.parameters) > 3 else "")
+        many = f"{len(self.parameters)} parameters: " if len(self.parameters) > 1 else ""
+        return (
+            f"the element type changes from {self.before} to {self.after} at step {self.step} "
+            f"({many}{shown})"
+        )
+
+
+def type_changes(
+    checkpoints: Sequence[Checkpoint], names: Sequence[str], earlier: Mapping[str, str] | None
+) -> tuple[TypeChange, ...]:
+    """Return where the element type of parameters changes along checkpoints, in step order.
+
+    Args:
+        checkpoints: In step order.
+        names: The parameters; one that a checkpoint lacks is passed over.
+        earlier: Types before the first of the checkpoints, by name; None to begin with it.
+    """
+    before, found = dict(earlier or {}), []
+    for checkpoint in checkpoints:
+        tensors = checkpoint.tensors
+        now = {name: tensors[name].values.dtype for name in names if name in tensors}
+        if now != before:
+            changed: dict[tuple[str, str], list[str]] = {}
+            for name, dtype in now.items():
+                if before.get(name, dtype) != dtype:
+                    changed.setdefault((before[name], dtype), []).append(name)
+            found += [TypeChange(checkpoint.step, *k, tuple(v)) for k, v in changed.items()]
+            before |= now
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """The ordered checkpoints of one training run, with the same parameters in each.

@@ -30,9 +30,11 @@ from accweight_core.dtypes import DTYPES, is_measurable
 from accweight_core.errors import FormatError
 from accweight_core.io.reading import OpenFiles, read_stretch
 from accweight_core.io.widening import working_dtype
+from accweight_core.naming import layers_of
 from accweight_core.readers import Reader
 from accweight_core.remote import path_at
-from accweight_core.schema import Description, Extent, StoredTensor
+from accweight_core.runs.training_state import weights_alone
+from accweight_core.schema import Description, Extent, Role, StoredTensor
 
 MOST_EXTRA_BYTES = 16 << 20
 """Memory a reader may use in addition to the size of the file."""
@@ -46,11 +48,14 @@ class ReaderCase:
         reader: The reader under test.
         path: A file it reads.
         weights: The values, by the names that the reader should give.
+        left_out: A word for each thing in the file that is not the model (an optimizer, a copy),
+            as the note on it has it. With any, nothing but `weights` may be left.
     """
 
     reader: Reader
     path: Path
     weights: Mapping[str, npt.NDArray[np.generic]]
+    left_out: tuple[str, ...] = ()
 
 
 def values_of(tensor: StoredTensor) -> npt.NDArray[np.generic]:
@@ -132,6 +137,29 @@ class ReaderContract:
         names = [tensor.name for tensor in case.reader.describe(case.path).tensors]
 
         assert len(set(names)) == len(names)
+
+    def test_what_is_not_the_model_is_left_out_and_said_once(self, case: ReaderCase) -> None:
+        """Optimizer state is marked as such or left out, and each thing has one note.
+
+        accweight itself leaves out tensors of `Role.OPTIMIZER`, and what names tell.
+        """
+        description = weights_alone(case.reader.describe(case.path))
+
+        notes = description.notes
+        assert len(set(notes)) == len(notes)
+        assert all(len(note.splitlines()) == 1 for note in notes)
+        for word in case.left_out:
+            assert sum(word in note for note in notes) == 1, f"{word} in {notes}"
+        if case.left_out:
+            assert {tensor.name for tensor in description.tensors} == set(case.weights)
+
+    def test_counters_are_buffers(self, case: ReaderCase) -> None:
+        """Whole numbers of 64 bits and truth values are counters, indices or masks, not weights."""
+        layers = layers_of(case.reader.describe(case.path).tensors)
+
+        for parameter in (each for layer in layers for each in layer.parameters):
+            if parameter.dtype in ("int64", "bool"):
+                assert parameter.role in (Role.BUFFER, Role.OPTIMIZER), parameter.name
 
     def test_measures_are_finite_numbers(self, case: ReaderCase) -> None:
         """Training metrics are finite numbers by name, so that they can be plotted."""

@@ -199,7 +199,7 @@ def of_driver(folder: Path, layers: int, checkpoints: int) -> tuple[Result, Resu
             store=store,
             earlier=None,
             block_elements=BLOCK_ELEMENTS,
-            strict=False,
+            nonfinite=None,
             progress=lambda size_bytes: None,
         )
     driver["driver_s"] -= weighing.own_s - weighing.pickle_s

@@ -5,9 +5,12 @@ learning rate, with drops, warm restarts, fine-tuning, uneven checkpoints, from 
 large initial weights) and splices runs together in the ways that folders go wrong (restart
 with another seed, restart with the same seed, a foreign checkpoint in the middle, another
 run's tail). Prints, per run, the extreme values of each figure and the steps that are reported;
-fails if an honest run is reported or a spliced one is not.
+fails if an honest run is reported or a spliced one is not. Then the same for networks of small
+matrices (`small_runs`), as rates: there, honest runs that are reported are failures, and spliced
+ones that are missed are counted.
 
     python benchmarks/continuity.py [FOLDER ...]      FOLDERs: more runs that are known honest
+    python benchmarks/continuity.py --small-only --seeds 32
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from small_runs import plans, spliced, trained
 from torch import Tensor, nn
 
 import accweight_core as aw
@@ -211,11 +216,36 @@ def judged(name: str, checkpoints: list[Weights] | aw.Run, expected: set[int]) -
     return right
 
 
+def judged_small(seeds: int) -> bool:
+    """Print how often small runs are reported, by size; return whether no honest one is."""
+    reported: dict[int, Counter[str]] = defaultdict(Counter)
+    judged: dict[int, Counter[str]] = defaultdict(Counter)
+    for number, plan in enumerate(plans()):
+        size = plan.depth * plan.width**2
+        sides = [trained(plan, seeds, 2 * number + side) for side in (0, 1)]
+        cases = [("honest", run) for side in sides for run in side]
+        for pair in zip(*sides, strict=False):
+            cases += spliced(*pair).items()
+        for case, run in cases:
+            judged[size][case] += 1
+            reported[size][case] += bool(aw.analyze(run).header.warnings)
+    names = list(dict.fromkeys(case for counts in judged.values() for case in counts))
+    print(f"{'weights':>8}" + "".join(f"{name:>24}" for name in names))
+    for size in sorted(judged):
+        cells = [f"{reported[size][name]} of {judged[size][name]}" for name in names]
+        print(f"{size:8}" + "".join(f"{cell:>24}" for cell in cells))
+    return not any(counts["honest"] for counts in reported.values())
+
+
 def main() -> int:
     """Judge all runs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, help="runs that are known honest")
+    parser.add_argument("--small-only", action="store_true", help="networks of small matrices only")
+    parser.add_argument("--seeds", type=int, default=8, help="seeds per way to train a small one")
     options = parser.parse_args()
+    if options.small_only:
+        return int(not judged_small(options.seeds))
     digits = sklearn_digits()
     honest = honest_runs(digits)
     print("honest runs: nothing must be reported")
@@ -228,6 +258,8 @@ def main() -> int:
     print(
         f"\n{sum(verdicts)} of {len(verdicts)} judged rightly; siblings: {sum(hard)} of {len(hard)}"
     )
+    print("\nnetworks of small matrices: reported, of all runs of a kind")
+    verdicts.append(judged_small(options.seeds))
     return int(not all(verdicts))
 
 

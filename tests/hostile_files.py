@@ -36,6 +36,14 @@ from checkpoints import (
 )
 from fuzzing import is_refused, mutations
 from keras_files import weights, write_archive, write_keras2, write_keras3
+from other_files import (
+    darknet_weights,
+    write_caffe,
+    write_darknet,
+    write_mindspore,
+    write_mxnet,
+    write_old_caffe,
+)
 from trainer_files import (
     copy_sharded,
     write_distributed,
@@ -49,6 +57,8 @@ from accweight_core.readers import Reader, reader_named
 
 STATE = dict(small())
 NET = {name: value for name, value in states(1)[0].items() if value.is_floating_point()}
+
+ARRAYS = {"fc_weight": np.ones((3, 4), "f4"), "fc_bias": np.ones(3, "f4")}
 
 DATA = Path(__file__).parent / "data"
 
@@ -204,6 +214,24 @@ def _orbax(folder: Path, pattern: str) -> Target:
     return folder / "1" / "_METADATA", max(victims, key=lambda file: file.stat().st_size)
 
 
+def _mat(path: Path, *, compressed: bool) -> None:
+    from scipy.io import savemat
+
+    cells = np.empty((1, 2), object)
+    cells[0, 0], cells[0, 1] = np.arange(12.0).reshape(3, 4), np.arange(5.0)
+    net = {"weights": cells, "name": "conv"}
+    savemat(path, {"net": net, "W": np.eye(4), "epoch": 3}, do_compression=compressed)
+
+
+def _darknet(folder: Path, victim: str) -> Target:
+    path = write_darknet(folder / "net.weights", darknet_weights())
+    return path, folder / victim
+
+
+def _caffe_layers() -> list[Any]:
+    return [("conv/1", "Convolution", [np.ones((2, 3, 1, 1), "f4"), np.ones(2, "f4")])]
+
+
 TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
     "torch zip": ("torch", _alone(write_torch, "a.pt", STATE)),
     "torch legacy": ("torch", _alone(write_legacy, "a.pt", STATE)),
@@ -235,6 +263,15 @@ TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
     "orbax manifest": ("orbax", partial(_orbax, pattern="manifest.ocdbt")),
     "orbax values": ("orbax", partial(_orbax, pattern="ocdbt.process_*/d/*")),
     "tensorflow": ("tensorflow", _tensorflow),
+    "mxnet": ("mxnet", _alone(write_mxnet, "a.params", ARRAYS)),
+    "mxnet, first version": ("mxnet", _alone(write_mxnet, "a.params", ARRAYS, 0)),
+    "caffe": ("caffe", _alone(write_caffe, "a.caffemodel", _caffe_layers())),
+    "caffe, before 2015": ("caffe", _alone(write_old_caffe, "a.caffemodel", _caffe_layers())),
+    "mindspore": ("mindspore", _alone(write_mindspore, "a.ckpt", ARRAYS, 20)),
+    "darknet": ("darknet", partial(_darknet, victim="net.weights")),
+    "darknet configuration": ("darknet", partial(_darknet, victim="net.cfg")),
+    "matlab": ("matlab", _alone(partial(_mat, compressed=False), "a.mat")),
+    "matlab, compressed": ("matlab", _alone(partial(_mat, compressed=True), "a.mat")),
     "policy": ("sb3", _stored_policy),
     "policy, compressed": ("sb3", _deflated_policy),
 }

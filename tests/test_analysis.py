@@ -261,7 +261,9 @@ def test_checkpoints_that_changed_since_are_not_used(opened: Analysis, folder: P
     changed = folder / "step_10.safetensors"
     os.utime(changed, ns=(0, 0))
 
-    with pytest.raises(SourceError, match=r"step_10.safetensors: .* has changed since it was"):
+    with pytest.raises(
+        SourceError, match=r"step_10.safetensors: .* has changed since the analysis"
+    ):
         opened.cumulative("fc.weight")
 
 

@@ -206,7 +206,7 @@ def test_checkpoints_are_looked_at_before_every_answer(
     checkpoint.write_bytes(content)
     os.utime(checkpoint, ns=(state.st_atime_ns, state.st_mtime_ns))
 
-    expected = {"gone": "is missing", "changed": "has changed since it was analysed"}
+    expected = {"gone": "is missing", "changed": "has changed since the analysis began"}
     assert expected[kind] in during["error"]
     assert "epoch_1.pt" in during["error"]
     assert answerer.answer(line()) == before

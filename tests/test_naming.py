@@ -108,6 +108,14 @@ def test_a_cnn_is_told_by_names_and_shapes() -> None:
     }
 
 
+def test_the_noise_schedule_of_a_diffusion_model_is_a_constant() -> None:
+    names = ["betas", "alphas_cumprod", "model.sqrt_one_minus_alphas_cumprod", "film.betas"]
+
+    layers = told({name: torch.ones(9) for name in names})
+
+    assert list(roles(layers).values()) == ["buffer", "buffer", "buffer", "weight"]
+
+
 def test_layers_keep_the_order_of_the_file() -> None:
     names = list(told(Cnn().state_dict()))
 

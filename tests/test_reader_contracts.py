@@ -33,7 +33,7 @@ from accweight_adapters.torch.distributed_reader import DistributedReader
 from accweight_adapters.torch.reader import TorchReader
 from accweight_adapters.torch.sb3_reader import StableBaselinesReader
 from accweight_core.errors import FormatError
-from accweight_core.schema import Description, Extent, StoredTensor
+from accweight_core.schema import Description, Extent, Hints, Role, StoredTensor
 from accweight_core.testing import ReaderCase, ReaderContract
 
 STATE = states(1)[0]
@@ -68,7 +68,22 @@ class TestTorchTrainingState(ReaderContract):
         adam = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}
         figures = {"epoch": 3, "loss": torch.tensor(0.5), "metrics": {"acc": [0.5, 0.75]}}
         torch.save({"model": wrapped, "optimizer": adam, **figures}, tmp_path / "a.pt")
-        return ReaderCase(TorchReader(), tmp_path / "a.pt", as_arrays(state))
+        return ReaderCase(TorchReader(), tmp_path / "a.pt", as_arrays(state), ("optimizer",))
+
+
+class TestFlatTrainingState(ReaderContract):
+    """What a script saves that puts everything into one file, by name."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return weights beside an optimizer, an average, a loss and a counter."""
+        weights = {name: value for name, value in STATE.items() if value.is_floating_point()}
+        others = {f"optimizer.{name}.exp_avg": value + 1 for name, value in weights.items()}
+        others |= {f"ema.{name}": value + 2 for name, value in weights.items()}
+        others |= {"criterion.weight": torch.ones(3)}
+        path = write_safetensors(tmp_path / "a.safetensors", {**weights, **others})
+        said = ("optimizer", "ema", "criterion")
+        return ReaderCase(SafetensorsReader(), path, as_arrays(weights), said)
 
 
 class TestSafetensors(ReaderContract):
@@ -216,7 +231,7 @@ class TestKerasArchive(ReaderContract):
         """Return a small network."""
         weights = keras_files.weights()
         path = keras_files.write_archive(tmp_path / "a.keras", weights)
-        return ReaderCase(KerasReader(), path, weights)
+        return ReaderCase(KerasReader(), path, weights, ("optimizer",))
 
 
 class TestKeras2(ReaderContract):
@@ -251,14 +266,19 @@ class Liar:
         """Describe four floats behind four bytes."""
         content = path.read_bytes()
         if not content.startswith(b"LIAR"):
-            raise FormatError(path, "two\nlines" if self.fault == "two lines" else "no liar")
+            raise FormatError(path, "no liar")
         if len(content) < 20 and self.fault != "beyond the end":
             raise FormatError(path if self.fault != "no name" else "it", "cut short")
         offset = 8 if self.fault == "wrong offset" else 4
         shape = (2, 2) if self.fault == "wrong shape" else (4,)
         tensor = StoredTensor("w", Extent(str(path), offset, "float32", shape))
         twice = 2 if self.fault == "twice" else 1
-        return Description("liar", (tensor,) * twice, files=(str(path),))
+        counter = StoredTensor("n", Extent(str(path), 4, "int64", ()), Hints(role=Role.WEIGHT))
+        state = StoredTensor("momentum", tensor.values)
+        others = {"counter as a weight": (counter,), "optimizer as a weight": (state,)}
+        tensors = (tensor,) * twice + others.get(self.fault, ())
+        notes = ("a note",) * (2 if self.fault == "says twice" else 1)
+        return Description("liar", tensors, files=(str(path),), notes=notes)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +289,10 @@ class Liar:
         ("wrong shape", "test_names_shapes_and_values_are_those_that_were_saved"),
         ("twice", "test_names_are_unique"),
         ("beyond the end", "test_damaged_files_are_refused_or_described_within_their_bounds"),
+        ("counter as a weight", "test_counters_are_buffers"),
+        ("optimizer as a weight", "test_what_is_not_the_model_is_left_out_and_said_once"),
+        ("says twice", "test_what_is_not_the_model_is_left_out_and_said_once"),
         ("no name", "test_damaged_files_are_refused_or_described_within_their_bounds"),
-        ("two lines", "test_damaged_files_are_refused_or_described_within_their_bounds"),
     ],
 )
 def test_the_contract_notices_a_reader_that_breaks_it(
@@ -279,11 +301,11 @@ def test_the_contract_notices_a_reader_that_breaks_it(
     values = np.arange(4, dtype=np.float32)
     path = tmp_path / "model.bin"
     path.write_bytes(b"LIAR" + values.tobytes() + bytes(4))
-    case = ReaderCase(Liar(fault), path, {"w": values})
+    case = ReaderCase(Liar(fault), path, {"w": values}, ("a note",))
     contract = ReaderContract()
 
     arguments = (case, tmp_path) if "nothing" in rule or "damaged" in rule else (case,)
     with pytest.raises(AssertionError):
         getattr(contract, rule)(*arguments)
-    honest = ReaderCase(Liar("none"), path, {"w": values})
+    honest = ReaderCase(Liar("none"), path, {"w": values}, ("a note",))
     getattr(contract, rule)(honest, *arguments[1:])

@@ -271,7 +271,7 @@ def test_a_changed_checkpoint_is_noticed_when_it_is_described_again(
     aw.analyze(aw.open_run(run_at), out=tmp_path / "a.accw")
     os.utime(served.folder / "run" / "epoch_1.pt", (10**9, 10**9))
 
-    with pytest.raises(SourceError, match=r"epoch_1\.pt: .* has changed since it was analysed"):
+    with pytest.raises(SourceError, match=r"epoch_1\.pt: .* has changed since the analysis"):
         aw.open_analysis(tmp_path / "a.accw").cumulative("fc1.weight")
 
 

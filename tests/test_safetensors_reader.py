@@ -174,7 +174,35 @@ def test_the_step_is_read_from_the_metadata(
     assert (description.step, description.step_key) == expected
 
 
+def test_null_metadata_as_mlx_writes_them_are_no_metadata(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.safetensors", {"__metadata__": None, "w": entry()})
+
+    description = READER.describe(path)
+
+    assert names(description) == ["w"]
+    assert (description.step, description.notes) == (None, ())
+
+
+def test_metadata_that_are_not_text_cost_no_weights_and_are_noted(tmp_path: Path) -> None:
+    metadata = {"step": 7, "config": {"lr": 1}, "tags": ["a"], "format": "pt", "gone": None}
+    odd = written(tmp_path / "a.safetensors", {"w": entry(), "__metadata__": metadata})
+    none = written(tmp_path / "b.safetensors", {"w": entry(), "__metadata__": ["pt"]})
+
+    described, listed = READER.describe(odd), READER.describe(none)
+
+    assert (names(described), described.step) == (["w"], 7)
+    assert described.notes == ("in its __metadata__, 'config', 'tags' is ignored: not text",)
+    assert names(listed) == ["w"]
+    assert listed.notes == ("its __metadata__ is ignored: <list> is not an object",)
+
+
 # ---------------------------------------------------------------- an index of shards
+
+
+def test_an_index_with_null_metadata_is_followed(tmp_path: Path) -> None:
+    path = sharded(tmp_path, {"a.weight": "one.safetensors"}, metadata=None)
+
+    assert names(READER.describe(path)) == ["a.weight"]
 
 
 def test_an_index_is_followed_and_stray_files_are_not(tmp_path: Path) -> None:
@@ -329,8 +357,6 @@ def test_other_json_is_no_index(tmp_path: Path, text: str) -> None:
         ({"a\nb": entry()}, "printable characters"),
         ({"\ud800": entry()}, "printable characters"),
         ({"x" * 1001: entry()}, "printable characters"),
-        ({"w": entry(), "__metadata__": {"a": 1}}, "something other than text"),
-        ({"w": entry(), "__metadata__": []}, "metadata is not an object"),
         (b'{"w": 1, "w": 2}', "a key comes twice"),
         (b'{"w": 1, "w" \n : 2}', "a key comes twice"),
         (b'{"a:b": 1, "a:b": 2}', "a key comes twice"),

@@ -255,6 +255,47 @@ def test_other_indexes_in_a_folder_are_passed_over(tmp_path: Path) -> None:
     assert len(survey(tmp_path).checkpoints) == 2
 
 
+# ---------------------------------------------------------------- what is not the model
+
+
+def plain(tmp_path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
+    """Write variables of zeros by name, as TensorFlow 1 does."""
+    place, entries = 0, dict(HEADER)
+    for name, shape in shapes.items():
+        size = 4 * int(np.prod(shape, dtype=int))
+        entries[name.encode()] = entry(shape=shape, offset=place, size=size)
+        place += size
+    (tmp_path / "m.data-00000-of-00001").write_bytes(bytes(place))
+    path = tmp_path / "m.index"
+    path.write_bytes(table(entries))
+    return path
+
+
+def test_slots_and_averages_of_partitioned_variables_are_no_weights(tmp_path: Path) -> None:
+    ends = ("", "/part_0/Ftrl", "/part_0/Ftrl_1", "/part_0/ExponentialMovingAverage")
+    path = plain(tmp_path, {f"fc/weights{end}": (4, 3) for end in ends} | {"part_0/w": (2, 2)})
+
+    description = TensorFlowReader().describe(path)
+
+    assert [t.name for t in description.tensors] == ["fc.weights", "part_0.w"]
+    assert description.notes == (
+        "left out 'fc/weights/part_0/Ftrl' and 1 more: training state, not weights",
+        "left out 'fc/weights/part_0/ExponentialMovingAverage': averaged copies",
+    )
+
+
+def test_a_single_number_at_the_root_is_not_lost_without_a_word(tmp_path: Path) -> None:
+    path = plain(tmp_path, {"fc/kernel": (2, 2), "temperature": (), "loss": ()})
+
+    description = TensorFlowReader().describe(path)
+
+    assert [t.name for t in description.tensors] == ["fc.kernel"]
+    assert description.measures == {"loss": 0.0}
+    assert description.notes == (
+        "left out 'temperature': single numbers beside the model, not in it",
+    )
+
+
 # ---------------------------------------------------------------- lies
 
 

@@ -18,16 +18,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from accweight_core.accumulate.block import common_dtype, walk_block
 from accweight_core.accumulate.cutting import Stretches
 from accweight_core.accumulate.folding import BlockSums, Folding
+from accweight_core.accumulate.nonfinite import FirstNonFinite
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.stepwise import Buffers, Carry
 from accweight_core.accumulate.watching import Watcher
 from accweight_core.dtypes import DTYPES
-from accweight_core.errors import NonFiniteError
 from accweight_core.io.descriptors import open_files_each
 from accweight_core.io.memory import WHOLE_TIMES, MemoryBudget, memory_told
 from accweight_core.io.reading import (
@@ -38,14 +36,11 @@ from accweight_core.io.reading import (
     is_remote,
 )
 from accweight_core.io.stamp import held_to, refuse_changed, stamps_of
-from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.schema import Checkpoint, StoredTensor
 
 if TYPE_CHECKING:
     from accweight_core.remote.prefetch import ReadAhead
-
-_NONFINITE = SUMS.index("nonfinite")
 
 
 def no_watcher(block: Stretches) -> Watcher | None:
@@ -136,13 +131,13 @@ class BlockWalk:
         checkpoints: Sequence[Checkpoint],
         *,
         threads: int,
-        strict: bool = False,
+        nonfinite: FirstNonFinite | None = None,
         progress: Callable[[int], None] = lambda size_bytes: None,
         memory_bytes: int | None = None,
     ) -> None:
         self._checkpoints = checkpoints
         self._threads = threads
-        self._strict = strict
+        self._nonfinite = nonfinite
         self._progress = progress
         self._memory = MemoryBudget(memory_bytes)
         self._local = threading.local()
@@ -222,15 +217,14 @@ class BlockWalk:
     def _collect_pack(self, pack: PackWalk, future: Future[Floats]) -> None:
         values = future.result()
         refuse_changed(self._stamps)
-        if self._strict:
-            refuse_nonfinite_of(pack, values, self._checkpoints)
-        pack.done(values)
+        if not is_refused(self._nonfinite, pack, values):
+            pack.done(values)
         self._progress(pack.size_bytes)
 
     def _finish(self, parameter: ParameterWalk, totals: Totals) -> None:
         refuse_changed(self._stamps)
-        if self._strict:
-            refuse_nonfinite(parameter.name, totals, self._checkpoints)
+        if is_refused(self._nonfinite, parameter, totals.values[:, None]):
+            return
         parameter.walked()
         parameter.done(totals)
 
@@ -245,39 +239,30 @@ def sums_of(
             files,
             parameter.tensors,
             block,
-            buffers=buffers,
+            buffers=Buffers() if parameter.whole_bytes else buffers,  # kept only if small
             watcher=parameter.watch(block),
             carry=parameter.carry(block),
             keep=keep,
         )
 
 
-def refuse_nonfinite_of(pack: PackWalk, values: Floats, checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise if a member of a pack holds NaN or infinity at any step.
+def is_refused(nonfinite: FirstNonFinite | None, walk: Walk, values: Floats) -> bool:
+    """Tell whether a parameter or a member of a pack holds NaN or infinity, and may not.
 
-    Raises:
-        NonFiniteError: If one does.
+    Args:
+        nonfinite: Collects the places of such elements; None if they are allowed.
+        walk: The parameter or the pack.
+        values: (steps, parameters, sums).
     """
-    for member in np.flatnonzero(values[..., _NONFINITE].any(axis=0))[:1]:
-        found = Totals(pack.tensors[member][0].values.elements, values[:, member])
-        refuse_nonfinite(pack.names[member], found, checkpoints)
-
-
-def refuse_nonfinite(name: str, totals: Totals, checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise if a parameter holds NaN or infinity at any step.
-
-    Raises:
-        NonFiniteError: If it does; names the parameter, the first such step and its file.
-    """
-    counts = totals.column("nonfinite")
-    if counts.any():
-        first = int(np.flatnonzero(counts)[0])
-        checkpoint = checkpoints[first]
-        raise NonFiniteError(
-            f"parameter {name!r} has {int(counts[first])} non-finite elements at step "
-            f"{checkpoint.step} ({checkpoint.path}); without --strict they are counted "
-            "and left out of the change"
-        )
+    if nonfinite is None:
+        return False
+    places = [walk.index] if isinstance(walk, ParameterWalk) else walk.indices
+    names = [walk.name] if isinstance(walk, ParameterWalk) else walk.names
+    found = [
+        nonfinite.found_in(place, name, values[:, member])
+        for member, (place, name) in enumerate(zip(places, names, strict=True))
+    ]
+    return any(found)
 
 
 @contextmanager

@@ -33,6 +33,18 @@ Rows = Mapping[str, Measured]
 RBO_PERSISTENCE = 0.9
 """Weight of each rank relative to the rank before, in rank-biased overlap."""
 
+SEVERAL = 3.0
+"""How many times the values of a matched layer differ before that is said."""
+
+SEVERAL_FOLDED = 1.2
+"""The same for a layer that a norm seems to be folded into."""
+
+SHARES = frozenset({"efficiency", "sign_flips", "nonfinite"})
+"""Metrics whose values are no lengths: several times a small share is still a small one."""
+
+SHOWN = 5
+"""Layers listed in a note."""
+
 
 @dataclass(frozen=True)
 class LayerPlace:
@@ -163,7 +175,11 @@ def compare(
         hints={
             item.layer: item.hint for item in (*alignment.only_a, *alignment.only_b) if item.hint
         },
-        notes=(*_cautions(shared.places, per), *alignment.notes),
+        notes=(
+            *_cautions(shared.places, per),
+            *_apart(shared.places, by, alignment),
+            *alignment.notes,
+        ),
     )
 
 
@@ -179,6 +195,42 @@ def _cautions(places: Sequence[LayerPlace], per: Per) -> list[str]:
             "check them with accweight align, and correct them with --map"
         )
     return notes
+
+
+def _apart(places: Sequence[LayerPlace], by: str, alignment: Alignment) -> list[str]:
+    """Return a warning if values of matched rows differ several times, which ranks do not show."""
+    if by in SHARES:
+        return []
+    hints = [item.hint for item in (*alignment.only_a, *alignment.only_b)]
+    folded = {p.layer for p in places if any(f"into {p.layer}?" in hint for hint in hints)}
+    apart = [
+        (place, times)
+        for place in places
+        if (times := _times(place)) >= (SEVERAL_FOLDED if place.layer in folded else SEVERAL)
+    ]
+    if not apart:
+        return []
+    apart.sort(key=lambda item: -item[1])
+    listed = ", ".join(
+        f"{place.layer} {place.value_a:.3g} in a and {place.value_b:.3g} in b ({times:.2g} times)"
+        for place, times in apart[:SHOWN]
+    )
+    more = f", and {len(apart) - SHOWN} more" if apart[SHOWN:] else ""
+    lines = [f"{by} of matched layers differs, which their ranks do not show: {listed}{more}"]
+    if 2 * len(apart) > len(places) > 1:
+        lines[0] += "; as most differ, the runs differ in scale (learning rate, length, step)"
+    if any(place.layer in folded for place, _ in apart):
+        lines[0] += (
+            "; an exporter that folds a norm changes the weights: export without folding, "
+            "see docs/formats.md"
+        )
+    return lines
+
+
+def _times(place: LayerPlace) -> float:
+    """Return how many times larger one value is than the other; 0 if that says nothing."""
+    small, large = sorted((place.value_a, place.value_b))
+    return large / small if small > 0 and math.isfinite(large) else 0.0
 
 
 def _order(values: Mapping[str, float], names: Sequence[str]) -> list[str]:

@@ -174,12 +174,20 @@ class Analysis:
         checked_choice(per, get_args(Per), "per")
         return measured(header, self.values, per)
 
-    def table(self, per: Per = "layer") -> pd.DataFrame:
-        """Return a DataFrame with one row per layer and step, and a column per metric."""
+    def table(self, per: Per = "layer", roles: Iterable[Role | str] | None = None) -> pd.DataFrame:
+        """Return a DataFrame with one row per layer and step, and a column per metric.
+
+        Args:
+            per: Whether rows are layers or parameters.
+            roles: Roles to include; those of the analysis by default.
+
+        Raises:
+            MismatchError: If no parameter has one of the roles.
+        """
         import pandas as pd
 
         checked_choice(per, get_args(Per), "per")
-        rows = self.measured(per)
+        rows = self.measured(per, roles)
         frames = [
             pd.DataFrame(
                 {per: row.name, "kind": str(row.kind), "elements": row.elements, "step": self.steps}

@@ -10,11 +10,13 @@ without flagging steady training, learning-rate drops and fine-tuning (shown on 
 - *kept*, the distance from the start after a step divided by the distance before it:
   training does not return to the start, a restart from the same seed does.
 
-Neither detects a checkpoint of another run that was trained from the same initial weights.
+Neither detects a checkpoint of another run that was trained from the same initial weights. Networks
+of small matrices need more than the sums of neighbouring steps: `small_networks`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +36,10 @@ minimum of 0.11 (a tiny initialisation with a large learning rate), and 0.40 in 
 LEAST_KEPT = 0.5
 """Share of the distance from the start below which a step is reported. Training kept 0.99 or more;
 restarts from the same seed kept 0.35 or less, with one exception at 0.80."""
+
+
+BREAK = re.compile(r"step (-?\d+) does not look like a continuation of step ")
+"""Beginning of the message of a break, with its step."""
 
 
 @dataclass(frozen=True)

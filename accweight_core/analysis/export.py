@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import numpy as np
 
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.analysis.summary import Per
-from accweight_core.arguments import brief, checked_choice, is_one_of
+from accweight_core.analysis.summary import Measured, Per
+from accweight_core.arguments import brief, checked_choice, checked_roles, is_one_of
 from accweight_core.errors import (
     ArgumentTypeError,
     MissingLibraryError,
@@ -20,6 +20,7 @@ from accweight_core.errors import (
     reason_of,
 )
 from accweight_core.io.target import target_at
+from accweight_core.schema import Role
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ def export(
     *,
     per: Per = "layer",
     overwrite: bool = False,
+    roles: Iterable[Role | str] | None = None,
 ) -> int:
     """Write the table of an analysis; return the number of rows.
 
@@ -43,8 +45,10 @@ def export(
             would take for formulas have an apostrophe before them (`unescaped` takes it off).
         per: Whether rows are layers or parameters.
         overwrite: Replace an existing file.
+        roles: Roles to include; those of the analysis by default.
 
     Raises:
+        MismatchError: If no parameter has one of the roles.
         StoreError: If the file exists or cannot be written.
         MissingLibraryError: If the format needs a library that is not installed.
     """
@@ -53,13 +57,14 @@ def export(
         raise UnknownNameError(f"no format is called {brief(to)}; formats are {', '.join(WRITERS)}")
     if not isinstance(analysis, Analysis):
         raise ArgumentTypeError(f"expected an analysis, got {type(analysis).__name__}")
+    chosen = None if roles is None else checked_roles(roles)
     if not isinstance(out, (str, os.PathLike)):
         if not hasattr(out, "write"):
             raise ArgumentTypeError(
                 f"expected a path or a stream of bytes to write to, got {type(out).__name__}"
             )
         try:
-            return _written(out, analysis, to, per)
+            return _written(out, analysis, to, per, chosen)
         except BrokenPipeError:
             raise  # whoever reads has seen enough
         except MissingLibraryError:
@@ -72,7 +77,7 @@ def export(
     draft = path.with_name(f".{path.name}.draft")
     try:
         with draft.open("wb") as file:
-            rows = _written(file, analysis, to, per)
+            rows = _written(file, analysis, to, per, chosen)
         draft.replace(path)
     except MissingLibraryError:
         raise
@@ -109,16 +114,21 @@ def unescaped(text: str) -> str:
     return text.removeprefix("'")
 
 
-def _written(file: BinaryIO, analysis: Analysis, to: str, per: Per) -> int:
+def _written(
+    file: BinaryIO, analysis: Analysis, to: str, per: Per, roles: Sequence[Role] | None
+) -> int:
     """Write the table to a stream, which may be a pipe; return the number of rows."""
-    table, content = analysis.table(per), io.BytesIO()
-    WRITERS[to](content, table, analysis, per)
+    table, content = analysis.table(per, roles), io.BytesIO()
+    WRITERS[to](content, table, analysis, analysis.measured(per, roles))
     file.write(content.getbuffer())
     file.flush()
     return len(table)
 
 
-def _write_csv(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
+def _write_csv(
+    file: BinaryIO, table: pd.DataFrame, analysis: Analysis, rows: Sequence[Measured]
+) -> None:
+    per = table.columns[0]
     texts = {name: [escaped(text) for text in table[name]] for name in (per, "kind")}
     # a text is quoted for what ends a line alone, and readers take any CR for the end of one
     has_cr = any("\r" in text for text in texts[per])
@@ -131,15 +141,18 @@ def _write_csv(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per
     )
 
 
-def _write_parquet(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
+def _write_parquet(
+    file: BinaryIO, table: pd.DataFrame, analysis: Analysis, rows: Sequence[Measured]
+) -> None:
     try:
         table.to_parquet(file, index=False, engine="pyarrow")
     except ImportError:
         raise MissingLibraryError("pyarrow", "parquet", "writing Parquet") from None
 
 
-def _write_npz(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per) -> None:
-    rows = analysis.measured(per)
+def _write_npz(
+    file: BinaryIO, table: pd.DataFrame, analysis: Analysis, rows: Sequence[Measured]
+) -> None:
     arrays: dict[str, Any] = {
         name: np.stack([row.metrics[name] for row in rows], axis=1)
         if rows
@@ -156,7 +169,7 @@ def _write_npz(file: BinaryIO, table: pd.DataFrame, analysis: Analysis, per: Per
     )
 
 
-WRITERS: dict[str, Callable[[BinaryIO, pd.DataFrame, Analysis, Per], None]] = {
+WRITERS: dict[str, Callable[[BinaryIO, pd.DataFrame, Analysis, Sequence[Measured]], None]] = {
     "csv": _write_csv,
     "parquet": _write_parquet,
     "npz": _write_npz,

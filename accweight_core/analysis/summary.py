@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.continuity import breaks
+from accweight_core.analysis.small_networks import CheckpointAt, small_breaks
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
@@ -143,19 +144,30 @@ def maximum(header: Header, values: Floats) -> Maximum | None:
     return Maximum(name, parameter.name, index, float(layer.totals.column("path_max")[-1]))
 
 
-def completed(header: Header, values: Floats) -> Header:
-    """Return the header with the entries that depend on the numbers: maximum and warnings."""
-    found = tuple(str(suspect) for suspect in breaks(header, values))
+def completed(header: Header, values: Floats, checkpoint_at: CheckpointAt | None = None) -> Header:
+    """Return the header with the entries that depend on the numbers: maximum and warnings.
+
+    Args:
+        header: Header of the analysis.
+        values: (steps, parameters, sums).
+        checkpoint_at: Returns a checkpoint by its position; without it, restarts of networks of
+            small matrices are not found.
+    """
+    suspects = breaks(header, values)
+    if checkpoint_at is not None:
+        suspects += small_breaks(header, values, checkpoint_at)
+    found = tuple(map(str, suspects))
     order = order_warnings([record.step_source for record in header.checkpoints])
     lost = (*order, *_nonfinite_notes(header, values))
     return replace(header, maximum=maximum(header, values), warnings=found + lost, complete=True)
 
 
 def _nonfinite_notes(header: Header, values: Floats) -> list[str]:
-    """Return one line per parameter that has held NaN or infinity."""
+    """Return one line per parameter that has held NaN or infinity, the first hit first."""
     counts = np.nan_to_num(values[:, :, SUMS.index("nonfinite")])
     notes = []
-    for index in np.flatnonzero(counts.any(axis=0)):
+    hit = np.flatnonzero(counts.any(axis=0))
+    for index in hit[np.argsort((counts[:, hit] > 0).argmax(axis=0), kind="stable")]:
         parameter, steps = header.parameters[index], np.flatnonzero(counts[:, index])
         worst = int(counts[:, index].max())
         notes.append(

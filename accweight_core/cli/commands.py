@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accweight_core.cli import options
+from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
@@ -18,6 +19,9 @@ from accweight_core.cli.options import named, parsed_roles, parsed_size
 if TYPE_CHECKING:
     from accweight_core.analysis.summary import Per
     from accweight_core.runs.selection import Selection
+
+MOST_WARNINGS = 10
+"""Warnings that are printed: a run that diverged has one for every parameter."""
 
 
 @click.command()
@@ -73,7 +77,7 @@ def inspect(
     help="Limit of memory for compressed or encoded parameters, such as 8G; "
     "by default the free memory.",
 )
-@click.option("--strict", is_flag=True, help="Stop at the first NaN or infinity.")
+@click.option("--strict", is_flag=True, help="Fail if there is NaN or infinity; names the first.")
 @click.option("--overwrite", is_flag=True, help="Replace another analysis at OUT.")
 @click.option("--keep-state", is_flag=True, help="Store what --append needs: 16 bytes per weight.")
 @click.option(
@@ -144,7 +148,10 @@ def analyze(
                     **how,
                 )
         output.remark(*analysis.header.notes)
-        output.warn(*analysis.header.warnings)
+        warnings = analysis.header.warnings
+        output.warn(*warnings[:MOST_WARNINGS])
+        if warnings[MOST_WARNINGS:]:
+            output.warn(f"{len(warnings) - MOST_WARNINGS} more like these; --json lists all")
         if json:
             documents.append({"series": name, **rankings.analysis_json(analysis, by)})
         else:
@@ -172,7 +179,11 @@ def rank(
     opened = open_analysis(analysis)
     counted = parsed_roles(roles) if roles else None
     document = rankings.ranking_json(opened, by, at, per, top, counted)
-    output.show(document if json else rankings.ranking_page(document, per))
+    if json:
+        output.show(document)
+        return
+    grave = rankings.grave_findings(opened)
+    output.show([*rankings.ranking_page(document, per), *([""] * bool(grave)), *grave])
 
 
 @click.command()
@@ -182,20 +193,29 @@ def rank(
 )
 @click.option("-o", "--out", required=True, type=options.OUT, help="File to write; - for stdout.")
 @options.per_row
+@options.roles("")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @options.as_json
-def export(analysis: Path, to: str, out: str, per: Per, *, overwrite: bool, json: bool) -> None:
-    """Write every metric of every layer and step to a file, or to stdout."""
+def export(
+    analysis: Path, to: str, out: str, per: Per, roles: str, *, overwrite: bool, json: bool
+) -> None:
+    """Write every metric of every layer and step to a file, or to stdout.
+
+    Layers count weights and embeddings, unless --roles says otherwise; --per parameter writes all
+    parameters.
+    """
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.analysis.export import export as write
-    from accweight_core.cli import output
+    from accweight_core.cli import output, rankings
 
+    opened = open_analysis(analysis)
+    counted = parsed_roles(roles) if roles else rankings.exported_roles(opened, per)
     if out == "-":
         _check_stdout_is_free(to, json=json)
-        rows = write(open_analysis(analysis), sys.stdout.buffer, to, per=per)
+        rows = write(opened, sys.stdout.buffer, to, per=per, roles=counted)
         output.remark(f"{rows} rows written to stdout")
         return
-    rows = write(open_analysis(analysis), out, to, per=per, overwrite=overwrite)
+    rows = write(opened, out, to, per=per, overwrite=overwrite, roles=counted)
     document: dict[str, Any] = {"out": out, "to": to, "rows": rows}
     output.show(document if json else f"{rows} rows written to {out}")
 
@@ -210,5 +230,14 @@ def _check_stdout_is_free(to: str, *, json: bool) -> None:
         )
 
 
-COMMANDS: Sequence[click.Command] = (inspect, analyze, rank, compare, align, export, metrics)
+COMMANDS: Sequence[click.Command] = (
+    inspect,
+    analyze,
+    rank,
+    compare,
+    align,
+    check,
+    export,
+    metrics,
+)
 """All commands of accweight_core; each is a function in this folder."""

@@ -24,17 +24,22 @@ values_option = click.option(
 
 
 @click.command()
-@click.argument("a", type=options.FILE, help="An analysis (NAME.accw).")
-@click.argument("b", type=options.FILE, help=OTHER)
+@click.argument("a", help="An analysis (NAME.accw), or one checkpoint.")
+@click.argument("b", help=OTHER)
 @options.metric
 @options.map_file
 @values_option
 @options.as_json
-def compare(a: Path, b: Path, by: str, map: Path | None, values: Values, *, json: bool) -> None:
-    """Compare the rankings of two analyses, layer by layer."""
+def compare(a: str, b: str, by: str, map: Path | None, values: Values, *, json: bool) -> None:
+    """Compare the rankings of two analyses, layer by layer; or two checkpoints, as one change."""
     from accweight_core.alignment.comparison import compare as compared
-    from accweight_core.cli import alignments, output
+    from accweight_core.cli import alignments, output, pairs
 
+    if pairs.are_checkpoints(a, b):
+        change = pairs.change_between(a, b, by, map)
+        output.remark(*change.header.notes)
+        output.show(pairs.pair_json(change, a, b, by) if json else pairs.pair(change, a, b, by))
+        return
     result = compared(a, b, by, map=map, values=values)
     output.show(alignments.comparison_json(result) if json else alignments.comparison(result, a, b))
 

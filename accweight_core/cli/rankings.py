@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.findings import findings
 from accweight_core.analysis.ranking import ranking
+from accweight_core.analysis.reading import findings_of
 from accweight_core.analysis.summary import Per
+from accweight_core.cli.checking import GRAVE, findings_lines
 from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, bar, number
 from accweight_core.metrics.table import brief_metrics
@@ -40,10 +43,16 @@ def ranking_json(
         "by": by,
         "step": int(analysis.steps[index]),
         "roles": list(map(str, counted)),
-        "left_out": Counter(str(p.role) for p in analysis.parameters if p.role not in counted),
+        "left_out": _left_out(analysis, counted),
         "rows": len(rows),
         "ranking": rows[:top],
     }
+
+
+def grave_findings(analysis: Analysis) -> list[str]:
+    """Return the findings with which a ranking means little, in sentences."""
+    found = findings(analysis.header, analysis.values)
+    return findings_lines([finding for finding in found if finding.kind in GRAVE], analysis.path)
 
 
 def ranking_page(document: dict[str, Any], per: Per = "layer") -> Page:
@@ -51,10 +60,22 @@ def ranking_page(document: dict[str, Any], per: Per = "layer") -> Page:
     shown, rows = len(document["ranking"]), document["rows"]
     first = f" (the first {shown} of {rows})" if shown < rows else ""
     heading = f"{plain(document['source'])}: {per}s by {document['by']} at step {document['step']}"
-    return [heading + first, "", ranking_table(document, per), *_not_counted(document)]
+    return [heading + first, "", ranking_table(document, per), *not_counted(document)]
 
 
-def _not_counted(document: dict[str, Any]) -> list[str]:
+def exported_roles(analysis: Analysis, per: Per) -> tuple[Role, ...]:
+    """Return the roles that an export holds unless told: all of them in rows of parameters."""
+    if per == "parameter":
+        return tuple(dict.fromkeys(parameter.role for parameter in analysis.parameters))
+    return analysis.header.roles
+
+
+def _left_out(analysis: Analysis, roles: Sequence[Role]) -> Counter[str]:
+    """Return the number of measured parameters of every other role."""
+    return Counter(str(p.role) for p in analysis.parameters if p.role not in roles)
+
+
+def not_counted(document: dict[str, Any]) -> list[str]:
     """Return a line on the parameters that are not counted, and how to count them."""
     left_out = document["left_out"]
     if not left_out:
@@ -115,6 +136,7 @@ def analysis_json(analysis: Analysis, by: str) -> dict[str, Any]:
         "ranking": ranking_json(analysis, by)["ranking"],
         "notes": list(analysis.header.notes),
         "warnings": list(analysis.header.warnings),
+        "findings": [finding.to_json() for finding in findings_of(analysis)[0]],
     }
 
 
@@ -123,6 +145,7 @@ def analysis_summary(analysis: Analysis, by: str) -> Page:
     steps, top = analysis.steps, analysis.maximum
     elements = sum(p.elements for p in analysis.parameters)
     document = ranking_json(analysis, by)
+    told = findings_lines(findings_of(analysis)[0], analysis.path)
     lines: list[str | Table] = [
         (
             f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}; "
@@ -130,13 +153,14 @@ def analysis_summary(analysis: Analysis, by: str) -> Page:
         ),
         "",
         ranking_table(document),
-        *_not_counted(document),
+        *not_counted(document),
         "",
     ]
-    if top:
+    lines += [*told, ""] if told else []
+    if top and top.value:
         place = f"{plain(top.parameter)}[{', '.join(map(str, top.index))}]"
         lines.append(f"most moved weight: {place}, {top.value:.4g}")
-    lines.append(CAUTION)
+        lines.append(CAUTION)
     if analysis.path:
         lines.append(f"stored in {plain(analysis.path)}")
     return lines

@@ -31,7 +31,15 @@ from accweight_core.jobs.work import Progress, Work
 from accweight_core.naming import layers_of
 from accweight_core.pictures.plan import plan_pictures
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
-from accweight_core.schema import DEFAULT_ROLES, MEASURED_ROLES, Checkpoint, Parameter, Role, Run
+from accweight_core.schema import (
+    DEFAULT_ROLES,
+    MEASURED_ROLES,
+    Checkpoint,
+    Parameter,
+    Role,
+    Run,
+    type_changes,
+)
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import check_replaceable, is_taken
 from accweight_core.store.header import Header
@@ -79,13 +87,14 @@ def analyze(
             bit of the result.
         picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
             of the bytes read, but at least 64 MiB and at most 1 GiB.
-        strict: Raise at the first non-finite element instead of counting it.
+        strict: Raise if an element is not finite, instead of counting it; the error names the
+            earliest step, and the first parameter in network order there.
         overwrite: Replace an analysis of another run at `out`. It is kept until the new one is
             complete; if that is stopped, the same call continues it.
         keep_state: Store the state that `append` needs to go on without the old checkpoints:
             16 bytes per weight.
         memory_bytes: Memory for parameters that are read as a whole because they are compressed
-            or encoded: up to twelve times the size of each. By default what the machine, the
+            or encoded: up to fourteen times the size of each. By default what the machine, the
             container and the process have free.
         engine: "threads" of this process, or "dask", a cluster.
         scheduler: Address of a dask scheduler (tcp://...); by default a cluster is started on
@@ -105,7 +114,8 @@ def analyze(
     _check_calls(progress, notice)
     run, chosen = as_run(run), checked_roles(roles)
     path = None if out is None else target_at(out, "an analysis")
-    parameters = _measured(run, chosen)
+    parameters, notes = _measured(run, chosen)
+    run = replace(run, notes=(*run.notes, *notes))
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
     work = Work(
@@ -139,22 +149,39 @@ def _check_calls(progress: Any, notice: Any) -> None:
     check_callable(notice, "notice")
 
 
-def _measured(run: Run, roles: Sequence[Role]) -> tuple[Parameter, ...]:
-    """Return the parameters to measure, after checking that the run can be analysed."""
+def _measured(run: Run, roles: Sequence[Role]) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
+    """Return the parameters to measure, after checking that the run can be analysed.
+
+    Buffers of integers (counters, indices, masks) are left out; a note on them is returned too.
+    """
     if len(run.checkpoints) < 2:
         raise MismatchError(
             f"{run.source}: a run needs at least two checkpoints to show change, "
             f"found {len(run.checkpoints)}"
         )
     wanted = {*MEASURED_ROLES, *roles} - {Role.OPTIMIZER}
-    measured = tuple(p for p in run.parameters if p.role in wanted)
+    wished = [p for p in run.parameters if p.role in wanted]
+    counters = [p.name for p in wished if _is_counter(p)]
+    measured = tuple(p for p in wished if not _is_counter(p))
     if not any(p.role in roles for p in measured):
         raise MismatchError(
             f"{run.source}: no parameter has the role {' or '.join(roles)}; "
             f"roles found: {', '.join(sorted({p.role for p in run.parameters})) or 'none'}"
+            + (f"; {_left_out(counters)}" if counters else "")
         )
     _check_dtypes(run, measured)
-    return measured
+    return measured, (_left_out(counters),) if counters else ()
+
+
+def _is_counter(parameter: Parameter) -> bool:
+    """Tell a buffer of integers (a counter, indices, a mask) from quantised weights."""
+    known = DTYPES.get(parameter.dtype)
+    return parameter.role is Role.BUFFER and known is not None and not known.widened
+
+
+def _left_out(counters: Sequence[str]) -> str:
+    more = f" and {len(counters) - 1} more" if len(counters) > 1 else ""
+    return f"left out {counters[0]!r}{more}: whole numbers (counters, indices, masks), not weights"
 
 
 def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
@@ -254,6 +281,14 @@ def append(
             versions=new.versions,
             reader=", ".join(sorted({*earlier.header.reader.split(", "), *run.reader.split(", ")})),
             name_map=_joined_maps(path, earlier.header.name_map, run.name_map),
+            type_changes=(
+                *earlier.header.type_changes,
+                *type_changes(
+                    fresh.checkpoints,
+                    [p.name for p in earlier.header.parameters],
+                    earlier.header.last_types,
+                ),
+            ),
             complete=False,
             maximum=None,
         )

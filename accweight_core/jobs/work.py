@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from accweight_core.accumulate.block import MOST_STEPS
+from accweight_core.accumulate.nonfinite import FirstNonFinite
 from accweight_core.accumulate.pack import PackWalk
-from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk, refuse_nonfinite
+from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.reopen import reopened_checkpoint
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
 from accweight_core.gc_paused import gc_paused
@@ -24,7 +26,7 @@ from accweight_core.jobs.walks import pack_of, walk_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
-from accweight_core.schema import Run, StoredTensor
+from accweight_core.schema import Checkpoint, Run, StoredTensor
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import begin_beside, create_or_continue
 from accweight_core.store.beside import beside
@@ -86,7 +88,9 @@ class Work:
             values[:, members] = totals
 
         self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
-        return Analysis(InMemory(completed(self.header, values), values, self.run))
+        return Analysis(
+            InMemory(completed(self.header, values, self._checkpoint), values, self.run)
+        )
 
     def on_disk(self, path: Path, *, replacing: bool = False) -> Analysis:
         """Measure into a store, or continue an unfinished one.
@@ -100,8 +104,8 @@ class Work:
         begin = begin_beside if replacing else create_or_continue
         store = begin(path, self.header, files, self.notice)
         self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
-        if self.strict:
-            self._refuse_nonfinite(store)
+        if self._nonfinite is not None:
+            self._look_at_finished(store, self._nonfinite)
         if not store.header.complete:
             todo = [index for index, done in enumerate(store.finished()) if not done]
             try:
@@ -109,7 +113,7 @@ class Work:
             finally:
                 store.flush()
             values = store.totals
-            header = completed(self.header, values)
+            header = completed(self.header, values, self._checkpoint)
             store.finish(header, metric_arrays(header, values))
         if replacing:
             put_in_place(path)
@@ -118,14 +122,26 @@ class Work:
             discard(path, beside(path, "next"))  # nobody goes on with it any more
         return Analysis(Stored(store, None if self.earlier else self.run))
 
-    def _refuse_nonfinite(self, store: Store) -> None:
-        """Raise if a parameter finished by an earlier, non-strict call has non-finite elements."""
+    @cached_property
+    def _nonfinite(self) -> FirstNonFinite | None:
+        """What collects non-finite elements, if they are an error."""
+        return FirstNonFinite(self.run.checkpoints) if self.strict else None
+
+    def _look_at_finished(self, store: Store, nonfinite: FirstNonFinite) -> None:
+        """Look for non-finite elements in parameters that an earlier call has finished."""
         values = store.totals
         for index, done in enumerate(store.finished() if not self.earlier else ()):
-            parameter = self.header.parameters[index]
             if done:
-                totals = Totals(parameter.elements, values[:, index])
-                refuse_nonfinite(parameter.name, totals, self.run.checkpoints)
+                nonfinite.found_in(index, self.header.parameters[index].name, values[:, index])
+        if store.header.complete:
+            nonfinite.refuse()
+
+    def _checkpoint(self, place: int) -> Checkpoint:
+        """Return a checkpoint by its position, those of the analysis to append to first."""
+        before = len(self.earlier.header.checkpoints) if self.earlier else 0
+        if place < before:
+            return reopened_checkpoint(self.header, place)
+        return self.run.checkpoints[place - before]
 
     def _keep(self, store: Store, members: Sequence[int], totals: Floats) -> None:
         """Store the totals of parameters, after those of the analysis to append to."""
@@ -201,15 +217,17 @@ class Work:
                 store=store,
                 earlier=self.earlier,
                 block_elements=self.block_elements or BLOCK_ELEMENTS,
-                strict=self.strict,
+                nonfinite=self._nonfinite,
                 progress=advance,
                 memory_bytes=self.memory_bytes,
             )
         walk = BlockWalk(
             self.run.checkpoints,
             threads=self.threads,
-            strict=self.strict,
+            nonfinite=self._nonfinite,
             progress=advance,
             memory_bytes=self.memory_bytes,
         )
         walk.run(walks)
+        if self._nonfinite is not None:
+            self._nonfinite.refuse()

@@ -10,6 +10,7 @@ from accweight_core.errors import FormatError, reason_of
 from accweight_core.io.stamp import settle, stamp_of
 from accweight_core.readers import Reader
 from accweight_core.remote import is_url
+from accweight_core.runs.training_state import weights_alone
 from accweight_core.schema import Description, Stamp
 
 TRIES = 3
@@ -23,6 +24,8 @@ the file system differs from ours."""
 def described_at_once(reader: Reader, path: Path) -> tuple[Description, dict[str, Stamp]]:
     """Return the description of a checkpoint, and the stamps of its files at that moment.
 
+    What is not the model (optimizer state, losses, averaged copies) is left out, with a note.
+
     The file itself is stamped before and after. Its parts (shards, external data) are known only
     after the description; if a part was written recently, the checkpoint is described again.
 
@@ -33,7 +36,7 @@ def described_at_once(reader: Reader, path: Path) -> tuple[Description, dict[str
     for _ in range(TRIES):
         settle(known.values())
         begun_ns = time.time_ns()
-        description = reader.describe(path)
+        description = weights_alone(reader.describe(path))
         found = _stamps({*known, *description.files})
         if all(found[file] == stamp for file, stamp in known.items()):
             parts = [found[file] for file in found if file not in known and not is_url(file)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from accweight_core.dtypes import is_measurable
@@ -18,7 +18,7 @@ from accweight_core.runs.search import LeftOut
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series
 from accweight_core.runs.surveying import chosen_series, left_out_of, surveyed
-from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTensor
+from accweight_core.schema import MEASURED_ROLES, Checkpoint, Layer, StoredTensor, type_changes
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,8 @@ def inspected(source: str | os.PathLike[str] | list[str], selection: Selection =
     tensors: list[StoredTensor] = list(named_by_model(shown.checkpoints[0], model))
     layers = shown.layers if model is None else layers_of(tensors)
     measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}
+    changes = type_changes(shown.checkpoints, [tensor.name for tensor in tensors], None)
+    opened = replace(opened, notes=(*opened.notes, *map(str, changes)))
     return Inspection(
         series=survey.series if selection.series is None else (found,),
         run=run,

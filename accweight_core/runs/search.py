@@ -328,6 +328,23 @@ def lost_folders(folder: Path, kept: Sequence[Path], suffixes: tuple[str, ...]) 
     return sorted(lost, key=lambda other: natural_key(other.name))
 
 
+def names_in(folders: Sequence[Path], most: int) -> list[str]:
+    """Return the names of files in folders and below, as far as `most` are reached."""
+    names: list[str] = []
+    level = list(folders)
+    for _ in range(DEEPEST):
+        for folder in level:
+            try:
+                entries = sorted(folder.iterdir())
+            except OSError:
+                continue
+            names += [e.name for e in entries if not e.name.startswith(".") and e.is_file()]
+            if len(names) > most:
+                return names
+        level = [inner for folder in level for inner in _folders(folder)][:most]
+    return names
+
+
 def _family(folder: Path) -> str:
     return re.sub(r"\d+", "#", folder.name)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from accweight_core.endings import described_endings
 from accweight_core.errors import AccweightError, FormatError, SourceError, reason_of
 from accweight_core.naming import natural_key
 from accweight_core.readers import Reader, reader_for, reader_named, readers, unrecognised
@@ -33,11 +34,15 @@ from accweight_core.runs.search import (
     index_of,
     is_excluded,
     lost_folders,
+    names_in,
     searched,
     suffixes_of,
 )
 from accweight_core.runs.selection import Selection
 from accweight_core.runs.step_order import Found
+
+MOST_NAMES = 2000
+"""Most names that are looked at to say what a folder without checkpoints holds."""
 
 PREFIXED = ".index"
 """Suffix that users may omit: TensorFlow names checkpoints by the text before it."""
@@ -98,6 +103,7 @@ def gather(
         raise SourceError(
             f"{', '.join(map(shown, named)) or 'nothing named'}: no checkpoints found; "
             f"files looked for: {' '.join(sorted({s for r in asked for s in r.suffixes if s}))}"
+            + _what_there_is(given)
         )
     result.root = _root(given, result.found)
     suffixes = suffixes_of([chosen] if chosen else list(readers().values()))
@@ -114,6 +120,13 @@ def _root(given: Sequence[Path], found: Sequence[Found]) -> tuple[str, ...]:
     if len(given) == 1 and given[0].is_dir() and found[0].path != given[0]:
         return given[0].parts
     return shared_folder([item.path.parts for item in found])
+
+
+def _what_there_is(given: Sequence[Path]) -> str:
+    """Return what lies in folders without checkpoints, by the endings of the names."""
+    folders = [path for path in given if _exists(path) and path.is_dir()]
+    names = names_in(folders, MOST_NAMES)
+    return f"; found: {described_endings(names)}" if names else ""
 
 
 def _candidates(

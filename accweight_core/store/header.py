@@ -25,7 +25,7 @@ from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.packing import Pack, is_small, planned_packs
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.schema import Layer, Parameter, Role, Run
+from accweight_core.schema import Layer, Parameter, Role, Run, TypeChange, type_changes
 from accweight_core.store.records import (
     FORMAT_VERSION,
     UNPACKED_VERSION,
@@ -56,6 +56,7 @@ class Header:
         packs: Positions of the small parameters that are walked and stored together; stores of
             older versions have no packs.
         sums: Names of the stored partial sums, in column order.
+        type_changes: Where the element type of parameters changes; stored if there are any.
     """
 
     source: str
@@ -73,6 +74,7 @@ class Header:
     name_map: Mapping[str, Any] = field(default_factory=dict)
     packs: tuple[tuple[int, ...], ...] = ()
     sums: tuple[str, ...] = SUMS
+    type_changes: tuple[TypeChange, ...] = ()
 
     @classmethod
     def of(cls, run: Run, parameters: tuple[Parameter, ...], roles: tuple[Role, ...]) -> Header:
@@ -86,6 +88,7 @@ class Header:
             notes=run.notes,
             versions=versions(),
             name_map=run.name_map,
+            type_changes=type_changes(run.checkpoints, [p.name for p in parameters], None),
         )
 
     @cached_property
@@ -139,6 +142,14 @@ class Header:
         """Return the plan of the stored picture levels of a parameter."""
         return PicturePlan(self.layouts[index], self.picture_bases[index], len(self.checkpoints))
 
+    @property
+    def last_types(self) -> dict[str, str]:
+        """Element types at the last step, by name of the parameter."""
+        types = {parameter.name: parameter.dtype for parameter in self.parameters}
+        for change in self.type_changes:
+            types |= dict.fromkeys(change.parameters, change.after)
+        return types
+
     def with_packs(self) -> Header:
         """Return the header of the same work with small parameters packed.
 
@@ -189,15 +200,20 @@ class Header:
         if rewritten:
             checkpoints = tuple(replace(c, size_bytes=0, changed_ns=0) for c in checkpoints)
         blank = replace(self, checkpoints=checkpoints, source="", notes=(), warnings=())
-        return replace(blank, maximum=None, complete=False, versions={}, packs=(), sums=())
+        return replace(
+            blank, maximum=None, complete=False, versions={}, packs=(), sums=(), type_changes=()
+        )
 
     @gc_paused()
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         is_packed = bool(self.packs and self.picture_bases)
+        plain = asdict(replace(self, parameters=(), picture_bases=(), packs=()))
+        if not self.type_changes:
+            del plain["type_changes"]
         return {
             "format": FORMAT_VERSION if is_packed else UNPACKED_VERSION,
-            **asdict(replace(self, parameters=(), picture_bases=(), packs=())),
+            **plain,
             "parameters": [_record(parameter) for parameter in self.parameters],
             "picture_bases": self.picture_bases,
             "packs": self.packs,

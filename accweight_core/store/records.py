@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from accweight_core.dtypes import DTYPES
 from accweight_core.metrics.sums import FIRST_SUMS
 from accweight_core.remote import is_url
-from accweight_core.schema import Checkpoint, Parameter, Role
+from accweight_core.schema import Checkpoint, Parameter, Role, TypeChange
 from accweight_core.store.documents import Integer, Length, Shape, checked
 
 FORMAT_VERSION = 2
@@ -92,6 +92,7 @@ class HeaderDocument(Struct, frozen=True):
     name_map: dict[str, Any] = {}
     packs: tuple[Annotated[tuple[int, ...], Meta(min_length=1)], ...] = ()
     sums: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] = FIRST_SUMS
+    type_changes: tuple[TypeChange, ...] = ()
 
 
 def checked_header(found: Any) -> HeaderDocument:
@@ -105,6 +106,7 @@ def checked_header(found: Any) -> HeaderDocument:
     _check_parameters(document.parameters)
     _check_packs(document)
     _check_maximum(document)
+    _check_type_changes(document)
     if len(document.picture_bases) not in (0, len(document.parameters)):
         raise ValueError("pictures and parameters differ in number")
     if len(set(document.sums)) < len(document.sums):
@@ -143,6 +145,14 @@ def _check_packs(document: HeaderDocument) -> None:
         raise ValueError("a pack holds something else than small parameters")
     if len(set(members)) < len(members):
         raise ValueError("a parameter lies in two packs")
+
+
+def _check_type_changes(document: HeaderDocument) -> None:
+    steps = {record.step for record in document.checkpoints}
+    names = {parameter.name for parameter in document.parameters}
+    for change in document.type_changes:
+        if change.step not in steps or not names.issuperset(change.parameters):
+            raise ValueError("an element type changes at no step, or of no parameter")
 
 
 def _check_maximum(document: HeaderDocument) -> None:

@@ -7,10 +7,10 @@ model, its averaged copies, and what is not a weight.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from accweight_adapters.untrusted import quoted
+from accweight_adapters.untrusted import quoted, quoted_few
 
 Group = TypeVar("Group")
 
@@ -36,6 +36,11 @@ def names_model(key: str) -> bool:
     """Tell by the key alone whether a mapping holds a model or a copy of one."""
     lower = key.lower()
     return WRAPPER.fullmatch(lower) is not None or COPIES.search(lower) is not None
+
+
+def left_out_numbers(names: Sequence[str]) -> str:
+    """Return the note on single numbers beside a model that are neither a step nor a measure."""
+    return f"left out {quoted_few(names)}: single numbers beside the model, not in it"
 
 
 def without_copies(

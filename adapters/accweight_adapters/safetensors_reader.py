@@ -35,6 +35,7 @@ from accweight_adapters.untrusted import (
     checked_sizes,
     claims_of,
     quoted,
+    quoted_few,
     refused,
     step_among,
 )
@@ -113,10 +114,11 @@ class SafetensorsReader:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One safetensors file: its tensors by name, and its metadata."""
+    """One safetensors file: its tensors by name, its metadata, and what is odd about that."""
 
     tensors: Mapping[str, StoredTensor]
     metadata: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def _described(path: Path) -> Description:
@@ -128,6 +130,7 @@ def _described(path: Path) -> Description:
         step=step,
         step_key=key,
         files=(str(path),),
+        notes=shard.notes,
         measures=_measures_in([shard.metadata]),
     )
 
@@ -142,6 +145,7 @@ def _described_index(path: Path) -> Description:
     metadata = [notes_of(index), *(shard.metadata for shard in shards.values())]
     step, key = next(filter(None, map(_step_in, metadata)), (None, ""))
     extra = sum(len(shard.tensors) for shard in shards.values()) - len(places)
+    odd = tuple(note for shard in shards.values() for note in shard.notes)
     note = f"left out {extra} tensors of the shards that the index does not list"
     return Description(
         format=f"{INDEX_FORMAT}, {len(shards)} shard{'s' * (len(shards) != 1)}",
@@ -151,7 +155,7 @@ def _described_index(path: Path) -> Description:
         step=step,
         step_key=key,
         files=(str(path), *(str(path.parent / name) for name in shards)),
-        notes=(note,) if extra else (),
+        notes=tuple(dict.fromkeys(((note,) if extra else ()) + odd)),
         measures=_measures_in(metadata),
     )
 
@@ -159,9 +163,7 @@ def _described_index(path: Path) -> Description:
 def _shard_at(path: Path) -> Shard:
     with claims_of(path, FORMAT), path.open("rb") as file:
         header, start, size_bytes = _header(file)
-        metadata = notes_of({"metadata": header.pop("__metadata__", {})})
-        if not all(isinstance(value, str) for value in metadata.values()):
-            raise ClaimError("its __metadata__ holds something other than text")
+        metadata, notes = _metadata(header.pop("__metadata__", None))
         spans = {name: _span(name, claim) for name, claim in header.items()}
         _check_coverage(spans, size_bytes - start)
         file_name = str(path)
@@ -169,7 +171,29 @@ def _shard_at(path: Path) -> Shard:
             name: _stored(file_name, name, header[name], start, span)
             for name, span in spans.items()
         }
-        return Shard(tensors, metadata)
+        return Shard(tensors, metadata, notes)
+
+
+def _metadata(claim: object) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the metadata that are text, and a note on others.
+
+    The format allows nothing but text, yet writers of all kinds exist; no weight depends on it.
+    None, which MLX writes, is no metadata.
+    """
+    if claim is None:
+        return {}, ()
+    if not isinstance(claim, dict):
+        return {}, (f"its __metadata__ is ignored: {quoted(claim)} is not an object",)
+    odd = [key for key, value in claim.items() if not isinstance(value, str)]
+    text = {key: value for key, value in claim.items() if isinstance(value, str)}
+    numbers = {key: str(claim[key]) for key in odd if _is_number(claim[key])}
+    others = [key for key in odd if key not in numbers and claim[key] is not None]
+    note = f"in its __metadata__, {quoted_few(others)} is ignored: not text"
+    return {**text, **numbers}, (note,) if others else ()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _header(file: IO[bytes]) -> tuple[dict[str, Any], int, int]:

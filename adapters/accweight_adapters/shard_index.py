@@ -119,7 +119,9 @@ def _no_constant(text: str) -> None:
 
 def notes_of(entries: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the entries under ``metadata``."""
-    metadata = entries.get("metadata", {})
+    metadata = entries.get("metadata")
+    if metadata is None:  # not there, or null
+        return {}
     if not isinstance(metadata, dict):
         raise ClaimError("its metadata is not an object")
     return metadata

@@ -15,13 +15,9 @@ from typing import Any
 from uuid import uuid4
 
 from accweight_core.accumulate.folding import BlockSums, Folding
+from accweight_core.accumulate.nonfinite import FirstNonFinite
 from accweight_core.accumulate.pack import PackWalk
-from accweight_core.accumulate.walk import (
-    ParameterWalk,
-    Walk,
-    refuse_nonfinite,
-    refuse_nonfinite_of,
-)
+from accweight_core.accumulate.walk import ParameterWalk, Walk, is_refused
 from accweight_core.errors import EngineError, FormatError
 from accweight_core.io.reading import is_read_whole
 from accweight_core.io.stamp import refuse_changed, stamps_of
@@ -57,14 +53,14 @@ class Driver:
         workers: The workers.
         job: What all tasks share.
         checkpoints: The checkpoints, for messages.
-        strict: Whether a non-finite element is an error.
+        nonfinite: Collects non-finite elements if they are an error, else None.
         progress: Called with the bytes of every finished task.
     """
 
     workers: Workers
     job: Job
     checkpoints: Sequence[Checkpoint]
-    strict: bool
+    nonfinite: FirstNonFinite | None
     progress: Callable[[int], None]
     _sendable: dict[int, TaskParameter] = field(default_factory=dict, init=False)
     _packs: dict[int, PackWalk] = field(default_factory=dict, init=False)
@@ -134,9 +130,8 @@ class Driver:
             self._merge(index, sums)
         for number, totals in result.packs.items():
             pack = self._packs.pop(number)
-            if self.strict:
-                refuse_nonfinite_of(pack, totals, self.checkpoints)
-            pack.done(totals)
+            if not is_refused(self.nonfinite, pack, totals):
+                pack.done(totals)
         self.progress(task.size_bytes)
         self._compare(result.rounds_once)
 
@@ -157,9 +152,8 @@ class Driver:
 
     def _finish(self, index: int, totals: Totals) -> None:
         walk = self._sendable.pop(index).walk
-        if self.strict:
-            refuse_nonfinite(walk.name, totals, self.checkpoints)
-        walk.done(totals)
+        if not is_refused(self.nonfinite, walk, totals.values[:, None]):
+            walk.done(totals)
 
     def _compare(self, rounds: bool) -> None:
         """Warn once if a worker's processor rounds differently from this one."""
@@ -199,7 +193,7 @@ def walk_by(
     store: Store | None,
     earlier: Store | None,
     block_elements: int,
-    strict: bool,
+    nonfinite: FirstNonFinite | None,
     progress: Callable[[int], None],
     memory_bytes: int | None = None,
 ) -> list[Walk]:
@@ -213,7 +207,7 @@ def walk_by(
         store: Store of the analysis, if any.
         earlier: The analysis to append to, if any.
         block_elements: Elements per block.
-        strict: Whether a non-finite element is an error.
+        nonfinite: Collects non-finite elements if they are an error, else None.
         progress: Called with the bytes of every finished task.
         memory_bytes: Memory budget of each worker process; by default its free memory.
     """
@@ -236,7 +230,7 @@ def walk_by(
         tuple(versions().items()),
         memory_bytes,
     )
-    Driver(workers, job, checkpoints, strict, progress).run(sendable)
+    Driver(workers, job, checkpoints, nonfinite, progress).run(sendable)
     serializer.check()
     if store is not None:
         SharedStore(store.path, store.header).tidy()

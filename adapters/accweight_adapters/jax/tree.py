@@ -12,9 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from accweight_adapters.model_keys import MAX_DEPTH, TRAINING_STATE, WRAPPER, without_copies
+from accweight_adapters.measures import measures_in
+from accweight_adapters.model_keys import (
+    MAX_DEPTH,
+    TRAINING_STATE,
+    WRAPPER,
+    left_out_numbers,
+    without_copies,
+)
 from accweight_adapters.shard_index import natural
-from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few
+from accweight_adapters.untrusted import STEP_KEYS, ClaimError, checked_name, quoted, quoted_few
 
 Keys = tuple[str, ...]
 """Keys on the path to a leaf."""
@@ -101,6 +108,9 @@ def choose(leaves: Mapping[Keys, bool], extras: Callable[[str], bool] | None = N
         names.add(name)
         choice.model.append(Chosen(name, leaf.keys, leaf.is_state))
     choice.model = _in_order(choice.model)
+    strays = [n for n in choice.beside if n not in STEP_KEYS and not measures_in({n: 0.5})]
+    if strays:
+        choice.notes.append(left_out_numbers(strays))
     return choice
 
 

@@ -178,6 +178,8 @@ def _described(content: _Content, path: Path) -> Description:
         walk = LayerWalk(content.configuration)
         layers, optimizer = walk.layers(content.roots), optimizer_variables(content.roots)
         format_name = content.format
+        if walk.doubt:
+            notes.append(walk.doubt)
         if walk.linked_twice:
             notes.append(f"left out {walk.linked_twice} groups that are linked a second time")
     if not layers:

@@ -7,15 +7,15 @@ configuration. Together they give the paths that Keras uses for its variables.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from accweight_adapters.hdf5.file import Hdf5File, Node
 from accweight_adapters.hdf5.values import Dataset
 from accweight_adapters.keras.config import Configuration, Layer, layer_of, listed_layers
+from accweight_adapters.keras.order import Placed, Shape, network_order
 from accweight_adapters.keras.variables import variable_names
 from accweight_adapters.untrusted import ClaimError
 from accweight_core.dtypes import DTYPES
@@ -24,6 +24,7 @@ VARIABLES: Final = "vars"
 OPTIMIZER: Final = "optimizer"
 MOST_DEPTH: Final = 32
 UNPLACED: Final = 1 << 60
+ADDRESS_BITS: Final = 62
 ALIASES: Final = {
     "forward_layer": "layer",
     "query_dense": "query",
@@ -55,6 +56,7 @@ class FoundLayer:
         class_name: Its class in snake case, '' if unknown.
         variables: Its variables by name, in order.
         settings: Its configuration, if known.
+        address: Highest address of its objects; it grows with the order of writing.
     """
 
     path: tuple[str, ...]
@@ -62,6 +64,7 @@ class FoundLayer:
     class_name: str
     variables: Mapping[str, Stored]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    address: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +108,19 @@ class LayerWalk:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._seen: set[tuple[int, int]] = set()
+        self._files: list[int] = []
+        self._slots: list[Shape] = []
         self.linked_twice = 0
+        self.doubt = ""
 
     def layers(self, roots: Sequence[Node]) -> list[FoundLayer]:
-        """Return the layers of a model in network order, without those of its optimizer."""
+        """Return the layers of a model in network order, without those of its optimizer.
+
+        `doubt` then tells whether that order is a guess.
+        """
+        self._files = [id(root.file) for root in roots]
+        optimizer = optimizer_variables(roots).values()
+        self._slots = [stored.dataset.shape for stored in optimizer if stored.dataset.shape]
         root = Group(tuple(roots))
         model = layer_of(self._configuration.root) or Layer(
             _own_name(root.members()) or "model", ""
@@ -168,42 +180,54 @@ class LayerWalk:
         class_name, names = variable_names(classes, shapes, layer.settings)
         named = dict(zip(names, variables, strict=True))
         yield FoundLayer(
-            path, place.keys or (path[-1],), class_name or layer.class_name, named, layer.settings
+            path,
+            place.keys or (path[-1],),
+            class_name or layer.class_name,
+            named,
+            layer.settings,
+            self._address(group),
         )
 
-    def _ordered(self, layers: Sequence[FoundLayer]) -> list[FoundLayer]:
-        """Return layers in network order: by the configuration, else by offset in the file.
+    def _address(self, variables: Group) -> int:
+        """Return the highest address of a layer's objects, which grows with the order of writing.
 
-        HDF5 appends what does not fit into a gap, so larger tensors are in the order of saving,
-        which is the order of layers; the parts of a layer stay together.
+        The highest, because a small object may take up a gap further ahead.
         """
-        offsets = {layer.keys: _offset(layer) for layer in layers}
+        first = variables.parts[0]
+        parts = (part for member in variables.members().values() for part in member.parts)
+        highest = max([first.address, *(p.address for p in parts if p.file is first.file)])
+        return (self._files.index(id(first.file)) << ADDRESS_BITS) + highest
+
+    def _ordered(self, layers: Sequence[FoundLayer]) -> list[FoundLayer]:
+        """Return layers in network order: by the configuration, else by what the file tells.
+
+        The parts of a layer stay together.
+        """
+        places, self.doubt = network_order([_placed(layer) for layer in layers], self._slots)
+        if self._configuration:
+            self.doubt = ""
         first: dict[str, int] = {}
         for layer in layers:
             whole = layer.path[0]
-            first[whole] = min(first.get(whole, offsets[layer.keys]), offsets[layer.keys])
+            first[whole] = min(first.get(whole, places[layer.keys]), places[layer.keys])
 
         def place(layer: FoundLayer) -> tuple[int, int, int, int]:
             known = self._configuration.place(layer.path)
             part = PROJECTIONS.index(layer.path[-1]) if layer.path[-1] in PROJECTIONS else 0
             order = known if known is not None else UNPLACED
-            return order, first[layer.path[0]], part, offsets[layer.keys]
+            return order, first[layer.path[0]], part, places[layer.keys]
 
         return sorted(layers, key=place)
 
 
-def _offset(layer: FoundLayer) -> int:
-    """Return the offset of the largest variable of a layer."""
-    stored = max(layer.variables.values(), key=lambda each: math.prod(each.dataset.shape))
-    place = stored.dataset.place
-    if isinstance(place, int):
-        return place
-    return min((chunk.offset for chunk in place.chunks), default=0)
+def _placed(layer: FoundLayer) -> Placed:
+    shapes = {name: stored.dataset.shape for name, stored in layer.variables.items()}
+    return Placed(layer.keys, layer.path[-1], layer.address, shapes)
 
 
 def _by_keys(layer: FoundLayer) -> FoundLayer:
     """Return a layer named by its keys, for use if names clash."""
-    return FoundLayer(layer.keys, layer.keys, layer.class_name, layer.variables, layer.settings)
+    return replace(layer, path=layer.keys)
 
 
 def _own_name(members: Mapping[str, Group]) -> str:

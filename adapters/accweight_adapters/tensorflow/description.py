@@ -19,6 +19,7 @@ import numpy.typing as npt
 from accweight_adapters.bytes.stretch import Stretch
 from accweight_adapters.bytes.varint import varint
 from accweight_adapters.measures import measures_in
+from accweight_adapters.model_keys import left_out_numbers
 from accweight_adapters.shard_index import shard_path
 from accweight_adapters.tensorflow.bundle import (
     STRING,
@@ -99,7 +100,7 @@ def _described(path: Path) -> Description:
         step=step,
         step_key=key,
         files=(str(path), *shards.used()),
-        notes=tuple(named.notes),
+        notes=(*named.notes, *_strays(bundle, named, (key, *measures))),
         measures=measures,
     )
 
@@ -234,6 +235,18 @@ def _figures(shards: _Shards, named: Named) -> tuple[int | None, str, dict[str, 
         key, step = found[0] if found else ("", None)
     paces = {"learning_rate": told.get("learning_rate")}
     return step, key, measures_in({**{k: v for k, v in beside.items() if k != key}, **paces})
+
+
+def _strays(bundle: Bundle, named: Named, taken: Sequence[str]) -> list[str]:
+    """Return a note on single floats at the top level that are neither a step nor a measure."""
+    floats = [
+        name
+        for key, name in named.beside.items()
+        if name not in (*taken, COUNTER)
+        and (known := DTYPES.get(bundle.entries[key].dtype)) is not None
+        and known.family == "float"
+    ]
+    return [left_out_numbers(floats)] if floats else []
 
 
 def _number(shards: _Shards, key: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,6 +33,9 @@ SLOT_ENDS = re.compile(
 """Name suffixes of the slots that TensorFlow 1 optimizers keep for a variable."""
 
 AVERAGES: Final = "/ExponentialMovingAverage"
+PARTITION = re.compile(r"/part_\d+$")
+"""Ending of the parts of a partitioned variable, each of which has slots of its own."""
+
 POWERS = re.compile(r"(^|/)(beta[12]_power|decay|learning_rate|Adam|iter)(_\d+)?$")
 UNNAMED: Final = frozenset({"", "Variable"})
 
@@ -198,7 +201,11 @@ def named_by_keys(keys: Mapping[str, bool]) -> Named:
     """
     found = Named()
     slots = [key for key in keys if _is_slot(key, keys)]
-    copies = [key for key in keys if key.endswith(AVERAGES) and key.removesuffix(AVERAGES) in keys]
+    copies = [
+        key
+        for key in keys
+        if key.endswith(AVERAGES) and _is_variable(key.removesuffix(AVERAGES), keys)
+    ]
     if slots:
         found.notes.append(
             f"left out {quoted(slots[0])}{_more(slots)}: training state, not weights"
@@ -216,11 +223,16 @@ def named_by_keys(keys: Mapping[str, bool]) -> Named:
     return found
 
 
-def _is_slot(key: str, keys: Iterable[str]) -> bool:
+def _is_slot(key: str, keys: Collection[str]) -> bool:
     owner, _, last = key.rpartition("/")
     named = any(_is_training_state(part) for part in key.split("/"))
     known = SLOT_ENDS.search(key) is not None or COPIES.search(last.lower()) is not None
-    return named or POWERS.search(key) is not None or (owner in keys and known)
+    return named or POWERS.search(key) is not None or (known and _is_variable(owner, keys))
+
+
+def _is_variable(owner: str, keys: Collection[str]) -> bool:
+    """Tell whether a name is a variable's, or that of a part of one, which is stored whole."""
+    return owner in keys or PARTITION.sub("", owner) in keys
 
 
 def _place(key: str) -> tuple[list[list[str | int]], bool, str]:

@@ -1,0 +1,1 @@
+"""Lists of arrays of MXNet."""

@@ -19,6 +19,7 @@ from accweight_core.errors import FormatError, SourceError, reason_of
 from accweight_core.schema import Description
 
 GROUP = "accweight.readers"
+PICKLE_MARK, PICKLE_PROTOCOLS = 0x80, range(2, 6)
 LFS_MAGIC = b"version https://git-lfs"
 
 
@@ -142,6 +143,8 @@ def unrecognised(path: Path) -> FormatError:
 def _kind_of(head: bytes) -> str:
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return ", it is a page of HTML, such as servers send where they want a login"
+    if head[0] == PICKLE_MARK and len(head) > 1 and head[1] in PICKLE_PROTOCOLS:
+        return ", it is a pickle in which no weights are found"
     return ""
 
 

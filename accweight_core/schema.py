@@ -171,6 +171,8 @@ class Description:
             nested names are joined with a dot.
         beside: Files of the run next to the checkpoint that are not checkpoints themselves,
             even if they look like one (the graph of the network).
+        copies: Averaged copies of the model that were left out (ema), by their key in the
+            checkpoint: their tensors, in the same order and by the same names as the model's.
     """
 
     format: str
@@ -181,6 +183,7 @@ class Description:
     notes: tuple[str, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)
     beside: tuple[str, ...] = ()
+    copies: Mapping[str, tuple[StoredTensor, ...]] = field(default_factory=dict)
 
 
 class Stamp(NamedTuple):

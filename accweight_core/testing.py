@@ -15,13 +15,20 @@ The contract writes damaged copies beside the file; it needs pytest.
 
 from __future__ import annotations
 
+import argparse
+import collections
+import datetime
+import enum
+import functools
 import math
+import os
 import random
 import shutil
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +55,8 @@ class ReaderCase:
         reader: The reader under test.
         path: A file it reads.
         weights: The values, by the names that the reader should give.
+        beside: For formats with pickles in them: writes the same weights to a path, with an object
+            beside them; None for other formats.
         left_out: A word for each thing in the file that is not the model (an optimizer, a copy),
             as the note on it has it. With any, nothing but `weights` may be left.
     """
@@ -56,6 +65,56 @@ class ReaderCase:
     path: Path
     weights: Mapping[str, npt.NDArray[np.generic]]
     left_out: tuple[str, ...] = ()
+    beside: Callable[[Path, object], object] | None = None
+
+
+class Colour(enum.Enum):
+    """A choice, as settings contain it."""
+
+    RED = 1
+
+
+@dataclass
+class Settings:
+    """Settings, one of which is themselves."""
+
+    rate: float = 0.1
+    me: Any = None
+
+
+def neighbours() -> dict[str, object]:
+    """Return objects as programs save them beside weights; readers need none of their classes."""
+    settings = Settings()
+    settings.me = settings
+    return {
+        "namespace": argparse.Namespace(lr=0.1, inner=argparse.Namespace()),
+        "path": PurePosixPath("runs/a"),
+        "date": datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC),
+        "defaultdict": collections.defaultdict(list, seen=[1.0]),
+        "deque": collections.deque([1, 2]),
+        "counter": collections.Counter("abc"),
+        "enum": Colour.RED,
+        "dataclass": settings,
+        "class": Settings,
+        "partial": functools.partial(sorted, reverse=True),
+        "sets": [{1, 2}, frozenset({3}), set()],
+        "exception": ValueError("x"),
+        "scalar": np.float32(0.5),
+        "random state": np.random.RandomState(0).get_state(),
+        "generator": np.random.default_rng(0),
+    }
+
+
+class Command:
+    """Pickled as a call that makes a file, in a program that trusts its files."""
+
+    def __init__(self, marker: Path) -> None:
+        """Take the file to make."""
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the call."""
+        return os.mkdir, (str(self.marker),)
 
 
 def values_of(tensor: StoredTensor) -> npt.NDArray[np.generic]:
@@ -177,6 +236,36 @@ class ReaderContract:
         tracemalloc.stop()
 
         assert peak < MOST_EXTRA_BYTES
+
+    def test_objects_beside_the_weights_do_not_cost_them(
+        self, case: ReaderCase, tmp_path: Path
+    ) -> None:
+        """Objects of any class beside the weights are ignored, in formats with pickles."""
+        if case.beside is None:
+            return
+        for kind, neighbour in neighbours().items():
+            path = tmp_path / f"beside{''.join(case.path.suffixes)}"
+            case.beside(path, neighbour)
+            tensors = {t.name: t for t in case.reader.describe(path).tensors}
+            for name, expected in case.weights.items():
+                assert tensors[name].shape == expected.shape, kind
+                if is_measurable(tensors[name].dtype):
+                    got = values_of(tensors[name])
+                    np.testing.assert_array_equal(got, expected.astype(got.dtype), kind)
+
+    def test_a_command_beside_the_weights_is_not_run(
+        self, case: ReaderCase, tmp_path: Path
+    ) -> None:
+        """A pickle that would run a command is refused, or read without running it."""
+        if case.beside is None:
+            return
+        marker = tmp_path / "marker"
+        path = tmp_path / f"command{''.join(case.path.suffixes)}"
+        case.beside(path, Command(marker))
+
+        case.reader.recognises(path)
+        assert "\n" not in _checked(case.reader, path)
+        assert not marker.exists()
 
     def test_damaged_files_are_refused_or_described_within_their_bounds(
         self, case: ReaderCase, tmp_path: Path

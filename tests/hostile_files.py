@@ -11,6 +11,8 @@ or if it needs much more memory than the file is long; the damaged file is kept.
 from __future__ import annotations
 
 import argparse
+import gzip
+import pickle
 import resource
 import shutil
 import signal
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from checkpoints import (
     small,
     states,
@@ -44,6 +47,16 @@ from other_files import (
     write_mxnet,
     write_old_caffe,
 )
+from pickle_files import (
+    Network,
+    write_export,
+    write_joblib,
+    write_module,
+    write_older_baselines,
+    write_pickle,
+    write_script,
+)
+from torch import nn
 from trainer_files import (
     copy_sharded,
     write_distributed,
@@ -72,12 +85,14 @@ Target = tuple[Path, Path]
 """The file that is described, and the one that is damaged."""
 
 
-def _alone(write: Callable[..., Any], name: str, *args: Any) -> Callable[[Path], Target]:
+def _alone(
+    write: Callable[..., Any], name: str, *args: Any, **options: Any
+) -> Callable[[Path], Target]:
     """Return what writes one file, which is both described and damaged."""
 
     def target(folder: Path) -> Target:
         path = folder / name
-        write(path, *args)
+        write(path, *args, **options)
         return path, path
 
     return target
@@ -214,6 +229,24 @@ def _orbax(folder: Path, pattern: str) -> Target:
     return folder / "1" / "_METADATA", max(victims, key=lambda file: file.stat().st_size)
 
 
+def _objects(path: Path) -> None:
+    layers = np.empty(2, dtype=object)
+    layers[:] = [np.arange(30.0).reshape(5, 6), np.ones(6, np.float32)]
+    np.save(path, layers, allow_pickle=True)
+
+
+def _objects_packed(path: Path) -> None:
+    np.savez_compressed(path, a=np.array({"w": np.ones((2, 3))}, dtype=object))
+
+
+def _packed_pickle(path: Path) -> None:
+    path.write_bytes(gzip.compress(pickle.dumps({"a": np.arange(30.0), "epoch": 3})))
+
+
+TREE = {"a.kernel": np.arange(30.0).reshape(5, 6), "a.bias": np.ones(6, np.float32)}
+OLDER = {"model/w:0": np.arange(30.0).reshape(5, 6)}
+
+
 def _mat(path: Path, *, compressed: bool) -> None:
     from scipy.io import savemat
 
@@ -263,6 +296,21 @@ TARGETS: dict[str, tuple[str, Callable[[Path], Target]]] = {
     "orbax manifest": ("orbax", partial(_orbax, pattern="manifest.ocdbt")),
     "orbax values": ("orbax", partial(_orbax, pattern="ocdbt.process_*/d/*")),
     "tensorflow": ("tensorflow", _tensorflow),
+    "whole module": ("torch", _alone(write_module, "a.pt", Network(), is_zip=False)),
+    "torchscript": ("torch", _alone(write_script, "a.pt", nn.Sequential(nn.Linear(3, 2)))),
+    "torch export": ("torch", _alone(write_export, "a.pt2", nn.Linear(3, 2), torch.ones(2, 3))),
+    "pickle of arrays, protocol 0": ("pickle", _alone(write_pickle, "a.pkl", TREE, 0)),
+    "pickle of arrays": ("pickle", _alone(write_pickle, "a.pkl", TREE, 5)),
+    "pickle of tensors": ("pickle", _alone(write_pickle, "a.pkl", STATE)),
+    "pickle, packed": ("pickle", _alone(_packed_pickle, "a.pkl.gz")),
+    "joblib": ("pickle", _alone(write_joblib, "a.joblib", TREE)),
+    "objects": ("numpy", _alone(_objects, "a.npy")),
+    "objects, packed": ("numpy", _alone(_objects_packed, "a.npz")),
+    "older policy": ("sb2", _alone(write_older_baselines, "a.zip", OLDER)),
+    "older policy, packed": (
+        "sb2",
+        _alone(write_older_baselines, "a.zip", OLDER, zipfile.ZIP_DEFLATED),
+    ),
     "mxnet": ("mxnet", _alone(write_mxnet, "a.params", ARRAYS)),
     "mxnet, first version": ("mxnet", _alone(write_mxnet, "a.params", ARRAYS, 0)),
     "caffe": ("caffe", _alone(write_caffe, "a.caffemodel", _caffe_layers())),

@@ -27,7 +27,7 @@ from test_torch_reader import FORMATS, Mischief, saved, zipped
 from torch import nn
 
 import accweight_core as aw
-from accweight_adapters.torch.objects import runs_code
+from accweight_adapters.pickles.code_names import runs_code
 from accweight_adapters.torch.reader import TorchReader
 from accweight_core.errors import FormatError
 from accweight_core.runs.opening import survey
@@ -257,17 +257,25 @@ def test_settings_before_the_weights_do_not_hide_them(tmp_path: Path) -> None:
     assert names(described(tmp_path / "a.ckpt", content)) == ["fc.weight", "fc.bias"]
 
 
-def test_the_same_settings_beside_other_weights_are_refused_as_ever(tmp_path: Path) -> None:
-    content = {"model": STATE, "hyper_parameters": argparse.Namespace(rate=0.1)}
-    path = saved(tmp_path / "a.ckpt", content)
+@FORMATS
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_settings_beside_the_weights_of_any_script_do_not_hide_them(
+    tmp_path: Path, kind: str, protocol: int, is_zip: bool
+) -> None:
+    content = {"before": SETTINGS[kind], "model": STATE, "args": SETTINGS[kind], "epoch": 3}
 
-    assert "its pickle needs 'argparse.Namespace'" in problem_of(path)
+    description = described(tmp_path / "a.pt", content, is_zip=is_zip, pickle_protocol=protocol)
+
+    own = [name for name in names(description) if "before" not in name and "args" not in name]
+    assert [name.removeprefix("model.") for name in own] == ["fc.weight", "fc.bias"]
+    assert description.step == 3
 
 
-def test_weights_inside_an_object_are_not_weights(tmp_path: Path) -> None:
+def test_weights_in_a_mapping_of_any_class_are_weights(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.ckpt", checkpoint(state=Named(**STATE)))  # type: ignore[arg-type]
 
-    assert "its pickle needs" in problem_of(path)
+    assert names(READER.describe(path)) == list(STATE)
 
 
 class Reduced:
@@ -328,7 +336,8 @@ def test_names_of_code_are_told_in_any_disguise(name: str) -> None:
     "name",
     ["builtins.getattr", "builtins.set", "project.code.Config", "position.Model", "mypkg.osmosis.X",
      "torch.nn.functional.relu", "functools.partial", "pathlib.PosixPath", "my.evaluation.Metric",
-     "builtins.frozenset", "systems.Model", "openai.Client", "compiler.Net"],
+     "builtins.frozenset", "systems.Model", "openai.Client", "compiler.Net",
+     "utils.eval.AverageMeter", "my.system.Config"],
 )  # fmt: skip
 def test_names_of_settings_are_no_code(name: str) -> None:
     assert not runs_code(name)

@@ -219,25 +219,22 @@ def test_what_is_no_number_is_left_out_with_the_reason(tmp_path: Path) -> None:
     assert [tensor.name for tensor in description.tensors] == ["w"]
     assert description.notes == (
         "left out 'readme.txt': not arrays",
-        "left out 'config': Python objects, which are stored as a pickle; pickles are never read",
         "left out 'names': text",
         "left out 'log': records (a structured array)",
         "left out 'when': dates",
         "left out 'long': elements of type '<f16'",
+        "left out 'config': Python objects without weights",
     )
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
-def test_objects_alone_are_refused_with_the_way_out(tmp_path: Path, suffix: str) -> None:
+def test_objects_without_arrays_are_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     lists = np.empty(2, dtype=object)
-    lists[:] = [np.ones(2), np.ones(3)]
+    lists[:] = ["x", {"lr": 0.1}]
     (np.save if suffix == ".npy" else np.savez)(path, lists, allow_pickle=True)
 
-    text = problem_of(path)
-
-    assert "pickles are never read" in text
-    assert text.endswith("save plain arrays by name: numpy.savez(PATH, **{name: array})")
+    assert "holds no" in problem_of(path)
 
 
 # ---------------------------------------------------------------- single arrays and runs
@@ -327,7 +324,7 @@ def test_headers_of_other_writers_are_read(tmp_path: Path, text: str) -> None:
         (npy("__import__('os').abort()"), "header is damaged"),
         (npy("-" * 9000 + "1"), "header is damaged"),
         (npy("(" * 9000), "header is damaged"),
-        (npy("{'descr': 'O', 'fortran_order': False, 'shape': (1,), }"), "Python objects"),
+        (npy("{'descr': 'O', 'fortran_order': False, 'shape': (1,), }"), "pickle is cut short"),
         (npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}"), "records"),
         (npy("{'descr': '|V2', 'fortran_order': False, 'shape': (1,), }"), "raw bytes"),
         (npy("{'descr': '<f3', 'fortran_order': False, 'shape': (1,), }"), "type '<f3'"),

@@ -18,6 +18,17 @@ from checkpoints import (
     write_sharded,
     write_torch,
 )
+from pickle_files import (
+    Network,
+    script_state,
+    write_export,
+    write_joblib,
+    write_module,
+    write_older_baselines,
+    write_pickle,
+    write_script,
+)
+from torch import nn
 from trainer_files import (
     copy_sharded,
     write_distributed,
@@ -27,14 +38,16 @@ from trainer_files import (
 )
 
 from accweight_adapters.keras.reader import KerasReader
+from accweight_adapters.numpy.baselines_reader import OlderBaselinesReader
 from accweight_adapters.numpy.reader import NumpyReader
+from accweight_adapters.pickled.reader import PickleReader
 from accweight_adapters.safetensors_reader import SafetensorsReader
 from accweight_adapters.torch.distributed_reader import DistributedReader
 from accweight_adapters.torch.reader import TorchReader
 from accweight_adapters.torch.sb3_reader import StableBaselinesReader
 from accweight_core.errors import FormatError
 from accweight_core.schema import Description, Extent, Hints, Role, StoredTensor
-from accweight_core.testing import ReaderCase, ReaderContract
+from accweight_core.testing import ReaderCase, ReaderContract, neighbours
 
 STATE = states(1)[0]
 
@@ -243,6 +256,132 @@ class TestKeras2(ReaderContract):
         weights = keras_files.weights()
         path = keras_files.write_keras2(tmp_path / "a.h5", weights, chunks=True, compression="gzip")
         return ReaderCase(KerasReader(), path, weights)
+
+
+def write_beside(path: Path, neighbour: object) -> None:
+    """Write weights with an object before and behind them."""
+    torch.save({"first": neighbour, "model": STATE, "last": neighbour}, path)
+
+
+class TestTorchBesideObjects(ReaderContract):
+    """Weights beside objects of any class."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict beside settings."""
+        write_beside(tmp_path / "a.pt", {"settings": neighbours()["namespace"]})
+        return ReaderCase(TorchReader(), tmp_path / "a.pt", as_arrays(STATE), beside=write_beside)
+
+
+class TestWholeModule(ReaderContract):
+    """A model as a whole."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a small network."""
+        network = Network()
+        path = write_module(tmp_path / "a.pt", network)
+        return ReaderCase(TorchReader(), path, as_arrays(network.state_dict()))
+
+
+class TestTorchScript(ReaderContract):
+    """A TorchScript archive."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a small network."""
+        path = write_script(tmp_path / "a.jit", nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+        return ReaderCase(TorchReader(), path, as_arrays(script_state(path)))
+
+
+class TestTorchExport(ReaderContract):
+    """A program of torch.export."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a small network."""
+        network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+        path = write_export(tmp_path / "a.pt2", network, torch.ones(2, 3))
+        return ReaderCase(TorchReader(), path, as_arrays(network.state_dict()))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+class TestPickleOfArrays(ReaderContract):
+    """A plain pickle of NumPy arrays."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path, protocol: int) -> ReaderCase:
+        """Return arrays by name."""
+
+        def write(path: Path, neighbour: object) -> None:
+            write_pickle(path, {"x": neighbour, "model": weights}, protocol)
+
+        weights = {name: value for name, value in as_arrays(STATE).items() if value.ndim}
+        path = write_pickle(tmp_path / "a.pkl", weights, protocol)
+        return ReaderCase(PickleReader(), path, weights, beside=write)
+
+
+class TestPickleOfTensors(ReaderContract):
+    """A plain pickle of tensors."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict."""
+        path = write_pickle(tmp_path / "a.pkl", STATE)
+        return ReaderCase(PickleReader(), path, as_arrays(STATE))
+
+
+class TestPackedPickle(ReaderContract):
+    """A pickle compressed by gzip, as joblib can write it."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return arrays by name."""
+        weights = {name: value for name, value in as_arrays(STATE).items() if value.ndim}
+        path = write_joblib(tmp_path / "a.joblib", weights, ("gzip", 3))
+        return ReaderCase(PickleReader(), path, weights)
+
+
+class TestJoblib(ReaderContract):
+    """A dump of joblib."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return arrays by name."""
+        weights = {name: value for name, value in as_arrays(STATE).items() if value.ndim}
+        return ReaderCase(PickleReader(), write_joblib(tmp_path / "a.joblib", weights), weights)
+
+
+class TestObjectArray(ReaderContract):
+    """A `.npy` file of an array of objects."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return one array per layer."""
+
+        def write(path: Path, neighbour: object) -> None:
+            layers = np.empty(3, dtype=object)
+            layers[:] = [*weights.values(), neighbour]
+            np.save(path, layers, allow_pickle=True)
+
+        weights = {"0": np.arange(12.0).reshape(3, 4), "1": np.ones(3, np.float32)}
+        layers = np.empty(2, dtype=object)
+        layers[:] = list(weights.values())
+        np.save(tmp_path / "a.npy", layers, allow_pickle=True)
+        return ReaderCase(NumpyReader(), tmp_path / "a.npy", weights, beside=write)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+class TestOlderBaselines(ReaderContract):
+    """A zip of Stable-Baselines 2."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path, method: int) -> ReaderCase:
+        """Return two arrays."""
+        arrays = {"model/w:0": np.arange(12.0).reshape(3, 4), "model/b:0": np.ones(3)}
+        path = write_older_baselines(tmp_path / "a.zip", arrays, method)
+        weights = {"model.w": arrays["model/w:0"], "model.b": arrays["model/b:0"]}
+        return ReaderCase(OlderBaselinesReader(), path, weights)
 
 
 # The contract itself can fail

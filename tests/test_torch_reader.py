@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import pickle
@@ -517,28 +516,6 @@ def test_a_tensor_without_plain_values_is_listed_with_the_reason(tmp_path: Path,
 
 
 @FORMATS
-def test_a_whole_module_is_refused_with_the_way_to_convert_it(tmp_path: Path, is_zip: bool) -> None:
-    path = saved(tmp_path / "a.pt", nn.Linear(2, 2), is_zip=is_zip)
-
-    text = problem_of(path)
-
-    assert READER.recognises(path)
-    assert "holds a whole pickled object ('torch.nn.modules.linear.Linear')" in text
-    assert "torch.save(torch.load(PATH, weights_only=False).state_dict(), NEW)" in text
-
-
-@FORMATS
-def test_an_object_beside_the_weights_is_refused_by_name(tmp_path: Path, is_zip: bool) -> None:
-    content = {"model": WRAPPED, "args": argparse.Namespace(lr=0.1)}
-
-    text = problem_of(saved(tmp_path / "a.pt", content, is_zip=is_zip))
-
-    assert "needs 'argparse.Namespace'" in text
-    assert "only plain weights are read" in text
-    assert "['KEY']" in text
-
-
-@FORMATS
 @pytest.mark.parametrize("nested", [True, False])
 def test_a_pickle_that_runs_a_command_is_refused_and_runs_nothing(
     tmp_path: Path, is_zip: bool, nested: bool
@@ -557,46 +534,33 @@ def test_a_pickle_that_runs_a_command_is_refused_and_runs_nothing(
     "name",
     [
         "builtins eval",
-        "builtins getattr",
         "os system",
         "torch load",
         "torch._utils _import_dotted_name",
         "numpy load",
         "numpy.core.multiarray fromfile",
-        "numpy.dtypes __builtins__",
         "torch.hub load",
-        "torch FloatTensor",
-        "collections OrderedDict.fromkeys",
         "torch.serialization load",
-        "torch float32.to",
-        "posix\\x0asystem " + "x" * 5000,
+        "torch.serialization os.system",
     ],
 )
-def test_only_listed_globals_pass(tmp_path: Path, name: str) -> None:
+def test_names_that_run_code_are_refused(tmp_path: Path, name: str) -> None:
     module, _, attribute = name.partition(" ")
     path = zipped(tmp_path / "a.pt", f"c{module}\n{attribute}\n(tR.".encode(), {})
 
     assert "only plain weights are read" in problem_of(path)
 
 
-def test_a_global_that_another_library_allowed_in_torch_is_still_refused(tmp_path: Path) -> None:
-    content = {"model": WRAPPED, "args": argparse.Namespace()}
+@pytest.mark.parametrize(
+    "name",
+    ["builtins getattr", "numpy.dtypes __builtins__", "torch FloatTensor", "torch float32.to",
+     "collections OrderedDict.fromkeys", "my.project Thing", "posix\\x0asystem " + "x" * 3000],
+)  # fmt: skip
+def test_other_names_stand_for_nothing(tmp_path: Path, name: str) -> None:
+    module, _, attribute = name.partition(" ")
+    path = zipped(tmp_path / "a.pt", f"c{module}\n{attribute}\n(tR.".encode(), {})
 
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        text = problem_of(saved(tmp_path / "a.pt", content))
-
-    assert "argparse.Namespace" in text
-
-
-def test_torchscript_is_recognised_and_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
-
-    assert READER.recognises(path)
-    assert "TorchScript" in problem_of(path)
-    assert "torch.save(torch.jit.load(PATH).state_dict(), NEW)" in problem_of(path)
+    assert "holds no weights" in problem_of(path)
 
 
 # ---------------------------------------------------------------- lies and damage
@@ -658,22 +622,26 @@ def test_a_record_shorter_than_its_tensor_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pickled_bytes", "expected"),
     [
-        (b"", "parsing it failed"),
-        (b"\x80\x02", "parsing it failed"),
+        (b"", "cut short"),
+        (b"\x80\x02", "cut short"),
+        (b"\xff.", "unknown operation"),
         (b".", "parsing it failed"),
         (b"R.", "parsing it failed"),
         (b"u.", "parsing it failed"),
         (b"\x85.", "takes more values"),
         (b"j\xff\xff\xff\xff.", "parsing it failed"),
-        (b"(i" + b"os\nsystem\n.", "uses INST"),
+        (b"(i" + b"os\nsystem\n.", "os.system"),
         (b"N(tR.", "not a known function"),
         (b"N}b.", "changes a tensor"),
         (b"NNa.", "not a list"),
         (b"NNNs.", "not a dict"),
-        (b"NNQ.", "not a storage"),
-        (b"Pos\n.", "uses PERSID"),
-        (b"\x8e" + b"\xff" * 7 + b"\x0fabc.", "parsing it failed"),
-        (b"\x8a\xffabc.", "parsing it failed"),
+        (b"X\x07\0\0\0storage\x85Q.", "not a storage"),
+        (b"NNQ.", "holds no weights"),
+        (b"Pos\n.", "holds no weights"),
+        (b"\x82\x01)R.", "holds no weights"),
+        (b"\x8e" + b"\xff" * 7 + b"\x0fabc.", "cut short"),
+        (b"\x8a\xffabc.", "cut short"),
+        (b"T\xff\xff\xff\xffabc.", "cut short"),
         (b"}(]Nu.", "holds no weights"),
         (b"(" * 100_000 + b".", "parsing it failed"),
         (b"]" + b"\x85" * 100_000 + b".", "holds no weights"),
@@ -854,14 +822,6 @@ def numpy_globals() -> list[Any]:
     multiarray = importlib.import_module("numpy._core.multiarray")
     kinds = [type(np.dtype(code)) for code in ("f8", "i8")]
     return [multiarray._reconstruct, multiarray.scalar, np.ndarray, np.dtype, *kinds]
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the sample data in ../shared/data")
-def test_a_real_torchscript_archive_is_refused() -> None:
-    path = SHARED / "onnx" / "silero_vad" / "silero_vad.jit"
-
-    assert READER.recognises(path)
-    assert "TorchScript" in problem_of(path)
 
 
 def test_describing_needs_no_torch(tmp_path: Path) -> None:

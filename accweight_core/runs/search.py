@@ -46,7 +46,10 @@ MOST_ENTRIES = 200_000
 MOST_OPENED = 5_000, 500
 """Files with a suffix that other programs use too, opened to see whether they are checkpoints."""
 
-UNSURE = (".json", ".metadata", ".index")
+UNSURE = (
+    *(".json", ".metadata", ".index", ".pkl", ".pickle", ".p", ".pkl.gz", ".joblib"),
+    *(".tar", ".torch", ".th", ".model", ".mdl", ".chkpt"),
+)
 """Suffixes that other files use too: such files must be opened to see if they are checkpoints."""
 
 _NUMBERED = re.compile(r"[^.]*\d")

@@ -139,6 +139,11 @@ def measures_in(content: object, number: Numbers = plain_number) -> dict[str, fl
     return found
 
 
+def names_measure(key: str) -> bool:
+    """Tell whether a key names a quality or a pace: a list under it is a history."""
+    return _is_measure(_words(key)) if key else False
+
+
 def is_showable(name: str) -> bool:
     """Tell whether a measure may have this name."""
     return bool(name) and name.isprintable() and len(name) <= MAX_NAME

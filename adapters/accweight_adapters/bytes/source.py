@@ -92,12 +92,19 @@ class InflatedPart:
     every window of 2 MiB, and a read starts at its window.
     """
 
-    def __init__(self, path: Path, member: Member) -> None:
+    def __init__(self, path: Path, member: Member, wbits: int = -zlib.MAX_WBITS) -> None:
+        """Prepare to inflate; nothing is read yet.
+
+        Args:
+            path: The file with the compressed bytes.
+            member: Where they are.
+            wbits: Their container, for `zlib`; that of zips by default.
+        """
         self.size_bytes = member.size_bytes
         self._path = path
         self._member = member
         self._allowance = Allowance(member.size_bytes)
-        self._states = [(zlib.decompressobj(-zlib.MAX_WBITS), 0)]
+        self._states = [(zlib.decompressobj(wbits), 0)]
         self._windows: dict[int, bytes] = {}
         self._lock = threading.Lock()
 
@@ -118,6 +125,25 @@ class InflatedPart:
                 pieces.append(piece)
                 offset += len(piece)
         return b"".join(pieces)
+
+    def whole_bytes(self, most: int) -> int:
+        """Return the number of inflated bytes, found by inflating all; stop beyond `most`.
+
+        Raises:
+            ClaimError: If it is damaged or cut short.
+        """
+        size = number = 0
+        with self._lock:
+            while True:
+                window = self._window(number)
+                size, number = size + len(window), number + 1
+                if size > most:
+                    return size
+                if len(window) < WINDOW_BYTES:
+                    break
+            if not self._states[-1][0].eof:
+                raise ClaimError("what is compressed in it is cut short")
+        return size
 
     def _window(self, number: int) -> bytes:
         if number not in self._windows:

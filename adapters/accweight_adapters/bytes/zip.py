@@ -73,7 +73,7 @@ def members_of(file: IO[bytes], size_bytes: int) -> dict[str, Member]:
     """
     infos = directory_of(file, size_bytes)
     expect(file, [(info.header_offset, BEGINNING_BYTES) for info in infos])
-    return {info.filename: _member(file, info, size_bytes) for info in infos}
+    return {info.filename: member_of(file, info, size_bytes) for info in infos}
 
 
 def directory_of(
@@ -129,7 +129,7 @@ def data_offset(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int, what: s
     return offset
 
 
-def _member(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Member:
+def member_of(file: IO[bytes], info: zipfile.ZipInfo, size_bytes: int) -> Member:
     """Return the location of a member, stored or deflated, after checking its ratio."""
     name = quoted(info.filename)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

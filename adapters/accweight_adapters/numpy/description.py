@@ -1,8 +1,8 @@
 """Describe NumPy `.npz` archives and `.npy` arrays, as JAX and plain Python scripts save them.
 
 An `.npz` is a zip of `.npy` members. Stored members are byte ranges after a short header;
-compressed ones are inflated when they are read. Object arrays would need unpickling and are
-refused. Scalars next to the weights (a step, a loss) are taken as step and measures.
+compressed ones are inflated when they are read. Object arrays are pickles, whose arrays are found
+by `objects`. Scalars next to the weights (a step, a loss) are taken as step and measures.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ from accweight_adapters.numpy.header import (
     array_header,
     header_end,
 )
+from accweight_adapters.numpy.objects import (
+    NO_WEIGHTS,
+    described_objects,
+    opened_member,
+    tensors_in,
+)
+from accweight_adapters.pickles.places import Place, stored_array
+from accweight_adapters.pickles.values import ArrayClaim, BytesClaim
 from accweight_adapters.untrusted import (
     STEP_KEYS,
     ClaimError,
@@ -47,6 +55,7 @@ from accweight_adapters.untrusted import (
     step_among,
 )
 from accweight_core.dtypes import DTYPES
+from accweight_core.errors import FormatError
 from accweight_core.remote import is_remote
 from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role, StoredTensor
 
@@ -89,13 +98,17 @@ def described(path: Path) -> Description:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """One array: its header and location; `member` is set if it is compressed."""
+    """One array: its header and location.
+
+    `member` is set if it is compressed or a pickle, `place` if it is in something compressed.
+    """
 
     name: str
     header: ArrayHeader
     path: Path
     offset: int
     member: Member | None = None
+    place: Place | None = None
 
     @property
     def strides(self) -> tuple[int, ...] | None:
@@ -108,6 +121,12 @@ class Array:
     def values(self) -> Extent | HiddenValues:
         """Location of the values."""
         header = self.header
+        if self.place is not None:
+            raw = BytesClaim(self.offset, header.data_bytes)
+            claim = ArrayClaim(
+                header.dtype, header.shape, raw, header.is_fortran, header.big_endian
+            )
+            return stored_array(self.name, claim, self.place).values
         if self.member is not None:
             dtype = "float32" if header.dtype == "bfloat16" else header.dtype
             return HiddenValues(partial(_inflated, self), dtype, header.shape)
@@ -119,6 +138,8 @@ class Array:
 def _single(path: Path, file: IO[bytes]) -> Description:
     file.seek(0)
     header = array_header(file.read(MOST_HEADER_BYTES))
+    if header.is_objects:
+        return described_objects(path, file, header.size_bytes)
     if header.problem:
         raise ClaimError(f"holds {header.problem}, not numbers; {ADVICE}")
     size_bytes = path.stat().st_size
@@ -133,10 +154,13 @@ def _archive(path: Path, file: IO[bytes]) -> Description:
     arrays, others = [], list[str]()
     for name, member in members.items():
         if name.endswith(ARRAY_SUFFIX):
-            arrays.append(_array(path, file, name.removesuffix(ARRAY_SUFFIX), member))
+            arrays.append(array_of(path, file, name.removesuffix(ARRAY_SUFFIX), member))
         else:
             others.append(name)
     weights = [array for array in arrays if not array.header.problem]
+    pickled = {array.name: array for array in arrays if array.header.is_objects}
+    inside, remarks = _in_objects(path, file, pickled)
+    arrays = [array for array in arrays if array.name not in {*inside, *remarks}]
     notes = [f"left out {quoted_few(others)}: not arrays"] if others else []
     for problem in dict.fromkeys(a.header.problem for a in arrays if a.header.problem):
         names = [array.name for array in arrays if array.header.problem == problem]
@@ -146,13 +170,15 @@ def _archive(path: Path, file: IO[bytes]) -> Description:
     clocks = {name for name, array in figures.items() if not array.header.shape} & {*STEP_KEYS}
     beside = {*measures, *clocks}
     kept = [array for array in weights if array.name not in beside]
-    if not kept:
+    notes += [f"left out {quoted(name)}: {remark}" for name, remark in remarks.items()]
+    if not kept and not inside:
         raise ClaimError(
             f"holds no arrays of numbers; {'; '.join(notes) or 'it is empty'}; {ADVICE}"
         )
+    is_alone = not kept and len(inside) == 1
     return Description(
         format="NumPy archive" if not any(a.member for a in kept) else "NumPy archive, compressed",
-        tensors=tensors_of(kept),
+        tensors=(*tensors_of(kept), *_unnested(inside, is_alone=is_alone)),
         step=step,
         step_key=key,
         files=(str(path),),
@@ -161,12 +187,47 @@ def _archive(path: Path, file: IO[bytes]) -> Description:
     )
 
 
-def _array(path: Path, file: IO[bytes], name: str, member: Member) -> Array:
+def _in_objects(
+    path: Path, file: IO[bytes], arrays: Mapping[str, Array]
+) -> tuple[dict[str, tuple[StoredTensor, ...]], dict[str, str]]:
+    """Return the tensors inside object arrays, and why others are left out, by name."""
+    found: dict[str, tuple[StoredTensor, ...]] = {}
+    remarks: dict[str, str] = {}
+    for name, array in arrays.items():
+        window, place = opened_member(path, file, array.member, array.offset)
+        try:
+            with claims_of(path, FORMAT):
+                found[name] = tensors_in(window, place)
+        except FormatError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            is_plain = reason.startswith(NO_WEIGHTS)
+            remarks[name] = array.header.problem if is_plain else reason
+    return found, remarks
+
+
+def _unnested(
+    inside: Mapping[str, tuple[StoredTensor, ...]], *, is_alone: bool
+) -> tuple[StoredTensor, ...]:
+    """Return the tensors inside object arrays, named after both, unless one array is all."""
+    tensors = []
+    for name, group in inside.items():
+        prefix = "" if is_alone else f"{re.sub('/', '.', name)}."
+        tensors += [replace(t, name=checked_name(prefix + t.name)) for t in group]
+    return tuple(_without_training_state(tensor) for tensor in with_keras_hints(tensors))
+
+
+def array_of(path: Path, file: IO[bytes], name: str, member: Member) -> Array:
+    """Return the location of an array in a member of a zip.
+
+    Raises:
+        ClaimError: If its header is damaged, or its size not what the header says.
+    """
     header = array_header(_beginning(file, member))
     if not header.problem:
         _check_size(f"array {quoted(name)}", header, member.size_bytes)
     offset = member.offset + header.size_bytes
-    return Array(checked_name(name), header, path, offset, member if member.is_deflated else None)
+    is_hidden = member.is_deflated or header.is_objects
+    return Array(checked_name(name), header, path, offset, member if is_hidden else None)
 
 
 def _beginning(file: IO[bytes], member: Member) -> bytes:

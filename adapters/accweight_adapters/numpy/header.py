@@ -31,8 +31,9 @@ HEADER_KEYS: Final = {"descr", "fortran_order", "shape"}
 KINDS: Final = {"f": "float", "i": "int", "u": "uint", "c": "complex", "b": "bool"}
 """Families of element types, by NumPy's letter."""
 
+OBJECTS: Final = "Python objects without weights"
 NOT_NUMBERS: Final = {
-    "O": "Python objects, which are stored as a pickle; pickles are never read",
+    "O": OBJECTS,
     "U": "text",
     "S": "text",
     "a": "text",
@@ -65,6 +66,11 @@ class ArrayHeader:
     big_endian: bool
     size_bytes: int
     problem: str = ""
+
+    @property
+    def is_objects(self) -> bool:
+        """Whether the values are a pickle of Python objects."""
+        return self.problem == OBJECTS
 
     @property
     def data_bytes(self) -> int:

@@ -1,28 +1,27 @@
 """Describe torch.save files: `.pt`, `.pth`, `.bin`, `.ckpt`, as zip or in the legacy format.
 
-Only plain weights are read, and no pickle is executed: `pickle` interprets it symbolically (and
-says why torch.load is not used), `container` locates the bytes of each storage, `state_dicts` finds
-the weights. So a checkpoint of any torch version and device is described in milliseconds, without
-importing torch.
+No pickle is executed: `pickles.interpreter` interprets it symbolically (and says why torch.load is
+not used), `container` locates the bytes of each storage, `pickles.weights` finds the weights. So a
+checkpoint of any torch version and device is described in milliseconds, without importing torch.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from accweight_adapters.hf_trainer_state import with_trainer_state
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
 from accweight_adapters.model_keys import names_model
+from accweight_adapters.pickles.tree import mapping_of
+from accweight_adapters.pickles.values import ArrayClaim, TensorClaim
+from accweight_adapters.pickles.weights import Weights, find_step, find_weights
 from accweight_adapters.shard_index import index_in, names_shards
 from accweight_adapters.torch.container import Archive, is_legacy, is_zip, read_archive
 from accweight_adapters.torch.extents import scalar, stored
 from accweight_adapters.torch.lightning import is_lightning, lightning_measures, lightning_weights
-from accweight_adapters.torch.objects import WITH_OBJECTS
-from accweight_adapters.torch.pickle_globals import RefusedGlobalError, TensorClaim
 from accweight_adapters.torch.shards import SHARD_SUFFIXES, described_index
-from accweight_adapters.torch.state_dicts import Weights, find_step, find_weights
 from accweight_adapters.untrusted import ClaimError, claims_of
 from accweight_core.schema import Description
 
@@ -30,7 +29,7 @@ FORMAT: Final = "torch checkpoint"
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether torch.save or torch.jit.save wrote `path`; the latter is refused later.
+    """Tell whether torch.save or torch.jit.save wrote `path`.
 
     An index of torch.save shards is recognised too.
     """
@@ -47,8 +46,7 @@ def described(path: Path) -> Description:
     """Describe the weights in `path`.
 
     Raises:
-        FormatError: If the file is damaged, or its pickle needs more than plain weights; the
-        message then says how to convert it.
+        FormatError: If the file is damaged, or its pickle names what only an attack does.
     """
     with claims_of(path, FORMAT):
         is_index = path.suffix.lower() == ".json"
@@ -62,7 +60,7 @@ def _described(path: Path) -> Description:
     weights = lightning_weights(content) if is_lightning(content) else find_weights(content)
     step, key = find_step(content) or (None, "")
     number = _numbers(path, archive, weights)
-    measures = measures_in(content, number)
+    measures = measures_in(mapping_of(content), number)
     if is_lightning(content):
         measures = lightning_measures(content, number) | measures
     return Description(
@@ -75,32 +73,19 @@ def _described(path: Path) -> Description:
         files=(str(path),),
         notes=tuple(weights.notes),
         measures=measures,
+        copies={
+            key: with_lora_layers(stored(path, archive, *item) for item in copy.items())
+            for key, copy in weights.copies.items()
+        },
     )
 
 
 def _opened(path: Path) -> Archive:
-    """Return the contents of a file; other objects are allowed in Lightning checkpoints only."""
+    """Return the contents of a file."""
     if path.suffix.lower() == ".distcp":
         raise ClaimError("a part of a distributed checkpoint; give its folder")
     with path.open("rb") as file:
-        try:
-            return read_archive(file)
-        except RefusedGlobalError as refusal:
-            archive = _opened_with_objects(file)
-            if archive is None or not is_lightning(archive.content):
-                raise refusal from None
-            return archive
-
-
-def _opened_with_objects(file: IO[bytes]) -> Archive | None:
-    """Return the contents of a file, with objects left opaque; None if it is refused."""
-    file.seek(0)
-    try:
-        return read_archive(file, WITH_OBJECTS)
-    except RefusedGlobalError:  # the pickle could execute code
-        raise
-    except Exception:  # not Lightning: the first error is more precise
-        return None
+        return read_archive(file)
 
 
 def _numbers(path: Path, archive: Archive, weights: Weights) -> Numbers:
@@ -111,7 +96,7 @@ def _numbers(path: Path, archive: Archive, weights: Weights) -> Numbers:
     own = {id(claim) for claim in weights.tensors.values()}
 
     def number(keys: Keys, value: object) -> int | float | None:
-        if not isinstance(value, TensorClaim):
+        if not isinstance(value, (TensorClaim, ArrayClaim)):
             return plain_number(keys, value)
         if value.shape or id(value) in own or (len(keys) > 1 and names_model(keys[0])):
             return None

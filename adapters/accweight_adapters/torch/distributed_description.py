@@ -21,6 +21,8 @@ from accweight_adapters.hf_trainer_state import with_state_of
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import measures_in, plain_number
 from accweight_adapters.model_keys import TRAINING_STATE
+from accweight_adapters.pickles.values import TensorClaim
+from accweight_adapters.pickles.weights import find_step, find_weights
 from accweight_adapters.shard_index import in_natural_order, shard_path
 from accweight_adapters.torch.container import Archive
 from accweight_adapters.torch.distributed_metadata import (
@@ -32,8 +34,6 @@ from accweight_adapters.torch.distributed_metadata import (
 )
 from accweight_adapters.torch.extents import array_of, extent_of, span_bytes, stored
 from accweight_adapters.torch.nested_archive import BUFFER_BYTES, archive_within
-from accweight_adapters.torch.pickle_globals import TensorClaim
-from accweight_adapters.torch.state_dicts import find_step, find_weights
 from accweight_adapters.untrusted import ClaimError, check_not_empty, claims_of, quoted, refused
 from accweight_core.dtypes import DTYPES
 from accweight_core.remote import expect
@@ -127,7 +127,7 @@ def _catalogue_at(path: Path) -> Catalogue:
         if not is_metadata(file):
             raise ClaimError("not the metadata of a distributed checkpoint")
         file.seek(0)
-        return catalogue_in(file, size_bytes)
+        return catalogue_in(file)
 
 
 def _content(path: Path, catalogue: Catalogue) -> tuple[dict[str | int, Any], dict[int, str]]:

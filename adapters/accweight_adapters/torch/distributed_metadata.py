@@ -1,8 +1,8 @@
 """Parse the ``.metadata`` of torch.distributed.checkpoint: the files and chunks of each tensor.
 
-It is a pickle of a few plain data classes, interpreted like that of any other checkpoint: these
-classes become `Record`s of their constructor arguments, all others are refused, and torch is not
-imported, so files of all versions are read alike.
+It is a pickle of a few plain data classes, interpreted like that of any other checkpoint: objects
+keep the names of their classes and their fields, and torch is not imported, so files of all
+versions are read alike.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO, Final, cast
+from typing import IO, Any, Final
 
 from accweight_adapters.bytes.stretch import Stretch
-from accweight_adapters.torch.container import BoundedStream
-from accweight_adapters.torch.pickle import WeightsPickle
-from accweight_adapters.torch.pickle_globals import Global, Record, Vocabulary, call, is_allowed
+from accweight_adapters.pickles.interpreter import Interpreter
+from accweight_adapters.pickles.stream import PickleStream
+from accweight_adapters.pickles.values import Entity, Global
 from accweight_adapters.untrusted import (
     ClaimError,
     checked_shape,
@@ -36,21 +36,8 @@ CLASS = re.compile(
 )
 """Plain data classes, in the modules of torch 1.13 to 2.13."""
 
-INERT = re.compile(r"pathlib\.(_local\.)?(Pure)?(Posix|Windows)?Path|builtins\.(getattr|set)")
 HEAD = re.compile(rb"torch\.distributed\.(_shard\.)?checkpoint\.metadata")
 HEAD_BYTES: Final = 256
-
-
-def _stands_for(function: object, args: object) -> object:
-    """Return the result of a call: a `Record` of a known class, or as for other pickles."""
-    match = CLASS.fullmatch(function.name) if isinstance(function, Global) else None
-    return Record(match["kind"]) if match else call(function, args)
-
-
-METADATA: Final = Vocabulary(
-    lambda name: any(pattern.fullmatch(name) for pattern in (CLASS, INERT)) or is_allowed(name),
-    _stands_for,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +89,37 @@ def is_metadata(file: IO[bytes]) -> bool:
     return head.startswith(b"\x80") and HEAD.search(head) is not None
 
 
-def catalogue_in(file: IO[bytes], size_bytes: int) -> Catalogue:
+def catalogue_in(file: IO[bytes]) -> Catalogue:
     """Return the parsed metadata; raise `ClaimError` if they are inconsistent."""
-    stream = cast("IO[bytes]", BoundedStream(file, size_bytes))
-    fields = _fields(WeightsPickle(stream, METADATA).load(), "Metadata")
+    fields = _fields(Interpreter(PickleStream(file)).load(), "Metadata")
     entries = fields.get("state_dict_metadata")
     if not isinstance(entries, dict):
         raise ClaimError("its metadata does not list what was saved")
     parts = _stored_parts(fields.get("storage_data"))
     tensors, values = {}, {}
     for name, entry in entries.items():
-        if not isinstance(name, str) or not isinstance(entry, Record):
+        if not isinstance(name, str) or not _kind(entry):
             raise ClaimError(
                 f"its metadata lists {quoted(name)}, which is neither a tensor nor a value"
             )
-        if entry.kind == "TensorStorageMetadata":
-            tensors[name] = _sharded(name, _fields(entry, entry.kind), parts)
-        elif entry.kind == "BytesStorageMetadata" and (name, ()) in parts:
+        if _kind(entry) == "TensorStorageMetadata":
+            tensors[name] = _sharded(name, _fields(entry, "TensorStorageMetadata"), parts)
+        elif _kind(entry) == "BytesStorageMetadata" and (name, ()) in parts:
             values[name] = parts[name, ()]
     return Catalogue(tensors, values, _paths(fields.get("planner_data"), entries))
 
 
-def _fields(record: object, kind: str) -> Mapping[object, object]:
+def _fields(record: Any, kind: str) -> Mapping[object, object]:
     """Return the fields of a record, after checking its kind."""
-    if not isinstance(record, Record) or record.kind != kind or not isinstance(record.state, dict):
+    if _kind(record) != kind or not isinstance(record.state, dict):
         raise ClaimError(f"its metadata holds something else where a {kind} should be")
     return record.state
+
+
+def _kind(record: object) -> str:
+    """Return the name of a known data class without its module; '' for anything else."""
+    match = CLASS.fullmatch(record.kind) if isinstance(record, Entity) else None
+    return match["kind"] if match else ""
 
 
 def _stored_parts(storage: object) -> dict[tuple[str, tuple[int, ...]], Part]:
@@ -186,7 +178,7 @@ def _check_inside(
 
 def _dtype(name: str, properties: object) -> str:
     """Return the element type; the properties are pickled as a tuple, or field by field."""
-    state = properties.state if isinstance(properties, Record) else None
+    state = properties.state if isinstance(properties, Entity) else None
     dtype = state.get("dtype") if isinstance(state, dict) else None
     if isinstance(state, tuple) and state:
         dtype = state[0]

@@ -11,8 +11,9 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from accweight_adapters.pickles.places import Place, number_in, stored_array
+from accweight_adapters.pickles.values import ArrayClaim, Claim, TensorClaim
 from accweight_adapters.torch.container import Archive
-from accweight_adapters.torch.pickle_globals import TensorClaim
 from accweight_adapters.untrusted import ClaimError, c_strides, is_c_order, quoted, reach, refused
 from accweight_core.dtypes import DTYPES
 from accweight_core.schema import Extent, StoredTensor
@@ -36,8 +37,10 @@ SCALAR_CODES: Final = {
 """`struct` codes by element type, for losses that were saved as tensors."""
 
 
-def stored(path: Path, archive: Archive, name: str, claim: TensorClaim) -> StoredTensor:
+def stored(path: Path, archive: Archive, name: str, claim: Claim) -> StoredTensor:
     """Return the location of a tensor's values, or a refusal with the reason."""
+    if isinstance(claim, ArrayClaim):
+        return stored_array(name, claim, Place(path, archive.pickle_at))
     if claim.refusal:
         return refused(name, claim.dtype, claim.shape, claim.refusal)
     if claim.dtype not in DTYPES:
@@ -82,8 +85,10 @@ def _checked_offset(archive: Archive, name: str, claim: TensorClaim) -> int:
     return stretch.offset + storage.start_bytes + claim.offset * item_bytes
 
 
-def scalar(path: Path, archive: Archive, claim: TensorClaim) -> int | float | None:
+def scalar(path: Path, archive: Archive, claim: Claim) -> int | float | None:
     """Return the value of a scalar tensor, or None if it is not a real number or unreadable."""
+    if isinstance(claim, ArrayClaim):
+        return number_in(claim) if claim.dtype else None
     is_brain = claim.dtype == "bfloat16"  # the upper half of a float32
     code = "f" if is_brain else SCALAR_CODES.get(claim.dtype)
     if claim.refusal or code is None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final, TypeGuard
 
 from accweight_adapters.measures import MAX_MEASURES, Numbers, finite, is_showable
-from accweight_adapters.torch.state_dicts import Weights, find_weights
+from accweight_adapters.pickles.weights import Weights, find_weights
 
 VERSION_KEY: Final = "pytorch-lightning_version"
 MODEL_PARTS: Final = ("state_dict", "optimizer_states")

@@ -35,4 +35,4 @@ def archive_within(file: IO[bytes], stretch: Stretch) -> Archive:
         key: Stretch(stretch.offset + inner.offset, inner.size_bytes)
         for key, inner in archive.storages.items()
     }
-    return replace(archive, storages=storages)
+    return replace(archive, storages=storages, pickle_at=stretch.offset + archive.pickle_at)

@@ -8,13 +8,16 @@ from accweight_core.schema import Description
 
 
 class TorchReader:
-    """Describes checkpoints of torch.save without running or loading anything in them."""
+    """Describes files of torch.save, torch.jit and torch.export without running anything."""
 
     name = "torch"
-    suffixes: tuple[str, ...] = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".json")
+    suffixes: tuple[str, ...] = (
+        ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".json", ".jit", ".pt2", ".ptl",
+        *(".pkl", ".pickle", ".p", ".tar", ".torch", ".th", ".model", ".mdl", ".chkpt"),
+    )  # fmt: skip
 
     def recognises(self, path: Path) -> bool:
-        """Tell whether torch.save or torch.jit.save wrote `path`; the latter is refused later.
+        """Tell whether torch.save or torch.jit.save wrote `path`.
 
         An index of torch.save shards is recognised too.
         """
@@ -26,8 +29,7 @@ class TorchReader:
         """Describe the weights in `path`.
 
         Raises:
-            FormatError: If the file is damaged, or its pickle needs more than plain weights; the
-            message then says how to convert it.
+            FormatError: If the file is damaged, or its pickle names what only an attack does.
         """
         from accweight_adapters.torch.description import described
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -25,11 +26,18 @@ from accweight_adapters.bytes.zip import (
     members_of,
 )
 from accweight_adapters.measures import measures_in
+from accweight_adapters.pickles.weights import find_weights
 from accweight_adapters.torch.container import Archive, read_archive
 from accweight_adapters.torch.extents import array_of, span_bytes, stored
 from accweight_adapters.torch.nested_archive import archive_within
-from accweight_adapters.torch.state_dicts import find_weights
-from accweight_adapters.untrusted import MAX_SIZE, ClaimError, check_not_empty, claims_of, quoted
+from accweight_adapters.untrusted import (
+    MAX_SIZE,
+    ClaimError,
+    check_not_empty,
+    claims_of,
+    quoted,
+    refused,
+)
 from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
 if TYPE_CHECKING:
@@ -39,6 +47,9 @@ FORMAT: Final = "Stable-Baselines3 zip"
 POLICY: Final = "policy.pth"
 SETTINGS: Final = "data"
 PARTS: Final = frozenset({POLICY, SETTINGS})
+OLDER_PART: Final = "parameter_list"
+"""A member that only the predecessor of the library writes."""
+
 STEP_KEY: Final = "num_timesteps"
 
 MAX_SETTINGS_BYTES: Final = 64_000_000
@@ -55,8 +66,18 @@ def recognised(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             name = first_name(file)
-            return bool(name) and (name == SETTINGS or {*member_names(file)} >= PARTS)
+            if name != SETTINGS:
+                return bool(name) and {*member_names(file)} >= PARTS
+            return not _is_older(file)
     except Exception:  # damaged zips raise nearly anything
+        return False
+
+
+def _is_older(file: IO[bytes]) -> bool:
+    """Tell whether a zip is one of Stable-Baselines 2; a truncated zip has no directory."""
+    try:
+        return {*member_names(file)} >= {OLDER_PART}
+    except zipfile.BadZipFile:
         return False
 
 
@@ -129,8 +150,12 @@ def _archive(file: IO[bytes], policy: Member) -> Archive:
 def _hidden(path: Path, policy: Member, tensor: StoredTensor) -> StoredTensor:
     """Return a tensor of a deflated policy, with a function that inflates it."""
     extent = tensor.values
-    if not policy.is_deflated or not isinstance(extent, Extent):
+    if not policy.is_deflated or tensor.refusal:
         return tensor
+    if not isinstance(extent, Extent):
+        return refused(
+            tensor.name, extent.dtype, extent.shape, "an array inside a compressed pickle"
+        )
     load = partial(_inflated, path, policy, extent)
     return replace(tensor, values=HiddenValues(load, extent.dtype, extent.shape))
 

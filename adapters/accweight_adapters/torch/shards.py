@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from accweight_adapters.lora import with_lora_layers
+from accweight_adapters.pickles.values import ArrayClaim, Claim, TensorClaim
+from accweight_adapters.pickles.weights import find_weights
 from accweight_adapters.shard_index import index_of_shards, natural, shard_path
 from accweight_adapters.torch.container import Archive, read_archive
 from accweight_adapters.torch.extents import stored
-from accweight_adapters.torch.pickle_globals import TensorClaim
-from accweight_adapters.torch.state_dicts import find_weights
 from accweight_adapters.untrusted import ClaimError, claims_of, quoted
 from accweight_core.schema import Description
 
@@ -33,7 +33,7 @@ def described_index(path: Path) -> Description:
     places: dict[str, str] = index_of_shards(path, FORMAT, SHARD_SUFFIXES)["weight_map"]
     shards = {file: shard_path(path, file) for file in sorted(set(places.values()), key=natural)}
     archives = {file: _archive_at(shard) for file, shard in shards.items()}
-    claims: dict[str, TensorClaim] = {}
+    claims: dict[str, Claim] = {}
     origins: dict[int, str] = {}
     extra = 0
     for file, archive in archives.items():
@@ -65,16 +65,16 @@ def _archive_at(path: Path) -> Archive:
         return read_archive(file)
 
 
-def _tensors_in(archive: Archive) -> Mapping[str, TensorClaim]:
+def _tensors_in(archive: Archive) -> Mapping[str, Claim]:
     content = archive.content if isinstance(archive.content, dict) else {}
     return {
         name: claim
         for name, claim in content.items()
-        if isinstance(name, str) and isinstance(claim, TensorClaim)
+        if isinstance(name, str) and isinstance(claim, (TensorClaim, ArrayClaim))
     }
 
 
-def _check_complete(places: Mapping[str, str], claims: Mapping[str, TensorClaim]) -> None:
+def _check_complete(places: Mapping[str, str], claims: Mapping[str, Claim]) -> None:
     for name, file in places.items():
         if name not in claims:
             raise ClaimError(f"says that tensor {quoted(name)} is in {quoted(file)}; it is not")

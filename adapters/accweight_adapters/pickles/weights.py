@@ -1,29 +1,27 @@
 """Find the weights in a training script's checkpoint.
 
 A checkpoint may be the state dict itself, or contain it under `model`, `state_dict`, `net`, next to
-optimizer states, averaged copies, losses and counters, and in several wrappers. The content is
-first flattened to paths of keys, each mapping once (so that cycles and repeated mappings cost no
-more than the file), and all decisions are based on those paths.
+optimizer states, averaged copies, losses and counters, and in several wrappers; the model may also
+be a whole module. The content is first flattened to paths of keys (`tree`), each mapping once, and
+all decisions are based on those paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass, field
 
-from accweight_adapters.model_keys import MAX_DEPTH, TRAINING_STATE, WRAPPER, without_copies
-from accweight_adapters.torch.pickle_globals import TensorClaim
+from accweight_adapters.model_keys import WRAPPER, without_copies
+from accweight_adapters.pickles.modules import is_module
+from accweight_adapters.pickles.tree import Entry, Leaf, leaves_of, mapping_of, opened
+from accweight_adapters.pickles.values import Claim, Entity, TensorClaim
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few, step_among
-
-Path = tuple[str, ...]
-"""Keys on the path to a tensor."""
-
-Entry = tuple[Path, TensorClaim]
-
-Leaf = tuple[Path, TensorClaim, Path | None]
 
 WRAPPING_SEGMENTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 """Parts that torch.compile, FSDP and activation checkpointing insert anywhere in names."""
+
+LOSSES = re.compile(r"(.*_)?(criterions?|loss(es)?)(_?(fn|func|function|module))?")
+"""Keys of loss modules, whose class weights and centres are not the network's."""
 
 
 @dataclass(slots=True)
@@ -33,26 +31,35 @@ class Weights:
     Attributes:
         tensors: The weights by name, in the file's order.
         notes: What was left out or kept unchanged, and why.
+        copies: Averaged copies of the model that were left out, by key: their weights by name.
     """
 
-    tensors: dict[str, TensorClaim] = field(default_factory=dict)
+    tensors: dict[str, Claim] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    copies: dict[str, dict[str, Claim]] = field(default_factory=dict)
 
 
 def find_weights(content: object) -> Weights:
     """Return the weights in `content`, with the names of the model's own state dict.
 
+    Only where there are none in mappings and modules, lists of tensors and the attributes of other
+    objects are searched too.
+
     Raises:
         ClaimError: If there are none, or if names are invalid or clash.
     """
+    content = opened(content)
     weights = Weights()
-    if isinstance(content, TensorClaim):
-        content = {"tensor": content}
-    entries = _without_training_state(content, weights.notes)
+    entries = _without_training_state(leaves_of(content), weights.notes)
+    if not entries:
+        entries = _without_training_state(leaves_of(content, everywhere=True), [])
     if not entries:
         beside = f"; {weights.notes[0]}" if weights.notes else ""
-        raise ClaimError(f"holds no weights: no tensor by a name in a mapping{beside}")
-    for path, tensor in _models(entries, weights.notes):
+        kind = f"; it is a pickled {quoted(_kind(content))}" if is_object(content) else ""
+        raise ClaimError(f"holds no weights: no tensor by a name in a mapping{kind}{beside}")
+    if is_object(content):
+        weights.notes.append(f"taken from the attributes of a pickled {quoted(_kind(content))}")
+    for path, tensor in _models(entries, weights):
         name = checked_name(".".join(path))
         if name in weights.tensors:
             raise ClaimError(f"holds two tensors that would both be called {quoted(name)}")
@@ -60,62 +67,48 @@ def find_weights(content: object) -> Weights:
     return weights
 
 
+def _kind(content: object) -> str:
+    return content.kind if isinstance(content, Entity) else ""
+
+
+def is_object(content: object) -> bool:
+    """Tell whether a content is one object, neither a mapping nor a module."""
+    if not isinstance(content, Entity) or content or is_module(content):
+        return False
+    return bool(content.kind) and not mapping_of(content, attributes=False)
+
+
 def find_step(content: object) -> tuple[int, str] | None:
     """Return the step next to the weights and its key, or None."""
-    return step_among(content) if isinstance(content, dict) else None
+    content = mapping_of(content)
+    return step_among(content)
 
 
-def _without_training_state(content: object, notes: list[str]) -> list[Entry]:
-    """Return all tensors except training state."""
-    leaves = list(_leaves(content))
+def _without_training_state(leaves: list[Leaf], notes: list[str]) -> list[Entry]:
+    """Return all tensors except training state; of tensors and NumPy arrays, the tensors.
+
+    Programs that save tensors keep statistics and random states as arrays.
+    """
     left_out = list(dict.fromkeys(within for *_, within in leaves if within is not None))
     if left_out:
         what = "everything" if left_out == [()] else quoted_few(list(map(".".join, left_out)))
         notes.append(f"left out {what}: training state, not weights")
-    return [(path, tensor) for path, tensor, within in leaves if within is None]
+    entries = [(path, tensor) for path, tensor, within in leaves if within is None]
+    tensors = [entry for entry in entries if isinstance(entry[1], TensorClaim)]
+    return tensors or entries
 
 
-def _leaves(root: object) -> Iterator[Leaf]:
-    """Yield every tensor with its keys, and the keys of the training state around it, if any."""
-    seen: set[int] = set()
-
-    def walk(node: object, path: Path, within: Path | None) -> Iterator[Leaf]:
-        if isinstance(node, TensorClaim):
-            if len(path) > MAX_DEPTH:
-                raise ClaimError(f"nests its tensors more than {MAX_DEPTH} deep")
-            yield path, node, within
-        children = _children(node)
-        if not children or id(node) in seen:
-            return
-        seen.add(id(node))
-        if within is None and _is_training_state(node, path):
-            within = path
-        for key, child in children:
-            yield from walk(child, (*path, key), within)
-
-    return walk(root, (), None)
-
-
-def _children(node: object) -> list[tuple[str, object]]:
-    """Return the entries of a mapping or of a list of mappings; other values have none."""
-    if isinstance(node, dict):
-        return [(key if isinstance(key, str) else quoted(key), node[key]) for key in node]
-    if isinstance(node, (list, tuple)) and any(isinstance(item, dict) for item in node):
-        return [(str(index), item) for index, item in enumerate(node)]
-    return []
-
-
-def _is_training_state(node: object, path: Path) -> bool:
-    if isinstance(node, dict) and {"state", "param_groups"} <= node.keys():
-        return True
-    return bool(path) and TRAINING_STATE.search(path[-1].lower()) is not None
-
-
-def _models(entries: list[Entry], notes: list[str]) -> list[Entry]:
+def _models(entries: list[Entry], weights: Weights) -> list[Entry]:
     """Remove wrapping keys; several models side by side keep their keys."""
+    notes = weights.notes
     direct, groups = _grouped(entries)
     is_beside = any("." in path[0] for path, _ in direct)
+    whole = groups
     groups = without_copies(groups, notes, is_model_beside=is_beside)
+    for key in whole.keys() - groups.keys():
+        copy = _models(whole[key], Weights())
+        weights.copies.setdefault(key, {".".join(path): tensor for path, tensor in copy})
+    groups = _without_losses(groups, notes)
     if any(_is_model(key, group) for key, group in groups.items()):
         direct = _without_strays(direct, notes)
     if not groups:
@@ -123,10 +116,20 @@ def _models(entries: list[Entry], notes: list[str]) -> list[Entry]:
     if not direct and len(groups) == 1:
         ((key, group),) = groups.items()
         if _is_model(key, group):
-            return _models(group, notes)
+            return _models(group, weights)
     for key, group in groups.items():
-        direct = direct + [((key, *path), tensor) for path, tensor in _models(group, notes)]
+        direct = direct + [((key, *path), tensor) for path, tensor in _models(group, weights)]
     return direct
+
+
+def _without_losses(groups: dict[str, list[Entry]], notes: list[str]) -> dict[str, list[Entry]]:
+    """Leave out loss modules next to models."""
+    losses = [key for key in groups if LOSSES.fullmatch(key.lower())]
+    if len(losses) == len(groups):
+        return groups
+    if losses:
+        notes.append(f"left out {quoted_few(losses)}: the loss, not the network")
+    return {key: group for key, group in groups.items() if key not in losses}
 
 
 def _grouped(entries: list[Entry]) -> tuple[list[Entry], dict[str, list[Entry]]]:

@@ -1,0 +1,1 @@
+"""Plain pickles: `pickle.dump`, joblib, PaddlePaddle."""

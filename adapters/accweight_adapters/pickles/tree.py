@@ -1,0 +1,173 @@
+"""The content of a pickle as a tree: which values have children, and by which names.
+
+Mappings of any class have their items as children, whole modules their state dict. Objects of other
+classes, and lists of bare tensors, are opaque unless everything is to be searched: such lists are
+mostly histories and random states. Every node is visited once, so that cycles and repeated
+mappings cost no more than the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from accweight_adapters.measures import names_measure
+from accweight_adapters.model_keys import MAX_DEPTH, TRAINING_STATE
+from accweight_adapters.pickles.modules import is_module, state_of
+from accweight_adapters.pickles.values import ArrayClaim, Claim, Entity, TensorClaim
+from accweight_adapters.untrusted import ClaimError, quoted
+from accweight_core.dtypes import DTYPES
+
+Path = tuple[str, ...]
+"""Keys on the path to a tensor."""
+
+Entry = tuple[Path, Claim]
+
+Leaf = tuple[Path, Claim, Path | None]
+"""A tensor with its keys, and the keys of the training state around it, if any."""
+
+DEEPEST: Final = 2 * MAX_DEPTH
+"""Depth below which nothing is searched; tensors as deep as that are an error."""
+
+MOST_VISITS: Final = 2_000_000
+"""Most values that are searched: objects may share their contents, a thousand times each."""
+
+TREES = re.compile(r"sklearn\.(tree|ensemble)\.")
+"""Decision trees, whose arrays are thresholds and counts."""
+
+USER_DICT: Final = "collections.UserDict"
+
+
+def opened(content: object) -> object:
+    """Return what a checkpoint's content is: inside arrays without axes, and named if alone."""
+    if isinstance(content, ArrayClaim) and len(content.objects) == 1 and not content.shape:
+        content = content.objects[0]
+    if isinstance(content, TensorClaim) or is_numeric(content):
+        return {"tensor": content}
+    return content
+
+
+def mapping_of(content: object, *, attributes: bool = True) -> Mapping[Any, Any]:
+    """Return the entries of a checkpoint's content: items, or attributes of an object."""
+    content = opened(content)
+    if isinstance(content, Entity) and not content:
+        items = _items_of(content)
+        return items if items or is_module(content) or not attributes else content.attributes
+    return content if isinstance(content, dict) else {}
+
+
+def is_numeric(node: object) -> bool:
+    """Tell whether this is an array of numbers."""
+    return isinstance(node, ArrayClaim) and bool(node.dtype)
+
+
+def leaves_of(root: object, *, everywhere: bool = False) -> list[Leaf]:
+    """Return every tensor with its keys.
+
+    Args:
+        root: The content.
+        everywhere: Whether to search lists of bare tensors and the attributes of objects too.
+
+    Raises:
+        ClaimError: If tensors are nested more than `MAX_DEPTH` deep.
+    """
+    leaves = list(_Walk(everywhere=everywhere).leaves(root, (), None))
+    if not everywhere:
+        return leaves
+    public = [leaf for leaf in leaves if not any(key.startswith("_") for key in leaf[0])]
+    return public or leaves
+
+
+class _Walk:
+    """One walk over a content, each of its containers once."""
+
+    def __init__(self, *, everywhere: bool) -> None:
+        self._everywhere = everywhere
+        self._seen: set[int] = set()
+        self._visits = 0
+
+    def leaves(self, node: object, path: Path, within: Path | None) -> Iterator[Leaf]:
+        """Yield the tensors below a node, which is at a path within training state or None."""
+        if isinstance(node, TensorClaim) or _is_weight(node, self._everywhere):
+            if len(path) > MAX_DEPTH:
+                raise ClaimError(f"nests its tensors more than {MAX_DEPTH} deep")
+            yield path, node, within  # type: ignore[misc]  # _is_weight accepts claims alone
+            return
+        if len(path) > DEEPEST or not isinstance(node, (dict, list, tuple, ArrayClaim)):
+            return
+        if isinstance(node, Entity) and not node and not is_module(node):
+            node = _items_of(node) or node  # which other objects may share
+        if id(node) in self._seen:
+            return
+        self._seen.add(id(node))
+        children = _children(node, self._everywhere, path[-1] if path else "")
+        self._visits += len(children)
+        if self._visits > MOST_VISITS:
+            raise ClaimError(f"has more than {MOST_VISITS} values in its mappings and lists")
+        if within is None and children and _is_training_state(node, path):
+            within = path
+        for key, child in children:
+            yield from self.leaves(child, (*path, key), within)
+
+
+def _is_weight(node: object, everywhere: bool) -> bool:
+    """Tell whether an array may be a weight; labels and counters in objects are not."""
+    if not isinstance(node, ArrayClaim) or not node.dtype:
+        return False
+    return not everywhere or DTYPES[node.dtype].family in ("float", "complex")
+
+
+def _children(node: object, everywhere: bool, name: str) -> list[tuple[str, object]]:
+    """Return the children of a node by name; opaque values have none."""
+    if isinstance(node, Entity):
+        return _named(_entity_children(node, everywhere))
+    if isinstance(node, dict):
+        return _named(node)
+    items = node.objects if isinstance(node, ArrayClaim) else node
+    if not isinstance(items, (list, tuple)) or not items:
+        return []
+    if any(_has_items(item) for item in items) or (everywhere and not names_measure(name)):
+        return [(str(index), item) for index, item in enumerate(items)]
+    return []
+
+
+def _named(mapping: Mapping[Any, object]) -> list[tuple[str, object]]:
+    return [(key if isinstance(key, str) else quoted(key), mapping[key]) for key in mapping]
+
+
+def _has_items(item: object) -> bool:
+    if isinstance(item, Entity):
+        return bool(item) or is_module(item) or bool(_items_of(item))
+    return isinstance(item, dict)
+
+
+def _entity_children(entity: Entity, everywhere: bool) -> Mapping[Any, object]:
+    if is_module(entity):
+        return state_of(entity)
+    items = _items_of(entity)
+    if items or not everywhere or TREES.match(entity.kind):
+        return items
+    inner = (*entity.arguments, *(entity.listed or ()))
+    numbered: Iterable[tuple[str, object]] = ((str(i), value) for i, value in enumerate(inner))
+    return {**dict(numbered), **entity.attributes}
+
+
+def _items_of(entity: Entity) -> dict[Any, object]:
+    """Return the items of a mapping: set one by one, or given to its class as a dict."""
+    if entity:
+        return entity
+    if entity.kind == USER_DICT:
+        data = entity.attributes.get("data")
+        return data if isinstance(data, dict) else {}
+    if len(entity.arguments) == 1 and not entity.attributes:
+        (only,) = entity.arguments
+        if isinstance(only, dict):
+            return only
+    return {}
+
+
+def _is_training_state(node: object, path: Path) -> bool:
+    if isinstance(node, dict) and {"state", "param_groups"} <= node.keys():
+        return True
+    return bool(path) and TRAINING_STATE.search(path[-1].lower()) is not None

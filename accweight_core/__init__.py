@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from accweight_core.jobs.checking import check
     from accweight_core.jobs.pipeline import analyze, append
     from accweight_core.live.tracker import ChangeTracker
+    from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
+    from accweight_core.runs.series import Series
     from accweight_core.schema import Kind, Layer, Parameter, Role, Run
 
 _HOMES = {
@@ -35,6 +37,7 @@ _HOMES = {
     "Parameter": "schema",
     "Role": "schema",
     "Run": "schema",
+    "Series": "runs.series",
     "align": "alignment.alignment",
     "analyze": "jobs.pipeline",
     "append": "jobs.pipeline",
@@ -42,6 +45,7 @@ _HOMES = {
     "compare": "alignment.comparison",
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
+    "series_of": "runs.inspection",
 }
 
 __all__ = [
@@ -55,6 +59,7 @@ __all__ = [
     "Parameter",
     "Role",
     "Run",
+    "Series",
     "align",
     "analyze",
     "append",
@@ -63,6 +68,7 @@ __all__ = [
     "kernels",
     "open_analysis",
     "open_run",
+    "series_of",
 ]
 
 

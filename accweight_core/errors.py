@@ -6,7 +6,8 @@
     ├── MissingLibraryError    (also ImportError)    a reader or exporter needs an extra
     ├── StepOrderError         (also ValueError)     checkpoints cannot be put in order
     ├── MismatchError          (also ValueError)     checkpoints do not belong to one run
-    │   └── ShapeMismatchError                       one parameter has two shapes
+    │   ├── ShapeMismatchError                       one parameter has two shapes
+    │   └── SeveralSeriesError (also StepOrderError) a source holds several runs
     ├── NonFiniteError         (also ValueError)     NaN or infinity under `strict`
     ├── UnsupportedDtypeError  (also TypeError)      values that cannot be subtracted
     ├── ArgumentTypeError      (also TypeError)      an argument has a wrong type
@@ -119,6 +120,18 @@ class ShapeMismatchError(MismatchError):
         self.parameter = parameter
         self.expected = expected
         self.got = got
+
+
+class SeveralSeriesError(StepOrderError, MismatchError):
+    """A source holds several series of checkpoints, and none was chosen, or not one that exists.
+
+    Attributes:
+        series: Names of the series.
+    """
+
+    def __init__(self, problem: str, series: tuple[str, ...]) -> None:
+        super().__init__(problem)
+        self.series = series
 
 
 class NonFiniteError(AccweightError, ValueError):

@@ -38,7 +38,8 @@ class Reader(Protocol):
     suffixes: tuple[str, ...]
     """Suffixes of candidate files, lower case with the dot; a hint, not a proof. The empty suffix
     stands for names without one. A reader of folders may also have `marks`: names of files that
-    make their folder a checkpoint (`marks_of`).
+    make their folder a checkpoint (`marks_of`); or `pieces`: suffixes of files that can be one
+    parameter each of a checkpoint that is their folder (`pieces_of`).
     """
 
     def recognises(self, path: Path) -> bool:
@@ -107,6 +108,12 @@ def marks_of(reader: Reader) -> tuple[str, ...]:
     """Return the file names that make their folder a checkpoint of this reader."""
     marks: tuple[str, ...] = getattr(reader, "marks", ())
     return marks
+
+
+def pieces_of(reader: Reader) -> tuple[str, ...]:
+    """Return the suffixes of files that may be one parameter each of a folder of this reader."""
+    pieces: tuple[str, ...] = getattr(reader, "pieces", ())
+    return pieces
 
 
 def unrecognised(path: Path) -> FormatError:

@@ -23,6 +23,11 @@ def shortened(paths: Sequence[str]) -> list[str]:
     return [os.path.relpath(path, shared) for path in paths]
 
 
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def size(size_bytes: float) -> str:
     """Return a size in bytes with a unit."""
     for unit in ("B", "kB", "MB", "GB"):

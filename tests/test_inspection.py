@@ -18,6 +18,12 @@ def test_the_document_of_a_run_says_where_everything_came_from(tmp_path: Path) -
 
     document = inspected(tmp_path).to_json()
 
+    series = document.pop("series")
+    assert [(one["name"], one["files"], one["format"]) for one in series] == [
+        ("epoch", "epoch_N.pt", "torch zip")
+    ]
+    assert [c["step"] for c in series[0]["checkpoints"]] == [1, 3]
+    assert series[0]["layers"] == document["layers"]
     sizes = [(tmp_path / name).stat().st_size for name in ("epoch_1.pt", "epoch_3.pt")]
     assert document == {
         "format": "torch zip",
@@ -57,6 +63,9 @@ def test_the_document_of_a_run_says_where_everything_came_from(tmp_path: Path) -
         ],
         "refused": {},
         "notes": [],
+        "warnings": [],
+        "run": "epoch",
+        "left_out": [],
     }
 
 

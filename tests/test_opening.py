@@ -27,13 +27,16 @@ def test_the_public_names_are_these() -> None:
         "Parameter",
         "Role",
         "Run",
+        "Series",
         "align",
         "analyze",
         "append",
+        "check",
         "compare",
         "kernels",
         "open_analysis",
         "open_run",
+        "series_of",
     ]
 
 

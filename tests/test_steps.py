@@ -244,18 +244,42 @@ def test_steps_of_a_run_whose_names_all_say_best_are_read(tmp_path: Path) -> Non
 # What cannot be ordered
 
 
+@pytest.mark.parametrize("name", ["best.pt", "last.pt", "final.pt", "extra.pt"])
+def test_a_checkpoint_without_a_step_beside_a_series_is_left_out_with_a_note(
+    tmp_path: Path, name: str
+) -> None:
+    saved(tmp_path, {"epoch_1.pt": 0, "epoch_2.pt": 1, name: 5})
+
+    opened = survey(tmp_path)
+
+    assert order(opened, tmp_path) == {"epoch_1.pt": 1, "epoch_2.pt": 2}
+    assert len(opened.notes) == 1
+    assert opened.notes[0].startswith(f"{name} left out: no step where the others have one")
+    assert "--given-order" in opened.notes[0]
+
+
 @pytest.mark.parametrize("name", ["best.pt", "last.pt", "extra.pt"])
-def test_a_checkpoint_without_a_step_among_others_with_one_asks_for_order(
+def test_a_checkpoint_without_a_step_that_the_user_named_asks_for_order(
     tmp_path: Path, name: str
 ) -> None:
     saved(tmp_path, {"epoch_1.pt": 0, "epoch_2.pt": 1, name: 5})
 
     with pytest.raises(StepOrderError) as caught:
-        survey(tmp_path)
+        survey(f"{tmp_path}/*.pt")
 
     assert name in str(caught.value)
     assert "--exclude" in str(caught.value)
     assert "--given-order" in str(caught.value)
+
+
+def test_final_weights_that_the_user_named_come_last(tmp_path: Path) -> None:
+    saved(tmp_path, {"init.pt": 0, "epoch_1.pt": 1, "epoch_20.pt": 2, "final.pt": 3})
+
+    opened = survey(f"{tmp_path}/*.pt")
+
+    assert order(opened, tmp_path) == {"init.pt": 0, "epoch_1.pt": 1, "epoch_20.pt": 20,
+                                       "final.pt": 21}  # fmt: skip
+    assert opened.checkpoints[-1].step_source == "in name: final weights"
 
 
 @pytest.mark.parametrize("name", ["init.pt", "model_init.pt", "initial.pt", "untrained.pt"])
@@ -268,21 +292,20 @@ def test_initial_weights_without_a_step_stand_at_step_0(tmp_path: Path, name: st
     assert opened.checkpoints[0].step_source == "in name: initial weights"
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        ["init.pt", "epoch_0.pt", "epoch_1.pt"],
-        ["init.pt", "untrained.pt", *(f"epoch_{n}.pt" for n in (1, 2, 3))],
-    ],
-    ids=["0 is taken", "two of them"],
-)
-def test_initial_weights_that_cannot_stand_at_step_0_ask_for_order(
-    tmp_path: Path, files: list[str]
-) -> None:
+def test_initial_weights_stand_before_a_checkpoint_of_step_0(tmp_path: Path) -> None:
+    saved(tmp_path, {"init.pt": 0, "epoch_0.pt": 1, "epoch_1.pt": 2})
+
+    assert order(survey(tmp_path), tmp_path) == {"init.pt": -1, "epoch_0.pt": 0, "epoch_1.pt": 1}
+
+
+def test_of_two_initial_weights_none_is_taken(tmp_path: Path) -> None:
+    files = ["init.pt", "untrained.pt", *(f"epoch_{n}.pt" for n in (1, 2, 3))]
     saved(tmp_path, {name: at for at, name in enumerate(files)})
 
-    with pytest.raises(StepOrderError, match=r"init\.pt"):
-        survey(tmp_path)
+    opened = survey(tmp_path)
+
+    assert [c.step for c in opened.checkpoints] == [1, 2, 3]
+    assert opened.notes[0].startswith("init.pt, untrained.pt left out: no step")
 
 
 def test_two_runs_in_one_folder_are_not_strung_together(tmp_path: Path) -> None:

@@ -59,6 +59,9 @@ def inspect(
     "-o", "--out", required=True, metavar="NAME.accw", help="Folder to store the analysis in."
 )
 @options.takes_selection
+@click.option(
+    "--all", "every", is_flag=True, help="Analyse each series of SOURCE, as OUT/NAME.accw."
+)
 @options.roles("weight,embedding")
 @options.metric
 @options.threads
@@ -102,6 +105,7 @@ def analyze(
     picture_budget: str | None,
     memory: str | None,
     *,
+    every: bool,
     overwrite: bool,
     keep_state: bool,
     append: bool,
@@ -110,32 +114,51 @@ def analyze(
 ) -> None:
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
     from accweight_core.cli import output, rankings
+    from accweight_core.cli.outputs import outputs_in
+    from accweight_core.jobs.pipeline import analysed_paths
     from accweight_core.jobs.pipeline import analyze as measure
     from accweight_core.jobs.pipeline import append as add
     from accweight_core.metrics.table import checked_metric
-    from accweight_core.runs.opening import selected_run
+    from accweight_core.runs.opening import selected_run, selected_runs
+    from accweight_core.text import plain
 
     checked_metric(by)
-    run = selected_run(named(source), selection)
     how["picture_budget_bytes"] = None if picture_budget is None else parsed_size(picture_budget)
     how["memory_bytes"] = None if memory is None else parsed_size(memory)
     counted = parsed_roles(roles)
-    with output.progress("analyze") as advance:
-        how |= {"progress": advance, "notice": output.remark}
-        if append:
-            analysis = add(run, out, **how)
+    if every:
+        runs = selected_runs(named(source), selection)
+        outs = outputs_in(out, list(runs))
+    else:
+        like = analysed_paths(out) if append else ()
+        runs, outs = {"": selected_run(named(source), selection, like)}, {"": out}
+    documents: list[dict[str, Any]] = []
+    for name, run in runs.items():
+        with output.progress("analyze") as advance:
+            how |= {"progress": advance, "notice": output.remark}
+            if append:
+                analysis = add(run, outs[name], **how)
+            else:
+                analysis = measure(
+                    run,
+                    outs[name],
+                    roles=counted,
+                    overwrite=overwrite,
+                    keep_state=keep_state,
+                    **how,
+                )
+        output.remark(*analysis.header.notes)
+        warnings = analysis.header.warnings
+        output.warn(*warnings[:MOST_WARNINGS])
+        if warnings[MOST_WARNINGS:]:
+            output.warn(f"{len(warnings) - MOST_WARNINGS} more like these; --json lists all")
+        if json:
+            documents.append({"series": name, **rankings.analysis_json(analysis, by)})
         else:
-            analysis = measure(
-                run, out, roles=counted, overwrite=overwrite, keep_state=keep_state, **how
-            )
-    output.remark(*analysis.header.notes)
-    warnings = analysis.header.warnings
-    output.warn(*warnings[:MOST_WARNINGS])
-    if warnings[MOST_WARNINGS:]:
-        output.warn(f"{len(warnings) - MOST_WARNINGS} more like these; --json lists all")
-    output.show(
-        rankings.analysis_json(analysis, by) if json else rankings.analysis_summary(analysis, by)
-    )
+            heading = [f"series {plain(name)}", ""] if every else []
+            output.show([*heading, *rankings.analysis_summary(analysis, by)])
+    if json:
+        output.show({"analyses": documents} if every else rankings.analysis_json(analysis, by))
 
 
 @click.command()

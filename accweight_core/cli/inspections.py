@@ -8,19 +8,35 @@ from typing import TYPE_CHECKING
 
 from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, number
+from accweight_core.runs.step_order import BY_ALPHABET
 from accweight_core.schema import Kind, Split
-from accweight_core.text import count, plain, shortened, size
+from accweight_core.text import count, plain, shortened, size, some
 
 if TYPE_CHECKING:
     from accweight_core.runs.inspection import Inspection
+    from accweight_core.runs.opening import Opened
     from accweight_core.schema import Checkpoint, Parameter
 
 
 def inspection(result: Inspection) -> Page:
-    """Return the lines and tables that ``inspect`` prints."""
-    opened = result.opened
-    lines: list[str | Table] = [
-        f"{plain(opened.source)}: {result.format}, {len(opened.checkpoints)} checkpoints",
+    """Return the lines and tables that ``inspect`` prints.
+
+    With several series, they are listed first; the checkpoints and layers are shown of the one that
+    `analyze` takes, if there is one.
+    """
+    opened, several = result.opened, len(result.series) > 1
+    source = plain(opened.source)
+    lines: list[str | Table] = []
+    if several:
+        run = result.run
+        way = f"analyze takes {plain(run.name)}" if run else "analyze with --series NAME, or --all"
+        lines += [f"{source}: {len(result.series)} series of checkpoints; {way}", ""]
+        lines += [_series(result), ""]
+    if result.run is None:
+        return [*lines, *_left_out(result), *(f"note: {plain(note)}" for note in result.stopped)]
+    title = f"series {plain(result.run.name)}" if several else source
+    lines += [
+        f"{title}: {result.format}, {len(opened.checkpoints)} checkpoints",
         "",
         *_checkpoints(result),
         "",
@@ -34,8 +50,48 @@ def inspection(result: Inspection) -> Page:
         f"cannot be analysed: {plain(name)}: {plain(reason)}"
         for name, reason in result.refused.items()
     ]
-    lines += [f"note: {plain(note)}" for note in opened.notes]
-    return lines
+    return [*lines, *_notes(opened)]
+
+
+def _notes(opened: Opened) -> list[str]:
+    return [
+        *(f"note: {plain(note)}" for note in opened.notes),
+        *(f"warning: {plain(warning)}" for warning in opened.warnings),
+    ]
+
+
+def _series(result: Inspection) -> Table:
+    """Return the table of series."""
+    rows = []
+    for series in result.series:
+        weights = sum(p.elements for layer in series.layers for p in layer.parameters)
+        is_told = series.origin != BY_ALPHABET
+        copied = f" (same weights as {plain(series.copy_of)})" if series.copy_of else ""
+        rows.append(
+            (
+                plain(series.name),
+                str(len(series.placed)),
+                series.steps if series.is_complete or is_told else "-",
+                plain(series.origin) if series.is_complete or is_told else "-",
+                plain(series.format),
+                str(len(series.layers)),
+                count(weights),
+                plain(series.pattern) + copied,
+            )
+        )
+    columns = ("series", "checkpoints", "steps", "from", "format", "layers", "weights", "files")
+    return Table.of_rows(columns, rows, "checkpoints", "steps", "layers", "weights")
+
+
+def _left_out(result: Inspection) -> list[str | Table]:
+    """Return the table of what was left out, one row for every reason."""
+    names: dict[str, list[str]] = {}
+    for one in result.left_out:
+        names.setdefault(one.reason, []).append(one.name)
+    if not names:
+        return []
+    rows = [(plain(some(files)), plain(reason)) for reason, files in names.items()]
+    return [Table.of_rows(("left out", "why"), rows)]
 
 
 def _checkpoints(result: Inspection) -> Page:

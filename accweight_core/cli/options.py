@@ -53,6 +53,11 @@ group = click.option(
     metavar="WHICH",
     help="Group to use if checkpoints have different parameters: a number, or 'largest'.",
 )
+series = click.option(
+    "--series",
+    metavar="NAME",
+    help="Series of checkpoints to take if the source holds several; inspect lists them.",
+)
 given_order = click.option("--given-order", is_flag=True, help="Take the files in the order given.")
 map_file = click.option(
     "--map",
@@ -84,8 +89,8 @@ per_row = click.option(
 
 Command = Callable[..., None]
 
-_SELECTION = (reader, model, skip, exclude, group, given_order, map_file)
-_TOLD = ("reader", "model", "skip", "exclude", "group", "map")
+_SELECTION = (reader, model, skip, exclude, group, series, given_order, map_file)
+_TOLD = ("reader", "model", "skip", "exclude", "group", "series", "map")
 
 
 def roles(default: str) -> Callable[[Command], Command]:

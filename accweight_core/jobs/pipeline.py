@@ -266,7 +266,8 @@ def append(
     """
     _check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
     _check_calls(progress, notice)
-    run, path = as_run(run), _local(out)
+    path = _local(out)
+    run = as_run(run, analysed_paths(path))
     with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
         tidy(path)
         earlier = Store.open(path)
@@ -302,6 +303,17 @@ def append(
             memory_bytes,
         )  # fmt: skip
         return work.on_disk(path, replacing=True)
+
+
+def analysed_paths(out: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the paths of the checkpoints of a stored analysis; none if it cannot be opened.
+
+    They tell the series that a source of several series goes on with.
+    """
+    try:
+        return tuple(record.path for record in Store.open(_local(out)).header.checkpoints)
+    except StoreError:  # raised again when the analysis is continued, after tidying up
+        return ()
 
 
 def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Any:

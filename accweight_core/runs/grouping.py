@@ -29,8 +29,8 @@ class Group:
 
     @cached_property
     def signature(self) -> Signature:
-        """Names and shapes that all checkpoints share; see `_signature`."""
-        return _signature(self.layers)
+        """Names and shapes that all checkpoints share; see `signature_of`."""
+        return signature_of(self.layers)
 
     @property
     def summary(self) -> str:
@@ -55,7 +55,7 @@ def groups_of(checkpoints: Sequence[Checkpoint]) -> tuple[Group, ...]:
         # finding the layers of thousands of tensors takes longer than comparing descriptions
         if known is None or not _is_described_alike(known, checkpoint):
             found = layers_of(checkpoint.tensors.values())
-            signature, known = _signature(found), checkpoint
+            signature, known = signature_of(found), checkpoint
             layers.setdefault(signature, found)
         members.setdefault(signature, []).append(checkpoint)
     ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[1][0].step))
@@ -75,8 +75,8 @@ def _is_described_alike(first: Checkpoint, second: Checkpoint) -> bool:
     )
 
 
-def _signature(layers: Sequence[Layer]) -> Signature:
-    """Return the names and shapes of parameters.
+def signature_of(layers: Sequence[Layer]) -> Signature:
+    """Return the names and shapes of the parameters of layers.
 
     Buffers are left out, and optimizer state, which does not exist before the first step.
     """

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from accweight_core.dtypes import is_measurable
+from accweight_core.errors import SeveralSeriesError
 from accweight_core.gc_paused import gc_paused
 from accweight_core.naming import layers_of
+from accweight_core.remote.globbing import doubted
 from accweight_core.runs.grouping import Group, chosen_group
-from accweight_core.runs.opening import Opened, grouped, named_by_model, survey
+from accweight_core.runs.opening import Opened, grouped, named_by_model, opened_series
+from accweight_core.runs.search import LeftOut
 from accweight_core.runs.selection import ALL, Selection
+from accweight_core.runs.series import Series
+from accweight_core.runs.surveying import chosen_series, left_out_of, surveyed
 from accweight_core.schema import (
     MEASURED_ROLES,
     Checkpoint,
@@ -29,13 +34,21 @@ class Inspection:
     """The result of `inspect`.
 
     Attributes:
-        opened: All checkpoints, in step order.
+        series: All series of the source; empty for weights in memory.
+        run: The one that `analyze` takes; None if the user has to choose.
+        left_out: Files and folders left out, and why.
+        stopped: Where the search of a folder stopped at a limit.
+        opened: The checkpoints of the run in step order; of the largest series if there is none.
         groups: Checkpoints grouped by their parameters, largest group first.
         shown: The group whose layers are shown.
         layers: Layers of that group, in network order.
         refused: Reasons why tensors cannot be analysed, by name.
     """
 
+    series: tuple[Series, ...]
+    run: Series | None
+    left_out: tuple[LeftOut, ...]
+    stopped: tuple[str, ...]
     opened: Opened
     groups: tuple[Group, ...]
     shown: Group
@@ -64,7 +77,27 @@ class Inspection:
             "layers": [_layer(layer) for layer in self.layers],
             "refused": self.refused,
             "notes": list(self.opened.notes),
+            "warnings": list(self.opened.warnings),
+            "series": [
+                _series(one, self.layers if one is self.run else one.layers) for one in self.series
+            ],
+            "run": self.run.name if self.run is not None else None,
+            "left_out": [{"path": str(o.path), "reason": o.reason} for o in self.left_out],
         }
+
+
+def _series(series: Series, layers: Sequence[Layer]) -> dict[str, Any]:
+    return {
+        "name": series.name,
+        "files": series.pattern,
+        "format": series.format,
+        "copy_of": series.copy_of or None,
+        "checkpoints": [
+            {"path": str(p.found.path), "step": p.step, "step_source": p.source}
+            for p in series.placed
+        ],
+        "layers": [_layer(layer) for layer in layers],
+    }
 
 
 def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -116,9 +149,23 @@ def _split(split: Split) -> dict[str, Any]:
 
 
 @gc_paused()
+@doubted()
 def inspected(source: str | os.PathLike[str] | list[str], selection: Selection = ALL) -> Inspection:
-    """Inspect a source without reading weights; by default, the largest group is shown."""
-    opened = survey(source, selection)
+    """Inspect a source without reading weights; by default, the largest group is shown.
+
+    Where there are several series and none is plainly the run, all are listed, and the first of
+    the largest is shown.
+    """
+    survey = surveyed(source, selection)
+    run: Series | None
+    try:
+        run = chosen_series(survey, selection)
+    except SeveralSeriesError:
+        if selection.series is not None:
+            raise
+        run = None
+    found = max(survey.series, key=lambda one: len(one.placed)) if run is None else run
+    opened = opened_series(survey, found, is_only=run is not None and selection.series is None)
     groups = grouped(opened, selection)
     choice = "largest" if selection.group is None else selection.group
     shown = chosen_group(groups, choice, opened.source)
@@ -128,7 +175,33 @@ def inspected(source: str | os.PathLike[str] | list[str], selection: Selection =
     measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}
     changes = type_changes(shown.checkpoints, [tensor.name for tensor in tensors], None)
     opened = replace(opened, notes=(*opened.notes, *map(str, changes)))
-    return Inspection(opened, groups, shown, layers, _refused(tensors, measured))
+    return Inspection(
+        series=survey.series if selection.series is None else (found,),
+        run=run,
+        left_out=tuple(left_out_of(survey, run)),
+        stopped=survey.notes,
+        opened=opened,
+        groups=groups,
+        shown=shown,
+        layers=layers,
+        refused=_refused(tensors, measured),
+    )
+
+
+def series_of(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], **options: Any
+) -> tuple[Series, ...]:
+    """Return the series of checkpoints that a source holds, without reading weights.
+
+    Args:
+        source: A file, a folder, a glob, or several of them, as paths or URLs.
+        **options: As for `open_run`, which takes the name of one as `series`.
+
+    Raises:
+        SourceError: If the source does not exist or has no checkpoints.
+    """
+    selection = Selection.of(**options)
+    return surveyed(source, selection).series
 
 
 def _refused(tensors: Iterable[StoredTensor], measured: set[str]) -> dict[str, str]:

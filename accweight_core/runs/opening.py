@@ -15,19 +15,27 @@ from accweight_core.dtypes import DTYPES
 from accweight_core.errors import ArgumentTypeError, MismatchError, SourceError, StepOrderError
 from accweight_core.gc_paused import gc_paused
 from accweight_core.io.memory import memory_told
-from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of, module_of
 from accweight_core.readers import reader_for, unrecognised
-from accweight_core.remote import path_at, shown
+from accweight_core.remote import path_at
+from accweight_core.remote.globbing import doubted
 from accweight_core.remote.local import check_not_special
 from accweight_core.runs.describing import size_and_change
 from accweight_core.runs.grouping import Group, chosen_group, groups_of
 from accweight_core.runs.name_map import NameMap
+from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.selection import ALL, Selection
-from accweight_core.runs.sources import gather
-from accweight_core.runs.step_order import Found, Order, Placed, order_of
+from accweight_core.runs.series import Series, check_order
+from accweight_core.runs.step_order import Placed
+from accweight_core.runs.surveying import (
+    Survey,
+    chosen_series,
+    left_out_of,
+    note_on_others,
+    notes_on,
+    surveyed,
+)
 from accweight_core.schema import Checkpoint, HiddenValues, Hints, Run, StoredTensor
-from accweight_core.text import shortened
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Mapping[str, Any]]
 WeightsByStep = Mapping[int, Mapping[str, Any]]
@@ -41,6 +49,7 @@ def open_run(
     skip: Iterable[str] = (),
     exclude: Iterable[str] = (),
     group: int | str | None = None,
+    series: str | None = None,
     in_given_order: bool = False,
     map: NameMap | str | os.PathLike[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -56,6 +65,8 @@ def open_run(
         exclude: Patterns of file names to leave out.
         group: Group of checkpoints to use if they have different parameters: its number in
             `inspect`, or "largest".
+        series: Name of the series to use if the source holds several, as `inspect` and
+            `series_of` list them.
         in_given_order: Whether to use the order of `source` instead of the steps in files or names.
         map: A map file with the names of parameters that differ between checkpoints. With a map,
             files of several formats can be one run.
@@ -66,6 +77,7 @@ def open_run(
         SourceError: If the source does not exist or has no checkpoints.
         FormatError: If a file is damaged, unsafe or of an unknown format.
         StepOrderError: If two different checkpoints have the same step.
+        SeveralSeriesError: If the source holds several series, and none is plainly the run.
         MismatchError: If the checkpoints have different parameters.
         MissingLibraryError: If a URL needs a library that is not installed.
     """
@@ -75,6 +87,7 @@ def open_run(
         skip=skip,
         exclude=exclude,
         group=group,
+        series=series,
         in_given_order=in_given_order,
         map=map,
         storage_options=storage_options,
@@ -82,15 +95,34 @@ def open_run(
     return selected_run(source, selection)
 
 
-def as_run(given: Run | Source | WeightsByStep) -> Run:
-    """Return a given run unchanged, or open it from its source."""
-    return given if isinstance(given, Run) else open_run(given)
+def as_run(given: Run | Source | WeightsByStep, like: Sequence[str] = ()) -> Run:
+    """Return a given run unchanged, or open it from its source; see `selected_run`."""
+    return given if isinstance(given, Run) else selected_run(given, ALL, like)
 
 
 @gc_paused()
-def selected_run(source: Source | WeightsByStep, selection: Selection) -> Run:
-    """Open the run that a selection takes from a source; see `open_run`."""
-    opened = survey(source, selection)
+def selected_run(
+    source: Source | WeightsByStep, selection: Selection, like: Sequence[str] = ()
+) -> Run:
+    """Open the run that a selection takes from a source; see `open_run`.
+
+    Args:
+        source: The source.
+        selection: The options of `open_run`.
+        like: Paths of checkpoints analysed before: of several series, the one that they are of.
+    """
+    return run_of(survey(source, selection, like), selection)
+
+
+@gc_paused()
+def selected_runs(source: Source, selection: Selection) -> dict[str, Run]:
+    """Open every complete series of a source as a run of its own, by name."""
+    found = surveys(source, selection)
+    return {name: run_of(opened, selection) for name, opened in found.items()}
+
+
+def run_of(opened: Opened, selection: Selection) -> Run:
+    """Return the run of the checkpoints of one series, after checking that they are one."""
     groups = grouped(opened, selection)
     picked = chosen_group(groups, selection.group, opened.source)
     kept, model, name_map = picked.checkpoints, selection.model, selection.map
@@ -131,60 +163,131 @@ def _unused(name_map: NameMap | None, opened: Opened) -> list[str]:
 
 @dataclass(frozen=True)
 class Opened:
-    """Checkpoints in step order, not yet checked for belonging to one run."""
+    """Checkpoints in step order, not yet checked for belonging to one run.
+
+    Attributes:
+        source: The source as the user gave it.
+        reader: Names of the readers, separated by commas.
+        checkpoints: The checkpoints, in step order.
+        notes: Remarks for the user: what was left out, and why.
+        warnings: What the user has to check, such as an order that only the alphabet gives.
+        series: Name of their series, if the source holds several.
+    """
 
     source: str
     reader: str
     checkpoints: tuple[Checkpoint, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    series: str = ""
 
 
 @memory_told("opening the run")
-def survey(source: Source | WeightsByStep, selection: Selection = ALL) -> Opened:
-    """Return the checkpoints of a source in step order, whether or not they are one run.
+@doubted()
+def survey(
+    source: Source | WeightsByStep, selection: Selection = ALL, like: Sequence[str] = ()
+) -> Opened:
+    """Return the checkpoints of a source in step order, whether or not they have one network.
 
     Raises:
         SourceError: If the source does not exist or has no checkpoints.
-        FormatError: If a file is damaged, unsafe or of an unknown format.
+        FormatError: If a file of the run is damaged, unsafe or of an unknown format.
         StepOrderError: If two different checkpoints have the same step.
+        SeveralSeriesError: If the source holds several series, and none is plainly the run.
     """
-    if isinstance(source, Mapping):
-        return _in_memory(_by_step(source))
-    if not isinstance(source, (str, os.PathLike)):
-        if not isinstance(source, Iterable):
-            raise ArgumentTypeError(
-                "expected a file, a folder, a glob, several of them, or weights in memory, "
-                f"got {type(source).__name__}"
-            )
-        source = list(source)  # type: ignore[assignment]
-        mappings = [item for item in source if isinstance(item, Mapping)]
-        for item in source if not mappings else []:
-            checked_path(item, "a checkpoint")
-        if mappings and len(mappings) < len(source):
-            raise SourceError(
-                "weights in memory and files cannot be one run; give one or the other"
-            )
-        if mappings:
-            return _in_memory(list(enumerate(mappings)))
-    gathered = gather(source, selection)  # type: ignore[arg-type]
-    notes = [*gathered.notes, *_shared_notes(gathered.found)]
-    order = order_of(gathered.found, in_given_order=selection.in_given_order)
-    ordered = _without_copies(order, notes)
-    named: list[Any] = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    held = in_memory(source)
+    if held is not None:
+        return held
+    found = surveyed(_files(source), selection)
+    series = chosen_series(found, selection, like)
+    check_order(series)
+    return opened_series(found, series, is_only=selection.series is None)
+
+
+@memory_told("opening the runs")
+@doubted()
+def surveys(source: Source, selection: Selection = ALL) -> dict[str, Opened]:
+    """Return the checkpoints of every complete series of a source but copies, by name.
+
+    Raises:
+        SourceError: If the source does not exist, or has no series of two checkpoints or more.
+        FormatError: If a file of a series is damaged, unsafe or of an unknown format.
+        StepOrderError: If two different checkpoints of a series have the same step.
+    """
+    found = surveyed(_files(source), selection)
+    wanted = found.series if selection.series is None else (chosen_series(found, selection),)
+    complete = [series for series in wanted if series.is_complete and not series.copy_of]
+    if not complete:
+        raise SourceError(
+            f"{found.source}: no series has two checkpoints at least, so nothing shows change"
+        )
+    for series in complete:
+        check_order(series)
+    return {series.name: opened_series(found, series, is_only=False) for series in complete}
+
+
+def opened_series(found: Survey, series: Series, *, is_only: bool = True) -> Opened:
+    """Return the checkpoints of one series of a source.
+
+    Args:
+        found: What the source holds.
+        series: The series.
+        is_only: Whether the others are left out without being asked, which takes a note.
+    """
+    left_out = left_out_of(found, series)
+    notes = [
+        *notes_on(left_out),
+        *(note_on_others(found, series) if is_only else ()),
+        *found.notes,
+        *_shared_notes(series.placed),
+    ]
     return Opened(
-        ", ".join(shown(name) for name in named[:3]) + (", ..." if len(named) > 3 else ""),
-        gathered.reader,
-        tuple(_checkpoint(item) for item in ordered),
+        found.source,
+        ", ".join(series.readers),
+        tuple(_checkpoint(item) for item in series.placed),
         tuple(dict.fromkeys(notes)),
+        series.order.warnings,
+        series.name if len(found.series) > 1 else "",
     )
 
 
-def _shared_notes(found: Sequence[Found]) -> list[str]:
+def in_memory(source: Source | WeightsByStep) -> Opened | None:
+    """Return the checkpoints of weights in memory; None for a source of files."""
+    if isinstance(source, Mapping):
+        return _in_memory(_by_step(source))
+    if isinstance(source, (str, os.PathLike)) or not isinstance(source, Sequence):
+        return None
+    mappings = [item for item in source if isinstance(item, Mapping)]
+    if mappings and len(mappings) < len(source):
+        raise SourceError("weights in memory and files cannot be one run; give one or the other")
+    return _in_memory(list(enumerate(mappings))) if mappings else None
+
+
+def _files(source: Any) -> Any:
+    """Return a source of files after checking its type.
+
+    Raises:
+        ArgumentTypeError: If it is none.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return source
+    if not isinstance(source, Iterable):
+        raise ArgumentTypeError(
+            "expected a file, a folder, a glob, several of them, or weights in memory, "
+            f"got {type(source).__name__}"
+        )
+    paths = list(source)
+    for item in paths:
+        checked_path(item, "a checkpoint")
+    return paths
+
+
+def _shared_notes(placed: Sequence[Placed]) -> list[str]:
     """Return the notes of readers, each once, with the files they apply to."""
     files: dict[str, list[str]] = {}
-    for item in found:
-        for note in item.description.notes:
-            files.setdefault(note, []).append(item.path.name)
+    for item in placed:
+        for note in item.found.description.notes:
+            files.setdefault(note, []).append(item.found.path.name)
     return [
         f"{names[0] if len(names) == 1 else f'{len(names)} checkpoints'}: {note}"
         for note, names in files.items()
@@ -202,7 +305,7 @@ def _checkpoint(item: Placed) -> Checkpoint:
         tensors={tensor.name: tensor for tensor in description.tensors},
         size_bytes=size,
         changed_ns=changed,
-        measures=description.measures,
+        measures={**parts_of(item.found.path.name).measures, **description.measures},
         stamps=item.found.stamps,
     )
 
@@ -267,38 +370,6 @@ def _held(name: str, value: Any) -> StoredTensor:
     shape = tuple(int(length) for length in value.shape)
     refusal = "" if dtype in DTYPES else f"values of type {dtype} are not numbers known here"
     return StoredTensor(name, HiddenValues(lambda: value, dtype, shape), refusal=refusal)
-
-
-def _without_copies(order: Order, notes: list[str]) -> list[Placed]:
-    """Drop copies of other checkpoints with a note; raise if checkpoints of one step differ."""
-    kept: list[Placed] = []
-    paths = [item.found.path for item in order.placed]
-    paths += [found.path for found in order.without_step]
-    names = dict(zip(paths, shortened([str(path) for path in paths]), strict=True))
-    for item in order.placed:
-        twin = next((k for k in kept if k.step == item.step), None)
-        if twin is None:
-            kept.append(item)
-            continue
-        if not same_values(twin.found.description.tensors, item.found.description.tensors):
-            raise StepOrderError(
-                f"two different checkpoints claim step {item.step} ({item.source}): "
-                f"{names[twin.found.path]} and {names[item.found.path]}; leave one out with "
-                f"--exclude '{names[item.found.path]}', or give the files in order with "
-                "--given-order"
-            )
-        notes.append(f"{names[item.found.path]} left out: same weights as {names[twin.found.path]}")
-    for found in order.without_step:
-        tensors = found.description.tensors
-        twin = next((k for k in kept if same_values(k.found.description.tensors, tensors)), None)
-        if twin is None:
-            raise StepOrderError(
-                f"{names[found.path]} has no step where the others have one ({kept[0].source}); "
-                f"leave it out with --exclude '{names[found.path]}', or give the files in order "
-                "with --given-order"
-            )
-        notes.append(f"{names[found.path]} left out: same weights as {names[twin.found.path]}")
-    return kept
 
 
 def without(checkpoint: Checkpoint, patterns: tuple[str, ...]) -> Checkpoint:

@@ -23,6 +23,7 @@ class Selection:
         exclude: Patterns of file names to leave out.
         group: Group of checkpoints to use if they have different parameters: its number in
             `inspect`, or "largest".
+        series: Name of the series to use if the source holds several, as `inspect` lists them.
         in_given_order: Whether to use the given order instead of the steps in files or names.
         map: Names of parameters that differ between checkpoints.
         storage_options: Options for fsspec's file systems; never printed, as they may include keys.
@@ -34,6 +35,7 @@ class Selection:
     skip: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     group: int | str | None = None
+    series: str | None = None
     in_given_order: bool = False
     map: NameMap | None = None
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -48,6 +50,7 @@ class Selection:
         skip: Iterable[str] | None = None,
         exclude: Iterable[str] | None = None,
         group: int | str | None = None,
+        series: str | None = None,
         in_given_order: bool = False,
         map: NameMap | str | os.PathLike[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -64,6 +67,8 @@ class Selection:
         name_map = as_map(map)
         if reader is not None and not isinstance(reader, str):
             raise ArgumentTypeError(f"a reader is given by name, got {type(reader).__name__}")
+        if series is not None and not isinstance(series, str):
+            raise ArgumentTypeError(f"a series is given by name, got {type(series).__name__}")
         if model is not None:
             checked_path(model, "a model")
         options: Any = storage_options
@@ -75,6 +80,7 @@ class Selection:
             skip=_patterns(skip),
             exclude=_patterns(exclude),
             group=group,
+            series=series,
             in_given_order=in_given_order,
             map=name_map,
             storage_options=storage_options,

@@ -1,8 +1,10 @@
 """Find the steps of checkpoints and sort by them.
 
 A step stored in the files is used first, then a named number in their paths (``epoch=3``,
-``checkpoint-500``), then the natural order of their names. All steps of a run have the same origin,
-because epochs of one file and iterations of another are not comparable.
+``checkpoint-500``), then the numbers in their names, then words (``before``, ``after``), and last
+the alphabet, with a warning. All steps of a run have the same origin, because epochs of one file
+and iterations of another are not comparable. Of a path, only the parts from where the checkpoints
+differ count: what the folder of a run is called changes nothing.
 """
 
 from __future__ import annotations
@@ -10,38 +12,52 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
-from accweight_core.errors import StepOrderError
 from accweight_core.naming import natural_key
+from accweight_core.runs.name_parts import STEP_WORDS, Number, parts_of, shared_folder
 from accweight_core.schema import Description, Stamp
-
-PATH_KEYS = ("global_step", "global-step", "step", "steps", "iteration", "iter", "it", "epoch",
-             "ep", "checkpoint", "ckpt", "round")  # fmt: skip
-"""Names of numbers in paths, in order of preference."""
-
-LARGEST = 2**62
-"""Limit of steps in names; larger numbers are dates, sizes or hashes."""
 
 Step = tuple[int, str]
 """A step and where it was found."""
 
+BY_ALPHABET = "natural order of names"
+
+ALPHABET_WARNING = (
+    "the order of the checkpoints is the alphabetical order of their names, as neither the files "
+    "nor their names say a step; if it is wrong, give the files in order with --given-order"
+)
+
 _INITIAL = re.compile(r"(^|[^a-z])(init|initial|untrained)([^a-z]|$)", re.IGNORECASE)
+_FINAL = re.compile(r"(^|[^a-z])(final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE)
 _SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
+_ORDER_WORDS = (
+    ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first"),
+    ("mid", "middle", "during", "half", "halfway", "intermediate"),
+    ("final", "finished", "end", "after", "post", "last", "latest", "newest", "done", "trained"),
+)
+_RANKS = {word: rank for rank, words in enumerate(_ORDER_WORDS) for word in words}
 
 
 @dataclass(frozen=True)
 class Found:
-    """A described checkpoint without a step."""
+    """A described checkpoint without a step.
+
+    Attributes:
+        path: Its file or folder.
+        description: What the reader says about it.
+        stamps: Stamps of its files when it was described.
+        reader: Name of the reader.
+        is_named: Whether the user named this file, or a pattern that matches it.
+    """
 
     path: Path
     description: Description
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
-
-    @property
-    def is_special(self) -> bool:
-        """Whether the name includes 'last' or 'best', so it is probably a copy of another one."""
-        return bool(_SPECIAL.search(self.path.name) or _SPECIAL.search(self.path.parent.name))
+    reader: str = ""
+    is_named: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,152 +76,265 @@ class Order:
     placed: list[Placed]
     without_step: list[Found]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the user has to check; see `order_warnings`."""
+        return order_warnings([place.source for place in self.placed])
 
-def order_of(found: Sequence[Found], *, in_given_order: bool = False) -> Order:
+
+def order_warnings(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning if only the alphabet gives the order of checkpoints.
+
+    Args:
+        sources: Where the step of each was found.
+    """
+    return (ALPHABET_WARNING,) * (len(sources) > 1 and sources[0] == BY_ALPHABET)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A checkpoint with the parts of its path from where the checkpoints differ."""
+
+    found: Found
+    parts: tuple[str, ...]
+
+    @property
+    def is_special(self) -> bool:
+        """Whether the name includes 'last' or 'best', so it is probably a copy of another one."""
+        return any(map(is_copy_name, self.parts))
+
+    @property
+    def pattern(self) -> str:
+        return "/".join(parts_of(part).pattern for part in self.parts)
+
+    @property
+    def counts(self) -> list[Number]:
+        return [number for part in self.parts for number in parts_of(part).counts]
+
+
+Attempt = list[Step | None]
+
+
+def is_copy_name(name: str) -> bool:
+    """Tell whether a name includes 'last' or 'best', so it is probably a copy of another one."""
+    return _SPECIAL.search(name) is not None
+
+
+def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: int = 0) -> Order:
     """Find the step of every checkpoint, and sort by it.
 
     Args:
         found: The checkpoints, in the order given by the user.
         in_given_order: Whether to keep that order and number the checkpoints from 0.
+        beneath: Number of parts of their paths that never count, as for a single one of several.
 
     Returns:
         Checkpoints in step order. Several may have the same step; the caller must handle that.
-
-    Raises:
-        StepOrderError: If the checkpoints seem to come from several runs.
     """
     if in_given_order:
         return Order([Placed(item, i, "order given") for i, item in enumerate(found)], [])
-    attempts = (_inside, _in_path, _numbered)
+    parts = [p[-max(1, len(item.path.parts) - beneath) :] for item, p in
+             zip(found, differing_parts(found), strict=True)]  # fmt: skip
+    named = [_Named(f, p) for f, p in zip(found, parts, strict=True)]
+    inside, in_path, numbered = _inside(named), _in_path(named), _numbered(named)
+    if _repeats(named, in_path) and _is_distinct(named, numbered) and _has_other_numbers(named):
+        in_path = [None] * len(named)  # `checkpoint_EPOCH_UPDATE`
+    if _repeats(named, inside) and any(_is_distinct(named, a) for a in (in_path, numbered)):
+        inside = [None] * len(named)
+    attempts = (inside, in_path, numbered)
     for complete in (True, False):
-        for attempt in attempts:
-            steps = attempt(found)
-            known = [(f, s) for f, s in zip(found, steps, strict=True) if s is not None]
-            if _orders(found, known, complete):
-                ordered = [Placed(f, step, source) for f, (step, source) in known]
-                ordered += _first(found, steps, ordered)
-                chosen = {p.found.path for p in ordered}
-                ordered.sort(key=lambda p: (p.step, p.found.is_special, p.found.path.name))
-                return Order(ordered, [f for f in found if f.path not in chosen])
-    return Order(_unnumbered(found), [])
+        for steps in attempts:
+            if _orders(named, steps, complete):
+                return _placed(named, steps)
+    return Order(_worded(named) or _unnumbered(found), [])
 
 
-def _orders(found: Sequence[Found], known: Sequence[tuple[Found, Step]], complete: bool) -> bool:
+def differing_parts(found: Sequence[Found]) -> list[tuple[str, ...]]:
+    """Return the parts of each path below the folder that all have in common.
+
+    A mark file, which makes its folder a checkpoint, may be one folder deeper, in an item of a
+    checkpoint: `1000/default/_METADATA`. A single checkpoint has its own name and its folder's.
+    """
+    paths = [item.path.parts for item in found]
+    if len(set(paths)) == 1:
+        name = paths[0][-1]
+        is_mark = re.search(r"\d|[^.]\.", name) is None
+        is_item = is_mark and not re.search(r"\d", "".join(paths[0][-2:-1]))
+        is_item = is_item and not _SPECIAL.search("".join(paths[0][-2:-1]))
+        return [paths[0][-3 if is_item else -2 :]] * len(paths)
+    shared = len(shared_folder(paths))
+    return [parts[shared:] for parts in paths]
+
+
+def _placed(named: Sequence[_Named], steps: Attempt) -> Order:
+    known = [(item, step) for item, step in zip(named, steps, strict=True) if step is not None]
+    placed = [(item, Placed(item.found, step, source)) for item, (step, source) in known]
+    left = [item.found for item, step in zip(named, steps, strict=True) if step is None]
+    at_ends = ends_of(left, [place for _, place in placed])
+    chosen = {place.found.path for place in at_ends}
+    ordered = sorted(placed, key=lambda p: (p[1].step, p[0].is_special, p[1].found.path.name))
+    everything = [place for _, place in ordered] + at_ends
+    everything.sort(key=lambda place: place.step)
+    return Order(everything, [item for item in left if item.path not in chosen])
+
+
+def _orders(named: Sequence[_Named], steps: Attempt, complete: bool) -> bool:
     """Tell whether the steps are distinct, and known for all, or for most and at least two."""
+    known = [(n, s) for n, s in zip(named, steps, strict=True) if s is not None]
     if complete:
-        return len(known) == len(found) and _tell_apart(known)
-    return len(known) > max(1, len(found) // 2) and _tell_apart(known)
+        return len(known) == len(named) and _tell_apart(known)
+    return len(known) > max(1, len(named) // 2) and _tell_apart(known)
 
 
-def _first(
-    found: Sequence[Found], steps: Sequence[Step | None], ordered: Sequence[Placed]
-) -> list[Placed]:
-    """Return the initial weights at step 0, if a name says so and the other steps are larger."""
-    left = [f for f, step in zip(found, steps, strict=True) if step is None]
-    initial = [f for f in left if _INITIAL.search(f.path.stem)]
-    if len(initial) != 1 or min(p.step for p in ordered) <= 0:
+def _tell_apart(known: Sequence[tuple[_Named, Step]]) -> bool:
+    """Tell whether most steps are distinct, ignoring files that are probably copies."""
+    plain = [step for n, (step, _) in known if not n.is_special] or [step for _, (step, _) in known]
+    return len(set(plain)) == len(plain) or len(set(plain)) > len(plain) // 2
+
+
+def _repeats(named: Sequence[_Named], steps: Attempt) -> bool:
+    plain = [s[0] for n, s in zip(named, steps, strict=True) if s is not None and not n.is_special]
+    return len(set(plain)) < len(plain)
+
+
+def _has_other_numbers(named: Sequence[_Named]) -> bool:
+    """Tell whether the names have numbers that no word calls a step."""
+    return any(not number.step_word for item in named for number in item.counts)
+
+
+def _is_distinct(named: Sequence[_Named], steps: Attempt) -> bool:
+    plain = [s for n, s in zip(named, steps, strict=True) if not n.is_special]
+    known = {s[0] for s in plain if s is not None}
+    return None not in plain and len(known) == len(plain) > 1
+
+
+def ends_of(left: Sequence[Found], placed: Sequence[Placed]) -> list[Placed]:
+    """Return what words place before or after all others, of checkpoints that have no step.
+
+    Initial weights have step 0, or -1 if 0 is taken; final weights that the user named come one
+    step after the last. Nothing is placed if there are two of a kind.
+    """
+    if not placed:
         return []
-    return [Placed(initial[0], 0, "in name: initial weights")]
+    steps = [place.step for place in placed]
+    initial = [item for item in left if _INITIAL.search(item.path.stem)]
+    final = [item for item in left if item.is_named and _FINAL.search(item.path.stem)]
+    ends = [Placed(item, min(0, min(steps) - 1), "in name: initial weights") for item in initial]
+    after = [Placed(item, max(steps) + 1, "in name: final weights") for item in final]
+    return [*ends * (len(ends) == 1), *after * (len(after) == 1)]
 
 
-def _unnumbered(found: Sequence[Found]) -> list[Placed]:
-    """Order by name, or keep the given order if the files were given one by one in another one."""
-    _check_one_run(found)
-    names = [str(f.path) for f in found]
-    by_name = sorted(found, key=lambda f: natural_key(str(f.path)))
-    if names not in (sorted(names), [str(f.path) for f in by_name]):
-        return [Placed(item, index, "order given") for index, item in enumerate(found)]
-    return [Placed(item, i, "natural order of names") for i, item in enumerate(by_name)]
+def _inside(named: Sequence[_Named]) -> Attempt:
+    """Return the steps stored in the files under the key that most of them have.
 
-
-def _check_one_run(found: Sequence[Found]) -> None:
-    """Raise if two folders have files of the same name and step, as of several runs."""
-    for steps in (_inside(found), _in_path(found)):
-        first: dict[int, Found] = {}
-        for item, step in zip(found, steps, strict=True):
-            if step is None:
-                break
-            twin = first.setdefault(step[0], item)
-            if twin.path.parent != item.path.parent and twin.path.name == item.path.name:
-                raise StepOrderError(
-                    f"two checkpoints claim step {step[0]} ({step[1]}): {twin.path} and "
-                    f"{item.path}; they look like different runs: name the folder of one, "
-                    "or give the files in order with --given-order"
-                )
-
-
-def _inside(found: Sequence[Found]) -> list[Step | None]:
-    """Return the steps stored in the files under the key that most of them have."""
-    keys = [f.description.step_key for f in found if f.description.step is not None]
+    A counter that is the same in every file counts something else.
+    """
+    descriptions = [item.found.description for item in named]
+    keys = [d.step_key for d in descriptions if d.step is not None]
     key = max(set(keys), key=lambda k: (keys.count(k), k), default="")
-    return [
-        (f.description.step, f"in file: {key}")
-        if f.description.step is not None and f.description.step_key == key
-        else None
-        for f in found
+    steps: Attempt = [
+        (d.step, f"in file: {key}") if d.step is not None and d.step_key == key else None
+        for d in descriptions
     ]
+    known = [step[0] for step in steps if step is not None]
+    return [None] * len(named) if len(known) > 1 == len(set(known)) else steps
 
 
-def _in_path(found: Sequence[Found]) -> list[Step | None]:
-    """Return the steps in the paths, by the first key that orders all files, or else most."""
-    tries = [_by_key(found, key) for key in PATH_KEYS]
+def _in_path(named: Sequence[_Named]) -> Attempt:
+    """Return the steps in the paths, by the first word that orders all files, or else most."""
+    tries = [_by_word(named, word) for word in STEP_WORDS]
     for complete in (True, False):
         for steps in tries:
-            known = [(f, s) for f, s in zip(found, steps, strict=True) if s is not None]
-            if _orders(found, known, complete):
+            if _orders(named, steps, complete):
                 return steps
     return max(tries, key=lambda steps: sum(step is not None for step in steps))
 
 
-def _by_key(found: Sequence[Found], key: str) -> list[Step | None]:
-    pattern = re.compile(rf"(?<![a-z]){key}s?(?:=(-?\d+)|[_\-. ]?(\d+))", re.IGNORECASE)
-    matches = [_last_match(pattern, f.path) for f in found]
-    return [_step(match[1] or match[2], f"in name: {key}") if match else None for match in matches]
+def _by_word(named: Sequence[_Named], word: str) -> Attempt:
+    found = [_last_count(item.parts, word) for item in named]
+    values = [number.value if number is not None else None for number in found]
+    return _as_steps(values, f"in name: {word}")
 
 
-def _step(digits: str, source: str) -> Step | None:
-    number = int(digits)
-    return (number, source) if abs(number) < LARGEST else None
-
-
-def _last_match(pattern: re.Pattern[str], path: Path) -> re.Match[str] | None:
-    """Return the last match in the file's name, or else in its folder's name."""
-    for part in reversed(_naming_parts(path)):
-        matches = list(pattern.finditer(part))
-        if matches:
-            return matches[-1]
+def _last_count(parts: Sequence[str], word: str) -> Number | None:
+    """Return the last number of that word in the file's name, or else in a folder's name."""
+    for part in reversed(parts):
+        numbers = [n for n in parts_of(part).counts if n.step_word == word and n.is_step]
+        if numbers:
+            return numbers[-1]
     return None
 
 
-def _naming_parts(path: Path) -> tuple[str, ...]:
-    """Return the parts of a path that may name a checkpoint: the file's name and its folder's.
+def _as_steps(values: Sequence[Decimal | None], source: str) -> Attempt:
+    """Return values as steps; as their positions in order if some are fractions."""
+    known = sorted({value for value in values if value is not None})
+    if any(value != value.to_integral_value() for value in known):
+        rank = {value: index for index, value in enumerate(known)}
+        return [None if v is None else (rank[v], f"{source}, in order") for v in values]
+    return [None if value is None else (int(value), source) for value in values]
 
-    A mark file may be one folder deeper, in an item of a checkpoint: `1000/default/_METADATA`.
+
+def _numbered(named: Sequence[_Named]) -> Attempt:
+    """Return the numbers in the names if they differ in nothing else; None for probable copies.
+
+    If several numbers change, as in `checkpoint_EPOCH_UPDATE`, the last that grows through all
+    names is the step; if none does, the names are counted in the order of their numbers.
     """
-    is_mark = re.search(r"\d|[^.]\.", path.name) is None
-    is_item = is_mark and not re.search(r"\d", path.parent.name)
-    return path.parts[-3 if is_item and not _SPECIAL.search(path.parent.name) else -2 :]
-
-
-def _numbered(found: Sequence[Found]) -> list[Step | None]:
-    """Return the number in the names if they differ in nothing else; None for probable copies."""
-    nothing: list[Step | None] = [None] * len(found)
-    plain = [f for f in found if re.search(r"\d", f.path.name) and not f.is_special]
-    plain = plain or list(found)
-    split = {f.path: re.split(r"(\d+)", "/".join(_naming_parts(f.path))) for f in plain}
-    if len(plain) < 2 or len({len(parts) for parts in split.values()}) > 1:
+    nothing: Attempt = [None] * len(named)
+    plain = [n for n in named if n.counts and not n.is_special]
+    plain = plain or list(named)
+    if len(plain) < 2 or len({item.pattern for item in plain}) > 1:
         return nothing
-    columns = list(zip(*split.values(), strict=True))
-    differing = [i for i, column in enumerate(columns) if len(set(column)) > 1]
-    if len(differing) != 1 or not all(text.isdecimal() for text in columns[differing[0]]):
+    rows = [tuple(number.value for number in item.counts) for item in plain]
+    columns = [column for column in zip(*rows, strict=True) if len(set(column)) > 1]
+    columns = list(dict.fromkeys(columns))
+    if not columns or not all(n.is_step for item in plain for n in item.counts):
         return nothing
-    return [
-        _step(split[f.path][differing[0]], "number in name") if f.path in split else None
-        for f in found
-    ]
+    keys = list(zip(*columns, strict=True))
+    if len(columns) == 1:
+        steps = _as_steps(columns[0], "number in name")
+    else:
+        rank = {key: index for index, key in enumerate(sorted(set(keys)))}
+        in_order = sorted(keys)
+        grows = [all(a[i] <= b[i] for a, b in pairwise(in_order)) for i in range(len(columns))]
+        distinct = [i for i, column in enumerate(columns) if len(set(column)) == len(column)]
+        if all(grows) and distinct:
+            steps = _as_steps(columns[distinct[-1]], "number in name")
+        else:
+            steps = [(rank[key], "order of the numbers in names") for key in keys]
+    at = {item.found.path: step for item, step in zip(plain, steps, strict=True)}
+    return [at.get(item.found.path) for item in named]
 
 
-def _tell_apart(known: Sequence[tuple[Found, Step]]) -> bool:
-    """Tell whether most steps are distinct, ignoring files that are probably copies."""
-    plain = [step for f, (step, _) in known if not f.is_special] or [step for _, (step, _) in known]
-    return len(set(plain)) == len(plain) or len(set(plain)) > len(plain) // 2
+def _worded(named: Sequence[_Named]) -> list[Placed]:
+    """Order names that differ in words of order alone: before, after; start, mid, end.
+
+    Files that the user gave in an order that is not alphabetical keep that order instead.
+    """
+    if len(named) < 2 or _given_in_order([item.found for item in named]):
+        return []
+    rests, ranks = set(), []
+    for item in named:
+        words = re.split(r"([^\W\d_]+)", "/".join(item.parts).lower())
+        at = [index for index, word in enumerate(words) if word in _RANKS]
+        if not at:
+            return []
+        ranks.append(_RANKS[words[at[-1]]])
+        rests.add("".join(words[: at[-1]] + words[at[-1] + 1 :]))
+    if len(set(ranks)) < len(ranks) or len(rests) > 1:
+        return []
+    in_order = sorted(zip(ranks, named, strict=True), key=lambda pair: pair[0])
+    return [Placed(n.found, i, "words in names") for i, (_, n) in enumerate(in_order)]
+
+
+def _unnumbered(found: Sequence[Found]) -> list[Placed]:
+    """Order by name, or keep the given order if the files were given one by one in another one."""
+    if _given_in_order(found):
+        return [Placed(item, index, "order given") for index, item in enumerate(found)]
+    by_name = sorted(found, key=lambda f: natural_key(str(f.path)))
+    return [Placed(item, i, BY_ALPHABET) for i, item in enumerate(by_name)]
+
+
+def _given_in_order(found: Sequence[Found]) -> bool:
+    names = [str(item.path) for item in found]
+    return names not in (sorted(names), sorted(names, key=natural_key))

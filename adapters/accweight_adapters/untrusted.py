@@ -33,8 +33,10 @@ STEP_KEYS = (
     "iter",
     "n_iter",
     "trained_steps",
+    "ss_steps",
     "epoch",
     "current_epoch",
+    "ss_epoch",
 )
 """Keys of the step, finest first: one epoch may have several checkpoints."""
 

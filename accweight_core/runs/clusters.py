@@ -1,0 +1,221 @@
+"""Put files together that lie and are named alike, but for the numbers of their steps.
+
+The numbers may be in the names of the files (`epoch_1.pt`) or of their folders
+(`checkpoint-500/model.pt`). A number that tells runs apart (`seed0`, `version_1`, `-v1`) is no
+step. Folders whose files have steps of their own stay apart, unless the steps go on from one to the
+next: `lr_1/epoch_1.pt` and `lr_2/epoch_1.pt` are two series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+from accweight_core.runs.name_parts import Number, parts_of
+from accweight_core.runs.search import Broken, is_mark
+from accweight_core.runs.step_order import Found
+
+MOST_ABOVE = 3
+"""Folders above a file whose number may be its step: `checkpoint-500/unet/model.safetensors`."""
+
+_APART = frozenset({"seed", "fold"})
+"""Words whose numbers never are the steps of a run."""
+
+Member = TypeVar("Member")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A checkpoint with the parts of its path below the source."""
+
+    found: Found
+    parts: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        """Return a hash of the path alone, as descriptions are large."""
+        return hash(self.found.path)
+
+
+@dataclass(eq=False)
+class Cluster:
+    """Checkpoints that lie and are named alike.
+
+    Attributes:
+        items: The checkpoints.
+        fold: Index of the folder whose number changes; None if only the names of files do.
+        is_alone: Whether its number is that of a run, so that it is not joined with others.
+        broken: Files named like its checkpoints that cannot be read.
+    """
+
+    items: list[Item]
+    fold: int | None = None
+    is_alone: bool = False
+    broken: list[Broken] = field(default_factory=list)
+
+
+def parts_below(path: Path, root: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts of a path below the source; a mark file stands for its folder."""
+    parts = path.parts[len(root) :]
+    return parts[:-1] if len(parts) > 1 and is_mark(path) else parts
+
+
+def clustered(
+    items: Sequence[Item], broken: Sequence[Broken], root: Sequence[str]
+) -> list[Cluster]:
+    """Return the clusters of checkpoints, each with the broken files of its pattern."""
+    clusters: list[Cluster] = []
+    left: list[Item] = []
+    for (index, *_), members in _by(items, _fold_key).items():
+        joined = _folded(members, index) if isinstance(index, int) else []
+        if not joined:
+            left += members
+            continue
+        clusters += joined
+    for members in _by(left, lambda item: (item.parts[:-1], _name_key(item))).values():
+        clusters += _split(members, None)
+    order = {item: number for number, item in enumerate(items)}
+    clusters.sort(key=lambda cluster: order[cluster.items[0]])
+    for bad in broken:
+        parts = parts_below(bad.path, root)
+        home = next((c for c in clusters if _fits(parts, c)), None)
+        if home is not None:
+            home.broken.append(bad)
+    return clusters
+
+
+def is_in_step_folder(cluster: Cluster) -> bool:
+    """Tell whether a cluster is a single file in a folder of a step: `checkpoint-500/model.pt`."""
+    parts = cluster.items[0].parts
+    index = _fold_of(parts)
+    return len(cluster.items) == 1 and index is not None and not cluster.is_alone
+
+
+def _by(
+    items: Iterable[Member], key: Callable[[Member], Hashable]
+) -> dict[tuple[object, ...], list[Member]]:
+    found: dict[tuple[object, ...], list[Member]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)  # type: ignore[arg-type]
+    return found
+
+
+def _name_key(item: Item) -> tuple[str, ...]:
+    parts = parts_of(item.parts[-1])
+    return parts.pattern, parts.ending, item.found.reader
+
+
+def _fold_key(item: Item) -> tuple[object, ...]:
+    """Return what folders have in common whose number may be the step, after the folder's index."""
+    index = _fold_of(item.parts)
+    if index is None:
+        return (None,)
+    parts = item.parts
+    pattern = parts_of(parts[index]).pattern
+    return index, parts[:index], pattern, parts[index + 1 : -1], _name_key(item)
+
+
+def _fold_of(parts: Sequence[str]) -> int | None:
+    """Return the index of the folder whose number may be a step."""
+    for index in range(len(parts) - 2, max(-1, len(parts) - 2 - MOST_ABOVE), -1):
+        name = parts_of(parts[index])
+        if any(n.tells_runs_apart for n in name.counts):
+            return None
+        is_keyed = any(n.step_word for n in name.counts)
+        if is_keyed or name.pattern == "#" or (name.counts and index == len(parts) - 2):
+            return index
+    return None
+
+
+def _folded(members: list[Item], index: int) -> list[Cluster]:
+    """Return clusters of files in folders whose number is the step; nothing if it is not."""
+    folders = _by(members, lambda item: (item.parts[index],))
+    if len(folders) < 2:
+        return []
+    name = parts_of(members[0].parts[index])
+    is_keyed = any(n.step_word for n in name.counts)
+    steps = any(n.step_word for n in parts_of(members[0].parts[-1]).counts)
+    if all(len(files) == 1 for files in folders.values()):
+        inside = {item.found.description.step for item in members}
+        same_inside = len(inside) == 1 and inside != {None} and name.pattern != "#"
+        same_names = steps and len({_values(item.parts[-1]) for item in members}) < len(members)
+        is_apart = not is_keyed and (same_inside or same_names)
+        return [] if is_apart else [Cluster(members, index)]
+    if not is_keyed:
+        return []
+    same = _by(members, lambda item: (item.parts[-1],))
+    if not steps and all(len(files) > 1 for files in same.values()):
+        return [Cluster(files, index) for files in same.values()]
+    spans = sorted(
+        (_values(files[0].parts[index]), [_values(file.parts[-1]) for file in files])
+        for files in folders.values()
+    )
+    goes_on = all(max(before[1]) < min(after[1]) for before, after in pairwise(spans))
+    return [Cluster(members, index)] if goes_on else []
+
+
+def _values(name: str) -> tuple[Decimal, ...]:
+    return tuple(number.value for number in parts_of(name).counts)
+
+
+def _split(members: list[Item], fold: int | None) -> list[Cluster]:
+    """Split files of one pattern by the numbers that tell runs apart."""
+    versions = _by(members, lambda item: (parts_of(item.parts[-1]).version,))
+    if len(versions) > 1:
+        first, *others = [files for _, files in sorted(versions.items())]
+        is_numbered = bool(parts_of(members[0].parts[-1]).counts)
+        single = [item for files in others if len(files) == 1 and is_numbered for item in files]
+        complete = [files for files in others if len(files) > 1 or not is_numbered]
+        return [c for files in (first + single, *complete) for c in _by_numbers(files, fold)]
+    return _by_numbers(members, fold)
+
+
+def _by_numbers(members: list[Item], fold: int | None) -> list[Cluster]:
+    rows = [parts_of(item.parts[-1]).counts for item in members]
+    columns: dict[tuple[Decimal, ...], Sequence[Number]] = {}
+    for column in zip(*rows, strict=True):
+        values = tuple(number.value for number in column)
+        if len(set(values)) > 1:
+            columns.setdefault(values, column)
+    if not columns:
+        return [Cluster(members, fold)]
+    if len(columns) == 1:
+        words = {n.key.rpartition("_")[2] for n in next(iter(columns.values()))}
+        if words <= _APART:
+            return [Cluster([item], fold, is_alone=True) for item in members]
+        return [Cluster(members, fold)]
+    if any(len(set(values)) == len(members) for values in columns):
+        return [Cluster(members, fold)]
+    apart = [
+        values
+        for values, column in columns.items()
+        if column[0].tells_runs_apart or (column[0].is_glued and not column[0].step_word)
+    ]
+    if not apart or len(apart) == len(columns):
+        return [Cluster(members, fold)]
+    runs: dict[tuple[Decimal, ...], list[Item]] = {}
+    for key, item in zip(zip(*apart, strict=True), members, strict=True):
+        runs.setdefault(key, []).append(item)
+    return [cluster for files in runs.values() for cluster in _by_numbers(files, fold)]
+
+
+def _fits(parts: tuple[str, ...], cluster: Cluster) -> bool:
+    """Tell whether a broken file is named like the checkpoints of a cluster, of any ending."""
+    like = cluster.items[0].parts
+    if len(like) != len(parts) or not parts:
+        return False
+    if parts_of(parts[-1]).pattern != parts_of(like[-1]).pattern:
+        return False
+    if not parts_of(parts[-1]).counts and parts[:-1] == like[:-1]:
+        return parts_of(parts[-1]).ending != parts_of(like[-1]).ending
+    index = _fold_of(like) if cluster.fold is None else cluster.fold
+    if index is None or parts[:-1] == like[:-1]:
+        return parts[:-1] == like[:-1]
+    return (
+        parts[:index] == like[:index]
+        and parts_of(parts[index]).pattern == parts_of(like[index]).pattern
+        and parts[index + 1 : -1] == like[index + 1 : -1]
+    )

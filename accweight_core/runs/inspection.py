@@ -13,7 +13,8 @@ from accweight_core.gc_paused import gc_paused
 from accweight_core.naming import layers_of
 from accweight_core.remote.globbing import doubted
 from accweight_core.runs.grouping import Group, chosen_group
-from accweight_core.runs.opening import Opened, grouped, named_by_model, opened_series
+from accweight_core.runs.model_hints import named_by_model
+from accweight_core.runs.opening import Opened, grouped, opened_series
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series

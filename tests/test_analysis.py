@@ -93,8 +93,8 @@ def test_what_lies_on_disk_gives_the_tables_of_memory(analysis: Analysis, opened
             ["weight", "bias", "norm"],
             {
                 "conv1": ["conv1.bias", "conv1.weight"],
-                "fc": ["fc.weight"],
                 "norm": ["norm.weight"],
+                "fc": ["fc.weight"],
             },
         ),
     ],

@@ -13,6 +13,7 @@ from accweight_core.remote.errors import AbsentError, RemoteError
 MADE = {
     "FormatError": ("net.pt", "the file is empty"),
     "MissingLibraryError": ("gguf", "gguf", "reading"),
+    "SeveralSeriesError": ("two series", ("a", "b")),
     "ShapeMismatchError": ("fc.weight", (2, 3), (3, 2)),
 }
 """Arguments of those that take more than a message."""

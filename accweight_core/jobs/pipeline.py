@@ -115,7 +115,8 @@ def analyze(
     run, chosen = as_run(run), checked_roles(roles)
     path = None if out is None else target_at(out, "an analysis")
     parameters, notes = _measured(run, chosen)
-    run = replace(run, notes=(*run.notes, *notes))
+    if notes:
+        run = replace(run, notes=(*run.notes, *notes))
     header = Header.of(run, parameters, chosen).with_packs()
     walking = threads or threads_for(run, parameters)
     work = Work(

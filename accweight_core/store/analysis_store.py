@@ -30,7 +30,7 @@ import numpy as np
 from msgspec import Struct
 
 from accweight_core.dtypes import DTYPES
-from accweight_core.errors import StoreError
+from accweight_core.errors import StoreError, reason_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import are_known
@@ -93,7 +93,7 @@ class Store:
         """Open an analysis for reading.
 
         Raises:
-            StoreError: If it does not exist, is damaged, or has a newer format.
+            StoreError: If it does not exist, cannot be read, is damaged, or has a newer format.
         """
         if is_aside(path):
             with locked(path):  # a writer that holds the lock will finish its renames itself
@@ -103,7 +103,12 @@ class Store:
                 f"{path}: there is no such analysis; make one with: "
                 "accweight analyze SOURCE -o NAME.accw"
             )
-        return cls.begun_at(path)
+        try:
+            return cls.begun_at(path)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read ({reason_of(error)})") from error
 
     @classmethod
     def begun_at(cls, path: Path) -> Store:

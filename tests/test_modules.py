@@ -41,8 +41,8 @@ class Shared(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Embedding(5, 3)
-        self.decoder = nn.Linear(3, 5, bias=False)
-        self.decoder.weight = self.embed.weight
+        self.twin = nn.Linear(3, 5, bias=False)
+        self.twin.weight = self.embed.weight
         self.blocks = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.GRU(3, 2)})
         self.unregistered = [nn.Linear(2, 2)]
         self.again = self.blocks["a"]

@@ -10,6 +10,7 @@ import zlib
 from collections import OrderedDict, UserDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -360,3 +361,16 @@ def test_the_content_decides_not_the_name(tmp_path: Path, name: str) -> None:
     assert found.name == "pickle"
     assert of_torch is not None
     assert of_torch.name == "torch"
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))), ids=str)
+@pytest.mark.parametrize("protocol", range(6))
+def test_arrays_with_axes_in_any_order_have_their_values(
+    tmp_path: Path, protocol: int, axes: tuple[int, ...]
+) -> None:
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(axes)
+    path = write_pickle(tmp_path / "a.pkl", {"w": array}, protocol)
+
+    (tensor,) = READER.describe(path).tensors
+
+    np.testing.assert_array_equal(values_of(tensor), array)

@@ -120,11 +120,8 @@ def test_a_run_over_http_is_the_run_on_disk(tmp_path: Path, form: str) -> None:
         analysis = aw.analyze(aw.open_run(f"{served.url}/run"), threads=2)
 
     assert {method for method, _, _ in served.requests} == {"GET"}
-    told, expected = remote.to_json(), local.to_json()
-    for ours, theirs in zip(told.pop("checkpoints"), expected.pop("checkpoints"), strict=True):
-        assert ours.pop("path") == served.url + theirs.pop("path").removeprefix(str(tmp_path))
-        assert ours == theirs
-    assert told == expected
+    expected = json.dumps(local.to_json()).replace(str(tmp_path), served.url)
+    assert remote.to_json() == json.loads(expected)
     on_disk = aw.analyze(aw.open_run(tmp_path / "run"))
     assert analysis.header.parameters == on_disk.header.parameters
     assert np.array_equal(analysis.values, on_disk.values, equal_nan=True)

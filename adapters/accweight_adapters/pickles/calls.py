@@ -156,11 +156,35 @@ def _unfilled(*_args: object) -> ArrayClaim:
 
 
 def _from_buffer(
-    raw: object = None, dtype: object = None, shape: object = (), order: object = "C", *_: object
+    raw: object = None,
+    dtype: object = None,
+    shape: object = (),
+    order: object = "C",
+    axes: object = None,
+    *_: object,
 ) -> object:
-    """Return the array that protocol 5 makes from a buffer."""
+    """Return the array that protocol 5 makes from a buffer.
+
+    Of order "K" are those that are neither C nor Fortran: the buffer holds them in C order with
+    their axes permuted, and `axes` says where each axis of the array lies in it.
+    """
     array = ArrayClaim(shape=checked_shape(shape), is_fortran=order == "F")
+    if order == "K" and axes is not None:
+        array.axes = _checked_axes(axes, len(array.shape))
+        array.shape = tuple(array.shape[axis] for axis in array.axes)
     return with_elements(array, dtype, raw)
+
+
+def _checked_axes(axes: object, count: int) -> tuple[int, ...]:
+    """Return a permutation of axes.
+
+    Raises:
+        ClaimError: If it is none.
+    """
+    order = tuple(axes) if isinstance(axes, (tuple, list)) else ()
+    if not all(type(axis) is int for axis in order) or sorted(order) != list(range(count)):
+        raise ClaimError("an array in its pickle has its axes in no order that exists")
+    return order
 
 
 def _jax_array(function: object, args: object, state: object, *_rest: object) -> object:

@@ -83,8 +83,7 @@ def stored_array(name: str, claim: ArrayClaim, place: Place) -> StoredTensor:
         return refused(name, claim.dtype, claim.shape, claim.refusal or "it has no values")
     shape = claim.shape
     if raw.offset >= 0 and not raw.encoding and place.member is None:
-        steps = tuple(math.prod(shape[:axis]) for axis in range(len(shape)))
-        strides = steps if claim.is_fortran and not is_c_order(shape, steps) else None
+        strides = None if is_c_order(shape, claim.strides) else claim.strides
         offset = place.base + raw.offset
         extent = Extent(str(place.path), offset, claim.dtype, shape, strides, claim.big_endian)
         return StoredTensor(name, extent)
@@ -102,13 +101,15 @@ def _loaded(name: str, claim: ArrayClaim, place: Place) -> npt.NDArray[Any]:
 def array_in(raw: bytes, name: str, claim: ArrayClaim) -> npt.NDArray[Any]:
     """Return the array that raw bytes hold; raise `ClaimError` if they are too few or too many."""
     import numpy as np  # needed to load values, not to describe them
+    from numpy.lib.stride_tricks import as_strided
 
     dtype = np.dtype(DTYPES[claim.dtype].code)
     if len(raw) != math.prod(claim.shape) * dtype.itemsize:
         raise ClaimError(f"array {quoted(name)} of shape {claim.shape} has {len(raw)} bytes")
     stored = np.frombuffer(raw, dtype.newbyteorder(">" if claim.big_endian else "<"))
     values = stored.astype(dtype, copy=False)
-    return values.reshape(claim.shape, order="F" if claim.is_fortran else "C")
+    steps = [step * dtype.itemsize for step in claim.strides]
+    return as_strided(values, claim.shape, steps, writeable=False)
 
 
 def number_in(claim: ArrayClaim) -> int | float | None:

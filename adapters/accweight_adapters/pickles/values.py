@@ -7,6 +7,7 @@ have been given. Long strings of bytes are not read; a `BytesClaim` tells where 
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -171,6 +172,8 @@ class ArrayClaim:
         shape: Its shape.
         raw: Where its elements are.
         is_fortran: Whether the first axis is contiguous.
+        axes: Where each axis lies in the stored elements, if they are in another order than C or
+            Fortran; else none.
         big_endian: Whether elements are stored most significant byte first.
         objects: Its elements, if they are objects.
         refusal: Why its values cannot be analysed.
@@ -180,9 +183,22 @@ class ArrayClaim:
     shape: tuple[int, ...] = ()
     raw: BytesClaim | None = None
     is_fortran: bool = False
+    axes: tuple[int, ...] = ()
     big_endian: bool = False
     objects: list[object] = field(default_factory=list)
     refusal: str = ""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Elements from one index to the next, per axis."""
+        if not self.axes:
+            ends = [self.shape[:a] if self.is_fortran else self.shape[a + 1 :]
+                    for a in range(len(self.shape))]  # fmt: skip
+            return tuple(map(math.prod, ends))
+        stored = dict(zip(self.axes, self.shape, strict=True))
+        return tuple(
+            math.prod(stored[later] for later in range(axis + 1, len(stored))) for axis in self.axes
+        )
 
 
 Claim = TensorClaim | ArrayClaim

@@ -124,7 +124,7 @@ class Array:
         if self.place is not None:
             raw = BytesClaim(self.offset, header.data_bytes)
             claim = ArrayClaim(
-                header.dtype, header.shape, raw, header.is_fortran, header.big_endian
+                header.dtype, header.shape, raw, header.is_fortran, big_endian=header.big_endian
             )
             return stored_array(self.name, claim, self.place).values
         if self.member is not None:

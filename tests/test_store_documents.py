@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -317,3 +319,33 @@ def test_comparing_with_an_edited_analysis_is_refused_or_gives_the_same(
             (copy / name).write_text(json.dumps(edited(document, place, value)))
             found = read_or_refused(copy, compared, place)
             assert found in (None, same), (place, value)
+
+
+FIRST_USE = """
+import sys
+from threading import Barrier, Thread
+
+from msgspec import Struct
+
+from accweight_core.store.documents import checked
+
+def use(kind, start):
+    start.wait()
+    checked({"items": [{"number": 1}]}, kind)
+
+sys.setswitchinterval(1e-6)
+for _ in range(100):
+    Item = type("Item", (Struct,), {"__annotations__": {"number": int}})
+    kind = type("Items", (Struct,), {"__annotations__": {"items": tuple[Item, ...]}})
+    start = Barrier(4)
+    threads = [Thread(target=use, args=(kind, start)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_threads_can_check_documents_of_a_new_type_at_once() -> None:
+    ended = subprocess.run([sys.executable, "-c", FIRST_USE], check=False)
+    assert ended.returncode == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -33,6 +34,9 @@ Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Shape = Annotated[tuple[Length, ...], Meta(max_length=MOST_AXES)]
 
 Document = TypeVar("Document")
+
+_ONE_CONVERTS = Lock()
+"""msgspec 0.22 crashes the process if two threads use a type for the first time at once."""
 
 
 def read(path: Path) -> Any:
@@ -61,6 +65,7 @@ def checked(found: Any, kind: type[Document]) -> Document:
         ValueError: If they do not fit; the message says which field, in one line.
     """
     try:
-        return msgspec.convert(found, kind)
+        with _ONE_CONVERTS:
+            return msgspec.convert(found, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from None

@@ -19,10 +19,10 @@ from accweight_core.naming import layers_of
 from accweight_core.runs.clusters import Cluster, Item
 from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.order_doubts import BY_ALPHABET
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.series_names import Parts
 from accweight_core.runs.step_order import (
-    BY_ALPHABET,
     Found,
     Order,
     Placed,
@@ -153,13 +153,22 @@ def joined(singles: list[Cluster], complete: list[Draft]) -> list[Cluster]:
     for group in by_place.values():
         items = [item for single in group for item in single.items]
         is_run = len(items) > 1 and not any(single.is_alone for single in group)
-        if is_run and complete:
+        if is_run and (complete or _have_one_step([item.parts[-1] for item in items])):
             is_run = order_of([i.found for i in items]).placed[0].source != BY_ALPHABET
         if is_run:
             joined.append(Cluster(items, broken=[bad for one in group for bad in one.broken]))
         else:
             joined += group
     return _joined_folders(joined)
+
+
+def _have_one_step(names: Sequence[str]) -> bool:
+    """Tell whether names have the same number where a step is: `lr0.1_100`, `lr0.2_100`."""
+    steps = {
+        tuple(n.value for n in parts_of(name).counts if n.step_word or not n.is_glued)
+        for name in names
+    }
+    return len(steps) == 1 and steps != {()}
 
 
 def _joined_folders(clusters: list[Cluster]) -> list[Cluster]:

@@ -17,18 +17,25 @@ from itertools import pairwise
 from pathlib import Path
 
 from accweight_core.naming import natural_key
-from accweight_core.runs.name_parts import STEP_WORDS, Number, parts_of, shared_folder
+from accweight_core.runs.name_parts import (
+    LARGEST,
+    STEP_WORDS,
+    Number,
+    Sort,
+    parts_of,
+    shared_folder,
+)
+from accweight_core.runs.order_doubts import (
+    BY_ALPHABET,
+    BY_NUMBER,
+    BY_NUMBERS,
+    Told,
+    order_warnings,
+)
 from accweight_core.schema import Description, Stamp
 
 Step = tuple[int, str]
 """A step and where it was found."""
-
-BY_ALPHABET = "natural order of names"
-
-ALPHABET_WARNING = (
-    "the order of the checkpoints is the alphabetical order of their names, as neither the files "
-    "nor their names say a step; if it is wrong, give the files in order with --given-order"
-)
 
 _INITIAL = re.compile(r"(^|[^a-z])(init|initial|untrained)([^a-z]|$)", re.IGNORECASE)
 _FINAL = re.compile(r"(^|[^a-z])(final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE)
@@ -79,16 +86,7 @@ class Order:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what the user has to check; see `order_warnings`."""
-        return order_warnings([place.source for place in self.placed])
-
-
-def order_warnings(sources: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning if only the alphabet gives the order of checkpoints.
-
-    Args:
-        sources: Where the step of each was found.
-    """
-    return (ALPHABET_WARNING,) * (len(sources) > 1 and sources[0] == BY_ALPHABET)
+        return order_warnings([Told(str(p.found.path), p.step, p.source) for p in self.placed])
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,13 @@ class _Named:
     @property
     def counts(self) -> list[Number]:
         return [number for part in self.parts for number in parts_of(part).counts]
+
+    @property
+    def ordering(self) -> list[Number]:
+        """The counts; without any, fractions that no word calls a measure: `0.5`, `1.0`."""
+        numbers = [number for part in self.parts for number in parts_of(part).numbers]
+        fractions = [n for n in numbers if n.sort is Sort.MEASURE and not n.is_named_measure]
+        return self.counts or fractions
 
 
 Attempt = list[Step | None]
@@ -198,8 +203,9 @@ def _repeats(named: Sequence[_Named], steps: Attempt) -> bool:
 
 
 def _has_other_numbers(named: Sequence[_Named]) -> bool:
-    """Tell whether the names have numbers that no word calls a step."""
-    return any(not number.step_word for item in named for number in item.counts)
+    """Tell whether the names have numbers that no word calls a step, or two of one word."""
+    words = [[number.step_word for number in item.counts] for item in named]
+    return any("" in told or len(set(told)) < len(told) for told in words)
 
 
 def _is_distinct(named: Sequence[_Named], steps: Attempt) -> bool:
@@ -281,27 +287,27 @@ def _numbered(named: Sequence[_Named]) -> Attempt:
     names is the step; if none does, the names are counted in the order of their numbers.
     """
     nothing: Attempt = [None] * len(named)
-    plain = [n for n in named if n.counts and not n.is_special]
+    plain = [n for n in named if n.ordering and not n.is_special]
     plain = plain or list(named)
     if len(plain) < 2 or len({item.pattern for item in plain}) > 1:
         return nothing
-    rows = [tuple(number.value for number in item.counts) for item in plain]
+    rows = [tuple(number.value for number in item.ordering) for item in plain]
     columns = [column for column in zip(*rows, strict=True) if len(set(column)) > 1]
     columns = list(dict.fromkeys(columns))
-    if not columns or not all(n.is_step for item in plain for n in item.counts):
+    if not columns or not all(abs(n.value) < LARGEST for item in plain for n in item.ordering):
         return nothing
     keys = list(zip(*columns, strict=True))
     if len(columns) == 1:
-        steps = _as_steps(columns[0], "number in name")
+        steps = _as_steps(columns[0], BY_NUMBER)
     else:
         rank = {key: index for index, key in enumerate(sorted(set(keys)))}
         in_order = sorted(keys)
         grows = [all(a[i] <= b[i] for a, b in pairwise(in_order)) for i in range(len(columns))]
         distinct = [i for i, column in enumerate(columns) if len(set(column)) == len(column)]
         if all(grows) and distinct:
-            steps = _as_steps(columns[distinct[-1]], "number in name")
+            steps = _as_steps(columns[distinct[-1]], BY_NUMBER)
         else:
-            steps = [(rank[key], "order of the numbers in names") for key in keys]
+            steps = [(rank[key], BY_NUMBERS) for key in keys]
     at = {item.found.path: step for item, step in zip(plain, steps, strict=True)}
     return [at.get(item.found.path) for item in named]
 

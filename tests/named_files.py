@@ -66,3 +66,10 @@ def warnings(names: Sequence[str], **more: Mapping[str, object]) -> tuple[str, .
     """Return what has to be checked in the order of the only series; see `found`."""
     (series,) = series_of(names, **more)
     return series.order.warnings
+
+
+def left_out(names: Sequence[str], **more: Mapping[str, object]) -> dict[str, str]:
+    """Return why files are left out of the only series; see `found`."""
+    (series,) = series_of(names, **more)
+    without = {one.path.name: "no step" for one in series.order.without_step}
+    return without | {one.path.name: one.reason for one in series.left_out}

@@ -39,6 +39,9 @@ Step = tuple[int, str]
 
 _INITIAL = re.compile(r"(^|[^a-z])(init|initial|untrained)([^a-z]|$)", re.IGNORECASE)
 _FINAL = re.compile(r"(^|[^a-z])(final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE)
+_LAST = re.compile(
+    r"(^|[^a-z])(last|latest|newest|final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE
+)
 _SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
 _ORDER_WORDS = (
     ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first"),
@@ -102,6 +105,11 @@ class _Named:
         return any(map(is_copy_name, self.parts))
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether the name says that it is the last or the best one."""
+        return self.is_special or any(map(_LAST.search, self.parts))
+
+    @property
     def pattern(self) -> str:
         return "/".join(parts_of(part).pattern for part in self.parts)
 
@@ -123,6 +131,22 @@ Attempt = list[Step | None]
 def is_copy_name(name: str) -> bool:
     """Tell whether a name includes 'last' or 'best', so it is probably a copy of another one."""
     return _SPECIAL.search(name) is not None
+
+
+def is_reset(parts: Sequence[str], step: int, others: Sequence[int]) -> bool:
+    """Tell whether the counter of a checkpoint called best or last is none.
+
+    Trainers reset it when they export the last weights, some of them to -1. Then it is below that
+    of the others, where the last cannot be; the best may lie between them, not before them.
+
+    Args:
+        parts: Parts of its path that tell it from the others.
+        step: What the counter says.
+        others: Steps of the other checkpoints.
+    """
+    if any(map(_LAST.search, parts)):
+        return step < max(others, default=0)
+    return any(map(is_copy_name, parts)) and step < min(others, default=0)
 
 
 def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: int = 0) -> Order:
@@ -243,12 +267,24 @@ def _inside(named: Sequence[_Named]) -> Attempt:
         for d in descriptions
     ]
     known = [step[0] for step in steps if step is not None]
-    return [None] * len(named) if len(known) > 1 == len(set(known)) else steps
+    return (
+        [None] * len(named) if len(known) > 1 == len(set(known)) else _without_resets(named, steps)
+    )
+
+
+def _without_resets(named: Sequence[_Named], steps: Attempt) -> Attempt:
+    """Return steps without the counters of last and best files that were reset."""
+    told = [(n, s[0]) for n, s in zip(named, steps, strict=True) if s is not None]
+    plain = [step for n, step in told if not n.is_at_end]
+    return [
+        None if step is not None and n.is_at_end and is_reset(n.parts, step[0], plain) else step
+        for n, step in zip(named, steps, strict=True)
+    ]
 
 
 def _in_path(named: Sequence[_Named]) -> Attempt:
     """Return the steps in the paths, by the first word that orders all files, or else most."""
-    tries = [_by_word(named, word) for word in STEP_WORDS]
+    tries = [_without_resets(named, _by_word(named, word)) for word in STEP_WORDS]
     for complete in (True, False):
         for steps in tries:
             if _orders(named, steps, complete):
@@ -337,8 +373,13 @@ def _unnumbered(found: Sequence[Found]) -> list[Placed]:
     """Order by name, or keep the given order if the files were given one by one in another one."""
     if _given_in_order(found):
         return [Placed(item, index, "order given") for index, item in enumerate(found)]
-    by_name = sorted(found, key=lambda f: natural_key(str(f.path)))
+    by_name = sorted(found, key=lambda f: (_end_of(f.path.stem), natural_key(str(f.path))))
     return [Placed(item, i, BY_ALPHABET) for i, item in enumerate(by_name)]
+
+
+def _end_of(stem: str) -> int:
+    """Return -1 for the name of initial weights, 1 for the last ones, 0 for all others."""
+    return bool(_LAST.search(stem)) - bool(_INITIAL.search(stem))
 
 
 def _given_in_order(found: Sequence[Found]) -> bool:

@@ -18,7 +18,7 @@ from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
 from accweight_core.naming import natural_key
-from accweight_core.runs.step_order import order_warnings
+from accweight_core.runs.order_doubts import Told, order_warnings
 from accweight_core.schema import Kind, Parameter
 from accweight_core.store.header import Header
 from accweight_core.store.records import Maximum
@@ -158,7 +158,7 @@ def completed(header: Header, values: Floats, checkpoint_at: CheckpointAt | None
     if checkpoint_at is not None:
         suspects += small_breaks(header, values, checkpoint_at)
     found = tuple(map(str, suspects))
-    order = order_warnings([record.step_source for record in header.checkpoints])
+    order = order_warnings([Told(c.path, c.step, c.step_source) for c in header.checkpoints])
     lost = (*order, *_nonfinite_notes(header, values))
     return replace(header, maximum=maximum(header, values), warnings=found + lost, complete=True)
 

@@ -15,15 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from accweight_core.runs.name_parts import Number, parts_of
+from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.run_numbers import runs_apart
 from accweight_core.runs.search import Broken, is_mark
 from accweight_core.runs.step_order import Found
 
 MOST_ABOVE = 3
 """Folders above a file whose number may be its step: `checkpoint-500/unet/model.safetensors`."""
-
-_APART = frozenset({"seed", "fold"})
-"""Words whose numbers never are the steps of a run."""
 
 Member = TypeVar("Member")
 
@@ -174,32 +172,12 @@ def _split(members: list[Item], fold: int | None) -> list[Cluster]:
 
 
 def _by_numbers(members: list[Item], fold: int | None) -> list[Cluster]:
-    rows = [parts_of(item.parts[-1]).counts for item in members]
-    columns: dict[tuple[Decimal, ...], Sequence[Number]] = {}
-    for column in zip(*rows, strict=True):
-        values = tuple(number.value for number in column)
-        if len(set(values)) > 1:
-            columns.setdefault(values, column)
-    if not columns:
-        return [Cluster(members, fold)]
-    if len(columns) == 1:
-        words = {n.key.rpartition("_")[2] for n in next(iter(columns.values()))}
-        if words <= _APART:
-            return [Cluster([item], fold, is_alone=True) for item in members]
-        return [Cluster(members, fold)]
-    if any(len(set(values)) == len(members) for values in columns):
-        return [Cluster(members, fold)]
-    apart = [
-        values
-        for values, column in columns.items()
-        if column[0].tells_runs_apart or (column[0].is_glued and not column[0].step_word)
-    ]
-    if not apart or len(apart) == len(columns):
-        return [Cluster(members, fold)]
-    runs: dict[tuple[Decimal, ...], list[Item]] = {}
-    for key, item in zip(zip(*apart, strict=True), members, strict=True):
-        runs.setdefault(key, []).append(item)
-    return [cluster for files in runs.values() for cluster in _by_numbers(files, fold)]
+    runs, are_alone = runs_apart([item.parts[-1] for item in members])
+    found = []
+    for run in runs:
+        is_alone = are_alone or (len(run) == 1 < len(runs))
+        found.append(Cluster([members[index] for index in run], fold, is_alone=is_alone))
+    return found
 
 
 def _fits(parts: tuple[str, ...], cluster: Cluster) -> bool:

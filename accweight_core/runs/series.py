@@ -21,13 +21,11 @@ from accweight_core.runs.drafts import (
     Draft,
     drafted,
     joined,
-    resolve,
-    same,
-    tensors_of,
     with_their_series,
 )
 from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.resolving import resolve
 from accweight_core.runs.search import Broken, LeftOut
 from accweight_core.runs.series_names import UNNAMED, Parts, named_alike, unique_names
 from accweight_core.runs.step_order import (
@@ -36,6 +34,7 @@ from accweight_core.runs.step_order import (
     Placed,
     order_of,
 )
+from accweight_core.runs.twins import same, tensors_of
 from accweight_core.schema import Layer, StoredTensor
 
 COMPARED_TENSORS = 16

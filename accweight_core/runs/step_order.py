@@ -17,21 +17,31 @@ from itertools import pairwise
 from pathlib import Path
 
 from accweight_core.naming import natural_key
-from accweight_core.runs.name_parts import STEP_WORDS, Number, parts_of, shared_folder
+from accweight_core.runs.name_parts import (
+    LARGEST,
+    STEP_WORDS,
+    Number,
+    Sort,
+    parts_of,
+    shared_folder,
+)
+from accweight_core.runs.order_doubts import (
+    BY_ALPHABET,
+    BY_NUMBER,
+    BY_NUMBERS,
+    Told,
+    order_warnings,
+)
 from accweight_core.schema import Description, Stamp
 
 Step = tuple[int, str]
 """A step and where it was found."""
 
-BY_ALPHABET = "natural order of names"
-
-ALPHABET_WARNING = (
-    "the order of the checkpoints is the alphabetical order of their names, as neither the files "
-    "nor their names say a step; if it is wrong, give the files in order with --given-order"
-)
-
 _INITIAL = re.compile(r"(^|[^a-z])(init|initial|untrained)([^a-z]|$)", re.IGNORECASE)
 _FINAL = re.compile(r"(^|[^a-z])(final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE)
+_LAST = re.compile(
+    r"(^|[^a-z])(last|latest|newest|final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE
+)
 _SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
 _ORDER_WORDS = (
     ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first"),
@@ -79,16 +89,7 @@ class Order:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what the user has to check; see `order_warnings`."""
-        return order_warnings([place.source for place in self.placed])
-
-
-def order_warnings(sources: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning if only the alphabet gives the order of checkpoints.
-
-    Args:
-        sources: Where the step of each was found.
-    """
-    return (ALPHABET_WARNING,) * (len(sources) > 1 and sources[0] == BY_ALPHABET)
+        return order_warnings([Told(str(p.found.path), p.step, p.source) for p in self.placed])
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,24 @@ class _Named:
         return any(map(is_copy_name, self.parts))
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether the name says that it is the last or the best one."""
+        return self.is_special or any(map(_LAST.search, self.parts))
+
+    @property
     def pattern(self) -> str:
         return "/".join(parts_of(part).pattern for part in self.parts)
 
     @property
     def counts(self) -> list[Number]:
         return [number for part in self.parts for number in parts_of(part).counts]
+
+    @property
+    def ordering(self) -> list[Number]:
+        """The counts; without any, fractions that no word calls a measure: `0.5`, `1.0`."""
+        numbers = [number for part in self.parts for number in parts_of(part).numbers]
+        fractions = [n for n in numbers if n.sort is Sort.MEASURE and not n.is_named_measure]
+        return self.counts or fractions
 
 
 Attempt = list[Step | None]
@@ -118,6 +131,22 @@ Attempt = list[Step | None]
 def is_copy_name(name: str) -> bool:
     """Tell whether a name includes 'last' or 'best', so it is probably a copy of another one."""
     return _SPECIAL.search(name) is not None
+
+
+def is_reset(parts: Sequence[str], step: int, others: Sequence[int]) -> bool:
+    """Tell whether the counter of a checkpoint called best or last is none.
+
+    Trainers reset it when they export the last weights, some of them to -1. Then it is below that
+    of the others, where the last cannot be; the best may lie between them, not before them.
+
+    Args:
+        parts: Parts of its path that tell it from the others.
+        step: What the counter says.
+        others: Steps of the other checkpoints.
+    """
+    if any(map(_LAST.search, parts)):
+        return step < max(others, default=0)
+    return any(map(is_copy_name, parts)) and step < min(others, default=0)
 
 
 def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: int = 0) -> Order:
@@ -198,8 +227,9 @@ def _repeats(named: Sequence[_Named], steps: Attempt) -> bool:
 
 
 def _has_other_numbers(named: Sequence[_Named]) -> bool:
-    """Tell whether the names have numbers that no word calls a step."""
-    return any(not number.step_word for item in named for number in item.counts)
+    """Tell whether the names have numbers that no word calls a step, or two of one word."""
+    words = [[number.step_word for number in item.counts] for item in named]
+    return any("" in told or len(set(told)) < len(told) for told in words)
 
 
 def _is_distinct(named: Sequence[_Named], steps: Attempt) -> bool:
@@ -237,12 +267,24 @@ def _inside(named: Sequence[_Named]) -> Attempt:
         for d in descriptions
     ]
     known = [step[0] for step in steps if step is not None]
-    return [None] * len(named) if len(known) > 1 == len(set(known)) else steps
+    return (
+        [None] * len(named) if len(known) > 1 == len(set(known)) else _without_resets(named, steps)
+    )
+
+
+def _without_resets(named: Sequence[_Named], steps: Attempt) -> Attempt:
+    """Return steps without the counters of last and best files that were reset."""
+    told = [(n, s[0]) for n, s in zip(named, steps, strict=True) if s is not None]
+    plain = [step for n, step in told if not n.is_at_end]
+    return [
+        None if step is not None and n.is_at_end and is_reset(n.parts, step[0], plain) else step
+        for n, step in zip(named, steps, strict=True)
+    ]
 
 
 def _in_path(named: Sequence[_Named]) -> Attempt:
     """Return the steps in the paths, by the first word that orders all files, or else most."""
-    tries = [_by_word(named, word) for word in STEP_WORDS]
+    tries = [_without_resets(named, _by_word(named, word)) for word in STEP_WORDS]
     for complete in (True, False):
         for steps in tries:
             if _orders(named, steps, complete):
@@ -281,27 +323,27 @@ def _numbered(named: Sequence[_Named]) -> Attempt:
     names is the step; if none does, the names are counted in the order of their numbers.
     """
     nothing: Attempt = [None] * len(named)
-    plain = [n for n in named if n.counts and not n.is_special]
+    plain = [n for n in named if n.ordering and not n.is_special]
     plain = plain or list(named)
     if len(plain) < 2 or len({item.pattern for item in plain}) > 1:
         return nothing
-    rows = [tuple(number.value for number in item.counts) for item in plain]
+    rows = [tuple(number.value for number in item.ordering) for item in plain]
     columns = [column for column in zip(*rows, strict=True) if len(set(column)) > 1]
     columns = list(dict.fromkeys(columns))
-    if not columns or not all(n.is_step for item in plain for n in item.counts):
+    if not columns or not all(abs(n.value) < LARGEST for item in plain for n in item.ordering):
         return nothing
     keys = list(zip(*columns, strict=True))
     if len(columns) == 1:
-        steps = _as_steps(columns[0], "number in name")
+        steps = _as_steps(columns[0], BY_NUMBER)
     else:
         rank = {key: index for index, key in enumerate(sorted(set(keys)))}
         in_order = sorted(keys)
         grows = [all(a[i] <= b[i] for a, b in pairwise(in_order)) for i in range(len(columns))]
         distinct = [i for i, column in enumerate(columns) if len(set(column)) == len(column)]
         if all(grows) and distinct:
-            steps = _as_steps(columns[distinct[-1]], "number in name")
+            steps = _as_steps(columns[distinct[-1]], BY_NUMBER)
         else:
-            steps = [(rank[key], "order of the numbers in names") for key in keys]
+            steps = [(rank[key], BY_NUMBERS) for key in keys]
     at = {item.found.path: step for item, step in zip(plain, steps, strict=True)}
     return [at.get(item.found.path) for item in named]
 
@@ -331,8 +373,13 @@ def _unnumbered(found: Sequence[Found]) -> list[Placed]:
     """Order by name, or keep the given order if the files were given one by one in another one."""
     if _given_in_order(found):
         return [Placed(item, index, "order given") for index, item in enumerate(found)]
-    by_name = sorted(found, key=lambda f: natural_key(str(f.path)))
+    by_name = sorted(found, key=lambda f: (_end_of(f.path.stem), natural_key(str(f.path))))
     return [Placed(item, i, BY_ALPHABET) for i, item in enumerate(by_name)]
+
+
+def _end_of(stem: str) -> int:
+    """Return -1 for the name of initial weights, 1 for the last ones, 0 for all others."""
+    return bool(_LAST.search(stem)) - bool(_INITIAL.search(stem))
 
 
 def _given_in_order(found: Sequence[Found]) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from accweight_core.errors import MismatchError, SeveralSeriesError
 from accweight_core.remote import is_url, shown
 from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.resolving import TAKEN_IN
 from accweight_core.runs.search import NOT_WEIGHTS, LeftOut
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, one_series, series_in
@@ -235,7 +236,7 @@ def _without_step(series: Series) -> list[LeftOut]:
     names = dict(zip(paths, shortened([str(path) for path in paths]), strict=True))
     source = series.origin
     told = f" where the others have one ({source})" if source != "order given" else ""
-    reason = f"no step{told}; files named in order with --given-order are taken as they come"
+    reason = f"no step{told}; {TAKEN_IN}"
     return [
         LeftOut(
             item.path,

@@ -27,6 +27,9 @@ Entry = tuple[Path, Claim]
 Leaf = tuple[Path, Claim, Path | None]
 """A tensor with its keys, and the keys of the training state around it, if any."""
 
+RANK_OF_WEIGHTS: Final = 2
+"""Axes from which arrays in a list are taken for weights, not for what was logged."""
+
 DEEPEST: Final = 2 * MAX_DEPTH
 """Depth below which nothing is searched; tensors as deep as that are an error."""
 
@@ -62,17 +65,23 @@ def is_numeric(node: object) -> bool:
     return isinstance(node, ArrayClaim) and bool(node.dtype)
 
 
-def leaves_of(root: object, *, everywhere: bool = False) -> list[Leaf]:
+def leaves_of(
+    root: object, *, everywhere: bool = False, passed: list[Path] | None = None
+) -> list[Leaf]:
     """Return every tensor with its keys.
 
     Args:
         root: The content.
         everywhere: Whether to search lists of bare tensors and the attributes of objects too.
+        passed: Receives the keys of lists of matrices that are not searched.
 
     Raises:
         ClaimError: If tensors are nested more than `MAX_DEPTH` deep.
     """
-    leaves = list(_Walk(everywhere=everywhere).leaves(root, (), None))
+    walk = _Walk(everywhere=everywhere)
+    leaves = list(walk.leaves(root, (), None))
+    if passed is not None:
+        passed += walk.passed
     if not everywhere:
         return leaves
     public = [leaf for leaf in leaves if not any(key.startswith("_") for key in leaf[0])]
@@ -86,6 +95,7 @@ class _Walk:
         self._everywhere = everywhere
         self._seen: set[int] = set()
         self._visits = 0
+        self.passed: list[Path] = []
 
     def leaves(self, node: object, path: Path, within: Path | None) -> Iterator[Leaf]:
         """Yield the tensors below a node, which is at a path within training state or None."""
@@ -105,8 +115,10 @@ class _Walk:
         self._visits += len(children)
         if self._visits > MOST_VISITS:
             raise ClaimError(f"has more than {MOST_VISITS} values in its mappings and lists")
-        if within is None and children and _is_training_state(node, path):
+        if within is None and _is_training_state(node, path):
             within = path
+        if within is None and not children and _holds_matrices(node):
+            self.passed.append(path)
         for key, child in children:
             yield from self.leaves(child, (*path, key), within)
 
@@ -115,7 +127,23 @@ def _is_weight(node: object, everywhere: bool) -> bool:
     """Tell whether an array may be a weight; labels and counters in objects are not."""
     if not isinstance(node, ArrayClaim) or not node.dtype:
         return False
-    return not everywhere or DTYPES[node.dtype].family in ("float", "complex")
+    return not everywhere or is_fractional(node)
+
+
+def _holds_matrices(node: object) -> bool:
+    """Tell whether a list holds bare tensors that look like weights."""
+    return isinstance(node, (list, tuple)) and any(
+        isinstance(item, (TensorClaim, ArrayClaim))
+        and len(item.shape) >= RANK_OF_WEIGHTS
+        and is_fractional(item)
+        for item in node
+    )
+
+
+def is_fractional(claim: Claim) -> bool:
+    """Tell whether a tensor or an array holds floating-point numbers."""
+    known = DTYPES.get(claim.dtype)
+    return known is not None and known.family in ("float", "complex")
 
 
 def _children(node: object, everywhere: bool, name: str) -> list[tuple[str, object]]:

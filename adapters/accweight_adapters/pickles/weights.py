@@ -11,9 +11,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from accweight_adapters.measures import names_measure
 from accweight_adapters.model_keys import WRAPPER, without_copies
+from accweight_adapters.pickles.calls import UNINITIALISED
 from accweight_adapters.pickles.modules import is_module
-from accweight_adapters.pickles.tree import Entry, Leaf, leaves_of, mapping_of, opened
+from accweight_adapters.pickles.tree import (
+    Entry,
+    Leaf,
+    Path,
+    is_fractional,
+    leaves_of,
+    mapping_of,
+    opened,
+)
 from accweight_adapters.pickles.values import Claim, Entity, TensorClaim
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few, step_among
 
@@ -49,10 +59,15 @@ def find_weights(content: object) -> Weights:
         ClaimError: If there are none, or if names are invalid or clash.
     """
     content = opened(content)
-    weights = Weights()
-    entries = _without_training_state(leaves_of(content), weights.notes)
+    weights, lists = Weights(), list[Path]()
+    entries = _without_training_state(leaves_of(content, passed=lists), weights.notes)
+    entries = _of_one_kind(_initialised(entries, weights.notes), weights.notes)
+    if entries and lists:
+        names = quoted_few(list(map(".".join, lists)))
+        weights.notes.append(f"left out {names}: lists of tensors without names, beside named ones")
     if not entries:
         entries = _without_training_state(leaves_of(content, everywhere=True), [])
+        entries = _of_one_kind(_initialised(entries, []), weights.notes)
     if not entries:
         beside = f"; {weights.notes[0]}" if weights.notes else ""
         kind = f"; it is a pickled {quoted(_kind(content))}" if is_object(content) else ""
@@ -85,17 +100,47 @@ def find_step(content: object) -> tuple[int, str] | None:
 
 
 def _without_training_state(leaves: list[Leaf], notes: list[str]) -> list[Entry]:
-    """Return all tensors except training state; of tensors and NumPy arrays, the tensors.
-
-    Programs that save tensors keep statistics and random states as arrays.
-    """
+    """Return all tensors and arrays except training state."""
     left_out = list(dict.fromkeys(within for *_, within in leaves if within is not None))
     if left_out:
         what = "everything" if left_out == [()] else quoted_few(list(map(".".join, left_out)))
         notes.append(f"left out {what}: training state, not weights")
-    entries = [(path, tensor) for path, tensor, within in leaves if within is None]
-    tensors = [entry for entry in entries if isinstance(entry[1], TensorClaim)]
-    return tensors or entries
+    return [(path, tensor) for path, tensor, within in leaves if within is None]
+
+
+def _initialised(entries: list[Entry], notes: list[str]) -> list[Entry]:
+    """Leave out the parameters of lazy modules that have no shape yet."""
+    lazy = [".".join(path) for path, tensor in entries if tensor.refusal == UNINITIALISED]
+    if lazy:
+        what = UNINITIALISED if len(lazy) == 1 else "lazy parameters, saved before their first input"
+        notes.append(f"left out {quoted_few(lazy)}: {what}")
+    return [entry for entry in entries if entry[1].refusal != UNINITIALISED]
+
+
+def _of_one_kind(entries: list[Entry], notes: list[str]) -> list[Entry]:
+    """Return the tensors, and the arrays among them; other arrays are left out.
+
+    Programs that save tensors keep statistics of the data and random states as arrays. An array is
+    a weight if it lies in a mapping of tensors and is named like them: `fc.bias` beside `fc.weight`.
+    """
+    modules: dict[Path, set[str]] = {}
+    for path, tensor in entries:
+        if isinstance(tensor, TensorClaim):
+            modules.setdefault(path[:-1], set()).add(path[-1].rpartition(".")[0])
+    if not modules:
+        return entries
+    kept, others = [], list[str]()
+    for path, tensor in entries:
+        name, beside = path[-1], modules.get(path[:-1], set())
+        may_be_weight = tensor.shape and is_fractional(tensor) and not names_measure(name)
+        is_named_alike = beside == {""} if "." not in name else beside > {""} or "" not in beside
+        if isinstance(tensor, TensorClaim) or (beside and is_named_alike and may_be_weight):
+            kept.append((path, tensor))
+        elif may_be_weight:
+            others.append(".".join(path))
+    if others:
+        notes.append(f"left out {quoted_few(others)}: arrays beside tensors, not among them")
+    return kept
 
 
 def _models(entries: list[Entry], weights: Weights) -> list[Entry]:

@@ -26,8 +26,8 @@ from accweight_core.dtypes import DTYPES
 BYTES_KEPT: Final = 64
 """Longest string of bytes that is kept."""
 
-UNINITIALISED: Final = "a lazy parameter, saved before its first input gave it a shape"
-"""Why a parameter of a lazy module has no values."""
+UNINITIALISED: Final = "lazy parameters, saved before their first input"
+"""Why the parameters of a lazy module have no values."""
 
 
 def _tensor(

@@ -19,8 +19,8 @@ from accweight_adapters.pickles.tree import (
     Entry,
     Leaf,
     Path,
+    Walk,
     is_fractional,
-    leaves_of,
     mapping_of,
     opened,
 )
@@ -42,11 +42,13 @@ class Weights:
         tensors: The weights by name, in the file's order.
         notes: What was left out or kept unchanged, and why.
         copies: Averaged copies of the model that were left out, by key: their weights by name.
+        are_modules: Whether they all come from pickled modules, so that each is the model's.
     """
 
     tensors: dict[str, Claim] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     copies: dict[str, dict[str, Claim]] = field(default_factory=dict)
+    are_modules: bool = False
 
 
 def find_weights(content: object) -> Weights:
@@ -59,14 +61,16 @@ def find_weights(content: object) -> Weights:
         ClaimError: If there are none, or if names are invalid or clash.
     """
     content = opened(content)
-    weights, lists = Weights(), list[Path]()
-    entries = _without_training_state(leaves_of(content, passed=lists), weights.notes)
+    weights, walk = Weights(), Walk()
+    entries = _without_training_state(walk.leaves(content), weights.notes)
     entries = _of_one_kind(_initialised(entries, weights.notes), weights.notes)
-    if entries and lists:
-        names = quoted_few(list(map(".".join, lists)))
-        weights.notes.append(f"left out {names}: lists of tensors without names, beside named ones")
+    nameless = [".".join(path) for path in walk.passed if path and not names_measure(path[-1])]
+    if entries and nameless:
+        what = "lists of tensors without names, beside named ones"
+        weights.notes.append(f"left out {quoted_few(nameless)}: {what}")
     if not entries:
-        entries = _without_training_state(leaves_of(content, everywhere=True), [])
+        walk = Walk(everywhere=True)
+        entries = _without_training_state(walk.leaves(content), [])
         entries = _of_one_kind(_initialised(entries, []), weights.notes)
     if not entries:
         beside = f"; {weights.notes[0]}" if weights.notes else ""
@@ -79,6 +83,7 @@ def find_weights(content: object) -> Weights:
         if name in weights.tensors:
             raise ClaimError(f"holds two tensors that would both be called {quoted(name)}")
         weights.tensors[name] = tensor
+    weights.are_modules = all(id(claim) in walk.in_modules for claim in weights.tensors.values())
     return weights
 
 
@@ -112,8 +117,7 @@ def _initialised(entries: list[Entry], notes: list[str]) -> list[Entry]:
     """Leave out the parameters of lazy modules that have no shape yet."""
     lazy = [".".join(path) for path, tensor in entries if tensor.refusal == UNINITIALISED]
     if lazy:
-        what = UNINITIALISED if len(lazy) == 1 else "lazy parameters, saved before their first input"
-        notes.append(f"left out {quoted_few(lazy)}: {what}")
+        notes.append(f"left out {quoted_few(lazy)}: {UNINITIALISED}")
     return [entry for entry in entries if entry[1].refusal != UNINITIALISED]
 
 
@@ -121,7 +125,7 @@ def _of_one_kind(entries: list[Entry], notes: list[str]) -> list[Entry]:
     """Return the tensors, and the arrays among them; other arrays are left out.
 
     Programs that save tensors keep statistics of the data and random states as arrays. An array is
-    a weight if it lies in a mapping of tensors and is named like them: `fc.bias` beside `fc.weight`.
+    a weight if it lies in a mapping of tensors, named like them: `fc.bias` beside `fc.weight`.
     """
     modules: dict[Path, set[str]] = {}
     for path, tensor in entries:
@@ -133,8 +137,8 @@ def _of_one_kind(entries: list[Entry], notes: list[str]) -> list[Entry]:
     for path, tensor in entries:
         name, beside = path[-1], modules.get(path[:-1], set())
         may_be_weight = tensor.shape and is_fractional(tensor) and not names_measure(name)
-        is_named_alike = beside == {""} if "." not in name else beside > {""} or "" not in beside
-        if isinstance(tensor, TensorClaim) or (beside and is_named_alike and may_be_weight):
+        is_named_alike = bool(beside - {""}) if "." in name else beside == {""}
+        if isinstance(tensor, TensorClaim) or (is_named_alike and may_be_weight):
             kept.append((path, tensor))
         elif may_be_weight:
             others.append(".".join(path))

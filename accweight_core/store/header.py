@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -275,6 +275,12 @@ _PARAMETER_FIELDS = tuple(f.name for f in fields(Parameter) if f.name not in _RA
 
 def versions() -> dict[str, str]:
     """Return the versions of accweight, numpy, Python, and of torch if it is installed."""
+    return dict(_installed())
+
+
+@cache
+def _installed() -> Mapping[str, str]:
+    """Return the same, read once per process: looking them up takes as long as a small run."""
     from importlib.metadata import PackageNotFoundError, version  # not needed to open an analysis
 
     packages = {name: version(name) for name in ("accweight", "numpy")}

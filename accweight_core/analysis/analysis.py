@@ -47,6 +47,7 @@ from accweight_core.store.records import Maximum
 if TYPE_CHECKING:
     import pandas as pd
 
+    from accweight_core.analysis.figures.plots import Plots
     from accweight_core.analysis.tracing import Trace
     from accweight_core.io.reading import OpenFiles
 
@@ -233,20 +234,25 @@ class Analysis:
         rows = ranked(self.measured(per, roles), by, self.step_index(step), per)
         return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
 
+    @property
+    def plot(self) -> Plots:
+        """Figures of the analysis: ``plot.ranking()``, ``curves()``, ``heatmap()``, ``layers()``.
+
+        Raises:
+            MissingLibraryError: If Matplotlib is not installed.
+        """
+        from accweight_core.analysis.figures.plots import Plots
+        from accweight_core.analysis.shown import Shown
+
+        return Plots(Shown(self._source, self.values))
+
     def step_index(self, step: int | None) -> int:
         """Return the index of a step; of the last step for None.
 
         Raises:
             UnknownNameError: If the run has no such step.
         """
-        if step is None:
-            return len(self.steps) - 1
-        number = whole(step)
-        found = np.flatnonzero(self.steps == number)
-        if number is None or not found.size:
-            known = ", ".join(map(str, self.steps[:12])) + (", ..." if len(self.steps) > 12 else "")
-            raise UnknownNameError(f"the run has no step {brief(step)}; its steps are {known}")
-        return int(found[0])
+        return self.header.step_index(step)
 
     def parameter_index(self, name: str) -> int:
         """Return the index of a parameter.

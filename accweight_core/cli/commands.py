@@ -15,6 +15,7 @@ from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
+from accweight_core.cli.plotting import plot
 
 if TYPE_CHECKING:
     from accweight_core.analysis.summary import Per
@@ -194,7 +195,7 @@ def rank(
 @click.option("-o", "--out", required=True, type=options.OUT, help="File to write; - for stdout.")
 @options.per_row
 @options.roles("")
-@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@options.overwrite
 @options.as_json
 def export(
     analysis: Path, to: str, out: str, per: Per, roles: str, *, overwrite: bool, json: bool
@@ -237,6 +238,7 @@ COMMANDS: Sequence[click.Command] = (
     compare,
     align,
     check,
+    plot,
     export,
     metrics,
 )

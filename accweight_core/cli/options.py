@@ -73,6 +73,7 @@ metric = click.option(
     help="Metric to rank by; accweight metrics lists them.",
 )
 step = click.option("--at", type=int, metavar="STEP", help="Step to show; the last by default.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 threads = click.option(
     "--threads",
     type=AT_LEAST_ONE,

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.errors import StoreError
+from accweight_core.arguments import brief, whole
+from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.gc_paused import gc_paused
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import metrics_from
@@ -132,6 +133,21 @@ class Header:
         if name not in self._positions:
             name = parameter_called(name, self.parameters).name
         return self._positions[name]
+
+    def step_index(self, step: int | None) -> int:
+        """Return the index of a step; of the last step for None.
+
+        Raises:
+            UnknownNameError: If the run has no such step.
+        """
+        if step is None:
+            return len(self.steps) - 1
+        number = whole(step)
+        found = np.flatnonzero(self.steps == number)
+        if number is None or not found.size:
+            known = ", ".join(map(str, self.steps[:12])) + (", ..." if len(self.steps) > 12 else "")
+            raise UnknownNameError(f"the run has no step {brief(step)}; its steps are {known}")
+        return int(found[0])
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:

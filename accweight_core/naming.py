@@ -60,6 +60,18 @@ _MATRIX = re.compile(r"(weight(_orig|_v)?|kernel|parametrizations\.weight\.origi
 
 _BIAS_OF = {"weight": "bias", "in_proj_weight": "in_proj_bias", "kernel": "bias"}
 
+WRAPPING_SEGMENTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""Parts that torch.compile, FSDP and activation checkpointing insert anywhere in names."""
+
+TABLE_AGAIN = re.compile(
+    r"(^|\.)(lm_head|embed_out|proj_out|vocab_projector|lm_head\.decoder|predictions\.decoder"
+    r"|(encoder|decoder)\.embed_tokens|output)\.weight$|^decoder\.weight$"
+)
+"""Names of output layers, and of second tables, that may be the embedding by another name."""
+
+SECOND_NAME = re.compile(rf"{TABLE_AGAIN.pattern}|(lm_head|predictions)\.decoder\.bias$")
+"""Names that are left out where they share their place; other names may be meant to be two."""
+
 GATES = {Kind.LSTM: ("i", "f", "g", "o"), Kind.GRU: ("r", "z", "n")}
 """Order in which PyTorch stacks gates; readers of other frameworks give theirs as `Hints`."""
 
@@ -74,6 +86,17 @@ def module_of(name: str) -> str:
     """Return the module part of a dotted parameter name, the name itself if it has none."""
     module, _, _ = _REPARAMETRIZED.sub(r".\1", name).rpartition(".")
     return module or ("model" if _ALONE.fullmatch(name) else name)
+
+
+def without_wrappers(names: Iterable[str]) -> list[str]:
+    """Return names of parameters without what wrappers of modules add; two may become equal."""
+    bare = [
+        ".".join(part for part in name.split(".") if part not in WRAPPING_SEGMENTS)
+        for name in names
+    ]
+    while bare and all(name.startswith("module.") for name in bare):
+        bare = [name.removeprefix("module.") for name in bare]
+    return bare
 
 
 def parameter_called(name: str, parameters: Sequence[Parameter]) -> Parameter:

@@ -26,9 +26,7 @@ from accweight_adapters.pickles.tree import (
 )
 from accweight_adapters.pickles.values import Claim, Entity, TensorClaim
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few, step_among
-
-WRAPPING_SEGMENTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-"""Parts that torch.compile, FSDP and activation checkpointing insert anywhere in names."""
+from accweight_core.naming import without_wrappers
 
 LOSSES = re.compile(r"(.*_)?(criterions?|loss(es)?)(_?(fn|func|function|module))?")
 """Keys of loss modules, whose class weights and centres are not the network's."""
@@ -212,20 +210,10 @@ def _without_strays(direct: list[Entry], notes: list[str]) -> list[Entry]:
 def _unwrapped_names(entries: list[Entry], notes: list[str]) -> list[Entry]:
     """Remove the prefixes of wrappers from names, unless two names would become equal."""
     names = [path[0] for path, _ in entries]
-    stripped = _stripped(names)
-    if stripped == names:
+    bare = without_wrappers(names)
+    if bare == names:
         return entries
-    if len(set(stripped)) < len(names) or "" in stripped:
+    if len(set(bare)) < len(names) or "" in bare:
         notes.append("names keep their wrapping prefixes: without them two would be the same")
         return entries
-    return [((name,), tensor) for name, (_, tensor) in zip(stripped, entries, strict=True)]
-
-
-def _stripped(names: list[str]) -> list[str]:
-    names = [
-        ".".join(part for part in name.split(".") if part not in WRAPPING_SEGMENTS)
-        for name in names
-    ]
-    while names and all(name.startswith("module.") for name in names):
-        names = [name.removeprefix("module.") for name in names]
-    return names
+    return [((name,), tensor) for name, (_, tensor) in zip(bare, entries, strict=True)]

@@ -163,8 +163,7 @@ def parts_of(name: str) -> NameParts:
     >>> parts_of("checkpoint_1.5M.pt").counts[0].value
     Decimal('1500000.0')
     """
-    match = _ENDING.search(name)
-    ending = match[0].lower() if match and match.start() else ""
+    ending = ending_of(name).lower()
     stem = name[: len(name) - len(ending)]
     version = _VERSION.search(stem)
     if version and (ending == ".ckpt" or re.search(r"[0-9]", stem[: version.start()])):
@@ -182,6 +181,12 @@ def parts_of(name: str) -> NameParts:
     return NameParts(
         (*texts, stem[start:]), tuple(numbers), int(version[1]) if version else 0, ending
     )
+
+
+def ending_of(name: str) -> str:
+    """Return the suffixes of a name that belong to its format, as they are written."""
+    match = _ENDING.search(name)
+    return match[0] if match and match.start() else ""
 
 
 def _after(before: Sequence[Number], between: str, number: Number) -> Number:

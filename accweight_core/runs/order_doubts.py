@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from accweight_core.runs.name_parts import SEPARATORS, NameParts, Number, parts_of, shared_folder
+from accweight_core.runs.readings import read_paths
 from accweight_core.runs.run_numbers import Column, columns_of
 from accweight_core.text import shortened
 
@@ -44,24 +45,29 @@ def order_warnings(told: Sequence[Told]) -> tuple[str, ...]:
         return ()
     if told[0].source == BY_ALPHABET:
         return (ALPHABET_WARNING,)
-    alike = _named_alike(told)
-    if len(alike) < 2:
-        return ()
-    columns = columns_of([parts for parts, _ in alike])
-    counts = [column for column in columns if column.is_count]
-    doubts = [_contradiction(alike, counts)]
-    if alike[0][1].source.startswith((BY_NUMBER, BY_NUMBERS)):
-        doubts += [_runs_not_steps(alike, columns), _same_in_each(alike, counts)]
-    return tuple(doubt for doubt in doubts if doubt)
-
-
-def _named_alike(told: Sequence[Told]) -> list[tuple[NameParts, Told]]:
-    """Return the checkpoints of the pattern that most have, with the parts of their paths."""
     paths = [PurePath(one.path).parts for one in told]
     shared = len(shared_folder(paths))
+    reading = read_paths([path[shared:] for path in paths])
+    alike = _named_alike(reading.paths, told)
+    is_in_names = not told[0].source.startswith("in file: ")
+    doubts = [reading.doubt if is_in_names else ""]
+    if len(alike) < 2:
+        return tuple(filter(None, doubts))
+    columns = columns_of([parts for parts, _ in alike])
+    counts = [column for column in columns if column.is_count]
+    doubts.append(_contradiction(alike, counts))
+    if alike[0][1].source.startswith((BY_NUMBER, BY_NUMBERS)):
+        doubts += [_runs_not_steps(alike, columns), _same_in_each(alike, counts)]
+    return tuple(filter(None, doubts))
+
+
+def _named_alike(
+    paths: Sequence[tuple[str, ...]], told: Sequence[Told]
+) -> list[tuple[NameParts, Told]]:
+    """Return the checkpoints of the pattern that most have, with the parts of their paths."""
     by_pattern: dict[tuple[str, ...], list[tuple[NameParts, Told]]] = {}
     for path, one in zip(paths, told, strict=True):
-        parts = [parts_of(part) for part in path[shared:]]
+        parts = [parts_of(part) for part in path]
         key = tuple(part.pattern for part in parts)
         by_pattern.setdefault(key, []).append((_one_name(parts), one))
     return max(by_pattern.values(), key=len)

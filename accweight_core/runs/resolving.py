@@ -53,7 +53,7 @@ class _Files:
 
     def rank(self, place: Placed) -> tuple[int, bool, int, str]:
         """Return a sort key: of several checkpoints of one step, the one to keep comes first."""
-        name = place.found.path.name
+        name = place.found.parts[-1]
         return place.step, self.is_special(place), parts_of(name).version, name
 
 
@@ -151,5 +151,5 @@ def _placed_beside(found: Found, draft: Draft) -> Placed | None:
     if not source.startswith("in name: "):
         return None
     word = source.removeprefix("in name: ")
-    counts = [n for n in parts_of(found.path.name).counts if n.step_word == word]
+    counts = [n for n in parts_of(found.parts[-1]).counts if n.step_word == word]
     return Placed(found, int(counts[-1].value), source) if counts and counts[-1].is_step else None

@@ -61,6 +61,7 @@ class Found:
         stamps: Stamps of its files when it was described.
         reader: Name of the reader.
         is_named: Whether the user named this file, or a pattern that matches it.
+        read: Parts of the path as they are read, if not as they are written; see `readings`.
     """
 
     path: Path
@@ -68,6 +69,12 @@ class Found:
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     reader: str = ""
     is_named: bool = False
+    read: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts of its path as they are read."""
+        return self.read or self.path.parts
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,7 @@ def differing_parts(found: Sequence[Found]) -> list[tuple[str, ...]]:
     A mark file, which makes its folder a checkpoint, may be one folder deeper, in an item of a
     checkpoint: `1000/default/_METADATA`. A single checkpoint has its own name and its folder's.
     """
-    paths = [item.path.parts for item in found]
+    paths = [item.parts for item in found]
     if len(set(paths)) == 1:
         name = paths[0][-1]
         is_mark = re.search(r"\d|[^.]\.", name) is None
@@ -201,7 +208,7 @@ def _placed(named: Sequence[_Named], steps: Attempt) -> Order:
     left = [item.found for item, step in zip(named, steps, strict=True) if step is None]
     at_ends = ends_of(left, [place for _, place in placed])
     chosen = {place.found.path for place in at_ends}
-    ordered = sorted(placed, key=lambda p: (p[1].step, p[0].is_special, p[1].found.path.name))
+    ordered = sorted(placed, key=lambda p: (p[1].step, p[0].is_special, p[1].found.parts[-1]))
     everything = [place for _, place in ordered] + at_ends
     everything.sort(key=lambda place: place.step)
     return Order(everything, [item for item in left if item.path not in chosen])

@@ -82,9 +82,9 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def _efficiency(sums: Columns) -> Floats:
-    """Return distance over path, 1 where nothing moved."""
+    """Return distance over path, 1 where nothing moved; the sums are rounded, so at most 1."""
     path = sums["path_sum"]
-    return np.where(path > 0, _ratio(sums["net_sum"], path), 1.0)
+    return np.where(path > 0, np.minimum(_ratio(sums["net_sum"], path), 1.0), 1.0)
 
 
 def _update_ratio(sums: Columns) -> Floats:

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -275,9 +275,15 @@ _PARAMETER_FIELDS = tuple(f.name for f in fields(Parameter) if f.name not in _RA
 
 def versions() -> dict[str, str]:
     """Return the versions of accweight, numpy, Python, and of torch if it is installed."""
+    return {**_packages(), "python": platform.python_version()}
+
+
+@cache
+def _packages() -> Mapping[str, str]:
+    """Return the versions of packages; metadata of a package takes a millisecond to be parsed."""
     from importlib.metadata import PackageNotFoundError, version  # not needed to open an analysis
 
     packages = {name: version(name) for name in ("accweight", "numpy")}
     with suppress(PackageNotFoundError):
         packages["torch"] = version("torch")
-    return {**packages, "python": platform.python_version()}
+    return packages

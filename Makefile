@@ -28,11 +28,13 @@ define make_venv
   { echo "accweight needs Python 3.11 or newer; point to one: make PYTHON=/path/to/python3.11"; exit 1; }
 @$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || \
   { echo "cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+@$(pip) --upgrade 'pip>=25'
 endef
 
+# Python brings an old pip, which takes thrice the time to find out what is needed.
+pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 comma := ,
-install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
-  -c constraints.txt -e '.[$(1)]'
+install = $(pip) -c constraints.txt -e '.[$(1)]'
 
 .PHONY: demo test test-python pytest lint format bench bench-viewer bench-meaning screen clean
 

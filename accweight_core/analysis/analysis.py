@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from accweight_core.analysis.figures.plots import Plots
+    from accweight_core.analysis.shown import Shown
     from accweight_core.analysis.tracing import Trace
     from accweight_core.io.reading import OpenFiles
 
@@ -70,6 +71,12 @@ class Analysis:
         unfinished = "" if self.header.complete else ", not finished"
         short = in_short(self.steps, self.layers)
         return f"<Analysis of {self.header.source}: {short}; {kept}{unfinished}>"
+
+    def _repr_html_(self) -> str:
+        """Return the ranking with pictures and curves, for a notebook."""
+        from accweight_core.analysis.notebook import page_of
+
+        return page_of(self._shown, "mean" if "mean" in self.metrics else self.metrics[0])
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
@@ -242,9 +249,15 @@ class Analysis:
             MissingLibraryError: If Matplotlib is not installed.
         """
         from accweight_core.analysis.figures.plots import Plots
+
+        return Plots(self._shown)
+
+    @cached_property
+    def _shown(self) -> Shown:
+        """What figures and pages show of it."""
         from accweight_core.analysis.shown import Shown
 
-        return Plots(Shown(self._source, self.values))
+        return Shown(self._source, self.values)
 
     def step_index(self, step: int | None) -> int:
         """Return the index of a step; of the last step for None.

@@ -64,6 +64,11 @@ class Shown:
         return self.source.header.steps
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, in the order of tables."""
+        return self.source.header.metrics
+
+    @cached_property
     def thumbnails(self) -> Thumbnails:
         """Pictures of the layers."""
         return Thumbnails(self.source, self.rows)
@@ -80,7 +85,7 @@ class Shown:
         Raises:
             UnknownNameError: If there is no such metric.
         """
-        checked_metric(metric, self.source.header.metrics)
+        checked_metric(metric, self.metrics)
         if not self.rows:
             return np.empty((0, len(self.steps)))
         return np.stack([row.metrics[metric] for row in self.rows])

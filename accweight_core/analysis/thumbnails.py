@@ -6,6 +6,7 @@ has them drawn from exact values, if the parameter is small enough.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from accweight_core.pictures.canvas import TileCanvas
 from accweight_core.pictures.plan import Picture, PicturePlan
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tiling import whole
+from accweight_core.remote import is_url
 from accweight_core.schema import Parameter
 
 COLOURS = colour_table("grey")
@@ -54,7 +56,7 @@ class Thumbnails:
     def parameters(self) -> Iterator[tuple[Measured, Parameter]]:
         """Yield every parameter that has a picture, with its layer, in network order."""
         for row in self.rows:
-            if np.isfinite(row.metrics.get("max", np.array([np.nan]))[-1]):
+            if np.isfinite(self._largest(row)):
                 for parameter in sorted(row.parameters, key=self._position):
                     if self._has_picture(parameter):
                         yield row, parameter
@@ -65,6 +67,19 @@ class Thumbnails:
     def _has_picture(self, parameter: Parameter) -> bool:
         is_stored = bool(self.source.store and self.source.header.picture_bases)
         return is_stored or parameter.elements <= MOST_ELEMENTS
+
+    def is_at_hand(self, row: Measured, parameter: Parameter) -> bool:
+        """Tell whether a picture is there, or drawn in a moment: nothing is fetched from URLs."""
+        header = self.source.header
+        if not np.isfinite(self._largest(row)) or not self._has_picture(parameter):
+            return False
+        is_stored = bool(self.source.store and header.picture_bases)
+        is_small = parameter.elements * len(header.steps) <= MOST_ELEMENTS
+        return is_stored or (is_small and not is_url(header.checkpoints[-1].path))
+
+    def _largest(self, row: Measured) -> float:
+        """Return the largest A_T of a layer; NaN if it is not known."""
+        return float(row.metrics["max"][-1]) if "max" in row.metrics else math.nan
 
     def layout(self, parameter: Parameter) -> Layout:
         """Return the layout of the picture of a parameter."""
@@ -84,7 +99,7 @@ class Thumbnails:
             StoreError: If the stored picture cannot be read.
             SourceError: If exact values are needed and not to be had.
         """
-        largest = np.float32(row.metrics["max"][-1])
+        largest = np.float32(self._largest(row))
         picture = self._picture(parameter, step_index, most)
         return self.scale.entries(picture / largest if largest > 0 else picture)
 

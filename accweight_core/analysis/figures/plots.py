@@ -98,7 +98,7 @@ class Plots:
         return layers_figure(self._shown, self._at(step), top)
 
     def _metric(self, name: str) -> str:
-        return checked_metric(name, self._shown.source.header.metrics)
+        return checked_metric(name, self._shown.metrics)
 
     def _at(self, step: int | None) -> int:
         return self._shown.source.header.step_index(step)

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.analysis.growth import added_metrics, extended
-from accweight_core.analysis.sources import Stored
 from accweight_core.errors import MismatchError, StoreError
 from accweight_core.io.memory import memory_told
 from accweight_core.io.page_cache import threads_for
-from accweight_core.io.stamp import stamps_of
 from accweight_core.io.target import target_at
 from accweight_core.jobs.engines.choose import workers_for
 from accweight_core.jobs.engines.workers import Notice
+from accweight_core.jobs.growing import GrowingAnalysis
 from accweight_core.jobs.pipeline import (
     check_calls,
     check_dtypes,
@@ -35,18 +33,7 @@ from accweight_core.naming import layers_of
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.schema import Run, type_changes
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.beginning import begin_beside
-from accweight_core.store.growing import (
-    digest_of,
-    publish,
-    segment_document,
-    tidy_grown,
-    write_document,
-)
 from accweight_core.store.header import Header
-from accweight_core.store.lock import locked
-from accweight_core.store.merging import merge_due
-from accweight_core.store.replacing import tidy
 
 
 @memory_told("the analysis")
@@ -95,22 +82,23 @@ def append(
     check_calls(progress, notice)
     path = target_at(out, "an analysis")
     run = as_run(run, analysed_paths(path))
-    with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
-        tidy(path)
-        is_finished = tidy_grown(path)
-        earlier = Store.open(path)
-        if is_finished and run.checkpoints[-1].step <= earlier.header.steps[-1]:
-            return Analysis(Stored(earlier))  # killed just before it was done
-        earlier.check_can_go_on()
+    with (
+        workers_for(engine, scheduler, executor, threads, notice) as workers,
+        GrowingAnalysis.open(path) as growing,
+    ):
+        earlier = growing.store
+        if growing.was_unfinished and run.checkpoints[-1].step <= earlier.header.steps[-1]:
+            return growing.analysis()  # killed just before it was done
         fresh = _appendable(run, earlier)
         header = _extended(earlier.header, run, fresh, path)
-        alone = _alone(earlier, header, picture_budget_bytes)
+        alone = growing.header_of_added(header, _bases(header, picture_budget_bytes))
         threads = threads or threads_for(fresh, header.parameters)
         work = Work(
             fresh, alone, threads, block_elements, strict, progress, earlier, workers, notice,
             memory_bytes,
         )  # fmt: skip
-        return Analysis(Stored(_added(work, header, earlier)))
+        growing.add_run(work, header)
+        return growing.analysis()
 
 
 def _extended(earlier: Header, run: Run, fresh: Run, path: Path) -> Header:
@@ -131,42 +119,13 @@ def _extended(earlier: Header, run: Run, fresh: Run, path: Path) -> Header:
     )
 
 
-def _alone(earlier: Store, header: Header, picture_budget_bytes: int | None) -> Header:
-    """Return the header of the added steps alone, with the pictures that the budget allows."""
-    before = len(earlier.header.checkpoints)
-    bases = earlier.header.picture_bases
-    if bases:
-        wanted = picture_bases(header, picture_budget(header, picture_budget_bytes))
-        bases = tuple(map(max, wanted, bases))  # empty for a budget of 0
-    return replace(
-        header,
-        checkpoints=header.checkpoints[before:],
-        picture_bases=bases,
-        notes=(),
-        warnings=(),
-        maximum=None,
-        complete=False,
-        type_changes=(),
-        follows=digest_of(earlier.totals_at(slice(-1, None))[0]),
-    ).with_packs()
-
-
-def _added(work: Work, header: Header, earlier: Store) -> Store:
-    """Measure the added steps, and publish them as a segment of the analysis."""
-    path, checkpoints = earlier.path, work.run.checkpoints
-    draft = begin_beside(path, work.header, stamps_of(checkpoints), work.notice)
-    if not draft.header.complete:
-        work.walk_into(draft)
-    values = draft.totals
-    after, nonfinite = extended(earlier, header, values, checkpoints)
-    if not draft.header.complete:
-        alone = replace(work.header, maximum=after.maximum)
-        draft.finish(alone, added_metrics(earlier, values))
-    document = segment_document(earlier.header, after, draft.header, nonfinite)
-    write_document(draft.path, document)
-    publish(earlier, draft.path, document)
-    merge_due(path)
-    return Store.open(path)
+def _bases(header: Header, picture_budget_bytes: int | None) -> tuple[int, ...]:
+    """Return the finest level of the added pictures per parameter: as before, or coarser."""
+    before = header.picture_bases
+    if not before:
+        return ()
+    wanted = picture_bases(header, picture_budget(header, picture_budget_bytes))
+    return tuple(map(max, wanted, before))  # empty for a budget of 0
 
 
 def analysed_paths(out: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -195,11 +154,10 @@ def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any
 def _appendable(run: Run, earlier: Store) -> Run:
     """Return the part of a run after the last step of an analysis, if it can be appended."""
     header, last = earlier.header, int(earlier.header.steps[-1])
-    if not header.complete or not header.keeps_state:
-        problem = "was made without --keep-state" if header.complete else "is not finished"
+    if not header.keeps_state:
         raise StoreError(
-            f"{earlier.path}: the analysis {problem}, so nothing can be appended; "
-            "analyse all checkpoints, to another output or with --overwrite"
+            f"{earlier.path}: the analysis was made without --keep-state, so nothing can be "
+            "appended; analyse all checkpoints, to another output or with --overwrite"
         )
     later = tuple(c for c in run.checkpoints if c.step > last)
     if not later:

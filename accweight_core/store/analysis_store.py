@@ -168,6 +168,11 @@ class Store(Part):
         """The part in its own folder, and the segments, in step order."""
         return (self._own, *(segment.part for segment in self._segments))
 
+    def with_segment(self, span: Span, document: SegmentDocument) -> Store:
+        """Return the analysis with one more segment, which is in place."""
+        added = _opened(self.path, self._first, span, document)
+        return Store(self.path, self._first, segments=(*self._segments, added))
+
     def header_before(self, segment: int) -> Header:
         """Return the header of the analysis before one of its segments was added."""
         documents = [held.document for held in self._segments[:segment]]
@@ -256,15 +261,15 @@ def _segments_of(path: Path, header: Header) -> tuple[_Segment, ...]:
     for _ in range(MOST_TRIES):
         try:
             return tuple(
-                _opened(path, header, span) for span in current_spans(path, len(header.checkpoints))
+                _opened(path, header, span, document_of(path, span))
+                for span in current_spans(path, len(header.checkpoints))
             )
         except FileNotFoundError:
             continue  # merged into another one since it was listed
     raise StoreError(f"{path}: {SEGMENTS} is damaged: their files are missing")
 
 
-def _opened(path: Path, header: Header, span: Span) -> _Segment:
-    document = document_of(path, span)
+def _opened(path: Path, header: Header, span: Span, document: SegmentDocument) -> _Segment:
     where = f"{path}: {SEGMENTS}/{span.name}"
     part = Part(path / SEGMENTS / span.name, header_of(header, document, where))
     return _Segment(span, document, part)

@@ -68,8 +68,8 @@ def write_document(folder: Path, document: SegmentDocument) -> None:
     create_group(folder, {SEGMENT: msgspec.to_builtins(document)})
 
 
-def publish(store: Store, draft: Path, document: SegmentDocument) -> None:
-    """Put a complete segment in its place, and its state.
+def publish(store: Store, draft: Path, document: SegmentDocument) -> Store:
+    """Put a complete segment in its place, and its state; return the analysis with it.
 
     Args:
         store: The analysis, whose lock is held.
@@ -88,7 +88,9 @@ def publish(store: Store, draft: Path, document: SegmentDocument) -> None:
     if not is_folder(place / SEGMENTS):
         create_group(place / SEGMENTS)
     draft.rename(place / SEGMENTS / span.name)
-    sweep_grown(path)
+    longer = store.with_segment(span, document)
+    sweep_grown(longer)
+    return longer
 
 
 def _state_after(last: int) -> str:
@@ -121,7 +123,7 @@ def tidy_grown(path: Path) -> bool:
     if store.header.complete and _is_published(store, beside(path, "next")):
         return True
     if is_folder(real_place(path) / STATES) or store.spans:
-        sweep_grown(path)
+        sweep_grown(store)
     return False
 
 
@@ -137,14 +139,13 @@ def _is_published(store: Store, draft: Path) -> bool:
     return fits
 
 
-def sweep_grown(path: Path) -> None:
+def sweep_grown(store: Store) -> None:
     """Remove what newer segments and a newer state have replaced.
 
     Args:
-        path: Folder of the analysis, whose lock is held.
+        store: The analysis, whose lock is held.
     """
-    place = real_place(path)
-    store = Store.begun_at(path)
+    path, place = store.path, real_place(store.path)
     for span in spans_in(place):
         if span not in store.spans:
             discard(path, place / SEGMENTS / span.name)

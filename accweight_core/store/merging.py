@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,29 +56,31 @@ def _power(steps: int) -> int:
     return power
 
 
-def merge_due(path: Path) -> None:
-    """Merge segments as long as there are enough of one size.
+def merge_due(store: Store) -> Store:
+    """Merge segments as long as there are enough of one size; return the analysis.
 
     Every step stays readable all the while. A merge that fails, because the disk is full, is tried
     again after the next step.
 
     Args:
-        path: Folder of the analysis, whose lock is held.
+        store: The analysis, whose lock is held.
     """
-    with suppress(OSError):
-        store = Store.begun_at(path)
+    try:
         while merged := due(store.spans):
             _merge(store, len(store.spans) - len(merged))
-            store = Store.begun_at(path)
-    discard(path, beside(path, "draft"))
+            store = Store.begun_at(store.path)
+    except OSError:
+        discard(store.path, beside(store.path, "draft"))
+    return store
 
 
 def _merge(store: Store, first: int) -> None:
     """Merge the segments of an analysis from one on."""
     spans, parts = store.spans[first:], store.parts[1 + first :]
-    before = store.header_before(first)
     alone = _header_of(parts, store.header)
-    document = segment_document(before, store.header, alone, store.nonfinite() or ())
+    document = segment_document(
+        store.header_before(first), store.header, alone, store.nonfinite() or ()
+    )
     draft = beside(store.path, "draft")
     discard(store.path, draft)
     _Merging(parts, Part(draft, alone)).run()

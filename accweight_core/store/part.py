@@ -203,14 +203,18 @@ class Part:
             metrics: (steps, parameters) per metric.
         """
         self.flush()
+        self.write_metrics(metrics)
+        begun.forget(self.path)
+        self.header = replace(header, complete=True)
+        create_group(self.path, {ATTRIBUTE: self.header.to_json()})
+
+    def write_metrics(self, metrics: dict[str, Floats]) -> None:
+        """Write the metric arrays, (steps, parameters) each."""
         create_group(self.path / "metrics")
         for name, values in metrics.items():
             shape = values.shape
             array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
             array.write((0, 0), values)
-        begun.forget(self.path)
-        self.header = replace(header, complete=True)
-        create_group(self.path, {ATTRIBUTE: self.header.to_json()})
 
 
 def holding(parts: Iterable[Part], steps: range) -> Iterator[tuple[Part, slice]]:

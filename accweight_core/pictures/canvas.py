@@ -83,12 +83,6 @@ class TileCanvas:
         pool(sheet, side, sums, tops)
         return sums, tops
 
-    def replay(self, step: int, planes: Sequence[Picture]) -> None:
-        """Take the planes of a step that was drawn before, (rows, cols) each."""
-        for plane, picture in zip(self._planes, planes, strict=True):
-            plane[step % self._segment] = picture
-        self._advance(step)
-
     def _advance(self, step: int) -> None:
         """Emit the gathered steps at the end of a chunk or of the run."""
         slot = step % self._segment
@@ -135,11 +129,9 @@ class CanvasWatcher:
 
     Attributes:
         canvas: The canvas of the tile.
-        steps_before: Number of steps before the first step of the walk.
     """
 
     canvas: TileCanvas
-    steps_before: int = 0
 
     @property
     def squares(self) -> Squares | None:
@@ -148,11 +140,11 @@ class CanvasWatcher:
 
     def __call__(self, step: int, path: Picture) -> None:
         """Draw A_t, unpooled."""
-        self.canvas.draw(self.steps_before + step, path)
+        self.canvas.draw(step, path)
 
     def pooled(self, step: int, sums: Picture, tops: Picture) -> None:
         """Draw A_t, pooled."""
-        self.canvas.draw_pooled(self.steps_before + step, sums, tops)
+        self.canvas.draw_pooled(step, sums, tops)
 
 
 def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:

@@ -241,7 +241,7 @@ def resolve(draft: Draft) -> None:
 
 def _rank(place: Placed) -> tuple[int, bool, int, str]:
     """Return a sort key: of several checkpoints of one step, the one to keep comes first."""
-    name = place.found.path.name
+    name = place.found.parts[-1]
     return place.step, is_copy_name(name), parts_of(name).version, name
 
 
@@ -279,5 +279,6 @@ def tensors_of(found: Found) -> Sequence[StoredTensor]:
 
 
 def _short_names(draft: Draft) -> dict[Path, str]:
-    paths = [item.found.path for item in (*draft.cluster.items, *draft.singles)]
-    return dict(zip(paths, shortened([str(path) for path in paths]), strict=True))
+    found = [item.found for item in (*draft.cluster.items, *draft.singles)]
+    names = shortened([one.label for one in found])
+    return {one.path: name for one, name in zip(found, names, strict=True)}

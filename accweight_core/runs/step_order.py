@@ -17,12 +17,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from accweight_core.naming import natural_key
+from accweight_core.remote.revision import Revision
 from accweight_core.runs.name_parts import STEP_WORDS, Number, parts_of, shared_folder
 from accweight_core.schema import Description, Stamp
 
 Step = tuple[int, str]
 """A step and where it was found."""
 
+GIVEN = "order given"
 BY_ALPHABET = "natural order of names"
 
 ALPHABET_WARNING = (
@@ -51,6 +53,8 @@ class Found:
         stamps: Stamps of its files when it was described.
         reader: Name of the reader.
         is_named: Whether the user named this file, or a pattern that matches it.
+        revision: The revision of a repository that is this checkpoint; None if it is one by its
+            own name.
     """
 
     path: Path
@@ -58,6 +62,24 @@ class Found:
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     reader: str = ""
     is_named: bool = False
+    revision: Revision | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names that may say its step: of the revision, or else of the path."""
+        if self.revision is None:
+            return self.path.parts
+        return ("", *self.revision.name.split("/")) if self.revision.is_named else ("", "commit")
+
+    @property
+    def stem(self) -> str:
+        """The last name, without the ending of a file."""
+        return self.path.stem if self.revision is None else self.parts[-1]
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return str(self.path) if self.revision is None else self.revision.name
 
 
 @dataclass(frozen=True)
@@ -132,8 +154,8 @@ def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: i
         Checkpoints in step order. Several may have the same step; the caller must handle that.
     """
     if in_given_order:
-        return Order([Placed(item, i, "order given") for i, item in enumerate(found)], [])
-    parts = [p[-max(1, len(item.path.parts) - beneath) :] for item, p in
+        return Order([Placed(item, i, GIVEN) for i, item in enumerate(found)], [])
+    parts = [p[-max(1, len(item.parts) - beneath) :] for item, p in
              zip(found, differing_parts(found), strict=True)]  # fmt: skip
     named = [_Named(f, p) for f, p in zip(found, parts, strict=True)]
     inside, in_path, numbered = _inside(named), _in_path(named), _numbered(named)
@@ -155,7 +177,7 @@ def differing_parts(found: Sequence[Found]) -> list[tuple[str, ...]]:
     A mark file, which makes its folder a checkpoint, may be one folder deeper, in an item of a
     checkpoint: `1000/default/_METADATA`. A single checkpoint has its own name and its folder's.
     """
-    paths = [item.path.parts for item in found]
+    paths = [item.parts for item in found]
     if len(set(paths)) == 1:
         name = paths[0][-1]
         is_mark = re.search(r"\d|[^.]\.", name) is None
@@ -172,7 +194,7 @@ def _placed(named: Sequence[_Named], steps: Attempt) -> Order:
     left = [item.found for item, step in zip(named, steps, strict=True) if step is None]
     at_ends = ends_of(left, [place for _, place in placed])
     chosen = {place.found.path for place in at_ends}
-    ordered = sorted(placed, key=lambda p: (p[1].step, p[0].is_special, p[1].found.path.name))
+    ordered = sorted(placed, key=lambda p: (p[1].step, p[0].is_special, p[1].found.parts[-1]))
     everything = [place for _, place in ordered] + at_ends
     everything.sort(key=lambda place: place.step)
     return Order(everything, [item for item in left if item.path not in chosen])
@@ -217,8 +239,8 @@ def ends_of(left: Sequence[Found], placed: Sequence[Placed]) -> list[Placed]:
     if not placed:
         return []
     steps = [place.step for place in placed]
-    initial = [item for item in left if _INITIAL.search(item.path.stem)]
-    final = [item for item in left if item.is_named and _FINAL.search(item.path.stem)]
+    initial = [item for item in left if _INITIAL.search(item.stem)]
+    final = [item for item in left if item.is_named and _FINAL.search(item.stem)]
     ends = [Placed(item, min(0, min(steps) - 1), "in name: initial weights") for item in initial]
     after = [Placed(item, max(steps) + 1, "in name: final weights") for item in final]
     return [*ends * (len(ends) == 1), *after * (len(after) == 1)]
@@ -330,11 +352,11 @@ def _worded(named: Sequence[_Named]) -> list[Placed]:
 def _unnumbered(found: Sequence[Found]) -> list[Placed]:
     """Order by name, or keep the given order if the files were given one by one in another one."""
     if _given_in_order(found):
-        return [Placed(item, index, "order given") for index, item in enumerate(found)]
-    by_name = sorted(found, key=lambda f: natural_key(str(f.path)))
+        return [Placed(item, index, GIVEN) for index, item in enumerate(found)]
+    by_name = sorted(found, key=lambda f: natural_key(f.label))
     return [Placed(item, i, BY_ALPHABET) for i, item in enumerate(by_name)]
 
 
 def _given_in_order(found: Sequence[Found]) -> bool:
-    names = [str(item.path) for item in found]
+    names = [item.label for item in found]
     return names not in (sorted(names), sorted(names, key=natural_key))

@@ -15,6 +15,7 @@ from accweight_core.runs.readings import read_paths
 from accweight_core.runs.run_numbers import Column, columns_of
 from accweight_core.text import shortened
 
+GIVEN = "order given"
 BY_ALPHABET = "natural order of names"
 BY_NUMBER = "number in name"
 BY_NUMBERS = "order of the numbers in names"
@@ -41,7 +42,7 @@ def order_warnings(told: Sequence[Told]) -> tuple[str, ...]:
     Args:
         told: The checkpoints, in step order.
     """
-    if len(told) < 2 or told[0].source == "order given":
+    if len(told) < 2 or told[0].source == GIVEN:
         return ()
     if told[0].source == BY_ALPHABET:
         return (ALPHABET_WARNING,)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from accweight_core.runs.drafts import Draft
 from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.order_doubts import GIVEN
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.step_order import (
     Found,
@@ -39,8 +40,8 @@ class _Files:
     @classmethod
     def of(cls, draft: Draft) -> _Files:
         items = (*draft.cluster.items, *draft.singles)
-        paths = [item.found.path for item in items]
-        names = dict(zip(paths, shortened([str(path) for path in paths]), strict=True))
+        labels = shortened([item.found.label for item in items])
+        names = {item.found.path: label for item, label in zip(items, labels, strict=True)}
         home = len(draft.home)
         special = [i.found.path for i in items if any(map(is_copy_name, i.parts[home:]))]
         return cls(names, frozenset(special))
@@ -61,7 +62,7 @@ def resolve(draft: Draft) -> None:
     """Give the single files of a series their place, and take out copies."""
     files = _Files.of(draft)
     placed, without = _with_singles(draft)
-    if draft.order.placed[0].source != "order given":
+    if draft.order.placed[0].source != GIVEN:
         placed = _without_copies(placed, draft, files)
     kept = _one_of_each_step(sorted(placed, key=files.rank), draft, files)
     stepless: list[Found] = []

@@ -140,7 +140,7 @@ def series_in(
     for draft in drafts:
         resolve(draft)
     kept, data = _without_data([_made(draft) for draft in drafts])
-    kept = _named(kept, _copies(kept))
+    kept = _named(kept, copies_among(kept))
     left_out = [
         LeftOut(place.found.path, "data or statistics, not weights, by the names of the arrays")
         for series in data
@@ -159,7 +159,7 @@ def one_series(
     found: Sequence[Found], broken: Sequence[Broken], *, in_given_order: bool = False
 ) -> Series:
     """Return all checkpoints as one series, as the user named them or gave their order."""
-    read = read_paths([one.path.parts for one in found]).paths
+    read = read_paths([one.parts for one in found]).paths
     found = [replace(one, read=parts) for one, parts in zip(found, read, strict=True)]
     items = [Item(one, one.parts) for one in found]
     order = order_of(found, in_given_order=in_given_order)
@@ -232,7 +232,7 @@ def _is_data(series: Series) -> bool:
     return are_data([tensor.name for tensor in tensors_of(found)], found.path.name)
 
 
-def _copies(made: list[Series]) -> dict[str, Series]:
+def copies_among(made: list[Series]) -> dict[str, Series]:
     """Return the series whose checkpoints are all in another, which is kept, by their files."""
     ranked = sorted(
         (series for series in made if series.is_complete),

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from accweight_core.naming import natural_key
+from accweight_core.remote.revision import Revision
 from accweight_core.runs.name_parts import (
     LARGEST,
     STEP_WORDS,
@@ -29,6 +30,7 @@ from accweight_core.runs.order_doubts import (
     BY_ALPHABET,
     BY_NUMBER,
     BY_NUMBERS,
+    GIVEN,
     Told,
     order_warnings,
 )
@@ -62,6 +64,8 @@ class Found:
         reader: Name of the reader.
         is_named: Whether the user named this file, or a pattern that matches it.
         read: Parts of the path as they are read, if not as they are written; see `readings`.
+        revision: The revision of a repository that is this checkpoint; None if it is one by its
+            own name.
     """
 
     path: Path
@@ -70,11 +74,26 @@ class Found:
     reader: str = ""
     is_named: bool = False
     read: tuple[str, ...] = ()
+    revision: Revision | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Parts of its path as they are read."""
-        return self.read or self.path.parts
+        """The names that may say its step, as they are read: of the revision, or of the path."""
+        if self.read:
+            return self.read
+        if self.revision is None:
+            return self.path.parts
+        return ("", *self.revision.name.split("/")) if self.revision.is_named else ("", "commit")
+
+    @property
+    def stem(self) -> str:
+        """The last name, without the ending of a file."""
+        return self.path.stem if self.revision is None else self.parts[-1]
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return str(self.path) if self.revision is None else self.revision.name
 
 
 @dataclass(frozen=True)
@@ -168,8 +187,8 @@ def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: i
         Checkpoints in step order. Several may have the same step; the caller must handle that.
     """
     if in_given_order:
-        return Order([Placed(item, i, "order given") for i, item in enumerate(found)], [])
-    parts = [p[-max(1, len(item.path.parts) - beneath) :] for item, p in
+        return Order([Placed(item, i, GIVEN) for i, item in enumerate(found)], [])
+    parts = [p[-max(1, len(item.parts) - beneath) :] for item, p in
              zip(found, differing_parts(found), strict=True)]  # fmt: skip
     named = [_Named(f, p) for f, p in zip(found, parts, strict=True)]
     inside, in_path, numbered = _inside(named), _in_path(named), _numbered(named)
@@ -254,8 +273,8 @@ def ends_of(left: Sequence[Found], placed: Sequence[Placed]) -> list[Placed]:
     if not placed:
         return []
     steps = [place.step for place in placed]
-    initial = [item for item in left if _INITIAL.search(item.path.stem)]
-    final = [item for item in left if item.is_named and _FINAL.search(item.path.stem)]
+    initial = [item for item in left if _INITIAL.search(item.stem)]
+    final = [item for item in left if item.is_named and _FINAL.search(item.stem)]
     ends = [Placed(item, min(0, min(steps) - 1), "in name: initial weights") for item in initial]
     after = [Placed(item, max(steps) + 1, "in name: final weights") for item in final]
     return [*ends * (len(ends) == 1), *after * (len(after) == 1)]
@@ -379,8 +398,8 @@ def _worded(named: Sequence[_Named]) -> list[Placed]:
 def _unnumbered(found: Sequence[Found]) -> list[Placed]:
     """Order by name, or keep the given order if the files were given one by one in another one."""
     if _given_in_order(found):
-        return [Placed(item, index, "order given") for index, item in enumerate(found)]
-    by_name = sorted(found, key=lambda f: (_end_of(f.path.stem), natural_key(str(f.path))))
+        return [Placed(item, index, GIVEN) for index, item in enumerate(found)]
+    by_name = sorted(found, key=lambda f: (_end_of(f.stem), natural_key(f.label)))
     return [Placed(item, i, BY_ALPHABET) for i, item in enumerate(by_name)]
 
 
@@ -390,5 +409,5 @@ def _end_of(stem: str) -> int:
 
 
 def _given_in_order(found: Sequence[Found]) -> bool:
-    names = [str(item.path) for item in found]
+    names = [item.label for item in found]
     return names not in (sorted(names), sorted(names, key=natural_key))

@@ -32,9 +32,7 @@ class MsgpackReader:
 
         return described(path)
 
-    def names_in(
-        self, shapes: Mapping[tuple[str, ...], tuple[int, ...]]
-    ) -> dict[str, tuple[str, ...]]:
+    def names_in(self, shapes: Mapping[Keys, tuple[int, ...]]) -> dict[str, Keys]:
         """Return the keys of the weights in a tree in memory, by the names they have in files.
 
         Raises:

@@ -37,6 +37,7 @@ IMPORTED_AS = {
 
 WHOLE_EXTRAS = {
     "accweight_adapters.demo": "demo",
+    "accweight_core.analysis.figures": "plot",
     "accweight_core.kernels.tensors": "live",
     "accweight_core.live": "live",
     "accweight_viewer": "viewer",

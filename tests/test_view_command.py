@@ -20,9 +20,9 @@ from test_imports import BLOCKER, run_python
 from viewer_helpers import run_of, stopped, stored, walks
 
 from accweight_core.cli.app import run as run_command
+from accweight_core.colours.scale import colour_table
 from accweight_viewer import capture
 from accweight_viewer.display import DEBIAN_PACKAGES
-from accweight_viewer.model.colours import colour_table
 from accweight_viewer.theme import LIGHT
 
 needs_screen = pytest.mark.gl

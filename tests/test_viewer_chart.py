@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from viewer_helpers import session_of, stored, walks
 
+from accweight_core.analysis.step_axis import shares, step_ticks
 from accweight_viewer.model.chart import (
     HEADROOM,
     Chart,
     chosen_measures,
-    shares,
-    step_ticks,
     value_ticks,
 )
 

@@ -15,9 +15,9 @@ from test_imports import run_python
 from viewer_helpers import run_of, session_of, stored, walks
 
 import accweight_core as aw
+from accweight_core.colours.scale import colour_table
 from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.metrics.table import METRICS
-from accweight_viewer.model.colours import colour_table
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session

@@ -15,8 +15,8 @@ from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
 from viewer_helpers import run_of, session_of, stopped, stored
 
 import accweight_core as aw
+from accweight_core.colours.scale import Entries
 from accweight_core.errors import UnknownNameError
-from accweight_viewer.model.colours import Entries
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.picture_requests import PictureRequest
 from accweight_viewer.model.plate_choice import PlateChoice

@@ -49,6 +49,8 @@ from accweight_core.store.replacing import put_in_place, tidy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from accweight_core.analysis.figures.plots import Plots
+    from accweight_core.analysis.shown import Shown
     from accweight_core.analysis.tracing import Trace
     from accweight_core.io.reading import OpenFiles
 
@@ -71,6 +73,12 @@ class Analysis:
         unfinished = "" if self.header.complete else ", not finished"
         short = in_short(self.steps, self.layers)
         return f"<Analysis of {self.header.source}: {short}; {kept}{unfinished}>"
+
+    def _repr_html_(self) -> str:
+        """Return the ranking with pictures and curves, for a notebook."""
+        from accweight_core.analysis.notebook import page_of
+
+        return page_of(self._shown, "mean" if "mean" in self.metrics else self.metrics[0])
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
@@ -235,20 +243,31 @@ class Analysis:
         rows = ranked(self.measured(per, roles), by, self.step_index(step), per)
         return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
 
+    @property
+    def plot(self) -> Plots:
+        """Figures of the analysis: ``plot.ranking()``, ``curves()``, ``heatmap()``, ``layers()``.
+
+        Raises:
+            MissingLibraryError: If Matplotlib is not installed.
+        """
+        from accweight_core.analysis.figures.plots import Plots
+
+        return Plots(self._shown)
+
+    @cached_property
+    def _shown(self) -> Shown:
+        """What figures and pages show of it."""
+        from accweight_core.analysis.shown import Shown
+
+        return Shown(self._source, self.values)
+
     def step_index(self, step: int | None) -> int:
         """Return the index of a step; of the last step for None.
 
         Raises:
             UnknownNameError: If the run has no such step.
         """
-        if step is None:
-            return len(self.steps) - 1
-        number = whole(step)
-        found = np.flatnonzero(self.steps == number)
-        if number is None or not found.size:
-            known = ", ".join(map(str, self.steps[:12])) + (", ..." if len(self.steps) > 12 else "")
-            raise UnknownNameError(f"the run has no step {brief(step)}; its steps are {known}")
-        return int(found[0])
+        return self.header.step_index(step)
 
     def parameter_index(self, name: str) -> int:
         """Return the index of a parameter.

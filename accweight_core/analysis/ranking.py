@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from accweight_core.analysis.summary import Measured, Per
 from accweight_core.metrics.table import METRICS, checked_metric
+from accweight_core.schema import Parameter, Role
 
 
 def ranking(
@@ -37,3 +39,24 @@ def ranking(
 def descending(value: float) -> tuple[bool, float]:
     """Return a sort key: largest value first, NaN last."""
     return math.isnan(value), -value if not math.isnan(value) else 0.0
+
+
+def left_out(parameters: Sequence[Parameter], roles: Sequence[Role]) -> Counter[str]:
+    """Return the number of measured parameters of every other role."""
+    return Counter(str(p.role) for p in parameters if p.role not in roles)
+
+
+def left_out_text(amounts: Counter[str]) -> str:
+    """Return the parameters that are not counted, in a sentence without a full stop.
+
+    >>> left_out_text(Counter(bias=2, norm=1))
+    '2 biases and 1 norm are not counted'
+    """
+    if not amounts:
+        return ""
+    told = [
+        f"{amount} {role if amount == 1 else role + ('es' if role.endswith('s') else 's')}"
+        for role, amount in amounts.items()
+    ]
+    listed = f"{', '.join(told[:-1])} and {told[-1]}" if told[1:] else told[0]
+    return f"{listed} {'is' if sum(amounts.values()) == 1 else 'are'} not counted"

@@ -15,6 +15,7 @@ from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
+from accweight_core.cli.plotting import plot
 
 if TYPE_CHECKING:
     from accweight_core.analysis.summary import Per
@@ -115,9 +116,9 @@ def analyze(
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
     from accweight_core.cli import output, rankings
     from accweight_core.cli.outputs import outputs_in
-    from accweight_core.jobs.pipeline import analysed_paths
+    from accweight_core.jobs.appending import analysed_paths
+    from accweight_core.jobs.appending import append as add
     from accweight_core.jobs.pipeline import analyze as measure
-    from accweight_core.jobs.pipeline import append as add
     from accweight_core.metrics.table import checked_metric
     from accweight_core.runs.opening import selected_run, selected_runs
     from accweight_core.text import plain
@@ -194,7 +195,7 @@ def rank(
 @click.option("-o", "--out", required=True, type=options.OUT, help="File to write; - for stdout.")
 @options.per_row
 @options.roles("")
-@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@options.overwrite
 @options.as_json
 def export(
     analysis: Path, to: str, out: str, per: Per, roles: str, *, overwrite: bool, json: bool
@@ -237,6 +238,7 @@ COMMANDS: Sequence[click.Command] = (
     compare,
     align,
     check,
+    plot,
     export,
     metrics,
 )

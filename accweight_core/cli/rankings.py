@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.findings import findings
-from accweight_core.analysis.ranking import ranking
+from accweight_core.analysis.ranking import left_out, left_out_text, ranking
 from accweight_core.analysis.reading import findings_of
 from accweight_core.analysis.summary import Per
 from accweight_core.cli.checking import GRAVE, findings_lines
@@ -43,7 +42,7 @@ def ranking_json(
         "by": by,
         "step": int(analysis.steps[index]),
         "roles": list(map(str, counted)),
-        "left_out": _left_out(analysis, counted),
+        "left_out": left_out(analysis.parameters, counted),
         "rows": len(rows),
         "ranking": rows[:top],
     }
@@ -70,25 +69,13 @@ def exported_roles(analysis: Analysis, per: Per) -> tuple[Role, ...]:
     return analysis.header.roles
 
 
-def _left_out(analysis: Analysis, roles: Sequence[Role]) -> Counter[str]:
-    """Return the number of measured parameters of every other role."""
-    return Counter(str(p.role) for p in analysis.parameters if p.role not in roles)
-
-
 def not_counted(document: dict[str, Any]) -> list[str]:
     """Return a line on the parameters that are not counted, and how to count them."""
-    left_out = document["left_out"]
-    if not left_out:
+    told = left_out_text(document["left_out"])
+    if not told:
         return []
-    amounts = [
-        f"{amount} {role if amount == 1 else role + ('es' if role.endswith('s') else 's')}"
-        for role, amount in left_out.items()
-    ]
-    roles = ",".join((*document["roles"], *left_out))
-    verb = "is" if sum(left_out.values()) == 1 else "are"
-    listed = f"{', '.join(amounts[:-1])} and {amounts[-1]}" if amounts[1:] else amounts[0]
-    line = f"{listed} {verb} not counted; count all with: accweight rank --roles {roles}"
-    return ["", line]
+    roles = ",".join((*document["roles"], *document["left_out"]))
+    return ["", f"{told}; count all with: accweight rank --roles {roles}"]
 
 
 def ranking_table(document: dict[str, Any], per: Per = "layer") -> Table:

@@ -24,7 +24,7 @@ WRAPPER = re.compile(
 """Keys of whole models, as opposed to layers."""
 
 TRAINING_STATE = re.compile(
-    r"optim(?!al|um|i[sz]ed)|sched|scaler|(^|_)(rng|callbacks?|loops|metrics|history|hparams|hyper_?parameters)(_|$)"
+    r"optim(?!al|um|i[sz]ed)|^opt(_?states?)?$|sched|scaler|(^|_)(rng|callbacks?|loops|metrics|history|hparams|hyper_?parameters)(_|$)"
 )
 """Keys of mappings with tensors that are not weights."""
 

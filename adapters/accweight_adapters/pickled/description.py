@@ -68,6 +68,7 @@ def _described(path: Path, opened: Opened) -> Description:
             name: with_lora_layers(located(opened, *item) for item in copy.items())
             for name, copy in weights.copies.items()
         },
+        is_model=weights.are_modules,
     )
 
 

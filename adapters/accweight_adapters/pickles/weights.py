@@ -11,9 +11,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from accweight_adapters.measures import names_measure
 from accweight_adapters.model_keys import WRAPPER, without_copies
+from accweight_adapters.pickles.calls import UNINITIALISED
 from accweight_adapters.pickles.modules import is_module
-from accweight_adapters.pickles.tree import Entry, Leaf, leaves_of, mapping_of, opened
+from accweight_adapters.pickles.tree import (
+    Entry,
+    Leaf,
+    Path,
+    Walk,
+    is_fractional,
+    mapping_of,
+    opened,
+)
 from accweight_adapters.pickles.values import Claim, Entity, TensorClaim
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few, step_among
 from accweight_core.naming import without_wrappers
@@ -30,11 +40,13 @@ class Weights:
         tensors: The weights by name, in the file's order.
         notes: What was left out or kept unchanged, and why.
         copies: Averaged copies of the model that were left out, by key: their weights by name.
+        are_modules: Whether they all come from pickled modules, so that each is the model's.
     """
 
     tensors: dict[str, Claim] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     copies: dict[str, dict[str, Claim]] = field(default_factory=dict)
+    are_modules: bool = False
 
 
 def find_weights(content: object) -> Weights:
@@ -47,10 +59,17 @@ def find_weights(content: object) -> Weights:
         ClaimError: If there are none, or if names are invalid or clash.
     """
     content = opened(content)
-    weights = Weights()
-    entries = _without_training_state(leaves_of(content), weights.notes)
+    weights, walk = Weights(), Walk()
+    entries = _without_training_state(walk.leaves(content), weights.notes)
+    entries = _of_one_kind(_initialised(entries, weights.notes), weights.notes)
+    nameless = [".".join(path) for path in walk.passed if path and not names_measure(path[-1])]
+    if entries and nameless:
+        what = "lists of tensors without names, beside named ones"
+        weights.notes.append(f"left out {quoted_few(nameless)}: {what}")
     if not entries:
-        entries = _without_training_state(leaves_of(content, everywhere=True), [])
+        walk = Walk(everywhere=True)
+        entries = _without_training_state(walk.leaves(content), [])
+        entries = _of_one_kind(_initialised(entries, []), weights.notes)
     if not entries:
         beside = f"; {weights.notes[0]}" if weights.notes else ""
         kind = f"; it is a pickled {quoted(_kind(content))}" if is_object(content) else ""
@@ -62,6 +81,7 @@ def find_weights(content: object) -> Weights:
         if name in weights.tensors:
             raise ClaimError(f"holds two tensors that would both be called {quoted(name)}")
         weights.tensors[name] = tensor
+    weights.are_modules = all(id(claim) in walk.in_modules for claim in weights.tensors.values())
     return weights
 
 
@@ -83,17 +103,46 @@ def find_step(content: object) -> tuple[int, str] | None:
 
 
 def _without_training_state(leaves: list[Leaf], notes: list[str]) -> list[Entry]:
-    """Return all tensors except training state; of tensors and NumPy arrays, the tensors.
-
-    Programs that save tensors keep statistics and random states as arrays.
-    """
+    """Return all tensors and arrays except training state."""
     left_out = list(dict.fromkeys(within for *_, within in leaves if within is not None))
     if left_out:
         what = "everything" if left_out == [()] else quoted_few(list(map(".".join, left_out)))
         notes.append(f"left out {what}: training state, not weights")
-    entries = [(path, tensor) for path, tensor, within in leaves if within is None]
-    tensors = [entry for entry in entries if isinstance(entry[1], TensorClaim)]
-    return tensors or entries
+    return [(path, tensor) for path, tensor, within in leaves if within is None]
+
+
+def _initialised(entries: list[Entry], notes: list[str]) -> list[Entry]:
+    """Leave out the parameters of lazy modules that have no shape yet."""
+    lazy = [".".join(path) for path, tensor in entries if tensor.refusal == UNINITIALISED]
+    if lazy:
+        notes.append(f"left out {quoted_few(lazy)}: {UNINITIALISED}")
+    return [entry for entry in entries if entry[1].refusal != UNINITIALISED]
+
+
+def _of_one_kind(entries: list[Entry], notes: list[str]) -> list[Entry]:
+    """Return the tensors, and the arrays among them; other arrays are left out.
+
+    Programs that save tensors keep statistics of the data and random states as arrays. An array is
+    a weight if it lies in a mapping of tensors, named like them: `fc.bias` beside `fc.weight`.
+    """
+    modules: dict[Path, set[str]] = {}
+    for path, tensor in entries:
+        if isinstance(tensor, TensorClaim):
+            modules.setdefault(path[:-1], set()).add(path[-1].rpartition(".")[0])
+    if not modules:
+        return entries
+    kept, others = [], list[str]()
+    for path, tensor in entries:
+        name, beside = path[-1], modules.get(path[:-1], set())
+        may_be_weight = tensor.shape and is_fractional(tensor) and not names_measure(name)
+        is_named_alike = bool(beside - {""}) if "." in name else beside == {""}
+        if isinstance(tensor, TensorClaim) or (is_named_alike and may_be_weight):
+            kept.append((path, tensor))
+        elif may_be_weight:
+            others.append(".".join(path))
+    if others:
+        notes.append(f"left out {quoted_few(others)}: arrays beside tensors, not among them")
+    return kept
 
 
 def _models(entries: list[Entry], weights: Weights) -> list[Entry]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from accweight_viewer.model.colours import ColourScale, Entries
+from accweight_core.colours.scale import ColourScale, Entries
 from accweight_viewer.model.runs import Plate, PlateSource
 from accweight_viewer.model.settings import Plane
 from accweight_viewer.model.viewport2d import Region

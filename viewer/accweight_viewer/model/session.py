@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.colours.scale import ColourScale, bright_end, colour_table, fitted
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
-from accweight_viewer.model.colours import ColourScale, colour_table
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import PlateSource, ShownLayer, ShownRun
@@ -211,12 +211,9 @@ class Session:
     def fitted_high(self) -> float:
         """The bright end of the colours that distinguishes most changes.
 
-        A few weights move many times as far as the others, which would all be dark. The bright end
-        is three standard deviations above the mean of the layers, at the last step.
+        Of two runs, the brighter end of both.
         """
-        ends = [_bright_end(run, self.settings.scope) for run in self.runs]
-        known = [end for end in ends if end > 0]
-        return float(f"{min(1.0, max(known)):.2g}") if known else 1.0
+        return fitted([_bright_end(run, self.settings.scope) for run in self.runs])
 
     # --- numbers --------------------------------------------------------------------------
 
@@ -323,10 +320,7 @@ def _bright_end(run: ShownRun, scope: Scope) -> float:
     """Return a change that few weights of a run exceed, as a share of its scale."""
     if not run.layers:
         return 0.0
-    reach = run.metric("mean")[:, -1] + 3 * run.metric("std")[:, -1]
-    scale = np.full(len(reach), run.largest) if scope == "global" else run.layer_largest
-    known = np.isfinite(reach) & (scale > 0)
-    if not known.any():
-        return 0.0
-    shares = reach[known] / scale[known]
-    return float(shares.max() if scope == "global" else np.median(shares))
+    mean, deviation = (run.metric(name)[:, -1] for name in ("mean", "std"))
+    if scope == "global":
+        return bright_end(mean, deviation, np.full(len(mean), run.largest), np.max)
+    return bright_end(mean, deviation, run.layer_largest, np.median)

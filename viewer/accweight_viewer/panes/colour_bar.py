@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.model.colours import ColourScale
+from accweight_core.colours.scale import ColourScale
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import tip_text
 from accweight_viewer.theme import Theme, theme_called

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.model.colours import colour_table
+from accweight_core.colours.scale import colour_table
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import ALLOWED, RANGES, Settings
 from accweight_viewer.theme import Theme, theme_called

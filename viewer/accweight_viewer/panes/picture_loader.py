@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from accweight_viewer.model.colours import Entries
+from accweight_core.colours.scale import Entries
 from accweight_viewer.model.picture_requests import PictureRequest
 from accweight_viewer.widgets.background import Background
 

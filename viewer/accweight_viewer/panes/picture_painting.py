@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui
 
+from accweight_core.colours.scale import Entries
 from accweight_core.pictures.texel_map import Section
-from accweight_viewer.model.colours import Entries
 from accweight_viewer.model.viewport2d import Region, Viewport
 from accweight_viewer.theme import Theme
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_core.colours.scale import Entries
 from accweight_core.pictures.texel_map import Section
-from accweight_viewer.model.colours import Entries
 from accweight_viewer.model.viewport2d import Region, Shares, Viewport
 from accweight_viewer.panes.picture_painting import (
     LABEL_GAP,

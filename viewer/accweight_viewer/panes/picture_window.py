@@ -11,8 +11,8 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_core.colours.scale import Entries
 from accweight_core.errors import AccweightError, UnknownNameError
-from accweight_viewer.model.colours import Entries
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.picture_requests import PictureRequest
 from accweight_viewer.model.plate_choice import PlateChoice, PlateChoices, Which

@@ -15,8 +15,9 @@ import numpy as np
 from pyqtgraph.functions import arrayToQPath
 from pyqtgraph.Qt import QtCore, QtGui
 
+from accweight_core.analysis.step_axis import step_ticks
 from accweight_core.metrics.totals import Floats
-from accweight_viewer.model.chart import Chart, step_ticks, value_ticks
+from accweight_viewer.model.chart import Chart, value_ticks
 from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.layer_paint import elided_name
 from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, LegendEntry, draw_legend, pen_of

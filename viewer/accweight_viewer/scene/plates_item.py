@@ -13,8 +13,8 @@ import numpy as np
 from OpenGL import GL
 from pyqtgraph.opengl import GLGraphicsItem
 
+from accweight_core.colours.scale import ColourScale
 from accweight_viewer.model.camera import FIELD_OF_VIEW
-from accweight_viewer.model.colours import ColourScale
 from accweight_viewer.model.content import Instances, TextureBlock
 from accweight_viewer.model.residency import Grid
 from accweight_viewer.model.texture_tiles import TILE

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accweight_viewer.model.colours import DECADES, ENTRIES, ColourScale, colour_table
+from accweight_core.colours.scale import DECADES, ENTRIES, ColourScale, colour_table
 
 GREY = colour_table("grey")
 MAPS = ("grey", "viridis", "magma", "difference", "difference_light")

@@ -8,12 +8,14 @@ published tables (van der Walt and Smith, CC0).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Colours = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
 Entries = npt.NDArray[np.uint8]
 """Indices of colours in a map; 255 for none."""
 
@@ -121,3 +123,32 @@ def colour_table(name: str) -> Colours:
     blended = [np.interp(at, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
     table: Colours = np.rint(np.stack(blended, axis=1)).astype(np.uint8)
     return table
+
+
+def bright_end(
+    mean: Floats, deviation: Floats, largest: Floats, over: Callable[[Floats], np.floating]
+) -> float:
+    """Return a normalised change that few weights exceed; 0 if nothing moved.
+
+    A few weights move many times as far as the others, which would all be dark. So colours end
+    three standard deviations above the mean of a layer, not at its largest value.
+
+    Args:
+        mean: (layers,) mean of A_t; NaN where unknown.
+        deviation: (layers,) its standard deviation over the weights of a layer.
+        largest: (layers,) what each layer is divided by.
+        over: Maximum or median, taken over the layers.
+    """
+    reach = mean + 3 * deviation
+    known = np.isfinite(reach) & (largest > 0)
+    return float(over(reach[known] / largest[known])) if known.any() else 0.0
+
+
+def fitted(ends: Iterable[float]) -> float:
+    """Return the bright end for several runs together: the largest one, rounded, at most 1.
+
+    >>> fitted([0.1234, 0.0]), fitted([7.0]), fitted([0.0])
+    (0.12, 1.0, 1.0)
+    """
+    known = [end for end in ends if end > 0]
+    return float(f"{min(1.0, max(known)):.2g}") if known else 1.0

@@ -1,0 +1,141 @@
+"""The figures of an analysis, one method each; what `Analysis.plot` returns."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accweight_core.analysis.shown import Shown
+from accweight_core.arguments import brief, check_count
+from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError, reason_of
+from accweight_core.io.target import target_at
+from accweight_core.metrics.table import checked_metric
+
+if TYPE_CHECKING:
+    from accweight_core.analysis.figures.page import Drawing
+
+ENDINGS = ("png", "svg", "pdf")
+"""Endings of files that figures are written to."""
+
+
+class Plots:
+    """Figures of one analysis, as `matplotlib.figure.Figure`; notebooks show them by themselves."""
+
+    def __init__(self, shown: Shown) -> None:
+        """Use an analysis.
+
+        Raises:
+            MissingLibraryError: If Matplotlib is not installed.
+        """
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError:
+            raise MissingLibraryError("matplotlib", "plot", "drawing figures") from None
+        self._shown = shown
+
+    def ranking(
+        self, by: str = "mean", step: int | None = None, *, top: int | None = None
+    ) -> Drawing:
+        """Draw the layers as bars, largest first, by a metric at a step.
+
+        Args:
+            by: A metric.
+            step: A step of the run; the last one by default.
+            top: Layers to draw; by default 40.
+
+        Raises:
+            UnknownNameError: If there is no such metric or step.
+        """
+        from accweight_core.analysis.figures.ranking import ranking_figure
+
+        check_count(top, "top")
+        return ranking_figure(self._shown, self._metric(by), self._at(step), top)
+
+    def curves(self, metric: str = "mean", *, top: int | None = None) -> Drawing:
+        """Draw a metric of every layer over the steps, with names at the largest of the last step.
+
+        Args:
+            metric: A metric.
+            top: Layers with colour and name; by default 14. The others are grey.
+
+        Raises:
+            UnknownNameError: If there is no such metric.
+        """
+        from accweight_core.analysis.figures.curves import curves_figure
+
+        check_count(top, "top")
+        return curves_figure(self._shown, self._metric(metric), top)
+
+    def heatmap(self, metric: str = "mean") -> Drawing:
+        """Draw a metric as colour: layers in network order down, checkpoints across.
+
+        Args:
+            metric: A metric.
+
+        Raises:
+            UnknownNameError: If there is no such metric.
+        """
+        from accweight_core.analysis.figures.heatmap import heatmap_figure
+
+        return heatmap_figure(self._shown, self._metric(metric))
+
+    def layers(self, step: int | None = None, *, top: int | None = None) -> Drawing:
+        """Draw the layers as pictures, in network order: the farther a weight moved, the brighter.
+
+        Args:
+            step: A step of the run; the last one by default.
+            top: Pictures to draw, from the first layer on; by default 48.
+
+        Raises:
+            UnknownNameError: If there is no such step.
+            StoreError: If the analysis has no pictures.
+            SourceError: If no pictures are stored, and the checkpoints are missing.
+        """
+        from accweight_core.analysis.figures.layers import layers_figure
+
+        check_count(top, "top")
+        return layers_figure(self._shown, self._at(step), top)
+
+    def _metric(self, name: str) -> str:
+        return checked_metric(name, self._shown.metrics)
+
+    def _at(self, step: int | None) -> int:
+        return self._shown.source.header.step_index(step)
+
+
+def ending_of(path: Path) -> str:
+    """Return the format that the name of a figure asks for.
+
+    Raises:
+        UnknownNameError: If figures are not written in it.
+    """
+    ending = path.suffix.removeprefix(".").lower()
+    if ending not in ENDINGS:
+        raise UnknownNameError(
+            f"a figure is not written as {brief(path.name)}; its name must end in "
+            f".{', .'.join(ENDINGS[:-1])} or .{ENDINGS[-1]}"
+        )
+    return ending
+
+
+def write_figure(figure: Drawing, out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a figure as PNG, SVG or PDF, by the ending of the name; return the path.
+
+    Raises:
+        UnknownNameError: If the ending is none of these.
+        StoreError: If the file exists or cannot be written.
+    """
+    path = target_at(out, "a figure")
+    ending = ending_of(path)
+    if path.exists() and not overwrite:
+        raise StoreError(f"{path}: exists already; choose another name, or add --overwrite")
+    content, draft = figure.content(ending), path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,69 @@
+"""Themes: the colours of window, figures and pages by purpose, dark and light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours by purpose, as #rrggbb.
+
+    Attributes:
+        page: Background of scene and pictures.
+        panel: Background of tables and controls.
+        raised: Buttons and headers.
+        line: Borders and grid lines.
+        ink: Text.
+        dim: Secondary text.
+        accent: Selection and time cursor.
+        bar: Bars behind the numbers of the table.
+        mark: Layers that only one of two runs has.
+        gap: Texels without a weight.
+        frame: Edge of a plate.
+        curves: Lines of the timeline, used in turn.
+    """
+
+    page: str
+    panel: str
+    raised: str
+    line: str
+    ink: str
+    dim: str
+    accent: str
+    bar: str
+    mark: str
+    gap: str
+    frame: str
+    curves: tuple[str, ...]
+
+
+DARK = Theme(
+    page="#0d1117",
+    panel="#12171f",
+    raised="#1c232d",
+    line="#2a333f",
+    ink="#e6eaef",
+    dim="#8b97a5",
+    accent="#ffb454",
+    bar="#274766",
+    mark="#ff7b72",
+    gap="#161d27",
+    frame="#46525f",
+    curves=("#6cb6ff", "#8ddb8c", "#dcbdfb", "#f69d50", "#76e3ea", "#ff938a", "#d4c66b", "#a9b6c4"),
+)
+
+LIGHT = Theme(
+    page="#f3f5f8",
+    panel="#ffffff",
+    raised="#e9edf2",
+    line="#cfd6de",
+    ink="#1b222b",
+    dim="#5f6b78",
+    accent="#c25e00",
+    bar="#bcd8f2",
+    mark="#c62828",
+    gap="#dde3ea",
+    frame="#8d99a6",
+    curves=("#1f6fb4", "#2e7d32", "#7b4bb3", "#c25e00", "#00838f", "#c62828", "#857300", "#5f6b78"),
+)

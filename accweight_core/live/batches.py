@@ -21,6 +21,7 @@ from accweight_core.accumulate.cutting import PIECE_ELEMENTS, Stretch, pieces_of
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, widened_dtype
 from accweight_core.live.device_rows import DeviceRows, is_aligned, serves
 from accweight_core.live.one_pass import measure_step, squares, start_block
+from accweight_core.live.paths import Paths
 from accweight_core.live.states import WeightState, joined
 from accweight_core.metrics.totals import Floats, Totals
 
@@ -93,6 +94,14 @@ class Batch:
             _fetched(state.total[rows]),
             None if lacking is None else _fetched(lacking[rows]),
         )
+
+    def path_of(self, stretch: Stretch) -> Tensor:
+        """Return A_t of a stretch, flat, as a view if it is one tensor."""
+        if self.state is None:
+            raise ValueError("nothing has been measured yet")
+        rows, lacking = slice(stretch.row, stretch.row + stretch.rows), self.state.compensation
+        total = self.state.total[rows].view(-1)
+        return total if lacking is None else total.double() + lacking[rows].view(-1)
 
     def restore(self, parts: Sequence[WeightState]) -> None:
         """Continue from an earlier state.
@@ -204,6 +213,15 @@ class Batches:
         """Return a copy of the state of a parameter after the last step."""
         parts = [batch.state_of(stretch) for batch, stretch in self._where[name]]
         return joined(parts) if parts else self._empty[name]
+
+    def paths(self) -> Paths:
+        """Return A_t of all parameters after the last step, as views that change with the next."""
+        return Paths(
+            {
+                name: [(stretch.first, batch.path_of(stretch)) for batch, stretch in parts]
+                for name, parts in self._where.items()
+            }
+        )
 
     def restore(self, states: Mapping[str, WeightState]) -> None:
         """Continue from the state of every parameter, before the first `take`."""

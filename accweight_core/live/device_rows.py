@@ -167,6 +167,13 @@ class DeviceRows:
             None if state.compensation is None else fetched(state.compensation),
         )
 
+    def path_of(self, stretch: Stretch) -> Tensor:
+        """Return A_t of some rows, flat."""
+        total = self._rows_of(self.state.total, stretch).reshape(-1)
+        if self.state.compensation is None:
+            return total
+        return total.double() + self._rows_of(self.state.compensation, stretch).reshape(-1)
+
     def restore(self, parts: Sequence[WeightState]) -> None:
         """Continue from an earlier state.
 

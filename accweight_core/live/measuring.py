@@ -8,7 +8,10 @@ same kernels on the same sub-blocks, those of many tensors at a time (`batches`)
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,7 @@ from accweight_core.errors import (
     UnsupportedDtypeError,
 )
 from accweight_core.live.batches import Batches
+from accweight_core.live.paths import Paths
 from accweight_core.live.states import WeightState
 from accweight_core.live.weights import Weights
 from accweight_core.metrics.sums import SUMS
@@ -56,6 +60,7 @@ class Measuring:
     Attributes:
         steps: Steps measured, ascending.
         parameters: The measured parameters by name, in network order.
+        compensated: Whether float64 is avoided.
     """
 
     def __init__(self, roles: tuple[Role, ...], *, strict: bool, compensated: bool) -> None:
@@ -70,10 +75,12 @@ class Measuring:
         self.parameters: dict[str, Parameter] = {}
         self._roles = roles
         self._strict = strict
-        self._compensated = compensated
+        self.compensated = compensated
+        self._versions = versions()
         self._batches: Batches | None = None
         self._resumed: dict[str, WeightState] = {}
-        self._pending: list[tuple[list[Tensor], Figures]] = []
+        self._pending: deque[tuple[list[Tensor], Figures]] = deque()
+        self._lock = Lock()
         self._folded: list[Floats] = []
         self._measures: list[Mapping[str, float]] = []
 
@@ -94,7 +101,7 @@ class Measuring:
     def take(self, current: Mapping[str, Tensor], step: int, figures: Figures) -> None:
         """Measure a step, without waiting for a device except at the first one."""
         if self._batches is None:
-            self._batches = Batches(current, compensated=self._compensated)
+            self._batches = Batches(current, compensated=self.compensated)
             if self._resumed:
                 self._batches.restore(self._resumed)
                 self._resumed = {}
@@ -103,19 +110,39 @@ class Measuring:
         if self._batches.on_cpu or len(self._pending) >= PENDING_STEPS:
             self._fold()
 
-    def result(self) -> tuple[Header, Floats]:
-        """Return the header and the sums, (steps, parameters, sums), of what has been measured."""
+    def record(self, place: int) -> tuple[CheckpointRecord, Floats]:
+        """Return a step by its position, and its sums, (parameters, sums); any thread may ask."""
         self._fold()
-        header = Header(
+        return _record(self.steps[place], self._measures[place]), self._folded[place]
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the weights are on a CPU, so that nothing has to be fetched."""
+        return self._batches is None or self._batches.on_cpu
+
+    def paths(self) -> Paths:
+        """Return A_t after the last step, as views that change with the next one."""
+        if self._batches is None:
+            return Paths({name: [(0, state.total)] for name, state in self._resumed.items()})
+        return self._batches.paths()
+
+    def header(self) -> Header:
+        """Return the header of the run, without its steps."""
+        return Header(
             source="live",
             reader="memory",
-            checkpoints=tuple(map(_record, self.steps, self._measures)),
+            checkpoints=(),
             parameters=tuple(self.parameters.values()),
             roles=self._roles,
             notes=(NOTE,),
-            versions=versions(),
+            versions=self._versions,
         )
-        return header, self._values()
+
+    def result(self) -> tuple[Header, Floats]:
+        """Return the header and the sums, (steps, parameters, sums), of what has been measured."""
+        self._fold()
+        records = tuple(map(_record, self.steps, self._measures))
+        return replace(self.header(), checkpoints=records), self._values()
 
     def state(self, name: str) -> WeightState:
         """Return a copy of the state of a parameter after the last step."""
@@ -128,14 +155,14 @@ class Measuring:
         header, values = self.result() if self.steps else (None, self._values())
         return {
             "format": STATE_FORMAT,
-            "precision": "compensated" if self._compensated else "float64",
+            "precision": "compensated" if self.compensated else "float64",
             "header": json.dumps(header.to_json()) if header else "",
             "sums": torch.from_numpy(values),
             "weights": {name: self.state(name).saved() for name in self.parameters if self.steps},
         }
 
     def load(self, saved: Any) -> None:
-        """Continue from what `saved` returned; what was measured before is forgotten.
+        """Continue from what `saved` returned; nothing has been measured yet.
 
         Raises:
             ArgumentTypeError: If it is no such state.
@@ -145,16 +172,27 @@ class Measuring:
         parameters = {p.name: p for p in header.parameters} if header else {}
         weights = saved.get("weights")
         found = weights if isinstance(weights, Mapping) else {}
-        self._resumed = {
-            name: WeightState.loaded(found.get(name), parameter, compensated=self._compensated)
+        states = {
+            name: WeightState.loaded(found.get(name), parameter, compensated=self.compensated)
             for name, parameter in parameters.items()
         }
-        self.parameters, self._batches = parameters, None
-        self._pending, self._folded = [], list(values)
-        records = header.checkpoints if header else ()
-        self._roles = header.roles if header else self._roles
-        self.steps = [record.step for record in records]
-        self._measures = [record.measures for record in records]
+        if header:
+            self.resume(header, values, states)
+
+    def resume(self, header: Header, values: Floats, states: Mapping[str, WeightState]) -> None:
+        """Continue from a stored analysis.
+
+        Args:
+            header: Its header.
+            values: (steps, parameters, sums).
+            states: State of every parameter after its last step.
+        """
+        self.parameters = {parameter.name: parameter for parameter in header.parameters}
+        self._resumed, self._batches = dict(states), None
+        self._pending, self._folded = deque(), list(values)
+        self._roles = header.roles
+        self.steps = [record.step for record in header.checkpoints]
+        self._measures = [record.measures for record in header.checkpoints]
 
     def merge(self, other: Measuring) -> None:
         """Add other parameters of the same model, measured at the same steps.
@@ -186,7 +224,7 @@ class Measuring:
                 f"the trackers have taken different steps (step {apart[0]} is in one of them); "
                 "merge trackers that were updated at the same steps"
             )
-        if self._compensated != other._compensated:
+        if self.compensated != other.compensated:
             raise ArgumentValueError("the trackers have different precisions")
 
     def _opened(self, saved: Any) -> tuple[Header | None, Floats]:
@@ -198,7 +236,7 @@ class Measuring:
                 f"the state of the tracker has format {saved['format']!r}, this version reads "
                 f"{STATE_FORMAT}; upgrade accweight"
             )
-        precision = "compensated" if self._compensated else "float64"
+        precision = "compensated" if self.compensated else "float64"
         if saved.get("precision") != precision:
             raise ArgumentValueError(
                 f"the state has precision {saved.get('precision')!r}, the tracker {precision!r}"
@@ -222,12 +260,14 @@ class Measuring:
 
     def _fold(self) -> None:
         """Fetch the sums left on devices and merge them, step by step."""
-        pending, self._pending = self._pending, []
-        for sums, figures in pending:
-            if self._batches is not None:
-                self._folded.append(self._batches.totals(sums))
-            fetched = {name: fetch() for name, fetch in figures.items()}
-            self._measures.append({n: value for n, value in fetched.items() if value is not None})
+        with self._lock:
+            while self._pending:
+                sums, figures = self._pending[0]
+                if self._batches is not None:
+                    self._folded.append(self._batches.totals(sums))
+                known = {name: fetch() for name, fetch in figures.items()}
+                self._measures.append({n: value for n, value in known.items() if value is not None})
+                self._pending.popleft()
 
     def _values(self) -> Floats:
         return np.stack(self._folded) if self._folded else np.empty((0, 0, len(SUMS)))

@@ -16,7 +16,13 @@ import numpy.typing as npt
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.sources import Live
 from accweight_core.analysis.summary import completed
-from accweight_core.arguments import checked_choice, checked_roles, checked_step, checked_text
+from accweight_core.arguments import (
+    check_count,
+    checked_choice,
+    checked_roles,
+    checked_step,
+    checked_text,
+)
 from accweight_core.errors import (
     ArgumentTypeError,
     MismatchError,
@@ -26,6 +32,7 @@ from accweight_core.errors import (
 )
 from accweight_core.live.figures import figures_of
 from accweight_core.live.measuring import Measuring
+from accweight_core.live.recording import Recorder
 from accweight_core.live.reports import Errors, Reports
 from accweight_core.live.schedule import Every, due_by
 from accweight_core.live.weights import weights_of
@@ -50,8 +57,12 @@ class ChangeTracker:
 
     def __init__(
         self,
+        store: str | os.PathLike[str] | None = None,
         *,
         every: Every = None,
+        resume: bool = False,
+        keep_state: bool | None = None,
+        picture_budget_bytes: int | None = None,
         errors: Errors = "report",
         strict: bool = False,
         roles: tuple[Role, ...] = DEFAULT_ROLES,
@@ -60,10 +71,21 @@ class ChangeTracker:
         """Create it without weights; the first `update` sets the reference.
 
         Args:
+            store: Folder of an analysis (NAME.accw) that every step is written to in the
+                background, with pictures. If the disk is slower than training, pictures are left
+                out, never numbers. None keeps the numbers in memory.
             every: Which updates are taken; all others return at once. A number n takes the first
                 update at or after each multiple of n; ``"log"`` those of the steps 1, 2, 5, 10,
                 20, 50, ...; a collection of steps those; a function is asked with each step. The
                 first update is always taken. By default every one is.
+            resume: Continue an existing store; otherwise that is an error. Updates of steps that it
+                holds are skipped. It continues from the state in the store, or else from
+                `load_state_dict`.
+            keep_state: Whether the state is stored with every step: 16 bytes per weight at first,
+                12 with every step. By default up to 4 million weights.
+            picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
+                of the bytes of all weights seen, but at least 64 MiB and at most 1 GiB; pictures
+                become coarser as steps are added.
             errors: ``"report"`` logs what goes wrong in an update (logger ``accweight``), once per
                 kind, and lets training go on: invalid weights are left out, and after a failure
                 within a measurement the tracker takes no more. ``"raise"`` raises.
@@ -77,7 +99,9 @@ class ChangeTracker:
 
         Raises:
             ArgumentTypeError, ArgumentValueError: If an argument is not of its kind.
+            StoreError: If the store exists and is not to be continued, or cannot be.
         """
+        check_count(picture_budget_bytes, "picture_budget_bytes", least=0)
         checked_choice(precision, get_args(Precision), "precision")
         checked_choice(errors, get_args(Errors), "errors")
         self._due = due_by(every)
@@ -88,6 +112,34 @@ class ChangeTracker:
         self._measuring = self._empty()
         self._next = 0
         self._has_stopped = False
+        self._recorder = None
+        if store is not None:
+            self._recorder = Recorder(
+                store,
+                self._measuring,
+                self._reports,
+                resume=resume,
+                keep_state=keep_state,
+                picture_budget_bytes=picture_budget_bytes,
+            )
+        self._resumed_at = self._measuring.steps[-1] if self._measuring.steps else None
+        self._next = 0 if self._resumed_at is None else self._resumed_at + 1
+
+    def __enter__(self) -> ChangeTracker:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the store."""
+        self.close()
+
+    def close(self) -> None:
+        """Write what is not on disk yet, and release the store; the tracker can go on.
+
+        It happens by itself when the program ends.
+        """
+        if self._recorder is not None:
+            self._recorder.close()
 
     def update(
         self,
@@ -137,7 +189,12 @@ class ChangeTracker:
         return self
 
     def reset(self) -> ChangeTracker:
-        """Forget everything; the next update is the reference. Options stay. Returns self."""
+        """Forget everything; the next update is the reference. Options stay. Returns self.
+
+        Raises:
+            MismatchError: If it has a store, which holds one run.
+        """
+        self._refuse_with_store("reset")
         self._measuring = self._empty()
         self._next, self._has_stopped = 0, False
         return self
@@ -161,6 +218,7 @@ class ChangeTracker:
         """
         if not isinstance(other, ChangeTracker):
             raise ArgumentTypeError(f"expected a ChangeTracker, got {type(other).__name__}")
+        self._refuse_with_store("merged")
         self._measuring.merge(other._measuring)
         self._next = max(self._next, other._next)
         return self
@@ -190,6 +248,9 @@ class ChangeTracker:
         following = measuring.steps[-1] + 1 if measuring.steps else 0
         self._next = max(checked_step(state.get("next", 0)), following)
         self._measuring, self._has_stopped = measuring, False
+        self._resumed_at = None
+        if self._recorder is not None:
+            self._recorder.follow(measuring)
         return self
 
     def analysis(self) -> Analysis:
@@ -249,11 +310,15 @@ class ChangeTracker:
         steps = self._measuring.steps
         if not steps:
             return True
+        if self._resumed_at is not None and step <= self._resumed_at:
+            return False
         if step <= steps[-1]:
             raise StepOrderError(f"step {step} came after step {steps[-1]}; steps must grow")
         return force or self._due(step, steps[-1])
 
     def _take(self, model: Any, step: int, measures: Mapping[str, Any]) -> None:
+        if self._recorder is not None:
+            self._recorder.check_continued()
         current = self._measuring.check(weights_of(model, f"at step {step}"), step)
         try:
             figures = figures_of(measures)
@@ -265,3 +330,18 @@ class ChangeTracker:
         except BaseException:  # some parameters have gone on to this step, and others have not
             self._has_stopped = True
             raise
+        if self._recorder is not None:
+            self._record(self._recorder)
+
+    def _record(self, recorder: Recorder) -> None:
+        try:
+            recorder.add()
+        except Exception as error:  # as of pictures that do not fit the memory
+            self._reports.take(error, "the store lacks this step, which is kept in memory")
+
+    def _refuse_with_store(self, what: str) -> None:
+        if self._recorder is not None:
+            raise MismatchError(
+                f"a tracker with a store cannot be {what}, as the store holds one run of one "
+                "tracker; create another tracker"
+            )

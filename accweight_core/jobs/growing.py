@@ -10,12 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from types import TracebackType
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.stepwise import Carry
@@ -28,9 +23,6 @@ from accweight_core.io.stamp import stamps_of
 from accweight_core.io.target import target_at
 from accweight_core.jobs.work import Work
 from accweight_core.metrics.table import Floats
-from accweight_core.pictures.canvas import TileCanvas
-from accweight_core.pictures.packing import PackSheet
-from accweight_core.pictures.tiling import whole
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import begin_beside, create, is_taken
 from accweight_core.store.beside import beside, real_place
@@ -45,13 +37,11 @@ from accweight_core.store.header import Header, versions
 from accweight_core.store.lock import locked, told_in_one_line
 from accweight_core.store.merging import merge_due
 from accweight_core.store.part import Part
-from accweight_core.store.picture_writer import PictureWriter
 from accweight_core.store.records import CheckpointRecord, NonFinite
 from accweight_core.store.replacing import discard, tidy
 from accweight_core.store.state import STATE
+from accweight_core.store.step_pictures import StepPictures
 from accweight_core.store.zarr_chunks import create_group
-
-Values = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -61,13 +51,14 @@ class MeasuredStep:
     Attributes:
         checkpoint: Its checkpoint.
         totals: (parameters, sums) float64.
-        path: Returns A_t of a parameter, flat, by its index; needed if pictures are stored.
-        carry: Returns the state of a parameter by its index; needed if the state is stored.
+        pictures: Its pictures; needed if pictures are stored. Levels may differ from those before.
+        carry: Returns the state of a parameter by its index. Without it, nothing can be appended
+            until a later step has it.
     """
 
     checkpoint: CheckpointRecord
     totals: Floats
-    path: Callable[[int], Values] | None = None
+    pictures: StepPictures | None = None
     carry: Callable[[int], Carry] | None = None
 
 
@@ -172,7 +163,8 @@ class GrowingAnalysis:
         header = replace(
             earlier, checkpoints=(*earlier.checkpoints, step.checkpoint), versions=self._versions
         )
-        alone = self.header_of_added(header)
+        bases = step.pictures.bases if step.pictures else None
+        alone = self.header_of_added(header, bases)
         with told_in_one_line(self.store.path):
             draft = Part(beside(self.store.path, "next"), alone)
             discard(self.store.path, draft.path)
@@ -240,35 +232,13 @@ def _write_arrays(
     """Write the pictures, the state and the totals of one step."""
     header = part.header
     if header.picture_bases:
-        if step.path is None:
-            raise StoreError(f"{part.path}: pictures are stored, so a step needs its A_t")
-        _draw(part, step.path)
-    if header.keeps_state:
-        if step.carry is None:
-            raise StoreError(f"{part.path}: the state is stored, so a step needs its state")
+        if step.pictures is None:
+            raise StoreError(f"{part.path}: pictures are stored, so a step needs them")
+        step.pictures.write(part)
+    if header.keeps_state and step.carry is not None:
         for index, parameter in enumerate(header.parameters):
             if parameter.elements:
                 block = Block(0, parameter.elements)
                 part.write_state(index, block, step.carry(index), state_names(index))
     part.finish_parameters(range(len(header.parameters)), step.totals[None])
     part.flush()
-
-
-def _draw(part: Part, path: Callable[[int], Values]) -> None:
-    """Write the pictures of one step."""
-    header = part.header
-    for number in range(len(header.packs)):
-        pack = header.pack(number)
-        sheet = PackSheet(pack, 1)
-        for member, index in enumerate(pack.members):
-            sheet.drawn([member])(0, path(index).astype(np.float32)[None])
-        part.write_pack(pack, sheet.texels)
-    for index, parameter in enumerate(header.parameters):
-        if parameter.elements and index not in header.packed:
-            plan = header.plan(index)
-            tiling = whole(plan.layout, plan.base)
-            writer = PictureWriter(part, index, tiling)
-            canvas = TileCanvas(plan, tiling.first, 1, partial(writer.write, tiling.first))
-            writer.add_counts(tiling.first, canvas.counts)
-            canvas.draw(0, path(index).astype(np.float32))
-            writer.finish()

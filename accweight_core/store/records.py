@@ -37,6 +37,10 @@ MOST_NESTED = 8
 """Limit of nested levels in a name map."""
 
 
+LIVE = "live"
+"""Format of the records of steps that were measured while training, without a checkpoint."""
+
+
 @dataclass(frozen=True)
 class Maximum:
     """The largest element of A_T over all shown layers, and its index."""

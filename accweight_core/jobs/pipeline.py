@@ -31,6 +31,7 @@ from accweight_core.jobs.work import Progress, Work
 from accweight_core.naming import layers_of
 from accweight_core.pictures.plan import plan_pictures
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
+from accweight_core.runs.revisions import moved_since
 from accweight_core.schema import (
     DEFAULT_ROLES,
     MEASURED_ROLES,
@@ -274,11 +275,17 @@ def append(
         earlier = Store.open(path)
         earlier.check_can_go_on()
         fresh = _appendable(run, earlier)
+        moved = moved_since(
+            {record.step_source: record.path for record in earlier.header.checkpoints},
+            {checkpoint.step_source: checkpoint.path for checkpoint in run.checkpoints},
+        )
+        for note in moved:
+            notice(note)
         new = Header.of(fresh, earlier.header.parameters, earlier.header.roles)
         header = replace(
             earlier.header,
             checkpoints=(*earlier.header.checkpoints, *new.checkpoints),
-            notes=tuple(dict.fromkeys((*earlier.header.notes, *run.notes))),
+            notes=tuple(dict.fromkeys((*earlier.header.notes, *run.notes, *moved))),
             versions=new.versions,
             reader=", ".join(sorted({*earlier.header.reader.split(", "), *run.reader.split(", ")})),
             name_map=_joined_maps(path, earlier.header.name_map, run.name_map),

@@ -124,7 +124,7 @@ def _extended(earlier: Header, run: Run, fresh: Run, path: Path) -> Header:
     )
 
 
-def _moved(run: Run, earlier: Header) -> tuple[str, ...]:
+def _moved(run: Run, earlier: Header) -> list[str]:
     """Return a note for each revision that names another commit than when it was analysed."""
     return moved_since(
         {record.step_source: record.path for record in earlier.checkpoints},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 
 
@@ -26,6 +27,15 @@ def shortened(paths: Sequence[str]) -> list[str]:
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return the first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def counted(names: Sequence[str]) -> list[str]:
+    """Return each name once, with its number if it comes several times.
+
+    >>> counted(["optim.pt", "a.pt", "optim.pt"])
+    ['2 x optim.pt', 'a.pt']
+    """
+    return [f"{n} x {name}" if n > 1 else name for name, n in Counter(names).items()]
 
 
 def size(size_bytes: float) -> str:

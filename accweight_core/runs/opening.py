@@ -19,6 +19,7 @@ from accweight_core.naming import layers_of
 from accweight_core.remote.globbing import doubted
 from accweight_core.runs.describing import size_and_change
 from accweight_core.runs.grouping import Group, chosen_group, groups_of
+from accweight_core.runs.hints import in_python
 from accweight_core.runs.model_hints import named_by_model
 from accweight_core.runs.name_map import NameMap
 from accweight_core.runs.name_parts import parts_of
@@ -30,6 +31,7 @@ from accweight_core.runs.surveying import (
     chosen_series,
     left_out_of,
     note_on_others,
+    notes_beside_all,
     notes_on,
     surveyed,
 )
@@ -47,7 +49,7 @@ def open_run(
     skip: Iterable[str] = (),
     exclude: Iterable[str] = (),
     group: int | str | None = None,
-    series: str | None = None,
+    series: str | Series | None = None,
     in_given_order: bool = False,
     map: NameMap | str | os.PathLike[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -63,8 +65,8 @@ def open_run(
         exclude: Patterns of file names to leave out.
         group: Group of checkpoints to use if they have different parameters: its number in
             `inspect`, or "largest".
-        series: Name of the series to use if the source holds several, as `inspect` and
-            `series_of` list them.
+        series: The series to use if the source holds several, as `series_of` returns it, or its
+            name, as `inspect` lists it.
         in_given_order: Whether to use the order of `source` instead of the steps in files or names.
         map: A map file with the names of parameters that differ between checkpoints. With a map,
             files of several formats can be one run.
@@ -90,12 +92,14 @@ def open_run(
         map=map,
         storage_options=storage_options,
     )
-    return selected_run(source, selection)
+    with in_python():
+        return selected_run(source, selection)
 
 
 def as_run(given: Run | Source | WeightsByStep, like: Sequence[str] = ()) -> Run:
     """Return a given run unchanged, or open it from its source; see `selected_run`."""
-    return given if isinstance(given, Run) else selected_run(given, ALL, like)
+    with in_python():
+        return given if isinstance(given, Run) else selected_run(given, ALL, like)
 
 
 @gc_paused()
@@ -207,6 +211,8 @@ def survey(
 def surveys(source: Source, selection: Selection = ALL) -> dict[str, Opened]:
     """Return the checkpoints of every complete series of a source but copies, by name.
 
+    Notes say which copies and single checkpoints are left out.
+
     Raises:
         SourceError: If the source does not exist, or has no series of two checkpoints or more.
         FormatError: If a file of a series is damaged, unsafe or of an unknown format.
@@ -221,7 +227,11 @@ def surveys(source: Source, selection: Selection = ALL) -> dict[str, Opened]:
         )
     for series in complete:
         check_order(series)
-    return {series.name: opened_series(found, series, is_only=False) for series in complete}
+    opened = {series.name: opened_series(found, series, is_only=False) for series in complete}
+    if selection.series is None:
+        for name, notes in notes_beside_all(found, complete).items():
+            opened[name] = replace(opened[name], notes=(*opened[name].notes, *notes))
+    return opened
 
 
 def opened_series(found: Survey, series: Series, *, is_only: bool = True) -> Opened:

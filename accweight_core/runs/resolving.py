@@ -25,7 +25,7 @@ from accweight_core.runs.step_order import (
 from accweight_core.runs.twins import same, tensors_of, twin_of
 from accweight_core.text import shortened
 
-TAKEN_IN = "name the files in order with --given-order to take it too"
+TAKEN_IN = "to take it too, name the files in order with --given-order"
 """How a file without a place in a series is taken nevertheless."""
 
 

@@ -21,7 +21,7 @@ from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, one_series, series_in
 from accweight_core.runs.sources import Gathered, gather
 from accweight_core.runs.step_order import Found
-from accweight_core.text import shortened, some
+from accweight_core.text import counted, shortened, some
 
 ONE_OF_FORMATS = (
     "make one run of them with --map FILE (accweight inspect SOURCE --write-map FILE proposes one)"
@@ -195,13 +195,15 @@ def _several(survey: Survey) -> str:
     ]
     more = f" and {len(complete) - 8} more" if len(complete) > 8 else ""
     what = "files of several formats, " if len(formats) > 1 else ""
-    kind = "series of checkpoints" if complete[0].is_complete else "single checkpoints"
+    is_run = complete[0].is_complete
+    kind = "series of checkpoints" if is_run else "single checkpoints"
+    ways = "take one with --series NAME, each by itself with --all, or "
+    ways = ways if is_run else "inspect one with --series NAME, or "
     return (
         f"{survey.source}: {what}{len(complete)} {kind}, which are not one run: "
-        f"{'; '.join(listed)}{more}; take one with --series NAME, each by itself with --all, or "
-        "name the files of one run in order with --given-order (accweight inspect lists them)"
-        + f"; or {ONE_OF_FORMATS}"
-        * (len(formats) > 1)
+        f"{'; '.join(listed)}{more}; {ways}name the files of one run in order with --given-order"
+        + " (accweight inspect lists them)" * is_run
+        + f"; or {ONE_OF_FORMATS}" * (len(formats) > 1)
     )
 
 
@@ -255,17 +257,33 @@ def notes_on(left_out: Sequence[LeftOut]) -> list[str]:
         apart = one.path if one.reason.startswith("it is ") else apart
         by_reason.setdefault((one.reason, apart), []).append(one.name)
     return [
-        f"left out, not weights: {some(names)}"
+        f"left out, not weights: {some(counted(names))}"
         if reason == NOT_WEIGHTS
-        else f"{some(names)} left out: {reason}"
+        else f"{some(counted(names))} left out: {reason}"
         for (reason, _), names in by_reason.items()
     ]
+
+
+def notes_beside_all(survey: Survey, taken: Sequence[Series]) -> dict[str, list[str]]:
+    """Return notes on what is left out where all series are taken, each by itself, by series."""
+    notes = {
+        run.name: _notes_on_copies([one for one in survey.series if one.copy_of == run.name])
+        for run in taken
+    }
+    single = [one.in_short for one in survey.series if not one.is_complete]
+    if single:
+        notes[taken[0].name].append(f"single checkpoints left out: {some(single)}")
+    return notes
+
+
+def _notes_on_copies(copies: Sequence[Series]) -> list[str]:
+    return [f"series {one.in_short} left out: same weights as {one.copy_of}" for one in copies]
 
 
 def note_on_others(survey: Survey, run: Series) -> list[str]:
     """Return a note on the series that are not taken."""
     copies = [one for one in survey.series if one.copy_of == run.name]
-    told = [f"series {one.in_short} left out: same weights as {run.name}" for one in copies]
+    told = _notes_on_copies(copies)
     others = [one for one in survey.series if one is not run and one not in copies]
     if not others:
         return told

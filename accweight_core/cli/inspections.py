@@ -75,6 +75,8 @@ def _series(result: Inspection) -> Table:
         weights = sum(p.elements for layer in series.layers for p in layer.parameters)
         is_told = series.origin != BY_ALPHABET
         copied = f" (same weights as {plain(series.copy_of)})" if series.copy_of else ""
+        if series.averaged_of:
+            copied = f" (averaged copies in {plain(series.averaged_of)})"
         rows.append(
             (
                 plain(series.name),

@@ -92,6 +92,7 @@ def _series(series: Series, layers: Sequence[Layer]) -> dict[str, Any]:
         "files": series.pattern,
         "format": series.format,
         "copy_of": series.copy_of or None,
+        "averaged_of": series.averaged_of or None,
         "checkpoints": [
             {"path": str(p.found.path), "step": p.step, "step_source": p.source}
             for p in series.placed

@@ -27,6 +27,7 @@ from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, check_order
 from accweight_core.runs.step_order import Placed
 from accweight_core.runs.surveying import (
+    Place,
     Survey,
     chosen_series,
     left_out_of,
@@ -96,7 +97,7 @@ def open_run(
         return selected_run(source, selection)
 
 
-def as_run(given: Run | Source | WeightsByStep, like: Sequence[str] = ()) -> Run:
+def as_run(given: Run | Source | WeightsByStep, like: Sequence[Place] = ()) -> Run:
     """Return a given run unchanged, or open it from its source; see `selected_run`."""
     with in_python():
         return given if isinstance(given, Run) else selected_run(given, ALL, like)
@@ -104,14 +105,14 @@ def as_run(given: Run | Source | WeightsByStep, like: Sequence[str] = ()) -> Run
 
 @gc_paused()
 def selected_run(
-    source: Source | WeightsByStep, selection: Selection, like: Sequence[str] = ()
+    source: Source | WeightsByStep, selection: Selection, like: Sequence[Place] = ()
 ) -> Run:
     """Open the run that a selection takes from a source; see `open_run`.
 
     Args:
         source: The source.
         selection: The options of `open_run`.
-        like: Paths of checkpoints analysed before: of several series, the one that they are of.
+        like: Checkpoints analysed before: of several series, the one that they are of.
     """
     return run_of(survey(source, selection, like), selection)
 
@@ -187,7 +188,7 @@ class Opened:
 @memory_told("opening the run")
 @doubted()
 def survey(
-    source: Source | WeightsByStep, selection: Selection = ALL, like: Sequence[str] = ()
+    source: Source | WeightsByStep, selection: Selection = ALL, like: Sequence[Place] = ()
 ) -> Opened:
     """Return the checkpoints of a source in step order, whether or not they have one network.
 
@@ -315,6 +316,7 @@ def _checkpoint(item: Placed) -> Checkpoint:
         changed_ns=changed,
         measures={**parts_of(item.found.path.name).measures, **description.measures},
         stamps=item.found.stamps,
+        copy=item.found.copy,
     )
 
 

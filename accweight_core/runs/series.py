@@ -61,6 +61,7 @@ class Series:
         clash: Two different checkpoints of one step, in words; empty if there are none.
         above: Files without a step that lie above the folders of its checkpoints.
         copy_of: Name of the series that has the same weights at all of its steps.
+        averaged_of: Name of the series whose checkpoints hold these as averaged copies (ema).
         told: What its name is made of; see `series_names`.
     """
 
@@ -74,6 +75,7 @@ class Series:
     clash: str = ""
     above: frozenset[Path] = frozenset()
     copy_of: str = ""
+    averaged_of: str = ""
     told: Parts = ()
 
     def __repr__(self) -> str:

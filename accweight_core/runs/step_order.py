@@ -70,6 +70,7 @@ class Found:
         reader: Name of the reader.
         is_named: Whether the user named this file, or a pattern that matches it.
         read: Parts of the path as they are read, if not as they are written; see `readings`.
+        copy: Key of the averaged copy that the description is of; empty for the model itself.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class Found:
     reader: str = ""
     is_named: bool = False
     read: tuple[str, ...] = ()
+    copy: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
-from accweight_core.schema import Description, Role
+from accweight_core.schema import Description, Role, StoredTensor
 
 Shape = tuple[int, ...]
 
@@ -49,16 +49,24 @@ MOST_NAMED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
-    """What is left out of one checkpoint, and why."""
+    """What is left out of one checkpoint, and why.
+
+    Attributes:
+        names: Names of the tensors.
+        notes: A note for each kind.
+        copies: Names in averaged copies and those of the same tensors of the model, by first part.
+    """
 
     names: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    copies: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def weights_alone(description: Description) -> Description:
     """Return a description without training state, losses, averaged copies and constants.
 
-    Each kind is named in one note. A checkpoint of nothing else stays as it is.
+    Each kind is named in one note, and copies are kept apart. A checkpoint of nothing else stays as
+    it is.
     """
     tensors = description.tensors
     told = frozenset(tensor.name for tensor in tensors if tensor.hints.role is Role.OPTIMIZER)
@@ -67,7 +75,18 @@ def weights_alone(description: Description) -> Description:
     if not found.names or not kept:
         return description
     notes = tuple(dict.fromkeys((*description.notes, *found.notes)))
-    return replace(description, tensors=kept, notes=notes)
+    copies = {key: _copied(tensors, kept, same) for key, same in found.copies.items()}
+    return replace(description, tensors=kept, notes=notes, copies={**copies, **description.copies})
+
+
+def _copied(
+    tensors: Sequence[StoredTensor], kept: Sequence[StoredTensor], same: Mapping[str, str]
+) -> tuple[StoredTensor, ...]:
+    """Return the tensors of a copy by the names of the model, in its order."""
+    by_name = {same[t.name]: t for t in tensors if t.name in same}
+    return tuple(
+        replace(by_name[t.name], name=t.name, hints=t.hints) for t in kept if t.name in by_name
+    )
 
 
 @lru_cache(maxsize=8)
@@ -78,7 +97,8 @@ def _beside(tensors: tuple[tuple[str, Shape], ...], told: frozenset[str]) -> _Be
     state = {name: _first(name) for name in shapes if name in told or STATE.fullmatch(_lead(name))}
     rest = {name: shape for name, shape in shapes.items() if name not in state}
     state |= {name: name for name in _slots(rest)}
-    copies = _copies({name: shape for name, shape in rest.items() if name not in state})
+    same = _copies({name: shape for name, shape in rest.items() if name not in state})
+    copies = {name: first for first, names in same.items() for name in names}
     losses = {
         name: _first(name)
         for name in rest
@@ -96,7 +116,8 @@ def _beside(tensors: tuple[tuple[str, Shape], ...], told: frozenset[str]) -> _Be
         if kind and len(names | kind.keys()) < len(shapes):
             names |= kind.keys()
             notes.append(f"left out {_few(kind.values())}: {what}")
-    return _Beside(frozenset(names), tuple(notes))
+    same = {first: pairs for first, pairs in same.items() if names.issuperset(pairs)}
+    return _Beside(frozenset(names), tuple(notes), same)
 
 
 def _first(name: str) -> str:
@@ -142,10 +163,11 @@ def _is_whole(pair: Sequence[str], shapes: Mapping[str, Shape]) -> bool:
     return inside[0] == inside[1] != set() and inside[0] <= known and matrices > 1
 
 
-def _copies(shapes: Mapping[str, Shape]) -> dict[str, str]:
-    """Return the names in averaged copies, by first part, where the model itself is there too.
+def _copies(shapes: Mapping[str, Shape]) -> dict[str, dict[str, str]]:
+    """Return the names in averaged copies and what the model calls the same, by first part.
 
-    Copies may have the dots of the names removed, as module names cannot have any.
+    Copies may have the dots of the names removed, as module names cannot have any. What the model
+    lacks has its own name.
     """
     groups: dict[str, list[str]] = {}
     for name in shapes:
@@ -153,19 +175,21 @@ def _copies(shapes: Mapping[str, Shape]) -> dict[str, str]:
             groups.setdefault(_first(name), []).append(name)
     if not groups:
         return {}
-    others = {name: shape for name, shape in shapes.items() if _first(name) not in groups}
-    known = {(name.replace(".", ""), shape) for name, shape in others.items()}
-    known |= {(_below(name).replace(".", ""), shape) for name, shape in others.items()}
-    found: dict[str, str] = {}
+    others = [(name, shape) for name, shape in shapes.items() if _first(name) not in groups]
+    known = {(_below(name).replace(".", ""), shape): name for name, shape in others}
+    known |= {(name.replace(".", ""), shape): name for name, shape in others}
+    found: dict[str, dict[str, str]] = {}
     for first, members in groups.items():
-        ways = ((_below(m).replace(".", ""), _below(m).removeprefix("module.")) for m in members)
-        same = [
-            not {(way.replace(".", ""), shapes[member]) for way in either}.isdisjoint(known)
-            for member, either in zip(members, ways, strict=True)
-        ]
-        if 2 * sum(same) > len(members):
-            found |= dict.fromkeys(members, first)
+        pairs = {member: _called(member, shapes[member], known) for member in members}
+        if 2 * sum(name != "" for name in pairs.values()) > len(members):
+            found[first] = {member: name or member for member, name in pairs.items()}
     return found
+
+
+def _called(member: str, shape: Shape, known: Mapping[tuple[str, Shape], str]) -> str:
+    """Return what the model calls a tensor of a copy; empty if it has none such."""
+    ways = _below(member), _below(member).removeprefix("module.")
+    return next((n for w in ways if (n := known.get((w.replace(".", ""), shape), ""))), "")
 
 
 def _below(name: str) -> str:

@@ -218,6 +218,9 @@ class Header:
         plain = asdict(replace(self, parameters=(), picture_bases=(), packs=()))
         if not self.type_changes:
             del plain["type_changes"]
+        for record in plain["checkpoints"]:
+            if not record["copy"]:
+                del record["copy"]
         return {
             "format": FORMAT_VERSION if is_packed else UNPACKED_VERSION,
             **plain,

@@ -105,6 +105,7 @@ class GrowingAnalysis:
                     "analyse all checkpoints, to another output or with --overwrite"
                 )
             store.check_can_go_on()
+            store = merge_due(store)
             return cls(store, held.pop_all(), was_unfinished=was_unfinished)
 
     @classmethod

@@ -342,7 +342,8 @@ class Analysis:
         try:
             store = create(target, header)
             store.finish_parameters(range(len(header.parameters)), self.values)
-            store.finish(header, metric_arrays(header, self.values))
+            metrics = metric_arrays(header, self.values)
+            store.finish(header, {name: [found] for name, found in metrics.items()})
         except StoreError:
             raise
         except OSError as error:

@@ -96,6 +96,7 @@ class GrowingAnalysis:
                     "analyse all checkpoints, to another output or with --overwrite"
                 )
             store.check_can_go_on()
+            store = merge_due(store)
             return cls(store, held.pop_all(), was_unfinished=was_unfinished)
 
     @classmethod
@@ -125,7 +126,8 @@ class GrowingAnalysis:
             values = first.totals[None]
             draft = create(beside(target, "next"), header, draft=beside(target, "draft"))
             _write_arrays(draft, first, lambda index: STATE)
-            draft.finish(completed(header, values), metric_arrays(header, values))
+            metrics = {name: [found] for name, found in metric_arrays(header, values).items()}
+            draft.finish(completed(header, values), metrics)
             draft.path.rename(real_place(target))
             return cls(Store.open(target), held.pop_all())
 
@@ -173,9 +175,8 @@ class GrowingAnalysis:
             if alone.picture_bases:
                 create_group(draft.path / "pictures")
             _write_arrays(draft, step, self.store.state_names)
-            values = step.totals[None]
-            draft.write_metrics(added_metrics(self.store, values))
-            self._publish(draft, *extended(self.store, header, values, ()))
+            draft.write_metrics(added_metrics(self.store, draft))
+            self._publish(draft, *extended(self.store, header, draft, ()))
 
     def add_run(self, work: Work, header: Header) -> None:
         """Measure checkpoints, parameter by parameter, and add them in one segment.
@@ -190,11 +191,10 @@ class GrowingAnalysis:
         draft = begin_beside(self.store.path, work.header, stamps_of(checkpoints), work.notice)
         if not draft.header.complete:
             work.walk_into(draft)
-        values = draft.totals
-        after, nonfinite = extended(self.store, header, values, checkpoints)
+        after, nonfinite = extended(self.store, header, draft, checkpoints)
         if not draft.header.complete:
             alone = replace(work.header, maximum=after.maximum)
-            draft.finish(alone, added_metrics(self.store, values))
+            draft.finish(alone, added_metrics(self.store, draft))
         self._publish(draft, after, nonfinite)
 
     def header_of_added(

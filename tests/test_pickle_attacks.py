@@ -327,7 +327,7 @@ def test_a_small_compressed_pickle_makes_no_more_objects_than_it_may(
     name = CONTAINERS[container](path, first + each * 20_000 + last)
 
     assert "more parts than are searched for weights" in outcome(path, name)
-    assert "more parts" not in outcome(path, CONTAINERS[container](path, first + each * 400 + last))
+    assert "more parts" not in outcome(path, CONTAINERS[container](path, first + each * 200 + last))
 
 
 def test_a_few_kilobytes_make_no_millions_of_objects(tmp_path: Path) -> None:

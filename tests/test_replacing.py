@@ -47,7 +47,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def before(paths: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("before") / "run.accw"
-    store_edits.analysed(paths[:3], out)
+    store_edits.analysed(aw.open_run(paths[:3]), out)
     return out
 
 
@@ -270,7 +270,7 @@ def test_what_was_begun_for_another_run_is_cleared_away_by_the_next_writer(
         with pytest.raises(Stop):
             overwritten(paths, out)
 
-    store_edits.analysed(paths[:3], out)  # finds its own analysis finished
+    store_edits.analysed(aw.open_run(paths[:3]), out)  # finds its own analysis finished
 
     assert os.listdir(out.parent) == [out.name]
 

@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FOR_DEMO := $(VENV)/.installed-for-demo
 FOR_TESTS := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
 
 # Installing compiles nothing, so what is imported is compiled once and kept, also where Python is
 # told not to: tests start hundreds of processes.
@@ -27,26 +28,33 @@ define make_venv
   { echo "accweight needs Python 3.11 or newer; point to one: make PYTHON=/path/to/python3.11"; exit 1; }
 @$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || \
   { echo "cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+@$(pip) --upgrade 'pip>=25'
 endef
 
+# Python brings an old pip, which takes thrice the time to find out what is needed.
+pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 comma := ,
-install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
-  -c constraints.txt -e '.[$(1)]'
+install = $(pip) -c constraints.txt -e '.[$(1)]'
 
 .PHONY: demo test test-python pytest lint format bench bench-viewer bench-meaning screen clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/python -m accweight_core demo --out demo
 
-test: lint pytest
+# What waits for the network, or takes one core, runs side by side.
+test:
+	@$(MAKE) --no-print-directory -j 3 screen lint $(COMPILED)
+	@$(MAKE) --no-print-directory pytest
 
 # The tests under another interpreter, in an environment of its own: make test-python PYTHON=python3.13
 test-python:
 	@$(PYTHON) -c 'import sys; print("Python", sys.version.split()[0])'
 	$(MAKE) pytest VENV=.venv-$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-pytest: $(FOR_TESTS) screen
-	$(ON_A_SCREEN) $(BIN)/python -m pytest -n auto $(TESTS)
+# Each worker takes a part of the files, and then tests of whoever has most left: what the tests of a
+# file share, and the library they import, is made in one process.
+pytest: $(COMPILED) screen
+	$(ON_A_SCREEN) $(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
 lint: $(FOR_TESTS)
 	$(BIN)/python -m ruff check .
@@ -81,11 +89,8 @@ screen:
 	elif ! command -v xvfb-run >/dev/null; then \
 	  echo "tests of the viewer need a virtual screen; on Debian or Ubuntu:"; \
 	  echo "  sudo apt-get install $(SCREEN_PACKAGES)"; exit 1; \
-	fi; touch $(VENV)/.screen
+	fi; mkdir -p $(VENV) && touch $(VENV)/.screen
 
-# Byte code is written of what is imported, when it is imported: compiling all of torch and sympy
-# first takes longer than the rest of the demonstration. Tests want all of it at once, and get it
-# from both cores: compiled in the middle of a test, other people's warnings would be errors.
 $(FOR_DEMO): pyproject.toml constraints.txt
 	$(make_venv)
 	$(call install,demo$(comma)viewer)
@@ -94,8 +99,17 @@ $(FOR_DEMO): pyproject.toml constraints.txt
 $(FOR_TESTS): pyproject.toml constraints.txt
 	$(make_venv)
 	$(call install,dev)
-	$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $(FOR_DEMO) $@
+
+# Byte code is written of what is imported, when it is imported: compiling all of torch and sympy
+# first takes longer than the rest of the demonstration. Tests want it before, and get it from every
+# core: compiled in the middle of a test, other people's warnings would be errors. What no test
+# imports, other people's tests and thousands of models, is nearly half of it all.
+NEVER_IMPORTED := /(tests?|transformers/models|torch/testing/_internal|pip|mypyc?|pygments/lexers)/
+
+$(COMPILED): $(FOR_TESTS)
+	$(BIN)/python -W ignore -m compileall -qq -j 0 -x '$(NEVER_IMPORTED)' $(VENV)/lib || true
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .venv-* demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from accweight_core.alignment.matching.result import Alignment
     from accweight_core.analysis.analysis import Analysis, open_analysis
     from accweight_core.errors import AccweightError
+    from accweight_core.jobs.appending import append
     from accweight_core.jobs.checking import check
-    from accweight_core.jobs.pipeline import analyze, append
+    from accweight_core.jobs.pipeline import analyze
     from accweight_core.live.tracker import ChangeTracker
     from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
@@ -40,7 +41,7 @@ _HOMES = {
     "Series": "runs.series",
     "align": "alignment.alignment",
     "analyze": "jobs.pipeline",
-    "append": "jobs.pipeline",
+    "append": "jobs.appending",
     "check": "jobs.checking",
     "compare": "alignment.comparison",
     "open_analysis": "analysis.analysis",

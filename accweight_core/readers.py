@@ -8,17 +8,24 @@ entry-point group ``accweight.readers``; a broken plug-in causes a warning, neve
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from accweight_core.endings import what_ending_says
 from accweight_core.errors import FormatError, SourceError, reason_of
-from accweight_core.schema import Description
+from accweight_core.schema import Description, StoredTensor
 
 GROUP = "accweight.readers"
+TAIL_BYTES = 1 << 16
+
+Keys = tuple[str, ...]
+"""Keys on the path to a leaf of a tree."""
+
 PICKLE_MARK, PICKLE_PROTOCOLS = 0x80, range(2, 6)
 LFS_MAGIC = b"version https://git-lfs"
 
@@ -116,11 +123,43 @@ def pieces_of(reader: Reader) -> tuple[str, ...]:
     return pieces
 
 
+def names_in(reader: str, shapes: Mapping[Keys, tuple[int, ...]]) -> dict[str, Keys]:
+    """Return the names that a reader gives to the weights in a tree in memory, in network order.
+
+    The reader has a method `names_in` for it.
+
+    Args:
+        reader: Name of the reader.
+        shapes: Shapes of the leaves of the tree, by their keys.
+
+    Returns:
+        The keys of each parameter, by its name; what is not the model is left out.
+
+    Raises:
+        SourceError: If there are no weights.
+    """
+    names: dict[str, Keys] = _of_models(reader).names_in(shapes)
+    return names
+
+
+def _of_models(reader: str) -> Any:
+    """Return a reader that also knows models in memory."""
+    return reader_named(reader)
+
+
+def hinted(reader: str, tensors: Sequence[StoredTensor]) -> tuple[StoredTensor, ...]:
+    """Return weights in memory with what a reader knows by their names (its method `hinted`)."""
+    found: tuple[StoredTensor, ...] = _of_models(reader).hinted(tensors)
+    return found
+
+
 def unrecognised(path: Path) -> FormatError:
     """Return the error for a file that no reader recognises, with the likeliest reason."""
     try:
         with path.open("rb") as file:
             head = file.read(64)
+            file.seek(max(0, file.seek(0, io.SEEK_END) - TAIL_BYTES))
+            file.read(TAIL_BYTES)  # where zips have their directory
     except OSError as error:
         return FormatError(path, f"cannot be read ({reason_of(error)}); {_remedy(path)}")
     if not head:

@@ -250,6 +250,8 @@ class Description:
             even if they look like one (the graph of the network).
         copies: Averaged copies of the model that were left out (ema), by their key in the
             checkpoint: their tensors, in the same order and by the same names as the model's.
+        is_model: Whether the file itself says that all tensors are the model's, as a pickled module
+            does; then layers called `optimizer` or `ema` stay.
     """
 
     format: str
@@ -261,6 +263,7 @@ class Description:
     measures: Mapping[str, float] = field(default_factory=dict)
     beside: tuple[str, ...] = ()
     copies: Mapping[str, tuple[StoredTensor, ...]] = field(default_factory=dict)
+    is_model: bool = False
 
 
 class Stamp(NamedTuple):

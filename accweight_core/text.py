@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
 
@@ -11,8 +12,15 @@ def plain(text: object) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
+_COMMIT = re.compile(r"(?<=@)([0-9a-f]{7})[0-9a-f]{33,57}(?=/|$)")
+
+
 def shortened(paths: Sequence[str]) -> list[str]:
-    """Return paths relative to their common folder."""
+    """Return paths relative to their common folder, with short ids of commits."""
+    return [_COMMIT.sub(r"\1", path) for path in _relative(paths)]
+
+
+def _relative(paths: Sequence[str]) -> list[str]:
     folders = {os.path.dirname(path) for path in paths}
     if len(folders) == 1:
         return [os.path.basename(path) for path in paths]

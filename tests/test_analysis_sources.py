@@ -124,7 +124,8 @@ def test_the_run_behind_a_stored_analysis_is_described_once(run: Run, tmp_path: 
 
 LIVE_SAYS = (
     r"^tracked while training: there are no checkpoints to read; exact values are kept of the "
-    r"last step alone, 20; tables and rankings have every step$"
+    r"last step alone, 20, and in memory alone; tables and rankings have every step. Save "
+    r"checkpoints and analyse them to trace single weights$"
 )
 
 

@@ -32,7 +32,7 @@ def test_what_is_no_step_is_refused(name: str) -> None:
         aw.open_run({0: W, step: V})
     if step is not None:
         with pytest.raises(aw.AccweightError, match="is not a step; expected a whole number"):
-            aw.ChangeTracker().update(W, step=step)
+            aw.ChangeTracker(errors="raise").update(W, step=step)
 
 
 @pytest.mark.parametrize("step", [1.0, np.int8(1), np.float64(1), "1", torch.tensor(1)], ids=repr)
@@ -51,7 +51,7 @@ def test_names_that_are_no_text_are_refused(name: Any) -> None:
     with pytest.raises(aw.AccweightError, match="parameter names are text"):
         aw.open_run([{name: ZEROS}, {name: ONES}])
     with pytest.raises(aw.AccweightError, match="parameter names are text"):
-        aw.ChangeTracker().update({name: ZEROS})
+        aw.ChangeTracker(errors="raise").update({name: ZEROS})
 
 
 class Unwilling:
@@ -92,7 +92,7 @@ def test_values_that_are_no_numbers_are_refused(name: str, later: bool) -> None:
         aw.analyze(aw.open_run([{"fc.weight": first}, {"fc.weight": value}])).ranking()
     assert "\n" not in str(caught.value)
     with pytest.raises(aw.AccweightError) as caught:
-        aw.ChangeTracker().update({"fc.weight": first}).update({"fc.weight": value})
+        aw.ChangeTracker(errors="raise").update({"fc.weight": first}).update({"fc.weight": value})
     assert "\n" not in str(caught.value)
 
 
@@ -154,8 +154,13 @@ CALLS: dict[str, Callable[[Any, aw.Analysis, Path], object]] = {
     "export, out": lambda odd, of, at: export(of, odd, "csv"),
     "export, to": lambda odd, of, at: export(of, at / "a.csv", odd),
     "export, per": lambda odd, of, at: export(of, at / "a.csv", "csv", per=odd),
-    "tracker, weights": lambda odd, of, at: aw.ChangeTracker().update(odd),
+    "tracker, weights": lambda odd, of, at: aw.ChangeTracker(errors="raise").update(odd),
     "tracker, roles": lambda odd, of, at: aw.ChangeTracker(roles=odd),
+    "tracker, every": lambda odd, of, at: aw.ChangeTracker(every=odd),
+    "tracker, errors": lambda odd, of, at: aw.ChangeTracker(errors=odd),
+    "tracker, state": lambda odd, of, at: aw.ChangeTracker().load_state_dict(odd),
+    "tracker, merge": lambda odd, of, at: aw.ChangeTracker().merge(odd),
+    "tracker, loss": lambda odd, of, at: aw.ChangeTracker(errors="raise").update(W, loss=odd),
     "tracker, precision": lambda odd, of, at: aw.ChangeTracker(precision=odd),
     "tracker, cumulative": lambda odd, of, at: aw.ChangeTracker().update(W).cumulative(odd),
 }

@@ -184,6 +184,166 @@ def test_an_open_analysis_and_a_run_are_checked() -> None:
     assert aw.check(aw.analyze(run)).ok
 
 
+# --- what is not measured
+
+
+def with_buffer(name: str, values: list[list[float]]) -> list[dict[str, torch.Tensor]]:
+    """Return a run with a buffer of these values, by step."""
+    states = series(len(values))
+    for state, buffer in zip(states, values, strict=True):
+        state[name] = torch.tensor(buffer, dtype=torch.float32)
+    return states
+
+
+@pytest.mark.parametrize("name", ["bn.running_var", "bn.running_mean", "bn.moving_variance"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_the_first_nan_or_infinity_in_a_buffer_is_told(name: str, value: float) -> None:
+    states = with_buffer(name, [[1, 1], [1, 1], [1, value], [value, value]])
+
+    result = check(states)
+
+    assert not result.ok
+    (finding,) = result.findings
+    assert (finding.kind, finding.step, finding.parameters) == ("nonfinite", 2, (name,))
+    assert finding.text == (
+        f"the first NaN or infinity in a buffer is in {name} at step 2 (1 of 2 elements)"
+    )
+
+
+def test_the_buffer_that_was_hit_first_is_named_first() -> None:
+    nan = float("nan")
+    states = with_buffer("a.running_var", [[1.0], [1.0], [nan]])
+    for state, value in zip(states, [1.0, nan, nan], strict=True):
+        state["b.running_var"] = torch.tensor([value])
+
+    (finding,) = check(states).findings
+
+    assert finding.parameters == ("b.running_var", "a.running_var")
+    assert finding.text.endswith("b.running_var at step 1 (1 of 1 element), and 1 buffer more")
+
+
+def test_a_mask_of_infinities_is_no_damage() -> None:
+    low = float("-inf")
+
+    assert check(with_buffer("attn.mask", [[0, low], [0, low], [low, low]])).ok
+    assert not check(with_buffer("attn.mask", [[0, low], [0, low], [0, float("nan")]])).ok
+
+
+def test_buffers_that_are_gone_are_a_note(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run", with_buffer("bn.running_var", [[1.0], [2.0]]))
+    aw.analyze(folder, tmp_path / "run.accw")
+    (folder / "step_0.pt").unlink()
+
+    result = aw.check(tmp_path / "run.accw")
+
+    assert result.ok
+    (note,) = result.notes
+    assert note.startswith("buffers were not looked at: ")
+
+
+# --- nothing is said twice
+
+
+def test_patterns_that_say_the_same_give_one_finding(frozen: Path) -> None:
+    given = ("--expect-frozen", "fc2") * 2
+    overlapping = aw.check(frozen, expect_frozen=["fc2", "fc2.*", "fc2.weight"])
+
+    kinds = [f["kind"] for f in accweight("check", frozen, *given, "--json").document["findings"]]
+    assert kinds.count("expected_frozen") == 1
+    assert [f.kind for f in overlapping.findings].count("expected_frozen") == 1
+    assert not overlapping.ok
+
+
+def test_what_an_expectation_says_is_not_said_again(frozen: Path) -> None:
+    assert [f.kind for f in aw.check(frozen).findings] == ["frozen"]
+    assert aw.check(frozen, expect_frozen="fc1").findings == ()
+    assert [f.kind for f in aw.check(frozen, expect_moving="fc1").findings] == ["expected_moving"]
+    assert [f.kind for f in aw.check(frozen, expect_moving="fc2").findings] == ["frozen"]
+
+
+def test_moved_statistics_of_a_frozen_norm_are_said_once() -> None:
+    states = batch_normed(3)
+
+    assert "buffers_moved" in [f.kind for f in check(states).findings]
+    kinds = [finding.kind for finding in check(states, expect_frozen="1").findings]
+    assert kinds.count("expected_frozen") == 1
+    assert "buffers_moved" not in kinds
+
+
+def test_what_a_restart_looks_like_is_explained_once() -> None:
+    runs = [series(2, seed) for seed in range(4)]
+    for state in (state for run in runs for state in run):
+        state["fc1.weight"] = state["fc1.weight"].repeat(4, 4)
+
+    texts = [f.text for f in check([s for run in runs for s in run]).findings]
+
+    told = [text for text in texts if "does not look like a continuation" in text]
+    assert len(told) == 3
+    assert ["unrelated networks are near 0" in text for text in told] == [True, False, False]
+    assert all(text.endswith(", as above") for text in told[1:])
+
+
+# --- a change of the element type
+
+
+@pytest.mark.parametrize("buffer", [False, True])
+def test_weights_saved_in_a_wider_type_have_not_moved(buffer: bool) -> None:
+    values = torch.randn(2, 2, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    name = "bn.running_var" if buffer else "fc0.weight"
+    states = series(3)
+    for step, state in enumerate(states):
+        state[name] = values if step < 1 else values.float()
+
+    assert check(states, expect_frozen=name).ok
+
+
+@pytest.mark.parametrize("buffer", [False, True])
+def test_weights_saved_in_a_narrower_type_have_moved_by_its_rounding(buffer: bool) -> None:
+    values = torch.randn(2, 2, generator=torch.Generator().manual_seed(0))
+    name = "bn.running_var" if buffer else "fc0.weight"
+    states = series(3)
+    for step, state in enumerate(states):
+        state[name] = values if step < 2 else values.to(torch.bfloat16)
+
+    finding = check(states, expect_frozen=name).findings[0]
+
+    assert (finding.kind, finding.step) == ("expected_frozen", 2)
+    if not buffer:
+        assert finding.text.endswith(
+            "(rounding: the element type changes from float32 to bfloat16; "
+            "--tolerance 0.0039 allows it)"
+        )
+        assert check(states, expect_frozen=name, tolerance=0.0039).ok
+
+
+# --- patterns that match nothing
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("backbone.*", "did you mean model.backbone or "),
+        ("model.head.wieght", "did you mean model.head.weight"),
+        ("BACKBONE", "did you mean model.backbone or "),
+        ("heads", "did you mean model.head"),
+        ("[", ""),
+        ("elsewhere", ""),
+    ],
+)
+def test_a_pattern_that_matches_nothing_proposes_what_is_near(pattern: str, meant: str) -> None:
+    states = [
+        {"model.backbone.0.weight": torch.eye(2) * s, "model.head.weight": torch.eye(2) * s}
+        for s in range(3)
+    ]
+
+    with pytest.raises(UnknownNameError) as caught:
+        check(states, expect_frozen=pattern)
+
+    assert meant in str(caught.value)
+    assert ("did you mean" in str(caught.value)) == bool(meant)
+    assert "parameters are model.backbone.0.weight" in str(caught.value)
+
+
 # --- compare of two checkpoints
 
 

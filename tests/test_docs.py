@@ -36,8 +36,12 @@ PAGES = (
     "benchmarks/README.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
 )
-ELSEWHERE = {"docs/remote.md": ["open_run"], "docs/cluster.md": ["open_run", "analyze"]}
-"""Functions that need other machines, by page."""
+ELSEWHERE = {
+    "docs/cluster.md": ["open_run", "analyze"],
+    "docs/remote.md": ["open_run"],
+    "docs/revisions.md": ["open_run"],
+}
+"""Functions that need other machines or files, by page."""
 
 
 def fenced(page: str, language: str) -> list[str]:

@@ -75,6 +75,24 @@ def test_a_metric_needs_the_sums_it_names_and_no_others(metric: Metric) -> None:
         assert same == (name not in metric.sums), f"{metric.name} and {name}"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_efficiency_of_straight_lines_is_at_most_1(dtype: torch.dtype) -> None:
+    start = torch.randn(37, 53, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    states = [{"a.weight": (start + step * 0.1 / 3).to(dtype)} for step in range(30)]
+
+    efficiency = metrics_of(np.array([start.numel()]), aw.analyze(states).values)["efficiency"]
+
+    assert efficiency.max() <= 1
+    assert efficiency.min() > 0.9
+
+
+def test_rounded_sums_give_no_efficiency_above_1() -> None:
+    totals = aw.analyze(aw.open_run(weights())).values.copy()
+    totals[..., SUMS.index("net_sum")] = totals[..., SUMS.index("path_sum")] * (1 + 1e-15)
+
+    assert metrics_of(np.array([30, 10]), totals)["efficiency"].max() == 1
+
+
 def test_kernels_fill_every_sum() -> None:
     states = [state["a.weight"].clone() for state in weights(2)]
     state, _ = kernels.start_block(states[0])

@@ -19,6 +19,7 @@ from torch.nn.utils import parametrizations
 from accweight_adapters.torch.reader import TorchReader
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import FormatError
+from accweight_core.runs.training_state import weights_alone
 from accweight_core.schema import Description
 from accweight_core.testing import values_of
 
@@ -81,6 +82,49 @@ def test_parametrizations_keep_their_names(tmp_path: Path) -> None:
     saved(tmp_path / "a.pt", expected)
 
     check(READER.describe(tmp_path / "a.pt"), expected)
+
+
+class Planner(nn.Module):
+    """Has modules that are called like what other files keep beside a model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("net", "ema", "optimizer", "scheduler", "optim", "swa_model"):
+            self.add_module(name, nn.Linear(3, 2))
+        self.loss = nn.Sequential(nn.Linear(2, 1))
+        self.criterion = nn.Bilinear(2, 2, 1)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Return something."""
+        found: torch.Tensor = self.loss(self.net(values) + self.ema(values))
+        return found
+
+
+@FORMATS
+def test_all_of_a_module_is_the_model_whatever_its_parts_are_called(
+    tmp_path: Path, is_zip: bool
+) -> None:
+    network = Planner()
+    for content in (network, {"model": network, "epoch": 3}, {"model": network, "ema": network}):
+        description = READER.describe(saved(tmp_path / "a.pt", content, is_zip=is_zip))
+        check(weights_alone(description), network.state_dict())
+
+
+def test_all_of_a_script_is_the_model_whatever_its_parts_are_called(tmp_path: Path) -> None:
+    path = write_script(tmp_path / "a.pt", Planner())
+
+    check(weights_alone(READER.describe(path)), script_state(path))
+
+
+def test_a_layer_below_the_parameters_is_one_whatever_it_is_called(tmp_path: Path) -> None:
+    tree = {
+        "params": {"optimizer_head": {"w": torch.ones(2, 3)}, "scaler": {"w": torch.ones(3)}},
+        "opt_state": {"optimizer": torch.ones(2, 3)},
+    }
+
+    description = READER.describe(saved(tmp_path / "a.pt", tree))
+
+    assert [t.name for t in description.tensors][:2] == ["optimizer_head.w", "scaler.w"]
 
 
 def test_the_prefix_of_a_parallel_wrapper_is_removed(tmp_path: Path) -> None:
@@ -148,7 +192,83 @@ def test_arrays_beside_tensors_are_statistics_not_a_second_network(tmp_path: Pat
     beside = {"mean": np.ones(3), "std": np.ones(3), "numpy_state": np.random.RandomState(0)}
     content = {"model": state, "data": beside, "array": np.ones(30)}
 
-    check(READER.describe(saved(tmp_path / "a.pt", content, pickle_protocol=4)), state)
+    description = READER.describe(saved(tmp_path / "a.pt", content, pickle_protocol=4))
+
+    check(description, state)
+    assert description.notes == (
+        "left out 'data.mean', 'data.std', 'array': arrays beside tensors, not among them",
+    )
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("tensors", "arrays"),
+    [
+        ({"fc.weight": torch.ones(2, 3)}, {"fc.bias": np.zeros(2, np.float32)}),
+        ({"a.0.w": torch.ones(2, 3)}, {"b.1.w": np.full((3, 2), 0.5)}),
+        ({"w": torch.ones(2, 3)}, {"b": np.zeros(2)}),
+    ],
+)
+def test_arrays_named_like_the_tensors_around_them_are_weights(
+    tmp_path: Path, tensors: dict[str, Any], arrays: dict[str, Any], is_zip: bool
+) -> None:
+    beside = {"loss": np.float64(0.5), "losses": np.ones(9), "labels": np.arange(3)}
+    model = {**tensors, **arrays}
+
+    for content in ({**model, **beside}, {"model": model, **beside}):
+        path = saved(tmp_path / "a.pt", content, is_zip=is_zip, pickle_protocol=4)
+        description = READER.describe(path)
+        assert {t.name: t.shape for t in description.tensors} == {
+            name: tuple(value.shape) for name, value in model.items()
+        }
+        assert description.notes == ()
+
+
+LAZY = {
+    "state dict": lambda network: network.state_dict(),
+    "module": lambda network: network,
+    "beside a step": lambda network: {"model": network.state_dict(), "epoch": 0},
+}
+
+
+@FORMATS
+@pytest.mark.parametrize("kind", LAZY)
+def test_parameters_without_a_shape_yet_are_left_out_by_name(
+    tmp_path: Path, kind: str, is_zip: bool
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = nn.Sequential(nn.Linear(3, 2), nn.LazyLinear(4), nn.LazyBatchNorm1d())
+
+    description = READER.describe(saved(tmp_path / "a.pt", LAZY[kind](network), is_zip=is_zip))
+
+    assert {"0.weight", "0.bias"} <= {t.name for t in description.tensors}
+    (note,) = description.notes
+    assert "1.weight', " in note
+    assert note.endswith(" and 3 more: lazy parameters, saved before their first input")
+
+
+def test_a_file_of_lazy_parameters_alone_says_so(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = nn.LazyConv2d(3, 3, bias=False)
+
+    with pytest.raises(FormatError, match="left out 'weight': lazy parameters, saved"):
+        READER.describe(saved(tmp_path / "a.pt", network.state_dict()))
+
+
+def test_lists_of_matrices_beside_named_tensors_are_said(tmp_path: Path) -> None:
+    content = {
+        "gamma": torch.ones(3),
+        "W": [torch.ones(2, 2), torch.ones(2, 2)],
+        "losses": [torch.ones(2, 2)],  # of each class, say
+        "rng": [torch.ones(2, 2, dtype=torch.uint8)],
+    }
+
+    description = READER.describe(saved(tmp_path / "a.pt", content))
+
+    assert [t.name for t in description.tensors] == ["gamma"]
+    assert description.notes == ("left out 'W': lists of tensors without names, beside named ones",)
 
 
 def test_a_module_in_an_object_is_found(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from accweight_adapters.numpy.header import array_header
 from accweight_adapters.numpy.reader import NumpyReader
 from accweight_core.errors import FormatError
 from accweight_core.naming import layers_of
+from accweight_core.runs.training_state import weights_alone
 from accweight_core.schema import Axis, Extent, HiddenValues, Kind, Role
 from accweight_core.testing import values_of
 
@@ -177,22 +178,21 @@ def test_names_with_slashes_become_dotted_and_tell_layers(tmp_path: Path) -> Non
         "opt_state/mu": np.ones((8, 4)),
     }
 
-    layers = layers_of(READER.describe(saved(tmp_path / "a.npz", arrays)).tensors)
+    description = weights_alone(READER.describe(saved(tmp_path / "a.npz", arrays)))
+    layers = layers_of(description.tensors)
 
     assert [(layer.name, layer.kind) for layer in layers] == [
         ("model.conv", Kind.CONV),
         ("model.dense", Kind.LINEAR),
         ("model.bn", Kind.NORM),
-        ("optimizer", Kind.LINEAR),
-        ("opt_state", Kind.LINEAR),
     ]
+    assert description.notes == ("left out 'optimizer', 'opt_state': training state, not weights",)
     conv, bias = layers[0].parameters
     assert conv.axes == (Axis.KERNEL, Axis.KERNEL, Axis.INPUT, Axis.OUTPUT)
     assert layers[1].parameters[0].axes == (Axis.INPUT, Axis.OUTPUT)
     assert [p.role for p in (conv, bias, *layers[2].parameters)] == [
         Role.WEIGHT, Role.BIAS, Role.NORM, Role.BUFFER,
     ]  # fmt: skip
-    assert {p.role for layer in layers[3:] for p in layer.parameters} == {Role.OPTIMIZER}
 
 
 def test_names_keep_their_slashes_where_dots_would_make_two_the_same(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from accweight_core.pictures.packing import planned_packs
 from accweight_core.schema import Hints, Run
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import sweep
-from accweight_core.store.header import FORMAT_VERSION, UNPACKED_VERSION
+from accweight_core.store.header import PACKED_VERSION, UNPACKED_VERSION
 
 Stored = Callable[..., Run]
 
@@ -202,7 +202,7 @@ def test_programs_that_know_no_packs_are_told_if_they_need_to(run: Run, out: Pat
     aw.analyze(run, out)
     without = aw.analyze(run, out.with_name("numbers.accw"), picture_budget_bytes=0)
 
-    assert said(out) == FORMAT_VERSION == 2
+    assert said(out) == PACKED_VERSION == 2
     assert said(out.with_name("numbers.accw")) == UNPACKED_VERSION == 1
     assert without.header.packs
 

@@ -60,6 +60,13 @@ def out(before: Path, tmp_path: Path) -> Path:
     return folder / "run.accw"
 
 
+def is_as_before(act: str, out: Path, tree: dict[str, bytes]) -> bool:
+    """Tell whether what opens is what was there; `append` may have begun to put new files there."""
+    if act == "append":
+        return aw.open_analysis(out).steps.tolist() == [0, 1, 2]
+    return tree_of(out) == tree
+
+
 def tree_of(folder: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(folder)): file.read_bytes() if file.is_file() else b""
@@ -160,7 +167,7 @@ def test_a_full_disk_at_any_write_leaves_the_old_one(
             except StoreError as error:
                 message = str(error)
         assert "No space left" in message
-        assert tree_of(out) == old, writes
+        assert is_as_before(act, out, old), writes
         writes = writes * 3 // 2 + 1
 
     assert writes > 10

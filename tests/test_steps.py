@@ -187,7 +187,7 @@ def test_two_contents_for_one_step_are_an_error_with_a_remedy(tmp_path: Path) ->
     saved(tmp_path, {"epoch_1.ckpt": 0, "epoch_2.ckpt": 1, "last.ckpt": 2}, inside)
 
     with pytest.raises(StepOrderError) as caught:
-        survey(tmp_path)
+        survey(f"{tmp_path}/*.ckpt")
 
     assert str(caught.value) == (
         "two different checkpoints claim step 2 (in file: epoch): epoch_2.ckpt and last.ckpt; "

@@ -31,9 +31,9 @@ from accweight_core.errors import AccweightError, MissingLibraryError, NonFinite
 from accweight_core.metrics.table import METRICS
 from accweight_core.pictures import packing as packs
 from accweight_core.schema import Run
-from accweight_core.store import analysis_store as store
 from accweight_core.store import files
 from accweight_core.store import lock as exclusive
+from accweight_core.store import part as store
 from accweight_core.store import zarr_chunks as chunks
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import FORMAT_VERSION, UNPACKED_VERSION

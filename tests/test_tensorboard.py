@@ -419,6 +419,33 @@ def test_any_writer_with_three_methods_will_do() -> None:
     assert recorder.values["step_change/fc"] == pytest.approx(np.full(12, 0.5), rel=1 / 64)
 
 
+def test_figures_of_an_update_are_logged_with_it() -> None:
+    recorder = Recorder()
+    tracker = aw.ChangeTracker().log_to(recorder, metrics=["mean"])
+
+    tracker.update({"fc.weight": np.zeros((3, 4))}, step=5, loss=2.0)
+    tracker.update({"fc.weight": np.ones((3, 4))}, step=9)
+
+    assert [logged for logged in recorder.logged if logged[0] == "training/loss"] == [
+        ("training/loss", 5)
+    ]
+
+
+def test_a_writer_that_fails_does_not_stop_training(caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder()
+    tracker = aw.ChangeTracker().log_to(recorder)
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    recorder.add_scalar = disk_full  # type: ignore[method-assign]
+    for state in states(3):
+        tracker.update(state)
+
+    assert len(tracker.analysis().steps) == 3
+    assert "this update is not logged" in caplog.text
+
+
 def test_histograms_and_pictures_can_be_left_out() -> None:
     recorder = Recorder()
     tracker = aw.ChangeTracker().log_to(recorder, histograms=False, pictures=False)

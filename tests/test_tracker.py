@@ -26,8 +26,7 @@ from accweight_core.errors import (
     StoreError,
     UnknownNameError,
 )
-from accweight_core.live import batches
-from accweight_core.live import tracker as live
+from accweight_core.live import batches, measuring
 from accweight_core.live.batches import Batches
 from accweight_core.schema import Role, Run
 
@@ -45,7 +44,7 @@ def checkpoints_of(dtype: torch.dtype = torch.float32, steps: int = 4) -> list[W
 
 
 def tracked(checkpoints: list[Weights], **options: object) -> aw.ChangeTracker:
-    tracker = aw.ChangeTracker(**options)
+    tracker = aw.ChangeTracker(errors="raise", **options)
     for step, weights in enumerate(checkpoints):
         tracker.update(weights, step=step * 10)
     return tracker
@@ -107,7 +106,7 @@ def test_arrays_and_tensors_are_tracked_alike() -> None:
 @pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
 def test_arrays_of_ml_dtypes_are_tracked(name: str) -> None:
     kind = getattr(ml_dtypes, name)
-    tracker = aw.ChangeTracker()
+    tracker = aw.ChangeTracker(errors="raise")
 
     for value in (0.5, 1.75):
         tracker.update({"a.weight": np.full((2, 3), value, kind)})
@@ -120,7 +119,7 @@ def test_views_and_write_protected_arrays_are_tracked_in_their_own_order() -> No
     turned = [np.asfortranarray(state) for state in walk]
     for array in turned:
         array.setflags(write=False)
-    tracker = aw.ChangeTracker()
+    tracker = aw.ChangeTracker(errors="raise")
 
     for state in turned:
         tracker.update({"a.weight": state})
@@ -131,7 +130,7 @@ def test_views_and_write_protected_arrays_are_tracked_in_their_own_order() -> No
 
 def test_live_parameters_of_a_module_are_tracked() -> None:
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
-    tracker = aw.ChangeTracker().update(module.state_dict())
+    tracker = aw.ChangeTracker(errors="raise").update(module.state_dict())
 
     with torch.no_grad():
         module[0].weight += 0.25
@@ -146,7 +145,7 @@ def test_live_parameters_of_a_module_are_tracked() -> None:
 def test_what_was_given_is_neither_kept_nor_changed() -> None:
     weights = torch.tensor([[1.0, math.nan], [math.inf, 2.0]])
     before = weights.clone()
-    tracker = aw.ChangeTracker().update({"a.weight": weights})
+    tracker = aw.ChangeTracker(errors="raise").update({"a.weight": weights})
     tracker.update({"a.weight": weights})
     assert torch.equal(weights, before) or torch.equal(weights.nan_to_num(), before.nan_to_num())
 
@@ -191,7 +190,7 @@ def test_strict_refuses_before_anything_is_counted() -> None:
 
 
 def test_steps_count_from_zero_unless_given() -> None:
-    tracker = aw.ChangeTracker()
+    tracker = aw.ChangeTracker(errors="raise")
 
     for step in (None, None, 10, None):
         tracker.update({"a.weight": torch.zeros(2, 2)}, step=step)
@@ -200,14 +199,14 @@ def test_steps_count_from_zero_unless_given() -> None:
 
 
 def test_steps_must_grow() -> None:
-    tracker = aw.ChangeTracker().update({"a.weight": torch.zeros(2, 2)}, step=5)
+    tracker = aw.ChangeTracker(errors="raise").update({"a.weight": torch.zeros(2, 2)}, step=5)
 
     with pytest.raises(StepOrderError, match="step 5 came after step 5; steps must grow"):
         tracker.update({"a.weight": torch.zeros(2, 2)}, step=5)
 
 
 def test_one_update_shows_no_change() -> None:
-    tracker = aw.ChangeTracker().update({"a.weight": torch.zeros(2, 2)})
+    tracker = aw.ChangeTracker(errors="raise").update({"a.weight": torch.zeros(2, 2)})
 
     with pytest.raises(MismatchError, match="at least two updates, there have been 1"):
         tracker.analysis()
@@ -227,7 +226,7 @@ def test_the_tracker_goes_on_after_an_analysis() -> None:
 
 
 def test_an_analysis_never_passes_later_change_off_as_its_own() -> None:
-    tracker = aw.ChangeTracker()
+    tracker = aw.ChangeTracker(errors="raise")
     for value in (0.0, 1.0):
         tracker.update({"a.weight": torch.full((2, 2), value)})
     analysis = tracker.analysis()
@@ -252,7 +251,7 @@ def test_sums_that_wait_are_folded_in_order(monkeypatch: pytest.MonkeyPatch) -> 
     checkpoints = checkpoints_of(steps=6)
     expected = tracked(checkpoints).analysis().values
     monkeypatch.setattr(Batches, "on_cpu", False)
-    monkeypatch.setattr(live, "PENDING_STEPS", 4)
+    monkeypatch.setattr(measuring, "PENDING_STEPS", 4)
 
     values = tracked(checkpoints).analysis().values
 
@@ -360,7 +359,7 @@ def test_compensated_metrics_agree_with_those_in_double(dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("precision", ["float64", "compensated"])
 def test_tiny_steps_on_a_long_path_are_not_lost(precision: str) -> None:
-    tracker = aw.ChangeTracker(precision=precision)
+    tracker = aw.ChangeTracker(errors="raise", precision=precision)
     for value in (0.0, 1e4, 0.0):
         tracker.update({"a.weight": torch.full((2, 2), value)})
 
@@ -403,18 +402,18 @@ def test_roles_that_are_asked_for_are_tracked_and_shown() -> None:
 
 def test_nothing_to_track_is_an_error() -> None:
     with pytest.raises(MismatchError, match="none of the 1 tensors given is a weight"):
-        aw.ChangeTracker().update({"bn.num_batches_tracked": torch.tensor(3)})
+        aw.ChangeTracker(errors="raise").update({"bn.num_batches_tracked": torch.tensor(3)})
 
 
 def test_a_parameter_that_went_missing_is_named() -> None:
-    tracker = aw.ChangeTracker().update({"a.weight": torch.zeros(2, 2)})
+    tracker = aw.ChangeTracker(errors="raise").update({"a.weight": torch.zeros(2, 2)})
 
     with pytest.raises(MismatchError, match=r"parameter 'a.weight' is missing at step 1"):
         tracker.update({"b.weight": torch.zeros(2, 2)})
 
 
 def test_a_shape_that_changed_is_named_with_both() -> None:
-    tracker = aw.ChangeTracker().update({"a.weight": torch.zeros(2, 2)})
+    tracker = aw.ChangeTracker(errors="raise").update({"a.weight": torch.zeros(2, 2)})
 
     with pytest.raises(ShapeMismatchError) as caught:
         tracker.update({"a.weight": torch.zeros(4, 1)})
@@ -426,7 +425,7 @@ def test_a_shape_that_changed_is_named_with_both() -> None:
 
 def test_an_update_that_fails_leaves_the_tracker_as_it_was() -> None:
     names = ["a.weight", "b.weight"]
-    tracker = aw.ChangeTracker().update({name: torch.zeros(2, 2) for name in names})
+    tracker = aw.ChangeTracker(errors="raise").update({name: torch.zeros(2, 2) for name in names})
 
     with pytest.raises((TypeError, AccweightError)):
         tracker.update({"a.weight": torch.ones(2, 2), "b.weight": torch.ones(2, 2).int()})
@@ -449,11 +448,11 @@ def test_a_first_update_that_fails_leaves_nothing_behind() -> None:
 
 def test_integers_are_refused_as_everywhere() -> None:
     with pytest.raises(AccweightError, match=r"a.weight"):
-        aw.ChangeTracker().update({"a.weight": torch.ones(2, 2, dtype=torch.int8)})
+        aw.ChangeTracker(errors="raise").update({"a.weight": torch.ones(2, 2, dtype=torch.int8)})
 
 
 def test_a_name_that_is_not_tracked_is_an_error() -> None:
-    tracker = aw.ChangeTracker().update({"a.weight": torch.zeros(2, 2)})
+    tracker = aw.ChangeTracker(errors="raise").update({"a.weight": torch.zeros(2, 2)})
 
     with pytest.raises(UnknownNameError, match=r"no parameter is called 'b'; there are 1: "):
         tracker.cumulative("b")
@@ -476,5 +475,5 @@ def test_saving_overwrites_nothing(tmp_path: Path) -> None:
     target = tmp_path / "live.accw"
     target.mkdir()
 
-    with pytest.raises(StoreError, match="exists already; nothing is overwritten"):
+    with pytest.raises(StoreError, match="exists already; nothing is overwritten without"):
         tracked(checkpoints_of(steps=2)).analysis().save(target)

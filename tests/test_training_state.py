@@ -41,6 +41,15 @@ def renamed(rename: Callable[[str], str], shapes: Shapes = NET) -> Shapes:
         ({"optimizer.state.0.exp_avg": (4, 3), "optimizer.step": ()}, "'optimizer'"),
         ({"opt_state.0.mu.fc1.weight": (4, 3)}, "'opt_state'"),
         ({"lr_scheduler.last": (1,)}, "'lr_scheduler'"),
+        ({"optimizer.param_groups.0.lr": (2, 1)}, "'optimizer'"),
+        ({"optimizer_gen.state.0.exp_avg": (4, 3)}, "'optimizer_gen'"),
+        ({"opt.0.nu.fc1.weight": (4, 3), "opt.count": ()}, "'opt'"),
+        ({"opt.0.trace.fc1.weight": (4, 3)}, "'opt'"),
+        (renamed(lambda name: f"optimizer.{name}"), "'optimizer'"),
+        (renamed(lambda name: f"velocity.{name}"), "'velocity.fc1.weight'"),
+        ({"exp_avg_sq.fc2.weight": (2, 4)}, "'exp_avg_sq.fc2.weight'"),
+        ({"rng.key": (2,)}, "'rng'"),
+        ({"history.loss": (30,), "history.accuracy": (30,)}, "'history'"),
         ({"fc1.weight.exp_avg": (4, 3)}, "'fc1.weight.exp_avg'"),
         (renamed(lambda name: f"{name}.momentum_buffer"), "'fc1.weight.momentum_buffer'"),
         (renamed(lambda name: f"moment1.{name}"), "'moment1.fc1.weight'"),
@@ -69,6 +78,24 @@ def test_what_an_optimizer_keeps_is_left_out_with_one_note(others: Shapes, named
         {"ema.weight": (4, 3), "fc.weight": (2, 2)},
         {"lossless.weight": (4, 3), "loss_head.weight": (4, 3), "fc.weight": (2, 2)},
         {"act.alpha": (1,), "act.weight": (4, 3)},
+        {"act.alpha": (1,), "act.b1.weight": (4, 3), "act.a1.weight": (4, 3)},
+        {"alpha": (), "fc.weight": (4, 3)},
+        {"optimizer_head.weight": (4, 3), "optimizer_head.bias": (4,), "head.weight": (4, 3)},
+        {"optimizer.weight": (4, 3), "optimizer.bias": (4,), "fc.weight": (4, 3)},
+        {"scheduler.fc.weight": (4, 3), "task.fc.weight": (4, 3), "out.weight": (2, 4)},
+        {"opt.conv.weight": (4, 3, 3, 3), "sar.conv.weight": (4, 2, 3, 3)},
+        {"mu.0.weight": (4, 3), "nu.0.weight": (4, 3), "pi.0.weight": (4, 3)},
+        {"mu.0.weight": (4, 3), "nu.0.weight": (4, 3), "0.weight": (4, 3), "2.weight": (2, 4)},
+        {"velocity.fc.weight": (4, 3), "fc.weight": (4, 3), "out.weight": (2, 4)},
+        {"velocity.fc.weight": (4, 3), "position.fc.weight": (4, 3)},
+        {"momentum.0.weight": (4, 3), "energy.0.weight": (4, 3)},
+        {"avg.conv.weight": (4, 3), "max.conv.weight": (4, 3), "fc.weight": (2, 4)},
+        {"avg.conv.weight": (4, 3), "max.conv.weight": (4, 3)},
+        {"swa_0.q.weight": (4, 4), "swa_1.q.weight": (4, 4), "full_0.q.weight": (4, 4)},
+        {"swa_0.q.weight": (4, 4), "0.q.weight": (4, 4), "1.q.weight": (4, 4)},
+        {"shadow.fc.weight": (4, 3), "light.fc.weight": (4, 3)},
+        {"shadow.fc.weight": (4, 3), "fc.weight": (4, 3), "out.weight": (2, 4)},
+        {"history_encoder.weight": (4, 3), "history.0.weight": (4, 3)},
     ],
 )
 def test_layers_that_only_sound_like_training_state_stay(shapes: Shapes) -> None:
@@ -90,6 +117,36 @@ def test_an_averaged_copy_beside_the_model_is_left_out(rename: Callable[[str], s
     ]
     assert alone == list(renamed(rename))
     assert no_notes == ()
+
+
+@pytest.mark.parametrize(
+    ("others", "first"),
+    [
+        (renamed(lambda name: f"model.{name}"), "ema"),
+        (renamed(lambda name: f"model.{name}"), "model_ema"),
+        ({**renamed(lambda name: f"encoder.{name}"), "head.weight": (3, 2)}, "encoder_ema"),
+        ({**renamed(lambda name: f"model.{name}"), "vae.conv.weight": (3, 2)}, "swa"),
+        ({**NET, "fc1.norm.running_mean": (4,), "steps": ()}, "avg"),
+    ],
+)
+def test_a_copy_holds_all_of_the_model_or_of_the_part_it_is_named_after(
+    others: Shapes, first: str
+) -> None:
+    names, notes = kept(others, renamed(lambda name: f"{first}.{name}"))
+
+    assert names == list(others)
+    assert notes == (f"left out '{first}': an averaged copy beside the model itself",)
+
+
+def test_what_a_file_calls_the_model_is_kept_whatever_its_names() -> None:
+    shapes = {**NET, **renamed(lambda n: f"ema.{n}"), **renamed(lambda n: f"optimizer.{n}")}
+    values = {n: aw.schema.HiddenValues(lambda: None, "float32", s) for n, s in shapes.items()}
+    tensors = tuple(StoredTensor(name, value) for name, value in values.items())
+
+    found = weights_alone(Description("any", tensors, is_model=True))
+
+    assert found.tensors == tensors
+    assert len(weights_alone(Description("any", tensors)).tensors) == len(NET)
 
 
 @pytest.mark.parametrize("first", ["criterion", "loss_fn", "train_loss", "loss"])
@@ -126,7 +183,7 @@ def test_what_readers_call_optimizer_state_is_no_weight() -> None:
 def test_a_run_says_once_what_was_left_out_of_all_its_checkpoints(tmp_path: Path) -> None:
     for epoch in range(3):
         weights = {name: torch.full(shape, float(epoch)) for name, shape in NET.items()}
-        state = {f"optimizer.{name}": torch.ones(2) for name in NET}
+        state = {f"optimizer.{name}": torch.ones(shape) for name, shape in NET.items()}
         save_file(weights | state, tmp_path / f"epoch_{epoch}.safetensors")
 
     run = aw.open_run(tmp_path)
@@ -173,3 +230,13 @@ def test_quantised_weights_are_still_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UnsupportedDtypeError, match="no known scale"):
         aw.analyze(tmp_path)
+
+
+@pytest.mark.parametrize("unit", ["optimizer_", "lora_.", ".a1.", "exp_avg.", "a", "ema_", "loss_"])
+def test_long_names_stay(unit: str) -> None:
+    long = unit * (100_000 // len(unit))
+    shapes: Shapes = {f"{long}-.alpha": (), f"{long}.weight": (4, 3), "x.alpha": (), **NET}
+
+    names, _ = kept(shapes)
+
+    assert {*NET, f"{long}.weight"} <= {*names}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,31 @@ from accweight_core.schema import Axis, Parameter, Role, Run, Split
 EVERY = pytest.mark.parametrize("name", MODELS)
 
 
+Built = Callable[[str], tuple[Any, Run]]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Return what builds a model, and the run that its library saves of it; each but once."""
+
+    @cache
+    def model_and_run(name: str) -> tuple[Any, Run]:
+        model, folder = MODELS[name].built(), tmp_path_factory.mktemp("model")
+        saved(model, folder)
+        return model, aw.open_run(folder / "model.safetensors")
+
+    return model_and_run
+
+
 @pytest.fixture
-def run(name: str, tmp_path: Path) -> Run:
+def model(name: str, built: Built) -> Any:
+    return built(name)[0]
+
+
+@pytest.fixture
+def run(name: str, built: Built) -> Run:
     """Open a model as its library saves it."""
-    saved(MODELS[name].built(), tmp_path)
-    return aw.open_run(tmp_path / "model.safetensors")
+    return built(name)[1]
 
 
 def described(split: Split) -> str:
@@ -81,12 +103,11 @@ def test_a_tied_output_layer_is_said(name: str, run: Run) -> None:
 
 
 @EVERY
-def test_a_state_dict_means_the_same_and_counts_nothing_twice(
-    name: str, run: Run, tmp_path: Path
-) -> None:
-    torch.save(MODELS[name].built().state_dict(), tmp_path / "pytorch_model.bin")
+def test_a_state_dict_means_the_same_and_counts_nothing_twice(model: Any, run: Run) -> None:
+    path = Path(run.checkpoints[0].path).with_name("pytorch_model.bin")
+    torch.save(model.state_dict(), path)
 
-    other = aw.open_run(tmp_path / "pytorch_model.bin")
+    other = aw.open_run(path)
 
     ours = {p.name: p for p in run.parameters}
     theirs = {p.name: p for p in other.parameters if p.name in ours}
@@ -104,12 +125,11 @@ PROBED = (
 
 
 @pytest.mark.parametrize("name", PROBED)
-def test_heads_are_where_the_model_computes_them(name: str, run: Run) -> None:
+def test_heads_are_where_the_model_computes_them(model: Any, run: Run) -> None:
     """Without the values of other heads and without its own outputs, no head does anything.
 
     So the queries make no difference then, and they do while the outputs of that head are there.
     """
-    model = MODELS[name].built()
     block = {p.name: p for p in run.parameters if re.search(r"\.0\.", p.name)}
     heads = heads_of(list(block.values()), [Role.WEIGHT, Role.BIAS])
     values = sorted(head for head in heads if re.search(r" v\d+$", head))

@@ -93,7 +93,7 @@ def walks(lengths: Sequence[int], dtype: torch.dtype = torch.float32, steps: int
 
 
 def path_of(rows: DeviceRows, index: int) -> np.ndarray:
-    return rows.path(next(stretch for stretch in rows._starts if stretch.name == str(index)))
+    return rows.state_of(next(s for s in rows.stretches if s.name == str(index))).path
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def test_rows_of_a_tensor_follow_each_other() -> None:
     plain, states = expected([list(w[1:]) for w in walk])
     assert_alike(sums, plain)
     np.testing.assert_array_equal(
-        rows.path(stretch), torch.cat([s.total for s in states]).numpy().reshape(-1)
+        rows.state_of(stretch).path, torch.cat([s.total for s in states]).numpy().reshape(-1)
     )
 
 

@@ -41,6 +41,11 @@ class Stretch(NamedTuple):
     rows: int
     columns: int
 
+    @property
+    def inside(self) -> slice:
+        """Its elements of the parameter."""
+        return slice(self.first, self.first + self.rows * self.columns)
+
 
 @dataclass(frozen=True)
 class Block:

@@ -41,8 +41,10 @@ from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Checkpoint, Layer, Parameter, Role, Run, in_short
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.beginning import create
+from accweight_core.store.beginning import begin_beside, check_replaceable, create, is_taken
+from accweight_core.store.lock import locked
 from accweight_core.store.records import Maximum
+from accweight_core.store.replacing import put_in_place, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -344,29 +346,42 @@ class Analysis:
         largest = self.values[-1, self.parameter_index(name), SUMS.index("path_max")]
         return float(np.maximum(largest, 0.0))
 
-    def save(self, path: str | os.PathLike[str]) -> Analysis:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Analysis:
         """Store the numbers of an analysis in memory; return the stored analysis.
 
         Pictures are not stored: they need the checkpoints.
 
+        Args:
+            path: Folder to store it in (NAME.accw).
+            overwrite: Replace an analysis at `path`, which is kept until the new one is complete.
+
         Raises:
-            StoreError: If the path exists, or the analysis is unfinished.
+            StoreError: If the path exists and is not to be replaced or not an analysis, or if the
+                analysis is unfinished.
         """
         if not self.header.complete:
             raise StoreError(f"{self.path}: the analysis is not finished, so it cannot be saved")
         target = target_at(path, "an analysis")
-        if target.exists():
-            raise StoreError(f"{target}: exists already; nothing is overwritten")
-        header = replace(self.header, picture_bases=(), packs=(), complete=False)
-        try:
-            store = create(target, header)
-            store.finish_parameters(range(len(header.parameters)), self.values)
-            store.finish(header, metric_arrays(header, self.values))
-        except StoreError:
-            raise
-        except OSError as error:
-            raise StoreError(f"{target}: cannot be written ({reason_of(error)})") from error
+        with locked(target):
+            tidy(target)
+            replacing = overwrite and is_taken(target)
+            if replacing:
+                check_replaceable(target)
+            elif target.exists():
+                raise StoreError(
+                    f"{target}: exists already; nothing is overwritten without overwrite=True"
+                )
+            self._save(target, replacing=replacing)
         return Analysis.open(target)
+
+    def _save(self, target: Path, *, replacing: bool) -> None:
+        header = replace(self.header, picture_bases=(), packs=(), complete=False)
+        values = self.values  # of a stored analysis, before it is replaced
+        store = begin_beside(target, header) if replacing else create(target, header)
+        store.finish_parameters(range(len(header.parameters)), values)
+        store.finish(header, metric_arrays(header, values))
+        if replacing:
+            put_in_place(target)
 
     def checkpoint(self, step_index: int) -> Checkpoint:
         """Return one checkpoint of the run; for a stored analysis it is described again.

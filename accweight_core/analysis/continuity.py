@@ -116,24 +116,38 @@ def breaks(header: Header, values: Floats) -> list[Break]:
     """Return the steps that do not continue the step before them."""
     figures = signals(header, values)
     found = []
+    explained: set[str] = set()
     for index in range(1, len(header.steps)):
-        reason = _reason(figures, index)
+        reason = _reason(figures, index, explained)
         if reason:
             found.append(Break(int(header.steps[index]), int(header.steps[index - 1]), reason))
     return found
 
 
-def _reason(figures: Signals, index: int) -> str:
+def _reason(figures: Signals, index: int, explained: set[str]) -> str:
+    """Return why a step does not continue the one before, '' if it does.
+
+    Args:
+        figures: The figures of all steps.
+        index: Index of the step.
+        explained: What has been explained before, and is not explained again; receives the rest.
+    """
     alignment, kept = figures.alignment[index], figures.kept[index]
     if alignment < LEAST_ALIGNMENT:
-        return (
-            f"their weights align by {alignment:.2f} (median cosine over matrices; unrelated "
-            "networks are near 0, training stays near 1), so one of the two is probably a "
-            "restart or from another run"
+        told = f"their weights align by {alignment:.2f}"
+        meaning = (
+            " (median cosine over matrices; unrelated networks are near 0, training stays near 1), "
+            "so one of the two is probably a restart or from another run"
         )
-    if kept < LEAST_KEPT:
-        return (
-            f"only {kept:.0%} of the distance from the first checkpoint remains (training keeps "
-            "almost all of it), so this is probably a restart from the same initial weights"
+    elif kept < LEAST_KEPT:
+        told = f"only {kept:.0%} of the distance from the first checkpoint remains"
+        meaning = (
+            " (training keeps almost all of it), so this is probably a restart from the same "
+            "initial weights"
         )
-    return ""
+    else:
+        return ""
+    if meaning in explained:
+        return f"{told}, as above"
+    explained.add(meaning)
+    return told + meaning

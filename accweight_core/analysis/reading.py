@@ -10,15 +10,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.analysis.findings import Finding, Movement, findings, identical_text, listed
+from accweight_core.analysis.findings import (
+    Finding,
+    Movement,
+    counted,
+    findings,
+    identical_text,
+    listed,
+)
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import AccweightError
-from accweight_core.io.reading import is_remote, same_values
+from accweight_core.io.reading import OpenFiles, is_remote, read_stretch, same_values
 from accweight_core.io.stamp import held_to, stamps_of
+from accweight_core.io.widening import working_dtype
 from accweight_core.naming import layers_of
-from accweight_core.schema import Checkpoint, Parameter, Role
+from accweight_core.schema import Checkpoint, Parameter, Role, StoredTensor
 
 COPIED = ("square", "net_square", "net_sum", "flips", "nonfinite")
 """Sums that are equal if two checkpoints are; they tell which are worth reading."""
@@ -31,6 +40,10 @@ MOST_ELEMENTS = 1 << 28
 """Weights of a checkpoint up to which such pairs are read: 1 GiB of float32. Beyond, equal sums of
 all parameters are told as likely."""
 
+
+MOST_STATISTICS = 1 << 20
+"""Elements of a buffer up to which it is read to find NaN: running statistics have one a channel,
+tables of positions and masks have millions."""
 
 MOST_REMOTE = 16
 """Buffers that are read from URLs, as each takes a request or two: a few are enough to tell."""
@@ -68,8 +81,68 @@ def buffers_of(checkpoint: Checkpoint) -> list[Parameter]:
     ]
 
 
+def nonfinite_buffers(
+    checkpoints: Sequence[Checkpoint], buffers: Sequence[Parameter]
+) -> Iterator[Finding]:
+    """Find the first NaN or infinity in buffers, which are not measured.
+
+    Infinity does not count in masks, which hold it from the first checkpoint on. Of remote
+    checkpoints only the last is read, and few buffers: running statistics never lose a NaN.
+    """
+    small = [buffer for buffer in buffers if buffer.elements <= MOST_STATISTICS]
+    places = list(enumerate(checkpoints))
+    if any(is_remote(checkpoints[0].tensors[buffer.name]) for buffer in small):
+        small, places = small[:MOST_REMOTE], places[-1:]
+    hits = []
+    with held_to(stamps_of(checkpoints)), OpenFiles() as files:
+        for order, buffer in enumerate(small):
+            is_mask = False
+            for place, checkpoint in places:
+                tensor = checkpoint.tensors.get(buffer.name)
+                if tensor is None or tensor.refusal or tensor.shape != buffer.shape:
+                    continue
+                values = _values(files, tensor)
+                is_mask = is_mask or (place == 0 and bool(np.isinf(values).any()))
+                bad = np.isnan(values) if is_mask else ~np.isfinite(values)
+                if bad.any():
+                    hits.append((place, order, int(np.count_nonzero(bad))))
+                    break
+    if not hits:
+        return
+    hits.sort()
+    place, order, count = hits[0]
+    first, step = small[order], checkpoints[place].step
+    text = (
+        f"the first NaN or infinity in a buffer is in {first.name} at step {step} "
+        f"({count:,} of {counted(first.elements, 'element')})"
+    )
+    if hits[1:]:
+        text += f", and {counted(len(hits) - 1, 'buffer')} more"
+    names = tuple(small[order].name for _, order, _ in hits)
+    layers = tuple(dict.fromkeys(small[order].layer for _, order, _ in hits))
+    yield Finding("nonfinite", text, step, layers, names, is_wrong=True)
+
+
+def _values(files: OpenFiles, tensor: StoredTensor) -> npt.NDArray[np.generic]:
+    """Return all values of a tensor, widened."""
+    values = np.empty(tensor.values.elements, working_dtype(tensor))
+    read_stretch(files, tensor, 0, values.size, values)
+    return values
+
+
+def _is_equal(before: StoredTensor, after: StoredTensor) -> bool:
+    """Tell whether two tensors hold the same values, be it in different element types."""
+    if before.dtype == after.dtype:
+        return same_values([before], [after])
+    if before.shape != after.shape or not is_measurable(after.dtype) or after.refusal:
+        return False
+    with OpenFiles() as files:
+        pair = _values(files, before), _values(files, after)
+    return bool(np.array_equal(*pair, equal_nan=True))
+
+
 def first_moves(checkpoints: Sequence[Checkpoint], names: Iterable[str]) -> dict[str, int]:
-    """Return the step at which each tensor first differs from the checkpoint before.
+    """Return the step at which the values of each tensor first differ from those before.
 
     Args:
         checkpoints: In step order.
@@ -80,9 +153,9 @@ def first_moves(checkpoints: Sequence[Checkpoint], names: Iterable[str]) -> dict
         for name in names:
             for before, after in pairwise(checkpoints):
                 pair = before.tensors.get(name), after.tensors.get(name)
-                if pair[0] is None or pair[1] is None or pair[0].dtype != pair[1].dtype:
+                if pair[0] is None or pair[1] is None:
                     continue
-                if not same_values([pair[0]], [pair[1]]):
+                if not _is_equal(*pair):
                     found[name] = after.step
                     break
     return found

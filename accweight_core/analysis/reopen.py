@@ -11,6 +11,7 @@ from accweight_core.runs.describing import described_at_once, size_and_change
 from accweight_core.runs.name_map import NameMap
 from accweight_core.schema import Checkpoint, Run
 from accweight_core.store.header import Header
+from accweight_core.store.records import LIVE
 
 
 def reopened(header: Header) -> Run:
@@ -23,6 +24,12 @@ def reopened(header: Header) -> Run:
     reader = None if header.reader == "memory" or is_mixed else reader_named(header.reader)
     checkpoints = []
     for record in header.checkpoints:
+        if record.format == LIVE:
+            raise SourceError(
+                f"step {record.step} was measured while training, without checkpoints, so exact "
+                "values cannot be computed; tables, rankings and pictures have every step. Save "
+                "checkpoints and analyse them to see single weights"
+            )
         path = path_at(record.path, again=True)
         own = reader_for(path) if is_mixed and path.exists() else reader
         if own is None or not path.exists():

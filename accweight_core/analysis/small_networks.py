@@ -101,17 +101,28 @@ def small_breaks(header: Header, values: Floats, checkpoint_at: CheckpointAt) ->
     return _judged(header, matrices, is_low, dict(zip(wanted, vectors, strict=True)))
 
 
-def _matrices(header: Header, values: Floats) -> _Matrices | None:
-    """Return the matrices that count; None if there are none, or one is large."""
-    places = [
+def has_small_matrices(header: Header) -> bool:
+    """Tell whether a network has matrices, and all are small."""
+    sizes = [header.parameters[index].elements for index in _places(header)]
+    return bool(sizes) and max(sizes) < SMALLEST_MATRIX
+
+
+def _places(header: Header) -> list[int]:
+    """Return the indices of all matrices."""
+    return [
         index
         for index, parameter in enumerate(header.parameters)
         if parameter.role in (Role.WEIGHT, Role.EMBEDDING)
         and len(parameter.shape) > 1
         and parameter.elements
     ]
-    if any(header.parameters[index].elements >= SMALLEST_MATRIX for index in places):
+
+
+def _matrices(header: Header, values: Floats) -> _Matrices | None:
+    """Return the matrices that count; None if there are none, or one is large."""
+    if not has_small_matrices(header):
         return None
+    places = _places(header)
     square, moved, bad = (
         values[:, places, SUMS.index(name)] for name in ("square", "step_square", "nonfinite")
     )

@@ -169,7 +169,8 @@ class Live:
     def _no_checkpoints(self) -> SourceError:
         return SourceError(
             "tracked while training: there are no checkpoints to read; exact values are kept of "
-            f"the last step alone, {self.header.steps[-1]}; tables and rankings have every step"
+            f"the last step alone, {self.header.steps[-1]}, and in memory alone; tables and "
+            "rankings have every step. Save checkpoints and analyse them to trace single weights"
         )
 
 

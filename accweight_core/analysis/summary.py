@@ -5,7 +5,7 @@ Only stored totals are used, so other roles or another metric need no checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,10 +18,10 @@ from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
 from accweight_core.naming import natural_key
-from accweight_core.runs.step_order import order_warnings
+from accweight_core.runs.order_doubts import Told, order_warnings
 from accweight_core.schema import Kind, Parameter
 from accweight_core.store.header import Header
-from accweight_core.store.records import Maximum
+from accweight_core.store.records import Maximum, NonFinite
 
 Per = Literal["layer", "parameter", "head"]
 
@@ -123,9 +123,11 @@ def _elements(header: Header) -> npt.NDArray[np.int64]:
     return np.array([parameter.elements for parameter in header.parameters], dtype=np.int64)
 
 
-def metric_arrays(header: Header, values: Floats) -> dict[str, Floats]:
-    """Return every metric as (steps, parameters)."""
-    return metrics_of(_elements(header), values, header.metrics)
+def metric_arrays(
+    header: Header, values: Floats, running: Mapping[str, Floats] | None = None
+) -> dict[str, Floats]:
+    """Return every metric as (steps, parameters); for `running` see `metrics_of`."""
+    return metrics_of(_elements(header), values, header.metrics, running)
 
 
 def maximum(header: Header, values: Floats) -> Maximum | None:
@@ -157,23 +159,41 @@ def completed(header: Header, values: Floats, checkpoint_at: CheckpointAt | None
     suspects = breaks(header, values)
     if checkpoint_at is not None:
         suspects += small_breaks(header, values, checkpoint_at)
-    found = tuple(map(str, suspects))
-    order = order_warnings([record.step_source for record in header.checkpoints])
-    lost = (*order, *_nonfinite_notes(header, values))
-    return replace(header, maximum=maximum(header, values), warnings=found + lost, complete=True)
+    warnings = (
+        *map(str, suspects),
+        *order_notes(header),
+        *nonfinite_notes(header, nonfinite_in(values)),
+    )
+    return replace(header, maximum=maximum(header, values), warnings=warnings, complete=True)
 
 
-def _nonfinite_notes(header: Header, values: Floats) -> list[str]:
-    """Return one line per parameter that has held NaN or infinity, the first hit first."""
+def order_notes(header: Header) -> tuple[str, ...]:
+    """Return what the user has to check in the order of the checkpoints."""
+    return order_warnings([Told(c.path, c.step, c.step_source) for c in header.checkpoints])
+
+
+def nonfinite_in(values: Floats) -> tuple[NonFinite, ...]:
+    """Return the parameters that hold NaN or infinity at some steps: (steps, parameters, sums)."""
     counts = np.nan_to_num(values[:, :, SUMS.index("nonfinite")])
+    return tuple(
+        NonFinite(
+            int(index),
+            int(counts[:, index].max()),
+            int(np.count_nonzero(counts[:, index])),
+            int(np.flatnonzero(counts[:, index])[0]),
+        )
+        for index in np.flatnonzero(counts.any(axis=0))
+    )
+
+
+def nonfinite_notes(header: Header, found: Sequence[NonFinite]) -> list[str]:
+    """Return one line per parameter that has held NaN or infinity, the first hit first."""
     notes = []
-    hit = np.flatnonzero(counts.any(axis=0))
-    for index in hit[np.argsort((counts[:, hit] > 0).argmax(axis=0), kind="stable")]:
-        parameter, steps = header.parameters[index], np.flatnonzero(counts[:, index])
-        worst = int(counts[:, index].max())
+    for hit in sorted(found, key=lambda hit: (hit.first, hit.parameter)):
+        parameter = header.parameters[hit.parameter]
         notes.append(
-            f"parameter {parameter.name!r} holds up to {worst} of {parameter.elements} elements "
-            f"that are not finite, in {len(steps)} checkpoints from step "
-            f"{header.steps[steps[0]]}; they are left out of the change"
+            f"parameter {parameter.name!r} holds up to {hit.most} of {parameter.elements} elements "
+            f"that are not finite, in {hit.checkpoints} checkpoints from step "
+            f"{header.steps[hit.first]}; they are left out of the change"
         )
     return notes

@@ -116,9 +116,9 @@ def analyze(
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
     from accweight_core.cli import output, rankings
     from accweight_core.cli.outputs import outputs_in
-    from accweight_core.jobs.pipeline import analysed_paths
+    from accweight_core.jobs.appending import analysed_paths
+    from accweight_core.jobs.appending import append as add
     from accweight_core.jobs.pipeline import analyze as measure
-    from accweight_core.jobs.pipeline import append as add
     from accweight_core.metrics.table import checked_metric
     from accweight_core.runs.opening import selected_run, selected_runs
     from accweight_core.text import plain

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, number
-from accweight_core.runs.step_order import BY_ALPHABET
+from accweight_core.runs.order_doubts import BY_ALPHABET
 from accweight_core.schema import Kind, Split
 from accweight_core.text import count, plain, shortened, size, some
 

@@ -30,7 +30,7 @@ source = click.argument(
     nargs=-1,
     required=True,
     metavar="SOURCE...",
-    help="A file, a folder, a glob, or several files in order; or URLs.",
+    help="A file, a folder, a glob, or several files in order; or URLs, or git:FOLDER.",
 )
 analysis = click.argument("analysis", type=FILE, help="An analysis (NAME.accw).")
 as_json = click.option("--json", is_flag=True, help="Print one JSON document on stdout.")
@@ -57,6 +57,11 @@ series = click.option(
     "--series",
     metavar="NAME",
     help="Series of checkpoints to take if the source holds several; inspect lists them.",
+)
+revisions = click.option(
+    "--revisions",
+    metavar="PATTERN",
+    help="Branches and tags of a repository to take as its checkpoints: 'step*'.",
 )
 given_order = click.option("--given-order", is_flag=True, help="Take the files in the order given.")
 map_file = click.option(
@@ -88,8 +93,8 @@ per_row = click.option(
 
 Command = Callable[..., None]
 
-_SELECTION = (reader, model, skip, exclude, group, series, given_order, map_file)
-_TOLD = ("reader", "model", "skip", "exclude", "group", "series", "map")
+_SELECTION = (reader, model, skip, exclude, group, series, revisions, given_order, map_file)
+_TOLD = ("reader", "model", "skip", "exclude", "group", "series", "revisions", "map")
 
 
 def roles(default: str) -> Callable[[Command], Command]:

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+TEXELS_AT_ONCE = 1 << 16
+"""Texels that are halved at once: their sums in float64 fit the cache."""
+
 
 def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
     """Do the same as `pooling.pool`: add down the columns of each square, then in pairs across.
@@ -20,33 +23,45 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
         tops: Same shape, maxima; output.
     """
     height, width = sheet.shape
-    lines = np.zeros((2, sums.shape[0], sums.shape[1] * side), np.float32)
-    for row in range(min(side, height)):
-        part = sheet[row::side]
-        lines[0, : len(part), :width] += part
-        np.maximum(lines[1, : len(part), :width], part, out=lines[1, : len(part), :width])
-    while lines.shape[2] > sums.shape[1]:
-        lines = np.stack(
-            [lines[0, :, ::2] + lines[0, :, 1::2], np.maximum(lines[1, :, ::2], lines[1, :, 1::2])]
-        )
-    sums[...], tops[...] = lines
+    for join, squares in ((np.add, sums), (np.maximum, tops)):
+        lines = np.zeros((len(squares), squares.shape[1] * side), np.float32)
+        lines[:, :width] = sheet[::side]
+        for row in range(1, min(side, height)):
+            part = sheet[row::side]
+            join(lines[: len(part), :width], part, out=lines[: len(part), :width])
+        while lines.shape[1] > squares.shape[1]:
+            lines = join(lines[:, ::2], lines[:, 1::2])
+        squares[...] = lines
 
 
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Do the same as `pooling.halve`."""
-    total = np.zeros(half.shape)
-    half_largest[...] = 0
-    for down in range(2):
-        for across in range(2):
-            count = counts[down::2, across::2].astype(np.float64)
-            there = count > 0
-            inside = np.s_[:, : count.shape[0], : count.shape[1]]
-            values = mean[:, down::2, across::2] * count
-            np.add(total[inside], values, out=total[inside], where=there)
-            values = largest[:, down::2, across::2]
-            np.maximum(half_largest[inside], values, out=half_largest[inside], where=there)
-    with np.errstate(all="ignore"):
-        half[...] = total / halved
-    half[:, halved == 0] = half_largest[:, halved == 0] = np.nan
+    """Do the same as `pooling.halve`, some steps at a time, so that temporary arrays are small."""
+    gaps, empty = counts == 0, halved == 0
+    has_gaps, many = gaps.any(), max(1, TEXELS_AT_ONCE // max(1, counts.size))
+    for first in range(0, len(half), many):
+        steps = slice(first, first + many)
+        values, tops = mean[steps] * counts.astype(np.float64), largest[steps]
+        if has_gaps:  # NaN there
+            np.copyto(values, 0, where=gaps)
+            tops = np.where(gaps, np.float32(0), tops)
+        with np.errstate(all="ignore"):
+            half[steps] = _joined(values, np.add) / halved
+        half_largest[steps] = _joined(tops, np.maximum)
+        if has_gaps:
+            np.copyto(half[steps], np.nan, where=empty)
+            np.copyto(half_largest[steps], np.nan, where=empty)
+
+
+def _joined(planes: Array, join: np.ufunc) -> Array:
+    """Join the texels of every square of 2x2 of (steps, rows, columns), in row-major order."""
+    rows, cols = planes.shape[1] // 2, planes.shape[2] // 2
+    joined = planes[:, ::2, ::2].copy()
+    for inside, quarter in (
+        (joined[:, :, :cols], planes[:, ::2, 1::2]),
+        (joined[:, :rows], planes[:, 1::2, ::2]),
+        (joined[:, :rows, :cols], planes[:, 1::2, 1::2]),
+    ):
+        join(inside, quarter, out=inside)
+    return joined

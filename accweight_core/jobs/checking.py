@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -19,14 +20,25 @@ from typing import Any
 import numpy as np
 
 from accweight_core.analysis.analysis import Analysis, as_analysis
-from accweight_core.analysis.findings import Finding, Movement, counted, listed
-from accweight_core.analysis.reading import buffers_of, findings_of, first_moves
+from accweight_core.analysis.findings import Finding, Movement, counted, listed, rounding
+from accweight_core.analysis.reading import (
+    buffers_of,
+    findings_of,
+    first_moves,
+    nonfinite_buffers,
+)
 from accweight_core.arguments import brief
 from accweight_core.errors import AccweightError, ArgumentTypeError, UnknownNameError
 from accweight_core.jobs.pipeline import analyze
 from accweight_core.metrics.totals import metrics_of
 from accweight_core.runs.opening import Source, WeightsByStep
-from accweight_core.schema import Parameter, Role, Run, in_short
+from accweight_core.schema import Parameter, Role, Run, TypeChange, in_short
+
+MOST_MODULES = 64
+"""Modules around a parameter that patterns match; those of real networks are ten deep."""
+
+MOST_NEAR, MOST_COMPARED = 3, 5000
+"""Names proposed for a pattern that matches nothing, and names that are compared to it."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +104,21 @@ def check(
     analysis = _analysis(source, threads)
     movement = Movement(analysis.header, analysis.values)
     found, notes = findings_of(analysis)
-    buffers, unread = _buffers(analysis) if frozen else ([], "")
+    buffers, unread = _buffers(analysis)
+    if unread and not notes:
+        notes.append(unread)
+    if buffers:
+        found += nonfinite_buffers(analysis.run().checkpoints, buffers)
     expected = _Expected(movement, buffers, tolerance)
     broken: list[Finding] = []
     kept: list[str] = []
     for pattern in frozen:
-        broken += expected.frozen(pattern, analysis, kept)
+        broken += _unsaid(expected.frozen(pattern, analysis, kept), broken)
     for pattern in moving:
-        broken += expected.moving(pattern, kept)
+        broken += _unsaid(expected.moving(pattern, kept), broken)
     allowed = {p.name for pattern in frozen for p in expected.matching(pattern)}
     found = [_unless_expected(finding, movement, allowed) for finding in found]
-    if unread:
-        notes.append(unread)
+    found = [finding for finding in found if not _is_told(finding, broken, kept, allowed)]
     summary = in_short(analysis.steps, analysis.layers)
     ordered = sorted((*broken, *found), key=lambda finding: not finding.is_wrong)
     return Checked(str(analysis.header.source), summary, tuple(ordered), tuple(kept), tuple(notes))
@@ -141,7 +156,7 @@ def _analysis(source: Any, threads: int | None) -> Analysis:
 
 
 def _patterns(given: str | Iterable[str]) -> tuple[str, ...]:
-    patterns = (given,) if isinstance(given, str) else tuple(given)
+    patterns = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise ArgumentTypeError(f"a pattern of names is text, got {type(pattern).__name__}")
@@ -167,11 +182,58 @@ def _unless_expected(finding: Finding, movement: Movement, allowed: set[str]) ->
     return finding
 
 
+def _unsaid(findings: Iterable[Finding], before: Sequence[Finding]) -> list[Finding]:
+    """Return findings but those about parameters that one of the same kind has named."""
+    return [
+        finding
+        for finding in findings
+        if not any(
+            earlier.kind == finding.kind and set(finding.parameters) <= set(earlier.parameters)
+            for earlier in before
+        )
+    ]
+
+
+def _is_told(
+    finding: Finding, broken: Sequence[Finding], kept: Sequence[str], frozen: set[str]
+) -> bool:
+    """Tell whether expectations, broken or kept, say the same as a finding."""
+    if finding.kind not in ("frozen", "partly_frozen", "buffers_moved"):
+        return False
+    told = {name for each in broken for name in each.parameters}
+    if finding.kind != "buffers_moved" and not any(b.kind == "expected_frozen" for b in broken):
+        told |= frozen if kept else set()
+    return told.issuperset(finding.parameters)
+
+
 def matches(parameter: Parameter, pattern: str) -> bool:
     """Tell whether a pattern matches a parameter, its layer, or a module around them."""
-    parts = parameter.name.split(".")
-    modules = accumulate(parts, lambda before, part: f"{before}.{part}")
-    return any(fnmatchcase(name, pattern) for name in (*modules, parameter.layer))
+    return any(fnmatchcase(name, pattern) for name in _names_of(parameter))
+
+
+def _names_of(parameter: Parameter) -> list[str]:
+    """Return the names of the modules around a parameter, its own, and that of its layer."""
+    parts = parameter.name.split(".", MOST_MODULES)
+    return [*accumulate(parts, lambda before, part: f"{before}.{part}"), parameter.layer]
+
+
+def near_names(pattern: str, among: Sequence[Parameter]) -> list[str]:
+    """Return up to `MOST_NEAR` names of modules and parameters that a pattern may have meant.
+
+    They contain what it says, or are spelt nearly so.
+    """
+    from difflib import get_close_matches  # needed for a mistake alone
+
+    said = re.sub(r"[*?\[\]]+", "", pattern).strip(".").lower()
+    names = dict.fromkeys(name for parameter in among for name in _names_of(parameter))
+    if not said:
+        return []
+    holding = [name for name in names if said in name.lower()]
+    known = {name.lower(): name for name in list(names)[:MOST_COMPARED]}
+    for name in list(known.values()):
+        known.setdefault(name.lower().rpartition(".")[2], name)
+    close = [known[name] for name in get_close_matches(said, known, MOST_NEAR)]
+    return list(dict.fromkeys(holding or close))[:MOST_NEAR]
 
 
 class _Expected:
@@ -198,8 +260,11 @@ class _Expected:
         found = [parameter for parameter in among if matches(parameter, pattern)]
         if not found:
             names = [parameter.name for parameter in among]
+            near = near_names(pattern, among)
+            meant = f"did you mean {' or '.join(near)}? " if near else ""
             raise UnknownNameError(
-                f"the pattern {pattern!r} matches no parameter; parameters are {listed(names)}"
+                f"the pattern {pattern!r} matches no parameter; {meant}parameters are "
+                f"{listed(names)}"
             )
         return found
 
@@ -224,6 +289,11 @@ class _Expected:
         )
         if all(name in unmeasured for name in names):
             text += " (running statistics; call eval() on frozen norms)"
+        elif change := self._rounded_by(names):
+            text += (
+                f" (rounding: the element type changes from {change.before} to {change.after}; "
+                f"--tolerance {rounding(change):.2g} allows it)"
+            )
         layers = dict.fromkeys(p.layer for p in found if p.name in moved)
         yield Finding("expected_frozen", text, step, tuple(layers), names, is_wrong=True)
 
@@ -241,6 +311,15 @@ class _Expected:
         )
         layers = dict.fromkeys(parameter.layer for parameter in still)
         yield Finding("expected_moving", text, None, tuple(layers), names, is_wrong=True)
+
+    def _rounded_by(self, names: Sequence[str]) -> TypeChange | None:
+        """Return the change of the element type whose rounding is all that parameters moved by."""
+        for change in self._movement.header.type_changes:
+            if set(names) <= set(change.parameters) and all(
+                self._movement.is_rounding(self._places[name], change) for name in names
+            ):
+                return change
+        return None
 
     def _first_move(self, name: str) -> int | None:
         """Return the step at which a measured parameter has first moved; None if it never did."""

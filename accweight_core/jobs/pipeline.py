@@ -7,10 +7,9 @@ as it is complete, so that a stopped analysis can be continued.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from accweight_core.analysis.analysis import Analysis
@@ -18,7 +17,6 @@ from accweight_core.arguments import check_callable, check_count, checked_roles
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
     MismatchError,
-    StoreError,
     UnsupportedDtypeError,
 )
 from accweight_core.io.memory import memory_told
@@ -28,7 +26,6 @@ from accweight_core.io.widening import working_dtype
 from accweight_core.jobs.engines.choose import workers_for
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.work import Progress, Work
-from accweight_core.naming import layers_of
 from accweight_core.pictures.plan import plan_pictures
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.schema import (
@@ -38,10 +35,9 @@ from accweight_core.schema import (
     Parameter,
     Role,
     Run,
-    type_changes,
 )
-from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import check_replaceable, is_taken
+from accweight_core.store.growing import tidy_grown
 from accweight_core.store.header import Header
 from accweight_core.store.lock import locked
 from accweight_core.store.replacing import tidy
@@ -110,8 +106,8 @@ def analyze(
         MemoryLimitError: If a parameter takes more memory than that.
         ArgumentTypeError, ArgumentValueError: If another argument is not of its kind.
     """
-    _check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
-    _check_calls(progress, notice)
+    check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
+    check_calls(progress, notice)
     run, chosen = as_run(run), checked_roles(roles)
     path = None if out is None else target_at(out, "an analysis")
     parameters, notes = _measured(run, chosen)
@@ -124,28 +120,31 @@ def analyze(
         notice=notice, memory_bytes=memory_bytes,
     )  # fmt: skip
     if path is not None:
-        budget = _picture_budget(header, picture_budget_bytes)
-        bases = _picture_bases(header, budget)
+        budget = picture_budget(header, picture_budget_bytes)
+        bases = picture_bases(header, budget)
         work.header = replace(header, picture_bases=bases, keeps_state=keep_state).with_packs()
     with workers_for(engine, scheduler, executor, threads, notice) as work.workers:
         if path is None:
             return work.in_memory()
         with locked(path):
             tidy(path)
+            tidy_grown(path)
             replacing = overwrite and is_taken(path)
             if replacing:
                 check_replaceable(path)
             return work.on_disk(path, replacing=replacing)
 
 
-def _check_numbers(threads: Any, block_elements: Any, picture_bytes: Any, memory: Any) -> None:
+def check_numbers(threads: Any, block_elements: Any, picture_bytes: Any, memory: Any) -> None:
+    """Raise ArgumentTypeError or ArgumentValueError unless these are numbers, or None."""
     check_count(threads, "threads")
     check_count(block_elements, "block_elements")
     check_count(picture_bytes, "picture_budget_bytes", least=0)
     check_count(memory, "memory_bytes")
 
 
-def _check_calls(progress: Any, notice: Any) -> None:
+def check_calls(progress: Any, notice: Any) -> None:
+    """Raise ArgumentTypeError unless both can be called."""
     check_callable(progress, "progress")
     check_callable(notice, "notice")
 
@@ -156,9 +155,10 @@ def _measured(run: Run, roles: Sequence[Role]) -> tuple[tuple[Parameter, ...], t
     Buffers of integers (counters, indices, masks) are left out; a note on them is returned too.
     """
     if len(run.checkpoints) < 2:
+        way = "".join(f"; it {note}" for note in run.notes if "aw.open_run(" in note)
         raise MismatchError(
             f"{run.source}: a run needs at least two checkpoints to show change, "
-            f"found {len(run.checkpoints)}"
+            f"found {len(run.checkpoints)}{way}"
         )
     wanted = {*MEASURED_ROLES, *roles} - {Role.OPTIMIZER}
     wished = [p for p in run.parameters if p.role in wanted]
@@ -170,7 +170,7 @@ def _measured(run: Run, roles: Sequence[Role]) -> tuple[tuple[Parameter, ...], t
             f"roles found: {', '.join(sorted({p.role for p in run.parameters})) or 'none'}"
             + (f"; {_left_out(counters)}" if counters else "")
         )
-    _check_dtypes(run, measured)
+    check_dtypes(run, measured)
     return measured, (_left_out(counters),) if counters else ()
 
 
@@ -185,7 +185,7 @@ def _left_out(counters: Sequence[str]) -> str:
     return f"left out {counters[0]!r}{more}: whole numbers (counters, indices, masks), not weights"
 
 
-def _check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
+def check_dtypes(run: Run, parameters: Sequence[Parameter]) -> None:
     """Raise unless every parameter can be widened and subtracted in every checkpoint.
 
     Grouping checks trained parameters only; a buffer that `roles` asks for may differ.
@@ -223,155 +223,7 @@ def _check_tensor(parameter: Parameter, checkpoint: Checkpoint) -> None:
         raise UnsupportedDtypeError(f"{checkpoint.path}: {error}") from None
 
 
-@memory_told("the analysis")
-def append(
-    run: Run | Source | WeightsByStep,
-    out: str | os.PathLike[str],
-    *,
-    threads: int | None = None,
-    block_elements: int | None = None,
-    picture_budget_bytes: int | None = None,
-    strict: bool = False,
-    memory_bytes: int | None = None,
-    engine: str = "threads",
-    scheduler: str | None = None,
-    executor: Executor | None = None,
-    progress: Progress = lambda done, total: None,
-    notice: Notice = lambda line: None,
-) -> Analysis:
-    """Append checkpoints to a stored analysis, without reading its old checkpoints.
-
-    Checkpoints of `run` after the last step of the analysis are appended; all others are ignored.
-    The result is that of analysing all checkpoints together, bit for bit, except that pictures may
-    become coarser to fit the budget; with a budget of 0 they are removed.
-
-    Args:
-        run: The run, or its new part.
-        out: An analysis made with `keep_state`.
-        threads: As in `analyze`.
-        block_elements: As in `analyze`.
-        picture_budget_bytes: As in `analyze`.
-        strict: As in `analyze`.
-        memory_bytes: As in `analyze`.
-        engine: As in `analyze`.
-        scheduler: As in `analyze`.
-        executor: As in `analyze`.
-        progress: As in `analyze`.
-        notice: As in `analyze`.
-
-    Raises:
-        StoreError: If the analysis is missing, unfinished, or without state.
-        EngineError: As in `analyze`.
-        MismatchError: If the run has no later step, or other parameters.
-        ArgumentTypeError, ArgumentValueError: If another argument is not of its kind.
-    """
-    _check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
-    _check_calls(progress, notice)
-    path = _local(out)
-    run = as_run(run, analysed_paths(path))
-    with workers_for(engine, scheduler, executor, threads, notice) as workers, locked(path):
-        tidy(path)
-        earlier = Store.open(path)
-        earlier.check_can_go_on()
-        fresh = _appendable(run, earlier)
-        new = Header.of(fresh, earlier.header.parameters, earlier.header.roles)
-        header = replace(
-            earlier.header,
-            checkpoints=(*earlier.header.checkpoints, *new.checkpoints),
-            notes=tuple(dict.fromkeys((*earlier.header.notes, *run.notes))),
-            versions=new.versions,
-            reader=", ".join(sorted({*earlier.header.reader.split(", "), *run.reader.split(", ")})),
-            name_map=_joined_maps(path, earlier.header.name_map, run.name_map),
-            type_changes=(
-                *earlier.header.type_changes,
-                *type_changes(
-                    fresh.checkpoints,
-                    [p.name for p in earlier.header.parameters],
-                    earlier.header.last_types,
-                ),
-            ),
-            complete=False,
-            maximum=None,
-        )
-        if earlier.header.picture_bases:
-            wanted = _picture_bases(header, _picture_budget(header, picture_budget_bytes))
-            bases = tuple(map(max, wanted, earlier.header.picture_bases))  # empty for a budget of 0
-            header = replace(header, picture_bases=bases)
-        header = header.with_packs()
-        threads = threads or threads_for(fresh, header.parameters)
-        work = Work(
-            fresh, header, threads, block_elements, strict, progress, earlier, workers, notice,
-            memory_bytes,
-        )  # fmt: skip
-        return work.on_disk(path, replacing=True)
-
-
-def analysed_paths(out: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the paths of the checkpoints of a stored analysis; none if it cannot be opened.
-
-    They tell the series that a source of several series goes on with.
-    """
-    try:
-        return tuple(record.path for record in Store.open(_local(out)).header.checkpoints)
-    except StoreError:  # raised again when the analysis is continued, after tidying up
-        return ()
-
-
-def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Any:
-    """Return the map for old and new checkpoints."""
-    if earlier and later and earlier != later:
-        raise MismatchError(
-            f"{path}: the analysis was made with another map; append with that one, or analyse "
-            "all checkpoints with the new one, to another output or with --overwrite"
-        )
-    return earlier or later
-
-
-def _appendable(run: Run, earlier: Store) -> Run:
-    """Return the part of a run after the last step of an analysis, if it can be appended."""
-    header, last = earlier.header, int(earlier.header.steps[-1])
-    if not header.complete or not header.keeps_state:
-        problem = "was made without --keep-state" if header.complete else "is not finished"
-        raise StoreError(
-            f"{earlier.path}: the analysis {problem}, so nothing can be appended; "
-            "analyse all checkpoints, to another output or with --overwrite"
-        )
-    later = tuple(c for c in run.checkpoints if c.step > last)
-    if not later:
-        raise MismatchError(
-            f"{run.source}: no checkpoint comes after step {last}, the last one analysed"
-        )
-    if run.name_map:
-        run = _conformed_to(run, header)
-        later = tuple(c for c in run.checkpoints if c.step > last)
-    shapes = {p.name: p.shape for p in run.parameters}
-    for parameter in header.parameters:
-        if shapes.get(parameter.name) != parameter.shape:
-            raise MismatchError(
-                f"{run.source}: parameter {parameter.name!r} has shape "
-                f"{shapes.get(parameter.name, 'missing')} but {parameter.shape} in {earlier.path}"
-            )
-    fresh = replace(run, checkpoints=later)
-    _check_dtypes(fresh, header.parameters)
-    return fresh
-
-
-def _conformed_to(run: Run, header: Header) -> Run:
-    """Return a run read with a map, with its axes in the order of the analysis."""
-    from accweight_core.runs.renaming import conformed
-
-    reference = {parameter.name: parameter for parameter in header.parameters}
-    checkpoints = tuple(conformed(run.checkpoints, reference))
-    layers = layers_of(checkpoints[0].tensors.values())
-    return replace(run, checkpoints=checkpoints, layers=layers)
-
-
-def _local(out: str | os.PathLike[str]) -> Path:
-    """Return the folder of an analysis."""
-    return target_at(out, "an analysis")
-
-
-def _picture_budget(header: Header, asked: int | None) -> int:
+def picture_budget(header: Header, asked: int | None) -> int:
     """Return the byte budget of pictures."""
     if asked is not None:
         return asked
@@ -380,7 +232,7 @@ def _picture_budget(header: Header, asked: int | None) -> int:
     return min(max(per_checkpoint * len(header.checkpoints) // PICTURE_SHARE, least), most)
 
 
-def _picture_bases(header: Header, budget: int) -> tuple[int, ...]:
+def picture_bases(header: Header, budget: int) -> tuple[int, ...]:
     """Return the finest stored picture level per parameter; empty for a budget of 0."""
     if not budget:
         return ()

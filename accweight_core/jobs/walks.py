@@ -6,32 +6,33 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from threading import Lock
 
-import numpy as np
-
-from accweight_core.accumulate.cutting import blocks_of
+from accweight_core.accumulate.cutting import Stretches, blocks_of
 from accweight_core.accumulate.pack import Draw, PackWalk
+from accweight_core.accumulate.stepwise import Carry
 from accweight_core.accumulate.walk import ParameterWalk, no_carry, no_watcher
 from accweight_core.accumulate.watching import Watcher
 from accweight_core.io.reading import is_read_whole, is_readable_in_blocks
-from accweight_core.pictures.canvas import CanvasWatcher, TileCanvas, coarsened, counts_of
+from accweight_core.pictures.canvas import CanvasWatcher, TileCanvas
 from accweight_core.pictures.packing import PackSheet
 from accweight_core.pictures.tile import Tile
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
 from accweight_core.schema import StoredTensor
 from accweight_core.store.analysis_store import Store
+from accweight_core.store.part import Part
 from accweight_core.store.picture_writer import PictureWriter
+from accweight_core.store.state import STATE
 
 GAPPED_BLOCK = 1 << 20
 """Fewest elements of a block with permuted axes: larger blocks have fewer gaps."""
 
-MakeWriter = Callable[[Store, int, Tiling], PictureWriter]
+MakeWriter = Callable[[Part, int, Tiling], PictureWriter]
 """Creates the writer of one picture, given the store, the parameter's index and the tiling."""
 
 
 def walk_of(
     index: int,
     tensors: Sequence[StoredTensor],
-    store: Store | None,
+    store: Part | None,
     earlier: Store | None,
     block_elements: int,
     *,
@@ -56,7 +57,7 @@ def walk_of(
         return ParameterWalk(name, tensors, blocks_of(shape, size), index=index)
     drawing = None
     if store.header.picture_bases and elements:
-        drawing = _Drawing(store, index, earlier, at_once, drawn_by)
+        drawing = _Drawing(store, index, at_once, drawn_by)
     return ParameterWalk(
         name,
         tensors,
@@ -64,7 +65,7 @@ def walk_of(
         watch=drawing.watch if drawing else no_watcher,
         walked=drawing.finish if drawing else lambda: None,
         carry=partial(earlier.read_state, index) if earlier else no_carry,
-        keep=partial(store.write_state, index) if store.header.keeps_state else None,
+        keep=partial(_keep(store, earlier), index) if store.header.keeps_state else None,
         index=index,
     )
 
@@ -73,7 +74,7 @@ def pack_of(
     number: int,
     members: Sequence[int],
     tensors: Sequence[Sequence[StoredTensor]],
-    store: Store | None,
+    store: Part | None,
     earlier: Store | None,
 ) -> PackWalk:
     """Return the walk of a pack.
@@ -87,7 +88,7 @@ def pack_of(
     """
     begin = None
     if store and store.header.picture_bases:
-        begin = partial(_sheet, store, earlier, number, len(tensors[0]))
+        begin = partial(_sheet, store, number)
     return PackWalk(
         members,
         [found[0].name for found in tensors],
@@ -95,20 +96,25 @@ def pack_of(
         done=lambda totals: None,
         begin=begin,
         carry=earlier.read_state if earlier else None,
-        keep=store.write_state if store and store.header.keeps_state else None,
+        keep=_keep(store, earlier) if store and store.header.keeps_state else None,
         number=number,
     )
 
 
-def _sheet(
-    store: Store, earlier: Store | None, number: int, steps: int
-) -> tuple[Callable[[Sequence[int]], Draw], Callable[[], None]]:
+def _keep(store: Part, earlier: Store | None) -> Callable[[int, Stretches, Carry], None]:
+    """Return a function that stores the state of a block, as far as it may have changed."""
+
+    def keep(index: int, block: Stretches, carry: Carry) -> None:
+        names = earlier.state_names(index) if earlier else STATE
+        store.write_state(index, block, carry, names)
+
+    return keep
+
+
+def _sheet(store: Part, number: int) -> tuple[Callable[[Sequence[int]], Draw], Callable[[], None]]:
     """Return a function that creates a drawer of members, and one that stores the pictures."""
     pack = store.header.pack(number)
-    sheet = PackSheet(pack, len(store.header.checkpoints), steps)
-    if earlier:
-        for member, index in enumerate(pack.members):
-            sheet.copy(member, earlier.picture(index, 0, "mean", slice(None)))
+    sheet = PackSheet(pack, len(store.header.checkpoints))
     return sheet.drawn, lambda: store.write_pack(pack, sheet.texels)
 
 
@@ -117,9 +123,8 @@ class _Drawing:
 
     def __init__(
         self,
-        store: Store,
+        store: Part,
         index: int,
-        earlier: Store | None,
         at_once: bool,
         drawn_by: MakeWriter,
     ) -> None:
@@ -128,15 +133,12 @@ class _Drawing:
         Args:
             store: Store of the picture.
             index: Index of the parameter.
-            earlier: The analysis to append to, if any.
             at_once: Whether the parameter is walked as one tile.
             drawn_by: Creates the writer of the picture.
         """
         self._store = store
         self._index = index
         self._plan = store.header.plan(index)
-        self._earlier = earlier
-        self._steps_before = len(earlier.header.checkpoints) if earlier else 0
         self._at_once = at_once
         self._drawn_by = drawn_by
         self._writer: PictureWriter | None = None
@@ -159,36 +161,7 @@ class _Drawing:
         writer = self._writer
         canvas = TileCanvas(self._plan, tile, writer.segment, partial(writer.write, tile))
         writer.add_counts(tile, canvas.counts)
-        self._replay(tile, canvas)
-
-        return CanvasWatcher(canvas, self._steps_before)
-
-    def _replay(self, tile: Tile, canvas: TileCanvas) -> None:
-        """Draw the steps of the earlier analysis from its stored picture.
-
-        Its levels end where a picture is small. If the new base level is coarser, the last stored
-        level is pooled down to it.
-        """
-        base, earlier = self._plan.base, self._earlier
-        if not earlier:
-            return
-        level = min(base, earlier.header.plan(self._index).levels[-1])
-        arrays = [
-            earlier.picture_array(self._index, level, name)
-            for name in (("mean", "max") if level else ("mean",))
-        ]
-        counts = counts_of(self._plan.layout, level, tile) if level < base else None
-        windows = list(zip(tile.windows(level), tile.windows(base), strict=True))
-        for step in range(self._steps_before):
-            shape = (2 if base else 1, *tile.size(base))
-            planes = np.full(shape, np.nan, np.float32)
-            for (there, inside), (_, here) in windows:
-                parts = [array[slice(step, step + 1), *there] for array in arrays]
-                if counts is not None:
-                    parts = coarsened(parts[0], parts[-1], counts[inside], base - level)
-                for plane, part in zip(planes, parts, strict=True):
-                    plane[here] = part[0]
-            canvas.replay(step, list(planes))
+        return CanvasWatcher(canvas)
 
     def finish(self) -> None:
         """Pool the coarser levels, after all tiles have been drawn."""

@@ -14,7 +14,6 @@ from accweight_core.accumulate.nonfinite import FirstNonFinite
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.analysis.reopen import reopened_checkpoint
 from accweight_core.analysis.sources import InMemory, Stored
 from accweight_core.analysis.summary import completed, metric_arrays
 from accweight_core.gc_paused import gc_paused
@@ -26,7 +25,7 @@ from accweight_core.jobs.walks import pack_of, walk_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS
-from accweight_core.schema import Checkpoint, Run, StoredTensor
+from accweight_core.schema import Run, StoredTensor
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import begin_beside, create_or_continue
 from accweight_core.store.beside import beside
@@ -53,7 +52,7 @@ class Work:
 
     Attributes:
         run: The checkpoints to walk.
-        header: Header of the analysis; with `earlier`, its steps come first.
+        header: Header of the steps of the run.
         threads: Threads that walk blocks.
         block_elements: Elements per block; None to choose.
         strict: Whether a non-finite element is an error.
@@ -75,11 +74,6 @@ class Work:
     notice: Notice = lambda line: None
     memory_bytes: int | None = None
 
-    @cached_property
-    def _values_before(self) -> Floats | None:
-        """The totals of the analysis to append to."""
-        return self.earlier.totals if self.earlier else None
-
     def in_memory(self) -> Analysis:
         """Measure all parameters, without a store."""
         values = np.zeros((len(self.run.checkpoints), len(self.header.parameters), len(SUMS)))
@@ -89,7 +83,7 @@ class Work:
 
         self._walk(self._walks(range(len(self.header.parameters)), None, keep), None)
         return Analysis(
-            InMemory(completed(self.header, values, self._checkpoint), values, self.run)
+            InMemory(completed(self.header, values, self.run.checkpoint), values, self.run)
         )
 
     def on_disk(self, path: Path, *, replacing: bool = False) -> Analysis:
@@ -103,24 +97,30 @@ class Work:
         files = stamps_of(self.run.checkpoints)
         begin = begin_beside if replacing else create_or_continue
         store = begin(path, self.header, files, self.notice)
-        self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
-        if self._nonfinite is not None:
-            self._look_at_finished(store, self._nonfinite)
         if not store.header.complete:
-            todo = [index for index, done in enumerate(store.finished()) if not done]
-            try:
-                self._walk(self._walks(todo, store, partial(self._keep, store)), store)
-            finally:
-                store.flush()
+            self.walk_into(store)
             values = store.totals
-            header = completed(self.header, values, self._checkpoint)
+            header = completed(self.header, values, self.run.checkpoint)
             store.finish(header, metric_arrays(header, values))
+        elif self._nonfinite is not None:
+            self._look_at_finished(store, self._nonfinite)
         if replacing:
             put_in_place(path)
             store = Store(path, store.header)
         else:
             discard(path, beside(path, "next"))  # nobody goes on with it any more
-        return Analysis(Stored(store, None if self.earlier else self.run))
+        return Analysis(Stored(store, self.run))
+
+    def walk_into(self, store: Store) -> None:
+        """Measure what is not yet finished in a store, and write its totals."""
+        self.header = replace(self.header, packs=store.header.packs, sums=store.header.sums)
+        if self._nonfinite is not None:
+            self._look_at_finished(store, self._nonfinite)
+        todo = [index for index, done in enumerate(store.finished()) if not done]
+        try:
+            self._walk(self._walks(todo, store, store.finish_parameters), store)
+        finally:
+            store.flush()
 
     @cached_property
     def _nonfinite(self) -> FirstNonFinite | None:
@@ -130,23 +130,11 @@ class Work:
     def _look_at_finished(self, store: Store, nonfinite: FirstNonFinite) -> None:
         """Look for non-finite elements in parameters that an earlier call has finished."""
         values = store.totals
-        for index, done in enumerate(store.finished() if not self.earlier else ()):
+        for index, done in enumerate(store.finished()):
             if done:
                 nonfinite.found_in(index, self.header.parameters[index].name, values[:, index])
         if store.header.complete:
             nonfinite.refuse()
-
-    def _checkpoint(self, place: int) -> Checkpoint:
-        """Return a checkpoint by its position, those of the analysis to append to first."""
-        before = len(self.earlier.header.checkpoints) if self.earlier else 0
-        if place < before:
-            return reopened_checkpoint(self.header, place)
-        return self.run.checkpoints[place - before]
-
-    def _keep(self, store: Store, members: Sequence[int], totals: Floats) -> None:
-        """Store the totals of parameters, after those of the analysis to append to."""
-        before = [] if self._values_before is None else [self._values_before[:, members]]
-        store.finish_parameters(members, np.concatenate([*before, totals]))
 
     @gc_paused()
     def _walks(self, todo: Iterable[int], store: Store | None, done: Done) -> list[Walk]:

@@ -8,7 +8,8 @@ launches per step then depends only on the number of lengths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +20,9 @@ from accweight_core import kernels
 from accweight_core.accumulate.cutting import PIECE_ELEMENTS, Stretch, pieces_of
 from accweight_core.kernels import SUMS, BlockState, Scratch, partition, widened_dtype
 from accweight_core.live.device_rows import DeviceRows, is_aligned, serves
-from accweight_core.live.one_pass import measure_step, start_block
+from accweight_core.live.one_pass import measure_step, squares, start_block
+from accweight_core.live.paths import Paths
+from accweight_core.live.states import WeightState, joined
 from accweight_core.metrics.totals import Floats, Totals
 
 BATCH_ELEMENTS_CPU = 1 << 18
@@ -76,15 +79,53 @@ class Batch:
         torch._foreach_copy_(torch.split_with_sizes(out.view(-1), sizes), parts)
         return out
 
-    def path(self, stretch: Stretch) -> Floats:
-        """Return A_t of a stretch, flat."""
+    def state_of(self, stretch: Stretch) -> WeightState:
+        """Return a copy of the state of a stretch, which has been measured before."""
         if self.state is None:
-            return np.empty(0)
-        rows = slice(stretch.row, stretch.row + stretch.rows)
-        total = self.state.total[rows].cpu().double()
-        if self.state.compensation is not None:
-            total = total + self.state.compensation[rows].cpu().double()
-        return total.numpy().reshape(-1)
+            raise ValueError("nothing has been measured yet")
+        rows, state = slice(stretch.row, stretch.row + stretch.rows), self.state
+        reference = state.reference[rows]
+        if state.unseen is not None:
+            reference = reference.masked_fill(state.unseen[rows], math.nan)
+        lacking = state.compensation
+        return WeightState(
+            _fetched(reference),
+            _fetched(state.previous[rows]),
+            _fetched(state.total[rows]),
+            None if lacking is None else _fetched(lacking[rows]),
+        )
+
+    def path_of(self, stretch: Stretch) -> Tensor:
+        """Return A_t of a stretch, flat, as a view if it is one tensor."""
+        if self.state is None:
+            raise ValueError("nothing has been measured yet")
+        rows, lacking = slice(stretch.row, stretch.row + stretch.rows), self.state.compensation
+        total = self.state.total[rows].view(-1)
+        return total if lacking is None else total.double() + lacking[rows].view(-1)
+
+    def restore(self, parts: Sequence[WeightState]) -> None:
+        """Continue from an earlier state.
+
+        Args:
+            parts: State of every stretch, in order.
+        """
+        state = joined(parts)
+        shape = self.rows, self.columns
+
+        def placed(flat: Tensor, dtype: torch.dtype) -> Tensor:
+            return flat.to(self.device, dtype, copy=True).view(shape)
+
+        reference, lacking = placed(state.reference, self.dtype), state.compensation
+        unseen = reference.isnan()
+        reference.masked_fill_(unseen, 0)
+        self.state = BlockState(
+            reference,
+            squares(reference, state.total.dtype),
+            placed(state.previous, self.dtype),
+            placed(state.total, state.total.dtype),
+            unseen if bool(unseen.any()) else None,
+            None if lacking is None else placed(lacking, lacking.dtype),
+        )
 
 
 class Batches:
@@ -101,6 +142,7 @@ class Batches:
         self._scratch = Scratch()
         self._batches: list[Batch | DeviceRows] = []
         self._where: dict[str, list[tuple[Batch | DeviceRows, Stretch]]] = {n: [] for n in weights}
+        self._empty = {n: _nothing(t, compensated) for n, t in weights.items() if not t.numel()}
         latest: dict[object, Batch | DeviceRows] = {}
         for name, tensor in weights.items():
             cut = partition(tuple(tensor.shape))
@@ -167,7 +209,33 @@ class Batches:
             values[index] = totals.values[0]
         return values
 
-    def path(self, name: str) -> Floats:
-        """Return A_t of a parameter, flat."""
-        parts = [batch.path(stretch) for batch, stretch in self._where[name]]
-        return np.concatenate([np.empty(0), *parts])
+    def state(self, name: str) -> WeightState:
+        """Return a copy of the state of a parameter after the last step."""
+        parts = [batch.state_of(stretch) for batch, stretch in self._where[name]]
+        return joined(parts) if parts else self._empty[name]
+
+    def paths(self) -> Paths:
+        """Return A_t of all parameters after the last step, as views that change with the next."""
+        return Paths(
+            {
+                name: [(stretch.first, batch.path_of(stretch)) for batch, stretch in parts]
+                for name, parts in self._where.items()
+            }
+        )
+
+    def restore(self, states: Mapping[str, WeightState]) -> None:
+        """Continue from the state of every parameter, before the first `take`."""
+        for batch in self._batches:
+            batch.restore([states[stretch.name][stretch.inside] for stretch in batch.stretches])
+
+
+def _nothing(weights: Tensor, compensated: bool) -> WeightState:
+    """Return the state of a parameter without elements."""
+    flat = torch.empty(0, dtype=widened_dtype(weights.dtype))
+    total = torch.empty(0, dtype=torch.float32 if compensated else torch.float64)
+    return WeightState(flat, flat, total, total if compensated else None)
+
+
+def _fetched(rows: Tensor) -> Tensor:
+    """Return a flat copy on the host."""
+    return rows.detach().to("cpu", copy=True).reshape(-1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from accweight_core.accumulate.cutting import Stretch
-from accweight_core.metrics.totals import Floats
+from accweight_core.live.states import WeightState
 
 if TYPE_CHECKING:
     from accweight_core.live.triton_step import Rows, RowState
@@ -146,18 +146,59 @@ class DeviceRows:
             self._rows, self._bases = self._table(bases), bases
         return measure_rows(state, self._rows)
 
-    def path(self, stretch: Stretch) -> Floats:
-        """Return A_t of some rows, flat."""
-        start, pitch = self._starts[stretch], _pitch(stretch.columns)
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The parameters the rows belong to, in row order."""
+        return list(self._starts)
+
+    def state_of(self, stretch: Stretch) -> WeightState:
+        """Return a copy of the state of some rows, on the host."""
+        state = self.state
 
         def fetched(part: Tensor) -> Tensor:
-            rows = part[start : start + stretch.rows * pitch].view(stretch.rows, pitch)
-            return rows[:, : stretch.columns].cpu().double()
+            return self._rows_of(part, stretch).to("cpu", copy=True).reshape(-1)
 
-        total = fetched(self.state.total)
-        if self.state.compensation is not None:
-            total = total + fetched(self.state.compensation)
-        return total.numpy().reshape(-1)
+        reference, previous = fetched(state.reference).float(), fetched(state.previous).float()
+        unseen = previous.isnan()
+        return WeightState(
+            reference.masked_fill_(unseen, math.nan),
+            previous.masked_fill_(unseen, 0),
+            fetched(state.total),
+            None if state.compensation is None else fetched(state.compensation),
+        )
+
+    def path_of(self, stretch: Stretch) -> Tensor:
+        """Return A_t of some rows, flat."""
+        total = self._rows_of(self.state.total, stretch).reshape(-1)
+        if self.state.compensation is None:
+            return total
+        return total.double() + self._rows_of(self.state.compensation, stretch).reshape(-1)
+
+    def restore(self, parts: Sequence[WeightState]) -> None:
+        """Continue from an earlier state.
+
+        Args:
+            parts: State of every stretch, in order.
+        """
+        for stretch, part in zip(self._starts, parts, strict=True):
+            unseen = part.reference.isnan()
+            reference, previous = part.reference, part.previous.masked_fill(unseen, math.nan)
+            if not all(_fits(values, self._dtype) for values in (reference, previous)):
+                self._widen()
+            state = self.state
+            pairs = [(state.reference, reference), (state.previous, previous)]
+            pairs.append((state.total, part.total))
+            if state.compensation is not None and part.compensation is not None:
+                pairs.append((state.compensation, part.compensation))
+            for target, values in pairs:
+                rows = self._rows_of(target, stretch)
+                rows.copy_(values.reshape(rows.shape))
+
+    def _rows_of(self, part: Tensor, stretch: Stretch) -> Tensor:
+        """Return the rows of a stretch in a tensor of the state, as a view."""
+        start, pitch = self._starts[stretch], _pitch(stretch.columns)
+        rows = part[start : start + stretch.rows * pitch].view(stretch.rows, pitch)
+        return rows[:, : stretch.columns]
 
     def _parts(self, flat: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the parameters as the kernel can read them, as copies if necessary."""
@@ -204,6 +245,11 @@ class DeviceRows:
         if self.device.type == "cpu":
             return tensor
         return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+def _fits(values: Tensor, dtype: torch.dtype) -> bool:
+    """Tell whether values are the same in a dtype."""
+    return torch.equal(values.to(dtype).to(values.dtype).nan_to_num(), values.nan_to_num())
 
 
 def _pitch(columns: int) -> int:

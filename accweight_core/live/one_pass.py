@@ -39,3 +39,15 @@ def measure_step(state: BlockState, current: Tensor, scratch: Scratch) -> Tensor
     state.reference_square = torch.from_numpy(rows.reference_square)
     state.unseen = None if rows.unseen is None else torch.from_numpy(rows.unseen)
     return torch.from_numpy(sums)
+
+
+def squares(weights: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the sum of squares of each row, in the summation order of `measure_step`.
+
+    Args:
+        weights: (rows, columns), finite.
+        dtype: Dtype of the sums: that of A_t.
+    """
+    if weights.device.type != "cpu" or dtype is not torch.float64:
+        return kernels.squares(weights, dtype)
+    return torch.from_numpy(fused.squares(weights.numpy()))

@@ -1,19 +1,17 @@
 """Track the change of a model while it trains, on the device of its weights.
 
-Unlike the block walk, it takes all parameters at one step, then the next step. Per weight it keeps
-the reference and the previous value (float32) and the cumulative change (float64), 16 bytes in all,
-and calls the same kernels on the same sub-blocks, those of many tensors at a time (`batches`).
+The tracker decides what is measured and when, and keeps errors away from training; `measuring`
+measures.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.event_log import flat_summary
@@ -21,42 +19,33 @@ from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.sources import Live
 from accweight_core.analysis.summary import completed, measured
 from accweight_core.arguments import (
+    check_count,
     checked_choice,
-    checked_names,
     checked_roles,
     checked_step,
     checked_text,
-    checked_values,
 )
-from accweight_core.dtypes import is_measurable
 from accweight_core.errors import (
+    ArgumentTypeError,
     MismatchError,
     NonFiniteError,
-    ShapeMismatchError,
     SourceError,
     StepOrderError,
-    UnsupportedDtypeError,
 )
-from accweight_core.live.batches import Batches
-from accweight_core.live.tensors import as_tensor
+from accweight_core.live.figures import figures_of
+from accweight_core.live.measuring import Measuring
+from accweight_core.live.recording import Recorder
+from accweight_core.live.reports import Errors, Reports
+from accweight_core.live.schedule import Every, due_by
 from accweight_core.live.update_log import UpdateLog
-from accweight_core.metrics.totals import Floats
-from accweight_core.naming import layers_of, parameter_called
-from accweight_core.schema import (
-    DEFAULT_ROLES,
-    MEASURED_ROLES,
-    HiddenValues,
-    Parameter,
-    Role,
-    StoredTensor,
-)
-from accweight_core.store.header import Header
-from accweight_core.store.records import CheckpointRecord
-
-PENDING_STEPS = 64
-"""Steps whose sums are left on the device before they are fetched, so that training never waits."""
+from accweight_core.live.weights import weights_of
+from accweight_core.naming import parameter_called
+from accweight_core.schema import DEFAULT_ROLES, Role
 
 Precision = Literal["float64", "compensated"]
+
+LEFT_OUT = "this update is left out, and training goes on"
+STOPPED = "tracking has stopped, and training goes on"
 
 
 class ChangeTracker:
@@ -71,7 +60,13 @@ class ChangeTracker:
 
     def __init__(
         self,
+        store: str | os.PathLike[str] | None = None,
         *,
+        every: Every = None,
+        resume: bool = False,
+        keep_state: bool | None = None,
+        picture_budget_bytes: int | None = None,
+        errors: Errors = "report",
         strict: bool = False,
         roles: tuple[Role, ...] = DEFAULT_ROLES,
         precision: Precision = "float64",
@@ -79,8 +74,26 @@ class ChangeTracker:
         """Create it without weights; the first `update` sets the reference.
 
         Args:
-            strict: Raise at the first non-finite element instead of counting it; every update then
-                waits for the device.
+            store: Folder of an analysis (NAME.accw) that every step is written to in the
+                background, with pictures. If the disk is slower than training, pictures are left
+                out, never numbers. None keeps the numbers in memory.
+            every: Which updates are taken; all others return at once. A number n takes the first
+                update at or after each multiple of n; ``"log"`` those of the steps 1, 2, 5, 10,
+                20, 50, ...; a collection of steps those; a function is asked with each step. The
+                first update is always taken. By default every one is.
+            resume: Continue an existing store; otherwise that is an error. Updates of steps that it
+                holds are skipped. It continues from the state in the store, or else from
+                `load_state_dict`.
+            keep_state: Whether the state is stored with every step: 16 bytes per weight at first,
+                12 with every step. By default up to 4 million weights.
+            picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
+                of the bytes of all weights seen, but at least 64 MiB and at most 1 GiB; pictures
+                become coarser as steps are added.
+            errors: ``"report"`` logs what goes wrong in an update (logger ``accweight``), once per
+                kind, and lets training go on: invalid weights are left out, and after a failure
+                within a measurement the tracker takes no more. ``"raise"`` raises.
+            strict: Raise at the first non-finite element instead of counting it, whatever `errors`
+                says; every update then waits for the device.
             roles: Roles in layers, rankings and the maximum.
             precision: Precision of A_t and of the sums of a sub-block: ``"float64"`` has the same
                 bits as the walk over files; ``"compensated"`` keeps two float32 per weight, which
@@ -88,68 +101,180 @@ class ChangeTracker:
                 (``docs/accuracy.md``). Metrics then agree to about 1e-6.
 
         Raises:
-            ArgumentValueError: If there is no such precision.
+            ArgumentTypeError, ArgumentValueError: If an argument is not of its kind.
+            StoreError: If the store exists and is not to be continued, or cannot be.
         """
+        check_count(picture_budget_bytes, "picture_budget_bytes", least=0)
         checked_choice(precision, get_args(Precision), "precision")
+        checked_choice(errors, get_args(Errors), "errors")
+        self._due = due_by(every)
+        self._reports = Reports(errors)
         self._strict = strict
         self._roles = checked_roles(roles)
         self._compensated = precision == "compensated"
-        self._steps: list[int] = []
-        self._parameters: dict[str, Parameter] = {}
-        self._batches = Batches({})
-        self._pending: list[list[Tensor]] = []
-        self._folded: list[Floats] = []
         self._logs: list[UpdateLog] = []
+        self._measuring = self._empty()
+        self._next = 0
+        self._has_stopped = False
+        self._recorder = None
+        if store is not None:
+            self._recorder = Recorder(
+                store,
+                self._measuring,
+                self._reports,
+                resume=resume,
+                keep_state=keep_state,
+                picture_budget_bytes=picture_budget_bytes,
+            )
+        self._resumed_at = self._measuring.steps[-1] if self._measuring.steps else None
+        self._next = 0 if self._resumed_at is None else self._resumed_at + 1
 
-    @torch.no_grad()
-    def update(self, weights: Mapping[str, Any], step: int | None = None) -> ChangeTracker:
+    def __enter__(self) -> ChangeTracker:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the store."""
+        self.close()
+
+    def close(self) -> None:
+        """Write what is not on disk yet, and release the store; the tracker can go on.
+
+        It happens by itself when the program ends.
+        """
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def update(
+        self,
+        model: Any,
+        /,
+        step: int | None = None,
+        loss: Any = None,
+        accuracy: Any = None,
+        *,
+        force: bool = False,
+        **measures: Any,
+    ) -> ChangeTracker:
         """Add the weights of one step; they are neither kept nor modified.
 
         Args:
-            weights: ``model.state_dict()``, or any mapping of name to tensor or array.
-            step: A step larger than the one before; by default the number of updates so far.
+            model: A torch module, its ``state_dict()``, a Keras model, a model of Flax or its
+                state, an algorithm of Stable-Baselines3, or a mapping of name to tensor or array.
+            step: A step larger than the one taken before; by default one more than at the last
+                call, from 0.
+            loss: Training figure of this step: a number, or a tensor of one element, which is
+                fetched later. Figures of updates that are not taken are not kept.
+            accuracy: Likewise.
+            force: Take this update even if `every` leaves it out, as at the end of training.
+            measures: Further figures by name.
 
         Returns:
             Self.
 
         Raises:
-            StepOrderError: If `step` is not larger than the last one.
-            MismatchError: If a parameter is missing or has another shape.
             NonFiniteError: If an element is not finite and the tracker is strict.
+            StepOrderError: If `step` is not larger than the last one taken. This and what follows
+                are raised with ``errors="raise"`` only.
+            MismatchError: If a parameter is missing or has another shape.
+            ArgumentTypeError: If the model or a figure is of an unknown type.
         """
-        step = (self._steps[-1] + 1 if self._steps else 0) if step is None else checked_step(step)
-        checked_names(weights, f"at step {step}")
-        if self._steps and step <= self._steps[-1]:
-            raise StepOrderError(f"step {step} came after step {self._steps[-1]}; steps must grow")
-        parameters = self._parameters or self._begun(weights)
-        current = {name: self._checked(p, weights, step) for name, p in parameters.items()}
-        if not self._steps:  # the arguments are valid from here on
-            self._parameters = parameters
-            self._batches = Batches(current, compensated=self._compensated)
-        self._pending.append(self._batches.take(current))
-        if self._batches.on_cpu or len(self._pending) >= PENDING_STEPS:
-            self._fold()
-        self._steps.append(step)
-        for log in self._logs:
-            log.log(self._shown())
+        if self._has_stopped:
+            return self
+        try:
+            at = self._next if step is None else checked_step(step)
+            self._next = at + 1
+            if self._is_due(at, force=force):
+                self._take(model, at, {"loss": loss, "accuracy": accuracy, **measures})
+        except NonFiniteError:
+            raise
+        except Exception as error:  # training must go on, whatever a framework or device raises
+            self._reports.take(error, self._consequence())
+        return self
+
+    def reset(self) -> ChangeTracker:
+        """Forget everything; the next update is the reference. Options stay. Returns self.
+
+        Raises:
+            MismatchError: If it has a store, which holds one run.
+        """
+        self._refuse_with_store("reset")
+        self._measuring = self._empty()
+        self._next, self._has_stopped = 0, False
+        return self
+
+    def merge(self, other: Any) -> ChangeTracker:
+        """Add the parameters of another tracker, of another part of the same model.
+
+        For models whose parts train in different processes: send the `state_dict` of each to one
+        process, load it into a tracker there, and merge them. Numbers are those of one tracker of
+        all parts, bit for bit. `other` stays as it is.
+
+        Args:
+            other: A tracker that took the same steps, of other parameters.
+
+        Returns:
+            Self.
+
+        Raises:
+            MismatchError: If the steps differ, or a parameter is in both.
+            ArgumentTypeError, ArgumentValueError: If it is no tracker, or of another precision.
+        """
+        if not isinstance(other, ChangeTracker):
+            raise ArgumentTypeError(f"expected a ChangeTracker, got {type(other).__name__}")
+        self._refuse_with_store("merged")
+        self._measuring.merge(other._measuring)
+        self._next = max(self._next, other._next)
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything measured and kept, as plain numbers, text and tensors on the host.
+
+        Save it with the model's own: ``torch.save`` writes it, and ``torch.load`` reads it with
+        ``weights_only=True``. It takes as much memory as the tracker itself.
+        """
+        return {**self._measuring.saved(), "next": self._next}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> ChangeTracker:
+        """Continue from a `state_dict`, with the numbers of training that was never interrupted.
+
+        On the same kind of device these are the same bits. What was measured before is forgotten.
+
+        Returns:
+            Self.
+
+        Raises:
+            ArgumentTypeError: If it is no state of a tracker.
+            ArgumentValueError: If it is damaged, of a newer version, or of another precision.
+        """
+        measuring = self._empty()
+        measuring.load(state)
+        following = measuring.steps[-1] + 1 if measuring.steps else 0
+        self._next = max(checked_step(state.get("next", 0)), following)
+        self._measuring, self._has_stopped = measuring, False
+        self._resumed_at = None
+        if self._recorder is not None:
+            self._recorder.follow(measuring)
         return self
 
     def analysis(self) -> Analysis:
         """Return the result so far, in memory; the tracker can go on.
 
-        Exact cumulative changes are available for the last step only.
+        Tables and rankings have every step, exact cumulative changes are those of the last one.
 
         Raises:
             MismatchError: If there have been fewer than two updates.
         """
-        if len(self._steps) < 2:
+        taken = len(self._measuring.steps)
+        if taken < 2:
+            problem = self._reports.last
             raise MismatchError(
-                f"change needs at least two updates, there have been {len(self._steps)}"
+                f"change needs at least two updates, there have been {taken}"
+                + (f"; one was left out: {problem}" if problem else "")
             )
         source = self._source()
         values = source.values()
-        header = completed(source.header, values)
-        return Analysis(Live(header, values, source.latest))
+        return Analysis(Live(completed(source.header, values), values, source.latest))
 
     def summary(self) -> dict[str, float]:
         """Return the metrics of all layers at the last step, for wandb, MLflow and the like.
@@ -160,7 +285,7 @@ class ChangeTracker:
         Raises:
             MismatchError: If there has been no update.
         """
-        if not self._steps:
+        if not self._measuring.steps:
             raise MismatchError("there has been no update yet, so there is nothing to sum up")
         return flat_summary(self._shown().rows, -1)
 
@@ -192,36 +317,30 @@ class ChangeTracker:
         self._logs.append(log)
         return self
 
-    def _shown(self) -> Shown:
-        """Return what is logged of the updates so far."""
-        source = self._source()
-        return Shown(source, measured(source.header, source.values()))
-
     def _source(self) -> Live:
         """Return the sums so far, and A_t of the last step."""
-        self._fold()
-        values = np.stack(self._folded)
-        header = Header(
-            source="live",
-            reader="memory",
-            checkpoints=tuple(
-                CheckpointRecord(f"memory:{step}", step, "order given", "memory", 0, 0)
-                for step in self._steps
-            ),
-            parameters=tuple(self._parameters.values()),
-            roles=self._roles,
-        )
-        last = self._steps[-1]
+        header, values = self._measuring.result()
+        last = self._measuring.steps[-1]
 
         def latest(name: str) -> npt.NDArray[np.float64]:
-            if self._steps[-1] != last:
+            now = self._measuring.steps[-1] if self._measuring.steps else None
+            if now != last:
                 raise SourceError(
-                    f"the tracker has gone on from step {last} to step {self._steps[-1]} and "
+                    f"the tracker has gone on from step {last} to step {now} and "
                     "keeps exact values of its last step only; call its analysis() again"
                 )
             return self.cumulative(name)
 
         return Live(header, values, latest)
+
+    def _shown(self) -> Shown:
+        """Return what is logged of the updates so far."""
+        source = self._source()
+        return Shown(source, measured(source.header, source.values()))
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Analysis:
+        """Store the result so far; see `Analysis.save`."""
+        return self.analysis().save(path, overwrite=overwrite)
 
     def cumulative(self, name: str) -> npt.NDArray[np.float64]:
         """Return A_t of a parameter at the last step, in its own shape.
@@ -233,49 +352,62 @@ class ChangeTracker:
             UnknownNameError: If it is not tracked; the message lists the tracked names.
         """
         checked_text(name, "a parameter")
-        parameter = parameter_called(name, list(self._parameters.values()))
-        return self._batches.path(parameter.name).reshape(parameter.shape)
+        parameter = parameter_called(name, list(self._measuring.parameters.values()))
+        return self._measuring.state(parameter.name).path.reshape(parameter.shape)
 
-    def _fold(self) -> None:
-        """Fetch the sums left on devices and merge them, step by step."""
-        self._folded += [self._batches.totals(sums) for sums in self._pending]
-        self._pending.clear()
+    def _empty(self) -> Measuring:
+        return Measuring(self._roles, strict=self._strict, compensated=self._compensated)
 
-    def _begun(self, weights: Mapping[str, Any]) -> dict[str, Parameter]:
-        """Return the parameters to track: those that `analyze` would measure."""
-        described = []
-        for name, value in weights.items():
-            tensor = as_tensor(checked_values(name, value))
-            dtype = str(tensor.dtype).removeprefix("torch.")
-            hidden = HiddenValues(lambda: None, dtype, tuple(tensor.shape))
-            described.append(StoredTensor(name, hidden))
-        wanted = {*MEASURED_ROLES, *self._roles}
-        tracked = {
-            parameter.name: parameter
-            for layer in layers_of(described)
-            for parameter in layer.parameters
-            if parameter.role in wanted
-        }
-        if not tracked:
-            raise MismatchError(f"none of the {len(weights)} tensors given is a weight")
-        return tracked
+    def _consequence(self) -> str:
+        return STOPPED if self._has_stopped else LEFT_OUT
 
-    def _checked(self, parameter: Parameter, weights: Mapping[str, Any], step: int) -> Tensor:
-        """Return one tensor of an update after checking its shape, dtype and values."""
-        name, expected = parameter.name, parameter.shape
-        if name not in weights:
+    def _is_due(self, step: int, *, force: bool) -> bool:
+        """Tell whether the update of a step is taken; costs microseconds."""
+        steps = self._measuring.steps
+        if not steps:
+            return True
+        if self._resumed_at is not None and step <= self._resumed_at:
+            return False
+        if step <= steps[-1]:
+            raise StepOrderError(f"step {step} came after step {steps[-1]}; steps must grow")
+        return force or self._due(step, steps[-1])
+
+    def _take(self, model: Any, step: int, measures: Mapping[str, Any]) -> None:
+        if self._recorder is not None:
+            self._recorder.check_continued()
+        current = self._measuring.check(weights_of(model, f"at step {step}"), step)
+        try:
+            figures = figures_of(measures)
+        except ArgumentTypeError as error:
+            self._reports.take(error, "the figures of this update are left out")
+            figures = {}
+        try:
+            self._measuring.take(current, step, figures)
+        except BaseException:  # some parameters have gone on to this step, and others have not
+            self._has_stopped = True
+            raise
+        if self._recorder is not None:
+            self._record(self._recorder)
+        if self._logs:
+            self._log()
+
+    def _log(self) -> None:
+        try:
+            shown = self._shown()
+            for log in self._logs:
+                log.log(shown)
+        except Exception as error:  # whatever a writer raises
+            self._reports.take(error, "this update is not logged")
+
+    def _record(self, recorder: Recorder) -> None:
+        try:
+            recorder.add()
+        except Exception as error:  # as of pictures that do not fit the memory
+            self._reports.take(error, "the store lacks this step, which is kept in memory")
+
+    def _refuse_with_store(self, what: str) -> None:
+        if self._recorder is not None:
             raise MismatchError(
-                f"parameter {name!r} is missing at step {step}; it was there at the first one"
+                f"a tracker with a store cannot be {what}, as the store holds one run of one "
+                "tracker; create another tracker"
             )
-        tensor = as_tensor(checked_values(name, weights[name]))
-        if tuple(tensor.shape) != expected:
-            raise ShapeMismatchError(name, expected, tuple(tensor.shape), where=f"step {step}")
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if not is_measurable(dtype):
-            raise UnsupportedDtypeError(
-                f"parameter {name!r} cannot be tracked at step {step}: {dtype} values have no "
-                "known scale and zero point; leave it out of the mapping"
-            )
-        if self._strict and not bool(torch.isfinite(tensor).all()):
-            raise NonFiniteError(f"parameter {name!r} holds NaN or infinity at step {step}")
-        return tensor

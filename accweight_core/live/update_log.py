@@ -10,6 +10,7 @@ import numpy as np
 from accweight_core.analysis.event_log import (
     checked_writer,
     log_histogram,
+    log_measures,
     log_picture,
     log_scalars,
     picture_tags,
@@ -56,6 +57,7 @@ class UpdateLog:
         last = len(shown.steps) - 1
         when = {"global_step": int(shown.steps[last])}
         log_scalars(self._writer, shown.rows, self._metrics or shown.metrics, last, **when)
+        log_measures(self._writer, shown.source.header.measures, last, **when)
         if self._histograms:
             self._log_histograms(shown, last, when)
         if self._pictures and last and self._updates & (self._updates - 1) == 0:

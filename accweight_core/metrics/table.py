@@ -64,6 +64,7 @@ class Metric:
         unit: Its unit.
         reading: How to interpret it, in one sentence.
         is_brief: Whether printed rankings show it next to the metric they are sorted by.
+        is_running: Whether the metric is the sum of the formula over all steps so far.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Metric:
     unit: str
     reading: str
     is_brief: bool = False
+    is_running: bool = False
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -82,9 +84,9 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def _efficiency(sums: Columns) -> Floats:
-    """Return distance over path, 1 where nothing moved."""
+    """Return distance over path, 1 where nothing moved; the sums are rounded, so at most 1."""
     path = sums["path_sum"]
-    return np.where(path > 0, _ratio(sums["net_sum"], path), 1.0)
+    return np.where(path > 0, np.minimum(_ratio(sums["net_sum"], path), 1.0), 1.0)
 
 
 def _update_ratio(sums: Columns) -> Floats:
@@ -203,10 +205,11 @@ _ENTRIES = (
     Metric(
         "l2_path",
         ("step_square",),
-        lambda sums: np.cumsum(sums.norm("step_square"), axis=0),
+        lambda sums: sums.norm("step_square"),
         "sum over steps of the norm of the movement",
         _WEIGHTS,
         "path of the layer as one vector; displacement / l2_path is its straightness",
+        is_running=True,
     ),
     Metric(
         "nonfinite",

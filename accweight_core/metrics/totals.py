@@ -7,7 +7,7 @@ order of their names, so that all formats give the same bits whatever their orde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,7 +184,10 @@ def metrics(totals: Totals) -> dict[str, Floats]:
 
 
 def metrics_of(
-    elements: int | npt.NDArray[np.int64], values: Floats, names: Iterable[str] = METRICS
+    elements: int | npt.NDArray[np.int64],
+    values: Floats,
+    names: Iterable[str] = METRICS,
+    running: Mapping[str, Floats] | None = None,
 ) -> dict[str, Floats]:
     """Return metrics of one range, or of many ranges in parallel.
 
@@ -196,10 +199,19 @@ def metrics_of(
         elements: Number of elements of each range.
         values: (steps, ..., len(SUMS)).
         names: Names of the metrics; a metric is NaN if its sums are not held.
+        running: Running metrics at the first of the steps, (...) each, where the run began before.
 
     Returns:
         (steps, ...) each.
     """
     has_value = (elements > 0) & are_known(values)
     columns = Columns(np.where(has_value, elements, 1), values)
-    return {name: np.where(has_value, TABLE[name].formula(columns), np.nan) for name in names}
+    found = {}
+    for name in names:
+        value = TABLE[name].formula(columns)
+        if TABLE[name].is_running:
+            if running is not None:
+                value[0] = running[name]
+            value = np.cumsum(value, axis=0)
+        found[name] = np.where(has_value, value, np.nan)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from accweight_core.jit.tiers import halve, pool
 from accweight_core.pictures.plan import Picture, PicturePlan
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tile import Tile
+
+SHORT = 5
+"""Longest last axis that is copied one place at a time."""
 
 Emit = Callable[[int, Sequence[Picture]], None]
 """Called as ``emit(first_step, planes)`` with (steps, rows, cols) arrays: one plane at level 0,
@@ -79,12 +83,6 @@ class TileCanvas:
         pool(sheet, side, sums, tops)
         return sums, tops
 
-    def replay(self, step: int, planes: Sequence[Picture]) -> None:
-        """Take the planes of a step that was drawn before, (rows, cols) each."""
-        for plane, picture in zip(self._planes, planes, strict=True):
-            plane[step % self._segment] = picture
-        self._advance(step)
-
     def _advance(self, step: int) -> None:
         """Emit the gathered steps at the end of a chunk or of the run."""
         slot = step % self._segment
@@ -98,17 +96,31 @@ class TileCanvas:
         if self._view is None:
             self._sheet.reshape(-1)[self._places] = path
         else:
-            self._view[self._order] = path.reshape(self._view.shape)
+            _copy(path.reshape(self._view.shape), self._view, self._order)
         return self._sheet
 
     def _count(self, elements: int) -> Picture:
         """Return the number of elements per texel of the base level."""
-        ones, counts = np.ones(elements, np.float32), np.zeros(self._size, np.float32)
-        sums, _ = self._pooled(self._placed(ones))
-        counts[: sums.shape[0], : sums.shape[1]] = sums
-        if not self._lines:
+        counts = np.zeros(self._size, np.float32)
+        if self._lines:
+            side = 1 << self._plan.base
+            down, across = (
+                np.minimum(side, length - np.arange(0, length, side)) for length in self._lines
+            )
+            counts[: len(down), : len(across)] = np.outer(down, across)
+        else:
+            counts[...], _ = self._pooled(self._placed(np.ones(elements, np.float32)))
             self._sheet.fill(0)
         return counts
+
+
+def _copy(values: Picture, view: Picture, order: Sequence[Any]) -> None:
+    """Do ``view[order] = values``; twice as fast for kernels of a few weights side by side."""
+    if not 1 < values.shape[-1] <= SHORT or order[-1] != slice(None):
+        view[order] = values
+        return
+    for last in range(values.shape[-1]):
+        view[*order[:-1], last] = values[..., last]
 
 
 @dataclass(frozen=True)
@@ -117,11 +129,9 @@ class CanvasWatcher:
 
     Attributes:
         canvas: The canvas of the tile.
-        steps_before: Number of steps before the first step of the walk.
     """
 
     canvas: TileCanvas
-    steps_before: int = 0
 
     @property
     def squares(self) -> Squares | None:
@@ -130,11 +140,11 @@ class CanvasWatcher:
 
     def __call__(self, step: int, path: Picture) -> None:
         """Draw A_t, unpooled."""
-        self.canvas.draw(self.steps_before + step, path)
+        self.canvas.draw(step, path)
 
     def pooled(self, step: int, sums: Picture, tops: Picture) -> None:
         """Draw A_t, pooled."""
-        self.canvas.draw_pooled(self.steps_before + step, sums, tops)
+        self.canvas.draw_pooled(step, sums, tops)
 
 
 def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:

@@ -105,16 +105,14 @@ class Pack:
 class PackSheet:
     """The pictures of a pack during the walk."""
 
-    def __init__(self, pack: Pack, steps: int, walked: int) -> None:
+    def __init__(self, pack: Pack, steps: int) -> None:
         """Allocate the pictures, filled with NaN.
 
         Args:
             pack: The pack.
             steps: Number of steps.
-            walked: How many steps, the last ones, are drawn; the others are copied.
         """
         self._pack = pack
-        self._copied = steps - walked
         self.texels = np.full((steps, pack.texels), np.nan, np.float32)
 
     def drawn(self, members: Sequence[int]) -> Callable[[int, Picture], None]:
@@ -124,21 +122,15 @@ class PackSheet:
             members: Their positions in the pack.
 
         Returns:
-            Called as ``draw(step, totals)`` with A_t of (members, elements); steps count from the
-            first one of this walk.
+            Called as ``draw(step, totals)`` with A_t of (members, elements).
         """
         layouts, starts = self._pack.layouts, self._pack.starts
         texels = np.stack([places(layouts[member]) + starts[member] for member in members])
 
         def draw(step: int, totals: Picture) -> None:
-            self.texels[self._copied + step, texels] = totals
+            self.texels[step, texels] = totals
 
         return draw
-
-    def copy(self, member: int, picture: Picture) -> None:
-        """Copy the steps of a picture that were drawn before: (steps, rows, columns)."""
-        first, stop = self._pack.starts[member : member + 2]
-        self.texels[: self._copied, first:stop] = picture.reshape(self._copied, -1)
 
 
 @lru_cache(maxsize=256)

@@ -1,9 +1,10 @@
 """Read checkpoints at URLs in byte ranges, through fsspec.
 
-`path_at` is the entry point: it turns a name into a local path or a `RemotePath`. `open_file` and
-`state_of` take the path texts in extents and descriptions. `local` opens local files, `urls` hides
-secrets, `transport`, `web` and `stores` make requests, `files` caches metadata and blocks, `path`
-has the paths for readers, and `prefetch` fetches weights before they are read.
+`path_at` is the entry point: it turns a name into a local path or a `RemotePath`; `revisions_at`
+gives one path for each revision of a repository. `open_file` and `state_of` take the path texts in
+extents and descriptions. `local` opens local files, `urls` hides secrets, `git` reads local
+repositories at any commit, `transport`, `web` and `stores` make requests, `files` caches metadata
+and blocks, `path` has the paths for readers, and `prefetch` fetches weights before they are read.
 
 Why not `universal_pathlib`: its paths are not `pathlib.Path` objects either (0.3), it treats the
 query of an HTTP URL as part of the file name and shows it in every message, and it does not detect
@@ -20,18 +21,23 @@ from urllib.parse import unquote
 
 from accweight_core.errors import SourceError
 from accweight_core.remote.local import LocalPath, open_local
-from accweight_core.remote.urls import LOCAL, is_url, without_secrets
+from accweight_core.remote.urls import LOCAL, is_revised, is_url, without_secrets
 
 if TYPE_CHECKING:
     from accweight_core.remote.path import RemotePath
+    from accweight_core.remote.revision import Revision
 
 __all__ = [
     "as_remote",
+    "by_age",
     "expect",
     "is_remote",
+    "is_revised",
     "is_url",
     "open_file",
     "path_at",
+    "revision_of",
+    "revisions_at",
     "shown",
     "state_of",
     "without_secrets",
@@ -60,6 +66,10 @@ def path_at(
     if remote is not None:
         return cast("Path", remote)
     text = str(name) if isinstance(name, Path) else os.fspath(name)
+    if is_revised(text):
+        from accweight_core.remote.revised import pinned
+
+        return cast("Path", pinned(text, storage_options or {}))
     if not is_url(text):
         return LocalPath(name)
     if text.partition("://")[0].lower() in LOCAL:
@@ -68,6 +78,43 @@ def path_at(
     from accweight_core.remote.path import RemotePath
 
     return cast("Path", RemotePath(*site_of(text, storage_options or {}, again=again)))
+
+
+def revisions_at(
+    name: str, pattern: str | None, storage_options: Mapping[str, Any] | None = None
+) -> list[Path]:
+    """Return the paths of all revisions of a repository that are checkpoints of their own.
+
+    Args:
+        name: The repository, or a folder or file in it; see `is_revised`.
+        pattern: Pattern of names of branches and tags. Without one, a file of a git repository
+            stands for all commits that changed it, and anything else for itself.
+        storage_options: Options for the client of the hub.
+
+    Raises:
+        MissingLibraryError: If a library is not installed.
+        SourceError: If there is no such repository or revision.
+    """
+    from accweight_core.remote.revised import revisions
+
+    return cast("list[Path]", revisions(name, pattern, storage_options or {}))
+
+
+def revision_of(path: Path) -> Revision | None:
+    """Return the revision of a repository that a path is read at; None elsewhere."""
+    remote = as_remote(path)
+    return remote.revision if remote is not None else None
+
+
+def by_age(paths: Iterable[Path]) -> list[Path]:
+    """Return paths at revisions by the time at which the commits were made, oldest first.
+
+    Raises:
+        RemoteError: If the repository cannot be read.
+    """
+    from accweight_core.remote import revised
+
+    return cast("list[Path]", revised.by_age([cast("RemotePath", path) for path in paths]))
 
 
 def _local(text: str) -> Path:

@@ -2,7 +2,8 @@
 
 HTTP requests are made directly, through the session that fsspec configures, because the answers
 must be checked: whether a server sent the requested range, and of the same version of the file.
-All other URLs go through the file systems of fsspec.
+Repositories with revisions have transports of their own; all other URLs go through the file
+systems of fsspec.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from accweight_core.errors import MissingLibraryError, SourceError
+from accweight_core.remote.repositories import transport_at
 from accweight_core.remote.settings import settings
 from accweight_core.remote.stores import Store, within
 from accweight_core.remote.transport import Transport
-from accweight_core.remote.urls import Url, without_secrets
+from accweight_core.remote.urls import Url, is_revised, without_secrets
 from accweight_core.remote.web import Web
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ def transport_for(url: Url, options: Mapping[str, Any]) -> Transport:
         MissingLibraryError: If a library is not installed.
         SourceError: If fsspec does not know the scheme, or refuses the URL or the options.
     """
+    if is_revised(url):
+        return transport_at(url, options)
     file_system, _ = opened(url, options)
     if url.is_web:
         return Web(file_system)

@@ -20,6 +20,7 @@ from typing import Any
 from accweight_core.remote.block_cache import Blocks, down, joined, side_by_side, up
 from accweight_core.remote.choose import transport_for
 from accweight_core.remote.errors import AbsentError, RemoteError, UnreachableError
+from accweight_core.remote.revision import Revision
 from accweight_core.remote.transport import Seen, Transport
 from accweight_core.remote.urls import Url
 
@@ -44,11 +45,20 @@ wait for it again."""
 
 
 class Site:
-    """A server or store with cached metadata, which is never refreshed."""
+    """A server or store with cached metadata, which is never refreshed.
 
-    def __init__(self, transport: Transport, options: Mapping[str, Any]) -> None:
+    Attributes:
+        transport: What makes the requests.
+        options: Options of its file system.
+        revision: The revision of a repository whose files these are; None elsewhere.
+    """
+
+    def __init__(
+        self, transport: Transport, options: Mapping[str, Any], revision: Revision | None = None
+    ) -> None:
         self.transport = transport
         self.options = options
+        self.revision = revision
         self._seen: dict[str, Seen | RemoteError] = {}
         self._files: dict[str, RemoteFile] = {}
         self._folders: dict[str, Mapping[str, Seen]] = {}

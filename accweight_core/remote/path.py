@@ -12,16 +12,17 @@ import errno
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import IO, NoReturn, cast
+from typing import IO, Any, NoReturn, cast
 
 from accweight_core.errors import FormatError
 from accweight_core.remote.errors import AbsentError, RemoteError
 from accweight_core.remote.files import LEAST_FETCH, Site, described, state_of_seen
 from accweight_core.remote.reader import RemoteReader
+from accweight_core.remote.revision import Revision
 from accweight_core.remote.transport import Seen
 from accweight_core.remote.urls import Url
 
@@ -33,6 +34,16 @@ class RemotePath:
         self._site = site
         self.url = url
         self._text = str(url)
+
+    @property
+    def revision(self) -> Revision | None:
+        """The revision of a repository that it is read at; None elsewhere."""
+        return self._site.revision
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Options of its file system, which may hold credentials."""
+        return self._site.options
 
     # --- names
 

@@ -17,10 +17,17 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # one letter is a drive o
 _CHAINED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)::")
 LOCAL = ("file", "local")
 WEB = ("http", "https")
-NAMED_BY_USER_PART = ("hf", "github", "gist")
+GIT = "git"
+"""Scheme of local git repositories: ``git:///folder/repository@COMMIT/file``."""
+
+HUB = "hf"
+"""Scheme of the Hugging Face hub: ``hf://organisation/model@COMMIT/file``."""
+
+NAMED_BY_USER_PART = (HUB, "github", "gist")
 """Schemes in which the text before an @ is part of the name, not a credential."""
 
 _SAFE = "!$&'()*+,;=:@~-._"
+_ELSEWHERE = re.compile(r"[/\\\0]|::|://|^\.{0,2}$")
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+")
 
 
@@ -28,6 +35,22 @@ def is_url(name: object) -> bool:
     """Tell whether a name is a URL: `s3://bucket/run`, `zip::memory://a.zip`."""
     text = str(name)
     return "://" in text and bool(_SCHEME.match(text) or _CHAINED.match(text))
+
+
+def is_revised(name: object) -> bool:
+    """Tell whether a name is that of a repository with revisions: on the hub, or ``git:FOLDER``."""
+    text = str(name)
+    return text.startswith(f"{GIT}:") or is_on_hub(text)
+
+
+def is_on_hub(text: str) -> bool:
+    """Tell whether a URL is that of a repository on the hub; buckets there have no revisions."""
+    return text.startswith(f"{HUB}://") and not text.startswith(f"{HUB}://buckets/")
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a name in a listing is that of an entry of the folder itself."""
+    return _ELSEWHERE.search(name) is None and name.isprintable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +128,7 @@ class Url:
         return self._joined(self.user_part).rstrip("/") + "/" + self.query + self.secret_archive
 
     def _joined(self, user_part: str) -> str:
-        host = self.host + "/" if self.host else ""
+        host = self.host + "/" if self.host or self.scheme == GIT else ""
         return f"{self.wrappers}{self.scheme}://{user_part}{host}{'/'.join(self.segments)}"
 
     @property

@@ -8,32 +8,37 @@ next: `lr_1/epoch_1.pt` and `lr_2/epoch_1.pt` are two series.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from accweight_core.runs.name_parts import Number, parts_of
+from accweight_core.runs.name_parts import BATCH_WORDS, EPOCH_WORDS, parts_of
+from accweight_core.runs.readings import read_paths
+from accweight_core.runs.run_numbers import runs_apart
 from accweight_core.runs.search import Broken, is_mark
 from accweight_core.runs.step_order import Found
 
 MOST_ABOVE = 3
 """Folders above a file whose number may be its step: `checkpoint-500/unet/model.safetensors`."""
 
-_APART = frozenset({"seed", "fold"})
-"""Words whose numbers never are the steps of a run."""
-
 Member = TypeVar("Member")
 
 
 @dataclass(frozen=True)
 class Item:
-    """A checkpoint with the parts of its path below the source."""
+    """A checkpoint with the parts of its path below the source, as they are read."""
 
     found: Found
     parts: tuple[str, ...]
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The same parts as they are written."""
+        after = len(self.found.parts) - len(self.parts) - is_mark(self.found.path)
+        return self.found.path.parts[after : after + len(self.parts)]
 
     def __hash__(self) -> int:
         """Return a hash of the path alone, as descriptions are large."""
@@ -57,14 +62,29 @@ class Cluster:
     broken: list[Broken] = field(default_factory=list)
 
 
-def parts_below(path: Path, root: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts of a path below the source; a mark file stands for its folder."""
-    parts = path.parts[len(root) :]
+def read_below(
+    found: Sequence[Found], broken: Sequence[Broken], root: Sequence[str]
+) -> tuple[list[Item], dict[Path, tuple[str, ...]]]:
+    """Read the paths of checkpoints, and of files that cannot be read, below the source.
+
+    A mark file stands for its folder.
+    """
+    paths = [*(one.path for one in found), *(bad.path for bad in broken)]
+    read = read_paths([path.parts[len(root) :] for path in paths]).paths
+    items = [
+        Item(replace(one, read=(*root, *parts)), _without_mark(one.path, parts))
+        for one, parts in zip(found, read, strict=False)
+    ]
+    beside = zip(broken, read[len(found) :], strict=True)
+    return items, {bad.path: _without_mark(bad.path, parts) for bad, parts in beside}
+
+
+def _without_mark(path: Path, parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[:-1] if len(parts) > 1 and is_mark(path) else parts
 
 
 def clustered(
-    items: Sequence[Item], broken: Sequence[Broken], root: Sequence[str]
+    items: Sequence[Item], broken: Sequence[Broken], parts_of_broken: Mapping[Path, tuple[str, ...]]
 ) -> list[Cluster]:
     """Return the clusters of checkpoints, each with the broken files of its pattern."""
     clusters: list[Cluster] = []
@@ -80,7 +100,7 @@ def clustered(
     order = {item: number for number, item in enumerate(items)}
     clusters.sort(key=lambda cluster: order[cluster.items[0]])
     for bad in broken:
-        parts = parts_below(bad.path, root)
+        parts = parts_of_broken[bad.path]
         home = next((c for c in clusters if _fits(parts, c)), None)
         if home is not None:
             home.broken.append(bad)
@@ -149,6 +169,9 @@ def _folded(members: list[Item], index: int) -> list[Cluster]:
     same = _by(members, lambda item: (item.parts[-1],))
     if not steps and all(len(files) > 1 for files in same.values()):
         return [Cluster(files, index) for files in same.values()]
+    words = {number.step_word for number in parts_of(members[0].parts[-1]).counts}
+    if words & BATCH_WORDS and {number.step_word for number in name.counts} & EPOCH_WORDS:
+        return [Cluster(members, index)]
     spans = sorted(
         (_values(files[0].parts[index]), [_values(file.parts[-1]) for file in files])
         for files in folders.values()
@@ -174,32 +197,12 @@ def _split(members: list[Item], fold: int | None) -> list[Cluster]:
 
 
 def _by_numbers(members: list[Item], fold: int | None) -> list[Cluster]:
-    rows = [parts_of(item.parts[-1]).counts for item in members]
-    columns: dict[tuple[Decimal, ...], Sequence[Number]] = {}
-    for column in zip(*rows, strict=True):
-        values = tuple(number.value for number in column)
-        if len(set(values)) > 1:
-            columns.setdefault(values, column)
-    if not columns:
-        return [Cluster(members, fold)]
-    if len(columns) == 1:
-        words = {n.key.rpartition("_")[2] for n in next(iter(columns.values()))}
-        if words <= _APART:
-            return [Cluster([item], fold, is_alone=True) for item in members]
-        return [Cluster(members, fold)]
-    if any(len(set(values)) == len(members) for values in columns):
-        return [Cluster(members, fold)]
-    apart = [
-        values
-        for values, column in columns.items()
-        if column[0].tells_runs_apart or (column[0].is_glued and not column[0].step_word)
-    ]
-    if not apart or len(apart) == len(columns):
-        return [Cluster(members, fold)]
-    runs: dict[tuple[Decimal, ...], list[Item]] = {}
-    for key, item in zip(zip(*apart, strict=True), members, strict=True):
-        runs.setdefault(key, []).append(item)
-    return [cluster for files in runs.values() for cluster in _by_numbers(files, fold)]
+    runs, are_alone = runs_apart([item.parts[-1] for item in members])
+    found = []
+    for run in runs:
+        is_alone = are_alone or (len(run) == 1 < len(runs))
+        found.append(Cluster([members[index] for index in run], fold, is_alone=is_alone))
+    return found
 
 
 def _fits(parts: tuple[str, ...], cluster: Cluster) -> bool:

@@ -13,25 +13,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from accweight_core.errors import FormatError
-from accweight_core.io.reading import same_values
 from accweight_core.naming import layers_of
 from accweight_core.runs.clusters import Cluster, Item
 from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.order_doubts import BY_ALPHABET
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.series_names import Parts
-from accweight_core.runs.step_order import (
-    BY_ALPHABET,
-    Found,
-    Order,
-    Placed,
-    ends_of,
-    is_copy_name,
-    order_of,
-)
-from accweight_core.schema import StoredTensor
-from accweight_core.text import shortened
+from accweight_core.runs.step_order import Order, order_of
+from accweight_core.runs.twins import twin_of
 
 
 @dataclass
@@ -102,11 +92,11 @@ def _series_of(item: Item, complete: list[Draft]) -> Draft | None:
     near = [draft for draft in near if draft.signature == signature]
     if any(draft.cluster.items[0].found.reader != item.found.reader for draft in near):
         own = parts_of(item.parts[-1])
-        near = [] if own.counts else [d for d in near if _twin(item.found, d.order.placed)]
+        near = [] if own.counts else [d for d in near if twin_of(item.found, d.order.placed)]
     here = [draft for draft in near if draft.home == item.parts[:-1]]
     near = here or near
     if len(near) > 1:
-        copied = [draft for draft in near if _twin(item.found, draft.order.placed) is not None]
+        copied = [draft for draft in near if twin_of(item.found, draft.order.placed) is not None]
         near = copied or [draft for draft in near if _is_named_after(item, draft)]
     return near[0] if len(near) == 1 else None
 
@@ -153,13 +143,22 @@ def joined(singles: list[Cluster], complete: list[Draft]) -> list[Cluster]:
     for group in by_place.values():
         items = [item for single in group for item in single.items]
         is_run = len(items) > 1 and not any(single.is_alone for single in group)
-        if is_run and complete:
+        if is_run and (complete or _have_one_step([item.parts[-1] for item in items])):
             is_run = order_of([i.found for i in items]).placed[0].source != BY_ALPHABET
         if is_run:
             joined.append(Cluster(items, broken=[bad for one in group for bad in one.broken]))
         else:
             joined += group
     return _joined_folders(joined)
+
+
+def _have_one_step(names: Sequence[str]) -> bool:
+    """Tell whether names have the same number where a step is: `lr0.1_100`, `lr0.2_100`."""
+    steps = {
+        tuple(n.value for n in parts_of(name).counts if n.step_word or not n.is_glued)
+        for name in names
+    }
+    return len(steps) == 1 and steps != {()}
 
 
 def _joined_folders(clusters: list[Cluster]) -> list[Cluster]:
@@ -181,103 +180,3 @@ def _joined_folders(clusters: list[Cluster]) -> list[Cluster]:
         else:
             kept += group
     return kept
-
-
-# ---------------------------------------------------------------- steps, copies and clashes
-
-
-def resolve(draft: Draft) -> None:
-    """Give the single files of a series their place, and take out copies."""
-    order = draft.order
-    names = _short_names(draft)
-    placed, without = list(order.placed), list(order.without_step)
-    depth = len(draft.cluster.items[0].parts)
-    for item in draft.singles:
-        if len(item.parts) < depth and not item.found.is_named:
-            draft.above.add(item.found.path)
-            without.append(item.found)
-            continue
-        own = _placed_beside(item.found, order, draft)
-        if own is None:
-            without.append(item.found)
-        else:
-            placed.append(own)
-    placed.sort(key=lambda p: _rank(p))
-    kept: list[Placed] = []
-    for place in placed:
-        twin = kept[-1] if kept and kept[-1].step == place.step else None
-        if twin is None:
-            kept.append(place)
-            continue
-        path, other = place.found.path, names[twin.found.path]
-        if same(tensors_of(twin.found), tensors_of(place.found)):
-            draft.left_out.append(LeftOut(path, f"same weights as {other}", names[path]))
-            continue
-        draft.left_out.append(
-            LeftOut(
-                path, f"claims step {place.step} as {other} does, with other weights", names[path]
-            )
-        )
-        draft.clash = draft.clash or (
-            f"two different checkpoints claim step {place.step} ({place.source}): "
-            f"{other} and {names[path]}; leave one out with "
-            f"--exclude '{names[path]}', or give the files in order with --given-order"
-        )
-    stepless: list[Found] = []
-    for found in without:
-        twin = None if found.path in draft.above else _twin(found, kept)
-        if twin is None:
-            stepless.append(found)
-        else:
-            other = names[twin.found.path]
-            reason = f"same weights as {other}"
-            draft.left_out.append(LeftOut(found.path, reason, names[found.path]))
-    at_ends = ends_of(stepless, kept)
-    placed_last = {place.found.path for place in at_ends}
-    kept += at_ends
-    kept.sort(key=lambda p: p.step)
-    draft.order = Order(kept, [one for one in stepless if one.path not in placed_last])
-
-
-def _rank(place: Placed) -> tuple[int, bool, int, str]:
-    """Return a sort key: of several checkpoints of one step, the one to keep comes first."""
-    name = place.found.path.name
-    return place.step, is_copy_name(name), parts_of(name).version, name
-
-
-def _placed_beside(found: Found, order: Order, draft: Draft) -> Placed | None:
-    """Return a single file with the step that it says itself, as the others of the series do."""
-    source = order.placed[-1].source
-    description = found.description
-    if source.startswith("in file: "):
-        is_told = description.step is not None and source == f"in file: {description.step_key}"
-        return Placed(found, description.step or 0, source) if is_told else None
-    if not source.startswith("in name: "):
-        return None
-    word = source.removeprefix("in name: ")
-    counts = [n for p in found.path.parts[-1:] for n in parts_of(p).counts if n.step_word == word]
-    return Placed(found, int(counts[-1].value), source) if counts and counts[-1].is_step else None
-
-
-def _twin(found: Found, placed: Sequence[Placed]) -> Placed | None:
-    """Return the checkpoint that has the same weights; the last ones are tried first."""
-    tensors = tensors_of(found)
-    return next((p for p in reversed(placed) if same(tensors_of(p.found), tensors)), None)
-
-
-def same(left: Sequence[StoredTensor], right: Sequence[StoredTensor]) -> bool:
-    """Tell whether two checkpoints have the same weights; a damaged one has others."""
-    try:
-        return same_values(left, right)
-    except FormatError:
-        return False
-
-
-def tensors_of(found: Found) -> Sequence[StoredTensor]:
-    """Return the tensors of a checkpoint."""
-    return found.description.tensors
-
-
-def _short_names(draft: Draft) -> dict[Path, str]:
-    paths = [item.found.path for item in (*draft.cluster.items, *draft.singles)]
-    return dict(zip(paths, shortened([str(path) for path in paths]), strict=True))

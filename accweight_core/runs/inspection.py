@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accweight_core.dtypes import is_measurable
-from accweight_core.errors import SeveralSeriesError
+from accweight_core.errors import AccweightError, SeveralSeriesError
 from accweight_core.gc_paused import gc_paused
 from accweight_core.naming import layers_of
 from accweight_core.remote.globbing import doubted
@@ -17,7 +17,7 @@ from accweight_core.runs.model_hints import named_by_model
 from accweight_core.runs.opening import Opened, grouped, opened_series
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.selection import ALL, Selection
-from accweight_core.runs.series import Series
+from accweight_core.runs.series import Series, check_order
 from accweight_core.runs.surveying import chosen_series, left_out_of, surveyed
 from accweight_core.schema import (
     MEASURED_ROLES,
@@ -175,7 +175,11 @@ def inspected(source: str | os.PathLike[str] | list[str], selection: Selection =
     layers = shown.layers if model is None else layers_of(tensors)
     measured = {p.name for layer in layers for p in layer.parameters if p.role in MEASURED_ROLES}
     changes = type_changes(shown.checkpoints, [tensor.name for tensor in tensors], None)
-    opened = replace(opened, notes=(*opened.notes, *map(str, changes)))
+    opened = replace(
+        opened,
+        notes=(*opened.notes, *map(str, changes)),
+        warnings=(*opened.warnings, *([] if run is None else _refusal(run))),
+    )
     return Inspection(
         series=survey.series if selection.series is None else (found,),
         run=run,
@@ -187,6 +191,15 @@ def inspected(source: str | os.PathLike[str] | list[str], selection: Selection =
         layers=layers,
         refused=_refused(tensors, measured),
     )
+
+
+def _refusal(run: Series) -> list[str]:
+    """Return why `analyze` does not take a run; nothing if it does."""
+    try:
+        check_order(run)
+    except AccweightError as error:
+        return [f"analyze stops at this: {error}"]
+    return []
 
 
 def series_of(

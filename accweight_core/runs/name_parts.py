@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -18,6 +18,15 @@ from itertools import takewhile
 STEP_WORDS = ("global_step", "global-step", "step", "steps", "iteration", "iter", "it", "update",
               "batch", "ba", "epoch", "ep", "checkpoint", "ckpt", "round", "snapshot")  # fmt: skip
 """Words for the number of a step, in order of preference."""
+
+EPOCH_WORDS = frozenset(("epoch", "ep", "round"))
+"""Words for the coarse count of a step, of which another may be a part."""
+
+BATCH_WORDS = frozenset(("batch", "ba"))
+"""Words for the count within an epoch."""
+
+COUNTED_ANEW = BATCH_WORDS | {"iteration", "iter", "it", "update"}
+"""Words for counts that may begin again in every epoch."""
 
 RUN_WORDS = frozenset(
     ("run", "version", "ver", "v", "fold", "seed", "trial", "exp", "experiment", "split", "replica",
@@ -30,6 +39,9 @@ SETTING_WORDS = frozenset(
      "temp", "temperature", "eps", "noise", "momentum", "ratio", "width", "scale", "v", "version")
 )  # fmt: skip
 """Words for fractions that are settings of a run, so they belong to its name."""
+
+SEPARATORS = "=_-. :"
+"""Characters between the words and numbers of a name."""
 
 LARGEST = 2**62
 """Limit of steps in names; larger numbers are sizes or hashes."""
@@ -88,12 +100,30 @@ class Number:
     @cached_property
     def step_word(self) -> str:
         """The word of steps in its key; empty if there is none."""
+        if _last_word(self.key) in SETTING_WORDS:  # `eps` is no plural of `ep`
+            return ""
         return next((w for w in STEP_WORDS if re.search(rf"(^|[_-]){w}s?$", self.key)), "")
 
-    @cached_property
+    @property
+    def run_word(self) -> str:
+        """The word of runs before it: ``seed0``, ``version_1``; empty if there is none."""
+        word = _last_word(self.key)
+        return word if word in RUN_WORDS else ""
+
+    @property
     def tells_runs_apart(self) -> bool:
         """Whether it is the number of a run: ``seed0``, ``version_1``."""
-        return _last_word(self.key) in RUN_WORDS
+        return bool(self.run_word)
+
+    @property
+    def is_date(self) -> bool:
+        """Whether it is a date."""
+        return self.key == "date"
+
+    @property
+    def is_named_measure(self) -> bool:
+        """Whether a word says what it measures: ``val_loss=0.3``."""
+        return self.sort is Sort.MEASURE and _MEASURE.search(self.key) is not None
 
     @property
     def is_step(self) -> bool:
@@ -142,8 +172,7 @@ def parts_of(name: str) -> NameParts:
     >>> parts_of("checkpoint_1.5M.pt").counts[0].value
     Decimal('1500000.0')
     """
-    match = _ENDING.search(name)
-    ending = match[0].lower() if match and match.start() else ""
+    ending = ending_of(name).lower()
     stem = name[: len(name) - len(ending)]
     version = _VERSION.search(stem)
     if version and (ending == ".ckpt" or re.search(r"[0-9]", stem[: version.start()])):
@@ -154,12 +183,31 @@ def parts_of(name: str) -> NameParts:
     for found in _PART.finditer(stem):
         number = _number(found, stem[start : found.start()], stem[found.end() :])
         if number is not None:
+            number = _after(numbers, stem[start : found.start()], number)
             texts.append(stem[start : found.start()])
             numbers.append(number)
             start = found.end()
     return NameParts(
         (*texts, stem[start:]), tuple(numbers), int(version[1]) if version else 0, ending
     )
+
+
+def ending_of(name: str) -> str:
+    """Return the suffixes of a name that belong to its format, as they are written."""
+    match = _ENDING.search(name)
+    return match[0] if match and match.start() else ""
+
+
+def _after(before: Sequence[Number], between: str, number: Number) -> Number:
+    """Return a number with the word of the one before it, as in `checkpoint_EPOCH_UPDATE`."""
+    is_update = (
+        bool(before)
+        and not number.key
+        and number.sort is Sort.COUNT
+        and before[-1].step_word in ("checkpoint", "ckpt")
+        and not between.strip(SEPARATORS)
+    )
+    return replace(number, key=before[-1].key) if is_update else number
 
 
 def _number(found: re.Match[str], before: str, after: str) -> Number | None:

@@ -48,6 +48,7 @@ def open_run(
     exclude: Iterable[str] = (),
     group: int | str | None = None,
     series: str | None = None,
+    revisions: str | None = None,
     in_given_order: bool = False,
     map: NameMap | str | os.PathLike[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -65,6 +66,8 @@ def open_run(
             `inspect`, or "largest".
         series: Name of the series to use if the source holds several, as `inspect` and
             `series_of` list them.
+        revisions: Pattern of the branches and tags of a repository (``hf://ORG/MODEL``,
+            ``git:FOLDER``), each of which is a checkpoint.
         in_given_order: Whether to use the order of `source` instead of the steps in files or names.
         map: A map file with the names of parameters that differ between checkpoints. With a map,
             files of several formats can be one run.
@@ -86,6 +89,7 @@ def open_run(
         exclude=exclude,
         group=group,
         series=series,
+        revisions=revisions,
         in_given_order=in_given_order,
         map=map,
         storage_options=storage_options,

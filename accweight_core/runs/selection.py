@@ -24,6 +24,7 @@ class Selection:
         group: Group of checkpoints to use if they have different parameters: its number in
             `inspect`, or "largest".
         series: Name of the series to use if the source holds several, as `inspect` lists them.
+        revisions: Pattern of the branches and tags of a repository that are its checkpoints.
         in_given_order: Whether to use the given order instead of the steps in files or names.
         map: Names of parameters that differ between checkpoints.
         storage_options: Options for fsspec's file systems; never printed, as they may include keys.
@@ -36,6 +37,7 @@ class Selection:
     exclude: tuple[str, ...] = ()
     group: int | str | None = None
     series: str | None = None
+    revisions: str | None = None
     in_given_order: bool = False
     map: NameMap | None = None
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -51,6 +53,7 @@ class Selection:
         exclude: Iterable[str] | None = None,
         group: int | str | None = None,
         series: str | None = None,
+        revisions: str | None = None,
         in_given_order: bool = False,
         map: NameMap | str | os.PathLike[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -69,6 +72,9 @@ class Selection:
             raise ArgumentTypeError(f"a reader is given by name, got {type(reader).__name__}")
         if series is not None and not isinstance(series, str):
             raise ArgumentTypeError(f"a series is given by name, got {type(series).__name__}")
+        if revisions is not None and not isinstance(revisions, str):
+            kind = type(revisions).__name__
+            raise ArgumentTypeError(f"revisions are given by a pattern of names, got {kind}")
         if model is not None:
             checked_path(model, "a model")
         options: Any = storage_options
@@ -81,6 +87,7 @@ class Selection:
             exclude=_patterns(exclude),
             group=group,
             series=series,
+            revisions=revisions,
             in_given_order=in_given_order,
             map=name_map,
             storage_options=storage_options,

@@ -15,19 +15,18 @@ from pathlib import Path
 
 from accweight_core.errors import StepOrderError
 from accweight_core.naming import layers_of, natural_key
-from accweight_core.runs.clusters import Cluster, Item, clustered, is_in_step_folder, parts_below
+from accweight_core.runs.clusters import Cluster, Item, clustered, is_in_step_folder, read_below
 from accweight_core.runs.data_names import are_data
 from accweight_core.runs.drafts import (
     Draft,
     drafted,
     joined,
-    resolve,
-    same,
-    tensors_of,
     with_their_series,
 )
 from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.readings import read_paths
+from accweight_core.runs.resolving import resolve
 from accweight_core.runs.search import Broken, LeftOut
 from accweight_core.runs.series_names import UNNAMED, Parts, named_alike, unique_names
 from accweight_core.runs.step_order import (
@@ -36,6 +35,7 @@ from accweight_core.runs.step_order import (
     Placed,
     order_of,
 )
+from accweight_core.runs.twins import same, tensors_of
 from accweight_core.schema import Layer, StoredTensor
 
 COMPARED_TENSORS = 16
@@ -127,9 +127,9 @@ def series_in(
         broken: Files that cannot be read.
         root: Parts of the path of the source; what it is called changes nothing.
     """
-    items = [Item(one, parts_below(one.path, root)) for one in found]
+    items, unread = read_below(found, broken, root)
     beneath = len(root) if len(found) > 1 else 0
-    clusters = clustered(items, broken, root)
+    clusters = clustered(items, broken, unread)
     complete = [drafted(c, beneath) for c in clusters if len(c.items) > 1]
     if not complete:  # one checkpoint so far, `checkpoint-500/`, and the model above it
         complete = [drafted(c, beneath) for c in clusters if is_in_step_folder(c)]
@@ -140,7 +140,7 @@ def series_in(
     for draft in drafts:
         resolve(draft)
     kept, data = _without_data([_made(draft) for draft in drafts])
-    kept = _named(kept, _copies(kept))
+    kept = _named(kept, copies_among(kept))
     left_out = [
         LeftOut(place.found.path, "data or statistics, not weights, by the names of the arrays")
         for series in data
@@ -159,7 +159,9 @@ def one_series(
     found: Sequence[Found], broken: Sequence[Broken], *, in_given_order: bool = False
 ) -> Series:
     """Return all checkpoints as one series, as the user named them or gave their order."""
-    items = [Item(one, one.path.parts) for one in found]
+    read = read_paths([one.parts for one in found]).paths
+    found = [replace(one, read=parts) for one, parts in zip(found, read, strict=True)]
+    items = [Item(one, one.parts) for one in found]
     order = order_of(found, in_given_order=in_given_order)
     draft = Draft(Cluster(items, broken=list(broken)), order)
     resolve(draft)
@@ -192,7 +194,7 @@ def _made(draft: Draft) -> Series:
     return Series(
         name="",
         pattern=pattern,
-        first="/".join(first.parts),
+        first="/".join(first.written),
         order=draft.order,
         readers=tuple(sorted({place.found.reader for place in placed})),
         broken=tuple(draft.cluster.broken),
@@ -230,7 +232,7 @@ def _is_data(series: Series) -> bool:
     return are_data([tensor.name for tensor in tensors_of(found)], found.path.name)
 
 
-def _copies(made: list[Series]) -> dict[str, Series]:
+def copies_among(made: list[Series]) -> dict[str, Series]:
     """Return the series whose checkpoints are all in another, which is kept, by their files."""
     ranked = sorted(
         (series for series in made if series.is_complete),

@@ -10,12 +10,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from accweight_core.runs.name_parts import STEP_WORDS, NameParts, Sort, parts_of
+from accweight_core.runs.name_parts import SEPARATORS, STEP_WORDS, NameParts, Number, Sort, parts_of
 
 Parts = tuple[str, ...]
 """Parts of a path below the source."""
 
-_SEPARATORS = "=_-. :"
 _STEP_WORD = re.compile(rf"(?<=[^\W_])[=_\-. :]+({'|'.join(STEP_WORDS)})s?$", re.IGNORECASE)
 
 UNNAMED = "checkpoints"
@@ -41,7 +40,7 @@ def named_alike(members: Sequence[Parts], fold: int | None) -> tuple[str, Parts]
     below = "/".join(members[0][first + 1 : -1])
     folded = "" if fold is None else stems[first]
     full = re.sub(r"(?<![^\W_])[N*](?![^\W_])", "", _without_ending(shown[-1]))
-    full = re.sub(r"[=_\-. :]+(?=[=_\-. :])", "", full).strip(_SEPARATORS)
+    full = re.sub(r"[=_\-. :]+(?=[=_\-. :])", "", full).strip(SEPARATORS)
     return "/".join(shown[first:]), (home, folded, below, stems[-1], full)
 
 
@@ -103,24 +102,29 @@ def _stem(names: list[str]) -> str:
         if index not in changing:
             text += number.text
             continue
-        text = text.rstrip(_SEPARATORS)
+        text = text.rstrip(SEPARATORS)
         word = number.key.rpartition("-")[2]
         if number.sort is Sort.MEASURE and word and text.lower().endswith(word):
-            text = text[: len(text) - len(word)].rstrip(_SEPARATORS)
-    text = (text + parts[0].texts[-1]).strip(_SEPARATORS)
+            text = text[: len(text) - len(word)].rstrip(SEPARATORS)
+    text = (text + parts[0].texts[-1]).strip(SEPARATORS)
     while text.lower() not in STEP_WORDS and (match := _STEP_WORD.search(text)):
         text = text[: match.start()]  # `model-epoch=3`: the run is called `model`
     return text + (f"-v{parts[0].version}" if parts[0].version else "")
 
 
 def _changing(parts: Sequence[NameParts]) -> set[int]:
-    """Return the indexes of the numbers that are not the same in all names; all for one name."""
+    """Return the indexes of the numbers that are not the same in all names, or that measure."""
     rows = [tuple(number.text for number in p.numbers) for p in parts]
     return {
         index
         for index, column in enumerate(zip(*rows, strict=True))
-        if len(set(column)) > 1 or parts[0].numbers[index].sort is not Sort.COUNT
+        if len(set(column)) > 1 or _is_measure(parts[0].numbers[index], is_only=len(parts) == 1)
     }
+
+
+def _is_measure(number: Number, *, is_only: bool) -> bool:
+    """Tell whether a number is no part of a name; fractions that all names have are settings."""
+    return number.is_named_measure or (is_only and number.sort is not Sort.COUNT)
 
 
 def _joined(names: list[str], count: str, other: str) -> str:
@@ -141,7 +145,7 @@ def _joined(names: list[str], count: str, other: str) -> str:
 def _common(names: Sequence[str]) -> str:
     """Return what names without a common pattern begin with, as text to tell series apart."""
     stems = [_without_ending(name) for name in names]
-    return _prefix(stems).rstrip(_SEPARATORS)
+    return _prefix(stems).rstrip(SEPARATORS)
 
 
 def _without_ending(name: str) -> str:

@@ -16,7 +16,7 @@ from accweight_core.endings import described_endings
 from accweight_core.errors import AccweightError, FormatError, SourceError, reason_of
 from accweight_core.naming import natural_key
 from accweight_core.readers import Reader, reader_for, reader_named, readers, unrecognised
-from accweight_core.remote import as_remote, is_url, path_at, shown
+from accweight_core.remote import as_remote, is_url, shown
 from accweight_core.remote.globbing import (
     absence,
     check_told_apart,
@@ -26,7 +26,9 @@ from accweight_core.remote.globbing import (
 )
 from accweight_core.remote.local import check_not_special
 from accweight_core.runs.describing import described_at_once
+from accweight_core.runs.model_parallel import parts_of_models
 from accweight_core.runs.name_parts import shared_folder
+from accweight_core.runs.revisions import name_of, roots_of
 from accweight_core.runs.search import (
     SHARD,
     Broken,
@@ -60,6 +62,8 @@ class Gathered:
         broken: Files found in folders that cannot be read.
         left_out: Files and folders left out, and why.
         notes: Where the search stopped at a limit.
+        are_revisions: Whether what was searched are several revisions of repositories, each a
+            checkpoint.
     """
 
     root: tuple[str, ...] = ()
@@ -67,6 +71,7 @@ class Gathered:
     broken: list[Broken] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    are_revisions: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def gather(
     """Find and describe the checkpoints of a source.
 
     Args:
-        source: A file, a folder, a glob, or several of them, as paths or URLs.
+        source: A file, a folder, a glob, or several of them, as paths, URLs or repositories.
         selection: Options such as the reader and the files to leave out.
 
     Raises:
@@ -91,11 +96,13 @@ def gather(
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     chosen = reader_named(selection.reader) if selection.reader else None
-    given = [path_at(name, selection.storage_options) for name in named if str(name)]
+    roots = roots_of([name for name in named if str(name)], selection)
+    given = roots.paths
     check_told_apart(given)
-    result = Gathered()
+    result = Gathered(left_out=roots.left_out, are_revisions=roots.are_revisions)
     candidates = _candidates(given, chosen, selection.exclude, result)
     _describe(candidates, chosen, result)
+    _put_aside(parts_of_models(result.found), result)
     if not result.found:
         if result.broken:
             raise result.broken[0].error
@@ -106,6 +113,9 @@ def gather(
             + _what_there_is(given)
         )
     result.root = _root(given, result.found)
+    if result.are_revisions:
+        result.left_out += _without_checkpoints(given, result)
+        return result
     suffixes = suffixes_of([chosen] if chosen else list(readers().values()))
     kept = [item.path for item in result.found] + [bad.path for bad in result.broken]
     for folder in given:
@@ -113,6 +123,17 @@ def gather(
             lost = lost_folders(folder, kept, suffixes)
             result.left_out += [LeftOut(path, LOST) for path in lost]
     return result
+
+
+def _without_checkpoints(given: Sequence[Path], result: Gathered) -> list[LeftOut]:
+    """Return the revisions at which there is no checkpoint, not even a broken one."""
+    paths = [item.path for item in result.found] + [bad.path for bad in result.broken]
+    names = set(map(name_of, paths))
+    return [
+        LeftOut(path, "no checkpoints at this revision", name_of(path))
+        for path in given
+        if name_of(path) not in names
+    ]
 
 
 def _root(given: Sequence[Path], found: Sequence[Found]) -> tuple[str, ...]:
@@ -203,10 +224,20 @@ def _describe(candidates: list[_Candidate], chosen: Reader | None, result: Gathe
             continue
         if isinstance(answer, Found):
             result.found.append(answer)
-        elif candidate.is_named:
+        elif candidate.is_named and not result.are_revisions:
             raise answer
         else:
             result.broken.append(Broken(candidate.path, answer))
+
+
+def _put_aside(broken: list[Broken], result: Gathered) -> None:
+    """Take checkpoints for broken; raise if the user named one."""
+    paths = {bad.path: bad for bad in broken}
+    for one in result.found:
+        if one.is_named and one.path in paths:
+            raise paths[one.path].error
+    result.found = [one for one in result.found if one.path not in paths]
+    result.broken += broken
 
 
 def _described(candidate: _Candidate, chosen: Reader | None) -> Found | AccweightError:

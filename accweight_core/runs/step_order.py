@@ -17,27 +17,47 @@ from itertools import pairwise
 from pathlib import Path
 
 from accweight_core.naming import natural_key
-from accweight_core.runs.name_parts import STEP_WORDS, Number, parts_of, shared_folder
+from accweight_core.remote.revision import Revision
+from accweight_core.runs.name_parts import (
+    BATCH_WORDS,
+    COUNTED_ANEW,
+    EPOCH_WORDS,
+    LARGEST,
+    STEP_WORDS,
+    Number,
+    Sort,
+    parts_of,
+    shared_folder,
+)
+from accweight_core.runs.order_doubts import (
+    BY_ALPHABET,
+    BY_NUMBER,
+    BY_NUMBERS,
+    GIVEN,
+    Told,
+    order_warnings,
+)
 from accweight_core.schema import Description, Stamp
 
 Step = tuple[int, str]
 """A step and where it was found."""
 
-BY_ALPHABET = "natural order of names"
-
-ALPHABET_WARNING = (
-    "the order of the checkpoints is the alphabetical order of their names, as neither the files "
-    "nor their names say a step; if it is wrong, give the files in order with --given-order"
-)
-
 _INITIAL = re.compile(r"(^|[^a-z])(init|initial|untrained)([^a-z]|$)", re.IGNORECASE)
 _FINAL = re.compile(r"(^|[^a-z])(final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE)
-_SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
-_ORDER_WORDS = (
-    ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first"),
-    ("mid", "middle", "during", "half", "halfway", "intermediate"),
-    ("final", "finished", "end", "after", "post", "last", "latest", "newest", "done", "trained"),
+_LAST = re.compile(
+    r"(^|[^a-z])(last|latest|newest|final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE
 )
+_SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
+_HYPHENATED = re.compile(r"(?<![a-z])(pre|fine)[-_ ](trained|tuned)(?![a-z])")
+_ORDER_WORDS = (
+    ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first",
+     "pretrained", "old", "prev", "previous", "original"),
+    ("early",),
+    ("mid", "middle", "during", "half", "halfway", "intermediate"),
+    ("late",),
+    ("final", "finished", "end", "after", "post", "last", "latest", "newest", "done", "trained",
+     "finetuned", "new", "current", "cur"),
+)  # fmt: skip
 _RANKS = {word: rank for rank, words in enumerate(_ORDER_WORDS) for word in words}
 
 
@@ -51,6 +71,9 @@ class Found:
         stamps: Stamps of its files when it was described.
         reader: Name of the reader.
         is_named: Whether the user named this file, or a pattern that matches it.
+        read: Parts of the path as they are read, if not as they are written; see `readings`.
+        revision: The revision of a repository that is this checkpoint; None if it is one by its
+            own name.
     """
 
     path: Path
@@ -58,6 +81,27 @@ class Found:
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     reader: str = ""
     is_named: bool = False
+    read: tuple[str, ...] = ()
+    revision: Revision | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names that may say its step, as they are read: of the revision, or of the path."""
+        if self.read:
+            return self.read
+        if self.revision is None:
+            return self.path.parts
+        return ("", *self.revision.name.split("/")) if self.revision.is_named else ("", "commit")
+
+    @property
+    def stem(self) -> str:
+        """The last name, without the ending of a file."""
+        return self.path.stem if self.revision is None else self.parts[-1]
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return str(self.path) if self.revision is None else self.revision.name
 
 
 @dataclass(frozen=True)
@@ -79,16 +123,7 @@ class Order:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what the user has to check; see `order_warnings`."""
-        return order_warnings([place.source for place in self.placed])
-
-
-def order_warnings(sources: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning if only the alphabet gives the order of checkpoints.
-
-    Args:
-        sources: Where the step of each was found.
-    """
-    return (ALPHABET_WARNING,) * (len(sources) > 1 and sources[0] == BY_ALPHABET)
+        return order_warnings([Told(str(p.found.path), p.step, p.source) for p in self.placed])
 
 
 @dataclass(frozen=True)
@@ -104,12 +139,24 @@ class _Named:
         return any(map(is_copy_name, self.parts))
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether the name says that it is the last or the best one."""
+        return self.is_special or any(map(_LAST.search, self.parts))
+
+    @property
     def pattern(self) -> str:
         return "/".join(parts_of(part).pattern for part in self.parts)
 
     @property
     def counts(self) -> list[Number]:
         return [number for part in self.parts for number in parts_of(part).counts]
+
+    @property
+    def ordering(self) -> list[Number]:
+        """The counts; without any, fractions that no word calls a measure: `0.5`, `1.0`."""
+        numbers = [number for part in self.parts for number in parts_of(part).numbers]
+        fractions = [n for n in numbers if n.sort is Sort.MEASURE and not n.is_named_measure]
+        return self.counts or fractions
 
 
 Attempt = list[Step | None]
@@ -118,6 +165,22 @@ Attempt = list[Step | None]
 def is_copy_name(name: str) -> bool:
     """Tell whether a name includes 'last' or 'best', so it is probably a copy of another one."""
     return _SPECIAL.search(name) is not None
+
+
+def is_reset(parts: Sequence[str], step: int, others: Sequence[int]) -> bool:
+    """Tell whether the counter of a checkpoint called best or last is none.
+
+    Trainers reset it when they export the last weights, some of them to -1. Then it is below that
+    of the others, where the last cannot be; the best may lie between them, not before them.
+
+    Args:
+        parts: Parts of its path that tell it from the others.
+        step: What the counter says.
+        others: Steps of the other checkpoints.
+    """
+    if any(map(_LAST.search, parts)):
+        return step < max(others, default=0)
+    return any(map(is_copy_name, parts)) and step < min(others, default=0)
 
 
 def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: int = 0) -> Order:
@@ -132,13 +195,16 @@ def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: i
         Checkpoints in step order. Several may have the same step; the caller must handle that.
     """
     if in_given_order:
-        return Order([Placed(item, i, "order given") for i, item in enumerate(found)], [])
-    parts = [p[-max(1, len(item.path.parts) - beneath) :] for item, p in
+        return Order([Placed(item, i, GIVEN) for i, item in enumerate(found)], [])
+    parts = [p[-max(1, len(item.parts) - beneath) :] for item, p in
              zip(found, differing_parts(found), strict=True)]  # fmt: skip
     named = [_Named(f, p) for f, p in zip(found, parts, strict=True)]
     inside, in_path, numbered = _inside(named), _in_path(named), _numbered(named)
-    if _repeats(named, in_path) and _is_distinct(named, numbered) and _has_other_numbers(named):
+    is_split = _has_other_numbers(named) or _counts_anew(named)
+    if _repeats(named, in_path) and _is_distinct(named, numbered) and is_split:
         in_path = [None] * len(named)  # `checkpoint_EPOCH_UPDATE`
+    elif _counts_batches(named) and _is_distinct(named, numbered):
+        in_path = [None] * len(named)  # `ep1_batch900`, `ep2_batch100`
     if _repeats(named, inside) and any(_is_distinct(named, a) for a in (in_path, numbered)):
         inside = [None] * len(named)
     attempts = (inside, in_path, numbered)
@@ -155,7 +221,7 @@ def differing_parts(found: Sequence[Found]) -> list[tuple[str, ...]]:
     A mark file, which makes its folder a checkpoint, may be one folder deeper, in an item of a
     checkpoint: `1000/default/_METADATA`. A single checkpoint has its own name and its folder's.
     """
-    paths = [item.path.parts for item in found]
+    paths = [item.parts for item in found]
     if len(set(paths)) == 1:
         name = paths[0][-1]
         is_mark = re.search(r"\d|[^.]\.", name) is None
@@ -172,7 +238,7 @@ def _placed(named: Sequence[_Named], steps: Attempt) -> Order:
     left = [item.found for item, step in zip(named, steps, strict=True) if step is None]
     at_ends = ends_of(left, [place for _, place in placed])
     chosen = {place.found.path for place in at_ends}
-    ordered = sorted(placed, key=lambda p: (p[1].step, p[0].is_special, p[1].found.path.name))
+    ordered = sorted(placed, key=lambda p: (p[1].step, p[0].is_special, p[1].found.parts[-1]))
     everything = [place for _, place in ordered] + at_ends
     everything.sort(key=lambda place: place.step)
     return Order(everything, [item for item in left if item.path not in chosen])
@@ -198,8 +264,24 @@ def _repeats(named: Sequence[_Named], steps: Attempt) -> bool:
 
 
 def _has_other_numbers(named: Sequence[_Named]) -> bool:
-    """Tell whether the names have numbers that no word calls a step."""
-    return any(not number.step_word for item in named for number in item.counts)
+    """Tell whether the names have numbers that no word calls a step, or two of one word."""
+    words = [[number.step_word for number in item.counts] for item in named]
+    return any("" in told or len(set(told)) < len(told) for told in words)
+
+
+def _counts_anew(named: Sequence[_Named]) -> bool:
+    """Tell whether all names have an epoch and a count that trainers begin again in each."""
+    return _have_words(named, EPOCH_WORDS) and _have_words(named, COUNTED_ANEW)
+
+
+def _counts_batches(named: Sequence[_Named]) -> bool:
+    """Tell whether all names have an epoch and a batch, which is counted within it."""
+    return _have_words(named, EPOCH_WORDS) and _have_words(named, BATCH_WORDS)
+
+
+def _have_words(named: Sequence[_Named], words: frozenset[str]) -> bool:
+    plain = [item for item in named if not item.is_special]
+    return all(any(n.step_word in words for n in item.counts) for item in plain)
 
 
 def _is_distinct(named: Sequence[_Named], steps: Attempt) -> bool:
@@ -217,8 +299,8 @@ def ends_of(left: Sequence[Found], placed: Sequence[Placed]) -> list[Placed]:
     if not placed:
         return []
     steps = [place.step for place in placed]
-    initial = [item for item in left if _INITIAL.search(item.path.stem)]
-    final = [item for item in left if item.is_named and _FINAL.search(item.path.stem)]
+    initial = [item for item in left if _INITIAL.search(item.stem)]
+    final = [item for item in left if item.is_named and _FINAL.search(item.stem)]
     ends = [Placed(item, min(0, min(steps) - 1), "in name: initial weights") for item in initial]
     after = [Placed(item, max(steps) + 1, "in name: final weights") for item in final]
     return [*ends * (len(ends) == 1), *after * (len(after) == 1)]
@@ -237,12 +319,24 @@ def _inside(named: Sequence[_Named]) -> Attempt:
         for d in descriptions
     ]
     known = [step[0] for step in steps if step is not None]
-    return [None] * len(named) if len(known) > 1 == len(set(known)) else steps
+    return (
+        [None] * len(named) if len(known) > 1 == len(set(known)) else _without_resets(named, steps)
+    )
+
+
+def _without_resets(named: Sequence[_Named], steps: Attempt) -> Attempt:
+    """Return steps without the counters of last and best files that were reset."""
+    told = [(n, s[0]) for n, s in zip(named, steps, strict=True) if s is not None]
+    plain = [step for n, step in told if not n.is_at_end]
+    return [
+        None if step is not None and n.is_at_end and is_reset(n.parts, step[0], plain) else step
+        for n, step in zip(named, steps, strict=True)
+    ]
 
 
 def _in_path(named: Sequence[_Named]) -> Attempt:
     """Return the steps in the paths, by the first word that orders all files, or else most."""
-    tries = [_by_word(named, word) for word in STEP_WORDS]
+    tries = [_without_resets(named, _by_word(named, word)) for word in STEP_WORDS]
     for complete in (True, False):
         for steps in tries:
             if _orders(named, steps, complete):
@@ -281,27 +375,27 @@ def _numbered(named: Sequence[_Named]) -> Attempt:
     names is the step; if none does, the names are counted in the order of their numbers.
     """
     nothing: Attempt = [None] * len(named)
-    plain = [n for n in named if n.counts and not n.is_special]
+    plain = [n for n in named if n.ordering and not n.is_special]
     plain = plain or list(named)
     if len(plain) < 2 or len({item.pattern for item in plain}) > 1:
         return nothing
-    rows = [tuple(number.value for number in item.counts) for item in plain]
+    rows = [tuple(number.value for number in item.ordering) for item in plain]
     columns = [column for column in zip(*rows, strict=True) if len(set(column)) > 1]
     columns = list(dict.fromkeys(columns))
-    if not columns or not all(n.is_step for item in plain for n in item.counts):
+    if not columns or not all(abs(n.value) < LARGEST for item in plain for n in item.ordering):
         return nothing
     keys = list(zip(*columns, strict=True))
     if len(columns) == 1:
-        steps = _as_steps(columns[0], "number in name")
+        steps = _as_steps(columns[0], BY_NUMBER)
     else:
         rank = {key: index for index, key in enumerate(sorted(set(keys)))}
         in_order = sorted(keys)
         grows = [all(a[i] <= b[i] for a, b in pairwise(in_order)) for i in range(len(columns))]
         distinct = [i for i, column in enumerate(columns) if len(set(column)) == len(column)]
         if all(grows) and distinct:
-            steps = _as_steps(columns[distinct[-1]], "number in name")
+            steps = _as_steps(columns[distinct[-1]], BY_NUMBER)
         else:
-            steps = [(rank[key], "order of the numbers in names") for key in keys]
+            steps = [(rank[key], BY_NUMBERS) for key in keys]
     at = {item.found.path: step for item, step in zip(plain, steps, strict=True)}
     return [at.get(item.found.path) for item in named]
 
@@ -315,7 +409,8 @@ def _worded(named: Sequence[_Named]) -> list[Placed]:
         return []
     rests, ranks = set(), []
     for item in named:
-        words = re.split(r"([^\W\d_]+)", "/".join(item.parts).lower())
+        text = _HYPHENATED.sub(r"\1\2", "/".join(item.parts).lower())
+        words = re.split(r"([^\W\d_]+)", text)
         at = [index for index, word in enumerate(words) if word in _RANKS]
         if not at:
             return []
@@ -330,11 +425,16 @@ def _worded(named: Sequence[_Named]) -> list[Placed]:
 def _unnumbered(found: Sequence[Found]) -> list[Placed]:
     """Order by name, or keep the given order if the files were given one by one in another one."""
     if _given_in_order(found):
-        return [Placed(item, index, "order given") for index, item in enumerate(found)]
-    by_name = sorted(found, key=lambda f: natural_key(str(f.path)))
+        return [Placed(item, index, GIVEN) for index, item in enumerate(found)]
+    by_name = sorted(found, key=lambda f: (_end_of(f.stem), natural_key(f.label)))
     return [Placed(item, i, BY_ALPHABET) for i, item in enumerate(by_name)]
 
 
+def _end_of(stem: str) -> int:
+    """Return -1 for the name of initial weights, 1 for the last ones, 0 for all others."""
+    return bool(_LAST.search(stem)) - bool(_INITIAL.search(stem))
+
+
 def _given_in_order(found: Sequence[Found]) -> bool:
-    names = [str(item.path) for item in found]
+    names = [item.label for item in found]
     return names not in (sorted(names), sorted(names, key=natural_key))

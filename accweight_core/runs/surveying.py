@@ -15,11 +15,13 @@ from pathlib import Path
 from accweight_core.errors import MismatchError, SeveralSeriesError
 from accweight_core.remote import is_url, shown
 from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.resolving import TAKEN_IN
+from accweight_core.runs.revision_series import is_numbered, revision_series
 from accweight_core.runs.search import NOT_WEIGHTS, LeftOut
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, one_series, series_in
 from accweight_core.runs.sources import Gathered, gather
-from accweight_core.runs.step_order import Found
+from accweight_core.runs.step_order import GIVEN, Found
 from accweight_core.text import shortened, some
 
 ONE_OF_FORMATS = (
@@ -67,6 +69,8 @@ def _series(
     gathered: Gathered, selection: Selection, source: str
 ) -> tuple[list[Series], list[LeftOut]]:
     found, broken = gathered.found, gathered.broken
+    if gathered.are_revisions or is_numbered(found):
+        return revision_series(found, broken, in_given_order=selection.in_given_order)
     is_told = selection.in_given_order or (selection.mixed and selection.series is None)
     if not is_told:
         series, left_out = series_in(found, broken, gathered.root)
@@ -234,8 +238,8 @@ def _without_step(series: Series) -> list[LeftOut]:
     paths = [place.found.path for place in series.placed] + [item.path for item in found]
     names = dict(zip(paths, shortened([str(path) for path in paths]), strict=True))
     source = series.origin
-    told = f" where the others have one ({source})" if source != "order given" else ""
-    reason = f"no step{told}; files named in order with --given-order are taken as they come"
+    told = f" where the others have one ({source})" if source != GIVEN else ""
+    reason = f"no step{told}; {TAKEN_IN}"
     return [
         LeftOut(
             item.path,

@@ -13,52 +13,57 @@
       begun.json          stamps of the checkpoint files while the analysis is unfinished
       state/000012/reference  also previous and total: the flat state after the last step, stored
                           only on request, so that checkpoints can be appended
+      segments/000003-000007  the steps that were added since: totals, metrics and pictures of
+                          positions 3 to 7 of the run (`segments`)
+      states/000008/000012/previous   also total: the state after eight steps
 
 Pictures are not compressed: on a real run zstd saved only a quarter, at 0.4 to 0.8 GB/s.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec import Struct
 
-from accweight_core.dtypes import DTYPES
 from accweight_core.errors import StoreError, reason_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
-from accweight_core.metrics.totals import are_known
-from accweight_core.pictures.packing import Pack
-from accweight_core.pictures.plan import Picture
-from accweight_core.store import begun, files
-from accweight_core.store.arrays import ATTRIBUTE, array_in, check_shape, damaged, whole_array
+from accweight_core.store.arrays import ATTRIBUTE, check_shape
 from accweight_core.store.documents import METADATA, checked, read
 from accweight_core.store.files import Write
-from accweight_core.store.foreign_array import ForeignArray
+from accweight_core.store.grown_picture import GrownPicture
 from accweight_core.store.header import Header
 from accweight_core.store.lock import locked
+from accweight_core.store.part import Part, holding
+from accweight_core.store.records import NonFinite, SegmentDocument
 from accweight_core.store.replacing import is_aside, recover
-from accweight_core.store.stored_pictures import StoredPictures, pack_name
-from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray, create_group
+from accweight_core.store.segments import (
+    SEGMENTS,
+    Span,
+    current_spans,
+    document_of,
+    grown,
+    header_of,
+    spans_in,
+)
+from accweight_core.store.state import LATEST, STATE, State
+from accweight_core.store.zarr_chunks import StoredArray
 
 if TYPE_CHECKING:
-    from accweight_core.accumulate.cutting import Stretches
-    from accweight_core.accumulate.stepwise import Carry
+    pass
 
-STATE = ("reference", "previous", "total")
-SECONDS_BETWEEN_WRITES = 0.5
-"""Interval at which finished parameters are written, many at a time; the interval grows if writing
-takes more than a tenth of it."""
+STATES = "states"
+"""Folder of the states after steps that were added."""
 
-STATE_CHUNK = 1 << 20
-"""Elements per chunk of state. Blocks write parts of chunks; if the process is killed, all state
-of an unfinished parameter is removed."""
+MOST_TRIES = 100
+"""How often a read is repeated because segments were merged meanwhile."""
+
+Found = TypeVar("Found")
 
 
 class _Group(Struct, frozen=True):
@@ -67,26 +72,40 @@ class _Group(Struct, frozen=True):
     attributes: dict[str, Any]
 
 
-class Store:
-    """One analysis on disk, read lazily and written parameter by parameter."""
+class _Segment(NamedTuple):
+    """A segment that is read: its steps, its document, its arrays."""
 
-    def __init__(self, path: Path, header: Header, write: Write | None = None) -> None:
+    span: Span
+    document: SegmentDocument
+    part: Part
+
+
+class Store(Part):
+    """An analysis: the part in its own folder, and the segments that were added."""
+
+    def __init__(
+        self,
+        path: Path,
+        header: Header,
+        write: Write | None = None,
+        segments: tuple[_Segment, ...] = (),
+    ) -> None:
         """Create the object for an existing store.
 
         Args:
             path: Folder of the store.
-            header: Header of the store.
+            header: Header of the part in it.
             write: Function that writes the files of unfinished parameters.
+            segments: The segments.
         """
-        self.path = path
-        self.header = header
-        self.write = write or files.write_new
-        self._waiting: dict[int, Floats] = {}
-        self._created: set[Path] = set()
-        self._pictures = StoredPictures(path, header)
-        self._lock = Lock()
-        self._written = time.monotonic()
-        self._writing = 0.0
+        super().__init__(path, header, write)
+        self._first = header
+        self._segments = segments
+        if segments:
+            self.header = grown(header, [s.document for s in segments], str(path))
+            place = f"{STATES}/{len(self.header.checkpoints):06d}"
+            self._state = State(path, self.header, self.write, place)
+        self._own = Part(path, header)
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -117,8 +136,9 @@ class Store:
         Raises:
             StoreError: If it is not an analysis, is damaged, or has a newer format.
         """
-        store = cls(path, Header.from_json(cls.check_is_analysis(path), str(path)))
-        check_shape(path, "totals", store._totals_array.shape)  # reads metadata only
+        header = Header.from_json(cls.check_is_analysis(path), str(path))
+        store = cls(path, header, segments=_segments_of(path, header))
+        check_shape(path, "totals", store._own._totals_array.shape)  # reads metadata only
         return store
 
     @staticmethod
@@ -139,175 +159,117 @@ class Store:
         )
 
     @property
-    def totals(self) -> Floats:
-        """(steps, parameters, sums); NaN for parameters that are not finished."""
-        array = whole_array(self.path, "totals", self._totals_array.shape)
-        held: Floats
-        if self.header.complete or isinstance(array, ForeignArray) or array.holds((0, 0, 0)):
-            held = np.asarray(array[:], dtype=np.float64)
-        else:
-            held = np.full(array.shape, np.nan)
-        values = self._in_our_order(held)
-        if self.header.complete and not are_known(values).all():
-            raise StoreError(f"{self.path}: totals is damaged: numbers are missing")
-        self._check_maximum(values)
-        return values
+    def spans(self) -> tuple[Span, ...]:
+        """The steps of each segment."""
+        return tuple(segment.span for segment in self._segments)
 
-    def _check_maximum(self, values: Floats) -> None:
-        """Raise if the maximum in the header differs from that of the totals."""
-        largest = self.header.maximum
-        if largest is None or not self.header.complete or "path_max" not in self.header.sums:
-            return
-        index = self.header.parameter_index(largest.parameter)
-        found = float(values[-1, index, SUMS.index("path_max")])
-        if found != largest.value:
-            raise StoreError(
-                f"{self.path}: is damaged: the header says that the largest change is "
-                f"{largest.value}, the numbers that it is {found}"
-            )
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The part in its own folder, and the segments, in step order."""
+        return (self._own, *(segment.part for segment in self._segments))
 
-    def _in_our_order(self, held: Floats) -> Floats:
-        """Return sums with the columns of `SUMS`; NaN for sums that the store does not have."""
-        if self.header.sums == SUMS:
-            return held
-        values = np.full((*held.shape[:-1], len(SUMS)), np.nan)
-        for column, name in enumerate(self.header.sums):
-            if name in SUMS:  # a newer version may store other sums
-                values[..., SUMS.index(name)] = held[..., column]
-        return values
+    def with_segment(self, span: Span, document: SegmentDocument) -> Store:
+        """Return the analysis with one more segment, which is in place."""
+        added = _opened(self.path, self._first, span, document)
+        return Store(self.path, self._first, segments=(*self._segments, added))
 
-    def check_can_go_on(self) -> None:
-        """Raise if the store has sums that this version cannot compute.
+    def header_before(self, segment: int) -> Header:
+        """Return the header of the analysis before one of its segments was added."""
+        documents = [held.document for held in self._segments[:segment]]
+        return grown(self._first, documents, str(self.path))
 
-        Raises:
-            StoreError: If it has.
-        """
-        unknown = [name for name in self.header.sums if name not in SUMS]
-        if unknown:
-            raise StoreError(
-                f"{self.path}: holds sums of a newer accweight ({', '.join(unknown)}), which this "
-                "one cannot go on with; upgrade accweight, or analyse into another output"
-            )
+    def has_grown(self) -> bool:
+        """Tell whether steps were added since it was opened."""
+        return any(span.last >= len(self.header.checkpoints) for span in spans_in(self.path))
 
-    def finished(self) -> list[bool]:
-        """Tell, per parameter, whether its numbers and pictures are complete.
+    def totals_at(self, steps: slice) -> Floats:
+        """(steps, parameters, sums) of some steps; reads no other steps."""
+        if not self._segments:
+            return super().totals_at(steps)
+        chosen = range(len(self.header.checkpoints))[steps]
+        found = self.gathered(chosen, lambda part, inside: part.totals_at(inside))
+        return _joined(found, (0, len(self.header.parameters), len(SUMS)))
 
-        The members of a pack are complete together.
-        """
-        done = are_known(self.totals)
-        for members in self.header.packs:
-            done[list(members)] = done[list(members)].all()
-        return [bool(one) for one in done]
-
-    def metric(self, name: str) -> Floats:
-        """(steps, parameters) of one metric."""
-        shape = self._totals_array.shape[:2]
-        array = whole_array(self.path, f"metrics/{name}", shape, is_complete=self.header.complete)
-        return np.asarray(array[:], dtype=np.float64)
-
-    def picture(self, index: int, level: int, plane: str, steps: slice | int) -> Picture:
-        """Return a stored level of the picture of a parameter at some steps."""
-        array = self.picture_array(index, level, plane)
-        values: Picture = np.asarray(array[steps], dtype=np.float32)
-        return values
+    def metric_at(self, name: str, steps: slice) -> Floats:
+        """(steps, parameters) of one metric at some steps."""
+        if not self._segments:
+            return super().metric_at(name, steps)
+        chosen = range(len(self.header.checkpoints))[steps]
+        found = self.gathered(chosen, lambda part, inside: part.metric_at(name, inside))
+        return _joined(found, (0, len(self.header.parameters)))
 
     def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
         """Return the array of a stored level, to be read in parts."""
-        return self._pictures.array(index, level, plane)
+        if not self._segments:
+            return super().picture_array(index, level, plane)
+        return GrownPicture(self.path, self.header, self.gathered, index, level, plane)
 
-    def write_pack(self, pack: Pack, texels: Picture) -> None:
-        """Write the pictures of a pack, (steps, texels); they are removed if the process dies."""
-        names = [self.header.parameters[index].name for index in pack.members]
-        path, shape = self.path / pack_name(pack.number), (len(texels), pack.texels)
-        array = ChunkedArray(path, shape, shape)
-        array.create(self.write, {ATTRIBUTE: pack.attributes(names)})
-        array.write((0, 0), texels, self.write)
+    def finished(self) -> list[bool]:
+        """Tell, per parameter, whether its numbers and pictures are complete."""
+        return [True] * len(self.header.parameters) if self._segments else super().finished()
 
-    def write_state(self, index: int, block: Stretches, carry: Carry) -> None:
-        """Write the state of a block after the last step."""
-        for name, part in zip(STATE, carry, strict=True):
-            flat = part.view(part.real.dtype)
-            width = flat.size // part.size
-            elements = self.header.parameters[index].elements
-            array = ChunkedArray(
-                self.path / "state" / f"{index:06d}" / name,
-                (elements * width,),
-                (min(elements, STATE_CHUNK) * width,),
-                flat.dtype.name,
+    def nonfinite(self) -> tuple[NonFinite, ...] | None:
+        """Return the parameters that have held NaN or infinity; None if that is not recorded."""
+        return self._segments[-1].document.nonfinite if self._segments else None
+
+    def state_names(self, index: int) -> tuple[str, ...]:
+        """Return what of the state of a parameter later steps may change.
+
+        A reference changes until all its elements have been finite.
+        """
+        return LATEST if self._is_settled[index] else STATE
+
+    @cached_property
+    def _is_settled(self) -> list[bool]:
+        """Whether the elements of each parameter were all finite at the first step."""
+        lost = self.totals_at(slice(0, 1))[0, :, SUMS.index("nonfinite")]
+        return [bool(count == 0) for count in lost]
+
+    def gathered(self, steps: range, take: Callable[[Part, slice], Found]) -> list[Found]:
+        """Return what is taken of each part that holds some of the steps, in step order.
+
+        Segments may be merged by a writer meanwhile; then the merged ones are read.
+
+        Args:
+            steps: Positions of consecutive steps.
+            take: Called with a part, and the positions of steps within it.
+        """
+        for _ in range(MOST_TRIES):
+            try:
+                return [take(part, inside) for part, inside in holding(self.parts, steps)]
+            except StoreError:
+                spans = self.spans
+                now = current_spans(self.path, len(self._first.checkpoints))
+                if tuple(now[: len(spans)]) == spans:
+                    raise
+                self._segments = _segments_of(self.path, self._first)
+                if sum(len(p.header.checkpoints) for p in self.parts) < len(
+                    self.header.checkpoints
+                ):
+                    raise
+        raise StoreError(f"{self.path}: is changed faster than it can be read")
+
+
+def _joined(found: list[Floats], empty: tuple[int, ...]) -> Floats:
+    return np.concatenate([np.empty(empty), *found])
+
+
+def _segments_of(path: Path, header: Header) -> tuple[_Segment, ...]:
+    """Return the segments of an analysis as they are now, opened."""
+    if not header.complete:
+        return ()
+    for _ in range(MOST_TRIES):
+        try:
+            return tuple(
+                _opened(path, header, span, document_of(path, span))
+                for span in current_spans(path, len(header.checkpoints))
             )
-            with self._lock:  # blocks finish in any order
-                if array.path not in self._created:
-                    array.create(self.write)
-                    self._created.add(array.path)
-            done = 0
-            for start, stop in block.stretches:
-                length = (stop - start) * width
-                array.write_part(start * width, flat[done : done + length])
-                done += length
+        except FileNotFoundError:
+            continue  # merged into another one since it was listed
+    raise StoreError(f"{path}: {SEGMENTS} is damaged: their files are missing")
 
-    def read_state(self, index: int, block: Stretches) -> Carry:
-        """Return the stored state of a block after the last step."""
-        complex_weights = DTYPES[self.header.parameters[index].dtype].family == "complex"
-        parts = []
-        for name in STATE:
-            width = 2 if complex_weights and name != "total" else 1
-            where = f"state/{index:06d}/{name}"
-            array = array_in(self.path, where, is_complete=self.header.complete)
-            expected = (self.header.parameters[index].elements * width,)
-            if array.shape != expected:
-                raise damaged(self.path, where, expected, array.shape)
-            stretches = [array[start * width : stop * width] for start, stop in block.stretches]
-            flat = np.concatenate(stretches)
-            parts.append(flat.view(np.result_type(flat, np.complex64)) if width == 2 else flat)
-        reference, previous, total = parts
-        return reference, previous, total
 
-    def finish_parameters(self, members: Sequence[int], totals: Floats) -> None:
-        """Buffer the totals of parameters; the parameters are finished once these are written.
-
-        Args:
-            members: Index of one parameter, or of all parameters of a pack.
-            totals: (steps, parameters, sums).
-        """
-        self._waiting.update(zip(members, totals.transpose(1, 0, 2), strict=True))
-        if time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing):
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the buffered totals."""
-        began = time.monotonic()
-        if self._waiting:
-            values = self.totals
-            for index, totals in self._waiting.items():
-                values[:, index] = totals
-            columns = [SUMS.index(name) for name in self.header.sums]
-            self._totals_array.write((0, 0, 0), np.ascontiguousarray(values[..., columns]))
-            self._waiting.clear()
-        self._written = time.monotonic()
-        self._writing = self._written - began
-
-    def create_totals(self) -> None:
-        """Create the array of totals, with no parameter finished."""
-        self._totals_array.create()
-
-    @property
-    def _totals_array(self) -> ChunkedArray:
-        shape = (len(self.header.checkpoints), len(self.header.parameters), len(self.header.sums))
-        return ChunkedArray(self.path / "totals", shape, shape, "float64")
-
-    def finish(self, header: Header, metrics: dict[str, Floats]) -> None:
-        """Write the metric arrays and mark the analysis as complete.
-
-        Args:
-            header: The header with the maximum and the warnings filled in.
-            metrics: (steps, parameters) per metric.
-        """
-        self.flush()
-        create_group(self.path / "metrics")
-        for name, values in metrics.items():
-            shape = values.shape
-            array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
-            array.write((0, 0), values)
-        begun.forget(self.path)
-        self.header = replace(header, complete=True)
-        create_group(self.path, {ATTRIBUTE: self.header.to_json()})
+def _opened(path: Path, header: Header, span: Span, document: SegmentDocument) -> _Segment:
+    where = f"{path}: {SEGMENTS}/{span.name}"
+    part = Part(path / SEGMENTS / span.name, header_of(header, document, where))
+    return _Segment(span, document, part)

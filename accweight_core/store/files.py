@@ -167,6 +167,11 @@ def write_new(path: Path, content: bytes | memoryview) -> None:
 
 def _fill(path: Path, content: bytes | memoryview) -> None:
     with open_to_write(path) as file:
-        rest = memoryview(content).cast("B")
-        while rest:
-            rest = rest[file.write(rest) :]
+        write_all(file, content)
+
+
+def write_all(file: io.FileIO, content: bytes | memoryview) -> None:
+    """Write all bytes to an unbuffered file, however many it takes at a time."""
+    rest = memoryview(content).cast("B")
+    while rest:
+        rest = rest[file.write(rest) :]

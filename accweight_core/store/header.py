@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Layer, Parameter, Role, Run, TypeChange, type_changes
 from accweight_core.store.records import (
     FORMAT_VERSION,
+    PACKED_VERSION,
     UNPACKED_VERSION,
     CheckpointRecord,
     Maximum,
@@ -58,6 +59,8 @@ class Header:
             older versions have no packs.
         sums: Names of the stored partial sums, in column order.
         type_changes: Where the element type of parameters changes; stored if there are any.
+        follows: Digest of the sums of the step before, in the header of steps that are being added
+            to an analysis.
     """
 
     source: str
@@ -76,6 +79,7 @@ class Header:
     packs: tuple[tuple[int, ...], ...] = ()
     sums: tuple[str, ...] = SUMS
     type_changes: tuple[TypeChange, ...] = ()
+    follows: str = ""
 
     @classmethod
     def of(cls, run: Run, parameters: tuple[Parameter, ...], roles: tuple[Role, ...]) -> Header:
@@ -232,10 +236,11 @@ class Header:
         """Return plain JSON values."""
         is_packed = bool(self.packs and self.picture_bases)
         plain = asdict(replace(self, parameters=(), picture_bases=(), packs=()))
-        if not self.type_changes:
-            del plain["type_changes"]
+        for name in ("type_changes", "follows"):
+            if not plain[name]:
+                del plain[name]
         return {
-            "format": FORMAT_VERSION if is_packed else UNPACKED_VERSION,
+            "format": PACKED_VERSION if is_packed else UNPACKED_VERSION,
             **plain,
             "parameters": [_record(parameter) for parameter in self.parameters],
             "picture_bases": self.picture_bases,
@@ -291,6 +296,12 @@ _PARAMETER_FIELDS = tuple(f.name for f in fields(Parameter) if f.name not in _RA
 
 def versions() -> dict[str, str]:
     """Return the versions of accweight, numpy, Python, and of torch if it is installed."""
+    return dict(_installed())
+
+
+@cache
+def _installed() -> Mapping[str, str]:
+    """Return the same, read once per process: looking them up takes as long as a small run."""
     from importlib.metadata import PackageNotFoundError, version  # not needed to open an analysis
 
     packages = {name: version(name) for name in ("accweight", "numpy")}

@@ -54,15 +54,26 @@ def locked(path: Path) -> Iterator[None]:
         if folder is not None:
             held.callback(os.close, folder)
             _take(path, folder, if_possible=True)
-        try:
+        with told_in_one_line(path):
             yield
-        except AccweightError:
-            raise
-        except OSError as error:
-            raise StoreError(
-                f"{_concerned(path, error)}: cannot be written ({reason_of(error)}); what is "
-                "finished is kept, and the same command continues the analysis"
-            ) from error
+
+
+@contextmanager
+def told_in_one_line(path: Path) -> Iterator[None]:
+    """Turn an OSError while an analysis is written into a StoreError.
+
+    Raises:
+        StoreError: If an OSError is raised within the context.
+    """
+    try:
+        yield
+    except AccweightError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{_concerned(path, error)}: cannot be written ({reason_of(error)}); what is "
+            "finished is kept, and the same command continues the analysis"
+        ) from error
 
 
 def _concerned(path: Path, error: OSError) -> Path:

@@ -16,8 +16,8 @@ from accweight_core.pictures.canvas import halved
 from accweight_core.pictures.plan import Picture, chunk_of, pyramid_levels, segment_steps
 from accweight_core.pictures.tile import Tile
 from accweight_core.pictures.tiling import Tiling
-from accweight_core.store.analysis_store import Store
 from accweight_core.store.chunk_grid import ChunkGrid, Place
+from accweight_core.store.part import Part
 from accweight_core.store.stored_pictures import picture_name
 from accweight_core.store.zarr_chunks import ChunkedArray, create_plain_group
 
@@ -28,7 +28,7 @@ class PictureWriter:
     Small tiles are collected until a chunk is complete, as files cost more than memory.
     """
 
-    def __init__(self, store: Store, index: int, tiling: Tiling) -> None:
+    def __init__(self, store: Part, index: int, tiling: Tiling) -> None:
         """Create the empty base level of a picture, with chunks that fit a tiling.
 
         Args:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct
 
@@ -20,17 +20,25 @@ from accweight_core.remote import is_url
 from accweight_core.schema import Axis, Checkpoint, Parameter, Role, Split, TypeChange
 from accweight_core.store.documents import Integer, Length, Shape, checked
 
-FORMAT_VERSION = 2
-"""Increased when older versions could misread a store: since 2, small pictures may be in packs."""
+FORMAT_VERSION = 3
+"""Increased when older versions could misread a store: since 2, small pictures may be in packs;
+since 3, steps may have been added in segments."""
+
+PACKED_VERSION = 2
+"""Format of stores without segments, which older versions can read."""
 
 UNPACKED_VERSION = 1
-"""Format of stores without packed pictures, which older versions can read."""
+"""Format of stores without segments and packed pictures."""
 
 MOST_ELEMENTS = 1 << 53
 """Limit of elements of all parameters: positions are counted in float64."""
 
 MOST_NESTED = 8
 """Limit of nested levels in a name map."""
+
+
+LIVE = "live"
+"""Format of the records of steps that were measured while training, without a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,23 @@ class Maximum:
     parameter: str
     index: tuple[Length, ...]
     value: float
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """A parameter that has held NaN or infinity.
+
+    Attributes:
+        parameter: Its index.
+        most: Most such elements at a step.
+        checkpoints: Number of checkpoints with such elements.
+        first: Position of the first of them.
+    """
+
+    parameter: Length
+    most: Length
+    checkpoints: Length
+    first: Length
 
 
 @dataclass(frozen=True)
@@ -93,6 +118,81 @@ class HeaderDocument(Struct, frozen=True):
     packs: tuple[Annotated[tuple[int, ...], Meta(min_length=1)], ...] = ()
     sums: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] = FIRST_SUMS
     type_changes: tuple[TypeChange, ...] = ()
+    follows: str = ""
+
+
+class SegmentDocument(Struct, frozen=True):
+    """What the steps of a segment add to the header before them.
+
+    Attributes:
+        checkpoints: Their checkpoints.
+        reader: Names of the readers of all checkpoints up to here.
+        notes: Further notes.
+        kept_warnings: How many of the warnings before, the first ones, still hold.
+        warnings: Further warnings.
+        maximum: Largest element of A_t after the last step.
+        versions: Versions of what wrote the segment.
+        name_map: Content of the map file, if there was none before.
+        type_changes: Where the element type of parameters changes in these steps.
+        picture_bases: Finest stored picture level per parameter.
+        packs: Positions of the parameters of each pack.
+        nonfinite: Parameters that have held NaN or infinity up to here.
+        follows: Digest of the sums of the step before the first one.
+    """
+
+    checkpoints: Annotated[tuple[CheckpointRecord, ...], Meta(min_length=1)]
+    reader: str
+    notes: tuple[str, ...]
+    kept_warnings: Length
+    warnings: tuple[str, ...]
+    maximum: Maximum | None
+    versions: dict[str, str]
+    name_map: dict[str, Any]
+    type_changes: tuple[TypeChange, ...]
+    picture_bases: tuple[Annotated[int, Meta(ge=0, le=63)], ...]
+    packs: tuple[Annotated[tuple[int, ...], Meta(min_length=1)], ...]
+    nonfinite: tuple[NonFinite, ...]
+    follows: str
+
+
+class Described(Protocol):
+    """A header, whatever it was read from."""
+
+    @property
+    def checkpoints(self) -> tuple[CheckpointRecord, ...]:
+        """Records of the checkpoints."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The measured parameters."""
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Roles that count."""
+
+    @property
+    def picture_bases(self) -> tuple[int, ...]:
+        """Finest stored picture levels."""
+
+    @property
+    def maximum(self) -> Maximum | None:
+        """Largest element of A_T."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every parameter is finished."""
+
+    @property
+    def packs(self) -> tuple[tuple[int, ...], ...]:
+        """Parameters of each pack."""
+
+    @property
+    def sums(self) -> tuple[str, ...]:
+        """Names of the stored sums."""
+
+    @property
+    def type_changes(self) -> tuple[TypeChange, ...]:
+        """Where element types change."""
 
 
 def checked_header(found: Any) -> HeaderDocument:
@@ -102,18 +202,28 @@ def checked_header(found: Any) -> HeaderDocument:
         ValueError: If it is damaged.
     """
     document = checked(found, HeaderDocument)
-    _check_checkpoints(document.checkpoints)
     _check_parameters(document.parameters)
-    _check_packs(document)
-    _check_maximum(document)
-    _check_type_changes(document)
-    if len(document.picture_bases) not in (0, len(document.parameters)):
-        raise ValueError("pictures and parameters differ in number")
+    check_steps(document)
+    check_pictures(document)
     if len(set(document.sums)) < len(document.sums):
         raise ValueError("the sums are not different names")
     if _depth(document.name_map) > MOST_NESTED:
         raise ValueError(f"the map of names is nested more than {MOST_NESTED} levels deep")
     return document
+
+
+def check_steps(header: Described) -> None:
+    """Raise ValueError unless what a header says of its steps is consistent."""
+    _check_checkpoints(header.checkpoints)
+    _check_maximum(header)
+    _check_type_changes(header)
+
+
+def check_pictures(header: Described) -> None:
+    """Raise ValueError unless what a header says of its pictures is consistent."""
+    if len(header.picture_bases) not in (0, len(header.parameters)):
+        raise ValueError("pictures and parameters differ in number")
+    _check_packs(header)
 
 
 def _check_checkpoints(records: Sequence[CheckpointRecord]) -> None:
@@ -153,7 +263,7 @@ def _check_split(shape: tuple[int, ...], split: Split | None) -> None:
         raise ValueError(f"a parameter of shape {shape} cannot have parts of {split.size} indices")
 
 
-def _check_packs(document: HeaderDocument) -> None:
+def _check_packs(document: Described) -> None:
     members = [index for pack in document.packs for index in pack]
     bases = document.picture_bases or [0] * len(document.parameters)
     if not all(0 <= i < len(bases) and bases[i] == 0 for i in members):
@@ -162,7 +272,7 @@ def _check_packs(document: HeaderDocument) -> None:
         raise ValueError("a parameter lies in two packs")
 
 
-def _check_type_changes(document: HeaderDocument) -> None:
+def _check_type_changes(document: Described) -> None:
     steps = {record.step for record in document.checkpoints}
     names = {parameter.name for parameter in document.parameters}
     for change in document.type_changes:
@@ -170,7 +280,7 @@ def _check_type_changes(document: HeaderDocument) -> None:
             raise ValueError("an element type changes at no step, or of no parameter")
 
 
-def _check_maximum(document: HeaderDocument) -> None:
+def _check_maximum(document: Described) -> None:
     largest = document.maximum
     if largest is None:
         if document.complete and _is_measured(document):
@@ -189,7 +299,7 @@ def _is_of(parameter: Parameter, largest: Maximum) -> bool:
     return (parameter.name, parameter.layer) == (largest.parameter, largest.layer)
 
 
-def _is_measured(document: HeaderDocument) -> bool:
+def _is_measured(document: Described) -> bool:
     """Tell whether there are elements that can have a maximum."""
     counted = (p for p in document.parameters if p.role in document.roles and p.elements)
     return "path_max" in document.sums and any(counted)

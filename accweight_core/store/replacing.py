@@ -1,8 +1,7 @@
 """Replace an analysis: write the new one beside the old one, and rename it when it is complete.
 
-`--overwrite` and `append` both do so. If they are interrupted, the old analysis is unchanged, and
-the same command continues the new one. Leftover folders are removed by the next writer, never by
-a reader.
+`--overwrite` does so. If it is interrupted, the old analysis is unchanged, and the same command
+continues the new one. Leftover folders are removed by the next writer, never by a reader.
 """
 
 from __future__ import annotations

@@ -28,7 +28,13 @@ from msgspec import Meta, Struct
 
 from accweight_core.errors import StoreError
 from accweight_core.store.documents import METADATA, MOST_AXES, Shape, checked, read
-from accweight_core.store.files import Write, open_to_read, open_to_write, write_whole
+from accweight_core.store.files import (
+    Write,
+    open_to_read,
+    open_to_write,
+    write_all,
+    write_whole,
+)
 from accweight_core.store.foreign_array import ForeignArray
 
 LARGE_BYTES = 1 << 28
@@ -223,6 +229,16 @@ class ChunkedArray:
             padding = [(0, full - got) for full, got in zip(self.chunk, whole.shape, strict=True)]
             whole = np.pad(whole, padding, constant_values=np.nan)
         write(self._file(place), np.ascontiguousarray(whole).data)
+
+    def write_rows(self, blocks: Iterable[npt.NDArray[np.floating[Any]]]) -> None:
+        """Write the only chunk of an array in place, block by block.
+
+        Args:
+            blocks: Consecutive parts of the array along its first axis.
+        """
+        with open_to_write(self._file([0] * len(self.shape))) as file:
+            for block in blocks:
+                write_all(file, np.ascontiguousarray(block, self._stored_dtype()).data)
 
     def write_part(self, start: int, values: npt.NDArray[np.floating[Any]]) -> None:
         """Write consecutive elements of a one-dimensional array into its chunks, in place.

@@ -83,6 +83,20 @@ def with_keras_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...
     return tuple(found)
 
 
+def with_hints_of_paths(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
+    """Return the variables of a model with hints, each named by its path: layers, then variable."""
+    given = [(tensor, *tensor.name.rpartition(".")[::2]) for tensor in tensors]
+    shapes: dict[str, dict[str, Shape]] = {}
+    for tensor, path, leaf in given:
+        shapes.setdefault(path, {})[leaf] = tensor.shape
+    cells = cells_of([tuple(path.split(".")) for path in shapes])
+    hints = {
+        path: hints_of(Module(layer_name(path.split("."), cells), of_layer))
+        for path, of_layer in shapes.items()
+    }
+    return tuple(replace(tensor, hints=hints[path][leaf]) for tensor, path, leaf in given)
+
+
 def layer_name(path: Sequence[str], cells: Mapping[tuple[str, ...], int]) -> str:
     """Return the name of the layer of a path; a cell belongs to its recurrent layer."""
     path = tuple(path)

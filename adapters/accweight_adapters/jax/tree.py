@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from accweight_adapters.measures import measures_in
 from accweight_adapters.model_keys import (
     MAX_DEPTH,
     TRAINING_STATE,
-    WRAPPER,
     left_out_numbers,
     without_copies,
+    wraps_model,
 )
 from accweight_adapters.network_order import natural
 from accweight_adapters.untrusted import STEP_KEYS, ClaimError, checked_name, quoted, quoted_few
@@ -27,9 +28,6 @@ Keys = tuple[str, ...]
 """Keys on the path to a leaf."""
 
 PARAMETERS: Final = "params"
-OPTAX: Final = frozenset({"opt", "opt_state", "opt_states", "optstate"})
-"""Keys of optimizer state in JAX programs."""
-
 WRAPPERS: Final = frozenset({"default", "variables", "target", "items"})
 """Keys around a model, in addition to those of torch programs."""
 
@@ -142,7 +140,8 @@ def _without_training_state(
 ) -> list[_Leaf]:
     kept, found = [], dict[Keys, None]()
     for leaf in leaves:
-        state = next((n for n, key in enumerate(leaf.names, 1) if is_training_state(key)), 0)
+        above = takewhile(lambda key: key != PARAMETERS, leaf.names)  # all below is the model's
+        state = next((n for n, key in enumerate(above, 1) if is_training_state(key)), 0)
         if extras is not None and extras(leaf.names[0]):
             state = 1
         if state:
@@ -157,7 +156,7 @@ def _without_training_state(
 
 def is_training_state(key: str) -> bool:
     """Tell whether a key holds optimizer state or the like."""
-    return key.lower() in OPTAX or TRAINING_STATE.search(key.lower()) is not None
+    return TRAINING_STATE.search(key.lower()) is not None
 
 
 def _models(leaves: list[_Leaf], choice: Choice) -> list[_Leaf]:
@@ -180,8 +179,7 @@ def _models(leaves: list[_Leaf], choice: Choice) -> list[_Leaf]:
 
 
 def _is_wrapper(key: str) -> bool:
-    lower = key.lower()
-    return lower in WRAPPERS or WRAPPER.fullmatch(lower) is not None
+    return key.lower() in WRAPPERS or wraps_model(key)
 
 
 def _collections(groups: Mapping[str, list[_Leaf]], choice: Choice) -> list[_Leaf]:

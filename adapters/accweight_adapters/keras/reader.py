@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from accweight_core.schema import Description
+from accweight_core.schema import Description, StoredTensor
 
 
 class KerasReader:
@@ -28,3 +29,9 @@ class KerasReader:
         from accweight_adapters.keras.description import described
 
         return described(path)
+
+    def hinted(self, tensors: Sequence[StoredTensor]) -> tuple[StoredTensor, ...]:
+        """Return the variables of a model in memory with what their names mean in Keras."""
+        from accweight_adapters.keras_hints import with_hints_of_paths
+
+        return with_hints_of_paths(tensors)

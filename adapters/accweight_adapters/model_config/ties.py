@@ -14,6 +14,7 @@ from typing import Any, Final
 from accweight_adapters.model_config.config import ModelConfig
 from accweight_adapters.untrusted import quoted, quoted_few
 from accweight_core.dtypes import DTYPES
+from accweight_core.naming import SECOND_NAME, TABLE_AGAIN
 from accweight_core.remote import is_url
 from accweight_core.schema import Extent, StoredTensor
 
@@ -21,13 +22,6 @@ EMBEDDING = re.compile(
     r"(^|\.)(wte|word_embeddings|embed_tokens|shared|tok_embeddings|embed_in|token_embedding)"
     r"\.weight$"
 )
-HEAD = re.compile(
-    r"(^|\.)(lm_head|embed_out|proj_out|vocab_projector|lm_head\.decoder|predictions\.decoder"
-    r"|(encoder|decoder)\.embed_tokens|output)\.weight$|^decoder\.weight$"
-)
-AGAIN = re.compile(f"{HEAD.pattern}|(lm_head|predictions)\\.decoder\\.bias$")
-"""Names that are left out where they share their place; other names may be meant to be two."""
-
 WITH_HEAD = re.compile(r"LMHead|CausalLM|ConditionalGeneration|MaskedLM|BertForPreTraining")
 SAMPLES: Final = 16
 SAMPLE_BYTES: Final = 4096
@@ -49,7 +43,8 @@ def without_ties(
     table = next((t for t in kept if EMBEDDING.search(t.name)), None)
     if table is None or not config.is_on("tie_word_embeddings", default=True):
         return kept
-    heads = [t for t in kept if t is not table and HEAD.search(t.name) and t.shape == table.shape]
+    others = [t for t in kept if t is not table and t.shape == table.shape]
+    heads = [t for t in others if TABLE_AGAIN.search(t.name)]
     copies = [t for t in heads if _are_equal(t, table)]
     if copies:
         notes.append(_said([t.name for t in copies], table.name, f"tied by {config.origin}"))
@@ -73,7 +68,7 @@ def _without_shared(
         values = tensor.values
         if isinstance(values, Extent) and values.elements:
             first = places.setdefault(values, tensor)
-            if first is not tensor and AGAIN.search(tensor.name):
+            if first is not tensor and SECOND_NAME.search(tensor.name):
                 again.setdefault(first.name, []).append(tensor.name)
     if not again:
         return tensors

@@ -27,7 +27,7 @@ from accweight_adapters.bytes.zip import (
 )
 from accweight_adapters.keras_hints import with_keras_hints
 from accweight_adapters.measures import RECENT, measures_in
-from accweight_adapters.model_keys import TRAINING_STATE
+from accweight_adapters.numbered import with_numbered_hints
 from accweight_adapters.numpy.header import (
     MAGIC,
     MOST_HEADER_BYTES,
@@ -57,15 +57,12 @@ from accweight_adapters.untrusted import (
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import FormatError
 from accweight_core.remote import is_remote
-from accweight_core.schema import Description, Extent, HiddenValues, Hints, Role, StoredTensor
+from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
 
 FORMAT: Final = "NumPy"
 ARRAY_SUFFIX: Final = ".npy"
 SINGLE_NAME: Final = "array"
 """Name of the only parameter of a run of `.npy` files; the file names give the steps."""
-
-OPTAX: Final = frozenset({"opt", "opt_state", "opt_states"})
-"""Keys of optimizer state in JAX programs."""
 
 ADVICE: Final = "save plain arrays by name: numpy.savez(PATH, **{name: array})"
 
@@ -213,7 +210,7 @@ def _unnested(
     for name, group in inside.items():
         prefix = "" if is_alone else f"{re.sub('/', '.', name)}."
         tensors += [replace(t, name=checked_name(prefix + t.name)) for t in group]
-    return tuple(_without_training_state(tensor) for tensor in with_keras_hints(tensors))
+    return with_numbered_hints(with_keras_hints(tensors))
 
 
 def array_of(path: Path, file: IO[bytes], name: str, member: Member) -> Array:
@@ -254,15 +251,7 @@ def tensors_of(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
     if len(set(names)) < len(names) or "" in names:
         names = [array.name for array in arrays]
     tensors = [StoredTensor(n, array.values) for n, array in zip(names, arrays, strict=True)]
-    return tuple(_without_training_state(tensor) for tensor in with_keras_hints(tensors))
-
-
-def _without_training_state(tensor: StoredTensor) -> StoredTensor:
-    """Return a tensor, with the role of optimizer state if its first key says so."""
-    first, dot, _ = tensor.name.partition(".")
-    if not dot or (first not in OPTAX and TRAINING_STATE.search(first.lower()) is None):
-        return tensor
-    return replace(tensor, hints=Hints(layer=first, role=Role.OPTIMIZER))
+    return with_numbered_hints(with_keras_hints(tensors))
 
 
 # ---------------------------------------------------------------- figures beside the weights

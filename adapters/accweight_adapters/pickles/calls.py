@@ -26,6 +26,9 @@ from accweight_core.dtypes import DTYPES
 BYTES_KEPT: Final = 64
 """Longest string of bytes that is kept."""
 
+UNINITIALISED: Final = "lazy parameters, saved before their first input"
+"""Why the parameters of a lazy module have no values."""
+
 
 def _tensor(
     storage: object, offset: object, shape: object, strides: object, *, dtype: str = ""
@@ -79,6 +82,10 @@ def _nested(buffer: object, *_rest: object) -> TensorClaim:
 def _meta(dtype: object, shape: object, *_rest: object) -> TensorClaim:
     reason = "saved on the meta device, so the file holds no values for it"
     return TensorClaim(_dtype_name(dtype), checked_shape(shape), refusal=reason)
+
+
+def _uninitialised(*_args: object) -> TensorClaim:
+    return TensorClaim("float32", (), refusal=UNINITIALISED)
 
 
 def _wrapper(_cls: object, dtype: object, shape: object, *_rest: object) -> TensorClaim:
@@ -259,6 +266,8 @@ CALLS: Final[dict[str, Callable[..., object]]] = {
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch.nn.parameter.Parameter": _first,
+    "torch.nn.parameter.UninitializedParameter": _uninitialised,
+    "torch.nn.parameter.UninitializedBuffer": _uninitialised,
     "torch._tensor._rebuild_from_type_v2": _from_type,
     "torch._utils._rebuild_qtensor": _quantised,
     "torch._utils._rebuild_sparse_tensor": _sparse,

@@ -27,6 +27,9 @@ Entry = tuple[Path, Claim]
 Leaf = tuple[Path, Claim, Path | None]
 """A tensor with its keys, and the keys of the training state around it, if any."""
 
+RANK_OF_WEIGHTS: Final = 2
+"""Axes from which arrays in a list are taken for weights, not for what was logged."""
+
 DEEPEST: Final = 2 * MAX_DEPTH
 """Depth below which nothing is searched; tensors as deep as that are an error."""
 
@@ -35,6 +38,9 @@ MOST_VISITS: Final = 2_000_000
 
 TREES = re.compile(r"sklearn\.(tree|ensemble)\.")
 """Decision trees, whose arrays are thresholds and counts."""
+
+INSIDE = re.compile(r"(.*_)?(state_dict|params|parameters|weights)")
+"""Keys of mappings in which everything is the model's, whatever its layers are called."""
 
 USER_DICT: Final = "collections.UserDict"
 
@@ -62,32 +68,39 @@ def is_numeric(node: object) -> bool:
     return isinstance(node, ArrayClaim) and bool(node.dtype)
 
 
-def leaves_of(root: object, *, everywhere: bool = False) -> list[Leaf]:
-    """Return every tensor with its keys.
+class Walk:
+    """One walk over a content, each of its containers once.
 
-    Args:
-        root: The content.
-        everywhere: Whether to search lists of bare tensors and the attributes of objects too.
-
-    Raises:
-        ClaimError: If tensors are nested more than `MAX_DEPTH` deep.
+    Attributes:
+        passed: Keys of lists of matrices that were not searched.
+        in_modules: Identities of the tensors that lie in whole modules.
     """
-    leaves = list(_Walk(everywhere=everywhere).leaves(root, (), None))
-    if not everywhere:
-        return leaves
-    public = [leaf for leaf in leaves if not any(key.startswith("_") for key in leaf[0])]
-    return public or leaves
 
+    def __init__(self, *, everywhere: bool = False) -> None:
+        """Begin a walk.
 
-class _Walk:
-    """One walk over a content, each of its containers once."""
-
-    def __init__(self, *, everywhere: bool) -> None:
+        Args:
+            everywhere: Whether to search lists of bare tensors and the attributes of objects too.
+        """
+        self.passed: list[Path] = []
+        self.in_modules: set[int] = set()
         self._everywhere = everywhere
         self._seen: set[int] = set()
         self._visits = 0
 
-    def leaves(self, node: object, path: Path, within: Path | None) -> Iterator[Leaf]:
+    def leaves(self, root: object) -> list[Leaf]:
+        """Return every tensor with its keys.
+
+        Raises:
+            ClaimError: If tensors are nested more than `MAX_DEPTH` deep.
+        """
+        leaves = list(self._below(root, (), None))
+        if not self._everywhere:
+            return leaves
+        public = [leaf for leaf in leaves if not any(key.startswith("_") for key in leaf[0])]
+        return public or leaves
+
+    def _below(self, node: object, path: Path, within: Path | None) -> Iterator[Leaf]:
         """Yield the tensors below a node, which is at a path within training state or None."""
         if isinstance(node, TensorClaim) or _is_weight(node, self._everywhere):
             if len(path) > MAX_DEPTH:
@@ -102,20 +115,40 @@ class _Walk:
             return
         self._seen.add(id(node))
         children = _children(node, self._everywhere, path[-1] if path else "")
+        if is_module(node):
+            self.in_modules.update(id(child) for _, child in children)
         self._visits += len(children)
         if self._visits > MOST_VISITS:
             raise ClaimError(f"has more than {MOST_VISITS} values in its mappings and lists")
-        if within is None and children and _is_training_state(node, path):
+        if within is None and _is_training_state(node, path):
             within = path
+        if within is None and not children and _holds_matrices(node):
+            self.passed.append(path)
         for key, child in children:
-            yield from self.leaves(child, (*path, key), within)
+            yield from self._below(child, (*path, key), within)
 
 
 def _is_weight(node: object, everywhere: bool) -> bool:
     """Tell whether an array may be a weight; labels and counters in objects are not."""
     if not isinstance(node, ArrayClaim) or not node.dtype:
         return False
-    return not everywhere or DTYPES[node.dtype].family in ("float", "complex")
+    return not everywhere or is_fractional(node)
+
+
+def _holds_matrices(node: object) -> bool:
+    """Tell whether a list holds bare tensors that look like weights."""
+    return isinstance(node, (list, tuple)) and any(
+        isinstance(item, (TensorClaim, ArrayClaim))
+        and len(item.shape) >= RANK_OF_WEIGHTS
+        and is_fractional(item)
+        for item in node
+    )
+
+
+def is_fractional(claim: Claim) -> bool:
+    """Tell whether a tensor or an array holds floating-point numbers."""
+    known = DTYPES.get(claim.dtype)
+    return known is not None and known.family in ("float", "complex")
 
 
 def _children(node: object, everywhere: bool, name: str) -> list[tuple[str, object]]:
@@ -170,4 +203,6 @@ def _items_of(entity: Entity) -> dict[Any, object]:
 def _is_training_state(node: object, path: Path) -> bool:
     if isinstance(node, dict) and {"state", "param_groups"} <= node.keys():
         return True
-    return bool(path) and TRAINING_STATE.search(path[-1].lower()) is not None
+    if not path or any(map(INSIDE.fullmatch, path[:-1])):
+        return False
+    return TRAINING_STATE.search(path[-1].lower()) is not None

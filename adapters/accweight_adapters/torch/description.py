@@ -27,6 +27,7 @@ from accweight_adapters.untrusted import ClaimError, claims_of
 from accweight_core.schema import Description
 
 FORMAT: Final = "torch checkpoint"
+ARCHIVES_OF_MODELS: Final = frozenset({"TorchScript archive", "torch.export archive"})
 
 
 def recognised(path: Path) -> bool:
@@ -78,6 +79,7 @@ def _described(path: Path) -> Description:
             key: with_lora_layers(stored(path, archive, *item) for item in copy.items())
             for key, copy in weights.copies.items()
         },
+        is_model=weights.are_modules or archive.format in ARCHIVES_OF_MODELS,
     )
 
 

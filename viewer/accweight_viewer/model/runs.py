@@ -175,10 +175,11 @@ class ShownRun:
     def refreshed(self) -> ShownRun | None:
         """Return the present state on disk, or None if it is unchanged or unreadable.
 
-        Files may be missing for a moment while an analysis is replaced by a longer one.
+        Files may be missing for a moment while an analysis is replaced by another one.
         """
         try:
-            return None if _stamps(self.path) == self._stamps else ShownRun(self.path)
+            is_same = _stamps(self.path) == self._stamps and not self._store.has_grown()
+            return None if is_same else ShownRun(self.path)
         except (StoreError, OSError):
             return None
 
@@ -301,5 +302,5 @@ def _single_texel(layout: Layout, steps: int) -> PicturePlan:
 
 
 def _stamps(path: Path) -> tuple[Stamp | None, ...]:
-    """Return stamps that change whenever the analysis does."""
+    """Return stamps that change whenever the analysis does, except where steps are added to it."""
     return tuple(stamp_if_there(path / name) for name in ("zarr.json", "totals/c.0.0.0"))

@@ -1,0 +1,202 @@
+"""Append: analyse later checkpoints and add them to a stored analysis as a segment.
+
+Many checkpoints are walked together, parameter by parameter, as `analyze` does, from the state
+after the last step. The old steps are neither read nor written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accweight_core.analysis.analysis import Analysis
+from accweight_core.errors import MismatchError, StoreError
+from accweight_core.io.memory import memory_told
+from accweight_core.io.page_cache import threads_for
+from accweight_core.io.target import target_at
+from accweight_core.jobs.engines.choose import workers_for
+from accweight_core.jobs.engines.workers import Notice
+from accweight_core.jobs.growing import GrowingAnalysis
+from accweight_core.jobs.pipeline import (
+    check_calls,
+    check_dtypes,
+    check_numbers,
+    picture_bases,
+    picture_budget,
+)
+from accweight_core.jobs.work import Progress, Work
+from accweight_core.naming import layers_of
+from accweight_core.runs.opening import Source, WeightsByStep, as_run
+from accweight_core.runs.revisions import moved_since
+from accweight_core.schema import Run, type_changes
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.header import Header
+
+
+@memory_told("the analysis")
+def append(
+    run: Run | Source | WeightsByStep,
+    out: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    block_elements: int | None = None,
+    picture_budget_bytes: int | None = None,
+    strict: bool = False,
+    memory_bytes: int | None = None,
+    engine: str = "threads",
+    scheduler: str | None = None,
+    executor: Executor | None = None,
+    progress: Progress = lambda done, total: None,
+    notice: Notice = lambda line: None,
+) -> Analysis:
+    """Append checkpoints to a stored analysis, without reading its old checkpoints.
+
+    Checkpoints of `run` after the last step of the analysis are appended; all others are ignored.
+    The result is that of analysing all checkpoints together, bit for bit, except that pictures may
+    become coarser to fit the budget; with a budget of 0 they are removed.
+
+    Args:
+        run: The run, or its new part.
+        out: An analysis made with `keep_state`.
+        threads: As in `analyze`.
+        block_elements: As in `analyze`.
+        picture_budget_bytes: As in `analyze`.
+        strict: As in `analyze`.
+        memory_bytes: As in `analyze`.
+        engine: As in `analyze`.
+        scheduler: As in `analyze`.
+        executor: As in `analyze`.
+        progress: As in `analyze`.
+        notice: As in `analyze`.
+
+    Raises:
+        StoreError: If the analysis is missing, unfinished, or without state.
+        EngineError: As in `analyze`.
+        MismatchError: If the run has no later step, or other parameters.
+        ArgumentTypeError, ArgumentValueError: If another argument is not of its kind.
+    """
+    check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
+    check_calls(progress, notice)
+    path = target_at(out, "an analysis")
+    run = as_run(run, analysed_paths(path))
+    with (
+        workers_for(engine, scheduler, executor, threads, notice) as workers,
+        GrowingAnalysis.open(path) as growing,
+    ):
+        earlier = growing.store
+        if growing.was_unfinished and run.checkpoints[-1].step <= earlier.header.steps[-1]:
+            return growing.analysis()  # killed just before it was done
+        fresh = _appendable(run, earlier)
+        moved = _moved(run, earlier.header)
+        for note in moved:
+            notice(note)
+        run = replace(run, notes=(*run.notes, *moved))
+        header = _extended(earlier.header, run, fresh, path)
+        alone = growing.header_of_added(header, _bases(header, picture_budget_bytes))
+        threads = threads or threads_for(fresh, header.parameters)
+        work = Work(
+            fresh, alone, threads, block_elements, strict, progress, earlier, workers, notice,
+            memory_bytes,
+        )  # fmt: skip
+        growing.add_run(work, header)
+        return growing.analysis()
+
+
+def _extended(earlier: Header, run: Run, fresh: Run, path: Path) -> Header:
+    """Return the header of an analysis with further checkpoints, before they are measured."""
+    names = [parameter.name for parameter in earlier.parameters]
+    new = Header.of(fresh, earlier.parameters, earlier.roles)
+    return replace(
+        earlier,
+        checkpoints=(*earlier.checkpoints, *new.checkpoints),
+        notes=tuple(dict.fromkeys((*earlier.notes, *run.notes))),
+        versions=new.versions,
+        reader=", ".join(sorted({*earlier.reader.split(", "), *run.reader.split(", ")})),
+        name_map=_joined_maps(path, earlier.name_map, run.name_map),
+        type_changes=(
+            *earlier.type_changes,
+            *type_changes(fresh.checkpoints, names, earlier.last_types),
+        ),
+    )
+
+
+def _moved(run: Run, earlier: Header) -> list[str]:
+    """Return a note for each revision that names another commit than when it was analysed."""
+    return moved_since(
+        {record.step_source: record.path for record in earlier.checkpoints},
+        {checkpoint.step_source: checkpoint.path for checkpoint in run.checkpoints},
+    )
+
+
+def _bases(header: Header, picture_budget_bytes: int | None) -> tuple[int, ...]:
+    """Return the finest level of the added pictures per parameter: as before, or coarser."""
+    before = header.picture_bases
+    if not before:
+        return ()
+    wanted = picture_bases(header, picture_budget(header, picture_budget_bytes))
+    return tuple(map(max, wanted, before))  # empty for a budget of 0
+
+
+def analysed_paths(out: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the paths of the checkpoints of a stored analysis; none if it cannot be opened.
+
+    They tell the series that a source of several series goes on with.
+    """
+    try:
+        return tuple(
+            record.path for record in Store.open(target_at(out, "an analysis")).header.checkpoints
+        )
+    except StoreError:  # raised again when the analysis is continued, after tidying up
+        return ()
+
+
+def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Any:
+    """Return the map for old and new checkpoints."""
+    if earlier and later and earlier != later:
+        raise MismatchError(
+            f"{path}: the analysis was made with another map; append with that one, or analyse "
+            "all checkpoints with the new one, to another output or with --overwrite"
+        )
+    return earlier or later
+
+
+def _appendable(run: Run, earlier: Store) -> Run:
+    """Return the part of a run after the last step of an analysis, if it can be appended."""
+    header, last = earlier.header, int(earlier.header.steps[-1])
+    if not header.keeps_state:
+        raise StoreError(
+            f"{earlier.path}: the analysis was made without --keep-state, so nothing can be "
+            "appended; analyse all checkpoints, to another output or with --overwrite"
+        )
+    later = tuple(c for c in run.checkpoints if c.step > last)
+    if not later:
+        raise MismatchError(
+            f"{run.source}: no checkpoint comes after step {last}, the last one analysed"
+        )
+    if run.name_map:
+        run = _conformed_to(run, header)
+        later = tuple(c for c in run.checkpoints if c.step > last)
+    shapes = {p.name: p.shape for p in run.parameters}
+    for parameter in header.parameters:
+        if shapes.get(parameter.name) != parameter.shape:
+            raise MismatchError(
+                f"{run.source}: parameter {parameter.name!r} has shape "
+                f"{shapes.get(parameter.name, 'missing')} but {parameter.shape} in {earlier.path}"
+            )
+    fresh = replace(run, checkpoints=later)
+    check_dtypes(fresh, header.parameters)
+    return fresh
+
+
+def _conformed_to(run: Run, header: Header) -> Run:
+    """Return a run read with a map, with its axes in the order of the analysis."""
+    from accweight_core.runs.renaming import conformed
+
+    reference = {parameter.name: parameter for parameter in header.parameters}
+    checkpoints = tuple(conformed(run.checkpoints, reference))
+    layers = layers_of(checkpoints[0].tensors.values())
+    return replace(run, checkpoints=checkpoints, layers=layers)

@@ -1,0 +1,311 @@
+"""Measure all parameters of a model step by step, and keep the sums of every step.
+
+Unlike the block walk, which takes one parameter through all steps, this takes one step after the
+other. Per weight it keeps the reference, the previous value and A_t (`states`), and calls the
+same kernels on the same sub-blocks, those of many tensors at a time (`batches`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accweight_core.dtypes import is_measurable
+from accweight_core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MismatchError,
+    NonFiniteError,
+    ShapeMismatchError,
+    StoreError,
+    UnsupportedDtypeError,
+)
+from accweight_core.live.batches import Batches
+from accweight_core.live.paths import Paths
+from accweight_core.live.states import WeightState
+from accweight_core.live.weights import Weights
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.totals import Floats
+from accweight_core.naming import layers_of
+from accweight_core.schema import MEASURED_ROLES, Parameter, Role
+from accweight_core.store.header import Header, versions
+from accweight_core.store.records import LIVE, CheckpointRecord
+
+PENDING_STEPS = 64
+"""Steps whose sums are left on the device before they are fetched, so that training never waits."""
+
+STATE_FORMAT = 1
+"""Increased when older versions could not continue from a state."""
+
+NOTE = (
+    "measured while training, without checkpoints: tables, rankings and pictures have every step, "
+    "but exact values of single weights cannot be computed again"
+)
+
+Figures = Mapping[str, Callable[[], float | None]]
+"""Training figures by name, fetched from their device with the sums; None if not finite."""
+
+
+class Measuring:
+    """The measurements of one run so far.
+
+    Attributes:
+        steps: Steps measured, ascending.
+        parameters: The measured parameters by name, in network order.
+        compensated: Whether float64 is avoided.
+    """
+
+    def __init__(self, roles: tuple[Role, ...], *, strict: bool, compensated: bool) -> None:
+        """Create it without weights.
+
+        Args:
+            roles: Roles in layers and rankings.
+            strict: Whether non-finite weights are an error.
+            compensated: Whether to avoid float64.
+        """
+        self.steps: list[int] = []
+        self.parameters: dict[str, Parameter] = {}
+        self._roles = roles
+        self._strict = strict
+        self.compensated = compensated
+        self._versions = versions()
+        self._batches: Batches | None = None
+        self._resumed: dict[str, WeightState] = {}
+        self._pending: deque[tuple[list[Tensor], Figures]] = deque()
+        self._lock = Lock()
+        self._folded: list[Floats] = []
+        self._measures: list[Mapping[str, float]] = []
+
+    def check(self, weights: Weights, step: int) -> dict[str, Tensor]:
+        """Return the tensors to measure, all of them valid; nothing is changed before that.
+
+        Raises:
+            MismatchError: If a parameter is missing or has another shape.
+            NonFiniteError: If an element is not finite and that is an error.
+            UnsupportedDtypeError: If values have no scale.
+        """
+        parameters = self.parameters or self._begun(weights)
+        current = {name: self._checked(p, weights, step) for name, p in parameters.items()}
+        self.parameters = parameters
+        return current
+
+    @torch.no_grad()
+    def take(self, current: Mapping[str, Tensor], step: int, figures: Figures) -> None:
+        """Measure a step, without waiting for a device except at the first one."""
+        if self._batches is None:
+            self._batches = Batches(current, compensated=self.compensated)
+            if self._resumed:
+                self._batches.restore(self._resumed)
+                self._resumed = {}
+        self._pending.append((self._batches.take(current), figures))
+        self.steps.append(step)
+        if self._batches.on_cpu or len(self._pending) >= PENDING_STEPS:
+            self._fold()
+
+    def record(self, place: int) -> tuple[CheckpointRecord, Floats]:
+        """Return a step by its position, and its sums, (parameters, sums); any thread may ask."""
+        self._fold()
+        return _record(self.steps[place], self._measures[place]), self._folded[place]
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the weights are on a CPU, so that nothing has to be fetched."""
+        return self._batches is None or self._batches.on_cpu
+
+    def paths(self) -> Paths:
+        """Return A_t after the last step, as views that change with the next one."""
+        if self._batches is None:
+            return Paths({name: [(0, state.total)] for name, state in self._resumed.items()})
+        return self._batches.paths()
+
+    def header(self) -> Header:
+        """Return the header of the run, without its steps."""
+        return Header(
+            source="live",
+            reader="memory",
+            checkpoints=(),
+            parameters=tuple(self.parameters.values()),
+            roles=self._roles,
+            notes=(NOTE,),
+            versions=self._versions,
+        )
+
+    def result(self) -> tuple[Header, Floats]:
+        """Return the header and the sums, (steps, parameters, sums), of what has been measured."""
+        self._fold()
+        records = tuple(map(_record, self.steps, self._measures))
+        return replace(self.header(), checkpoints=records), self._values()
+
+    def state(self, name: str) -> WeightState:
+        """Return a copy of the state of a parameter after the last step."""
+        if self._batches is None:
+            return self._resumed[name]
+        return self._batches.state(name)
+
+    def saved(self) -> dict[str, Any]:
+        """Return all of it as plain numbers, text and tensors."""
+        header, values = self.result() if self.steps else (None, self._values())
+        return {
+            "format": STATE_FORMAT,
+            "precision": "compensated" if self.compensated else "float64",
+            "header": json.dumps(header.to_json()) if header else "",
+            "sums": torch.from_numpy(values),
+            "weights": {name: self.state(name).saved() for name in self.parameters if self.steps},
+        }
+
+    def load(self, saved: Any) -> None:
+        """Continue from what `saved` returned; nothing has been measured yet.
+
+        Raises:
+            ArgumentTypeError: If it is no such state.
+            ArgumentValueError: If it is damaged, of a newer version, or of another precision.
+        """
+        header, values = self._opened(saved)
+        parameters = {p.name: p for p in header.parameters} if header else {}
+        weights = saved.get("weights")
+        found = weights if isinstance(weights, Mapping) else {}
+        states = {
+            name: WeightState.loaded(found.get(name), parameter, compensated=self.compensated)
+            for name, parameter in parameters.items()
+        }
+        if header:
+            self.resume(header, values, states)
+
+    def resume(self, header: Header, values: Floats, states: Mapping[str, WeightState]) -> None:
+        """Continue from a stored analysis.
+
+        Args:
+            header: Its header.
+            values: (steps, parameters, sums).
+            states: State of every parameter after its last step.
+        """
+        self.parameters = {parameter.name: parameter for parameter in header.parameters}
+        self._resumed, self._batches = dict(states), None
+        self._pending, self._folded = deque(), list(values)
+        self._roles = header.roles
+        self.steps = [record.step for record in header.checkpoints]
+        self._measures = [record.measures for record in header.checkpoints]
+
+    def merge(self, other: Measuring) -> None:
+        """Add other parameters of the same model, measured at the same steps.
+
+        Raises:
+            MismatchError: If the steps differ, or a parameter is in both.
+            ArgumentValueError: If the precisions differ.
+        """
+        self._check_mergeable(other)
+        (header, values), (others, more) = self.result(), other.result()
+        states = {n: self.state(n) for n in self.parameters}
+        states |= {n: other.state(n) for n in other.parameters}
+        pairs = zip(header.checkpoints, others.checkpoints, strict=True)
+        self._measures = [{**b.measures, **a.measures} for a, b in pairs]
+        self.parameters |= other.parameters
+        self._folded = list(np.concatenate([values, more], axis=1))
+        self._resumed, self._batches = states, None
+
+    def _check_mergeable(self, other: Measuring) -> None:
+        twice = next((name for name in other.parameters if name in self.parameters), None)
+        if twice is not None:
+            raise MismatchError(
+                f"parameter {twice!r} was tracked by both trackers; merge trackers of different "
+                "parts of one model"
+            )
+        if self.steps != other.steps:
+            apart = sorted(set(self.steps) ^ set(other.steps))
+            raise MismatchError(
+                f"the trackers have taken different steps (step {apart[0]} is in one of them); "
+                "merge trackers that were updated at the same steps"
+            )
+        if self.compensated != other.compensated:
+            raise ArgumentValueError("the trackers have different precisions")
+
+    def _opened(self, saved: Any) -> tuple[Header | None, Floats]:
+        """Return the header and the sums of a saved state, checked."""
+        if not isinstance(saved, Mapping) or "format" not in saved:
+            raise ArgumentTypeError("expected the state_dict() of a tracker")
+        if saved["format"] != STATE_FORMAT:
+            raise ArgumentValueError(
+                f"the state of the tracker has format {saved['format']!r}, this version reads "
+                f"{STATE_FORMAT}; upgrade accweight"
+            )
+        precision = "compensated" if self.compensated else "float64"
+        if saved.get("precision") != precision:
+            raise ArgumentValueError(
+                f"the state has precision {saved.get('precision')!r}, the tracker {precision!r}"
+            )
+        header, sums = saved.get("header"), saved.get("sums")
+        if not isinstance(header, str) or not isinstance(sums, Tensor):
+            raise ArgumentValueError("the state of the tracker is damaged")
+        if not header:
+            return None, np.empty((0, 0, len(SUMS)))
+        try:
+            found = Header.from_json(json.loads(header), "the state of the tracker")
+        except (ValueError, StoreError) as error:
+            raise ArgumentValueError(f"the state of the tracker is damaged ({error})") from error
+        shape = len(found.checkpoints), len(found.parameters), len(SUMS)
+        if tuple(sums.shape) != shape or found.sums != SUMS:
+            raise ArgumentValueError(
+                f"the state of the tracker is damaged: expected sums of shape {shape}, "
+                f"got {tuple(sums.shape)}"
+            )
+        return found, sums.detach().cpu().double().numpy().copy()
+
+    def _fold(self) -> None:
+        """Fetch the sums left on devices and merge them, step by step."""
+        with self._lock:
+            while self._pending:
+                sums, figures = self._pending[0]
+                if self._batches is not None:
+                    self._folded.append(self._batches.totals(sums))
+                known = {name: fetch() for name, fetch in figures.items()}
+                self._measures.append({n: value for n, value in known.items() if value is not None})
+                self._pending.popleft()
+
+    def _values(self) -> Floats:
+        return np.stack(self._folded) if self._folded else np.empty((0, 0, len(SUMS)))
+
+    def _begun(self, weights: Weights) -> dict[str, Parameter]:
+        """Return the parameters to measure: those that `analyze` would measure."""
+        wanted = {*MEASURED_ROLES, *self._roles}
+        measured = {
+            parameter.name: parameter
+            for layer in layers_of(weights.described())
+            for parameter in layer.parameters
+            if parameter.role in wanted
+        }
+        if not measured:
+            raise MismatchError(f"none of the {len(weights.values)} tensors given is a weight")
+        return measured
+
+    def _checked(self, parameter: Parameter, weights: Weights, step: int) -> Tensor:
+        """Return one tensor of an update after checking its shape, dtype and values."""
+        name, expected = parameter.name, parameter.shape
+        if name not in weights.values:
+            raise MismatchError(
+                f"parameter {name!r} is missing at step {step}; it was there at the first one"
+            )
+        tensor = weights.tensor(name)
+        if tuple(tensor.shape) != expected:
+            raise ShapeMismatchError(name, expected, tuple(tensor.shape), where=f"step {step}")
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if not is_measurable(dtype):
+            raise UnsupportedDtypeError(
+                f"parameter {name!r} cannot be tracked at step {step}: {dtype} values have no "
+                "known scale and zero point; leave it out of the mapping"
+            )
+        if self._strict and not bool(torch.isfinite(tensor).all()):
+            raise NonFiniteError(f"parameter {name!r} holds NaN or infinity at step {step}")
+        return tensor
+
+
+def _record(step: int, measures: Mapping[str, float]) -> CheckpointRecord:
+    """Return the record of a step, with its training figures."""
+    return CheckpointRecord(f"memory:{step}", step, "order given", LIVE, 0, 0, measures)

@@ -1,0 +1,230 @@
+"""Record a model that trains in a stored analysis, and continue one that was stopped."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from accweight_core.accumulate.cutting import Block
+from accweight_core.accumulate.stepwise import Carry
+from accweight_core.errors import MismatchError, StoreError
+from accweight_core.io.target import target_at
+from accweight_core.jobs.growing import GrowingAnalysis
+from accweight_core.jobs.pipeline import picture_bases, picture_budget
+from accweight_core.live.measuring import Measuring
+from accweight_core.live.reports import Reports
+from accweight_core.live.states import WeightState
+from accweight_core.live.writing import BackgroundWriter, Draw, WaitingStep
+from accweight_core.schema import Parameter
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import is_taken
+from accweight_core.store.header import Header
+from accweight_core.store.records import LIVE, CheckpointRecord
+from accweight_core.store.step_pictures import draw_step
+
+PLANNED_STEPS = 16
+"""Pictures are planned for this many steps at first, then for twice as many whenever there are."""
+
+STATE_ELEMENTS = 1 << 22
+"""Weights up to which the state is stored with every step unless asked otherwise: 48 MiB."""
+
+
+class Recorder:
+    """Writes the steps of a run to its store."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        measuring: Measuring,
+        reports: Reports,
+        *,
+        resume: bool,
+        keep_state: bool | None,
+        picture_budget_bytes: int | None,
+    ) -> None:
+        """Create it, and take over an existing store.
+
+        Args:
+            path: Folder of the analysis.
+            measuring: The measurements of the run; continued from the store if it has a state.
+            reports: Takes what goes wrong.
+            resume: Whether an existing analysis is continued; otherwise it is an error.
+            keep_state: Whether the state is stored with every step; by default up to
+                `STATE_ELEMENTS`.
+            picture_budget_bytes: Most bytes of all pictures, as of `analyze`.
+
+        Raises:
+            StoreError: If the path exists and is not to be continued, or is written by another
+                process, or is not an analysis of training.
+        """
+        self.path: Path = target_at(path, "an analysis")
+        self._measuring = measuring
+        self._reports = reports
+        self._keeps_state = keep_state
+        self._budget = picture_budget_bytes
+        self._before: Header | None = None
+        growing = None
+        if is_taken(self.path):
+            if not resume:
+                raise StoreError(
+                    f"{self.path}: exists already; resume=True continues it, another name begins "
+                    "a new one"
+                )
+            growing = GrowingAnalysis.open(self.path)
+            self._continue(growing)
+        self._last = int(self._before.steps[-1]) if self._before else None
+        self._alone: Header | None = None
+        self._planned = 0
+        self._writer = BackgroundWriter(self.path, measuring.record, growing)
+        atexit.register(_closed, weakref.ref(self))
+
+    def follow(self, measuring: Measuring) -> None:
+        """Go on with the measurements of a state that was loaded."""
+        self._measuring = measuring
+        self._writer.measured = measuring.record
+        self._alone = None
+
+    def add(self) -> None:
+        """Have every measured step written that is not stored yet."""
+        self._tell()
+        steps = self._measuring.steps
+        places = [i for i, step in enumerate(steps) if self._last is None or step > self._last]
+        if not places:
+            return
+        self._check_parameters()
+        header = self._header(len(steps))
+        for place in places:
+            is_current = place == len(steps) - 1 and self._writer.has_room()
+            draw = self._draw(header) if is_current and header.picture_bases else None
+            carry = self._carry() if is_current and header.keeps_state else None
+            self._writer.put(WaitingStep(place, header, draw, carry))
+            self._last = steps[place]
+        if self._writer.left_out:
+            self._reports.tell(
+                "thinned",
+                f"{self.path}: writing is slower than training, so that the pictures of some steps "
+                "are left out; their numbers are not",
+            )
+
+    def check_continued(self) -> None:
+        """Raise if the store has steps that the measurements do not continue.
+
+        Raises:
+            StoreError: If its state is neither stored nor loaded.
+        """
+        if self._before is not None and not self._measuring.steps:
+            raise StoreError(
+                f"{self.path}: holds the steps up to {self._last}, but not the state that later "
+                "ones continue from; load_state_dict() the tracker's own first"
+            )
+
+    def close(self) -> None:
+        """Write what waits, and release the store."""
+        left = self._writer.close()
+        self._tell()
+        if left:
+            self._reports.tell(
+                ("left", left),
+                f"{self.path}: {left} steps could not be written; make room and call close() "
+                "again, or save() them elsewhere",
+            )
+
+    def _tell(self) -> None:
+        error = self._writer.error
+        if error is not None:
+            self._reports.take(error, "training goes on, and so do the numbers, in memory for now")
+
+    def _continue(self, growing: GrowingAnalysis) -> None:
+        """Continue the measurements from a stored analysis, if its state is there."""
+        store = growing.store
+        self._before = header = store.header
+        try:
+            if any(record.format != LIVE for record in header.checkpoints):
+                raise StoreError(
+                    f"{self.path}: holds an analysis of checkpoints, which a tracker cannot "
+                    "continue; choose another name"
+                )
+            if header.keeps_state:
+                states = {p.name: _read(store, i, p) for i, p in enumerate(header.parameters)}
+                self._measuring.resume(header, store.totals, states)
+        except BaseException:
+            growing.close()
+            raise
+
+    def _check_parameters(self) -> None:
+        if self._before is None:
+            return
+        stored = [(p.name, p.shape) for p in self._before.parameters]
+        ours = [(p.name, p.shape) for p in self._measuring.parameters.values()]
+        if stored != ours:
+            raise MismatchError(f"{self.path}: holds the training of another model; choose another")
+
+    def _header(self, steps: int) -> Header:
+        """Return the header of a step alone, with levels of pictures that suit so many steps."""
+        if self._alone is None or steps > self._planned:
+            self._planned = max(PLANNED_STEPS, 1 << (steps - 1).bit_length())
+            header = self._measuring.header()
+            record = CheckpointRecord("memory:0", 0, "order given", LIVE, 0, 0)
+            planned = replace(header, checkpoints=(record,) * self._planned)
+            self._alone = replace(
+                header,
+                checkpoints=(record,),
+                picture_bases=self._levels(planned),
+                keeps_state=self._is_state_kept(header),
+            ).with_packs()
+        return self._alone
+
+    def _levels(self, planned: Header) -> tuple[int, ...]:
+        """Return the finest level of each picture: those of earlier steps, or coarser ones."""
+        wanted = picture_bases(planned, picture_budget(planned, self._budget))
+        before = self._alone or self._before
+        if before is None:
+            return wanted
+        return tuple(map(max, wanted, before.picture_bases)) if before.picture_bases else ()
+
+    def _is_state_kept(self, header: Header) -> bool:
+        if self._before is not None:
+            return self._before.keeps_state
+        if self._measuring.compensated:
+            return False
+        elements = sum(parameter.elements for parameter in header.parameters)
+        return elements <= STATE_ELEMENTS if self._keeps_state is None else self._keeps_state
+
+    def _draw(self, header: Header) -> Draw:
+        """Draw the last step now on a CPU; elsewhere, copy it there and draw it later."""
+        names, paths = list(self._measuring.parameters), self._measuring.paths()
+        if self._measuring.on_cpu:
+            drawn = draw_step(header, lambda index, *inside: paths.read(names[index], *inside))
+            return lambda: drawn
+        copied = paths.copied()
+        return lambda: draw_step(header, lambda i, *inside: copied.read(names[i], *inside))
+
+    def _carry(self) -> list[Carry]:
+        """Return the state of all parameters, as a stored analysis has it."""
+        found = []
+        for name in self._measuring.parameters:
+            state = self._measuring.state(name)
+            parts = state.reference, state.previous, state.total
+            reference, previous, total = (part.numpy() for part in parts)
+            found.append((reference, previous, total))
+        return found
+
+
+def _read(store: Store, index: int, parameter: Parameter) -> WeightState:
+    if not parameter.elements:
+        empty = torch.empty(0)
+        return WeightState(empty, empty, empty.double())
+    reference, previous, total = store.read_state(index, Block(0, parameter.elements))
+    return WeightState(*(torch.from_numpy(part.copy()) for part in (reference, previous, total)))
+
+
+def _closed(recorder: weakref.ref[Recorder]) -> None:
+    """Close a recorder that is still there when the program ends."""
+    found = recorder()
+    if found is not None:
+        found.close()

@@ -1,0 +1,155 @@
+"""The weights of whatever a training script has: a model of any framework, or a mapping.
+
+Names are those that the readers of files give to the same model, so that a run that is tracked and
+one that is analysed from its checkpoints have the same parameters. No framework is imported: models
+are told by what they offer.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from accweight_core.arguments import checked_names, checked_values
+from accweight_core.errors import ArgumentTypeError, MismatchError
+from accweight_core.live.tensors import as_tensor
+from accweight_core.naming import SECOND_NAME, without_wrappers
+from accweight_core.readers import hinted, names_in
+from accweight_core.schema import HiddenValues, StoredTensor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a model at one step.
+
+    Attributes:
+        values: Tensors or arrays by name, not checked yet.
+        reader: The reader of files of the same framework, which knows what its names mean; empty
+            if names mean what they do in torch.
+    """
+
+    values: Mapping[str, Any]
+    reader: str = ""
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the values of a parameter, on the device where they are."""
+        return as_tensor(checked_values(name, self.values[name]))
+
+    def described(self) -> tuple[StoredTensor, ...]:
+        """Return the parameters with what their names mean, tied ones once."""
+        tensors = {name: self.tensor(name) for name in self.values}
+        again = _second_names(tensors)
+        found = []
+        for name, tensor in tensors.items():
+            if name not in again:
+                dtype = str(tensor.dtype).removeprefix("torch.")
+                hidden = HiddenValues(lambda: None, dtype, tuple(tensor.shape))
+                found.append(StoredTensor(name, hidden))
+        return hinted(self.reader, found) if self.reader else tuple(found)
+
+
+def weights_of(model: Any, where: str = "") -> Weights:
+    """Return the weights of a model.
+
+    Args:
+        model: A torch module (also wrapped in DistributedDataParallel or compiled), its
+            ``state_dict()``, a Keras model, a model of Flax or its state, an algorithm of
+            Stable-Baselines3, or a mapping of name to tensor or array, nested or not.
+        where: What to add to the message of an error, such as "at step 3".
+
+    Raises:
+        ArgumentTypeError: If it is none of these.
+        MismatchError: If the model has no weights yet.
+    """
+    if isinstance(model, Mapping):
+        return _of_mapping(model, where)
+    if _is_keras(model):
+        return _of_keras(model, where)
+    flax = sys.modules.get("flax.nnx")
+    if flax is not None and isinstance(model, flax.Module):
+        return _of_tree(flax.state(model), where)
+    policy = getattr(model, "policy", None)
+    if not isinstance(model, nn.Module) and isinstance(policy, nn.Module):
+        model = policy
+    if isinstance(model, nn.Module):
+        state = model.state_dict()
+        return _of_torch({n: v for n, v in state.items() if isinstance(v, Tensor)})
+    raise ArgumentTypeError(
+        f"expected a model, its state_dict(), or a mapping of parameter name to array or tensor"
+        f"{where and ' '}{where}, got {type(model).__name__}"
+    )
+
+
+def _of_mapping(given: Mapping[Any, Any], where: str) -> Weights:
+    checked_names(given, where)
+    if any(isinstance(value, Mapping) for value in given.values()):
+        return _of_tree(given, where)
+    return _of_torch(given)
+
+
+def _of_torch(state: Mapping[str, Any]) -> Weights:
+    """Return weights under the names that they have without wrappers, if these stay different."""
+    bare = without_wrappers(state)
+    if len(set(bare)) < len(bare) or "" in bare:
+        return Weights(state)
+    return Weights(dict(zip(bare, state.values(), strict=True)))
+
+
+def _second_names(tensors: Mapping[str, Tensor]) -> set[str]:
+    """Return the names of output layers that are the embedding, as files of torch have them."""
+    places: dict[Any, str] = {}
+    again = set()
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            place = tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+            if places.setdefault(place, name) != name and SECOND_NAME.search(name):
+                again.add(name)
+    return again
+
+
+# --- Keras
+
+
+def _is_keras(model: Any) -> bool:
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(model, getattr(keras, "Model", ()))
+
+
+def _of_keras(model: Any, where: str) -> Weights:
+    """Return the variables of a Keras model by their paths, without the name of the model."""
+    if not model.weights:
+        raise MismatchError(
+            f"the Keras model {model.name!r} has no weights yet{where and ' '}{where}; build it, "
+            "or call it once, before"
+        )
+    paths = [variable.path.split("/") for variable in model.weights]
+    values = [variable.value for variable in model.weights]
+    if all(path[0] == model.name and len(path) > 1 for path in paths):
+        paths = [path[1:] for path in paths]
+    return Weights(dict(zip(map(".".join, paths), values, strict=True)), "keras")
+
+
+# --- trees, as of JAX
+
+
+def _of_tree(tree: Any, where: str) -> Weights:
+    """Return the leaves of nested mappings by their keys, as they are named in files."""
+    leaves = dict(_leaves(tree, (), where))
+    shapes = {keys: tuple(getattr(value, "shape", ())) for keys, value in leaves.items()}
+    names = names_in("flax", shapes)
+    return Weights({name: leaves[keys] for name, keys in names.items()}, "flax")
+
+
+def _leaves(node: Any, keys: tuple[str, ...], where: str) -> Iterable[tuple[tuple[str, ...], Any]]:
+    """Yield all leaves of a tree with their keys; variables of nnx are opened."""
+    if isinstance(node, Mapping):
+        for key, child in node.items():
+            yield from _leaves(child, (*keys, str(key)), where)
+    else:
+        value = node.get_value() if hasattr(node, "get_value") else node
+        if not str(getattr(value, "dtype", "")).startswith("key<"):  # state of random numbers
+            yield keys, value

@@ -1,0 +1,150 @@
+"""Write steps to a stored analysis in the background, so that training never waits for a disk.
+
+Steps wait in order. Of those that wait, a few keep their pictures and state; the others keep their
+numbers alone, which are never given up: if the disk is full, they wait until there is room.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition, Thread
+
+from accweight_core.accumulate.stepwise import Carry
+from accweight_core.jobs.growing import GrowingAnalysis, MeasuredStep
+from accweight_core.metrics.table import Floats
+from accweight_core.store.header import Header
+from accweight_core.store.records import CheckpointRecord
+from accweight_core.store.step_pictures import StepPictures, undrawn_step
+
+MOST_DRAWN = 2
+"""Steps that may wait with their pictures and their state."""
+
+Draw = Callable[[], StepPictures]
+"""Draws the pictures of a step."""
+
+
+@dataclass(frozen=True)
+class WaitingStep:
+    """A step to be written.
+
+    Attributes:
+        place: Its position among the steps.
+        header: Header of this step alone, with any checkpoint.
+        draw: Its pictures; None if they are left out.
+        carry: State of every parameter after it; None if it is left out.
+    """
+
+    place: int
+    header: Header
+    draw: Draw | None = None
+    carry: list[Carry] | None = None
+
+
+class BackgroundWriter:
+    """Adds steps to one analysis, in a thread of its own.
+
+    Attributes:
+        error: Why the step that is next could not be written; None if all is well.
+        left_out: Number of steps whose pictures were left out.
+        measured: Returns the record and the sums of the step at a position.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        measured: Callable[[int], tuple[CheckpointRecord, Floats]],
+        growing: GrowingAnalysis | None,
+    ) -> None:
+        """Create it without steps.
+
+        Args:
+            path: Folder of the analysis.
+            measured: Returns the record and the sums of the step at a position.
+            growing: The analysis, if it exists already.
+        """
+        self.error: Exception | None = None
+        self.left_out = 0
+        self._path = path
+        self.measured = measured
+        self._growing = growing
+        self._waiting: deque[WaitingStep] = deque()
+        self._changed = Condition()
+        self._thread: Thread | None = None
+        self._is_closing = False
+        self._tried = 0
+        self._process = os.getpid()
+
+    def has_room(self) -> bool:
+        """Tell whether another step may wait with its pictures."""
+        with self._changed:
+            drawn = sum(step.draw is not None or step.carry is not None for step in self._waiting)
+            return drawn < MOST_DRAWN
+
+    def put(self, step: WaitingStep) -> None:
+        """Have a step written; returns at once."""
+        with self._changed:
+            self._waiting.append(step)
+            self.left_out += step.draw is None and bool(step.header.picture_bases)
+            if self._thread is None:
+                self._is_closing, self._tried = False, 0
+                self._thread = Thread(target=self._run, name="accweight writer", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def close(self) -> int:
+        """Write what waits, and release the analysis; return how many steps could not be written.
+
+        These stay; another call, or a later step, tries again.
+        """
+        if os.getpid() != self._process:  # a copy in a forked process has no thread
+            return 0
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        elif self._waiting:
+            self._write_all()
+        if self._growing is not None and not self._waiting:
+            self._growing.close()
+            self._growing = None
+        return len(self._waiting)
+
+    def _run(self) -> None:
+        is_last = False
+        while not is_last:
+            with self._changed:
+                self._changed.wait_for(self._has_work)
+                is_last = self._is_closing
+            self._write_all()
+            self._tried = len(self._waiting)
+
+    def _has_work(self) -> bool:
+        """Tell whether there are new steps; those that failed are tried again with them."""
+        return len(self._waiting) > self._tried or self._is_closing
+
+    def _write_all(self) -> None:
+        """Write what waits, until there is nothing left or a step cannot be written."""
+        try:
+            while self._waiting:
+                self._write(self._waiting[0])
+                with self._changed:
+                    self._waiting.popleft()
+            self.error = None
+        except Exception as error:  # reported by the tracker, where the user sees it
+            self.error = error
+
+    def _write(self, step: WaitingStep) -> None:
+        record, totals = self.measured(step.place)
+        pictures = step.draw() if step.draw else undrawn_step(step.header)
+        carry = None if step.carry is None else step.carry.__getitem__
+        measured = MeasuredStep(record, totals, pictures, carry)
+        if self._growing is None:
+            self._growing = GrowingAnalysis.begin(self._path, step.header, measured)
+        else:
+            self._growing.add_step(measured)

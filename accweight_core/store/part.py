@@ -1,0 +1,233 @@
+"""Consecutive steps of an analysis in one folder: read lazily, written parameter by parameter.
+
+`analyze` writes one part. Steps that are added later are parts of the same form, segments (see
+`analysis_store` for both).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from accweight_core.errors import StoreError
+from accweight_core.metrics.sums import SUMS
+from accweight_core.metrics.table import Floats
+from accweight_core.metrics.totals import are_known
+from accweight_core.pictures.packing import Pack
+from accweight_core.pictures.plan import Picture
+from accweight_core.store import begun, files
+from accweight_core.store.arrays import ATTRIBUTE, whole_array
+from accweight_core.store.files import Write
+from accweight_core.store.foreign_array import ForeignArray
+from accweight_core.store.header import Header
+from accweight_core.store.state import STATE, State
+from accweight_core.store.stored_pictures import StoredPictures, pack_name
+from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray, create_group
+
+if TYPE_CHECKING:
+    from accweight_core.accumulate.cutting import Stretches
+    from accweight_core.accumulate.stepwise import Carry
+
+SECONDS_BETWEEN_WRITES = 0.5
+"""Interval at which finished parameters are written, many at a time; the interval grows if writing
+takes more than a tenth of it."""
+
+
+class Part:
+    """The steps of one folder."""
+
+    def __init__(self, path: Path, header: Header, write: Write | None = None) -> None:
+        """Create the object for an existing folder.
+
+        Args:
+            path: The folder.
+            header: Header of its steps.
+            write: Function that writes the files of unfinished parameters.
+        """
+        self.path = path
+        self.header = header
+        self.write = write or files.write_new
+        self._waiting: dict[int, Floats] = {}
+        self._pictures = StoredPictures(path, header)
+        self._state = State(path, header, self.write)
+        self._written = time.monotonic()
+        self._writing = 0.0
+
+    @property
+    def totals(self) -> Floats:
+        """(steps, parameters, sums); NaN for parameters that are not finished."""
+        values = self.totals_at(slice(None))
+        self._check_maximum(values)
+        return values
+
+    def totals_at(self, steps: slice) -> Floats:
+        """(steps, parameters, sums) of some steps; reads no other steps."""
+        array = whole_array(self.path, "totals", self._totals_array.shape)
+        held: Floats
+        if self.header.complete or isinstance(array, ForeignArray) or array.holds((0, 0, 0)):
+            held = np.asarray(array[steps], dtype=np.float64)
+        else:
+            held = np.full((len(range(array.shape[0])[steps]), *array.shape[1:]), np.nan)
+        values = self._in_our_order(held)
+        if self.header.complete and len(values) and not are_known(values).all():
+            raise StoreError(f"{self.path}: totals is damaged: numbers are missing")
+        return values
+
+    def _check_maximum(self, values: Floats) -> None:
+        """Raise if the maximum in the header differs from that of the totals."""
+        largest = self.header.maximum
+        if largest is None or not self.header.complete or "path_max" not in self.header.sums:
+            return
+        index = self.header.parameter_index(largest.parameter)
+        found = float(values[-1, index, SUMS.index("path_max")])
+        if found != largest.value:
+            raise StoreError(
+                f"{self.path}: is damaged: the header says that the largest change is "
+                f"{largest.value}, the numbers that it is {found}"
+            )
+
+    def _in_our_order(self, held: Floats) -> Floats:
+        """Return sums with the columns of `SUMS`; NaN for sums that the store does not have."""
+        if self.header.sums == SUMS:
+            return held
+        values = np.full((*held.shape[:-1], len(SUMS)), np.nan)
+        for column, name in enumerate(self.header.sums):
+            if name in SUMS:  # a newer version may store other sums
+                values[..., SUMS.index(name)] = held[..., column]
+        return values
+
+    def check_can_go_on(self) -> None:
+        """Raise if the store has sums that this version cannot compute.
+
+        Raises:
+            StoreError: If it has.
+        """
+        unknown = [name for name in self.header.sums if name not in SUMS]
+        if unknown:
+            raise StoreError(
+                f"{self.path}: holds sums of a newer accweight ({', '.join(unknown)}), which this "
+                "one cannot go on with; upgrade accweight, or analyse into another output"
+            )
+
+    def finished(self) -> list[bool]:
+        """Tell, per parameter, whether its numbers and pictures are complete.
+
+        The members of a pack are complete together.
+        """
+        done = are_known(self.totals)
+        for members in self.header.packs:
+            done[list(members)] = done[list(members)].all()
+        return [bool(one) for one in done]
+
+    def metric(self, name: str) -> Floats:
+        """(steps, parameters) of one metric."""
+        return self.metric_at(name, slice(None))
+
+    def metric_at(self, name: str, steps: slice) -> Floats:
+        """(steps, parameters) of one metric at some steps."""
+        shape = self._totals_array.shape[:2]
+        array = whole_array(self.path, f"metrics/{name}", shape, is_complete=self.header.complete)
+        return np.asarray(array[steps], dtype=np.float64)
+
+    def picture(self, index: int, level: int, plane: str, steps: slice | int) -> Picture:
+        """Return a stored level of the picture of a parameter at some steps."""
+        array = self.picture_array(index, level, plane)
+        values: Picture = np.asarray(array[steps], dtype=np.float32)
+        return values
+
+    def picture_array(self, index: int, level: int, plane: str = "mean") -> StoredArray:
+        """Return the array of a stored level, to be read in parts."""
+        return self._pictures.array(index, level, plane)
+
+    def write_pack(self, pack: Pack, texels: Picture) -> None:
+        """Write the pictures of a pack, (steps, texels); they are removed if the process dies."""
+        names = [self.header.parameters[index].name for index in pack.members]
+        path, shape = self.path / pack_name(pack.number), (len(texels), pack.texels)
+        array = ChunkedArray(path, shape, shape)
+        array.create(self.write, {ATTRIBUTE: pack.attributes(names)})
+        array.write((0, 0), texels, self.write)
+
+    def write_state(
+        self, index: int, block: Stretches, carry: Carry, names: Sequence[str] = STATE
+    ) -> None:
+        """Write the state of a block after the last step; see `State.write`."""
+        self._state.write(index, block, carry, names)
+
+    def read_state(self, index: int, block: Stretches) -> Carry:
+        """Return the stored state of a block after the last step."""
+        return self._state.read(index, block)
+
+    def finish_parameters(self, members: Sequence[int], totals: Floats) -> None:
+        """Buffer the totals of parameters; the parameters are finished once these are written.
+
+        Args:
+            members: Index of one parameter, or of all parameters of a pack.
+            totals: (steps, parameters, sums).
+        """
+        self._waiting.update(zip(members, totals.transpose(1, 0, 2), strict=True))
+        if time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the buffered totals."""
+        began = time.monotonic()
+        if self._waiting:
+            values = self.totals
+            for index, totals in self._waiting.items():
+                values[:, index] = totals
+            columns = [SUMS.index(name) for name in self.header.sums]
+            self._totals_array.write((0, 0, 0), np.ascontiguousarray(values[..., columns]))
+            self._waiting.clear()
+        self._written = time.monotonic()
+        self._writing = self._written - began
+
+    def create_totals(self) -> None:
+        """Create the array of totals, with no parameter finished."""
+        self._totals_array.create()
+
+    @property
+    def _totals_array(self) -> ChunkedArray:
+        shape = (len(self.header.checkpoints), len(self.header.parameters), len(self.header.sums))
+        return ChunkedArray(self.path / "totals", shape, shape, "float64")
+
+    def finish(self, header: Header, metrics: dict[str, Floats]) -> None:
+        """Write the metric arrays and mark the analysis as complete.
+
+        Args:
+            header: The header with the maximum and the warnings filled in.
+            metrics: (steps, parameters) per metric.
+        """
+        self.flush()
+        self.write_metrics(metrics)
+        begun.forget(self.path)
+        self.header = replace(header, complete=True)
+        create_group(self.path, {ATTRIBUTE: self.header.to_json()})
+
+    def write_metrics(self, metrics: dict[str, Floats]) -> None:
+        """Write the metric arrays, (steps, parameters) each."""
+        create_group(self.path / "metrics")
+        for name, values in metrics.items():
+            shape = values.shape
+            array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
+            array.write((0, 0), values)
+
+
+def holding(parts: Iterable[Part], steps: range) -> Iterator[tuple[Part, slice]]:
+    """Yield the parts that hold some steps, each with the positions of these within it.
+
+    Args:
+        parts: Parts that follow each other.
+        steps: Consecutive positions, counted from the first step of the first part.
+    """
+    first = 0
+    for part in parts:
+        end = first + len(part.header.checkpoints)
+        begin, stop = max(steps.start, first), min(steps.stop, end)
+        if begin < stop:
+            yield part, slice(begin - first, stop - first)
+        first = end

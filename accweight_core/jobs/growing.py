@@ -123,6 +123,7 @@ class GrowingAnalysis:
             if target.exists():
                 target.rmdir()
             values = first.totals[None]
+            discard(target, beside(target, "next"))  # of a writer that was killed, or had no room
             draft = create(beside(target, "next"), header, draft=beside(target, "draft"))
             _write_arrays(draft, first, lambda index: STATE)
             draft.finish(completed(header, values), metric_arrays(header, values))

@@ -133,6 +133,11 @@ class ChangeTracker:
         """Close the store."""
         self.close()
 
+    def flush(self) -> None:
+        """Wait until every step taken is in the store, or could not be written."""
+        if self._recorder is not None:
+            self._recorder.flush()
+
     def close(self) -> None:
         """Write what is not on disk yet, and release the store; the tracker can go on.
 

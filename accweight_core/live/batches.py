@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -195,19 +196,30 @@ class Batches:
 
     def totals(self, sums: list[Tensor]) -> Floats:
         """Copy the result of `take` to the host and merge it: (parameters, len(SUMS)), in order."""
+        values = np.zeros((len(self._where), len(SUMS)))
+        for index, (elements, rows) in enumerate(self.rows(sums).values()):
+            totals = Totals.empty(1)
+            totals.extend(elements, rows[None])
+            values[index] = totals.values[0]
+        return values
+
+    def rows(self, sums: list[Tensor]) -> dict[str, tuple[npt.NDArray[np.int64], Floats]]:
+        """Copy the result of `take` to the host.
+
+        Returns:
+            By parameter, the elements of each sub-block, and the sums, (sub-blocks, len(SUMS)).
+        """
         fetched = {
             id(batch): part.cpu().double().numpy()
             for batch, part in zip(self._batches, sums, strict=True)
         }
-        values = np.zeros((len(self._where), len(SUMS)))
-        for index, stretches in enumerate(self._where.values()):
-            totals = Totals.empty(1)
-            if stretches:
-                rows = [fetched[id(b)][s.row : s.row + s.rows] for b, s in stretches]
-                sizes = [s.columns for _, s in stretches for _ in range(s.rows)]
-                totals.extend(np.array(sizes, dtype=np.int64), np.concatenate(rows)[None])
-            values[index] = totals.values[0]
-        return values
+        nothing = np.empty((0, len(SUMS)))
+        found = {}
+        for name, stretches in self._where.items():
+            rows = [fetched[id(b)][s.row : s.row + s.rows] for b, s in stretches]
+            sizes = [s.columns for _, s in stretches for _ in range(s.rows)]
+            found[name] = np.array(sizes, dtype=np.int64), np.concatenate([nothing, *rows])
+        return found
 
     def state(self, name: str) -> WeightState:
         """Return a copy of the state of a parameter after the last step."""

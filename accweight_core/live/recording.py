@@ -187,7 +187,7 @@ class Recorder:
             self._alone = replace(
                 header,
                 checkpoints=(record,),
-                picture_bases=self._levels(planned),
+                picture_bases=() if self._measuring.is_sharded else self._levels(planned),
                 keeps_state=self._is_state_kept(header),
             ).with_packs()
         return self._alone
@@ -203,7 +203,7 @@ class Recorder:
     def _is_state_kept(self, header: Header) -> bool:
         if self._before is not None:
             return self._before.keeps_state
-        if self._measuring.compensated:
+        if self._measuring.compensated or self._measuring.is_sharded:
             return False
         elements = sum(parameter.elements for parameter in header.parameters)
         return elements <= STATE_ELEMENTS if self._keeps_state is None else self._keeps_state

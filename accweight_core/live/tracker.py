@@ -35,7 +35,8 @@ from accweight_core.live.measuring import Measuring
 from accweight_core.live.recording import Recorder
 from accweight_core.live.reports import Errors, Reports
 from accweight_core.live.schedule import Every, due_by
-from accweight_core.live.weights import weights_of
+from accweight_core.live.shards import is_sharded, rank
+from accweight_core.live.weights import Weights, weights_of
 from accweight_core.naming import parameter_called
 from accweight_core.schema import DEFAULT_ROLES, Role
 
@@ -60,6 +61,7 @@ class ChangeTracker:
         store: str | os.PathLike[str] | None = None,
         *,
         every: Every = None,
+        each_rank: bool = False,
         resume: bool = False,
         keep_state: bool | None = None,
         picture_budget_bytes: int | None = None,
@@ -86,6 +88,10 @@ class ChangeTracker:
             picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
                 of the bytes of all weights seen, but at least 64 MiB and at most 1 GiB; pictures
                 become coarser as steps are added.
+            each_rank: Where several processes train together, track in each of them, as where they
+                hold different parts of a model; then `merge` the trackers. By default the first
+                one tracks a model that each has whole, and the others return at once. Shards
+                (FSDP) are measured by all: these must be updated with the same steps everywhere.
             errors: ``"report"`` logs what goes wrong in an update (logger ``accweight``), once per
                 kind, and lets training go on: invalid weights are left out, and after a failure
                 within a measurement the tracker takes no more. ``"raise"`` raises.
@@ -106,6 +112,7 @@ class ChangeTracker:
         checked_choice(errors, get_args(Errors), "errors")
         self._due = due_by(every)
         self._reports = Reports(errors)
+        self._each_rank = each_rank
         self._strict = strict
         self._roles = checked_roles(roles)
         self._compensated = precision == "compensated"
@@ -113,7 +120,7 @@ class ChangeTracker:
         self._next = 0
         self._has_stopped = False
         self._recorder = None
-        if store is not None:
+        if store is not None and (each_rank or rank() == 0):
             self._recorder = Recorder(
                 store,
                 self._measuring,
@@ -302,6 +309,11 @@ class ChangeTracker:
         """
         checked_text(name, "a parameter")
         parameter = parameter_called(name, list(self._measuring.parameters.values()))
+        if self._measuring.is_sharded:
+            raise SourceError(
+                f"parameter {parameter.name!r} is sharded over processes, each of which has exact "
+                "values of its part alone; tables and rankings have all of it"
+            )
         return self._measuring.state(parameter.name).path.reshape(parameter.shape)
 
     def _empty(self) -> Measuring:
@@ -324,19 +336,27 @@ class ChangeTracker:
     def _take(self, model: Any, step: int, measures: Mapping[str, Any]) -> None:
         if self._recorder is not None:
             self._recorder.check_continued()
-        current = self._measuring.check(weights_of(model, f"at step {step}"), step)
+        weights = weights_of(model, f"at step {step}")
+        if self._is_bystander(weights):
+            return
         try:
             figures = figures_of(measures)
         except ArgumentTypeError as error:
             self._reports.take(error, "the figures of this update are left out")
             figures = {}
         try:
-            self._measuring.take(current, step, figures)
-        except BaseException:  # some parameters have gone on to this step, and others have not
-            self._has_stopped = True
-            raise
+            self._measuring.measure(weights, step, figures)
+        finally:
+            self._has_stopped = self._measuring.is_broken
         if self._recorder is not None:
             self._record(self._recorder)
+
+    def _is_bystander(self, weights: Weights) -> bool:
+        """Tell whether another process tracks this model: the first one, if each has it whole."""
+        if self._each_rank or rank() == 0 or is_sharded(weights.values.values()):
+            return False
+        self._has_stopped = True
+        return True
 
     def _record(self, recorder: Recorder) -> None:
         try:

@@ -16,7 +16,7 @@ import torch
 
 import accweight_core as aw
 from accweight_core.errors import MismatchError, StoreError
-from accweight_core.live import recording
+from accweight_core.live import recording, rooms
 from accweight_core.store.analysis_store import Store
 
 Weights = dict[str, torch.Tensor]
@@ -273,3 +273,32 @@ def test_what_no_disk_takes_can_be_saved_elsewhere(
     assert "7 steps could not be written; make room and call close() again" in caplog.messages[-1]
     saved = tracker.save(tmp_path / "b.accw")
     assert saved.values.tobytes() == expected.values.tobytes()
+
+
+# --- where the state is kept
+
+
+@pytest.mark.parametrize("state_in", ["auto", "memory", "files"])
+def test_where_the_state_is_kept_changes_no_bit(
+    tmp_path: Path, expected: aw.Analysis, monkeypatch: pytest.MonkeyPatch, state_in: Any
+) -> None:
+    monkeypatch.setattr(rooms, "MAPPED_BYTES", 0)
+    folder = tmp_path / "new"
+
+    tracked(folder / "a.accw", range(3), state_in=state_in).close()
+    tracked(folder / "a.accw", range(3, 7), state_in=state_in, resume=True).close()
+
+    assert_same(aw.open_analysis(folder / "a.accw"), expected)
+    assert [path.name for path in folder.iterdir()] == ["a.accw"]
+
+
+def test_a_disk_without_room_for_the_state_keeps_it_in_memory(
+    small_disk: Path, expected: aw.Analysis
+) -> None:
+    tracker = aw.ChangeTracker(small_disk / "a.accw", state_in="files")  # of a megabyte
+    resize(small_disk, "128k")
+
+    for step in range(7):
+        tracker.update(weights_at(step), step=step)
+
+    assert tracker.analysis().values.tobytes() == expected.values.tobytes()

@@ -31,6 +31,7 @@ from accweight_core.errors import (
 )
 from accweight_core.live.batches import Batches
 from accweight_core.live.paths import Paths
+from accweight_core.live.rooms import Room
 from accweight_core.live.shards import PartSums, agree, is_sharded, local_part, totals_of_all
 from accweight_core.live.states import WeightState
 from accweight_core.live.weights import Weights
@@ -67,14 +68,23 @@ class Measuring:
         is_broken: Whether a step failed within: some parameters have gone on without others.
     """
 
-    def __init__(self, roles: tuple[Role, ...], *, strict: bool, compensated: bool) -> None:
+    def __init__(
+        self,
+        roles: tuple[Role, ...],
+        *,
+        strict: bool,
+        compensated: bool,
+        room: Callable[[Mapping[str, Tensor]], Room] | None = None,
+    ) -> None:
         """Create it without weights.
 
         Args:
             roles: Roles in layers and rankings.
             strict: Whether non-finite weights are an error.
             compensated: Whether to avoid float64.
+            room: Returns where the state of such weights on a CPU is kept; in memory by default.
         """
+        self._room = room
         self.steps: list[int] = []
         self.parameters: dict[str, Parameter] = {}
         self._roles = roles
@@ -127,7 +137,8 @@ class Measuring:
     def take(self, current: Mapping[str, Tensor], step: int, figures: Figures) -> None:
         """Measure a step, without waiting for a device except at the first one."""
         if self._batches is None:
-            self._batches = Batches(current, compensated=self.compensated)
+            room = self._room(current) if self._room else None
+            self._batches = Batches(current, compensated=self.compensated, room=room)
             if self._resumed:
                 self._batches.restore(self._resumed)
                 self._resumed = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -30,10 +31,12 @@ from accweight_core.errors import (
     SourceError,
     StepOrderError,
 )
+from accweight_core.io.target import target_at
 from accweight_core.live.figures import figures_of
 from accweight_core.live.measuring import Measuring
 from accweight_core.live.recording import Recorder
 from accweight_core.live.reports import Errors, Reports
+from accweight_core.live.rooms import StateIn, room_for
 from accweight_core.live.schedule import Every, due_by
 from accweight_core.live.shards import is_sharded, rank
 from accweight_core.live.weights import Weights, weights_of
@@ -64,6 +67,7 @@ class ChangeTracker:
         each_rank: bool = False,
         resume: bool = False,
         keep_state: bool | None = None,
+        state_in: StateIn = "auto",
         picture_budget_bytes: int | None = None,
         errors: Errors = "report",
         strict: bool = False,
@@ -85,6 +89,10 @@ class ChangeTracker:
                 `load_state_dict`.
             keep_state: Whether the state is stored with every step: 16 bytes per weight at first,
                 12 with every step. By default up to 4 million weights.
+            state_in: Where the state of a model on a CPU is kept, 16 bytes per float32 weight.
+                ``"memory"``; or ``"files"`` without a name beside the store, which are mapped into
+                memory and written out when it is short; ``"auto"`` has W_0 and W_(t-1) in such
+                files, and A_t in memory, if there is a store and the state exceeds 64 MiB.
             picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
                 of the bytes of all weights seen, but at least 64 MiB and at most 1 GiB; pictures
                 become coarser as steps are added.
@@ -108,6 +116,7 @@ class ChangeTracker:
             StoreError: If the store exists and is not to be continued, or cannot be.
         """
         check_count(picture_budget_bytes, "picture_budget_bytes", least=0)
+        checked_choice(state_in, get_args(StateIn), "state_in")
         checked_choice(precision, get_args(Precision), "precision")
         checked_choice(errors, get_args(Errors), "errors")
         self._due = due_by(every)
@@ -116,11 +125,14 @@ class ChangeTracker:
         self._strict = strict
         self._roles = checked_roles(roles)
         self._compensated = precision == "compensated"
+        has_store = store is not None and (each_rank or rank() == 0)
+        folder = target_at(store, "an analysis").parent if store is not None and has_store else None
+        self._room = partial(room_for, state_in, folder, self._reports)
         self._measuring = self._empty()
         self._next = 0
         self._has_stopped = False
         self._recorder = None
-        if store is not None and (each_rank or rank() == 0):
+        if store is not None and has_store:
             self._recorder = Recorder(
                 store,
                 self._measuring,
@@ -317,7 +329,12 @@ class ChangeTracker:
         return self._measuring.state(parameter.name).path.reshape(parameter.shape)
 
     def _empty(self) -> Measuring:
-        return Measuring(self._roles, strict=self._strict, compensated=self._compensated)
+        return Measuring(
+            self._roles,
+            strict=self._strict,
+            compensated=self._compensated,
+            room=self._room,
+        )
 
     def _consequence(self) -> str:
         return STOPPED if self._has_stopped else LEFT_OUT

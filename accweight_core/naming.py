@@ -33,17 +33,14 @@ _BUFFERS = re.compile(
     r"|posterior_(variance|log_variance_clipped|mean_coef[12])|lvlb_weights"
     r"|moving_mean|moving_variance|anchors|rotary_emb\.\w+|rope\.freqs|weight_mask)$"
 )
-_NORM = re.compile(r"(^|[._\d])(\w*norm\w*|bn\d*|ln(_\w+|\d*)|gn\d*)([._\d]|$)", re.IGNORECASE)
-_EMBEDDING = re.compile(
-    r"(^|[._])(\w*embed\w*|wte|wpe|emb|tok_emb|pos_emb|shared)([._]|$)", re.IGNORECASE
-)
+_NORM = re.compile(r"(^|[._\d])(bn\d*|ln(_\w+|\d*)|gn\d*)([._\d]|$)", re.IGNORECASE)
+_EMBEDDING = re.compile(r"(^|[._])(wte|wpe|emb|tok_emb|pos_emb|shared)([._]|$)", re.IGNORECASE)
 _ATTENTION = re.compile(
-    r"(^|[._])(\w*attn\w*|\w*attention\w*|mha|[qkvo]_proj|qkv(_proj)?|in_proj_weight)([._]|$)",
-    re.IGNORECASE,
+    r"(^|[._])(mha|[qkvo]_proj|qkv(_proj)?|in_proj_weight)([._]|$)", re.IGNORECASE
 )
-_TRANSPOSED = re.compile(r"(^|[._])(\w*transpose\w*|deconv\w*|convt\w*|upconv\w*)([._\d]|$)", re.I)
+_TRANSPOSED = re.compile(r"(^|[._])(deconv|convt|upconv)\w*([._\d]|$)", re.IGNORECASE)
 _RECURRENT = re.compile(r"^(?P<matrix>weight|bias)_(?P<of>ih|hh|hr)(_l\d+)?(_reverse)?$")
-_BIAS = re.compile(r"(^|[._])(bias|beta|b|bias_\w+|in_proj_bias)$")
+_BIAS = re.compile(r"(^|[._])(bias|beta|b|in_proj_bias)$")
 _FUSED_QKV = re.compile(
     r"(^|[._])(in_proj_weight|qkv(_proj)?\.weight|c_attn\.weight|Wqkv\.weight)$"
 )
@@ -79,7 +76,35 @@ GATES = {Kind.LSTM: ("i", "f", "g", "o"), Kind.GRU: ("r", "z", "n")}
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key that puts epoch_2 before epoch_10."""
     parts = re.split(r"(\d+)", text)
-    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p)
+    return tuple(_number_key(p) if p.isdecimal() else (1, 0, p) for p in parts if p)
+
+
+def _number_key(digits: str) -> tuple[int, int, str]:
+    """Return a key that orders numbers of any length: `int` refuses thousands of digits."""
+    significant = digits.lstrip("0")
+    return 0, len(significant), significant
+
+
+def _says(text: str, words: Iterable[str], pattern: re.Pattern[str]) -> bool:
+    """Tell whether a name has a word anywhere, or what a pattern finds.
+
+    A word with anything around it, as a pattern, would take minutes for a name of a megabyte.
+    """
+    lower = text.lower()
+    return any(word in lower for word in words) or pattern.search(text) is not None
+
+
+def _is_attention(text: str) -> bool:
+    return _says(text, ("attn", "attention"), _ATTENTION)
+
+
+def _is_bias(leaf: str) -> bool:
+    """Tell whether the last part of a name is that of a bias: `bias`, `b`, `bias_ih_l0`."""
+    if _BIAS.search(leaf):
+        return True
+    last = "_" + leaf.rpartition(".")[2]
+    _, found, rest = last[:-1].rpartition("_bias_")
+    return bool(found) and re.fullmatch(r"\w*", rest + last[-1]) is not None
 
 
 def module_of(name: str) -> str:
@@ -223,7 +248,7 @@ def _kind(layer: str, members: list[_Named]) -> Kind:
     recurrent = _recurrent_kind(leaves)
     if recurrent:
         return recurrent
-    ranks = [len(shape) for leaf, shape in leaves.items() if not _BIAS.search(leaf)]
+    ranks = [len(shape) for leaf, shape in leaves.items() if not _is_bias(leaf)]
     rank = max(ranks, default=1)
     if rank <= 1:
         return Kind.NORM if ranks and _looks_like_norm(layer, leaves) else Kind.OTHER
@@ -234,9 +259,13 @@ def _kind(layer: str, members: list[_Named]) -> Kind:
     if rank > 2:
         return Kind.OTHER
     last = ".".join(layer.split(".")[-2:])
-    if _EMBEDDING.search(last) and "bias" not in leaves and not last.endswith("embed_out"):
+    if (
+        _says(last, ("embed",), _EMBEDDING)
+        and "bias" not in leaves
+        and not last.endswith("embed_out")
+    ):
         return Kind.EMBEDDING
-    if _ATTENTION.search(layer) or any(_ATTENTION.search(leaf) for leaf in leaves):
+    if _is_attention(layer) or any(map(_is_attention, leaves)):
         return Kind.ATTENTION
     return Kind.LINEAR
 
@@ -248,13 +277,19 @@ def _is_transposed(
     outputs = leaves.get("bias", ())
     if len(outputs) == 1 and (outputs[0] == matrix[0]) != (outputs[0] == matrix[1]):
         return outputs[0] == matrix[1]
-    return bool(_TRANSPOSED.search(layer))
+    return _says(layer, ("transpose",), _TRANSPOSED)
 
 
 def _looks_like_norm(layer: str, leaves: Mapping[str, tuple[int, ...]]) -> bool:
     if "relu" in layer.lower():
         return False
-    return bool(_NORM.search(layer)) or set(leaves) <= {"weight", "bias", "scale", "gamma", "beta"}
+    return _says(layer, ("norm",), _NORM) or set(leaves) <= {
+        "weight",
+        "bias",
+        "scale",
+        "gamma",
+        "beta",
+    }
 
 
 def _recurrent_kind(leaves: Mapping[str, tuple[int, ...]]) -> Kind | None:
@@ -282,7 +317,7 @@ def _role(member: _Named, kind: Kind) -> Role:
         return Role.EMBEDDING
     if kind is Kind.NORM:
         return Role.NORM
-    if _BIAS.search(member.leaf):
+    if _is_bias(member.leaf):
         return Role.BIAS
     if kind is Kind.EMBEDDING:
         return Role.EMBEDDING

@@ -9,7 +9,7 @@ lies beside it in its block, and the width that a block passes on, which is that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,6 +19,9 @@ Axes = tuple[Axis, ...]
 
 STORED_AS_IN_TORCH: Axes = (Axis.OUTPUT, Axis.INPUT)
 INPUTS_FIRST: Axes = (Axis.INPUT, Axis.OUTPUT)
+
+DEEPEST = 64
+"""Most modules around a layer that are looked at; those of real networks are ten deep."""
 
 BIAS, NEIGHBOURS, WIDTH = "bias", "neighbours", "width of the norms"
 """What can tell the axes, in the words of `inspect`."""
@@ -97,18 +100,14 @@ class _Votes:
 
     def add(self, matrix: Matrix, *, inputs_first: bool) -> None:
         self.by_name.setdefault(matrix.last, set()).add(inputs_first)
-        module = matrix.layer
-        while module:
-            module = module.rpartition(".")[0]
+        for module in _around(matrix.layer):
             self.by_module.setdefault(module, set()).add(inputs_first)
 
     def of(self, matrix: Matrix) -> bool:
         """Tell whether all that is called so, or else all that lies nearest, has inputs first."""
         if matrix.last in self.by_name:
             return self.by_name[matrix.last] == {True}
-        module = matrix.layer
-        while module:
-            module = module.rpartition(".")[0]
+        for module in _around(matrix.layer):
             if module in self.by_module:
                 return self.by_module[module] == {True}
         return False
@@ -159,22 +158,28 @@ def _is_contrary(matrix: Matrix) -> bool:
     return outputs > inputs and matrix.last in NARROWING
 
 
+def _around(layer: str) -> Iterator[str]:
+    """Yield the modules around a layer, the nearest first, and '' for the whole network last."""
+    for _ in range(DEEPEST):
+        if not layer:
+            return
+        layer = layer.rpartition(".")[0]
+        yield layer
+
+
 def _widths(norms: Mapping[str, Iterable[int]]) -> dict[str, Counter[int]]:
     """Return how often norms have which length, by every module around them."""
     widths: dict[str, Counter[int]] = {}
     for layer, lengths in norms.items():
-        module, lengths = layer, list(lengths)
-        while module:
-            module = module.rpartition(".")[0]
+        lengths = list(lengths)
+        for module in _around(layer):
             widths.setdefault(module, Counter()).update(lengths)
     return widths
 
 
 def _width_around(layer: str, widths: Mapping[str, Counter[int]]) -> int:
     """Return the commonest length of the norms nearest to a layer, 0 without any."""
-    module = layer
-    while module:
-        module = module.rpartition(".")[0]
+    for module in _around(layer):
         if module in widths:
             return widths[module].most_common(1)[0][0]
     return 0

@@ -8,6 +8,7 @@ entry-point group ``accweight.readers``; a broken plug-in causes a warning, neve
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -20,6 +21,7 @@ from accweight_core.errors import FormatError, SourceError, reason_of
 from accweight_core.schema import Description, StoredTensor
 
 GROUP = "accweight.readers"
+TAIL_BYTES = 1 << 16
 
 Keys = tuple[str, ...]
 """Keys on the path to a leaf of a tree."""
@@ -156,6 +158,8 @@ def unrecognised(path: Path) -> FormatError:
     try:
         with path.open("rb") as file:
             head = file.read(64)
+            file.seek(max(0, file.seek(0, io.SEEK_END) - TAIL_BYTES))
+            file.read(TAIL_BYTES)  # where zips have their directory
     except OSError as error:
         return FormatError(path, f"cannot be read ({reason_of(error)}); {_remedy(path)}")
     if not head:

@@ -218,6 +218,38 @@ def test_exact_values_are_read_from_the_commits_of_then(tagged: Repository, tmp_
     np.testing.assert_allclose(values, 3.0)
 
 
+def test_a_branch_that_moved_is_said_where_the_analysis_goes_on(
+    tagged: Repository, tmp_path: Path
+) -> None:
+    out, said = tmp_path / "run.accw", list[str]()
+    was = tagged.git("rev-parse", "step500")
+    aw.analyze(aw.open_run(f"git:{tagged.folder}", revisions="step?*00"), out, keep_state=True)
+    tagged.git("tag", "--force", "step500", tagged.commit({"model.npz": weights(7, tmp_path)}))
+    now = tagged.commit({"model.npz": weights(9, tmp_path)})
+    tagged.git("tag", "step20000")
+
+    run = aw.open_run(f"git:{tagged.folder}", revisions="step*")
+    analysis = aw.append(run, out, notice=said.append)
+
+    assert [c.step for c in run.checkpoints][-1] == 20000
+    is_now = tagged.git("rev-parse", f"{now}~1")
+    moved = f"revision step500 has moved from {was[:7]} to {is_now[:7]} since it was analysed"
+    assert said == [f"{moved}; the analysis keeps {was[:7]}"]
+    np.testing.assert_allclose(analysis.cumulative("fc.weight"), 9.0)
+
+
+def test_a_commit_that_is_gone_is_missing_where_exact_values_need_it(
+    tagged: Repository, tmp_path: Path
+) -> None:
+    out = tmp_path / "run.accw"
+    aw.analyze(aw.open_run(f"git:{tagged.folder}", revisions="step*"), out)
+    commit = tagged.git("rev-parse", "step10000^{commit}")
+    (tagged.folder / ".git" / "objects" / commit[:2] / commit[2:]).unlink()
+
+    with pytest.raises(SourceError, match="the checkpoint of step 10000 is missing"):
+        aw.open_analysis(out).cumulative("fc.weight")
+
+
 def test_commands_take_revisions(tagged: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("inspect", "check"):
         assert cli([command, f"git:{tagged.folder}", "--revisions", "step*"]) == 0
@@ -279,7 +311,7 @@ def test_a_pointer_without_its_file_is_named_with_the_command_that_fetches_it(
         ("git:{}:other.npz", None, "there is no such file or folder"),
         ("git:{}/../..", None, "leads out of the repository"),
         ("git:https://me:secret@host/run.git", None, "reads repositories on this machine"),
-        ("{}", "step*", "--revisions needs a repository; name it git:FOLDER"),
+        ("{}", "step*", "--revisions needs a repository: hf://NAME or git:FOLDER"),
         ("{}/x\0", None, ""),
         ("git:{}/x\0", None, ""),
     ],

@@ -513,3 +513,48 @@ def test_recurrent_weights_without_columns_are_told_without_a_fault() -> None:
     layers = of_shapes({"rnn.weight_hh_l0": (4, 0), "rnn.weight_ih_l0": (4, 3)})
 
     assert set(layers) == {"rnn"}
+
+
+LONG = 30_000
+"""Repetitions in names that would take minutes if time grew with the square of their length."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [unit * LONG + end
+     for unit in ("1", "_", "a", "_bias", ".a", "norm_", "_attn1", ".embed", "_deconv", "ln_x", "-")
+     for end in ("", "-", ".bias-")],
+    ids=lambda name: f"{name[:6]}...{name[-7:]}",
+)  # fmt: skip
+def test_long_names_are_understood_at_once(name: str) -> None:
+    beside = ("fc.weight", (8, 4)), ("fc.bias", (8,))
+    pairs = [(name, (8, 4)), (f"{name}.bias", (4,)), *beside]
+    tensors = [stored(n, shape) for n, shape in pairs]
+
+    names = [p.name for layer in layers_of(tensors) for p in layer.parameters]
+
+    assert sorted(names) == sorted(n for n, _ in pairs)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("a2", "a10"), ("9" * 5000, "1" + "0" * 5000), ("a02b", "a3"), ("0", "00001"), ("x", "xy")],
+)
+def test_numbers_of_any_length_are_ordered_by_value(before: str, after: str) -> None:
+    assert natural_key(before) < natural_key(after)
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("a.bias", Role.BIAS), ("a.b", Role.BIAS), ("a.bias_ih_l0", Role.BIAS),
+        ("a.beta", Role.BIAS), ("a.in_proj_bias", Role.BIAS), ("a.q_bias", Role.BIAS),
+        ("a.q_bias_k", Role.BIAS),
+        ("a.bias_", Role.WEIGHT), ("a.abias", Role.WEIGHT), ("a.bias-x", Role.WEIGHT),
+        ("a.xbias_ih", Role.WEIGHT), ("a.bias_bias_", Role.BIAS),
+    ],
+)  # fmt: skip
+def test_biases_are_told_by_the_last_part_of_a_name(name: str, role: Role) -> None:
+    (layer,) = layers_of([stored("a.weight", (4, 4)), stored(name, (4,))])
+
+    assert {p.name: p.role for p in layer.parameters}[name] is role

@@ -77,3 +77,15 @@ def test_any_names_have_an_order(names: list[str]) -> None:
 
     assert sorted(found) == sorted(names)
     assert found == in_network_order({name: name for name in reversed(names)})
+
+
+@pytest.mark.parametrize("unit", ["1", "a", "_", ".a", ".1", "norm", "conv1", "predictions", "-"])
+@pytest.mark.parametrize("end", ["", ".weight", "-"])
+def test_long_names_keep_their_natural_order(unit: str, end: str) -> None:
+    long = "x" + unit * (100_000 // len(unit)) + end
+    names = {name: name for name in (long, "head.weight", "layer.10.w", "layer.2.w", "conv" + long)}
+
+    ordered = in_network_order(names)
+
+    assert sorted(ordered) == sorted(names)
+    assert ordered.index("layer.2.w") < ordered.index("layer.10.w")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from accweight_core.naming import layers_of
+from accweight_core.orientation import Matrix, inputs_first
 from accweight_core.schema import Axis, HiddenValues, Hints, Parameter, Part, Split, StoredTensor
 
 OI, IO = (Axis.OUTPUT, Axis.INPUT), (Axis.INPUT, Axis.OUTPUT)
@@ -192,3 +193,16 @@ def test_gates_are_parts_without_heads() -> None:
     split = Split(Axis.OUTPUT, (Part("gate", 3), Part("up", 3)))
 
     assert list(split.heads()) == []
+
+
+def test_layers_within_thousands_of_modules_are_judged_by_the_nearest() -> None:
+    deep = "a." * 30_000
+    tensors = [
+        Matrix(f"{deep}wide.weight", f"{deep}wide", (8, 32), (32,)),
+        Matrix(f"{deep}square.weight", f"{deep}square", (8, 8)),
+    ]
+
+    assert inputs_first(tensors, {f"{deep}norm": [8]}) == {
+        f"{deep}wide.weight": "bias",
+        f"{deep}square.weight": "neighbours",
+    }

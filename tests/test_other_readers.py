@@ -515,6 +515,27 @@ def test_arrays_in_structures_and_cells_are_found_by_their_path(
     assert (description.step, description.measures) == (4, {"loss": 0.25})
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1), (1, 1, 4)])
+def test_matrices_of_one_row_or_column_keep_their_axes(
+    tmp_path: Path, shape: tuple[int, ...], compressed: bool
+) -> None:
+    values = np.arange(float(np.prod(shape))).reshape(shape)
+    weights = {"net": {"W2": values, "b2": values, "readout": values, "gamma": values}}
+    savemat(tmp_path / "a.mat", weights, do_compression=compressed)
+    write_hdf5_mat(tmp_path / "b.mat", {f"net.{n}": v for n, v in weights["net"].items()})
+
+    for name in ("a.mat", "b.mat"):
+        description = MatlabReader().describe(tmp_path / name)
+        tensors = {t.name.removeprefix("net."): t for t in description.tensors}
+        flat = (5,) if len(shape) == 2 else shape
+        assert {name: tensor.shape for name, tensor in tensors.items()} == {
+            "W2": shape, "b2": flat, "readout": shape, "gamma": flat
+        }  # fmt: skip
+        for tensor in tensors.values():
+            np.testing.assert_array_equal(values_of(tensor), values.reshape(tensor.shape))
+
+
 def test_a_run_of_matlab_files_is_measured_as_its_arrays(tmp_path: Path) -> None:
     for step in range(3):
         values = np.arange(12.0).reshape(3, 4) * step

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -300,3 +301,50 @@ def test_cutting_a_pickle_anywhere_is_an_error() -> None:
     for length in range(len(raw)):
         with pytest.raises((ClaimError, IndexError)):
             Interpreter(PickleStream(io.BytesIO(raw[:length]))).load()
+
+
+SWELLING: dict[str, tuple[bytes, bytes, bytes]] = {
+    "lists": (b"\x80\x02](", b"]", b"e."),
+    "mappings": (b"\x80\x02](", b"}", b"e."),
+    "objects": (b"\x80\x02cmy\nNet\nq\x00](", b"h\x00)\x81", b"e."),
+    "numbers": (b"\x80\x02](", b"J\xff\xff\xff\x7f", b"e."),
+    "memo": (b"\x80\x04]", b"\x94", b"."),
+    "marks": (b"\x80\x02", b"(", b"."),
+    "old lists": (b"(lp0\n", b"(la", b"."),
+}
+"""Pickles that make an object of every byte or two: beginning, what is repeated, end."""
+
+
+@pytest.mark.parametrize("kind", SWELLING)
+@pytest.mark.parametrize("container", ["packed", "objects, packed"])
+def test_a_small_compressed_pickle_makes_no_more_objects_than_it_may(
+    tmp_path: Path, container: str, kind: str
+) -> None:
+    first, each, last = SWELLING[kind]
+    path = tmp_path / "a"
+    name = CONTAINERS[container](path, first + each * 300_000 + last)
+    assert path.stat().st_size < 20_000
+
+    tracemalloc.start()
+    message = outcome(path, name)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert "more parts than are searched for weights" in message
+    assert peak < 40 << 20
+
+
+def test_objects_in_the_arrays_of_joblib_count_as_well(tmp_path: Path) -> None:
+    mixed = np.empty(300_000, object)
+    mixed[:] = [[] for _ in mixed]
+    joblib.dump({"w": np.ones((2, 2)), "mixed": mixed}, tmp_path / "a.joblib", compress=("gzip", 9))
+
+    assert "more parts" in outcome(tmp_path / "a.joblib", "pickle")
+
+
+def test_a_network_of_thousands_of_tensors_compresses_and_is_read(tmp_path: Path) -> None:
+    state = {f"layers.{i}.weight": np.zeros((3, 3), np.float32) for i in range(3000)}
+    (tmp_path / "a").write_bytes(gzip.compress(pickle.dumps(state)))
+
+    assert outcome(tmp_path / "a", "pickle") == ""
+    assert reader_named("pickle").recognises(tmp_path / "a")

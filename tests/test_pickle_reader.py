@@ -26,9 +26,10 @@ import accweight_core as aw
 from accweight_adapters.pickled import recognition
 from accweight_adapters.pickled.reader import PickleReader
 from accweight_core.dtypes import is_measurable
-from accweight_core.errors import FormatError
+from accweight_core.errors import FormatError, MismatchError
+from accweight_core.naming import layers_of
 from accweight_core.readers import reader_for
-from accweight_core.schema import Extent, HiddenValues
+from accweight_core.schema import Axis, Extent, HiddenValues, Kind, Role
 from accweight_core.testing import values_of
 
 READER = PickleReader()
@@ -108,7 +109,7 @@ def test_whole_modules_are_read_with_the_names_of_their_state(
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "zlib"])
-@pytest.mark.parametrize("protocol", [2, 4])
+@PROTOCOLS
 def test_pickles_packed_by_deflate_are_read(
     tmp_path: Path, protocol: int, pack: Callable[[bytes], bytes]
 ) -> None:
@@ -254,18 +255,122 @@ def test_the_attributes_of_an_object_are_weights_where_nothing_else_is(tmp_path:
 
     points = np.random.default_rng(0).random((40, 4))
     model = MLPClassifier((5,), max_iter=500, tol=0.1).fit(points, points[:, 0] > 0.5)
-    layers = {f"coefs_.{i}": w for i, w in enumerate(model.coefs_)}
-    layers |= {f"intercepts_.{i}": w for i, w in enumerate(model.intercepts_)}
+    layers = {}
+    for i, pair in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        layers |= {f"{i}.weight": pair[0], f"{i}.bias": pair[1]}
 
     for path in (
         write_pickle(tmp_path / "a.pkl", model),
         write_joblib(tmp_path / "a.joblib", model),
+        write_joblib(tmp_path / "b.joblib", {"model": model, "epoch": 3}, 3),
     ):
-        found = described(path)
-        assert set(found) == set(layers)
-        for name, values in layers.items():
-            np.testing.assert_array_equal(found[name], values)
-        assert "taken from the attributes of a pickled" in READER.describe(path).notes[0]
+        check(path, layers)
+        for tensor in READER.describe(path).tensors:
+            expected = (Axis.INPUT, Axis.OUTPUT) if len(tensor.shape) == 2 else None
+            assert (tensor.hints.kind, tensor.hints.axes) == (Kind.LINEAR, expected)
+    notes = READER.describe(tmp_path / "a.pkl").notes
+    assert "taken from the attributes of a pickled" in notes[0]
+
+
+@PROTOCOLS
+@pytest.mark.parametrize(
+    "kind", ["LogisticRegression", "LinearRegression", "Ridge", "SGDClassifier"]
+)
+def test_linear_models_have_one_layer(tmp_path: Path, kind: str, protocol: int) -> None:
+    from sklearn import linear_model
+
+    points = np.random.default_rng(0).random((60, 4))
+    targets = points[:, :3].argmax(1) if "Classifier" in kind or "Logistic" in kind else points
+    model = getattr(linear_model, kind)().fit(points, targets)
+
+    check(
+        write_pickle(tmp_path / "a.pkl", model, protocol),
+        {"0.weight": model.coef_, "0.bias": model.intercept_},
+    )
+    axes = {t.name: t.hints.axes for t in READER.describe(tmp_path / "a.pkl").tensors}
+    assert axes == {"0.weight": (Axis.OUTPUT, Axis.INPUT), "0.bias": None}
+
+
+def test_coefficients_of_one_output_are_a_vector(tmp_path: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    points = np.random.default_rng(0).random((60, 4))
+    model = LinearRegression().fit(points, points[:, 0])
+
+    check(write_pickle(tmp_path / "a.pkl", model), {"0.weight": model.coef_})
+
+
+def test_a_network_in_a_pipeline_is_found(tmp_path: Path) -> None:
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    points = np.random.default_rng(0).random((40, 4))
+    network = MLPRegressor(hidden_layer_sizes=(3, 2), max_iter=500, tol=0.1)
+    make_pipeline(StandardScaler(), network).fit(points, points[:, 0])
+    path = write_pickle(tmp_path / "a.pkl", make_pipeline(StandardScaler(), network))
+
+    found = described(path)
+
+    assert [n for n in found if n.endswith("weight")] == ["0.weight", "1.weight", "2.weight"]
+    np.testing.assert_array_equal(found["1.weight"], network.coefs_[1])
+
+
+LISTS: dict[str, tuple[list[tuple[int, ...]], list[str], list[Any]]] = {
+    "dense of Keras": (
+        [(4, 8), (8,), (8, 3), (3,)],
+        ["0", "0", "2", "2"],
+        [(Axis.INPUT, Axis.OUTPUT), None, (Axis.INPUT, Axis.OUTPUT), None],
+    ),
+    "dense of PyTorch": (
+        [(8, 4), (8,), (3, 8)],
+        ["0", "0", "2"],
+        [(Axis.OUTPUT, Axis.INPUT), None, None],
+    ),
+    "convolution of Keras": (
+        [(3, 3, 1, 8), (8,), (5, 5, 8, 2)],
+        ["0", "0", "2"],
+        [(Axis.KERNEL, Axis.KERNEL, Axis.INPUT, Axis.OUTPUT), None] * 2,
+    ),
+    "convolution of PyTorch": (
+        [(8, 2, 3, 3), (8,), (2, 8, 5, 5)],
+        ["0", "0", "2"],
+        [(Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.KERNEL), None] * 2,
+    ),
+    "vectors": ([(3,), (4, 5), (6,)], ["0", "1", "2"], [None, None, None]),
+}
+"""Shapes in a list, and their layers and axes."""
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("written", ["pickle", "npz", "objects"])
+def test_in_lists_of_arrays_a_vector_behind_a_matrix_is_its_bias(
+    tmp_path: Path, kind: str, written: str
+) -> None:
+    shapes, layers, axes = LISTS[kind]
+    arrays = [np.full(shape, 0.5) for shape in shapes]
+    if written == "pickle":
+        path = write_pickle(tmp_path / "a.pkl", arrays)
+    elif written == "npz":
+        path = tmp_path / "a.npz"
+        np.savez(path, *arrays)
+    else:
+        path = tmp_path / "a.npy"
+        objects = np.empty(len(arrays), object)
+        objects[:] = arrays
+        np.save(path, objects, allow_pickle=True)
+
+    found = reader_for(path)
+    assert found is not None
+    described = found.describe(path).tensors
+    known = {p.name: (layer.name, p) for layer in layers_of(described) for p in layer.parameters}
+
+    assert [t.name.removeprefix("arr_") for t in described] == [str(i) for i in range(len(shapes))]
+    assert [known[t.name][0].removeprefix("arr_") for t in described] == layers
+    for tensor, expected in zip(described, axes, strict=False):
+        assert expected is None or known[tensor.name][1].axes == expected
+    biases = [t.name.removeprefix("arr_") for t in described if known[t.name][1].role is Role.BIAS]
+    assert biases == [str(i) for i, layer in enumerate(layers) if layer != str(i)]
 
 
 # ---------------------------------------------------------------- what is something else
@@ -328,11 +433,85 @@ def test_a_damaged_step_is_recognised_where_weights_come_first(tmp_path: Path) -
     assert "cut short" in problem_of(path)
 
 
+@pytest.mark.parametrize(
+    "text", ["(c) A licence.", "}", "cat sat.\non\n", "(list of) things", "]q", "{}", "(1, 2)\n"]
+)
+def test_packed_text_that_begins_like_an_old_pickle_is_not_recognised(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(text.encode()))
+
+    assert not READER.recognises(tmp_path / "a.gz")
+
+
 @pytest.mark.parametrize("text", ["(c) A licence.", "]", "cat sat.", "}", "(", "{}", "."])
 def test_text_that_begins_like_an_old_pickle_is_not_recognised(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.txt").write_text(text)
 
     assert not READER.recognises(tmp_path / "a.txt")
+
+
+HISTORIES: dict[str, Any] = {
+    "list": [small(step / 4) for step in range(3)],
+    "steps": {step: small(step / 4) for step in (10, 20, 30)},
+    "epochs": {f"epoch_{step}": small(step / 4) for step in range(3)},
+    "in a list": {"checkpoints": [small(step / 4) for step in range(3)]},
+}
+
+
+@pytest.mark.parametrize("kind", HISTORIES)
+def test_a_file_of_many_steps_says_how_to_open_them(tmp_path: Path, kind: str) -> None:
+    path = write_pickle(tmp_path / "a.pkl", HISTORIES[kind])
+    torch.save(HISTORIES[kind], tmp_path / "a.pt")
+
+    for file in (path, tmp_path / "a.pt"):
+        with pytest.raises(MismatchError) as caught:
+            aw.analyze(file)
+        assert "it holds 3 networks of the same names and shapes" in str(caught.value)
+        assert str(caught.value).endswith("load the file and call aw.open_run([...]) with them")
+
+
+def test_the_way_to_open_many_steps_works(tmp_path: Path) -> None:
+    path = write_pickle(tmp_path / "a.pkl", HISTORIES["list"])
+
+    states = pickle.loads(path.read_bytes())
+
+    assert aw.analyze(aw.open_run(states)).ranking()["mean"].to_list() == [0.5]
+
+
+def test_a_history_that_is_left_out_says_how_to_open_it(tmp_path: Path) -> None:
+    path = write_pickle(tmp_path / "a.pkl", {"history": HISTORIES["list"]})
+
+    assert "aw.open_run([...])" in problem_of(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"W": np.ones((2, 3)), "b": np.ones(2)}, {"W": np.ones((4, 2)), "b": np.ones(4)}],
+        {"h": {"0": small(), "1": small()}, "head": np.ones((2, 3))},
+        {"actor": small(), "critic": small()},
+        {"0": np.ones((2, 2)), "1": np.ones((2, 2))},
+    ],
+)
+def test_layers_and_networks_side_by_side_are_no_steps(tmp_path: Path, content: object) -> None:
+    description = READER.describe(write_pickle(tmp_path / "a.pkl", content))
+
+    assert not any("aw.open_run" in note for note in description.notes)
+
+
+def test_references_to_one_array_are_as_many_tensors(tmp_path: Path) -> None:
+    array = np.ones((2, 2))
+    kinds: dict[str, Any] = {
+        "flat": {f"w{i}": array for i in range(3000)},
+        "nested": {f"l{i}": {"w": array} for i in range(3000)},
+        "list": [array] * 3000,
+        "copies": {"net": {"w": array}} | {f"ema_{i}": {"w": array} for i in range(3000)},
+    }
+    for kind, content in kinds.items():
+        description = READER.describe(write_pickle(tmp_path / f"{kind}.pkl", content))
+        assert len(description.tensors) == (1 if kind == "copies" else 3000)
+        assert len(description.notes) == (kind == "copies")
 
 
 # ---------------------------------------------------------------- runs

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import pickle
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checkpoints import small, write_safetensors, write_small_run, write_torch
 
@@ -19,6 +23,7 @@ from accweight_core.readers import (
     readers,
     unrecognised,
 )
+from accweight_core.remote import local
 from accweight_core.runs.opening import open_run, survey
 from accweight_core.runs.selection import Selection
 from accweight_core.schema import Description
@@ -192,3 +197,33 @@ def test_a_named_reader_is_used_without_a_look_at_the_content(tmp_path: Path) ->
     path = write_torch(tmp_path / "model.unknown", small())
 
     assert survey(path, Selection.of(reader="torch")).reader == "torch"
+
+
+class Failing(io.BytesIO):
+    """A file on a disk that cannot read beyond a byte."""
+
+    def __init__(self, content: bytes, readable: int) -> None:
+        super().__init__(content)
+        self.readable_bytes = readable
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return bytes, or fail as a disk does."""
+        content = super().read(size)
+        if self.tell() > self.readable_bytes:
+            raise OSError(errno.EIO, "Input/output error")
+        return content
+
+
+@pytest.mark.parametrize("name", ["step_1.pt", "step_1.npz", "step_1.safetensors", "step_1.pkl"])
+@pytest.mark.parametrize("readable", [0, 5000])
+def test_a_file_that_cannot_be_read_is_told_with_the_reason_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, readable: int
+) -> None:
+    weights = {"fc.weight": np.ones((100, 100), np.float32), "words": list(range(9000))}
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps(weights) if name.endswith("pkl") else b"PK\x03\x04" + bytes(9000))
+    content = path.read_bytes()
+    monkeypatch.setattr(local, "open_local", lambda *_: Failing(content, readable))
+
+    with pytest.raises(FormatError, match=rf"{name}: cannot be read.*Input/output error"):
+        open_run(path)

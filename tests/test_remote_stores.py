@@ -351,7 +351,7 @@ def test_a_missing_fsspec_is_named_with_the_extra() -> None:
 @pytest.mark.parametrize(
     ("url", "command"),
     [("s3://b/run", "pip install s3fs"), ("gs://b/run", "pip install gcsfs"),
-     ("hf://u/m", "pip install huggingface_hub")],
+     ("hf://u/m", r"pip install 'accweight\[hub\]'")],
 )  # fmt: skip
 def test_a_missing_library_of_a_store_is_named(
     url: str, command: str, monkeypatch: pytest.MonkeyPatch

@@ -230,3 +230,13 @@ def test_quantised_weights_are_still_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UnsupportedDtypeError, match="no known scale"):
         aw.analyze(tmp_path)
+
+
+@pytest.mark.parametrize("unit", ["optimizer_", "lora_.", ".a1.", "exp_avg.", "a", "ema_", "loss_"])
+def test_long_names_stay(unit: str) -> None:
+    long = unit * (100_000 // len(unit))
+    shapes: Shapes = {f"{long}-.alpha": (), f"{long}.weight": (4, 3), "x.alpha": (), **NET}
+
+    names, _ = kept(shapes)
+
+    assert {*NET, f"{long}.weight"} <= {*names}

@@ -157,10 +157,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
+def serving(folder: Path, handler: type[Handler] = Handler) -> Iterator[Served]:
     """Serve a folder meanwhile."""
     served = Served(folder)
-    server = _Server(("127.0.0.1", 0), type("Own", (Handler,), {"served": served}))
+    server = _Server(("127.0.0.1", 0), type("Own", (handler,), {"served": served}))
     served.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

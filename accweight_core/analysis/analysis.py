@@ -78,7 +78,7 @@ class Analysis:
         """Return the ranking with pictures and curves, for a notebook."""
         from accweight_core.analysis.notebook import page_of
 
-        return page_of(self._shown, "mean" if "mean" in self.metrics else self.metrics[0])
+        return page_of(self.shown, "mean" if "mean" in self.metrics else self.metrics[0])
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
@@ -252,14 +252,14 @@ class Analysis:
         """
         from accweight_core.analysis.figures.plots import Plots
 
-        return Plots(self._shown)
+        return Plots(self.shown)
 
     @cached_property
-    def _shown(self) -> Shown:
+    def shown(self) -> Shown:
         """What figures and pages show of it."""
         from accweight_core.analysis.shown import Shown
 
-        return Shown(self._source, self.values)
+        return Shown(self._source, self.measured())
 
     def step_index(self, step: int | None) -> int:
         """Return the index of a step; of the last step for None.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from accweight_core.analysis.ranking import descending, left_out, left_out_text
 from accweight_core.analysis.sources import Source
-from accweight_core.analysis.summary import Measured, measured
+from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import Thumbnails
 from accweight_core.metrics.table import TABLE, Floats, checked_metric
 from accweight_core.text import plain
@@ -31,17 +31,12 @@ class Shown:
     """An analysis to be shown.
 
     Attributes:
-        source: Source of its numbers.
-        values: (steps, parameters, sums).
+        source: Its source.
+        rows: Layers, or other rows, in network order.
     """
 
     source: Source
-    values: Floats
-
-    @cached_property
-    def rows(self) -> list[Measured]:
-        """Layers in network order."""
-        return measured(self.source.header, self.values)
+    rows: Sequence[Measured]
 
     @cached_property
     def names(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 from accweight_core.analysis.sources import Source
 from accweight_core.analysis.summary import Measured
 from accweight_core.colours.scale import ColourScale, Entries, bright_end, colour_table, fitted
+from accweight_core.colours.themes import DARK
 from accweight_core.metrics.table import Floats
 from accweight_core.pictures.canvas import TileCanvas
 from accweight_core.pictures.plan import Picture, PicturePlan
@@ -26,6 +27,9 @@ from accweight_core.schema import Parameter
 
 COLOURS = colour_table("grey")
 """The colour map of the viewer unless its user chooses another."""
+
+PAINTS = np.concatenate([COLOURS, [list(bytes.fromhex(DARK.line[1:]))]]).astype(np.uint8)
+"""Colours of the map, and the one of gaps, in which there is no weight: dark, but not black."""
 
 MOST_ELEMENTS = 1 << 22
 """Elements up to which a parameter without a stored picture is drawn from exact values."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from accweight_core.cli import options
 from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
+from accweight_core.cli.exporting import export
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
 from accweight_core.cli.plotting import plot
@@ -185,50 +185,6 @@ def rank(
         return
     grave = rankings.grave_findings(opened)
     output.show([*rankings.ranking_page(document, per), *([""] * bool(grave)), *grave])
-
-
-@click.command()
-@options.analysis
-@click.option(
-    "--to", required=True, type=click.Choice(["csv", "parquet", "npz"]), help="Format to write."
-)
-@click.option("-o", "--out", required=True, type=options.OUT, help="File to write; - for stdout.")
-@options.per_row
-@options.roles("")
-@options.overwrite
-@options.as_json
-def export(
-    analysis: Path, to: str, out: str, per: Per, roles: str, *, overwrite: bool, json: bool
-) -> None:
-    """Write every metric of every layer and step to a file, or to stdout.
-
-    Layers count weights and embeddings, unless --roles says otherwise; --per parameter writes all
-    parameters.
-    """
-    from accweight_core.analysis.analysis import open_analysis
-    from accweight_core.analysis.export import export as write
-    from accweight_core.cli import output, rankings
-
-    opened = open_analysis(analysis)
-    counted = parsed_roles(roles) if roles else rankings.exported_roles(opened, per)
-    if out == "-":
-        _check_stdout_is_free(to, json=json)
-        rows = write(opened, sys.stdout.buffer, to, per=per, roles=counted)
-        output.remark(f"{rows} rows written to stdout")
-        return
-    rows = write(opened, out, to, per=per, overwrite=overwrite, roles=counted)
-    document: dict[str, Any] = {"out": out, "to": to, "rows": rows}
-    output.show(document if json else f"{rows} rows written to {out}")
-
-
-def _check_stdout_is_free(to: str, *, json: bool) -> None:
-    """Raise if stdout is also used for JSON, or if it is a terminal and the format is binary."""
-    if json:
-        raise click.BadParameter("-o - and --json both write to stdout; take one of them")
-    if to != "csv" and sys.stdout.isatty():
-        raise click.BadParameter(
-            f"{to} is binary, and stdout is a terminal; name a file, or redirect with > FILE"
-        )
 
 
 COMMANDS: Sequence[click.Command] = (

@@ -26,13 +26,23 @@ def outputs_in(folder: str, names: Sequence[str]) -> dict[str, str]:
         raise StoreError(
             f"{home}: is an analysis; with --all, -o names the folder of one analysis per series"
         )
+    paths = [str(home / f"{name}.accw") for name in safe_names(names)]
+    return dict(zip(names, paths, strict=True))
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Return a different name of a file for each of some names, whatever is in them.
+
+    >>> safe_names(["run", "a/b", "../RUN"])
+    ['run', 'a-b', 'RUN-2']
+    """
     taken: set[str] = set()
-    outputs = {}
+    found = []
     for name in names:
         plain = re.sub(r"[^\w.+=,@-]+", "-", name)[:LONGEST].strip(".-") or "series"
         unique, number = plain, 2
         while unique.lower() in taken:
             unique, number = f"{plain}-{number}", number + 1
         taken.add(unique.lower())
-        outputs[name] = str(home / f"{unique}.accw")
-    return outputs
+        found.append(unique)
+    return found

@@ -31,6 +31,7 @@ from accweight_core.jobs.pipeline import (
 from accweight_core.jobs.work import Progress, Work
 from accweight_core.naming import layers_of
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
+from accweight_core.runs.revisions import moved_since
 from accweight_core.schema import Run, type_changes
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header
@@ -90,6 +91,10 @@ def append(
         if growing.was_unfinished and run.checkpoints[-1].step <= earlier.header.steps[-1]:
             return growing.analysis()  # killed just before it was done
         fresh = _appendable(run, earlier)
+        moved = _moved(run, earlier.header)
+        for note in moved:
+            notice(note)
+        run = replace(run, notes=(*run.notes, *moved))
         header = _extended(earlier.header, run, fresh, path)
         alone = growing.header_of_added(header, _bases(header, picture_budget_bytes))
         threads = threads or threads_for(fresh, header.parameters)
@@ -116,6 +121,14 @@ def _extended(earlier: Header, run: Run, fresh: Run, path: Path) -> Header:
             *earlier.type_changes,
             *type_changes(fresh.checkpoints, names, earlier.last_types),
         ),
+    )
+
+
+def _moved(run: Run, earlier: Header) -> list[str]:
+    """Return a note for each revision that names another commit than when it was analysed."""
+    return moved_since(
+        {record.step_source: record.path for record in earlier.checkpoints},
+        {checkpoint.step_source: checkpoint.path for checkpoint in run.checkpoints},
     )
 
 

@@ -34,6 +34,9 @@ from accweight_core.metrics.totals import metrics_of
 from accweight_core.runs.opening import Source, WeightsByStep
 from accweight_core.schema import Parameter, Role, Run, TypeChange, in_short
 
+MOST_MODULES = 64
+"""Modules around a parameter that patterns match; those of real networks are ten deep."""
+
 MOST_NEAR, MOST_COMPARED = 3, 5000
 """Names proposed for a pattern that matches nothing, and names that are compared to it."""
 
@@ -210,7 +213,7 @@ def matches(parameter: Parameter, pattern: str) -> bool:
 
 def _names_of(parameter: Parameter) -> list[str]:
     """Return the names of the modules around a parameter, its own, and that of its layer."""
-    parts = parameter.name.split(".")
+    parts = parameter.name.split(".", MOST_MODULES)
     return [*accumulate(parts, lambda before, part: f"{before}.{part}"), parameter.layer]
 
 

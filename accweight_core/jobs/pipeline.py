@@ -155,9 +155,10 @@ def _measured(run: Run, roles: Sequence[Role]) -> tuple[tuple[Parameter, ...], t
     Buffers of integers (counters, indices, masks) are left out; a note on them is returned too.
     """
     if len(run.checkpoints) < 2:
+        way = "".join(f"; it {note}" for note in run.notes if "aw.open_run(" in note)
         raise MismatchError(
             f"{run.source}: a run needs at least two checkpoints to show change, "
-            f"found {len(run.checkpoints)}"
+            f"found {len(run.checkpoints)}{way}"
         )
     wanted = {*MEASURED_ROLES, *roles} - {Role.OPTIMIZER}
     wished = [p for p in run.parameters if p.role in wanted]

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from accweight_core.remote.git.places import git_place
+from accweight_core.remote.hub.repository import hub_place
 from accweight_core.remote.revision import Place
 from accweight_core.remote.transport import Transport
-from accweight_core.remote.urls import Url
+from accweight_core.remote.urls import Url, is_on_hub
 
 
 def place_of(name: str, options: Mapping[str, Any]) -> Place:
@@ -22,7 +23,7 @@ def place_of(name: str, options: Mapping[str, Any]) -> Place:
         SourceError: If there is no such repository.
         MissingLibraryError: If a library is not installed.
     """
-    return git_place(name)
+    return hub_place(name, options) if is_on_hub(name) else git_place(name)
 
 
 def transport_at(url: Url, options: Mapping[str, Any]) -> Transport:

@@ -20,7 +20,10 @@ WEB = ("http", "https")
 GIT = "git"
 """Scheme of local git repositories: ``git:///folder/repository@COMMIT/file``."""
 
-NAMED_BY_USER_PART = ("hf", "github", "gist")
+HUB = "hf"
+"""Scheme of the Hugging Face hub: ``hf://organisation/model@COMMIT/file``."""
+
+NAMED_BY_USER_PART = (HUB, "github", "gist")
 """Schemes in which the text before an @ is part of the name, not a credential."""
 
 _SAFE = "!$&'()*+,;=:@~-._"
@@ -35,8 +38,14 @@ def is_url(name: object) -> bool:
 
 
 def is_revised(name: object) -> bool:
-    """Tell whether a name is that of a repository with revisions: ``git:FOLDER``."""
-    return str(name).startswith(f"{GIT}:")
+    """Tell whether a name is that of a repository with revisions: on the hub, or ``git:FOLDER``."""
+    text = str(name)
+    return text.startswith(f"{GIT}:") or is_on_hub(text)
+
+
+def is_on_hub(text: str) -> bool:
+    """Tell whether a URL is that of a repository on the hub; buckets there have no revisions."""
+    return text.startswith(f"{HUB}://") and not text.startswith(f"{HUB}://buckets/")
 
 
 def is_plain_name(name: str) -> bool:

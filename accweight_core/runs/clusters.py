@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.name_parts import BATCH_WORDS, EPOCH_WORDS, parts_of
 from accweight_core.runs.readings import read_paths
 from accweight_core.runs.run_numbers import runs_apart
 from accweight_core.runs.search import Broken, is_mark
@@ -169,6 +169,9 @@ def _folded(members: list[Item], index: int) -> list[Cluster]:
     same = _by(members, lambda item: (item.parts[-1],))
     if not steps and all(len(files) > 1 for files in same.values()):
         return [Cluster(files, index) for files in same.values()]
+    words = {number.step_word for number in parts_of(members[0].parts[-1]).counts}
+    if words & BATCH_WORDS and {number.step_word for number in name.counts} & EPOCH_WORDS:
+        return [Cluster(members, index)]
     spans = sorted(
         (_values(files[0].parts[index]), [_values(file.parts[-1]) for file in files])
         for files in folders.values()

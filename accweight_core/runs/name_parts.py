@@ -19,6 +19,15 @@ STEP_WORDS = ("global_step", "global-step", "step", "steps", "iteration", "iter"
               "batch", "ba", "epoch", "ep", "checkpoint", "ckpt", "round", "snapshot")  # fmt: skip
 """Words for the number of a step, in order of preference."""
 
+EPOCH_WORDS = frozenset(("epoch", "ep", "round"))
+"""Words for the coarse count of a step, of which another may be a part."""
+
+BATCH_WORDS = frozenset(("batch", "ba"))
+"""Words for the count within an epoch."""
+
+COUNTED_ANEW = BATCH_WORDS | {"iteration", "iter", "it", "update"}
+"""Words for counts that may begin again in every epoch."""
+
 RUN_WORDS = frozenset(
     ("run", "version", "ver", "v", "fold", "seed", "trial", "exp", "experiment", "split", "replica",
      "member", "agent", "worker", "rank", "job", "task", "sweep", "lr", "bs", "wd", "try")

@@ -66,8 +66,8 @@ def open_run(
             `inspect`, or "largest".
         series: Name of the series to use if the source holds several, as `inspect` and
             `series_of` list them.
-        revisions: Pattern of the branches and tags of a repository (``git:FOLDER``), each of
-            which is a checkpoint.
+        revisions: Pattern of the branches and tags of a repository (``hf://ORG/MODEL``,
+            ``git:FOLDER``), each of which is a checkpoint.
         in_given_order: Whether to use the order of `source` instead of the steps in files or names.
         map: A map file with the names of parameters that differ between checkpoints. With a map,
             files of several formats can be one run.

@@ -10,7 +10,15 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import NamedTuple
 
-from accweight_core.runs.name_parts import SEPARATORS, NameParts, Number, parts_of, shared_folder
+from accweight_core.runs.name_parts import (
+    BATCH_WORDS,
+    EPOCH_WORDS,
+    SEPARATORS,
+    NameParts,
+    Number,
+    parts_of,
+    shared_folder,
+)
 from accweight_core.runs.readings import read_paths
 from accweight_core.runs.run_numbers import Column, columns_of
 from accweight_core.text import shortened
@@ -24,8 +32,6 @@ ALPHABET_WARNING = (
     "the order of the checkpoints is the alphabetical order of their names, as neither the files "
     "nor their names say a step; if it is wrong, give the files in order with --given-order"
 )
-
-_EPOCH_WORDS = frozenset(("epoch", "ep", "round"))
 
 
 class Told(NamedTuple):
@@ -97,6 +103,7 @@ def _contradiction(alike: Sequence[tuple[NameParts, Told]], counts: Sequence[Col
             for values in coarser
         )
         number = counts[falling].first
+        starts_again |= number.step_word in BATCH_WORDS
         if starts_again or number.tells_runs_apart or (is_said and not number.step_word):
             continue
         return (
@@ -154,7 +161,7 @@ def _same_in_each(alike: Sequence[tuple[NameParts, Told]], counts: Sequence[Colu
     shared = set.intersection(*groups.values())
     is_grid = all(inner == shared for inner in groups.values()) and len(shared) > 1
     is_few = max(number.value for number in fine.numbers) <= len(shared)
-    if not is_grid or (coarse.first.step_word in _EPOCH_WORDS and not is_few):
+    if not is_grid or (coarse.first.step_word in EPOCH_WORDS and not is_few):
         return ""
     first, last = (PurePath(alike[at][1].path).name for at in (0, -1))
     return (

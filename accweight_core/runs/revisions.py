@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from accweight_core.errors import SourceError, reason_of
 from accweight_core.remote import is_revised, path_at, revision_of, revisions_at, shown
 from accweight_core.remote.globbing import is_pattern, of_all
+from accweight_core.remote.revision import COMMIT, short
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.selection import Selection
 
 NARROWER = "take other revisions with a narrower --revisions"
+
+
+_AT_COMMIT = re.compile(rf"@{COMMIT.pattern}(?=/|$)")
 
 
 @dataclass
@@ -45,7 +50,9 @@ def roots_of(names: Sequence[str | os.PathLike[str]], selection: Selection) -> R
         if is_revised(name):
             roots.paths += revisions_at(str(name), selection.revisions, selection.storage_options)
         elif selection.revisions is not None:
-            raise SourceError(f"{shown(name)}: --revisions needs a repository; name it git:FOLDER")
+            raise SourceError(
+                f"{shown(name)}: --revisions needs a repository: hf://NAME or git:FOLDER"
+            )
         else:
             roots.paths.append(path_at(name, selection.storage_options))
     if len({one.commit for path in roots.paths if (one := revision_of(path))}) > 1:
@@ -76,8 +83,11 @@ def _take_apart(roots: Roots) -> None:
 
 
 def _lacks(path: Path) -> bool:
-    """Tell whether a path does not exist at its revision."""
+    """Tell whether a path does not exist at its revision; folders are listed, for the search."""
     try:
+        if path.is_dir():
+            list(path.iterdir())
+            return False
         return not path.exists() and not is_pattern(path)
     except OSError as error:
         problem = f"revision {name_of(path)} cannot be read ({reason_of(error)}); {NARROWER}"
@@ -94,3 +104,22 @@ def inner(path: Path) -> str:
     """Return the path of a file inside its repository."""
     revision = revision_of(path)
     return "/".join(path.parts[1 + (revision.depth if revision else 0) :])
+
+
+def moved_since(earlier: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return a note on every branch and tag that has moved since an analysis.
+
+    Args:
+        earlier: Paths in the analysis, by the sources of their steps.
+        now: Those of the same revisions now.
+    """
+    notes = []
+    for source, path in earlier.items():
+        there, here = (_AT_COMMIT.search(text) for text in (path, now.get(source, "")))
+        if source.startswith("revision ") and there and here and there[0] != here[0]:
+            was, is_now = (short(found[0].removeprefix("@")) for found in (there, here))
+            notes.append(
+                f"{source.partition(',')[0]} has moved from {was} to {is_now} since it was "
+                f"analysed; the analysis keeps {was}"
+            )
+    return notes

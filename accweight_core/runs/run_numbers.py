@@ -114,7 +114,7 @@ def runs_apart(names: Sequence[str]) -> tuple[list[list[int]], bool]:
 def _are_single_runs(columns: Sequence[Column], parts: Sequence[NameParts]) -> bool:
     """Tell whether every name is that of another run, so that none is a step."""
     counts = [column for column in columns if column.is_count]
-    if counts and all(column.first.run_word in ALONE for column in counts):
+    if counts and all(_is_of_a_run(column, parts[0]) for column in counts):
         return all(column.is_unique for column in counts)
     has_constant_step = any(
         n.step_word and all(p.numbers[place].value == n.value for p in parts)
@@ -125,6 +125,12 @@ def _are_single_runs(columns: Sequence[Column], parts: Sequence[NameParts]) -> b
         return has_constant_step and not is_keyed and counts[0].is_unique
     has_count = any(number.sort is Sort.COUNT for number in parts[0].numbers)
     return not counts and has_count and len(columns) == 1  # `ema_0.99_100`, `ema_0.9_100`
+
+
+def _is_of_a_run(column: Column, parts: NameParts) -> bool:
+    """Tell whether numbers alone are those of runs; `my run_1` may be what people call a file."""
+    word = column.first.run_word
+    return word in ALONE and (word != "run" or " " not in parts.texts[column.place])
 
 
 def _is_setting(column: Column, counts: Sequence[Column]) -> bool:

@@ -26,6 +26,7 @@ from accweight_core.remote.globbing import (
 )
 from accweight_core.remote.local import check_not_special
 from accweight_core.runs.describing import described_at_once
+from accweight_core.runs.model_parallel import parts_of_models
 from accweight_core.runs.name_parts import shared_folder
 from accweight_core.runs.revisions import name_of, roots_of
 from accweight_core.runs.search import (
@@ -101,6 +102,7 @@ def gather(
     result = Gathered(left_out=roots.left_out, are_revisions=roots.are_revisions)
     candidates = _candidates(given, chosen, selection.exclude, result)
     _describe(candidates, chosen, result)
+    _put_aside(parts_of_models(result.found), result)
     if not result.found:
         if result.broken:
             raise result.broken[0].error
@@ -226,6 +228,16 @@ def _describe(candidates: list[_Candidate], chosen: Reader | None, result: Gathe
             raise answer
         else:
             result.broken.append(Broken(candidate.path, answer))
+
+
+def _put_aside(broken: list[Broken], result: Gathered) -> None:
+    """Take checkpoints for broken; raise if the user named one."""
+    paths = {bad.path: bad for bad in broken}
+    for one in result.found:
+        if one.is_named and one.path in paths:
+            raise paths[one.path].error
+    result.found = [one for one in result.found if one.path not in paths]
+    result.broken += broken
 
 
 def _described(candidate: _Candidate, chosen: Reader | None) -> Found | AccweightError:

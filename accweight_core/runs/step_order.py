@@ -19,6 +19,9 @@ from pathlib import Path
 from accweight_core.naming import natural_key
 from accweight_core.remote.revision import Revision
 from accweight_core.runs.name_parts import (
+    BATCH_WORDS,
+    COUNTED_ANEW,
+    EPOCH_WORDS,
     LARGEST,
     STEP_WORDS,
     Number,
@@ -45,11 +48,16 @@ _LAST = re.compile(
     r"(^|[^a-z])(last|latest|newest|final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE
 )
 _SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
+_HYPHENATED = re.compile(r"(?<![a-z])(pre|fine)[-_ ](trained|tuned)(?![a-z])")
 _ORDER_WORDS = (
-    ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first"),
+    ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first",
+     "pretrained", "old", "prev", "previous", "original"),
+    ("early",),
     ("mid", "middle", "during", "half", "halfway", "intermediate"),
-    ("final", "finished", "end", "after", "post", "last", "latest", "newest", "done", "trained"),
-)
+    ("late",),
+    ("final", "finished", "end", "after", "post", "last", "latest", "newest", "done", "trained",
+     "finetuned", "new", "current", "cur"),
+)  # fmt: skip
 _RANKS = {word: rank for rank, words in enumerate(_ORDER_WORDS) for word in words}
 
 
@@ -192,8 +200,11 @@ def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: i
              zip(found, differing_parts(found), strict=True)]  # fmt: skip
     named = [_Named(f, p) for f, p in zip(found, parts, strict=True)]
     inside, in_path, numbered = _inside(named), _in_path(named), _numbered(named)
-    if _repeats(named, in_path) and _is_distinct(named, numbered) and _has_other_numbers(named):
+    is_split = _has_other_numbers(named) or _counts_anew(named)
+    if _repeats(named, in_path) and _is_distinct(named, numbered) and is_split:
         in_path = [None] * len(named)  # `checkpoint_EPOCH_UPDATE`
+    elif _counts_batches(named) and _is_distinct(named, numbered):
+        in_path = [None] * len(named)  # `ep1_batch900`, `ep2_batch100`
     if _repeats(named, inside) and any(_is_distinct(named, a) for a in (in_path, numbered)):
         inside = [None] * len(named)
     attempts = (inside, in_path, numbered)
@@ -256,6 +267,21 @@ def _has_other_numbers(named: Sequence[_Named]) -> bool:
     """Tell whether the names have numbers that no word calls a step, or two of one word."""
     words = [[number.step_word for number in item.counts] for item in named]
     return any("" in told or len(set(told)) < len(told) for told in words)
+
+
+def _counts_anew(named: Sequence[_Named]) -> bool:
+    """Tell whether all names have an epoch and a count that trainers begin again in each."""
+    return _have_words(named, EPOCH_WORDS) and _have_words(named, COUNTED_ANEW)
+
+
+def _counts_batches(named: Sequence[_Named]) -> bool:
+    """Tell whether all names have an epoch and a batch, which is counted within it."""
+    return _have_words(named, EPOCH_WORDS) and _have_words(named, BATCH_WORDS)
+
+
+def _have_words(named: Sequence[_Named], words: frozenset[str]) -> bool:
+    plain = [item for item in named if not item.is_special]
+    return all(any(n.step_word in words for n in item.counts) for item in plain)
 
 
 def _is_distinct(named: Sequence[_Named], steps: Attempt) -> bool:
@@ -383,7 +409,8 @@ def _worded(named: Sequence[_Named]) -> list[Placed]:
         return []
     rests, ranks = set(), []
     for item in named:
-        words = re.split(r"([^\W\d_]+)", "/".join(item.parts).lower())
+        text = _HYPHENATED.sub(r"\1\2", "/".join(item.parts).lower())
+        words = re.split(r"([^\W\d_]+)", text)
         at = [index for index, word in enumerate(words) if word in _RANKS]
         if not at:
             return []

@@ -71,6 +71,9 @@ GLORA_PARTS: Final = 4
 
 MOST_NAMED: Final = 3
 
+LONGEST: Final = 1000
+"""Longest name that is understood; real ones have fewer than 200 characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
@@ -135,9 +138,9 @@ def _first(name: str) -> str:
 
 
 def _lead(name: str) -> str:
-    """Return the first part of a name in lower case, '' if it has no other."""
+    """Return the first part of a name in lower case, '' if it has no other, or is that of none."""
     first, dot, _ = name.partition(".")
-    return first.lower() if dot else ""
+    return first.lower() if dot and len(first) <= LONGEST else ""
 
 
 Groups = dict[str, dict[str, Shape]]
@@ -240,7 +243,11 @@ def _is_kept_by_optimizer(members: Mapping[str, Shape]) -> bool:
 
 def _slots(shapes: Mapping[str, Shape], models: Sequence[_Whole]) -> list[str]:
     """Return the names of tensors that an optimizer keeps for another one."""
-    bare = {_below(name): shape for name, shape in shapes.items() if "." in name}
+    bare = {
+        _below(name): shape
+        for name, shape in shapes.items()
+        if "." in name and not SLOT.fullmatch(_lead(name))
+    }
     wholes = _whole_slots(shapes, models)
     found = []
     for name, shape in shapes.items():
@@ -300,9 +307,10 @@ def _constants(shapes: Mapping[str, Shape]) -> list[str]:
     }
     if not scales:
         return []
-    adapted = {name[: match.start()] for name in shapes for match in ADAPTER.finditer(name)}
+    names = [name for name in shapes if len(name) <= LONGEST]
+    adapted = {name[: match.start()] for name in names for match in ADAPTER.finditer(name)}
     glora: dict[str, set[str]] = {}
-    for name in shapes:
+    for name in names:
         for match in GLORA.finditer(name):
             glora.setdefault(name[: match.start()], set()).add(match[1])
     adapted |= {module for module, parts in glora.items() if len(parts) == GLORA_PARTS}

@@ -17,11 +17,18 @@ Group = TypeVar("Group")
 MAX_DEPTH = 32
 """Most keys on the path to a tensor; real checkpoints have a third of that."""
 
-WRAPPER = re.compile(
-    r"checkpoint|ema|generator|discriminator|model|module|net|network|params|parameters|state"
-    r"|student|weights|.*(state_dict|_model|_module|_net|_network|_params|_state|_weights)"
-)
+MOST_NAMED = 3
+"""Copies that get a note each; more share one."""
+
+WRAPPERS = frozenset(
+    ("checkpoint", "ema", "generator", "discriminator", "model", "module", "net", "network")
+) | frozenset(("params", "parameters", "state", "student", "weights"))
 """Keys of whole models, as opposed to layers."""
+
+WRAPPER_ENDS = (
+    "state_dict", "_model", "_module", "_net", "_network", "_params", "_state", "_weights",
+)  # fmt: skip
+"""Endings of such keys."""
 
 TRAINING_STATE = re.compile(
     r"optim(?!al|um|i[sz]ed)|^opt(_?states?)?$|sched|scaler|(^|_)(rng|callbacks?|loops|metrics|history|hparams|hyper_?parameters)(_|$)"
@@ -32,10 +39,15 @@ COPIES = re.compile(r"(^|[_.-])(ema|swa|avg|averaged?|shadow)([_.-]|$)")
 """Keys of averaged copies of a model."""
 
 
+def wraps_model(key: str) -> bool:
+    """Tell by the key alone whether a mapping holds a whole model, as opposed to a layer."""
+    lower = key.lower()
+    return lower in WRAPPERS or lower.endswith(WRAPPER_ENDS)
+
+
 def names_model(key: str) -> bool:
     """Tell by the key alone whether a mapping holds a model or a copy of one."""
-    lower = key.lower()
-    return WRAPPER.fullmatch(lower) is not None or COPIES.search(lower) is not None
+    return wraps_model(key) or COPIES.search(key.lower()) is not None
 
 
 def left_out_numbers(names: Sequence[str]) -> str:
@@ -53,9 +65,12 @@ def without_copies(
         notes: Receives a remark on what was left out.
         is_model_beside: Whether the model is next to the groups rather than in one of them.
     """
-    copies = [key for key in groups if COPIES.search(key.lower())]
+    copies = {key: None for key in groups if COPIES.search(key.lower())}
     if len(copies) == len(groups) and not is_model_beside:
         return dict(groups)
-    for key in copies:
-        notes.append(f"left out {quoted(key)}: an averaged copy beside the model itself")
+    if len(copies) > MOST_NAMED:
+        notes.append(f"left out {quoted_few([*copies])}: averaged copies beside the model itself")
+    else:
+        for key in copies:
+            notes.append(f"left out {quoted(key)}: an averaged copy beside the model itself")
     return {key: group for key, group in groups.items() if key not in copies}

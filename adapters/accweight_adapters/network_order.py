@@ -193,7 +193,8 @@ def _surroundings(path: str) -> _Surroundings:
 @lru_cache(maxsize=1 << 12)
 def _place(segment: str, around: _Surroundings) -> Place:
     """Return the place of a module among those beside it, by its name and what it lies in."""
-    if pair := NUMBERED_PAIR.fullmatch(segment):
+    pair = NUMBERED_PAIR.fullmatch(segment) if len(segment) <= LONGEST else None
+    if pair:
         place = PAIRS if around.numbers else PAIRS_OUTSIDE
         return place, ("", int(pair[2]), str(pair[1] == "bn"))
     return _rank(segment, around), natural(segment)
@@ -217,4 +218,4 @@ def _rank(segment: str, around: _Surroundings) -> int:
 def natural(text: str) -> list[str | int]:
     """Split into alternating strings and numbers, so that equal positions are comparable."""
     parts = re.split(r"([0-9]+)", text)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
+    return [int(part[:LONGEST]) if index % 2 else part for index, part in enumerate(parts)]

@@ -6,8 +6,6 @@ exceed.
 
 from __future__ import annotations
 
-import numpy as np
-
 from accweight_core.analysis.figures.page import (
     BODY,
     MARGIN,
@@ -21,9 +19,8 @@ from accweight_core.analysis.figures.page import (
 )
 from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.summary import Measured
-from accweight_core.analysis.thumbnails import COLOURS
+from accweight_core.analysis.thumbnails import PAINTS
 from accweight_core.colours.scale import Entries
-from accweight_core.colours.themes import DARK
 from accweight_core.errors import StoreError
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Parameter
@@ -43,10 +40,6 @@ CAPTION = 0.4
 
 TEXELS = 320
 """Texels along a picture; a page has no room for more."""
-
-
-PAINTS = np.concatenate([COLOURS, [list(bytes.fromhex(DARK.line[1:]))]]).astype(np.uint8)
-"""Colours of the map, and the one of gaps, in which there is no weight: dark, but not black."""
 
 
 def layers_figure(shown: Shown, step_index: int, top: int | None) -> Drawing:

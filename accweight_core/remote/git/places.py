@@ -12,7 +12,7 @@ import re
 
 from accweight_core.errors import SourceError
 from accweight_core.remote.git.repository import GitRepository, repository_at
-from accweight_core.remote.revision import Place
+from accweight_core.remote.revision import COMMIT, Place
 from accweight_core.remote.urls import without_secrets
 
 PREFIX = "git:"
@@ -62,6 +62,8 @@ def _told(rest: str, repository: GitRepository) -> tuple[str | None, str]:
     if colon:
         return revision, file
     names = revision.split("/")
+    if COMMIT.fullmatch(names[0]):  # it may be gone
+        return names[0], "/".join(names[1:])
     for cut in range(len(names), 0, -1):  # branches may be called `feature/new`
         if repository.knows("/".join(names[:cut])):
             return "/".join(names[:cut]), "/".join(names[cut:])

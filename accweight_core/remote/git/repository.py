@@ -171,6 +171,8 @@ class GitRepository:
     def entry(self, commit: str, file: str) -> Entry | None:
         """Return the file or folder of a name at a commit; None if there is none."""
         with self._lock, self._told(file):
+            if commit.encode() not in self._repo.object_store:
+                return None
             here = Entry(self._repo[commit.encode()].tree.decode(), is_folder=True)
             for name in filter(None, file.split("/")):
                 below = self.entries(here.id) if here.is_folder else {}

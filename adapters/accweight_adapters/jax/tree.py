@@ -17,9 +17,9 @@ from accweight_adapters.measures import measures_in
 from accweight_adapters.model_keys import (
     MAX_DEPTH,
     TRAINING_STATE,
-    WRAPPER,
     left_out_numbers,
     without_copies,
+    wraps_model,
 )
 from accweight_adapters.network_order import natural
 from accweight_adapters.untrusted import STEP_KEYS, ClaimError, checked_name, quoted, quoted_few
@@ -179,8 +179,7 @@ def _models(leaves: list[_Leaf], choice: Choice) -> list[_Leaf]:
 
 
 def _is_wrapper(key: str) -> bool:
-    lower = key.lower()
-    return lower in WRAPPERS or WRAPPER.fullmatch(lower) is not None
+    return key.lower() in WRAPPERS or wraps_model(key)
 
 
 def _collections(groups: Mapping[str, list[_Leaf]], choice: Choice) -> list[_Leaf]:

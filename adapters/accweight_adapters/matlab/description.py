@@ -30,6 +30,7 @@ from accweight_adapters.matlab.elements import (
     Order,
     Source,
     Tag,
+    axes_of,
 )
 from accweight_adapters.matlab.hdf5_arrays import described_hdf5, is_hdf5
 from accweight_adapters.measures import measures_in
@@ -193,7 +194,7 @@ def _inner(inside: Elements, tag: Tag) -> Tag:
 
 def _stored(array: Array, home: Home) -> StoredTensor:
     name = checked_name(array.name)
-    shape = _squeezed(array.shape)
+    shape = axes_of(name, array.shape)
     if array.problem:
         return refused(name, array.dtype, shape, array.problem)
     is_plain = home.packed is None and array.stored == array.dtype
@@ -210,11 +211,6 @@ def _stored(array: Array, home: Home) -> StoredTensor:
         home.order == "big",
     )
     return StoredTensor(name, extent)
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of a vector with one axis; MATLAB has no arrays of fewer than two."""
-    return (math.prod(shape),) if len(shape) == 2 and 1 in shape else shape
 
 
 def _loaded(array: Array, home: Home) -> npt.NDArray[Any]:
@@ -236,7 +232,7 @@ def _loaded(array: Array, home: Home) -> npt.NDArray[Any]:
             count = min(PIECE_BYTES, size - len(raw))
             raw += source.read(array.offset + len(raw), count)
         values = np.frombuffer(raw, dtype).reshape(array.shape, order="F")
-    return values.astype(array.dtype).reshape(_squeezed(array.shape), order="F")
+    return values.astype(array.dtype).reshape(axes_of(array.name, array.shape), order="F")
 
 
 def _number(array: Array, home: Home) -> Any:

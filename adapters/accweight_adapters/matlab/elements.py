@@ -9,6 +9,7 @@ are passed over by their size.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -39,6 +40,24 @@ MOST_NAMES_BYTES: Final = 1 << 20
 PAD: Final = 8
 
 Order = Literal["little", "big"]
+
+
+VECTORS = re.compile(
+    r"(.*[._])?(b|bias(es)?|beta|gamma|offset|shift|scale|mu|mean|sigma|var(iance)?"
+    r"|(running|moving|trained)_?(mean|var(iance)?))_?\d*",
+    re.IGNORECASE,
+)
+"""Names of what has one axis elsewhere: biases, and the parameters of norms."""
+
+
+def axes_of(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of an array: one axis for biases and norms, the others keep all they have.
+
+    MATLAB has no arrays of fewer than two axes, so a bias is 1 x N or N x 1 there. So are the
+    weights of a layer with one output, which are a matrix.
+    """
+    is_vector = len(shape) == 2 and 1 in shape and VECTORS.fullmatch(name) is not None
+    return (math.prod(shape),) if is_vector else shape
 
 
 class Source(Protocol):

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from accweight_adapters.hdf5.blocks import SIGNATURE
 from accweight_adapters.hdf5.file import Hdf5File, Node, Place, tensor_of
+from accweight_adapters.matlab.elements import axes_of
 from accweight_adapters.untrusted import ClaimError, quoted_few
 from accweight_core.schema import Description, Extent, HiddenValues, Hints, StoredTensor
 
@@ -74,10 +75,9 @@ def _tensors(
 
 
 def _reversed(tensor: StoredTensor) -> StoredTensor:
-    """Return a tensor with its axes in MATLAB's order, and vectors with one axis."""
-    values, shape = tensor.values, tensor.shape
-    is_vector = len(shape) == 2 and 1 in shape
-    turned = (math.prod(shape),) if is_vector else shape[::-1]
+    """Return a tensor with its axes in MATLAB's order, and biases with one axis."""
+    values = tensor.values
+    turned = axes_of(tensor.name, tensor.shape[::-1])
     if isinstance(values, Extent):
         strides = tuple(math.prod(turned[:axis]) for axis in range(len(turned)))
         placed = replace(values, shape=turned, strides=strides if len(turned) > 1 else None)

@@ -27,6 +27,7 @@ from accweight_adapters.bytes.zip import (
 )
 from accweight_adapters.keras_hints import with_keras_hints
 from accweight_adapters.measures import RECENT, measures_in
+from accweight_adapters.numbered import with_numbered_hints
 from accweight_adapters.numpy.header import (
     MAGIC,
     MOST_HEADER_BYTES,
@@ -209,7 +210,7 @@ def _unnested(
     for name, group in inside.items():
         prefix = "" if is_alone else f"{re.sub('/', '.', name)}."
         tensors += [replace(t, name=checked_name(prefix + t.name)) for t in group]
-    return with_keras_hints(tensors)
+    return with_numbered_hints(with_keras_hints(tensors))
 
 
 def array_of(path: Path, file: IO[bytes], name: str, member: Member) -> Array:
@@ -250,7 +251,7 @@ def tensors_of(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
     if len(set(names)) < len(names) or "" in names:
         names = [array.name for array in arrays]
     tensors = [StoredTensor(n, array.values) for n, array in zip(names, arrays, strict=True)]
-    return with_keras_hints(tensors)
+    return with_numbered_hints(with_keras_hints(tensors))
 
 
 # ---------------------------------------------------------------- figures beside the weights

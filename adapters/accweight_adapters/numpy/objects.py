@@ -16,9 +16,10 @@ from accweight_adapters.bytes.stretch import Stretch, StretchFile
 from accweight_adapters.bytes.zip import Member
 from accweight_adapters.keras_hints import with_keras_hints
 from accweight_adapters.measures import measures_in
+from accweight_adapters.numbered import with_numbered_hints
 from accweight_adapters.pickles.interpreter import Interpreter
 from accweight_adapters.pickles.places import Place, stored_array
-from accweight_adapters.pickles.stream import PickleStream
+from accweight_adapters.pickles.stream import PickleStream, most_operations
 from accweight_adapters.pickles.tree import mapping_of
 from accweight_adapters.pickles.values import ArrayClaim
 from accweight_adapters.pickles.weights import find_step, find_weights
@@ -49,7 +50,7 @@ def described_objects(path: Path, file: IO[bytes], start: int) -> Description:
     ]
     return Description(
         format="NumPy array of objects",
-        tensors=tuple(with_keras_hints(tensors)),
+        tensors=with_numbered_hints(with_keras_hints(tensors)),
         step=step,
         step_key=key,
         files=(str(path),),
@@ -90,7 +91,9 @@ def tensors_in(window: IO[bytes], place: Place) -> tuple[StoredTensor, ...]:
     Raises:
         ClaimError: If it holds none, or is damaged.
     """
-    stream = PickleStream(window, MOST_READ if place.member else None)
+    stream = PickleStream(window)
+    if place.member:
+        stream = PickleStream(window, MOST_READ, most_operations(place.member.stored_bytes))
     weights = find_weights(Interpreter(stream).load())
     return tuple(
         stored_array(name, claim, place)

@@ -17,7 +17,7 @@ from accweight_adapters.pickled.joblib_arrays import followed
 from accweight_adapters.pickled.packing import inflated_file, is_deflated, refused_packing
 from accweight_adapters.pickles.interpreter import Interpreter
 from accweight_adapters.pickles.places import Place, stored_array
-from accweight_adapters.pickles.stream import PickleStream
+from accweight_adapters.pickles.stream import PickleStream, most_operations
 from accweight_adapters.pickles.values import (
     ArrayClaim,
     BytesClaim,
@@ -48,6 +48,7 @@ class Opened:
     Attributes:
         file: Its content.
         place: Where that is.
+        stored_bytes: Bytes of the file.
         size_bytes: Bytes of the content.
         is_packed: Whether it is compressed.
         claims: Tensors and arrays found so far.
@@ -62,7 +63,7 @@ class Opened:
         self.claims = 0
         self.file: IO[bytes] = path.open("rb")
         self.place = Place(path)
-        stored_bytes = self.file.seek(0, io.SEEK_END)
+        stored_bytes = self.stored_bytes = self.file.seek(0, io.SEEK_END)
         try:
             check_not_empty(stored_bytes)
             self.file.seek(0)
@@ -116,14 +117,15 @@ def interpreted(opened: Opened, most_opcodes: int | None = None) -> object:
     """Return the content of an open pickle.
 
     Raises:
-        ClaimError: If it is damaged, or has more operations than `most_opcodes`.
+        ClaimError: If it is damaged, or has more operations than `most_opcodes`, or than a
+            compressed file of its size may have.
     """
-    interpreter = Interpreter(
-        PickleStream(opened.file, MOST_READ if opened.is_packed else None),
-        loaded=opened.loaded,
-        following=followed,
-        most_opcodes=most_opcodes,
-    )
+    most_read = None
+    if opened.is_packed:
+        packed = most_operations(opened.stored_bytes)
+        most_read, most_opcodes = MOST_READ, min(packed, most_opcodes or packed)
+    stream = PickleStream(opened.file, most_read, most_opcodes)
+    interpreter = Interpreter(stream, loaded=opened.loaded, following=followed)
     try:
         return interpreter.load()
     finally:

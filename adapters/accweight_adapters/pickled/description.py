@@ -7,12 +7,15 @@ their bytes.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import Keys, measures_in, plain_number
+from accweight_adapters.numbered import with_numbered_hints
 from accweight_adapters.pickled.content import FORMAT, Opened, interpreted, located
+from accweight_adapters.pickled.estimators import by_layers
 from accweight_adapters.pickles.places import number_in
 from accweight_adapters.pickles.tree import mapping_of
 from accweight_adapters.pickles.values import ArrayClaim, TensorClaim
@@ -56,9 +59,14 @@ def _described(path: Path, opened: Opened) -> Description:
     }
     if not kept:
         raise ClaimError("holds no weights: only numbers and training state")
+    kept, hints = by_layers(kept, weights.notes)
+    tensors = with_numbered_hints(
+        replace(tensor, hints=hints.get(tensor.name, tensor.hints))
+        for tensor in with_lora_layers(located(opened, *item) for item in kept.items())
+    )
     return Description(
         format=_format(entries, opened),
-        tensors=with_lora_layers(located(opened, *item) for item in kept.items()),
+        tensors=tensors,
         step=step,
         step_key=key,
         files=(str(path),),

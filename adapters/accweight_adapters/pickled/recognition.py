@@ -7,10 +7,12 @@ pickles too. So it is interpreted, up to a number of operations that no checkpoi
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import IO, Final
 
 from accweight_adapters.pickled.content import Opened, interpreted
+from accweight_adapters.pickled.estimators import is_fitted
 from accweight_adapters.pickled.packing import (
     inflated_head,
     is_deflated,
@@ -33,6 +35,9 @@ PROTOCOLS: Final = frozenset({2, 3, 4, 5})
 FIRST_OF_OLD: Final = b"(]}c"
 """First bytes of pickles of protocols 0 and 1 that hold a mapping, a list or an object."""
 
+BEGINNING_OF_OLD = re.compile(rb"\([dltVSFIic]|[\]}][qp(UVXK.]|c[A-Za-z_][\w.]*\n[A-Za-z_]")
+"""How such pickles go on; inside something compressed, their end is too far away to look at."""
+
 
 def recognised(path: Path) -> bool:
     """Tell whether `path` is a pickle that holds weights, or was cut short behind some."""
@@ -40,7 +45,8 @@ def recognised(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
             if is_deflated(head):
-                return is_pickle(inflated_head(head)) and _holds_weights(path)
+                inner = inflated_head(head)
+                return (is_pickle(inner) or _looks_old(inner)) and _holds_weights(path)
             if refused_packing(head):
                 return is_pickle(unpacked_head(head + file.read(BLOCK_BYTES)))
             return (is_pickle(head) or _is_old(file, head)) and _holds_weights(path)
@@ -62,6 +68,11 @@ def _is_old(file: IO[bytes], head: bytes) -> bool:
     return file.read(1) == b"."
 
 
+def _looks_old(head: bytes) -> bool:
+    """Tell whether bytes begin like a pickle of protocol 0 or 1."""
+    return BEGINNING_OF_OLD.match(head) is not None
+
+
 def _holds_weights(path: Path) -> bool:
     opened: Opened | None = None
     try:
@@ -69,10 +80,13 @@ def _holds_weights(path: Path) -> bool:
         with opened.file:
             content = interpreted(opened, most_opcodes=MOST_OPCODES)
             weights = find_weights(content)
+    except OSError:  # the reason is said when it is described
+        return True
     except ClaimError as error:  # damaged behind the first weights: said when it is described
         is_told = opened is not None and opened.claims > 0
         return is_told and "more parts" not in str(error) and "no weights" not in str(error)
     measurable = [c for c in weights.tensors.values() if is_measurable(c.dtype)]
     if is_object(content):  # statistics of a data set are vectors in an object
-        return any(len(claim.shape) > 1 for claim in measurable)
+        is_matrix = any(len(claim.shape) > 1 for claim in measurable)
+        return is_matrix or any(map(is_fitted, weights.tensors))
     return bool(measurable)

@@ -70,7 +70,6 @@ class Interpreter:
         referred: Referred = opaque_reference,
         loaded: Loaded | None = None,
         following: Following | None = None,
-        most_opcodes: int | None = None,
     ) -> None:
         """Prepare to read; nothing is read yet.
 
@@ -79,14 +78,12 @@ class Interpreter:
             referred: Interprets persistent ids.
             loaded: Interprets torch.save files in strings of bytes.
             following: Reads the raw bytes that follow an object.
-            most_opcodes: Operations after which to stop with a `ClaimError`.
         """
         self.claims = 0
         self._stream = stream
         self._referred = referred
         self._loaded = loaded
         self._following = following
-        self._most_opcodes = most_opcodes
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -100,17 +97,15 @@ class Interpreter:
             RefusedGlobalError: If it contains a name that only an attack contains.
             ClaimError: If it is damaged.
         """
-        read, most = self._stream.read, self._most_opcodes
+        operation = self._stream.operation
         while True:
-            code = read(1)[0]
+            code = operation()
             self._opcodes += 1
             if code == STOP:
                 return self._stack.pop()
             handler = HANDLERS.get(code)
             if handler is None:
                 raise ClaimError(f"its pickle has an unknown operation, byte {code}; it is damaged")
-            if most is not None and self._opcodes > most:
-                raise ClaimError("its pickle has more parts than are searched for weights")
             handler(self)
 
     # ------------------------------------------------------------ numbers and text

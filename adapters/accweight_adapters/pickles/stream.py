@@ -19,6 +19,23 @@ LONGEST_LINE: Final = 1 << 12
 """Longest line that is returned; longer ones are skipped."""
 
 
+OPERATIONS_ALLOWED: Final = 1 << 17
+"""Operations of a compressed pickle however small; a network of 1000 tensors takes 50,000."""
+
+OPERATIONS_PER_BYTE: Final = 2
+MOST_OPERATIONS: Final = 1 << 23
+"""Operations of a compressed pickle however large, some gigabytes of objects."""
+
+
+def most_operations(stored_bytes: int) -> int:
+    """Return how many operations a compressed pickle may have, by its compressed size.
+
+    Deflate packs a thousand operations into a byte, so a few kilobytes could make gigabytes of
+    objects; names and numbers of real networks take more than a byte for each.
+    """
+    return min(OPERATIONS_ALLOWED + OPERATIONS_PER_BYTE * stored_bytes, MOST_OPERATIONS)
+
+
 LINE_COST: Final = 64
 """What a line counts for, where the number of bytes is limited."""
 
@@ -30,16 +47,21 @@ class PickleStream:
         size_bytes: End of the file.
     """
 
-    def __init__(self, file: IO[bytes], most_read: int | None = None) -> None:
+    def __init__(
+        self, file: IO[bytes], most_read: int | None = None, most_operations: int | None = None
+    ) -> None:
         """Begin at the position of a file.
 
         Args:
             file: The file.
             most_read: Most bytes to return, not counting those skipped: compressed files may hold
                 a hundred times their size.
+            most_operations: Most operations of all pickles in the stream; each makes an object of
+                a hundred bytes or so.
         """
         self._file = file
         self._left = most_read
+        self._operations_left = most_operations
         start = file.tell()
         self.size_bytes = file.seek(0, io.SEEK_END)
         file.seek(start)
@@ -69,6 +91,18 @@ class PickleStream:
             if self._left < 0:
                 raise ClaimError("has far more settings and text than weights; it is damaged")
         return piece
+
+    def operation(self) -> int:
+        """Return the byte of the next operation of a pickle, and count it.
+
+        Raises:
+            ClaimError: If it is missing, or one too many.
+        """
+        if self._operations_left is not None:
+            self._operations_left -= 1
+            if self._operations_left < 0:
+                raise ClaimError("its pickle has more parts than are searched for weights")
+        return self.read(1)[0]
 
     def skip(self, count: int) -> int:
         """Pass over `count` bytes; return the offset of the first.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -68,14 +69,13 @@ class Entity(dict[Any, Any]):
         return self is not other
 
     @property
-    def attributes(self) -> dict[Any, Any]:
-        """Attributes by name, including those in slots."""
+    def attributes(self) -> Mapping[Any, Any]:
+        """Attributes by name, including those in slots; a view, as many objects may share them."""
         if isinstance(self.state, dict):
             return self.state
-        found: dict[Any, Any] = {}
-        for part in self.state if isinstance(self.state, tuple) and len(self.state) == 2 else ():
-            found |= part if isinstance(part, dict) else {}
-        return found
+        parts = self.state if isinstance(self.state, tuple) and len(self.state) == 2 else ()
+        found: list[dict[Any, Any]] = [part for part in reversed(parts) if isinstance(part, dict)]
+        return ChainMap(*found)
 
     def add(self, items: list[Any]) -> None:
         """Append elements, as a pickle does to lists and sets."""

@@ -9,10 +9,11 @@ all decisions are based on those paths.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from accweight_adapters.measures import names_measure
-from accweight_adapters.model_keys import WRAPPER, without_copies
+from accweight_adapters.model_keys import without_copies, wraps_model
 from accweight_adapters.pickles.calls import UNINITIALISED
 from accweight_adapters.pickles.modules import is_module
 from accweight_adapters.pickles.tree import (
@@ -27,6 +28,9 @@ from accweight_adapters.pickles.tree import (
 from accweight_adapters.pickles.values import Claim, Entity, TensorClaim
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted, quoted_few, step_among
 from accweight_core.naming import without_wrappers
+
+STEP = re.compile(r"((epoch|step|iter(ation)?|ckpt|checkpoint)s?[_ -]?)?[0-9]{1,12}")
+"""Keys of networks that may be steps of a run: numbers, also after a word for a step."""
 
 LOSSES = re.compile(r"(.*_)?(criterions?|loss(es)?)(_?(fn|func|function|module))?")
 """Keys of loss modules, whose class weights and centres are not the network's."""
@@ -71,9 +75,11 @@ def find_weights(content: object) -> Weights:
         entries = _without_training_state(walk.leaves(content), [])
         entries = _of_one_kind(_initialised(entries, []), weights.notes)
     if not entries:
-        beside = f"; {weights.notes[0]}" if weights.notes else ""
+        told = [*weights.notes[:1], *_steps_note([leaf[:2] for leaf in Walk().leaves(content)])]
+        beside = "".join(f"; {note}" for note in told)
         kind = f"; it is a pickled {quoted(_kind(content))}" if is_object(content) else ""
         raise ClaimError(f"holds no weights: no tensor by a name in a mapping{kind}{beside}")
+    weights.notes += _steps_note(entries)
     if is_object(content):
         weights.notes.append(f"taken from the attributes of a pickled {quoted(_kind(content))}")
     for path, tensor in _models(entries, weights):
@@ -83,6 +89,26 @@ def find_weights(content: object) -> Weights:
         weights.tensors[name] = tensor
     weights.are_modules = all(id(claim) in walk.in_modules for claim in weights.tensors.values())
     return weights
+
+
+def _steps_note(entries: Sequence[Entry]) -> list[str]:
+    """Return a remark if all that a file holds is one network again and again, as by epoch."""
+    while entries and len({path[0] for path, _ in entries}) == 1 and len(entries[0][0]) > 1:
+        entries = [(path[1:], tensor) for path, tensor in entries if len(path) > 1]
+    networks: dict[str, dict[Path, tuple[int, ...]]] = {}
+    for path, tensor in entries:
+        if len(path) == 1 or not STEP.fullmatch(path[0].lower()):
+            return []
+        networks.setdefault(path[0], {})[path[1:]] = tensor.shape
+    first = next(iter(networks.values()), {})
+    is_network = len(first) > 1 and any(len(shape) > 1 for shape in first.values())
+    if not is_network or len(networks) == 1 or any(n != first for n in networks.values()):
+        return []
+    names = list(networks)
+    what = f"{len(names)} networks of the same names and shapes"
+    way = "load the file and call aw.open_run([...]) with them"
+    span = f"{quoted(names[0])} to {quoted(names[-1])}"
+    return [f"holds {what}, {span}: if each is a step of one run, {way}"]
 
 
 def _kind(content: object) -> str:
@@ -164,18 +190,19 @@ def _models(entries: list[Entry], weights: Weights) -> list[Entry]:
         ((key, group),) = groups.items()
         if _is_model(key, group):
             return _models(group, weights)
+    found = list(direct)
     for key, group in groups.items():
-        direct = direct + [((key, *path), tensor) for path, tensor in _models(group, weights)]
-    return direct
+        found += [((key, *path), tensor) for path, tensor in _models(group, weights)]
+    return found
 
 
 def _without_losses(groups: dict[str, list[Entry]], notes: list[str]) -> dict[str, list[Entry]]:
     """Leave out loss modules next to models."""
-    losses = [key for key in groups if LOSSES.fullmatch(key.lower())]
+    losses = {key: None for key in groups if LOSSES.fullmatch(key.lower())}
     if len(losses) == len(groups):
         return groups
     if losses:
-        notes.append(f"left out {quoted_few(losses)}: the loss, not the network")
+        notes.append(f"left out {quoted_few([*losses])}: the loss, not the network")
     return {key: group for key, group in groups.items() if key not in losses}
 
 
@@ -193,7 +220,7 @@ def _grouped(entries: list[Entry]) -> tuple[list[Entry], dict[str, list[Entry]]]
 
 def _is_model(key: str, group: list[Entry]) -> bool:
     """Tell a model from a layer: by its key, or by names with several parts."""
-    if WRAPPER.fullmatch(key.lower()):
+    if wraps_model(key):
         return True
     return any(len(path) > 1 or "." in path[0] for path, _ in group)
 

@@ -55,7 +55,8 @@ def recognised(path: Path) -> bool:
     """Tell whether `path` is a table of keys, or a damaged one with its shards next to it."""
     try:
         with path.open("rb") as file:
-            return is_table(file) or any(path.parent.glob(f"{_escaped(path)}.data-*-of-*"))
+            is_whole = is_table(file)
+        return is_whole or (path.name.endswith(SUFFIX) and _has_shards(path))
     except OSError:
         return False
 
@@ -68,6 +69,11 @@ def described(path: Path) -> Description:
     """
     with claims_of(path, FORMAT):
         return _described(path)
+
+
+def _has_shards(index: Path) -> bool:
+    """Tell whether files of values lie beside an index; this reads the names in its folder."""
+    return any(index.parent.glob(f"{_escaped(index)}.data-*-of-*"))
 
 
 def _prefix(path: Path) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from accweight_adapters.bytes.protobuf import values
-from accweight_adapters.model_keys import COPIES, TRAINING_STATE, WRAPPER
+from accweight_adapters.model_keys import COPIES, TRAINING_STATE, wraps_model
 from accweight_adapters.network_order import natural
 from accweight_adapters.untrusted import ClaimError, checked_name, quoted
 
@@ -184,7 +184,7 @@ def _path_names(paths: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Return names made from attribute paths, without a common wrapper."""
     shown = list(paths.values())
     while shown and all(len(p) > 1 and p[0] == shown[0][0] for p in shown):
-        if not WRAPPER.fullmatch(shown[0][0].lower()):
+        if not wraps_model(shown[0][0]):
             break
         shown = [p[1:] for p in shown]
     return dict(zip(paths, (".".join(p) for p in shown), strict=True))

@@ -1,0 +1,332 @@
+"""What is exported for TensorBoard is found in a real TensorBoard, with the numbers of the table.
+
+It is started once, in this process, on a free port.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import states, write_run
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import accweight_core as aw
+from accweight_core.analysis.event_log import flat_summary, tag_of, tags_of
+from accweight_core.analysis.step_changes import Histogram, step_change_histograms
+from accweight_core.cli.app import application
+from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError
+
+Ask = Callable[..., Any]
+LAYERS = ("conv1", "conv2", "fc1", "embed", "lstm", "fc2")
+
+
+def accweight(*arguments: object, code: int = 0) -> Result:
+    """Run the command, whose errors are raised, and return what it printed."""
+    result = CliRunner().invoke(application(), list(map(str, arguments)))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with two analyses, of files and of weights in memory."""
+    folder = tmp_path_factory.mktemp("tensorboard")
+    write_run(folder / "checkpoints", states(4))
+    aw.analyze(aw.open_run(folder / "checkpoints"), folder / "first.accw")
+    aw.analyze(aw.open_run(states(3, seed=1)), folder / "second.accw")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def document(home: Path) -> dict[str, Any]:
+    """Return what the export of both says."""
+    analyses = home / "first.accw", home / "second.accw"
+    result = accweight("export", *analyses, "--to", "tensorboard", "-o", home / "runs", "--json")
+    return dict(json.loads(result.stdout))
+
+
+@pytest.fixture(scope="module")
+def ask(home: Path, document: dict[str, Any]) -> Ask:
+    """Return what asks a TensorBoard of the exported runs, which has loaded them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard import default, program
+
+        board = program.TensorBoard(default.get_plugins())
+        options = ["--logdir", str(home / "runs"), "--host", "127.0.0.1", "--port", "0"]
+        board.configure(argv=["tensorboard", *options, "--reload_interval", "0"])
+        url = board.launch()
+        for thread in threading.enumerate():
+            if thread.name == "Reloader":
+                thread.join()
+
+    def get(route: str, **query: str) -> Any:
+        with urlopen(f"{url}data/plugin/{route}?{urlencode(query)}", timeout=60) as answer:
+            is_json = answer.headers.get_content_type() == "application/json"
+            return json.load(answer) if is_json else answer.read()
+
+    return get
+
+
+def expected_tags(analysis: aw.Analysis) -> set[str]:
+    layers = [row.name for row in analysis.measured()]
+    table = analysis.table().groupby("layer")[list(analysis.metrics)].count() > 0
+    return {f"{m}/{name}" for m in analysis.metrics for name in layers if table.loc[name, m]}
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_both_runs_have_every_metric_of_every_layer(ask: Ask, home: Path, run: str) -> None:
+    tags = set(ask("scalars/tags")[run])
+
+    assert expected_tags(aw.open_analysis(home / f"{run}.accw")) == tags
+
+
+@pytest.mark.parametrize("metric", ["mean", "relative", "update_ratio", "l2_path", "sign_flips"])
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_the_scalars_are_the_table(ask: Ask, home: Path, run: str, metric: str) -> None:
+    analysis = aw.open_analysis(home / f"{run}.accw")
+
+    for layer, rows in analysis.table().groupby("layer"):
+        defined = rows[rows[metric].notna()]
+        points = ask("scalars/scalars", run=run, tag=f"{metric}/{layer}")
+        assert [step for _, step, _ in points] == defined["step"].tolist()
+        values = defined[metric].to_numpy(np.float32).tolist()
+        assert [value for _, _, value in points] == values
+
+
+def test_times_are_those_of_the_files_or_else_the_steps(ask: Ask, home: Path) -> None:
+    files = sorted((home / "checkpoints").iterdir())
+
+    first, second = (ask("scalars/scalars", run=run, tag="mean/fc1") for run in ("first", "second"))
+
+    assert [time for time, _, _ in first] == pytest.approx([f.stat().st_mtime for f in files])
+    assert [time for time, _, _ in second] == [0, 1, 2]
+
+
+def test_histograms_are_of_the_exact_change_per_step(ask: Ask, home: Path) -> None:
+    assert set(ask("histograms/tags")["first"]) == {f"step_change/{name}" for name in LAYERS}
+    weights = [state["fc1.weight"].double().numpy() for state in states(4)]
+
+    found = ask("histograms/histograms", run="first", tag="step_change/fc1")
+
+    assert [step for _, step, _ in found] == [1, 2, 3]
+    for _, step, bins in found:
+        change = np.abs(weights[step] - weights[step - 1])
+        counted = sum(count for _, _, count in bins)
+        below = sum(count for _, right, count in bins if right <= change.max() / 2)
+        assert counted == pytest.approx(change.size)
+        assert bins[-1][1] == pytest.approx(change.max(), rel=1e-6)
+        assert below == pytest.approx((change <= change.max() / 2).sum(), abs=0.06 * change.size)
+
+
+def test_checkpoints_that_are_not_to_be_had_cost_the_histograms_and_a_note(
+    ask: Ask, document: dict[str, Any]
+) -> None:
+    first, second = document["runs"]
+
+    assert "second" not in {run for run, tags in ask("histograms/tags").items() if tags}
+    assert first["notes"] == []
+    assert first["histograms"] == 3 * 6
+    (note,) = second["notes"]
+    assert note.startswith("histograms of the step change are left out: memory")
+    assert second["histograms"] == 0
+
+
+def test_pictures_have_the_colours_of_the_viewer(ask: Ask, home: Path) -> None:
+    tags = ask("images/tags")["first"]
+    own = {f"layers/{name}" for name in ("conv1", "conv2", "fc1", "embed", "fc2")}
+    assert set(tags) == own | {"layers/lstm/weight_ih_l0", "layers/lstm/weight_hh_l0"}
+
+    series = ask("images/images", run="first", tag="layers/fc1", sample="0")
+
+    assert [picture["step"] for picture in series] == [0, 1, 2, 3]
+    content = ask("images/individualImage", **dict(parse_qsl(series[-1]["query"])))
+    with Image.open(io.BytesIO(content)) as picture:
+        pixels = np.asarray(picture)
+    figure = aw.open_analysis(home / "first.accw").plot.layers()
+    drawn = np.asarray(figure.axes[2].images[0].get_array())
+    factor = pixels.shape[0] // drawn.shape[0]
+    np.testing.assert_array_equal(pixels[::factor, ::factor], drawn)
+
+
+def test_what_is_written_is_counted(home: Path, document: dict[str, Any]) -> None:
+    analysis = aw.open_analysis(home / "first.accw")
+
+    numbers = analysis.table()[list(analysis.metrics)]
+    assert document["runs"][0]["scalars"] == int(numbers.notna().to_numpy().sum())
+    assert document["runs"][0]["pictures"] == 4 * 7
+    assert [Path(run["folder"]).name for run in document["runs"]] == ["first", "second"]
+
+
+# --- without TensorBoard --------------------------------------------------------------------
+
+
+def scalars_in(folder: Path) -> dict[str, list[float]]:
+    """Return the values of every scalar in the files of a run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(folder)).Reload()
+        return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_metrics_and_rows_can_be_chosen(home: Path, tmp_path: Path) -> None:
+    options = "--to", "tensorboard", "-o", tmp_path, "--by", "mean", "--by", "max"
+
+    accweight("export", home / "second.accw", *options, "--per", "parameter", "--roles", "bias")
+
+    tags = set(scalars_in(tmp_path / "second"))
+    names = {"conv1.bias", "conv2.bias", "fc1.bias", "fc2.bias"}
+    recurrent = {"lstm.bias_ih_l0", "lstm.bias_hh_l0"}
+    assert tags == {f"{metric}/{name}" for metric in ("mean", "max") for name in names | recurrent}
+
+
+def test_loss_and_accuracy_of_the_checkpoints_come_along(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for step, state in enumerate(states(3)):
+        torch.save(
+            {"state_dict": state, "epoch": step, "loss": 2.0 - step}, run / f"epoch_{step}.pt"
+        )
+    aw.analyze(aw.open_run(run), tmp_path / "run.accw")
+
+    accweight("export", tmp_path / "run.accw", "--to", "tensorboard", "-o", tmp_path / "runs")
+
+    assert scalars_in(tmp_path / "runs" / "run")["training/loss"] == [2.0, 1.0, 0.0]
+
+
+def test_analyses_of_one_name_get_folders_of_their_own(home: Path, tmp_path: Path) -> None:
+    twice = home / "second.accw", home / "second.accw"
+
+    result = accweight("export", *twice, "--to", "tensorboard", "-o", tmp_path, "--json")
+
+    assert [Path(r["folder"]).name for r in json.loads(result.stdout)["runs"]] == [
+        "second",
+        "second-2",
+    ]
+
+
+def test_a_run_is_only_replaced_when_asked_and_nothing_else_ever(
+    home: Path, tmp_path: Path
+) -> None:
+    options = home / "second.accw", "--to", "tensorboard", "-o", tmp_path
+    accweight("export", *options)
+
+    with pytest.raises(StoreError, match="second: exists already"):
+        accweight("export", *options)
+
+    accweight("export", *options, "--overwrite", "--by", "mean")
+    assert len(list((tmp_path / "second").iterdir())) == 1
+    assert set(scalars_in(tmp_path / "second")) == {f"mean/{n}" for n in LAYERS}
+    (tmp_path / "second" / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match=r"holds 'thesis\.tex', which is no file of TensorBoard"):
+        accweight("export", *options, "--overwrite")
+    assert (tmp_path / "second" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("first.accw", "second.accw", "--to", "csv"), "csv holds one analysis"),
+        (("first.accw", "--to", "csv", "--by", "mean"), "csv holds one analysis"),
+        (("first.accw", "--to", "tensorboard", "--out", "-"), "which stdout cannot be"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.chdir(home)
+
+    result = accweight("export", "--out", "out", *arguments, code=2)
+
+    assert told in " ".join(result.output.split())
+
+
+def test_an_unknown_metric_is_named_before_anything_is_written(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="no metric is called 'size'"):
+        accweight(
+            "export", home / "first.accw", "--to", "tensorboard", "-o", tmp_path, "--by", "size"
+        )
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_library_names_the_extra(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+
+    with pytest.raises(MissingLibraryError, match=r"pip install 'accweight\[tensorboard\]'"):
+        accweight("export", home / "first.accw", "--to", "tensorboard", "-o", tmp_path / "runs")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- histograms and names -------------------------------------------------------------------
+
+
+def test_a_histogram_has_the_sums_of_its_values() -> None:
+    histogram = Histogram.up_to(2.0)
+
+    histogram.add(np.array([0.0, 0.5, 2.0]))
+    histogram.add(np.array([1.0, 2.0 + 1e-16]))
+
+    assert histogram.counts[[0, 16, 32, 63]].tolist() == [1, 1, 1, 2]
+    assert (histogram.least, histogram.sum, histogram.square_sum) == (0.0, 5.5, 9.25)
+
+
+def test_histograms_of_nothing_that_moved_and_of_what_is_not_finite_have_all_weights() -> None:
+    moved = np.array([[0.0, 1.0], [np.nan, 2.0]])
+    run = aw.open_run([{"a.weight": np.ones((2, 2)), "b.weight": w} for w in (np.eye(2), moved)])
+
+    (_, still), (_, odd) = step_change_histograms(run.checkpoints, aw.analyze(run).measured())
+
+    assert still[0].counts[0] == 4
+    assert odd[0].counts.sum() == 4
+    assert odd[0].counts[0] == 1
+    assert np.diff(still[0].edges).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("layer1.0.conv1", "layer1.0.conv1"),
+        ("h/0/attn", "h/0/attn"),
+        ("a b<script>:层", "a_b_script___"),
+        ("/etc/../x", "_/etc/_/x"),
+        ("", "_"),
+    ],
+)
+def test_tags_have_letters_that_every_program_takes(name: str, tag: str) -> None:
+    assert tag_of(name) == tag
+
+
+def test_names_with_one_tag_get_different_ones() -> None:
+    assert tags_of(["a b", "a_b", "a:b"]) == {"a b": "a_b", "a_b": "a_b_2", "a:b": "a_b_3"}
+
+
+def test_a_flat_summary_has_a_number_per_layer_and_metric(home: Path) -> None:
+    analysis = aw.open_analysis(home / "first.accw")
+
+    summary = flat_summary(analysis.measured(), -1)
+
+    last = analysis.ranking().set_index("layer")
+    assert summary["accweight/fc1/mean"] == last.loc["fc1", "mean"]
+    assert len(summary) == int(last[list(analysis.metrics)].notna().to_numpy().sum())
+    assert all(type(value) is float for value in summary.values())

@@ -132,9 +132,8 @@ def measured(
     if every:
         print(f"  update that is skipped {statistics.median(skipped) * 1e6:8.1f} us")
     share = cost / between
-    print(
-        f"  overhead              {share:10.2%} (goal {GOAL:.0%}: {'met' if share < GOAL else 'MISSED'})"
-    )
+    verdict = "met" if share < GOAL else "missed"
+    print(f"  overhead              {share:10.2%} (goal {GOAL:.0%}: {verdict})")
     print(f"  own memory            {(after - before) / weights / 4:10.2f} x the weights")
 
 

@@ -29,11 +29,12 @@ import accweight_core as aw
 from accweight_adapters import safetensors_reader
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.jit import fused
-from accweight_core.jobs import pipeline
+from accweight_core.jobs import appending, pipeline
+from accweight_core.jobs.growing import GrowingAnalysis
 from accweight_core.pictures import packing
 from accweight_core.runs import opening
 
-LOADED = (safetensors_reader, fused, pipeline, opening)  # before anything is forked
+LOADED = (safetensors_reader, fused, appending, pipeline, opening)  # before anything is forked
 KINDS = ("open", "change", "read", "write", "allocate")
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "os.scandir")
 ERRORS = {"open": errno.EMFILE, "change": errno.EACCES, "read": errno.EIO, "write": errno.ENOSPC}
@@ -185,6 +186,7 @@ class Stage:
     def again(self) -> None:
         """Do what the user would do after a fault: the same, if it is not done already."""
         if self.name == "append" and _is_whole(self.out, 5):
+            GrowingAnalysis.open(self.out).close()  # clears away what is left, as any writer does
             return
         self.do()
 

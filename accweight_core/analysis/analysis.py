@@ -379,7 +379,8 @@ class Analysis:
         values = self.values  # of a stored analysis, before it is replaced
         store = begin_beside(target, header) if replacing else create(target, header)
         store.finish_parameters(range(len(header.parameters)), values)
-        store.finish(header, metric_arrays(header, values))
+        metrics = metric_arrays(header, values)
+        store.finish(header, {name: [found] for name, found in metrics.items()})
         if replacing:
             put_in_place(target)
 

@@ -6,7 +6,7 @@ network of small matrices is the exception: its breaks show in weights of severa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from accweight_core.analysis.continuity import BREAK, breaks
 from accweight_core.analysis.reopen import reopened_checkpoint
 from accweight_core.analysis.small_networks import has_small_matrices, small_breaks
 from accweight_core.analysis.summary import (
+    elements_of,
     maximum,
     metric_arrays,
     nonfinite_in,
@@ -23,53 +24,67 @@ from accweight_core.analysis.summary import (
 )
 from accweight_core.errors import StoreError
 from accweight_core.metrics.table import TABLE, Floats
+from accweight_core.metrics.totals import metrics_of
 from accweight_core.schema import Checkpoint
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header
+from accweight_core.store.part import Part
 from accweight_core.store.records import NonFinite
-
-STEPS_AT_A_TIME = 64
-"""Steps whose sums are read at a time, to look for elements that are not finite."""
 
 
 def extended(
-    earlier: Store, header: Header, values: Floats, checkpoints: Sequence[Checkpoint]
+    earlier: Store, header: Header, added: Part, checkpoints: Sequence[Checkpoint]
 ) -> tuple[Header, tuple[NonFinite, ...]]:
     """Return the header of an analysis with its maximum and warnings after steps were added.
 
     Args:
         earlier: The analysis without these steps.
         header: Its header with the added checkpoints.
-        values: (added steps, parameters, sums).
+        added: Their totals.
         checkpoints: The added checkpoints, as far as their weights can be read.
 
     Returns:
         The header, and the parameters that have held NaN or infinity.
     """
+    nonfinite = _nonfinite_of(earlier)
     before = len(earlier.header.checkpoints)
-    nonfinite = _added(_nonfinite_of(earlier), nonfinite_in(values), before)
+    for steps in added.blocks_of_steps():
+        nonfinite = _added(nonfinite, nonfinite_in(added.totals_at(steps)), before + steps.start)
     warnings = (
-        *_breaks(earlier, header, values, checkpoints),
+        *_breaks(earlier, header, added, checkpoints),
         *order_notes(header),
         *nonfinite_notes(header, nonfinite),
     )
-    largest = maximum(header, values[-1:])
+    largest = maximum(header, added.totals_at(slice(-1, None)))
     return replace(header, maximum=largest, warnings=warnings, complete=True), nonfinite
 
 
-def added_metrics(earlier: Store, values: Floats) -> dict[str, Floats]:
-    """Return every metric of added steps, (added steps, parameters).
+def added_metrics(earlier: Store, added: Part) -> dict[str, Iterator[Floats]]:
+    """Return every metric of added steps, (some steps, parameters) at a time.
 
     Args:
         earlier: The analysis without these steps.
-        values: (added steps, parameters, sums).
+        added: Their totals.
     """
+    return {name: _metric_of(name, earlier, added) for name in earlier.header.metrics}
+
+
+def _metric_of(name: str, earlier: Store, added: Part) -> Iterator[Floats]:
+    elements = elements_of(added.header)
+    running = {name: _running(earlier, name)} if TABLE[name].is_running else None
+    for values in _with_step_before(earlier, added):
+        found = metrics_of(elements, values, [name], running)[name]
+        running = {name: found[-1]}
+        yield found[1:]
+
+
+def _with_step_before(earlier: Store, added: Part) -> Iterator[Floats]:
+    """Yield the sums of some added steps at a time, after those of the step before."""
     last = earlier.totals_at(slice(-1, None))
-    running = {
-        name: _running(earlier, name) for name in earlier.header.metrics if TABLE[name].is_running
-    }
-    found = metric_arrays(earlier.header, np.concatenate([last, values]), running)
-    return {name: metric[1:] for name, metric in found.items()}
+    for steps in added.blocks_of_steps():
+        values = added.totals_at(steps)
+        yield np.concatenate([last, values])
+        last = values[-1:]
 
 
 def _running(earlier: Store, name: str) -> Floats:
@@ -88,9 +103,8 @@ def _nonfinite_of(earlier: Store) -> tuple[NonFinite, ...]:
     if known is not None:
         return known
     found: tuple[NonFinite, ...] = ()
-    for first in range(0, len(earlier.header.checkpoints), STEPS_AT_A_TIME):
-        values = earlier.totals_at(slice(first, first + STEPS_AT_A_TIME))
-        found = _added(found, nonfinite_in(values), first)
+    for steps in earlier.blocks_of_steps():
+        found = _added(found, nonfinite_in(earlier.totals_at(steps)), steps.start)
     return found
 
 
@@ -114,7 +128,7 @@ def _added(
 
 
 def _breaks(
-    earlier: Store, header: Header, values: Floats, checkpoints: Sequence[Checkpoint]
+    earlier: Store, header: Header, added: Part, checkpoints: Sequence[Checkpoint]
 ) -> list[str]:
     """Return the warnings about steps that do not continue the run, old and new ones."""
     before = len(earlier.header.checkpoints)
@@ -125,9 +139,12 @@ def _breaks(
         return checkpoints[place - before]
 
     if has_small_matrices(header):
-        every = np.concatenate([earlier.totals, values])
+        every = np.concatenate([earlier.totals, added.totals])
         return [str(found) for found in small_breaks(header, every, checkpoint_at)]
-    known = [warning for warning in earlier.header.warnings if BREAK.match(warning)]
-    latest = replace(header, checkpoints=header.checkpoints[before - 1 :], type_changes=())
-    last = earlier.totals_at(slice(before - 1, before))
-    return [*known, *map(str, breaks(latest, np.concatenate([last, values])))]
+    found = [warning for warning in earlier.header.warnings if BREAK.match(warning)]
+    first = before - 1
+    for values in _with_step_before(earlier, added):
+        records = header.checkpoints[first : first + len(values)]
+        found += map(str, breaks(replace(header, checkpoints=records, type_changes=()), values))
+        first += len(values) - 1
+    return found

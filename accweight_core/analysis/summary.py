@@ -5,7 +5,7 @@ Only stored totals are used, so other roles or another metric need no checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -113,21 +113,20 @@ def _folded(
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Return the elements and sums of every row: (rows,) and (steps, rows, sums)."""
     places = [[header.parameter_index(p.name) for p in members] for _, _, members in rows]
-    elements, totals = folded_groups(places, _elements(header), values)
+    elements, totals = folded_groups(places, elements_of(header), values)
     unknown = ~are_known(values)
     totals[:, [bool(unknown[members].any()) for members in places]] = np.nan
     return elements, totals
 
 
-def _elements(header: Header) -> npt.NDArray[np.int64]:
+def elements_of(header: Header) -> npt.NDArray[np.int64]:
+    """Return the number of elements of every parameter."""
     return np.array([parameter.elements for parameter in header.parameters], dtype=np.int64)
 
 
-def metric_arrays(
-    header: Header, values: Floats, running: Mapping[str, Floats] | None = None
-) -> dict[str, Floats]:
-    """Return every metric as (steps, parameters); for `running` see `metrics_of`."""
-    return metrics_of(_elements(header), values, header.metrics, running)
+def metric_arrays(header: Header, values: Floats) -> dict[str, Floats]:
+    """Return every metric as (steps, parameters)."""
+    return metrics_of(elements_of(header), values, header.metrics)
 
 
 def maximum(header: Header, values: Floats) -> Maximum | None:

@@ -57,7 +57,9 @@ def append(
 
     Checkpoints of `run` after the last step of the analysis are appended; all others are ignored.
     The result is that of analysing all checkpoints together, bit for bit, except that pictures may
-    become coarser to fit the budget; with a budget of 0 they are removed.
+    become coarser to fit the budget; with a budget of 0 they are removed. Only new files are
+    written, so the cost does not depend on how many steps there are. Whatever stops it, the old
+    steps stay, and the same call goes on.
 
     Args:
         run: The run, or its new part.

@@ -57,17 +57,17 @@ class MeasuredStep:
         checkpoint: Its checkpoint.
         totals: (parameters, sums) float64.
         path: Returns A_t of a parameter, flat, by its index, to draw pictures from.
-        pictures: Its pictures, if they are drawn already; levels may differ from those before. If
-            pictures are stored, either is needed.
         carry: Returns the state of a parameter by its index. Without it, nothing can be appended
             until a later step has it.
+        pictures: Its pictures, if they are drawn already; levels may differ from those before. If
+            pictures are stored, either these or `path` is needed.
     """
 
     checkpoint: CheckpointRecord
     totals: Floats
     path: Callable[[int], Values] | None = None
-    pictures: StepPictures | None = None
     carry: Callable[[int], Carry] | None = None
+    pictures: StepPictures | None = None
 
 
 class GrowingAnalysis:
@@ -104,6 +104,7 @@ class GrowingAnalysis:
                     "analyse all checkpoints, to another output or with --overwrite"
                 )
             store.check_can_go_on()
+            store = merge_due(store)
             return cls(store, held.pop_all(), was_unfinished=was_unfinished)
 
     @classmethod
@@ -134,7 +135,8 @@ class GrowingAnalysis:
             discard(target, beside(target, "next"))  # of a writer that was killed, or had no room
             draft = create(beside(target, "next"), header, draft=beside(target, "draft"))
             _write_arrays(draft, first, lambda index: STATE)
-            draft.finish(completed(header, values), metric_arrays(header, values))
+            metrics = {name: [found] for name, found in metric_arrays(header, values).items()}
+            draft.finish(completed(header, values), metrics)
             draft.path.rename(real_place(target))
             return cls(Store.open(target), held.pop_all())
 
@@ -182,9 +184,8 @@ class GrowingAnalysis:
             if alone.picture_bases:
                 create_group(draft.path / "pictures")
             _write_arrays(draft, step, self.store.state_names)
-            values = step.totals[None]
-            draft.write_metrics(added_metrics(self.store, values))
-            self._publish(draft, *extended(self.store, header, values, ()))
+            draft.write_metrics(added_metrics(self.store, draft))
+            self._publish(draft, *extended(self.store, header, draft, ()))
 
     def add_run(self, work: Work, header: Header) -> None:
         """Measure checkpoints, parameter by parameter, and add them in one segment.
@@ -199,11 +200,10 @@ class GrowingAnalysis:
         draft = begin_beside(self.store.path, work.header, stamps_of(checkpoints), work.notice)
         if not draft.header.complete:
             work.walk_into(draft)
-        values = draft.totals
-        after, nonfinite = extended(self.store, header, values, checkpoints)
+        after, nonfinite = extended(self.store, header, draft, checkpoints)
         if not draft.header.complete:
             alone = replace(work.header, maximum=after.maximum)
-            draft.finish(alone, added_metrics(self.store, values))
+            draft.finish(alone, added_metrics(self.store, draft))
         self._publish(draft, after, nonfinite)
 
     def header_of_added(

@@ -101,7 +101,8 @@ class Work:
             self.walk_into(store)
             values = store.totals
             header = completed(self.header, values, self.run.checkpoint)
-            store.finish(header, metric_arrays(header, values))
+            metrics = metric_arrays(header, values)
+            store.finish(header, {name: [found] for name, found in metrics.items()})
         elif self._nonfinite is not None:
             self._look_at_finished(store, self._nonfinite)
         if replacing:

@@ -188,7 +188,9 @@ class Store(Part):
             return super().totals_at(steps)
         chosen = range(len(self.header.checkpoints))[steps]
         found = self.gathered(chosen, lambda part, inside: part.totals_at(inside))
-        return _joined(found, (0, len(self.header.parameters), len(SUMS)))
+        values = _joined(found, (0, len(self.header.parameters), len(SUMS)))
+        self._check_maximum(steps, values)
+        return values
 
     def metric_at(self, name: str, steps: slice) -> Floats:
         """(steps, parameters) of one metric at some steps."""

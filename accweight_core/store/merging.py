@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -65,13 +66,15 @@ def merge_due(store: Store) -> Store:
     Args:
         store: The analysis, whose lock is held.
     """
-    try:
+    path = store.path
+    with suppress(OSError):
         while merged := due(store.spans):
             _merge(store, len(store.spans) - len(merged))
-            store = Store.begun_at(store.path)
-    except OSError:
-        discard(store.path, beside(store.path, "draft"))
-    return store
+            store = Store.begun_at(path)
+        return store
+    with suppress(OSError):
+        discard(path, beside(path, "draft"))
+    return Store.begun_at(path)
 
 
 def _merge(store: Store, first: int) -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +38,13 @@ SECONDS_BETWEEN_WRITES = 0.5
 takes more than a tenth of it."""
 
 
+MOST_WAITING_BYTES = 32 << 20
+"""Totals that are held until they are written."""
+
+STEPS_BYTES = 8 << 20
+"""Totals that are read at a time where all steps are gone through."""
+
+
 class Part:
     """The steps of one folder."""
 
@@ -61,26 +68,28 @@ class Part:
     @property
     def totals(self) -> Floats:
         """(steps, parameters, sums); NaN for parameters that are not finished."""
-        values = self.totals_at(slice(None))
-        self._check_maximum(values)
-        return values
+        return self.totals_at(slice(None))
 
     def totals_at(self, steps: slice) -> Floats:
         """(steps, parameters, sums) of some steps; reads no other steps."""
-        array = whole_array(self.path, "totals", self._totals_array.shape)
-        held: Floats
-        if self.header.complete or isinstance(array, ForeignArray) or array.holds((0, 0, 0)):
-            held = np.asarray(array[steps], dtype=np.float64)
-        else:
-            held = np.full((len(range(array.shape[0])[steps]), *array.shape[1:]), np.nan)
-        values = self._in_our_order(held)
+        values = self._in_our_order(self._held_at(steps))
         if self.header.complete and len(values) and not are_known(values).all():
             raise StoreError(f"{self.path}: totals is damaged: numbers are missing")
+        self._check_maximum(steps, values)
         return values
 
-    def _check_maximum(self, values: Floats) -> None:
-        """Raise if the maximum in the header differs from that of the totals."""
-        largest = self.header.maximum
+    def _held_at(self, steps: slice) -> Floats:
+        """Return the totals of some steps with the columns of the store."""
+        array = whole_array(self.path, "totals", self._totals_array.shape)
+        if self.header.complete or isinstance(array, ForeignArray) or array.holds((0, 0, 0)):
+            return np.asarray(array[steps], dtype=np.float64)
+        return np.full((len(range(array.shape[0])[steps]), *array.shape[1:]), np.nan)
+
+    def _check_maximum(self, steps: slice, values: Floats) -> None:
+        """Raise if the maximum in the header differs from that of the last step, if it is there."""
+        count, largest = len(self.header.checkpoints), self.header.maximum
+        if count - 1 not in range(count)[steps]:
+            return
         if largest is None or not self.header.complete or "path_max" not in self.header.sums:
             return
         index = self.header.parameter_index(largest.parameter)
@@ -170,21 +179,35 @@ class Part:
             totals: (steps, parameters, sums).
         """
         self._waiting.update(zip(members, totals.transpose(1, 0, 2), strict=True))
-        if time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing):
+        is_due = time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing)
+        if is_due or len(self._waiting) * totals[:, 0].nbytes > MOST_WAITING_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write the buffered totals."""
         began = time.monotonic()
         if self._waiting:
-            values = self.totals
-            for index, totals in self._waiting.items():
-                values[:, index] = totals
-            columns = [SUMS.index(name) for name in self.header.sums]
-            self._totals_array.write((0, 0, 0), np.ascontiguousarray(values[..., columns]))
+            self._totals_array.write_rows(self._with_waiting(), replace=True)
             self._waiting.clear()
         self._written = time.monotonic()
         self._writing = self._written - began
+
+    def _with_waiting(self) -> Iterator[Floats]:
+        """Yield the totals of some steps at a time, the buffered ones among them."""
+        columns = [SUMS.index(name) for name in self.header.sums]
+        members = list(self._waiting)
+        for steps in self.blocks_of_steps():
+            values = self._held_at(steps)
+            for index in members:
+                values[:, index] = self._waiting[index][steps][:, columns]
+            yield values
+
+    def blocks_of_steps(self) -> Iterator[slice]:
+        """Yield all steps, as many at a time as take little memory."""
+        count, parameters = len(self.header.checkpoints), len(self.header.parameters)
+        length = max(1, STEPS_BYTES // (8 * len(SUMS) * max(1, parameters)))
+        for first in range(0, count, length):
+            yield slice(first, min(first + length, count))
 
     def create_totals(self) -> None:
         """Create the array of totals, with no parameter finished."""
@@ -195,12 +218,12 @@ class Part:
         shape = (len(self.header.checkpoints), len(self.header.parameters), len(self.header.sums))
         return ChunkedArray(self.path / "totals", shape, shape, "float64")
 
-    def finish(self, header: Header, metrics: dict[str, Floats]) -> None:
+    def finish(self, header: Header, metrics: Mapping[str, Iterable[Floats]]) -> None:
         """Write the metric arrays and mark the analysis as complete.
 
         Args:
             header: The header with the maximum and the warnings filled in.
-            metrics: (steps, parameters) per metric.
+            metrics: (some steps, parameters) at a time, per metric.
         """
         self.flush()
         self.write_metrics(metrics)
@@ -208,13 +231,13 @@ class Part:
         self.header = replace(header, complete=True)
         create_group(self.path, {ATTRIBUTE: self.header.to_json()})
 
-    def write_metrics(self, metrics: dict[str, Floats]) -> None:
-        """Write the metric arrays, (steps, parameters) each."""
+    def write_metrics(self, metrics: Mapping[str, Iterable[Floats]]) -> None:
+        """Write the metric arrays, some steps at a time."""
         create_group(self.path / "metrics")
-        for name, values in metrics.items():
-            shape = values.shape
+        shape = self._totals_array.shape[:2]
+        for name, blocks in metrics.items():
             array = ChunkedArray(self.path / "metrics" / name, shape, shape, "float64").create()
-            array.write((0, 0), values)
+            array.write_rows(blocks, replace=True)
 
 
 def holding(parts: Iterable[Part], steps: range) -> Iterator[tuple[Part, slice]]:

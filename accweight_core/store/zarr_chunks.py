@@ -29,6 +29,7 @@ from msgspec import Meta, Struct
 from accweight_core.errors import StoreError
 from accweight_core.store.documents import METADATA, MOST_AXES, Shape, checked, read
 from accweight_core.store.files import (
+    PARTIAL,
     Write,
     open_to_read,
     open_to_write,
@@ -230,15 +231,23 @@ class ChunkedArray:
             whole = np.pad(whole, padding, constant_values=np.nan)
         write(self._file(place), np.ascontiguousarray(whole).data)
 
-    def write_rows(self, blocks: Iterable[npt.NDArray[np.floating[Any]]]) -> None:
-        """Write the only chunk of an array in place, block by block.
+    def write_rows(
+        self, blocks: Iterable[npt.NDArray[np.floating[Any]]], *, replace: bool = False
+    ) -> None:
+        """Write the only chunk of an array, block by block.
 
         Args:
             blocks: Consecutive parts of the array along its first axis.
+            replace: Whether to write beside the chunk that is there and rename.
         """
-        with open_to_write(self._file([0] * len(self.shape))) as file:
+        path = self._file([0] * len(self.shape))
+        target = path.with_name(path.name + PARTIAL) if replace else path
+        with open_to_write(target) as file:
             for block in blocks:
-                write_all(file, np.ascontiguousarray(block, self._stored_dtype()).data)
+                if block.size:
+                    write_all(file, np.ascontiguousarray(block, self._stored_dtype()).data)
+        if replace:
+            os.replace(target, path)
 
     def write_part(self, start: int, values: npt.NDArray[np.floating[Any]]) -> None:
         """Write consecutive elements of a one-dimensional array into its chunks, in place.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -130,3 +131,15 @@ def own_settings(tmp_path: Path, qapp: Any) -> Iterator[Path]:
     QtCore.QSettings.setPath(kind, scope, str(folder))
     yield folder
     QtCore.QSettings.setPath(kind, scope, str(Path(file).parent.parent))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 640 KiB; skips where mounting is not allowed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=640k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("cannot mount")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)

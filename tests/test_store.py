@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -764,18 +764,6 @@ def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
     aw.analyze(run, tmp_path / "fresh.accw")
     assert files_of(out) == files_of(tmp_path / "fresh.accw")
     assert not list(tmp_path.glob(".*"))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 640 KiB; skips where mounting is not allowed."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=640k", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("cannot mount")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_disk_that_is_really_full_loses_nothing(

@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Any
+
+import numpy.typing as npt
 
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.stepwise import Carry
@@ -40,8 +43,10 @@ from accweight_core.store.part import Part
 from accweight_core.store.records import CheckpointRecord, NonFinite
 from accweight_core.store.replacing import discard, tidy
 from accweight_core.store.state import STATE
-from accweight_core.store.step_pictures import StepPictures
+from accweight_core.store.step_pictures import StepPictures, draw_step
 from accweight_core.store.zarr_chunks import create_group
+
+Values = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,18 @@ class MeasuredStep:
     Attributes:
         checkpoint: Its checkpoint.
         totals: (parameters, sums) float64.
-        pictures: Its pictures; needed if pictures are stored. Levels may differ from those before.
+        path: Returns A_t of a parameter, flat, by its index, to draw pictures from.
         carry: Returns the state of a parameter by its index. Without it, nothing can be appended
             until a later step has it.
+        pictures: Its pictures, if they are drawn already; levels may differ from those before. If
+            pictures are stored, either these or `path` is needed.
     """
 
     checkpoint: CheckpointRecord
     totals: Floats
-    pictures: StepPictures | None = None
+    path: Callable[[int], Values] | None = None
     carry: Callable[[int], Carry] | None = None
+    pictures: StepPictures | None = None
 
 
 class GrowingAnalysis:
@@ -124,6 +132,7 @@ class GrowingAnalysis:
             if target.exists():
                 target.rmdir()
             values = first.totals[None]
+            discard(target, beside(target, "next"))  # of a writer that was killed, or had no room
             draft = create(beside(target, "next"), header, draft=beside(target, "draft"))
             _write_arrays(draft, first, lambda index: STATE)
             metrics = {name: [found] for name, found in metric_arrays(header, values).items()}
@@ -232,9 +241,7 @@ def _write_arrays(
     """Write the pictures, the state and the totals of one step."""
     header = part.header
     if header.picture_bases:
-        if step.pictures is None:
-            raise StoreError(f"{part.path}: pictures are stored, so a step needs them")
-        step.pictures.write(part)
+        _pictures_of(step, header, part).write(part)
     if header.keeps_state and step.carry is not None:
         for index, parameter in enumerate(header.parameters):
             if parameter.elements:
@@ -242,3 +249,12 @@ def _write_arrays(
                 part.write_state(index, block, step.carry(index), state_names(index))
     part.finish_parameters(range(len(header.parameters)), step.totals[None])
     part.flush()
+
+
+def _pictures_of(step: MeasuredStep, header: Header, part: Part) -> StepPictures:
+    if step.pictures is not None:
+        return step.pictures
+    if step.path is None:
+        raise StoreError(f"{part.path}: pictures are stored, so a step needs its A_t")
+    path = step.path
+    return draw_step(header, lambda index, start, stop: path(index)[start:stop])

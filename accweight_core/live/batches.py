@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from accweight_core.kernels import SUMS, BlockState, Scratch, partition, widened
 from accweight_core.live.device_rows import DeviceRows, is_aligned, serves
 from accweight_core.live.one_pass import measure_step, squares, start_block
 from accweight_core.live.paths import Paths
+from accweight_core.live.rooms import Memory, Part, Room
 from accweight_core.live.states import WeightState, joined
 from accweight_core.metrics.totals import Floats, Totals
 
@@ -103,42 +105,57 @@ class Batch:
         total = self.state.total[rows].view(-1)
         return total if lacking is None else total.double() + lacking[rows].view(-1)
 
-    def restore(self, parts: Sequence[WeightState]) -> None:
+    def empty(self, room: Room, part: Part, dtype: torch.dtype) -> Tensor:
+        """Return a tensor for a part of the state."""
+        shape = self.rows, self.columns
+        if self.device.type == "cpu":
+            return room.empty(part, shape, dtype)
+        return torch.empty(shape, dtype=dtype, device=self.device)
+
+    def restore(self, parts: Sequence[WeightState], room: Room) -> None:
         """Continue from an earlier state.
 
         Args:
             parts: State of every stretch, in order.
+            room: Where to keep it.
         """
-        state = joined(parts)
-        shape = self.rows, self.columns
+        state, shape = joined(parts), (self.rows, self.columns)
 
-        def placed(flat: Tensor, dtype: torch.dtype) -> Tensor:
-            return flat.to(self.device, dtype, copy=True).view(shape)
+        def placed(part: Part, flat: Tensor, dtype: torch.dtype) -> Tensor:
+            return self.empty(room, part, dtype).copy_(flat.view(shape))
 
-        reference, lacking = placed(state.reference, self.dtype), state.compensation
+        reference, lacking = placed("reference", state.reference, self.dtype), state.compensation
         unseen = reference.isnan()
         reference.masked_fill_(unseen, 0)
         self.state = BlockState(
             reference,
             squares(reference, state.total.dtype),
-            placed(state.previous, self.dtype),
-            placed(state.total, state.total.dtype),
+            placed("previous", state.previous, self.dtype),
+            placed("total", state.total, state.total.dtype),
             unseen if bool(unseen.any()) else None,
-            None if lacking is None else placed(lacking, lacking.dtype),
+            None if lacking is None else placed("total", lacking, lacking.dtype),
         )
 
 
 class Batches:
     """All parameters of a network in batches, with their states."""
 
-    def __init__(self, weights: Mapping[str, Tensor], *, compensated: bool = False) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        *,
+        compensated: bool = False,
+        room: Room | None = None,
+    ) -> None:
         """Plan batches for the weights of the reference step.
 
         Args:
             weights: Tensors by name, with the dtypes and devices of all later steps.
             compensated: Whether to avoid float64.
+            room: Where the state of weights on a CPU is kept; in memory if None.
         """
         self._compensated = compensated
+        self._room = room or Memory()
         self._scratch = Scratch()
         self._batches: list[Batch | DeviceRows] = []
         self._where: dict[str, list[tuple[Batch | DeviceRows, Stretch]]] = {n: [] for n in weights}
@@ -179,13 +196,13 @@ class Batches:
         if isinstance(batch, DeviceRows):
             return batch.take(flat)
         if batch.state is None:
-            shape = batch.rows, batch.columns
-            start = batch.gather(flat, torch.empty(shape, dtype=batch.dtype, device=batch.device))
+            start = batch.gather(flat, batch.empty(self._room, "reference", batch.dtype))
             if self._compensated:
                 batch.state, sums = kernels.start_block(start, compensated=True)
             else:
-                batch.state, sums = start_block(start)
-            batch.state.previous = start.clone()
+                total = batch.empty(self._room, "total", torch.float64)
+                batch.state, sums = start_block(start, total)
+            batch.state.previous = batch.empty(self._room, "previous", batch.dtype).copy_(start)
             return sums
         room = self._scratch.buffer("current", batch.state.reference, batch.dtype)
         current = batch.gather(flat, room)
@@ -195,19 +212,30 @@ class Batches:
 
     def totals(self, sums: list[Tensor]) -> Floats:
         """Copy the result of `take` to the host and merge it: (parameters, len(SUMS)), in order."""
+        values = np.zeros((len(self._where), len(SUMS)))
+        for index, (elements, rows) in enumerate(self.rows(sums).values()):
+            totals = Totals.empty(1)
+            totals.extend(elements, rows[None])
+            values[index] = totals.values[0]
+        return values
+
+    def rows(self, sums: list[Tensor]) -> dict[str, tuple[npt.NDArray[np.int64], Floats]]:
+        """Copy the result of `take` to the host.
+
+        Returns:
+            By parameter, the elements of each sub-block, and the sums, (sub-blocks, len(SUMS)).
+        """
         fetched = {
             id(batch): part.cpu().double().numpy()
             for batch, part in zip(self._batches, sums, strict=True)
         }
-        values = np.zeros((len(self._where), len(SUMS)))
-        for index, stretches in enumerate(self._where.values()):
-            totals = Totals.empty(1)
-            if stretches:
-                rows = [fetched[id(b)][s.row : s.row + s.rows] for b, s in stretches]
-                sizes = [s.columns for _, s in stretches for _ in range(s.rows)]
-                totals.extend(np.array(sizes, dtype=np.int64), np.concatenate(rows)[None])
-            values[index] = totals.values[0]
-        return values
+        nothing = np.empty((0, len(SUMS)))
+        found = {}
+        for name, stretches in self._where.items():
+            rows = [fetched[id(b)][s.row : s.row + s.rows] for b, s in stretches]
+            sizes = [s.columns for _, s in stretches for _ in range(s.rows)]
+            found[name] = np.array(sizes, dtype=np.int64), np.concatenate([nothing, *rows])
+        return found
 
     def state(self, name: str) -> WeightState:
         """Return a copy of the state of a parameter after the last step."""
@@ -226,7 +254,11 @@ class Batches:
     def restore(self, states: Mapping[str, WeightState]) -> None:
         """Continue from the state of every parameter, before the first `take`."""
         for batch in self._batches:
-            batch.restore([states[stretch.name][stretch.inside] for stretch in batch.stretches])
+            parts = [states[stretch.name][stretch.inside] for stretch in batch.stretches]
+            if isinstance(batch, DeviceRows):
+                batch.restore(parts)
+            else:
+                batch.restore(parts, self._room)
 
 
 def _nothing(weights: Tensor, compensated: bool) -> WeightState:

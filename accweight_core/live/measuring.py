@@ -11,6 +11,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -30,6 +31,8 @@ from accweight_core.errors import (
 )
 from accweight_core.live.batches import Batches
 from accweight_core.live.paths import Paths
+from accweight_core.live.rooms import Room
+from accweight_core.live.shards import PartSums, agree, is_sharded, local_part, totals_of_all
 from accweight_core.live.states import WeightState
 from accweight_core.live.weights import Weights
 from accweight_core.metrics.sums import SUMS
@@ -61,22 +64,35 @@ class Measuring:
         steps: Steps measured, ascending.
         parameters: The measured parameters by name, in network order.
         compensated: Whether float64 is avoided.
+        is_sharded: Whether other processes hold parts of the parameters.
+        is_broken: Whether a step failed within: some parameters have gone on without others.
     """
 
-    def __init__(self, roles: tuple[Role, ...], *, strict: bool, compensated: bool) -> None:
+    def __init__(
+        self,
+        roles: tuple[Role, ...],
+        *,
+        strict: bool,
+        compensated: bool,
+        room: Callable[[Mapping[str, Tensor]], Room] | None = None,
+    ) -> None:
         """Create it without weights.
 
         Args:
             roles: Roles in layers and rankings.
             strict: Whether non-finite weights are an error.
             compensated: Whether to avoid float64.
+            room: Returns where the state of such weights on a CPU is kept; in memory by default.
         """
+        self._room = room
         self.steps: list[int] = []
         self.parameters: dict[str, Parameter] = {}
         self._roles = roles
         self._strict = strict
         self.compensated = compensated
+        self.is_sharded = self.is_broken = False
         self._versions = versions()
+        self._firsts: dict[str, int] = {}
         self._batches: Batches | None = None
         self._resumed: dict[str, WeightState] = {}
         self._pending: deque[tuple[list[Tensor], Figures]] = deque()
@@ -94,19 +110,47 @@ class Measuring:
         """
         parameters = self.parameters or self._begun(weights)
         current = {name: self._checked(p, weights, step) for name, p in parameters.items()}
+        parts = {name: local_part(tensor) for name, tensor in current.items()}
         self.parameters = parameters
-        return current
+        self._firsts = {name: first for name, (first, _) in parts.items()}
+        return {name: part for name, (_, part) in parts.items()}
+
+    def measure(self, weights: Weights, step: int, figures: Figures) -> None:
+        """Check the weights and measure a step; processes that hold shards do it together.
+
+        Raises:
+            MismatchError: As of `check`, or if a process with other shards fails.
+        """
+        if not is_sharded(weights.values.values()):
+            self.take(self.check(weights, step), step, figures)
+            return
+        current, problem = {}, None
+        try:
+            current = self.check(weights, step)
+        except Exception as error:  # the other processes must not wait
+            problem = error
+        agree(problem)
+        self.is_sharded = True
+        self.take(current, step, figures)
 
     @torch.no_grad()
     def take(self, current: Mapping[str, Tensor], step: int, figures: Figures) -> None:
         """Measure a step, without waiting for a device except at the first one."""
         if self._batches is None:
-            self._batches = Batches(current, compensated=self.compensated)
+            room = self._room(current) if self._room else None
+            self._batches = Batches(current, compensated=self.compensated, room=room)
             if self._resumed:
                 self._batches.restore(self._resumed)
                 self._resumed = {}
-        self._pending.append((self._batches.take(current), figures))
+        self.is_broken = True  # until all parameters have gone on to this step
+        if self.is_sharded:
+            totals = totals_of_all(partial(self._part_sums, self._batches, current))
+            self._folded.append(totals)
+            self._pending.append(([], figures))
+        else:
+            self._pending.append((self._batches.take(current), figures))
         self.steps.append(step)
+        self.is_broken = False
         if self._batches.on_cpu or len(self._pending) >= PENDING_STEPS:
             self._fold()
 
@@ -137,6 +181,11 @@ class Measuring:
             notes=(NOTE,),
             versions=self._versions,
         )
+
+    def _part_sums(self, batches: Batches, current: Mapping[str, Tensor]) -> dict[str, PartSums]:
+        """Measure the parts of this process."""
+        rows = batches.rows(batches.take(current))
+        return {name: PartSums(self._firsts[name], *sums) for name, sums in rows.items()}
 
     def result(self) -> tuple[Header, Floats]:
         """Return the header and the sums, (steps, parameters, sums), of what has been measured."""
@@ -263,7 +312,7 @@ class Measuring:
         with self._lock:
             while self._pending:
                 sums, figures = self._pending[0]
-                if self._batches is not None:
+                if sums and self._batches is not None:
                     self._folded.append(self._batches.totals(sums))
                 known = {name: fetch() for name, fetch in figures.items()}
                 self._measures.append({n: value for n, value in known.items() if value is not None})

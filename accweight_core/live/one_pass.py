@@ -14,11 +14,16 @@ from accweight_core.jit.rows import RowState
 from accweight_core.kernels import BlockState, Scratch
 
 
-def start_block(weights: Tensor) -> tuple[BlockState, Tensor]:
-    """Do the same as `kernels.start_block`, without a check per element if all are finite."""
+def start_block(weights: Tensor, total: Tensor | None = None) -> tuple[BlockState, Tensor]:
+    """Do the same as `kernels.start_block`, without a check per element if all are finite.
+
+    Args:
+        weights: W_0, kept as the reference.
+        total: Where A_t is kept, on a CPU; a new tensor if None.
+    """
     if weights.device.type != "cpu":
         return kernels.start_block(weights)
-    rows, sums = fused.start_block(weights.numpy())
+    rows, sums = fused.start_block(weights.numpy(), None if total is None else total.numpy())
     square, total = torch.from_numpy(rows.reference_square), torch.from_numpy(rows.total)
     unseen = None if rows.unseen is None else torch.from_numpy(rows.unseen)
     return BlockState(weights, square, weights, total, unseen), torch.from_numpy(sums)

@@ -68,6 +68,7 @@ class Recorder:
         self._keeps_state = keep_state
         self._budget = picture_budget_bytes
         self._before: Header | None = None
+        self._last: int | None = None
         growing = None
         if is_taken(self.path):
             if not resume:
@@ -76,10 +77,11 @@ class Recorder:
                     "a new one"
                 )
             growing = GrowingAnalysis.open(self.path)
-            self._continue(growing)
-        self._last = int(self._before.steps[-1]) if self._before else None
+            self._before = self._continue(growing)
+            self._last = int(self._before.steps[-1])
         self._alone: Header | None = None
         self._planned = 0
+        self._is_complete = True
         self._writer = BackgroundWriter(self.path, measuring.record, growing)
         atexit.register(_closed, weakref.ref(self))
 
@@ -99,10 +101,9 @@ class Recorder:
         self._check_parameters()
         header = self._header(len(steps))
         for place in places:
-            is_current = place == len(steps) - 1 and self._writer.has_room()
-            draw = self._draw(header) if is_current and header.picture_bases else None
-            carry = self._carry() if is_current and header.keeps_state else None
-            self._writer.put(WaitingStep(place, header, draw, carry))
+            self._is_complete = place == len(steps) - 1 and self._writer.has_room()
+            whole = self._is_complete
+            self._writer.put(self._step(place, header) if whole else WaitingStep(place, header))
             self._last = steps[place]
         if self._writer.left_out:
             self._reports.tell(
@@ -110,6 +111,11 @@ class Recorder:
                 f"{self.path}: writing is slower than training, so that the pictures of some steps "
                 "are left out; their numbers are not",
             )
+
+    def _step(self, place: int, header: Header) -> WaitingStep:
+        """Return the last step with its pictures and the state."""
+        draw = self._draw(header) if header.picture_bases else None
+        return WaitingStep(place, header, draw, self._carry() if header.keeps_state else None)
 
     def check_continued(self) -> None:
         """Raise if the store has steps that the measurements do not continue.
@@ -123,8 +129,15 @@ class Recorder:
                 "ones continue from; load_state_dict() the tracker's own first"
             )
 
+    def flush(self) -> None:
+        """Wait until everything measured is on disk, or could not be written."""
+        self._writer.flush()
+        self._tell()
+
     def close(self) -> None:
         """Write what waits, and release the store."""
+        if self._alone is not None and self._measuring.steps and not self._is_complete:
+            self._writer.complete(self._step(len(self._measuring.steps) - 1, self._alone))
         left = self._writer.close()
         self._tell()
         if left:
@@ -139,10 +152,9 @@ class Recorder:
         if error is not None:
             self._reports.take(error, "training goes on, and so do the numbers, in memory for now")
 
-    def _continue(self, growing: GrowingAnalysis) -> None:
-        """Continue the measurements from a stored analysis, if its state is there."""
-        store = growing.store
-        self._before = header = store.header
+    def _continue(self, growing: GrowingAnalysis) -> Header:
+        """Continue the measurements from a stored analysis if it has a state; return its header."""
+        store, header = growing.store, growing.store.header
         try:
             if any(record.format != LIVE for record in header.checkpoints):
                 raise StoreError(
@@ -155,6 +167,7 @@ class Recorder:
         except BaseException:
             growing.close()
             raise
+        return header
 
     def _check_parameters(self) -> None:
         if self._before is None:
@@ -174,7 +187,7 @@ class Recorder:
             self._alone = replace(
                 header,
                 checkpoints=(record,),
-                picture_bases=self._levels(planned),
+                picture_bases=() if self._measuring.is_sharded else self._levels(planned),
                 keeps_state=self._is_state_kept(header),
             ).with_packs()
         return self._alone
@@ -190,7 +203,7 @@ class Recorder:
     def _is_state_kept(self, header: Header) -> bool:
         if self._before is not None:
             return self._before.keeps_state
-        if self._measuring.compensated:
+        if self._measuring.compensated or self._measuring.is_sharded:
             return False
         elements = sum(parameter.elements for parameter in header.parameters)
         return elements <= STATE_ELEMENTS if self._keeps_state is None else self._keeps_state

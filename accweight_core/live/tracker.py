@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -32,13 +33,16 @@ from accweight_core.errors import (
     SourceError,
     StepOrderError,
 )
+from accweight_core.io.target import target_at
 from accweight_core.live.figures import figures_of
 from accweight_core.live.measuring import Measuring
 from accweight_core.live.recording import Recorder
 from accweight_core.live.reports import Errors, Reports
+from accweight_core.live.rooms import StateIn, room_for
 from accweight_core.live.schedule import Every, due_by
+from accweight_core.live.shards import is_sharded, rank
 from accweight_core.live.update_log import UpdateLog
-from accweight_core.live.weights import weights_of
+from accweight_core.live.weights import Weights, weights_of
 from accweight_core.naming import parameter_called
 from accweight_core.schema import DEFAULT_ROLES, Role
 
@@ -63,8 +67,10 @@ class ChangeTracker:
         store: str | os.PathLike[str] | None = None,
         *,
         every: Every = None,
+        each_rank: bool = False,
         resume: bool = False,
         keep_state: bool | None = None,
+        state_in: StateIn = "auto",
         picture_budget_bytes: int | None = None,
         errors: Errors = "report",
         strict: bool = False,
@@ -86,9 +92,17 @@ class ChangeTracker:
                 `load_state_dict`.
             keep_state: Whether the state is stored with every step: 16 bytes per weight at first,
                 12 with every step. By default up to 4 million weights.
+            state_in: Where the state of a model on a CPU is kept, 16 bytes per float32 weight.
+                ``"memory"``; or ``"files"`` without a name beside the store, which are mapped into
+                memory and written out when it is short; ``"auto"`` has W_0 and W_(t-1) in such
+                files, and A_t in memory, if there is a store and the state exceeds 64 MiB.
             picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
                 of the bytes of all weights seen, but at least 64 MiB and at most 1 GiB; pictures
                 become coarser as steps are added.
+            each_rank: Where several processes train together, track in each of them, as where they
+                hold different parts of a model; then `merge` the trackers. By default the first
+                one tracks a model that each has whole, and the others return at once. Shards
+                (FSDP) are measured by all: these must be updated with the same steps everywhere.
             errors: ``"report"`` logs what goes wrong in an update (logger ``accweight``), once per
                 kind, and lets training go on: invalid weights are left out, and after a failure
                 within a measurement the tracker takes no more. ``"raise"`` raises.
@@ -105,19 +119,24 @@ class ChangeTracker:
             StoreError: If the store exists and is not to be continued, or cannot be.
         """
         check_count(picture_budget_bytes, "picture_budget_bytes", least=0)
+        checked_choice(state_in, get_args(StateIn), "state_in")
         checked_choice(precision, get_args(Precision), "precision")
         checked_choice(errors, get_args(Errors), "errors")
         self._due = due_by(every)
         self._reports = Reports(errors)
+        self._each_rank = each_rank
         self._strict = strict
         self._roles = checked_roles(roles)
         self._compensated = precision == "compensated"
         self._logs: list[UpdateLog] = []
+        has_store = store is not None and (each_rank or rank() == 0)
+        folder = target_at(store, "an analysis").parent if store is not None and has_store else None
+        self._room = partial(room_for, state_in, folder, self._reports)
         self._measuring = self._empty()
         self._next = 0
         self._has_stopped = False
         self._recorder = None
-        if store is not None:
+        if store is not None and has_store:
             self._recorder = Recorder(
                 store,
                 self._measuring,
@@ -136,6 +155,11 @@ class ChangeTracker:
     def __exit__(self, *error: object) -> None:
         """Close the store."""
         self.close()
+
+    def flush(self) -> None:
+        """Wait until every step taken is in the store, or could not be written."""
+        if self._recorder is not None:
+            self._recorder.flush()
 
     def close(self) -> None:
         """Write what is not on disk yet, and release the store; the tracker can go on.
@@ -353,10 +377,20 @@ class ChangeTracker:
         """
         checked_text(name, "a parameter")
         parameter = parameter_called(name, list(self._measuring.parameters.values()))
+        if self._measuring.is_sharded:
+            raise SourceError(
+                f"parameter {parameter.name!r} is sharded over processes, each of which has exact "
+                "values of its part alone; tables and rankings have all of it"
+            )
         return self._measuring.state(parameter.name).path.reshape(parameter.shape)
 
     def _empty(self) -> Measuring:
-        return Measuring(self._roles, strict=self._strict, compensated=self._compensated)
+        return Measuring(
+            self._roles,
+            strict=self._strict,
+            compensated=self._compensated,
+            room=self._room,
+        )
 
     def _consequence(self) -> str:
         return STOPPED if self._has_stopped else LEFT_OUT
@@ -375,17 +409,18 @@ class ChangeTracker:
     def _take(self, model: Any, step: int, measures: Mapping[str, Any]) -> None:
         if self._recorder is not None:
             self._recorder.check_continued()
-        current = self._measuring.check(weights_of(model, f"at step {step}"), step)
+        weights = weights_of(model, f"at step {step}")
+        if self._is_bystander(weights):
+            return
         try:
             figures = figures_of(measures)
         except ArgumentTypeError as error:
             self._reports.take(error, "the figures of this update are left out")
             figures = {}
         try:
-            self._measuring.take(current, step, figures)
-        except BaseException:  # some parameters have gone on to this step, and others have not
-            self._has_stopped = True
-            raise
+            self._measuring.measure(weights, step, figures)
+        finally:
+            self._has_stopped = self._measuring.is_broken
         if self._recorder is not None:
             self._record(self._recorder)
         if self._logs:
@@ -398,6 +433,13 @@ class ChangeTracker:
                 log.log(shown)
         except Exception as error:  # whatever a writer raises
             self._reports.take(error, "this update is not logged")
+
+    def _is_bystander(self, weights: Weights) -> bool:
+        """Tell whether another process tracks this model: the first one, if each has it whole."""
+        if self._each_rank or rank() == 0 or is_sharded(weights.values.values()):
+            return False
+        self._has_stopped = True
+        return True
 
     def _record(self, recorder: Recorder) -> None:
         try:

@@ -105,7 +105,8 @@ def _second_names(tensors: Mapping[str, Tensor]) -> set[str]:
     again = set()
     for name, tensor in tensors.items():
         if tensor.numel():
-            place = tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+            part: Any = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+            place = tensor.device, part.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
             if places.setdefault(place, name) != name and SECOND_NAME.search(name):
                 again.add(name)
     return again

@@ -95,6 +95,20 @@ class BackgroundWriter:
                 self._thread.start()
             self._changed.notify_all()
 
+    def complete(self, step: WaitingStep) -> bool:
+        """Give the last step its pictures and its state, if it waits and is not being written."""
+        with self._changed:
+            if len(self._waiting) < 2 or self._waiting[-1].place != step.place:
+                return False
+            self.left_out -= self._waiting[-1].draw is None and step.draw is not None
+            self._waiting[-1] = step
+            return True
+
+    def flush(self) -> None:
+        """Wait until nothing waits, or what waits could not be written."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._waiting) <= self._tried)
+
     def close(self) -> int:
         """Write what waits, and release the analysis; return how many steps could not be written.
 
@@ -122,7 +136,9 @@ class BackgroundWriter:
                 self._changed.wait_for(self._has_work)
                 is_last = self._is_closing
             self._write_all()
-            self._tried = len(self._waiting)
+            with self._changed:
+                self._tried = len(self._waiting)
+                self._changed.notify_all()
 
     def _has_work(self) -> bool:
         """Tell whether there are new steps; those that failed are tried again with them."""
@@ -143,7 +159,7 @@ class BackgroundWriter:
         record, totals = self.measured(step.place)
         pictures = step.draw() if step.draw else undrawn_step(step.header)
         carry = None if step.carry is None else step.carry.__getitem__
-        measured = MeasuredStep(record, totals, pictures, carry)
+        measured = MeasuredStep(record, totals, carry=carry, pictures=pictures)
         if self._growing is None:
             self._growing = GrowingAnalysis.begin(self._path, step.header, measured)
         else:

@@ -218,10 +218,12 @@ def resolve(draft: Draft) -> None:
                 path, f"claims step {place.step} as {other} does, with other weights", names[path]
             )
         )
+        remedy = f"leave one out with --exclude '{names[path]}', or give the files in order with "
+        if place.found.revision is not None:
+            remedy = "take one of them with a narrower --revisions, or keep the given order with "
         draft.clash = draft.clash or (
             f"two different checkpoints claim step {place.step} ({place.source}): "
-            f"{other} and {names[path]}; leave one out with "
-            f"--exclude '{names[path]}', or give the files in order with --given-order"
+            f"{other} and {names[path]}; {remedy}--given-order"
         )
     stepless: list[Found] = []
     for found in without:

@@ -291,7 +291,7 @@ def _shared_notes(placed: Sequence[Placed]) -> list[str]:
     files: dict[str, list[str]] = {}
     for item in placed:
         for note in item.found.description.notes:
-            files.setdefault(note, []).append(item.found.path.name)
+            files.setdefault(note, []).append(item.found.name)
     return [
         f"{names[0] if len(names) == 1 else f'{len(names)} checkpoints'}: {note}"
         for note, names in files.items()

@@ -20,6 +20,7 @@ from accweight_core.remote.globbing import doubted
 from accweight_core.runs.describing import size_and_change
 from accweight_core.runs.grouping import Group, chosen_group, groups_of
 from accweight_core.runs.hints import in_python
+from accweight_core.runs.mlflow_metrics import logged_measures
 from accweight_core.runs.model_hints import named_by_model
 from accweight_core.runs.name_map import NameMap
 from accweight_core.runs.name_parts import parts_of
@@ -248,6 +249,7 @@ def opened_series(found: Survey, series: Series, *, is_only: bool = True) -> Ope
         is_only: Whether the others are left out without being asked, which takes a note.
     """
     left_out = left_out_of(found, series)
+    logged = logged_measures(series.placed)
     notes = [
         *notes_on(left_out),
         *(note_on_others(found, series) if is_only else ()),
@@ -257,7 +259,7 @@ def opened_series(found: Survey, series: Series, *, is_only: bool = True) -> Ope
     return Opened(
         found.source,
         ", ".join(series.readers),
-        tuple(_checkpoint(item) for item in series.placed),
+        tuple(_checkpoint(item, logged.get(item.step, {})) for item in series.placed),
         tuple(dict.fromkeys(notes)),
         series.order.warnings,
         series.name if len(found.series) > 1 else "",
@@ -300,14 +302,14 @@ def _shared_notes(placed: Sequence[Placed]) -> list[str]:
     files: dict[str, list[str]] = {}
     for item in placed:
         for note in item.found.description.notes:
-            files.setdefault(note, []).append(item.found.path.name)
+            files.setdefault(note, []).append(item.found.name)
     return [
         f"{names[0] if len(names) == 1 else f'{len(names)} checkpoints'}: {note}"
         for note, names in files.items()
     ]
 
 
-def _checkpoint(item: Placed) -> Checkpoint:
+def _checkpoint(item: Placed, logged: Mapping[str, float]) -> Checkpoint:
     description = item.found.description
     size, changed = size_and_change(item.found.stamps)
     return Checkpoint(
@@ -318,7 +320,7 @@ def _checkpoint(item: Placed) -> Checkpoint:
         tensors={tensor.name: tensor for tensor in description.tensors},
         size_bytes=size,
         changed_ns=changed,
-        measures={**parts_of(item.found.path.name).measures, **description.measures},
+        measures={**logged, **parts_of(item.found.path.name).measures, **description.measures},
         stamps=item.found.stamps,
         copy=item.found.copy,
     )

@@ -129,10 +129,12 @@ def _one_of_each_step(placed: Sequence[Placed], draft: Draft, files: _Files) -> 
             _leave_out(place.found, f"{claimed}; {TAKEN_IN}", draft, files)
             continue
         _leave_out(place.found, claimed, draft, files)
+        remedy = f"leave one out with --exclude '{name}', or give the files in order with "
+        if place.found.revision is not None:
+            remedy = "take one of them with a narrower --revisions, or keep the given order with "
         draft.clash = draft.clash or (
             f"two different checkpoints claim step {place.step} ({place.source}): "
-            f"{other} and {name}; leave one out with "
-            f"--exclude '{name}', or give the files in order with --given-order"
+            f"{other} and {name}; {remedy}--given-order"
         )
     return kept
 

@@ -92,8 +92,13 @@ class Found:
         return self.path.stem if self.revision is None else self.parts[-1]
 
     @property
+    def name(self) -> str:
+        """The name of its file or revision."""
+        return self.path.name if self.revision is None else self.revision.name
+
+    @property
     def label(self) -> str:
-        """What it is called in messages."""
+        """What tells it apart in messages."""
         return str(self.path) if self.revision is None else self.revision.name
 
 

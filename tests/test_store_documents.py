@@ -46,6 +46,8 @@ LARGE_BYTES = 16 << 20
 
 HEADER: Place = ("attributes", "accweight")
 
+SEGMENT: Place = ("attributes", "accweight_segment")
+
 OTHER_ANALYSES: list[tuple[Place, str]] = [
     ((*HEADER, "picture_bases"), "list"),  # one without pictures
     ((*HEADER, "sums", 0), "text"),  # one of a newer program, with other sums
@@ -197,7 +199,7 @@ def test_a_document_without_an_end_is_not_read_into_memory(
     assert memory() < LARGE_BYTES
 
 
-@pytest.mark.parametrize("version", [-1, 0, -(2**70), 3, 2**31, 10**300, True, 1.0, "1", None])
+@pytest.mark.parametrize("version", [-1, 0, -(2**70), 4, 2**31, 10**300, True, 1.0, "1", None])
 def test_an_unknown_version_is_refused(finished: Path, tmp_path: Path, version: object) -> None:
     copy = tmp_path / "run.accw"
     shutil.copytree(finished, copy)
@@ -288,8 +290,33 @@ def test_appending_to_an_edited_analysis_is_refused_or_gives_the_same(
         (copy / name).write_text(json.dumps(other))
 
         if not refused(lambda copy=copy: aw.append(aw.open_run(paths), copy)):  # type: ignore[misc]
-            assert store_edits.figures(copy)["values"] == expected[store_edits.figures]["values"]
+            values = aw.open_analysis(copy).values.tobytes()
+            assert values == expected[store_edits.figures]["values"]
         shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("name", ["", "totals", "pictures/packed/000000"])
+def test_an_edited_document_of_a_segment_is_refused_or_changes_no_figure(
+    paths: list[str], expected: dict[Read, Figures], tmp_path: Path, name: str
+) -> None:
+    grown = tmp_path / "grown.accw"
+    store_edits.analysed(paths[:3], grown)
+    aw.append(aw.open_run(paths), grown)
+    file = grown / "segments" / "000003-000003" / name / "zarr.json"
+    content, count = file.read_bytes(), 0
+
+    assert FIGURES(grown) == expected[FIGURES]
+    for other in [*sampled(json.loads(content)), None]:
+        if other == edited(json.loads(content), (*SEGMENT, "picture_bases"), []):
+            continue  # one without pictures
+        file.write_text(json.dumps(other))
+        found = read_or_refused(grown, FIGURES, other)
+        assert found in (None, expected[FIGURES])
+        count += found is None
+    file.write_bytes(b"\xff")
+    assert read_or_refused(grown, FIGURES, "no text") is None
+
+    assert count
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "totals/zarr.json"])

@@ -34,6 +34,7 @@ from accweight_core.pictures.tiling import whole
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import begin_beside, create, is_taken
 from accweight_core.store.beside import beside, real_place
+from accweight_core.store.groups import create_group
 from accweight_core.store.growing import (
     digest_of,
     publish,
@@ -49,7 +50,6 @@ from accweight_core.store.picture_writer import PictureWriter
 from accweight_core.store.records import CheckpointRecord, NonFinite
 from accweight_core.store.replacing import discard, tidy
 from accweight_core.store.state import STATE
-from accweight_core.store.zarr_chunks import create_group
 
 Values = npt.NDArray[Any]
 
@@ -132,6 +132,7 @@ class GrowingAnalysis:
                 raise StoreError(f"{target}: exists already; nothing is overwritten")
             if target.exists():
                 target.rmdir()
+            discard(target, beside(target, "next"))
             values = first.totals[None]
             draft = create(beside(target, "next"), header, draft=beside(target, "draft"))
             _write_arrays(draft, first, lambda index: STATE)

@@ -47,6 +47,8 @@ LARGE_BYTES = 16 << 20
 
 HEADER: Place = ("attributes", "accweight")
 
+SEGMENT: Place = ("attributes", "accweight_segment")
+
 OTHER_ANALYSES: list[tuple[Place, str]] = [
     ((*HEADER, "picture_bases"), "list"),  # one without pictures
     ((*HEADER, "sums", 0), "text"),  # one of a newer program, with other sums
@@ -203,7 +205,7 @@ def test_a_document_without_an_end_is_not_read_into_memory(
     assert memory() < LARGE_BYTES
 
 
-@pytest.mark.parametrize("version", [-1, 0, -(2**70), 3, 2**31, 10**300, True, 1.0, "1", None])
+@pytest.mark.parametrize("version", [-1, 0, -(2**70), 4, 2**31, 10**300, True, 1.0, "1", None])
 def test_an_unknown_version_is_refused(finished: Path, tmp_path: Path, version: object) -> None:
     copy = tmp_path / "run.accw"
     shutil.copytree(finished, copy)
@@ -310,6 +312,30 @@ def test_appending_to_an_edited_analysis_is_refused_or_gives_the_same(
     same = {"values": expected[ARRAYS]["values"]}
 
     refused_or_the_same(short, name, documents, lambda copy: aw.append(run, copy), same)
+
+
+@pytest.mark.parametrize("name", ["", "totals", "pictures/packed/000000"])
+def test_an_edited_document_of_a_segment_is_refused_or_changes_no_figure(
+    paths: list[str], expected: dict[Read, Figures], tmp_path: Path, name: str
+) -> None:
+    grown = tmp_path / "grown.accw"
+    store_edits.analysed(paths[:3], grown)
+    aw.append(aw.open_run(paths), grown)
+    file = grown / "segments" / "000003-000003" / name / "zarr.json"
+    content, count = file.read_bytes(), 0
+
+    assert FIGURES(grown) == expected[FIGURES]
+    for other in [*sampled(json.loads(content)), None]:
+        if other == edited(json.loads(content), (*SEGMENT, "picture_bases"), []):
+            continue  # one without pictures
+        file.write_text(json.dumps(other))
+        found = read_or_refused(grown, FIGURES, other)
+        assert found in (None, expected[FIGURES])
+        count += found is None
+    file.write_bytes(b"\xff")
+    assert read_or_refused(grown, FIGURES, "no text") is None
+
+    assert count
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "totals/zarr.json"])

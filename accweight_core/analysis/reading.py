@@ -152,10 +152,8 @@ def first_moves(checkpoints: Sequence[Checkpoint], names: Iterable[str]) -> dict
     with held_to(stamps_of(checkpoints)):
         for name in names:
             for before, after in pairwise(checkpoints):
-                pair = before.tensors.get(name), after.tensors.get(name)
-                if pair[0] is None or pair[1] is None:
-                    continue
-                if not _is_equal(*pair):
+                one, other = before.tensors.get(name), after.tensors.get(name)
+                if one is not None and other is not None and not _is_equal(one, other):
                     found[name] = after.step
                     break
     return found

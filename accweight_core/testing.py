@@ -199,7 +199,9 @@ class ReaderContract:
             return
         networks = {
             "G": {name: values for name, values in case.weights.items() if values.ndim},
-            "D": {name: -values for name, values in case.weights.items() if values.ndim > 1},
+            "D": {
+                n: np.array(values[::-1]) for n, values in case.weights.items() if values.ndim > 1
+            },
         }
         path = tmp_path / f"several{''.join(case.path.suffixes)}"
         case.several(path, networks)

@@ -200,9 +200,7 @@ class ReaderContract:
         networks = {
             "G": {name: values for name, values in case.weights.items() if values.ndim},
             "D": {
-                name: np.negative(values)
-                for name, values in case.weights.items()
-                if values.ndim > 1
+                n: np.array(values[::-1]) for n, values in case.weights.items() if values.ndim > 1
             },
         }
         path = tmp_path / f"several{''.join(case.path.suffixes)}"

@@ -112,7 +112,8 @@ def measured(
             trained.append((time.process_time() - began) / sampled * steps)
             began = time.process_time()
             for skip in range(1, 1001):
-                tracker.update(model, step=number * steps + skip % steps) if every else None
+                if every:
+                    tracker.update(model, step=number * steps + 1 + skip % (steps - 1))
             skipped.append((time.process_time() - began) / 1000)
         after = own_bytes()
         tracker.close()

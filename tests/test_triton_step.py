@@ -302,7 +302,7 @@ def test_a_tracker_that_uses_the_kernel_shows_the_same_metrics(
             tracker.update(weights)
         trackers.append(tracker)
 
-    kinds = [{type(b) for b in tracker._batches._batches} for tracker in trackers]
+    kinds = [{type(b) for b in tracker._measuring._batches._batches} for tracker in trackers]
     assert [DeviceRows in kind for kind in kinds] == [True, False]
     values = [tracker.analysis().values for tracker in trackers]
     rtol = 1e-12 if precision == "float64" else 2e-6
@@ -374,6 +374,30 @@ def test_an_update_never_waits_for_a_gpu() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
     assert tracker.analysis().steps.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_tracker_by_the_kernel_is_saved_and_goes_on_bit_for_bit(dtype: torch.dtype) -> None:
+    checkpoints = [
+        {f"l{i}.weight": w.reshape(1, -1).to(DEVICE) for i, w in enumerate(step)}
+        for step in walks((3, 100), dtype, steps=4)
+    ]
+    for step in (0, 1):
+        checkpoints[step]["l1.weight"][0, 7] = math.nan
+    whole, first = (aw.ChangeTracker(errors="raise") for _ in range(2))
+    for weights in checkpoints:
+        whole.update(weights)
+    for weights in checkpoints[:2]:
+        first.update(weights)
+
+    resumed = aw.ChangeTracker(errors="raise").load_state_dict(first.state_dict())
+    for weights in checkpoints[2:]:
+        resumed.update(weights)
+
+    assert isinstance(resumed._measuring._batches._batches[0], DeviceRows)
+    assert resumed.analysis().values.tobytes() == whole.analysis().values.tobytes()
+    assert resumed.cumulative("l1").tobytes() == whole.cumulative("l1").tobytes()
 
 
 # --- where it cannot be had

@@ -57,10 +57,11 @@ class MeasuredStep:
         checkpoint: Its checkpoint.
         totals: (parameters, sums) float64.
         path: Returns A_t of a parameter, flat, by its index, to draw pictures from.
-        carry: Returns the state of a parameter by its index. Without it, nothing can be appended
-            until a later step has it.
+        carry: Returns the state of a parameter by its index; needed if the state is stored.
         pictures: Its pictures, if they are drawn already; levels may differ from those before. If
             pictures are stored, either these or `path` is needed.
+        has_no_state: Whether the state is left out on purpose; nothing can be appended until a
+            later step has it.
     """
 
     checkpoint: CheckpointRecord
@@ -68,6 +69,7 @@ class MeasuredStep:
     path: Callable[[int], Values] | None = None
     carry: Callable[[int], Carry] | None = None
     pictures: StepPictures | None = None
+    has_no_state: bool = False
 
 
 class GrowingAnalysis:
@@ -242,7 +244,9 @@ def _write_arrays(
     header = part.header
     if header.picture_bases:
         _pictures_of(step, header, part).write(part)
-    if header.keeps_state and step.carry is not None:
+    if header.keeps_state and not step.has_no_state:
+        if step.carry is None:
+            raise StoreError(f"{part.path}: the state is stored, so a step needs its state")
         for index, parameter in enumerate(header.parameters):
             if parameter.elements:
                 block = Block(0, parameter.elements)

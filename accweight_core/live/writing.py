@@ -159,7 +159,9 @@ class BackgroundWriter:
         record, totals = self.measured(step.place)
         pictures = step.draw() if step.draw else undrawn_step(step.header)
         carry = None if step.carry is None else step.carry.__getitem__
-        measured = MeasuredStep(record, totals, carry=carry, pictures=pictures)
+        measured = MeasuredStep(
+            record, totals, carry=carry, pictures=pictures, has_no_state=carry is None
+        )
         if self._growing is None:
             self._growing = GrowingAnalysis.begin(self._path, step.header, measured)
         else:

@@ -67,8 +67,13 @@ def added_metrics(earlier: Store, added: Part) -> dict[str, Iterator[Floats]]:
         earlier: The analysis without these steps.
         added: Their totals.
     """
-    elements = elements_of(added.header)
-    return {name: _metric_of(name, elements, earlier, added) for name in earlier.header.metrics}
+    elements, names = elements_of(added.header), earlier.header.metrics
+    if len(list(added.blocks_of_steps())) > 1:
+        return {name: _metric_of(name, elements, earlier, added) for name in names}
+    running = {name: _running(earlier, name) for name in names if TABLE[name].is_running}
+    values = next(_with_step_before(earlier, added))
+    found = metrics_of(elements, values, names, running)
+    return {name: iter([metric[1:]]) for name, metric in found.items()}
 
 
 def _metric_of(

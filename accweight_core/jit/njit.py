@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, wraps
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 import numba
@@ -20,6 +21,9 @@ _config: Any = numba.config  # numba reads its settings on import
 
 _FOLDER_GIVEN: str = _config.CACHE_DIR
 """Value of ``NUMBA_CACHE_DIR``, which is changed below for a moment."""
+
+_changing = Lock()
+"""Held meanwhile: put back by another thread, the cache would lie in the working directory."""
 
 LOOPS = (
     "jit/njit", "jit/operands", "jit/order", "jit/simd", "jit/step_loops", "jit/pooling",
@@ -77,12 +81,13 @@ def _njit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 @contextmanager
 def _cached_in(folder: Path) -> Iterator[None]:
     """Make numba use a cache folder for functions compiled in this context only."""
-    before = _config.CACHE_DIR
-    _config.CACHE_DIR = str(folder)
-    try:
-        yield
-    finally:
-        _config.CACHE_DIR = before
+    with _changing:
+        before = _config.CACHE_DIR
+        _config.CACHE_DIR = str(folder)
+        try:
+            yield
+        finally:
+            _config.CACHE_DIR = before
 
 
 @cache

@@ -298,6 +298,7 @@ class Checkpoint:
         changed_ns: Latest modification time of its files, 0 in memory.
         measures: Finite training metrics stored in it (loss, accuracy), by name.
         stamps: Stamps of its files when it was described, by path; none in memory.
+        copy: Key of the averaged copy (ema) whose tensors these are; empty for the model itself.
     """
 
     path: str
@@ -309,6 +310,7 @@ class Checkpoint:
     changed_ns: int = 0
     measures: Mapping[str, float] = field(default_factory=dict)
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    copy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ import math
 import os
 import random
 import shutil
+import tempfile
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,25 +48,34 @@ MOST_EXTRA_BYTES = 16 << 20
 """Memory a reader may use in addition to the size of the file."""
 
 
+Weights = Mapping[str, npt.NDArray[np.generic]]
+"""Values by name."""
+
+
 @dataclass(frozen=True)
 class ReaderCase:
     """A file and its known contents.
 
     Attributes:
         reader: The reader under test.
-        path: A file it reads.
+        path: A file it reads, or a folder that is one checkpoint.
         weights: The values, by the names that the reader should give.
         beside: For formats with pickles in them: writes the same weights to a path, with an object
             beside them; None for other formats.
+        ordered: Whether `weights` is in the order of the network, and the format keeps that.
+        several: For formats that hold several networks: writes networks by name to a path; None for
+            other formats.
         left_out: A word for each thing in the file that is not the model (an optimizer, a copy),
             as the note on it has it. With any, nothing but `weights` may be left.
     """
 
     reader: Reader
     path: Path
-    weights: Mapping[str, npt.NDArray[np.generic]]
+    weights: Weights
     left_out: tuple[str, ...] = ()
     beside: Callable[[Path, object], object] | None = None
+    ordered: bool = False
+    several: Callable[[Path, Mapping[str, Weights]], object] | None = None
 
 
 class Colour(enum.Enum):
@@ -135,7 +145,10 @@ class ReaderContract:
     def test_recognises_its_own_file(self, case: ReaderCase) -> None:
         """A reader recognises its format by content, whatever the file name."""
         renamed = case.path.with_name("renamed.unknown")
-        if case.path.suffix != ".json":
+        if case.path.is_dir():
+            shutil.copytree(case.path, renamed)
+            assert case.reader.recognises(renamed)
+        elif case.path.suffix != ".json":
             shutil.copy(case.path, renamed)
             assert case.reader.recognises(renamed)
         assert case.reader.recognises(case.path)
@@ -151,6 +164,13 @@ class ReaderContract:
             path = tmp_path / f"{name}{case.path.suffix}"
             path.write_bytes(content)
             assert not case.reader.recognises(path), name
+        if not case.path.is_dir():
+            return
+        folder = tmp_path / "folder of texts"
+        folder.mkdir()
+        assert not case.reader.recognises(folder), "an empty folder"
+        (folder / "README.txt").write_bytes(b"hello\n")
+        assert not case.reader.recognises(folder), folder.name
 
     def test_names_shapes_and_values_are_those_that_were_saved(self, case: ReaderCase) -> None:
         """Names, shapes and values are those saved, bit for bit."""
@@ -162,6 +182,51 @@ class ReaderContract:
             if is_measurable(tensors[name].dtype):
                 got = values_of(tensors[name])
                 np.testing.assert_array_equal(got, expected.astype(got.dtype))
+
+    def test_parameters_are_in_the_order_of_the_network(self, case: ReaderCase) -> None:
+        """Parameters come in the order in which the network uses them, if the format keeps it."""
+        if not case.ordered:
+            return
+        names = [tensor.name for tensor in case.reader.describe(case.path).tensors]
+
+        assert [name for name in names if name in case.weights] == list(case.weights)
+
+    def test_several_networks_in_one_file_keep_their_names(
+        self, case: ReaderCase, tmp_path: Path
+    ) -> None:
+        """Networks side by side are told apart by name, and none is lost."""
+        if case.several is None:
+            return
+        networks = {
+            "G": {name: values for name, values in case.weights.items() if values.ndim},
+            "D": {
+                n: np.array(values[::-1]) for n, values in case.weights.items() if values.ndim > 1
+            },
+        }
+        path = tmp_path / f"several{''.join(case.path.suffixes)}"
+        case.several(path, networks)
+
+        tensors = {t.name: t for t in case.reader.describe(path).tensors}
+        expected = {
+            f"{key}.{n}": v for key, weights in networks.items() for n, v in weights.items()
+        }
+        assert set(tensors) == set(expected)
+        for name, values in expected.items():
+            got = values_of(tensors[name])
+            np.testing.assert_array_equal(got, values.astype(got.dtype))
+
+    def test_other_files_beside_it_do_not_change_it(self, case: ReaderCase) -> None:
+        """Logs, notes and settings beside a checkpoint, or in its folder, are no part of it."""
+        before = [(t.name, t.shape) for t in case.reader.describe(case.path).tensors]
+
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(shutil.copytree(case.path.parent, Path(place) / "copy")) / case.path.name
+            folder = path if path.is_dir() else path.parent
+            (folder / "logs").mkdir()
+            for name in ("README.md", ".DS_Store", "train.log", "notes.txt", "logs/events.txt"):
+                (folder / name).write_bytes(b"\x00hello\n")
+            assert case.reader.recognises(path)
+            assert [(t.name, t.shape) for t in case.reader.describe(path).tensors] == before
 
     def test_a_url_is_read_as_a_local_file_is(self, case: ReaderCase) -> None:
         """Readers open files with ``path.open("rb")``, so that URLs work too.
@@ -271,12 +336,18 @@ class ReaderContract:
         self, case: ReaderCase, tmp_path: Path
     ) -> None:
         """Cut or altered files give a one-line FormatError, or extents inside the file."""
-        content = case.path.read_bytes()
         chance = random.Random(7)
         broken = tmp_path / f"broken{''.join(case.path.suffixes)}"
+        files = [case.path]
+        if case.path.is_dir():
+            shutil.copytree(case.path, broken)
+            files = sorted(file for file in case.path.rglob("*") if file.is_file())
         for number in range(self.damaged_cases):
-            broken.write_bytes(_damaged(content, number, chance))
+            file = files[number // 2 % len(files)]
+            content, place = file.read_bytes(), broken / file.relative_to(case.path)
+            place.write_bytes(_damaged(content, number, chance))
             problem = _checked(case.reader, broken)
+            place.write_bytes(content)
             assert "\n" not in problem
             assert broken.name in problem
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 
@@ -34,6 +35,15 @@ def _relative(paths: Sequence[str]) -> list[str]:
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return the first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def counted(names: Sequence[str]) -> list[str]:
+    """Return each name once, with its number if it comes several times.
+
+    >>> counted(["optim.pt", "a.pt", "optim.pt"])
+    ['2 x optim.pt', 'a.pt']
+    """
+    return [f"{n} x {name}" if n > 1 else name for name, n in Counter(names).items()]
 
 
 def size(size_bytes: float) -> str:

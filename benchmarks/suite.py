@@ -81,6 +81,7 @@ BENCHMARKS = (
     Benchmark("formats", "The same weights in every format"),
     Benchmark("disk", "A cold disk"),
     Benchmark("growth", "As tensors, checkpoints and sizes grow"),
+    Benchmark("steps", "One more step, by how many there are"),
     Benchmark("memory", "Peak memory"),
     Benchmark("budget", "Where the time goes"),
     Benchmark("kernel", "The kernel alone", of_rounds(3, 15)),

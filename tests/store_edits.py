@@ -20,6 +20,7 @@ import accweight_core as aw
 from accweight_core.accumulate.cutting import Block
 from accweight_core.analysis.export import export
 from accweight_core.errors import SourceError, StoreError
+from accweight_core.schema import Run
 from accweight_viewer.model.runs import ShownRun
 
 ROLES = ["weight", "bias"]
@@ -55,9 +56,9 @@ def checkpoints(folder: Path, steps: int = 4) -> list[str]:
     return paths
 
 
-def analysed(paths: list[str], out: Path) -> aw.Analysis:
-    """Analyse checkpoints with all that a store may hold: pictures, packs and state."""
-    return aw.analyze(aw.open_run(paths), out, roles=ROLES, keep_state=True)
+def analysed(run: Run, out: Path) -> aw.Analysis:
+    """Analyse a run with all that a store may hold: pictures, packs and state."""
+    return aw.analyze(run, out, roles=ROLES, keep_state=True)
 
 
 def unfinish(store: Path, *, parameters: int = 1) -> None:
@@ -164,17 +165,24 @@ def pictures_of(analysis: aw.Analysis) -> Iterator[bytes]:
 def figures(path: Path) -> dict[str, object]:
     """Return all that is read of an analysis, each figure by name."""
     analysis = aw.open_analysis(path)
-    store = analysis.store
-    assert store is not None
     table = analysis.table("parameter")[list(analysis.metrics)].to_numpy()
     ranking = analysis.ranking()[list(analysis.metrics)].to_numpy()
     written = io.BytesIO()
     export(analysis, written, "npz")
     assert repr(analysis)
+    return {**_arrays(analysis), "table": table.tobytes(), "ranking": ranking.tobytes()}
+
+
+def arrays(path: Path) -> dict[str, object]:
+    """Return all that is read of the arrays, of which tables are made by the header alone."""
+    return _arrays(aw.open_analysis(path))
+
+
+def _arrays(analysis: aw.Analysis) -> dict[str, object]:
+    store = analysis.store
+    assert store is not None
     return {
         "values": analysis.values.tobytes(),
-        "table": table.tobytes(),
-        "ranking": ranking.tobytes(),
         "largest": analysis.maximum and analysis.maximum.value,
         "pictures": list(pictures_of(analysis)),
         "metric": store.metric("mean").tobytes(),

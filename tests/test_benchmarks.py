@@ -16,7 +16,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
-IN_THIS_PROCESS = ("formats", "disk", "growth", "budget")
+IN_THIS_PROCESS = ("formats", "disk", "growth", "steps", "budget")
 """Benchmarks that start no processes; in this one nothing has to be imported again."""
 
 IN_PROCESSES = ("against_numpy", "memory")
@@ -112,6 +112,13 @@ def test_growth_has_a_table_per_axis(results: dict[str, Any]) -> None:
     points = [[row["point"] for row in rows(results, "growth", axis)] for axis in range(3)]
 
     assert points == [[2, 20], [2, 4], [1e4, 1e5]]
+
+
+def test_a_step_is_measured_by_how_many_there_are(results: dict[str, Any]) -> None:
+    found = rows(results, "steps")
+
+    assert [row["point"] for row in found] == [3, 5]
+    assert [row["segments"] for row in found] == [3, 5]
 
 
 def test_a_cold_disk_is_cold(results: dict[str, Any]) -> None:

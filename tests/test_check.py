@@ -229,10 +229,11 @@ def test_a_mask_of_infinities_is_no_damage() -> None:
     assert not check(with_buffer("attn.mask", [[0, low], [0, low], [0, float("nan")]])).ok
 
 
-def test_buffers_that_are_gone_are_a_note(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [0, 1])
+def test_buffers_that_are_gone_are_a_note(tmp_path: Path, gone: int) -> None:
     folder = written(tmp_path / "run", with_buffer("bn.running_var", [[1.0], [2.0]]))
     aw.analyze(folder, tmp_path / "run.accw")
-    (folder / "step_0.pt").unlink()
+    (folder / f"step_{gone}.pt").unlink()
 
     result = aw.check(tmp_path / "run.accw")
 

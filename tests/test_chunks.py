@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from zarr.codecs import BytesCodec
 
 from accweight_core.errors import StoreError
-from accweight_core.store.zarr_chunks import ChunkedArray, create_group, open_array
+from accweight_core.store.groups import create_group
+from accweight_core.store.zarr_chunks import ChunkedArray, open_array
 
 Values = npt.NDArray[np.floating[Any]]
 

@@ -114,14 +114,11 @@ def test_the_command_speaks_to_a_scheduler(
     assert_same(tmp_path / "there.accw", tmp_path / "here.accw")
 
 
-def test_a_worker_killed_in_the_middle_costs_its_parcel_only(folder: Path, tmp_path: Path) -> None:
+def test_a_worker_killed_in_the_middle_costs_its_parcel_only(
+    folder: Path, tmp_path: Path, cluster: LocalCluster
+) -> None:
     aw.analyze(aw.open_run(folder), tmp_path / "here.accw", keep_state=True)
-    with (
-        serving(folder) as served,
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
-        ) as cluster,
-    ):
+    with serving(folder) as served:
         run = aw.open_run(f"{served.url}/")
         weights = sum(p.elements * 4 for p in run.parameters) * 4
         served.forget()
@@ -148,6 +145,8 @@ def test_a_worker_killed_in_the_middle_costs_its_parcel_only(folder: Path, tmp_p
         assert killed.locked()
         with pytest.raises(ProcessLookupError):
             os.kill(victim, 0)
+    with Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2)  # other tests find the cluster as it was
     heads = 2 * 2 * 4 * (64 << 10)  # both processes have looked at four files, twice perhaps
     assert weights <= served.sent_bytes <= weights + heads + 4 * PARCEL
     theirs, ours = (tree_of(tmp_path / f"{name}.accw") for name in ("here", "there"))

@@ -11,7 +11,7 @@ from git_repositories import Repository, keep_large_file, pointer_to, weights
 
 import accweight_core as aw
 from accweight_core.cli.app import run as cli
-from accweight_core.errors import FormatError, MissingLibraryError, SourceError
+from accweight_core.errors import FormatError, MissingLibraryError, SourceError, StepOrderError
 from accweight_core.remote import path_at, revision_of
 
 
@@ -97,6 +97,26 @@ def test_clones_have_the_revisions_of_their_origin(
 
     assert steps_of(run) == [500, 1000, 2000, 10000]  # and step20000 is the commit of step1000
     assert any("step20000 left out: the same commit as step1000" in note for note in run.notes)
+
+
+def test_another_working_tree_and_other_hashes_are_read(tagged: Repository, tmp_path: Path) -> None:
+    tagged.git("worktree", "add", "--quiet", str(tmp_path / "tree"), "step1000")
+
+    assert len(aw.open_run(f"git:{tmp_path / 'tree'}", revisions="step*").checkpoints) == 4
+    assert len(aw.open_run(f"git:{tmp_path / 'tree'}/model.npz").checkpoints) == 2
+
+
+def test_two_branches_of_one_step_are_told_with_what_to_do(
+    tagged: Repository, tmp_path: Path
+) -> None:
+    for index, name in enumerate(("left/step7", "right/step7", "right/step8")):
+        tagged.commit({"model.npz": weights(20 + index, tmp_path)})
+        tagged.git("tag", name)
+
+    with pytest.raises(StepOrderError, match=r"left/step7 and right/step7; take one .*--revisions"):
+        aw.open_run(f"git:{tagged.folder}", revisions="*/step?")
+    run = aw.open_run(f"git:{tagged.folder}", revisions="*/step?", in_given_order=True)
+    assert steps_of(run) == [0, 1, 2]
 
 
 def test_one_revision_is_a_folder_of_its_own(tagged: Repository, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from git_repositories import weights
 from hub_server import Hub, hub_at
 from huggingface_hub import constants
+from web_server import Handler
 
 import accweight_core as aw
 from accweight_core.cli.app import run as cli
@@ -137,8 +138,32 @@ def test_weights_are_read_by_ranges_and_what_is_the_same_once(hub: Hub, tmp_path
 
     aw.analyze(run)
 
+    assert asked(hub, "/resolve/") < len(hub.cdn.requests)  # redirected once for each file
     assert all(span.startswith("bytes=") for _, _, span in hub.cdn.requests)
     assert hub.cdn.sent_bytes < 2 * len(content) + 1_200_000
+
+
+def test_a_place_that_has_expired_is_asked_for_again(hub: Hub, tmp_path: Path) -> None:
+    content = np.random.default_rng(1).bytes(1 << 18)
+    hub.commit({"noise.bin": content}, tag="noise")
+    answer, refused = hub.cdn.misbehave, list[str]()
+
+    def expire(handler: Handler, path: Path) -> bool:
+        answer(handler, path)
+        if len(hub.seen_at_cdn) != 2:
+            return False
+        refused.append(handler.path)
+        handler.plain(403, b"expired")
+        return True
+
+    hub.cdn.misbehave = expire
+    with path_at("hf://lab/net@noise/noise.bin").open("rb") as file:
+        assert file.read(10) == content[:10]
+        file.seek(200_000)
+        assert file.read(10) == content[200_000:200_010]
+
+    assert len(refused) == 1
+    assert asked(hub, "/resolve/") == 2
 
 
 # --- credentials ---------------------------------------------------------------------------------
@@ -154,6 +179,7 @@ def test_the_token_goes_to_the_hub_alone_and_is_never_stored(hub: Hub, tmp_path:
         "hf://lab/net", revisions="secret*", storage_options={"token": "hf_verysecret"}
     )
     aw.analyze(run, out)
+    assert aw.open_analysis(out).cumulative("fc.weight").mean() == pytest.approx(1.0)
 
     assert set(hub.seen_at_hub) == {"Bearer hf_verysecret"}
     assert set(hub.seen_at_cdn) == {""}

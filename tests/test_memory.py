@@ -140,6 +140,9 @@ PEAK = """
 import sys
 from pathlib import Path
 import accweight_core as aw
+from accweight_core.jit import tiers
+
+tiers.FREE_WORK = 0
 
 def most_kb():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -162,11 +165,12 @@ print(most_kb() - before)
 def test_hidden_values_take_at_most_the_stated_multiple_of_their_size(
     tmp_path: Path, save: Callable[[Path, int, Array], None]
 ) -> None:
-    for name, shape in (("small", (2048, 2048)), ("large", SHAPE)):
+    for name, shape in (("small", (256, 2048)), ("large", SHAPE)):
         (tmp_path / name).mkdir()
         for step in range(3):
             chance = np.random.default_rng(step)
-            save(tmp_path / name, step, chance.integers(0, 4, shape).astype(np.float32))
+            few = chance.integers(0, 4, (shape[0], shape[1] // 16)).astype(np.float32)
+            save(tmp_path / name, step, few.repeat(16, axis=1))  # quickly compressed
     # two threads and a budget for one parameter: the multiple is that of all of it
     folders = [str(tmp_path / name) for name in ("small", "large", ".")]
 

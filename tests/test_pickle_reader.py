@@ -467,7 +467,7 @@ def test_a_file_of_many_steps_says_how_to_open_them(tmp_path: Path, kind: str) -
     for file in (path, tmp_path / "a.pt"):
         with pytest.raises(MismatchError) as caught:
             aw.analyze(file)
-        assert "it holds 3 networks of the same names and shapes" in str(caught.value)
+        assert "holds 3 networks of the same names and shapes" in str(caught.value)
         assert str(caught.value).endswith("load the file and call aw.open_run([...]) with them")
 
 
@@ -489,7 +489,7 @@ def test_a_history_that_is_left_out_says_how_to_open_it(tmp_path: Path) -> None:
     "content",
     [
         [{"W": np.ones((2, 3)), "b": np.ones(2)}, {"W": np.ones((4, 2)), "b": np.ones(4)}],
-        {"h": {"0": small(), "1": small()}, "head": np.ones((2, 3))},
+        {"h": {"0": small(), "1": small()}, "head": torch.ones(2, 3)},
         {"actor": small(), "critic": small()},
         {"0": np.ones((2, 2)), "1": np.ones((2, 2))},
     ],
@@ -503,14 +503,14 @@ def test_layers_and_networks_side_by_side_are_no_steps(tmp_path: Path, content: 
 def test_references_to_one_array_are_as_many_tensors(tmp_path: Path) -> None:
     array = np.ones((2, 2))
     kinds: dict[str, Any] = {
-        "flat": {f"w{i}": array for i in range(3000)},
-        "nested": {f"l{i}": {"w": array} for i in range(3000)},
-        "list": [array] * 3000,
-        "copies": {"net": {"w": array}} | {f"ema_{i}": {"w": array} for i in range(3000)},
+        "flat": {f"w{i}": array for i in range(500)},
+        "nested": {f"l{i}": {"w": array} for i in range(500)},
+        "list": [array] * 500,
+        "copies": {"net": {"w": array}} | {f"ema_{i}": {"w": array} for i in range(500)},
     }
     for kind, content in kinds.items():
         description = READER.describe(write_pickle(tmp_path / f"{kind}.pkl", content))
-        assert len(description.tensors) == (1 if kind == "copies" else 3000)
+        assert len(description.tensors) == (1 if kind == "copies" else 500)
         assert len(description.notes) == (kind == "copies")
 
 

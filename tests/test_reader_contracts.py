@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras_files
@@ -47,9 +48,23 @@ from accweight_adapters.torch.reader import TorchReader
 from accweight_adapters.torch.sb3_reader import StableBaselinesReader
 from accweight_core.errors import FormatError
 from accweight_core.schema import Description, Extent, Hints, Role, StoredTensor
-from accweight_core.testing import ReaderCase, ReaderContract, neighbours
+from accweight_core.testing import ReaderCase, ReaderContract, Weights, neighbours
 
 STATE = states(1)[0]
+Networks = Mapping[str, Weights]
+
+
+def as_tensors(arrays: Weights) -> dict[str, torch.Tensor]:
+    """Return arrays as tensors."""
+    return {name: torch.tensor(values) for name, values in arrays.items()}
+
+
+def write_arrays(folder: Path, arrays: Weights) -> None:
+    """Write an array per file, in folders named after the modules."""
+    for name, values in arrays.items():
+        path = folder / f"{name.replace('.', '/')}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, values)
 
 
 class TestTorchZip(ReaderContract):
@@ -58,7 +73,12 @@ class TestTorchZip(ReaderContract):
     @pytest.fixture
     def case(self, tmp_path: Path) -> ReaderCase:
         """Return a state dict."""
-        return ReaderCase(TorchReader(), write_torch(tmp_path / "a.pt", STATE), as_arrays(STATE))
+
+        def several(path: Path, networks: Networks) -> None:
+            torch.save({key: as_tensors(state) for key, state in networks.items()}, path)
+
+        path = write_torch(tmp_path / "a.pt", STATE)
+        return ReaderCase(TorchReader(), path, as_arrays(STATE), ordered=True, several=several)
 
 
 class TestTorchLegacy(ReaderContract):
@@ -211,7 +231,30 @@ class TestNumpyArchive(ReaderContract):
         """Return weights beside a step and a loss."""
         weights = as_arrays(STATE)
         np.savez(tmp_path / "a.npz", step=3, loss=0.5, **weights)
-        return ReaderCase(NumpyReader(), tmp_path / "a.npz", weights)
+
+        def several(path: Path, networks: Networks) -> None:
+            arrays = {
+                f"{k}.{name}": v for k, state in networks.items() for name, v in state.items()
+            }
+            np.savez(path, **arrays)
+
+        return ReaderCase(NumpyReader(), tmp_path / "a.npz", weights, ordered=True, several=several)
+
+
+class TestNumpyFolder(ReaderContract):
+    """A folder with an array in a file of its own for each parameter."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return weights beside a step, at two depths."""
+        weights = dict(sorted(as_arrays(STATE).items()))
+        write_arrays(tmp_path / "step_3", {**weights, "step": np.array(3)})
+
+        def several(path: Path, networks: Networks) -> None:
+            for key, state in networks.items():
+                write_arrays(path / key, state)
+
+        return ReaderCase(NumpyReader(), tmp_path / "step_3", weights, several=several)
 
 
 class TestNumpyCompressed(ReaderContract):
@@ -316,9 +359,14 @@ class TestPickleOfArrays(ReaderContract):
         def write(path: Path, neighbour: object) -> None:
             write_pickle(path, {"x": neighbour, "model": weights}, protocol)
 
+        def several(path: Path, networks: Networks) -> None:
+            write_pickle(path, dict(networks), protocol)
+
         weights = {name: value for name, value in as_arrays(STATE).items() if value.ndim}
         path = write_pickle(tmp_path / "a.pkl", weights, protocol)
-        return ReaderCase(PickleReader(), path, weights, beside=write)
+        return ReaderCase(
+            PickleReader(), path, weights, beside=write, ordered=True, several=several
+        )
 
 
 class TestPickleOfTensors(ReaderContract):
@@ -416,6 +464,8 @@ class Liar:
         state = StoredTensor("momentum", tensor.values)
         others = {"counter as a weight": (counter,), "optimizer as a weight": (state,)}
         tensors = (tensor,) * twice + others.get(self.fault, ())
+        if self.fault == "looks around" and (path.parent / "README.md").exists():
+            tensors = ()
         notes = ("a note",) * (2 if self.fault == "says twice" else 1)
         return Description("liar", tensors, files=(str(path),), notes=notes)
 
@@ -431,6 +481,8 @@ class Liar:
         ("counter as a weight", "test_counters_are_buffers"),
         ("optimizer as a weight", "test_what_is_not_the_model_is_left_out_and_said_once"),
         ("says twice", "test_what_is_not_the_model_is_left_out_and_said_once"),
+        ("other order", "test_parameters_are_in_the_order_of_the_network"),
+        ("looks around", "test_other_files_beside_it_do_not_change_it"),
         ("no name", "test_damaged_files_are_refused_or_described_within_their_bounds"),
     ],
 )
@@ -440,7 +492,10 @@ def test_the_contract_notices_a_reader_that_breaks_it(
     values = np.arange(4, dtype=np.float32)
     path = tmp_path / "model.bin"
     path.write_bytes(b"LIAR" + values.tobytes() + bytes(4))
-    case = ReaderCase(Liar(fault), path, {"w": values}, ("a note",))
+    weights = {"w": values}
+    if "order" in rule:
+        weights = {"x": values, "w": values}
+    case = ReaderCase(Liar(fault), path, weights, ("a note",), ordered=True)
     contract = ReaderContract()
 
     arguments = (case, tmp_path) if "nothing" in rule or "damaged" in rule else (case,)

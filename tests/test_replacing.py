@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def before(paths: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("before") / "run.accw"
-    store_edits.analysed(paths[:3], out)
+    store_edits.analysed(aw.open_run(paths[:3]), out)
     return out
 
 
@@ -178,7 +179,7 @@ def test_a_full_disk_at_any_write_leaves_the_old_one(
 DRIVER = """
 import json, os, signal, sys
 import accweight_core as aw
-act, out, at, paths = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
+act, out, paths = sys.argv[1], sys.argv[2], sys.argv[3:]
 calls, forgotten = 0, -1
 def counted(function):
     def call(*arguments, **named):
@@ -199,12 +200,18 @@ for name in ("rename", "replace", "mkdir", "rmdir", "unlink", "open"):
 replacing._have_changed_places = counted(replacing._have_changed_places)
 run = aw.open_run(paths)
 roles = ["weight", "bias"]
-if act == "overwrite":
-    aw.analyze(run, out, roles=roles, keep_state=True, overwrite=True, threads=1)
-else:
-    aw.append(run, out, threads=1)
-print(calls, forgotten)
+for line in sys.stdin:
+    at, child = int(line), os.fork()
+    if not child:
+        if act == "overwrite":
+            aw.analyze(run, out, roles=roles, keep_state=True, overwrite=True, threads=1)
+        else:
+            aw.append(run, out, threads=1)
+        print(calls, forgotten, end=" ", flush=True)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
+"""For every number that it reads, a child acts and is killed at the call of that number."""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL")
@@ -214,30 +221,34 @@ def test_killed_at_any_of_its_last_calls_one_of_the_two_opens(
 ) -> None:
     expected = after(act)
 
-    def run(at: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", DRIVER, act, str(out), str(at), *paths]
-        return subprocess.run(command, capture_output=True, text=True)
-
     keep = out.with_name("keep")
     shutil.copytree(out, keep)
-    whole = run(1 << 30)
-    assert whole.returncode == 0, whole.stderr
-    total, forgotten = map(int, whole.stdout.split())
-    assert 0 < forgotten < total > 30
-    for at in (*range(0, total - 12, total // 4), forgotten, *range(total - 12, total)):
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(keep, out)
-        killed = run(at)
-        assert killed.returncode == -9, killed.stderr
+    command = [sys.executable, "-c", DRIVER, act, str(out), *paths]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as it:
+        assert it.stdin
+        assert it.stdout
 
-        steps = aw.open_analysis(out).steps.tolist()
-        assert steps in ([0, 1, 2], [0, 1, 2, 3, 4])
-        if act == "overwrite" or len(steps) == 3:
-            ACTS[act](paths, out)
-        else:  # it has been appended: any later writer clears away what is left
-            aw.analyze(aw.open_run(paths), out, roles=store_edits.ROLES, keep_state=True)
-        assert tree_of(out) == expected, at
-        assert sorted(os.listdir(out.parent)) == ["keep", out.name], at
+        def run(at: int) -> list[int]:
+            """Return what a child counted, and how it ended."""
+            print(at, file=it.stdin, flush=True)
+            return [int(number) for number in it.stdout.readline().split()]
+
+        total, forgotten, status = run(1 << 30)
+        assert status == 0
+        assert 0 < forgotten < total > 30
+        for at in (*range(0, total - 12, total // 4), forgotten, *range(total - 12, total)):
+            shutil.rmtree(out, ignore_errors=True)
+            shutil.copytree(keep, out)
+            assert run(at) == [signal.SIGKILL]
+
+            steps = aw.open_analysis(out).steps.tolist()
+            assert steps in ([0, 1, 2], [0, 1, 2, 3, 4])
+            if act == "overwrite" or len(steps) == 3:
+                ACTS[act](paths, out)
+            else:  # it has been appended: any later writer clears away what is left
+                aw.analyze(aw.open_run(paths), out, roles=store_edits.ROLES, keep_state=True)
+            assert tree_of(out) == expected, at
+            assert sorted(os.listdir(out.parent)) == ["keep", out.name], at
 
 
 def test_a_system_that_cannot_exchange_names_renames_twice(
@@ -277,7 +288,7 @@ def test_what_was_begun_for_another_run_is_cleared_away_by_the_next_writer(
         with pytest.raises(Stop):
             overwritten(paths, out)
 
-    store_edits.analysed(paths[:3], out)  # finds its own analysis finished
+    store_edits.analysed(aw.open_run(paths[:3]), out)  # finds its own analysis finished
 
     assert os.listdir(out.parent) == [out.name]
 

@@ -22,10 +22,11 @@ def grid(form: str, *values: tuple[object, ...]) -> list[str]:
         ("model_{}_{}.pt", (0, 1, 2), (5, 10), ("model_0", "model_1", "model_2")),
         ("net{}-step{}.pt", (1, 2), (1, 2), ("net1", "net2")),
         ("{}-of-mine_iter_{}.pt", (1, 2), (1000, 2000), ("1-of-mine", "2-of-mine")),
+        ("{}_epoch_{}.pt", ("2024-01-02", "2024-01-03"), (1, 2), ("2024-01-02", "2024-01-03")),
     ],
 )
 def test_runs_whose_steps_coincide_are_series(
-    form: str, first: tuple[int, ...], second: tuple[int, ...], series: tuple[str, ...]
+    form: str, first: tuple[object, ...], second: tuple[int, ...], series: tuple[str, ...]
 ) -> None:
     expected = {
         name: {form.format(run, step): step for step in second}
@@ -109,6 +110,7 @@ def test_numbers_that_may_be_those_of_runs_are_taken_for_steps_with_a_warning(
     [
         grid("checkpoint_{}_{}.pt", (1, 2), (400, 800)),
         grid("epoch-{}-{}.pt", (100, 200), (1, 2)),
+        grid("{}_{}.pt", ("2024-01-02", "2024-01-03"), (10, 11)),
     ],
 )
 def test_numbers_that_are_the_same_in_each_epoch_are_counted_with_a_warning(

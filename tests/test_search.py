@@ -82,6 +82,54 @@ def test_links_out_of_the_folder_are_followed_once(tmp_path: Path) -> None:
     assert [c.step for c in survey(tmp_path / "here").checkpoints] == [1, 2, 10]
 
 
+LINKS: dict[str, dict[str, str]] = {
+    "to the folder itself": {"run/loop": "run"},
+    "to the folder above": {"run/a/up": "run"},
+    "to each other": {"run/a/b": "run/b", "run/b/a": "run/a"},
+    "out and back": {"run/out": "store", "store/back": "run"},
+    "out, in a circle": {"run/out": "store", "store/round": "store"},
+    "out, to each other": {"run/out": "store", "store/c": "other", "other/d": "store"},
+    "above the source": {"run/above": "."},
+    "two to one place": {"run/first": "store", "run/second": "store"},
+    "one inside another": {"run/whole": "store", "run/part": "store/deep"},
+    "to a folder of the run": {"run/again": "run/a"},
+}
+"""Links, and what they lead to, beside the run."""
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_no_link_makes_the_search_go_round_or_find_a_file_twice(tmp_path: Path, name: str) -> None:
+    for folder in ("run/a", "run/b", "store/deep", "other"):
+        (tmp_path / folder).mkdir(parents=True)
+    write_small_run(tmp_path / "run", EPOCHS)
+    for link, target in LINKS[name].items():
+        (tmp_path / link).symlink_to(tmp_path / target, target_is_directory=True)
+
+    opened = survey(tmp_path / "run")
+
+    assert [Path(c.path).name for c in opened.checkpoints] == EPOCHS
+    assert opened.notes == ()
+
+
+def test_a_run_behind_a_link_that_leads_out_is_found_once(tmp_path: Path) -> None:
+    write_small_run(tmp_path / "store" / "deep", EPOCHS)
+    (tmp_path / "run").mkdir()
+    for link, target in (("whole", "store"), ("part", "store/deep"), ("loop", "run")):
+        (tmp_path / "run" / link).symlink_to(tmp_path / target)
+    (tmp_path / "store" / "back").symlink_to(tmp_path / "run")
+
+    opened = survey(tmp_path / "run")
+
+    assert [c.step for c in opened.checkpoints] == [1, 2, 10]
+
+
+def test_a_broken_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
+    write_small_run(tmp_path, EPOCHS)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+
+    assert [c.step for c in survey(tmp_path).checkpoints] == [1, 2, 10]
+
+
 def test_the_file_is_kept_and_not_the_link_to_it(tmp_path: Path) -> None:
     folder = write_small_run(tmp_path, EPOCHS)
     (folder / "best.pt").symlink_to("epoch_10.pt")

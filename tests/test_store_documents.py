@@ -17,6 +17,7 @@ from store_edits import DOCUMENTS, MISSING, VALUES, Place, edited, nested, place
 
 import accweight_core as aw
 from accweight_core.errors import StoreError
+from accweight_core.schema import Run
 
 Figures = dict[str, object]
 Read = Callable[[Path], Figures]
@@ -27,24 +28,26 @@ FIGURES, STATE, EXACT, SHOWN = (
     store_edits.exact,
     store_edits.shown,
 )
-PICTURES, METRIC = store_edits.pictures, store_edits.metric
+ARRAYS, PICTURES, METRIC = store_edits.arrays, store_edits.pictures, store_edits.metric
 READERS: tuple[Read, ...] = (FIGURES, STATE, EXACT, SHOWN, PICTURES, METRIC)
 
 READ_BY: dict[str, tuple[Read, ...]] = {
     "zarr.json": (FIGURES, STATE, EXACT, SHOWN),
-    "totals/zarr.json": (FIGURES, SHOWN),
+    "totals/zarr.json": (ARRAYS, SHOWN),
     "pictures/000000/0/zarr.json": (PICTURES, SHOWN),
     "pictures/000000/1_max/zarr.json": (PICTURES,),
     "pictures/packed/000000/zarr.json": (PICTURES, SHOWN),
     "metrics/mean/zarr.json": (METRIC,),
     "state/000000/previous/zarr.json": (STATE,),
 }
-"""Who reads a document; of all others the figures are looked at."""
+"""Who reads a document; of all others the arrays are looked at."""
 
 LARGE_BYTES = 16 << 20
 """The whole analysis has 0.3 MB."""
 
 HEADER: Place = ("attributes", "accweight")
+
+SEGMENT: Place = ("attributes", "accweight_segment")
 
 OTHER_ANALYSES: list[tuple[Place, str]] = [
     ((*HEADER, "picture_bases"), "list"),  # one without pictures
@@ -60,15 +63,20 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(paths: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(paths: list[str]) -> Run:
+    return aw.open_run(paths)
+
+
+@pytest.fixture(scope="module")
+def finished(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished") / "run.accw"
-    store_edits.analysed(paths, out)
+    store_edits.analysed(run, out)
     return out
 
 
 @pytest.fixture(scope="module")
 def expected(finished: Path) -> dict[Read, Figures]:
-    return {read: read(finished) for read in READERS}
+    return {read: read(finished) for read in (*READERS, ARRAYS)}
 
 
 @pytest.fixture
@@ -129,7 +137,7 @@ def test_an_edited_document_is_refused_or_changes_no_figure(
     try:
         for place, edit, document in edits(json.loads(content)):
             file.write_text(json.dumps(document))
-            for read in READ_BY.get(name, (FIGURES,)):
+            for read in READ_BY.get(name, (ARRAYS,)):
                 found = read_or_refused(finished, read, (place, edit))
                 assert found in (None, expected[read]), (place, edit, read.__name__)
                 count += found is None
@@ -197,7 +205,7 @@ def test_a_document_without_an_end_is_not_read_into_memory(
     assert memory() < LARGE_BYTES
 
 
-@pytest.mark.parametrize("version", [-1, 0, -(2**70), 3, 2**31, 10**300, True, 1.0, "1", None])
+@pytest.mark.parametrize("version", [-1, 0, -(2**70), 4, 2**31, 10**300, True, 1.0, "1", None])
 def test_an_unknown_version_is_refused(finished: Path, tmp_path: Path, version: object) -> None:
     copy = tmp_path / "run.accw"
     shutil.copytree(finished, copy)
@@ -246,50 +254,91 @@ def sampled(document: Any) -> Iterator[Any]:
         yield from (edited(document, place, value) for value in SAMPLES.values())
 
 
+def refused_or_the_same(
+    original: Path, name: str, documents: Iterator[Any], go_on: Callable[[Path], Any], same: Figures
+) -> None:
+    """Go on with an analysis whose document is edited, which a refusal leaves as it was."""
+    copy = original.with_name("copy.accw")
+    for document in documents:
+        if not copy.exists():
+            shutil.copytree(original, copy)
+        (copy / name).write_text(json.dumps(document))
+        if not refused(lambda: go_on(copy)):
+            found = store_edits.arrays(copy)
+            assert {key: found[key] for key in same} == same
+            shutil.rmtree(copy)
+    if copy.exists():
+        shutil.copy(original / name, copy / name)
+        assert contents(copy) == contents(original)
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """Return the bytes of every file of an analysis."""
+    files = sorted(file for file in store.rglob("*") if file.is_file())
+    return {str(file.relative_to(store)): file.read_bytes() for file in files}
+
+
 @pytest.mark.parametrize("name", ["begun.json", "totals/zarr.json"])
 def test_going_on_with_an_edited_analysis_is_refused_or_ends_the_same(
-    finished: Path, expected: dict[Read, Figures], paths: list[str], tmp_path: Path, name: str
+    finished: Path, expected: dict[Read, Figures], run: Run, tmp_path: Path, name: str
 ) -> None:
-    for number, document in enumerate(sampled(document_of(finished, name, paths))):
-        copy = tmp_path / f"{number}.accw"
-        shutil.copytree(finished, copy)
-        store_edits.unfinish(copy)
-        (copy / name).write_text(json.dumps(document))
+    stopped = tmp_path / "stopped.accw"
+    shutil.copytree(finished, stopped)
+    store_edits.unfinish(stopped)
+    if name == "begun.json":  # what it would remember of its files when it is begun
+        paths = [checkpoint.path for checkpoint in run.checkpoints]
+        (stopped / name).write_text(json.dumps({path: [1, 2, 3, 4, 5] for path in paths[:2]}))
+    documents = sampled(json.loads((stopped / name).read_text()))
 
-        if not refused(lambda copy=copy: store_edits.analysed(paths, copy)):  # type: ignore[misc]
-            assert store_edits.figures(copy) == expected[store_edits.figures]
-        shutil.rmtree(copy)
+    def go_on(copy: Path) -> None:
+        store_edits.analysed(run, copy)
 
-
-def document_of(store: Path, name: str, paths: list[str]) -> Any:
-    """Return a document of a store, or what it would remember of its files when it is begun."""
-    if name == "begun.json":
-        return {path: [1, 2, 3, 4, 5] for path in paths}
-    return json.loads((store / name).read_text())
+    refused_or_the_same(stopped, name, documents, go_on, expected[ARRAYS])
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "state/000000/total/zarr.json"])
 def test_appending_to_an_edited_analysis_is_refused_or_gives_the_same(
-    paths: list[str], expected: dict[Read, Figures], tmp_path: Path, name: str
+    paths: list[str], run: Run, expected: dict[Read, Figures], tmp_path: Path, name: str
 ) -> None:
     short = tmp_path / "short.accw"
-    store_edits.analysed(paths[:3], short)
+    store_edits.analysed(aw.open_run(paths[:3]), short)
     document = json.loads((short / name).read_text())
+    documents = sampled(document)
     if name == "zarr.json":  # the parts that appending alone reads
         header = document["attributes"]["accweight"]
         kept = {key: header[key] for key in ("packs", "keeps_state", "name_map", "notes")}
-        changed = [{**header, **change} for change in sampled(kept) if isinstance(change, dict)]
-        documents = [{**document, "attributes": {"accweight": one}} for one in changed]
-    else:
-        documents = list(sampled(document))
-    for number, other in enumerate(documents):
-        copy = tmp_path / f"{number}.accw"
-        shutil.copytree(short, copy)
-        (copy / name).write_text(json.dumps(other))
+        changed = ({**header, **change} for change in sampled(kept) if isinstance(change, dict))
+        documents = ({**document, "attributes": {"accweight": one}} for one in changed)
+    same = {"values": expected[ARRAYS]["values"]}
 
-        if not refused(lambda copy=copy: aw.append(aw.open_run(paths), copy)):  # type: ignore[misc]
-            assert store_edits.figures(copy)["values"] == expected[store_edits.figures]["values"]
-        shutil.rmtree(copy)
+    refused_or_the_same(short, name, documents, lambda copy: aw.append(run, copy), same)
+
+
+@pytest.mark.parametrize("name", ["", "totals", "pictures/packed/000000"])
+def test_an_edited_document_of_a_segment_is_refused_or_changes_no_figure(
+    paths: list[str], expected: dict[Read, Figures], tmp_path: Path, name: str
+) -> None:
+    grown = tmp_path / "grown.accw"
+    store_edits.analysed(paths[:3], grown)
+    aw.append(aw.open_run(paths), grown)
+    file = grown / "segments" / "000003-000003" / name / "zarr.json"
+    content, count = file.read_bytes(), 0
+    bare = json.loads(content)
+    if not name:
+        bare = edited(bare, (*SEGMENT, "picture_bases"), [])
+
+    assert FIGURES(grown) == expected[FIGURES]
+    for other in [*sampled(json.loads(content)), None]:
+        if other == bare and not name:
+            continue  # a sound one, without pictures
+        file.write_text(json.dumps(other))
+        found = read_or_refused(grown, FIGURES, other)
+        assert found in (None, expected[FIGURES])
+        count += found is None
+    file.write_bytes(b"\xff")
+    assert read_or_refused(grown, FIGURES, "no text") is None
+
+    assert count
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "totals/zarr.json"])

@@ -107,7 +107,7 @@ def test_a_link_at_any_place_of_a_store_leads_nobody_out_of_it(
             if act.startswith("reading"):  # then nobody reads what is there
                 (store / name).unlink()
                 assert ACTS[act](store, paths) == expected, name
-            else:
+            elif act != "appending":  # which looks at few of the old files
                 assert not any(found.is_symlink() for found in store.rglob("*")), name
         assert contents(outside) == before, name
 

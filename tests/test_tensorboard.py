@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -27,7 +28,14 @@ import accweight_core as aw
 from accweight_core.analysis.event_log import flat_summary, tag_of, tags_of
 from accweight_core.analysis.step_changes import Histogram, step_change_histograms
 from accweight_core.cli.app import application
-from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError
+from accweight_core.errors import (
+    ArgumentTypeError,
+    MismatchError,
+    MissingLibraryError,
+    StoreError,
+    UnknownNameError,
+)
+from accweight_core.metrics.table import METRICS
 
 Ask = Callable[..., Any]
 LAYERS = ("conv1", "conv2", "fc1", "embed", "lstm", "fc2")
@@ -176,14 +184,19 @@ def test_what_is_written_is_counted(home: Path, document: dict[str, Any]) -> Non
 # --- without TensorBoard --------------------------------------------------------------------
 
 
-def scalars_in(folder: Path) -> dict[str, list[float]]:
-    """Return the values of every scalar in the files of a run."""
+def events_in(folder: Path) -> Any:
+    """Return what TensorBoard reads from the files of a run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-        events = EventAccumulator(str(folder)).Reload()
-        return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+        return EventAccumulator(str(folder), {"images": 0, "histograms": 0}).Reload()
+
+
+def scalars_in(folder: Path) -> dict[str, list[float]]:
+    """Return the values of every scalar in the files of a run."""
+    events = events_in(folder)
+    return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_metrics_and_rows_can_be_chosen(home: Path, tmp_path: Path) -> None:
@@ -330,3 +343,132 @@ def test_a_flat_summary_has_a_number_per_layer_and_metric(home: Path) -> None:
     assert summary["accweight/fc1/mean"] == last.loc["fc1", "mean"]
     assert len(summary) == int(last[list(analysis.metrics)].notna().to_numpy().sum())
     assert all(type(value) is float for value in summary.values())
+
+
+# --- live -----------------------------------------------------------------------------------
+
+
+def writer_of(library: str, folder: Path) -> Any:
+    """Return the writer of a library."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return import_module(library).SummaryWriter(str(folder))
+
+
+def scalars(events: Any, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in events.Scalars(tag)]
+
+
+def histograms(events: Any, tag: str) -> list[tuple[Any, ...]]:
+    found = [(event.step, event.histogram_value) for event in events.Histograms(tag)]
+    return [(step, h.num, h.max, *h.bucket, *h.bucket_limit) for step, h in found]
+
+
+@pytest.mark.parametrize("library", ["tensorboardX", "torch.utils.tensorboard"])
+def test_a_tracker_logs_what_an_export_has(
+    library: str, document: dict[str, Any], tmp_path: Path
+) -> None:
+    tracker = aw.ChangeTracker()
+    with writer_of(library, tmp_path / "live") as writer:
+        tracker.log_to(writer)
+        for step, state in enumerate(states(4)):
+            tracker.update(state, step=step)
+
+    live, exported = events_in(tmp_path / "live"), events_in(Path(document["runs"][0]["folder"]))
+    assert live.Tags()["scalars"] == exported.Tags()["scalars"]
+    for tag in exported.Tags()["scalars"]:
+        assert scalars(live, tag) == scalars(exported, tag)
+    assert set(live.Tags()["histograms"]) == set(exported.Tags()["histograms"])
+    for tag in exported.Tags()["histograms"]:
+        assert histograms(live, tag) == histograms(exported, tag)
+    assert set(live.Tags()["images"]) == set(exported.Tags()["images"])
+    assert [e.step for e in live.Images("layers/fc1")] == [1, 2]
+
+
+class Recorder:
+    """A writer with the three methods that are asked for."""
+
+    def __init__(self) -> None:
+        self.logged: list[tuple[str, int]] = []
+        self.values: dict[str, np.ndarray] = {}
+
+    def add_scalar(self, tag: str, value: float, global_step: int) -> None:
+        self.logged.append((tag, global_step))
+
+    def add_histogram(self, tag: str, values: np.ndarray, global_step: int) -> None:
+        self.logged.append((tag, global_step))
+        self.values[tag] = values
+
+    def add_image(self, tag: str, image: np.ndarray, global_step: int, dataformats: str) -> None:
+        self.logged.append((tag, global_step))
+        assert image.shape[2] == 3
+        assert dataformats == "HWC"
+
+
+def test_any_writer_with_three_methods_will_do() -> None:
+    recorder = Recorder()
+    tracker = aw.ChangeTracker().log_to(recorder, metrics=["mean"])
+
+    for step in range(6):
+        tracker.update({"fc.weight": np.full((3, 4), step * 0.5)}, step=10 * step)
+
+    logged = recorder.logged
+    assert [step for tag, step in logged if tag == "mean/fc"] == [0, 10, 20, 30, 40, 50]
+    assert [step for tag, step in logged if tag == "step_change/fc"] == [10, 20, 30, 40, 50]
+    assert [step for tag, step in logged if tag == "layers/fc"] == [10, 20, 40]
+    assert recorder.values["step_change/fc"] == pytest.approx(np.full(12, 0.5), rel=1 / 64)
+
+
+def test_figures_of_an_update_are_logged_with_it() -> None:
+    recorder = Recorder()
+    tracker = aw.ChangeTracker().log_to(recorder, metrics=["mean"])
+
+    tracker.update({"fc.weight": np.zeros((3, 4))}, step=5, loss=2.0)
+    tracker.update({"fc.weight": np.ones((3, 4))}, step=9)
+
+    assert [logged for logged in recorder.logged if logged[0] == "training/loss"] == [
+        ("training/loss", 5)
+    ]
+
+
+def test_a_writer_that_fails_does_not_stop_training(caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder()
+    tracker = aw.ChangeTracker().log_to(recorder)
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    recorder.add_scalar = disk_full  # type: ignore[method-assign]
+    for state in states(3):
+        tracker.update(state)
+
+    assert len(tracker.analysis().steps) == 3
+    assert "this update is not logged" in caplog.text
+
+
+def test_histograms_and_pictures_can_be_left_out() -> None:
+    recorder = Recorder()
+    tracker = aw.ChangeTracker().log_to(recorder, histograms=False, pictures=False)
+
+    for state in states(3):
+        tracker.update(state)
+
+    assert {tag.partition("/")[0] for tag, _ in recorder.logged} == set(METRICS)
+
+
+def test_what_is_no_writer_is_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match="got str, which has no add_scalar"):
+        aw.ChangeTracker().log_to("runs")
+    with pytest.raises(UnknownNameError, match="no metric is called 'size'"):
+        aw.ChangeTracker().log_to(Recorder(), metrics=["size"])
+
+
+def test_the_summary_of_a_tracker_is_that_of_its_analysis() -> None:
+    tracker = aw.ChangeTracker()
+    with pytest.raises(MismatchError, match="no update yet"):
+        tracker.summary()
+    for state in states(3):
+        tracker.update(state)
+
+    assert tracker.summary() == flat_summary(tracker.analysis().measured(), -1)
+    assert json.loads(json.dumps(tracker.summary())) == tracker.summary()

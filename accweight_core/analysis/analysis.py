@@ -18,7 +18,14 @@ import numpy.typing as npt
 
 from accweight_core.analysis.ranking import ranking as ranked
 from accweight_core.analysis.sources import Source, Stored
-from accweight_core.analysis.summary import Measured, Per, maximum, measured, metric_arrays
+from accweight_core.analysis.summary import (
+    Measured,
+    Per,
+    maximum,
+    measured,
+    measured_at,
+    metric_arrays,
+)
 from accweight_core.arguments import (
     brief,
     checked_choice,
@@ -42,6 +49,7 @@ from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Checkpoint, Layer, Parameter, Role, Run, in_short
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import begin_beside, check_replaceable, create, is_taken
+from accweight_core.store.header import Header
 from accweight_core.store.lock import locked
 from accweight_core.store.records import Maximum
 from accweight_core.store.replacing import put_in_place, tidy
@@ -53,6 +61,10 @@ if TYPE_CHECKING:
     from accweight_core.analysis.shown import Shown
     from accweight_core.analysis.tracing import Trace
     from accweight_core.io.reading import OpenFiles
+
+
+HELD_BYTES = 64 << 20
+"""Sums that are held in memory for rankings; of more, a few steps are read at a time."""
 
 
 class Analysis:
@@ -174,21 +186,36 @@ class Analysis:
             MismatchError: If no parameter has one of the roles, or no heads are known.
             SourceError: If heads are asked for, and checkpoints are missing or have changed.
         """
-        header = self.header
-        if roles is not None:
-            header = replace(header, roles=checked_roles(roles))
-            found = dict.fromkeys(parameter.role for parameter in self.parameters)
-            if not found.keys() & set(header.roles):
-                raise MismatchError(
-                    f"{header.source}: no parameter has the role {' or '.join(header.roles)}; "
-                    f"roles measured: {', '.join(found) or 'none'}"
-                )
+        header = self._showing(roles)
         checked_choice(per, get_args(Per), "per")
         if per == "head":
             from accweight_core.analysis.heads import measured_heads  # reads files
 
             return measured_heads(self.run(), self.parameters, header.roles, header.metrics)
         return measured(header, self.values, per)
+
+    def _showing(self, roles: Iterable[Role | str] | None) -> Header:
+        """Return the header with other roles to show; with its own by default."""
+        if roles is None:
+            return self.header
+        header = replace(self.header, roles=checked_roles(roles))
+        found = dict.fromkeys(parameter.role for parameter in self.parameters)
+        if not found.keys() & set(header.roles):
+            raise MismatchError(
+                f"{header.source}: no parameter has the role {' or '.join(header.roles)}; "
+                f"roles measured: {', '.join(found) or 'none'}"
+            )
+        return header
+
+    def _rows_at(
+        self, place: int, per: Per, roles: Iterable[Role | str] | None = None
+    ) -> tuple[list[Measured], int]:
+        """Return rows, and the place in them of a step; of a large analysis that step alone."""
+        store = self.store
+        if store is None or store.totals_bytes <= HELD_BYTES or per == "head":
+            return self.measured(per, roles), place
+        checked_choice(per, get_args(Per), "per")
+        return measured_at(self._showing(roles), store, place, per), 0
 
     def table(self, per: Per = "layer", roles: Iterable[Role | str] | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row per layer and step, and a column per metric.
@@ -240,7 +267,8 @@ class Analysis:
         """
         import pandas as pd
 
-        rows = ranked(self.measured(per, roles), by, self.step_index(step), per)
+        found, place = self._rows_at(self.step_index(step), per, roles)
+        rows = ranked(found, by, place, per)
         return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
 
     @property
@@ -340,9 +368,10 @@ class Analysis:
         if scope == "global":
             return self.maximum.value if self.maximum else 0.0
         layer = self.parameters[self.parameter_index(name)].layer
-        for row in self.measured():
+        rows, last = self._rows_at(len(self.steps) - 1, "layer")
+        for row in rows:
             if row.name == layer:
-                return float(row.metrics["max"][-1])
+                return float(row.metrics["max"][last])
         largest = self.values[-1, self.parameter_index(name), SUMS.index("path_max")]
         return float(np.maximum(largest, 0.0))
 

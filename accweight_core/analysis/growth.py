@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from accweight_core.analysis.continuity import BREAK, breaks
 from accweight_core.analysis.reopen import reopened_checkpoint
@@ -66,11 +67,13 @@ def added_metrics(earlier: Store, added: Part) -> dict[str, Iterator[Floats]]:
         earlier: The analysis without these steps.
         added: Their totals.
     """
-    return {name: _metric_of(name, earlier, added) for name in earlier.header.metrics}
-
-
-def _metric_of(name: str, earlier: Store, added: Part) -> Iterator[Floats]:
     elements = elements_of(added.header)
+    return {name: _metric_of(name, elements, earlier, added) for name in earlier.header.metrics}
+
+
+def _metric_of(
+    name: str, elements: npt.NDArray[np.int64], earlier: Store, added: Part
+) -> Iterator[Floats]:
     running = {name: _running(earlier, name)} if TABLE[name].is_running else None
     for values in _with_step_before(earlier, added):
         found = metrics_of(elements, values, [name], running)[name]

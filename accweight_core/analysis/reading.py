@@ -93,20 +93,11 @@ def nonfinite_buffers(
     places = list(enumerate(checkpoints))
     if any(is_remote(checkpoints[0].tensors[buffer.name]) for buffer in small):
         small, places = small[:MOST_REMOTE], places[-1:]
-    hits = []
+    hits: list[tuple[int, int, int]] = []
     with held_to(stamps_of(checkpoints)), OpenFiles() as files:
         for order, buffer in enumerate(small):
-            is_mask = False
-            for place, checkpoint in places:
-                tensor = checkpoint.tensors.get(buffer.name)
-                if tensor is None or tensor.refusal or tensor.shape != buffer.shape:
-                    continue
-                values = _values(files, tensor)
-                is_mask = is_mask or (place == 0 and bool(np.isinf(values).any()))
-                bad = np.isnan(values) if is_mask else ~np.isfinite(values)
-                if bad.any():
-                    hits.append((place, order, int(np.count_nonzero(bad))))
-                    break
+            hit = _first_damage(files, buffer, places)
+            hits += [(hit[0], order, hit[1])] if hit else []
     if not hits:
         return
     hits.sort()
@@ -121,6 +112,23 @@ def nonfinite_buffers(
     names = tuple(small[order].name for _, order, _ in hits)
     layers = tuple(dict.fromkeys(small[order].layer for _, order, _ in hits))
     yield Finding("nonfinite", text, step, layers, names, is_wrong=True)
+
+
+def _first_damage(
+    files: OpenFiles, buffer: Parameter, places: Sequence[tuple[int, Checkpoint]]
+) -> tuple[int, int] | None:
+    """Return the first place at which a buffer has NaN or infinity, and how many; None without."""
+    may_be_infinite = places[0][0] > 0  # it may be a mask, whose beginning is not known
+    for place, checkpoint in places:
+        tensor = checkpoint.tensors.get(buffer.name)
+        if tensor is None or tensor.refusal or tensor.shape != buffer.shape:
+            continue
+        values = _values(files, tensor)
+        may_be_infinite = may_be_infinite or (place == 0 and bool(np.isinf(values).any()))
+        damaged = np.isnan(values) if may_be_infinite else ~np.isfinite(values)
+        if damaged.any():
+            return place, int(np.count_nonzero(damaged))
+    return None
 
 
 def _values(files: OpenFiles, tensor: StoredTensor) -> npt.NDArray[np.generic]:
@@ -152,10 +160,8 @@ def first_moves(checkpoints: Sequence[Checkpoint], names: Iterable[str]) -> dict
     with held_to(stamps_of(checkpoints)):
         for name in names:
             for before, after in pairwise(checkpoints):
-                pair = before.tensors.get(name), after.tensors.get(name)
-                if pair[0] is None or pair[1] is None:
-                    continue
-                if not _is_equal(*pair):
+                one, other = before.tensors.get(name), after.tensors.get(name)
+                if one is not None and other is not None and not _is_equal(one, other):
                     found[name] = after.step
                     break
     return found

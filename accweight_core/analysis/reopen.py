@@ -44,17 +44,21 @@ def reopened(header: Header) -> Run:
                 f"{record.path}: the checkpoint of step {record.step} has changed since the "
                 "analysis began; analyse the run again"
             )
+        if record.copy and record.copy not in description.copies:
+            raise SourceError(f"{record.path}: the averaged copy {record.copy!r} is missing")
+        tensors = description.copies[record.copy] if record.copy else description.tensors
         checkpoints.append(
             Checkpoint(
                 record.path,
                 record.step,
                 record.step_source,
                 record.format,
-                {tensor.name: tensor for tensor in description.tensors},
+                {tensor.name: tensor for tensor in tensors},
                 record.size_bytes,
                 record.changed_ns,
                 record.measures,
                 stamps,
+                record.copy,
             )
         )
     if header.name_map:

@@ -124,7 +124,11 @@ class Stored:
 
 
 class Live:
-    """The sums of a tracker while a model trains, up to one step."""
+    """The sums of a tracker while a model trains, up to one step.
+
+    Attributes:
+        latest: Returns A_t of a parameter at the last step, by name.
+    """
 
     store = None
 
@@ -138,7 +142,7 @@ class Live:
         """
         self.header = header
         self._values = values
-        self._latest = latest
+        self.latest = latest
 
     def values(self) -> Floats:
         """Return (steps, parameters, sums)."""
@@ -160,7 +164,7 @@ class Live:
         """Return A_t of the last step, from the tracker."""
         if step_index != len(self.header.steps) - 1:
             raise self._no_checkpoints()
-        return self._latest(parameter.name)
+        return self.latest(parameter.name)
 
     def _no_checkpoints(self) -> SourceError:
         return SourceError(

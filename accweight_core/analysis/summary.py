@@ -20,6 +20,7 @@ from accweight_core.metrics.totals import Totals, are_known, folded_groups, metr
 from accweight_core.naming import natural_key
 from accweight_core.runs.order_doubts import Told, order_warnings
 from accweight_core.schema import Kind, Parameter
+from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header
 from accweight_core.store.records import Maximum, NonFinite
 
@@ -87,6 +88,40 @@ def measured(header: Header, values: Floats, per: Per = "layer") -> list[Measure
             tuple(members),
             Totals(int(elements[row]), totals[:, row]),
             {metric: values[row] for metric, values in series.items()},
+        )
+        for row, (name, kind, members) in enumerate(rows)
+    ]
+
+
+def measured_at(
+    header: Header, store: Store, step_index: int, per: Per = "layer"
+) -> list[Measured]:
+    """Return the metrics of all shown layers or parameters at one step alone.
+
+    The sums are read a few steps at a time, so that memory does not grow with their number.
+
+    Args:
+        header: Header of the analysis, with the roles to show.
+        store: The analysis.
+        step_index: Position of the step.
+        per: Whether rows are layers or parameters.
+    """
+    rows = _rows(header, per)
+    running = None
+    for steps in store.blocks_of_steps():
+        if steps.start > step_index:
+            break
+        some = slice(max(steps.start - 1, 0), min(steps.stop, step_index + 1))
+        elements, totals = _folded(header, store.totals_at(some), rows)
+        found = metrics_of(elements, totals, header.metrics, running)
+        running = {name: values[-1] for name, values in found.items()}
+    return [
+        Measured(
+            name,
+            kind,
+            tuple(members),
+            Totals(int(elements[row]), totals[-1:, row]),
+            {metric: values[-1:, row] for metric, values in found.items()},
         )
         for row, (name, kind, members) in enumerate(rows)
     ]

@@ -116,7 +116,7 @@ def analyze(
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
     from accweight_core.cli import output, rankings
     from accweight_core.cli.outputs import outputs_in
-    from accweight_core.jobs.appending import analysed_paths
+    from accweight_core.jobs.appending import analysed_before
     from accweight_core.jobs.appending import append as add
     from accweight_core.jobs.pipeline import analyze as measure
     from accweight_core.metrics.table import checked_metric
@@ -131,7 +131,7 @@ def analyze(
         runs = selected_runs(named(source), selection)
         outs = outputs_in(out, list(runs))
     else:
-        like = analysed_paths(out) if append else ()
+        like = analysed_before(out) if append else ()
         runs, outs = {"": selected_run(named(source), selection, like)}, {"": out}
     documents: list[dict[str, Any]] = []
     for name, run in runs.items():

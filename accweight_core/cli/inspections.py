@@ -10,7 +10,7 @@ from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, number
 from accweight_core.runs.order_doubts import BY_ALPHABET
 from accweight_core.schema import Kind, Split
-from accweight_core.text import count, plain, shortened, size, some
+from accweight_core.text import count, counted, plain, shortened, size, some
 
 if TYPE_CHECKING:
     from accweight_core.runs.inspection import Inspection
@@ -29,14 +29,22 @@ def inspection(result: Inspection) -> Page:
     lines: list[str | Table] = []
     if several:
         run = result.run
-        way = f"analyze takes {plain(run.name)}" if run else "analyze with --series NAME, or --all"
-        lines += [f"{source}: {len(result.series)} series of checkpoints; {way}", ""]
+        is_run = any(series.is_complete for series in result.series)
+        what = f"{len(result.series)} {'series of' if is_run else 'single'} checkpoints"
+        way = "name those of one run in order with --given-order"
+        if is_run:
+            way = "analyze with --series NAME, or --all"
+        if run:
+            way = f"analyze takes {plain(run.name)}"
+        lines += [f"{source}: {what}; {way}", ""]
         lines += [_series(result), ""]
     if result.run is None:
         return [*lines, *_left_out(result), *(f"note: {plain(note)}" for note in result.stopped)]
+    number = len(opened.checkpoints)
+    checkpoints = f"{number} checkpoint{'s' * (number != 1)}"
     title = f"series {plain(result.run.name)}" if several else source
     lines += [
-        f"{title}: {result.format}, {len(opened.checkpoints)} checkpoints",
+        f"{title}: {result.format}, {checkpoints}",
         "",
         *_checkpoints(result),
         "",
@@ -67,11 +75,13 @@ def _series(result: Inspection) -> Table:
         weights = sum(p.elements for layer in series.layers for p in layer.parameters)
         is_told = series.origin != BY_ALPHABET
         copied = f" (same weights as {plain(series.copy_of)})" if series.copy_of else ""
+        if series.averaged_of:
+            copied = f" (averaged copies in {plain(series.averaged_of)})"
         rows.append(
             (
                 plain(series.name),
                 str(len(series.placed)),
-                series.steps if series.is_complete or is_told else "-",
+                series.span if series.is_complete or is_told else "-",
                 plain(series.origin) if series.is_complete or is_told else "-",
                 plain(series.format),
                 str(len(series.layers)),
@@ -90,7 +100,7 @@ def _left_out(result: Inspection) -> list[str | Table]:
         names.setdefault(one.reason, []).append(one.name)
     if not names:
         return []
-    rows = [(plain(some(files)), plain(reason)) for reason, files in names.items()]
+    rows = [(plain(some(counted(files))), plain(reason)) for reason, files in names.items()]
     return [Table.of_rows(("left out", "why"), rows)]
 
 

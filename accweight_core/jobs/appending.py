@@ -32,6 +32,7 @@ from accweight_core.jobs.work import Progress, Work
 from accweight_core.naming import layers_of
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.runs.revisions import moved_since
+from accweight_core.runs.surveying import Place
 from accweight_core.schema import Run, type_changes
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header
@@ -84,7 +85,7 @@ def append(
     check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
     check_calls(progress, notice)
     path = target_at(out, "an analysis")
-    run = as_run(run, analysed_paths(path))
+    run = as_run(run, analysed_before(path))
     with (
         workers_for(engine, scheduler, executor, threads, notice) as workers,
         GrowingAnalysis.open(path) as growing,
@@ -143,15 +144,14 @@ def _bases(header: Header, picture_budget_bytes: int | None) -> tuple[int, ...]:
     return tuple(map(max, wanted, before))  # empty for a budget of 0
 
 
-def analysed_paths(out: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the paths of the checkpoints of a stored analysis; none if it cannot be opened.
+def analysed_before(out: str | os.PathLike[str]) -> tuple[Place, ...]:
+    """Return where the checkpoints of a stored analysis lie; nothing if it cannot be opened.
 
     They tell the series that a source of several series goes on with.
     """
     try:
-        return tuple(
-            record.path for record in Store.open(target_at(out, "an analysis")).header.checkpoints
-        )
+        records = Store.open(target_at(out, "an analysis")).header.checkpoints
+        return tuple(Place(record.path, record.copy) for record in records)
     except StoreError:  # raised again when the analysis is continued, after tidying up
         return ()
 
@@ -189,9 +189,18 @@ def _appendable(run: Run, earlier: Store) -> Run:
                 f"{run.source}: parameter {parameter.name!r} has shape "
                 f"{shapes.get(parameter.name, 'missing')} but {parameter.shape} in {earlier.path}"
             )
+    if {c.copy for c in later} != {header.checkpoints[0].copy}:
+        raise MismatchError(
+            f"{run.source}: the analysis is of {_weights_of(header.checkpoints[0].copy)}, and "
+            f"these are {_weights_of(later[0].copy)}; choose with --series"
+        )
     fresh = replace(run, checkpoints=later)
     check_dtypes(fresh, header.parameters)
     return fresh
+
+
+def _weights_of(copy: str) -> str:
+    return f"the averaged copy {copy!r}" if copy else "the weights themselves"
 
 
 def _conformed_to(run: Run, header: Header) -> Run:

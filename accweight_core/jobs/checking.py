@@ -104,11 +104,10 @@ def check(
     analysis = _analysis(source, threads)
     movement = Movement(analysis.header, analysis.values)
     found, notes = findings_of(analysis)
-    buffers, unread = _buffers(analysis)
+    buffers, damaged, unread = _buffers(analysis)
+    found += damaged
     if unread and not notes:
         notes.append(unread)
-    if buffers:
-        found += nonfinite_buffers(analysis.run().checkpoints, buffers)
     expected = _Expected(movement, buffers, tolerance)
     broken: list[Finding] = []
     kept: list[str] = []
@@ -163,14 +162,17 @@ def _patterns(given: str | Iterable[str]) -> tuple[str, ...]:
     return patterns
 
 
-def _buffers(analysis: Analysis) -> tuple[list[Parameter], str]:
-    """Return buffers that were not measured, and why they could not be had."""
+def _buffers(analysis: Analysis) -> tuple[list[Parameter], list[Finding], str]:
+    """Return buffers that were not measured, NaN in them, and why they could not be had."""
     measured = {parameter.name for parameter in analysis.parameters}
+    buffers: list[Parameter] = []
     try:
-        first = analysis.checkpoint(0)
+        found = buffers_of(analysis.checkpoint(0))
+        buffers = [buffer for buffer in found if buffer.name not in measured]
+        checkpoints = analysis.run().checkpoints if buffers else ()
+        return buffers, [*nonfinite_buffers(checkpoints, buffers)], ""
     except AccweightError as error:
-        return [], f"buffers were not looked at: {error}"
-    return [buffer for buffer in buffers_of(first) if buffer.name not in measured], ""
+        return buffers, [], f"buffers were not looked at: {error}"
 
 
 def _unless_expected(finding: Finding, movement: Movement, allowed: set[str]) -> Finding:

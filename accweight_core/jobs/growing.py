@@ -29,6 +29,7 @@ from accweight_core.metrics.table import Floats
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import begin_beside, create, is_taken
 from accweight_core.store.beside import beside, real_place
+from accweight_core.store.groups import create_group
 from accweight_core.store.growing import (
     digest_of,
     publish,
@@ -44,7 +45,6 @@ from accweight_core.store.records import CheckpointRecord, NonFinite
 from accweight_core.store.replacing import discard, tidy
 from accweight_core.store.state import STATE
 from accweight_core.store.step_pictures import StepPictures, draw_step
-from accweight_core.store.zarr_chunks import create_group
 
 Values = npt.NDArray[Any]
 

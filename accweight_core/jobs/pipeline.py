@@ -155,7 +155,7 @@ def _measured(run: Run, roles: Sequence[Role]) -> tuple[tuple[Parameter, ...], t
     Buffers of integers (counters, indices, masks) are left out; a note on them is returned too.
     """
     if len(run.checkpoints) < 2:
-        way = "".join(f"; it {note}" for note in run.notes if "aw.open_run(" in note)
+        way = "".join(f"; {note}" for note in run.notes if "aw.open_run(" in note)
         raise MismatchError(
             f"{run.source}: a run needs at least two checkpoints to show change, "
             f"found {len(run.checkpoints)}{way}"

@@ -7,7 +7,7 @@ measures.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.event_log import flat_summary
+from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.sources import Live
-from accweight_core.analysis.summary import completed
+from accweight_core.analysis.summary import completed, measured
 from accweight_core.arguments import (
     check_count,
     checked_choice,
@@ -39,6 +41,7 @@ from accweight_core.live.reports import Errors, Reports
 from accweight_core.live.rooms import StateIn, room_for
 from accweight_core.live.schedule import Every, due_by
 from accweight_core.live.shards import is_sharded, rank
+from accweight_core.live.update_log import UpdateLog
 from accweight_core.live.weights import Weights, weights_of
 from accweight_core.naming import parameter_called
 from accweight_core.schema import DEFAULT_ROLES, Role
@@ -125,6 +128,7 @@ class ChangeTracker:
         self._strict = strict
         self._roles = checked_roles(roles)
         self._compensated = precision == "compensated"
+        self._logs: list[UpdateLog] = []
         has_store = store is not None and (each_rank or rank() == 0)
         folder = target_at(store, "an analysis").parent if store is not None and has_store else None
         self._room = partial(room_for, state_in, folder, self._reports)
@@ -292,6 +296,53 @@ class ChangeTracker:
                 f"change needs at least two updates, there have been {taken}"
                 + (f"; one was left out: {problem}" if problem else "")
             )
+        source = self._source()
+        values = source.values()
+        return Analysis(Live(completed(source.header, values), values, source.latest))
+
+    def summary(self) -> dict[str, float]:
+        """Return the metrics of all layers at the last step, for wandb, MLflow and the like.
+
+        Returns:
+            ``{"accweight/LAYER/METRIC": value}``; undefined values are left out.
+
+        Raises:
+            MismatchError: If there has been no update.
+        """
+        if not self._measuring.steps:
+            raise MismatchError("there has been no update yet, so there is nothing to sum up")
+        return flat_summary(self._shown().rows, -1)
+
+    def log_to(
+        self,
+        writer: Any,
+        *,
+        metrics: Sequence[str] = (),
+        histograms: bool = True,
+        pictures: bool = True,
+    ) -> ChangeTracker:
+        """Log every update from now on to a TensorBoard writer; each then waits for the device.
+
+        Args:
+            writer: A `SummaryWriter` of torch.utils.tensorboard or tensorboardX; it is not closed.
+            metrics: Metrics to log; by default all.
+            histograms: Also log how far the weights of each layer moved; this keeps 8 more bytes
+                per weight, on the host, for layers of at most 4 million weights.
+            pictures: Also log pictures of the layers, after 1, 2, 4, 8, ... updates.
+
+        Returns:
+            Self.
+
+        Raises:
+            ArgumentTypeError: If the writer lacks a method of a `SummaryWriter`.
+            UnknownNameError: If there is no such metric.
+        """
+        log = UpdateLog(writer, metrics=metrics, histograms=histograms, pictures=pictures)
+        self._logs.append(log)
+        return self
+
+    def _source(self) -> Live:
+        """Return the sums so far, and A_t of the last step."""
         header, values = self._measuring.result()
         last = self._measuring.steps[-1]
 
@@ -304,7 +355,12 @@ class ChangeTracker:
                 )
             return self.cumulative(name)
 
-        return Analysis(Live(completed(header, values), values, latest))
+        return Live(header, values, latest)
+
+    def _shown(self) -> Shown:
+        """Return what is logged of the updates so far."""
+        source = self._source()
+        return Shown(source, measured(source.header, source.values()))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Analysis:
         """Store the result so far; see `Analysis.save`."""
@@ -367,6 +423,16 @@ class ChangeTracker:
             self._has_stopped = self._measuring.is_broken
         if self._recorder is not None:
             self._record(self._recorder)
+        if self._logs:
+            self._log()
+
+    def _log(self) -> None:
+        try:
+            shown = self._shown()
+            for log in self._logs:
+                log.log(shown)
+        except Exception as error:  # whatever a writer raises
+            self._reports.take(error, "this update is not logged")
 
     def _is_bystander(self, weights: Weights) -> bool:
         """Tell whether another process tracks this model: the first one, if each has it whole."""

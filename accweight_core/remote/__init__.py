@@ -67,9 +67,10 @@ def path_at(
         return cast("Path", remote)
     text = str(name) if isinstance(name, Path) else os.fspath(name)
     if is_revised(text):
+        from accweight_core.remote.files import options_before
         from accweight_core.remote.revised import pinned
 
-        return cast("Path", pinned(text, storage_options or {}))
+        return cast("Path", pinned(text, options_before(text) if again else storage_options or {}))
     if not is_url(text):
         return LocalPath(name)
     if text.partition("://")[0].lower() in LOCAL:

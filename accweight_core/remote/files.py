@@ -263,6 +263,11 @@ def described(text: str) -> RemoteFile:
     return site.file(url)
 
 
+def options_before(text: str) -> Mapping[str, Any]:
+    """Return the options with which a URL was read before in this process."""
+    return _ACCESS[text][1] if text in _ACCESS else {}
+
+
 def answers_all(text: str) -> bool:
     """Tell whether the server of a known URL answers every name with success."""
     file = _KNOWN.get(text)

@@ -99,7 +99,11 @@ class Reply:
 
 
 class Web:
-    """Files at HTTP URLs, read through the session of fsspec's HTTP file system."""
+    """Files at HTTP URLs, read through the session of fsspec's HTTP file system.
+
+    Attributes:
+        places: Where files were found at another server, by redirects.
+    """
 
     def __init__(self, file_system: HTTPFileSystem, kept_whole: ByteBudget = KEPT_WHOLE) -> None:
         """Create the transport.
@@ -110,6 +114,7 @@ class Web:
         """
         self._fs = file_system
         self._kept_whole = kept_whole
+        self.places: dict[str, str] = {}
         self._answers_all: dict[str, bool] = {}
         self._sends_whole = False
 
@@ -266,6 +271,8 @@ class Web:
             ) from None
         except Exception as error:
             raise PassingError(_reason(error)) from None
+        if urlsplit(reply.place).netloc.lower() != url.host:
+            self.places[str(url)] = reply.place
         if reply.status in REFUSED:
             raise AbsentError(url, REFUSED[reply.status])
         if reply.status in PASSING:

@@ -24,6 +24,9 @@ from accweight_core.runs.step_order import Found
 MOST_ABOVE = 3
 """Folders above a file whose number may be its step: `checkpoint-500/unet/model.safetensors`."""
 
+MLFLOW_DATA = ("data",)
+"""Folders from that of a model logged by MLflow to its file: `model_3/data/model.pth`."""
+
 Member = TypeVar("Member")
 
 
@@ -145,7 +148,8 @@ def _fold_of(parts: Sequence[str]) -> int | None:
         if any(n.tells_runs_apart for n in name.counts):
             return None
         is_keyed = any(n.step_word for n in name.counts)
-        if is_keyed or name.pattern == "#" or (name.counts and index == len(parts) - 2):
+        is_last = tuple(parts[index + 1 : -1]) in ((), MLFLOW_DATA)
+        if is_keyed or name.pattern == "#" or (name.counts and is_last):
             return index
     return None
 

@@ -13,6 +13,7 @@ from accweight_core.gc_paused import gc_paused
 from accweight_core.naming import layers_of
 from accweight_core.remote.globbing import doubted
 from accweight_core.runs.grouping import Group, chosen_group
+from accweight_core.runs.hints import in_python
 from accweight_core.runs.model_hints import named_by_model
 from accweight_core.runs.opening import Opened, grouped, opened_series
 from accweight_core.runs.search import LeftOut
@@ -62,23 +63,21 @@ class Inspection:
         return ", ".join(sorted({c.format for c in self.opened.checkpoints}))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that ``inspect --json`` prints."""
+        """Return the document that ``inspect --json`` prints.
+
+        Checkpoints, groups and layers at the top are those of the run; where the user has to choose
+        one, they are empty, and only `series` has them.
+        """
+        opened = self.opened if self.run is not None or not self.series else None
         return {
-            "format": self.format,
-            "reader": self.opened.reader,
-            "checkpoints": [_checkpoint(c) for c in self.opened.checkpoints],
-            "groups": [
-                {
-                    "group": group.number,
-                    "steps": [c.step for c in group.checkpoints],
-                    "parameters": len(group.signature),
-                }
-                for group in self.groups
-            ],
-            "layers": [_layer(layer) for layer in self.layers],
-            "refused": self.refused,
-            "notes": list(self.opened.notes),
-            "warnings": list(self.opened.warnings),
+            "format": self.format if opened else "",
+            "reader": opened.reader if opened else "",
+            "checkpoints": [_checkpoint(c) for c in opened.checkpoints] if opened else [],
+            "groups": [_group(group) for group in self.groups] if opened else [],
+            "layers": [_layer(layer) for layer in self.layers] if opened else [],
+            "refused": self.refused if opened else {},
+            "notes": list(opened.notes if opened else self.stopped),
+            "warnings": list(opened.warnings) if opened else [],
             "series": [
                 _series(one, self.layers if one is self.run else one.layers) for one in self.series
             ],
@@ -93,11 +92,20 @@ def _series(series: Series, layers: Sequence[Layer]) -> dict[str, Any]:
         "files": series.pattern,
         "format": series.format,
         "copy_of": series.copy_of or None,
+        "averaged_of": series.averaged_of or None,
         "checkpoints": [
             {"path": str(p.found.path), "step": p.step, "step_source": p.source}
             for p in series.placed
         ],
         "layers": [_layer(layer) for layer in layers],
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "group": group.number,
+        "steps": [c.step for c in group.checkpoints],
+        "parameters": len(group.signature),
     }
 
 
@@ -215,7 +223,8 @@ def series_of(
         SourceError: If the source does not exist or has no checkpoints.
     """
     selection = Selection.of(**options)
-    return surveyed(source, selection).series
+    with in_python():
+        return surveyed(source, selection).series
 
 
 def _refused(tensors: Iterable[StoredTensor], measured: set[str]) -> dict[str, str]:

@@ -16,7 +16,8 @@ from functools import cached_property, lru_cache
 from itertools import takewhile
 
 STEP_WORDS = ("global_step", "global-step", "step", "steps", "iteration", "iter", "it", "update",
-              "batch", "ba", "epoch", "ep", "checkpoint", "ckpt", "round", "snapshot")  # fmt: skip
+              "batch", "ba", "epoch", "ep", "checkpoint", "ckpt", "round", "snapshot",
+              "artifact")  # fmt: skip
 """Words for the number of a step, in order of preference."""
 
 EPOCH_WORDS = frozenset(("epoch", "ep", "round"))
@@ -53,6 +54,9 @@ _ENDING = re.compile(
     re.IGNORECASE,
 )
 _VERSION = re.compile(r"-v([0-9]{1,4})$")
+_ARTIFACT = re.compile(r"(.+:v)([0-9]{1,9})")
+"""Versions of an artifact of Weights & Biases; the ids in its name are no numbers."""
+
 _WORD = re.compile(r"([^\W\d_]+(?:[_-][^\W\d_]+)*)([=_\-. :]*)$")
 _AFTER = re.compile(r"([_-]?)(steps?|iters?|iterations?|updates?|epochs?|ep)(?![A-Za-z])", re.I)
 _MEASURE = re.compile(
@@ -172,6 +176,10 @@ def parts_of(name: str) -> NameParts:
     >>> parts_of("checkpoint_1.5M.pt").counts[0].value
     Decimal('1500000.0')
     """
+    artifact = _ARTIFACT.fullmatch(name)
+    if artifact:
+        count = Number(artifact[2], Sort.COUNT, "artifact", False, Decimal(artifact[2]))
+        return NameParts((artifact[1], ""), (count,), 0, "")
     ending = ending_of(name).lower()
     stem = name[: len(name) - len(ending)]
     version = _VERSION.search(stem)

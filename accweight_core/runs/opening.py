@@ -19,6 +19,8 @@ from accweight_core.naming import layers_of
 from accweight_core.remote.globbing import doubted
 from accweight_core.runs.describing import size_and_change
 from accweight_core.runs.grouping import Group, chosen_group, groups_of
+from accweight_core.runs.hints import in_python
+from accweight_core.runs.mlflow_metrics import logged_measures
 from accweight_core.runs.model_hints import named_by_model
 from accweight_core.runs.name_map import NameMap
 from accweight_core.runs.name_parts import parts_of
@@ -26,10 +28,12 @@ from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, check_order
 from accweight_core.runs.step_order import Placed
 from accweight_core.runs.surveying import (
+    Place,
     Survey,
     chosen_series,
     left_out_of,
     note_on_others,
+    notes_beside_all,
     notes_on,
     surveyed,
 )
@@ -47,7 +51,7 @@ def open_run(
     skip: Iterable[str] = (),
     exclude: Iterable[str] = (),
     group: int | str | None = None,
-    series: str | None = None,
+    series: str | Series | None = None,
     revisions: str | None = None,
     in_given_order: bool = False,
     map: NameMap | str | os.PathLike[str] | None = None,
@@ -64,8 +68,8 @@ def open_run(
         exclude: Patterns of file names to leave out.
         group: Group of checkpoints to use if they have different parameters: its number in
             `inspect`, or "largest".
-        series: Name of the series to use if the source holds several, as `inspect` and
-            `series_of` list them.
+        series: The series to use if the source holds several, as `series_of` returns it, or its
+            name, as `inspect` lists it.
         revisions: Pattern of the branches and tags of a repository (``hf://ORG/MODEL``,
             ``git:FOLDER``), each of which is a checkpoint.
         in_given_order: Whether to use the order of `source` instead of the steps in files or names.
@@ -94,24 +98,26 @@ def open_run(
         map=map,
         storage_options=storage_options,
     )
-    return selected_run(source, selection)
+    with in_python():
+        return selected_run(source, selection)
 
 
-def as_run(given: Run | Source | WeightsByStep, like: Sequence[str] = ()) -> Run:
+def as_run(given: Run | Source | WeightsByStep, like: Sequence[Place] = ()) -> Run:
     """Return a given run unchanged, or open it from its source; see `selected_run`."""
-    return given if isinstance(given, Run) else selected_run(given, ALL, like)
+    with in_python():
+        return given if isinstance(given, Run) else selected_run(given, ALL, like)
 
 
 @gc_paused()
 def selected_run(
-    source: Source | WeightsByStep, selection: Selection, like: Sequence[str] = ()
+    source: Source | WeightsByStep, selection: Selection, like: Sequence[Place] = ()
 ) -> Run:
     """Open the run that a selection takes from a source; see `open_run`.
 
     Args:
         source: The source.
         selection: The options of `open_run`.
-        like: Paths of checkpoints analysed before: of several series, the one that they are of.
+        like: Checkpoints analysed before: of several series, the one that they are of.
     """
     return run_of(survey(source, selection, like), selection)
 
@@ -187,7 +193,7 @@ class Opened:
 @memory_told("opening the run")
 @doubted()
 def survey(
-    source: Source | WeightsByStep, selection: Selection = ALL, like: Sequence[str] = ()
+    source: Source | WeightsByStep, selection: Selection = ALL, like: Sequence[Place] = ()
 ) -> Opened:
     """Return the checkpoints of a source in step order, whether or not they have one network.
 
@@ -211,6 +217,8 @@ def survey(
 def surveys(source: Source, selection: Selection = ALL) -> dict[str, Opened]:
     """Return the checkpoints of every complete series of a source but copies, by name.
 
+    Notes say which copies and single checkpoints are left out.
+
     Raises:
         SourceError: If the source does not exist, or has no series of two checkpoints or more.
         FormatError: If a file of a series is damaged, unsafe or of an unknown format.
@@ -225,7 +233,11 @@ def surveys(source: Source, selection: Selection = ALL) -> dict[str, Opened]:
         )
     for series in complete:
         check_order(series)
-    return {series.name: opened_series(found, series, is_only=False) for series in complete}
+    opened = {series.name: opened_series(found, series, is_only=False) for series in complete}
+    if selection.series is None:
+        for name, notes in notes_beside_all(found, complete).items():
+            opened[name] = replace(opened[name], notes=(*opened[name].notes, *notes))
+    return opened
 
 
 def opened_series(found: Survey, series: Series, *, is_only: bool = True) -> Opened:
@@ -237,6 +249,7 @@ def opened_series(found: Survey, series: Series, *, is_only: bool = True) -> Ope
         is_only: Whether the others are left out without being asked, which takes a note.
     """
     left_out = left_out_of(found, series)
+    logged = logged_measures(series.placed)
     notes = [
         *notes_on(left_out),
         *(note_on_others(found, series) if is_only else ()),
@@ -246,7 +259,7 @@ def opened_series(found: Survey, series: Series, *, is_only: bool = True) -> Ope
     return Opened(
         found.source,
         ", ".join(series.readers),
-        tuple(_checkpoint(item) for item in series.placed),
+        tuple(_checkpoint(item, logged.get(item.step, {})) for item in series.placed),
         tuple(dict.fromkeys(notes)),
         series.order.warnings,
         series.name if len(found.series) > 1 else "",
@@ -289,14 +302,14 @@ def _shared_notes(placed: Sequence[Placed]) -> list[str]:
     files: dict[str, list[str]] = {}
     for item in placed:
         for note in item.found.description.notes:
-            files.setdefault(note, []).append(item.found.path.name)
+            files.setdefault(note, []).append(item.found.name)
     return [
         f"{names[0] if len(names) == 1 else f'{len(names)} checkpoints'}: {note}"
         for note, names in files.items()
     ]
 
 
-def _checkpoint(item: Placed) -> Checkpoint:
+def _checkpoint(item: Placed, logged: Mapping[str, float]) -> Checkpoint:
     description = item.found.description
     size, changed = size_and_change(item.found.stamps)
     return Checkpoint(
@@ -307,8 +320,9 @@ def _checkpoint(item: Placed) -> Checkpoint:
         tensors={tensor.name: tensor for tensor in description.tensors},
         size_bytes=size,
         changed_ns=changed,
-        measures={**parts_of(item.found.path.name).measures, **description.measures},
+        measures={**logged, **parts_of(item.found.path.name).measures, **description.measures},
         stamps=item.found.stamps,
+        copy=item.found.copy,
     )
 
 

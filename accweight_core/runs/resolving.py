@@ -14,19 +14,18 @@ from pathlib import Path
 from accweight_core.runs.drafts import Draft
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.order_doubts import GIVEN
+from accweight_core.runs.order_words import is_copy_name, is_reset
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.step_order import (
     Found,
     Order,
     Placed,
     ends_of,
-    is_copy_name,
-    is_reset,
 )
 from accweight_core.runs.twins import same, tensors_of, twin_of
 from accweight_core.text import shortened
 
-TAKEN_IN = "name the files in order with --given-order to take it too"
+TAKEN_IN = "to take it too, name the files in order with --given-order"
 """How a file without a place in a series is taken nevertheless."""
 
 
@@ -130,10 +129,12 @@ def _one_of_each_step(placed: Sequence[Placed], draft: Draft, files: _Files) -> 
             _leave_out(place.found, f"{claimed}; {TAKEN_IN}", draft, files)
             continue
         _leave_out(place.found, claimed, draft, files)
+        remedy = f"leave one out with --exclude '{name}', or give the files in order with "
+        if place.found.revision is not None:
+            remedy = "take one of them with a narrower --revisions, or keep the given order with "
         draft.clash = draft.clash or (
             f"two different checkpoints claim step {place.step} ({place.source}): "
-            f"{other} and {name}; leave one out with "
-            f"--exclude '{name}', or give the files in order with --given-order"
+            f"{other} and {name}; {remedy}--given-order"
         )
     return kept
 

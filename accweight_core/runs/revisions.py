@@ -18,7 +18,6 @@ from accweight_core.runs.selection import Selection
 
 NARROWER = "take other revisions with a narrower --revisions"
 
-
 _AT_COMMIT = re.compile(rf"@{COMMIT.pattern}(?=/|$)")
 
 

@@ -161,9 +161,11 @@ def _shared(groups: Sequence[Sequence[tuple[Hashable, ...]]]) -> int:
 def _restarting(counts: Sequence[Column]) -> list[Column]:
     """Return the number of the run, if another starts again wherever it goes up; else nothing."""
     found = []
+    if any(c.first.is_date for c in counts) and not any(c.first.step_word for c in counts):
+        return []  # a date and an hour
     for column in counts:
         others = [other for other in counts if other is not column]
-        if column.first.step_word or column.is_below or column.first.is_date or not others:
+        if column.first.step_word or column.is_below or not others:
             continue
         groups = _grouped(column, others)
         shared = _shared(groups)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accweight_core.arguments import checked_path
 from accweight_core.errors import ArgumentTypeError
 from accweight_core.runs.name_map import NameMap, as_map
+
+if TYPE_CHECKING:
+    from accweight_core.runs.series import Series
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Selection:
         skip: Iterable[str] | None = None,
         exclude: Iterable[str] | None = None,
         group: int | str | None = None,
-        series: str | None = None,
+        series: str | Series | None = None,
         revisions: str | None = None,
         in_given_order: bool = False,
         map: NameMap | str | os.PathLike[str] | None = None,
@@ -70,8 +73,11 @@ class Selection:
         name_map = as_map(map)
         if reader is not None and not isinstance(reader, str):
             raise ArgumentTypeError(f"a reader is given by name, got {type(reader).__name__}")
-        if series is not None and not isinstance(series, str):
-            raise ArgumentTypeError(f"a series is given by name, got {type(series).__name__}")
+        name = getattr(series, "name", series)
+        if name is not None and not isinstance(name, str):
+            raise ArgumentTypeError(
+                f"a series is a Series or its name, got {type(series).__name__}"
+            )
         if revisions is not None and not isinstance(revisions, str):
             kind = type(revisions).__name__
             raise ArgumentTypeError(f"revisions are given by a pattern of names, got {kind}")
@@ -86,7 +92,7 @@ class Selection:
             skip=_patterns(skip),
             exclude=_patterns(exclude),
             group=group,
-            series=series,
+            series=name,
             revisions=revisions,
             in_given_order=in_given_order,
             map=name_map,

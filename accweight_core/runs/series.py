@@ -8,10 +8,11 @@ was saved in two formats.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from accweight_core.errors import StepOrderError
 from accweight_core.naming import layers_of, natural_key
@@ -38,11 +39,14 @@ from accweight_core.runs.step_order import (
 from accweight_core.runs.twins import same, tensors_of
 from accweight_core.schema import Layer, StoredTensor
 
+_BACKUP = re.compile(r"(^|[^a-z])(backups?|bak|copy|copies|old|archive)([^a-z]|$)", re.IGNORECASE)
+"""Names of what is a copy of another series, rather than the other way round."""
+
 COMPARED_TENSORS = 16
 """Tensors compared to tell whether two series of equal steps are copies."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Series:
     """Checkpoints that belong together as one run.
 
@@ -57,6 +61,7 @@ class Series:
         clash: Two different checkpoints of one step, in words; empty if there are none.
         above: Files without a step that lie above the folders of its checkpoints.
         copy_of: Name of the series that has the same weights at all of its steps.
+        averaged_of: Name of the series whose checkpoints hold these as averaged copies (ema).
         told: What its name is made of; see `series_names`.
     """
 
@@ -70,7 +75,12 @@ class Series:
     clash: str = ""
     above: frozenset[Path] = frozenset()
     copy_of: str = ""
+    averaged_of: str = ""
     told: Parts = ()
+
+    def __repr__(self) -> str:
+        """Return a one-line summary."""
+        return f"<Series {self.name}: {self._size}, {self.pattern}>"
 
     @property
     def placed(self) -> Sequence[Placed]:
@@ -104,17 +114,24 @@ class Series:
         return ", ".join(sorted({p.found.description.format for p in self.placed}))
 
     @property
-    def steps(self) -> str:
-        """Its steps in words."""
-        first, last = self.placed[0].step, self.placed[-1].step
-        return f"{first} to {last}" if self.is_complete else str(first)
+    def steps(self) -> tuple[int, ...]:
+        """Its steps, ascending."""
+        return tuple(place.step for place in self.placed)
+
+    @property
+    def span(self) -> str:
+        """Its first and last step, in words."""
+        return f"{self.steps[0]} to {self.steps[-1]}" if self.is_complete else str(self.steps[0])
 
     @property
     def in_short(self) -> str:
         """Its name, number of checkpoints, steps, and one of its files."""
-        count = len(self.placed)
-        plural = "s" * (count > 1)
-        return f"{self.name} ({count} checkpoint{plural}, step{plural} {self.steps}, {self.first})"
+        return f"{self.name} ({self._size}, {self.first})"
+
+    @property
+    def _size(self) -> str:
+        plural = "s" * (len(self.placed) != 1)
+        return f"{len(self.placed)} checkpoint{plural}, step{plural} {self.span}"
 
 
 def series_in(
@@ -236,7 +253,12 @@ def copies_among(made: list[Series]) -> dict[str, Series]:
     """Return the series whose checkpoints are all in another, which is kept, by their files."""
     ranked = sorted(
         (series for series in made if series.is_complete),
-        key=lambda series: (-len(series.placed), "safetensors" not in series.readers),
+        key=lambda series: (
+            -len(series.placed),
+            len(PurePath(series.first).parts),
+            _BACKUP.search(series.first) is not None,
+            "safetensors" not in series.readers,
+        ),
     )
     kept: list[Series] = []
     copies: dict[str, Series] = {}

@@ -106,7 +106,7 @@ def _stem(names: list[str]) -> str:
         word = number.key.rpartition("-")[2]
         if number.sort is Sort.MEASURE and word and text.lower().endswith(word):
             text = text[: len(text) - len(word)].rstrip(SEPARATORS)
-    text = (text + parts[0].texts[-1]).strip(SEPARATORS)
+    text = (text + parts[0].texts[-1]).removesuffix(":v").strip(SEPARATORS)
     while text.lower() not in STEP_WORDS and (match := _STEP_WORD.search(text)):
         text = text[: match.start()]  # `model-epoch=3`: the run is called `model`
     return text + (f"-v{parts[0].version}" if parts[0].version else "")

@@ -147,6 +147,8 @@ def _what_there_is(given: Sequence[Path]) -> str:
     """Return what lies in folders without checkpoints, by the endings of the names."""
     folders = [path for path in given if _exists(path) and path.is_dir()]
     names = names_in(folders, MOST_NAMES)
+    if folders and not names:
+        return "; there are no files there"
     return f"; found: {described_endings(names)}" if names else ""
 
 

@@ -37,28 +37,19 @@ from accweight_core.runs.order_doubts import (
     Told,
     order_warnings,
 )
+from accweight_core.runs.order_words import (
+    end_of,
+    is_copy_name,
+    is_final_name,
+    is_initial_name,
+    is_last_name,
+    is_reset,
+    rank_of,
+)
 from accweight_core.schema import Description, Stamp
 
 Step = tuple[int, str]
 """A step and where it was found."""
-
-_INITIAL = re.compile(r"(^|[^a-z])(init|initial|untrained)([^a-z]|$)", re.IGNORECASE)
-_FINAL = re.compile(r"(^|[^a-z])(final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE)
-_LAST = re.compile(
-    r"(^|[^a-z])(last|latest|newest|final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE
-)
-_SPECIAL = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
-_HYPHENATED = re.compile(r"(?<![a-z])(pre|fine)[-_ ](trained|tuned)(?![a-z])")
-_ORDER_WORDS = (
-    ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first",
-     "pretrained", "old", "prev", "previous", "original"),
-    ("early",),
-    ("mid", "middle", "during", "half", "halfway", "intermediate"),
-    ("late",),
-    ("final", "finished", "end", "after", "post", "last", "latest", "newest", "done", "trained",
-     "finetuned", "new", "current", "cur"),
-)  # fmt: skip
-_RANKS = {word: rank for rank, words in enumerate(_ORDER_WORDS) for word in words}
 
 
 @dataclass(frozen=True)
@@ -74,6 +65,7 @@ class Found:
         read: Parts of the path as they are read, if not as they are written; see `readings`.
         revision: The revision of a repository that is this checkpoint; None if it is one by its
             own name.
+        copy: Key of the averaged copy that the description is of; empty for the model itself.
     """
 
     path: Path
@@ -83,6 +75,7 @@ class Found:
     is_named: bool = False
     read: tuple[str, ...] = ()
     revision: Revision | None = None
+    copy: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -99,8 +92,13 @@ class Found:
         return self.path.stem if self.revision is None else self.parts[-1]
 
     @property
+    def name(self) -> str:
+        """The name of its file or revision."""
+        return self.path.name if self.revision is None else self.revision.name
+
+    @property
     def label(self) -> str:
-        """What it is called in messages."""
+        """What tells it apart in messages."""
         return str(self.path) if self.revision is None else self.revision.name
 
 
@@ -141,7 +139,7 @@ class _Named:
     @property
     def is_at_end(self) -> bool:
         """Whether the name says that it is the last or the best one."""
-        return self.is_special or any(map(_LAST.search, self.parts))
+        return self.is_special or any(map(is_last_name, self.parts))
 
     @property
     def pattern(self) -> str:
@@ -160,27 +158,6 @@ class _Named:
 
 
 Attempt = list[Step | None]
-
-
-def is_copy_name(name: str) -> bool:
-    """Tell whether a name includes 'last' or 'best', so it is probably a copy of another one."""
-    return _SPECIAL.search(name) is not None
-
-
-def is_reset(parts: Sequence[str], step: int, others: Sequence[int]) -> bool:
-    """Tell whether the counter of a checkpoint called best or last is none.
-
-    Trainers reset it when they export the last weights, some of them to -1. Then it is below that
-    of the others, where the last cannot be; the best may lie between them, not before them.
-
-    Args:
-        parts: Parts of its path that tell it from the others.
-        step: What the counter says.
-        others: Steps of the other checkpoints.
-    """
-    if any(map(_LAST.search, parts)):
-        return step < max(others, default=0)
-    return any(map(is_copy_name, parts)) and step < min(others, default=0)
 
 
 def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: int = 0) -> Order:
@@ -226,7 +203,7 @@ def differing_parts(found: Sequence[Found]) -> list[tuple[str, ...]]:
         name = paths[0][-1]
         is_mark = re.search(r"\d|[^.]\.", name) is None
         is_item = is_mark and not re.search(r"\d", "".join(paths[0][-2:-1]))
-        is_item = is_item and not _SPECIAL.search("".join(paths[0][-2:-1]))
+        is_item = is_item and not is_copy_name("".join(paths[0][-2:-1]))
         return [paths[0][-3 if is_item else -2 :]] * len(paths)
     shared = len(shared_folder(paths))
     return [parts[shared:] for parts in paths]
@@ -299,8 +276,8 @@ def ends_of(left: Sequence[Found], placed: Sequence[Placed]) -> list[Placed]:
     if not placed:
         return []
     steps = [place.step for place in placed]
-    initial = [item for item in left if _INITIAL.search(item.stem)]
-    final = [item for item in left if item.is_named and _FINAL.search(item.stem)]
+    initial = [item for item in left if is_initial_name(item.stem)]
+    final = [item for item in left if item.is_named and is_final_name(item.stem)]
     ends = [Placed(item, min(0, min(steps) - 1), "in name: initial weights") for item in initial]
     after = [Placed(item, max(steps) + 1, "in name: final weights") for item in final]
     return [*ends * (len(ends) == 1), *after * (len(after) == 1)]
@@ -407,16 +384,9 @@ def _worded(named: Sequence[_Named]) -> list[Placed]:
     """
     if len(named) < 2 or _given_in_order([item.found for item in named]):
         return []
-    rests, ranks = set(), []
-    for item in named:
-        text = _HYPHENATED.sub(r"\1\2", "/".join(item.parts).lower())
-        words = re.split(r"([^\W\d_]+)", text)
-        at = [index for index, word in enumerate(words) if word in _RANKS]
-        if not at:
-            return []
-        ranks.append(_RANKS[words[at[-1]]])
-        rests.add("".join(words[: at[-1]] + words[at[-1] + 1 :]))
-    if len(set(ranks)) < len(ranks) or len(rests) > 1:
+    told = [rank_of("/".join(item.parts)) for item in named]
+    ranks, rests = [rank for rank, _ in told], {rest for _, rest in told}
+    if -1 in ranks or len(set(ranks)) < len(ranks) or len(rests) > 1:
         return []
     in_order = sorted(zip(ranks, named, strict=True), key=lambda pair: pair[0])
     return [Placed(n.found, i, "words in names") for i, (_, n) in enumerate(in_order)]
@@ -426,13 +396,8 @@ def _unnumbered(found: Sequence[Found]) -> list[Placed]:
     """Order by name, or keep the given order if the files were given one by one in another one."""
     if _given_in_order(found):
         return [Placed(item, index, GIVEN) for index, item in enumerate(found)]
-    by_name = sorted(found, key=lambda f: (_end_of(f.stem), natural_key(f.label)))
+    by_name = sorted(found, key=lambda f: (end_of(f.stem), natural_key(f.label)))
     return [Placed(item, i, BY_ALPHABET) for i, item in enumerate(by_name)]
-
-
-def _end_of(stem: str) -> int:
-    """Return -1 for the name of initial weights, 1 for the last ones, 0 for all others."""
-    return bool(_LAST.search(stem)) - bool(_INITIAL.search(stem))
 
 
 def _given_in_order(found: Sequence[Found]) -> bool:

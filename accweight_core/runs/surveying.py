@@ -11,18 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from accweight_core.errors import MismatchError, SeveralSeriesError
 from accweight_core.remote import is_url, shown
+from accweight_core.runs.averages import with_averages
 from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.order_doubts import GIVEN
 from accweight_core.runs.resolving import TAKEN_IN
 from accweight_core.runs.revision_series import is_numbered, revision_series
 from accweight_core.runs.search import NOT_WEIGHTS, LeftOut
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, one_series, series_in
 from accweight_core.runs.sources import Gathered, gather
-from accweight_core.runs.step_order import GIVEN, Found
-from accweight_core.text import shortened, some
+from accweight_core.runs.step_order import Found
+from accweight_core.text import counted, shortened, some
 
 ONE_OF_FORMATS = (
     "make one run of them with --map FILE (accweight inspect SOURCE --write-map FILE proposes one)"
@@ -31,13 +34,20 @@ ONE_OF_FORMATS = (
 ABOVE = "it lies above the folders of the checkpoints"
 
 
+class Place(NamedTuple):
+    """Where a checkpoint that was analysed lies: its path, and the key of an averaged copy."""
+
+    path: str
+    copy: str = ""
+
+
 @dataclass(frozen=True)
 class Survey:
     """What a source holds.
 
     Attributes:
         source: The source as the user gave it.
-        series: The series, in natural order.
+        series: The series, in natural order, each before those of its averaged copies.
         left_out: Files and folders that belong to no series, and why.
         notes: Where the search stopped at a limit.
     """
@@ -62,7 +72,9 @@ def surveyed(
     text = ", ".join(shown(name) for name in named[:3]) + (", ..." if len(named) > 3 else "")
     gathered = gather(source, selection)
     series, left_out = _series(gathered, selection, text)
-    return Survey(text, tuple(series), (*gathered.left_out, *left_out), tuple(gathered.notes))
+    return Survey(
+        text, tuple(with_averages(series)), (*gathered.left_out, *left_out), tuple(gathered.notes)
+    )
 
 
 def _series(
@@ -84,7 +96,12 @@ def _series(
 
 
 def _complete(series: Sequence[Series]) -> list[Series]:
-    return [one for one in series if one.is_complete and not one.copy_of]
+    """Return what may be the run: neither single files nor copies nor averages of others."""
+    return [one for one in _own(series) if one.is_complete and not one.copy_of]
+
+
+def _own(series: Sequence[Series]) -> list[Series]:
+    return [one for one in series if not one.averaged_of]
 
 
 def _differ(series: Sequence[Series]) -> bool:
@@ -95,13 +112,13 @@ def _differ(series: Sequence[Series]) -> bool:
     return any(parts_of(name).counts and names.count(name) > 1 for name in names)
 
 
-def chosen_series(survey: Survey, selection: Selection = ALL, like: Sequence[str] = ()) -> Series:
+def chosen_series(survey: Survey, selection: Selection = ALL, like: Sequence[Place] = ()) -> Series:
     """Return the series that the user chose, or the one that is plainly the run.
 
     Args:
         survey: What the source holds.
         selection: The choice of the user.
-        like: Paths of checkpoints analysed before; by default, the series that goes on from them.
+        like: Checkpoints analysed before; by default, the series that goes on from them.
 
     Raises:
         SeveralSeriesError: If there are several, or there is none of that name.
@@ -116,24 +133,24 @@ def chosen_series(survey: Survey, selection: Selection = ALL, like: Sequence[str
         if is_mixed and not any(one.is_complete for one in survey.series):
             raise of_several_formats(survey.source, found)
         raise SeveralSeriesError(_several(survey), tuple(one.name for one in survey.series))
-    strange = [one for one in survey.series if one is not plain and _claims(one, plain)]
+    strange = [one for one in _own(survey.series) if one is not plain and _claims(one, plain)]
     if strange:
         found = [place.found for one in (plain, *strange) for place in one.placed]
         raise of_several_formats(survey.source, found)
     return plain
 
 
-def _like(survey: Survey, paths: Sequence[str]) -> Series | None:
+def _like(survey: Survey, places: Sequence[Place]) -> Series | None:
     """Return the series that holds these checkpoints, or lies and is named as they are."""
-    known = set(paths)
-    held = {
-        one.name: {_absolute(place.found.path) for place in one.placed} for one in survey.series
-    }
+    known = {place.path for place in places}
+    copies = {place.copy for place in places}
+    series = [one for one in survey.series if {p.found.copy for p in one.placed} == copies]
+    held = {one.name: {_absolute(place.found.path) for place in one.placed} for one in series}
     most = max((len(known & own) for own in held.values()), default=0)
-    best = [one for one in survey.series if most and len(known & held[one.name]) == most]
-    if not best and paths:
-        patterns = {_pattern(path) for path in paths}
-        best = [one for one in survey.series if {_pattern(p) for p in held[one.name]} & patterns]
+    best = [one for one in series if most and len(known & held[one.name]) == most]
+    if not best and places:
+        patterns = {_pattern(path) for path in known}
+        best = [one for one in series if {_pattern(p) for p in held[one.name]} & patterns]
     return best[0] if len(best) == 1 else None
 
 
@@ -153,9 +170,10 @@ def plain_series(survey: Survey) -> Series | None:
 
     It is the only one, or the only complete one beside single files.
     """
-    if len(survey.series) == 1:
-        return survey.series[0]
-    complete = _complete(survey.series)
+    own = _own(survey.series)
+    if len(own) == 1:
+        return own[0]
+    complete = _complete(own)
     return complete[0] if len(complete) == 1 else None
 
 
@@ -189,8 +207,7 @@ def _claims(single: Series, run: Series) -> bool:
 
 def _several(survey: Survey) -> str:
     """Return the error for a source that holds several series."""
-    complete = _complete(survey.series)
-    complete = complete or list(survey.series)
+    complete = _complete(survey.series) or _own(survey.series)
     formats = {one.readers for one in complete}
     listed = [
         one.in_short.removesuffix(")") + f", {one.format})" if len(formats) > 1 else one.in_short
@@ -198,13 +215,15 @@ def _several(survey: Survey) -> str:
     ]
     more = f" and {len(complete) - 8} more" if len(complete) > 8 else ""
     what = "files of several formats, " if len(formats) > 1 else ""
-    kind = "series of checkpoints" if complete[0].is_complete else "single checkpoints"
+    is_run = complete[0].is_complete
+    kind = "series of checkpoints" if is_run else "single checkpoints"
+    ways = "take one with --series NAME, each by itself with --all, or "
+    ways = ways if is_run else "inspect one with --series NAME, or "
     return (
         f"{survey.source}: {what}{len(complete)} {kind}, which are not one run: "
-        f"{'; '.join(listed)}{more}; take one with --series NAME, each by itself with --all, or "
-        "name the files of one run in order with --given-order (accweight inspect lists them)"
-        + f"; or {ONE_OF_FORMATS}"
-        * (len(formats) > 1)
+        f"{'; '.join(listed)}{more}; {ways}name the files of one run in order with --given-order"
+        + " (accweight inspect lists them)" * is_run
+        + f"; or {ONE_OF_FORMATS}" * (len(formats) > 1)
     )
 
 
@@ -222,7 +241,7 @@ def of_several_formats(source: str, found: Sequence[Found]) -> MismatchError:
 
 def left_out_of(survey: Survey, run: Series | None) -> list[LeftOut]:
     """Return all that is left out where one series is taken, or where all are listed."""
-    listed = [run] if run is not None else list(survey.series)
+    listed = [run] if run is not None else _own(survey.series)
     out = list(survey.left_out)
     for series in listed:
         out += series.left_out
@@ -258,18 +277,34 @@ def notes_on(left_out: Sequence[LeftOut]) -> list[str]:
         apart = one.path if one.reason.startswith("it is ") else apart
         by_reason.setdefault((one.reason, apart), []).append(one.name)
     return [
-        f"left out, not weights: {some(names)}"
+        f"left out, not weights: {some(counted(names))}"
         if reason == NOT_WEIGHTS
-        else f"{some(names)} left out: {reason}"
+        else f"{some(counted(names))} left out: {reason}"
         for (reason, _), names in by_reason.items()
     ]
+
+
+def notes_beside_all(survey: Survey, taken: Sequence[Series]) -> dict[str, list[str]]:
+    """Return notes on what is left out where all series are taken, each by itself, by series."""
+    notes = {
+        run.name: _notes_on_copies([one for one in survey.series if one.copy_of == run.name])
+        for run in taken
+    }
+    single = [one.in_short for one in _own(survey.series) if not one.is_complete]
+    if single:
+        notes[taken[0].name].append(f"single checkpoints left out: {some(single)}")
+    return notes
+
+
+def _notes_on_copies(copies: Sequence[Series]) -> list[str]:
+    return [f"series {one.in_short} left out: same weights as {one.copy_of}" for one in copies]
 
 
 def note_on_others(survey: Survey, run: Series) -> list[str]:
     """Return a note on the series that are not taken."""
     copies = [one for one in survey.series if one.copy_of == run.name]
-    told = [f"series {one.in_short} left out: same weights as {run.name}" for one in copies]
-    others = [one for one in survey.series if one is not run and one not in copies]
+    told = _notes_on_copies(copies)
+    others = [one for one in _own(survey.series) if one is not run and one not in copies]
     if not others:
         return told
     noun = "series" if any(one.is_complete for one in others) else "single checkpoints"

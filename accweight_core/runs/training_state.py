@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
-from accweight_core.schema import Description, Role
+from accweight_core.schema import Description, Role, StoredTensor
 
 Shape = tuple[int, ...]
 
@@ -77,17 +77,24 @@ LONGEST: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
-    """What is left out of one checkpoint, and why."""
+    """What is left out of one checkpoint, and why.
+
+    Attributes:
+        names: Names of the tensors.
+        notes: A note for each kind.
+        copies: Names in averaged copies and those of the same tensors of the model, by first part.
+    """
 
     names: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    copies: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def weights_alone(description: Description) -> Description:
     """Return a description without training state, losses, averaged copies and constants.
 
-    Each kind is named in one note. A checkpoint of nothing else stays as it is, and so does what
-    the file itself calls the model, whatever its layers are called.
+    Each kind is named in one note, and copies are kept apart. A checkpoint of nothing else stays as
+    it is, and so does what the file itself calls the model, whatever its layers are called.
     """
     tensors = description.tensors
     told = frozenset(tensor.name for tensor in tensors if tensor.hints.role is Role.OPTIMIZER)
@@ -98,7 +105,18 @@ def weights_alone(description: Description) -> Description:
     if not found.names or not kept:
         return description
     notes = tuple(dict.fromkeys((*description.notes, *found.notes)))
-    return replace(description, tensors=kept, notes=notes)
+    copies = {key: _copied(tensors, kept, same) for key, same in found.copies.items()}
+    return replace(description, tensors=kept, notes=notes, copies={**copies, **description.copies})
+
+
+def _copied(
+    tensors: Sequence[StoredTensor], kept: Sequence[StoredTensor], same: Mapping[str, str]
+) -> tuple[StoredTensor, ...]:
+    """Return the tensors of a copy by the names of the model, in its order."""
+    by_name = {same[t.name]: t for t in tensors if t.name in same}
+    return tuple(
+        replace(by_name[t.name], name=t.name, hints=t.hints) for t in kept if t.name in by_name
+    )
 
 
 @lru_cache(maxsize=8)
@@ -112,7 +130,8 @@ def _beside(tensors: tuple[tuple[str, Shape], ...], told: frozenset[str]) -> _Be
     state |= _states(untold, models)
     rest = {name: shape for name, shape in shapes.items() if name not in state}
     state |= {name: name for name in _slots(rest, models)}
-    copies = _copies({name: shape for name, shape in rest.items() if name not in state}, models)
+    same = _copies({name: shape for name, shape in rest.items() if name not in state}, models)
+    copies = {name: first for first, names in same.items() for name in names}
     losses = {
         name: _first(name)
         for name in rest
@@ -130,7 +149,8 @@ def _beside(tensors: tuple[tuple[str, Shape], ...], told: frozenset[str]) -> _Be
         if kind and len(names | kind.keys()) < len(shapes):
             names |= kind.keys()
             notes.append(f"left out {_few(kind.values())}: {what}")
-    return _Beside(frozenset(names), tuple(notes))
+    same = {first: pairs for first, pairs in same.items() if names.issuperset(pairs)}
+    return _Beside(frozenset(names), tuple(notes), same)
 
 
 def _first(name: str) -> str:
@@ -274,10 +294,12 @@ def _whole_slots(shapes: Mapping[str, Shape], models: Sequence[_Whole]) -> set[s
     return {first for first in twins if first in paired or first.lower() in SOUNDING_LIKE_LAYERS}
 
 
-def _copies(shapes: Mapping[str, Shape], models: Sequence[_Whole]) -> dict[str, str]:
-    """Return the names in averaged copies, by first part, where the model itself is there too.
+def _copies(shapes: Mapping[str, Shape], models: Sequence[_Whole]) -> dict[str, dict[str, str]]:
+    """Return the names in averaged copies and what the model calls the same, by first part.
 
-    ``model_ema`` is a copy of ``model`` if there is one, else of the whole.
+    ``model_ema`` is a copy of ``model`` if there is one, else of the whole. Copies may have the
+    dots of the names removed, as module names cannot have any. What the model lacks has its own
+    name.
     """
     groups = _groups(shapes, COPY.search)
     if not groups:
@@ -288,9 +310,23 @@ def _copies(shapes: Mapping[str, Shape], models: Sequence[_Whole]) -> dict[str, 
         own = COPY.sub("", first)
         if own in parts and not own.isdecimal():
             found |= _twins({first: groups[first]}, [_Whole(parts[own])])
+    others = [(name, shape) for name, shape in shapes.items() if _first(name) not in groups]
+    known = {(_below(name).replace(".", ""), shape): name for name, shape in others}
+    known |= {(name.replace(".", ""), shape): name for name, shape in others}
     return {
-        f"{first}.{name}": first for first in groups if first in found for name in groups[first]
+        first: {
+            f"{first}.{name}": _called(name, shape, known) or f"{first}.{name}"
+            for name, shape in groups[first].items()
+        }
+        for first in groups
+        if first in found
     }
+
+
+def _called(name: str, shape: Shape, known: Mapping[tuple[str, Shape], str]) -> str:
+    """Return what the model calls a tensor of a copy; empty if it has none such."""
+    ways = name, name.removeprefix("module.")
+    return next((n for w in ways if (n := known.get((w.replace(".", ""), shape), ""))), "")
 
 
 def _below(name: str) -> str:

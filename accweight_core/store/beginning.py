@@ -13,10 +13,10 @@ from accweight_core.store.analysis_store import Store
 from accweight_core.store.arrays import ATTRIBUTE
 from accweight_core.store.beside import beside, real_place
 from accweight_core.store.files import PARTIAL, files_in
+from accweight_core.store.groups import create_group
 from accweight_core.store.header import Header
 from accweight_core.store.replacing import discard, is_folder
 from accweight_core.store.stored_pictures import PACKED, pack_name
-from accweight_core.store.zarr_chunks import create_group
 
 _NO_FILES: begun.Stamps = {}
 

@@ -21,12 +21,13 @@ from accweight_core.store.analysis_store import STATES, Store
 from accweight_core.store.arrays import ATTRIBUTE
 from accweight_core.store.beside import beside, real_place
 from accweight_core.store.documents import METADATA, checked, read
+from accweight_core.store.files import refuse_links
+from accweight_core.store.groups import create_group
 from accweight_core.store.header import Header
 from accweight_core.store.records import FORMAT_VERSION, NonFinite, SegmentDocument
 from accweight_core.store.replacing import discard, is_folder
 from accweight_core.store.segments import SEGMENT, SEGMENTS, Span, read_group, spans_in
 from accweight_core.store.state import FIRST_STATE, LATEST
-from accweight_core.store.zarr_chunks import create_group
 
 
 def digest_of(totals: Floats) -> str:
@@ -81,6 +82,7 @@ def publish(store: Store, draft: Path, document: SegmentDocument) -> Store:
     first = len(store.header.checkpoints)
     span = Span(first, first + len(document.checkpoints) - 1)
     if is_folder(draft / FIRST_STATE):
+        refuse_links(place, STATES)
         state = place / STATES / _state_after(span.last)
         discard(path, state)
         state.parent.mkdir(exist_ok=True)
@@ -170,8 +172,9 @@ def _discard_first_state(store: Store, place: Path) -> None:
     """
     sizes = [parameter.elements for parameter in store.header.parameters]
     first = next((index for index, size in enumerate(sizes) if size), 0)
-    folders = [place / FIRST_STATE / f"{index:06d}" for index in range(first, len(sizes))]
-    if any(is_folder(folders[0] / name) for name in LATEST):
+    folders = [f"{FIRST_STATE}/{index:06d}" for index in range(first, len(sizes))]
+    if any(is_folder(place / folders[0] / name) for name in LATEST):
         for folder in reversed(folders):
+            refuse_links(place, folder)
             for name in LATEST:
-                discard(store.path, folder / name)
+                discard(store.path, place / folder / name)

@@ -239,6 +239,9 @@ class Header:
         for name in ("type_changes", "follows"):
             if not plain[name]:
                 del plain[name]
+        for record in plain["checkpoints"]:
+            if not record["copy"]:
+                del record["copy"]
         return {
             "format": PACKED_VERSION if is_packed else UNPACKED_VERSION,
             **plain,

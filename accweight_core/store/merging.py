@@ -21,6 +21,7 @@ from accweight_core.store import files
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.arrays import ATTRIBUTE, array_in
 from accweight_core.store.beside import beside, real_place
+from accweight_core.store.groups import create_group
 from accweight_core.store.growing import segment_document, write_document
 from accweight_core.store.grown_picture import GrownPicture, Taken
 from accweight_core.store.header import Header
@@ -28,7 +29,7 @@ from accweight_core.store.part import Part, holding
 from accweight_core.store.replacing import discard
 from accweight_core.store.segments import SEGMENTS, Span
 from accweight_core.store.stored_pictures import PACKED, pack_name, picture_name
-from accweight_core.store.zarr_chunks import ChunkedArray, create_group
+from accweight_core.store.zarr_chunks import ChunkedArray
 
 FANOUT = 16
 """Segments of one size that are merged."""

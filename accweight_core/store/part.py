@@ -24,10 +24,11 @@ from accweight_core.store import begun, files
 from accweight_core.store.arrays import ATTRIBUTE, whole_array
 from accweight_core.store.files import Write
 from accweight_core.store.foreign_array import ForeignArray
+from accweight_core.store.groups import create_group
 from accweight_core.store.header import Header
 from accweight_core.store.state import STATE, State
 from accweight_core.store.stored_pictures import StoredPictures, pack_name
-from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray, create_group
+from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray
 
 if TYPE_CHECKING:
     from accweight_core.accumulate.cutting import Stretches
@@ -69,6 +70,11 @@ class Part:
     def totals(self) -> Floats:
         """(steps, parameters, sums); NaN for parameters that are not finished."""
         return self.totals_at(slice(None))
+
+    @property
+    def totals_bytes(self) -> int:
+        """Bytes of the totals in memory."""
+        return 8 * len(self.header.checkpoints) * len(self.header.parameters) * len(SUMS)
 
     def totals_at(self, steps: slice) -> Floats:
         """(steps, parameters, sums) of some steps; reads no other steps."""
@@ -198,8 +204,8 @@ class Part:
         members = list(self._waiting)
         for steps in self.blocks_of_steps():
             values = self._held_at(steps)
-            for index in members:
-                values[:, index] = self._waiting[index][steps][:, columns]
+            waiting = [totals[steps] for totals in self._waiting.values()]
+            values[:, members] = np.stack(waiting, axis=1)[..., columns]
             yield values
 
     def blocks_of_steps(self) -> Iterator[slice]:

@@ -17,9 +17,10 @@ from accweight_core.pictures.plan import Picture, chunk_of, pyramid_levels, segm
 from accweight_core.pictures.tile import Tile
 from accweight_core.pictures.tiling import Tiling
 from accweight_core.store.chunk_grid import ChunkGrid, Place
+from accweight_core.store.groups import create_plain_group
 from accweight_core.store.part import Part
 from accweight_core.store.stored_pictures import picture_name
-from accweight_core.store.zarr_chunks import ChunkedArray, create_plain_group
+from accweight_core.store.zarr_chunks import ChunkedArray
 
 
 class PictureWriter:

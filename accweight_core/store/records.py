@@ -70,7 +70,10 @@ class NonFinite:
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """The checkpoint file of one step, and the training figures stored with it."""
+    """The checkpoint file of one step, and the training figures stored with it.
+
+    `copy` is the key of the averaged copy in it that was analysed, empty for the model itself.
+    """
 
     path: Annotated[str, Meta(min_length=1)]
     step: Integer
@@ -79,6 +82,7 @@ class CheckpointRecord:
     size_bytes: Length
     changed_ns: int
     measures: Mapping[str, float] = field(default_factory=dict)
+    copy: str = ""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> CheckpointRecord:
@@ -93,6 +97,7 @@ class CheckpointRecord:
             size_bytes=checkpoint.size_bytes,
             changed_ns=checkpoint.changed_ns,
             measures={n: float(v) for n, v in checkpoint.measures.items() if math.isfinite(v)},
+            copy=checkpoint.copy,
         )
 
 

@@ -109,27 +109,24 @@ def document_of(store: Path, span: Span) -> SegmentDocument:
     """
     where = f"{SEGMENTS}/{span.name}"
     refuse_links(store, where)
-    return _document(read_group(store / where), f"{store}: {where}", span)
+    try:
+        document = checked(read_group(store / where), SegmentDocument)
+        if len(document.checkpoints) != span.steps:
+            raise ValueError(f"it has {len(document.checkpoints)} checkpoints")
+    except ValueError as error:
+        raise StoreError(f"{store}: {where} is damaged ({error})") from error
+    return document
 
 
 def read_group(folder: Path) -> object:
-    """Return the unchecked attributes of a Zarr group as far as they describe a segment."""
+    """Return the unchecked attributes of a Zarr group as far as they describe a segment.
+
+    Raises:
+        ValueError: If they are not JSON.
+    """
     found = read(folder / METADATA)
     attributes = found.get("attributes") if isinstance(found, dict) else None
     return attributes.get(SEGMENT) if isinstance(attributes, dict) else None
-
-
-def _document(found: object, where: str, span: Span) -> SegmentDocument:
-    try:
-        document = checked(found, SegmentDocument)
-    except ValueError as error:
-        raise StoreError(f"{where} is damaged ({error})") from error
-    if len(document.checkpoints) != span.steps:
-        raise StoreError(
-            f"{where} is damaged: expected {span.steps} checkpoints, "
-            f"got {len(document.checkpoints)}"
-        )
-    return document
 
 
 def grown(header: Header, documents: Sequence[SegmentDocument], path: str) -> Header:
@@ -163,6 +160,8 @@ def grown(header: Header, documents: Sequence[SegmentDocument], path: str) -> He
     )
     try:
         check_steps(joined)
+        if any(hit.first >= len(joined.checkpoints) for hit in last.nonfinite):
+            raise ValueError("a parameter is not finite at no step")
         if any(len(one) not in (0, len(header.parameters)) for one in bases):
             raise ValueError("pictures and parameters differ in number")
     except ValueError as error:
@@ -192,6 +191,8 @@ def header_of(header: Header, document: SegmentDocument, where: str) -> Header:
     )
     try:
         check_pictures(alone)
+        if any(hit.parameter >= len(header.parameters) for hit in document.nonfinite):
+            raise ValueError("a parameter that is not finite is not among the parameters")
     except ValueError as error:
         raise StoreError(f"{where} is damaged ({error})") from error
     return alone

@@ -10,7 +10,6 @@ All chunks of an array are in one folder, because folders cost as much as files.
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 import operator
@@ -37,6 +36,7 @@ from accweight_core.store.files import (
     write_whole,
 )
 from accweight_core.store.foreign_array import ForeignArray
+from accweight_core.store.groups import encoded
 
 LARGE_BYTES = 1 << 28
 """A part of an array with more bytes is read only if at least half of them exist on disk."""
@@ -46,26 +46,6 @@ MOST_CHUNKS = 4096
 
 Index = int | slice | tuple[int | slice, ...]
 """A part of an array: positions and slices along its first axes, or all axes."""
-
-
-def create_group(path: Path, attributes: Mapping[str, Any] | None = None) -> None:
-    """Write the metadata of a Zarr group, replacing existing metadata."""
-    path.mkdir(parents=True, exist_ok=True)
-    document = {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
-    write_whole(path / METADATA, _encoded(document))
-
-
-def create_plain_group(path: Path, write: Write) -> None:
-    """Write the metadata of a Zarr group without attributes."""
-    os.makedirs(path, exist_ok=True)
-    write(path / METADATA, _PLAIN_GROUP)
-
-
-def _encoded(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document).encode()  # indentation would take ten times as long
-
-
-_PLAIN_GROUP = _encoded({"zarr_format": 3, "node_type": "group", "attributes": {}})
 
 
 class StoredArray(Protocol):
@@ -139,7 +119,7 @@ def _array_metadata(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) 
 @lru_cache(maxsize=256)
 def _encoded_array(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) -> bytes:
     """Return the encoded metadata of an array; cached, as models have many equal shapes."""
-    return _encoded(_array_metadata(shape, chunk, dtype))
+    return encoded(_array_metadata(shape, chunk, dtype))
 
 
 @dataclass(frozen=True)
@@ -189,7 +169,7 @@ class ChunkedArray:
         """Write the metadata of the array, and return the array."""
         os.makedirs(self.path, exist_ok=True)
         if attributes:
-            metadata = _encoded({**self._metadata(), "attributes": attributes})
+            metadata = encoded({**self._metadata(), "attributes": attributes})
         else:
             metadata = _encoded_array(self.shape, self.chunk, self.dtype)
         write(self.path / METADATA, metadata)

@@ -62,7 +62,7 @@ class _Described:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._token = ""
-        self._known: dict[str, Checkpoint] = {}
+        self._known: dict[tuple[str, str], Checkpoint] = {}
 
     def checkpoint(self, wanted: Named) -> Checkpoint:
         """Return a checkpoint, described on first use."""
@@ -71,11 +71,11 @@ class _Described:
         with self._lock:
             if wanted.token != self._token:
                 self._token, self._known = wanted.token, {}
-            path = wanted.record.path
-            if path not in self._known:
+            key = wanted.record.path, wanted.record.copy
+            if key not in self._known:
                 alone = replace(wanted.outline, checkpoints=(wanted.record,))
-                self._known[path] = reopened(alone).checkpoints[0]
-            return self._known[path]
+                self._known[key] = reopened(alone).checkpoints[0]
+            return self._known[key]
 
 
 _DESCRIBED = _Described()

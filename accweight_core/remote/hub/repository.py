@@ -88,8 +88,10 @@ def _repository(
     from huggingface_hub import HfApi
 
     token = dict(headers).get("authorization", "").removeprefix("Bearer ")
-    web = Web(HTTPFileSystem(headers=dict(headers), skip_instance_cache=True))
-    return HubRepository(HfApi(endpoint, token=token or False), web, kind, id)
+    web, elsewhere = (
+        Web(HTTPFileSystem(headers=sent, skip_instance_cache=True)) for sent in (dict(headers), {})
+    )
+    return HubRepository(HfApi(endpoint, token=token or False), web, elsewhere, kind, id)
 
 
 class HubRepository:
@@ -98,16 +100,18 @@ class HubRepository:
     Attributes:
         default: The revision that is read if none is named.
         web: What reads byte ranges, with the headers of the client.
+        elsewhere: What reads byte ranges at other servers, without these.
     """
 
     default = "main"
 
-    def __init__(self, api: HfApi, web: Web, kind: str, id: str) -> None:
+    def __init__(self, api: HfApi, web: Web, elsewhere: Web, kind: str, id: str) -> None:
         """Create the repository.
 
         Args:
             api: The client.
             web: What reads byte ranges, with the headers of the client.
+            elsewhere: What reads byte ranges at other servers, without these.
             kind: ``model``, ``dataset`` or ``space``.
             id: Organisation and name.
         """
@@ -115,6 +119,7 @@ class HubRepository:
         self._kind = kind
         self._id = id
         self.web = web
+        self.elsewhere = elsewhere
 
     def __str__(self) -> str:
         """Return the URL of the repository."""

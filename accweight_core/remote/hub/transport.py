@@ -43,6 +43,10 @@ class Hub(Protocol):
     """A repository on the hub."""
 
     web: Web
+    """What reads byte ranges, with the headers of the client."""
+
+    elsewhere: Web
+    """What reads byte ranges at the servers to which the hub redirects, without these."""
 
     def address(self, commit: str, file: str) -> Url:
         """Return the address of the bytes of a file at a commit."""
@@ -149,7 +153,7 @@ class HubTree:
         size = seen.size_bytes or 0
         address = self._hub.address(self._commit, self._name(url))
         if stop > HEAD_BYTES:
-            return self._hub.web.fetch(address, start, stop, replace(seen, tag=""))
+            return self._fetched(address, start, stop, replace(seen, tag=""))
         head = _HEADS.find(seen.tag)
         if not head:
             got = self._hub.web.look(address)
@@ -160,6 +164,19 @@ class HubTree:
             head = got.head[:HEAD_BYTES]
             _HEADS.keep(seen.tag, head)
         return head[start:stop]
+
+    def _fetched(self, address: Url, start: int, stop: int, seen: Seen) -> bytes:
+        """Return bytes from where the hub redirected before, as it limits the requests to itself.
+
+        Signed places expire; the hub is then asked again.
+        """
+        place = self._hub.web.places.get(str(address))
+        if place is not None:
+            try:
+                return self._hub.elsewhere.fetch(Url.parsed(place), start, stop, seen)
+            except RemoteError:
+                self._hub.web.places.pop(str(address), None)
+        return self._hub.web.fetch(address, start, stop, seen)
 
     def answers_all(self, url: Url) -> bool:
         """Return False: the hub lists only names that exist."""

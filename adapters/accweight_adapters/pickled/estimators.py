@@ -64,8 +64,8 @@ def by_layers(
     if left_out:
         notes.append(f"left out {quoted_few(left_out)}: what else a fitted estimator keeps")
     places.sort(key=lambda place: place[:3])
-    named = {own: claim for *_, own, _, claim in places}
-    return named | kept, {own: hints for *_, own, hints, _ in places}
+    named = {place[3]: place[5] for place in places}
+    return named | kept, {place[3]: place[4] for place in places}
 
 
 def _around(name: str) -> str:

@@ -97,9 +97,11 @@ class Interpreter:
             RefusedGlobalError: If it contains a name that only an attack contains.
             ClaimError: If it is damaged.
         """
-        operation = self._stream.operation
+        read, is_counted = self._stream.read, self._stream.counts_operations
         while True:
-            code = operation()
+            if is_counted:
+                self._stream.count_operation()
+            code = read(1)[0]
             self._opcodes += 1
             if code == STOP:
                 return self._stack.pop()

@@ -92,17 +92,21 @@ class PickleStream:
                 raise ClaimError("has far more settings and text than weights; it is damaged")
         return piece
 
-    def operation(self) -> int:
-        """Return the byte of the next operation of a pickle, and count it.
+    @property
+    def counts_operations(self) -> bool:
+        """Whether their number is limited."""
+        return self._operations_left is not None
+
+    def count_operation(self) -> None:
+        """Count an operation of a pickle.
 
         Raises:
-            ClaimError: If it is missing, or one too many.
+            ClaimError: If it is one too many.
         """
         if self._operations_left is not None:
             self._operations_left -= 1
             if self._operations_left < 0:
                 raise ClaimError("its pickle has more parts than are searched for weights")
-        return self.read(1)[0]
 
     def skip(self, count: int) -> int:
         """Pass over `count` bytes; return the offset of the first.

@@ -73,9 +73,9 @@ class Entity(dict[Any, Any]):
         """Attributes by name, including those in slots; a view, as many objects may share them."""
         if isinstance(self.state, dict):
             return self.state
-        parts = self.state if isinstance(self.state, tuple) and len(self.state) == 2 else ()
-        found: list[dict[Any, Any]] = [part for part in reversed(parts) if isinstance(part, dict)]
-        return ChainMap(*found)
+        is_pair = isinstance(self.state, tuple) and len(self.state) == 2
+        parts: tuple[object, ...] = self.state if is_pair else ()  # type: ignore[assignment]
+        return ChainMap(*(part for part in reversed(parts) if isinstance(part, dict)))
 
     def add(self, items: list[Any]) -> None:
         """Append elements, as a pickle does to lists and sets."""

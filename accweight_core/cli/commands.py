@@ -16,6 +16,7 @@ from accweight_core.cli.exporting import export
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
 from accweight_core.cli.plotting import plot
+from accweight_core.cli.watching import watch
 
 if TYPE_CHECKING:
     from accweight_core.analysis.summary import Per
@@ -66,12 +67,7 @@ def inspect(
 @options.roles("weight,embedding")
 @options.metric
 @options.threads
-@click.option(
-    "--picture-budget",
-    metavar="SIZE",
-    help="Limit of the size of stored pictures, such as 256M; 0 for none. "
-    "By default a sixteenth of the checkpoints, 64M to 1G.",
-)
+@options.picture_budget
 @click.option(
     "--memory",
     metavar="SIZE",
@@ -190,6 +186,7 @@ def rank(
 COMMANDS: Sequence[click.Command] = (
     inspect,
     analyze,
+    watch,
     rank,
     compare,
     align,

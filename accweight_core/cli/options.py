@@ -83,6 +83,12 @@ threads = click.option(
     metavar="N",
     help="Threads, or processes of dask; one per processor by default.",
 )
+picture_budget = click.option(
+    "--picture-budget",
+    metavar="SIZE",
+    help="Limit of the size of stored pictures, such as 256M; 0 for none. "
+    "By default a sixteenth of the checkpoints, 64M to 1G.",
+)
 per_row = click.option(
     "--per",
     type=click.Choice(["layer", "parameter", "head"]),

@@ -98,6 +98,28 @@ def _fold(page: Page, width: int) -> None:
             _print(part.lines())
 
 
+@contextmanager
+def in_place() -> Iterator[Callable[[Page], None] | None]:
+    """Yield what prints a page in place of the one before; None if stdout is not a terminal.
+
+    The last page is removed in the end. What is printed on stderr meanwhile appears above it.
+    """
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    def redraw(page: Page) -> None:
+        parts = [[part] if isinstance(part, str) else part.lines() for part in page]
+        live.update(Text("\n".join(line for lines in parts for line in lines)), refresh=True)
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+        yield redraw
+
+
 def remark(*lines: str) -> None:
     """Print notes on stderr."""
     _aside("note", lines)

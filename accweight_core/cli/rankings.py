@@ -48,6 +48,13 @@ def ranking_json(
     }
 
 
+def step_line(analysis: Analysis, by: str, step: int) -> str:
+    """Return one line on a step: the layer that leads the ranking there."""
+    first = ranking_json(analysis, by, step, top=1)["ranking"]
+    told = [f"{plain(row['layer'])} first, {by} {number(row[by])}" for row in first]
+    return ": ".join([f"step {step}", *told])
+
+
 def grave_findings(analysis: Analysis) -> list[str]:
     """Return the findings with which a ranking means little, in sentences."""
     found = findings(analysis.header, analysis.values)

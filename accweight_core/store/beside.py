@@ -12,10 +12,11 @@ from typing import Literal
 
 from accweight_core.errors import StoreError
 
-What = Literal["lock", "draft", "next", "replaced", "doomed", "appended"]
-"""The lock file; a new analysis until its header is written, or merged segments; the analysis that
-will replace the existing one, or the steps that will be added to it; the existing one while it is
-being replaced; a folder that is being removed; the name that older versions used for "next"."""
+What = Literal["lock", "watch", "draft", "next", "replaced", "doomed", "appended"]
+"""The lock file, and that of a watcher; a new analysis until its header is written, or merged
+segments; the analysis that will replace the existing one, or the steps that will be added to it;
+the existing one while it is being replaced; a folder that is being removed; the name that older
+versions used for "next"."""
 
 
 def beside(path: Path, what: What) -> Path:

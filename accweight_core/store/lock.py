@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from accweight_core.errors import AccweightError, StoreError, reason_of
 from accweight_core.store.beside import beside, real_place
@@ -29,12 +30,45 @@ def locked(path: Path) -> Iterator[None]:
         StoreError: If another process holds the lock, if locking fails, or if an OSError is raised
             within the context.
     """
+    if not _can_lock():
+        yield
+        return
+    with ExitStack() as held:
+        held.enter_context(_file_locked(path, "lock"))
+        folder = _folder(path)
+        if folder is not None:
+            held.callback(os.close, folder)
+            _take(path, folder, "lock", if_possible=True)
+        with told_in_one_line(path):
+            yield
+
+
+@contextmanager
+def locked_by_watcher(path: Path) -> Iterator[None]:
+    """Hold the lock of the one watcher that an analysis may have; it writes under `locked`.
+
+    Raises:
+        StoreError: If another watcher holds it, or if locking fails.
+    """
+    if not _can_lock():
+        yield
+        return
+    with _file_locked(path, "watch"):
+        yield
+
+
+def _can_lock() -> bool:
     try:
         import fcntl  # noqa: F401
     except ImportError:  # not on Windows; the lock only prevents user mistakes
-        yield
-        return
-    name = beside(path, "lock")
+        return False
+    return True
+
+
+@contextmanager
+def _file_locked(path: Path, what: Literal["lock", "watch"]) -> Iterator[None]:
+    """Hold the lock of a file beside an analysis, which is removed afterwards."""
+    name = beside(path, what)
     with ExitStack() as held:
         try:
             name.parent.mkdir(parents=True, exist_ok=True)
@@ -46,16 +80,11 @@ def locked(path: Path) -> Iterator[None]:
         held.callback(os.close, file)
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise _no_lock(path, name)
-        _take(path, file)
+        _take(path, file, what)
         if not _is_at(name, file):  # the previous holder removed this file: it locks nothing
-            raise _is_written(path)
+            raise _is_held(path, what)
         held.callback(_remove, name, file)
-        folder = _folder(path)
-        if folder is not None:
-            held.callback(os.close, folder)
-            _take(path, folder, if_possible=True)
-        with told_in_one_line(path):
-            yield
+        yield
 
 
 @contextmanager
@@ -91,7 +120,9 @@ def _folder(path: Path) -> int | None:
         return None
 
 
-def _take(path: Path, descriptor: int, *, if_possible: bool = False) -> None:
+def _take(
+    path: Path, descriptor: int, what: Literal["lock", "watch"], *, if_possible: bool = False
+) -> None:
     """Lock a file or a folder; with `if_possible`, ignore that a file system cannot."""
     import fcntl
 
@@ -99,7 +130,7 @@ def _take(path: Path, descriptor: int, *, if_possible: bool = False) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:
-            raise _is_written(path) from None
+            raise _is_held(path, what) from None
         if not if_possible:
             raise StoreError(f"{path}: cannot be locked ({reason_of(error)})") from error
 
@@ -119,7 +150,9 @@ def _remove(name: Path, descriptor: int) -> None:
             name.unlink(missing_ok=True)
 
 
-def _is_written(path: Path) -> StoreError:
+def _is_held(path: Path, what: Literal["lock", "watch"]) -> StoreError:
+    if what == "watch":
+        return StoreError(f"{path}: another accweight watch writes this analysis; stop it first")
     return StoreError(
         f"{path}: another accweight is writing this analysis; wait for it, or stop it"
     )

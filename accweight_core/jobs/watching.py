@@ -1,0 +1,340 @@
+"""Watch: follow a folder while a job writes checkpoints into it, and measure each of them once.
+
+`Watcher.look` does what is due now and never waits, so that `watch` only has to call it again when
+something has changed. What is known of a run lies in its analysis alone: a watcher that was killed
+goes on from there, and needs no checkpoint that it has measured.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from accweight_core.analysis.analysis import Analysis, open_analysis
+from accweight_core.arguments import checked_roles
+from accweight_core.errors import (
+    AccweightError,
+    FormatError,
+    SeveralSeriesError,
+    SourceError,
+    StepOrderError,
+    StoreError,
+)
+from accweight_core.io.stamp import stamp_if_there
+from accweight_core.io.target import target_at
+from accweight_core.jobs.appending import append
+from accweight_core.jobs.changes import woken_by_changes
+from accweight_core.jobs.engines.workers import Notice
+from accweight_core.jobs.pipeline import analyze
+from accweight_core.naming import natural_key
+from accweight_core.runs.opening import Opened, opened_series, run_of
+from accweight_core.runs.search import Broken
+from accweight_core.runs.selection import ALL, Selection
+from accweight_core.runs.series import Series
+from accweight_core.runs.surveying import Place, Survey, chosen_series, surveyed
+from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Role, Stamp
+from accweight_core.store.analysis_store import Store
+from accweight_core.store.beginning import is_taken
+from accweight_core.store.lock import locked_by_watcher
+from accweight_core.store.records import CheckpointRecord
+
+UNREAD_NS = 60_000_000_000
+"""After so long without a change, a file that cannot be read is not being written any more."""
+
+RETRY_S = 10.0
+"""When to try again what failed although nothing has changed, such as writing on a full disk."""
+
+GAP_S = 0.5
+"""Least time between two looks, as a file that is being written changes all the time."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the folder has found.
+
+    Attributes:
+        analysis: The analysis as it is now; None until there are two checkpoints.
+        added: Steps that this look has added, ascending.
+        waits_for: What has to come or to change before there is more to do, in words.
+        problem: Why complete checkpoints could not be added.
+        again_s: Look again after this time, even if nothing has changed; None if that is useless.
+        is_settling: Whether a checkpoint is complete, but was changed or found a moment ago.
+    """
+
+    analysis: Analysis | None
+    added: tuple[int, ...] = ()
+    waits_for: str = ""
+    problem: AccweightError | None = None
+    again_s: float | None = None
+    is_settling: bool = False
+
+
+class Watcher:
+    """Follows one series of checkpoints in a folder.
+
+    Attributes:
+        folder: The folder.
+        out: Folder of the analysis.
+        analysis: The analysis as it is now; None until there are two checkpoints.
+        settle_s: Seconds for which a checkpoint has to be unchanged before it is read.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        out: str | os.PathLike[str],
+        selection: Selection = ALL,
+        *,
+        roles: Iterable[Role | str] = DEFAULT_ROLES,
+        settle_s: float = 1.0,
+        notice: Notice = lambda line: None,
+        clock: Callable[[], float] = time.monotonic,
+        **how: Any,
+    ) -> None:
+        """Open the analysis if there is one.
+
+        Args:
+            folder: The folder that the job writes to.
+            out: Folder of the analysis (NAME.accw); an existing one is continued.
+            selection: Which of the files there are checkpoints of the run.
+            roles: As in `analyze`; an existing analysis keeps its own.
+            settle_s: Seconds for which a checkpoint has to be unchanged before it is read.
+            notice: Called with messages for the user.
+            clock: Returns seconds that never go back.
+            **how: Further arguments of `analyze` and `append`, such as `threads`.
+
+        Raises:
+            SourceError: If the folder does not exist.
+            StoreError: If `out` is something else, or an analysis that cannot be continued.
+        """
+        self.folder, self.out = Path(folder), target_at(out, "an analysis")
+        if not self.folder.is_dir():
+            raise SourceError(f"{self.folder}: no such folder; watch the one the job writes to")
+        self._selection, self._roles, self._how = selection, checked_roles(roles), how
+        self.settle_s, self._notice, self._clock = settle_s, notice, clock
+        self._unchanged: dict[str, tuple[Mapping[str, Stamp], float]] = {}
+        self._told: set[str] = set()
+        self._begun: frozenset[int] = frozenset()
+        self.analysis = self._stored()
+
+    def look(self) -> Look:
+        """Measure the checkpoints that are complete and were not measured yet.
+
+        Raises:
+            SeveralSeriesError: If there are several runs, and none was chosen.
+            MismatchError: If a checkpoint has other parameters than those before.
+            StepOrderError: If two different new checkpoints have one step.
+        """
+        try:
+            found = surveyed(self.folder, self._selection)
+            series = self._series(found)
+        except FormatError as error:  # no file can be read
+            self._being_written([Broken(Path(error.path), error)])
+            return self._waiting("a checkpoint that can be read", UNREAD_NS / 1e9)
+        except SourceError:
+            series = None
+        if series is None:
+            return self._waiting("checkpoints")
+        opened = opened_series(
+            found, replace(series, broken=()), is_only=self._selection.series is None
+        )
+        return self._measured(self._without_earlier(opened), series)
+
+    def _measured(self, opened: Opened, series: Series) -> Look:
+        """Measure what is complete among new checkpoints."""
+        fresh = opened.checkpoints
+        if len({checkpoint.step for checkpoint in fresh}) < len(fresh):
+            raise StepOrderError(series.clash)
+        settled = {checkpoint.path for checkpoint in fresh if self._is_settled(checkpoint)}
+        is_settling = len(settled) < len(fresh)
+        written = self._being_written(series.broken)
+        in_the_way = min((natural_key(str(bad.path)) for bad in written), default=None)
+
+        def is_ready(one: Checkpoint) -> bool:
+            is_before = in_the_way is None or natural_key(one.path) < in_the_way
+            return one.path in settled and is_before
+
+        ready = self._as_begun(tuple(takewhile(is_ready, fresh)))
+        if ready and (self.analysis is not None or len(ready) > 1):
+            return self._added(replace(opened, checkpoints=ready))
+        look_again = self.settle_s if is_settling else UNREAD_NS / 1e9 if written else None
+        wanted = "the next checkpoint" if self.analysis else "a second checkpoint"
+        return replace(self._waiting(wanted, look_again), is_settling=is_settling)
+
+    def _added(self, opened: Opened) -> Look:
+        """Measure checkpoints and store them."""
+        steps = tuple(checkpoint.step for checkpoint in opened.checkpoints)
+        run = run_of(opened, self._selection)
+        try:
+            if self.analysis is not None:
+                self.analysis = append(run, self.out, notice=self._notice, **self._how)
+            else:
+                self.analysis = analyze(
+                    run,
+                    self.out,
+                    roles=self._roles,
+                    keep_state=True,
+                    overwrite=bool(self._begun) and self._begun != set(steps),
+                    notice=self._notice,
+                    **self._how,
+                )
+                self._begun = frozenset()
+        except FormatError as error:  # changed, or gone, while it was read; or damaged
+            self._unchanged.clear()
+            return Look(self.analysis, problem=error, again_s=max(self.settle_s, RETRY_S))
+        except StoreError as error:
+            return Look(self.analysis, problem=error, again_s=RETRY_S)
+        for checkpoint in opened.checkpoints:
+            self._unchanged.pop(checkpoint.path, None)
+        return Look(self.analysis, added=steps, again_s=0.0)
+
+    def _series(self, found: Survey) -> Series | None:
+        """Return the series that is followed; None if it has not begun yet."""
+        try:
+            return chosen_series(found, self._selection, self._places)
+        except SeveralSeriesError:
+            if self._selection.series is None and any(one.is_complete for one in found.series):
+                raise
+            return None
+
+    @property
+    def _places(self) -> tuple[Place, ...]:
+        records = self.analysis.header.checkpoints if self.analysis else ()
+        return tuple(Place(record.path, record.copy) for record in records)
+
+    def _stored(self) -> Analysis | None:
+        """Return the analysis that is continued; None if it has to be begun."""
+        if not is_taken(self.out):
+            return None
+        header = Store.begun_at(self.out).header
+        if not header.keeps_state:
+            raise StoreError(
+                f"{self.out}: the analysis was made without --keep-state, so nothing can be added; "
+                "choose another output"
+            )
+        if header.complete:
+            return open_analysis(self.out)
+        self._begun = frozenset(map(int, header.steps))
+        return None
+
+    def _as_begun(self, ready: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:
+        """Return the checkpoints of an unfinished analysis, if they are there still; else all."""
+        same = tuple(one for one in ready if one.step in self._begun)
+        return same if same and len(same) == len(self._begun) else ready
+
+    # ------------------------------------------------------------ what is complete, and what is new
+
+    def _is_settled(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether a checkpoint has not changed for the settling time."""
+        now = self._clock()
+        stamps, since = self._unchanged.get(checkpoint.path, (None, now))
+        if stamps != checkpoint.stamps:
+            since = now
+        self._unchanged[checkpoint.path] = checkpoint.stamps, since
+        return now - since >= self.settle_s
+
+    def _being_written(self, broken: Sequence[Broken]) -> list[Broken]:
+        """Return the unreadable files that a job may be writing; name the others, once each."""
+        young = []
+        for bad in broken:
+            stamp = stamp_if_there(bad.path)
+            if stamp is None:
+                continue
+            if time.time_ns() - stamp.changed_ns < UNREAD_NS:
+                young.append(bad)
+            else:
+                self.tell(f"{bad.error}; left out unless it is completed")
+        return young
+
+    def _without_earlier(self, opened: Opened) -> Opened:
+        """Return the checkpoints after the last step; report those that show a restarted job."""
+        if self.analysis is None:
+            return opened
+        records = {record.step: record for record in self.analysis.header.checkpoints}
+        last = self.analysis.header.checkpoints[-1]
+        earlier = [one for one in opened.checkpoints if one.step <= last.step]
+        later = tuple(one for one in opened.checkpoints if one.step > last.step)
+        restarted = [one.step for one in earlier if _is_newer(one, records.get(one.step), last)]
+        if not restarted:
+            return replace(opened, checkpoints=later)
+        note = (
+            f"step {restarted[0]} was written after step {last.step}, so the job was probably "
+            f"restarted from an earlier one; steps up to {last.step} stay as they were measured, "
+            "later ones are added"
+        )
+        self.tell(note)
+        return replace(opened, checkpoints=later, notes=(*opened.notes, note))
+
+    def tell(self, line: str) -> None:
+        """Tell the user a line, once."""
+        if line not in self._told:
+            self._told.add(line)
+            self._notice(line)
+
+    def _waiting(self, wanted: str, again_s: float | None = None) -> Look:
+        return Look(self.analysis, waits_for=f"{wanted} in {self.folder}", again_s=again_s)
+
+
+def _is_newer(
+    checkpoint: Checkpoint, record: CheckpointRecord | None, last: CheckpointRecord
+) -> bool:
+    """Tell whether a checkpoint of an earlier step was written after the last one measured.
+
+    Another file of a step that was measured is a copy, such as `last.pt`.
+    """
+    if checkpoint.changed_ns <= last.changed_ns:
+        return False
+    return record is None or (
+        record.path == os.path.abspath(checkpoint.path)
+        and record.changed_ns != checkpoint.changed_ns
+    )
+
+
+def watch(
+    watcher: Watcher,
+    *,
+    once: bool = False,
+    poll_s: float | None = None,
+    seen: Callable[[Look], None] = lambda look: None,
+) -> None:
+    """Look at a folder whenever something has changed there, until the process is stopped.
+
+    Args:
+        watcher: The watcher.
+        once: Whether to return after all complete checkpoints were added.
+        poll_s: Seconds between two listings of the folder, where the file system does not tell of
+            changes; by default this is done on network file systems, every ten seconds.
+        seen: Called after each look.
+
+    Raises:
+        StoreError: If another watcher keeps this analysis, or with `once` if it cannot be written.
+        MissingLibraryError: If watchdog is not installed, unless `once`.
+        AccweightError: As in `Watcher.look`.
+    """
+    with locked_by_watcher(watcher.out):
+        if once:
+            _look_once(watcher, seen)
+            return
+        with woken_by_changes(watcher.folder, poll_s, watcher.tell) as woken:
+            while True:
+                woken.clear()
+                look = watcher.look()
+                seen(look)
+                time.sleep(GAP_S)
+                woken.wait(look.again_s)
+
+
+def _look_once(watcher: Watcher, seen: Callable[[Look], None]) -> None:
+    """Add what is complete, after waiting once for what was found or changed a moment ago."""
+    look = watcher.look()
+    if look.is_settling:
+        time.sleep(watcher.settle_s)
+        look = watcher.look()
+    seen(look)
+    if look.problem is not None:
+        raise look.problem

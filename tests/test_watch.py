@@ -1,0 +1,407 @@
+"""Watching: checkpoints are measured as a job writes them, with the bits of analysing all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import accweight_core as aw
+from accweight_core.cli import app
+from accweight_core.errors import MissingLibraryError, SourceError, StoreError
+from accweight_core.jobs import changes, watching
+from accweight_core.jobs.watching import Look, Watcher, watch
+from accweight_core.runs.selection import Selection
+from accweight_core.store.lock import locked_by_watcher
+
+COUNT = 6
+MINUTES_NS = 120_000_000_000
+
+
+def weights(step: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Return the weights of a network at a step, always the same ones."""
+    chance = torch.Generator().manual_seed(seed)
+    now = {
+        "conv.weight": torch.randn((8, 3, 5, 5), generator=chance),
+        "fc.weight": torch.randn((60, 40), generator=chance),
+        "fc.bias": torch.randn(60, generator=chance),
+    }
+    for _ in range(step):
+        now = {n: t + 0.1 * torch.randn(t.shape, generator=chance) for n, t in now.items()}
+    return now
+
+
+def write(folder: Path, step: int, seed: int = 0) -> Path:
+    """Write a checkpoint beside its place, and rename it, as careful trainers do."""
+    path = folder / f"epoch_{step}.pt"
+    partial = folder / f".{path.name}.tmp"
+    torch.save({"epoch": step, "state_dict": weights(step, seed)}, partial)
+    partial.rename(path)
+    return path
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    """The folder that a job writes to."""
+    folder = tmp_path / "job"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "run.accw"
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Callable[[int], aw.Analysis]:
+    """Return what analyses all steps up to one in one go."""
+
+    def analysed(count: int) -> aw.Analysis:
+        folder = tmp_path / f"all_{count}"
+        folder.mkdir()
+        for step in range(count):
+            write(folder, step)
+        return aw.analyze(aw.open_run(folder), tmp_path / f"all_{count}.accw", keep_state=True)
+
+    return analysed
+
+
+def watcher(folder: Path, out: Path, *args: Any, **options: Any) -> Watcher:
+    return Watcher(folder, out, *args, **{"settle_s": 0, **options})
+
+
+def assert_same(found: aw.Analysis | None, whole: aw.Analysis) -> None:
+    """Check numbers, warnings and pictures."""
+    assert found is not None
+    assert found.store is not None
+    assert whole.store is not None
+    np.testing.assert_array_equal(found.steps, whole.steps)
+    np.testing.assert_array_equal(found.values, whole.values)
+    assert found.header.warnings == whole.header.warnings
+    assert found.maximum == whole.maximum
+    for index in range(len(whole.parameters)):
+        for level in whole.header.plan(index).levels:
+            np.testing.assert_array_equal(
+                found.store.picture(index, level, "mean", slice(None)),
+                whole.store.picture(index, level, "mean", slice(None)),
+            )
+
+
+def test_each_checkpoint_is_measured_as_it_comes(
+    job: Path, out: Path, whole: Callable[[int], aw.Analysis]
+) -> None:
+    follower = watcher(job, out)
+    added = [follower.look().added]
+
+    for step in range(COUNT):
+        write(job, step)
+        added.append(follower.look().added)
+
+    assert added == [(), (), (0, 1), (2,), (3,), (4,), (5,)]
+    assert follower.look().added == ()
+    assert_same(follower.analysis, whole(COUNT))
+
+
+def test_checkpoints_may_be_deleted_once_they_are_measured(
+    job: Path, out: Path, whole: Callable[[int], aw.Analysis]
+) -> None:
+    write(job, 0)
+    for step in range(1, COUNT):
+        write(job, step)
+        analysis = watcher(job, out).look().analysis  # a new one each time, as cron starts them
+        for old in job.glob("epoch_*.pt"):
+            if old.name != f"epoch_{step}.pt":
+                old.unlink()
+
+    assert_same(analysis, whole(COUNT))
+
+
+def test_a_run_in_step_folders_whose_old_ones_are_deleted_goes_on(job: Path, out: Path) -> None:
+    for step in (500, 1000, 1500):
+        folder = job / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file(weights(step // 500), folder / "model.safetensors")
+        analysis = watcher(job, out).look().analysis
+        if step == 1000:
+            (job / "checkpoint-500" / "model.safetensors").unlink()
+            (job / "checkpoint-500").rmdir()
+
+    assert analysis is not None
+    assert list(analysis.steps) == [500, 1000, 1500]
+
+
+def test_a_checkpoint_is_read_after_it_was_unchanged_for_the_settling_time(
+    job: Path, out: Path
+) -> None:
+    now = 0.0
+    follower = watcher(job, out, settle_s=5.0, clock=lambda: now)
+    for step in (0, 1):
+        write(job, step)
+
+    assert follower.look().is_settling
+    now = 4.0
+    os.utime(job / "epoch_1.pt", ns=(1, 1))  # written again
+    assert follower.look().is_settling
+    now = 6.0
+    assert follower.look().added == ()
+    now = 9.5
+    assert follower.look().added == (0, 1)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_a_half_written_checkpoint_is_waited_for(
+    job: Path, out: Path, share: float, whole: Callable[[int], aw.Analysis]
+) -> None:
+    said: list[str] = []
+    follower = watcher(job, out, notice=said.append)
+    for step in (0, 1, 2):
+        path = write(job, step)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    write(job, 3)
+
+    first = follower.look()
+    assert (first.added, follower.look().added, said) == ((0, 1), (), [])
+
+    with path.open("ab") as file:
+        file.write(content[int(share * len(content)) :])
+    assert follower.look().added == (2, 3)
+    assert_same(follower.analysis, whole(4))
+
+
+def test_a_file_that_nobody_completes_is_named_once_and_left_out(job: Path, out: Path) -> None:
+    said: list[str] = []
+    follower = watcher(job, out, notice=said.append)
+    for step in range(4):
+        path = write(job, step)
+        if step == 2:
+            path.write_bytes(path.read_bytes()[:500])
+            ago = path.stat().st_mtime_ns - MINUTES_NS
+            os.utime(path, ns=(ago, ago))
+
+    added = [follower.look().added for _ in range(3)]
+
+    assert added == [(0, 1, 3), (), ()]
+    assert len([line for line in said if "epoch_2.pt" in line and "completed" in line]) == 1
+
+
+def test_a_folder_of_half_a_checkpoint_is_waited_for(job: Path, out: Path) -> None:
+    path = write(job, 0)
+    path.write_bytes(path.read_bytes()[:500])
+
+    look = watcher(job, out).look()
+
+    assert look.analysis is None
+    assert look.waits_for == f"a checkpoint that can be read in {job}"
+
+
+def test_a_restarted_job_is_reported_once_and_its_repeated_steps_are_skipped(
+    job: Path, out: Path, whole: Callable[[int], aw.Analysis]
+) -> None:
+    said: list[str] = []
+    follower = watcher(job, out, notice=said.append)
+    for step in range(4):
+        write(job, step)
+    follower.look()
+
+    for step in (2, 3):
+        write(job, step, seed=7)
+        assert follower.look().added == ()
+    assert_same(follower.analysis, whole(4))
+    write(job, 4, seed=7)
+    assert follower.look().added == (4,)
+
+    restarts = [line for line in said if "restarted" in line]
+    assert len(restarts) == 1
+    assert restarts[0].startswith("step 2 was written after step 3, so the job was probably")
+    assert follower.analysis is not None
+    assert restarts[0] in follower.analysis.header.notes
+    assert any("step 4 does not look like" in line for line in follower.analysis.header.warnings)
+
+
+def test_a_copy_of_the_last_checkpoint_is_no_restart(job: Path, out: Path) -> None:
+    said: list[str] = []
+    follower = watcher(job, out, notice=said.append)
+    for step in range(4):
+        path = write(job, step)
+        (job / "last.pt").write_bytes(path.read_bytes())
+        follower.look()
+
+    assert follower.analysis is not None
+    assert list(follower.analysis.steps) == [0, 1, 2, 3]
+    assert not [line for line in said if "restarted" in line]
+
+
+def test_checkpoints_of_the_series_that_was_chosen_are_taken(job: Path, out: Path) -> None:
+    for name in ("a", "b"):
+        (job / name).mkdir()
+    follower = watcher(job, out, Selection(series="b"))
+    for step in range(3):
+        write(job / "a", step)
+        write(job / "b", step, seed=1)
+        follower.look()
+
+    assert follower.analysis is not None
+    assert {Path(r.path).parent.name for r in follower.analysis.header.checkpoints} == {"b"}
+
+
+def test_an_analysis_that_was_begun_is_finished_with_its_checkpoints(
+    job: Path, out: Path, whole: Callable[[int], aw.Analysis]
+) -> None:
+    for step in (0, 1):
+        write(job, step)
+
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watcher(job, out, progress=stop, threads=1).look()
+    write(job, 2)
+    follower = watcher(job, out)
+
+    assert [follower.look().added, follower.look().added] == [(0, 1), (2,)]
+    assert_same(follower.analysis, whole(3))
+
+
+def test_what_a_full_disk_refuses_is_added_when_there_is_room(
+    job: Path, small_disk: Path, whole: Callable[[int], aw.Analysis]
+) -> None:
+    ballast = small_disk / "ballast"
+    follower = watcher(job, small_disk / "run.accw")
+    for step in (0, 1):
+        write(job, step)
+    assert follower.look().added == (0, 1)
+    left = os.statvfs(small_disk)
+    ballast.write_bytes(bytes(left.f_bavail * left.f_bsize - 8192))
+    write(job, 2)
+
+    look = follower.look()
+    assert isinstance(look.problem, StoreError)
+    assert look.again_s == watching.RETRY_S
+
+    ballast.unlink()
+    assert follower.look().added == (2,)
+    assert_same(follower.analysis, whole(3))
+
+
+def test_an_analysis_has_one_watcher(job: Path, out: Path) -> None:
+    with (
+        locked_by_watcher(out),
+        pytest.raises(StoreError, match="another accweight watch writes this analysis"),
+    ):
+        watch(watcher(job, out), once=True)
+
+
+def test_what_cannot_be_watched_says_so(
+    job: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SourceError, match="no such folder"):
+        Watcher(job / "nowhere", out)
+    aw.analyze([weights(0), weights(1)], out)
+    with pytest.raises(StoreError, match="without --keep-state"):
+        Watcher(job, out)
+    monkeypatch.setitem(sys.modules, "watchdog.events", None)
+    with pytest.raises(MissingLibraryError, match=r"accweight\[watch\]"):
+        watch(watcher(job, job / "other.accw"))
+
+
+@pytest.mark.parametrize("poll_s", [None, 0.05])
+def test_the_loop_is_woken_by_what_is_written(
+    job: Path, out: Path, poll_s: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "GAP_S", 0.0)
+    steps: list[int] = []
+    writers: list[Thread] = []
+
+    def seen(look: Look) -> None:
+        steps.extend(look.added)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        if len(writers) < 4:
+            writers.append(Thread(target=write, args=(job, len(writers))))
+            writers[-1].start()
+
+    with pytest.raises(KeyboardInterrupt):
+        watch(watcher(job, out), poll_s=poll_s, seen=seen)
+
+    assert steps == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("kind", "is_polled"), [("nfs4", True), ("ext4", False)])
+def test_folders_of_network_file_systems_are_polled(
+    tmp_path: Path, kind: str, is_polled: bool
+) -> None:
+    device = os.stat(tmp_path).st_dev
+    place = f"{os.major(device)}:{os.minor(device)}"
+    table = tmp_path / "mountinfo"
+    table.write_text(f"30 1 0:1 / /proc rw - proc proc rw\n31 1 {place} / / rw - {kind} disk rw\n")
+
+    assert changes.is_on_network(tmp_path, table) is is_polled
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+def accweight(*arguments: object) -> int:
+    return app.run(list(map(str, arguments)))
+
+
+def test_once_adds_what_is_there(job: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    once = ("watch", job, "-o", out, "--once", "--settle", "0", "--json")
+    write(job, 0)
+    assert accweight(*once) == 0
+    assert capsys.readouterr() == ("", f"note: waiting for a second checkpoint in {job}\n")
+
+    for steps in ([0, 1, 2], [0, 1, 2], [0, 1, 2, 3]):
+        for step in steps[1:]:
+            if not (job / f"epoch_{step}.pt").exists():
+                write(job, step)
+        assert accweight(*once) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["steps"] == steps
+    assert document["ranking"][0]["layer"] in ("conv", "fc")
+
+
+def _started(job: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "accweight_core", "watch", str(job), "-o", str(out)]
+    return subprocess.Popen([*command, "--settle", "0"], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_watcher_that_is_killed_goes_on_where_it_was(
+    job: Path, out: Path, whole: Callable[[int], aw.Analysis]
+) -> None:
+    for step in range(3):
+        write(job, step)
+    killed = _started(job, out)
+    assert killed.stdout is not None
+    lines = [killed.stdout.readline() for _ in range(3)]
+    killed.kill()
+    killed.communicate()
+    for old in job.glob("*.pt"):
+        old.unlink()
+    write(job, 3)
+    write(job, 4)
+
+    again = _started(job, out)
+    assert again.stdout is not None
+    lines += [again.stdout.readline() for _ in range(2)]
+    again.send_signal(signal.SIGTERM)
+    rest, _ = again.communicate()
+
+    assert [line.split(":")[0] for line in lines] == [f"step {step}" for step in range(5)]
+    assert again.returncode == 0
+    assert "5 checkpoints, steps 0 to 4" in rest
+    assert_same(aw.open_analysis(out), whole(5))

@@ -40,7 +40,7 @@ def test_an_option_that_commands_share_says_the_same_in_each(shared: str) -> Non
     assert len({(p.help, p.metavar, tuple(p.opts)) for p in found if p is not None}) == 1
 
 
-@pytest.mark.parametrize("name", ["inspect", "analyze"])
+@pytest.mark.parametrize("name", ["inspect", "analyze", "watch"])
 def test_all_of_a_selection_can_be_told_on_the_command_line(name: str) -> None:
     told = set(parameters(name))
 

@@ -93,10 +93,11 @@ def assert_same(found: aw.Analysis | None, whole: aw.Analysis) -> None:
     assert found.maximum == whole.maximum
     for index in range(len(whole.parameters)):
         for level in whole.header.plan(index).levels:
-            np.testing.assert_array_equal(
-                found.store.picture(index, level, "mean", slice(None)),
-                whole.store.picture(index, level, "mean", slice(None)),
-            )
+            for plane in ("mean", "max") if level else ("mean",):
+                np.testing.assert_array_equal(
+                    found.store.picture(index, level, plane, slice(None)),
+                    whole.store.picture(index, level, plane, slice(None)),
+                )
 
 
 def test_each_checkpoint_is_measured_as_it_comes(
@@ -112,6 +113,21 @@ def test_each_checkpoint_is_measured_as_it_comes(
     assert added == [(), (), (0, 1), (2,), (3,), (4,), (5,)]
     assert follower.look().added == ()
     assert_same(follower.analysis, whole(COUNT))
+
+
+def test_a_tracker_of_the_same_run_has_the_same_numbers_and_pictures(
+    job: Path, out: Path, tmp_path: Path
+) -> None:
+    follower = watcher(job, out)
+    with aw.ChangeTracker(tmp_path / "live.accw") as tracker:
+        for step in range(COUNT):
+            write(job, step)
+            follower.look()
+            tracker.update(weights(step), step=step)
+
+    live = aw.open_analysis(tmp_path / "live.accw")
+    assert [p.name for p in live.parameters] == [p.name for p in follower.analysis.parameters]
+    assert_same(follower.analysis, live)
 
 
 def test_checkpoints_may_be_deleted_once_they_are_measured(

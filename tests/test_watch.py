@@ -258,6 +258,7 @@ def test_a_copy_of_the_last_checkpoint_is_no_restart(job: Path, out: Path) -> No
     assert follower.analysis is not None
     assert list(follower.analysis.steps) == [0, 1, 2, 3]
     assert not [line for line in said if "restarted" in line]
+    assert follower.analysis.header.notes == ("last.pt left out: same weights as epoch_1.pt",)
 
 
 def test_checkpoints_of_the_series_that_was_chosen_are_taken(job: Path, out: Path) -> None:
@@ -339,6 +340,7 @@ def test_the_loop_is_woken_by_what_is_written(
     job: Path, out: Path, poll_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "GAP_S", 0.0)
+    monkeypatch.setattr(watching, "REST", 0)
     steps: list[int] = []
     writers: list[Thread] = []
 

@@ -52,6 +52,9 @@ RETRY_S = 10.0
 GAP_S = 0.5
 """Least time between two looks, as a file that is being written changes all the time."""
 
+REST = 4
+"""How many times as long as a look took nothing is done after it, if it found nothing to add."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -62,7 +65,8 @@ class Look:
         added: Steps that this look has added, ascending.
         waits_for: What has to come or to change before there is more to do, in words.
         problem: Why complete checkpoints could not be added.
-        again_s: Look again after this time, even if nothing has changed; None if that is useless.
+        again_s: If nothing was added, look again after this time, even if nothing has changed; None
+            if that is useless.
         is_settling: Whether a checkpoint is complete, but was changed or found a moment ago.
     """
 
@@ -140,9 +144,7 @@ class Watcher:
             series = None
         if series is None:
             return self._waiting("checkpoints")
-        opened = opened_series(
-            found, replace(series, broken=()), is_only=self._selection.series is None
-        )
+        opened = opened_series(found, series, is_only=self._selection.series is None)
         return self._measured(self._without_earlier(opened), series)
 
     def _measured(self, opened: Opened, series: Series) -> Look:
@@ -191,7 +193,7 @@ class Watcher:
             return Look(self.analysis, problem=error, again_s=RETRY_S)
         for checkpoint in opened.checkpoints:
             self._unchanged.pop(checkpoint.path, None)
-        return Look(self.analysis, added=steps, again_s=0.0)
+        return Look(self.analysis, added=steps)
 
     def _series(self, found: Survey) -> Series | None:
         """Return the series that is followed; None if it has not begun yet."""
@@ -252,7 +254,11 @@ class Watcher:
         return young
 
     def _without_earlier(self, opened: Opened) -> Opened:
-        """Return the checkpoints after the last step; report those that show a restarted job."""
+        """Return the checkpoints after the last step; report those that show a restarted job.
+
+        Notes on what lies beside them (copies, files that are being written) are of this moment,
+        and would be stored again with every step; those of the first checkpoints are kept.
+        """
         if self.analysis is None:
             return opened
         records = {record.step: record for record in self.analysis.header.checkpoints}
@@ -261,14 +267,14 @@ class Watcher:
         later = tuple(one for one in opened.checkpoints if one.step > last.step)
         restarted = [one.step for one in earlier if _is_newer(one, records.get(one.step), last)]
         if not restarted:
-            return replace(opened, checkpoints=later)
+            return replace(opened, checkpoints=later, notes=())
         note = (
             f"step {restarted[0]} was written after step {last.step}, so the job was probably "
             f"restarted from an earlier one; steps up to {last.step} stay as they were measured, "
             "later ones are added"
         )
         self.tell(note)
-        return replace(opened, checkpoints=later, notes=(*opened.notes, note))
+        return replace(opened, checkpoints=later, notes=(note,))
 
     def tell(self, line: str) -> None:
         """Tell the user a line, once."""
@@ -323,10 +329,13 @@ def watch(
         with woken_by_changes(watcher.folder, poll_s, watcher.tell) as woken:
             while True:
                 woken.clear()
+                began = time.monotonic()
                 look = watcher.look()
+                took = time.monotonic() - began
                 seen(look)
-                time.sleep(GAP_S)
-                woken.wait(look.again_s)
+                if not look.added:
+                    time.sleep(max(GAP_S, REST * took))
+                    woken.wait(look.again_s)
 
 
 def _look_once(watcher: Watcher, seen: Callable[[Look], None]) -> None:

@@ -155,7 +155,7 @@ def test_the_file_at_every_revision_is_a_series_where_each_has_several(tmp_path:
     found = aw.series_of(f"git:{repository.folder}", revisions="v*")
     run = aw.open_run(f"git:{repository.folder}", revisions="v*", series="D.npz")
 
-    assert [(one.name, one.steps) for one in found] == [("D.npz", "1 to 3"), ("G.npz", "1 to 3")]
+    assert [(one.name, one.steps) for one in found] == [("D.npz", (1, 2, 3)), ("G.npz", (1, 2, 3))]
     assert path_length(run) == pytest.approx(4.0)
 
 

@@ -44,9 +44,9 @@ def test_two_architectures_in_a_folder_are_an_error_that_lists_them(tmp_path: Pa
         f"{tmp_path}: the checkpoints hold 2 different sets of parameters, so they are not one "
         f"run: group 1: 3 checkpoints, steps 1 to 4, 2 parameters ({first} ... {last}); "
         f"group 2: 1 checkpoint, step 3, 1 parameters ({other}); only group 1 has fc.bias (3,), "
-        "only group 2 has conv.weight (4, 3, 3, 3); analyse one group with --group 1 "
-        "(or --group largest), leave parameters out with --skip PATTERN, or say which are the "
-        "same with --map FILE (accweight inspect SOURCE --write-map FILE proposes one)"
+        "only group 2 has conv.weight (4, 3, 3, 3); analyse one group with group='1' "
+        "(or group='largest'), leave parameters out with skip=PATTERN, or say which are the "
+        "same with map=FILE (accweight inspect SOURCE --write-map FILE proposes one)"
     )
 
 
@@ -108,7 +108,7 @@ def test_one_reshaped_parameter_names_both_shapes_both_steps_and_the_way_out(
     assert (error.parameter, error.expected, error.got) == ("fc.weight", (3, 4), (5, 4))
     for part in (
         "'fc.weight'", "(3, 4)", "(5, 4)", "step 1", "step 3", "epoch_1.pt", "epoch_3.pt",
-        "--skip", "--group largest",
+        "skip=[", "group='largest'",
     ):  # fmt: skip
         assert part in text
     assert "\n" not in text
@@ -129,7 +129,7 @@ def test_the_pattern_that_the_error_suggests_leaves_one_run(tmp_path: Path) -> N
     with pytest.raises(ShapeMismatchError) as caught:
         aw.open_run(tmp_path)
 
-    pattern = str(caught.value).split("--skip '")[1].split("'")[0]
+    pattern = str(caught.value).split("skip=['")[1].split("'")[0]
     assert list(aw.open_run(tmp_path, skip=[pattern]).steps) == [1, 2, 3]
 
 

@@ -155,8 +155,8 @@ def test_two_artifacts_are_two_series(tmp_path: Path) -> None:
     found = aw.series_of(folder)
 
     assert [(one.name, one.pattern, one.steps) for one in found] == [
-        ("critic", "critic:vN/model.pt", "0 to 11"),
-        ("generator", "generator:vN/model.pt", "0 to 11"),
+        ("critic", "critic:vN/model.pt", tuple(range(12))),
+        ("generator", "generator:vN/model.pt", tuple(range(12))),
     ]
 
 

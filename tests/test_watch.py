@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 import accweight_core as aw
 from accweight_core.cli import app
-from accweight_core.errors import MissingLibraryError, SourceError, StoreError
+from accweight_core.errors import FormatError, MissingLibraryError, SourceError, StoreError
 from accweight_core.jobs import changes, watching
 from accweight_core.jobs.watching import Look, Watcher, watch
 from accweight_core.runs.selection import Selection
@@ -221,6 +221,31 @@ def test_a_folder_of_half_a_checkpoint_is_waited_for(job: Path, out: Path) -> No
 
     assert look.analysis is None
     assert look.waits_for == f"a checkpoint that can be read in {job}"
+
+
+def test_a_checkpoint_that_is_deleted_before_it_is_read_costs_nothing_else(
+    job: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = watcher(job, out)
+    for step in (0, 1):
+        write(job, step)
+    follower.look()
+    doomed = write(job, 2)
+    opened = watching.run_of
+
+    def opened_too_late(*args: Any) -> aw.Run:
+        run = opened(*args)
+        doomed.unlink(missing_ok=True)
+        return run
+
+    monkeypatch.setattr(watching, "run_of", opened_too_late)
+    look = follower.look()
+    write(job, 3)
+
+    assert look.added == ()
+    assert isinstance(look.problem, FormatError)
+    assert "epoch_2.pt: cannot be read" in str(look.problem)
+    assert follower.look().added == (3,)
 
 
 def test_a_restarted_job_is_reported_once_and_its_repeated_steps_are_skipped(

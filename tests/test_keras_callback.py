@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import keras_models  # noqa: F401 - before Keras: it chooses the backend
+import keras_models  # before Keras: it chooses the backend
 import numpy as np
 import pytest
 from framework_runs import check_same, measures_of, ran
 
 import accweight_core as aw
 
-keras = pytest.importorskip("keras")
+with keras_models.quiet():
+    keras = pytest.importorskip("keras")
 
 from accweight_adapters.callbacks.keras import ChangeCallback
 

@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+import accweight_core as aw
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 IN_THIS_PROCESS = ("formats", "disk", "growth", "steps", "budget")
@@ -187,7 +189,7 @@ def test_every_marker_of_the_readme_has_figures(load: Load, results: dict[str, A
         assert len(part.split("<!-- end -->")[0].splitlines()) > 2
 
 
-@pytest.mark.parametrize("name", IN_THIS_PROCESS)
+@pytest.mark.parametrize("name", [name for name in IN_THIS_PROCESS if name != "steps"])
 def test_a_wrong_value_is_an_error(
     load: Load, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +204,20 @@ def test_a_wrong_value_is_an_error(
 
     with pytest.raises(runs.WrongValueError, match="mean and maximum"):
         benchmark.main(["--size", "smoke", "--out", str(tmp_path), "--scratch", str(tmp_path)])
+
+
+def test_steps_that_give_another_analysis_than_one_go_are_an_error(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, analyze = load("runs"), aw.analyze
+
+    def with_one_less(run: Any, *out: Any, **options: Any) -> aw.Analysis:
+        return analyze(run[:-1] if "overwrite" in options else run, *out, **options)
+
+    monkeypatch.setattr(aw, "analyze", with_one_less)
+
+    with pytest.raises(runs.WrongValueError, match="differ from all in one go"):
+        load("steps").main(["--size", "smoke", "--out", str(tmp_path), "--scratch", str(tmp_path)])
 
 
 def test_formats_that_differ_by_a_bit_are_an_error(load: Load) -> None:

@@ -303,7 +303,7 @@ def test_the_folders_of_hugging_faces_fsdp_are_read(tmp_path: Path) -> None:
 
     assert [c.step for c in opened.checkpoints] == [5, 10]
     assert opened.checkpoints[0].measures == {"epoch": 0.5}
-    assert "left out, not weights: optimizer_0, optimizer_0" in opened.notes
+    assert "left out, not weights: 2 x optimizer_0" in opened.notes
 
 
 def test_metadata_of_other_programs_is_passed_over(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ IMPORTED_AS = {
 """Names of distributions whose modules have others, or which bring those modules along."""
 
 WHOLE_EXTRAS = {
+    "accweight_adapters.callbacks": "live",
     "accweight_adapters.demo": "demo",
     "accweight_core.analysis.figures": "plot",
     "accweight_core.kernels.tensors": "live",
@@ -47,6 +48,10 @@ WHOLE_EXTRAS = {
 NOT_BROUGHT = {
     "aiohttp": "fsspec's own, met in its errors",
     "compression": "of Python 3.14",
+    **dict.fromkeys(
+        ("keras", "lightning", "pytorch_lightning", "stable_baselines3", "transformers"),
+        "who trains with it has it, and imports the callback for it",
+    ),
     "pytest": "who runs the contract of readers has it",
     "triton": "comes with torch where there is a GPU",
     "yarl": "fsspec's own, for its addresses",

@@ -34,7 +34,7 @@ def _fetched(name: str, value: Any) -> Callable[[], float | None]:
     try:
         if isinstance(value, (bool, str, bytes)):
             raise TypeError
-        number = float(value)
+        number = float(value.detach() if isinstance(value, Tensor) else value)
     except Exception:  # whatever the class of the value raises
         raise ArgumentTypeError(
             f"{name} must be a number, or a tensor of one element, got {brief(value)}"

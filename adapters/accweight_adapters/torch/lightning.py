@@ -8,7 +8,7 @@ also contain objects of the user's own classes: see `objects`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, TypeGuard
 
 from accweight_adapters.measures import MAX_MEASURES, Numbers, finite, is_showable
@@ -38,13 +38,17 @@ def lightning_weights(content: Mapping[object, object]) -> Weights:
         ClaimError: If there are none, or if names are invalid or clash.
     """
     weights = find_weights({key: content[key] for key in MODEL_PARTS if key in content})
-    holders = {name.partition(".")[0] for name in weights.tensors}
-    holder = holders.pop() if len(holders) == 1 else ""
-    if HOLDER.fullmatch(holder) and holder not in weights.tensors:
-        weights.tensors = {
-            name.removeprefix(f"{holder}."): claim for name, claim in weights.tensors.items()
-        }
+    weights.tensors = dict(zip(bare_names(weights.tensors), weights.tensors.values(), strict=True))
     return weights
+
+
+def bare_names(names: Collection[str]) -> list[str]:
+    """Return names of parameters without the attribute that has the whole network, if one has."""
+    holders = {name.partition(".")[0] for name in names}
+    holder = holders.pop() if len(holders) == 1 else ""
+    if HOLDER.fullmatch(holder) and holder not in names:
+        return [name.removeprefix(f"{holder}.") for name in names]
+    return list(names)
 
 
 def lightning_measures(content: Mapping[object, object], number: Numbers) -> dict[str, float]:

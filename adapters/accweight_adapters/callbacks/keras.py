@@ -1,0 +1,80 @@
+"""Track a Keras model while it trains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from accweight_adapters.callbacks.training import TrackedTraining
+from accweight_core.live.schedule import Every
+from accweight_core.live.tracker import ChangeTracker
+
+
+class ChangeCallback(keras.callbacks.Callback):  # type: ignore[misc]
+    """Gives a `ChangeTracker` the weights before training and after every epoch or `every` steps.
+
+    A step is a batch, counted by `optimizer.iterations` from where training began, also where
+    updates are per epoch. Figures are the logs of Keras.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str] | None = None,
+        *,
+        every: Every = "epoch",
+        **options: Any,
+    ) -> None:
+        """Create it.
+
+        Args:
+            store: Folder of an analysis (NAME.accw) that every step is written to. A model that is
+                loaded with its optimizer continues it.
+            every: ``"epoch"``, or steps as of `ChangeTracker`, such as 100.
+            options: Further options of `ChangeTracker`.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: If `every` is neither.
+        """
+        super().__init__()
+        self._training = TrackedTraining(store, every, "epoch", options)
+        self._before_epoch = self._step = 0
+
+    @property
+    def tracker(self) -> ChangeTracker | None:
+        """The tracker; None before training."""
+        return self._training.tracker
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Take the weights, which Keras has built by now, before they are trained."""
+        self._step = int(self.model.optimizer.iterations)
+        self._training.begin(self._step)
+        self._offer({})
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Count batches from here."""
+        self._before_epoch = self._step
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take the weights if this step is due."""
+        self._step = self._before_epoch + batch + 1
+        if not self._training.is_by_period:
+            self._offer(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take the weights and the figures, of validation as well; those of the last epoch always.
+
+        The end of training is too late: other callbacks restore the best weights there.
+        """
+        is_last = epoch + 1 == self.params["epochs"]
+        if self._training.is_by_period or is_last:
+            self._offer(logs, force=is_last)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Write what is not in the store yet."""
+        self._training.close()
+
+    def _offer(self, logs: Mapping[str, Any] | None, *, force: bool = False) -> None:
+        self._training.offer(self._step, lambda: self.model, lambda: logs or {}, force=force)

@@ -1,0 +1,93 @@
+"""A training that a tracker follows: what the callbacks of all frameworks have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any, Final
+
+from accweight_core.live.schedule import Every, due_by
+from accweight_core.live.tracker import ChangeTracker
+
+OTHER_ARGUMENTS: Final = frozenset({"step", "force"})
+"""Arguments of `ChangeTracker.update` that a logged figure of the same name would clash with."""
+
+
+class TrackedTraining:
+    """Creates the tracker when training begins, and hands it what is due.
+
+    The tracker is not created before, as only then a process knows which of several it is.
+
+    Attributes:
+        tracker: The tracker; None before training.
+        is_by_period: Whether updates are offered once per period, such as an epoch, and all taken.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str] | None,
+        every: Every,
+        period: str,
+        options: Mapping[str, Any],
+    ) -> None:
+        """Create it.
+
+        Args:
+            store: As of `ChangeTracker`.
+            every: The name of the period, or as of `ChangeTracker`.
+            period: What the framework calls its natural period.
+            options: Further options of `ChangeTracker`.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: If `every` is neither.
+        """
+        self.tracker: ChangeTracker | None = None
+        self.is_by_period = isinstance(every, str) and every == period
+        self._store = store
+        self._options = {"every": None if self.is_by_period else every, **options}
+        due_by(self._options["every"])
+
+    def begin(self, step: int, state: Mapping[str, Any] | None = None) -> None:
+        """Create the tracker; where one callback sees training again, it goes on from the last.
+
+        Args:
+            step: Step at which training begins; after 0, an existing store is continued.
+            state: State of a tracker to continue from, if the store has none.
+
+        Raises:
+            StoreError: If the store exists and training begins at step 0, or cannot be written.
+        """
+        if self.tracker is not None:
+            if self._store is None:
+                return
+            self.tracker.close()
+            state = self.tracker.state_dict()
+        self.tracker = ChangeTracker(self._store, **{"resume": step > 0, **self._options})
+        if state:
+            self.tracker.load_state_dict(state)
+
+    def offer(
+        self,
+        step: int,
+        model: Callable[[], Any],
+        figures: Callable[[], Mapping[str, Any]] = dict,
+        *,
+        force: bool = False,
+    ) -> None:
+        """Have the tracker take a step if it is due; only then model and figures are asked for."""
+        if self.tracker is not None and self.tracker.is_due(step, force=force):
+            logged = {name: value for name, value in figures().items() if _is_figure(name, value)}
+            self.tracker.update(model(), step, force=True, **logged)
+
+    def close(self) -> None:
+        """Write what is not in the store yet, and release it."""
+        if self.tracker is not None:
+            self.tracker.close()
+
+
+def _is_figure(name: str, value: Any) -> bool:
+    """Tell whether something logged is one number, as a tensor or not."""
+    if name in OTHER_ARGUMENTS or isinstance(value, bool):
+        return False
+    return isinstance(value, Real) or getattr(value, "shape", None) == ()

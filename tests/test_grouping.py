@@ -43,7 +43,7 @@ def test_two_architectures_in_a_folder_are_an_error_that_lists_them(tmp_path: Pa
     assert str(caught.value) == (
         f"{tmp_path}: the checkpoints hold 2 different sets of parameters, so they are not one "
         f"run: group 1: 3 checkpoints, steps 1 to 4, 2 parameters ({first} ... {last}); "
-        f"group 2: 1 checkpoint, step 3, 1 parameters ({other}); only group 1 has fc.bias (3,), "
+        f"group 2: 1 checkpoint, step 3, 1 parameter ({other}); only group 1 has fc.bias (3,), "
         "only group 2 has conv.weight (4, 3, 3, 3); analyse one group with group='1' "
         "(or group='largest'), leave parameters out with skip=PATTERN, or say which are the "
         "same with map=FILE (accweight inspect SOURCE --write-map FILE proposes one)"

@@ -82,7 +82,7 @@ def test_two_formats_without_a_map_are_an_error_that_names_the_way_out(
 
 
 def test_two_sets_of_names_without_a_map_are_an_error_that_names_the_way_out() -> None:
-    with pytest.raises(MismatchError, match="say which are the same with --map FILE"):
+    with pytest.raises(MismatchError, match="say which are the same with map=FILE"):
         aw.open_run([{"a.weight": torch.ones(2, 2)}, {"b.weight": torch.ones(2, 2)}])
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from accweight_core.errors import MismatchError, ShapeMismatchError
 from accweight_core.naming import layers_of, module_of
 from accweight_core.schema import Checkpoint, Layer, Role
+from accweight_core.text import some
 
 Signature = frozenset[tuple[str, tuple[int, ...]]]
 
@@ -36,13 +37,11 @@ class Group:
     def summary(self) -> str:
         """One phrase with the number of checkpoints, the steps and the files."""
         first, last = self.checkpoints[0], self.checkpoints[-1]
-        count = len(self.checkpoints)
-        span = f"step {first.step}" if count == 1 else f"steps {first.step} to {last.step}"
-        files = first.path if count == 1 else f"{first.path} ... {last.path}"
-        return (
-            f"{count} checkpoint{'s' * (count > 1)}, {span}, "
-            f"{len(self.signature)} parameters ({files})"
-        )
+        is_one = len(self.checkpoints) == 1
+        span = f"step {first.step}" if is_one else f"steps {first.step} to {last.step}"
+        files = first.path if is_one else f"{first.path} ... {last.path}"
+        held = some(len(self.signature), "parameter")
+        return f"{some(len(self.checkpoints), 'checkpoint')}, {span}, {held} ({files})"
 
 
 def groups_of(checkpoints: Sequence[Checkpoint]) -> tuple[Group, ...]:

@@ -9,7 +9,6 @@ from functools import cached_property
 from accweight_core.errors import MismatchError, ShapeMismatchError
 from accweight_core.naming import layers_of, module_of
 from accweight_core.schema import Checkpoint, Layer, Role
-from accweight_core.text import some
 
 Signature = frozenset[tuple[str, tuple[int, ...]]]
 
@@ -37,11 +36,13 @@ class Group:
     def summary(self) -> str:
         """One phrase with the number of checkpoints, the steps and the files."""
         first, last = self.checkpoints[0], self.checkpoints[-1]
-        is_one = len(self.checkpoints) == 1
-        span = f"step {first.step}" if is_one else f"steps {first.step} to {last.step}"
-        files = first.path if is_one else f"{first.path} ... {last.path}"
-        held = some(len(self.signature), "parameter")
-        return f"{some(len(self.checkpoints), 'checkpoint')}, {span}, {held} ({files})"
+        count, held = len(self.checkpoints), len(self.signature)
+        span = f"step {first.step}" if count == 1 else f"steps {first.step} to {last.step}"
+        files = first.path if count == 1 else f"{first.path} ... {last.path}"
+        return (
+            f"{count} checkpoint{'s' * (count > 1)}, {span}, "
+            f"{held} parameter{'s' * (held != 1)} ({files})"
+        )
 
 
 def groups_of(checkpoints: Sequence[Checkpoint]) -> tuple[Group, ...]:

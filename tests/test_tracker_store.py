@@ -171,6 +171,15 @@ def test_a_store_is_continued_bit_for_bit(
     assert_same(aw.open_analysis(tmp_path / "a.accw"), expected)
 
 
+def test_a_tracker_goes_on_after_it_was_closed(tmp_path: Path, expected: aw.Analysis) -> None:
+    tracker = tracked(tmp_path / "a.accw", range(3))
+    tracker.close()
+
+    tracked_on(tracker, range(3, 7)).close()
+
+    assert_same(aw.open_analysis(tmp_path / "a.accw"), expected)
+
+
 def test_steps_that_the_store_has_are_skipped_when_training_is_repeated(
     tmp_path: Path, expected: aw.Analysis
 ) -> None:

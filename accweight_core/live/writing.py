@@ -71,6 +71,7 @@ class BackgroundWriter:
         self._path = path
         self.measured = measured
         self._growing = growing
+        self._is_begun = growing is not None
         self._waiting: deque[WaitingStep] = deque()
         self._changed = Condition()
         self._thread: Thread | None = None
@@ -162,7 +163,10 @@ class BackgroundWriter:
         measured = MeasuredStep(
             record, totals, carry=carry, pictures=pictures, has_no_state=carry is None
         )
+        if self._growing is None and self._is_begun:  # it was released by `close`
+            self._growing = GrowingAnalysis.open(self._path)
         if self._growing is None:
             self._growing = GrowingAnalysis.begin(self._path, step.header, measured)
+            self._is_begun = True
         else:
             self._growing.add_step(measured)

@@ -609,7 +609,7 @@ def test_an_analysis_opened_while_unfinished_sees_it_being_finished(run: Run, ou
 def test_what_counts_as_finished_has_all_its_pictures(
     run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "SECONDS_BETWEEN_WRITES", 0)
+    monkeypatch.setattr(store, "MOST_WAITING_BYTES", 0)  # written one by one
     flush, seen = Store.flush, dict[tuple[int, ...], list[bytes]]()
 
     def pictures(analysis: aw.Analysis, index: int) -> list[bytes]:

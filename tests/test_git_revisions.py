@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -81,6 +82,17 @@ def test_packed_objects_and_references_are_read_too(packed: bool, tagged: Reposi
         assert not list((tagged.folder / ".git" / "refs" / "tags").iterdir())
 
     assert path_length(aw.open_run(f"git:{tagged.folder}", revisions="*")) == pytest.approx(3.0)
+
+
+def test_a_process_that_has_read_packed_objects_ends_in_silence(tagged: Repository) -> None:
+    tagged.git("gc", "--quiet")
+    asked = ["inspect", f"git:{tagged.folder}", "--revisions", "*"]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "accweight_core", *asked], capture_output=True, check=False
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ class GitRepository:
             self._repo: Any = Repo(root)
         except (NotGitRepository, OSError, ValueError) as error:
             raise SourceError(f"{root}: this git repository cannot be opened ({error})") from None
+        weakref.finalize(self, self._repo.close)  # left open, packs print warnings at exit
         self._lfs = Path(self._repo.commondir()) / "lfs"
         self._unpacked = Unpacked()
         self._contents: dict[str, Content] = {}

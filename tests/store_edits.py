@@ -56,8 +56,8 @@ def checkpoints(folder: Path, steps: int = 4) -> list[str]:
     return paths
 
 
-def analysed(run: Run, out: Path) -> aw.Analysis:
-    """Analyse a run with all that a store may hold: pictures, packs and state."""
+def analysed(run: Run | list[str], out: Path) -> aw.Analysis:
+    """Analyse a run, or its files, with all that a store may hold: pictures, packs and state."""
     return aw.analyze(run, out, roles=ROLES, keep_state=True)
 
 

@@ -22,8 +22,10 @@ from accweight_core.analysis.sources import Stored
 from accweight_core.errors import StepOrderError, StoreError
 from accweight_core.jobs.growing import GrowingAnalysis, MeasuredStep
 from accweight_core.store import files, merging, zarr_chunks
+from accweight_core.store.header import Header
 from accweight_core.store.merging import due
 from accweight_core.store.segments import Span
+from accweight_core.store.step_pictures import draw_step
 
 COUNT = 9
 Weights = dict[str, Any]
@@ -183,11 +185,28 @@ def test_a_thousand_steps_are_few_segments() -> None:
     assert copied <= 2 * 1000
 
 
+def test_what_breaks_mean_is_said_once_however_steps_are_added(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    networks = [chance.normal(size=(32, 16)).astype(np.float32) for _ in range(3)]
+    steps = {n: {"fc.weight": networks[n // 2] * (1 + n / 50)} for n in range(6)}
+    whole = aw.analyze(steps, tmp_path / "whole.accw", keep_state=True)
+
+    aw.analyze({n: steps[n] for n in range(3)}, tmp_path / "grown.accw", keep_state=True)
+    for added in range(3, 6):
+        aw.append({added: steps[added]}, tmp_path / "grown.accw")
+
+    warnings = aw.open_analysis(tmp_path / "grown.accw").header.warnings
+    assert warnings == whole.header.warnings
+    assert [warning.endswith("as above") for warning in warnings] == [False, True]
+
+
 # --- steps measured elsewhere -----------------------------------------------------------------
 
 
-def measured(whole: aw.Analysis, place: int, *, with_state: bool = False) -> MeasuredStep:
-    """Return a step as a tracker measures it."""
+def measured(
+    whole: aw.Analysis, place: int, header: Header, *, with_state: bool = False
+) -> MeasuredStep:
+    """Return a step as a tracker measures it, with the pictures that a header names."""
     names = [parameter.name for parameter in whole.parameters]
 
     def path(index: int) -> Any:
@@ -198,8 +217,13 @@ def measured(whole: aw.Analysis, place: int, *, with_state: bool = False) -> Mea
         wide = [value.astype(np.result_type(value, np.float32)) for value in flat]
         return wide[0], wide[1], path(index)
 
+    record = whole.header.checkpoints[place]
+    alone = replace(header, checkpoints=(record,)).with_packs()
     return MeasuredStep(
-        whole.header.checkpoints[place], whole.values[place], path, carry if with_state else None
+        record,
+        whole.values[place],
+        carry if with_state else None,
+        draw_step(alone, lambda index, first, stop: path(index)[first:stop]),
     )
 
 
@@ -209,7 +233,7 @@ def numbers() -> aw.Analysis:
     return aw.analyze(STEPS, roles=["weight", "bias"])
 
 
-def unmeasured(header: Any) -> Any:
+def unmeasured(header: Header) -> Header:
     return replace(header, checkpoints=(), warnings=(), maximum=None, complete=False, packs=())
 
 
@@ -220,9 +244,9 @@ def test_steps_measured_elsewhere_are_stored_as_those_of_files(
     header = replace(unmeasured(whole.header), keeps_state=False)
     out = tmp_path / "live.accw"
 
-    with GrowingAnalysis.begin(out, header, measured(numbers, 0)) as growing:
+    with GrowingAnalysis.begin(out, header, measured(numbers, 0, header)) as growing:
         for place in range(1, COUNT):
-            growing.add_step(measured(numbers, place))
+            growing.add_step(measured(numbers, place, header))
             assert_same(aw.open_analysis(out), whole, place + 1)
 
     assert replace(aw.open_analysis(out).header, keeps_state=True) == whole.header
@@ -233,20 +257,24 @@ def test_a_step_that_is_not_after_the_last_one_is_refused(
 ) -> None:
     header = replace(unmeasured(whole.header), keeps_state=False, picture_bases=())
 
-    with GrowingAnalysis.begin(tmp_path / "a.accw", header, measured(numbers, 1)) as growing:
+    with GrowingAnalysis.begin(
+        tmp_path / "a.accw", header, measured(numbers, 1, header)
+    ) as growing:
         with pytest.raises(StepOrderError, match="step 0 came after step 10"):
-            growing.add_step(measured(numbers, 0))
+            growing.add_step(measured(numbers, 0, header))
 
         assert growing.analysis().steps.tolist() == [10]
 
 
-@pytest.mark.parametrize("lacks", ["path", "carry"])
+@pytest.mark.parametrize("lacks", ["pictures", "carry"])
 def test_a_step_without_what_is_stored_is_refused_and_changes_nothing(
     tmp_path: Path, numbers: aw.Analysis, lacks: str
 ) -> None:
     out = tmp_path / "run.accw"
     begun(out, 3)
-    step = replace(measured(numbers, 3, with_state=True), **{lacks: None})
+    step = replace(
+        measured(numbers, 3, aw.open_analysis(out).header, with_state=True), **{lacks: None}
+    )
 
     with GrowingAnalysis.open(out) as growing, pytest.raises(StoreError, match="so a step needs"):
         growing.add_step(step)
@@ -265,7 +293,7 @@ def test_readers_see_whole_steps_while_they_are_added_and_merged(
     monkeypatch.setattr(merging, "FANOUT", 2)
     header = replace(unmeasured(whole.header), keeps_state=False)
     out, is_done, wrong = tmp_path / "live.accw", threading.Event(), []
-    growing = GrowingAnalysis.begin(out, header, measured(numbers, 0))
+    growing = GrowingAnalysis.begin(out, header, measured(numbers, 0, header))
 
     def read() -> None:
         most = 0
@@ -286,7 +314,7 @@ def test_readers_see_whole_steps_while_they_are_added_and_merged(
     for reader in readers:
         reader.start()
     for place in range(1, COUNT):
-        growing.add_step(measured(numbers, place))
+        growing.add_step(measured(numbers, place, header))
     is_done.set()
     for reader in readers:
         reader.join()

@@ -17,6 +17,7 @@ of small matrices need more than the sums of neighbouring steps: `small_networks
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,17 @@ restarts from the same seed kept 0.35 or less, with one exception at 0.80."""
 
 BREAK = re.compile(r"step (-?\d+) does not look like a continuation of step ")
 """Beginning of the message of a break, with its step."""
+
+
+UNRELATED = (
+    " (median cosine over matrices; unrelated networks are near 0, training stays near 1), "
+    "so one of the two is probably a restart or from another run"
+)
+RETURNED = (
+    " (training keeps almost all of it), so this is probably a restart from the same "
+    "initial weights"
+)
+"""What the figures of a break mean; said once."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +124,18 @@ def _median(values: Floats) -> Floats:
     return result
 
 
-def breaks(header: Header, values: Floats) -> list[Break]:
-    """Return the steps that do not continue the step before them."""
+def breaks(header: Header, values: Floats, told: Iterable[str] = ()) -> list[Break]:
+    """Return the steps that do not continue the step before them.
+
+    Args:
+        header: Header of the steps.
+        values: (steps, parameters, sums).
+        told: Warnings on earlier steps; what they explain is not explained again.
+    """
     figures = signals(header, values)
     found = []
-    explained: set[str] = set()
+    told = tuple(told)
+    explained = {m for m in (UNRELATED, RETURNED) if any(m in warning for warning in told)}
     for index in range(1, len(header.steps)):
         reason = _reason(figures, index, explained)
         if reason:
@@ -135,16 +154,10 @@ def _reason(figures: Signals, index: int, explained: set[str]) -> str:
     alignment, kept = figures.alignment[index], figures.kept[index]
     if alignment < LEAST_ALIGNMENT:
         told = f"their weights align by {alignment:.2f}"
-        meaning = (
-            " (median cosine over matrices; unrelated networks are near 0, training stays near 1), "
-            "so one of the two is probably a restart or from another run"
-        )
+        meaning = UNRELATED
     elif kept < LEAST_KEPT:
         told = f"only {kept:.0%} of the distance from the first checkpoint remains"
-        meaning = (
-            " (training keeps almost all of it), so this is probably a restart from the same "
-            "initial weights"
-        )
+        meaning = RETURNED
     else:
         return ""
     if meaning in explained:

@@ -146,13 +146,15 @@ def _breaks(
             return reopened_checkpoint(header, place)
         return checkpoints[place - before]
 
-    if has_small_matrices(header):
-        every = np.concatenate([earlier.totals, added.totals])
-        return [str(found) for found in small_breaks(header, every, checkpoint_at)]
     found = [warning for warning in earlier.header.warnings if BREAK.match(warning)]
+    if checkpoints and has_small_matrices(header):
+        every = np.concatenate([earlier.totals, added.totals])
+        small = small_breaks(header, every, checkpoint_at)
+        return found if small is None else list(map(str, small))
     first = before - 1
     for values in _with_step_before(earlier, added):
         records = header.checkpoints[first : first + len(values)]
-        found += map(str, breaks(replace(header, checkpoints=records, type_changes=()), values))
+        alone = replace(header, checkpoints=records, type_changes=())
+        found += list(map(str, breaks(alone, values, found)))
         first += len(values) - 1
     return found

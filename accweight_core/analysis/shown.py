@@ -17,6 +17,7 @@ from accweight_core.analysis.sources import Source
 from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import Thumbnails
 from accweight_core.metrics.table import TABLE, Floats, checked_metric
+from accweight_core.store.beside import name_of
 from accweight_core.text import plain
 
 MOST = 0.8
@@ -49,8 +50,7 @@ class Shown:
         """Name of the run: of the stored analysis, or else the last part of its source."""
         store = self.source.store
         if store is not None:
-            name = store.path.resolve().name if store.path.name in ("", "..") else store.path.name
-            return plain(name.removesuffix(".accw") or name)
+            return plain(name_of(store.path))
         return plain(os.path.basename(self.source.header.source.rstrip("/")) or "run")
 
     @property

@@ -73,13 +73,16 @@ class _Matrices:
         return float(min(DEVIATIONS / np.sqrt(self.elements), MOST))
 
 
-def small_breaks(header: Header, values: Floats, checkpoint_at: CheckpointAt) -> list[Break]:
+def small_breaks(header: Header, values: Floats, checkpoint_at: CheckpointAt) -> list[Break] | None:
     """Return the steps that do not continue the step before them, in a network of small matrices.
 
     Args:
         header: Header of the analysis.
         values: (steps, parameters, sums).
         checkpoint_at: Returns a checkpoint whose weights are read, by its position.
+
+    Returns:
+        None if checkpoints are needed and gone, or in another form: the sums must do.
     """
     matrices = _matrices(header, values)
     if matrices is None or matrices.elements < FEWEST_IN_TURN:
@@ -94,8 +97,8 @@ def small_breaks(header: Header, values: Floats, checkpoint_at: CheckpointAt) ->
         return []
     try:
         vectors = _vectors(matrices, wanted, checkpoint_at)
-    except AccweightError:  # the checkpoints are gone, or in another form: the sums must do
-        return []
+    except AccweightError:
+        return None
     if vectors is None:
         return []
     return _judged(header, matrices, is_low, dict(zip(wanted, vectors, strict=True)))

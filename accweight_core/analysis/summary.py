@@ -15,7 +15,7 @@ import numpy.typing as npt
 from accweight_core.analysis.continuity import breaks
 from accweight_core.analysis.small_networks import CheckpointAt, small_breaks
 from accweight_core.metrics.sums import SUMS
-from accweight_core.metrics.table import Floats
+from accweight_core.metrics.table import TABLE, Floats
 from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
 from accweight_core.naming import natural_key
 from accweight_core.runs.order_doubts import Told, order_warnings
@@ -113,7 +113,9 @@ def measured_at(
             break
         some = slice(max(steps.start - 1, 0), min(steps.stop, step_index + 1))
         elements, totals = _folded(header, store.totals_at(some), rows)
-        found = metrics_of(elements, totals, header.metrics, running)
+        is_last = steps.stop > step_index
+        names = [n for n in header.metrics if is_last or TABLE[n].is_running]
+        found = metrics_of(elements, totals, names, running)
         running = {name: values[-1] for name, values in found.items()}
     return [
         Measured(
@@ -192,7 +194,7 @@ def completed(header: Header, values: Floats, checkpoint_at: CheckpointAt | None
     """
     suspects = breaks(header, values)
     if checkpoint_at is not None:
-        suspects += small_breaks(header, values, checkpoint_at)
+        suspects += small_breaks(header, values, checkpoint_at) or []
     warnings = (
         *map(str, suspects),
         *order_notes(header),

@@ -68,18 +68,20 @@ class Thumbnails:
     def _position(self, parameter: Parameter) -> int:
         return self.source.header.parameter_index(parameter.name)
 
+    @property
+    def _are_stored(self) -> bool:
+        return bool(self.source.store and self.source.header.picture_bases)
+
     def _has_picture(self, parameter: Parameter) -> bool:
-        is_stored = bool(self.source.store and self.source.header.picture_bases)
-        return is_stored or parameter.elements <= MOST_ELEMENTS
+        return self._are_stored or parameter.elements <= MOST_ELEMENTS
 
     def is_at_hand(self, row: Measured, parameter: Parameter) -> bool:
         """Tell whether a picture is there, or drawn in a moment: nothing is fetched from URLs."""
         header = self.source.header
         if not np.isfinite(self._largest(row)) or not self._has_picture(parameter):
             return False
-        is_stored = bool(self.source.store and header.picture_bases)
         is_small = parameter.elements * len(header.steps) <= MOST_ELEMENTS
-        return is_stored or (is_small and not is_url(header.checkpoints[-1].path))
+        return self._are_stored or (is_small and not is_url(header.checkpoints[-1].path))
 
     def _largest(self, row: Measured) -> float:
         """Return the largest A_T of a layer; NaN if it is not known."""

@@ -59,8 +59,10 @@ def append(
     Checkpoints of `run` after the last step of the analysis are appended; all others are ignored.
     The result is that of analysing all checkpoints together, bit for bit, except that pictures may
     become coarser to fit the budget; with a budget of 0 they are removed. Only new files are
-    written, so the cost does not depend on how many steps there are. Whatever stops it, the old
-    steps stay, and the same call goes on.
+    written, so the cost does not depend on how many steps there are. (A network whose matrices all
+    have fewer than 256 weights is the exception: restarts show in weights of several steps, so
+    sums of all steps and a few old checkpoints are read, if they are still there.) Whatever stops
+    it, the old steps stay, and the same call goes on.
 
     Args:
         run: The run, or its new part.

@@ -11,9 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
-
-import numpy.typing as npt
 
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.stepwise import Carry
@@ -44,9 +41,7 @@ from accweight_core.store.part import Part
 from accweight_core.store.records import CheckpointRecord, NonFinite
 from accweight_core.store.replacing import discard, tidy
 from accweight_core.store.state import STATE
-from accweight_core.store.step_pictures import StepPictures, draw_step
-
-Values = npt.NDArray[Any]
+from accweight_core.store.step_pictures import StepPictures
 
 
 @dataclass(frozen=True)
@@ -56,17 +51,14 @@ class MeasuredStep:
     Attributes:
         checkpoint: Its checkpoint.
         totals: (parameters, sums) float64.
-        path: Returns A_t of a parameter, flat, by its index, to draw pictures from.
         carry: Returns the state of a parameter by its index; needed if the state is stored.
-        pictures: Its pictures, if they are drawn already; levels may differ from those before. If
-            pictures are stored, either these or `path` is needed.
+        pictures: Its pictures, needed if pictures are stored; levels may differ from those before.
         has_no_state: Whether the state is left out on purpose; nothing can be appended until a
             later step has it.
     """
 
     checkpoint: CheckpointRecord
     totals: Floats
-    path: Callable[[int], Values] | None = None
     carry: Callable[[int], Carry] | None = None
     pictures: StepPictures | None = None
     has_no_state: bool = False
@@ -85,7 +77,6 @@ class GrowingAnalysis:
         self.store = store
         self.was_unfinished = was_unfinished
         self._lock = lock
-        self._versions = versions()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> GrowingAnalysis:
@@ -174,7 +165,7 @@ class GrowingAnalysis:
         if step.checkpoint.step <= last:
             raise StepOrderError(f"step {step.checkpoint.step} came after step {last}")
         header = replace(
-            earlier, checkpoints=(*earlier.checkpoints, step.checkpoint), versions=self._versions
+            earlier, checkpoints=(*earlier.checkpoints, step.checkpoint), versions=versions()
         )
         bases = step.pictures.bases if step.pictures else None
         alone = self.header_of_added(header, bases)
@@ -234,7 +225,8 @@ class GrowingAnalysis:
         """Put complete steps in place, and merge what is due."""
         document = segment_document(self.store.header, after, draft.header, nonfinite)
         write_document(draft.path, document)
-        self.store = merge_due(publish(self.store, draft.path, document))
+        self.store = publish(self.store, draft.path, document)
+        self.store = merge_due(self.store)
 
 
 def _write_arrays(
@@ -243,7 +235,9 @@ def _write_arrays(
     """Write the pictures, the state and the totals of one step."""
     header = part.header
     if header.picture_bases:
-        _pictures_of(step, header, part).write(part)
+        if step.pictures is None:
+            raise StoreError(f"{part.path}: pictures are stored, so a step needs its pictures")
+        step.pictures.write(part)
     if header.keeps_state and not step.has_no_state:
         if step.carry is None:
             raise StoreError(f"{part.path}: the state is stored, so a step needs its state")
@@ -253,12 +247,3 @@ def _write_arrays(
                 part.write_state(index, block, step.carry(index), state_names(index))
     part.finish_parameters(range(len(header.parameters)), step.totals[None])
     part.flush()
-
-
-def _pictures_of(step: MeasuredStep, header: Header, part: Part) -> StepPictures:
-    if step.pictures is not None:
-        return step.pictures
-    if step.path is None:
-        raise StoreError(f"{part.path}: pictures are stored, so a step needs its A_t")
-    path = step.path
-    return draw_step(header, lambda index, start, stop: path(index)[start:stop])

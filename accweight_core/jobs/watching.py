@@ -140,7 +140,9 @@ class Watcher:
         except FormatError as error:  # no file can be read
             self._being_written([Broken(Path(error.path), error)])
             return self._waiting("a checkpoint that can be read", UNREAD_NS / 1e9)
-        except SourceError:
+        except SourceError as error:
+            if not os.access(self.folder, os.R_OK | os.X_OK):  # removed, or not to be read
+                return Look(self.analysis, problem=error, again_s=RETRY_S)
             series = None
         if series is None:
             return self._waiting("checkpoints")

@@ -133,7 +133,6 @@ class ChangeTracker:
         folder = target_at(store, "an analysis").parent if store is not None and has_store else None
         self._room = partial(room_for, state_in, folder, self._reports)
         self._measuring = self._empty()
-        self._next = 0
         self._has_stopped = False
         self._recorder = None
         if store is not None and has_store:

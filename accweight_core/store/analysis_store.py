@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -53,9 +53,6 @@ from accweight_core.store.segments import (
 )
 from accweight_core.store.state import LATEST, STATE, State
 from accweight_core.store.zarr_chunks import StoredArray
-
-if TYPE_CHECKING:
-    pass
 
 STATES = "states"
 """Folder of the states after steps that were added."""
@@ -188,9 +185,7 @@ class Store(Part):
             return super().totals_at(steps)
         chosen = range(len(self.header.checkpoints))[steps]
         found = self.gathered(chosen, lambda part, inside: part.totals_at(inside))
-        values = _joined(found, (0, len(self.header.parameters), len(SUMS)))
-        self._check_maximum(steps, values)
-        return values
+        return _joined(found, (0, len(self.header.parameters), len(SUMS)))
 
     def metric_at(self, name: str, steps: slice) -> Floats:
         """(steps, parameters) of one metric at some steps."""

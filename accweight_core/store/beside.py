@@ -31,6 +31,12 @@ def beside(path: Path, what: What) -> Path:
     return real.with_name(f".{real.name}.{what}")
 
 
+def name_of(path: Path) -> str:
+    """Return what an analysis is called: the name of its folder without `.accw`."""
+    name = path.resolve().name if path.name in ("", "..") else path.name
+    return name.removesuffix(".accw") or name
+
+
 def real_place(path: Path) -> Path:
     """Return the path of an analysis with all links resolved."""
     return Path(os.path.realpath(path))

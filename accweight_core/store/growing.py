@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 
-from accweight_core.errors import StoreError
 from accweight_core.metrics.table import Floats
 from accweight_core.store.analysis_store import STATES, Store
 from accweight_core.store.arrays import ATTRIBUTE
@@ -122,7 +121,7 @@ def tidy_grown(path: Path) -> bool:
     """
     try:
         store = Store.begun_at(path)
-    except (OSError, StoreError):
+    except OSError:
         return False  # there is none, or it is damaged
     if store.header.complete and _is_published(store, beside(path, "next")):
         return True
@@ -135,7 +134,7 @@ def _is_published(store: Store, draft: Path) -> bool:
     """Put a draft in place if it is a complete segment that follows the last step."""
     try:
         document = checked(read_group(draft), SegmentDocument)
-    except (OSError, ValueError, StoreError):
+    except (OSError, ValueError):
         return False  # another draft, or none
     fits = document.follows == digest_of(store.totals_at(slice(-1, None))[0])
     if fits and is_folder(draft):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from accweight_core.errors import StoreError
 from accweight_core.pictures.plan import segment_steps
 from accweight_core.store import files
 from accweight_core.store.analysis_store import Store
@@ -68,11 +69,15 @@ def merge_due(store: Store) -> Store:
         store: The analysis, whose lock is held.
     """
     path = store.path
-    with suppress(OSError):
+    try:
         while merged := due(store.spans):
             _merge(store, len(store.spans) - len(merged))
             store = Store.begun_at(path)
         return store
+    except StoreError:  # damaged, which no later step mends
+        raise
+    except OSError:
+        pass
     with suppress(OSError):
         discard(path, beside(path, "draft"))
     return Store.begun_at(path)

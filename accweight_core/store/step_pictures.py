@@ -41,12 +41,6 @@ class StepPictures:
     planes: Mapping[int, Sequence[Picture]]
     counts: Mapping[int, Picture]
 
-    @property
-    def size_bytes(self) -> int:
-        """Memory of the planes."""
-        planes = (plane for planes in self.planes.values() for plane in planes)
-        return sum(picture.nbytes for picture in (*self.packs, *planes))
-
     def write(self, part: Part) -> None:
         """Write the pictures into a part with one step and the same levels and packs."""
         header = part.header

@@ -23,6 +23,7 @@ from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Kind, Parameter, Stamp
+from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
 from accweight_viewer.model.settings import Plane, Scope
 
@@ -145,7 +146,7 @@ class ShownRun:
         self._stamps = _stamps(path)
         self.path = path
         self.analysis = Analysis.open(path, unfinished=True)
-        self.name = _name(path)
+        self.name = name_of(path)
         store = self.analysis.store
         if store is None:
             raise StoreError(f"{path}: the viewer needs a stored analysis")
@@ -290,11 +291,6 @@ class ShownRun:
     def position_at(self, step: int) -> int:
         """Return the position of the last checkpoint that is not after `step`."""
         return max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
-
-
-def _name(path: Path) -> str:
-    name = path.resolve().name if path.name in ("", "..") else path.name
-    return name.removesuffix(".accw") or name
 
 
 def _single_texel(layout: Layout, steps: int) -> PicturePlan:

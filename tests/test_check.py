@@ -87,7 +87,7 @@ def test_what_is_expected_and_so_is_ok(frozen: Path) -> None:
     )
 
     assert answer.code == 0
-    assert "kept: fc1 is frozen: 2 parameters bit-equal in every checkpoint\n" in answer.out
+    assert "kept: fc1 is frozen: 2 parameters equal in every checkpoint\n" in answer.out
     assert "kept: fc2.* moved: 1 parameter\n" in answer.out
 
 

@@ -462,7 +462,12 @@ class Liar:
         twice = 2 if self.fault == "twice" else 1
         counter = StoredTensor("n", Extent(str(path), 4, "int64", ()), Hints(role=Role.WEIGHT))
         state = StoredTensor("momentum", tensor.values)
-        others = {"counter as a weight": (counter,), "optimizer as a weight": (state,)}
+        second = StoredTensor("x", tensor.values)
+        others = {
+            "counter as a weight": (counter,),
+            "optimizer as a weight": (state,),
+            "other order": (second,),
+        }
         tensors = (tensor,) * twice + others.get(self.fault, ())
         if self.fault == "looks around" and (path.parent / "README.md").exists():
             tensors = ()

@@ -1,6 +1,6 @@
 """Findings that need values again: buffers, which are not measured, and distant copies.
 
-Only what stood still is read: a run whose layers all move costs nothing here.
+Small buffers are read in every checkpoint, for NaN; else only what stood still is.
 """
 
 from __future__ import annotations
@@ -90,45 +90,58 @@ def nonfinite_buffers(
     checkpoints only the last is read, and few buffers: running statistics never lose a NaN.
     """
     small = [buffer for buffer in buffers if buffer.elements <= MOST_STATISTICS]
+    if not small:
+        return
     places = list(enumerate(checkpoints))
-    if any(is_remote(checkpoints[0].tensors[buffer.name]) for buffer in small):
+    are_remote = any(is_remote(checkpoints[0].tensors[buffer.name]) for buffer in small)
+    if are_remote:
         small, places = small[:MOST_REMOTE], places[-1:]
-    hits: list[tuple[int, int, int]] = []
-    with held_to(stamps_of(checkpoints)), OpenFiles() as files:
-        for order, buffer in enumerate(small):
-            hit = _first_damage(files, buffer, places)
-            hits += [(hit[0], order, hit[1])] if hit else []
+    hits = _damaged(small, places, checkpoints)
     if not hits:
         return
-    hits.sort()
     place, order, count = hits[0]
     first, step = small[order], checkpoints[place].step
+    what = "NaN or infinity in a buffer" if are_remote else "the first NaN or infinity in a buffer"
     text = (
-        f"the first NaN or infinity in a buffer is in {first.name} at step {step} "
+        f"{what} is in {first.name} at step {step} "
         f"({count:,} of {counted(first.elements, 'element')})"
     )
     if hits[1:]:
         text += f", and {counted(len(hits) - 1, 'buffer')} more"
+    if are_remote:
+        text += "; of this remote run, only the last checkpoint was looked at"
     names = tuple(small[order].name for _, order, _ in hits)
     layers = tuple(dict.fromkeys(small[order].layer for _, order, _ in hits))
     yield Finding("nonfinite", text, step, layers, names, is_wrong=True)
 
 
-def _first_damage(
-    files: OpenFiles, buffer: Parameter, places: Sequence[tuple[int, Checkpoint]]
-) -> tuple[int, int] | None:
-    """Return the first place at which a buffer has NaN or infinity, and how many; None without."""
-    may_be_infinite = places[0][0] > 0  # it may be a mask, whose beginning is not known
-    for place, checkpoint in places:
-        tensor = checkpoint.tensors.get(buffer.name)
-        if tensor is None or tensor.refusal or tensor.shape != buffer.shape:
-            continue
-        values = _values(files, tensor)
-        may_be_infinite = may_be_infinite or (place == 0 and bool(np.isinf(values).any()))
-        damaged = np.isnan(values) if may_be_infinite else ~np.isfinite(values)
-        if damaged.any():
-            return place, int(np.count_nonzero(damaged))
-    return None
+def _damaged(
+    buffers: Sequence[Parameter],
+    places: Sequence[tuple[int, Checkpoint]],
+    checkpoints: Sequence[Checkpoint],
+) -> list[tuple[int, int, int]]:
+    """Return the place at which each buffer first has NaN or infinity, its index, and how many.
+
+    Files are read one after the other, as only some can be open at a time.
+    """
+    hits: list[tuple[int, int, int]] = []
+    todo, masks = dict(enumerate(buffers)), set[int]()
+    if places[0][0] > 0:  # they may be masks, whose beginning is not known
+        masks.update(todo)
+    with held_to(stamps_of(checkpoints)), OpenFiles() as files:
+        for place, checkpoint in places:
+            for order, buffer in list(todo.items()):
+                tensor = checkpoint.tensors.get(buffer.name)
+                if tensor is None or tensor.refusal or tensor.shape != buffer.shape:
+                    continue
+                values = _values(files, tensor)
+                if place == 0 and np.isinf(values).any():
+                    masks.add(order)
+                damaged = np.isnan(values) if order in masks else ~np.isfinite(values)
+                if damaged.any():
+                    hits.append((place, order, int(np.count_nonzero(damaged))))
+                    del todo[order]
+    return sorted(hits)
 
 
 def _values(files: OpenFiles, tensor: StoredTensor) -> npt.NDArray[np.generic]:

@@ -31,7 +31,7 @@ GRAVE = ("nonfinite", "nothing_moved", "stopped", "lora_b_zero")
     "--expect-frozen",
     multiple=True,
     metavar="PATTERN",
-    help="Layers or parameters that must be bit-equal in every checkpoint.",
+    help="Layers or parameters that must be equal in every checkpoint.",
 )
 @click.option(
     "--expect-moving",

@@ -2,7 +2,7 @@
 
 `check` measures a run in memory, or takes an analysis, and returns its findings
 (`analysis.findings`) together with the expectations that it breaks. Frozen is exact: every element
-of every checkpoint has the same bits as in the one before.
+of every checkpoint has the same value as in the one before.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ def check(
 
     Args:
         source: A run or its source, which is measured in memory; or an analysis, or its path.
-        expect_frozen: Patterns of parameters that must be bit-equal in all checkpoints, buffers
-            with numbers included. A pattern matches names of parameters, layers and the modules
-            around them: "backbone" is all of `backbone.*`.
+        expect_frozen: Patterns of parameters that must have equal values in all checkpoints,
+            buffers with numbers included. A pattern matches names of parameters, layers and the
+            modules around them: "backbone" is all of `backbone.*`.
         expect_moving: Patterns of parameters each of which must have moved.
         tolerance: Frozen is then up to this displacement (`relative`: norm of the displacement
             over norm at the first checkpoint), and moving is beyond it.
@@ -117,7 +117,7 @@ def check(
         broken += _unsaid(expected.moving(pattern, kept), broken)
     allowed = {p.name for pattern in frozen for p in expected.matching(pattern)}
     found = [_unless_expected(finding, movement, allowed) for finding in found]
-    found = [finding for finding in found if not _is_told(finding, broken, kept, allowed)]
+    found = [finding for finding in found if not _is_told(finding, broken, allowed)]
     summary = in_short(analysis.steps, analysis.layers)
     ordered = sorted((*broken, *found), key=lambda finding: not finding.is_wrong)
     return Checked(str(analysis.header.source), summary, tuple(ordered), tuple(kept), tuple(notes))
@@ -196,15 +196,13 @@ def _unsaid(findings: Iterable[Finding], before: Sequence[Finding]) -> list[Find
     ]
 
 
-def _is_told(
-    finding: Finding, broken: Sequence[Finding], kept: Sequence[str], frozen: set[str]
-) -> bool:
+def _is_told(finding: Finding, broken: Sequence[Finding], frozen: set[str]) -> bool:
     """Tell whether expectations, broken or kept, say the same as a finding."""
     if finding.kind not in ("frozen", "partly_frozen", "buffers_moved"):
         return False
     told = {name for each in broken for name in each.parameters}
     if finding.kind != "buffers_moved" and not any(b.kind == "expected_frozen" for b in broken):
-        told |= frozen if kept else set()
+        told |= frozen
     return told.issuperset(finding.parameters)
 
 
@@ -278,7 +276,7 @@ class _Expected:
         if unmeasured:
             moved |= first_moves(analysis.run().checkpoints, unmeasured)
         if not moved:
-            how = "bit-equal in every checkpoint"
+            how = "equal in every checkpoint"
             if self._tolerance:
                 how = f"moved by {self._tolerance:g} of their norm at most"
             kept.append(f"{pattern} is frozen: {counted(len(found), 'parameter')} {how}")

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Final
 
 from accweight_core.schema import Description, Role, StoredTensor
@@ -70,6 +71,9 @@ GLORA = re.compile(r"(?:^|\.)([ab][12])\.")
 GLORA_PARTS: Final = 4
 
 MOST_NAMED: Final = 3
+
+MOST_MODELS: Final = 64
+"""Groups called a model that others are compared with: a file may name thousands."""
 
 LONGEST: Final = 1000
 """Longest name that is understood; real ones have fewer than 200 characters."""
@@ -206,9 +210,10 @@ class _Whole:
 
 
 def _models(shapes: Mapping[str, Shape]) -> list[_Whole]:
-    """Return what may be all of a model: everything else, and each group that is called one."""
+    """Return what may be all of a model: everything else, and the groups that are called one."""
     plain = {name: shape for name, shape in shapes.items() if not _is_suspect(_lead(name))}
-    return [_Whole(plain), *map(_Whole, _groups(plain, MODEL.fullmatch).values())]
+    called = islice(_groups(plain, MODEL.fullmatch).values(), MOST_MODELS)
+    return [_Whole(plain), *map(_Whole, called)]
 
 
 @lru_cache(maxsize=1 << 12)

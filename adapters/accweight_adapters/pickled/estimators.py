@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from accweight_adapters.pickles.values import Claim
-from accweight_adapters.untrusted import quoted_few
+from accweight_adapters.untrusted import ClaimError, quoted_few
 from accweight_core.schema import Axis, Hints, Kind, Role
 
 FITTED = re.compile(r"(?P<around>(.*\.)?)((?P<list>coef|intercept)s_\.(?P<number>[0-9]{1,6})"
@@ -44,7 +44,8 @@ def by_layers(
     if not any(map(is_fitted, tensors)):
         return dict(tensors), {}
     matches = {name: FITTED.fullmatch(name) for name in tensors}
-    estimators = list(dict.fromkeys(match["around"] for match in matches.values() if match))
+    around = dict.fromkeys(match["around"] for match in matches.values() if match)
+    estimators = {path: place for place, path in enumerate(around)}
     kept, places = dict[str, Claim](), list[tuple[int, int, bool, str, Hints, Claim]]()
     left_out = []
     for name, claim in tensors.items():
@@ -60,11 +61,13 @@ def by_layers(
             is_bias = leaf == "bias"
             hints = Hints(None, Kind.LINEAR, Role.BIAS if is_bias else Role.WEIGHT, axes)
             own = f"{prefix}{number}.{leaf}"
-            places.append((estimators.index(match["around"]), number, is_bias, own, hints, claim))
+            places.append((estimators[match["around"]], number, is_bias, own, hints, claim))
     if left_out:
         notes.append(f"left out {quoted_few(left_out)}: what else a fitted estimator keeps")
     places.sort(key=lambda place: place[:3])
     named = {place[3]: place[5] for place in places}
+    if len(named | kept) < len(places) + len(kept):
+        raise ClaimError("holds two arrays that would both have one name")
     return named | kept, {place[3]: place[4] for place in places}
 
 

@@ -27,6 +27,7 @@ from PIL import Image
 import accweight_core as aw
 from accweight_core.analysis.event_log import flat_summary, tag_of, tags_of
 from accweight_core.analysis.step_changes import Histogram, step_change_histograms
+from accweight_core.analysis.tensorboard import write_events
 from accweight_core.cli.app import application
 from accweight_core.errors import (
     ArgumentTypeError,
@@ -251,6 +252,29 @@ def test_a_run_is_only_replaced_when_asked_and_nothing_else_ever(
     with pytest.raises(StoreError, match=r"holds 'thesis\.tex', which is no file of TensorBoard"):
         accweight("export", *options, "--overwrite")
     assert (tmp_path / "second" / "thesis.tex").exists()
+
+
+def test_a_file_is_not_replaced_by_a_run(home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "runs"
+    target.write_text("years of work")
+
+    with pytest.raises(StoreError, match=r"runs: cannot be written \(Not a directory\)"):
+        write_events(aw.open_analysis(home / "second.accw"), target, overwrite=True)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_pictures_that_were_not_written_are_not_counted(tmp_path: Path) -> None:
+    folder, run = tmp_path / "checkpoints", [{"a.weight": np.eye(2) * t} for t in range(3)]
+    write_run(folder, run)
+    aw.analyze(aw.open_run(folder), tmp_path / "run.accw", picture_budget_bytes=0)
+    for path in folder.iterdir():
+        path.unlink()
+
+    written = write_events(aw.open_analysis(tmp_path / "run.accw"), tmp_path / "events")
+
+    assert written.pictures == 0
+    assert written.notes[0].startswith("some pictures are left out: ")
 
 
 @pytest.mark.parametrize(

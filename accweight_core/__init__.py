@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from accweight_core.errors import AccweightError
     from accweight_core.jobs.appending import append
     from accweight_core.jobs.checking import check
+    from accweight_core.jobs.following import watch
     from accweight_core.jobs.pipeline import analyze
-    from accweight_core.jobs.watching import watch
     from accweight_core.live.tracker import ChangeTracker
     from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
@@ -48,7 +48,7 @@ _HOMES = {
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
     "series_of": "runs.inspection",
-    "watch": "jobs.watching",
+    "watch": "jobs.following",
 }
 
 __all__ = [

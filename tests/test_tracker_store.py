@@ -154,7 +154,8 @@ def test_a_writer_that_falls_behind_leaves_out_pictures_and_no_numbers(
     monkeypatch.undo()
 
     analysis = aw.open_analysis(tmp_path / "a.accw")
-    assert analysis.store is not None and analysis.store.holds_state
+    assert analysis.store is not None
+    assert analysis.store.holds_state
     assert analysis.values.tobytes() == expected.values.tobytes()
     for name, picture in pictures_of(analysis.store):
         missing = np.isnan(picture).all(axis=(1, 2)).tolist()

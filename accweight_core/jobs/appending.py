@@ -178,8 +178,8 @@ def _appendable(run: Run, earlier: Store) -> Run:
         )
     if not earlier.holds_state:
         raise StoreError(
-            f"{earlier.path}: the state after step {last} was left out, as training was faster than "
-            "writing; nothing can be appended before a later step has one"
+            f"{earlier.path}: the state after step {last} was left out, as training was faster "
+            "than writing; nothing can be appended before a later step has one"
         )
     later = tuple(c for c in run.checkpoints if c.step > last)
     if not later:

@@ -105,6 +105,14 @@ def test_values_that_are_undefined_are_grey_and_said_to_be() -> None:
     assert any("grey: undefined" in text for text in texts(figure))
 
 
+def test_curves_that_are_undefined_at_the_end_are_counted() -> None:
+    zeros = [{"a.weight": np.zeros((2, 2)) + t, "b.weight": np.ones((2, 2)) + t} for t in range(3)]
+
+    figure = aw.analyze(aw.open_run(zeros)).plot.curves("relative")
+
+    assert "and 1 more layer undefined at the last step" in texts(figure)
+
+
 def test_pictures_of_the_layers_are_in_network_order(analysis: aw.Analysis) -> None:
     figure = analysis.plot.layers()
 

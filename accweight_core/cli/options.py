@@ -76,7 +76,7 @@ metric = click.option(
 )
 metrics = click.option("--by", multiple=True, metavar="METRIC", help=_METRIC_HELP)
 step = click.option("--at", type=int, metavar="STEP", help="Step to show; the last by default.")
-overwrite = click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 threads = click.option(
     "--threads",
     type=AT_LEAST_ONE,

@@ -56,13 +56,17 @@ def curves_figure(shown: Shown, metric: str, top: int | None) -> Drawing:
     height = max(HEIGHT, LINE * (top or 0))
     named = known[:top] if top else _with_room(known, series[:, -1], height)
     names = [shown.names[shown.rows[at].name] for at in named]
-    unnamed = len(known) - len(named)
+    unnamed, undefined = len(known) - len(named), len(order) - len(known)
     figure, bottom = page(
         WIDTH,
         LABELS + height + UNIT,
         f"{metric} of every layer over the steps",
         f"{shown.run}: {TABLE[metric].line}",
-        [f"{more(unnamed)} without a name" if unnamed else "", shown.not_counted],
+        [
+            f"{more(unnamed)} without a name" if unnamed else "",
+            f"{more(undefined)} undefined at the last step" if undefined else "",
+            shown.not_counted,
+        ],
     )
     top_edge = bottom + LABELS + height + 0.1
     figure.write(MARGIN, top_edge, unit_text(metric), SMALL, color=THEME.dim)

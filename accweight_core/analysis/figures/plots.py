@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from accweight_core.analysis.shown import Shown
 from accweight_core.arguments import brief, check_count
-from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError, reason_of
-from accweight_core.io.target import target_at
+from accweight_core.errors import MissingLibraryError, UnknownNameError
+from accweight_core.io.target import replaced_whole, target_at
 from accweight_core.metrics.table import checked_metric
 
 if TYPE_CHECKING:
@@ -53,11 +53,12 @@ class Plots:
         return ranking_figure(self._shown, self._metric(by), self._at(step), top)
 
     def curves(self, metric: str = "mean", *, top: int | None = None) -> Drawing:
-        """Draw a metric of every layer over the steps, with names at the largest of the last step.
+        """Draw a metric of every layer over the steps, with names at the ends of the curves.
 
         Args:
             metric: A metric.
-            top: Layers with colour and name; by default 14. The others are grey.
+            top: Name the largest so many, and draw the others thin; by default all of up to 14, and
+                of more those whose names have room at the ends of their curves.
 
         Raises:
             UnknownNameError: If there is no such metric.
@@ -128,14 +129,6 @@ def write_figure(figure: Drawing, out: str | os.PathLike[str], *, overwrite: boo
     """
     path = target_at(out, "a figure")
     ending = ending_of(path)
-    if path.exists() and not overwrite:
-        raise StoreError(f"{path}: exists already; choose another name, or add --overwrite")
-    content, draft = figure.content(ending), path.with_name(f".{path.name}.draft")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with replaced_whole(path, overwrite=overwrite) as draft:
+        draft.write_bytes(figure.content(ending))
     return path

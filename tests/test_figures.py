@@ -233,7 +233,7 @@ def test_text_in_svg_is_text_and_a_figure_is_the_same_bytes_again(analysis: aw.A
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_names_from_files_are_drawn_as_they_are(name: str) -> None:
-    series = [{HOSTILE: np.full((2, 2), t / 2), "b.weight": np.ones((2, 2))} for t in range(3)]
+    series = [{HOSTILE: np.full((2, 2), 1 + t / 2), "b.weight": np.ones((2, 2))} for t in range(3)]
     figure = FIGURES[name](aw.analyze(aw.open_run(series)))
 
     svg = figure.content("svg").decode()  # type: ignore[attr-defined]

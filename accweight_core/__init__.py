@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accweight_core.jobs.appending import append
     from accweight_core.jobs.checking import check
     from accweight_core.jobs.pipeline import analyze
+    from accweight_core.jobs.watching import watch
     from accweight_core.live.tracker import ChangeTracker
     from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
@@ -47,6 +48,7 @@ _HOMES = {
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
     "series_of": "runs.inspection",
+    "watch": "jobs.watching",
 }
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "open_analysis",
     "open_run",
     "series_of",
+    "watch",
 ]
 
 

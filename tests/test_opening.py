@@ -37,6 +37,7 @@ def test_the_public_names_are_these() -> None:
         "open_analysis",
         "open_run",
         "series_of",
+        "watch",
     ]
 
 

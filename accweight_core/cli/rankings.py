@@ -182,11 +182,12 @@ def analysis_summary(analysis: Analysis, by: str | None) -> Page:
     """Return what ``analyze`` prints: size of the run, ranking, and most moved weight."""
     steps, top = analysis.steps, analysis.maximum
     elements = sum(p.elements for p in analysis.parameters)
+    span = f"steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"step {steps[0]}"
     document = ranking_json(analysis, by)
     told = findings_lines(findings_of(analysis)[0], analysis.path)
     lines: list[str | Table] = [
         (
-            f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}; "
+            f"{len(steps)} checkpoint{'s' * (len(steps) > 1)}, {span}; "
             f"{len(analysis.parameters)} parameters, {count(elements)} weights"
         ),
         "",

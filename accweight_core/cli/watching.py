@@ -75,8 +75,8 @@ def watch(
     )
     with _interrupted_by_sigterm(), output.in_place() as redraw, suppress(KeyboardInterrupt):
         show = _told(by, redraw, is_quiet=json or once)
-        watching.watch(watcher, once=once, poll_s=poll, seen=show)
-    if watcher.analysis is None:
+        watching.follow(watcher, once=once, poll_s=poll, until=show)
+    if watcher.analysis is None or len(watcher.analysis.steps) < 2:
         return
     if json:
         output.show(rankings.analysis_json(watcher.analysis, by))
@@ -99,18 +99,18 @@ def _told(
     told: set[str] = set()
 
     def tell(look: Look) -> None:
-        aside = [look.waits_for] if look.waits_for and look.analysis is None else []
-        aside = [f"waiting for {line}" for line in aside]
+        is_alone = look.analysis is None or len(look.analysis.steps) < 2
+        aside = [f"waiting for {look.waits_for}"] if look.waits_for and is_alone else []
         aside += [str(look.problem)] if look.problem is not None else []
         warnings = look.analysis.header.warnings if look.analysis and look.added else ()
         output.remark(*(line for line in aside if line not in told))
         output.warn(*(line for line in warnings if line not in told))
         told.update(aside, warnings)
         if look.added and look.analysis is not None and not is_quiet:
-            if redraw is not None:
-                redraw(rankings.analysis_summary(look.analysis, by))
-            else:
+            if redraw is None:
                 output.show([rankings.step_line(look.analysis, by, step) for step in look.added])
+            elif not is_alone:
+                redraw(rankings.analysis_summary(look.analysis, by))
 
     return tell
 

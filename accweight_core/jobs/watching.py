@@ -32,6 +32,9 @@ from accweight_core.jobs.changes import woken_by_changes
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.pipeline import analyze
 from accweight_core.naming import natural_key
+from accweight_core.runs.first_step import is_first_of_run
+from accweight_core.runs.hints import in_python
+from accweight_core.runs.name_map import NameMap
 from accweight_core.runs.opening import Opened, opened_series, run_of
 from accweight_core.runs.search import Broken
 from accweight_core.runs.selection import ALL, Selection
@@ -61,7 +64,8 @@ class Look:
     """What a look at the folder has found.
 
     Attributes:
-        analysis: The analysis as it is now; None until there are two checkpoints.
+        analysis: The analysis as it is now; None until there is a checkpoint, or until there are
+            two if one alone does not say its step for certain.
         added: Steps that this look has added, ascending.
         waits_for: What has to come or to change before there is more to do, in words.
         problem: Why complete checkpoints could not be added.
@@ -84,7 +88,7 @@ class Watcher:
     Attributes:
         folder: The folder.
         out: Folder of the analysis.
-        analysis: The analysis as it is now; None until there are two checkpoints.
+        analysis: The analysis as it is now; None until it is begun.
         settle_s: Seconds for which a checkpoint has to be unchanged before it is read.
     """
 
@@ -164,11 +168,21 @@ class Watcher:
             return one.path in settled and is_before
 
         ready = self._as_begun(tuple(takewhile(is_ready, fresh)))
-        if ready and (self.analysis is not None or len(ready) > 1):
+        if ready and (self.analysis is not None or self._can_begin(ready, series)):
             return self._added(replace(opened, checkpoints=ready))
         look_again = self.settle_s if is_settling else UNREAD_NS / 1e9 if written else None
-        wanted = "the next checkpoint" if self.analysis else "a second checkpoint"
-        return replace(self._waiting(wanted, look_again), is_settling=is_settling)
+        return replace(self._waiting(self._next, look_again), is_settling=is_settling)
+
+    def _can_begin(self, ready: Sequence[Checkpoint], series: Series) -> bool:
+        """Tell whether checkpoints can begin the analysis: two, or one whose step is certain."""
+        alone = next(one for one in series.placed if str(one.found.path) == ready[0].path)
+        return len(ready) > 1 or is_first_of_run(alone)
+
+    @property
+    def _next(self) -> str:
+        """What is waited for once there is a checkpoint."""
+        is_begun = self.analysis is not None and len(self.analysis.steps) > 1
+        return "the next checkpoint" if is_begun else "a second checkpoint"
 
     def _added(self, opened: Opened) -> Look:
         """Measure checkpoints and store them."""
@@ -195,7 +209,7 @@ class Watcher:
             return Look(self.analysis, problem=error, again_s=RETRY_S)
         for checkpoint in opened.checkpoints:
             self._unchanged.pop(checkpoint.path, None)
-        return Look(self.analysis, added=steps)
+        return replace(self._waiting(self._next), added=steps)
 
     def _series(self, found: Survey) -> Series | None:
         """Return the series that is followed; None if it has not begun yet."""
@@ -303,21 +317,20 @@ def _is_newer(
     )
 
 
-def watch(
+def follow(
     watcher: Watcher,
     *,
     once: bool = False,
     poll_s: float | None = None,
-    seen: Callable[[Look], None] = lambda look: None,
+    until: Callable[[Look], bool | None] = lambda look: False,
 ) -> None:
     """Look at a folder whenever something has changed there, until the process is stopped.
 
     Args:
         watcher: The watcher.
         once: Whether to return after all complete checkpoints were added.
-        poll_s: Seconds between two listings of the folder, where the file system does not tell of
-            changes; by default this is done on network file systems, every ten seconds.
-        seen: Called after each look.
+        poll_s: As in `watch`.
+        until: Called after each look; True ends it.
 
     Raises:
         StoreError: If another watcher keeps this analysis, or with `once` if it cannot be written.
@@ -326,7 +339,7 @@ def watch(
     """
     with locked_by_watcher(watcher.out):
         if once:
-            _look_once(watcher, seen)
+            _look_once(watcher, until)
             return
         with woken_by_changes(watcher.folder, poll_s, watcher.tell) as woken:
             while True:
@@ -334,13 +347,14 @@ def watch(
                 began = time.monotonic()
                 look = watcher.look()
                 took = time.monotonic() - began
-                seen(look)
+                if until(look):
+                    return
                 if not look.added:
                     time.sleep(max(GAP_S, REST * took))
                     woken.wait(look.again_s)
 
 
-def _look_once(watcher: Watcher, seen: Callable[[Look], None]) -> None:
+def _look_once(watcher: Watcher, seen: Callable[[Look], Any]) -> None:
     """Add what is complete, after waiting once for what was found or changed a moment ago."""
     look = watcher.look()
     if look.is_settling:
@@ -349,3 +363,65 @@ def _look_once(watcher: Watcher, seen: Callable[[Look], None]) -> None:
     seen(look)
     if look.problem is not None:
         raise look.problem
+
+
+def watch(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    once: bool = False,
+    until: Callable[[Look], bool | None] = lambda look: False,
+    settle_s: float = 1.0,
+    poll_s: float | None = None,
+    roles: Iterable[Role | str] = DEFAULT_ROLES,
+    reader: str | None = None,
+    skip: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    series: str | Series | None = None,
+    map: NameMap | str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    picture_budget_bytes: int | None = None,
+    notice: Notice = lambda line: None,
+) -> Analysis | None:
+    """Measure checkpoints as a job writes them into a folder, each once.
+
+    It goes on until `until` says so, or an exception such as `KeyboardInterrupt` ends it; the same
+    call continues the analysis then.
+
+    Args:
+        folder: The folder that the job writes to.
+        out: Folder of the analysis (NAME.accw); an existing one is continued.
+        once: Return after all complete checkpoints were added.
+        until: Called after each look with what it has found, a `Look`; True ends it.
+        settle_s: Seconds for which a checkpoint has to be unchanged before it is read.
+        poll_s: Seconds between two listings of the folder, where the file system does not tell of
+            changes; by default this is done on network file systems, every ten seconds.
+        roles: As in `analyze`; an existing analysis keeps its own.
+        reader: As in `open_run`.
+        skip: As in `open_run`.
+        exclude: As in `open_run`.
+        series: As in `open_run`.
+        map: As in `open_run`.
+        threads: As in `analyze`.
+        picture_budget_bytes: As in `analyze`.
+        notice: Called with messages for the user.
+
+    Returns:
+        The analysis; None if no checkpoint has come.
+
+    Raises:
+        SourceError: If the folder does not exist.
+        StoreError: If another watcher keeps this analysis, or it cannot be continued.
+        SeveralSeriesError: If there are several runs, and none was chosen.
+        MismatchError: If a checkpoint has other parameters than those before.
+        StepOrderError: If two different new checkpoints have one step.
+        MissingLibraryError: If watchdog is not installed, unless `once`.
+    """
+    selection = Selection.of(reader=reader, skip=skip, exclude=exclude, series=series, map=map)
+    how = {"threads": threads, "picture_budget_bytes": picture_budget_bytes}
+    with in_python():
+        watcher = Watcher(
+            folder, out, selection, roles=roles, settle_s=settle_s, notice=notice, **how
+        )
+        follow(watcher, once=once, poll_s=poll_s, until=until)
+    return watcher.analysis

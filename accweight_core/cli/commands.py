@@ -15,6 +15,7 @@ from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.exporting import export
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
+from accweight_core.cli.over_steps import layers, trace
 from accweight_core.cli.plotting import plot
 from accweight_core.cli.watching import watch
 
@@ -196,6 +197,8 @@ COMMANDS: Sequence[click.Command] = (
     analyze,
     watch,
     rank,
+    layers,
+    trace,
     compare,
     align,
     check,

@@ -70,9 +70,9 @@ map_file = click.option(
     metavar="FILE",
     help="Map file with names that mean the same; inspect --write-map and align -o write one.",
 )
-_METRIC_HELP = "Metric to take; accweight metrics lists them."
-metric = click.option("--by", show_default="relative", metavar="METRIC", help=_METRIC_HELP)
-metrics = click.option("--by", multiple=True, metavar="METRIC", help=_METRIC_HELP)
+METRIC_HELP = "Metric to take; accweight metrics lists them."
+metric = click.option("--by", show_default="relative", metavar="METRIC", help=METRIC_HELP)
+metrics = click.option("--by", multiple=True, metavar="METRIC", help=METRIC_HELP)
 step = click.option("--at", type=int, metavar="STEP", help="Step to show; the last by default.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 threads = click.option(

@@ -60,14 +60,14 @@ def metric_text(name: str) -> str:
 
 
 def evidence_text(name: str) -> str:
-    """Return the description of a metric and what it is evidence for, in lines, for a tool tip.
+    """Return what a metric is, how to read it and what it is evidence for, for a tool tip.
 
-    >>> evidence_text("max").splitlines()[1]
+    >>> evidence_text("max").splitlines()[2]
     'evidence for the longest path of a single weight, not for the layer as a whole'
     """
     metric = TABLE.get(name)
-    evidence = wrap(f"evidence {metric.evidence}", LINE) if metric else []
-    return "\n".join([metric_text(name), *evidence])
+    told = (metric.reading, f"evidence {metric.evidence}") if metric else ()
+    return "\n".join([metric_text(name), *(line for text in told for line in wrap(text, LINE))])
 
 
 def tip_text(text: str) -> str:

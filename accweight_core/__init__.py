@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from accweight_core.jobs.pipeline import analyze
     from accweight_core.jobs.watching import watch
     from accweight_core.live.tracker import ChangeTracker
+    from accweight_core.probes.network import Network
     from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
     from accweight_core.runs.series import Series
@@ -36,6 +37,7 @@ _HOMES = {
     "Comparison": "alignment.comparison",
     "Kind": "schema",
     "Layer": "schema",
+    "Network": "probes.network",
     "Parameter": "schema",
     "Role": "schema",
     "Run": "schema",
@@ -59,6 +61,7 @@ __all__ = [
     "Comparison",
     "Kind",
     "Layer",
+    "Network",
     "Parameter",
     "Role",
     "Run",

@@ -25,6 +25,9 @@ from accweight_core.schema import Checkpoint
 
 Array = npt.NDArray[Any]
 
+ROUNDING = 1e-6
+"""Largest difference, in parts of the largest element, that is rounding in float32."""
+
 COARSE = ("bfloat16", "float16")
 """Element types that values are rounded to before they are compared, the coarsest first."""
 
@@ -107,6 +110,14 @@ def are_equal(left: Array, right: Array, dtype: str = "float32") -> bool:
     if left.shape != right.shape:
         return False
     return bool(np.array_equal(rounded(left, dtype), rounded(right, dtype), equal_nan=True))
+
+
+def are_near(left: Array, right: Array) -> bool:
+    """Tell whether arrays are equal up to the rounding of what an exporter computes."""
+    if left.shape != right.shape:
+        return False
+    largest = float(np.abs(left).max(initial=0))
+    return bool(np.allclose(left, right, rtol=0, atol=ROUNDING * largest, equal_nan=True))
 
 
 def signature(values: Array, dtype: str = "float32") -> bytes:

@@ -15,14 +15,16 @@ All else is *not verified*, with the reason; what is plainly wrong is a `Binding
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from accweight_core.alignment.alignment import Alignment
-from accweight_core.errors import ArgumentValueError, BindingError
+from accweight_core.errors import BindingError
+from accweight_core.naming import layers_of
 from accweight_core.probes.binding.arrays import Array, Weights
 from accweight_core.probes.binding.assignment import Assignment
 from accweight_core.probes.binding.bound import proved
@@ -32,6 +34,7 @@ from accweight_core.probes.binding.matching import alignment_of
 from accweight_core.probes.binding.own_step import own_step
 from accweight_core.probes.binding.planning import Asked, planned
 from accweight_core.probes.binding.proving import Proven, proven
+from accweight_core.probes.binding.samples import Samples, given_samples
 from accweight_core.probes.network import BoundNetwork, Inputs, Network
 from accweight_core.runs.name_map import NameMap, as_map
 from accweight_core.schema import Checkpoint, Run
@@ -61,7 +64,7 @@ class Binding:
         network: Network,
         run: Run,
         *,
-        data: Inputs | None = None,
+        data: Inputs | Samples | None = None,
         targets: Array | None = None,
         constants: Iterable[str] = (),
         unused: Iterable[str] = (),
@@ -72,7 +75,8 @@ class Binding:
         Args:
             network: The network.
             run: The run; any format.
-            data: Samples for its inputs; random ones are taken without.
+            data: Samples for its inputs, or data with targets as probes take them; random ones are
+                taken without.
             targets: What the outputs should be: class numbers or values, to compare with the loss
                 or accuracy that the checkpoints recorded.
             constants: Patterns of the network's tensors that no checkpoint has.
@@ -84,7 +88,7 @@ class Binding:
         """
         described = Described.of(network)
         asked = Asked(tuple(constants), tuple(unused))
-        inputs = None if data is None else _by_name(network, data)
+        inputs, wanted = given_samples(network, data, targets)
         index = own_step(described, run)
         own = None if index is None else Weights(run.checkpoints[index])
         with own or nullcontext():
@@ -93,7 +97,7 @@ class Binding:
             assignments = tuple(planned(described, run, alignment, own, asked))
         plain = cls(network, run, assignments, alignment, Proven("not verified", "not tried"))
         doubts = doubts_about_leftovers(run, assignments, asked.unused, index)
-        proof = proven(described, run, assignments, index, doubts, plain.bind, inputs, targets)
+        proof = proven(described, run, assignments, index, doubts, plain.bind, inputs, wanted)
         return cls(network, run, assignments, alignment, proof)
 
     def weights(self, checkpoint: Checkpoint) -> dict[str, Array]:
@@ -129,13 +133,14 @@ class Binding:
         return proved(bound, self.proof.verdict)
 
 
-def _by_name(network: Network, data: Inputs) -> Mapping[str, Array]:
-    """Return samples by the names of a network's inputs."""
-    if isinstance(data, Mapping):
-        return {name: np.asarray(values) for name, values in data.items()}
-    if len(network.inputs) != 1:
-        names = ", ".join(port.name for port in network.inputs)
-        raise ArgumentValueError(
-            f"the network has the inputs {names}; give their samples as a mapping of names"
-        )
-    return {network.inputs[0].name: np.asarray(data)}
+def bound_to(
+    network: Network, checkpoint: Checkpoint, run: Run | None, **options: Any
+) -> BoundNetwork:
+    """Return a network with the weights of one checkpoint; see `Network.bind`."""
+    return Binding.of(network, run or run_of_one(checkpoint), **options).bind(checkpoint)
+
+
+def run_of_one(checkpoint: Checkpoint) -> Run:
+    """Return a run of one checkpoint."""
+    layers = layers_of(checkpoint.tensors.values())
+    return Run(checkpoint.path, checkpoint.format, (checkpoint,), layers)

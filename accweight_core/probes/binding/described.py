@@ -51,13 +51,20 @@ class Described:
         return {p.name: p for layer in self.layers for p in layer.parameters}
 
     @cached_property
+    def _signatures(self) -> dict[tuple[str, str], bytes]:
+        return {}
+
+    @cached_property
     def own(self) -> Mapping[str, Array]:
         """Its own values."""
         return self.network.with_weights({}).parameters
 
     def signature(self, name: str, dtype: str) -> bytes:
         """Return a digest of its own values that is the same for any order."""
-        return signature(self.own[name], dtype)
+        key = name, dtype
+        if key not in self._signatures:
+            self._signatures[key] = signature(self.own[name], dtype)
+        return self._signatures[key]
 
     def dtype(self, name: str) -> str:
         """Return the element type of one of its tensors."""

@@ -26,6 +26,8 @@ def random_inputs(described: Described) -> Iterator[Mapping[str, Array]]:
         if parameter.role is Role.EMBEDDING and len(parameter.shape) > 1
     ]
     ports = described.network.inputs
+    if any(port.shape is None for port in ports):
+        return  # a module does not say what it takes
     is_free = any(n is None for port in ports for n in port.shape[1:])
     for length in LENGTHS if is_free else LENGTHS[:1]:
         chance = np.random.default_rng(SEED)

@@ -2,7 +2,7 @@ r"""The table of a binding: each tensor of a network, from where, how, how sure,
 
 For ``accweight probe RUN --model net.onnx --check-model``:
 
-    check = check_model(run, network, data=inputs, targets=targets, constants=patterns)
+    check = check_model(run, network, samples, constants=patterns, unused=patterns)
     print("\n".join(check.lines()))        # or json.dumps(check.to_json())
 
 `check.ok` is whether the verdict is not "not verified"; the options that a command needs are in
@@ -19,6 +19,7 @@ from typing import Any
 from accweight_core.probes.binding.arrays import Array
 from accweight_core.probes.binding.assignment import Assignment
 from accweight_core.probes.binding.binding import Binding
+from accweight_core.probes.binding.samples import Samples
 from accweight_core.probes.network import Inputs, Network
 from accweight_core.runs.name_map import NameMap
 from accweight_core.schema import Run
@@ -94,7 +95,7 @@ class ModelCheck:
 def check_model(
     run: Run,
     network: Network,
-    data: Inputs | None = None,
+    data: Inputs | Samples | None = None,
     *,
     targets: Array | None = None,
     constants: Iterable[str] = (),

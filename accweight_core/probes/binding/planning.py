@@ -18,12 +18,14 @@ from accweight_core.probes.binding.arrays import (
     Array,
     Weights,
     are_equal,
+    are_near,
     coarser,
     is_uniform,
     signature,
 )
 from accweight_core.probes.binding.assignment import Assignment, Origin
 from accweight_core.probes.binding.described import Described
+from accweight_core.probes.binding.folding import batch_norms
 from accweight_core.probes.binding.matching import (
     Candidates,
     candidates_of,
@@ -118,7 +120,9 @@ def _test(
     found: dict[str, Assignment],
 ) -> None:
     """Take what gives the network's own values at the checkpoint that has them."""
-    test = _Test(described, run, weights)
+    matched = {name for c in candidates.values() if c.match for name in c.match.layers_b}
+    folded = any(norm.layer not in matched for norm in batch_norms(run.layers))
+    test = _Test(described, run, weights, allows_rounding=not folded)
     for name, shape in described.network.parameters.items():
         if name in found:
             continue
@@ -136,13 +140,17 @@ def _test(
                 doubts=tuple(others),
             )
     _settle(candidates, found)
+    _doubt_divided_layers(candidates, found, described)
     _doubt_uneven_gates(candidates, found)
 
 
 class _Test:
     """Looks for recipes that give the network's own values at one checkpoint."""
 
-    def __init__(self, described: Described, run: Run, weights: Weights) -> None:
+    def __init__(
+        self, described: Described, run: Run, weights: Weights, *, allows_rounding: bool
+    ) -> None:
+        self._allows_rounding = allows_rounding
         self._described = described
         self._weights = weights
         self._channels = channels_before_flatten(run)
@@ -176,6 +184,8 @@ class _Test:
             )
         if elsewhere and fits:
             doubts.append(self._alike(name, fits[0], elsewhere))
+        if not fits and not elsewhere and self._allows_rounding:
+            fits = [r for r in proposed if r.told and self._is_near(name, r, own)]
         if not fits and len(elsewhere) > 1:
             doubts.append(self._alike(name, elsewhere[0], elsewhere[1:]))
         fits = fits or elsewhere
@@ -205,6 +215,11 @@ class _Test:
         if key not in self._signatures:
             self._signatures[key] = signature(self._weights[source], dtype)
         return self._signatures[key] == self._described.signature(name, dtype)
+
+    def _is_near(self, name: str, recipe: Recipe, own: Array) -> bool:
+        """Tell whether a recipe gives own values to rounding, as when both sides were folded."""
+        known = all(source in self._weights for source in recipe.sources)
+        return known and are_near(own, recipe.make(self._weights))
 
     def _is_equal(self, name: str, recipe: Recipe, own: Array) -> bool:
         if any(source not in self._weights for source in recipe.sources):
@@ -261,3 +276,25 @@ def _doubt_uneven_gates(candidates: Mapping[str, Candidates], found: dict[str, A
             doubt = f"{layer}: its tensors have their gates in different orders, against each other"
             for name in names:
                 found[name] = replace(found[name], doubts=(*found[name].doubts, doubt))
+
+
+def _doubt_divided_layers(
+    candidates: Mapping[str, Candidates], found: dict[str, Assignment], described: Described
+) -> None:
+    """Doubt what only names tell of a layer whose other tensors come from another layer.
+
+    Where the values show that names were exchanged, a bias of zeros follows the wrong name.
+    """
+    strange = {
+        candidate.target.layer
+        for name, candidate in candidates.items()
+        if (item := found.get(name))
+        and not set(item.sources) <= {source.name for source in candidate.sources}
+    }
+    for name, candidate in candidates.items():
+        item = found.get(name)
+        if item and candidate.target.layer in strange and is_uniform(described.own[name]):
+            doubt = (
+                f"{name}: the rest of its layer comes from elsewhere, and its values are all equal"
+            )
+            found[name] = replace(item, doubts=(*item.doubts, doubt))

@@ -154,7 +154,8 @@ def _forward(
             problem = problem or str(error)
             continue
         return _difference(mine, theirs, step)
-    return f"random samples cannot be run ({problem}); give data"
+    reason = f" ({problem})" if problem else ""
+    return f"forward passes were not compared: random samples cannot be run{reason}; give data"
 
 
 def _few(inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accweight_core.jobs.checking import check
     from accweight_core.jobs.pipeline import analyze
     from accweight_core.live.tracker import ChangeTracker
+    from accweight_core.probes.network import Network
     from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
     from accweight_core.runs.series import Series
@@ -35,6 +36,7 @@ _HOMES = {
     "Comparison": "alignment.comparison",
     "Kind": "schema",
     "Layer": "schema",
+    "Network": "probes.network",
     "Parameter": "schema",
     "Role": "schema",
     "Run": "schema",
@@ -57,6 +59,7 @@ __all__ = [
     "Comparison",
     "Kind",
     "Layer",
+    "Network",
     "Parameter",
     "Role",
     "Run",

@@ -10,6 +10,8 @@
     │   └── SeveralSeriesError (also StepOrderError) a source holds several runs
     ├── NonFiniteError         (also ValueError)     NaN or infinity under `strict`
     ├── UnsupportedDtypeError  (also TypeError)      values that cannot be subtracted
+    ├── UnsupportedOperatorError                     a network has a part that cannot be run
+    │                          (also NotImplementedError)
     ├── ArgumentTypeError      (also TypeError)      an argument has a wrong type
     ├── ArgumentValueError     (also ValueError)     an argument has an invalid value
     ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
@@ -140,6 +142,18 @@ class NonFiniteError(AccweightError, ValueError):
 
 class UnsupportedDtypeError(AccweightError, TypeError):
     """The values of a tensor cannot be widened and subtracted; the message says why."""
+
+
+class UnsupportedOperatorError(AccweightError, NotImplementedError):
+    """An engine does not know an operator of a network, or not this form of it.
+
+    Attributes:
+        operator: Type of the operator; empty if none in particular.
+    """
+
+    def __init__(self, problem: str, operator: str = "") -> None:
+        super().__init__(problem)
+        self.operator = operator
 
 
 class ArgumentTypeError(AccweightError, TypeError):

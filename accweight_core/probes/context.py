@@ -10,13 +10,12 @@ import numpy as np
 
 from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentValueError, UnknownNameError
-from accweight_core.probes.network import OUTPUT, BoundNetwork, Network
-from accweight_core.probes.probe import Array
+from accweight_core.probes.network import OUTPUT, Array, BoundNetwork, Network
 from accweight_core.samples.samples import Data
 from accweight_core.schema import Run
 from accweight_core.text import some
 
-TRIED_SAMPLES = 2
+TRIED_SAMPLES = 32
 """Samples that are run to learn the shapes of nodes."""
 
 Trial = Callable[[Sequence[str]], Mapping[str, Array]]

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from accweight_core.analysis.probe_results import ProbeResult
     from accweight_core.probes.context import Context
     from accweight_core.probes.network import BoundNetwork
     from accweight_core.schema import Checkpoint
@@ -186,6 +187,11 @@ class Probe(Protocol):
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return the final arrays, with the finished steps along axes called "step"."""
         return {}
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return lines about results for the user, beside the table of their numbers."""
+        return ()
 
 
 def named_layers(names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:

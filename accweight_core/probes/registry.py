@@ -9,6 +9,7 @@ import re
 import warnings
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any
 
 from accweight_core.arguments import brief
 from accweight_core.errors import UnknownNameError
@@ -34,7 +35,7 @@ def probes() -> dict[str, type[Probe]]:
     return found
 
 
-def _check(kind: type[Probe], name: str) -> None:
+def _check(kind: Any, name: str) -> None:
     """Raise a TypeError unless an object is the class of a probe of this name."""
     if not isinstance(kind, type) or not all(hasattr(kind, a) for a in ("start", "begin", "end")):
         raise TypeError("it is no class derived from accweight_core.probes.probe.Probe")

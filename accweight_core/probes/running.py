@@ -23,7 +23,7 @@ from accweight_core.errors import (
 )
 from accweight_core.io.target import target_at
 from accweight_core.jobs.pipeline import analyze
-from accweight_core.probes.binding import bound_to
+from accweight_core.probes.by_name import bound_to
 from accweight_core.probes.context import Context
 from accweight_core.probes.identity import network_digest, probe_digest
 from accweight_core.probes.network import Network
@@ -105,7 +105,7 @@ def probe(
         for note in samples.notes:
             notice(note)
     probing = Probing(analysis, path, network, samples, batch_size, seed, steps)
-    names = probing.run_all(wanted, progress, notice)
+    names = probing.run_all(wanted, progress)
     found = [analysis.probes[name] for name in names]
     plain = [result.name for result in found]
     return {
@@ -194,7 +194,7 @@ class Probing:
     seed: int
     steps: str | Sequence[int] | None
 
-    def run_all(self, probes: Sequence[Probe], progress: Progress, notice: Notice) -> list[str]:
+    def run_all(self, probes: Sequence[Probe], progress: Progress) -> list[str]:
         """Run probes; return the names of the folders of their results."""
         run = self.analysis.run()
         all_steps = tuple(int(step) for step in run.steps)
@@ -204,8 +204,6 @@ class Probing:
         with ExitStack() as held:
             asked = [self._begun(one, run, all_steps, steps, passes, held) for one in probes]
             self._measure(asked, all_steps, passes, progress)
-            for one in asked:
-                self._concluded(one, progress, notice)
         return [one.store.folder.name for one in asked]
 
     def _begun(
@@ -248,9 +246,7 @@ class Probing:
         todo = tuple(step for step in steps if step not in store.document.finished)
         return Asked(one, context, schema, store, todo)
 
-    def _document(
-        self, one: Probe, schema: Schema, all_steps: tuple[int, ...]
-    ) -> ProbeDocument:
+    def _document(self, one: Probe, schema: Schema, all_steps: tuple[int, ...]) -> ProbeDocument:
         runs = bool(one.needs & RUNS_NETWORK) and self.network is not None
         return ProbeDocument(
             probe=one.name,
@@ -277,8 +273,8 @@ class Probing:
         progress: Progress,
     ) -> None:
         due = {step: [one for one in asked if step in one.todo] for step in all_steps}
-        total = sum(max(passes.batches_of(some), 1) for some in due.values() if some)
-        done = 0
+        measured = sum(max(passes.batches_of(some), 1) for some in due.values() if some)
+        total, done = measured + sum(len(one.context.steps) for one in asked), 0
 
         def told() -> None:
             nonlocal done
@@ -290,13 +286,22 @@ class Probing:
                 passes.step(position, due[step], told)
                 if not any(one.takes_batches for one in due[step]):
                     told()
+        for one in asked:
+            parts, before = len(one.context.steps), done
 
-    def _concluded(self, one: Asked, progress: Progress, notice: Notice) -> None:
+            def advance(part: int, whole: int, parts: int = parts, before: int = before) -> None:
+                progress(before + parts * part // max(whole, 1), total)
+
+            one.context.advance = advance
+            self._concluded(one)
+            done += parts
+            progress(done, total)
+
+    def _concluded(self, one: Asked) -> None:
         """Compute the final arrays, unless they are of the finished steps already."""
         document = one.store.document
         if document.concluded == document.finished:
             return
-        one.context.advance = progress
         values = one.probe.finish(_Stored(one.store))
         try:
             one.store.write_final(values)

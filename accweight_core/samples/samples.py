@@ -49,7 +49,7 @@ class Scaling:
         shape = [1] * x.ndim
         if max(len(self.mean), len(self.std)) > 1:
             shape[self.channels] = -1
-        mean, std = (np.reshape(np.float32(v), shape) for v in (self.mean, self.std))
+        mean, std = (np.array(v, np.float32).reshape(shape) for v in (self.mean, self.std))
         scaled: Array = (x.astype(np.float32) * np.float32(self.factor) - mean) / std
         return scaled
 

@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -35,7 +35,7 @@ PROBES = "probes"
 PROBE = "accweight_probe"
 """Key in the attributes of the group of a probe."""
 
-FORMAT = 1
+FORMAT: Final = 1
 
 STEP = "step"
 
@@ -152,9 +152,7 @@ class ProbeStore:
             if not (analysis / PROBES / METADATA).exists():
                 create_group(analysis / PROBES)
             number = len(probes_in(analysis))
-            store = cls(
-                analysis / PROBES / name, msgspec.structs.replace(document, number=number)
-            )
+            store = cls(analysis / PROBES / name, msgspec.structs.replace(document, number=number))
             store._create_arrays()
             store._write_document()
             return store
@@ -264,9 +262,7 @@ class ProbeStore:
     def _create_arrays(self) -> None:
         os.makedirs(self.folder, exist_ok=True)
         for field in self.document.fields:
-            self._chunked(field).create(
-                attributes={"axes": list(field.axes), "words": field.words}
-            )
+            self._chunked(field).create(attributes={"axes": list(field.axes), "words": field.words})
 
     def _write_document(self) -> None:
         create_group(self.folder, {PROBE: msgspec.to_builtins(self.document)})

@@ -37,7 +37,8 @@ def probes() -> dict[str, type[Probe]]:
 
 def _check(kind: Any, name: str) -> None:
     """Raise a TypeError unless an object is the class of a probe of this name."""
-    if not isinstance(kind, type) or not all(hasattr(kind, a) for a in ("start", "begin", "end")):
+    is_class, methods = isinstance(kind, type), ("start", "begin", "end")
+    if not is_class or not all(hasattr(kind, method) for method in methods):
         raise TypeError("it is no class derived from accweight_core.probes.probe.Probe")
     if kind.name != name or not NAME.fullmatch(name):
         raise TypeError(f"it is called {brief(kind.name)}; expected lower-case letters, {name!r}")

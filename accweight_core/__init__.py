@@ -2,7 +2,7 @@
 
 >>> import accweight_core as aw                               # doctest: +SKIP
 >>> analysis = aw.analyze(aw.open_run("checkpoints/"), out="run.accw")
->>> analysis.ranking(by="mean")
+>>> analysis.ranking()
 
 Names below are loaded when first used, so that importing the package costs nothing and
 `accweight_core.kernels` can be had without the rest.

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from accweight_core.alignment.alignment import Values, align
 from accweight_core.alignment.matching.result import Alignment, Match
 from accweight_core.alignment.rank_correlation import kendall, spearman
-from accweight_core.analysis.ranking import descending
+from accweight_core.analysis.ranking import Chosen, chosen_metric, descending
 from accweight_core.analysis.summary import Measured, Per
 from accweight_core.arguments import checked_choice
 from accweight_core.errors import MismatchError
-from accweight_core.metrics.table import checked_metric
+from accweight_core.metrics.table import INSTEAD, checked_metric
 from accweight_core.metrics.totals import folded, metrics
 from accweight_core.runs.name_map import NameMap
 
@@ -111,7 +111,7 @@ class Comparison:
 def compare(
     a: Analysis | str | os.PathLike[str],
     b: Analysis | str | os.PathLike[str],
-    by: str = "mean",
+    by: str | None = None,
     *,
     step_a: int | None = None,
     step_b: int | None = None,
@@ -127,7 +127,7 @@ def compare(
     Args:
         a: One analysis, or its path.
         b: The other.
-        by: The metric.
+        by: The metric; by default `relative`, or what the notes say where that is undefined.
         step_a: Step of `a`; the last one by default.
         step_b: Step of `b`; the last one by default.
         per: Whether layers or parameters are ranked.
@@ -144,8 +144,9 @@ def compare(
 
     a, b = as_analysis(a), as_analysis(b)
     checked_choice(per, ("layer", "parameter"), "per")
-    checked_metric(by, [name for name in a.metrics if name in b.metrics])
     at = a.step_index(step_a), b.step_index(step_b)
+    chosen = _chosen(a, b, by, at, per)
+    by = chosen.by
     shared, alignment = compared_places(a, b, by, at, per, map, values)
     if not shared.places:
         raise MismatchError(
@@ -178,11 +179,27 @@ def compare(
             item.layer: item.hint for item in (*alignment.only_a, *alignment.only_b) if item.hint
         },
         notes=(
+            *chosen.notes,
             *_cautions(shared.places, per),
             *_apart(shared.places, by, alignment),
             *alignment.notes,
         ),
     )
+
+
+def _chosen(a: Analysis, b: Analysis, by: str | None, at: tuple[int, int], per: Per) -> Chosen:
+    """Return the metric to compare by: the one asked for, else one that both sides have."""
+    both = [name for name in a.metrics if name in b.metrics]
+    if by is not None:
+        return Chosen(checked_metric(by, both))
+    found = [
+        chosen_metric(side.measured(per), None, index)
+        for side, index in zip((a, b), at, strict=True)
+    ]
+    order = (*INSTEAD, *both)
+    chosen = max(found, key=lambda side: order.index(side.by) if side.by in order else len(order))
+    checked_metric(chosen.by, both)
+    return chosen
 
 
 def _cautions(places: Sequence[LayerPlace], per: Per) -> list[str]:

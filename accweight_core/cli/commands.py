@@ -99,7 +99,7 @@ def analyze(
     out: str,
     selection: Selection,
     roles: str,
-    by: str,
+    by: str | None,
     picture_budget: str | None,
     memory: str | None,
     *,
@@ -120,7 +120,8 @@ def analyze(
     from accweight_core.runs.opening import selected_run, selected_runs
     from accweight_core.text import plain
 
-    checked_metric(by)
+    if by is not None:
+        checked_metric(by)
     how["picture_budget_bytes"] = None if picture_budget is None else parsed_size(picture_budget)
     how["memory_bytes"] = None if memory is None else parsed_size(memory)
     counted = parsed_roles(roles)
@@ -168,7 +169,14 @@ def analyze(
 @options.roles("")
 @options.as_json
 def rank(
-    analysis: Path, by: str, at: int | None, per: Per, top: int | None, roles: str, *, json: bool
+    analysis: Path,
+    by: str | None,
+    at: int | None,
+    per: Per,
+    top: int | None,
+    roles: str,
+    *,
+    json: bool,
 ) -> None:
     """Rank the layers of an analysis by one metric at one step."""
     from accweight_core.analysis.analysis import open_analysis

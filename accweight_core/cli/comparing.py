@@ -30,7 +30,9 @@ values_option = click.option(
 @options.map_file
 @values_option
 @options.as_json
-def compare(a: str, b: str, by: str, map: Path | None, values: Values, *, json: bool) -> None:
+def compare(
+    a: str, b: str, by: str | None, map: Path | None, values: Values, *, json: bool
+) -> None:
     """Compare the rankings of two analyses, layer by layer; or two checkpoints, as one change."""
     from accweight_core.alignment.comparison import compare as compared
     from accweight_core.cli import alignments, output, pairs

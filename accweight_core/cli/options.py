@@ -71,12 +71,10 @@ map_file = click.option(
     help="Map file with names that mean the same; inspect --write-map and align -o write one.",
 )
 _METRIC_HELP = "Metric to take; accweight metrics lists them."
-metric = click.option(
-    "--by", default="mean", show_default=True, metavar="METRIC", help=_METRIC_HELP
-)
+metric = click.option("--by", show_default="relative", metavar="METRIC", help=_METRIC_HELP)
 metrics = click.option("--by", multiple=True, metavar="METRIC", help=_METRIC_HELP)
 step = click.option("--at", type=int, metavar="STEP", help="Step to show; the last by default.")
-overwrite = click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 threads = click.option(
     "--threads",
     type=AT_LEAST_ONE,

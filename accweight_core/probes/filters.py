@@ -91,7 +91,8 @@ def _directions(filters: Array) -> Array:
     """Return filters as vectors of length 1; NaN for those that are 0."""
     flat = filters.reshape(len(filters), -1).astype(np.float64)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.divide(flat, norms, out=np.full_like(flat, np.nan), where=norms > 0)
+    found: Array = np.divide(flat, norms, out=np.full_like(flat, np.nan), where=norms > 0)
+    return found
 
 
 def filter_parameter(run: Run, layer: str) -> Parameter:

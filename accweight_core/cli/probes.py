@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.cli.output import Page
 from accweight_core.cli.tables import Table, number
+from accweight_core.errors import StoreError, reason_of
+from accweight_core.io.target import target_at
 from accweight_core.probes.options import options_of
 from accweight_core.probes.probe import RUNS_NETWORK, Probe
 from accweight_core.probes.registry import probes
@@ -84,6 +87,30 @@ def results_json(results: Mapping[str, ProbeResult]) -> dict[str, Any]:
             for result in results.values()
         ]
     }
+
+
+def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]:
+    """Draw all figures of results into a folder; return the files.
+
+    Raises:
+        MissingLibraryError: If Matplotlib is not installed.
+        StoreError: If a file cannot be written.
+    """
+    from accweight_core.analysis.figures.plots import check_can_draw, write_figure
+
+    check_can_draw()
+    from accweight_core.analysis.figures.of_probes.choosing import figures_of
+
+    home = target_at(folder, "a folder of figures")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{home}: cannot be made ({reason_of(error)})") from None
+    return [
+        write_figure(draw(), home / f"{name}-{figure}.png", overwrite=True)
+        for name, result in results.items()
+        for figure, draw in figures_of(result).items()
+    ]
 
 
 def doubts(result: ProbeResult) -> list[str]:

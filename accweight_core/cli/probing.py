@@ -68,6 +68,10 @@ if TYPE_CHECKING:
 @click.option(
     "--device", default="cpu", show_default=True, metavar="NAME", help="Device of torch: cpu, cuda."
 )
+@click.option(
+    "--png", type=options.OUT, metavar="FOLDER",
+    help="Draw what was found as PNG files in a folder, replacing older ones.",
+)  # fmt: skip
 @options.takes_selection_without_model
 @options.as_json
 def probe(
@@ -78,6 +82,7 @@ def probe(
     engine: str,
     device: str,
     resize: str | None,
+    png: str | None,
     selection: Selection,
     *,
     listed: bool,
@@ -111,8 +116,11 @@ def probe(
         )
     for result in results.values():
         output.warn(*shown.doubts(result))
+    drawn = [] if png is None else shown.write_figures(results, png)
     page: Page = [line for result in results.values() for line in shown.page(result)]
-    output.show(shown.results_json(results) if json else page)
+    page = [*page, *(f"drawn: {path}" for path in drawn)]
+    document = {**shown.results_json(results), "drawn": [str(path) for path in drawn]}
+    output.show(document if json else page)
 
 
 def _network(model: Path, engine: str, device: str) -> Network:

@@ -38,6 +38,7 @@ IMPORTED_AS = {
 WHOLE_EXTRAS = {
     "accweight_adapters.callbacks": "live",
     "accweight_adapters.demo": "demo",
+    "accweight_adapters.execution": "live",
     "accweight_core.analysis.figures": "plot",
     "accweight_core.kernels.tensors": "live",
     "accweight_core.live": "live",

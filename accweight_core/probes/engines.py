@@ -29,7 +29,12 @@ def engine_named(name: str) -> Callable[..., Any]:
     if name not in points:
         known = ", ".join(sorted(points)) or "none"
         raise SourceError(f"no engine is called {name!r}; installed engines: {known}")
-    opened: Callable[..., Any] = points[name].load().opened
+    try:
+        opened: Callable[..., Any] = points[name].load().opened
+    except ImportError as error:
+        if isinstance(error, MissingLibraryError):
+            raise
+        raise MissingLibraryError(error.name or "torch", "live", "running a network") from None
     return opened
 
 

@@ -44,12 +44,13 @@ class Port:
 
     Attributes:
         name: Its name.
-        shape: Its lengths; None for those that are free, as that of the samples usually is.
-        dtype: Name of its element type, as in `accweight_core.dtypes`.
+        shape: Its lengths, None for those that are free, as that of the samples usually is; None
+            if nothing is known of it, as for the arguments of a module.
+        dtype: Name of its element type, as in `accweight_core.dtypes`; empty if it is not known.
     """
 
     name: str
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
     dtype: str
 
 
@@ -137,6 +138,10 @@ class BoundNetwork(Protocol):
         """
         ...
 
+    def proven(self, proof: Proof) -> Self:
+        """Return the same network with this proof: for those who have bound and compared it."""
+        ...
+
 
 @runtime_checkable
 class TorchNetwork(BoundNetwork, Protocol):
@@ -152,6 +157,8 @@ class TorchNetwork(BoundNetwork, Protocol):
         inputs: Mapping[str, Tensor],
         keep: Sequence[str] = (),
         weights: Mapping[str, Tensor] | None = None,
+        *,
+        outputs: bool = True,
     ) -> dict[str, Tensor]:
         """Return outputs and kept nodes as `run` does, as tensors that can be differentiated.
 
@@ -162,6 +169,8 @@ class TorchNetwork(BoundNetwork, Protocol):
             inputs: By name, on the network's device.
             keep: Nodes whose values are returned too.
             weights: By the network's names, instead of those bound; those missing stay.
+            outputs: Whether outputs are returned; without them, only what the kept nodes depend
+                on is computed.
         """
         ...
 
@@ -169,38 +178,28 @@ class TorchNetwork(BoundNetwork, Protocol):
 class Network(Protocol):
     """What is computed with the weights of any checkpoint. Engines inherit from this class."""
 
-    @property
-    def engine(self) -> str:
-        """Name of the engine: its entry point."""
-        ...
+    engine: str
+    """Name of the engine: its entry point."""
+
+    inputs: tuple[Port, ...]
+    """The inputs that the user gives, in their order."""
+
+    outputs: tuple[Port, ...]
+    """The outputs in their order; the first is "output" in results."""
+
+    layers: tuple[str, ...]
+    """Names of the layers with weights, in network order, as readers name them."""
+
+    parameters: Mapping[str, tuple[int, ...]]
+    """Shapes of all weights that an output depends on, by name, in network order.
+
+    Every tensor of floating-point numbers with more than one element is one, and smaller ones that
+    are parameters of a layer: a checkpoint could change nothing else.
+    """
 
     @property
     def source(self) -> Path | Mapping[str, Array]:
         """What `accweight_core.open_run` reads the network's own parameters from: file or state."""
-        ...
-
-    @property
-    def inputs(self) -> tuple[Port, ...]:
-        """The inputs that the user gives, in their order."""
-        ...
-
-    @property
-    def outputs(self) -> tuple[Port, ...]:
-        """The outputs in their order; the first is "output" in results."""
-        ...
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of the layers with weights, in network order, as readers name them."""
-        ...
-
-    @property
-    def parameters(self) -> Mapping[str, tuple[int, ...]]:
-        """Shapes of all weights that an output depends on, by name, in network order.
-
-        Every tensor of floating-point numbers with more than one element is one, and smaller ones
-        that are parameters of a layer: a checkpoint could change nothing else.
-        """
         ...
 
     def with_weights(self, weights: Mapping[str, Array]) -> BoundNetwork:

@@ -16,6 +16,7 @@
     ├── ArgumentValueError     (also ValueError)     an argument has an invalid value
     ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
     ├── MemoryLimitError                             more memory is needed than is available
+    ├── BindingError           (also ValueError)     weights do not fit a network
     ├── EngineError            (also RuntimeError)   workers cannot be used, or have died
     └── StoreError             (also OSError)        an analysis cannot be written or opened
 
@@ -170,6 +171,18 @@ class UnknownNameError(AccweightError, KeyError):
 
 class MemoryLimitError(AccweightError):
     """More memory is needed than the budget or the machine has; the message says for what."""
+
+
+class BindingError(AccweightError, ValueError):
+    """The weights of a checkpoint cannot be put into a network, or would be put in wrongly.
+
+    Attributes:
+        tensors: Names of the network's tensors that it is about; may be empty.
+    """
+
+    def __init__(self, problem: str, tensors: tuple[str, ...] = ()) -> None:
+        super().__init__(problem)
+        self.tensors = tensors
 
 
 class EngineError(AccweightError, RuntimeError):

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy.typing as npt
+
+from accweight_core.schema import Checkpoint, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -214,6 +217,26 @@ class Network(Protocol):
             ShapeMismatchError: If one has another shape.
         """
         ...
+
+    def bind(self, checkpoint: Checkpoint, run: Run | None = None, **options: Any) -> BoundNetwork:
+        """Return the network with the weights of a checkpoint of any format, and its proof.
+
+        For several checkpoints make a `accweight_core.probes.binding.binding.Binding` of their run
+        once, and call its `bind`.
+
+        Args:
+            checkpoint: The checkpoint, such as ``run.checkpoint(3)``.
+            run: Its run; the proof then looks at the other checkpoints too, as that from which
+                the network was exported.
+            options: Those of `Binding.of`: data, targets, constants, unused, map.
+
+        Raises:
+            BindingError: If the weights do not fit, or would be put in wrongly.
+        """
+        # by its name, because a binding knows networks
+        binding = import_module("accweight_core.probes.binding.binding")
+        bound: BoundNetwork = binding.bound_to(self, checkpoint, run, **options)
+        return bound
 
     @staticmethod
     def from_onnx(path: str | Path, *, engine: str = "auto", device: str = "cpu") -> Network:

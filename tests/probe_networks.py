@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 from checkpoints import write_torch
 from torch import nn
 
-from accweight_core.probes.network import Port, Proof
+from accweight_adapters.execution.module_network import ModuleBound, ModuleNetwork
+from accweight_core.probes.network import Inputs, Port
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,82 +33,31 @@ class Classifier(nn.Module):
         return scores
 
 
-@dataclass
-class Plain:
-    """A module as a network, for tests of what runs on top: forward alone, nodes are layers."""
+class Plain(ModuleNetwork):
+    """The network that is a module, which counts the samples of every pass."""
 
-    module: nn.Module
-    shape: tuple[int | None, ...] = (None, 1, 8, 8)
-    engine: str = "plain"
-    state: Proof = "verified"
-    passes: list[int] = field(default_factory=list)
+    def __init__(self, module: nn.Module, shape: tuple[int | None, ...] | None = None) -> None:
+        super().__init__(module, ("input",))
+        self.passes: list[int] = []
+        if shape is not None:
+            self.inputs = (Port("input", shape, "float32"),)
 
-    @property
-    def source(self) -> Mapping[str, Array]:
-        """Its state."""
-        return {name: value.numpy() for name, value in self.module.state_dict().items()}
-
-    @property
-    def inputs(self) -> tuple[Port, ...]:
-        """Its input."""
-        return (Port("input", self.shape, "float32"),)
-
-    @property
-    def outputs(self) -> tuple[Port, ...]:
-        """Its output."""
-        return (Port("output", (None,), "float32"),)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Layers with weights."""
-        names = (name.rpartition(".")[0] for name, _ in self.module.named_parameters())
-        return tuple(dict.fromkeys(names))
-
-    @property
-    def parameters(self) -> Mapping[str, tuple[int, ...]]:
-        """Shapes of parameters."""
-        return {name: tuple(value.shape) for name, value in self.module.named_parameters()}
-
-    def with_weights(self, weights: Mapping[str, Array]) -> Any:
+    def with_weights(self, weights: Mapping[str, Array]) -> ModuleBound:
         """Return it with weights."""
-        return Bound(self, {n: torch.from_numpy(np.array(w)) for n, w in weights.items()})
+        bound = super().with_weights(weights)
+        return Counted(self, bound.tensors)
 
 
-@dataclass
-class Bound:
-    """A module with the weights of a checkpoint."""
+class Counted(ModuleBound):
+    """A module with the weights of a checkpoint, whose passes are counted."""
 
     network: Plain
-    weights: Mapping[str, torch.Tensor]
 
-    @property
-    def proof(self) -> Proof:
-        """What the test says."""
-        return self.network.state
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """Its layers."""
-        return self.network.layers
-
-    def run(self, x: Mapping[str, Array], keep: Sequence[str] = ()) -> dict[str, Array]:
-        """Return output and layers."""
-        found: dict[str, Array] = {}
-        modules = dict(self.network.module.named_modules())
-        hooks = [
-            modules[name].register_forward_hook(
-                lambda _, __, value, name=name: found.__setitem__(name, value.numpy())
-            )
-            for name in keep
-            if name != "output"
-        ]
-        with torch.no_grad():
-            value = torch.from_numpy(x["input"])
-            self.network.passes.append(len(value))
-            output = torch.func.functional_call(self.network.module, dict(self.weights), (value,))
-        for hook in hooks:
-            hook.remove()
-        return {"output": output.numpy(), **found}
+    def run(self, x: Inputs, keep: Sequence[str] = ()) -> dict[str, Array]:
+        """Return outputs and kept nodes."""
+        found = super().run(x, keep)
+        self.network.passes.append(len(found["output"]))
+        return found
 
 
 def write_states(folder: Path, states: Sequence[Mapping[str, torch.Tensor]]) -> Path:

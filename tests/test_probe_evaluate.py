@@ -18,8 +18,7 @@ from accweight_core.errors import ArgumentValueError, FormatError
 
 def probed(tmp_path: Path, module: nn.Module, states: Any, data: Any, *probes: Any) -> Any:
     run = aw.open_run(write_states(tmp_path / "run", states))
-    shape = (None, *np.shape(data[0])[1:])
-    return aw.probe(run, Plain(module, shape), data, list(probes), out=tmp_path / "run.accw")
+    return aw.probe(run, Plain(module), data, list(probes), out=tmp_path / "run.accw")
 
 
 def test_loss_accuracy_and_confusion_are_those_of_torch_and_scikit_learn(tmp_path: Path) -> None:

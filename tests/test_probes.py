@@ -220,12 +220,17 @@ def test_a_run_is_analysed_first_and_another_one_is_refused(
         aw.probe(source, probes="trajectory")
 
 
-def test_what_is_not_verified_says_so(trained_run: Path, analysed: Path) -> None:
-    network = Plain(Classifier(), state="not verified")
+def test_the_proof_of_the_binding_is_stored(trained_run: Path, analysed: Path) -> None:
+    data, told = data_of(trained_run), list[str]()
+    own, other = Classifier(), Classifier()
+    own.load_state_dict(torch.load(trained_run / "checkpoints" / "epoch_2.pt"))
 
-    found = aw.probe(analysed, network, data_of(trained_run), "evaluate", steps="last")
+    sure = aw.probe(analysed, Plain(own), data, "evaluate", steps="last")["evaluate"]
+    unsure = aw.probe(analysed, Plain(other), data, Counting(), steps="last", notice=told.append)
 
-    assert found["evaluate"].proof == "not verified"
+    assert sure.proof == "verified"
+    assert unsure["counting"].proof == "not verified"
+    assert any("weights are not verified: " in line for line in told)
 
 
 def test_a_network_with_a_fixed_batch_size_gets_whole_batches(
@@ -369,9 +374,11 @@ def test_steps_that_are_none_are_told(asked: str, said: str) -> None:
 
 
 @pytest.fixture
-def plain_network(monkeypatch: pytest.MonkeyPatch) -> Plain:
+def plain_network(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> Plain:
     """The network that the command opens, whatever file it is told."""
-    network = Plain(Classifier())
+    module = Classifier()
+    module.load_state_dict(torch.load(trained_run / "checkpoints" / "epoch_0.pt"))
+    network = Plain(module)
     monkeypatch.setattr(probing, "_network", lambda *_: network)
     return network
 

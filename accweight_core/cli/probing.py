@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accweight_core.cli import options
+from accweight_core.cli.model_checks import takes_binding
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from accweight_core.cli.output import Page
     from accweight_core.probes.network import Network
     from accweight_core.runs.selection import Selection
@@ -72,6 +75,7 @@ if TYPE_CHECKING:
     "--png", type=options.OUT, metavar="FOLDER",
     help="Draw what was found as PNG files in a folder, replacing older ones.",
 )  # fmt: skip
+@takes_binding
 @options.takes_selection_without_model
 @options.as_json
 def probe(
@@ -86,6 +90,7 @@ def probe(
     selection: Selection,
     *,
     listed: bool,
+    check_model: bool,
     json: bool,
     **how: Any,
 ) -> None:
@@ -98,6 +103,9 @@ def probe(
 
     if listed:
         output.show(shown.list_json() if json else shown.list_page())
+        return
+    if check_model and source and model is not None:
+        _check_model(source, selection, _network(model, engine, device), data, how, json=json)
         return
     if not source or not probes:
         raise click.UsageError("give SOURCE and --probe NAME; --list shows the probes there are")
@@ -121,6 +129,29 @@ def probe(
     page = [*page, *(f"drawn: {path}" for path in drawn)]
     document = {**shown.results_json(results), "drawn": [str(path) for path in drawn]}
     output.show(document if json else page)
+
+
+def _check_model(
+    source: tuple[str, ...],
+    selection: Selection,
+    network: Network,
+    data: Path | None,
+    how: Mapping[str, Any],
+    *,
+    json: bool,
+) -> None:
+    """Print how the network is bound to the run, and exit with 1 if nothing is proven."""
+    from accweight_core.analysis.analysis import Analysis
+    from accweight_core.cli.model_checks import show_model_check
+    from accweight_core.probes.passes import inputs_of
+    from accweight_core.samples.opening import open_samples
+
+    given = _run_of(source, selection)
+    run = given.run() if isinstance(given, Analysis) else given
+    samples = None
+    if data is not None:
+        samples = open_samples(data, inputs_of(network), normalise=how["normalise"])
+    show_model_check(run, network, samples, how["constants"], how["unused"], json=json)
 
 
 def _network(model: Path, engine: str, device: str) -> Network:

@@ -88,7 +88,7 @@ class Context:
                     f"probe {self.probe!r}: the network has no node {brief(node)}; it has "
                     f"{some(known, 12)}, and all values in the graph"
                 )
-            if node not in self.kept:
+            if node not in self.kept and node != OUTPUT:  # which is there anyway
                 self.kept.append(node)
         return nodes
 

@@ -14,7 +14,7 @@ from accweight_core.io.reading import OpenFiles, read_stretch
 from accweight_core.io.stamp import stamps_of
 from accweight_core.io.widening import working_dtype
 from accweight_core.probes.context import TRIED_SAMPLES, Context
-from accweight_core.probes.network import BoundNetwork, Network
+from accweight_core.probes.network import OUTPUT, BoundNetwork, Network
 from accweight_core.probes.probe import RUNS_NETWORK, Array, Batch, Probe, Schema, Step
 from accweight_core.samples.samples import Data, Input, batches
 from accweight_core.schema import Checkpoint, Run
@@ -149,6 +149,7 @@ class Passes:
     def _batches(self, position: int, rows: Rows, nodes: Sequence[str]) -> Iterator[Batch]:
         """Yield some samples with the output and the nodes kept, in batches."""
         ports, data, bound = self._ports, self._data, self.bound(position)
+        nodes = [node for node in nodes if node != OUTPUT]
         start = 0
         for arrays in batches(data, ports, self._size, rows, whole=False):
             *inputs, targets = arrays
@@ -174,7 +175,11 @@ def _padded(inputs: Mapping[str, Array], size: int) -> Mapping[str, Array]:
 def inputs_of(network: Network) -> list[Input]:
     """Return the inputs of a network as samples are checked against them."""
     return [
-        Input(port.name, _numpy_dtype(port.dtype), tuple(n or 0 for n in port.shape))
+        Input(
+            port.name,
+            _numpy_dtype(port.dtype) if port.dtype else None,
+            None if port.shape is None else tuple(n or 0 for n in port.shape),
+        )
         for port in network.inputs
     ]
 

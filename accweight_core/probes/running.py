@@ -23,10 +23,10 @@ from accweight_core.errors import (
 )
 from accweight_core.io.target import target_at
 from accweight_core.jobs.pipeline import analyze
-from accweight_core.probes.by_name import bound_to
+from accweight_core.probes.binding.binding import Binding
 from accweight_core.probes.context import Context
 from accweight_core.probes.identity import network_digest, probe_digest
-from accweight_core.probes.network import Network
+from accweight_core.probes.network import BoundNetwork, Network
 from accweight_core.probes.options import as_probes, values_of
 from accweight_core.probes.passes import Asked, Passes, inputs_of
 from accweight_core.probes.probe import RUNS_NETWORK, Array, Probe, Schema
@@ -34,7 +34,7 @@ from accweight_core.probes.steps import chosen_steps
 from accweight_core.runs.opening import as_run
 from accweight_core.samples.opening import Given, open_samples
 from accweight_core.samples.samples import Data
-from accweight_core.schema import Run
+from accweight_core.schema import Checkpoint, Run
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.lock import locked
 from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
@@ -60,6 +60,8 @@ def probe(
     seed: int = 0,
     resize: tuple[int, int] | str | None = None,
     normalise: str | None = None,
+    constants: Sequence[str] = (),
+    unused: Sequence[str] = (),
     progress: Progress = lambda done, total: None,
     notice: Notice = lambda line: None,
 ) -> dict[str, ProbeResult]:
@@ -80,6 +82,8 @@ def probe(
         seed: Seed of everything that is drawn.
         resize: (height, width) for images of a folder, or "input".
         normalise: How pixels are scaled: "unit", "imagenet", or MEAN/STD of pixels from 0 to 1.
+        constants: Patterns of the network's tensors that no checkpoint has, and that stay.
+        unused: Patterns of the checkpoints' tensors that the network leaves out on purpose.
         progress: Called after every batch.
         notice: Called with lines for the user.
 
@@ -104,7 +108,9 @@ def probe(
         samples = open_samples(data, inputs_of(network), resize=resize, normalise=normalise)
         for note in samples.notes:
             notice(note)
-    probing = Probing(analysis, path, network, samples, batch_size, seed, steps)
+    probing = Probing(
+        analysis, path, network, samples, batch_size, seed, steps, constants, unused, notice
+    )
     names = probing.run_all(wanted, progress)
     found = [analysis.probes[name] for name in names]
     plain = [result.name for result in found]
@@ -184,6 +190,9 @@ class Probing:
         batch_size: Samples per batch.
         seed: Seed of what is drawn.
         steps: Which steps, as the user says it.
+        constants: Patterns of the network's tensors that no checkpoint has.
+        unused: Patterns of the checkpoints' tensors that the network leaves out.
+        notice: Called with lines for the user.
     """
 
     analysis: Analysis
@@ -193,18 +202,32 @@ class Probing:
     batch_size: int
     seed: int
     steps: str | Sequence[int] | None
+    constants: Sequence[str] = ()
+    unused: Sequence[str] = ()
+    notice: Notice = lambda line: None
 
     def run_all(self, probes: Sequence[Probe], progress: Progress) -> list[str]:
         """Run probes; return the names of the folders of their results."""
         run = self.analysis.run()
         all_steps = tuple(int(step) for step in run.steps)
         steps = chosen_steps(all_steps, self.steps)
-        bind = partial(bound_to, self.network)
+        bind = self._binding(run, probes)
         passes = Passes(run, self.network, self.data, self.batch_size, bind)
         with ExitStack() as held:
             asked = [self._begun(one, run, all_steps, steps, passes, held) for one in probes]
             self._measure(asked, all_steps, passes, progress)
         return [one.store.folder.name for one in asked]
+
+    def _binding(self, run: Run, probes: Sequence[Probe]) -> Callable[[Checkpoint], BoundNetwork]:
+        """Return what puts the weights of a checkpoint into the network, proven once for all."""
+        if self.network is None or not any(one.needs & RUNS_NETWORK for one in probes):
+            return _no_network
+        binding = Binding.of(
+            self.network, run, data=self.data, constants=self.constants, unused=self.unused
+        )
+        if binding.proof.verdict == "not verified":
+            self.notice(f"weights are not verified: {binding.proof.reason}")
+        return binding.bind
 
     def _begun(
         self,
@@ -309,6 +332,10 @@ class Probing:
             raise
         except ValueError as error:
             raise ArgumentValueError(f"probe {one.probe.name!r}, in the end: {error}") from None
+
+
+def _no_network(checkpoint: Checkpoint) -> BoundNetwork:
+    raise ArgumentValueError("a network is needed; give it with --model NET.onnx")
 
 
 class _Stored:

@@ -132,14 +132,16 @@ def _check_numbers(array: Array, name: str, path: Path) -> None:
 def _fitted(array: Array, name: str, wanted: Input, path: Path, notes: list[str]) -> Array:
     """Return samples in the shape of the model's input; types are converted batch by batch."""
     _check_numbers(array, name, path)
-    if wanted.dtype.kind in "iu" and array.dtype.kind == "f":
+    kind = wanted.dtype.kind if wanted.dtype is not None else ""
+    if kind and kind in "iu" and array.dtype.kind == "f":
         raise FormatError(
             path, f"array {name!r} is {array.dtype}, input {wanted.name!r} takes whole numbers"
         )
-    if array.ndim == 0 or not _fits(array.shape[1:], wanted.shape[1:]):
-        squeezed = _with_single_axes(array, wanted)
+    lengths = array.shape[1:] if wanted.shape is None else wanted.shape[1:]
+    if array.ndim == 0 or not _fits(array.shape[1:], lengths):
+        squeezed = _with_single_axes(array, lengths)
         if squeezed is None:
-            shown = ", ".join(str(n) if n else "any" for n in wanted.shape[1:])
+            shown = ", ".join(str(n) if n else "any" for n in lengths)
             raise FormatError(
                 path,
                 f"array {name!r} has shape {array.shape}; input {wanted.name!r} takes samples of "
@@ -147,7 +149,7 @@ def _fitted(array: Array, name: str, wanted: Input, path: Path, notes: list[str]
             )
         notes.append(f"{name!r} of shape {array.shape} is taken as {squeezed.shape}")
         array = squeezed
-    if wanted.dtype.kind == "f" and array.dtype.kind in "iu" and array.dtype.itemsize == 1:
+    if kind in ("f", "") and array.dtype.kind in "iu" and array.dtype.itemsize == 1:
         notes.append(f"{name!r} is {array.dtype} and is used unscaled, from 0 to 255")
     return array
 
@@ -158,11 +160,11 @@ def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
     )
 
 
-def _with_single_axes(array: Array, wanted: Input) -> Array | None:
+def _with_single_axes(array: Array, lengths: Sequence[int]) -> Array | None:
     """Return the array with axes of length one added or removed, or None if that does not fit."""
-    if array.ndim == 0 or 0 in wanted.shape[1:]:
+    if array.ndim == 0 or 0 in lengths:
         return None
     long = [n for n in array.shape[1:] if n != 1]
-    if long != [n for n in wanted.shape[1:] if n != 1]:
+    if long != [n for n in lengths if n != 1]:
         return None
-    return array.reshape(array.shape[0], *wanted.shape[1:])
+    return array.reshape(array.shape[0], *lengths)

@@ -78,8 +78,14 @@ def load_images(
 
 def _frame(inputs: Sequence[Input]) -> tuple[int, tuple[int, int], bool]:
     """Return channels, (height, width) and whether the channels are last; 0 for any length."""
-    if len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].dtype.kind in "fu":
-        _, *shape = inputs[0].shape
+    known = inputs[0].shape if len(inputs) == 1 else None
+    if known is None and len(inputs) == 1:
+        raise ArgumentValueError(
+            "the network does not say which images it takes (a module has no shapes); read them "
+            "yourself and give arrays"
+        )
+    if known is not None and len(known) == 4:
+        _, *shape = known
         if shape[0] in MODES:
             return shape[0], (shape[1], shape[2]), False
         if shape[2] in MODES:

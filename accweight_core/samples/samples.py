@@ -21,11 +21,28 @@ ROWS_HASHED = 4096
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of a model: its name, type, and axes (0 for a variable length)."""
+    """One input of a model.
+
+    Attributes:
+        name: Its name.
+        dtype: Its element type; None if the model takes any.
+        shape: Its lengths, 0 for a variable one; None if the model does not say.
+    """
 
     name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    shape: tuple[int, ...] | None
+
+    def taken(self, array: Array) -> Array:
+        """Return samples as a contiguous array of the input's type.
+
+        Where that is not known, float64 becomes float32, in which networks have their weights, and
+        so do 8-bit pixels.
+        """
+        dtype = self.dtype
+        if dtype is None and array.dtype in (np.float64, np.uint8):
+            dtype = np.dtype(np.float32)
+        return np.ascontiguousarray(array, dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +133,7 @@ def batches(
         if order is not None:
             rows = order[rows]
         arrays = [
-            np.ascontiguousarray(_scaled(data, array[rows]), wanted.dtype)
+            wanted.taken(_scaled(data, array[rows]))
             for array, wanted in zip(data.inputs, inputs, strict=True)
         ]
         yield [*arrays, np.ascontiguousarray(data.targets[rows])]

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accweight_core import kernels
+    from accweight_core import kernels, probes
     from accweight_core.alignment.alignment import align
     from accweight_core.alignment.comparison import Comparison, compare
     from accweight_core.alignment.matching.result import Alignment
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from accweight_core.jobs.watching import watch
     from accweight_core.live.tracker import ChangeTracker
     from accweight_core.probes.network import Network
+    from accweight_core.probes.running import probe
     from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
     from accweight_core.runs.series import Series
@@ -49,6 +50,7 @@ _HOMES = {
     "compare": "alignment.comparison",
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
+    "probe": "probes.running",
     "series_of": "runs.inspection",
     "watch": "jobs.watching",
 }
@@ -74,6 +76,8 @@ __all__ = [
     "kernels",
     "open_analysis",
     "open_run",
+    "probe",
+    "probes",
     "series_of",
     "watch",
 ]
@@ -81,8 +85,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use."""
-    if name == "kernels":
-        return import_module("accweight_core.kernels")
+    if name in ("kernels", "probes"):
+        return import_module(f"accweight_core.{name}")
     if name in _HOMES:
         value = getattr(import_module(f"accweight_core.{_HOMES[name]}"), name)
         globals()[name] = value

@@ -37,6 +37,8 @@ def test_the_public_names_are_these() -> None:
         "kernels",
         "open_analysis",
         "open_run",
+        "probe",
+        "probes",
         "series_of",
         "watch",
     ]

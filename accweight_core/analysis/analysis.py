@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from accweight_core.analysis.figures.plots import Plots
+    from accweight_core.analysis.probe_results import Probes
     from accweight_core.analysis.shown import Shown
     from accweight_core.analysis.tracing import Trace
     from accweight_core.io.reading import OpenFiles
@@ -294,6 +295,13 @@ class Analysis:
         from accweight_core.analysis.shown import Shown
 
         return Shown(self._source, self.measured())
+
+    @property
+    def probes(self) -> Probes:
+        """Results of probes by name, as they are on disk when asked for; see `aw.probe`."""
+        from accweight_core.analysis.probe_results import Probes
+
+        return Probes(self.path)
 
     def step_index(self, step: int | None) -> int:
         """Return the index of a step; of the last step for None.

@@ -17,6 +17,7 @@ from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
 from accweight_core.cli.over_steps import layers, trace
 from accweight_core.cli.plotting import plot
+from accweight_core.cli.probing import probe
 from accweight_core.cli.watching import watch
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ COMMANDS: Sequence[click.Command] = (
     compare,
     align,
     check,
+    probe,
     plot,
     export,
     metrics,

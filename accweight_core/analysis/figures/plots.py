@@ -30,10 +30,7 @@ class Plots:
         Raises:
             MissingLibraryError: If Matplotlib is not installed.
         """
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError:
-            raise MissingLibraryError("matplotlib", "plot", "drawing figures") from None
+        check_can_draw()
         self._shown = shown
 
     def ranking(
@@ -110,6 +107,18 @@ class Plots:
 
     def _at(self, step: int | None) -> int:
         return self._shown.source.header.step_index(step)
+
+
+def check_can_draw() -> None:
+    """Raise unless Matplotlib is installed.
+
+    Raises:
+        MissingLibraryError: If it is not.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingLibraryError("matplotlib", "plot", "drawing figures") from None
 
 
 def ending_of(path: Path) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accweight_core.jobs.checking import check
     from accweight_core.jobs.pipeline import analyze
     from accweight_core.live.tracker import ChangeTracker
+    from accweight_core.reports.report import report
     from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
     from accweight_core.runs.series import Series
@@ -46,6 +47,7 @@ _HOMES = {
     "compare": "alignment.comparison",
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
+    "report": "reports.report",
     "series_of": "runs.inspection",
 }
 
@@ -69,6 +71,7 @@ __all__ = [
     "kernels",
     "open_analysis",
     "open_run",
+    "report",
     "series_of",
 ]
 

@@ -16,6 +16,7 @@ from accweight_core.cli.exporting import export
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
 from accweight_core.cli.plotting import plot
+from accweight_core.cli.reporting import report
 from accweight_core.cli.watching import watch
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ COMMANDS: Sequence[click.Command] = (
     check,
     plot,
     export,
+    report,
     metrics,
 )
 """All commands of accweight_core; each is a function in this folder."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from accweight_core.live.tracker import ChangeTracker
     from accweight_core.probes.network import Network
     from accweight_core.probes.running import probe
+    from accweight_core.reports.report import report
     from accweight_core.runs.inspection import series_of
     from accweight_core.runs.opening import open_run
     from accweight_core.runs.series import Series
@@ -51,6 +52,7 @@ _HOMES = {
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
     "probe": "probes.running",
+    "report": "reports.report",
     "series_of": "runs.inspection",
     "watch": "jobs.watching",
 }
@@ -78,6 +80,7 @@ __all__ = [
     "open_run",
     "probe",
     "probes",
+    "report",
     "series_of",
     "watch",
 ]

@@ -18,6 +18,7 @@ from accweight_core.cli.options import named, parsed_roles, parsed_size
 from accweight_core.cli.over_steps import layers, trace
 from accweight_core.cli.plotting import plot
 from accweight_core.cli.probing import probe
+from accweight_core.cli.reporting import report
 from accweight_core.cli.watching import watch
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ COMMANDS: Sequence[click.Command] = (
     probe,
     plot,
     export,
+    report,
     metrics,
 )
 """All commands of accweight_core; each is a function in this folder."""

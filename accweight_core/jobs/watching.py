@@ -418,10 +418,16 @@ def watch(
         MissingLibraryError: If watchdog is not installed, unless `once`.
     """
     selection = Selection.of(reader=reader, skip=skip, exclude=exclude, series=series, map=map)
-    how = {"threads": threads, "picture_budget_bytes": picture_budget_bytes}
     with in_python():
         watcher = Watcher(
-            folder, out, selection, roles=roles, settle_s=settle_s, notice=notice, **how
+            folder,
+            out,
+            selection,
+            roles=roles,
+            settle_s=settle_s,
+            notice=notice,
+            threads=threads,
+            picture_budget_bytes=picture_budget_bytes,
         )
         follow(watcher, once=once, poll_s=poll_s, until=until)
     return watcher.analysis

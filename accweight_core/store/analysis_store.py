@@ -190,7 +190,8 @@ class Store(Part):
     @cached_property
     def last_totals(self) -> Floats:
         """(parameters, sums) of the last step, which what is added follows."""
-        return self.totals_at(slice(-1, None))[0]
+        last: Floats = self.totals_at(slice(-1, None))[0]
+        return last
 
     def metric_at(self, name: str, steps: slice) -> Floats:
         """(steps, parameters) of one metric at some steps."""

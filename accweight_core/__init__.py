@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from accweight_core.errors import AccweightError
     from accweight_core.jobs.appending import append
     from accweight_core.jobs.checking import check
+    from accweight_core.jobs.following import watch
     from accweight_core.jobs.pipeline import analyze
-    from accweight_core.jobs.watching import watch
     from accweight_core.live.tracker import ChangeTracker
     from accweight_core.probes.network import Network
     from accweight_core.probes.running import probe
@@ -54,7 +54,7 @@ _HOMES = {
     "probe": "probes.running",
     "report": "reports.report",
     "series_of": "runs.inspection",
-    "watch": "jobs.watching",
+    "watch": "jobs.following",
 }
 
 __all__ = [

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accweight_core import kernels
     from accweight_core.alignment.alignment import align
     from accweight_core.alignment.comparison import Comparison, compare
+    from accweight_core.alignment.groups import compare_groups
     from accweight_core.alignment.matching.result import Alignment
     from accweight_core.analysis.analysis import Analysis, open_analysis
     from accweight_core.errors import AccweightError
@@ -44,6 +45,7 @@ _HOMES = {
     "append": "jobs.appending",
     "check": "jobs.checking",
     "compare": "alignment.comparison",
+    "compare_groups": "alignment.groups",
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
     "series_of": "runs.inspection",
@@ -66,6 +68,7 @@ __all__ = [
     "append",
     "check",
     "compare",
+    "compare_groups",
     "kernels",
     "open_analysis",
     "open_run",

@@ -33,6 +33,7 @@ def test_the_public_names_are_these() -> None:
         "append",
         "check",
         "compare",
+        "compare_groups",
         "kernels",
         "open_analysis",
         "open_run",

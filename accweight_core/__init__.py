@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accweight_core.alignment.comparison import Comparison, compare
     from accweight_core.alignment.groups import compare_groups
     from accweight_core.alignment.matching.result import Alignment
+    from accweight_core.analysis.advice.advise import Advice, advise
     from accweight_core.analysis.analysis import Analysis, open_analysis
     from accweight_core.errors import AccweightError
     from accweight_core.jobs.appending import append
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AccweightError": "errors",
+    "Advice": "analysis.advice.advise",
     "Alignment": "alignment.matching.result",
     "Analysis": "analysis.analysis",
     "ChangeTracker": "live.tracker",
@@ -40,6 +42,7 @@ _HOMES = {
     "Role": "schema",
     "Run": "schema",
     "Series": "runs.series",
+    "advise": "analysis.advice.advise",
     "align": "alignment.alignment",
     "analyze": "jobs.pipeline",
     "append": "jobs.appending",
@@ -53,6 +56,7 @@ _HOMES = {
 
 __all__ = [
     "AccweightError",
+    "Advice",
     "Alignment",
     "Analysis",
     "ChangeTracker",
@@ -63,6 +67,7 @@ __all__ = [
     "Role",
     "Run",
     "Series",
+    "advise",
     "align",
     "analyze",
     "append",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accweight_core.cli import options
+from accweight_core.cli.advising import advise
 from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.exporting import export
@@ -202,6 +203,7 @@ COMMANDS: Sequence[click.Command] = (
     compare,
     align,
     check,
+    advise,
     plot,
     export,
     metrics,

@@ -14,11 +14,11 @@ COMPILED := $(VENV)/.compiled
 # told not to: tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-# What Qt and software OpenGL need on a machine without a screen.
+# What Qt and software OpenGL need on a machine without a screen, and a browser to open reports in.
 SCREEN_PACKAGES := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libglx0 libglib2.0-0 libdbus-1-3 \
   libfontconfig1 libxkbcommon-x11-0 libx11-xcb1 libxcb-glx0 libxcb-icccm4 libxcb-image0 \
   libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-shm0 libxcb-sync1 \
-  libxcb-xfixes0 libxcb-xinerama0 libxcb-xkb1
+  libxcb-xfixes0 libxcb-xinerama0 libxcb-xkb1 chromium
 
 # A screen of our own even where there is one: windows of tests would steal the user's focus.
 ON_A_SCREEN := xvfb-run --auto-servernum --server-args='-screen 0 1920x1200x24 -nolisten tcp'

@@ -90,8 +90,6 @@ def _shown(run: Content, words: Mapping[str, Content]) -> Content:
     ]
     told = {finding["text"] for finding in run["findings"]}
     return {
-        "advice": [],
-        "advice_lead": "",
         "probes": [],
         **run,
         "ranking": rows,

@@ -34,7 +34,7 @@ def _dft(node: Node) -> Call:
         is_real = x.shape[-1] == 1
         signal = x[..., 0] if is_real else torch.view_as_complex(x.contiguous())
         if onesided and inverse:
-            made = torch.fft.irfft(signal, count, axis)
+            made: Tensor = torch.fft.irfft(signal, count, axis)
             return made.unsqueeze(-1)
         if onesided:
             return torch.view_as_real(torch.fft.rfft(signal, count, axis))

@@ -10,10 +10,13 @@
     │   └── SeveralSeriesError (also StepOrderError) a source holds several runs
     ├── NonFiniteError         (also ValueError)     NaN or infinity under `strict`
     ├── UnsupportedDtypeError  (also TypeError)      values that cannot be subtracted
+    ├── UnsupportedOperatorError                     a network has a part that cannot be run
+    │                          (also NotImplementedError)
     ├── ArgumentTypeError      (also TypeError)      an argument has a wrong type
     ├── ArgumentValueError     (also ValueError)     an argument has an invalid value
     ├── UnknownNameError       (also KeyError)       no such parameter, layer, metric or step
     ├── MemoryLimitError                             more memory is needed than is available
+    ├── BindingError           (also ValueError)     weights do not fit a network
     ├── EngineError            (also RuntimeError)   workers cannot be used, or have died
     └── StoreError             (also OSError)        an analysis cannot be written or opened
 
@@ -142,6 +145,18 @@ class UnsupportedDtypeError(AccweightError, TypeError):
     """The values of a tensor cannot be widened and subtracted; the message says why."""
 
 
+class UnsupportedOperatorError(AccweightError, NotImplementedError):
+    """An engine does not know an operator of a network, or not this form of it.
+
+    Attributes:
+        operator: Type of the operator; empty if none in particular.
+    """
+
+    def __init__(self, problem: str, operator: str = "") -> None:
+        super().__init__(problem)
+        self.operator = operator
+
+
 class ArgumentTypeError(AccweightError, TypeError):
     """An argument has a wrong type; the message says which types are accepted."""
 
@@ -156,6 +171,18 @@ class UnknownNameError(AccweightError, KeyError):
 
 class MemoryLimitError(AccweightError):
     """More memory is needed than the budget or the machine has; the message says for what."""
+
+
+class BindingError(AccweightError, ValueError):
+    """The weights of a checkpoint cannot be put into a network, or would be put in wrongly.
+
+    Attributes:
+        tensors: Names of the network's tensors that it is about; may be empty.
+    """
+
+    def __init__(self, problem: str, tensors: tuple[str, ...] = ()) -> None:
+        super().__init__(problem)
+        self.tensors = tensors
 
 
 class EngineError(AccweightError, RuntimeError):

@@ -38,6 +38,7 @@ IMPORTED_AS = {
 WHOLE_EXTRAS = {
     "accweight_adapters.callbacks": "live",
     "accweight_adapters.demo": "demo",
+    "accweight_adapters.execution": "live",
     "accweight_core.analysis.figures": "plot",
     "accweight_core.kernels.tensors": "live",
     "accweight_core.live": "live",
@@ -141,7 +142,7 @@ def test_what_is_installed_with_accweight_is_imported(imported: list[Import]) ->
 
 
 def test_torch_is_brought_by_what_needs_it_alone() -> None:
-    assert {name for name in EXTRAS if "torch" in extra(name)} == {"demo", "live"}
+    assert {name for name in EXTRAS if "torch" in extra(name)} == {"demo", "live", "probe"}
     assert "torch" not in HARD
 
 

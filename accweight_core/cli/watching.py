@@ -50,7 +50,7 @@ def watch(
     out: str,
     selection: Selection,
     roles: str,
-    by: str,
+    by: str | None,
     picture_budget: str | None,
     settle: float,
     poll: float | None,
@@ -64,7 +64,8 @@ def watch(
     from accweight_core.jobs import following, watching
     from accweight_core.metrics.table import checked_metric
 
-    checked_metric(by)
+    if by is not None:
+        checked_metric(by)
     how["picture_budget_bytes"] = (
         None if picture_budget is None else options.parsed_size(picture_budget)
     )
@@ -84,12 +85,12 @@ def watch(
 
 
 def _told(
-    by: str, redraw: Callable[[Page], None] | None, *, is_quiet: bool
+    by: str | None, redraw: Callable[[Page], None] | None, *, is_quiet: bool
 ) -> Callable[[Look], None]:
     """Return what tells the user of each look at the folder.
 
     Args:
-        by: The metric of the ranking.
+        by: The metric of the ranking; None for the default.
         redraw: Puts a page in place of the one before, on a terminal.
         is_quiet: Whether nothing is shown on stdout before the end.
     """

@@ -17,9 +17,9 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from accweight_adapters.onnx.graph import STANDARD_DOMAINS
+from accweight_adapters.onnx.separated import prune
 from accweight_adapters.training.library import NEWEST_IR, NEWEST_OPSET, OLDEST_OPSET
 from accweight_adapters.training.loss import Loss
-from accweight_adapters.training.model import prune
 from accweight_core.errors import FormatError, UnknownNameError
 
 RAISED_OPSET: Final = 17

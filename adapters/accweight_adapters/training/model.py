@@ -8,30 +8,21 @@ checkpoints have the parameters that an analysis of the model has.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import onnx
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto
 
-from accweight_adapters.onnx.description import described, small_integers
-from accweight_adapters.onnx.extents import Weights, type_name
-from accweight_adapters.onnx.graph import STANDARD_DOMAINS, GraphError, Network, network_of
-from accweight_adapters.onnx.layers import Part, layers_of
-from accweight_adapters.onnx.reader import OnnxReader
-from accweight_adapters.onnx.shared import separate
-from accweight_adapters.onnx.wire import read_model
+from accweight_adapters.onnx.description import described
+from accweight_adapters.onnx.extents import type_name
+from accweight_adapters.onnx.graph import STANDARD_DOMAINS
+from accweight_adapters.onnx.layers import Part
+from accweight_adapters.onnx.separated import checked, loaded, separated
 from accweight_adapters.training.config import TrainSelection
 from accweight_core.errors import FormatError, UnknownNameError
-from accweight_core.readers import unrecognised
-from accweight_core.remote.local import LocalPath, check_not_special
 from accweight_core.schema import Role
 
 QUANTISED: Final = (
@@ -74,17 +65,9 @@ def load_model(path: Path) -> TrainableModel:
     Raises:
         FormatError: If it is damaged, or cannot be trained; says why.
     """
-    check_not_special(path)
-    path = LocalPath(path)
-    if not OnnxReader().recognises(path):
-        raise unrecognised(path)
-    described(path)  # checks all sizes, and that no path leaves the folder
+    checked(path)
     _check_size(path)
-    try:
-        proto = onnx.load(path)
-    except Exception as error:  # onnx raises nearly anything
-        raise FormatError(path, f"cannot be loaded: {' '.join(str(error).split())}") from None
-    proto = _inlined(proto, path)
+    proto = loaded(path)
     _check_operators(proto, path)
     model = _with_own_parameters(proto, path)
     _check_types(model)
@@ -122,19 +105,6 @@ def _check_size(path: Path) -> None:
         raise FormatError(
             path, f"has {size_bytes / 1e9:.1f} GB; models can be trained here up to 1.9 GB"
         )
-
-
-def _inlined(proto: ModelProto, path: Path) -> ModelProto:
-    """Return the model with functions inlined."""
-    if not proto.functions:
-        return proto
-    from onnx import inliner
-
-    try:
-        return inliner.inline_local_functions(proto)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise FormatError(path, f"its functions cannot be unfolded ({reason})") from None
 
 
 def _check_operators(proto: ModelProto, path: Path) -> None:
@@ -177,71 +147,9 @@ def _check_types(model: TrainableModel) -> None:
 
 def _with_own_parameters(proto: ModelProto, path: Path) -> TrainableModel:
     """Make every parameter an initializer under its own name, and record the changes."""
-    graph = proto.graph
-    with TemporaryDirectory() as folder:
-        stored = Path(folder) / "model.onnx"
-        onnx.save(proto, stored)
-        read = read_model(stored)
-        sources = _marked(read, proto)
-        try:
-            network = network_of(read)
-        except GraphError as error:
-            raise FormatError(path, f"not a valid ONNX model: {error}") from None
-        integers = partial(small_integers, weights=Weights(stored))
-        separate(network, integers)
-        parts = [part for layer in layers_of(network, integers) for part in layer.parts]
-    model = TrainableModel(path, proto, {part.constant.name: part.role for part in parts})
-    before = {tensor.name for tensor in graph.initializer}
-    _rename_uses(proto, network, model.roles)
-    for part in parts:
-        constant = part.constant
-        if constant.sparse_shape is not None:
-            reason = f"parameter {constant.name!r} is stored sparsely; export it densely"
-            raise FormatError(path, reason)
-        if constant.name in before:
-            continue
-        tensor = TensorProto()
-        if constant.is_zeros:
-            zeros = np.zeros(constant.shape, np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(zeros, constant.name))
-        else:
-            tensor.CopyFrom(sources[int(constant.tensor.doc_string)])
-        tensor.name = constant.name
-        graph.initializer.append(tensor)
-    model.notes += _notes_on(parts, before)
-    made = {tensor.name for tensor in graph.initializer}
-    _replace(graph.node, [node for node in graph.node if made.isdisjoint(node.output)])
-    prune(proto)
-    return model
-
-
-def _marked(read: ModelProto, proto: ModelProto) -> list[TensorProto]:
-    """Return all tensors with values; mark those read without values by their list position."""
-    pairs = list(zip(read.graph.initializer, proto.graph.initializer, strict=True))
-    for ours, theirs in zip(read.graph.node, proto.graph.node, strict=True):
-        if _is_constant(ours):
-            values = zip(ours.attribute, theirs.attribute, strict=True)
-            pairs += [(a.t, b.t) for a, b in values if a.name == "value"]
-    for place, (tensor, _) in enumerate(pairs):
-        tensor.doc_string = str(place)
-    return [tensor for _, tensor in pairs]
-
-
-def _is_constant(node: NodeProto) -> bool:
-    named = node.op_type == "Constant" and node.domain in STANDARD_DOMAINS
-    return named and bool(node.output)
-
-
-def _rename_uses(proto: ModelProto, network: Network, roles: Mapping[str, Role]) -> None:
-    """Make every operator use its parameters under the reader's names."""
-    nodes = [node for node in proto.graph.node if not _is_constant(node)]
-    for node, operator in zip(nodes, network.operators, strict=True):
-        for index, value in enumerate(operator.inputs):
-            if value is None or value.constant is None or value.constant.name not in roles:
-                continue
-            if index == len(node.input):  # a zero bias that the exporter omitted
-                node.input.append(value.constant.name)
-            node.input[index] = value.constant.name
+    apart = separated(proto, path)
+    roles = {part.constant.name: part.role for part in apart.parts}
+    return TrainableModel(path, proto, roles, _notes_on(apart.parts, apart.before))
 
 
 def _notes_on(parts: Sequence[Part], before: set[str]) -> list[str]:
@@ -260,29 +168,3 @@ def _notes_on(parts: Sequence[Part], before: set[str]) -> list[str]:
             f"{tied[0].elsewhere!r}) and are trained as one"
         )
     return notes
-
-
-def prune(proto: ModelProto) -> None:
-    """Remove operators and tensors that no output depends on, and inputs that are tensors."""
-    graph = proto.graph
-    needed = {output.name for output in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
-    names = {tensor.name for tensor in graph.initializer}
-    inputs = [i for i in graph.input if i.name in needed and i.name not in names]
-    _replace(graph.node, list(reversed(kept)))
-    _replace(graph.initializer, tensors)
-    _replace(graph.input, inputs)
-
-
-def _replace(repeated: Any, items: Sequence[Any]) -> None:
-    """Replace the items of a repeated field; they may be some of its own."""
-    if len(items) == len(repeated):
-        return
-    copies = [copy.deepcopy(item) for item in items]
-    del repeated[:]
-    repeated.extend(copies)

@@ -14,9 +14,9 @@ from typing import Final
 import onnx
 from onnx import ModelProto, NodeProto
 
+from accweight_adapters.onnx.separated import prune
 from accweight_adapters.training.decompose import DECOMPOSITIONS, Writer
 from accweight_adapters.training.graph import opset_of, replace_nodes, trained_way
-from accweight_adapters.training.model import prune
 from accweight_core.errors import FormatError
 
 TRAINABLE: Final = frozenset(

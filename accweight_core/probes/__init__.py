@@ -1,0 +1,1 @@
+"""Probes: what the network of a run does at every checkpoint, not only how its weights moved."""

@@ -1,0 +1,111 @@
+"""The errors of a binding, one line each: what is wrong, expected, got, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from accweight_core.alignment.matching.parameters import leaf_of
+from accweight_core.errors import BindingError
+from accweight_core.probes.binding.assignment import Assignment
+from accweight_core.probes.binding.folding import KEEP_APART
+from accweight_core.schema import Kind, Run
+from accweight_core.text import some
+
+if TYPE_CHECKING:
+    from accweight_core.probes.binding.arrays import Weights
+    from accweight_core.probes.binding.described import Described
+    from accweight_core.probes.binding.matching import Candidates
+
+MOST = 3
+
+
+def folded(layer: str, norm: str, described: Described) -> BindingError:
+    """Return the error for a folded norm whose epsilon is not known."""
+    return BindingError(
+        f"{_name_of(described)}: batch norm {norm!r} of the checkpoint is folded into {layer!r}, "
+        f"so the weights of {layer!r} alone would be wrong there, and no checkpoint of the run has "
+        f"the graph's own weights, from which the fold could be undone; {KEEP_APART}, or export "
+        "the graph from one of these checkpoints",
+        (layer,),
+    )
+
+
+def without_source(
+    missing: Sequence[str],
+    described: Described,
+    run: Run,
+    candidates: Mapping[str, Candidates],
+    own: Weights | None,
+    found: Mapping[str, Assignment],
+) -> BindingError:
+    """Return the error for tensors of a network that no checkpoint has, the clearest case first."""
+    where = _name_of(described)
+    named = tuple(missing)
+    statistics = [name for name in missing if _is_statistic(name, described)]
+    if statistics and not _has_statistics(run):
+        return BindingError(
+            f"{where}: the network needs running statistics ({some(statistics, MOST)}), and the "
+            "checkpoints have none; save model.state_dict() and not only the parameters, or keep "
+            f"the graph's own with {_patterns(statistics)}",
+            named,
+        )
+    name = next((n for n in missing if n in candidates and candidates[n].match), missing[0])
+    candidate = candidates.get(name)
+    shape = _shape(described.network.parameters[name])
+    if own is not None and candidate and candidate.match:
+        equal = sum(bool(item.is_equal) for item in found.values())
+        sources = [p.name for p in candidate.sources if p.role is candidate.target.role]
+        return BindingError(
+            f"{where}: tensor {name!r} ({shape}) should be {some(sources, MOST) or 'of'} "
+            f"({candidate.match.layer_b}), but equals no tensor of step {own.checkpoint.step} in "
+            f"any order of axes or gates, though {equal} others do{_more(missing)}; export the "
+            "graph from a checkpoint of this run, and look at accweight align",
+            named,
+        )
+    if candidate and candidate.match:
+        there = ", ".join(f"{p.name} {_shape(p.shape)}" for p in candidate.sources[:MOST])
+        return BindingError(
+            f"{where}: tensor {name!r} has shape {shape}, which cannot be made of {there} "
+            f"(matched by {candidate.match.how}){_more(missing)}; is this the network of the run? "
+            "accweight align shows what corresponds",
+            named,
+        )
+    return BindingError(
+        f"{where}: no tensor of the checkpoints is {name!r} ({shape}){_more(missing)}; if it is a "
+        f"constant of the network, add {_patterns(missing)}; if its layer has another "
+        "name there, say so with --map",
+        named,
+    )
+
+
+def _name_of(described: Described) -> str:
+    return described.run.source or "the network"
+
+
+def _more(missing: Sequence[str]) -> str:
+    return f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a number"
+
+
+def _patterns(names: Sequence[str]) -> str:
+    """Return options that name these tensors."""
+    leaves = dict.fromkeys(f"*.{n.rpartition('.')[2]}" if "." in n else n for n in names)
+    patterns = list(names) if len(names) <= len(leaves) else list(leaves)
+    return " ".join(f"--constant {pattern!r}" for pattern in patterns[:MOST])
+
+
+def _is_statistic(name: str, described: Described) -> bool:
+    parameter = described.parameters.get(name)
+    return (
+        parameter is not None
+        and parameter.kind is Kind.NORM
+        and leaf_of(parameter) in ("mean", "variance")
+    )
+
+
+def _has_statistics(run: Run) -> bool:
+    return any(leaf_of(p) in ("mean", "variance") for p in run.parameters)

@@ -1,0 +1,33 @@
+"""Which value of a graph is that of a layer: its result before the activation function.
+
+The reader of ONNX files finds the layers, and the operators that use their parameters. The last of
+these, the Add of a bias that is written out for instance, makes the value that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from accweight_adapters.onnx.layers import Layer
+from accweight_core.schema import Role
+
+
+def node_of(layer: Layer) -> str:
+    """Return the name of the value of a layer; empty if it has buffers only, or is not used."""
+    users = [
+        part.use.operator
+        for part in layer.parts
+        if part.use.operator.type and part.role is not Role.BUFFER
+    ]
+    if not users:
+        return ""
+    if layer.operator.type:
+        users.append(layer.operator)
+    last = max(users, key=lambda operator: operator.index)
+    return last.outputs[0].name if last.outputs else ""
+
+
+def layer_nodes(layers: Sequence[Layer]) -> dict[str, str]:
+    """Return the value's name of every layer that has one, in network order."""
+    found = {layer.name: node_of(layer) for layer in layers}
+    return {name: node for name, node in found.items() if node}

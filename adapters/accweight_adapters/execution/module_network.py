@@ -1,0 +1,161 @@
+"""A torch module as a network: run by `torch.func.functional_call` on any weights.
+
+Nodes are modules by their names. The node of a module that has parameters of its own is its
+result, which is what comes before the activation function where that is a module or a call of its
+own, as it nearly always is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accweight_adapters.execution.element_types import as_array
+from accweight_adapters.execution.program import failure
+from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
+from accweight_core.errors import AccweightError, ArgumentTypeError, ArgumentValueError
+from accweight_core.probes.network import OUTPUT, Array, Network, Port
+
+
+class ModuleNetwork(Network):
+    """The network that is a module."""
+
+    engine = "module"
+
+    def __init__(self, module: nn.Module, inputs: Sequence[str]) -> None:
+        # a copy, because its mode changes, and hooks are put on it
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.inputs = tuple(Port(name, None, "") for name in inputs)
+        self.outputs: tuple[Port, ...] = (Port(OUTPUT, None, ""),)
+        self.own = {name: value.detach() for name, value in _state(self.module)}
+        floats = {n: v for n, v in self.own.items() if v.is_floating_point() or v.is_complex()}
+        self.parameters = {name: tuple(value.shape) for name, value in floats.items()}
+        self.modules = {name: part for name, part in self.module.named_modules() if name}
+        own = {n: any(True for _ in part.parameters(False)) for n, part in self.modules.items()}
+        self.layers = tuple(name for name, has_own in own.items() if has_own)
+        tensor = next(iter(self.own.values()), None)
+        self.device = tensor.device if tensor is not None else torch.device("cpu")
+
+    @classmethod
+    def opened(cls, module: Any, *, inputs: Sequence[str] = ("input",)) -> ModuleNetwork:
+        """Return the network that is a module.
+
+        Raises:
+            ArgumentTypeError: If it is none.
+        """
+        if not isinstance(module, nn.Module):
+            raise ArgumentTypeError(
+                f"a network is made of an nn.Module or an ONNX file, not of {type(module).__name__}"
+            )
+        return cls(module, inputs)
+
+    @property
+    def source(self) -> Path | Mapping[str, Array]:
+        """The state of the module."""
+        return {name: as_array(value) for name, value in self.own.items()}
+
+    def with_weights(self, weights: Mapping[str, Array]) -> ModuleBound:
+        """Return the module with these weights, by its own names; see `Network.with_weights`."""
+        return ModuleBound(self, {**self.own, **fitting_weights(weights, self.own, self.device)})
+
+
+def _state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield parameters and buffers; what modules share comes once, as functional_call wants it."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+class ModuleBound(TorchBound):
+    """A module with the weights of one checkpoint."""
+
+    def __init__(self, network: ModuleNetwork, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(tensors)
+        self.network = network
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The inputs."""
+        return self.network.inputs
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights of the module are."""
+        return self.network.device
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Layers by name, then all other modules."""
+        layers = self.network.layers
+        return (*layers, *(name for name in self.network.modules if name not in set(layers)))
+
+    def evaluated(
+        self,
+        inputs: Mapping[str, Tensor],
+        keep: Sequence[str],
+        weights: Mapping[str, Tensor],
+        functions: Mapping[str, Sequence[Function]],
+        *,
+        outputs: bool,
+    ) -> dict[str, Tensor]:
+        """Return outputs, if asked for, and kept nodes."""
+        kept: dict[str, Tensor] = {}
+        arguments = tuple(inputs[port.name] for port in self.network.inputs)
+        with self._hooked(dict.fromkeys([*keep, *functions]), functions, kept):
+            try:
+                made = torch.func.functional_call(self.network.module, dict(weights), arguments)
+            except AccweightError:
+                raise
+            except Exception as error:  # whatever the module raises
+                raise failure(type(self.network.module).__name__, error) from error
+        found = dict(_named_outputs(made)) if outputs else {}
+        for name in keep:
+            if name not in kept:
+                raise ArgumentValueError(f"module {name!r} is not called for these samples")
+            found[name] = kept[name]
+        return found
+
+    @contextmanager
+    def _hooked(
+        self,
+        names: Mapping[str, None],
+        functions: Mapping[str, Sequence[Function]],
+        kept: dict[str, Tensor],
+    ) -> Iterator[None]:
+        """Record and replace the results of modules; a module called twice is recorded last."""
+
+        def hook(name: str) -> Callable[..., Any]:
+            def record(module: nn.Module, arguments: Any, result: Any) -> Any:
+                first = result[0] if isinstance(result, tuple | list) else result
+                for function in functions.get(name, ()):
+                    first = function(first)
+                kept[name] = first
+                if name not in functions:
+                    return None
+                return (first, *result[1:]) if isinstance(result, tuple | list) else first
+
+            return record
+
+        with ExitStack() as stack:
+            for name in names:
+                handle = self.network.modules[name].register_forward_hook(hook(name))
+                stack.callback(handle.remove)
+            yield
+
+
+def _named_outputs(made: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the outputs by name: the first as "output", others by their keys or numbers."""
+    if isinstance(made, Tensor):
+        yield OUTPUT, made
+        return
+    pairs = list(made.items()) if isinstance(made, Mapping) else list(enumerate(made))
+    tensors = [(str(key), value) for key, value in pairs if isinstance(value, Tensor)]
+    if not tensors:
+        raise ArgumentTypeError(f"the module returns {type(made).__name__} without a tensor")
+    yield OUTPUT, tensors[0][1]
+    yield from tensors[1:]

@@ -1,0 +1,136 @@
+"""An ONNX graph as a network: run by torch operations, its weights an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accweight_adapters.execution.element_types import stored_tensor
+from accweight_adapters.execution.graph import InvalidGraphError, compiled
+from accweight_adapters.execution.limits import budget
+from accweight_adapters.execution.operators import OPERATORS
+from accweight_adapters.execution.prepared import PreparedModel, prepared
+from accweight_adapters.execution.program import Program
+from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
+from accweight_core.errors import FormatError
+from accweight_core.probes.network import OUTPUT, Array, Network, Port
+
+
+class OnnxNetwork(Network):
+    """The network in an ONNX file."""
+
+    engine = "onnx"
+
+    def __init__(self, model: PreparedModel, path: Path, device: torch.device) -> None:
+        self._path = path
+        self.device = device
+        self.inputs, self.outputs = model.inputs, model.outputs
+        try:
+            self._graph = compiled(
+                model.proto.graph, model.opset, device, parameters=model.parameters
+            )
+        except InvalidGraphError as error:
+            raise FormatError(path, f"not a valid ONNX model: {error}") from None
+        self.program: Program = self._graph.program()
+        needed = self.program.needed(self.program.outputs)
+        self.own = {
+            name: stored_tensor(tensor).to(device)
+            for name, tensor in model.parameters.items()
+            if self._graph.slots[name] in needed
+        }
+        self.slots = self._slots(model.layers, needed)
+        self.layers = tuple(name for name in model.layers if name in self.slots)
+        self.parameters = {name: tuple(value.shape) for name, value in self.own.items()}
+
+    @classmethod
+    def opened(cls, path: Path, *, device: str = "cpu") -> OnnxNetwork:
+        """Return the network in a file.
+
+        Raises:
+            FormatError: If it is damaged.
+            UnsupportedOperatorError: If an operator in it is not known.
+        """
+        return cls(prepared(path, OPERATORS), path, torch.device(device))
+
+    @property
+    def source(self) -> Path:
+        """The file."""
+        return self._path
+
+    def with_weights(self, weights: Mapping[str, Array]) -> OnnxBound:
+        """Return the network with these weights, by its own names; see `Network.with_weights`."""
+        return OnnxBound(self, {**self.own, **fitting_weights(weights, self.own, self.device)})
+
+    def _slots(self, layers: Mapping[str, str], needed: set[int]) -> dict[str, int]:
+        """Return the slots of all nodes; layers first."""
+        graph = self._graph
+        others = {*graph.constants, *graph.static, *graph.arguments}
+        others |= {graph.slots[name] for name in self.own}
+        made = {n: s for n, s in graph.slots.items() if s in needed and s not in others}
+        of_layers = {name: made[value] for name, value in layers.items() if value in made}
+        return {**of_layers, **{n: s for n, s in made.items() if n not in of_layers}}
+
+
+class OnnxBound(TorchBound):
+    """An ONNX graph with the weights of one checkpoint."""
+
+    def __init__(self, network: OnnxNetwork, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(tensors)
+        self.network = network
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The inputs."""
+        return self.network.inputs
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.network.device
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Layers by name, then all other values."""
+        return tuple(self.network.slots)
+
+    def evaluated(
+        self,
+        inputs: Mapping[str, Tensor],
+        keep: Sequence[str],
+        weights: Mapping[str, Tensor],
+        functions: Mapping[str, Sequence[Function]],
+        *,
+        outputs: bool,
+    ) -> dict[str, Tensor]:
+        """Return outputs, if asked for, and kept nodes."""
+        network = self.network
+        results = network.program.outputs if outputs else []
+        slots = [*results, *(network.slots[name] for name in keep)]
+        plan = network.program.plan(slots)
+        given = {
+            slot: value
+            for port, slot in zip(network.inputs, network.program.inputs, strict=True)
+            if (value := inputs.get(port.name)) is not None
+        }
+        names = network._graph.slots
+        given.update((names[n], weights[n]) for n in network.own if names[n] in plan.needed)
+        patches: dict[int, list[Function]] = {}
+        for name, several in functions.items():
+            patches.setdefault(network.slots[name], []).extend(several)
+        with budget():
+            values = plan.run(given, {slot: _composed(f) for slot, f in patches.items()})
+        named = [OUTPUT, *(port.name for port in network.outputs[1:])] if outputs else []
+        return dict(zip([*named, *keep], values, strict=True))
+
+
+def _composed(functions: Sequence[Function]) -> Function:
+    def composed(value: Any) -> Any:
+        for function in functions:
+            value = function(value)
+        return value
+
+    return composed if len(functions) != 1 else functions[0]

@@ -1,0 +1,45 @@
+"""Operators of ONNX by operations of torch, in families; `table.OPERATORS` has them by name."""
+
+from accweight_adapters.execution.operators import (
+    activations,
+    attention,
+    control,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    losses,
+    normalisation,
+    pooling,
+    quantisation,
+    recurrent,
+    reductions,
+    regions,
+    resizing,
+    sequences,
+    shapes,
+    signals,
+)
+from accweight_adapters.execution.operators.table import OPERATORS
+
+__all__ = [
+    "OPERATORS",
+    "activations",
+    "attention",
+    "control",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "linear",
+    "losses",
+    "normalisation",
+    "pooling",
+    "quantisation",
+    "recurrent",
+    "reductions",
+    "regions",
+    "resizing",
+    "sequences",
+    "shapes",
+    "signals",
+]

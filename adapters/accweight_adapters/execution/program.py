@@ -1,0 +1,266 @@
+"""A graph as a list of calls, and how it is run.
+
+Values are in numbered slots. What follows from the shapes of inputs alone (most of what exporters
+write before a Reshape) is computed once per shape, on the CPU, and kept: later runs with the same
+shapes do only what depends on values. What is needed neither for an output nor for a value to keep
+is not run, and values are released after their last use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accweight_adapters.execution.limits import check_value
+from accweight_adapters.execution.operators.table import LONGEST_NAME, Call
+from accweight_core.errors import AccweightError, UnsupportedOperatorError
+
+NOTHING = 0
+"""The slot of an input that is omitted; it is always empty."""
+
+MOST_PLANS = 32
+"""Plans and shapes that are remembered."""
+
+LARGEST_KEPT_BYTES = 1 << 26
+"""Most bytes that are kept per shape of inputs."""
+
+Values = list[Any]
+"""Contents of slots: tensors, lists of tensors (sequences), tuples of numbers, None."""
+
+Functions = Mapping[int, Callable[[Any], Any]]
+"""What replaces values, by their slots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operator of a program.
+
+    Attributes:
+        call: The function.
+        inputs: Slots of its inputs.
+        outputs: Slots of its outputs; `NOTHING` for those that nobody uses.
+        what: Type and name, for messages.
+        static: Whether its results follow from shapes alone.
+    """
+
+    call: Call
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    what: str
+    static: bool = False
+
+
+@dataclass(slots=True)
+class Program:
+    """A graph that can be run.
+
+    Attributes:
+        size: Number of slots.
+        steps: Operators in order.
+        constants: Contents of slots that never change.
+        inputs: Slots that are given for every run.
+        outputs: Slots of the results.
+        numbers: For slots whose contents are needed as numbers, the slots of these.
+        moved: For static slots needed on another device than the CPU, the slots there.
+        device: That device.
+    """
+
+    size: int
+    steps: list[Step]
+    constants: dict[int, Any]
+    inputs: list[int]
+    outputs: list[int]
+    numbers: dict[int, int]
+    moved: dict[int, int]
+    device: torch.device
+    _plans: dict[tuple[int, ...], Plan] = field(default_factory=dict)
+
+    def plan(self, wanted: Sequence[int]) -> Plan:
+        """Return the plan that computes the wanted slots and nothing else."""
+        key = tuple(wanted)
+        if key not in self._plans:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = Plan(self, key)
+        return self._plans[key]
+
+    def needed(self, wanted: Iterable[int]) -> set[int]:
+        """Return the slots that the wanted ones depend on, and these themselves."""
+        known = {twin: slot for twins in (self.numbers, self.moved) for slot, twin in twins.items()}
+        needed = {known.get(slot, slot) for slot in wanted}
+        for step in reversed(self.steps):
+            if needed.intersection(step.outputs):
+                needed.update(known.get(slot, slot) for slot in step.inputs)
+        return needed - {NOTHING}
+
+
+class Plan:
+    """The steps for some of the values of a program."""
+
+    def __init__(self, program: Program, wanted: tuple[int, ...]) -> None:
+        self._program = program
+        self._wanted = wanted
+        self.needed = program.needed(wanted)
+        self._steps = [s for s in program.steps if self.needed.intersection(s.outputs)]
+        self._inputs = [slot for slot in program.inputs if slot in self.needed]
+        self._empty: Values = [None] * program.size
+        for slot, value in program.constants.items():
+            self._empty[slot] = value
+        self._dynamic = _released([s for s in self._steps if not s.static], self._kept())
+        self._kept_values: dict[tuple[Any, ...], Values] = {}
+
+    def _kept(self) -> set[int]:
+        """Return slots that are not released: wanted ones, and those not made by steps."""
+        static = {slot for s in self._steps if s.static for slot in s.outputs}
+        program = self._program
+        twins = {t for group in (program.numbers, program.moved) for t in group.values()}
+        return {*self._wanted, *program.constants, *static, *twins, NOTHING}
+
+    def run(self, given: Mapping[int, Any], functions: Functions | None = None) -> list[Any]:
+        """Return the wanted values.
+
+        Args:
+            given: Contents of the slots of inputs and weights.
+            functions: Applied to values as soon as they are made.
+
+        Raises:
+            UnsupportedOperatorError: If an operator fails.
+            MemoryLimitError: If a value would be too large.
+        """
+        if functions:
+            return self._patched(given, functions)
+        try:
+            shapes = tuple(given[slot].shape for slot in self._inputs)
+        except AttributeError:  # a sequence
+            return self._first(given, None)
+        start = self._kept_values.get(shapes)
+        if start is None:
+            return self._first(given, shapes)
+        values = start.copy()
+        for slot, value in given.items():
+            values[slot] = value
+        place = 0
+        try:
+            for place, (call, inputs, output, drops) in enumerate(self._dynamic):  # noqa: B007
+                made = call(*[values[slot] for slot in inputs])
+                if isinstance(output, int):
+                    values[output] = made[0] if type(made) is tuple else made
+                else:
+                    for slot, value in zip(output, made, strict=False):
+                        values[slot] = value
+                for slot in drops:
+                    values[slot] = None
+        except Exception as error:  # whatever torch raises
+            dynamic = [step for step in self._steps if not step.static]
+            raise failure(dynamic[place].what, error) from None
+        return [values[slot] for slot in self._wanted]
+
+    def _first(self, given: Mapping[int, Any], shapes: tuple[Any, ...] | None) -> list[Any]:
+        """Run all steps, check sizes, and keep what later runs with these shapes can reuse."""
+        values = self._empty.copy()
+        for slot, value in given.items():
+            values[slot] = value
+        kept = self._empty.copy()
+        size_bytes, reusable = 0, shapes is not None
+        for step in self._steps:
+            for slot, value in _results(step, values):
+                values[slot] = value
+                if isinstance(value, Tensor):
+                    check_value(step.what, value)
+                if not step.static:
+                    continue
+                for twin, content in self._twins(slot, value):
+                    values[twin] = kept[twin] = content
+                kept[slot] = value
+                tensor = isinstance(value, Tensor)
+                reusable &= tensor and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+                size_bytes += value.numel() * value.element_size() if tensor else 0
+        if reusable and shapes is not None and size_bytes <= LARGEST_KEPT_BYTES:
+            if len(self._kept_values) >= MOST_PLANS:
+                self._kept_values.pop(next(iter(self._kept_values)))
+            self._kept_values[shapes] = kept
+        return [values[slot] for slot in self._wanted]
+
+    def _patched(self, given: Mapping[int, Any], functions: Functions) -> list[Any]:
+        """Run all steps, and replace values; what follows from shapes is computed anew."""
+        values = self._empty.copy()
+        for slot, value in given.items():
+            values[slot] = functions[slot](value) if slot in functions else value
+        for step in self._steps:
+            for slot, value in _results(step, values):
+                values[slot] = functions[slot](value) if slot in functions else value
+                if step.static:
+                    for twin, content in self._twins(slot, value):
+                        values[twin] = content
+        return [values[slot] for slot in self._wanted]
+
+    def _twins(self, slot: int, value: Any) -> list[tuple[int, Any]]:
+        """Return the other forms of a static value, with their slots."""
+        program, found = self._program, []
+        if slot in program.numbers:
+            found.append((program.numbers[slot], tuple(value.reshape(-1).tolist())))
+        if slot in program.moved:
+            found.append((program.moved[slot], value.to(program.device)))
+        return found
+
+
+def _results(step: Step, values: Values) -> list[tuple[int, Any]]:
+    """Run one step; return the values of the slots of its outputs."""
+    try:
+        made = step.call(*[values[slot] for slot in step.inputs])
+    except Exception as error:  # whatever torch raises
+        raise failure(step.what, error) from None
+    several = made if type(made) is tuple else (made,)
+    pairs = zip(step.outputs, several, strict=False)
+    return [(slot, value) for slot, value in pairs if slot != NOTHING]
+
+
+Compact = tuple[Call, tuple[int, ...], int | tuple[int, ...], tuple[int, ...]]
+"""A step for the inner loop: call, inputs, output or outputs, slots to release."""
+
+
+def _released(steps: Sequence[Step], kept: set[int]) -> list[Compact]:
+    """Return steps that release what no later step uses."""
+    used: set[int] = set(kept)
+    compact: list[Compact] = []
+    for step in reversed(steps):
+        made = tuple(slot for slot in step.outputs if slot != NOTHING)
+        last = {slot for slot in (*step.inputs, *made) if slot not in used}
+        used |= last
+        output = made[0] if made == step.outputs[:1] else step.outputs
+        compact.append((step.call, step.inputs, output, tuple(last)))
+    return compact[::-1]
+
+
+def failure(what: str, error: Exception) -> AccweightError:
+    """Return the error for an operator that cannot be computed; it names the operator."""
+    operator = what.partition(" ")[0]
+    lines = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, AccweightError):
+        named = not isinstance(error, UnsupportedOperatorError) or bool(error.operator)
+        return error if named else UnsupportedOperatorError(f"operator {what}: {lines}", operator)
+    return UnsupportedOperatorError(f"operator {what} cannot be computed: {lines[:200]}", operator)
+
+
+class BodyProgram:
+    """The body of a loop or branch, as operators of control flow call it."""
+
+    def __init__(self, program: Program, arguments: int, captured: tuple[int, ...]) -> None:
+        self._plan = program.plan(program.outputs)
+        self._inputs = program.inputs
+        self.steps = len(program.steps)
+        self.arguments = arguments
+        self.captured = captured
+
+    def __call__(self, *values: Any) -> tuple[Any, ...]:
+        """Return the outputs for its own inputs, followed by what it takes from around."""
+        return tuple(self._plan.run(dict(zip(self._inputs, values, strict=True))))
+
+
+def described(kind: str, name: str) -> str:
+    """Return type and name of a node for messages."""
+    return f"{kind} ({name[:LONGEST_NAME]!r})" if name else kind

@@ -37,6 +37,7 @@ from accweight_core.samples.samples import Data
 from accweight_core.schema import Checkpoint, Run
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.lock import locked
+from accweight_core.store.probe_pieces import ProbePieces
 from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
 
 USUAL_BATCH = 256
@@ -211,23 +212,26 @@ class Probing:
         run = self.analysis.run()
         all_steps = tuple(int(step) for step in run.steps)
         steps = chosen_steps(all_steps, self.steps)
-        bind = self._binding(run, probes)
+        binding = self._binding(run, probes)
+        bind = binding.bind if binding else _no_network
         passes = Passes(run, self.network, self.data, self.batch_size, bind)
         with ExitStack() as held:
-            asked = [self._begun(one, run, all_steps, steps, passes, held) for one in probes]
+            asked = [
+                self._begun(one, run, all_steps, steps, passes, binding, held) for one in probes
+            ]
             self._measure(asked, all_steps, passes, progress)
         return [one.store.folder.name for one in asked]
 
-    def _binding(self, run: Run, probes: Sequence[Probe]) -> Callable[[Checkpoint], BoundNetwork]:
-        """Return what puts the weights of a checkpoint into the network, proven once for all."""
+    def _binding(self, run: Run, probes: Sequence[Probe]) -> Binding | None:
+        """Return how the weights of checkpoints are put into the network, proven once for all."""
         if self.network is None or not any(one.needs & RUNS_NETWORK for one in probes):
-            return _no_network
+            return None
         binding = Binding.of(
             self.network, run, data=self.data, constants=self.constants, unused=self.unused
         )
         if binding.proof.verdict == "not verified":
             self.notice(f"weights are not verified: {binding.proof.reason}")
-        return binding.bind
+        return binding
 
     def _begun(
         self,
@@ -236,6 +240,7 @@ class Probing:
         all_steps: tuple[int, ...],
         steps: tuple[int, ...],
         passes: Passes,
+        binding: Binding | None,
         held: ExitStack,
     ) -> Asked:
         """Start a probe, and open its results under their lock."""
@@ -245,6 +250,7 @@ class Probing:
             context._network, context._data = self.network, self.data
             context._first = partial(passes.bound, first)
             context._trial = partial(passes.trial, first)
+            context._binding, context._portions = binding, passes.portions
         schema = one.start(context)
         document = self._document(one, schema, all_steps)
         digest = probe_digest(
@@ -266,6 +272,7 @@ class Probing:
                 f"{folder}: holds other arrays than probe {one.name!r} of this version stores; "
                 "remove that folder"
             )
+        context._pieces = ProbePieces(self.path, store.folder)
         todo = tuple(step for step in steps if step not in store.document.finished)
         return Asked(one, context, schema, store, todo)
 

@@ -113,6 +113,15 @@ def module_of(name: str) -> str:
     return module or ("model" if _ALONE.fullmatch(name) else name)
 
 
+def leaf_of(name: str, layer: str) -> str:
+    """Return the name of a parameter within its layer.
+
+    >>> leaf_of("h.0.attn.q.weight", "h.0.attn"), leaf_of("dense/bias", "dense"), leaf_of("w", "w")
+    ('q.weight', 'bias', 'w')
+    """
+    return name.removeprefix(layer).lstrip("./") or name
+
+
 def without_wrappers(names: Iterable[str]) -> list[str]:
     """Return names of parameters without what wrappers of modules add; two may become equal."""
     bare = [
@@ -159,7 +168,7 @@ class _Named:
 
     @property
     def leaf(self) -> str:
-        return self.tensor.name.removeprefix(self.layer).lstrip(".") or self.tensor.name
+        return leaf_of(self.tensor.name, self.layer)
 
 
 def layers_of(

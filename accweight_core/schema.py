@@ -233,6 +233,10 @@ class StoredTensor:
         return self.values.dtype
 
 
+BESIDE_MODEL = "beside the model itself"
+"""How the notes of readers end on averaged copies that they leave out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Description:
     """What a reader says about one checkpoint without reading its weights.

@@ -111,9 +111,8 @@ def measured(
                 step()
             trained.append((time.process_time() - began) / sampled * steps)
             began = time.process_time()
-            for skip in range(1, 1001):
-                if every:
-                    tracker.update(model, step=number * steps + 1 + skip % (steps - 1))
+            for skip in range(1, 1001) if every else ():
+                tracker.update(model, step=number * steps + 1 + skip % (steps - 1))
             skipped.append((time.process_time() - began) / 1000)
         after = own_bytes()
         tracker.close()

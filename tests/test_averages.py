@@ -75,6 +75,23 @@ def test_notes_say_which_of_both_is_taken(tmp_path: Path) -> None:
     )
 
 
+def test_averages_are_in_the_order_of_their_names_and_no_note_says_they_are_left_out(
+    tmp_path: Path,
+) -> None:
+    names = ("ema_10", "ema_2", "ema_1", "ema_3")
+    for number in (1, 2):
+        averages = {name: small(10.0 + number) for name in names}
+        torch.save({"model": small(number), **averages}, tmp_path / f"epoch_{number}.pt")
+
+    found = [series.name for series in aw.series_of(tmp_path)]
+    average = aw.open_run(tmp_path, series="ema_3")
+
+    assert found == ["epoch", "ema_1", "ema_2", "ema_3", "ema_10"]
+    assert average.notes == (
+        "2 checkpoints: the averaged copy 'ema_3' is taken, not the model itself",
+    )
+
+
 @pytest.mark.parametrize("source", ["{}", "{}/*.pt"])
 def test_nobody_has_to_choose_between_a_model_and_its_average(tmp_path: Path, source: str) -> None:
     write(tmp_path)

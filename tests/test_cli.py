@@ -286,7 +286,7 @@ def test_analyze_prints_the_ranking_and_where_it_is_stored(place: Place, tmp_pat
     assert answer.code == 0
     assert "4 checkpoints, steps 0 to 3; 15 parameters, 2,306 weights" in answer.out
     assert "most moved weight: " in answer.out
-    assert "not importance by" in answer.out
+    assert "not for whether the layer is needed" in " ".join(answer.out.split())
     assert "a.accw" in answer.out
     assert widest(answer.out) <= 80
     assert (tmp_path / "a.accw").is_dir()
@@ -378,12 +378,12 @@ def test_rank_rows_carry_every_metric(place: Place) -> None:
     document = accweight("rank", place.analysis, "--json").document
 
     assert {"by", "step", "ranking"} <= document.keys()
-    assert (document["by"], document["step"]) == ("mean", 3)
+    assert (document["by"], document["step"]) == ("relative", 3)
     for row in document["ranking"]:
         assert {"rank", "layer", "kind", "elements", *METRICS} <= row.keys()
         assert "parameter" not in row
-    means = [row["mean"] for row in document["ranking"]]
-    assert means == sorted(means, reverse=True)
+    values = [row["relative"] for row in document["ranking"]]
+    assert values == sorted(values, reverse=True)
 
 
 def test_rank_of_parameters_names_parameters(place: Place) -> None:
@@ -502,7 +502,7 @@ def test_inspect_fits_80_columns_with_any_names(odd: Path) -> None:
 
 
 def test_long_names_are_folded_and_not_cut(odd: Path) -> None:
-    lines = table_in(accweight("rank", odd, "--top", 1).out)[1:]
+    lines = table_in(accweight("rank", odd, "--by", "mean", "--top", 1).out)[1:]
 
     parts = [re.match(r"[ 1]  (\S+)", line) for line in lines]
     assert len(parts) > 1
@@ -661,8 +661,9 @@ def test_a_pipe_gets_whole_lines_without_padding(odd: Path) -> None:
 
 
 def test_a_pipe_gets_every_column_and_a_row_per_line(odd: Path) -> None:
-    piped, terminal = accweight("rank", odd, piped=True).out, accweight("rank", odd).out
-    rows = accweight("rank", odd, "--json").document["ranking"]
+    asked = "rank", odd, "--by", "mean"
+    piped, terminal = accweight(*asked, piped=True).out, accweight(*asked).out
+    rows = accweight(*asked, "--json").document["ranking"]
 
     head, *lines = table_in(piped)
     assert head.split() == [
@@ -671,9 +672,13 @@ def test_a_pipe_gets_every_column_and_a_row_per_line(odd: Path) -> None:
         "kind",
         "weights",
         "mean",
-        "max",
-        "efficiency",
         "relative",
+        "(walk)",
+        "rotation",
+        "(walk)",
+        "efficiency",
+        "(walk)",
+        "max",
     ]
     assert [line.split()[1] for line in lines] == [row["layer"] for row in rows]
     assert table_in(terminal)[0].split() != head.split()
@@ -699,7 +704,7 @@ def test_a_ranking_is_headed_by_run_metric_and_step(place: Place) -> None:
     part = accweight("rank", place.analysis, "--per", "parameter", "--top", 3, piped=True)
 
     assert whole.out.startswith(f"{place.run}: layers by relative at step 2\n\n")
-    heading = f"{place.run}: parameters by mean at step 3 (the first 3 of 7)"
+    heading = f"{place.run}: parameters by relative at step 3 (the first 3 of 7)"
     assert part.out.splitlines()[0] == heading
 
 
@@ -709,7 +714,7 @@ def test_what_a_ranking_leaves_out_is_said_below_it(place: Place, tmp_path: Path
         "count all with: accweight rank --roles weight,embedding,bias,norm"
     )
     for command in (["rank", place.analysis], ["analyze", place.run, "-o", tmp_path / "a.accw"]):
-        assert f"\n\n{said}\n" in accweight(*command, piped=True).out
+        assert f"\n{said}\n" in accweight(*command, piped=True).out
 
 
 def test_a_ranking_of_all_roles_leaves_nothing_out(place: Place) -> None:

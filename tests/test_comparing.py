@@ -74,7 +74,7 @@ def test_what_one_side_has_in_several_layers_is_folded_into_one_figure() -> None
     a = moved({**parts, "out": 0.5}, dict.fromkeys(parts, (4, 4)))
     b = moved({"attn.qkv": 5.0, "out": 0.5}, {"attn.qkv": (12, 4)})
 
-    found = aw.compare(a, b)
+    found = aw.compare(a, b, by="mean")
 
     merged = found.layers[0]
     assert (merged.layer, merged.layer_b) == ("attn.q, attn.k, attn.v", "attn.qkv")

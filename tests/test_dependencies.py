@@ -142,7 +142,7 @@ def test_what_is_installed_with_accweight_is_imported(imported: list[Import]) ->
 
 
 def test_torch_is_brought_by_what_needs_it_alone() -> None:
-    assert {name for name in EXTRAS if "torch" in extra(name)} == {"demo", "live"}
+    assert {name for name in EXTRAS if "torch" in extra(name)} == {"demo", "live", "probe"}
     assert "torch" not in HARD
 
 

@@ -105,6 +105,14 @@ def test_values_that_are_undefined_are_grey_and_said_to_be() -> None:
     assert any("grey: undefined" in text for text in texts(figure))
 
 
+def test_curves_that_are_undefined_at_the_end_are_named() -> None:
+    zeros = [{"a.weight": np.zeros((2, 2)) + t, "b.weight": np.ones((2, 2)) + t} for t in range(3)]
+
+    figure = aw.analyze(aw.open_run(zeros)).plot.curves("relative")
+
+    assert any("relative is undefined for a" in text for text in texts(figure))
+
+
 def test_pictures_of_the_layers_are_in_network_order(analysis: aw.Analysis) -> None:
     figure = analysis.plot.layers()
 
@@ -233,7 +241,7 @@ def test_text_in_svg_is_text_and_a_figure_is_the_same_bytes_again(analysis: aw.A
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_names_from_files_are_drawn_as_they_are(name: str) -> None:
-    series = [{HOSTILE: np.full((2, 2), t / 2), "b.weight": np.ones((2, 2))} for t in range(3)]
+    series = [{HOSTILE: np.full((2, 2), 1 + t / 2), "b.weight": np.ones((2, 2))} for t in range(3)]
     figure = FIGURES[name](aw.analyze(aw.open_run(series)))
 
     svg = figure.content("svg").decode()  # type: ignore[attr-defined]

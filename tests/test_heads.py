@@ -196,7 +196,7 @@ def test_the_command_ranks_heads(analysis: Analysis, json_too: bool) -> None:
         assert [row["rank"] for row in document["ranking"]] == [1, 2]
         assert document["ranking"][0]["head"].startswith(ATTENTION)
     else:
-        assert "heads by mean at step 3 (the first 2 of 10)" in result.stdout
+        assert "heads by relative at step 3 (the first 2 of 10)" in result.stdout
 
 
 # ---------------------------------------------------------------- pieces

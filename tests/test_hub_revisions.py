@@ -243,7 +243,7 @@ def test_a_hub_that_is_busy_is_asked_again(hub: Hub, monkeypatch: pytest.MonkeyP
         ("hf://lab/net@none", None, "hf://lab/net: there is no such branch, tag or commit"),
         ("hf://lab/net@" + "0" * 40, None, "no such branch, tag or commit"),
         ("hf://lab/net", "epoch*", "no branch or tag is called 'epoch*'; there are "),
-        ("hf://lab/net@main", "step*", "names a revision, 'main', and --revisions names others"),
+        ("hf://lab/net@main", "step*", "names a revision, 'main', and revisions=PATTERN"),
         ("hf://lab/net/none.npz", "step*", "there is no such file or folder"),
         ("hf://lab/net/../../x", None, "leads out of the repository"),
         ("hf://lab/net@..%2F..%2Fx", None, "there is no such branch, tag or commit"),
@@ -267,7 +267,7 @@ def test_a_damaged_file_at_a_revision_is_an_error_that_says_what_to_do(
 ) -> None:
     hub.commit({"model.npz": weights(3, tmp_path)[:400]}, branch="step3000")
 
-    with pytest.raises(FormatError, match=r"revision step3000 cannot be read: .*narrower --rev"):
+    with pytest.raises(FormatError, match=r"revision step3000 cannot be read: .* revisions=PAT"):
         aw.open_run("hf://lab/net", revisions="step*")
 
 

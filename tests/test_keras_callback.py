@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,25 @@ def test_a_second_fit_goes_on_with_the_same_callback(tmp_path: Path) -> None:
     fitted(model, callback, epochs=1)
 
     assert aw.open_analysis(tmp_path / "run.accw").steps.tolist() == [0, 4, 8, 12]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.Adam(gradient_accumulation_steps=3),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
+    ],
+    ids=["accumulated", "scaled"],
+)
+def test_a_step_is_a_batch_whatever_the_optimizer_counts(optimizer: Callable[[], Any]) -> None:
+    callback, model = ChangeCallback(errors="raise"), network()
+    model.compile(optimizer(), "mse")
+
+    fitted(model, callback, epochs=1)
+    fitted(model, callback, epochs=1)
+
+    assert callback.tracker is not None
+    assert callback.tracker.analysis().steps.tolist() == [0, 4, 8]
 
 
 def test_the_best_weights_restored_at_the_end_are_no_step(tmp_path: Path) -> None:

@@ -69,12 +69,12 @@ def test_the_page_has_the_ranking(path: Path) -> None:
     ranking = analysis.ranking()
     heads, *rows = page.rows
     assert [row[heads.index("layer")] for row in rows] == ranking["layer"].tolist()
-    assert [float(row[heads.index("mean")]) for row in rows] == pytest.approx(
-        ranking["mean"].tolist(), rel=1e-3
+    assert [float(row[heads.index("relative")]) for row in rows] == pytest.approx(
+        ranking["relative"].tolist(), rel=1e-3
     )
     widths = [float(w) for name, v in page.attributes for w in re.findall(r"width:([\d.]+)%", v)]
     assert widths == pytest.approx(
-        (100 * ranking["mean"] / ranking["mean"].max()).tolist(), abs=0.1
+        (100 * ranking["relative"] / ranking["relative"].max()).tolist(), abs=0.1
     )
 
 
@@ -109,7 +109,7 @@ def test_a_page_needs_no_library_for_figures_and_no_network(
 
 
 def test_names_from_files_are_text_and_nothing_else() -> None:
-    series = [{HOSTILE: np.full((2, 2), t / 2), "b.weight": np.ones((2, 2))} for t in range(3)]
+    series = [{HOSTILE: np.full((2, 2), 1 + t / 2), "b.weight": np.ones((2, 2))} for t in range(3)]
 
     page = Page(aw.analyze(aw.open_run(series))._repr_html_())
 

@@ -96,6 +96,34 @@ def test_an_unknown_metric_is_an_error_that_lists_them_all() -> None:
         )
 
 
+def test_what_takes_the_place_of_relative_is_said() -> None:
+    zero = [{f"{n}.weight": torch.full((2, 2), t * m) for n, m in (("a", 1.0), ("b", 3.0))}
+            for t in (0.0, 1.0)]  # fmt: skip
+
+    ranking = aw.analyze(zero).ranking()
+
+    assert ranking["layer"].tolist() == ["b", "a"]
+    assert ranking.attrs["by"] == "net_mean"
+    assert "relative is undefined: ranked by net_mean instead" in ranking.attrs["notes"][0]
+
+
+def test_a_layer_without_relative_comes_last_and_is_named() -> None:
+    run = [{"up.lora_A.weight": torch.full((2, 2), 1.0 + t), "up.lora_B.weight":
+            torch.full((2, 2), float(t))} for t in range(3)]  # fmt: skip
+
+    ranking = aw.analyze(run).ranking()
+
+    assert ranking.attrs["by"] == "relative"
+    assert ranking["layer"].tolist()[-1] == "up.lora_B"
+    assert ranking.attrs["notes"] == [
+        (
+            "relative is undefined for up.lora_B, whose weights were all 0 at the first checkpoint "
+            "or are not measured: last in the ranking; --by net_mean ranks all"
+        )
+    ]
+    assert moved({"a": 1.0}).ranking().attrs["notes"] == []
+
+
 # --- two rankings
 
 
@@ -129,7 +157,7 @@ def test_five_layers_by_hand() -> None:
 
     comparison = aw.compare(a, b)
 
-    assert comparison.by == "mean"
+    assert comparison.by == "relative"
     assert comparison.spearman == pytest.approx(1 - 6 * 4 / (5 * 24))  # sum of d squared is 4
     assert comparison.kendall == pytest.approx((8 - 2) / 10)  # 8 pairs agree, 2 do not
     agreement = [0 / 1, 2 / 2, 2 / 3, 4 / 4, 5 / 5]

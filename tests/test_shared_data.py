@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the real check
 ONNX = pytest.mark.skipif("onnx" not in readers(), reason="needs the reader for ONNX")
 
 RUNS = {
-    "pinn_mlp": ([1, 2, 5, 10, 20, 30, 40, 50], "network.15", 6),
+    "pinn_mlp": ([1, 2, 5, 10, 20, 30, 40, 50], "network.9", 6),
     "tbot": ([4, 9, 14, 19, 24, 29, 39, 49, 59, 79, 99], "", 11),
 }
 

@@ -106,8 +106,8 @@ def test_a_map_or_a_model_that_is_no_file_is_refused(
 @pytest.mark.parametrize("which", ["model", "data"])
 def test_what_is_trained_on_has_to_be_files(tmp_path: Path, kind: str, which: str) -> None:
     pytest.importorskip("onnxruntime.training", exc_type=ImportError)
-    from accweight_adapters.training.data import load_data
     from accweight_adapters.training.model import load_model
+    from accweight_core.samples.arrays import load_data
 
     path = MADE[kind](tmp_path / "other")
 

@@ -27,6 +27,7 @@ from PIL import Image
 import accweight_core as aw
 from accweight_core.analysis.event_log import flat_summary, tag_of, tags_of
 from accweight_core.analysis.step_changes import Histogram, step_change_histograms
+from accweight_core.analysis.tensorboard import write_events
 from accweight_core.cli.app import application
 from accweight_core.errors import (
     ArgumentTypeError,
@@ -253,6 +254,29 @@ def test_a_run_is_only_replaced_when_asked_and_nothing_else_ever(
     assert (tmp_path / "second" / "thesis.tex").exists()
 
 
+def test_a_file_is_not_replaced_by_a_run(home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "runs"
+    target.write_text("years of work")
+
+    with pytest.raises(StoreError, match=r"runs: cannot be written \(Not a directory\)"):
+        write_events(aw.open_analysis(home / "second.accw"), target, overwrite=True)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_pictures_that_were_not_written_are_not_counted(tmp_path: Path) -> None:
+    folder, run = tmp_path / "checkpoints", [{"a.weight": np.eye(2) * t} for t in range(3)]
+    write_run(folder, run)
+    aw.analyze(aw.open_run(folder), tmp_path / "run.accw", picture_budget_bytes=0)
+    for path in folder.iterdir():
+        path.unlink()
+
+    written = write_events(aw.open_analysis(tmp_path / "run.accw"), tmp_path / "events")
+
+    assert written.pictures == 0
+    assert written.notes[0].startswith("some pictures are left out: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -444,6 +468,50 @@ def test_a_writer_that_fails_does_not_stop_training(caplog: pytest.LogCaptureFix
 
     assert len(tracker.analysis().steps) == 3
     assert "this update is not logged" in caplog.text
+
+
+def test_histograms_begin_with_the_first_update_whose_change_is_known() -> None:
+    states = [{"fc.weight": np.full((2, 2), value)} for value in (0.0, 4.0, 5.0, 7.0)]
+    late, resumed = Recorder(), Recorder()
+    tracker = aw.ChangeTracker().update(states[0]).update(states[1]).log_to(late)
+    again = aw.ChangeTracker().load_state_dict(tracker.state_dict()).log_to(resumed)
+
+    for state in states[2:]:
+        tracker.update(state)
+        again.update(state)
+
+    for recorder in (late, resumed):
+        assert [step for tag, step in recorder.logged if tag == "step_change/fc"] == [3]
+        assert recorder.values["step_change/fc"] == pytest.approx(np.full(4, 2.0), rel=1 / 64)
+
+
+def test_an_update_that_was_not_logged_costs_the_next_histogram_alone() -> None:
+    recorder = Recorder()
+    tracker = aw.ChangeTracker().log_to(recorder, metrics=["mean"])
+    add_histogram = recorder.add_histogram
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for step, value in enumerate((0.0, 1.0, 5.0, 6.0, 9.0)):
+        recorder.add_histogram = disk_full if step == 2 else add_histogram  # type: ignore[method-assign]
+        tracker.update({"fc.weight": np.full((2, 2), value)})
+
+    assert [step for tag, step in recorder.logged if tag == "step_change/fc"] == [1, 4]
+    assert recorder.values["step_change/fc"] == pytest.approx(np.full(4, 3.0), rel=1 / 64)
+
+
+def test_a_tracker_that_was_reset_logs_another_run() -> None:
+    recorder = Recorder()
+    tracker = aw.ChangeTracker().log_to(recorder, metrics=["mean"])
+    for value in (0.0, 1.0):
+        tracker.update({"fc.weight": np.full((2, 2), value)})
+
+    tracker.reset()
+    for value in (7.0, 9.0):
+        tracker.update({"conv.weight": np.full((2, 2), value)})
+
+    assert recorder.values["step_change/conv"] == pytest.approx(np.full(4, 2.0), rel=1 / 64)
 
 
 def test_histograms_and_pictures_can_be_left_out() -> None:

@@ -138,6 +138,16 @@ def test_metrics_of_mlflow_at_the_steps_of_checkpoints_are_measures(tmp_path: Pa
     assert not any("cpu" in name for c in run.checkpoints for name in c.measures)
 
 
+def test_metrics_that_were_logged_since_are_read_again(tmp_path: Path) -> None:
+    folder = by_log_artifact(tmp_path)
+    aw.open_run(folder)
+
+    with (folder / "metrics" / "loss").open("a") as file:
+        file.write("1700000000099 7.0 2\n")
+
+    assert aw.open_run(folder).checkpoints[2].measures["loss"] == 7.0
+
+
 def test_metrics_that_are_no_metrics_are_passed_over(tmp_path: Path) -> None:
     folder = by_callback(tmp_path)
     (folder / "metrics" / "loss").write_bytes(b"\xff\x00 \n1 2\n1 x 3\n1 0.5 " + b"9" * 6000)

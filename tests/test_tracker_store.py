@@ -126,9 +126,11 @@ def test_pictures_become_coarser_with_the_number_of_steps(tmp_path: Path) -> Non
 # --- when the writer is slower than training
 
 
+@pytest.mark.parametrize("catches_up", [False, True])
 def test_a_writer_that_falls_behind_leaves_out_pictures_and_no_numbers(
     tmp_path: Path,
     expected: aw.Analysis,
+    catches_up: bool,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -144,11 +146,16 @@ def test_a_writer_that_falls_behind_leaves_out_pictures_and_no_numbers(
     monkeypatch.setattr(writer, "_write", slow)
     for step in range(2, 7):
         tracker.update(weights_at(step), step=step, loss=step / 4)
+    if catches_up:
+        released.set()
+        tracker.flush()
     monkeypatch.setattr(Thread, "join", lambda thread: (released.set(), join(thread)))
     tracker.close()
     monkeypatch.undo()
 
     analysis = aw.open_analysis(tmp_path / "a.accw")
+    assert analysis.store is not None
+    assert analysis.store.holds_state
     assert analysis.values.tobytes() == expected.values.tobytes()
     for name, picture in pictures_of(analysis.store):
         missing = np.isnan(picture).all(axis=(1, 2)).tolist()

@@ -16,17 +16,11 @@ import pytest
 from train_models import saved_data
 
 from accweight_adapters.training import library as train_library
-from accweight_adapters.training.data import (
-    Data,
-    Input,
-    batches,
-    load_data,
-    split,
-    with_labels,
-    with_values,
-)
 from accweight_core.cli.app import run
 from accweight_core.errors import AccweightError, FormatError, SourceError
+from accweight_core.samples.arrays import load_data
+from accweight_core.samples.samples import Data, Input, batches, split
+from accweight_core.samples.targets import with_labels, with_values
 
 IMAGES = (Input("image", np.dtype(np.float32), (0, 1, 4, 4)),)
 X, Y = np.zeros((6, 1, 4, 4), np.float32), np.arange(6) % 3

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
-from viewer_helpers import run_of, session_of, stopped, stored, walks
+from viewer_helpers import run_of, stopped, stored, walks
+from viewer_helpers import session_of as default_session
 
 import accweight_core as aw
 from accweight_viewer.model.picking import Pick
@@ -25,6 +26,11 @@ pytestmark = pytest.mark.gl
 LEFT = QtCore.Qt.MouseButton.LeftButton
 TOOL_TIP = QtCore.Qt.ItemDataRole.ToolTipRole
 NET = ["conv1", "conv2", "fc1", "embed", "lstm", "fc2"]
+
+
+def session_of(*paths: Path, **settings: Any) -> Session:
+    """Return a session whose table shows metrics that layers have wherever they began."""
+    return default_session(*paths, **({"first_metric": "max", "second_metric": "mean"} | settings))
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,9 @@ from safetensors.torch import save_file
 import accweight_core as aw
 from accweight_core.cli import app
 from accweight_core.errors import FormatError, MissingLibraryError, SourceError, StoreError
-from accweight_core.jobs import changes, watching
-from accweight_core.jobs.watching import Look, Watcher, watch
+from accweight_core.jobs import changes, following, watching
+from accweight_core.jobs.following import follow
+from accweight_core.jobs.watching import Look, Watcher
 from accweight_core.runs.selection import Selection
 from accweight_core.store.lock import locked_by_watcher
 
@@ -110,7 +111,7 @@ def test_each_checkpoint_is_measured_as_it_comes(
         write(job, step)
         added.append(follower.look().added)
 
-    assert added == [(), (), (0, 1), (2,), (3,), (4,), (5,)]
+    assert added == [(), (0,), (1,), (2,), (3,), (4,), (5,)]
     assert follower.look().added == ()
     assert_same(follower.analysis, whole(COUNT))
 
@@ -133,13 +134,10 @@ def test_a_tracker_of_the_same_run_has_the_same_numbers_and_pictures(
 def test_checkpoints_may_be_deleted_once_they_are_measured(
     job: Path, out: Path, whole: Callable[[int], aw.Analysis]
 ) -> None:
-    write(job, 0)
-    for step in range(1, COUNT):
-        write(job, step)
+    for step in range(COUNT):
+        path = write(job, step)
         analysis = watcher(job, out).look().analysis  # a new one each time, as cron starts them
-        for old in job.glob("epoch_*.pt"):
-            if old.name != f"epoch_{step}.pt":
-                old.unlink()
+        path.unlink()
 
     assert_same(analysis, whole(COUNT))
 
@@ -150,12 +148,40 @@ def test_a_run_in_step_folders_whose_old_ones_are_deleted_goes_on(job: Path, out
         folder.mkdir()
         save_file(weights(step // 500), folder / "model.safetensors")
         analysis = watcher(job, out).look().analysis
-        if step == 1000:
-            (job / "checkpoint-500" / "model.safetensors").unlink()
-            (job / "checkpoint-500").rmdir()
+        (folder / "model.safetensors").unlink()
+        folder.rmdir()
 
     assert analysis is not None
     assert list(analysis.steps) == [500, 1000, 1500]
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "is_measured"),
+    [
+        ("epoch_0.pt", None, True),
+        ("epoch=1-step=100.ckpt", 100, True),
+        ("checkpoint-500/pytorch_model.bin", None, True),
+        ("net_5.pt", None, False),  # what it counts shows beside a second one
+        ("seed0.pt", None, False),
+        ("ep1_batch900.pt", None, False),
+        ("epoch_100.pt", 0, False),
+        ("last.pt", 3, False),
+        ("best_epoch_3.pt", None, False),
+        ("resnet50.pt", 300, False),
+    ],
+)
+def test_a_checkpoint_that_is_alone_is_measured_if_its_step_is_certain(
+    job: Path, out: Path, name: str, inside: int | None, is_measured: bool
+) -> None:
+    path = job / name
+    path.parent.mkdir(exist_ok=True)
+    told = {} if inside is None else {"global_step": inside}
+    torch.save({"state_dict": weights(0), **told}, path)
+
+    look = watcher(job, out).look()
+
+    assert bool(look.added) is is_measured
+    assert look.waits_for == f"a second checkpoint in {job}"
 
 
 def test_a_checkpoint_is_read_after_it_was_unchanged_for_the_settling_time(
@@ -171,9 +197,10 @@ def test_a_checkpoint_is_read_after_it_was_unchanged_for_the_settling_time(
     os.utime(job / "epoch_1.pt", ns=(1, 1))  # written again
     assert follower.look().is_settling
     now = 6.0
-    assert follower.look().added == ()
+    assert follower.look().added == (0,)
+    assert follower.look().is_settling
     now = 9.5
-    assert follower.look().added == (0, 1)
+    assert follower.look().added == (1,)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
@@ -344,7 +371,7 @@ def test_an_analysis_has_one_watcher(job: Path, out: Path) -> None:
         locked_by_watcher(out),
         pytest.raises(StoreError, match="another accweight watch writes this analysis"),
     ):
-        watch(watcher(job, out), once=True)
+        follow(watcher(job, out), once=True)
 
 
 def test_what_cannot_be_watched_says_so(
@@ -357,30 +384,30 @@ def test_what_cannot_be_watched_says_so(
         Watcher(job, out)
     monkeypatch.setitem(sys.modules, "watchdog.events", None)
     with pytest.raises(MissingLibraryError, match=r"accweight\[watch\]"):
-        watch(watcher(job, job / "other.accw"))
+        follow(watcher(job, job / "other.accw"))
 
 
 @pytest.mark.parametrize("poll_s", [None, 0.05])
 def test_the_loop_is_woken_by_what_is_written(
     job: Path, out: Path, poll_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "GAP_S", 0.0)
-    monkeypatch.setattr(watching, "REST", 0)
+    monkeypatch.setattr(following, "GAP_S", 0.0)
+    monkeypatch.setattr(following, "REST", 0)
     steps: list[int] = []
     writers: list[Thread] = []
 
-    def seen(look: Look) -> None:
+    def is_done(look: Look) -> bool:
         steps.extend(look.added)
-        if len(steps) == 4:
-            raise KeyboardInterrupt
         if len(writers) < 4:
             writers.append(Thread(target=write, args=(job, len(writers))))
             writers[-1].start()
+        return len(steps) == 4
 
-    with pytest.raises(KeyboardInterrupt):
-        watch(watcher(job, out), poll_s=poll_s, seen=seen)
+    analysis = aw.watch(job, out, settle_s=0, poll_s=poll_s, until=is_done)
 
     assert steps == [0, 1, 2, 3]
+    assert analysis is not None
+    assert analysis.steps.tolist() == steps
 
 
 @pytest.mark.parametrize(("kind", "is_polled"), [("nfs4", True), ("ext4", False)])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.analysis.ranking import chosen_metric
 from accweight_core.analysis.ranking import ranking as ranked
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import (
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from accweight_core.analysis.figures.plots import Plots
+    from accweight_core.analysis.probe_results import Probes
     from accweight_core.analysis.shown import Shown
     from accweight_core.analysis.tracing import Trace
     from accweight_core.io.reading import OpenFiles
@@ -90,7 +92,7 @@ class Analysis:
         """Return the ranking with pictures and curves, for a notebook."""
         from accweight_core.analysis.notebook import page_of
 
-        return page_of(self.shown, "mean" if "mean" in self.metrics else self.metrics[0])
+        return page_of(self.shown)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> Analysis:
@@ -247,16 +249,18 @@ class Analysis:
 
     def ranking(
         self,
-        by: str = "mean",
+        by: str | None = None,
         step: int | None = None,
         *,
         per: Per = "layer",
         roles: Iterable[Role | str] | None = None,
     ) -> pd.DataFrame:
-        """Return the layers ordered by one metric at one step, most active first.
+        """Return the layers ordered by one metric at one step, largest first.
+
+        ``attrs`` of the result has the metric, ``by``, and what is to be known of it, ``notes``.
 
         Args:
-            by: A metric.
+            by: A metric; by default `relative`, or what `notes` says where that is undefined.
             step: A step of the run; the last one by default.
             per: Whether rows are layers, parameters or attention heads; see `measured`.
             roles: Roles to include; those of the analysis by default.
@@ -268,8 +272,11 @@ class Analysis:
         import pandas as pd
 
         found, place = self._rows_at(self.step_index(step), per, roles)
-        rows = ranked(found, by, place, per)
-        return pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
+        chosen = chosen_metric(found, by, place)
+        rows = ranked(found, chosen.by, place, per)
+        frame = pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
+        frame.attrs |= {"by": chosen.by, "notes": list(chosen.notes)}
+        return frame
 
     @property
     def plot(self) -> Plots:
@@ -288,6 +295,13 @@ class Analysis:
         from accweight_core.analysis.shown import Shown
 
         return Shown(self._source, self.measured())
+
+    @property
+    def probes(self) -> Probes:
+        """Results of probes by name, as they are on disk when asked for; see `aw.probe`."""
+        from accweight_core.analysis.probe_results import Probes
+
+        return Probes(self.path)
 
     def step_index(self, step: int | None) -> int:
         """Return the index of a step; of the last step for None.

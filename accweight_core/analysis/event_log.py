@@ -20,6 +20,7 @@ from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import PAINTS, Thumbnails
 from accweight_core.errors import ArgumentTypeError
 from accweight_core.metrics.table import Floats
+from accweight_core.naming import leaf_of
 from accweight_core.schema import Parameter
 
 TEXELS = 192
@@ -189,7 +190,7 @@ def picture_tags(shown: Shown) -> dict[str, str]:
     named = {}
     for row in shown.rows:
         for parameter in row.parameters:
-            own = parameter.name.removeprefix(row.name).lstrip("./") or parameter.name
+            own = leaf_of(parameter.name, row.name)
             named[parameter.name] = f"{row.name}/{own}" if len(row.parameters) > 1 else row.name
     tags = tags_of(dict.fromkeys(named.values()))
     return {parameter: tags[name] for parameter, name in named.items()}

@@ -19,7 +19,7 @@ from accweight_core.errors import (
     UnknownNameError,
     reason_of,
 )
-from accweight_core.io.target import target_at
+from accweight_core.io.target import replaced_whole, target_at
 from accweight_core.schema import Role
 
 if TYPE_CHECKING:
@@ -67,25 +67,11 @@ def export(
             return _written(out, analysis, to, per, chosen)
         except BrokenPipeError:
             raise  # whoever reads has seen enough
-        except MissingLibraryError:
-            raise
         except OSError as error:
             raise StoreError(f"the output cannot be written ({reason_of(error)})") from error
     path = target_at(out, "an export")
-    if path.exists() and not overwrite:
-        raise StoreError(f"{path}: exists already; choose another name, or add --overwrite")
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        with draft.open("wb") as file:
-            rows = _written(file, analysis, to, per, chosen)
-        draft.replace(path)
-    except MissingLibraryError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return rows
+    with replaced_whole(path, overwrite=overwrite) as draft, draft.open("wb") as file:
+        return _written(file, analysis, to, per, chosen)
 
 
 FORMULA_BEGINS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")

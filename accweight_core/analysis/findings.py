@@ -232,7 +232,10 @@ def _nonfinite(movement: Movement) -> Iterator[Finding]:
 
 def _nothing_moved(movement: Movement) -> Iterator[Finding]:
     moving = [index for index in movement.trained if not movement.is_still[index]]
-    if not moving:
+    if len(movement.steps) < 2:
+        text = "there is one checkpoint so far; what moved is known from the second on"
+        yield Finding("nothing_moved", text, is_wrong=True)
+    elif not moving:
         text = f"nothing moved: every weight is bit-equal in all {len(movement.steps)} checkpoints"
         yield Finding("nothing_moved", text, is_wrong=True)
     elif all(_is_rounding(movement, index) for index in moving):

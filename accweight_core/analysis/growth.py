@@ -88,7 +88,7 @@ def _metric_of(
 
 def _with_step_before(earlier: Store, added: Part) -> Iterator[Floats]:
     """Yield the sums of some added steps at a time, after those of the step before."""
-    last = earlier.totals_at(slice(-1, None))
+    last = earlier.last_totals[None]
     for steps in added.blocks_of_steps():
         values = added.totals_at(steps)
         yield np.concatenate([last, values])

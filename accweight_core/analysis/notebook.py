@@ -14,6 +14,7 @@ from html import escape
 
 import numpy as np
 
+from accweight_core.analysis.ranking import chosen_metric
 from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import COLOURS
@@ -21,7 +22,7 @@ from accweight_core.colours.png import indexed_png
 from accweight_core.colours.scale import Entries
 from accweight_core.colours.themes import LIGHT
 from accweight_core.errors import AccweightError
-from accweight_core.metrics.table import TABLE, Floats, brief_metrics
+from accweight_core.metrics.table import BRIEF, TABLE, Floats
 from accweight_core.schema import in_short
 from accweight_core.text import count, plain
 
@@ -57,14 +58,16 @@ STYLE = f"""
 """
 
 
-def page_of(shown: Shown, metric: str) -> str:
+def page_of(shown: Shown, metric: str | None = None) -> str:
     """Return the page of an analysis.
 
     Args:
         shown: The analysis.
-        metric: Metric of the ranking, the bars and the curves.
+        metric: Metric of the ranking, the bars and the curves; None for the default.
     """
     header = shown.source.header
+    chosen_one = chosen_metric(shown.rows, metric)
+    metric = chosen_one.by
     order = shown.largest_first(metric, -1)
     chosen = order[:MOST_ROWS]
     hidden = len(order) - len(chosen)
@@ -72,8 +75,10 @@ def page_of(shown: Shown, metric: str) -> str:
     about = [
         in_short(shown.steps, header.layers),
         f"{metric}: {TABLE[metric].line}; unit: {TABLE[metric].unit}",
+        TABLE[metric].sentence,
     ]
     notes = [
+        *chosen_one.notes,
         f"{hidden:,} more layers: see ranking() and plot.heatmap()" if hidden else "",
         shown.not_counted,
         *(f"warning: {warning}" for warning in header.warnings[:MOST_WARNINGS]),
@@ -92,7 +97,7 @@ def page_of(shown: Shown, metric: str) -> str:
 
 
 def _table(shown: Shown, metric: str, chosen: Sequence[int]) -> str:
-    beside = [name for name in brief_metrics() if name != metric and name in shown.metrics]
+    beside = [name for name in BRIEF if name != metric and name in shown.metrics]
     names = ["", "layer", "kind", "weights", metric, "", "over the steps", *beside]
     left = ("layer", "kind", "over the steps")
     heads = [f"<th{_left(name in left)}>{_text(name)}</th>" for name in names]

@@ -97,9 +97,9 @@ def write_events(
     chosen = [checked_metric(name, analysis.metrics) for name in metrics] or analysis.metrics
     shown = replace(analysis.shown, rows=analysis.measured(per, roles))
     target = target_at(folder, "a run of TensorBoard")
-    _check_free(target, overwrite=overwrite)
     draft = target.with_name(f".{target.name}.draft")
     try:
+        _check_free(target, overwrite=overwrite)
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         with SummaryWriter(str(draft), max_queue=QUEUE) as writer:
@@ -107,9 +107,9 @@ def write_events(
         if target.exists():
             shutil.rmtree(target)
         draft.rename(target)
+    except StoreError:
+        raise
     except OSError as error:
-        if isinstance(error, (StoreError, MissingLibraryError)):
-            raise
         raise StoreError(f"{target}: cannot be written ({reason_of(error)})") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -164,17 +164,18 @@ class _Export:
         last = len(self._when) - 1
         steps = np.unique(np.linspace(0, last, min(last + 1, MOST_PICTURES)).round().astype(int))
         drawn = [(r, p) for r, p in thumbnails.parameters() if thumbnails.is_at_hand(r, p)]
-        missing = sum(len(row.parameters) for row in self._shown.rows) - len(drawn)
+        missing, written = sum(len(row.parameters) for row in self._shown.rows) - len(drawn), 0
         try:
             for index in steps.tolist():
                 for row, parameter in drawn:
                     tag, when = tags[parameter.name], self._when[index]
                     log_picture(self._writer, thumbnails, row, parameter, tag, index, **when)
+                    written += 1
         except SourceError as error:
             self._notes.append(f"some pictures are left out: {error}")
         if missing:
             self._notes.append(f"{missing} parameters have no stored picture, and so none here")
-        return len(steps) * len(drawn)
+        return written
 
     def _histograms(self, progress: Progress) -> int:
         """Write the histograms of the step change, if the checkpoints can be read again."""

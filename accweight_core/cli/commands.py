@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accweight_core.cli import options
+from accweight_core.cli.advising import advise
 from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.exporting import export
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
+from accweight_core.cli.over_steps import layers, trace
 from accweight_core.cli.plotting import plot
+from accweight_core.cli.probing import probe
+from accweight_core.cli.reporting import report
 from accweight_core.cli.watching import watch
 
 if TYPE_CHECKING:
@@ -98,7 +102,7 @@ def analyze(
     out: str,
     selection: Selection,
     roles: str,
-    by: str,
+    by: str | None,
     picture_budget: str | None,
     memory: str | None,
     *,
@@ -119,7 +123,8 @@ def analyze(
     from accweight_core.runs.opening import selected_run, selected_runs
     from accweight_core.text import plain
 
-    checked_metric(by)
+    if by is not None:
+        checked_metric(by)
     how["picture_budget_bytes"] = None if picture_budget is None else parsed_size(picture_budget)
     how["memory_bytes"] = None if memory is None else parsed_size(memory)
     counted = parsed_roles(roles)
@@ -167,7 +172,14 @@ def analyze(
 @options.roles("")
 @options.as_json
 def rank(
-    analysis: Path, by: str, at: int | None, per: Per, top: int | None, roles: str, *, json: bool
+    analysis: Path,
+    by: str | None,
+    at: int | None,
+    per: Per,
+    top: int | None,
+    roles: str,
+    *,
+    json: bool,
 ) -> None:
     """Rank the layers of an analysis by one metric at one step."""
     from accweight_core.analysis.analysis import open_analysis
@@ -188,11 +200,16 @@ COMMANDS: Sequence[click.Command] = (
     analyze,
     watch,
     rank,
+    layers,
+    trace,
     compare,
     align,
     check,
+    probe,
+    advise,
     plot,
     export,
+    report,
     metrics,
 )
 """All commands of accweight_core; each is a function in this folder."""

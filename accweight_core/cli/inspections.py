@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, number
+from accweight_core.naming import leaf_of
 from accweight_core.runs.order_doubts import BY_ALPHABET
 from accweight_core.schema import Kind, Split
 from accweight_core.text import count, counted, plain, shortened, size, some
@@ -145,7 +146,8 @@ def _layers(result: Inspection) -> Table:
     rows = []
     for layer in result.layers:
         parts = ", ".join(
-            f"{_leaf(p.name, layer.name)} {_shape(p.shape)}{_meaning(p)}" for p in layer.parameters
+            f"{leaf_of(p.name, layer.name)} {_shape(p.shape)}{_meaning(p)}"
+            for p in layer.parameters
         )
         elements = sum(p.elements for p in layer.parameters)
         rows.append((plain(layer.name), str(layer.kind), count(elements), plain(parts)))
@@ -203,10 +205,6 @@ def _inferred(result: Inspection) -> list[str]:
             listed = ", ".join(f"{plain(origin)} ({n})" for origin, n in counts.most_common())
             lines.append(f"{what}, from: {listed}")
     return ["", *lines] if lines else []
-
-
-def _leaf(name: str, layer: str) -> str:
-    return name.removeprefix(layer).lstrip(".") or name
 
 
 def _shape(shape: Sequence[int]) -> str:

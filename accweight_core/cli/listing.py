@@ -19,7 +19,15 @@ def metrics(*, json: bool, markdown: bool) -> None:
         click.echo(as_markdown(), nl=False)
         return
     rows = [
-        {"name": m.name, "line": m.line, "unit": m.unit, "reading": m.reading, "sums": m.sums}
+        {
+            "name": m.name,
+            "line": m.line,
+            "unit": m.unit,
+            "reading": m.reading,
+            "evidence": m.sentence,
+            "criticality": m.criticality,
+            "sums": m.sums,
+        }
         for m in TABLE.values()
     ]
     if json:
@@ -29,3 +37,4 @@ def metrics(*, json: bool, markdown: bool) -> None:
     for m in TABLE.values():
         click.echo(f"{m.name:{width}}  {m.line}; unit: {m.unit}")
         click.echo(f"{'':{width}}  {m.reading}")
+        click.echo(f"{'':{width}}  evidence {m.evidence}")

@@ -7,7 +7,7 @@ every command of the application. No heavy library is imported here, so that --h
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,13 +70,11 @@ map_file = click.option(
     metavar="FILE",
     help="Map file with names that mean the same; inspect --write-map and align -o write one.",
 )
-_METRIC_HELP = "Metric to take; accweight metrics lists them."
-metric = click.option(
-    "--by", default="mean", show_default=True, metavar="METRIC", help=_METRIC_HELP
-)
-metrics = click.option("--by", multiple=True, metavar="METRIC", help=_METRIC_HELP)
+METRIC_HELP = "Metric to take; accweight metrics lists them."
+metric = click.option("--by", show_default="relative", metavar="METRIC", help=METRIC_HELP)
+metrics = click.option("--by", multiple=True, metavar="METRIC", help=METRIC_HELP)
 step = click.option("--at", type=int, metavar="STEP", help="Step to show; the last by default.")
-overwrite = click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 threads = click.option(
     "--threads",
     type=AT_LEAST_ONE,
@@ -116,16 +114,25 @@ def roles(default: str) -> Callable[[Command], Command]:
 
 def takes_selection(command: Command) -> Command:
     """Add the options of a `Selection`; the command gets it as the argument `selection`."""
+    return _taking(command, _SELECTION, _TOLD)
 
+
+def takes_selection_without_model(command: Command) -> Command:
+    """Add the options of a `Selection` to a command whose ``--model`` is what it runs."""
+    told = tuple(name for name in _TOLD if name != "model")
+    return _taking(command, [option for option in _SELECTION if option is not model], told)
+
+
+def _taking(command: Command, options: Sequence[Any], names: Sequence[str]) -> Command:
     @wraps(command)
     def run(**values: Any) -> None:
         from accweight_core.runs.selection import Selection
 
-        told = {name: values.pop(name) for name in _TOLD}
+        told = {name: values.pop(name) for name in names}
         in_given_order = values.pop("given_order")
         command(selection=Selection.of(**told, in_given_order=in_given_order), **values)
 
-    for option in reversed(_SELECTION):
+    for option in reversed(options):
         run = option(run)
     return run
 

@@ -39,14 +39,21 @@ def room() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
 
 
-def show(answer: str | Page | dict[str, Any]) -> None:
+def show(answer: str | Page | dict[str, Any], *, is_data: bool = False) -> None:
     """Print the result on stdout: lines and tables, or one JSON document.
+
+    Args:
+        answer: The result.
+        is_data: Whether text is for programs, and is not wrapped on a narrow terminal.
 
     Raises:
         StoreError: If stdout cannot be written, as on a full disk.
     """
     try:
-        _show(answer)
+        if is_data and isinstance(answer, str):
+            _print([answer])
+        else:
+            _show(answer)
     except BrokenPipeError:
         raise  # the reading program has closed the pipe, as head does
     except OSError as error:

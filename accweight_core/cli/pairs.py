@@ -79,13 +79,14 @@ def _quoted(source: str) -> str:
     return shlex.quote(shown(source))
 
 
-def change_between(a: str, b: str, by: str, map: Path | None) -> Analysis:
+def change_between(a: str, b: str, by: str | None, map: Path | None) -> Analysis:
     """Measure two checkpoints as a run of two steps, in the order given.
 
     Raises:
         MismatchError: If they are one file, or hold different parameters.
     """
-    checked_metric(by)
+    if by is not None:
+        checked_metric(by)
     sides = [survey(source).checkpoints[0] for source in (a, b)]
     if sides[0].path == sides[1].path:
         raise MismatchError(f"{shown(a)}: one checkpoint given twice; compare takes two")
@@ -118,14 +119,14 @@ def _trained(checkpoint: Checkpoint) -> Iterator[Parameter]:
         yield from (p for p in layer.parameters if p.role in MEASURED_ROLES)
 
 
-def pair_json(change: Analysis, a: str, b: str, by: str) -> dict[str, Any]:
+def pair_json(change: Analysis, a: str, b: str, by: str | None) -> dict[str, Any]:
     """Return the JSON document of ``compare --json`` for two checkpoints."""
     document = rankings.analysis_json(change, by)
-    kept = {key: document[key] for key in ("max", "ranking", "notes", "findings")}
-    return {"a": shown(a), "b": shown(b), "by": by, **kept}
+    kept = {key: document[key] for key in ("by", "max", "ranking", "notes", "findings")}
+    return {"a": shown(a), "b": shown(b), **kept}
 
 
-def pair(change: Analysis, a: str, b: str, by: str) -> Page:
+def pair(change: Analysis, a: str, b: str, by: str | None) -> Page:
     """Return what ``compare`` prints for two checkpoints."""
     found = findings_of(change)[0]
     names = f"{plain(shown(a))} and {plain(shown(b))}"
@@ -140,7 +141,9 @@ def pair(change: Analysis, a: str, b: str, by: str) -> Page:
         f"the change from {plain(shown(a))} to {plain(shown(b))}, in the order given",
         "",
         rankings.ranking_table(document),
-        *(line.partition(";")[0] for line in rankings.not_counted(document)),
+        "",
+        *rankings.evidence_lines(document),
+        *(line.partition(";")[0] for line in rankings.not_counted(document)[1:]),
         *([""] if told else []),
         *told,
     ]

@@ -40,7 +40,7 @@ def plot(
     analysis: Path,
     figure: str,
     out: str,
-    by: str,
+    by: str | None,
     at: int | None,
     top: int | None,
     *,
@@ -72,7 +72,9 @@ def _check_options(figure: str) -> None:
             )
 
 
-def _drawn(analysis: Analysis, figure: str, by: str, step: int | None, top: int | None) -> Drawing:
+def _drawn(
+    analysis: Analysis, figure: str, by: str | None, step: int | None, top: int | None
+) -> Drawing:
     if figure == "ranking":
         return analysis.plot.ranking(by, step, top=top)
     if figure == "curves":

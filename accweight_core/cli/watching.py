@@ -50,7 +50,7 @@ def watch(
     out: str,
     selection: Selection,
     roles: str,
-    by: str,
+    by: str | None,
     picture_budget: str | None,
     settle: float,
     poll: float | None,
@@ -61,10 +61,11 @@ def watch(
 ) -> None:
     """Measure checkpoints as a job writes them. Each is read once; then it may be deleted."""
     from accweight_core.cli import output, rankings
-    from accweight_core.jobs import watching
+    from accweight_core.jobs import following, watching
     from accweight_core.metrics.table import checked_metric
 
-    checked_metric(by)
+    if by is not None:
+        checked_metric(by)
     how["picture_budget_bytes"] = (
         None if picture_budget is None else options.parsed_size(picture_budget)
     )
@@ -74,8 +75,8 @@ def watch(
     )
     with _interrupted_by_sigterm(), output.in_place() as redraw, suppress(KeyboardInterrupt):
         show = _told(by, redraw, is_quiet=json or once)
-        watching.watch(watcher, once=once, poll_s=poll, seen=show)
-    if watcher.analysis is None:
+        following.follow(watcher, once=once, poll_s=poll, until=show)
+    if watcher.analysis is None or len(watcher.analysis.steps) < 2:
         return
     if json:
         output.show(rankings.analysis_json(watcher.analysis, by))
@@ -84,12 +85,12 @@ def watch(
 
 
 def _told(
-    by: str, redraw: Callable[[Page], None] | None, *, is_quiet: bool
+    by: str | None, redraw: Callable[[Page], None] | None, *, is_quiet: bool
 ) -> Callable[[Look], None]:
     """Return what tells the user of each look at the folder.
 
     Args:
-        by: The metric of the ranking.
+        by: The metric of the ranking; None for the default.
         redraw: Puts a page in place of the one before, on a terminal.
         is_quiet: Whether nothing is shown on stdout before the end.
     """
@@ -98,18 +99,18 @@ def _told(
     told: set[str] = set()
 
     def tell(look: Look) -> None:
-        aside = [look.waits_for] if look.waits_for and look.analysis is None else []
-        aside = [f"waiting for {line}" for line in aside]
+        is_alone = look.analysis is None or len(look.analysis.steps) < 2
+        aside = [f"waiting for {look.waits_for}"] if look.waits_for and is_alone else []
         aside += [str(look.problem)] if look.problem is not None else []
         warnings = look.analysis.header.warnings if look.analysis and look.added else ()
         output.remark(*(line for line in aside if line not in told))
         output.warn(*(line for line in warnings if line not in told))
         told.update(aside, warnings)
         if look.added and look.analysis is not None and not is_quiet:
-            if redraw is not None:
-                redraw(rankings.analysis_summary(look.analysis, by))
-            else:
+            if redraw is None:
                 output.show([rankings.step_line(look.analysis, by, step) for step in look.added])
+            elif not is_alone:
+                redraw(rankings.analysis_summary(look.analysis, by))
 
     return tell
 

@@ -1,8 +1,10 @@
-"""Check the path of a result before any work is done."""
+"""Check the path of a result before any work is done; put it in place when it is whole."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from accweight_core.arguments import checked_path
@@ -42,6 +44,31 @@ def target_at(name: str | os.PathLike[str], what: str) -> Path:
     if kind:
         raise StoreError(f"{path}: is {kind}; give a name at which there is none")
     return path
+
+
+@contextmanager
+def replaced_whole(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield the path of a draft, which becomes the file once it is written without an error.
+
+    Args:
+        path: The file, as of `target_at`.
+        overwrite: Replace an existing file.
+
+    Raises:
+        StoreError: If the file exists, or an `OSError` says that it cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise StoreError(f"{path}: exists already; choose another name, or add --overwrite")
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        yield draft
+        draft.replace(path)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _brief(path: Path) -> str:

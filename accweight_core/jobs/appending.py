@@ -176,6 +176,11 @@ def _appendable(run: Run, earlier: Store) -> Run:
             f"{earlier.path}: the analysis was made without --keep-state, so nothing can be "
             "appended; analyse all checkpoints, to another output or with --overwrite"
         )
+    if not earlier.holds_state:
+        raise StoreError(
+            f"{earlier.path}: the state after step {last} was left out, as training was faster "
+            "than writing; nothing can be appended before a later step has one"
+        )
     later = tuple(c for c in run.checkpoints if c.step > last)
     if not later:
         raise MismatchError(

@@ -89,8 +89,8 @@ class GrowingAnalysis:
         with ExitStack() as held:
             held.enter_context(locked(target))
             tidy(target)
-            was_unfinished = tidy_grown(target)
-            store = Store.open(target)
+            found, was_unfinished = tidy_grown(target)
+            store = found or Store.open(target)  # which tells why there is none
             if not store.header.complete:
                 raise StoreError(
                     f"{target}: the analysis is not finished, so nothing can be appended; "
@@ -218,7 +218,7 @@ class GrowingAnalysis:
             maximum=None,
             complete=False,
             type_changes=(),
-            follows=digest_of(self.store.totals_at(slice(-1, None))[0]),
+            follows=digest_of(self.store.last_totals),
         ).with_packs()
 
     def _publish(self, draft: Part, after: Header, nonfinite: Sequence[NonFinite]) -> None:

@@ -88,7 +88,7 @@ def analyze(
         overwrite: Replace an analysis of another run at `out`. It is kept until the new one is
             complete; if that is stopped, the same call continues it.
         keep_state: Store the state that `append` needs to go on without the old checkpoints:
-            16 bytes per weight.
+            16 bytes per weight. Then one checkpoint is enough to begin with.
         memory_bytes: Memory for parameters that are read as a whole because they are compressed
             or encoded: up to fourteen times the size of each. By default what the machine, the
             container and the process have free.
@@ -110,7 +110,7 @@ def analyze(
     check_calls(progress, notice)
     run, chosen = as_run(run), checked_roles(roles)
     path = None if out is None else target_at(out, "an analysis")
-    parameters, notes = _measured(run, chosen)
+    parameters, notes = _measured(run, chosen, 1 if keep_state and path is not None else 2)
     if notes:
         run = replace(run, notes=(*run.notes, *notes))
     header = Header.of(run, parameters, chosen).with_packs()
@@ -149,12 +149,19 @@ def check_calls(progress: Any, notice: Any) -> None:
     check_callable(notice, "notice")
 
 
-def _measured(run: Run, roles: Sequence[Role]) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
+def _measured(
+    run: Run, roles: Sequence[Role], least: int
+) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
     """Return the parameters to measure, after checking that the run can be analysed.
 
     Buffers of integers (counters, indices, masks) are left out; a note on them is returned too.
+
+    Args:
+        run: The run.
+        roles: Roles in layers, of which there has to be a parameter.
+        least: Fewest checkpoints.
     """
-    if len(run.checkpoints) < 2:
+    if len(run.checkpoints) < least:
         way = "".join(f"; {note}" for note in run.notes if "aw.open_run(" in note)
         raise MismatchError(
             f"{run.source}: a run needs at least two checkpoints to show change, "

@@ -1,8 +1,8 @@
 """Watch: follow a folder while a job writes checkpoints into it, and measure each of them once.
 
-`Watcher.look` does what is due now and never waits, so that `watch` only has to call it again when
-something has changed. What is known of a run lies in its analysis alone: a watcher that was killed
-goes on from there, and needs no checkpoint that it has measured.
+`Watcher.look` does what is due now and never waits, so that whoever follows a folder (`following`)
+only has to call it again when something has changed. What is known of a run lies in its analysis
+alone: a watcher that was killed goes on from there, and needs no checkpoint that it has measured.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from accweight_core.errors import (
 from accweight_core.io.stamp import stamp_if_there
 from accweight_core.io.target import target_at
 from accweight_core.jobs.appending import append
-from accweight_core.jobs.changes import woken_by_changes
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.pipeline import analyze
 from accweight_core.naming import natural_key
+from accweight_core.runs.first_step import is_first_of_run
 from accweight_core.runs.opening import Opened, opened_series, run_of
 from accweight_core.runs.search import Broken
 from accweight_core.runs.selection import ALL, Selection
@@ -40,7 +40,6 @@ from accweight_core.runs.surveying import Place, Survey, chosen_series, surveyed
 from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Role, Stamp
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
-from accweight_core.store.lock import locked_by_watcher
 from accweight_core.store.records import CheckpointRecord
 
 UNREAD_NS = 60_000_000_000
@@ -49,19 +48,14 @@ UNREAD_NS = 60_000_000_000
 RETRY_S = 10.0
 """When to try again what failed although nothing has changed, such as writing on a full disk."""
 
-GAP_S = 0.5
-"""Least time between two looks, as a file that is being written changes all the time."""
-
-REST = 4
-"""How many times as long as a look took nothing is done after it, if it found nothing to add."""
-
 
 @dataclass(frozen=True)
 class Look:
     """What a look at the folder has found.
 
     Attributes:
-        analysis: The analysis as it is now; None until there are two checkpoints.
+        analysis: The analysis as it is now; None until there is a checkpoint, or until there are
+            two if one alone does not say its step for certain.
         added: Steps that this look has added, ascending.
         waits_for: What has to come or to change before there is more to do, in words.
         problem: Why complete checkpoints could not be added.
@@ -84,7 +78,7 @@ class Watcher:
     Attributes:
         folder: The folder.
         out: Folder of the analysis.
-        analysis: The analysis as it is now; None until there are two checkpoints.
+        analysis: The analysis as it is now; None until it is begun.
         settle_s: Seconds for which a checkpoint has to be unchanged before it is read.
     """
 
@@ -164,11 +158,21 @@ class Watcher:
             return one.path in settled and is_before
 
         ready = self._as_begun(tuple(takewhile(is_ready, fresh)))
-        if ready and (self.analysis is not None or len(ready) > 1):
+        if ready and (self.analysis is not None or self._can_begin(ready, series)):
             return self._added(replace(opened, checkpoints=ready))
         look_again = self.settle_s if is_settling else UNREAD_NS / 1e9 if written else None
-        wanted = "the next checkpoint" if self.analysis else "a second checkpoint"
-        return replace(self._waiting(wanted, look_again), is_settling=is_settling)
+        return replace(self._waiting(self._next, look_again), is_settling=is_settling)
+
+    def _can_begin(self, ready: Sequence[Checkpoint], series: Series) -> bool:
+        """Tell whether checkpoints can begin the analysis: two, or one whose step is certain."""
+        alone = next(one for one in series.placed if str(one.found.path) == ready[0].path)
+        return len(ready) > 1 or is_first_of_run(alone)
+
+    @property
+    def _next(self) -> str:
+        """What is waited for once there is a checkpoint."""
+        is_begun = self.analysis is not None and len(self.analysis.steps) > 1
+        return "the next checkpoint" if is_begun else "a second checkpoint"
 
     def _added(self, opened: Opened) -> Look:
         """Measure checkpoints and store them."""
@@ -195,7 +199,7 @@ class Watcher:
             return Look(self.analysis, problem=error, again_s=RETRY_S)
         for checkpoint in opened.checkpoints:
             self._unchanged.pop(checkpoint.path, None)
-        return Look(self.analysis, added=steps)
+        return replace(self._waiting(self._next), added=steps)
 
     def _series(self, found: Survey) -> Series | None:
         """Return the series that is followed; None if it has not begun yet."""
@@ -301,51 +305,3 @@ def _is_newer(
         record.path == os.path.abspath(checkpoint.path)
         and record.changed_ns != checkpoint.changed_ns
     )
-
-
-def watch(
-    watcher: Watcher,
-    *,
-    once: bool = False,
-    poll_s: float | None = None,
-    seen: Callable[[Look], None] = lambda look: None,
-) -> None:
-    """Look at a folder whenever something has changed there, until the process is stopped.
-
-    Args:
-        watcher: The watcher.
-        once: Whether to return after all complete checkpoints were added.
-        poll_s: Seconds between two listings of the folder, where the file system does not tell of
-            changes; by default this is done on network file systems, every ten seconds.
-        seen: Called after each look.
-
-    Raises:
-        StoreError: If another watcher keeps this analysis, or with `once` if it cannot be written.
-        MissingLibraryError: If watchdog is not installed, unless `once`.
-        AccweightError: As in `Watcher.look`.
-    """
-    with locked_by_watcher(watcher.out):
-        if once:
-            _look_once(watcher, seen)
-            return
-        with woken_by_changes(watcher.folder, poll_s, watcher.tell) as woken:
-            while True:
-                woken.clear()
-                began = time.monotonic()
-                look = watcher.look()
-                took = time.monotonic() - began
-                seen(look)
-                if not look.added:
-                    time.sleep(max(GAP_S, REST * took))
-                    woken.wait(look.again_s)
-
-
-def _look_once(watcher: Watcher, seen: Callable[[Look], None]) -> None:
-    """Add what is complete, after waiting once for what was found or changed a moment ago."""
-    look = watcher.look()
-    if look.is_settling:
-        time.sleep(watcher.settle_s)
-        look = watcher.look()
-    seen(look)
-    if look.problem is not None:
-        raise look.problem

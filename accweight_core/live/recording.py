@@ -81,7 +81,6 @@ class Recorder:
             self._last = int(self._before.steps[-1])
         self._alone: Header | None = None
         self._planned = 0
-        self._is_complete = True
         self._writer = BackgroundWriter(self.path, measuring.record, growing)
         atexit.register(_closed, weakref.ref(self))
 
@@ -101,9 +100,8 @@ class Recorder:
         self._check_parameters()
         header = self._header(len(steps))
         for place in places:
-            self._is_complete = place == len(steps) - 1 and self._writer.has_room()
-            whole = self._is_complete
-            self._writer.put(self._step(place, header) if whole else WaitingStep(place, header))
+            is_last = place == len(steps) - 1
+            self._writer.put(self._step(place, header) if is_last else WaitingStep(place, header))
             self._last = steps[place]
         if self._writer.left_out:
             self._reports.tell(
@@ -136,8 +134,6 @@ class Recorder:
 
     def close(self) -> None:
         """Write what waits, and release the store."""
-        if self._alone is not None and self._measuring.steps and not self._is_complete:
-            self._writer.complete(self._step(len(self._measuring.steps) - 1, self._alone))
         left = self._writer.close()
         self._tell()
         if left:
@@ -161,7 +157,7 @@ class Recorder:
                     f"{self.path}: holds an analysis of checkpoints, which a tracker cannot "
                     "continue; choose another name"
                 )
-            if header.keeps_state:
+            if store.holds_state:
                 states = {p.name: _read(store, i, p) for i, p in enumerate(header.parameters)}
                 self._measuring.resume(header, store.totals, states)
         except BaseException:

@@ -243,6 +243,7 @@ class ChangeTracker:
         self._refuse_with_store("reset")
         self._measuring = self._empty()
         self._next, self._has_stopped = 0, False
+        self._forget_logged()
         return self
 
     def merge(self, other: Any) -> ChangeTracker:
@@ -267,6 +268,7 @@ class ChangeTracker:
         self._refuse_with_store("merged")
         self._measuring.merge(other._measuring)
         self._next = max(self._next, other._next)
+        self._forget_logged()
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -295,6 +297,7 @@ class ChangeTracker:
         self._next = max(checked_step(state.get("next", 0)), following)
         self._measuring, self._has_stopped = measuring, False
         self._resumed_at = None
+        self._forget_logged()
         if self._recorder is not None:
             self._recorder.follow(measuring)
         return self
@@ -344,8 +347,9 @@ class ChangeTracker:
         Args:
             writer: A `SummaryWriter` of torch.utils.tensorboard or tensorboardX; it is not closed.
             metrics: Metrics to log; by default all.
-            histograms: Also log how far the weights of each layer moved; this keeps 8 more bytes
-                per weight, on the host, for layers of at most 4 million weights.
+            histograms: Also log how far the weights of each layer moved since the update before,
+                if that was logged, too; this keeps 8 more bytes per weight, on the host, for layers
+                of at most 4 million weights.
             pictures: Also log pictures of the layers, after 1, 2, 4, 8, ... updates.
 
         Returns:
@@ -451,6 +455,10 @@ class ChangeTracker:
                 log.log(shown)
         except Exception as error:  # whatever a writer raises
             self._reports.take(error, "this update is not logged")
+
+    def _forget_logged(self) -> None:
+        for log in self._logs:
+            log.forget()
 
     def _is_bystander(self, weights: Weights) -> bool:
         """Tell whether another process tracks this model: the first one, if each has it whole."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from accweight_core.analysis.event_log import (
     checked_writer,
     log_histogram,
@@ -18,7 +16,6 @@ from accweight_core.analysis.event_log import (
 )
 from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.step_changes import Histogram
-from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import MOST_ELEMENTS
 from accweight_core.metrics.table import Floats, checked_metric
 
@@ -50,6 +47,12 @@ class UpdateLog:
         self._histograms = histograms
         self._pictures = pictures
         self._updates = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Take what comes next for a run of its own, as of a tracker that was reset."""
+        self._kept: int | None = None
+        self._tags: dict[str, str] = {}
         self._before: dict[str, Floats] = {}
 
     def log(self, shown: Shown) -> None:
@@ -65,22 +68,24 @@ class UpdateLog:
         self._updates += 1
 
     def _log_histograms(self, shown: Shown, last: int, when: dict[str, Any]) -> None:
-        tags = tags_of(row.name for row in shown.rows)
+        """Log how far each layer moved, if A_t of the step before was kept to be subtracted."""
+        is_known = last > 0 and self._kept == int(shown.steps[last - 1])
+        self._kept = None  # until A_t of every layer is that of this step
+        if not self._tags:
+            self._tags = tags_of(row.name for row in shown.rows)
         for row in shown.rows:
             if row.elements <= MOST_ELEMENTS:
-                histogram = self._step_change(shown, row, last)
-                if last:
-                    tag = f"step_change/{tags[row.name]}"
+                paths = {
+                    p.name: shown.source.cumulative(p, last).reshape(-1) for p in row.parameters
+                }
+                if is_known:
+                    histogram = Histogram.up_to(float(row.metrics["step_max"][last]))
+                    for name, path in paths.items():
+                        histogram.add(path - self._before[name])  # D_t = A_t - A_(t-1)
+                    tag = f"step_change/{self._tags[row.name]}"
                     log_histogram(self._writer, tag, histogram, **when)
-
-    def _step_change(self, shown: Shown, row: Measured, last: int) -> Histogram:
-        """Return the histogram of D_t = A_t - A_(t-1), and keep A_t for the next update."""
-        histogram = Histogram.up_to(float(row.metrics["step_max"][last]))
-        for parameter in row.parameters:
-            path = shown.source.cumulative(parameter, last).reshape(-1)
-            histogram.add(path - self._before.get(parameter.name, np.zeros_like(path)))
-            self._before[parameter.name] = path
-        return histogram
+                self._before |= paths
+        self._kept = int(shown.steps[last])
 
     def _log_pictures(self, shown: Shown, last: int, when: dict[str, Any]) -> None:
         tags, thumbnails = picture_tags(shown), shown.thumbnails

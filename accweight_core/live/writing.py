@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition, Thread
 
@@ -20,8 +20,8 @@ from accweight_core.store.header import Header
 from accweight_core.store.records import CheckpointRecord
 from accweight_core.store.step_pictures import StepPictures, undrawn_step
 
-MOST_DRAWN = 2
-"""Steps that may wait with their pictures and their state."""
+MOST_DRAWN = 3
+"""Steps that may wait with their pictures and their state, the last one among them."""
 
 Draw = Callable[[], StepPictures]
 """Draws the pictures of a step."""
@@ -79,31 +79,30 @@ class BackgroundWriter:
         self._tried = 0
         self._process = os.getpid()
 
-    def has_room(self) -> bool:
-        """Tell whether another step may wait with its pictures."""
-        with self._changed:
-            drawn = sum(step.draw is not None or step.carry is not None for step in self._waiting)
-            return drawn < MOST_DRAWN
-
     def put(self, step: WaitingStep) -> None:
         """Have a step written; returns at once."""
         with self._changed:
             self._waiting.append(step)
             self.left_out += step.draw is None and bool(step.header.picture_bases)
+            self._thin()
             if self._thread is None:
                 self._is_closing, self._tried = False, 0
                 self._thread = Thread(target=self._run, name="accweight writer", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
-    def complete(self, step: WaitingStep) -> bool:
-        """Give the last step its pictures and its state, if it waits and is not being written."""
-        with self._changed:
-            if len(self._waiting) < 2 or self._waiting[-1].place != step.place:
-                return False
-            self.left_out -= self._waiting[-1].draw is None and step.draw is not None
-            self._waiting[-1] = step
-            return True
+    def _thin(self) -> None:
+        """If too many steps wait with pictures and state, leave out those of the last but one.
+
+        The last one keeps them, since training may end with it, and the first may be being written.
+        """
+        whole = [
+            i for i, s in enumerate(self._waiting) if s.draw is not None or s.carry is not None
+        ]
+        if len(whole) > MOST_DRAWN:
+            step = self._waiting[whole[-2]]
+            self.left_out += step.draw is not None
+            self._waiting[whole[-2]] = replace(step, draw=None, carry=None)
 
     def flush(self) -> None:
         """Wait until nothing waits, or what waits could not be written."""

@@ -63,7 +63,9 @@ class Metric:
         line: Description in one line.
         unit: Its unit.
         reading: How to interpret it, in one sentence.
-        is_brief: Whether printed rankings show it next to the metric they are sorted by.
+        evidence: What it is evidence for, and what not; follows "NAME is evidence".
+        criticality: Rank correlation, over layers, with what is lost when a layer is put back to
+            the first checkpoint; None where it was not measured. See `docs/evidence.md`.
         is_running: Whether the metric is the sum of the formula over all steps so far.
     """
 
@@ -73,8 +75,14 @@ class Metric:
     line: str
     unit: str
     reading: str
-    is_brief: bool = False
+    evidence: str
+    criticality: float | None = None
     is_running: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """What it is evidence for and what not, as a sentence without a full stop."""
+        return f"{self.name} is evidence {self.evidence}"
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -117,7 +125,9 @@ _ENTRIES = (
         "mean path length of the weights",
         _WEIGHTS,
         "the published layer activity; grows with the learning rate and the number of checkpoints",
-        is_brief=True,
+        "for how far the weights travelled in all, not for how much that mattered: it grows "
+        "with the learning rate, the initial scale and the number of checkpoints",
+        criticality=0.23,
     ),
     Metric(
         "max",
@@ -126,7 +136,8 @@ _ENTRIES = (
         "longest path of any weight",
         _WEIGHTS,
         "depends on a single weight",
-        is_brief=True,
+        "for the longest path of a single weight, not for the layer as a whole",
+        criticality=0.4,
     ),
     Metric(
         "std",
@@ -135,6 +146,8 @@ _ENTRIES = (
         "spread of the path lengths",
         _WEIGHTS,
         "large relative to mean: few weights do most of the moving",
+        "for how unevenly the weights of a layer travelled, not for which of them matter",
+        criticality=0.33,
     ),
     Metric(
         "step_mean",
@@ -143,6 +156,7 @@ _ENTRIES = (
         "mean movement since the checkpoint before",
         _WEIGHTS,
         "when a layer moved; falls as it settles",
+        "for when a layer moved, not for which of two layers matters more",
     ),
     Metric(
         "step_max",
@@ -151,6 +165,7 @@ _ENTRIES = (
         "largest movement since the checkpoint before",
         _WEIGHTS,
         "shows the jump of a single weight",
+        "for the jump of a single weight, not for the layer as a whole",
     ),
     Metric(
         "net_mean",
@@ -159,6 +174,9 @@ _ENTRIES = (
         "mean distance from the first checkpoint",
         _WEIGHTS,
         "where the weights are, not how far they travelled",
+        "for how far from the start the weights ended, not for how much that mattered: it "
+        "has the scale of the weights",
+        criticality=0.32,
     ),
     Metric(
         "efficiency",
@@ -167,7 +185,9 @@ _ENTRIES = (
         "distance / path; 1 is a straight line",
         "none, 0 to 1",
         "near 0: back and forth, from noise or too high a learning rate; 1 where nothing moved",
-        is_brief=True,
+        "for how straight the path was between these checkpoints, not for how much the "
+        "movement mattered",
+        criticality=0.02,
     ),
     Metric(
         "relative",
@@ -176,7 +196,9 @@ _ENTRIES = (
         "norm of the displacement / norm at the first checkpoint",
         "none",
         "comparable between layers and runs; undefined where all weights were 0 at first",
-        is_brief=True,
+        "for how much training this layer mattered (what is lost when it is put back to the "
+        "start), not for whether the layer is needed",
+        criticality=0.71,
     ),
     Metric(
         "update_ratio",
@@ -185,6 +207,8 @@ _ENTRIES = (
         "norm of the last movement / norm before it",
         "none",
         "about 1e-3 per update is a rule of thumb; a checkpoint holds many updates",
+        "for the size of a movement against the weights, not for its direction or its use",
+        criticality=0.49,
     ),
     Metric(
         "rotation",
@@ -193,6 +217,9 @@ _ENTRIES = (
         "1 - cosine to the first checkpoint",
         "none, 0 to 2",
         "how far the direction has turned, whatever the norm (layer rotation)",
+        "for how much training this layer mattered, whatever became of its norm, not for "
+        "whether the layer is needed",
+        criticality=0.68,
     ),
     Metric(
         "sign_flips",
@@ -201,6 +228,9 @@ _ENTRIES = (
         "share of weights whose sign has changed",
         "none, 0 to 1",
         "0.5 is the value for two unrelated sets of weights",
+        "for how much of the initial pattern is gone, and so for how much training mattered, "
+        "not for whether the layer is needed",
+        criticality=0.69,
     ),
     Metric(
         "l2_path",
@@ -209,6 +239,7 @@ _ENTRIES = (
         "sum over steps of the norm of the movement",
         _WEIGHTS,
         "path of the layer as one vector; displacement / l2_path is its straightness",
+        "for how far the layer travelled as one vector, not for where it ended",
         is_running=True,
     ),
     Metric(
@@ -218,6 +249,7 @@ _ENTRIES = (
         "weights that are NaN or infinite",
         "a count",
         "should be 0; these weights are left out of all other metrics",
+        "for numbers that overflowed, not for where that began: a layer before may be at fault",
     ),
 )
 
@@ -226,6 +258,15 @@ TABLE = {metric.name: metric for metric in _ENTRIES}
 
 METRICS = tuple(TABLE)
 """Names of all metrics, in the order of tables."""
+
+DEFAULT = "relative"
+"""The metric of rankings unless another is asked for: it follows criticality best of all."""
+
+INSTEAD = (DEFAULT, "rotation", "net_mean", "mean")
+"""What a ranking is by where the default cannot be given: the first that can."""
+
+BRIEF = (DEFAULT, "rotation", "efficiency", "mean", "max")
+"""Metrics that printed rankings show next to the one they are sorted by, in this order."""
 
 
 def metrics_from(sums: Iterable[str]) -> tuple[str, ...]:
@@ -238,15 +279,12 @@ def metrics_from(sums: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name, metric in TABLE.items() if held.issuperset(metric.sums))
 
 
-def brief_metrics() -> tuple[str, ...]:
-    """Return the names of the metrics in every printed ranking."""
-    return tuple(name for name, metric in TABLE.items() if metric.is_brief)
-
-
 def as_markdown() -> str:
     """Return the table in Markdown."""
-    lines = ["| metric | what it is | unit | how to read it |", "|---|---|---|---|"]
-    lines += [f"| `{m.name}` | {m.line} | {m.unit} | {m.reading} |" for m in TABLE.values()]
+    lines = ["| metric | what it is | unit | how to read it | evidence |", "|---|---|---|---|---|"]
+    lines += [
+        f"| `{m.name}` | {m.line} | {m.unit} | {m.reading} | {m.evidence} |" for m in TABLE.values()
+    ]
     return "\n".join(lines) + "\n"
 
 

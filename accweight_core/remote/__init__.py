@@ -2,7 +2,7 @@
 
 `path_at` is the entry point: it turns a name into a local path or a `RemotePath`; `revisions_at`
 gives one path for each revision of a repository. `open_file` and `state_of` take the path texts in
-extents and descriptions. `local` opens local files, `urls` hides secrets, `git` reads local
+extents and descriptions. `local` opens local files, `urls` hides secrets, `git` and `hub` read
 repositories at any commit, `transport`, `web` and `stores` make requests, `files` caches metadata
 and blocks, `path` has the paths for readers, and `prefetch` fetches weights before they are read.
 

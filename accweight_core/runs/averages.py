@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from accweight_core.naming import natural_key
 from accweight_core.runs.series import Series
 from accweight_core.runs.step_order import Order, Placed
-from accweight_core.schema import Description
-
-BESIDE = "an averaged copy beside the model itself"
-"""How readers end the note on a copy that they leave out."""
+from accweight_core.schema import BESIDE_MODEL, Description
 
 
 def with_averages(made: Sequence[Series]) -> list[Series]:
@@ -36,8 +34,9 @@ def with_averages(made: Sequence[Series]) -> list[Series]:
 
 
 def _keys(series: Series) -> list[str]:
-    """Return the keys of the averaged copies in its checkpoints."""
-    return list(dict.fromkeys(k for place in series.placed for k in place.found.description.copies))
+    """Return the keys of the averaged copies in its checkpoints, whatever order files have."""
+    keys = {key for place in series.placed for key in place.found.description.copies}
+    return sorted(keys, key=lambda key: (natural_key(key), key))
 
 
 def _average(series: Series, key: str, name: str) -> Series:
@@ -54,6 +53,6 @@ def _average(series: Series, key: str, name: str) -> Series:
 
 def _described(place: Placed, key: str) -> Description:
     description = place.found.description
-    notes = tuple(note for note in description.notes if not note.endswith(BESIDE))
+    notes = tuple(note for note in description.notes if not note.endswith(BESIDE_MODEL))
     note = f"the averaged copy {key!r} is taken, not the model itself"
     return replace(description, tensors=description.copies[key], notes=(*notes, note), copies={})

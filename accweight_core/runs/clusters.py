@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
+from accweight_core.naming import layers_of
+from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.name_parts import BATCH_WORDS, EPOCH_WORDS, parts_of
 from accweight_core.runs.readings import read_paths
 from accweight_core.runs.run_numbers import runs_apart
@@ -64,6 +67,11 @@ class Cluster:
     is_alone: bool = False
     broken: list[Broken] = field(default_factory=list)
 
+    @cached_property
+    def signature(self) -> Signature:
+        """Names and shapes of the parameters of the first one."""
+        return signature_of(layers_of(self.items[0].found.description.tensors))
+
 
 def read_below(
     found: Sequence[Found], broken: Sequence[Broken], root: Sequence[str]
@@ -99,7 +107,7 @@ def clustered(
             continue
         clusters += joined
     for members in _by(left, lambda item: (item.parts[:-1], _name_key(item))).values():
-        clusters += _split(members, None)
+        clusters += _split(members)
     order = {item: number for number, item in enumerate(items)}
     clusters.sort(key=lambda cluster: order[cluster.items[0]])
     for bad in broken:
@@ -188,7 +196,7 @@ def _values(name: str) -> tuple[Decimal, ...]:
     return tuple(number.value for number in parts_of(name).counts)
 
 
-def _split(members: list[Item], fold: int | None) -> list[Cluster]:
+def _split(members: list[Item]) -> list[Cluster]:
     """Split files of one pattern by the numbers that tell runs apart."""
     versions = _by(members, lambda item: (parts_of(item.parts[-1]).version,))
     if len(versions) > 1:
@@ -196,16 +204,16 @@ def _split(members: list[Item], fold: int | None) -> list[Cluster]:
         is_numbered = bool(parts_of(members[0].parts[-1]).counts)
         single = [item for files in others if len(files) == 1 and is_numbered for item in files]
         complete = [files for files in others if len(files) > 1 or not is_numbered]
-        return [c for files in (first + single, *complete) for c in _by_numbers(files, fold)]
-    return _by_numbers(members, fold)
+        return [c for files in (first + single, *complete) for c in _by_numbers(files)]
+    return _by_numbers(members)
 
 
-def _by_numbers(members: list[Item], fold: int | None) -> list[Cluster]:
+def _by_numbers(members: list[Item]) -> list[Cluster]:
     runs, are_alone = runs_apart([item.parts[-1] for item in members])
     found = []
     for run in runs:
         is_alone = are_alone or (len(run) == 1 < len(runs))
-        found.append(Cluster([members[index] for index in run], fold, is_alone=is_alone))
+        found.append(Cluster([members[index] for index in run], is_alone=is_alone))
     return found
 
 

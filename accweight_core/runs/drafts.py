@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-from accweight_core.naming import layers_of
 from accweight_core.runs.clusters import Cluster, Item
-from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.name_parts import parts_of
-from accweight_core.runs.order_doubts import BY_ALPHABET
+from accweight_core.runs.order_doubts import BY_ALPHABET, BY_WORDS
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.series_names import Parts
 from accweight_core.runs.step_order import Order, order_of
@@ -44,11 +41,6 @@ class Draft:
     clash: str = ""
     above: set[Path] = field(default_factory=set)
 
-    @cached_property
-    def signature(self) -> Signature:
-        """Names and shapes of its parameters."""
-        return signature_of(layers_of(self.cluster.items[0].found.description.tensors))
-
     @property
     def home(self) -> Parts:
         """Parts of the folder of the series, without the folder whose number changes."""
@@ -74,22 +66,19 @@ def with_their_series(singles: list[Cluster], complete: list[Draft]) -> list[Clu
     """Put single files to the series they belong to; return the others."""
     left = []
     for single in singles:
-        item = single.items[0]
-        draft = None if single.is_alone else _series_of(item, complete)
+        draft = None if single.is_alone else _series_of(single, complete)
         if draft is None:
             left.append(single)
         else:
-            draft.singles.append(item)
+            draft.singles.append(single.items[0])
     return left
 
 
-def _series_of(item: Item, complete: list[Draft]) -> Draft | None:
+def _series_of(single: Cluster, complete: list[Draft]) -> Draft | None:
     """Return the series a single file belongs to, by its place, content and name."""
+    item = single.items[0]
     near = [draft for draft in complete if _is_near(item, draft)]
-    if not near:
-        return None
-    signature = signature_of(layers_of(item.found.description.tensors))
-    near = [draft for draft in near if draft.signature == signature]
+    near = [draft for draft in near if draft.cluster.signature == single.signature]
     if any(draft.cluster.items[0].found.reader != item.found.reader for draft in near):
         own = parts_of(item.parts[-1])
         near = [] if own.counts else [d for d in near if twin_of(item.found, d.order.placed)]
@@ -135,10 +124,9 @@ def joined(singles: list[Cluster], complete: list[Draft]) -> list[Cluster]:
     """
     by_place: dict[tuple[object, ...], list[Cluster]] = {}
     for single in singles:
-        found = single.items[0].found
-        signature = signature_of(layers_of(found.description.tensors))
-        parts = single.items[0].parts
-        by_place.setdefault((parts[:-1], found.reader, signature), []).append(single)
+        item = single.items[0]
+        place = item.parts[:-1], item.found.reader, single.signature
+        by_place.setdefault(place, []).append(single)
     joined = []
     for group in by_place.values():
         items = [item for single in group for item in single.items]
@@ -174,8 +162,8 @@ def _joined_folders(clusters: list[Cluster]) -> list[Cluster]:
             by_name.setdefault(key, []).append(cluster)
     for group in by_name.values():
         items = [item for cluster in group for item in cluster.items]
-        order = order_of([item.found for item in items])
-        if len(items) > 1 and order.placed[0].source == "words in names":
+        is_run = len(items) > 1
+        if is_run and order_of([i.found for i in items]).placed[0].source == BY_WORDS:
             kept.append(Cluster(items, len(items[0].parts) - 2))
         else:
             kept += group

@@ -9,9 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.io.stamp import stamp_of
+from accweight_core.remote import open_file
+from accweight_core.runs.name_parts import LARGEST
 from accweight_core.runs.step_order import Placed
+from accweight_core.schema import Stamp
 
 MOST_METRICS = 64
 """Most metrics that are read of a run."""
@@ -28,28 +37,29 @@ def logged_measures(placed: Sequence[Placed]) -> Mapping[int, Mapping[str, float
 
     Nothing is returned for checkpoints that are not all of one MLflow run.
     """
-    runs = {_run_of(place.found.path) for place in placed}
-    run = runs.pop() if len(runs) == 1 else None
-    if run is None:
+    artifacts = {_artifacts_of(place.found.path) for place in placed}
+    folder = artifacts.pop() if len(artifacts) == 1 else None
+    if folder is None or not _is_run(folder.parent):
         return {}
     found: dict[int, dict[str, float]] = {place.step: {} for place in placed}
-    for number, (name, file) in enumerate(_files(run / "metrics")):
-        if number == MOST_METRICS:
-            break
-        for step, value in _values(file):
+    for name, file in islice(_files(folder.parent / "metrics"), MOST_METRICS):
+        try:
+            steps, values = _logged(str(file), stamp_of(file))
+        except OSError:
+            continue
+        for step, value in zip(steps.tolist(), values.tolist(), strict=True):
             if step in found:
                 found[step][name] = value
     return found
 
 
-def _run_of(path: Path) -> Path | None:
-    """Return the folder of the MLflow run that a checkpoint is an artifact of."""
-    for folder in path.parents:
-        if folder.name == "artifacts":
-            run = folder.parent
-            is_run = (run / "meta.yaml").is_file() and (run / "metrics").is_dir()
-            return run if is_run else None
-    return None
+def _artifacts_of(path: Path) -> Path | None:
+    """Return the folder of artifacts that a checkpoint is in."""
+    return next((folder for folder in path.parents if folder.name == "artifacts"), None)
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "meta.yaml").is_file() and (folder / "metrics").is_dir()
 
 
 def _files(folder: Path, name: str = "", depth: int = 0) -> Iterator[tuple[str, Path]]:
@@ -68,20 +78,27 @@ def _files(folder: Path, name: str = "", depth: int = 0) -> Iterator[tuple[str, 
             yield from _files(entry, own, depth + 1)
 
 
-def _values(file: Path) -> Iterator[tuple[int, float]]:
-    """Yield the finite values in a file of a metric, with their steps."""
-    try:
-        if file.stat().st_size > LARGEST_BYTES:
-            return
-        with file.open("rb") as opened:
-            content = opened.read(LARGEST_BYTES)
-    except OSError:
-        return
+@lru_cache(maxsize=MOST_METRICS)
+def _logged(path: str, stamp: Stamp) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the steps and the finite values in a file of a metric.
+
+    They are kept for the next look at a run that is followed, until the stamp of the file changes.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    if stamp.size_bytes > LARGEST_BYTES:
+        return np.empty(0, np.int64), np.empty(0)
+    with open_file(path) as opened:
+        content = opened.read(LARGEST_BYTES)
+    steps, values = [], []
     for line in content.splitlines():
         parts = line.split()
         try:
             value, step = float(parts[1]), int(parts[2])
         except (ValueError, IndexError):  # written halfway, or not by MLflow
             continue
-        if math.isfinite(value):
-            yield step, value
+        if math.isfinite(value) and abs(step) < LARGEST:
+            steps.append(step)
+            values.append(value)
+    return np.array(steps, np.int64), np.array(values, np.float64)

@@ -25,6 +25,7 @@ from accweight_core.text import shortened
 
 GIVEN = "order given"
 BY_ALPHABET = "natural order of names"
+BY_WORDS = "words in names"
 BY_NUMBER = "number in name"
 BY_NUMBERS = "order of the numbers in names"
 

@@ -31,16 +31,18 @@ def revision_series(
         in_given_order: Whether to number the checkpoints in the order they are given.
     """
     found = [replace(one, revision=revision_of(one.path), is_named=False) for one in found]
-    files = list(dict.fromkeys(inner(one.path) for one in found))
     is_one = len({one.revision for one in found}) == len(found)
-    groups = [found] if is_one else [[o for o in found if inner(o.path) == f] for f in files]
-    lost = [bad for bad in broken if _is_branch_or_tag(bad) and inner(bad.path) in files]
-    left_out = [_left_out(bad) for bad in broken if bad not in lost]
-    made = []
-    for members in groups:
-        names = {inner(one.path) for one in members}
-        own = [_told(bad) for bad in lost if inner(bad.path) in names]
-        made.append(_series(members, own, in_given_order))
+    home = {file: "" if is_one else file for file in (inner(one.path) for one in found)}
+    groups: dict[str, tuple[list[Found], list[Broken]]] = {key: ([], []) for key in home.values()}
+    for one in found:
+        groups[home[inner(one.path)]][0].append(one)
+    left_out = []
+    for bad in broken:
+        if _is_branch_or_tag(bad) and inner(bad.path) in home:
+            groups[home[inner(bad.path)]][1].append(_told(bad))
+        else:
+            left_out.append(_left_out(bad))
+    made = [_series(members, lost, in_given_order) for members, lost in groups.values()]
     copies = copies_among(made)
     named = {file: series.name for file, series in copies.items()}
     return [replace(one, copy_of=named.get(one.first, "")) for one in made], left_out
@@ -136,15 +138,11 @@ def _is_branch_or_tag(bad: Broken) -> bool:
     return revision is not None and revision.is_named
 
 
-def _reason(bad: Broken) -> str:
-    return str(bad.error).removeprefix(f"{bad.path}: ")
-
-
 def _told(bad: Broken) -> Broken:
     """Return a broken file with an error that names its revision and what to do."""
-    problem = f"revision {name_of(bad.path)} cannot be read: {_reason(bad)}; {NARROWER}"
+    problem = f"revision {name_of(bad.path)} cannot be read: {bad.reason}; {NARROWER}"
     return Broken(bad.path, FormatError(bad.path, problem))
 
 
 def _left_out(bad: Broken) -> LeftOut:
-    return LeftOut(bad.path, _reason(bad), f"{name_of(bad.path)}:{inner(bad.path)}")
+    return LeftOut(bad.path, bad.reason, f"{name_of(bad.path)}:{inner(bad.path)}")

@@ -65,10 +65,9 @@ def _take_apart(roots: Roots) -> None:
     """Leave out revisions of one commit but one, and those that lack the file."""
     kept: dict[Path, str] = {}
     for path in sorted(roots.paths, key=lambda path: not parts_of(name_of(path)).counts):
-        if path in kept and kept[path] != name_of(path):
-            reason = f"the same commit as {kept[path]}"
-            roots.left_out.append(LeftOut(path, reason, name_of(path)))
-        kept.setdefault(path, name_of(path))
+        name = name_of(path)
+        if kept.setdefault(path, name) != name:
+            roots.left_out.append(LeftOut(path, f"the same commit as {kept[path]}", name))
     unique = {path: path for path in roots.paths if kept[path] == name_of(path)}
     told = of_all(lambda path, _: _lacks(path), [(path, None) for path in unique])
     lacking = [path for path, lacks in zip(unique, told, strict=True) if lacks]
@@ -78,7 +77,7 @@ def _take_apart(roots: Roots) -> None:
         LeftOut(path, "there is no such file or folder at this revision", name_of(path))
         for path in lacking
     ]
-    roots.paths = [path for path in unique if path not in lacking]
+    roots.paths = [path for path, lacks in zip(unique, told, strict=True) if not lacks]
 
 
 def _lacks(path: Path) -> bool:

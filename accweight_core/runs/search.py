@@ -82,6 +82,11 @@ class Broken:
     path: Path
     error: AccweightError
 
+    @property
+    def reason(self) -> str:
+        """What is wrong with it, without its name."""
+        return str(self.error).removeprefix(f"{self.path}: ")
+
 
 @dataclass
 class Search:

@@ -164,11 +164,7 @@ def series_in(
         for place in series.placed
     ]
     taken = {bad.path for draft in drafts for bad in draft.cluster.broken}
-    left_out += [
-        LeftOut(bad.path, str(bad.error).removeprefix(f"{bad.path}: "))
-        for bad in broken
-        if bad.path not in taken
-    ]
+    left_out += [LeftOut(bad.path, bad.reason) for bad in broken if bad.path not in taken]
     return kept, left_out
 
 

@@ -33,6 +33,7 @@ from accweight_core.runs.order_doubts import (
     BY_ALPHABET,
     BY_NUMBER,
     BY_NUMBERS,
+    BY_WORDS,
     GIVEN,
     Told,
     order_warnings,
@@ -389,7 +390,7 @@ def _worded(named: Sequence[_Named]) -> list[Placed]:
     if -1 in ranks or len(set(ranks)) < len(ranks) or len(rests) > 1:
         return []
     in_order = sorted(zip(ranks, named, strict=True), key=lambda pair: pair[0])
-    return [Placed(n.found, i, "words in names") for i, (_, n) in enumerate(in_order)]
+    return [Placed(n.found, i, BY_WORDS) for i, (_, n) in enumerate(in_order)]
 
 
 def _unnumbered(found: Sequence[Found]) -> list[Placed]:

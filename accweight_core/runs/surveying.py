@@ -159,7 +159,7 @@ def _absolute(path: Path) -> str:
 
 
 def _pattern(path: str) -> tuple[str, ...]:
-    """Return the names of a path without their numbers, and its folder as far as it has none."""
+    """Return the names of a path with marks for their numbers, and the version in the last one."""
     *folders, name = path.split("/")
     parts = parts_of(name)
     return *(parts_of(folder).pattern for folder in folders), parts.pattern, str(parts.version)
@@ -245,9 +245,7 @@ def left_out_of(survey: Survey, run: Series | None) -> list[LeftOut]:
     out = list(survey.left_out)
     for series in listed:
         out += series.left_out
-        out += [
-            LeftOut(bad.path, str(bad.error).removeprefix(f"{bad.path}: ")) for bad in series.broken
-        ]
+        out += [LeftOut(bad.path, bad.reason) for bad in series.broken]
         out += _without_step(series)
     return out
 

@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Final
 
-from accweight_core.schema import Description, Role, StoredTensor
+from accweight_core.schema import BESIDE_MODEL, Description, Role, StoredTensor
 
 Shape = tuple[int, ...]
 
@@ -144,7 +144,7 @@ def _beside(tensors: tuple[tuple[str, Shape], ...], told: frozenset[str]) -> _Be
     constants = {name: name for name in _constants(rest)}
     kinds = (
         (state, "training state, not weights"),
-        (copies, "an averaged copy beside the model itself"),
+        (copies, f"an averaged copy {BESIDE_MODEL}"),
         (losses, "the loss, not the model"),
         (constants, "constants that scale the matrices beside them, not trained"),
     )

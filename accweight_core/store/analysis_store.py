@@ -187,6 +187,12 @@ class Store(Part):
         found = self.gathered(chosen, lambda part, inside: part.totals_at(inside))
         return _joined(found, (0, len(self.header.parameters), len(SUMS)))
 
+    @cached_property
+    def last_totals(self) -> Floats:
+        """(parameters, sums) of the last step, which what is added follows."""
+        last: Floats = self.totals_at(slice(-1, None))[0]
+        return last
+
     def metric_at(self, name: str, steps: slice) -> Floats:
         """(steps, parameters) of one metric at some steps."""
         if not self._segments:

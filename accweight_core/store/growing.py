@@ -110,36 +110,35 @@ def _say_that_it_grows(place: Path) -> None:
         create_group(place, document["attributes"] | {ATTRIBUTE: header})
 
 
-def tidy_grown(path: Path) -> bool:
+def tidy_grown(path: Path) -> tuple[Store | None, bool]:
     """Finish what a writer that was killed has left: put a complete segment in place, and sweep.
 
     Args:
         path: Folder of the analysis, whose lock is held.
 
     Returns:
-        Whether a segment was put in place.
+        The analysis, None if none can be read; and whether a segment was put in place.
     """
     try:
         store = Store.begun_at(path)
     except OSError:
-        return False  # there is none, or it is damaged
-    if store.header.complete and _is_published(store, beside(path, "next")):
-        return True
+        return None, False
+    longer = _published(store, beside(path, "next")) if store.header.complete else None
+    if longer is not None:
+        return longer, True
     if is_folder(real_place(path) / STATES) or store.spans:
         sweep_grown(store)
-    return False
+    return store, False
 
 
-def _is_published(store: Store, draft: Path) -> bool:
+def _published(store: Store, draft: Path) -> Store | None:
     """Put a draft in place if it is a complete segment that follows the last step."""
     try:
         document = checked(read_group(draft), SegmentDocument)
     except (OSError, ValueError):
-        return False  # another draft, or none
-    fits = document.follows == digest_of(store.totals_at(slice(-1, None))[0])
-    if fits and is_folder(draft):
-        publish(store, draft, document)
-    return fits
+        return None  # another draft, or none
+    fits = document.follows == digest_of(store.last_totals)
+    return publish(store, draft, document) if fits and is_folder(draft) else None
 
 
 def sweep_grown(store: Store) -> None:

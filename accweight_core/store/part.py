@@ -173,6 +173,11 @@ class Part:
         """Write the state of a block after the last step; see `State.write`."""
         self._state.write(index, block, carry, names)
 
+    @property
+    def holds_state(self) -> bool:
+        """Whether the state after the last step is stored, so that further ones can follow."""
+        return self.header.keeps_state and self._state.is_there()
+
     def read_state(self, index: int, block: Stretches) -> Carry:
         """Return the stored state of a block after the last step."""
         return self._state.read(index, block)

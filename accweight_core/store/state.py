@@ -110,6 +110,12 @@ class State:
         reference, previous, total = parts
         return reference, previous, total
 
+    def is_there(self) -> bool:
+        """Tell whether the state of the parameters was stored."""
+        sizes = enumerate(parameter.elements for parameter in self._header.parameters)
+        first = next((index for index, size in sizes if size), None)
+        return first is None or (self._store / self._where(first, "total") / METADATA).exists()
+
     def _where(self, index: int, name: str) -> str:
         where = f"{self._place}/{index:06d}/{name}"
         if name == "reference" and not (self._store / where / METADATA).exists():

@@ -109,7 +109,7 @@ def _array_metadata(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) 
         "data_type": dtype,
         "chunk_grid": grid,
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": "NaN",
+        "fill_value": 0 if dtype == "uint8" else "NaN",
         "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
         "attributes": {},
         "storage_transformers": [],
@@ -124,13 +124,14 @@ def _encoded_array(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) -
 
 @dataclass(frozen=True)
 class ChunkedArray:
-    """An uncompressed float array on disk, written in whole chunks and readable in any part.
+    """An uncompressed array on disk, written in whole chunks and readable in any part.
 
     Attributes:
         path: Folder of the array.
         shape: Shape of the array.
         chunk: Chunk shape; chunks at the far edges are padded beyond the array.
-        dtype: "float32" or "float64".
+        dtype: "float32" or "float64", whose missing elements are NaN; or "uint8", of pictures of
+            probes, whose missing elements are 0.
         attributes: Attributes found in the metadata; not written again.
         is_complete: Whether every chunk has been written, so that a missing one was lost.
     """
@@ -160,7 +161,7 @@ class ChunkedArray:
         """Return the array that metadata describe, None if it needs zarr."""
         shape, chunk, dtype = document.shape, document.chunk, document.data_type
         array = cls(path, shape, chunk, dtype, document.attributes)
-        known = dtype in ("float32", "float64") and 0 < len(shape) == len(chunk)
+        known = dtype in ("float32", "float64", "uint8") and 0 < len(shape) == len(chunk)
         return array if known and {**found, "attributes": {}} == array._metadata() else None
 
     def create(
@@ -178,6 +179,11 @@ class ChunkedArray:
     def _metadata(self) -> dict[str, Any]:
         return _array_metadata(self.shape, self.chunk, self.dtype)
 
+    @property
+    def _missing(self) -> float:
+        """Value of elements that are not written."""
+        return 0 if self.dtype == "uint8" else math.nan
+
     def _stored_dtype(self) -> np.dtype[Any]:
         return np.dtype(self.dtype).newbyteorder("<")
 
@@ -192,7 +198,7 @@ class ChunkedArray:
     def write(
         self,
         start: Sequence[int],
-        values: npt.NDArray[np.floating[Any]],
+        values: npt.NDArray[Any],
         write: Write = write_whole,
     ) -> None:
         """Write one chunk.
@@ -208,7 +214,7 @@ class ChunkedArray:
         whole = values.astype(self._stored_dtype(), copy=False)
         if whole.shape != self.chunk:
             padding = [(0, full - got) for full, got in zip(self.chunk, whole.shape, strict=True)]
-            whole = np.pad(whole, padding, constant_values=np.nan)
+            whole = np.pad(whole, padding, constant_values=self._missing)
         write(self._file(place), np.ascontiguousarray(whole).data)
 
     def write_rows(
@@ -295,7 +301,7 @@ class ChunkedArray:
         if size_bytes > LARGE_BYTES and not self._mostly_there(touched, size_bytes):
             raise StoreError(f"{self.path}: is damaged: most of its {size_bytes} bytes are missing")
         try:
-            return np.full(shape, np.nan, dtype) if is_many else np.empty(shape, dtype)
+            return np.full(shape, self._missing, dtype) if is_many else np.empty(shape, dtype)
         except (MemoryError, ValueError):
             raise StoreError(
                 f"{self.path}: needs {size_bytes} bytes of memory, which cannot be had"
@@ -365,7 +371,7 @@ class ChunkedArray:
         except FileNotFoundError:
             if self.is_complete:
                 raise StoreError(f"{path}: is damaged: it is missing") from None
-            part[...] = np.nan
+            part[...] = self._missing
             return
         with file:
             expected = math.prod(self.chunk) * part.itemsize

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from accweight_adapters.head_axes import heads_by_axes
-from accweight_core.naming import module_of
+from accweight_core.naming import leaf_of, module_of
 from accweight_core.schema import Axis, Hints, Kind, Role, StoredTensor
 
 Shape = tuple[int, ...]
@@ -69,7 +69,7 @@ def with_keras_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...
     groups: dict[str, dict[str, Shape]] = {}
     for tensor in given:
         module = module_of(tensor.name)
-        groups.setdefault(module, {})[_leaf(tensor.name, module)] = tensor.shape
+        groups.setdefault(module, {})[leaf_of(tensor.name, module)] = tensor.shape
     hints = {
         name: hints_of(Module(name, shapes))
         for name, shapes in groups.items()
@@ -78,7 +78,7 @@ def with_keras_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...
     found = []
     for tensor in given:
         module = module_of(tensor.name)
-        known = hints.get(module, {}).get(_leaf(tensor.name, module))
+        known = hints.get(module, {}).get(leaf_of(tensor.name, module))
         found.append(replace(tensor, hints=known) if known else tensor)
     return tuple(found)
 
@@ -112,10 +112,6 @@ def cells_of(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         if CELL.fullmatch(path[-1]):
             counts[path[:-1]] = counts.get(path[:-1], 0) + 1
     return counts
-
-
-def _leaf(name: str, module: str) -> str:
-    return name.removeprefix(module).lstrip(".") or name
 
 
 def hints_of(module: Module) -> dict[str, Hints]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from accweight_adapters.untrusted import quoted, quoted_few
+from accweight_core.schema import BESIDE_MODEL
 
 Group = TypeVar("Group")
 
@@ -69,8 +70,8 @@ def without_copies(
     if len(copies) == len(groups) and not is_model_beside:
         return dict(groups)
     if len(copies) > MOST_NAMED:
-        notes.append(f"left out {quoted_few([*copies])}: averaged copies beside the model itself")
+        notes.append(f"left out {quoted_few([*copies])}: averaged copies {BESIDE_MODEL}")
     else:
         for key in copies:
-            notes.append(f"left out {quoted(key)}: an averaged copy beside the model itself")
+            notes.append(f"left out {quoted(key)}: an averaged copy {BESIDE_MODEL}")
     return {key: group for key, group in groups.items() if key not in copies}

@@ -8,7 +8,7 @@ array of four axes is a convolution, whose kernel is first (Keras) or last (PyTo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -37,13 +37,13 @@ def with_numbered_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, 
     given = list(tensors)
     found: list[StoredTensor] = []
     matrix: tuple[_Place, StoredTensor, Hints] | None = None
-    for position, tensor in enumerate(given):
+    for tensor, after in zip(given, [*given[1:], None], strict=False):  # there may be none
         place = _place(tensor.name)
         if place is None or tensor.hints != Hints():
             found.append(tensor)
             matrix = None
         elif len(tensor.shape) > 1:
-            bias = _bias_behind(place, tensor.shape, given[position + 1 : position + 2])
+            bias = _bias_behind(place, tensor.shape, after)
             hints = _hints(tensor, place, bias)
             found.append(replace(tensor, hints=hints))
             matrix = (place, tensor, hints) if bias else None
@@ -68,13 +68,11 @@ def _is_bias(at: _Place, shape: Shape, place: _Place, vector: Shape) -> bool:
     return is_next and len(vector) == 1 and vector[0] in (shape[0], shape[-1])
 
 
-def _bias_behind(place: _Place, shape: Shape, after: Sequence[StoredTensor]) -> Shape:
-    """Return the shape of the bias behind an array, none without one."""
-    for tensor in after:
-        next_place = _place(tensor.name)
-        if next_place and _is_bias(place, shape, next_place, tensor.shape):
-            return tensor.shape
-    return ()
+def _bias_behind(place: _Place, shape: Shape, after: StoredTensor | None) -> Shape:
+    """Return the shape of the next tensor if it is the bias of an array; else that of a scalar."""
+    behind = _place(after.name) if after else None
+    is_bias = after and behind and _is_bias(place, shape, behind, after.shape)
+    return after.shape if after and is_bias else ()
 
 
 def _hints(tensor: StoredTensor, place: _Place, bias: Shape) -> Hints:

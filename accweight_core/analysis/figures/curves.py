@@ -42,13 +42,14 @@ DARK_ENOUGH = 0.8
 """Part of the colour map that is legible on white."""
 
 
-def curves_figure(shown: Shown, metric: str, top: int | None) -> Drawing:
+def curves_figure(shown: Shown, metric: str, top: int | None, notes: Sequence[str] = ()) -> Drawing:
     """Draw a metric of every layer over the steps, with names at the ends of the curves.
 
     Args:
         shown: The analysis.
         metric: The metric.
         top: Name the largest so many; by default all, or those that have room at their end.
+        notes: What is to be known of the metric.
     """
     series = shown.series(metric)
     order = shown.largest_first(metric, len(shown.steps) - 1)
@@ -62,7 +63,7 @@ def curves_figure(shown: Shown, metric: str, top: int | None) -> Drawing:
         LABELS + height + UNIT,
         f"{metric} of every layer over the steps",
         f"{shown.run}: {TABLE[metric].line}",
-        [f"{more(unnamed)} without a name" if unnamed else "", shown.not_counted],
+        [f"{more(unnamed)} without a name" if unnamed else "", shown.not_counted, *notes],
     )
     top_edge = bottom + LABELS + height + 0.1
     figure.write(MARGIN, top_edge, unit_text(metric), SMALL, color=THEME.dim)

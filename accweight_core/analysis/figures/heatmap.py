@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,7 +39,7 @@ UNEVEN = 30.0
 """Ratio of the largest value to the median from which colours are logarithmic."""
 
 
-def heatmap_figure(shown: Shown, metric: str) -> Drawing:
+def heatmap_figure(shown: Shown, metric: str, notes: Sequence[str] = ()) -> Drawing:
     """Draw a metric of every layer at every step."""
     series = shown.series(metric)
     layers, steps = max(len(series), 1), len(shown.steps)
@@ -53,6 +54,7 @@ def heatmap_figure(shown: Shown, metric: str) -> Drawing:
         [
             _reading(stride, has_gaps=bool(np.isnan(series).any())),
             shown.not_counted,
+            *notes,
         ],
     )
     named = range(0, len(series), stride)

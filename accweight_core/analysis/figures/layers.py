@@ -22,6 +22,7 @@ from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import PAINTS
 from accweight_core.colours.scale import Entries
 from accweight_core.errors import StoreError
+from accweight_core.naming import leaf_of
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Parameter
 from accweight_core.text import plain
@@ -116,7 +117,7 @@ def _caption(
     """Write the name of a picture, its shape, and the change that is white."""
     name = shown.names[row.name]
     if len(row.parameters) > 1:
-        name += " " + plain(parameter.name.removeprefix(row.name).lstrip("./") or parameter.name)
+        name += " " + plain(leaf_of(parameter.name, row.name))
     figure.write(left, top - 0.14, cut(name, SIDE, BODY, "bold", keep="end"), weight="bold")
     shape = "\N{MULTIPLICATION SIGN}".join(map(str, parameter.shape)) or "scalar"
     white = number(share * float(row.metrics["max"][-1]))

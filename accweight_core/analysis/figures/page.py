@@ -102,8 +102,8 @@ def page(
     """
     notes = [note for note in notes if note]
     below = MARGIN + NOTE * len(notes) + (0.06 if notes else 0)
-    figure = Drawing(width, MARGIN + HEADING + body + below)
-    top, room = MARGIN + HEADING + body + below - MARGIN, width - 2 * MARGIN
+    top, room = HEADING + body + below, width - 2 * MARGIN
+    figure = Drawing(width, top + MARGIN)
     figure.write(MARGIN, top - 0.16, cut(title, room, TITLE, "bold"), TITLE, weight="bold")
     figure.write(MARGIN, top - 0.38, cut(subtitle, room, BODY), color=THEME.dim)
     for line, note in enumerate(reversed(notes)):
@@ -143,4 +143,4 @@ def more(count: int, noun: str = "layer") -> str:
 
 def number(value: float) -> str:
     """Return a number with three digits."""
-    return f"{value:.3g}" if abs(value) < 1e6 else f"{value:.2e}"
+    return f"{value:.3g}"

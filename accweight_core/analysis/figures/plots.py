@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accweight_core.analysis.ranking import Chosen, chosen_metric
 from accweight_core.analysis.shown import Shown
 from accweight_core.arguments import brief, check_count
-from accweight_core.errors import MissingLibraryError, StoreError, UnknownNameError, reason_of
-from accweight_core.io.target import target_at
-from accweight_core.metrics.table import checked_metric
+from accweight_core.errors import MissingLibraryError, UnknownNameError
+from accweight_core.io.target import replaced_whole, target_at
+from accweight_core.text import plain
 
 if TYPE_CHECKING:
     from accweight_core.analysis.figures.page import Drawing
@@ -28,19 +30,16 @@ class Plots:
         Raises:
             MissingLibraryError: If Matplotlib is not installed.
         """
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError:
-            raise MissingLibraryError("matplotlib", "plot", "drawing figures") from None
+        check_can_draw()
         self._shown = shown
 
     def ranking(
-        self, by: str = "mean", step: int | None = None, *, top: int | None = None
+        self, by: str | None = None, step: int | None = None, *, top: int | None = None
     ) -> Drawing:
         """Draw the layers as bars, largest first, by a metric at a step.
 
         Args:
-            by: A metric.
+            by: A metric; by default `relative`, or what the figure says where that is undefined.
             step: A step of the run; the last one by default.
             top: Layers to draw; by default 40.
 
@@ -50,14 +49,17 @@ class Plots:
         from accweight_core.analysis.figures.ranking import ranking_figure
 
         check_count(top, "top")
-        return ranking_figure(self._shown, self._metric(by), self._at(step), top)
+        at = self._at(step)
+        chosen = self._metric(by, at)
+        return ranking_figure(self._shown, chosen.by, at, top, chosen.notes)
 
-    def curves(self, metric: str = "mean", *, top: int | None = None) -> Drawing:
-        """Draw a metric of every layer over the steps, with names at the largest of the last step.
+    def curves(self, metric: str | None = None, *, top: int | None = None) -> Drawing:
+        """Draw a metric of every layer over the steps, with names at the ends of the curves.
 
         Args:
-            metric: A metric.
-            top: Layers with colour and name; by default 14. The others are grey.
+            metric: A metric; `relative` by default.
+            top: Name the largest so many, and draw the others thin; by default all of up to 14, and
+                of more those whose names have room at the ends of their curves.
 
         Raises:
             UnknownNameError: If there is no such metric.
@@ -65,20 +67,22 @@ class Plots:
         from accweight_core.analysis.figures.curves import curves_figure
 
         check_count(top, "top")
-        return curves_figure(self._shown, self._metric(metric), top)
+        chosen = self._metric(metric)
+        return curves_figure(self._shown, chosen.by, top, chosen.notes)
 
-    def heatmap(self, metric: str = "mean") -> Drawing:
+    def heatmap(self, metric: str | None = None) -> Drawing:
         """Draw a metric as colour: layers in network order down, checkpoints across.
 
         Args:
-            metric: A metric.
+            metric: A metric; `relative` by default.
 
         Raises:
             UnknownNameError: If there is no such metric.
         """
         from accweight_core.analysis.figures.heatmap import heatmap_figure
 
-        return heatmap_figure(self._shown, self._metric(metric))
+        chosen = self._metric(metric)
+        return heatmap_figure(self._shown, chosen.by, chosen.notes)
 
     def layers(self, step: int | None = None, *, top: int | None = None) -> Drawing:
         """Draw the layers as pictures, in network order: the farther a weight moved, the brighter.
@@ -97,11 +101,24 @@ class Plots:
         check_count(top, "top")
         return layers_figure(self._shown, self._at(step), top)
 
-    def _metric(self, name: str) -> str:
-        return checked_metric(name, self._shown.metrics)
+    def _metric(self, name: str | None, step_index: int = -1) -> Chosen:
+        chosen = chosen_metric(self._shown.rows, name, step_index)
+        return replace(chosen, notes=tuple(map(plain, chosen.notes)))
 
     def _at(self, step: int | None) -> int:
         return self._shown.source.header.step_index(step)
+
+
+def check_can_draw() -> None:
+    """Raise unless Matplotlib is installed.
+
+    Raises:
+        MissingLibraryError: If it is not.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingLibraryError("matplotlib", "plot", "drawing figures") from None
 
 
 def ending_of(path: Path) -> str:
@@ -128,14 +145,6 @@ def write_figure(figure: Drawing, out: str | os.PathLike[str], *, overwrite: boo
     """
     path = target_at(out, "a figure")
     ending = ending_of(path)
-    if path.exists() and not overwrite:
-        raise StoreError(f"{path}: exists already; choose another name, or add --overwrite")
-    content, draft = figure.content(ending), path.with_name(f".{path.name}.draft")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with replaced_whole(path, overwrite=overwrite) as draft:
+        draft.write_bytes(figure.content(ending))
     return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from accweight_core.analysis.figures.page import (
@@ -26,7 +28,9 @@ AXIS = 0.34
 """Inches of the label below the bars."""
 
 
-def ranking_figure(shown: Shown, by: str, step_index: int, top: int | None) -> Drawing:
+def ranking_figure(
+    shown: Shown, by: str, step_index: int, top: int | None, notes: Sequence[str] = ()
+) -> Drawing:
     """Draw the layers by a metric at a step.
 
     Args:
@@ -34,6 +38,7 @@ def ranking_figure(shown: Shown, by: str, step_index: int, top: int | None) -> D
         by: The metric.
         step_index: Index of the step.
         top: Layers to draw; by default as many as are legible on a page.
+        notes: What is to be known of the metric.
     """
     order = shown.largest_first(by, step_index)
     chosen = order[: top or MOST_ROWS]
@@ -44,7 +49,7 @@ def ranking_figure(shown: Shown, by: str, step_index: int, top: int | None) -> D
         AXIS + ROW * max(len(chosen), 1),
         f"Layers by {by} at step {shown.steps[step_index]}",
         f"{shown.run}: {TABLE[by].line}",
-        [more(len(order) - len(chosen)), shown.not_counted],
+        [more(len(order) - len(chosen)), shown.not_counted, TABLE[by].sentence, *notes],
     )
     left = MARGIN + max((text_width(name) for name in names), default=0.0) + 0.12
     right = WIDTH - MARGIN - max((text_width(_shown(v)) for v in values), default=0.0) - 0.08

@@ -24,6 +24,7 @@ from accweight_core.remote.git.contents import (
     pointer_in,
 )
 from accweight_core.remote.git.transport import GitTree
+from accweight_core.remote.revision import COMMIT
 from accweight_core.remote.transport import Transport
 from accweight_core.remote.urls import GIT, Url, is_plain_name
 
@@ -114,7 +115,7 @@ class GitRepository:
         from dulwich.objectspec import parse_commit
 
         with self._lock:
-            ref = self._ref_names().get(name)
+            ref = None if COMMIT.fullmatch(name) else self._ref_names().get(name)
             if ref is not None and (commit := self._peeled(ref)):
                 return commit
             try:

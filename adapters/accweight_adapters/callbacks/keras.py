@@ -16,8 +16,8 @@ from accweight_core.live.tracker import ChangeTracker
 class ChangeCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Gives a `ChangeTracker` the weights before training and after every epoch or `every` steps.
 
-    A step is a batch, counted by `optimizer.iterations` from where training began, also where
-    updates are per epoch. Figures are the logs of Keras.
+    A step is a batch, counted on from those that the optimizer has seen, also where updates are per
+    epoch and where gradients of several batches are accumulated. Figures are the logs of Keras.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ChangeCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Take the weights, which Keras has built by now, before they are trained."""
-        self._step = int(self.model.optimizer.iterations)
+        self._step = _batches_seen(self.model.optimizer)
         self._training.begin(self._step)
         self._offer({})
 
@@ -78,3 +78,12 @@ class ChangeCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _offer(self, logs: Mapping[str, Any] | None, *, force: bool = False) -> None:
         self._training.offer(self._step, lambda: self.model, lambda: logs or {}, force=force)
+
+
+def _batches_seen(optimizer: Any) -> int:
+    """Return the batches that an optimizer was applied to; it is stored with the model.
+
+    `optimizer.iterations` are fewer where gradients are accumulated: whole groups of batches.
+    """
+    counting = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
+    return next(int(v.numpy()) for v in counting.variables if v.name == "iteration")

@@ -91,8 +91,9 @@ class ChangeCallback(Callback):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the tracker, unless that is in the store."""
-        is_kept = self.tracker is not None and not self._is_stored
-        return {"tracker": self.tracker.state_dict()} if self.tracker and is_kept else {}
+        if self.tracker is None or self._is_stored:
+            return {}
+        return {"tracker": self.tracker.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a state until training begins."""

@@ -49,7 +49,7 @@ class TrackedTraining:
         due_by(self._options["every"])
 
     def begin(self, step: int, state: Mapping[str, Any] | None = None) -> None:
-        """Create the tracker; where one callback sees training again, it goes on from the last.
+        """Create the tracker; where one callback sees training go on, the tracker goes on, too.
 
         Args:
             step: Step at which training begins; after 0, an existing store is continued.
@@ -58,11 +58,8 @@ class TrackedTraining:
         Raises:
             StoreError: If the store exists and training begins at step 0, or cannot be written.
         """
-        if self.tracker is not None:
-            if self._store is None:
-                return
-            self.tracker.close()
-            state = self.tracker.state_dict()
+        if self.tracker is not None and (self._store is None or step > 0):
+            return
         self.tracker = ChangeTracker(self._store, **{"resume": step > 0, **self._options})
         if state:
             self.tracker.load_state_dict(state)

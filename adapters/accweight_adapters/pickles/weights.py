@@ -178,7 +178,9 @@ def _models(entries: list[Entry], weights: Weights) -> list[Entry]:
     is_beside = any("." in path[0] for path, _ in direct)
     whole = groups
     groups = without_copies(groups, notes, is_model_beside=is_beside)
-    for key in whole.keys() - groups.keys():
+    for key in whole:
+        if key in groups:
+            continue
         copy = _models(whole[key], Weights())
         weights.copies.setdefault(key, {".".join(path): tensor for path, tensor in copy})
     groups = _without_losses(groups, notes)

@@ -17,12 +17,12 @@ import numpy as np
 
 from accweight_adapters.training.artifacts import Session
 from accweight_adapters.training.config import Epochs
-from accweight_adapters.training.data import Array, Data, batches
 from accweight_adapters.training.folder import RunFolder
 from accweight_adapters.training.library import reason_of
 from accweight_adapters.training.loss import right
 from accweight_adapters.training.setup import Setup
 from accweight_core.errors import AccweightError, NonFiniteError
+from accweight_core.samples.samples import Array, Data, batches
 
 VALIDATION: Final = "validation_"
 SHUFFLE: Final = 1

@@ -15,12 +15,13 @@ from typing import Any
 
 from accweight_adapters.training.artifacts import build, opened
 from accweight_adapters.training.config import Epochs, TrainConfig
-from accweight_adapters.training.data import Data, load_data, split
 from accweight_adapters.training.folder import RunFolder
 from accweight_adapters.training.loop import Watch, trained
 from accweight_adapters.training.setup import Network, Setup, network, setup
 from accweight_core.errors import MismatchError
 from accweight_core.io.target import target_at
+from accweight_core.samples.arrays import load_data
+from accweight_core.samples.samples import Data, split
 
 PIECE_BYTES = 1 << 20
 

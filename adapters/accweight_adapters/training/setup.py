@@ -15,15 +15,6 @@ import numpy as np
 from onnx import ModelProto
 
 from accweight_adapters.training.config import TrainConfig, TrainSelection
-from accweight_adapters.training.data import (
-    Array,
-    Data,
-    Input,
-    batches,
-    inputs_of,
-    with_labels,
-    with_values,
-)
 from accweight_adapters.training.graph import (
     BATCH,
     fixed_batch,
@@ -34,11 +25,14 @@ from accweight_adapters.training.graph import (
     with_one_output,
     without_end,
 )
+from accweight_adapters.training.inputs import inputs_of
 from accweight_adapters.training.library import reason_of, session
 from accweight_adapters.training.loss import Loss, with_loss
 from accweight_adapters.training.model import TrainableModel, choose, load_model
 from accweight_adapters.training.operators import check_gradients, decompose
 from accweight_core.errors import FormatError
+from accweight_core.samples.samples import Array, Data, Input, batches
+from accweight_core.samples.targets import with_labels, with_values
 
 TRIED_BATCHES: Final = 2
 """Batches that a model with a freed batch size must compute correctly."""

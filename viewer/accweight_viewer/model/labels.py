@@ -13,6 +13,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.naming import leaf_of
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.runs import ShownLayer
@@ -134,7 +135,7 @@ def _layer_labels(
         high = float(places.sizes[plate.number, 1])
         rows = plate.size[0]
         if len(layer.plates) > 1:
-            text = plate.name.removeprefix(layer.name).lstrip("./_") or plate.name
+            text = leaf_of(plate.name, layer.name)
             below = (x, y - high, z)
             labels.append(
                 Label(

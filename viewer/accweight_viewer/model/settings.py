@@ -69,8 +69,8 @@ class Settings:
     arrangement: Literal["auto", "line", "rows"] = "auto"
     true_scale: bool = False
     labels: bool = True
-    first_metric: str = "max"
-    second_metric: str = "mean"
+    first_metric: str = "relative"
+    second_metric: str = "rotation"
     curve_metric: str = "mean"
     order: Literal["network", "ranking"] = "network"
     speed: float = 3.0

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from html import escape
+from textwrap import wrap
 
 from accweight_core.metrics.table import TABLE
 from accweight_viewer.model.runs import ShownLayer
 
 MISSING = "\N{EN DASH}"
 """Text for an undefined number, such as a ratio to a norm of 0."""
+
+LINE = 80
+"""Letters of a line in a tool tip."""
 
 UNFINISHED = "\N{HORIZONTAL ELLIPSIS}"
 """Text for a number that is not measured yet."""
@@ -53,6 +57,17 @@ def metric_text(name: str) -> str:
     """
     metric = TABLE.get(name)
     return metric.line if metric else name
+
+
+def evidence_text(name: str) -> str:
+    """Return what a metric is, how to read it and what it is evidence for, for a tool tip.
+
+    >>> evidence_text("max").splitlines()[2]
+    'evidence for the longest path of a single weight, not for the layer as a whole'
+    """
+    metric = TABLE.get(name)
+    told = (metric.reading, f"evidence {metric.evidence}") if metric else ()
+    return "\n".join([metric_text(name), *(line for text in told for line in wrap(text, LINE))])
 
 
 def tip_text(text: str) -> str:

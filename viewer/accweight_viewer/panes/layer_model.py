@@ -22,8 +22,8 @@ from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import (
     MISSING,
     UNFINISHED,
+    evidence_text,
     layer_text,
-    metric_text,
     number_text,
     tip_text,
 )
@@ -309,7 +309,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         if column in VALUES:
             shown = self.metrics[column - Column.FIRST]
             exact = shown.texts[layer] or f"{shown.now[layer]:.9g}"
-            return f"{self.names[layer]}\n{shown.title} = {exact}\n{metric_text(shown.metric)}"
+            return f"{self.names[layer]}\n{shown.title} = {exact}\n{evidence_text(shown.metric)}"
         return layer_text(self.names[layer], self._layers[layer], self._only[layer])
 
     def headerData(  # noqa: N802
@@ -322,5 +322,5 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             return self.title(section)
         if role == _TOOL_TIP and section in VALUES:
             metric = self.metrics[section - Column.FIRST].metric
-            return f"{self.title(section)}: {metric_text(metric)}"
+            return f"{self.title(section)}: {evidence_text(metric)}"
         return "place in network order" if role == _TOOL_TIP and section == 0 else None

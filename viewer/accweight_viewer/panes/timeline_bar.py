@@ -8,7 +8,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import ALLOWED
-from accweight_viewer.panes.formatting import metric_text, number_text, step_text
+from accweight_viewer.panes.formatting import evidence_text, number_text, step_text
 from accweight_viewer.panes.timeline_plot import TimelinePlot
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
@@ -77,7 +77,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self.speed.addItem(_speed_text(speed), speed)
         for at, name in enumerate(ALLOWED["curve_metric"]):
             self.metric.addItem(name, name)
-            self.metric.setItemData(at, metric_text(name), QtCore.Qt.ItemDataRole.ToolTipRole)
+            self.metric.setItemData(at, evidence_text(name), QtCore.Qt.ItemDataRole.ToolTipRole)
 
     def _build(self) -> None:
         keys = QtWidgets.QHBoxLayout()

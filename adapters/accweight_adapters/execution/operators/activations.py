@@ -66,6 +66,12 @@ def _swish(node: Node) -> Call:
     return lambda x: x * torch.sigmoid(alpha * x)
 
 
+@operator("SwiGLU", newest=28)
+def _swiglu(node: Node) -> Call:
+    alpha = node.get("alpha", 1.0)
+    return lambda gate, value: gate * torch.sigmoid(alpha * gate) * value
+
+
 @operator("HardSigmoid", newest=22)
 def _hard_sigmoid(node: Node) -> Call:
     alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)

@@ -86,7 +86,7 @@ def _indices_without(
     return flat + image.reshape(*x.shape[:2], *(1,) * len(order)) * math.prod(x.shape[2:])
 
 
-@operator("MaxUnpool", newest=22, host=(2,))
+@operator("MaxUnpool", newest=22)
 def _max_unpool(node: Node) -> Call:
     window = window_of(node, node.needed("kernel_shape"))
 
@@ -176,62 +176,3 @@ def _global_pool(node: Node) -> Call:
         return torch.linalg.vector_norm(x, power, axes, keepdim=True)
 
     return pooled
-
-
-@operator("RoiAlign", newest=22)
-def _roi_align(node: Node) -> Call:
-    rows, columns = node.get("output_height", 1), node.get("output_width", 1)
-    ratio, scale = node.get("sampling_ratio", 0), node.get("spatial_scale", 1.0)
-    mode = node.only("mode", "avg", "max", default="avg")
-    known = ("half_pixel", "output_half_pixel")
-    default = known[0] if node.opset >= 16 else known[1]
-    half = node.only("coordinate_transformation_mode", *known, default=default) == known[0]
-
-    def aligned(x: Tensor, regions: Tensor, batch: Tensor) -> Tensor:
-        made = [
-            _region(x[int(image)], region * scale, (rows, columns), ratio, mode, half)
-            for region, image in zip(regions, batch, strict=True)
-        ]
-        return torch.stack(made) if made else x.new_zeros(0, x.shape[1], rows, columns)
-
-    return aligned
-
-
-def _region(
-    image: Tensor, region: Tensor, cells: tuple[int, int], ratio: int, mode: str, half: bool
-) -> Tensor:
-    """Return one region of an image, sampled on a grid in each cell."""
-    corner = region.reshape(2, 2).flip(1) - (0.5 if half else 0.0)  # rows before columns
-    extent = corner[1] - corner[0]
-    extent = extent if half else extent.clamp(min=1.0)
-    points = []
-    for axis, count in enumerate(cells):
-        cell = extent[axis] / count
-        samples = ratio if ratio > 0 else int(torch.ceil(cell))
-        within = (torch.arange(samples, device=image.device) + 0.5) / samples
-        place = torch.arange(count, device=image.device)[:, None] + within
-        points.append(corner[0, axis] + place * cell)
-    down, across = points
-    seen = [
-        _bilinear_terms(place, length)
-        for place, length in zip(points, image.shape[1:], strict=True)
-    ]
-    terms = [
-        image[:, i.reshape(-1)][:, :, j.reshape(-1)] * (u.reshape(-1, 1) * v.reshape(-1))
-        for i, u in seen[0]
-        for j, v in seen[1]
-    ]
-    stacked = torch.stack(terms)
-    joined = stacked.sum(0) if mode == "avg" else stacked.amax(0)
-    grid = joined.reshape(image.shape[0], *down.shape, *across.shape)
-    return grid.mean((2, 4)) if mode == "avg" else grid.amax((2, 4))
-
-
-def _bilinear_terms(place: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
-    """Return both neighbours of places on an axis, and their weights; outside, these are zero."""
-    inside = ((place >= -1) & (place <= length)).to(place.dtype)
-    bounded = place.clamp(0, length - 1)
-    low = bounded.floor()
-    share = bounded - low
-    high = (low + 1).clamp(max=length - 1)
-    return [(low.long(), (1 - share) * inside), (high.long(), share * inside)]

@@ -1,0 +1,1 @@
+"""Figures of the results of probes, by the axes of their arrays."""

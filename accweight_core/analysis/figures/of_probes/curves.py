@@ -1,0 +1,121 @@
+"""Numbers over the steps, a panel for each; of layers, a line per layer in the network's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from accweight_core.analysis.figures.curves import WIDTH, label_steps
+from accweight_core.analysis.figures.page import (
+    BODY,
+    MARGIN,
+    SMALL,
+    THEME,
+    Drawing,
+    cut,
+    more,
+    page,
+    text_width,
+)
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.step_axis import shares
+from accweight_core.colours.scale import colour_table
+from accweight_core.text import plain
+
+PANEL, CAPTION, LABELS = 1.5, 0.24, 0.4
+"""Inches of a panel, of the line above it and of the steps below it."""
+
+MOST_NAMED = 12
+NAMES = 1.6
+"""Inches of the names of layers at the right."""
+
+LINE = 0.15
+DARK_ENOUGH = 0.85
+"""Part of the colour map that is legible on white."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
+    """Draw arrays of one number per step, or per step and layer."""
+    layers = result.labels("layer") if result.fields[names[0]].axes[-1] == "layer" else ()
+    height = len(names) * (PANEL + CAPTION + LABELS)
+    figure, bottom = page(WIDTH, height, heading(result), subtitle(result), [_unnamed(layers)])
+    colours = line_colours(len(layers)) if layers else [THEME.curves[0]]
+    room = WIDTH - 2 * MARGIN - (NAMES if layers else 0)
+    top = bottom + height
+    for name in names:
+        field, values = result.fields[name], result.array(name).astype(np.float64)
+        title = f"{name.replace('_', ' ')}: {field.words}"
+        figure.write(MARGIN, top - 0.14, cut(plain(title), room, BODY), BODY)
+        low = top - CAPTION - PANEL
+        axes = _axes(figure, values, low, room)
+        x = shares(result.steps)
+        series = values.reshape(len(values), -1)
+        marker = "o" if len(x) == 1 else ""
+        for place, colour in enumerate(colours):
+            axes.plot(x, series[:, place], color=colour, linewidth=1.3, marker=marker)
+        label_steps(axes, result.steps, x)
+        top -= PANEL + CAPTION + LABELS
+    _legend(figure, layers, colours, bottom + height - CAPTION)
+    return figure
+
+
+def _unnamed(layers: Sequence[str]) -> str:
+    """Return how many layers have no name beside the curves."""
+    return f"{more(len(layers) - MOST_NAMED)} without a name" if layers[MOST_NAMED:] else ""
+
+
+def heading(result: ProbeResult) -> str:
+    """Return the title of a figure: the probe, and the layer or node if there is one."""
+    of = result.attributes.get("parameter") or result.attributes.get("node") or ""
+    return f"{result.name}{' of ' + plain(of) if of else ''}"
+
+
+def subtitle(result: ProbeResult) -> str:
+    """Return of which analysis, and whether the weights were in their places."""
+    run = plain(result.path.parent.parent.name)
+    steps = f"{len(result.steps)} steps, {result.steps[0]} to {result.steps[-1]}"
+    return f"{run}: {steps}{'; weights ' + result.proof if result.proof else ''}"
+
+
+def line_colours(count: int) -> list[tuple[float, float, float]]:
+    """Return a colour for every place in the network, dark to light."""
+    table = colour_table("viridis") / 255
+    chosen = np.linspace(0, DARK_ENOUGH * (len(table) - 1), max(count, 1)).astype(int)
+    return [(float(r), float(g), float(b)) for r, g, b in table[chosen]]
+
+
+def _axes(figure: Drawing, values: Floats, bottom: float, room: float) -> Axes:
+    """Return axes with a few lines at round values; they begin at 0 if that costs little."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    low = 0.0 if 0 < low < 0.5 * high else low
+    edge = 0.04 * (high - low) or abs(high) * 0.1 or 1.0
+    bounds = (low - edge * (low != 0), high + edge)
+    ticks = [t for t in MaxNLocator(4).tick_values(*bounds) if bounds[0] <= t <= bounds[1]]
+    labels = [f"{tick:.6g}" for tick in ticks]
+    left = MARGIN + 0.1 + max((text_width(label, SMALL) for label in labels), default=0.0)
+    axes = figure.panel(left, bottom, MARGIN + room - left, PANEL)
+    axes.set(xlim=(0, 1), ylim=bounds)
+    axes.set_yticks(ticks, labels)
+    axes.tick_params(length=0, labelsize=SMALL, labelcolor=THEME.dim)
+    axes.grid(axis="y", color=THEME.line, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _legend(figure: Drawing, layers: Sequence[str], colours: Sequence[object], top: float) -> None:
+    """Write the names of layers in their colours; of many, evenly chosen ones."""
+    if not layers:
+        return
+    count = min(len(layers), MOST_NAMED)
+    chosen = np.unique(np.linspace(0, len(layers) - 1, count).round().astype(int))
+    left = WIDTH - MARGIN - NAMES + 0.2
+    for line, place in enumerate(chosen):
+        name = cut(plain(layers[place]), NAMES - 0.2, SMALL, keep="end")
+        figure.write(left, top - 0.1 - LINE * line, name, SMALL, color=colours[place])

@@ -1,0 +1,144 @@
+"""Points in the plane: samples at chosen steps side by side, and the path of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.analysis.figures.of_probes.curves import heading, line_colours, subtitle
+from accweight_core.analysis.figures.page import (
+    MARGIN,
+    SMALL,
+    THEME,
+    Drawing,
+    cut,
+    page,
+    text_width,
+)
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.text import plain
+
+MOST_STEPS, COLUMNS = 8, 4
+SIDE, GAP, CAPTION = 1.9, 0.15, 0.24
+KEY = 0.2
+"""Inches of the line that says which colour is which class."""
+
+PATH = 4.2
+"""Inches of the sides of a path."""
+
+QUALITY = ("trustworthiness", "purity", "jump")
+"""Numbers per step that say what a picture of points is worth."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def scatter_figure(result: ProbeResult, name: str) -> Drawing:
+    """Draw the points at chosen steps on common axes, coloured by class."""
+    chosen = np.unique(np.linspace(0, len(result.steps) - 1, MOST_STEPS).round().astype(int))
+    points = result.array(name)[chosen].astype(np.float64)
+    columns = min(COLUMNS, len(chosen))
+    lines = -(-len(chosen) // columns)
+    body = lines * (SIDE + CAPTION) + KEY
+    wide = max(2 * MARGIN + columns * (SIDE + GAP) - GAP, 5.2)
+    note = str(result.attributes.get("said", ""))
+    figure, bottom = page(wide, body, heading(result), subtitle(result), [note])
+    targets = np.array(result.attributes.get("targets", []))
+    classes = sorted(set(targets.tolist()))
+    colours = class_colours(len(classes)) if len(classes) < len(targets) else []
+    finite = points[np.isfinite(points).all(axis=-1)]
+    low, high = (finite.min(axis=0), finite.max(axis=0)) if finite.size else (-1, 1)
+    middle, half = (np.add(low, high)) / 2, 0.53 * float(np.max(np.subtract(high, low)) or 1.0)
+    for number, place in enumerate(chosen):
+        left = MARGIN + number % columns * (SIDE + GAP)
+        top = bottom + body - KEY - number // columns * (SIDE + CAPTION)
+        text = cut(_quality(result, int(place)), SIDE, SMALL)
+        figure.write(left, top - 0.15, text, SMALL, color=THEME.dim)
+        axes = figure.panel(left, top - CAPTION - SIDE, SIDE, SIDE)
+        axes.spines[:].set(visible=True, color=THEME.line, linewidth=0.6)
+        found = points[number]
+        paint = (
+            [colours[classes.index(t)] for t in targets.tolist()] if colours else THEME.curves[0]
+        )
+        axes.scatter(found[:, 0], found[:, 1], s=4, c=paint, linewidths=0, alpha=0.8)
+        middle = np.broadcast_to(middle, 2)
+        axes.set(
+            xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half)
+        )
+    _key(figure, result, classes, colours, bottom + body - 0.12)
+    return figure
+
+
+def _quality(result: ProbeResult, place: int) -> str:
+    """Return the step, and what its picture is worth."""
+    worth = [
+        f"{name} {result.array(name)[place]:.2f}"
+        for name in QUALITY
+        if name in result.arrays and np.isfinite(result.array(name)[place])
+    ]
+    return ", ".join([f"step {result.steps[place]}", *worth])
+
+
+def class_colours(count: int) -> list[tuple[float, float, float]]:
+    """Return so many different colours: those of the timeline, of more classes a colour map."""
+    if count > len(THEME.curves):
+        return line_colours(count)
+    return [_rgb(colour) for colour in THEME.curves[:count]]
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return red, green, blue
+
+
+def _key(
+    figure: Drawing,
+    result: ProbeResult,
+    classes: Sequence[int],
+    colours: Sequence[tuple[float, float, float]],
+    bottom: float,
+) -> None:
+    """Write the names of the classes in their colours."""
+    names = result.attributes.get("classes") or []
+    left, edge = MARGIN, float(figure.get_size_inches()[0]) - MARGIN
+    for label, colour in zip(classes, colours, strict=False):
+        name = plain(names[label]) if 0 <= label < len(names) else str(label)
+        if left + text_width(name, SMALL) > edge:
+            break
+        figure.write(left, bottom, name, SMALL, color=colour, weight="bold")
+        left += text_width(name, SMALL, "bold") + 0.12
+
+
+def path_figure(result: ProbeResult, name: str) -> Drawing:
+    """Draw the path of the weights in its first two principal components."""
+    path = result.array(name).astype(np.float64)
+    shares = result.array("variance") if "variance" in result.arrays else np.full(2, np.nan)
+    null = result.attributes.get("random_walk") or [np.nan, np.nan]
+    labels = [
+        f"component {k + 1}: {shares[k]:.0%} of the variance (of a random walk {null[k]:.0%})"
+        for k in range(min(2, path.shape[1]))
+    ]
+    figure, bottom = page(
+        PATH + 2 * MARGIN + 1.4, PATH + 0.3, heading(result), subtitle(result),
+        ["a random walk, too, is a smooth curve here; only shares above its own are structure"],
+    )  # fmt: skip
+    axes = figure.panel(MARGIN + 0.3, bottom + 0.3, PATH, PATH)
+    axes.spines[:].set(visible=True, color=THEME.line, linewidth=0.6)
+    other = path[:, 1] if path.shape[1] > 1 else np.zeros(len(path))
+    axes.plot(path[:, 0], other, color=THEME.line, linewidth=1, zorder=1)
+    axes.scatter(path[:, 0], other, c=line_colours(len(path)), s=22, zorder=2)
+    axes.axhline(0, color=THEME.line, linewidth=0.5, zorder=0)
+    axes.axvline(0, color=THEME.line, linewidth=0.5, zorder=0)
+    axes.margins(0.08)
+    for place in dict.fromkeys([0, len(path) // 2, len(path) - 1]):
+        axes.annotate(
+            f"step {result.steps[place]}", (path[place, 0], other[place]), xytext=(5, 4),
+            textcoords="offset points", fontsize=SMALL, color=THEME.ink,
+        )  # fmt: skip
+    figure.write(MARGIN + 0.3, bottom + 0.1, labels[0], SMALL, color=THEME.dim)
+    if len(labels) > 1:
+        figure.write(
+            MARGIN + 0.16, bottom + 0.3, labels[1], SMALL, color=THEME.dim, rotation=90, va="bottom"
+        )
+    return figure

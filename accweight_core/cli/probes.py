@@ -1,0 +1,155 @@
+"""Format the list of probes, and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.cli.output import Page
+from accweight_core.cli.tables import Table, number
+from accweight_core.errors import StoreError, reason_of
+from accweight_core.io.target import target_at
+from accweight_core.probes.options import options_of
+from accweight_core.probes.probe import RUNS_NETWORK, Probe
+from accweight_core.probes.registry import probes
+from accweight_core.text import plain
+
+MOST_STEPS = 20
+"""Rows of a table of steps; of more steps, evenly chosen ones are shown."""
+
+MOST_COLUMNS = 7
+"""Numbers per row."""
+
+
+def list_page() -> Page:
+    """Return the installed probes with their options."""
+    found = probes()
+    rows = [(name, _needs(kind), plain(_help(kind))) for name, kind in found.items()]
+    page: list[str | Table] = [Table.of_rows(("probe", "needs", "what it does"), rows), ""]
+    for name, kind in found.items():
+        for option in options_of(kind):
+            page.append(
+                f"{name}:{option.name}={_shown(option.default)}  ({option.takes}) "
+                f"{plain(option.text)}"
+            )
+    return page
+
+
+def list_json() -> dict[str, Any]:
+    """Return the document for ``probe --list --json``."""
+    return {
+        "probes": [
+            {
+                "name": name,
+                "text": _help(kind),
+                "needs": _needs(kind),
+                "options": [
+                    {"name": o.name, "takes": o.takes, "default": o.default, "text": o.text}
+                    for o in options_of(kind)
+                ],
+            }
+            for name, kind in probes().items()
+        ]
+    }
+
+
+def _help(kind: type[Probe]) -> str:
+    return (kind.__doc__ or "").strip().split("\n")[0]
+
+
+def _needs(kind: type[Probe]) -> str:
+    return "model, data" if kind.needs & RUNS_NETWORK else "weights"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def results_json(results: Mapping[str, ProbeResult]) -> dict[str, Any]:
+    """Return the document for ``probe --json``."""
+    return {
+        "probes": [
+            {
+                "name": result.name,
+                "options": result.options,
+                "proof": result.proof or None,
+                "engine": result.engine or None,
+                "steps": result.steps.tolist(),
+                "path": str(result.path),
+                "table": result.records(),
+            }
+            for result in results.values()
+        ]
+    }
+
+
+def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]:
+    """Draw all figures of results into a folder; return the files.
+
+    Raises:
+        MissingLibraryError: If Matplotlib is not installed.
+        StoreError: If a file cannot be written.
+    """
+    from accweight_core.analysis.figures.plots import check_can_draw, write_figure
+
+    check_can_draw()
+    from accweight_core.analysis.figures.of_probes.choosing import figures_of
+
+    home = target_at(folder, "a folder of figures")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{home}: cannot be made ({reason_of(error)})") from None
+    return [
+        write_figure(draw(), home / f"{name}-{figure}.png", overwrite=True)
+        for name, result in results.items()
+        for figure, draw in figures_of(result).items()
+    ]
+
+
+def doubts(result: ProbeResult) -> list[str]:
+    """Return a warning if the weights are not known to be in their places."""
+    if result.proof != "not verified":
+        return []
+    return [f"{result.name}: not verified that the weights are in their places in the network"]
+
+
+def page(result: ProbeResult) -> Page:
+    """Return the heading, remarks and table of a result."""
+    chosen = ", ".join(f"{name}={_shown(value)}" for name, value in result.options.items())
+    proof = f"; weights {result.proof}" if result.proof else ""
+    lines: list[str | Table] = [
+        f"{result.name} ({plain(chosen)}): {len(result.steps)} steps{proof}",
+        *(plain(line) for line in _summary(result)),
+        "",
+    ]
+    table = result.table()
+    if len(table.columns) <= (2 if "layer" in table else 1):
+        return lines
+    if "layer" in table:
+        table = table[table["step"] == result.steps[-1]].drop(columns="step")
+        lines[-1:] = [f"at step {result.steps[-1]}:", ""]
+    elif len(table) > MOST_STEPS:
+        places = np.unique(np.linspace(0, len(table) - 1, MOST_STEPS).round().astype(int))
+        table = table.iloc[places]
+    table = table[list(table.columns[: MOST_COLUMNS + 1])]
+    rows = [
+        tuple(_cell(value) for value in row) for row in table.itertuples(index=False, name=None)
+    ]
+    heads = tuple(str(name) for name in table.columns)
+    return [*lines, Table.of_rows(heads, rows, *heads[0 if heads[0] == "step" else 1 :]), ""]
+
+
+def _summary(result: ProbeResult) -> list[str]:
+    kind = probes().get(result.name)
+    return [] if kind is None else list(kind.summary(result))
+
+
+def _cell(value: Any) -> str:
+    return number(float(value)) if isinstance(value, (float, int, np.number)) else plain(value)

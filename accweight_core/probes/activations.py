@@ -1,0 +1,208 @@
+"""The probe `activations`: maps of a node for chosen inputs, dead units and sparsity of all layers.
+
+The node of a layer is its result before the activation function. Behind a ReLU, a unit that is
+above 0 for no sample is dead: nothing depends on it, and it learns no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.context import Context
+from accweight_core.probes.pixels import as_picture, as_pixels, bounds, largest_of, scale_field
+from accweight_core.probes.probe import (
+    Array,
+    Batch,
+    Field,
+    Needs,
+    Probe,
+    Results,
+    Schema,
+    Step,
+    option,
+)
+from accweight_core.probes.units import UnitAxes, checked_axes, unit_axes
+
+MOST_UNITS = 4096
+"""Units per layer of which the share of positive samples is stored."""
+
+
+@dataclass
+class Activations(Probe):
+    """Maps of a node for chosen inputs; dead units and sparsity of every layer."""
+
+    name: ClassVar[str] = "activations"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.FORWARD
+
+    node: str = option("", "node of the maps; by default the first layer")
+    samples: int = option(6, "samples that maps are kept of, drawn from all classes")
+    rows: tuple[str, ...] = option((), "samples that maps are kept of, by their numbers")
+    units: int = option(16, "units that maps are kept of, from the first on")
+    layers: tuple[str, ...] = option((), "layers that are counted; by default all")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays, by the shapes of the nodes for a few samples."""
+        asked = self.layers or context.layers
+        nodes = context.keep(*asked)
+        self._node = self.node or nodes[0]
+        context.keep(self._node)
+        tried, count = context.tried(*nodes, self._node), len(context.tried()["output"])
+        shapes = context.network.parameters
+        found = {node: unit_axes(tried[node], count, node, shapes) for node in nodes}
+        self._axes = {node: axes for node, axes in found.items() if axes is not None}
+        self._map_axes = found.get(self._node) or checked_axes(
+            tried[self._node], count, self._node, self.name
+        )
+        self._rows = self._chosen(context)
+        return self._schema(self._maps(tried[self._node]).shape[1:])
+
+    def _chosen(self, context: Context) -> Array:
+        """Return the samples that maps are kept of."""
+        if not self.rows:
+            return context.chosen_rows(self.samples)
+        try:
+            rows = sorted({int(row) for row in self.rows})
+        except ValueError:
+            raise ArgumentValueError(
+                f"rows are numbers of samples joined by +, got {'+'.join(self.rows)}"
+            ) from None
+        if rows[0] < 0 or rows[-1] >= len(context.data):
+            raise ArgumentValueError(
+                f"rows go from {rows[0]} to {rows[-1]}; there are {len(context.data)} samples, "
+                "counted from 0"
+            )
+        return np.array(rows, np.int64)
+
+    def _schema(self, map_shape: tuple[int, ...]) -> Schema:
+        layers = tuple(self._axes)
+        places = len(layers)
+        most = min(max((a.count for a in self._axes.values()), default=1), MOST_UNITS)
+        units, height, width = map_shape
+        pictures = len(self._rows) * units
+        shape = (0, pictures, height, width, 1)
+        axes = ("step", "picture", "height", "width", "channel")
+        names = tuple(f"{row}/{u}" for row in self._rows for u in range(units))
+        fields = (
+            Field("sparsity", ("step", "layer"), (0, places), "share of values not above 0"),
+            Field("dead", ("step", "layer"), (0, places),
+                  "units above 0 for no sample: dead behind a ReLU"),
+            Field("mean", ("step", "layer"), (0, places), "mean of all values"),
+            Field("std", ("step", "layer"), (0, places), "standard deviation of all values"),
+            Field("values", ("step", "layer", "unit"), (0, places, most),
+                  "share of samples for which a unit is above 0 anywhere", "float32"),
+            Field("maps", axes, shape, "maps of the node, by sample/unit", "float32"),
+            Field("images", axes, shape, "pictures of the maps: 128 is 0", "uint8", final=True),
+            scale_field(),
+        )  # fmt: skip
+        attributes = {
+            "node": self._node,
+            "rows": [int(row) for row in self._rows],
+            "units": {layer: axes.count for layer, axes in self._axes.items()},
+        }
+        return Schema(fields, {"layer": layers, "picture": names}, attributes)
+
+    def begin(self, step: Step) -> None:
+        """Start the sums of a step."""
+        self._sums = {layer: _Sums(axes) for layer, axes in self._axes.items()}
+        self._kept: list[Array] = []
+
+    def measure(self, batch: Batch) -> None:
+        """Add a batch to the sums, and keep the maps of chosen samples."""
+        for layer, sums in self._sums.items():
+            sums.add(batch.outputs[layer])
+        chosen = np.isin(batch.rows, self._rows)
+        if chosen.any():
+            values = np.compress(chosen, batch.outputs[self._node], axis=self._map_axes.samples)
+            self._kept.append(self._maps(values))
+
+    def _maps(self, values: Array) -> Array:
+        """Return (samples, units, height, width) of a node."""
+        axes = self._map_axes
+        moved = np.moveaxis(values, (axes.samples, axes.units), (0, 1))
+        if moved.ndim == 4:
+            return moved[:, : self.units].astype(np.float32)
+        if moved.ndim == 2:  # units without positions are one picture
+            return as_picture(moved.astype(np.float32))[:, None]
+        flat = moved.reshape(len(moved), moved.shape[1], -1)  # units and tokens are one picture
+        return flat[:, None].astype(np.float32)
+
+    def end(self) -> Mapping[str, Array]:
+        """Return the arrays of the step."""
+        most = min(max((a.count for a in self._axes.values()), default=1), MOST_UNITS)
+        values = np.full((len(self._sums), most), np.nan, np.float32)
+        for row, sums in zip(values, self._sums.values(), strict=True):
+            share = sums.positive[:most] / max(sums.samples, 1)
+            row[: len(share)] = share
+        maps = np.concatenate(self._kept)
+        numbers: dict[str, Any] = {
+            name: np.array([getattr(sums, name) for sums in self._sums.values()], np.float64)
+            for name in ("sparsity", "dead", "mean", "std")
+        }
+        pictures = maps.reshape(-1, *maps.shape[2:], 1)
+        return {**numbers, "values": values, "maps": pictures}
+
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Return the maps as pictures on one scale for all steps."""
+        largest = np.full(len(results.steps), largest_of(results, "maps").max(initial=0.0))
+        images = [
+            as_pixels(results.at("maps", index), float(scale))
+            for index, scale in enumerate(largest)
+        ]
+        return {"images": np.stack(images), "scale": bounds(largest)}
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return how many units are dead at the last step, of how many."""
+        units = result.attributes["units"]
+        dead = dict(zip(result.labels("layer"), result.array("dead")[-1], strict=True))
+        named = [f"{layer} {n:.0f} of {units[layer]}" for layer, n in dead.items() if n]
+        return [f"units above 0 for no sample: {', '.join(named[:6])}"] if named else []
+
+
+class _Sums:
+    """Sums over the values of one layer."""
+
+    def __init__(self, axes: UnitAxes) -> None:
+        self._axes = axes
+        self.positive = np.zeros(axes.count, np.int64)
+        self.samples = 0
+        self._above, self._count, self._sum, self._square = 0, 0, 0.0, 0.0
+
+    def add(self, values: Array) -> None:
+        """Add the values of some samples."""
+        whole = self._axes.of(values)
+        above = whole > 0
+        self.samples += len(whole)
+        self.positive += above.any(axis=2).sum(axis=0)
+        self._above += int(np.count_nonzero(above))
+        self._count += whole.size
+        flat = whole.reshape(-1)
+        self._sum += float(flat.sum(dtype=np.float64))
+        self._square += float(np.einsum("i,i->", flat, flat, dtype=np.float64))
+
+    @property
+    def sparsity(self) -> float:
+        """Share of values not above 0."""
+        return 1 - self._above / max(self._count, 1)
+
+    @property
+    def dead(self) -> int:
+        """Number of units above 0 for no sample."""
+        return int(np.count_nonzero(self.positive == 0))
+
+    @property
+    def mean(self) -> float:
+        """Mean of all values."""
+        return self._sum / max(self._count, 1)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of all values."""
+        return float(np.sqrt(max(self._square / max(self._count, 1) - self.mean**2, 0.0)))

@@ -1,0 +1,133 @@
+"""What a probe is told before it starts: the run, the network, the samples."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from accweight_core.arguments import brief
+from accweight_core.errors import ArgumentValueError, UnknownNameError
+from accweight_core.probes.network import OUTPUT, Array, BoundNetwork, Network
+from accweight_core.samples.samples import Data
+from accweight_core.schema import Run
+from accweight_core.text import some
+
+TRIED_SAMPLES = 32
+"""Samples that are run to learn the shapes of nodes."""
+
+Trial = Callable[[Sequence[str]], Mapping[str, Array]]
+"""Runs a few samples at the first step, and returns the output and the nodes asked for."""
+
+
+@dataclass
+class Context:
+    """What one probe is told; it keeps what the probe asks for.
+
+    Attributes:
+        run: The run.
+        steps: The steps chosen, ascending.
+        seed: Seed of everything that is drawn.
+        kept: Nodes that the probe asks for.
+    """
+
+    run: Run
+    steps: tuple[int, ...]
+    seed: int
+    probe: str
+    _network: Network | None = None
+    _first: Callable[[], BoundNetwork] | None = None
+    _data: Data | None = None
+    _trial: Trial | None = None
+    kept: list[str] = field(default_factory=list)
+    advance: Callable[[int, int], None] = lambda done, total: None
+
+    @property
+    def network(self) -> Network:
+        """The network.
+
+        Raises:
+            ArgumentValueError: If none is given.
+        """
+        if self._network is None:
+            raise ArgumentValueError(
+                f"probe {self.probe!r} runs the network; give it with --model NET.onnx"
+            )
+        return self._network
+
+    @property
+    def data(self) -> Data:
+        """The samples.
+
+        Raises:
+            ArgumentValueError: If none are given.
+        """
+        if self._data is None:
+            raise ArgumentValueError(
+                f"probe {self.probe!r} runs the network on samples; give them with --data FILE"
+            )
+        return self._data
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers of the network, in its order; each is a node that can be kept."""
+        return self.network.layers
+
+    def keep(self, *nodes: str) -> tuple[str, ...]:
+        """Ask for the values of nodes in every batch; return their names.
+
+        Raises:
+            UnknownNameError: If there is no such node.
+        """
+        known = (OUTPUT, *self.layers)
+        for node in nodes:
+            if node not in known and node not in self._bound().nodes:
+                raise UnknownNameError(
+                    f"probe {self.probe!r}: the network has no node {brief(node)}; it has "
+                    f"{some(known, 12)}, and all values in the graph"
+                )
+            if node not in self.kept and node != OUTPUT:  # which is there anyway
+                self.kept.append(node)
+        return nodes
+
+    def _bound(self) -> BoundNetwork:
+        if self._first is None:
+            self.network  # noqa: B018  raises the error for a missing network
+            raise ArgumentValueError(f"probe {self.probe!r} needs a network")
+        return self._first()
+
+    def tried(self, *nodes: str) -> Mapping[str, Array]:
+        """Return the output and nodes for the first samples, at the first step chosen."""
+        if self._trial is None:
+            self.data  # noqa: B018  raises the error for missing samples
+            raise ArgumentValueError(f"probe {self.probe!r} needs samples")
+        return self._trial(nodes)
+
+    def random(self) -> np.random.Generator:
+        """Return random numbers that depend on the seed and the name of the probe alone."""
+        return np.random.default_rng([self.seed, zlib.crc32(self.probe.encode())])
+
+    def chosen_rows(self, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return a random choice of so many samples at most, ascending.
+
+        Of samples with classes, each class has its share.
+        """
+        total = len(self.data)
+        if count >= total:
+            return np.arange(total, dtype=np.int64)
+        order = self.random().permutation(total)
+        targets = self.data.targets
+        if targets.ndim == 1 and targets.dtype.kind in "biu":
+            order = order[np.argsort(_turns(targets[order]), kind="stable")]
+        return np.sort(order[:count]).astype(np.int64)
+
+
+def _turns(labels: Array) -> Array:
+    """Return how often each label came before: classes are taken in turn by it."""
+    turns = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
+        turns[places] = np.arange(len(places))
+    return turns

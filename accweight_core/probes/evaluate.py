@@ -1,0 +1,276 @@
+"""The probe `evaluate`: loss, accuracy and confusion at every step.
+
+What the targets are decides: class numbers are held against the scores of the classes by cross
+entropy, numbers against the output by the mean squared error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.context import Context
+from accweight_core.probes.network import OUTPUT
+from accweight_core.probes.probe import Array, Batch, Field, Needs, Probe, Schema, Step, option
+from accweight_core.samples.samples import Data
+from accweight_core.samples.targets import with_labels, with_values
+
+MOST_CLASSES = 256
+"""Classes up to which confusion is stored; a language model has tens of thousands."""
+
+SUM_ERROR = 1e-3
+"""How far the sum of probabilities may be from 1."""
+
+Loss = Literal["auto", "cross_entropy", "bce", "mse"]
+Form = Literal["auto", "scores", "probabilities"]
+
+
+@dataclass
+class Evaluate(Probe):
+    """Loss, accuracy and confusion at every step."""
+
+    name: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.FORWARD
+
+    loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")
+    output: str = option(OUTPUT, "node that is held against the targets")
+    output_is: Form = option("auto", "scores (logits) or probabilities; by default by its values")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays, by the form of output and targets."""
+        context.keep(self.output)
+        data, scores = context.data, context.tried(self.output)[self.output]
+        if not data.has_targets:
+            raise ArgumentValueError(
+                f"{data.path}: has no targets to evaluate against; save them as y, or put images "
+                "into a folder per class"
+            )
+        self._scoring = _scoring(self.loss, self.output_is, data, scores)
+        return self._scoring.schema(data)
+
+    def begin(self, step: Step) -> None:
+        """Start the sums of a step."""
+        self._scoring.reset()
+
+    def measure(self, batch: Batch) -> None:
+        """Add the samples of a batch."""
+        self._scoring.add(batch.outputs[self.output], batch.rows)
+
+    def end(self) -> Mapping[str, Array]:
+        """Return loss, accuracy and confusion."""
+        return self._scoring.result()
+
+
+def _scoring(loss: Loss, form: Form, data: Data, scores: Array) -> _Classes | _Squares | _Binary:
+    """Return how outputs are held against the targets."""
+    is_class = data.targets.dtype.kind in "biu"
+    if loss == "auto":
+        single = scores.size == len(scores)
+        loss = "mse" if not is_class else "bce" if single else "cross_entropy"
+    if loss == "cross_entropy":
+        axis = _class_axis(data.targets, scores)
+        others = scores.shape[1:axis] + scores.shape[axis + 1 :]
+        last = np.moveaxis(scores, axis, -1)
+        of = form == "probabilities" or (form == "auto" and are_probabilities(last))
+        labels = with_labels(data, scores.shape[axis], others).targets
+        return _Classes(labels, scores.shape[axis], axis, are_probabilities=of)
+    fitted = with_values(data, scores.shape[1:], between_0_and_1=loss == "bce")
+    if loss == "mse":
+        return _Squares(fitted.targets)
+    of = form == "probabilities" or (form == "auto" and bool(((scores > 0) & (scores < 1)).all()))
+    return _Binary(fitted.targets, are_probabilities=of)
+
+
+def _class_axis(targets: Array, scores: Array) -> int:
+    """Return the axis of the classes: 1, or the last one if the targets have the axes before."""
+    if scores.ndim < 2:
+        raise ArgumentValueError(
+            f"the output has shape {scores.shape[1:]} per sample; cross_entropy needs a score per "
+            "class"
+        )
+    is_last = targets.shape[1:] == scores.shape[1:-1] and targets.ndim > 1
+    return scores.ndim - 1 if is_last else 1
+
+
+class _Classes:
+    """Sums of cross entropy and confusion."""
+
+    def __init__(self, labels: Array, classes: int, axis: int, *, are_probabilities: bool) -> None:
+        self._labels = labels
+        self._axis = axis
+        self.classes = classes
+        self._are_probabilities = are_probabilities
+        self.reset()
+
+    def schema(self, data: Data) -> Schema:
+        """Return the arrays that are stored."""
+        count = self.classes
+        fields = [
+            Field("loss", ("step",), (0,), "mean cross entropy, in nats"),
+            Field("accuracy", ("step",), (0,), "share of samples whose largest score is the label"),
+        ]
+        labels: dict[str, tuple[str, ...]] = {}
+        if count <= MOST_CLASSES:
+            names = data.classes if len(data.classes) == count else tuple(map(str, range(count)))
+            fields += [
+                Field("class_accuracy", ("step", "class"), (0, count), "accuracy per class"),
+                Field(
+                    "confusion",
+                    ("step", "class", "predicted"),
+                    (0, count, count),
+                    "samples of a class (down) by the class predicted (across)",
+                ),
+            ]
+            labels = {"class": names, "predicted": names}
+        of = "probabilities" if self._are_probabilities else "scores"
+        return Schema(tuple(fields), labels, {"loss": "cross_entropy", "output_is": of})
+
+    def reset(self) -> None:
+        """Start from nothing."""
+        side = self.classes if self.classes <= MOST_CLASSES else 0
+        self._loss, self._right, self._count = 0.0, 0, 0
+        self._confusion = np.zeros((side, side), np.int64)
+
+    def add(self, scores: Array, rows: Array) -> None:
+        """Add some samples."""
+        last = np.moveaxis(scores, self._axis, -1).reshape(-1, self.classes)
+        labels = self._labels[rows].reshape(-1)
+        if self._are_probabilities:
+            _check_probabilities(last)
+        logs = log_probabilities(last, are_probabilities=self._are_probabilities)
+        self._loss -= float(np.take_along_axis(logs, labels[:, None], 1).sum())
+        predicted = last.argmax(axis=1)
+        self._right += int(np.count_nonzero(predicted == labels))
+        self._count += len(labels)
+        if self._confusion.size:
+            pairs = np.bincount(labels * self.classes + predicted, minlength=self.classes**2)
+            self._confusion += pairs.reshape(self._confusion.shape)
+
+    def result(self) -> dict[str, Array]:
+        """Return the arrays of the step."""
+        found: dict[str, Any] = {
+            "loss": np.float64(self._loss / self._count),
+            "accuracy": np.float64(self._right / self._count),
+        }
+        if self._confusion.size:
+            rows = self._confusion.sum(axis=1)
+            right = np.diagonal(self._confusion)
+            each = np.full(self.classes, np.nan)
+            np.divide(right, rows, out=each, where=rows > 0)
+            found |= {"class_accuracy": each, "confusion": self._confusion.astype(np.float64)}
+        return found
+
+
+class _Squares:
+    """Sums of squared errors."""
+
+    def __init__(self, targets: Array) -> None:
+        self._targets = targets.astype(np.float64)
+        self._variance = float(((self._targets - self._targets.mean(axis=0)) ** 2).sum())
+        self.reset()
+
+    def schema(self, data: Data) -> Schema:
+        """Return the arrays that are stored."""
+        fields = (
+            Field("loss", ("step",), (0,), "mean squared error"),
+            Field("r2", ("step",), (0,), "share of the variance of the targets that is explained"),
+        )
+        return Schema(fields, attributes={"loss": "mse"})
+
+    def reset(self) -> None:
+        """Start from nothing."""
+        self._loss, self._count = 0.0, 0
+
+    def add(self, outputs: Array, rows: Array) -> None:
+        """Add some samples."""
+        targets = self._targets[rows]
+        self._count += targets.size
+        self._loss += float(((outputs.astype(np.float64) - targets) ** 2).sum())
+
+    def result(self) -> dict[str, Array]:
+        """Return the arrays of the step."""
+        r2 = 1 - self._loss / self._variance if self._variance else math.nan
+        return {"loss": np.asarray(self._loss / self._count), "r2": np.asarray(r2)}
+
+
+class _Binary:
+    """Sums of binary cross entropy."""
+
+    def __init__(self, targets: Array, *, are_probabilities: bool) -> None:
+        self._targets = targets.astype(np.float64)
+        self._are_probabilities = are_probabilities
+        self.reset()
+
+    def schema(self, data: Data) -> Schema:
+        """Return the arrays that are stored."""
+        fields = (
+            Field("loss", ("step",), (0,), "mean binary cross entropy, in nats"),
+            Field("accuracy", ("step",), (0,), "share of outputs on the side of the target"),
+        )
+        of = "probabilities" if self._are_probabilities else "scores"
+        return Schema(fields, attributes={"loss": "bce", "output_is": of})
+
+    def reset(self) -> None:
+        """Start from nothing."""
+        self._loss, self._right, self._count = 0.0, 0, 0
+
+    def add(self, outputs: Array, rows: Array) -> None:
+        """Add some samples."""
+        targets, found = self._targets[rows], outputs.astype(np.float64)
+        self._count += targets.size
+        border = 0.5 if self._are_probabilities else 0.0
+        self._right += int(np.count_nonzero((found > border) == (targets > 0.5)))
+        if self._are_probabilities:
+            _check_probabilities(found)
+            tiny = np.finfo(np.float64).tiny
+            yes, no = np.log(np.maximum(found, tiny)), np.log(np.maximum(1 - found, tiny))
+            self._loss -= float((targets * yes + (1 - targets) * no).sum())
+        else:
+            self._loss += float((np.logaddexp(0, found) - targets * found).sum())
+
+    def result(self) -> dict[str, Array]:
+        """Return the arrays of the step."""
+        return {
+            "loss": np.asarray(self._loss / self._count),
+            "accuracy": np.asarray(self._right / self._count),
+        }
+
+
+def _check_probabilities(found: Array) -> None:
+    """Raise if numbers that were taken for probabilities are none.
+
+    Raises:
+        ArgumentValueError: If one is below 0 or above 1.
+    """
+    if found.size and (found.min() < -SUM_ERROR or found.max() > 1 + SUM_ERROR):
+        raise ArgumentValueError(
+            f"outputs go from {found.min():.3g} to {found.max():.3g}, so they are no "
+            "probabilities; say --probe evaluate:output_is=scores"
+        )
+
+
+def are_probabilities(scores: Array) -> bool:
+    """Tell whether scores, classes along the last axis, are probabilities: a softmax came last."""
+    sums = scores.sum(axis=-1)
+    return bool((scores >= 0).all() and (np.abs(sums - 1) < SUM_ERROR).all())
+
+
+def log_probabilities(scores: Array, *, are_probabilities: bool) -> Array:
+    """Return the logarithms of the probabilities of classes, float64.
+
+    Args:
+        scores: (samples, classes).
+        are_probabilities: Whether they are probabilities already, and not their logarithms up to a
+            constant.
+    """
+    wide = scores.astype(np.float64)
+    if are_probabilities:
+        return np.asarray(np.log(np.maximum(wide, np.finfo(np.float64).tiny)))
+    shifted = wide - wide.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

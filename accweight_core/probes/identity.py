@@ -1,0 +1,52 @@
+"""What tells the results of probes apart: digests of the network, the samples and the options."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accweight_core.errors import SourceError, reason_of
+from accweight_core.probes.network import Network
+
+PIECE_BYTES = 1 << 20
+
+DIGITS = 12
+"""Hexadecimal digits of a digest in the name of a folder."""
+
+
+def network_digest(network: Network) -> str:
+    """Return the SHA-256 of a network: of its file, or of its layers, parameters and ports.
+
+    The weights of a module do not count, as those of checkpoints are put in their place.
+
+    Raises:
+        SourceError: If its file cannot be read.
+    """
+    if isinstance(network.source, Path):
+        return _file_digest(network.source)
+    ports = [(p.name, p.shape, p.dtype) for p in (*network.inputs, *network.outputs)]
+    shapes = {name: list(shape) for name, shape in network.parameters.items()}
+    return _digest({"layers": network.layers, "parameters": shapes, "ports": ports})
+
+
+def _file_digest(path: Path) -> str:
+    found = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                found.update(piece)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({reason_of(error)})") from None
+    return found.hexdigest()
+
+
+def probe_digest(asked: Mapping[str, Any]) -> str:
+    """Return the digest that names the results of a probe, from everything they depend on."""
+    return _digest(asked)[:DIGITS]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,156 @@
+"""Options of probes: their types and help, and the text ``NAME:option=value,...``."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from accweight_core.arguments import brief
+from accweight_core.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
+from accweight_core.probes.probe import Probe
+from accweight_core.probes.registry import probe_named
+
+SEVERAL = "+"
+"""What separates the values of an option that takes several."""
+
+WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a probe.
+
+    Attributes:
+        name: Its name.
+        kind: Its type.
+        default: Its value if it is not given.
+        text: What it does, in one line.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    text: str
+
+    @property
+    def takes(self) -> str:
+        """What values it takes, in words."""
+        kind = _without_none(self.kind)
+        if get_origin(kind) is Literal:
+            return "|".join(map(str, get_args(kind)))
+        names = {int: "integer", float: "number", bool: "true|false", str: "text"}
+        return names.get(kind, f"texts joined by {SEVERAL}")
+
+
+def options_of(probe: type[Probe]) -> tuple[Option, ...]:
+    """Return the options of a probe, in the order of its fields.
+
+    Raises:
+        ArgumentTypeError: If it is no dataclass.
+    """
+    if not dataclasses.is_dataclass(probe):
+        raise ArgumentTypeError(f"the probe {brief(probe)} is no dataclass: its fields are options")
+    hints = get_type_hints(probe)
+    return tuple(
+        Option(f.name, hints[f.name], f.default, str(f.metadata.get("help", "")))
+        for f in dataclasses.fields(probe)
+        if f.init
+    )
+
+
+def values_of(probe: Probe) -> dict[str, Any]:
+    """Return the options of a probe by name, as JSON values."""
+    found = {option.name: getattr(probe, option.name) for option in options_of(type(probe))}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
+
+
+def parsed_probe(text: str) -> Probe:
+    """Return the probe that a text such as ``embedding:layer=fc1,method=tsne`` asks for.
+
+    Raises:
+        UnknownNameError: If there is no such probe or option; lists those there are.
+        ArgumentValueError: If a value does not fit its option.
+    """
+    name, colon, rest = text.partition(":")
+    given: dict[str, str] = {}
+    for item in rest.split(",") if colon else ():
+        option, equals, value = item.partition("=")
+        if not equals:
+            raise ArgumentValueError(
+                f"--probe {brief(text)}: {brief(item)} is no option; expected "
+                "NAME:option=value,option=value"
+            )
+        given[option.strip()] = value
+    return probe_with(name.strip(), given)
+
+
+def probe_with(name: str, given: Mapping[str, Any]) -> Probe:
+    """Return a probe by its name, with options.
+
+    Args:
+        name: Its name.
+        given: Options by name; text is converted to the type of the option.
+
+    Raises:
+        UnknownNameError: If there is no such probe or option; lists those there are.
+        ArgumentValueError: If a value does not fit its option.
+    """
+    kind = probe_named(name)
+    known = {option.name: option for option in options_of(kind)}
+    for option in given:
+        if option not in known:
+            listed = f"its options are {', '.join(known)}" if known else "it has no options"
+            raise UnknownNameError(f"probe {name!r} has no option {brief(option)}; {listed}")
+    return kind(**{o: _converted(name, known[o], value) for o, value in given.items()})
+
+
+def _converted(probe: str, option: Option, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    kind = _without_none(option.kind)
+    try:
+        if kind is bool:
+            return WORDS[value.lower()]
+        if get_origin(kind) is tuple:
+            return tuple(part for part in value.split(SEVERAL) if part)
+        if get_origin(kind) is Literal:
+            return {str(choice): choice for choice in get_args(kind)}[value]
+        return kind(value)
+    except (KeyError, ValueError):
+        raise ArgumentValueError(
+            f"probe {probe!r}: {option.name} is {brief(value)}; expected {option.takes}"
+        ) from None
+
+
+def _without_none(kind: Any) -> Any:
+    """Return the type of an option that may also be None."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(part for part in get_args(kind) if part is not type(None))
+    return kind
+
+
+def as_probes(given: Sequence[Probe | str] | Probe | str) -> list[Probe]:
+    """Return probes from texts, instances, or both.
+
+    Raises:
+        ArgumentTypeError: If one is neither.
+        ArgumentValueError: If there is none, or one is given twice with the same options.
+    """
+    several = [given] if isinstance(given, (str, Probe)) else list(given)
+    found: list[Probe] = []
+    for one in several:
+        if isinstance(one, type) or not isinstance(one, (str, Probe)):
+            raise ArgumentTypeError(
+                f"expected probes as text or instances, got {brief(one)}; such as "
+                '"evaluate" or Evaluate()'
+            )
+        found.append(parsed_probe(one) if isinstance(one, str) else one)
+    if not found:
+        raise ArgumentValueError("no probe given; accweight probe --list shows them")
+    keys = [(p.name, repr(sorted(values_of(p).items(), key=lambda item: item[0]))) for p in found]
+    if len(set(keys)) < len(keys):
+        raise ArgumentValueError("a probe is given twice with the same options; leave one out")
+    return found

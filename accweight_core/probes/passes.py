@@ -1,0 +1,214 @@
+"""One pass per step: samples go through the network once, for all probes that are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from accweight_core.errors import AccweightError, ArgumentValueError
+from accweight_core.io.reading import OpenFiles, read_stretch
+from accweight_core.io.stamp import stamps_of
+from accweight_core.io.widening import working_dtype
+from accweight_core.probes.context import TRIED_SAMPLES, Context
+from accweight_core.probes.network import OUTPUT, BoundNetwork, Network
+from accweight_core.probes.probe import RUNS_NETWORK, Array, Batch, Probe, Schema, Step
+from accweight_core.samples.samples import Data, Input, batches
+from accweight_core.schema import Checkpoint, Run
+from accweight_core.store.probe_store import ProbeStore
+
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass
+class Asked:
+    """A probe that is asked for, with where its results go.
+
+    Attributes:
+        probe: The probe.
+        context: What it is told.
+        schema: What it stores.
+        store: Its results.
+        todo: Steps that are not finished.
+    """
+
+    probe: Probe
+    context: Context
+    schema: Schema
+    store: ProbeStore
+    todo: tuple[int, ...] = ()
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether it looks at samples."""
+        return bool(self.probe.needs & RUNS_NETWORK)
+
+
+@dataclass
+class Passes:
+    """Runs the steps of a run through a network.
+
+    Attributes:
+        run: The run.
+        network: The network; None for probes of weights alone.
+        data: The samples.
+        batch_size: Samples per batch.
+        bind: Puts the weights of a checkpoint into the network.
+    """
+
+    run: Run
+    network: Network | None
+    data: Data | None
+    batch_size: int
+    bind: Callable[[Checkpoint], BoundNetwork]
+    _bound: dict[int, BoundNetwork] = field(default_factory=dict)
+
+    def bound(self, position: int) -> BoundNetwork:
+        """Return the network with the weights of a step; that of the last call is kept."""
+        if position not in self._bound:
+            bound = self.bind(self.run.checkpoints[position])
+            self._bound = {position: bound}
+        return self._bound[position]
+
+    def trial(self, position: int, nodes: Sequence[str]) -> Mapping[str, Array]:
+        """Return output and nodes for the first samples at a step."""
+        rows = np.arange(min(TRIED_SAMPLES, len(self._data)))
+        return next(self._batches(position, rows, nodes)).outputs
+
+    @property
+    def _data(self) -> Data:
+        if self.data is None:
+            raise ArgumentValueError("samples are needed; give them with --data FILE")
+        return self.data
+
+    def step(self, position: int, asked: Sequence[Asked], told: Callable[[], None]) -> None:
+        """Measure one step for some probes, and store it.
+
+        Args:
+            position: Index of the step in the run.
+            asked: The probes; none has finished the step.
+            told: Called after every batch.
+        """
+        checkpoint = self.run.checkpoints[position]
+        taking = [one for one in asked if one.takes_batches]
+        with OpenFiles(described=stamps_of([checkpoint])) as files:
+            bound = self.bound(position) if taking else None
+            weights = partial(read_parameter, files, checkpoint)
+            for one in asked:
+                network = bound if one.takes_batches else None
+                one.probe.begin(Step(checkpoint.step, checkpoint, weights, network))
+            if taking:
+                self._measure(position, taking, told)
+            for one in asked:
+                proof = bound.proof if bound is not None and one.takes_batches else ""
+                stored(one, checkpoint.step, proof)
+
+    def _measure(self, position: int, taking: Sequence[Asked], told: Callable[[], None]) -> None:
+        nodes = list(dict.fromkeys(node for one in taking for node in one.context.kept))
+        for batch in self._batches(position, self.rows_of(taking), nodes):
+            for one in taking:
+                rows = one.schema.rows
+                chosen = None if rows is None else np.isin(batch.rows, rows)
+                if chosen is None or chosen.all():
+                    one.probe.measure(batch)
+                elif chosen.any():
+                    one.probe.measure(batch.only(chosen))
+            told()
+
+    def batches_of(self, asked: Sequence[Asked]) -> int:
+        """Return the number of batches of a step for some probes."""
+        taking = [one for one in asked if one.takes_batches]
+        return math.ceil(len(self.rows_of(taking)) / self._size) if taking else 0
+
+    def rows_of(self, asked: Sequence[Asked]) -> Rows:
+        """Return the samples that some probes need together, ascending."""
+        wanted = [one.schema.rows for one in asked]
+        some = [rows for rows in wanted if rows is not None]
+        if len(some) < len(wanted):
+            return np.arange(len(self._data))
+        return np.unique(np.concatenate(some)).astype(np.int64)
+
+    @property
+    def _ports(self) -> list[Input]:
+        return [] if self.network is None else inputs_of(self.network)
+
+    @property
+    def _fixed(self) -> int:
+        """The number of samples that the network takes at a time; 0 for any."""
+        return max((port.shape[0] for port in self._ports if port.shape), default=0)
+
+    @property
+    def _size(self) -> int:
+        return self._fixed or self.batch_size
+
+    def _batches(self, position: int, rows: Rows, nodes: Sequence[str]) -> Iterator[Batch]:
+        """Yield some samples with the output and the nodes kept, in batches."""
+        ports, data, bound = self._ports, self._data, self.bound(position)
+        nodes = [node for node in nodes if node != OUTPUT]
+        start = 0
+        for arrays in batches(data, ports, self._size, rows, whole=False):
+            *inputs, targets = arrays
+            there = len(targets)
+            named = {port.name: value for port, value in zip(ports, inputs, strict=True)}
+            outputs = bound.run(_padded(named, self._fixed), nodes)
+            if there < self._fixed:
+                outputs = {n: v[:there] if v.ndim else v for n, v in outputs.items()}
+            yield Batch(rows[start : start + there], named, targets, outputs)
+            start += there
+
+
+def _padded(inputs: Mapping[str, Array], size: int) -> Mapping[str, Array]:
+    """Return inputs filled up to the number of samples that a network takes at a time."""
+
+    def filled(value: Array) -> Array:
+        missing = size - len(value)
+        return np.concatenate([value, value[-1:].repeat(missing, axis=0)]) if missing > 0 else value
+
+    return {name: filled(value) for name, value in inputs.items()}
+
+
+def inputs_of(network: Network) -> list[Input]:
+    """Return the inputs of a network as samples are checked against them."""
+    return [
+        Input(
+            port.name,
+            _numpy_dtype(port.dtype) if port.dtype else None,
+            None if port.shape is None else tuple(n or 0 for n in port.shape),
+        )
+        for port in network.inputs
+    ]
+
+
+def _numpy_dtype(name: str) -> np.dtype[np.generic]:
+    try:
+        return np.dtype(name)
+    except TypeError:  # bfloat16 and the like, which engines make of float32
+        return np.dtype(np.float32)
+
+
+def read_parameter(files: OpenFiles, checkpoint: Checkpoint, name: str) -> Array:
+    """Return a parameter of a checkpoint, widened, in its own shape."""
+    tensor = checkpoint.tensors[name]
+    values = np.empty(tensor.values.elements, working_dtype(tensor))
+    read_stretch(files, tensor, 0, values.size, values)
+    return values.reshape(tensor.shape)
+
+
+def stored(one: Asked, step: int, proof: str) -> None:
+    """Store the arrays of a step.
+
+    Raises:
+        ArgumentValueError: If the probe returns other arrays than its schema says.
+    """
+    values = one.probe.end()
+    try:
+        one.store.write_step(step, values, proof)
+    except AccweightError:
+        raise
+    except ValueError as error:
+        raise ArgumentValueError(f"probe {one.probe.name!r}, step {step}: {error}") from None

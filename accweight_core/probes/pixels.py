@@ -1,0 +1,60 @@
+"""Signed values as pixels, on a scale that stays the same through time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from accweight_core.probes.probe import Array, Field, Results
+
+MIDDLE = 128
+"""The pixel of the value 0; the largest and the smallest value are 255 and 1."""
+
+
+def as_pixels(values: Array, largest: float) -> Array:
+    """Return values from -largest to largest as uint8, 0 in the middle; NaN is 0."""
+    if largest <= 0:
+        return np.full(values.shape, MIDDLE, np.uint8)
+    scaled = np.clip(values / largest, -1, 1) * (MIDDLE - 1) + MIDDLE
+    return np.where(np.isfinite(values), np.rint(scaled), 0).astype(np.uint8)
+
+
+def largest_of(results: Results, name: str) -> Array:
+    """Return the largest absolute value of an array at every finished step; 0 without any."""
+    found = []
+    for index in range(len(results.steps)):
+        values = np.abs(results.at(name, index))
+        finite = values[np.isfinite(values)]
+        found.append(float(finite.max(initial=0.0)))
+    return np.array(found)
+
+
+def scale_field() -> Field:
+    """Return the array that says which values the pixels 1 and 255 of `images` are."""
+    words = "the values that are black and white"
+    return Field("scale", ("step", "bound"), (0, 2), words, final=True)
+
+
+def bounds(largest: Array) -> Array:
+    """Return (steps, 2): the values that are black and white."""
+    return np.stack([-largest, largest], axis=1)
+
+
+def folded(length: int) -> tuple[int, int]:
+    """Return (height, width) of the nearly square picture that has room for so many values.
+
+    >>> folded(9), folded(10)
+    ((3, 3), (3, 4))
+    """
+    width = math.ceil(math.sqrt(length))
+    return math.ceil(length / max(width, 1)), width
+
+
+def as_picture(flat: Array) -> Array:
+    """Return (..., n) as (..., height, width), filled up with NaN."""
+    height, width = folded(flat.shape[-1])
+    missing = height * width - flat.shape[-1]
+    padding = [(0, 0)] * (flat.ndim - 1) + [(0, missing)]
+    whole = np.pad(flat, padding, constant_values=np.nan)
+    return whole.reshape(*flat.shape[:-1], height, width)

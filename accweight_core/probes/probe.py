@@ -1,0 +1,199 @@
+"""A probe: a function evaluated at every checkpoint of a run, and how to write one.
+
+The samples go through the network once per step, in batches, for all probes that are asked for;
+each takes what it kept from every batch and returns the arrays of the step in the end. What needs
+several steps (a basis that all share) is computed afterwards, from what the steps have stored.
+
+A probe is a dataclass: its fields are its options. Other packages register theirs under the
+entry-point group ``accweight.probes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from accweight_core.analysis.probe_results import ProbeResult
+    from accweight_core.probes.context import Context
+    from accweight_core.probes.network import BoundNetwork
+    from accweight_core.schema import Checkpoint
+
+Array = npt.NDArray[Any]
+
+STEP = "step"
+"""The axis of an array along the steps of the run."""
+
+
+class Needs(Flag):
+    """What a probe asks of a step."""
+
+    WEIGHTS = auto()
+    FORWARD = auto()
+    INPUT_GRADIENT = auto()
+    WEIGHT_GRADIENT = auto()
+
+
+RUNS_NETWORK = Needs.FORWARD | Needs.INPUT_GRADIENT | Needs.WEIGHT_GRADIENT
+"""Needs for which there has to be a network, and samples."""
+
+
+def option(default: Any, text: str) -> Any:
+    """Return the field of an option: its default, and its help in one line.
+
+    Its type is one of int, float, bool, str, a Literal of texts, tuple[str, ...], or one of these
+    or None.
+    """
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One array that a probe stores.
+
+    Attributes:
+        name: Its name.
+        axes: Names of its axes, "step" first in arrays that grow with the steps. What is shown of
+            an array depends on them: (step) and (step, layer) are numbers of a table, (step, point,
+            coordinate) is a scatter plot, (step, unit, height, width, channel) are pictures.
+        shape: Lengths of its axes; the run has its own for "step", so any number will do there.
+        words: What it is, in a phrase.
+        dtype: Its element type.
+        final: Whether `Probe.finish` returns it, and not `Probe.end`.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    words: str
+    dtype: Literal["float64", "float32", "uint8"] = "float64"
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a probe stores, and what it takes of the samples.
+
+    Attributes:
+        fields: Its arrays.
+        labels: Names of the indices of axes, such as the layers of the axis "layer".
+        attributes: Further values that are stored, as JSON.
+        rows: The samples that it needs, ascending; None for all.
+    """
+
+    fields: tuple[Field, ...]
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    rows: npt.NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a run while it is probed.
+
+    Attributes:
+        number: The step.
+        checkpoint: Its checkpoint.
+        weights: Returns a parameter of it by name, widened, in the parameter's shape.
+        network: The network with its weights; None for probes of weights alone.
+    """
+
+    number: int
+    checkpoint: Checkpoint
+    weights: Callable[[str], Array]
+    network: BoundNetwork | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some samples, and what the network made of them.
+
+    Attributes:
+        rows: Their indices among all samples.
+        inputs: By input of the network.
+        targets: Their expected outputs; without columns if there are none.
+        outputs: The first output as "output", and the nodes kept, by name; samples along axis 0.
+    """
+
+    rows: npt.NDArray[np.int64]
+    inputs: Mapping[str, Array]
+    targets: Array
+    outputs: Mapping[str, Array]
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> Batch:
+        """Return some of the samples."""
+        return Batch(
+            self.rows[chosen],
+            {name: value[chosen] for name, value in self.inputs.items()},
+            self.targets[chosen],
+            {name: value[chosen] for name, value in self.outputs.items()},
+        )
+
+
+class Results(Protocol):
+    """What a probe has stored at the steps that are finished."""
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The finished steps, ascending."""
+
+    def at(self, name: str, index: int) -> Array:
+        """Return an array of one finished step, counted from 0 among `steps`."""
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """A function evaluated at every checkpoint of a run.
+
+    Derive from it, as a dataclass with an `option` per field. The methods are called in this order:
+    `start`; then per step `begin`, `measure` for every batch, and `end`; then `finish`. Steps that
+    an earlier call has finished are not measured again, so `finish` relies on what is stored alone.
+    """
+
+    name: ClassVar[str]
+    """Its name: lower-case letters, digits and underscores."""
+
+    version: ClassVar[int]
+    """To be raised when its results change."""
+
+    needs: ClassVar[Needs]
+    """What it asks of a step."""
+
+    def start(self, context: Context) -> Schema:
+        """Return what it will store; ask the context for the nodes that it needs.
+
+        Raises:
+            AccweightError: If it cannot be computed for this run, network or data.
+        """
+        ...
+
+    def begin(self, step: Step) -> None:
+        """Prepare for a step."""
+        return
+
+    def measure(self, batch: Batch) -> None:
+        """Take one batch of the step; not called if nothing but weights is needed."""
+        return
+
+    def end(self) -> Mapping[str, Array]:
+        """Return the arrays of the step, without the axis of steps."""
+        return {}
+
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Return the final arrays, with the finished steps along axes called "step"."""
+        return {}
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return lines about results for the user, beside the table of their numbers."""
+        return ()
+
+
+def named_layers(names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """Return the labels of the axis "layer"."""
+    return {"layer": tuple(names)}

@@ -1,0 +1,355 @@
+"""Run probes over the checkpoints of a run, and store what they find in its analysis."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accweight_core.analysis.analysis import Analysis, open_analysis
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.arguments import check_callable, check_count
+from accweight_core.errors import (
+    AccweightError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    MismatchError,
+)
+from accweight_core.io.target import target_at
+from accweight_core.jobs.pipeline import analyze
+from accweight_core.probes.binding.binding import Binding
+from accweight_core.probes.context import Context
+from accweight_core.probes.identity import network_digest, probe_digest
+from accweight_core.probes.network import BoundNetwork, Network
+from accweight_core.probes.options import as_probes, values_of
+from accweight_core.probes.passes import Asked, Passes, inputs_of
+from accweight_core.probes.probe import RUNS_NETWORK, Array, Probe, Schema
+from accweight_core.probes.steps import chosen_steps
+from accweight_core.runs.opening import as_run
+from accweight_core.samples.opening import Given, open_samples
+from accweight_core.samples.samples import Data
+from accweight_core.schema import Checkpoint, Run
+from accweight_core.store.beginning import is_taken
+from accweight_core.store.lock import locked
+from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
+
+USUAL_BATCH = 256
+
+Progress = Callable[[int, int], None]
+"""Called as ``progress(batches_done, batches_total)``."""
+
+Notice = Callable[[str], None]
+"""Called with a line for the user."""
+
+
+def probe(
+    run: Analysis | Run | str | os.PathLike[str],
+    network: Network | None = None,
+    data: Given | None = None,
+    probes: Sequence[Probe | str] | Probe | str = (),
+    *,
+    out: str | os.PathLike[str] | None = None,
+    steps: str | Sequence[int] | None = None,
+    batch_size: int = USUAL_BATCH,
+    seed: int = 0,
+    resize: tuple[int, int] | str | None = None,
+    normalise: str | None = None,
+    constants: Sequence[str] = (),
+    unused: Sequence[str] = (),
+    progress: Progress = lambda done, total: None,
+    notice: Notice = lambda line: None,
+) -> dict[str, ProbeResult]:
+    """Evaluate probes at the checkpoints of a run, and store the results in its analysis.
+
+    Every finished step is kept: the same call goes on where an earlier one was stopped, and gives
+    the same bits.
+
+    Args:
+        run: An analysis or its path; or a run or its source, with `out`.
+        network: The network; probes of weights alone need none.
+        data: Samples, and targets for probes that need them: the path of an `.npz`, an `.npy` or a
+            folder of images, or arrays (`accweight_core.samples.opening.Given`).
+        probes: Probes, or texts such as "embedding:layer=fc1,method=tsne".
+        out: Where a run is analysed, if it is not yet (NAME.accw).
+        steps: Steps to probe (`accweight_core.probes.steps.chosen_steps`); all by default.
+        batch_size: Samples per batch.
+        seed: Seed of everything that is drawn.
+        resize: (height, width) for images of a folder, or "input".
+        normalise: How pixels are scaled: "unit", "imagenet", or MEAN/STD of pixels from 0 to 1.
+        constants: Patterns of the network's tensors that no checkpoint has, and that stay.
+        unused: Patterns of the checkpoints' tensors that the network leaves out on purpose.
+        progress: Called after every batch.
+        notice: Called with lines for the user.
+
+    Returns:
+        The results by the names of the probes; of several of one name, by name and digest.
+
+    Raises:
+        AccweightError: If something does not fit; each cause has its own class.
+    """
+    check_count(batch_size, "batch_size")
+    check_count(seed, "seed", least=0)
+    check_callable(progress, "progress")
+    check_callable(notice, "notice")
+    wanted = as_probes(probes)
+    _check_given(wanted, network, data)
+    analysis = analysis_of(run, out)
+    path = analysis.path
+    if path is None:
+        raise ArgumentValueError("the analysis is in memory; save it, or name a store with out")
+    samples = None
+    if network is not None and data is not None:
+        samples = open_samples(data, inputs_of(network), resize=resize, normalise=normalise)
+        for note in samples.notes:
+            notice(note)
+    probing = Probing(
+        analysis, path, network, samples, batch_size, seed, steps, constants, unused, notice
+    )
+    names = probing.run_all(wanted, progress)
+    found = [analysis.probes[name] for name in names]
+    plain = [result.name for result in found]
+    return {
+        result.name if plain.count(result.name) == 1 else name: result
+        for name, result in zip(names, found, strict=True)
+    }
+
+
+def _check_given(probes: Sequence[Probe], network: Any, data: Any) -> None:
+    for wanted in probes:
+        if not wanted.needs & RUNS_NETWORK:
+            continue
+        if network is None:
+            raise ArgumentValueError(
+                f"probe {wanted.name!r} runs the network; give it with --model NET.onnx (in "
+                "Python, aw.Network.from_onnx or from_module)"
+            )
+        if data is None:
+            raise ArgumentValueError(
+                f"probe {wanted.name!r} runs the network on samples; give them with --data: an "
+                ".npz with x and y, an .npy, or a folder of images"
+            )
+    if network is not None and not all(hasattr(network, a) for a in ("with_weights", "inputs")):
+        raise ArgumentTypeError(
+            f"expected a network, got {type(network).__name__}; such as "
+            'aw.Network.from_onnx("net.onnx") or aw.Network.from_module(module)'
+        )
+
+
+def analysis_of(
+    given: Analysis | Run | str | os.PathLike[str], out: str | os.PathLike[str] | None
+) -> Analysis:
+    """Return the analysis that results are stored in; a run is analysed into `out` first.
+
+    Raises:
+        ArgumentValueError: If a run has no place to be stored at.
+        MismatchError: If there is the analysis of other checkpoints at `out`.
+    """
+    if isinstance(given, Analysis):
+        if given.path is not None or out is None:
+            return given
+        return given.save(out)
+    if isinstance(given, (str, os.PathLike)) and (Path(given) / "zarr.json").is_file():
+        return open_analysis(given)
+    run = as_run(given)
+    if out is None:
+        raise ArgumentValueError(
+            f"{run.source}: is a run, and results of probes are stored in its analysis; name one "
+            "with --out NAME.accw (it is made if it is not there)"
+        )
+    path = target_at(out, "an analysis")
+    if not is_taken(path):
+        return analyze(run, path)
+    try:
+        found = open_analysis(path)
+    except AccweightError:
+        return analyze(run, path)  # continues an unfinished one, and refuses what is none
+    before = [(c.step, c.path) for c in found.header.checkpoints]
+    if before != [(c.step, c.path) for c in run.checkpoints]:
+        raise MismatchError(
+            f"{path}: is the analysis of other checkpoints ({len(before)} of "
+            f"{found.header.source}); choose another --out"
+        )
+    return found
+
+
+@dataclass
+class Probing:
+    """One call of `probe`.
+
+    Attributes:
+        analysis: The analysis that the results go to.
+        path: Its folder.
+        network: The network, if any.
+        data: The samples, if any.
+        batch_size: Samples per batch.
+        seed: Seed of what is drawn.
+        steps: Which steps, as the user says it.
+        constants: Patterns of the network's tensors that no checkpoint has.
+        unused: Patterns of the checkpoints' tensors that the network leaves out.
+        notice: Called with lines for the user.
+    """
+
+    analysis: Analysis
+    path: Path
+    network: Network | None
+    data: Data | None
+    batch_size: int
+    seed: int
+    steps: str | Sequence[int] | None
+    constants: Sequence[str] = ()
+    unused: Sequence[str] = ()
+    notice: Notice = lambda line: None
+
+    def run_all(self, probes: Sequence[Probe], progress: Progress) -> list[str]:
+        """Run probes; return the names of the folders of their results."""
+        run = self.analysis.run()
+        all_steps = tuple(int(step) for step in run.steps)
+        steps = chosen_steps(all_steps, self.steps)
+        bind = self._binding(run, probes)
+        passes = Passes(run, self.network, self.data, self.batch_size, bind)
+        with ExitStack() as held:
+            asked = [self._begun(one, run, all_steps, steps, passes, held) for one in probes]
+            self._measure(asked, all_steps, passes, progress)
+        return [one.store.folder.name for one in asked]
+
+    def _binding(self, run: Run, probes: Sequence[Probe]) -> Callable[[Checkpoint], BoundNetwork]:
+        """Return what puts the weights of a checkpoint into the network, proven once for all."""
+        if self.network is None or not any(one.needs & RUNS_NETWORK for one in probes):
+            return _no_network
+        binding = Binding.of(
+            self.network, run, data=self.data, constants=self.constants, unused=self.unused
+        )
+        if binding.proof.verdict == "not verified":
+            self.notice(f"weights are not verified: {binding.proof.reason}")
+        return binding.bind
+
+    def _begun(
+        self,
+        one: Probe,
+        run: Run,
+        all_steps: tuple[int, ...],
+        steps: tuple[int, ...],
+        passes: Passes,
+        held: ExitStack,
+    ) -> Asked:
+        """Start a probe, and open its results under their lock."""
+        context = Context(run, steps, self.seed, one.name)
+        first = all_steps.index(steps[0])
+        if one.needs & RUNS_NETWORK and self.network is not None and self.data is not None:
+            context._network, context._data = self.network, self.data
+            context._first = partial(passes.bound, first)
+            context._trial = partial(passes.trial, first)
+        schema = one.start(context)
+        document = self._document(one, schema, all_steps)
+        digest = probe_digest(
+            {
+                "probe": document.probe,
+                "version": document.version,
+                "options": document.options,
+                "engine": document.engine,
+                "model": document.model,
+                "data": document.data,
+                "seed": document.seed,
+            }
+        )
+        folder = self.path / "probes" / f"{one.name}-{digest}"
+        held.enter_context(locked(folder))
+        store = ProbeStore.begun(self.path, digest, document)
+        if store.document.fields != document.fields:
+            raise MismatchError(
+                f"{folder}: holds other arrays than probe {one.name!r} of this version stores; "
+                "remove that folder"
+            )
+        todo = tuple(step for step in steps if step not in store.document.finished)
+        return Asked(one, context, schema, store, todo)
+
+    def _document(self, one: Probe, schema: Schema, all_steps: tuple[int, ...]) -> ProbeDocument:
+        runs = bool(one.needs & RUNS_NETWORK) and self.network is not None
+        return ProbeDocument(
+            probe=one.name,
+            version=one.version,
+            options=values_of(one),
+            steps=all_steps,
+            fields=tuple(
+                FieldDocument(f.name, f.axes, f.shape, f.dtype, f.words, f.final)
+                for f in schema.fields
+            ),
+            engine=self.network.engine if runs and self.network else "",
+            model=network_digest(self.network) if runs and self.network else "",
+            data=self.data.digest if runs and self.data else "",
+            seed=self.seed,
+            labels={axis: tuple(names) for axis, names in schema.labels.items()},
+            attributes=dict(schema.attributes),
+        )
+
+    def _measure(
+        self,
+        asked: Sequence[Asked],
+        all_steps: tuple[int, ...],
+        passes: Passes,
+        progress: Progress,
+    ) -> None:
+        due = {step: [one for one in asked if step in one.todo] for step in all_steps}
+        measured = sum(max(passes.batches_of(some), 1) for some in due.values() if some)
+        total, done = measured + sum(len(one.context.steps) for one in asked), 0
+
+        def told() -> None:
+            nonlocal done
+            done += 1
+            progress(done, total)
+
+        for position, step in enumerate(all_steps):
+            if due[step]:
+                passes.step(position, due[step], told)
+                if not any(one.takes_batches for one in due[step]):
+                    told()
+        for one in asked:
+            parts, before = len(one.context.steps), done
+
+            def advance(part: int, whole: int, parts: int = parts, before: int = before) -> None:
+                progress(before + parts * part // max(whole, 1), total)
+
+            one.context.advance = advance
+            self._concluded(one)
+            done += parts
+            progress(done, total)
+
+    def _concluded(self, one: Asked) -> None:
+        """Compute the final arrays, unless they are of the finished steps already."""
+        document = one.store.document
+        if document.concluded == document.finished:
+            return
+        values = one.probe.finish(_Stored(one.store))
+        try:
+            one.store.write_final(values)
+        except AccweightError:
+            raise
+        except ValueError as error:
+            raise ArgumentValueError(f"probe {one.probe.name!r}, in the end: {error}") from None
+
+
+def _no_network(checkpoint: Checkpoint) -> BoundNetwork:
+    raise ArgumentValueError("a network is needed; give it with --model NET.onnx")
+
+
+class _Stored:
+    """What a probe has stored at its finished steps."""
+
+    def __init__(self, store: ProbeStore) -> None:
+        self._store = store
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The finished steps, ascending."""
+        return self._store.document.finished
+
+    def at(self, name: str, index: int) -> Array:
+        """Return an array of one finished step, counted from 0 among `steps`."""
+        place = self._store.place_of(self.steps[index])
+        return np.asarray(self._store.array(name)[place])

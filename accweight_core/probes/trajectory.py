@@ -1,0 +1,242 @@
+"""The probe `trajectory`: the path of the weights, from their inner products alone.
+
+G[s, t] = <W_s - W_0, W_t - W_0>, summed block by block, has everything that depends on distances
+and angles between steps: principal components of the path, displacement, cosines. A path of 40
+checkpoints with two million weights takes 0.4 s so, a randomised PCA of the weights 11 s, and both
+agree to 2e-14.
+
+A random walk also looks like a smooth path in its principal components: they explain 6/(pi k)^2 of
+its variance, 61 %, 15 % and 7 % (Antognini and Sohl-Dickstein, arXiv 1806.08805). What is found
+has to be held against that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+
+from accweight_core.accumulate.cutting import blocks_of
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.dtypes import is_measurable
+from accweight_core.errors import ArgumentValueError, MismatchError
+from accweight_core.io.reading import OpenFiles, is_read_whole, read_stretch
+from accweight_core.io.stamp import held_to, stamps_of
+from accweight_core.io.widening import working_dtype
+from accweight_core.probes.context import Context
+from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
+from accweight_core.schema import MEASURED_ROLES, Checkpoint, Parameter, Run
+
+HELD_ELEMENTS = 1 << 22
+"""Weights of all steps that are held at a time: 32 MiB of float64."""
+
+MOST_BYTES = 1 << 30
+"""Limit of the stored inner products."""
+
+
+@dataclass
+class Trajectory(Probe):
+    """The path of the weights: principal components, distances and angles between steps."""
+
+    name: ClassVar[str] = "trajectory"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.WEIGHTS
+
+    components: int = option(3, "principal components to keep")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays; all of them are computed in the end, from all steps."""
+        if self.components < 1:
+            raise ArgumentValueError(f"components must be at least 1, got {self.components}")
+        self._context = context
+        self._parameters = walked_parameters(context.run)
+        layers = tuple(dict.fromkeys(p.layer for p in self._parameters))
+        count, kept, places = len(context.run.checkpoints), self.components, len(layers)
+        size_bytes = 8 * len(self._parameters) * count**2
+        if size_bytes > MOST_BYTES:
+            raise ArgumentValueError(
+                f"inner products of {count} steps and {len(self._parameters)} parameters take "
+                f"{size_bytes >> 20} MiB, more than {MOST_BYTES >> 20}; thin out the run"
+            )
+        fields = (
+            _final("gram", ("parameter", "step", "step"), (len(self._parameters), 0, 0),
+                   "inner products of W_t - W_0"),
+            _final("coordinates", ("step", "component"), (0, kept), "principal components of all"),
+            _final("variance", ("component",), (kept,), "share of the variance that each explains"),
+            _final("cosine", ("step", "step"), (0, 0), "cosine between W_s - W_0 and W_t - W_0"),
+            _final("displacement", ("step",), (0,), "norm of W_t - W_0"),
+            _final("layer_displacement", ("step", "layer"), (0, places), "the same per layer"),
+            _final("layer_step", ("step", "layer"), (0, places), "norm of the last move"),
+            _final("layer_direction", ("step", "layer"), (0, places),
+                   "cosine between W_t - W_0 and the last step's"),
+            _final("layer_coordinates", ("step", "layer", "component"), (0, places, kept),
+                   "principal components per layer"),
+            _final("layer_variance", ("layer", "component"), (places, kept),
+                   "share of the variance that each explains, per layer"),
+        )  # fmt: skip
+        names = tuple(parameter.name for parameter in self._parameters)
+        null = [random_walk_share(k + 1) for k in range(kept)]
+        return Schema(fields, {"parameter": names, "layer": layers}, {"random_walk": null})
+
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Walk the run once, and return everything that follows from the inner products."""
+        grams = grams_of(self._context, self._parameters, results.steps)
+        layers = [parameter.layer for parameter in self._parameters]
+        names = list(dict.fromkeys(layers))
+        whole = grams.sum(axis=0)
+        per_layer = np.stack([grams[[at == name for at in layers]].sum(axis=0) for name in names])
+        coordinates, variance = path_components(whole, self.components)
+        paths = [path_components(gram, self.components) for gram in per_layer]
+        return {
+            "gram": grams,
+            "coordinates": coordinates,
+            "variance": variance,
+            "cosine": cosines(whole),
+            "displacement": norms(whole),
+            "layer_displacement": np.stack([norms(gram) for gram in per_layer], axis=1),
+            "layer_step": np.stack([moves(gram) for gram in per_layer], axis=1),
+            "layer_direction": np.stack([cosines(gram)[:, -1] for gram in per_layer], axis=1),
+            "layer_coordinates": np.stack([path for path, _ in paths], axis=1),
+            "layer_variance": np.stack([share for _, share in paths]),
+        }
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return what the components explain, beside what they explain of a random walk."""
+        found, null = result.array("variance"), result.attributes["random_walk"]
+        shares = [
+            f"{k}: {share:.0%} ({chance:.0%})"
+            for k, (share, chance) in enumerate(zip(found, null, strict=True), start=1)
+        ]
+        return [f"variance explained by components (of a random walk): {', '.join(shares)}"]
+
+
+def _final(name: str, axes: tuple[str, ...], shape: tuple[int, ...], words: str) -> Field:
+    return Field(name, axes, shape, words, final=True)
+
+
+def walked_parameters(run: Run) -> tuple[Parameter, ...]:
+    """Return the trained parameters of a run, in network order.
+
+    Raises:
+        MismatchError: If there are none.
+    """
+    found = tuple(p for p in run.parameters if p.role in MEASURED_ROLES and is_measurable(p.dtype))
+    if not found:
+        raise MismatchError(f"{run.source}: has no parameters that are trained")
+    return found
+
+
+def grams_of(context: Context, parameters: Sequence[Parameter], steps: Sequence[int]) -> Array:
+    """Return (parameters, steps, steps): inner products of W_t - W_0, W_0 of the run's first step.
+
+    Elements that are NaN or infinite at one of the steps are left out.
+    """
+    numbers = [int(step) for step in context.run.steps]
+    chosen = [context.run.checkpoints[numbers.index(step)] for step in steps]
+    first = context.run.checkpoints[0]
+    grams = np.zeros((len(parameters), len(steps), len(steps)))
+    total = sum(p.elements for p in parameters)
+    done = 0
+    with held_to(stamps_of([first, *chosen])), OpenFiles() as files:
+        for index, parameter in enumerate(parameters):
+            grams[index] = _gram(files, first, chosen, parameter)
+            done += parameter.elements
+            context.advance(done, total)
+    return grams
+
+
+def _gram(
+    files: OpenFiles, first: Checkpoint, chosen: Sequence[Checkpoint], parameter: Parameter
+) -> Array:
+    """Return the inner products of one parameter, block by block."""
+    tensors = [checkpoint.tensors[parameter.name] for checkpoint in (first, *chosen)]
+    at_once = any(is_read_whole(tensor) for tensor in tensors)
+    size = max(HELD_ELEMENTS // len(tensors), 1)
+    dtype = np.result_type(np.float64, *map(working_dtype, tensors))
+    found = np.zeros((len(chosen), len(chosen)))
+    for block in blocks_of(parameter.shape, max(parameter.elements, 1) if at_once else size):
+        weights = np.empty((len(tensors), block.stop - block.start), dtype)
+        for row, tensor in zip(weights, tensors, strict=True):
+            own = np.empty(row.size, working_dtype(tensor))
+            read_stretch(files, tensor, block.start, block.stop, own)
+            row[...] = own
+        found += gram_of(weights)
+    return found
+
+
+def gram_of(weights: Array) -> Array:
+    """Return the inner products of differences to the first row.
+
+    Args:
+        weights: (1 + steps, elements), the reference first.
+
+    Returns:
+        (steps, steps) float64.
+    """
+    with np.errstate(invalid="ignore"):
+        moved = weights[1:] - weights[0]
+    finite = np.isfinite(moved).all(axis=0)
+    if not finite.all():
+        moved = moved[:, finite]
+    real = np.ascontiguousarray(moved).view(np.float64)
+    return np.asarray(real @ real.T)
+
+
+def path_components(gram: Array, count: int) -> tuple[Array, Array]:
+    """Return principal components of a path, and the share of its variance that each explains.
+
+    Args:
+        gram: (steps, steps) inner products.
+        count: Components to return; those that do not exist are 0.
+
+    Returns:
+        (steps, count) and (count,). The last step is on the positive side of each component.
+    """
+    steps = len(gram)
+    centring = np.eye(steps) - 1 / steps
+    values, vectors = np.linalg.eigh(centring @ gram @ centring)
+    values = np.maximum(values[::-1], 0)
+    values[values < values[0] * steps * np.finfo(np.float64).eps] = 0
+    coordinates = vectors[:, ::-1] * np.sqrt(values)
+    coordinates = coordinates * np.where(coordinates[-1] < 0, -1.0, 1.0)
+    total = values.sum()
+    shares = values / total if total > 0 else values
+    missing = max(count - steps, 0)
+    return (
+        np.pad(coordinates[:, :count], ((0, 0), (0, missing))),
+        np.pad(shares[:count], (0, missing)),
+    )
+
+
+def random_walk_share(component: int) -> float:
+    """Return the share of variance that a principal component of a long random walk explains.
+
+    >>> [round(random_walk_share(k), 3) for k in (1, 2, 3)]
+    [0.608, 0.152, 0.068]
+    """
+    return 6 / (math.pi * component) ** 2
+
+
+def cosines(gram: Array) -> Array:
+    """Return the cosine between any two steps; NaN at steps that have not moved."""
+    lengths = norms(gram)
+    both = np.outer(lengths, lengths)
+    found = np.full_like(gram, np.nan)
+    np.divide(gram, both, out=found, where=both > 0)
+    return np.clip(found, -1, 1)
+
+
+def norms(gram: Array) -> Array:
+    """Return the norm of W_t - W_0 at every step."""
+    return np.asarray(np.sqrt(np.maximum(np.diagonal(gram), 0)))
+
+
+def moves(gram: Array) -> Array:
+    """Return the norm of W_t - W_s, with s the step before; 0 at the first one."""
+    squares = [gram[t, t] - 2 * gram[s, t] + gram[s, s] for s, t in pairwise(range(len(gram)))]
+    return np.sqrt(np.maximum([0.0, *squares], 0))

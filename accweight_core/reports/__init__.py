@@ -1,0 +1,1 @@
+"""A report on one or several analyses, to be sent: one page, or the same as Markdown or JSON."""

@@ -1,0 +1,26 @@
+"""Numbers and sentences as every form of a report has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def number_text(value: float | None) -> str:
+    """Return a number with four digits; a dash for none."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def sentence(text: str) -> str:
+    """Return text that begins with a capital letter, unless it is a name, and ends with a stop."""
+    first = text.split(" ", 1)[0]
+    begun = text[:1].upper() + text[1:] if first.isalpha() and first.islower() else text
+    return begun if begun.endswith((".", "!", "?", ":")) else f"{begun}."
+
+
+def ends(values: Sequence[float | None]) -> str:
+    """Return the first and the last of recorded values."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return number_text(known[0]) if known else "-"
+    return f"{number_text(known[0])} \N{RIGHTWARDS ARROW} {number_text(known[-1])}"

@@ -1,0 +1,169 @@
+"""A report as one HTML page that needs nothing else: style, script, charts and pictures are in it.
+
+Everything that comes from files is escaped, by Jinja2 in the text and here in the data for the
+charts; a policy in the page forbids it to load anything.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+from accweight_core.colours.themes import DARK, LIGHT, Theme
+from accweight_core.errors import MissingLibraryError
+from accweight_core.reports.formatting import ends, number_text, sentence
+from accweight_core.reports.run_content import Content, beside
+from accweight_core.text import count, plain
+
+MOST_ROWS = 30
+"""Rows of a table that are shown at first; a button shows the others."""
+
+SECTIONS = (
+    ("what", "What was analysed"),
+    ("ranking", "Which layers moved"),
+    ("curves", "When they moved"),
+    ("pictures", "Where in the layers"),
+    ("advice", "What to try"),
+    ("probes", "What the network does"),
+)
+"""Sections of a run, and their titles."""
+
+NEEDED = frozenset({"what", "ranking", "curves"})
+
+
+def html_of(content: Content) -> str:
+    """Return the page.
+
+    Raises:
+        MissingLibraryError: If Jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError:
+        raise MissingLibraryError("jinja2", "report", "writing a report") from None
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "count": count,
+        "ends": ends,
+        "number": number_text,
+        "percent": lambda share: f"{share:.1%}",
+        "plain": plain,
+        "sentence": sentence,
+        "shape": lambda shape: " \N{MULTIPLICATION SIGN} ".join(map(str, shape)) or "scalar",
+        "short": lambda value: f"{value:.2g}",
+    }
+    words = {word["name"]: word for word in content["metrics"]}
+    runs = [_shown(run, words) for run in content["runs"]]
+    page = environment.from_string(_asset("report.html"))
+    text = page.render(
+        title=", ".join(run["name"] for run in runs),
+        lead=runs[0]["summary"] if len(runs) == 1 else f"{len(runs)} runs",
+        sections=_sections(content, runs),
+        runs=runs,
+        comparison=content["comparison"],
+        reading=content["reading"],
+        words=content["metrics"],
+        command=content["command"],
+        version=content["accweight"],
+        most_rows=MOST_ROWS,
+        data=_data(content, words),
+        style=_style(),
+        script=_asset("page.js"),
+        chart_style=_asset("uPlot.min.css"),
+        chart_script=_asset("uPlot.iife.min.js"),
+    )
+    return text.lstrip()
+
+
+def _shown(run: Content, words: Mapping[str, Content]) -> Content:
+    """Return a run with what its page needs beside its content."""
+    by = run["by"]
+    values = [row[by] for row in run["ranking"] if math.isfinite(row[by])]
+    largest = max(values, default=0.0)
+    rows = [
+        {**row, "share": row[by] / largest if largest > 0 and math.isfinite(row[by]) else 0.0}
+        for row in run["ranking"]
+    ]
+    told = {finding["text"] for finding in run["findings"]}
+    return {
+        "probes": [],
+        **run,
+        "ranking": rows,
+        "beside": beside(run),
+        "words": words,
+        "other_warnings": [one for one in run["warnings"] if one not in told],
+        "thumbs": {one["layer"]: one["images"][-1]["png"] for one in run["pictures"]},
+        "unpictured": len(rows) - len(run["pictures"]),
+    }
+
+
+def _sections(content: Content, runs: Sequence[Content]) -> list[Content]:
+    """Return what the navigation leads to."""
+    found = []
+    if content["comparison"]:
+        found.append({"id": "comparison", "title": "The runs against each other"})
+    if len(runs) == 1:
+        found += [
+            {"id": f"{name}-0", "title": title}
+            for name, title in SECTIONS
+            if name in NEEDED or runs[0][name]
+        ]
+    else:
+        found += [
+            {"id": f"run-{number}", "title": plain(run["name"])} for number, run in enumerate(runs)
+        ]
+    found.append({"id": "reading", "title": "How to read this"})
+    found.append({"id": "made", "title": "How it was made"})
+    return found
+
+
+def _data(content: Content, words: Mapping[str, Content]) -> str:
+    """Return what the charts draw, as JSON that cannot end its element."""
+    runs = [
+        {
+            "steps": run["steps"],
+            "places": run["curves"]["places"],
+            "names": [plain(row["short"]) for row in run["ranking"]],
+            "metrics": run["curves"]["metrics"],
+        }
+        for run in content["runs"]
+    ]
+    told = {name: f"{word['line']}; unit: {word['unit']}" for name, word in words.items()}
+    text = json.dumps({"runs": runs, "words": told}, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _asset(name: str) -> str:
+    return (files("accweight_core.reports") / "assets" / name).read_text("utf-8")
+
+
+def _style() -> str:
+    """Return the style with the colours of the themes."""
+    text = _asset("style.css")
+    for name, theme in (("LIGHT", LIGHT), ("DARK", DARK)):
+        text = text.replace(f"@{name}@", _variables(theme))
+    return text
+
+
+def _variables(theme: Theme) -> str:
+    named = {
+        "page": theme.page,
+        "panel": theme.panel,
+        "raised": theme.raised,
+        "line": theme.line,
+        "ink": theme.ink,
+        "dim": theme.dim,
+        "accent": theme.accent,
+        "bar": theme.bar,
+        "link": theme.curves[0],
+        "curve": theme.curves[0],
+        "faint": theme.frame,
+        "mat": DARK.gap,
+        "select": f"{theme.curves[0]}33",
+        **{f"curve-{place}": colour for place, colour in enumerate(theme.curves)},
+    }
+    return " ".join(f"--{name}: {colour};" for name, colour in named.items())

@@ -1,0 +1,1 @@
+"""Samples and their targets, from files, for what trains or runs a network."""

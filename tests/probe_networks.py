@@ -1,0 +1,95 @@
+"""Small networks and runs for tests of probes: what is in them is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from checkpoints import write_torch
+from torch import nn
+
+from accweight_adapters.execution.module_network import ModuleBound, ModuleNetwork
+from accweight_core.probes.network import Inputs, Port
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Classifier(nn.Module):
+    """A small network for pictures of 8 x 8: a convolution and two linear layers."""
+
+    def __init__(self, channels: int = 1, classes: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 3)
+        self.fc1 = nn.Linear(4 * 36, 8)
+        self.fc2 = nn.Linear(8, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the scores of the classes."""
+        hidden = torch.relu(self.conv(x)).flatten(1)
+        scores: torch.Tensor = self.fc2(torch.relu(self.fc1(hidden)))
+        return scores
+
+
+class Plain(ModuleNetwork):
+    """The network that is a module, which counts the samples of every pass."""
+
+    def __init__(self, module: nn.Module, shape: tuple[int | None, ...] | None = None) -> None:
+        super().__init__(module, ("input",))
+        self.passes: list[int] = []
+        if shape is not None:
+            self.inputs = (Port("input", shape, "float32"),)
+
+    def with_weights(self, weights: Mapping[str, Array]) -> ModuleBound:
+        """Return it with weights."""
+        bound = super().with_weights(weights)
+        return Counted(self, bound.tensors)
+
+
+class Counted(ModuleBound):
+    """A module with the weights of a checkpoint, whose passes are counted."""
+
+    network: Plain
+
+    def run(self, x: Inputs, keep: Sequence[str] = ()) -> dict[str, Array]:
+        """Return outputs and kept nodes."""
+        found = super().run(x, keep)
+        self.network.passes.append(len(found["output"]))
+        return found
+
+
+def write_states(folder: Path, states: Sequence[Mapping[str, torch.Tensor]]) -> Path:
+    """Write states as checkpoints of steps 0, 1 and so on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for step, state in enumerate(states):
+        write_torch(folder / f"epoch_{step}.pt", {n: v.clone() for n, v in state.items()})
+    return folder
+
+
+def trained(
+    module: nn.Module, x: Array, y: Array, epochs: int = 4, rate: float = 0.05
+) -> list[dict[str, torch.Tensor]]:
+    """Train a module on class numbers, and return its state before and after every epoch."""
+    optimizer = torch.optim.Adam(module.parameters(), rate)
+    inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
+    states = [{n: v.clone() for n, v in module.state_dict().items()}]
+    for _ in range(epochs):
+        for start in range(0, len(x), 32):
+            rows = slice(start, start + 32)
+            loss = nn.functional.cross_entropy(module(inputs[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        states.append({n: v.clone() for n, v in module.state_dict().items()})
+    return states
+
+
+def digits(count: int = 96, classes: int = 3) -> tuple[Array, Array]:
+    """Return pictures of real digits, (count, 1, 8, 8) from 0 to 1, and their classes."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(n_class=classes, return_X_y=True)
+    pixels = images[:count].reshape(-1, 1, 8, 8) / 16
+    return pixels.astype(np.float32), labels[:count].astype(np.int64)

@@ -1,0 +1,105 @@
+"""The probe `activations`: maps are those of the network, dead and sparse units are found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from probe_networks import Classifier, Plain, digits, write_states
+
+import accweight_core as aw
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.units import unit_axes
+
+
+@pytest.fixture
+def states() -> list[dict[str, torch.Tensor]]:
+    """Three steps of a classifier; in the last two, unit 5 of fc1 can never be above 0."""
+    torch.manual_seed(0)
+    start = Classifier().state_dict()
+    found = [{name: value.clone() for name, value in start.items()} for _ in range(3)]
+    for state in found[1:]:
+        state["fc1.weight"][5] = 0
+        state["fc1.bias"][5] = -1
+    return found
+
+
+def probed(tmp_path: Path, states: Any, asked: str, **how: Any) -> Any:
+    run = aw.open_run(write_states(tmp_path / "run", states))
+    network, out = Plain(Classifier()), tmp_path / "run.accw"
+    return aw.probe(run, network, digits(40), asked, out=out, **how)["activations"]
+
+
+def layer_values(state: dict[str, torch.Tensor], layer: str) -> np.ndarray[Any, Any]:
+    x, _ = digits(40)
+    weights = {name: value.numpy() for name, value in state.items()}
+    found: np.ndarray[Any, Any]
+    found = Plain(Classifier()).with_weights(weights).run({"input": x}, [layer])[layer]
+    return found
+
+
+def test_dead_units_and_sparsity_are_counted_over_all_batches(tmp_path: Path, states: Any) -> None:
+    found = probed(tmp_path, states, "activations", batch_size=16)
+
+    table = found.table()
+    assert list(table.columns) == ["layer", "step", "sparsity", "dead", "mean", "std"]
+    for step, state in enumerate(states):
+        for place, layer in enumerate(("conv", "fc1", "fc2")):
+            values = layer_values(state, layer)
+            row = table[(table["layer"] == layer) & (table["step"] == step)].iloc[0]
+            assert row["sparsity"] == pytest.approx((values <= 0).mean())
+            assert row["mean"] == pytest.approx(values.mean(), abs=1e-6)
+            assert row["std"] == pytest.approx(values.std(), rel=1e-5)
+            units = values.reshape(40, values.shape[1], -1).max(axis=2)
+            assert row["dead"] == ((units <= 0).all(axis=0)).sum()
+            shares = found.array("values", step)[place]
+            np.testing.assert_allclose(shares[: units.shape[1]], (units > 0).mean(axis=0))
+    assert found.array("values")[:, 1, 5].tolist()[1:] == [0, 0]
+
+
+def test_maps_of_chosen_samples_are_the_activations(tmp_path: Path, states: Any) -> None:
+    found = probed(tmp_path, states, "activations:node=conv,rows=3+17,units=3", batch_size=16)
+
+    values = layer_values(states[0], "conv")[[3, 17], :3]
+    np.testing.assert_allclose(found.array("maps", 0)[..., 0], values.reshape(6, 6, 6), atol=1e-6)
+    assert found.labels("picture")[4] == "17/1"
+    scale = found.array("scale")[0, 1]
+    shown = (found.array("images", 0)[..., 0].astype(float) - 128) / 127 * scale
+    np.testing.assert_allclose(shown, values.reshape(6, 6, 6), atol=scale / 127)
+
+
+def test_units_without_positions_are_one_picture(tmp_path: Path, states: Any) -> None:
+    found = probed(tmp_path, states, "activations:node=fc1,samples=2,layers=fc1")
+
+    assert found.array("images").shape == (3, 2, 3, 3, 1)
+    assert found.labels("layer") == ("fc1",)
+
+
+def test_samples_that_are_not_there_are_told(tmp_path: Path, states: Any) -> None:
+    with pytest.raises(ArgumentValueError, match="rows go from 3 to 99; there are 40 samples"):
+        probed(tmp_path, states, "activations:rows=3+99")
+
+
+@pytest.mark.parametrize(
+    ("shape", "bias", "axes"),
+    [
+        ((5, 4, 6, 6), 4, (0, 1, 4)),
+        ((5, 7, 4), 4, (0, 2, 4)),  # tokens
+        ((5, 4, 7), 4, (0, 1, 4)),  # a convolution over one axis
+        ((5, 9), 9, (0, 1, 9)),
+        ((3, 1, 5, 8), 8, (2, 3, 8)),  # a recurrent operator
+        ((3, 2), 2, None),
+        ((5,), 1, None),
+    ],
+)
+def test_samples_and_units_are_found_in_values_of_all_shapes(
+    shape: tuple[int, ...], bias: int, axes: tuple[int, int, int] | None
+) -> None:
+    found = unit_axes(np.zeros(shape), 5, "fc", {"fc.bias": (bias,)})
+
+    assert axes == (None if found is None else (found.samples, found.units, found.count))
+    if found is not None:
+        assert found.of(np.zeros(shape)).shape[:2] == (5, found.count)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accweight_core.cli import options
+from accweight_core.cli.advising import advise
 from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.exporting import export
@@ -205,6 +206,7 @@ COMMANDS: Sequence[click.Command] = (
     align,
     check,
     probe,
+    advise,
     plot,
     export,
     report,

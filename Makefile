@@ -14,11 +14,11 @@ COMPILED := $(VENV)/.compiled
 # told not to: tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-# What Qt and software OpenGL need on a machine without a screen.
+# What Qt and software OpenGL need on a machine without a screen, and a browser to open reports in.
 SCREEN_PACKAGES := xvfb xauth libgl1 libgl1-mesa-dri libegl1 libglx0 libglib2.0-0 libdbus-1-3 \
   libfontconfig1 libxkbcommon-x11-0 libx11-xcb1 libxcb-glx0 libxcb-icccm4 libxcb-image0 \
   libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-shm0 libxcb-sync1 \
-  libxcb-xfixes0 libxcb-xinerama0 libxcb-xkb1
+  libxcb-xfixes0 libxcb-xinerama0 libxcb-xkb1 chromium
 
 # A screen of our own even where there is one: windows of tests would steal the user's focus.
 ON_A_SCREEN := xvfb-run --auto-servernum --server-args='-screen 0 1920x1200x24 -nolisten tcp'
@@ -36,15 +36,18 @@ pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-comp
 comma := ,
 install = $(pip) -c constraints.txt -e '.[$(1)]'
 
-.PHONY: demo test test-python pytest lint format bench bench-viewer bench-meaning screen clean
+.PHONY: demo test test-thorough test-python pytest lint format bench bench-viewer bench-meaning screen clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/python -m accweight_core demo --out demo
 
-# What waits for the network, or takes one core, runs side by side.
+# What waits for the network, or takes one core, runs side by side: mypy goes on beside the tests.
 test:
-	@$(MAKE) --no-print-directory -j 3 screen lint $(COMPILED)
-	@$(MAKE) --no-print-directory pytest
+	@$(MAKE) --no-print-directory -j 3 lint pytest
+
+# Every damage, shape and example where `make test` tries a sample: see tests/thorough.py.
+test-thorough: export ACCWEIGHT_THOROUGH := 1
+test-thorough: test
 
 # The tests under another interpreter, in an environment of its own: make test-python PYTHON=python3.13
 test-python:
@@ -104,11 +107,15 @@ $(FOR_TESTS): pyproject.toml constraints.txt
 # Byte code is written of what is imported, when it is imported: compiling all of torch and sympy
 # first takes longer than the rest of the demonstration. Tests want it before, and get it from every
 # core: compiled in the middle of a test, other people's warnings would be errors. Other people's
-# tests, and thousands of models of which tests import a handful, are nearly half of it all.
-HARDLY_IMPORTED := /(tests?|transformers/models|torch/testing/_internal|pip|mypyc?|pygments/lexers)/
+# tests, and thousands of models of which tests import a handful, are half of it all.
+HARDLY_IMPORTED := /(tests?|benchmarks?|internal_test_util|testing/_internal|transformers/models|$\
+  sympy/physics|jax/experimental/(pallas|mosaic|sparse)|orbax/checkpoint/experimental|$\
+  dask/dataframe|gymnasium/envs/mujoco|tensorboard/_vendor|OpenGL/raw/GLES[123]|networkx|$\
+  pip|mypyc?|pygments/lexers)/
 
 $(COMPILED): $(FOR_TESTS)
-	$(BIN)/python -W ignore -m compileall -qq -j 0 -x '$(HARDLY_IMPORTED)' $(VENV)/lib || true
+	$(BIN)/python -W ignore -m compileall -qq -j 0 -x '$(HARDLY_IMPORTED)' $(VENV)/lib \
+	  accweight_core adapters viewer || true
 	@touch $@
 
 clean:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from accweight_core import kernels, probes
     from accweight_core.alignment.alignment import align
     from accweight_core.alignment.comparison import Comparison, compare
+    from accweight_core.alignment.groups import compare_groups
     from accweight_core.alignment.matching.result import Alignment
+    from accweight_core.analysis.advice.advise import Advice, advise
     from accweight_core.analysis.analysis import Analysis, open_analysis
     from accweight_core.errors import AccweightError
     from accweight_core.jobs.appending import append
     from accweight_core.jobs.checking import check
+    from accweight_core.jobs.following import watch
     from accweight_core.jobs.pipeline import analyze
-    from accweight_core.jobs.watching import watch
     from accweight_core.live.tracker import ChangeTracker
     from accweight_core.probes.network import Network
     from accweight_core.probes.running import probe
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AccweightError": "errors",
+    "Advice": "analysis.advice.advise",
     "Alignment": "alignment.matching.result",
     "Analysis": "analysis.analysis",
     "ChangeTracker": "live.tracker",
@@ -44,21 +47,24 @@ _HOMES = {
     "Role": "schema",
     "Run": "schema",
     "Series": "runs.series",
+    "advise": "analysis.advice.advise",
     "align": "alignment.alignment",
     "analyze": "jobs.pipeline",
     "append": "jobs.appending",
     "check": "jobs.checking",
     "compare": "alignment.comparison",
+    "compare_groups": "alignment.groups",
     "open_analysis": "analysis.analysis",
     "open_run": "runs.opening",
     "probe": "probes.running",
     "report": "reports.report",
     "series_of": "runs.inspection",
-    "watch": "jobs.watching",
+    "watch": "jobs.following",
 }
 
 __all__ = [
     "AccweightError",
+    "Advice",
     "Alignment",
     "Analysis",
     "ChangeTracker",
@@ -70,11 +76,13 @@ __all__ = [
     "Role",
     "Run",
     "Series",
+    "advise",
     "align",
     "analyze",
     "append",
     "check",
     "compare",
+    "compare_groups",
     "kernels",
     "open_analysis",
     "open_run",

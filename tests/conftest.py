@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -16,14 +17,30 @@ import pytest
 import torch
 from hypothesis import settings
 from oracle import Weights, raw_run
+from thorough import up_to
 
 from accweight_core.jit import tiers
 from accweight_core.schema import Run
 
 RawRun = Callable[..., Run]
 
-settings.register_profile("accweight", deadline=None)  # a loaded machine is no defect
+# a loaded machine is no defect, and what has failed once is a test of its own
+settings.register_profile("accweight", deadline=None, database=None, max_examples=up_to(100))
 settings.load_profile("accweight")
+
+gc.disable()  # modules and tests, which are made now, stay for good
+
+
+def pytest_collection_finish() -> None:
+    """Leave what has been imported out of every later search for garbage."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let it be searched at the end: compiled modules complain of what outlives them."""
+    gc.unfreeze()
+
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # tests beside each other have a core each: threads of torch that wait for another core wait

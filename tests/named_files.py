@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from accweight_core.runs.found import Found
 from accweight_core.runs.series import Series, series_in
-from accweight_core.runs.step_order import Found
 from accweight_core.schema import Description, HiddenValues, StoredTensor
 
 Rows = dict[str, dict[str, int]]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import IN_OUT, OUT_IN, alone, layer, pairs, renamed
+from thorough import up_to
 
 from accweight_core.alignment.alignment import Alignment, How, aligned
 from accweight_core.alignment.matching.names import keys_of, similarities
@@ -384,7 +385,7 @@ def networks(draw: st.DrawFn) -> list[Layer]:
     return [made(name, draw(SHAPES)) for name in names]
 
 
-@settings(max_examples=150)
+@settings(max_examples=up_to(150))
 @given(networks())
 def test_a_network_aligned_with_itself_is_certain_of_every_layer(net: list[Layer]) -> None:
     found = aligned(net, net)
@@ -393,7 +394,7 @@ def test_a_network_aligned_with_itself_is_certain_of_every_layer(net: list[Layer
     assert all(m.confidence == 1 for m in found.matches)
 
 
-@settings(max_examples=250)
+@settings(max_examples=up_to(250))
 @given(networks(), networks())
 def test_exchanging_the_sides_exchanges_the_answer(left: list[Layer], right: list[Layer]) -> None:
     forth, back = aligned(left, right), aligned(right, left)
@@ -404,7 +405,7 @@ def test_exchanging_the_sides_exchanges_the_answer(left: list[Layer], right: lis
     assert alone(forth) == alone(back)[::-1]
 
 
-@settings(max_examples=150)
+@settings(max_examples=up_to(150))
 @given(networks(), networks())
 def test_every_layer_is_matched_once_or_left_over(left: list[Layer], right: list[Layer]) -> None:
     found = aligned(left, right)
@@ -415,7 +416,7 @@ def test_every_layer_is_matched_once_or_left_over(left: list[Layer], right: list
     assert all(0.3 <= m.confidence <= 1 for m in found.matches)
 
 
-@settings(max_examples=100)
+@settings(max_examples=up_to(100))
 @given(st.lists(SHAPES, min_size=1, max_size=10), st.lists(SHAPES, min_size=1, max_size=10))
 def test_matches_by_place_keep_the_order(
     left: list[tuple[int, ...]], right: list[tuple[int, ...]]
@@ -432,7 +433,7 @@ def test_matches_by_place_keep_the_order(
     assert places == sorted(places)
 
 
-@settings(max_examples=60)
+@settings(max_examples=up_to(60))
 @given(st.permutations(range(7)), st.booleans())
 def test_a_renaming_is_undone_where_shapes_are_distinct(order: list[int], shuffled: bool) -> None:
     net = [layer(f"part{n}", 3 + n, 5 + 2 * n) for n in range(7)]

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from thorough import up_to
 
 import accweight_core as aw
 from accweight_core.analysis.analysis import Analysis
@@ -224,7 +225,7 @@ def test_a_layer_that_is_not_shown_is_scaled_by_its_own_maximum(opened: Analysis
     assert opened.normalized("norm.weight", scope="layer").max() == 1
 
 
-@settings(max_examples=20)
+@settings(max_examples=up_to(20))
 @given(
     shape=st.lists(st.integers(0, 12), max_size=3),
     dtype=st.sampled_from(oracle.DTYPES),

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from distributed import LocalCluster
 from safetensors.numpy import save_file
+from thorough import sampled
 
 import accweight_core as aw
 from accweight_core.errors import FormatError, SourceError
@@ -79,6 +80,9 @@ ENGINES_AND_CHANGES = [("threads", change) for change in CHANGES]
 for name in ("processes", "dask"):
     ENGINES_AND_CHANGES += [(name, in_place_at_the_old_time), (name, by_rename)]
 
+CASES = [(*run, *change) for run in RUNS for change in ENGINES_AND_CHANGES]
+BEFORE, HALFWAY = list(sampled(CASES, 2)), list(sampled(CASES[::-1], 4))
+
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Executor]:
@@ -110,8 +114,7 @@ def written(folder: Path, save: Save, steps: int) -> list[Path]:
     return [save(folder / f"step_{step}", weights(step)) for step in range(steps)]
 
 
-@pytest.mark.parametrize(("save", "steps"), RUNS)
-@pytest.mark.parametrize(("engine", "change"), ENGINES_AND_CHANGES)
+@pytest.mark.parametrize(("save", "steps", "engine", "change"), BEFORE)
 def test_a_file_that_changes_before_its_first_read_is_an_error(
     tmp_path: Path,
     save: Save,
@@ -129,8 +132,7 @@ def test_a_file_that_changes_before_its_first_read_is_an_error(
     assert str(told.value).startswith(f"{paths[2]}: ")
 
 
-@pytest.mark.parametrize(("save", "steps"), RUNS)
-@pytest.mark.parametrize(("engine", "change"), ENGINES_AND_CHANGES)
+@pytest.mark.parametrize(("save", "steps", "engine", "change"), HALFWAY)
 def test_a_file_that_changes_halfway_is_an_error_and_the_same_command_ends_right(
     tmp_path: Path,
     save: Save,

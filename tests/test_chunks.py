@@ -19,6 +19,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import up_to
 from zarr.codecs import BytesCodec
 
 from accweight_core.errors import StoreError
@@ -76,7 +77,7 @@ def parts(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int 
 
 
 @given(case=parts(), dtype=st.sampled_from(["float32", "float64"]), lost=st.integers(0, 30))
-@settings(max_examples=150)
+@settings(max_examples=up_to(150))
 def test_any_part_reads_as_zarr_reads_it(
     case: tuple[tuple[int, ...], tuple[int, ...], tuple[int | slice, ...]], dtype: str, lost: int
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from accweight_core.colours.scale import DECADES, ENTRIES, ColourScale, colour_table
@@ -83,7 +83,6 @@ def test_a_dark_end_above_the_bright_one_is_a_step_and_no_error(
 
 
 @given(SCALES, st.lists(CHANGES, min_size=1))
-@settings(deadline=None)
 def test_more_change_never_lies_lower(scale: ColourScale, changes: list[float]) -> None:
     ordered = np.sort(np.array(changes, np.float32))
 
@@ -95,7 +94,6 @@ def test_more_change_never_lies_lower(scale: ColourScale, changes: list[float]) 
 
 
 @given(SCALES, CHANGES)
-@settings(deadline=None)
 def test_differences_of_two_signs_lie_equally_far_from_the_middle(
     scale: ColourScale, change: float
 ) -> None:
@@ -107,7 +105,6 @@ def test_differences_of_two_signs_lie_equally_far_from_the_middle(
 
 
 @given(SCALES, st.floats(0.0, 1.0))
-@settings(deadline=None)
 def test_a_position_leads_back_to_its_change(scale: ColourScale, position: float) -> None:
     change = scale.value_at(position)
 
@@ -126,7 +123,6 @@ def test_entries_are_the_nearest_of_the_map_and_gaps_have_their_own() -> None:
 
 
 @given(SCALES, st.lists(CHANGES, min_size=1))
-@settings(deadline=None)
 def test_entries_are_those_that_the_shader_takes(scale: ColourScale, changes: list[float]) -> None:
     given = np.array(changes, np.float32)
 
@@ -214,7 +210,6 @@ def test_a_logarithmic_legend_of_differences_is_mirrored_around_none() -> None:
 
 
 @given(SCALES)
-@settings(deadline=None)
 def test_every_mark_stands_where_its_number_says(scale: ColourScale) -> None:
     ticks = scale.ticks()
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import store_edits
+from thorough import THOROUGH
 
 import accweight_core as aw
 from accweight_core.accumulate.cutting import Block
@@ -95,9 +96,17 @@ def assert_same(found: aw.Analysis, whole: aw.Analysis, count: int = COUNT) -> N
 
 
 @pytest.mark.parametrize(
-    "split", [(2, 7), (8, 1), (2, 1, 1, 1, 1, 1, 1, 1), (3, 2, 4), (2, 1, 3, 1, 2), (4, 1, 1, 1, 2)]
+    ("split", "fanout"),
+    [
+        ((2, 7), 2),
+        ((8, 1), 16),
+        ((2, 1, 1, 1, 1, 1, 1, 1), 2),
+        ((2, 1, 1, 1, 1, 1, 1, 1), 16),
+        ((3, 2, 4), 2),
+        ((2, 1, 3, 1, 2), 2),
+        ((4, 1, 1, 1, 2), 2),
+    ],
 )
-@pytest.mark.parametrize("fanout", [2, 16])
 def test_growth_in_any_split_is_all_in_one_go(
     tmp_path: Path,
     whole: aw.Analysis,
@@ -418,7 +427,7 @@ def test_killed_at_any_change_of_files_the_last_whole_step_stays(
         assert os.listdir(out.parent) == [out.name], number
 
 
-KILLED_EVERY = int(os.environ.get("ACCWEIGHT_KILLED_EVERY", "29"))
+KILLED_EVERY = int(os.environ.get("ACCWEIGHT_KILLED_EVERY", "1" if THOROUGH else "47"))
 """Of so many changes of files one is tried."""
 
 

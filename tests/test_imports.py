@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 import accweight_core as aw
-from accweight_core.schema import Run
 
 HEAVY = ("torch", "numpy", "pandas", "zarr", "onnx", "onnx_ir", "scipy", "matplotlib", "sklearn",
          "safetensors", "dask", "distributed", "PyQt5", "pyqtgraph", "OpenGL")  # fmt: skip
@@ -56,24 +54,28 @@ def run_python(program: str, without: tuple[str, ...] = ()) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["analyze", "--help"]])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    loaded = run_python(
-        "import sys\n"
-        "from accweight_core.cli.app import run\n"
-        f"assert run({arguments!r}) == 0\n"
-        f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
-    )
+def loaded_by(*parts: str, among: tuple[str, ...], without: tuple[str, ...] = ()) -> list[str]:
+    """Run parts of a program and return which packages are imported after each of them."""
+    tell = f"print('loaded:', *sorted(set({among!r}) & set(sys.modules)))"
+    printed = run_python("\n".join(["import sys", *(f"{p}\n{tell}" for p in parts)]), without)
+    return [
+        line.removeprefix("loaded:").strip()
+        for line in printed.splitlines()
+        if line.startswith("loaded:")
+    ]
 
-    assert loaded.splitlines()[-1].split() == ["loaded:"]
+
+def running(arguments: list[str]) -> str:
+    """Return the program of a command."""
+    return f"from accweight_core.cli.app import run\nassert run({arguments!r}) == 0"
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    loaded = run_python(
-        f"import sys, accweight_core\nprint('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
-    )
+def test_importing_the_package_and_help_import_nothing_heavy() -> None:
+    asked = ["--help"], ["--version"], ["analyze", "--help"]
 
-    assert loaded.split() == ["loaded:"]
+    loaded = loaded_by("import accweight_core", *map(running, asked), among=HEAVY)
+
+    assert loaded == [""] * 4
 
 
 NOT_FOR_READING = (
@@ -97,57 +99,47 @@ READING = {
 }
 
 
-@pytest.fixture
-def analysed(stored: Callable[..., Run], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stored analysis of three checkpoints."""
+    folder = tmp_path_factory.mktemp("analysed")
     walks = {
         "conv.weight": oracle.series((6, 2, 3, 3), steps=3),
         "fc.weight": oracle.series((200, 170), steps=3),
     }
     states = [{name: states[t] for name, states in walks.items()} for t in range(3)]
-    aw.analyze(stored(states), tmp_path / "run.accw")
-    return tmp_path / "run.accw"
+    aw.analyze(oracle.raw_run(folder, states), folder / "run.accw")
+    return folder / "run.accw"
 
 
-@pytest.mark.parametrize("what", READING.values(), ids=READING.keys())
-def test_a_stored_analysis_is_read_with_numpy_alone(analysed: Path, what: str) -> None:
-    loaded = run_python(
-        "import sys\n"
-        "from accweight_core import open_analysis\n"
-        f"analysis = open_analysis({str(analysed)!r})\n"
-        f"{what}\n"
-        f"print('loaded:', *sorted(set({NOT_FOR_READING!r}) & set(sys.modules)))"
-    )
+def test_a_stored_analysis_is_read_with_numpy_alone(analysed: Path) -> None:
+    opening = f"import accweight_core\nanalysis = accweight_core.open_analysis({str(analysed)!r})\n"
 
-    assert loaded.splitlines()[-1].split() == ["loaded:"]
+    loaded = loaded_by(*(opening + what for what in READING.values()), among=NOT_FOR_READING)
+
+    assert dict(zip(READING, loaded, strict=True)) == dict.fromkeys(READING, "")
 
 
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_ranking_a_stored_analysis_is_quick_too(analysed: Path, options: list[str]) -> None:
-    loaded = run_python(
-        "import sys\n"
-        "from accweight_core.cli.app import run\n"
-        f"assert run(['rank', {str(analysed)!r}, *{options!r}]) == 0\n"
-        f"print('loaded:', *sorted(set({NOT_FOR_READING!r}) & set(sys.modules)))"
-    )
+def test_ranking_a_stored_analysis_is_quick_too(analysed: Path) -> None:
+    commands = ["rank", str(analysed)], ["rank", str(analysed), "--json"]
 
-    assert "conv" in loaded
-    assert loaded.splitlines()[-1].split() == ["loaded:"]
+    assert loaded_by(*map(running, commands), among=NOT_FOR_READING) == ["", ""]
 
 
 FORMS = ("pt", "safetensors", "npz", "onnx")
 
 
-@pytest.fixture(scope="module", params=FORMS)
-def small_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three small checkpoints."""
-    folder = tmp_path_factory.mktemp("run")
+@pytest.fixture(scope="module")
+def small_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder of three small checkpoints in each form."""
+    folders = {form: tmp_path_factory.mktemp(form) for form in FORMS}
     shapes = {"conv.weight": (8, 3, 5, 5), "conv.bias": (8,), "fc.weight": (10, 300)}
     for step in range(3):
         chance = np.random.default_rng(step)
         weights = {n: chance.standard_normal(s).astype(np.float32) for n, s in shapes.items()}
-        write(weights, folder / f"epoch_{step}.{request.param}")
-    return folder
+        for form, folder in folders.items():
+            write(weights, folder / f"epoch_{step}.{form}")
+    return folders
 
 
 def write(weights: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
@@ -167,87 +159,40 @@ def write(weights: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
             torch.save({name: torch.from_numpy(value) for name, value in weights.items()}, path)
 
 
-def loaded_by(*commands: list[str], among: tuple[str, ...]) -> list[str]:
-    """Run commands in one process and return which packages that has imported in the end."""
-    printed = run_python(
-        "import sys\n"
-        "from accweight_core.cli.app import run\n"
-        f"for arguments in {list(commands)!r}:\n"
-        "    assert run(arguments) == 0\n"
-        f"print('loaded:', *sorted(set({among!r}) & set(sys.modules)))"
-    )
-    return printed.splitlines()[-1].split()[1:]
-
-
 HEAVY_FOR_FILES = "torch", "numba", "llvmlite", "scipy", "zarr", "matplotlib", "sklearn"
 
 
-def test_a_small_run_is_read_without_torch_and_without_a_compiler(
-    small_run: Path, tmp_path: Path
+def test_runs_are_read_without_torch_and_small_ones_without_a_compiler(
+    small_runs: dict[str, Path], tmp_path: Path
 ) -> None:
-    out = str(tmp_path / "run.accw")
-    commands = (
-        ["inspect", str(small_run)],
-        ["analyze", str(small_run), "-o", out, "--keep-state"],
-        ["rank", out],
-        ["export", out, "--to", "csv", "-o", str(tmp_path / "run.csv")],
-    )
+    small, larger = [], ["from accweight_core.jit import tiers\ntiers.FREE_WORK = 1000"]
+    for form, folder in small_runs.items():
+        out, table = str(tmp_path / f"{form}.accw"), str(tmp_path / f"{form}.csv")
+        commands = (
+            ["inspect", str(folder)],
+            ["analyze", str(folder), "-o", out, "--keep-state"],
+            ["rank", out],
+            ["export", out, "--to", "csv", "-o", table],
+        )
+        exact_values = (
+            "import accweight_core as aw\n"
+            f"analysis = aw.analyze(aw.open_run({str(folder)!r}), {out + '2'!r})\n"
+            "analysis.cumulative('fc.weight'), analysis.trace('fc.weight', (1, 2))"
+        )
+        small += [*map(running, commands), exact_values]
+        larger.append(f"aw.analyze(aw.open_run({str(folder)!r}))")
 
-    assert loaded_by(*commands, among=HEAVY_FOR_FILES) == []
+    *before, after = loaded_by(*small, "\n".join(larger), among=HEAVY_FOR_FILES)
 
-
-def test_exact_values_are_read_without_torch_and_without_a_compiler(
-    small_run: Path, tmp_path: Path
-) -> None:
-    loaded = run_python(
-        "import sys, accweight_core as aw\n"
-        f"analysis = aw.analyze(aw.open_run({str(small_run)!r}), {str(tmp_path / 'a.accw')!r})\n"
-        "analysis.cumulative('fc.weight'), analysis.trace('fc.weight', (1, 2))\n"
-        f"print('loaded:', *sorted(set({HEAVY_FOR_FILES!r}) & set(sys.modules)))"
-    )
-
-    assert loaded.split() == ["loaded:"]
+    assert before == [""] * len(small)
+    assert "numba" in after.split()
+    assert "torch" not in after.split()
 
 
 def test_two_analyses_are_compared_without_torch(analysed: Path) -> None:
-    commands = ["compare", str(analysed), str(analysed)]
+    command = ["compare", str(analysed), str(analysed)]
 
-    assert loaded_by(commands, among=("torch", "numba")) == []
-
-
-def test_a_larger_run_is_compiled_but_read_without_torch(small_run: Path) -> None:
-    printed = run_python(
-        "import sys, accweight_core as aw\n"
-        "from accweight_core.jit import tiers\n"
-        "tiers.FREE_WORK = 1000\n"
-        f"aw.analyze(aw.open_run({str(small_run)!r}))\n"
-        "print('torch' in sys.modules, 'numba' in sys.modules)"
-    )
-
-    assert printed.split() == ["False", "True"]
-
-
-def test_files_are_worked_on_where_torch_is_not_installed(small_run: Path, tmp_path: Path) -> None:
-    out = str(tmp_path / "run.accw")
-    commands = (
-        ["inspect", str(small_run), "--json"],
-        ["analyze", str(small_run), "-o", out, "--keep-state"],
-        ["rank", out, "--by", "rotation"],
-        ["compare", out, out],
-        ["export", out, "--to", "csv", "-o", str(tmp_path / "run.csv")],
-    )
-
-    printed = run_python(
-        "from accweight_core.cli.app import run\n"
-        f"for arguments in {commands!r}:\n"
-        "    assert run(arguments) == 0, arguments\n",
-        without=("torch",),
-    )
-
-    assert "fc" in printed
-    assert "\nfc," in (tmp_path / "run.csv").read_text()
-    said = json.loads((tmp_path / "run.accw" / "zarr.json").read_text())["attributes"]["accweight"]
-    assert set(said["versions"]) == {"accweight", "numpy", "python"}
+    assert loaded_by(running(command), among=("torch", "numba")) == [""]
 
 
 ENGINE = """
@@ -267,19 +212,39 @@ print(len(analysis.steps))
 """
 
 
-def test_workers_and_who_sends_them_do_without_torch(small_run: Path, tmp_path: Path) -> None:
-    program = ENGINE.format(folder=str(small_run), out=str(tmp_path / "a.accw"), changed="")
+def test_files_are_worked_on_where_torch_is_not_installed(
+    small_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    parts = []
+    for form, folder in small_runs.items():
+        out, table = str(tmp_path / f"{form}.accw"), str(tmp_path / f"{form}.csv")
+        commands = (
+            ["inspect", str(folder), "--json"],
+            ["analyze", str(folder), "-o", out, "--keep-state"],
+            ["rank", out, "--by", "rotation"],
+            ["compare", out, out],
+            ["export", out, "--to", "csv", "-o", table],
+        )
+        parts += [*map(running, commands)]
+        parts.append(ENGINE.format(folder=str(folder), out=out + "2", changed=""))
 
-    assert run_python(program, without=("torch",)).strip() == "3"
+    printed = run_python("\n".join(parts), without=("torch",))
+
+    assert "fc" in printed
+    assert printed.splitlines().count("3") == len(FORMS)  # steps, by workers without torch
+    for form in FORMS:
+        assert "\nfc," in (tmp_path / f"{form}.csv").read_text()
+        document = json.loads((tmp_path / f"{form}.accw" / "zarr.json").read_text())
+        versions = document["attributes"]["accweight"]["versions"]
+        assert set(versions) == {"accweight", "numpy", "python"}
 
 
-@pytest.mark.parametrize("small_run", ["npz"], indirect=True)
 @pytest.mark.parametrize("side", ["driver", "worker"])
 def test_one_side_may_have_a_torch_that_the_other_has_not(
-    small_run: Path, tmp_path: Path, side: str
+    small_runs: dict[str, Path], tmp_path: Path, side: str
 ) -> None:
-    changed = f"{side}.versions = versions_with_torch"
-    program = ENGINE.format(folder=str(small_run), out=str(tmp_path / "a.accw"), changed=changed)
+    folder, changed = str(small_runs["npz"]), f"{side}.versions = versions_with_torch"
+    program = ENGINE.format(folder=folder, out=str(tmp_path / "a.accw"), changed=changed)
 
     assert run_python(program, without=("torch",)).strip() == "3"
 
@@ -291,20 +256,20 @@ ASKED_OF_TORCH = {
 }
 
 
-@pytest.mark.parametrize("name", ASKED_OF_TORCH)
-def test_what_is_done_to_tensors_says_which_extra_brings_torch(name: str) -> None:
-    program = (
-        "import accweight_core as aw\n"
+def test_what_is_done_to_tensors_says_which_extra_brings_torch() -> None:
+    program = "import accweight_core as aw\n" + "".join(
         f"try: {name}\n"
-        "except aw.AccweightError as error: print(type(error).__name__, error, sep=': ')"
+        "except aw.AccweightError as error: print(type(error).__name__, error, sep=': ')\n"
+        for name in ASKED_OF_TORCH
     )
 
     printed = run_python(program, without=("torch",))
 
-    assert printed == (
-        f"MissingLibraryError: {ASKED_OF_TORCH[name]} needs torch, which is not installed; "
-        "install it with: pip install 'accweight[live]'\n"
-    )
+    assert printed.splitlines() == [
+        f"MissingLibraryError: {what} needs torch, which is not installed; "
+        "install it with: pip install 'accweight[live]'"
+        for what in ASKED_OF_TORCH.values()
+    ]
 
 
 def test_the_plain_kernels_need_numpy_alone_for_arrays() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import up_to
 from torch import Tensor
 
 from accweight_core import kernels
@@ -98,7 +99,7 @@ def test_a_step_that_dwarfs_the_path_behind_it_loses_none_of_that() -> None:
     assert float(total.double() + compensation.double()) == 2**25 + 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=up_to(100))
 @given(st.lists(st.floats(0, 2.0**60, width=32), min_size=1, max_size=50))
 def test_compensated_sums_are_exact_to_the_last_digit_of_float32(moves: list[float]) -> None:
     total, compensation = torch.zeros(1), torch.zeros(1)
@@ -393,7 +394,7 @@ def test_complex_weights_have_no_sign_to_flip(measure_step: Step) -> None:
 
 @versions
 @pytest.mark.parametrize("dtype", WIDE, ids=str)
-@settings(max_examples=15)
+@settings(max_examples=up_to(15))
 @given(
     rows=st.integers(1, 4),
     columns=st.integers(kernels.SUB_BLOCK // 2 + 1, kernels.SUB_BLOCK),
@@ -549,7 +550,7 @@ def test_scratch_of_a_larger_block_serves_a_smaller_one(measure_step: Step) -> N
 
 
 @versions
-@settings(max_examples=50)
+@settings(max_examples=up_to(50))
 @given(data=st.data())
 def test_cumulative_change_never_falls_and_is_never_less_than_the_way_home(
     measure_step: Step, data: st.DataObject

@@ -18,6 +18,7 @@ from accweight_core.metrics.table import METRICS
 def test_the_public_names_are_these() -> None:
     assert sorted(aw.__all__) == [
         "AccweightError",
+        "Advice",
         "Alignment",
         "Analysis",
         "ChangeTracker",
@@ -29,11 +30,13 @@ def test_the_public_names_are_these() -> None:
         "Role",
         "Run",
         "Series",
+        "advise",
         "align",
         "analyze",
         "append",
         "check",
         "compare",
+        "compare_groups",
         "kernels",
         "open_analysis",
         "open_run",

@@ -65,8 +65,8 @@ def test_maps_of_chosen_samples_are_the_activations(tmp_path: Path, states: Any)
 
     values = layer_values(states[0], "conv")[[3, 17], :3]
     np.testing.assert_allclose(found.array("maps", 0)[..., 0], values.reshape(6, 6, 6), atol=1e-6)
-    assert found.labels("picture")[4] == "sample 17, unit 1"
-    scale = found.array("scale")[0]
+    assert found.labels("picture")[4] == "17/1"
+    scale = found.array("scale")[0, 1]
     shown = (found.array("images", 0)[..., 0].astype(float) - 128) / 127 * scale
     np.testing.assert_allclose(shown, values.reshape(6, 6, 6), atol=scale / 127)
 

@@ -12,9 +12,10 @@ import torch
 from checkpoints import small, write_small_run
 
 from accweight_core.errors import StepOrderError
+from accweight_core.runs.found import Found
 from accweight_core.runs.opening import Opened, survey
 from accweight_core.runs.selection import Selection
-from accweight_core.runs.step_order import Found, order_of
+from accweight_core.runs.step_order import order_of
 from accweight_core.schema import Description
 
 

@@ -7,12 +7,13 @@ import math
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import up_to
 
 from accweight_core.io import strided
 from accweight_core.io.strided import Box, boxes_of, parts_of
 
 
-@settings(max_examples=200)
+@settings(max_examples=up_to(200))
 @given(
     axes=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 700)), max_size=4),
     ends=st.tuples(st.floats(0, 1), st.floats(0, 1)),

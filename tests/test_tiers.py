@@ -17,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from thorough import up_to
 
 import accweight_core as aw
 from accweight_core.jit import array_pooling, array_step, fused, order, pooling, step_loops, tiers
@@ -139,7 +140,7 @@ simple = st.builds(lambda m, e: m * 2.0**e, st.integers(-8, 8), st.integers(-60,
 near_one = st.integers(-3, 3).map(lambda n: 1 + n * 2.0**-30)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=up_to(500))
 @given(st.lists(doubles | simple | near_one, min_size=1, max_size=12))
 def test_a_sum_and_the_square_added_to_it_are_rounded_once(values: list[float]) -> None:
     sums, exact = np.zeros((1, 1, 16)), 0.0

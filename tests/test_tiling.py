@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import up_to
 
 from accweight_core.metrics.sub_blocks import partition
 from accweight_core.pictures import large_layout, layout
@@ -126,7 +127,7 @@ def parameters(draw: st.DrawFn) -> Parameter:
     return parameter(shape, tuple(axes), gates)
 
 
-@settings(max_examples=120)
+@settings(max_examples=up_to(120))
 @given(
     case=parameters(),
     level=st.integers(0, 4),
@@ -143,7 +144,7 @@ def test_tiles_put_together_are_the_picture_and_the_parameter(
     check(picture, level, block_elements)
 
 
-@settings(max_examples=60)
+@settings(max_examples=up_to(60))
 @given(case=parameters())
 def test_the_way_back_from_texels_of_large_parameters_leads_to_their_elements(
     case: Parameter,

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import up_to
 
 from accweight_core.kernels import SUMS, Scratch, measure_step, start_block
 from accweight_core.metrics.totals import (
@@ -165,7 +166,7 @@ def test_scaling_the_weights_scales_the_change_and_leaves_ratios(power: int, sig
 # --- merging
 
 
-@settings(max_examples=100)
+@settings(max_examples=up_to(100))
 @given(data=st.data(), steps=st.integers(1, 3), stretches=st.integers(1, 12))
 def test_any_split_of_sub_blocks_gives_the_same_bits(
     data: st.DataObject, steps: int, stretches: int
@@ -187,7 +188,7 @@ def test_any_split_of_sub_blocks_gives_the_same_bits(
     assert at_once.elements == one_by_one.elements == in_groups.elements == elements.sum()
 
 
-@settings(max_examples=50)
+@settings(max_examples=up_to(50))
 @given(cuts=st.sets(st.integers(1, 499), max_size=6))
 def test_merged_stretches_have_the_spread_of_the_whole(cuts: set[int]) -> None:
     states = [torch.zeros(500), *oracle.series((500,), torch.float64, steps=3, seed=4)]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import up_to
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import accweight_core as aw
@@ -79,7 +80,7 @@ def test_threads_of_torch_change_no_bit(torch_threads: Callable[[int], None], th
     assert values.tobytes() == expected
 
 
-@settings(max_examples=15)
+@settings(max_examples=up_to(15))
 @given(rows=st.integers(0, 70), columns=st.integers(0, 2000), dtype=st.sampled_from(oracle.DTYPES))
 def test_any_matrix_gives_the_bits_of_a_run_in_memory(
     rows: int, columns: int, dtype: torch.dtype

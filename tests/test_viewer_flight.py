@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from viewer_plates import NETWORK, WINDOW, blocks, places_of
 
@@ -36,7 +36,6 @@ POSES = st.builds(Pose, POINTS, ANGLES, PITCHES)
 
 
 @given(POSES)
-@settings(deadline=None)
 def test_right_up_and_forward_are_at_right_angles(pose: Pose) -> None:
     right, up, forward = axes = np.stack(pose.axes)
 
@@ -51,7 +50,6 @@ def test_a_camera_that_was_not_turned_looks_along_the_network() -> None:
 
 
 @given(POSES, st.floats(0, WINDOW[0]), st.floats(0, WINDOW[1]), st.floats(0.1, 50))
-@settings(deadline=None)
 def test_what_a_pixel_looks_at_is_drawn_at_that_pixel(
     pose: Pose, x: float, y: float, distance: float
 ) -> None:
@@ -65,7 +63,6 @@ def test_what_a_pixel_looks_at_is_drawn_at_that_pixel(
 
 
 @given(POSES, POINTS)
-@settings(deadline=None)
 def test_matrices_and_pixels_agree(pose: Pose, point: tuple[float, float, float]) -> None:
     camera = Camera(pose)
     x, y, depth = camera.project(np.array([point]), *WINDOW)[0]
@@ -90,7 +87,6 @@ def test_a_point_beside_the_eye_has_no_pixel() -> None:
 
 
 @given(POSES, POSES, st.integers(1, 7))
-@settings(deadline=None)
 def test_a_glide_ends_where_it_was_sent(begin: Pose, end: Pose, frames: int) -> None:
     camera = Camera(begin)
     camera.glide(end)
@@ -166,7 +162,6 @@ def test_opposite_keys_hold_the_camera() -> None:
 
 
 @given(POSES, ANGLES, st.floats(-5, 5))
-@settings(deadline=None)
 def test_nobody_looks_over_their_head(pose: Pose, yaw: float, pitch: float) -> None:
     camera = Camera(pose)
 
@@ -177,7 +172,6 @@ def test_nobody_looks_over_their_head(pose: Pose, yaw: float, pitch: float) -> N
 
 
 @given(POSES, POINTS, ANGLES, st.floats(-2, 2))
-@settings(deadline=None)
 def test_what_is_circled_stays_where_it_is_on_the_screen(
     pose: Pose, centre: tuple[float, float, float], yaw: float, pitch: float
 ) -> None:
@@ -218,7 +212,6 @@ def test_a_pose_can_look_the_same_way_at_something_else() -> None:
     st.floats(0.4, 3.0),
     st.floats(0.0, 0.3),
 )
-@settings(deadline=None)
 def test_what_is_framed_just_fits_the_window(
     corners: list[tuple[float, float, float]],
     yaw: float,
@@ -440,7 +433,6 @@ def test_circling_a_layer_keeps_it_where_it_is() -> None:
 
 
 @given(POSES, st.sampled_from([1, 30]))
-@settings(deadline=None)
 def test_nothing_in_front_is_cut_off_but_what_is_very_near(pose: Pose, count: int) -> None:
     places, flight = places_of(blocks(count)), Flight()
     flight.camera.jump(pose)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import up_to
 from viewer_plates import EVERY_LAYOUT, NETWORK, WINDOW, blocks, camera_on, shown
 
 from accweight_viewer.model.arrangement import Arrangement, arrange
@@ -163,7 +164,7 @@ def test_texts_stand_on_whole_pixels() -> None:
     st.sampled_from(["line", "rows"]),
     st.sampled_from([None, "h.1.k", "embed", "nothing"]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=up_to(60))
 def test_no_label_covers_another_or_lies_behind_or_beside(
     position: tuple[float, float, float],
     yaw: float,

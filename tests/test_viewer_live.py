@@ -23,6 +23,7 @@ from window_driver import (
 import accweight_core as aw
 from accweight_core.jobs.watching import Watcher
 from accweight_core.live.writing import BackgroundWriter
+from accweight_viewer.panes.picture_view import NO_PICTURE
 from accweight_viewer.theme import DARK
 from accweight_viewer.window import MainWindow
 
@@ -92,6 +93,7 @@ def test_a_step_whose_pictures_were_left_out_is_shown_as_unknown(
         for name in NAMES:
             go_to(window, name)
             plate = plate_called(window, f"{name}.weight")
+            assert window.windows[0].message == ("" if is_known else NO_PICTURE)
             if is_known:
                 assert wrong_texels(window, plate) == []
             else:

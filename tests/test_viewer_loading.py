@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from accweight_core.errors import StoreError
@@ -35,7 +35,6 @@ SECONDS = 20.0
 
 
 @given(st.integers(0, 4 << 30), st.integers(0, 200_000), st.integers(1, 6000), st.integers(1, 4096))
-@settings(deadline=None)
 def test_the_memory_stays_within_its_budget(
     budget: int, tiles: int, steps: int, most_frames: int
 ) -> None:
@@ -47,7 +46,6 @@ def test_the_memory_stays_within_its_budget(
 
 
 @given(st.integers(0, 2000), st.integers(1, 3000))
-@settings(deadline=None)
 def test_all_tiles_at_all_steps_are_held_where_there_is_room(tiles: int, steps: int) -> None:
     room = (math.isqrt(tiles) + 1) ** 2 * min(steps, MOST_FRAMES) * CELL_BYTES
 
@@ -59,7 +57,6 @@ def test_all_tiles_at_all_steps_are_held_where_there_is_room(tiles: int, steps: 
 
 
 @given(st.integers(1, LEAST_CELLS), st.integers(1, 5000), st.integers(2, 50))
-@settings(deadline=None)
 def test_tiles_are_worth_more_than_steps(tiles: int, steps: int, frames: int) -> None:
     side = math.ceil(math.sqrt(tiles))
 
@@ -140,7 +137,6 @@ def test_a_tile_that_comes_back_holds_nothing_yet() -> None:
         max_size=20,
     )
 )
-@settings(deadline=None)
 def test_cells_are_never_shared_whatever_comes_and_goes(
     actions: list[tuple[str, list[int]]],
 ) -> None:
@@ -181,7 +177,6 @@ def test_with_fewer_frames_the_window_follows_the_time_and_looks_ahead() -> None
     st.integers(1, 60),
     st.data(),
 )
-@settings(deadline=None)
 def test_wishes_are_exactly_what_is_missing_in_loadable_stretches(
     frames: int, steps: int, data: st.DataObject
 ) -> None:

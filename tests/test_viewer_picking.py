@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from viewer_plates import EVERY_LAYOUT, WINDOW, places_of, plates_of, shown
 
@@ -143,7 +143,6 @@ def test_where_nothing_stands_nothing_is_picked() -> None:
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-@settings(deadline=None)
 def test_every_place_on_a_plate_is_a_texel_of_it(across: float, down: float) -> None:
     plate = plates_of(shown({"l.weight": (7, 11)}))[0]
 

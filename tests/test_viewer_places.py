@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from viewer_plates import NETWORK, blocks, places_of, plates_of, shown
 
@@ -94,7 +94,6 @@ def test_no_layers_are_no_rows() -> None:
 @given(
     st.lists(st.text("ab01._/\n \N{GREEK SMALL LETTER ALPHA}", min_size=1, max_size=9), unique=True)
 )
-@settings(deadline=None)
 def test_rows_hold_every_name_once_and_in_order(names: list[str]) -> None:
     rows = folded_rows(names)
 
@@ -112,7 +111,6 @@ def test_names_of_two_runs_follow_those_that_they_follow_in_their_own_run() -> N
     st.lists(st.sampled_from("abcdefgh"), unique=True),
     st.lists(st.sampled_from("abcdefgh"), unique=True),
 )
-@settings(deadline=None)
 def test_merged_names_keep_the_order_of_the_first_run(first: list[str], second: list[str]) -> None:
     merged = merged_names(first, second)
 
@@ -239,7 +237,6 @@ def test_plates_grow_slowly_within_limits() -> None:
 
 
 @given(LAYERS, HOW)
-@settings(deadline=None)
 def test_plates_have_an_aspect_that_can_be_seen(layers: list[ShownLayer], how: str) -> None:
     places = arrange(layers, how)
 
@@ -259,7 +256,6 @@ def test_at_true_scale_a_texel_is_equally_large_on_every_plate() -> None:
 
 
 @given(LAYERS, HOW, st.booleans())
-@settings(deadline=None)
 def test_plates_of_a_row_never_cover_each_other(
     layers: list[ShownLayer], how: str, true_scale: bool
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_imports import run_python
 from viewer_helpers import run_of, session_of, stored, walks
@@ -135,7 +135,6 @@ def test_values_that_do_not_fit_are_refused_when_set_and_left_out_when_read(
         | {name: st.booleans() for name in ("logarithmic", "fitted", "labels", "smooth", "linked")},
     )
 )
-@settings(deadline=None)
 def test_settings_are_read_as_they_were_written(values: dict[str, Any]) -> None:
     written = Settings().changed(**values)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import up_to
 from viewer_plates import WINDOW, camera_on, every_tile, scene
 
 from accweight_viewer.model.arrangement import Arrangement
@@ -64,7 +65,6 @@ def texel_pixels(tile: TextureTile, plate: Plate, places: Arrangement, camera: C
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 4))
-@settings(deadline=None)
 def test_the_coarsest_level_is_one_tile_and_children_divide_their_parent(
     rows: int, cols: int, base: int
 ) -> None:
@@ -119,7 +119,7 @@ def test_a_plate_without_a_picture_is_one_texel_as_large_as_all_of_it() -> None:
     st.floats(0.02, 2.0),
     st.integers(1, 400),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=up_to(60))
 def test_what_is_drawn_covers_what_is_loaded_and_nothing_twice(
     shapes: list[tuple[int, int]], share: float, seed: int, distance: float, cells: int
 ) -> None:
@@ -205,7 +205,7 @@ def test_nothing_out_of_sight_is_refined() -> None:
     st.floats(-3.1, 3.1),
     st.floats(-1.2, 1.2),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=up_to(60))
 def test_what_is_in_the_window_is_never_left_coarse(
     position: tuple[float, float, float], yaw: float, pitch: float
 ) -> None:

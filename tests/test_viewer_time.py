@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from viewer_helpers import run_of, session_of, stopped, stored, walks
 
@@ -125,7 +125,6 @@ def test_without_a_loop_time_stops_at_the_end() -> None:
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40))
-@settings(deadline=None)
 def test_it_does_not_matter_how_many_frames_are_drawn(frames: list[int]) -> None:
     many, one = playing(10_000), playing(10_000)
 
@@ -149,7 +148,6 @@ ACTIONS: dict[str, Callable[[TimeCursor, float], object]] = {
     st.integers(0, 6),
     st.lists(st.tuples(st.sampled_from(sorted(ACTIONS)), st.floats(0, 1)), max_size=30),
 )
-@settings(deadline=None)
 def test_whatever_happens_there_is_a_checkpoint_to_show(
     count: int, actions: list[tuple[str, float]]
 ) -> None:

@@ -103,12 +103,12 @@ def test_dragging_along_the_timeline_moves_every_pane(opened: OpenWindow, analys
     drag(plot, last, second.x() - last.x(), 0)
     settle(window)
 
-    maximum = aw.open_analysis(analysis).table().query("step == 10")["max"].tolist()
+    shown = aw.open_analysis(analysis).table().query("step == 10")["relative"].tolist()
     at = flat.view.position_of(3, 3)
     assert session.step == 10
     assert wrong_texels(window, plate) == []
     assert picture(scene).mean() < before.mean()
-    assert cells(window, Column.FIRST) == [number_text(value) for value in maximum]
+    assert cells(window, Column.FIRST) == [number_text(value) for value in shown]
     assert window.timeline.step_label.text() == "step 10"
     wanted = run_colour(session, session.runs[0], plate, 3, 3)
     assert alike(colour_at(pixels(flat.view.grab().toImage()), at.x(), at.y()), wanted)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import up_to
 
 import accweight_core as aw
 from accweight_core.accumulate.block import walk_block
@@ -158,7 +159,7 @@ def test_every_float16_is_read_as_torch_reads_it(
             assert out[known].tobytes() == expected[known].tobytes()
 
 
-@settings(max_examples=60)
+@settings(max_examples=up_to(60))
 @given(
     shape=st.lists(st.integers(1, 9), max_size=4),
     form=st.sampled_from(["transposed", "strided"]),
@@ -321,7 +322,7 @@ def test_small_parameters_walked_together_have_the_bits_of_each_alone(
         assert analysis.values[:, number].tobytes() == alone.values.tobytes()
 
 
-@settings(max_examples=25)
+@settings(max_examples=up_to(25))
 @given(
     rows=st.integers(1, 60),
     columns=st.integers(1, 3000),
@@ -759,25 +760,27 @@ def run(folder, shape):
 
 folder, shape = sys.argv[1], tuple(map(int, sys.argv[2].split("x")))
 small = Path(folder) / "small"
-aw.analyze(run(str(small), (64, 64)), small / "out.accw", threads=2)
+out = Path(sys.argv[4])
+aw.analyze(run(str(small), (64, 64)), out / "small.accw", threads=2)
 before = peak()
 budget = int(sys.argv[3])
-aw.analyze(run(folder, shape), Path(folder) / "out.accw", threads=2, picture_budget_bytes=budget)
+aw.analyze(run(folder, shape), out / "large.accw", threads=2, picture_budget_bytes=budget)
 print(peak() - before)
 """
 
 
-@pytest.fixture
-def large_checkpoints(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def large_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Five checkpoints of 8 million float32 weights, 160 MB in all, removed at once."""
-    (tmp_path / "small").mkdir()
+    folder = tmp_path_factory.mktemp("large")
+    (folder / "small").mkdir()
     chance = np.random.default_rng(0)
     for step in range(5):
         weights = chance.standard_normal(8_000_000, np.float32)
-        weights.tofile(tmp_path / f"{step}.raw")
-        weights[:4096].tofile(tmp_path / "small" / f"{step}.raw")
-    yield tmp_path
-    for path in tmp_path.glob("*.raw"):
+        weights.tofile(folder / f"{step}.raw")
+        weights[:4096].tofile(folder / "small" / f"{step}.raw")
+    yield folder
+    for path in folder.glob("*.raw"):
         path.unlink()
 
 
@@ -793,9 +796,9 @@ def large_checkpoints(tmp_path: Path) -> Iterator[Path]:
     ],
 )
 def test_memory_does_not_grow_with_the_run(
-    large_checkpoints: Path, shape: str, picture_budget_bytes: int
+    large_checkpoints: Path, tmp_path: Path, shape: str, picture_budget_bytes: int
 ) -> None:
-    arguments = [str(large_checkpoints), shape, str(picture_budget_bytes)]
+    arguments = [str(large_checkpoints), shape, str(picture_budget_bytes), str(tmp_path)]
 
     shown = subprocess.run(
         [sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True

@@ -20,8 +20,9 @@ from safetensors.torch import save_file
 import accweight_core as aw
 from accweight_core.cli import app
 from accweight_core.errors import FormatError, MissingLibraryError, SourceError, StoreError
-from accweight_core.jobs import changes, watching
-from accweight_core.jobs.watching import Look, Watcher, follow
+from accweight_core.jobs import changes, following, watching
+from accweight_core.jobs.following import follow
+from accweight_core.jobs.watching import Look, Watcher
 from accweight_core.runs.selection import Selection
 from accweight_core.store.lock import locked_by_watcher
 
@@ -390,8 +391,8 @@ def test_what_cannot_be_watched_says_so(
 def test_the_loop_is_woken_by_what_is_written(
     job: Path, out: Path, poll_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "GAP_S", 0.0)
-    monkeypatch.setattr(watching, "REST", 0)
+    monkeypatch.setattr(following, "GAP_S", 0.0)
+    monkeypatch.setattr(following, "REST", 0)
     steps: list[int] = []
     writers: list[Thread] = []
 

@@ -2,8 +2,8 @@
 
 Agreement is given in four figures. Spearman's and Kendall's correlation weigh all ranks alike;
 rank-biased overlap weighs the top (Webber, Moffat and Zobel, 2010); the overlap of the first k
-is the share of layers that are in the top k of both. Where one layer of one side matches several
-of the other, the sums of the several are merged, so that both values cover the same weights.
+is the share of layers that are in the top k of both. Of few layers, ranks agree by chance: the
+permutation p says how often. And ranks hide values, so their ratios are told as well.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from accweight_core.alignment.alignment import Values, align
-from accweight_core.alignment.matching.result import Alignment, Match
+from accweight_core.alignment.alignment import Values
+from accweight_core.alignment.cautions import agreement_text, run_cautions, scale_text
+from accweight_core.alignment.matching.result import Alignment
 from accweight_core.alignment.rank_correlation import kendall, spearman
+from accweight_core.alignment.rank_tests import spearman_band, spearman_p
+from accweight_core.alignment.shared_rows import LayerPlace, compared_places
 from accweight_core.analysis.ranking import Chosen, chosen_metric, descending
-from accweight_core.analysis.summary import Measured, Per
+from accweight_core.analysis.summary import Per
 from accweight_core.arguments import checked_choice
 from accweight_core.errors import MismatchError
 from accweight_core.metrics.table import INSTEAD, checked_metric
-from accweight_core.metrics.totals import folded, metrics
 from accweight_core.runs.name_map import NameMap
 
 if TYPE_CHECKING:
     from accweight_core.analysis.analysis import Analysis
-
-Group = tuple[str, ...]
-Rows = Mapping[str, Measured]
 
 RBO_PERSISTENCE = 0.9
 """Weight of each rank relative to the rank before, in rank-biased overlap."""
@@ -43,40 +42,8 @@ SEVERAL_FOLDED = 1.2
 SHARES = frozenset({"efficiency", "sign_flips", "nonfinite"})
 """Metrics whose values are no lengths: several times a small share is still a small one."""
 
-SHOWN = 5
-"""Layers listed in a note."""
-
-
-@dataclass(frozen=True)
-class LayerPlace:
-    """Rank and value of one layer in both analyses, among the layers they share.
-
-    Attributes:
-        layer: Name in a; several, separated by commas, if b has them merged into one.
-        rank_a: Rank in a.
-        rank_b: Rank in b.
-        value_a: Value in a.
-        value_b: Value in b.
-        layer_b: Name in b.
-        how: Evidence of the match; see `accweight_core.alignment.alignment`.
-        sure: Confidence of the match, 0 to 1.
-        shape_differs: Whether the shapes differ beyond the order of axes.
-    """
-
-    layer: str
-    rank_a: int
-    rank_b: int
-    value_a: float
-    value_b: float
-    layer_b: str = ""
-    how: str = "name"
-    sure: float = 1.0
-    shape_differs: bool = False
-
-    @property
-    def moved(self) -> int:
-        """Ranks gained from a to b; negative if lost."""
-        return self.rank_a - self.rank_b
+SHOWN, SHOWN_OF_MOST = 5, 2
+"""Layers listed in a note; and if most differ."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +61,13 @@ class Comparison:
         only_b: Layers without a match in a.
         hints: Likely reasons for missing matches, by layer name.
         notes: Warnings about the figures.
+        pairs: Number of layers with a value on both sides, over which ranks are correlated.
+        spearman_p: How often layers in random order agree, or disagree, as much: two-sided
+            permutation p, exact up to 8 layers.
+        spearman_band: Ends of the 95% confidence interval of `spearman`; NaN for fewer than 4
+            layers, or a correlation of 1 or -1.
+        conclusion: What the correlation can be taken for, in a sentence.
+        scale: How the values differ between the runs, in a sentence.
     """
 
     by: str
@@ -106,6 +80,11 @@ class Comparison:
     only_b: tuple[str, ...]
     hints: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    pairs: int = 0
+    spearman_p: float = math.nan
+    spearman_band: tuple[float, float] = (math.nan, math.nan)
+    conclusion: str = ""
+    scale: str = ""
 
 
 def compare(
@@ -162,9 +141,10 @@ def compare(
     by_name = {place.layer: place for place in shared.places}
     known = [n for n in by_name if not math.isnan(values_a[n]) and not math.isnan(values_b[n])]
     pairs = [values_a[name] for name in known], [values_b[name] for name in known]
+    rho, p = spearman(*pairs), spearman_p(*pairs)
     return Comparison(
         by=by,
-        spearman=spearman(*pairs),
+        spearman=rho,
         kendall=kendall(*pairs),
         rbo=rank_biased_overlap(order_a, order_b),
         top_overlap={
@@ -182,8 +162,14 @@ def compare(
             *chosen.notes,
             *_cautions(shared.places, per),
             *_apart(shared.places, by, alignment),
+            *run_cautions(a, b, at, by),
             *alignment.notes,
         ),
+        pairs=len(known),
+        spearman_p=p,
+        spearman_band=spearman_band(rho, len(known)),
+        conclusion=agreement_text(rho, p, len(known), per),
+        scale=scale_text(*pairs, by),
     )
 
 
@@ -230,13 +216,15 @@ def _apart(places: Sequence[LayerPlace], by: str, alignment: Alignment) -> list[
     if not apart:
         return []
     apart.sort(key=lambda item: -item[1])
+    are_most = 2 * len(apart) > len(places) > 1  # then the scale of all says it
+    shown = SHOWN_OF_MOST if are_most else SHOWN
     listed = ", ".join(
         f"{place.layer} {place.value_a:.3g} in a and {place.value_b:.3g} in b ({times:.2g} times)"
-        for place, times in apart[:SHOWN]
+        for place, times in apart[:shown]
     )
-    more = f", and {len(apart) - SHOWN} more" if apart[SHOWN:] else ""
+    more = f", and {len(apart) - shown} more" if apart[shown:] else ""
     lines = [f"{by} of matched layers differs, which their ranks do not show: {listed}{more}"]
-    if 2 * len(apart) > len(places) > 1:
+    if are_most:
         lines[0] += "; as most differ, the runs differ in scale (learning rate, length, step)"
     if any(place.layer in folded for place, _ in apart):
         lines[0] += (
@@ -287,96 +275,3 @@ def rank_biased_overlap(
         total += weight * overlap / depth
     result = weight * overlap / len(a) + (1 - persistence) / persistence * total
     return round(result, 12)
-
-
-@dataclass(frozen=True)
-class Shared:
-    """Rows that two analyses share, and the rest.
-
-    Attributes:
-        places: Shared rows in the order of a, without ranks.
-        alone_a: Rows only in a.
-        alone_b: Rows only in b.
-    """
-
-    places: tuple[LayerPlace, ...]
-    alone_a: Group
-    alone_b: Group
-
-
-def compared_places(
-    a: Analysis,
-    b: Analysis,
-    by: str,
-    at: tuple[int, int],
-    per: Per,
-    map: NameMap | str | os.PathLike[str] | None,
-    values: Values,
-) -> tuple[Shared, Alignment]:
-    """Return the rows that two analyses share, and the alignment used.
-
-    Args:
-        a: One analysis.
-        b: The other.
-        by: The metric.
-        at: Index of the step in a and in b.
-        per: Whether rows are layers or parameters.
-        map: The user's map of names.
-        values: Whether weights are compared.
-    """
-    alignment = align(a, b, map=map, values=values)
-    rows = [{row.name: row for row in side.measured(per)} for side in (a, b)]
-    order = {name: place for place, name in enumerate(rows[0])}
-    places = []
-    used: tuple[set[str], set[str]] = (set(), set())
-    for match in alignment.matches:
-        for names in _pairs(match, rows, per):
-            figures = [_value(side, n, by, t) for side, n, t in zip(rows, names, at, strict=True)]
-            joined = [", ".join(group) for group in names]
-            places.append((order[names[0][0]], _place(match, joined, figures)))
-            for side in (0, 1):
-                used[side].update(names[side])
-    places.sort(key=lambda item: item[0])
-    alone = [
-        tuple(name for name in side if name not in seen)
-        for side, seen in zip(rows, used, strict=True)
-    ]
-    return Shared(tuple(place for _, place in places), alone[0], alone[1]), alignment
-
-
-def _place(match: Match, names: Sequence[str], figures: Sequence[float]) -> LayerPlace:
-    return LayerPlace(
-        layer=names[0],
-        rank_a=0,
-        rank_b=0,
-        value_a=figures[0],
-        value_b=figures[1],
-        layer_b=names[1],
-        how=str(match.how),
-        sure=match.confidence,
-        shape_differs=match.shape_differs,
-    )
-
-
-def _pairs(match: Match, rows: Sequence[Rows], per: Per) -> list[tuple[Group, Group]]:
-    """Return the matched rows, as far as both analyses have them."""
-    if per == "layer":
-        groups = [(match.layers_a, match.layers_b)]
-    else:
-        groups = [(pair.a, pair.b) for pair in match.parameters]
-    shown = [
-        tuple(tuple(n for n in names if n in side) for names, side in zip(group, rows, strict=True))
-        for group in groups
-    ]
-    return [(names[0], names[1]) for names in shown if all(names)]
-
-
-def _value(rows: Rows, names: Group, by: str, step_index: int) -> float:
-    """Return the metric of a row, or of several rows merged."""
-    members = [rows[name] for name in names]
-    if len(members) == 1:
-        return float(members[0].metrics[by][step_index])
-    steps = len(members[0].metrics[by])
-    if not all(member.totals.are_known for member in members):
-        return float("nan")
-    return float(metrics(folded([m.totals for m in members], steps))[by][step_index])

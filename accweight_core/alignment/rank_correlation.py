@@ -29,7 +29,7 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     """
     if _is_flat(a) or _is_flat(b):
         return math.nan
-    return float(np.corrcoef(_shared_ranks(a), _shared_ranks(b))[0, 1])
+    return float(np.corrcoef(shared_ranks(a), shared_ranks(b))[0, 1])
 
 
 def kendall(a: Sequence[float], b: Sequence[float]) -> float:
@@ -66,7 +66,7 @@ def _is_flat(values: Sequence[float]) -> bool:
     return len(set(values)) < 2
 
 
-def _shared_ranks(values: Sequence[float]) -> npt.NDArray[np.float64]:
+def shared_ranks(values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return ranks from 1; equal values share the mean of their ranks."""
     _, which, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
     last = np.cumsum(counts)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+NO_ROWS = (STEP, "component", "bound")
+"""Axes that have no rows in tables."""
+
 
 class ProbeResult:
     """What one probe found at the steps that are finished."""
@@ -171,7 +174,7 @@ class ProbeResult:
         found = []
         for name in self.arrays:
             axes = self._fields[name].axes
-            if axes == (STEP,) or (len(axes) == 2 and axes[0] == STEP and axes[1] != STEP):
+            if axes == (STEP,) or (len(axes) == 2 and axes[0] == STEP and axes[1] not in NO_ROWS):
                 found.append(axes[-1])
         return list(dict.fromkeys(found))
 

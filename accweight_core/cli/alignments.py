@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from accweight_core.alignment.cautions import same_reference
 from accweight_core.alignment.matching.result import Alignment, Unmatched
 from accweight_core.cli.output import Page
 from accweight_core.cli.tables import Table, number
 from accweight_core.text import plain
 
 if TYPE_CHECKING:
-    from accweight_core.alignment.comparison import Comparison, LayerPlace
+    from accweight_core.alignment.comparison import Comparison
+    from accweight_core.alignment.shared_rows import LayerPlace
+    from accweight_core.analysis.analysis import Analysis
+
+MOST_MEASURES = 4
+"""Figures of a run in a line."""
 
 LEGEND = (
     "sure: 100% is certain (your map, or the same name, kind and shape), from 80% sure, "
@@ -19,13 +29,23 @@ LEGEND = (
 )
 
 
-def comparison_json(result: Comparison) -> dict[str, Any]:
+def comparison_json(
+    result: Comparison, runs: Sequence[tuple[str, Analysis]] = ()
+) -> dict[str, Any]:
     """Return the JSON document of ``compare --json``."""
     return {
         "by": result.by,
+        "runs": {side: run_json(*run) for side, run in zip("ab", runs, strict=False)},
+        "same_reference": same_reference(runs[0][1], runs[1][1]) if runs else None,
         "spearman": result.spearman,
         "kendall": result.kendall,
         "rbo": result.rbo,
+        "pairs": result.pairs,
+        "spearman_p": result.spearman_p,
+        "spearman_low": result.spearman_band[0],
+        "spearman_high": result.spearman_band[1],
+        "conclusion": result.conclusion,
+        "scale": result.scale,
         "top_overlap": dict(result.top_overlap),
         "layers": [
             {
@@ -38,6 +58,11 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
                 "how": place.how,
                 "sure": round(place.sure, 2),
                 "shape_differs": place.shape_differs,
+                **{
+                    f"{metric}_{key}": value
+                    for metric, (a, b) in place.beside.items()
+                    for key, value in (("a", a), ("b", b), ("ratio", _ratio(a, b)))
+                },
             }
             for place in result.layers
         ],
@@ -48,21 +73,90 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
     }
 
 
-def comparison(result: Comparison, a: object, b: object) -> Page:
-    """Return a comparison as a table, followed by the measures of agreement."""
+def run_json(name: str, run: Analysis) -> dict[str, Any]:
+    """Return what a run is and where it ended: steps, and figures of its last checkpoint."""
+    return {
+        "name": name,
+        "source": run.header.source,
+        "checkpoints": len(run.steps),
+        "first_step": int(run.steps[0]),
+        "last_step": int(run.steps[-1]),
+        "measures": last_measures(run),
+    }
+
+
+def last_measures(run: Analysis) -> dict[str, float]:
+    """Return the last known value of every figure that the checkpoints hold: loss, accuracy."""
+    found = {}
+    for name, values in run.header.measures.items():
+        known = values[np.isfinite(values)]
+        if known.size:
+            found[name] = float(known[-1])
+    return found
+
+
+def run_text(run: Analysis) -> str:
+    """Return the steps of a run and its last figures, losses and accuracies first, in brackets."""
+    steps = f"{len(run.steps)} checkpoints, steps {run.steps[0]} to {run.steps[-1]}"
+    measures = last_measures(run)
+    first = sorted(measures, key=lambda key: not re.search("loss|acc", key))[:MOST_MEASURES]
+    figures = ", ".join(f"{plain(key)} {number(measures[key])}" for key in first)
+    return f" ({steps}{'; ' + figures if figures else ''})"
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b > 0 else math.nan
+
+
+def side_by_side(result: Comparison) -> Table:
+    """Return the scale-free metrics of both runs with their ratio, layer by layer."""
+    columns = {"layer": [plain(place.layer) for place in result.layers]}
+    for metric in result.layers[0].beside if result.layers else ():
+        pairs = [place.beside[metric] for place in result.layers]
+        cells = [[_short(a), _short(b), _times(_ratio(a, b))] for a, b in pairs]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        columns[f"{metric} a, b, a/b"] = [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in cells
+        ]
+    return Table(columns, frozenset(columns) - {"layer"})
+
+
+def _times(ratio: float) -> str:
+    return "-" if math.isnan(ratio) else f"{ratio:.2f}x" if ratio < 100 else f"{ratio:.0f}x"
+
+
+def _short(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def _agreement(result: Comparison) -> str:
+    """Return Spearman's correlation with its band, Kendall's, and rank-biased overlap."""
+    low, high = result.spearman_band
+    band = "" if math.isnan(low) else f" (95% {low:.2f} to {high:.2f})"
+    return (
+        f"agreement by {result.by}, {result.pairs} layers: Spearman {number(result.spearman)}"
+        f"{band}, Kendall {number(result.kendall)}, rank-biased overlap {number(result.rbo)}"
+    )
+
+
+def comparison(
+    result: Comparison, a: object, b: object, runs: Sequence[tuple[str, Analysis]] = ()
+) -> Page:
+    """Return a comparison: the values side by side, the ranks, and the measures of agreement."""
     overlap = ", ".join(f"first {k}: {share:.0%}" for k, share in result.top_overlap.items())
     alone = f"{len(result.only_a)} only in a, {len(result.only_b)} only in b"
     shares = f"{len(result.layers)} shared, {alone}"
     lines: list[str | Table] = [
-        f"a: {plain(a)}",
-        f"b: {plain(b)}",
+        f"a: {plain(a)}{run_text(runs[0][1]) if runs else ''}",
+        f"b: {plain(b)}{run_text(runs[1][1]) if runs else ''}",
         "",
+        *((side_by_side(result), "") if any(place.beside for place in result.layers) else ()),
+        *((f"{result.scale}", "") if result.scale else ()),
         _places(result),
         "",
-        (
-            f"agreement by {result.by}: Spearman {number(result.spearman)}, "
-            f"Kendall {number(result.kendall)}, rank-biased overlap {number(result.rbo)}"
-        ),
+        _agreement(result),
+        result.conclusion,
         f"shared layers at the top: {overlap}",
     ]
     if any(not _is_plain(place) for place in result.layers):

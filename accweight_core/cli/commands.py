@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accweight_core.cli import options
+from accweight_core.cli.advising import advise
 from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.exporting import export
@@ -207,6 +208,7 @@ COMMANDS: Sequence[click.Command] = (
     check,
     probe,
     rewind,
+    advise,
     plot,
     export,
     report,

@@ -61,7 +61,7 @@ def watch(
 ) -> None:
     """Measure checkpoints as a job writes them. Each is read once; then it may be deleted."""
     from accweight_core.cli import output, rankings
-    from accweight_core.jobs import watching
+    from accweight_core.jobs import following, watching
     from accweight_core.metrics.table import checked_metric
 
     if by is not None:
@@ -75,7 +75,7 @@ def watch(
     )
     with _interrupted_by_sigterm(), output.in_place() as redraw, suppress(KeyboardInterrupt):
         show = _told(by, redraw, is_quiet=json or once)
-        watching.follow(watcher, once=once, poll_s=poll, until=show)
+        following.follow(watcher, once=once, poll_s=poll, until=show)
     if watcher.analysis is None or len(watcher.analysis.steps) < 2:
         return
     if json:

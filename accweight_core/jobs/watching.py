@@ -1,8 +1,8 @@
 """Watch: follow a folder while a job writes checkpoints into it, and measure each of them once.
 
-`Watcher.look` does what is due now and never waits, so that `watch` only has to call it again when
-something has changed. What is known of a run lies in its analysis alone: a watcher that was killed
-goes on from there, and needs no checkpoint that it has measured.
+`Watcher.look` does what is due now and never waits, so that whoever follows a folder (`following`)
+only has to call it again when something has changed. What is known of a run lies in its analysis
+alone: a watcher that was killed goes on from there, and needs no checkpoint that it has measured.
 """
 
 from __future__ import annotations
@@ -28,13 +28,10 @@ from accweight_core.errors import (
 from accweight_core.io.stamp import stamp_if_there
 from accweight_core.io.target import target_at
 from accweight_core.jobs.appending import append
-from accweight_core.jobs.changes import woken_by_changes
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.pipeline import analyze
 from accweight_core.naming import natural_key
 from accweight_core.runs.first_step import is_first_of_run
-from accweight_core.runs.hints import in_python
-from accweight_core.runs.name_map import NameMap
 from accweight_core.runs.opening import Opened, opened_series, run_of
 from accweight_core.runs.search import Broken
 from accweight_core.runs.selection import ALL, Selection
@@ -43,7 +40,6 @@ from accweight_core.runs.surveying import Place, Survey, chosen_series, surveyed
 from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Role, Stamp
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
-from accweight_core.store.lock import locked_by_watcher
 from accweight_core.store.records import CheckpointRecord
 
 UNREAD_NS = 60_000_000_000
@@ -51,12 +47,6 @@ UNREAD_NS = 60_000_000_000
 
 RETRY_S = 10.0
 """When to try again what failed although nothing has changed, such as writing on a full disk."""
-
-GAP_S = 0.5
-"""Least time between two looks, as a file that is being written changes all the time."""
-
-REST = 4
-"""How many times as long as a look took nothing is done after it, if it found nothing to add."""
 
 
 @dataclass(frozen=True)
@@ -315,119 +305,3 @@ def _is_newer(
         record.path == os.path.abspath(checkpoint.path)
         and record.changed_ns != checkpoint.changed_ns
     )
-
-
-def follow(
-    watcher: Watcher,
-    *,
-    once: bool = False,
-    poll_s: float | None = None,
-    until: Callable[[Look], bool | None] = lambda look: False,
-) -> None:
-    """Look at a folder whenever something has changed there, until the process is stopped.
-
-    Args:
-        watcher: The watcher.
-        once: Whether to return after all complete checkpoints were added.
-        poll_s: As in `watch`.
-        until: Called after each look; True ends it.
-
-    Raises:
-        StoreError: If another watcher keeps this analysis, or with `once` if it cannot be written.
-        MissingLibraryError: If watchdog is not installed, unless `once`.
-        AccweightError: As in `Watcher.look`.
-    """
-    with locked_by_watcher(watcher.out):
-        if once:
-            _look_once(watcher, until)
-            return
-        with woken_by_changes(watcher.folder, poll_s, watcher.tell) as woken:
-            while True:
-                woken.clear()
-                began = time.monotonic()
-                look = watcher.look()
-                took = time.monotonic() - began
-                if until(look):
-                    return
-                if not look.added:
-                    time.sleep(max(GAP_S, REST * took))
-                    woken.wait(look.again_s)
-
-
-def _look_once(watcher: Watcher, seen: Callable[[Look], Any]) -> None:
-    """Add what is complete, after waiting once for what was found or changed a moment ago."""
-    look = watcher.look()
-    if look.is_settling:
-        time.sleep(watcher.settle_s)
-        look = watcher.look()
-    seen(look)
-    if look.problem is not None:
-        raise look.problem
-
-
-def watch(
-    folder: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    once: bool = False,
-    until: Callable[[Look], bool | None] = lambda look: False,
-    settle_s: float = 1.0,
-    poll_s: float | None = None,
-    roles: Iterable[Role | str] = DEFAULT_ROLES,
-    reader: str | None = None,
-    skip: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    series: str | Series | None = None,
-    map: NameMap | str | os.PathLike[str] | None = None,
-    threads: int | None = None,
-    picture_budget_bytes: int | None = None,
-    notice: Notice = lambda line: None,
-) -> Analysis | None:
-    """Measure checkpoints as a job writes them into a folder, each once.
-
-    It goes on until `until` says so, or an exception such as `KeyboardInterrupt` ends it; the same
-    call continues the analysis then.
-
-    Args:
-        folder: The folder that the job writes to.
-        out: Folder of the analysis (NAME.accw); an existing one is continued.
-        once: Return after all complete checkpoints were added.
-        until: Called after each look with what it has found, a `Look`; True ends it.
-        settle_s: Seconds for which a checkpoint has to be unchanged before it is read.
-        poll_s: Seconds between two listings of the folder, where the file system does not tell of
-            changes; by default this is done on network file systems, every ten seconds.
-        roles: As in `analyze`; an existing analysis keeps its own.
-        reader: As in `open_run`.
-        skip: As in `open_run`.
-        exclude: As in `open_run`.
-        series: As in `open_run`.
-        map: As in `open_run`.
-        threads: As in `analyze`.
-        picture_budget_bytes: As in `analyze`.
-        notice: Called with messages for the user.
-
-    Returns:
-        The analysis; None if no checkpoint has come.
-
-    Raises:
-        SourceError: If the folder does not exist.
-        StoreError: If another watcher keeps this analysis, or it cannot be continued.
-        SeveralSeriesError: If there are several runs, and none was chosen.
-        MismatchError: If a checkpoint has other parameters than those before.
-        StepOrderError: If two different new checkpoints have one step.
-        MissingLibraryError: If watchdog is not installed, unless `once`.
-    """
-    selection = Selection.of(reader=reader, skip=skip, exclude=exclude, series=series, map=map)
-    with in_python():
-        watcher = Watcher(
-            folder,
-            out,
-            selection,
-            roles=roles,
-            settle_s=settle_s,
-            notice=notice,
-            threads=threads,
-            picture_budget_bytes=picture_budget_bytes,
-        )
-        follow(watcher, once=once, poll_s=poll_s, until=until)
-    return watcher.analysis

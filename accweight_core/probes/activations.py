@@ -15,7 +15,7 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.pixels import as_picture, as_pixels, largest_of
+from accweight_core.probes.pixels import as_picture, as_pixels, bounds, largest_of, scale_field
 from accweight_core.probes.probe import (
     Array,
     Batch,
@@ -88,7 +88,7 @@ class Activations(Probe):
         pictures = len(self._rows) * units
         shape = (0, pictures, height, width, 1)
         axes = ("step", "picture", "height", "width", "channel")
-        names = tuple(f"sample {row}, unit {u}" for row in self._rows for u in range(units))
+        names = tuple(f"{row}/{u}" for row in self._rows for u in range(units))
         fields = (
             Field("sparsity", ("step", "layer"), (0, places), "share of values not above 0"),
             Field("dead", ("step", "layer"), (0, places),
@@ -97,9 +97,9 @@ class Activations(Probe):
             Field("std", ("step", "layer"), (0, places), "standard deviation of all values"),
             Field("values", ("step", "layer", "unit"), (0, places, most),
                   "share of samples for which a unit is above 0 anywhere", "float32"),
-            Field("maps", axes, shape, "maps of the node", "float32"),
+            Field("maps", axes, shape, "maps of the node, by sample/unit", "float32"),
             Field("images", axes, shape, "pictures of the maps: 128 is 0", "uint8", final=True),
-            Field("scale", ("step",), (0,), "the value that is white", final=True),
+            scale_field(),
         )  # fmt: skip
         attributes = {
             "node": self._node,
@@ -155,7 +155,7 @@ class Activations(Probe):
             as_pixels(results.at("maps", index), float(scale))
             for index, scale in enumerate(largest)
         ]
-        return {"images": np.stack(images), "scale": largest}
+        return {"images": np.stack(images), "scale": bounds(largest)}
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:

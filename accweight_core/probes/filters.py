@@ -18,7 +18,7 @@ from accweight_core.arguments import brief
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import ArgumentValueError, UnknownNameError
 from accweight_core.probes.context import Context
-from accweight_core.probes.pixels import as_picture, as_pixels, largest_of
+from accweight_core.probes.pixels import as_picture, as_pixels, bounds, largest_of, scale_field
 from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, Step, option
 from accweight_core.schema import Axis, Kind, Layer, Parameter, Role, Run
 from accweight_core.text import some
@@ -50,7 +50,7 @@ class Filters(Probe):
             Field("weights", axes, shape, "the filters themselves", "float32"),
             Field("norm", ("step", "unit"), (0, count), "norm of each filter"),
             Field("images", axes, shape, "pictures: 128 is 0", "uint8", final=True),
-            Field("scale", ("step",), (0,), "the value that is white", final=True),
+            scale_field(),
             Field("similarity", ("step", "unit"), (0, count),
                   "cosine with the filter of the last step", final=True),
         )  # fmt: skip
@@ -77,12 +77,16 @@ class Filters(Probe):
         found = [results.at("weights", index) for index in range(count)]
         images = [as_pixels(f, scale) for f, scale in zip(found, largest, strict=True)]
         similar = [(_directions(filters) * last).sum(axis=1) for filters in found]
-        return {"images": np.stack(images), "scale": largest, "similarity": np.stack(similar)}
+        return {
+            "images": np.stack(images),
+            "scale": bounds(largest),
+            "similarity": np.stack(similar),
+        }
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:
         """Return which weights are shown, and on which scale."""
-        scale, count = result.array("scale")[-1], len(result.labels("unit"))
+        scale, count = result.array("scale")[-1, 1], len(result.labels("unit"))
         shown = f"{result.attributes['parameter']}: {count} pictures"
         return [f"{shown}; black to white is -{scale:.3g} to {scale:.3g}"]
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from accweight_core.probes.probe import Array, Results
+from accweight_core.probes.probe import Array, Field, Results
 
 MIDDLE = 128
 """The pixel of the value 0; the largest and the smallest value are 255 and 1."""
@@ -28,6 +28,17 @@ def largest_of(results: Results, name: str) -> Array:
         finite = values[np.isfinite(values)]
         found.append(float(finite.max(initial=0.0)))
     return np.array(found)
+
+
+def scale_field() -> Field:
+    """Return the array that says which values the pixels 1 and 255 of `images` are."""
+    words = "the values that are black and white"
+    return Field("scale", ("step", "bound"), (0, 2), words, final=True)
+
+
+def bounds(largest: Array) -> Array:
+    """Return (steps, 2): the values that are black and white."""
+    return np.stack([-largest, largest], axis=1)
 
 
 def folded(length: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from accweight_core.errors import (
 )
 from accweight_core.io.target import target_at
 from accweight_core.jobs.pipeline import analyze
+from accweight_core.naming import layers_of
 from accweight_core.probes.binding.binding import Binding
 from accweight_core.probes.context import Context
 from accweight_core.probes.identity import network_digest, probe_digest
@@ -34,7 +35,7 @@ from accweight_core.probes.steps import chosen_steps
 from accweight_core.runs.opening import as_run
 from accweight_core.samples.opening import Given, open_samples
 from accweight_core.samples.samples import Data
-from accweight_core.schema import Checkpoint, Run
+from accweight_core.schema import Checkpoint, Layer, Run
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.lock import locked
 from accweight_core.store.probe_pieces import ProbePieces
@@ -209,7 +210,7 @@ class Probing:
 
     def run_all(self, probes: Sequence[Probe], progress: Progress) -> list[str]:
         """Run probes; return the names of the folders of their results."""
-        run = self.analysis.run()
+        run = with_buffers(self.analysis.run())
         all_steps = tuple(int(step) for step in run.steps)
         steps = chosen_steps(all_steps, self.steps)
         binding = self._binding(run, probes)
@@ -339,6 +340,21 @@ class Probing:
             raise
         except ValueError as error:
             raise ArgumentValueError(f"probe {one.probe.name!r}, in the end: {error}") from None
+
+
+def with_buffers(run: Run) -> Run:
+    """Return a run with all tensors of its checkpoints.
+
+    A stored analysis knows the measured ones alone; networks need running statistics too.
+    """
+    known = {parameter.name for parameter in run.parameters}
+    found = {layer.name: layer for layer in run.layers}
+    for layer in layers_of(run.checkpoints[0].tensors.values()):
+        more = tuple(p for p in layer.parameters if p.name not in known)
+        if more:
+            own = found.get(layer.name, Layer(layer.name, layer.kind, ()))
+            found[layer.name] = replace(own, parameters=(*own.parameters, *more))
+    return replace(run, layers=tuple(found.values()))
 
 
 def _no_network(checkpoint: Checkpoint) -> BoundNetwork:

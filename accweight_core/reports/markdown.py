@@ -54,6 +54,12 @@ def _run(run: Content, heading: str) -> Iterator[str]:
     yield from _table(heads, rows, text=3)
     if run["not_counted"]:
         yield from (f"{_text(run['not_counted'])}.", "")
+    if run["advice"]:
+        yield from ("### What to try", "")
+    for one in run["advice"]:
+        yield f"- **{_text(one['title'])}** ({_text(one['strength'])}): {_text(one['text'])}"
+        yield from (f"  - {word}: {_text(text)}" for word, text in one["details"])
+    yield from ([""] if run["advice"] else [])
 
 
 def _comparison(comparison: Content, names: Sequence[str]) -> Iterator[str]:

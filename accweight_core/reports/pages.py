@@ -56,8 +56,6 @@ def html_of(content: Content) -> str:
         "shape": lambda shape: " \N{MULTIPLICATION SIGN} ".join(map(str, shape)) or "scalar",
         "short": lambda value: f"{value:.2g}",
     }
-    from markupsafe import Markup
-
     words = {word["name"]: word for word in content["metrics"]}
     runs = [_shown(run, words) for run in content["runs"]]
     page = environment.from_string(_asset("report.html"))
@@ -72,11 +70,11 @@ def html_of(content: Content) -> str:
         command=content["command"],
         version=content["accweight"],
         most_rows=MOST_ROWS,
-        data=Markup(_data(content, words)),
-        style=Markup(_style()),
-        script=Markup(_asset("page.js")),
-        chart_style=Markup(_asset("uPlot.min.css")),
-        chart_script=Markup(_asset("uPlot.iife.min.js")),
+        data=_data(content, words),
+        style=_style(),
+        script=_asset("page.js"),
+        chart_style=_asset("uPlot.min.css"),
+        chart_script=_asset("uPlot.iife.min.js"),
     )
     return text.lstrip()
 
@@ -92,8 +90,6 @@ def _shown(run: Content, words: Mapping[str, Content]) -> Content:
     ]
     told = {finding["text"] for finding in run["findings"]}
     return {
-        "advice": [],
-        "advice_lead": "",
         "probes": [],
         **run,
         "ranking": rows,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from accweight_core.analysis.advice.advise import advise
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.ranking import chosen_metric, ranking
 from accweight_core.analysis.reading import findings_of
@@ -77,6 +78,10 @@ def run_content(analysis: Analysis, by: str | None, name: str) -> Content:
         "measures": _measures(analysis),
         "curves": _curves(shown, order),
         "pictures": _pictures(shown, order),
+        "advice": [
+            {"strength": one.strength, "details": one.details, **one.to_json()}
+            for one in advise(analysis)
+        ],
     }
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from accweight_core.naming import natural_key
+from accweight_core.runs.found import Order, Placed
 from accweight_core.runs.series import Series
-from accweight_core.runs.step_order import Order, Placed
 from accweight_core.schema import BESIDE_MODEL, Description
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from accweight_core.runs.clusters import Cluster, Item
+from accweight_core.runs.found import Order
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.order_doubts import BY_ALPHABET, BY_WORDS
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.series_names import Parts
-from accweight_core.runs.step_order import Order, order_of
+from accweight_core.runs.step_order import order_of
 from accweight_core.runs.twins import twin_of
 
 

@@ -6,9 +6,9 @@ deletes each checkpoint when it writes the next has to begin with one.
 
 from __future__ import annotations
 
+from accweight_core.runs.found import Placed
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.order_words import is_copy_name
-from accweight_core.runs.step_order import Placed
 
 TOLD = ("in name: ", "in file: ")
 """How the sources of steps begin that checkpoints say themselves."""

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from accweight_core.io.stamp import stamp_of
 from accweight_core.remote import open_file
+from accweight_core.runs.found import Placed
 from accweight_core.runs.name_parts import LARGEST
-from accweight_core.runs.step_order import Placed
 from accweight_core.schema import Stamp
 
 MOST_METRICS = 64

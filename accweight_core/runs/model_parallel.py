@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accweight_core.errors import FormatError
+from accweight_core.runs.found import Found
 from accweight_core.runs.search import Broken
-from accweight_core.runs.step_order import Found
 
 _PART = re.compile(r"consolidated\.[0-9]{2}\.(pth|pt|safetensors)", re.IGNORECASE)
 

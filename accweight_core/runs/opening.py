@@ -6,27 +6,25 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from itertools import pairwise
-from operator import itemgetter
 from typing import Any
 
-from accweight_core.arguments import checked_names, checked_path, checked_step, checked_values
-from accweight_core.dtypes import DTYPES
-from accweight_core.errors import ArgumentTypeError, SourceError, StepOrderError
+from accweight_core.arguments import checked_path
+from accweight_core.errors import ArgumentTypeError, SourceError
 from accweight_core.gc_paused import gc_paused
 from accweight_core.io.memory import memory_told
 from accweight_core.naming import layers_of
 from accweight_core.remote.globbing import doubted
 from accweight_core.runs.describing import size_and_change
+from accweight_core.runs.found import Placed
 from accweight_core.runs.grouping import Group, chosen_group, groups_of
 from accweight_core.runs.hints import in_python
+from accweight_core.runs.in_memory import in_memory
 from accweight_core.runs.mlflow_metrics import logged_measures
 from accweight_core.runs.model_hints import named_by_model
 from accweight_core.runs.name_map import NameMap
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, check_order
-from accweight_core.runs.step_order import Placed
 from accweight_core.runs.surveying import (
     Place,
     Survey,
@@ -37,7 +35,7 @@ from accweight_core.runs.surveying import (
     notes_on,
     surveyed,
 )
-from accweight_core.schema import Checkpoint, HiddenValues, Run, StoredTensor
+from accweight_core.schema import Checkpoint, Run
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Mapping[str, Any]]
 WeightsByStep = Mapping[int, Mapping[str, Any]]
@@ -205,7 +203,7 @@ def survey(
     """
     held = in_memory(source)
     if held is not None:
-        return held
+        return Opened("memory", "memory", *held)
     found = surveyed(_files(source), selection)
     series = chosen_series(found, selection, like)
     check_order(series)
@@ -266,18 +264,6 @@ def opened_series(found: Survey, series: Series, *, is_only: bool = True) -> Ope
     )
 
 
-def in_memory(source: Source | WeightsByStep) -> Opened | None:
-    """Return the checkpoints of weights in memory; None for a source of files."""
-    if isinstance(source, Mapping):
-        return _in_memory(_by_step(source))
-    if isinstance(source, (str, os.PathLike)) or not isinstance(source, Sequence):
-        return None
-    mappings = [item for item in source if isinstance(item, Mapping)]
-    if mappings and len(mappings) < len(source):
-        raise SourceError("weights in memory and files cannot be one run; give one or the other")
-    return _in_memory(list(enumerate(mappings))) if mappings else None
-
-
 def _files(source: Any) -> Any:
     """Return a source of files after checking its type.
 
@@ -324,68 +310,6 @@ def _checkpoint(item: Placed, logged: Mapping[str, float]) -> Checkpoint:
         stamps=item.found.stamps,
         copy=item.found.copy,
     )
-
-
-def _by_step(weights: Mapping[Any, Any]) -> list[tuple[int, Mapping[str, Any]]]:
-    for step, state in weights.items():
-        if not isinstance(state, Mapping):
-            raise SourceError(
-                f"expected weights by step, got {type(state).__name__} under {step!r}; "
-                "give a sequence of state dicts, or a mapping of step to state dict"
-            )
-    found = sorted(((checked_step(step), step) for step in weights), key=itemgetter(0))
-    for (step, first), (later, second) in pairwise(found):
-        if step == later:
-            raise StepOrderError(f"{first!r} and {second!r} are both step {step}; leave one out")
-    return [(step, weights[given]) for step, given in found]
-
-
-def _in_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> Opened:
-    """Return checkpoints of the caller's arrays or tensors."""
-    for step, mapping in weights:
-        checked_names(mapping, f"at step {step}")
-    checkpoints = tuple(
-        Checkpoint(
-            path=f"memory:{step}",
-            step=step,
-            step_source="order given",
-            format="memory",
-            tensors={name: _held(name, value) for name, value in mapping.items()},
-        )
-        for step, mapping in weights
-    )
-    if not checkpoints:
-        raise SourceError("no checkpoints given: the sequence is empty")
-    return Opened("memory", "memory", checkpoints, _shared_memory(weights))
-
-
-def _shared_memory(weights: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[str, ...]:
-    """Return a note if two checkpoints share their memory, as live weights do."""
-    for (step, first), (later, second) in pairwise(weights):
-        tensors = [name for name in first if name in second and hasattr(first[name], "data_ptr")]
-        if tensors and all(_address(first[name]) == _address(second[name]) for name in tensors):
-            note = (
-                f"steps {step} and {later} share their memory, so nothing can have moved between "
-                "them; keep copies: {name: value.clone() for name, value in state_dict.items()}"
-            )
-            return (note,)
-    return ()
-
-
-def _address(value: Any) -> Any:
-    try:
-        return value.data_ptr() if hasattr(value, "data_ptr") and value.numel() else id(value)
-    except RuntimeError:  # tensors without storage
-        return id(value)
-
-
-def _held(name: str, value: Any) -> StoredTensor:
-    """Describe an array or tensor in memory."""
-    value = checked_values(name, value)
-    dtype = str(value.dtype).removeprefix("torch.")
-    shape = tuple(int(length) for length in value.shape)
-    refusal = "" if dtype in DTYPES else f"values of type {dtype} are not numbers known here"
-    return StoredTensor(name, HiddenValues(lambda: value, dtype, shape), refusal=refusal)
 
 
 def without(checkpoint: Checkpoint, patterns: tuple[str, ...]) -> Checkpoint:

@@ -12,16 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accweight_core.runs.drafts import Draft
+from accweight_core.runs.found import Found, Order, Placed
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.order_doubts import GIVEN
 from accweight_core.runs.order_words import is_copy_name, is_reset
 from accweight_core.runs.search import LeftOut
-from accweight_core.runs.step_order import (
-    Found,
-    Order,
-    Placed,
-    ends_of,
-)
+from accweight_core.runs.step_order import ends_of
 from accweight_core.runs.twins import same, tensors_of, twin_of
 from accweight_core.text import shortened
 

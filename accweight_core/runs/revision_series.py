@@ -12,12 +12,12 @@ from itertools import pairwise
 
 from accweight_core.errors import FormatError
 from accweight_core.remote import by_age, revision_of
+from accweight_core.runs.found import Found, Order, Placed
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.order_doubts import BY_ALPHABET
 from accweight_core.runs.revisions import NARROWER, inner, name_of
 from accweight_core.runs.search import Broken, LeftOut
 from accweight_core.runs.series import Series, copies_among, one_series
-from accweight_core.runs.step_order import Found, Order, Placed
 
 
 def revision_series(

@@ -24,18 +24,14 @@ from accweight_core.runs.drafts import (
     joined,
     with_their_series,
 )
+from accweight_core.runs.found import Found, Order, Placed
 from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.readings import read_paths
 from accweight_core.runs.resolving import resolve
 from accweight_core.runs.search import Broken, LeftOut
 from accweight_core.runs.series_names import UNNAMED, Parts, named_alike, unique_names
-from accweight_core.runs.step_order import (
-    Found,
-    Order,
-    Placed,
-    order_of,
-)
+from accweight_core.runs.step_order import order_of
 from accweight_core.runs.twins import same, tensors_of
 from accweight_core.schema import Layer, StoredTensor
 

@@ -26,6 +26,7 @@ from accweight_core.remote.globbing import (
 )
 from accweight_core.remote.local import check_not_special
 from accweight_core.runs.describing import described_at_once
+from accweight_core.runs.found import Found
 from accweight_core.runs.model_parallel import parts_of_models
 from accweight_core.runs.name_parts import shared_folder
 from accweight_core.runs.revisions import name_of, roots_of
@@ -41,7 +42,6 @@ from accweight_core.runs.search import (
     suffixes_of,
 )
 from accweight_core.runs.selection import Selection
-from accweight_core.runs.step_order import Found
 
 MOST_NAMES = 2000
 """Most names that are looked at to say what a folder without checkpoints holds."""

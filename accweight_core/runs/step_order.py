@@ -10,14 +10,13 @@ differ count: what the folder of a run is called changes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 
 from accweight_core.naming import natural_key
-from accweight_core.remote.revision import Revision
+from accweight_core.runs.found import Found, Order, Placed
 from accweight_core.runs.name_parts import (
     BATCH_WORDS,
     COUNTED_ANEW,
@@ -35,8 +34,6 @@ from accweight_core.runs.order_doubts import (
     BY_NUMBERS,
     BY_WORDS,
     GIVEN,
-    Told,
-    order_warnings,
 )
 from accweight_core.runs.order_words import (
     end_of,
@@ -47,82 +44,9 @@ from accweight_core.runs.order_words import (
     is_reset,
     rank_of,
 )
-from accweight_core.schema import Description, Stamp
 
 Step = tuple[int, str]
 """A step and where it was found."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A described checkpoint without a step.
-
-    Attributes:
-        path: Its file or folder.
-        description: What the reader says about it.
-        stamps: Stamps of its files when it was described.
-        reader: Name of the reader.
-        is_named: Whether the user named this file, or a pattern that matches it.
-        read: Parts of the path as they are read, if not as they are written; see `readings`.
-        revision: The revision of a repository that is this checkpoint; None if it is one by its
-            own name.
-        copy: Key of the averaged copy that the description is of; empty for the model itself.
-    """
-
-    path: Path
-    description: Description
-    stamps: Mapping[str, Stamp] = field(default_factory=dict)
-    reader: str = ""
-    is_named: bool = False
-    read: tuple[str, ...] = ()
-    revision: Revision | None = None
-    copy: str = ""
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The names that may say its step, as they are read: of the revision, or of the path."""
-        if self.read:
-            return self.read
-        if self.revision is None:
-            return self.path.parts
-        return ("", *self.revision.name.split("/")) if self.revision.is_named else ("", "commit")
-
-    @property
-    def stem(self) -> str:
-        """The last name, without the ending of a file."""
-        return self.path.stem if self.revision is None else self.parts[-1]
-
-    @property
-    def name(self) -> str:
-        """The name of its file or revision."""
-        return self.path.name if self.revision is None else self.revision.name
-
-    @property
-    def label(self) -> str:
-        """What tells it apart in messages."""
-        return str(self.path) if self.revision is None else self.revision.name
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A checkpoint with its step and the origin of that."""
-
-    found: Found
-    step: int
-    source: str
-
-
-@dataclass(frozen=True)
-class Order:
-    """Checkpoints in step order, and those without a step."""
-
-    placed: list[Placed]
-    without_step: list[Found]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Return what the user has to check; see `order_warnings`."""
-        return order_warnings([Told(str(p.found.path), p.step, p.source) for p in self.placed])
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from accweight_core.errors import MismatchError, SeveralSeriesError
 from accweight_core.remote import is_url, shown
 from accweight_core.runs.averages import with_averages
+from accweight_core.runs.found import Found
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.order_doubts import GIVEN
 from accweight_core.runs.resolving import TAKEN_IN
@@ -24,7 +25,6 @@ from accweight_core.runs.search import NOT_WEIGHTS, LeftOut
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, one_series, series_in
 from accweight_core.runs.sources import Gathered, gather
-from accweight_core.runs.step_order import Found
 from accweight_core.text import counted, shortened, some
 
 ONE_OF_FORMATS = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from accweight_core.errors import FormatError
 from accweight_core.io.reading import same_values
-from accweight_core.runs.step_order import Found, Placed
+from accweight_core.runs.found import Found, Placed
 from accweight_core.schema import StoredTensor
 
 

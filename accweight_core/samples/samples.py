@@ -124,7 +124,7 @@ def batches(
         data: Samples and targets.
         inputs: Inputs of the model.
         size: Samples per batch.
-        order: The rows in their order; all, as in the file, if None.
+        order: The rows to take, in their order; all, in that of the file, if None.
         whole: Leave out an incomplete last batch.
     """
     count = len(data) if order is None else len(order)

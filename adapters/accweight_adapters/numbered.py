@@ -37,7 +37,7 @@ def with_numbered_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, 
     given = list(tensors)
     found: list[StoredTensor] = []
     matrix: tuple[_Place, StoredTensor, Hints] | None = None
-    for tensor, after in zip(given, [*given[1:], None], strict=True):
+    for tensor, after in zip(given, [*given[1:], None], strict=False):  # there may be none
         place = _place(tensor.name)
         if place is None or tensor.hints != Hints():
             found.append(tensor)

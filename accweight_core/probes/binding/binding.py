@@ -27,7 +27,6 @@ from accweight_core.errors import BindingError
 from accweight_core.naming import layers_of
 from accweight_core.probes.binding.arrays import Array, Weights
 from accweight_core.probes.binding.assignment import Assignment
-from accweight_core.probes.binding.bound import proved
 from accweight_core.probes.binding.described import Described
 from accweight_core.probes.binding.leftovers import doubts_about_leftovers
 from accweight_core.probes.binding.matching import alignment_of
@@ -129,8 +128,7 @@ class Binding:
         Raises:
             BindingError: If the checkpoint lacks a tensor.
         """
-        bound = self.network.with_weights(self.weights(checkpoint))
-        return proved(bound, self.proof.verdict)
+        return self.network.with_weights(self.weights(checkpoint)).proven(self.proof.verdict)
 
 
 def bound_to(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,9 @@ from accweight_core.probes.binding.arrays import Array, dtype_name, is_uniform, 
 from accweight_core.probes.network import Network
 from accweight_core.runs.opening import open_run
 from accweight_core.schema import Checkpoint, Kind, Layer, Parameter, Run
+
+CONSTANT = re.compile(r"(^|[./])_?Constant(_\d+)*(_output_\d+)?$", re.IGNORECASE)
+"""Names of constants that exporters write into a graph."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,13 @@ class Described:
         return dtype_name(self.own[name])
 
     def is_fill(self, name: str) -> bool:
-        """Tell whether a tensor is a constant of equal elements that is no layer's parameter.
+        """Tell whether a tensor may be a constant that the exporter has filled with one number.
 
-        Such as the initial state of an LSTM, or the zero from which a bias is expanded.
+        Such as the initial state of an LSTM, the zero from which a bias is expanded, or the ones
+        of a norm without weights.
         """
-        values = self.own[name]
-        is_number = values.size == 1 and is_made_up(name)
-        return (name not in self.parameters or is_number) and is_uniform(values)
+        is_unnamed = name not in self.parameters or is_made_up(name) or CONSTANT.search(name)
+        return bool(is_unnamed) and is_uniform(self.own[name])
 
     def kind(self, name: str) -> Kind:
         """Return the kind of the layer of a tensor."""

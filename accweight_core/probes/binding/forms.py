@@ -93,6 +93,8 @@ def moves(source: Parameter, target: Parameter, channels: Sequence[int] = ()) ->
         return
     if here.sizes == there.sizes or len(there.sizes) == 1 == len(here.sizes):
         yield Move(lambda v: there.put(here.taken(v)), _words(here, there))
+    elif _without_ones(source) == _without_ones(target) and len(_without_ones(target)) < 2:
+        yield Move(lambda v: v.reshape(target.shape), f"reshaped to {_shape(target.shape)}")
     elif _is_multiplied(here, there):
         yield Move(lambda v: there.put(here.taken(v)), "channels and multiplier joined")
     elif len(here.shape) == len(there.shape) and source.shape == target.shape:
@@ -138,6 +140,10 @@ def _is_multiplied(here: Form, there: Form) -> bool:
         return False
     same = here.sizes[0] * here.sizes[1] == there.sizes[0] * there.sizes[1]
     return same and here.sizes[2:] == there.sizes[2:] and 1 in (here.sizes[1], there.sizes[1])
+
+
+def _without_ones(parameter: Parameter) -> tuple[int, ...]:
+    return tuple(n for n in parameter.shape if n != 1)
 
 
 def _is_plain(source: Parameter, target: Parameter) -> bool:

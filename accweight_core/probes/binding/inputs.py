@@ -28,16 +28,16 @@ def random_inputs(described: Described) -> Iterator[Mapping[str, Array]]:
     ports = described.network.inputs
     if any(port.shape is None for port in ports):
         return  # a module does not say what it takes
-    is_free = any(n is None for port in ports for n in port.shape[1:])
+    is_free = any(n is None for port in ports for n in (port.shape or ())[1:])
     for length in LENGTHS if is_free else LENGTHS[:1]:
         chance = np.random.default_rng(SEED)
         yield {port.name: _drawn(port, length, min(tables, default=2), chance) for port in ports}
 
 
 def _drawn(port: Port, length: int, entries: int, chance: np.random.Generator) -> Array:
-    first = port.shape[:1]
-    samples = [first[0] or SAMPLES] if first else []
-    shape = (*samples, *(n or length for n in port.shape[1:]))
+    known = port.shape or ()
+    samples = [known[0] or SAMPLES] if known else []
+    shape = (*samples, *(n or length for n in known[1:]))
     if port.dtype.startswith(("float", "bfloat")):
         dtype = port.dtype if port.dtype in ("float16", "float64") else "float32"
         return chance.standard_normal(shape).astype(dtype)

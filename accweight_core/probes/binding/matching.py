@@ -129,6 +129,7 @@ def _of_match(
             )
         return
     paired = {name: pair for pair in match.parameters for name in pair.a}
+    paired |= _of_equal_size(match, targets, sources)
     for name, target in targets.items():
         pair = paired.get(name)
         recipes = list(_recipes(target, pair, targets, sources, channels)) if pair else []
@@ -142,6 +143,24 @@ def _of_match(
         )
 
 
+def _of_equal_size(
+    match: Match, targets: dict[str, Parameter], sources: dict[str, Parameter]
+) -> dict[str, ParameterMatch]:
+    """Return pairs of unmatched tensors that are the only ones of their size on both sides.
+
+    Formats give some vectors other roles, as the slopes of a PReLU.
+    """
+    left = [t for t in targets.values() if all(t.name not in pair.a for pair in match.parameters)]
+    right = [s for s in sources.values() if all(s.name not in pair.b for pair in match.parameters)]
+    found = {}
+    for target in left:
+        here = [t for t in left if t.elements == target.elements]
+        there = [s for s in right if s.elements == target.elements]
+        if len(here) == len(there) == 1:
+            found[target.name] = ParameterMatch((target.name,), (there[0].name,))
+    return found
+
+
 def _is_sure(match: Match) -> bool:
     """Tell whether a layer can only be matched with these, by names or by its own values."""
     by_name = match.how in (How.MAP, How.NAME, How.SIMILAR_NAME, How.VALUES)
@@ -152,8 +171,8 @@ def _is_told(target: Parameter, pair: ParameterMatch, sources: dict[str, Paramet
     """Tell whether one tensor of the matched layers is the only one that it can be."""
     if any(leaf_of(sources[name]) == leaf_of(target) for name in pair.b):
         return True
-    alike = [p for p in sources.values() if p.role is target.role and p.elements == target.elements]
-    return len(alike) == 1
+    alike = [p for p in sources.values() if p.elements == target.elements]
+    return len(alike) == 1 or sum(p.role is target.role for p in alike) == 1
 
 
 def _recipes(

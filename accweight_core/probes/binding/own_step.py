@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from accweight_core.probes.binding.arrays import Weights, coarser, is_uniform, signature
 from accweight_core.probes.binding.described import Described
+from accweight_core.probes.binding.folding import batch_norms, folds
+from accweight_core.probes.binding.forms import moves
 from accweight_core.schema import Parameter, Role, Run
 
 MOST_KEYS = 8
@@ -27,6 +29,8 @@ def own_step(described: Described, run: Run) -> int | None:
     if not keys:
         return None
     hits = [_hits(described, run, index, keys) for index in range(len(run.checkpoints))]
+    if not any(hits):
+        return _folded_step(described, run, keys)
     always = set.intersection(*hits)
     if len(hits) > 1:
         told = [found - always for found in hits]
@@ -35,6 +39,22 @@ def own_step(described: Described, run: Run) -> int | None:
             return best
         return len(hits) - 1 if len(always) == len(keys) else None
     return 0 if always else None
+
+
+def _folded_step(described: Described, run: Run, keys: Sequence[str]) -> int | None:
+    """Return the last checkpoint whose batch norms, folded in, give one of these matrices."""
+    norms = batch_norms(run.layers)
+    for index in reversed(range(len(run.checkpoints)) if norms else ()):
+        with Weights(run.checkpoints[index]) as weights:
+            for key in keys:
+                target, own = described.parameters[key], described.own[key]
+                for source in run.parameters:
+                    if source.elements != target.elements or source.name not in weights:
+                        continue
+                    for move in moves(source, target):
+                        if any(folds(move, source, "", target, own, norms, weights)):
+                            return index
+    return None
 
 
 def _keys(described: Described, run: Run) -> list[str]:

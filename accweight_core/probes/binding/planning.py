@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+import numpy as np
+
 from accweight_core.alignment.alignment import Alignment
 from accweight_core.probes.binding import refusals
 from accweight_core.probes.binding.arrays import (
@@ -78,13 +80,25 @@ def planned(
         _test(described, run, candidates, own, found)
     open_ = [name for name in described.network.parameters if name not in found]
     unfolded(described, run, candidates, own, found, open_)
+    used = {source for item in found.values() for source in item.sources}
     for name in open_:
-        if name not in found and described.is_fill(name):
+        if name not in found and described.is_fill(name) and not _is_wanted(name, candidates, used):
             found[name] = Assignment(name, tuple(described.own[name].shape), Origin.FILL)
     missing = [name for name in open_ if name not in found]
     if missing:
         raise refusals.without_source(missing, described, run, candidates, own, found)
     return [found[name] for name in described.network.parameters]
+
+
+def _is_wanted(name: str, candidates: Mapping[str, Candidates], used: set[str]) -> bool:
+    """Tell whether a tensor of the matched layer is left that could belong here."""
+    candidate = candidates.get(name)
+    if candidate is None:
+        return False
+    return any(
+        source.name not in used and source.elements == candidate.target.elements
+        for source in candidate.sources
+    )
 
 
 def _propose(
@@ -151,6 +165,7 @@ class _Test:
         self, described: Described, run: Run, weights: Weights, *, allows_rounding: bool
     ) -> None:
         self._allows_rounding = allows_rounding
+        self._run = run
         self._described = described
         self._weights = weights
         self._channels = channels_before_flatten(run)
@@ -182,14 +197,31 @@ class _Test:
                 f"{name}: its values at step {self._weights.checkpoint.step} do not tell "
                 f"{fits[0].words!r} from {fits[1].words!r}"
             )
+        if fits:
+            elsewhere = [r for r in elsewhere if not self._are_tied(fits[0].sources, r.sources)]
         if elsewhere and fits:
             doubts.append(self._alike(name, fits[0], elsewhere))
         if not fits and not elsewhere and self._allows_rounding:
             fits = [r for r in proposed if r.told and self._is_near(name, r, own)]
+        if elsewhere and not fits:
+            first, *others = elsewhere
+            elsewhere = [first]
+            elsewhere += [r for r in others if not self._are_tied(first.sources, r.sources)]
         if not fits and len(elsewhere) > 1:
             doubts.append(self._alike(name, elsewhere[0], elsewhere[1:]))
         fits = fits or elsewhere
         return (fits[0] if fits else None), doubts
+
+    def _are_tied(self, names: Sequence[str], others: Sequence[str]) -> bool:
+        """Tell whether two tensors are equal at the first and the last checkpoint, too."""
+        if len(names) != 1 or len(others) != 1:
+            return False
+        ends = (self._run.checkpoints[0], self._run.checkpoints[-1])
+        for checkpoint in ends if len(self._run.checkpoints) > 1 else ():
+            with Weights(checkpoint) as weights:
+                if not np.array_equal(weights[names[0]], weights[others[0]], equal_nan=True):
+                    return False
+        return len(self._run.checkpoints) > 1
 
     def _alike(self, name: str, recipe: Recipe, others: Sequence[Recipe]) -> str:
         names = [recipe.sources[0], *(source for other in others for source in other.sources)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accweight_core.errors import AccweightError, BindingError
-from accweight_core.probes.binding.arrays import Array
+from accweight_core.probes.binding.arrays import Array, coarser, rounded
 from accweight_core.probes.binding.assignment import Assignment
 from accweight_core.probes.binding.described import Described
 from accweight_core.probes.binding.inputs import random_inputs
@@ -104,7 +104,8 @@ def proven(
     if own is None:
         return _without_own_step(run, doubts, recorded, targets)
     step = int(run.checkpoints[own].step)
-    passed = _forward(described, bind(run.checkpoints[own]), inputs, step)
+    here = described.network.with_weights(_rounded(described, run.checkpoints[own], assignments))
+    passed = _forward(described, here, bind(run.checkpoints[own]), inputs, step)
     verdict: Proof = "verified"
     difference, scale = (None, None) if isinstance(passed, str) else passed
     if isinstance(passed, str):
@@ -139,15 +140,33 @@ def _without_own_step(
     return Proven("not verified", reason, None, None, None, recorded, tuple(doubts))
 
 
+def _rounded(
+    described: Described, checkpoint: Checkpoint, assignments: Sequence[Assignment]
+) -> dict[str, Array]:
+    """Return the network's own values in the element types of the checkpoint, where coarser."""
+    found = {}
+    for item in assignments:
+        dtypes = [checkpoint.tensors[name].dtype for name in item.sources]
+        dtype = coarser(described.dtype(item.name), *dtypes)
+        if dtype in dtypes and dtype != "float32":
+            own = described.own[item.name]
+            found[item.name] = rounded(own, dtype).astype(own.dtype)
+    return found
+
+
 def _forward(
-    described: Described, bound: BoundNetwork, inputs: Mapping[str, Array] | None, step: int
+    described: Described,
+    here: BoundNetwork,
+    bound: BoundNetwork,
+    inputs: Mapping[str, Array] | None,
+    step: int,
 ) -> tuple[float, float] | str:
     """Return the largest difference of both forward passes and the largest output, or why not."""
     given = [_few(inputs)] if inputs is not None else random_inputs(described)
     problem = ""
     for x in given:
         try:
-            mine, theirs = described.network.with_weights({}).run(x), bound.run(x)
+            mine, theirs = here.run(x), bound.run(x)
         except AccweightError as error:
             if inputs is not None:
                 raise

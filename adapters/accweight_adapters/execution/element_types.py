@@ -33,8 +33,6 @@ TYPES: dict[int, torch.dtype] = {
     TensorProto.COMPLEX64: torch.complex64,
     TensorProto.COMPLEX128: torch.complex128,
 }
-NAMES = {number: str(dtype).removeprefix("torch.") for number, dtype in TYPES.items()}
-"""Names as in `accweight_core.dtypes`."""
 
 BY_NAME = {
     "bfloat16": (np.uint16, torch.bfloat16),
@@ -62,11 +60,6 @@ def torch_type(number: int) -> torch.dtype:
     raise UnsupportedOperatorError(
         f"values of type {what} cannot be computed with here; export the model in float32"
     )
-
-
-def type_name(number: int) -> str:
-    """Return the name of an element type of ONNX; empty if torch does not have it."""
-    return NAMES.get(number, "")
 
 
 def as_tensor(array: npt.ArrayLike) -> Tensor:

@@ -12,10 +12,11 @@ from typing import Any
 
 import onnx
 import torch
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 from torch import Tensor
 
 from accweight_adapters.execution.element_types import stored_tensor
+from accweight_adapters.execution.limits import at_most, budget
 from accweight_adapters.execution.operators import OPERATORS
 from accweight_adapters.execution.operators.table import (
     NEWEST_OPSET,
@@ -32,12 +33,10 @@ from accweight_adapters.execution.program import (
     failure,
 )
 from accweight_adapters.onnx.graph import STANDARD_DOMAINS
-from accweight_core.errors import AccweightError, UnsupportedOperatorError
+from accweight_core.errors import MemoryLimitError, UnsupportedOperatorError
 
-LARGEST_FOLDED = 1 << 20
-"""Most elements of a result that is computed before the first run."""
-
-CONTROL = frozenset({"If", "Loop", "Scan"})
+LARGEST_FOLDED = 1 << 23
+"""Most bytes of a result that is computed before the first run."""
 
 
 class InvalidGraphError(ValueError):
@@ -124,10 +123,8 @@ class Compilation:
         what = described(proto.op_type, proto.name)
         try:
             call = operator.make(node)
-        except AccweightError:
-            raise
         except Exception as error:
-            raise failure(what, error) from error
+            raise failure(what, error) from None
         known = all(slot == NOTHING or slot in self.constants for slot in inputs)
         if known and self._folded(proto, call, inputs, what):
             return
@@ -202,17 +199,20 @@ class Compilation:
         return node, around
 
     def _folded(self, proto: NodeProto, call: Any, inputs: Sequence[int], what: str) -> bool:
-        """Compute a node of constants now; tell whether its results are kept."""
+        """Compute a node of constants now; tell whether its results are kept.
+
+        What would be large is left to the first run.
+        """
         try:
-            made = call(*[self.constants.get(slot) for slot in inputs])
-        except AccweightError:
-            raise
+            with budget(), at_most(LARGEST_FOLDED):
+                made = call(*[self.constants.get(slot) for slot in inputs])
+        except MemoryLimitError:
+            return False
         except Exception as error:
-            raise failure(what, error) from error
+            raise failure(what, error) from None
         values = made if type(made) is tuple else (made,)
-        if not all(isinstance(v, Tensor) and v.numel() <= LARGEST_FOLDED for v in values):
-            return proto.op_type == "Constant" and self._define(proto, values)
-        return self._define(proto, values)
+        small = all(isinstance(v, Tensor) and v.nbytes <= LARGEST_FOLDED for v in values)
+        return (small or proto.op_type == "Constant") and self._define(proto, values)
 
     def _define(self, proto: NodeProto, values: Sequence[Any]) -> bool:
         for name, value in zip(proto.output, values, strict=False):
@@ -323,7 +323,7 @@ def compiled(
         if tensor.name in weights:
             made.given(tensor.name)
         else:
-            made.constant(tensor.name, stored_tensor(tensor))
+            made.constant(tensor.name, _stored(tensor))
     if graph.sparse_initializer:
         raise UnsupportedOperatorError("the model has sparse tensors; export it with dense ones")
     for node in graph.node:
@@ -336,6 +336,14 @@ def compiled(
     return made
 
 
+def _stored(proto: TensorProto) -> Tensor:
+    """Return a constant of the graph; the error for a type that torch lacks names it."""
+    try:
+        return stored_tensor(proto)
+    except UnsupportedOperatorError as error:
+        raise UnsupportedOperatorError(f"tensor {proto.name[:80]!r}: {error}") from None
+
+
 def _value(attribute: AttributeProto) -> Any:
     """Return the value of an attribute, with strings as text and lists as tuples."""
     value = onnx.helper.get_attribute_value(attribute)
@@ -346,11 +354,3 @@ def _value(attribute: AttributeProto) -> Any:
     if attribute.type == AttributeProto.STRINGS:
         return tuple(text.decode(errors="replace") for text in value)
     return value
-
-
-def lengths_of(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:
-    """Return the stated lengths of an input or output, None for free ones; None if not stated."""
-    if not value.type.tensor_type.HasField("shape"):
-        return None
-    dims = value.type.tensor_type.shape.dim
-    return tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)

@@ -6,26 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
-from onnx import ModelProto, TensorProto
 from torch import Tensor
 
-from accweight_adapters.execution.element_types import stored_tensor, type_name
-from accweight_adapters.execution.graph import InvalidGraphError, compiled, lengths_of
-from accweight_adapters.execution.layer_nodes import layer_nodes
+from accweight_adapters.execution.element_types import stored_tensor
+from accweight_adapters.execution.graph import InvalidGraphError, compiled
 from accweight_adapters.execution.limits import budget
 from accweight_adapters.execution.operators import OPERATORS
+from accweight_adapters.execution.prepared import PreparedModel, prepared
 from accweight_adapters.execution.program import Program
 from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
-from accweight_adapters.onnx.graph import STANDARD_DOMAINS
-from accweight_adapters.onnx.separated import SeparatedModel, bodies, loaded, separated
 from accweight_core.errors import FormatError
 from accweight_core.probes.network import OUTPUT, Array, Network, Port
-
-FLOATS = frozenset(
-    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-)
 
 
 class OnnxNetwork(Network):
@@ -33,26 +25,25 @@ class OnnxNetwork(Network):
 
     engine = "onnx"
 
-    def __init__(self, model: SeparatedModel, path: Path, device: torch.device) -> None:
-        graph = model.proto.graph
+    def __init__(self, model: PreparedModel, path: Path, device: torch.device) -> None:
         self._path = path
         self.device = device
-        self.inputs = tuple(_port(value) for value in graph.input)
-        self.outputs = tuple(_port(value) for value in graph.output)
-        own = _parameters(model)
+        self.inputs, self.outputs = model.inputs, model.outputs
         try:
-            self._graph = compiled(graph, opset_of(model.proto), device, parameters=own)
+            self._graph = compiled(
+                model.proto.graph, model.opset, device, parameters=model.parameters
+            )
         except InvalidGraphError as error:
             raise FormatError(path, f"not a valid ONNX model: {error}") from None
         self.program: Program = self._graph.program()
         needed = self.program.needed(self.program.outputs)
         self.own = {
             name: stored_tensor(tensor).to(device)
-            for name, tensor in own.items()
+            for name, tensor in model.parameters.items()
             if self._graph.slots[name] in needed
         }
-        self.slots = self._slots(layer_nodes(model.layers), needed)
-        self.layers = tuple(name for name in layer_nodes(model.layers) if name in self.slots)
+        self.slots = self._slots(model.layers, needed)
+        self.layers = tuple(name for name in model.layers if name in self.slots)
         self.parameters = {name: tuple(value.shape) for name, value in self.own.items()}
 
     @classmethod
@@ -63,8 +54,7 @@ class OnnxNetwork(Network):
             FormatError: If it is damaged.
             UnsupportedOperatorError: If an operator in it is not known.
         """
-        proto = with_known_operators(loaded(path))
-        return cls(separated(proto, path), path, torch.device(device))
+        return cls(prepared(path, OPERATORS), path, torch.device(device))
 
     @property
     def source(self) -> Path:
@@ -144,81 +134,3 @@ def _composed(functions: Sequence[Function]) -> Function:
         return value
 
     return composed if len(functions) != 1 else functions[0]
-
-
-def opset_of(proto: ModelProto) -> int:
-    """Return the version of the standard operator set."""
-    versions = [o.version for o in proto.opset_import if o.domain in STANDARD_DOMAINS]
-    return int(max(versions, default=1))
-
-
-def with_known_operators(proto: ModelProto) -> ModelProto:
-    """Return the model with operators that are not known replaced by what the standard says.
-
-    The standard defines some operators by others. Those that it does not are left.
-    """
-    unknown = {
-        ("", node.op_type)
-        for node in _all_nodes(proto.graph.node)
-        if node.domain in STANDARD_DOMAINS and node.op_type not in OPERATORS
-    }
-    if not unknown:
-        return proto
-    try:
-        return onnx.inliner.inline_selected_functions(
-            onnx.shape_inference.infer_shapes(proto),
-            sorted(unknown),
-            exclude=False,
-            inline_schema_functions=True,
-        )
-    except Exception:  # what is left is refused by name
-        return proto
-
-
-def _all_nodes(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    found = []
-    for node in nodes:
-        found.append(node)
-        for body in bodies(node):
-            found += _all_nodes(body.node)
-    return found
-
-
-def _port(value: onnx.ValueInfoProto) -> Port:
-    return Port(value.name, lengths_of(value), type_name(value.type.tensor_type.elem_type))
-
-
-def _parameters(model: SeparatedModel) -> dict[str, TensorProto]:
-    """Return the initializers that are given for every run, in network order.
-
-    They are the parameters of layers, and all other floating-point tensors of more than one
-    element that are taken as tensors, not as arguments.
-    """
-    stored = {tensor.name: tensor for tensor in model.proto.graph.initializer}
-    ordered = dict.fromkeys(part.constant.name for part in model.parts)
-    taken = _taken_as_tensors(model.proto.graph.node)
-    others = [
-        name
-        for name, tensor in stored.items()
-        if tensor.data_type in FLOATS and _elements(tensor) > 1 and name in taken
-    ]
-    names = dict.fromkeys([*ordered, *others])
-    return {n: stored[n] for n in names if n in stored and stored[n].data_type in FLOATS}
-
-
-def _elements(tensor: TensorProto) -> int:
-    count = 1
-    for length in tensor.dims:
-        count *= length
-    return count
-
-
-def _taken_as_tensors(nodes: Sequence[onnx.NodeProto]) -> set[str]:
-    taken: set[str] = set()
-    for node in _all_nodes(nodes):
-        known = OPERATORS.get(node.op_type)
-        host = known.host if known is not None else frozenset()
-        taken.update(name for index, name in enumerate(node.input) if index not in host)
-        for body in bodies(node):
-            taken.update(output.name for output in body.output)
-    return taken

@@ -154,11 +154,9 @@ class Plan:
                         values[slot] = value
                 for slot in drops:
                     values[slot] = None
-        except AccweightError:
-            raise
         except Exception as error:  # whatever torch raises
             dynamic = [step for step in self._steps if not step.static]
-            raise failure(dynamic[place].what, error) from error
+            raise failure(dynamic[place].what, error) from None
         return [values[slot] for slot in self._wanted]
 
     def _first(self, given: Mapping[int, Any], shapes: tuple[Any, ...] | None) -> list[Any]:
@@ -214,10 +212,8 @@ def _results(step: Step, values: Values) -> list[tuple[int, Any]]:
     """Run one step; return the values of the slots of its outputs."""
     try:
         made = step.call(*[values[slot] for slot in step.inputs])
-    except AccweightError:
-        raise
     except Exception as error:  # whatever torch raises
-        raise failure(step.what, error) from error
+        raise failure(step.what, error) from None
     several = made if type(made) is tuple else (made,)
     pairs = zip(step.outputs, several, strict=False)
     return [(slot, value) for slot, value in pairs if slot != NOTHING]
@@ -240,10 +236,13 @@ def _released(steps: Sequence[Step], kept: set[int]) -> list[Compact]:
     return compact[::-1]
 
 
-def failure(what: str, error: Exception) -> UnsupportedOperatorError:
-    """Return the error for an operator that torch could not compute."""
-    lines = " ".join(str(error).split()) or type(error).__name__
+def failure(what: str, error: Exception) -> AccweightError:
+    """Return the error for an operator that cannot be computed; it names the operator."""
     operator = what.partition(" ")[0]
+    lines = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, AccweightError):
+        named = not isinstance(error, UnsupportedOperatorError) or bool(error.operator)
+        return error if named else UnsupportedOperatorError(f"operator {what}: {lines}", operator)
     return UnsupportedOperatorError(f"operator {what} cannot be computed: {lines[:200]}", operator)
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from accweight_adapters.execution.arrays import check_weight, checked_inputs
 from accweight_adapters.execution.element_types import as_array, as_tensor
-from accweight_core.errors import ArgumentValueError, ShapeMismatchError, UnknownNameError
+from accweight_core.errors import ArgumentValueError, UnknownNameError
 from accweight_core.probes.network import OUTPUT, Inputs, Port, Proof, Unit
 from accweight_core.text import some
 
@@ -196,49 +196,6 @@ class TorchBound(ABC):
         }
 
 
-def checked_inputs(ports: Sequence[Port], x: Inputs) -> dict[str, Array]:
-    """Return the values of all inputs by name, of the types that the network takes.
-
-    Raises:
-        UnknownNameError: If a name is wrong, or one is missing.
-        ArgumentValueError: If a shape does not fit.
-    """
-    if not isinstance(x, Mapping):
-        if len(ports) != 1:
-            names = ", ".join(port.name for port in ports)
-            raise ArgumentValueError(
-                f"the network has {len(ports)} inputs, {names}: give their values by name"
-            )
-        x = {ports[0].name: x}
-    known = {port.name: port for port in ports}
-    for name in (*x, *known):
-        if name not in x or name not in known:
-            problem = "has no input" if name not in known else "needs a value for its input"
-            raise UnknownNameError(
-                f"the network {problem} {name!r}; its inputs are {', '.join(known)}"
-            )
-    return {name: _fitting(np.asarray(value), known[name]) for name, value in x.items()}
-
-
-def _fitting(value: Array, port: Port) -> Array:
-    stated = value.shape if port.shape is None else port.shape
-    if len(value.shape) != len(stated) or any(
-        wanted not in (None, length) for wanted, length in zip(stated, value.shape, strict=True)
-    ):
-        wanted = ", ".join("any" if n is None else str(n) for n in stated)
-        raise ArgumentValueError(
-            f"input {port.name!r} takes values of shape ({wanted}); these have {value.shape}"
-        )
-    if not port.dtype or value.dtype.name == port.dtype or port.dtype == "bfloat16":
-        return value
-    kinds = value.dtype.kind, np.dtype(port.dtype).kind
-    if kinds[0] == "f" and kinds[1] != "f":
-        raise ArgumentValueError(
-            f"input {port.name!r} takes {port.dtype}; these values are {value.dtype.name}"
-        )
-    return value.astype(port.dtype)
-
-
 def fitting_weights(
     weights: Mapping[str, Any], known: Mapping[str, Tensor], device: torch.device
 ) -> dict[str, Tensor]:
@@ -250,15 +207,8 @@ def fitting_weights(
     """
     made = {}
     for name, value in weights.items():
-        if name not in known:
-            raise UnknownNameError(
-                f"the network has no parameter {name!r}; it has {some(list(known), 6)}"
-            )
         tensor = value.detach() if isinstance(value, Tensor) else as_tensor(value)
-        if tensor.shape != known[name].shape:
-            raise ShapeMismatchError(
-                name, tuple(known[name].shape), tuple(tensor.shape), where="of the network"
-            )
+        check_weight(name, tuple(tensor.shape), known)
         made[name] = tensor.to(device=device, dtype=known[name].dtype)
     return made
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_core.colours.scale import Entries
+from accweight_core.colours.scale import ENTRIES, Entries
 from accweight_core.pictures.texel_map import Section
 from accweight_viewer.model.viewport2d import Region, Shares, Viewport
 from accweight_viewer.panes.picture_painting import (
@@ -33,6 +33,9 @@ HOVER_TEXEL = 6.0
 """Pixels per texel from which the texel under the mouse is framed."""
 
 LABEL_MOST = 72
+
+NO_PICTURE = "no picture of this step is stored"
+"""What is told if a whole picture is unknown: a tracker may leave out those of some steps."""
 
 
 class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
@@ -59,6 +62,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self._under: RegionImage | None = None
         self._over: RegionImage | None = None
         self._message = ""
+        self._is_blank = False
         self._loading = False
         self._marked: Texel | None = None
         self._hovered: Texel | None = None
@@ -79,7 +83,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
     @property
     def message(self) -> str:
         """The message shown instead of a picture."""
-        return self._message
+        return self._message or (NO_PICTURE if self._is_blank else "")
 
     @property
     def region(self) -> Region | None:
@@ -112,7 +116,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self._under = self._over = self._hovered = None
         fitted = Viewport.fitted(size, self._area_size())
         self._viewport = fitted.showing(shares) if keep else fitted
-        self._message = ""
+        self._message, self._is_blank = "", False
         self.update()
         self.changed.emit()
 
@@ -132,6 +136,7 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         drawn = RegionImage(region, entries, pixels_of(entries, self._table))
         if below:
             self._under = drawn
+            self._is_blank = entries.size > 0 and bool((entries == ENTRIES).all())
         else:
             self._over = drawn
         self.update()
@@ -294,8 +299,8 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         painter = QtGui.QPainter(self)
         painter.fillRect(self.rect(), QtGui.QColor(self._theme.page))
         picture = PicturePainter(painter, self._geometry, self._theme)
-        if self._message:
-            picture.message(self._message)
+        if self.message:
+            picture.message(self.message)
         else:
             self._paint(picture)
         if self._loading:

@@ -66,7 +66,7 @@ def steps_map_figure(result: ProbeResult, name: str) -> Drawing:
     body = SIDE + 0.35
     figure, bottom = page(
         2 * MARGIN + room + SIDE + 1.2, body, heading(result), subtitle(result),
-        [f"{result.fields[name].words}; from -1 (dark) to 1 (light), grey where undefined"],
+        [result.fields[name].words, "from -1 (dark) to 1 (light); grey: undefined"],
     )  # fmt: skip
     axes = figure.panel(MARGIN + room, bottom + 0.35, SIDE, SIDE)
     _cells(axes, result.array(name).astype(np.float64), names, room, low=-1.0)
@@ -90,7 +90,7 @@ def _cells(axes: Axes, values: Floats, names: Sequence[str], room: float, low: f
     )
     stride = -(-len(names) // NAMED)
     ticks = list(range(0, len(names), stride))
-    shown = [cut(names[at], room - 0.1, SMALL) for at in ticks]
+    shown = [cut(names[at], room - 0.02, SMALL) for at in ticks]
     axes.set_yticks(ticks, shown, parse_math=False)
     fits = sum(text_width(name, SMALL) + 0.08 for name in shown) < SIDE
     across = ticks if fits else ticks[:: max(len(ticks) // 4, 1)]

@@ -90,7 +90,7 @@ def _coloured(picture: Pixels) -> Pixels:
 def _scale_text(result: ProbeResult, name: str) -> str:
     if "scale" not in result.arrays or name != "images":
         return ""
-    scale = result.array("scale")
+    scale = result.array("scale")[:, 1]
     if len(set(scale.tolist())) > 1:
         return "grey is 0; black and white are the largest values of each step"
     return f"grey is 0; black to white is -{number(scale[0])} to {number(scale[0])} at all steps"

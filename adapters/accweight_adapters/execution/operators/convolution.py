@@ -158,7 +158,7 @@ def _sampled(x: Tensor, offset: Tensor, mask: Tensor | None, window: Window, gro
     return seen.reshape(n, channels, taps, rows, columns)
 
 
-@operator("Col2Im", newest=18, host=(1, 2))
+@operator("Col2Im", newest=18)
 def _columns_to_image(node: Node) -> Call:
     def image(x: Tensor, size: Tensor | Numbers, block: Tensor | Numbers) -> Tensor:
         lengths, kernel = listed(size), listed(block)

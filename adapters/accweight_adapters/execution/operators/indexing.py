@@ -29,7 +29,7 @@ def _from_front(indices: Tensor, length: int) -> Tensor:
     return torch.where(places < 0, places + length, places)
 
 
-@operator("Slice", newest=13, host=(1, 2, 3, 4))
+@operator("Slice", newest=13)
 def _slice(node: Node) -> Call:
     fixed = node.get("starts"), node.get("ends"), node.get("axes")
 
@@ -166,7 +166,7 @@ def _tensor_scatter(node: Node) -> Call:
     return written
 
 
-@operator("OneHot", newest=28, host=(1,))
+@operator("OneHot", newest=28)
 def _one_hot(node: Node) -> Call:
     axis = node.get("axis", -1)
 

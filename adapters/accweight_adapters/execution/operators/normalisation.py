@@ -16,10 +16,8 @@ from accweight_adapters.execution.operators.table import Call, Node, axis_in, op
 @operator("BatchNormalization", newest=15)
 def _batch_norm(node: Node) -> Call:
     epsilon = node.get("epsilon", 1e-5)
-    # an export that keeps training mode is run in inference mode all the same: the additional
-    # outputs would be statistics of the batch
-    if any(node.outputs[1:]):
-        raise node.refused("gives statistics of the batch; export it for inference")
+    if node.get("training_mode", 0) or any(node.outputs[1:]):
+        raise node.refused("uses or gives statistics of the batch; export it for inference")
     if node.get("spatial", 1) == 0:
         raise node.refused(
             "normalises each position by itself (spatial=0), which is not known here"

@@ -86,7 +86,7 @@ def _indices_without(
     return flat + image.reshape(*x.shape[:2], *(1,) * len(order)) * math.prod(x.shape[2:])
 
 
-@operator("MaxUnpool", newest=22, host=(2,))
+@operator("MaxUnpool", newest=22)
 def _max_unpool(node: Node) -> Call:
     window = window_of(node, node.needed("kernel_shape"))
 

@@ -97,12 +97,12 @@ def _alone(function: Call, x: Tensor) -> Tensor:
     return made
 
 
-operator("ReduceSum", newest=13, host=(1,))(_reduction)
-operator(
-    "ReduceL1", "ReduceL2", "ReduceMean", "ReduceProd", "ReduceSumSquare", newest=18, host=(1,)
-)(_reduction)
-operator("ReduceMax", "ReduceMin", newest=20, host=(1,))(_reduction)
-operator("ReduceLogSum", "ReduceLogSumExp", newest=28, host=(1,))(_reduction)
+operator("ReduceSum", newest=13)(_reduction)
+operator("ReduceL1", "ReduceL2", "ReduceMean", "ReduceProd", "ReduceSumSquare", newest=18)(
+    _reduction
+)
+operator("ReduceMax", "ReduceMin", newest=20)(_reduction)
+operator("ReduceLogSum", "ReduceLogSumExp", newest=28)(_reduction)
 
 
 @operator("ArgMax", "ArgMin", newest=13)
@@ -119,8 +119,8 @@ def _argument(node: Node) -> Call:
     return found
 
 
-@operator("CumSum", newest=14, host=(1,))
-@operator("CumProd", newest=26, host=(1,))
+@operator("CumSum", newest=14)
+@operator("CumProd", newest=26)
 def _cumulated(node: Node) -> Call:
     total = torch.cumsum if node.type == "CumSum" else torch.cumprod
     neutral = 0 if node.type == "CumSum" else 1
@@ -138,7 +138,7 @@ def _cumulated(node: Node) -> Call:
     return cumulated
 
 
-@operator("TopK", newest=24, host=(1,))
+@operator("TopK", newest=24)
 def _top_k(node: Node) -> Call:
     axis, largest = node.get("axis", -1), bool(node.get("largest", 1))
     fixed = node.get("k")

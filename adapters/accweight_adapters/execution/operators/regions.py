@@ -70,7 +70,7 @@ def _bilinear_terms(place: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
 # ---------------------------------------------------------------- overlapping boxes
 
 
-@operator("NonMaxSuppression", newest=11, host=(2, 3, 4), free=True)
+@operator("NonMaxSuppression", newest=11, free=True)
 def _non_max_suppression(node: Node) -> Call:
     centred = bool(node.get("center_point_box", 0))
 

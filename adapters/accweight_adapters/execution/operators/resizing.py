@@ -65,7 +65,7 @@ class Change:
     region: tuple[float, float] = (0.0, 1.0)
 
 
-@operator("Upsample", newest=10, host=(1,))
+@operator("Upsample", newest=10)
 def _upsample(node: Node) -> Call:
     mode = node.only("mode", "nearest", "linear", "bilinear", default="nearest")
     rule = Rule(mode.removeprefix("bi"), "asymmetric", "floor", -0.75, False, False, 0.0)
@@ -78,7 +78,7 @@ def _upsample(node: Node) -> Call:
     return upsampled
 
 
-@operator("Resize", newest=19, host=(1, 2, 3))
+@operator("Resize", newest=19)
 def _resize(node: Node) -> Call:
     if node.opset < 11:
         return _upsample(node)
@@ -232,7 +232,7 @@ def _grid_sample(node: Node) -> Call:
     return sampled
 
 
-@operator("AffineGrid", newest=20, host=(1,))
+@operator("AffineGrid", newest=20)
 def _affine_grid(node: Node) -> Call:
     aligned = bool(node.get("align_corners", 0))
 

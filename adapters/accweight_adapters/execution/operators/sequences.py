@@ -28,7 +28,7 @@ def _construct(node: Node) -> Call:
     return lambda *values: list(values)
 
 
-@operator("SequenceAt", newest=11, host=(1,), free=True)
+@operator("SequenceAt", newest=11, free=True)
 def _at(node: Node) -> Call:
     return lambda sequence, place: sequence[single(place)]
 
@@ -38,7 +38,7 @@ def _length(node: Node) -> Call:
     return lambda sequence: torch.tensor(len(sequence), dtype=torch.int64)
 
 
-@operator("SequenceInsert", newest=11, host=(2,), free=True)
+@operator("SequenceInsert", newest=11, free=True)
 def _insert(node: Node) -> Call:
     def inserted(
         sequence: list[Tensor], value: Tensor, place: Tensor | Numbers | None = None
@@ -53,7 +53,7 @@ def _insert(node: Node) -> Call:
     return inserted
 
 
-@operator("SequenceErase", newest=11, host=(1,), free=True)
+@operator("SequenceErase", newest=11, free=True)
 def _erase(node: Node) -> Call:
     def erased(sequence: list[Tensor], place: Tensor | Numbers | None = None) -> list[Tensor]:
         made = list(sequence)
@@ -69,7 +69,7 @@ def _joined(node: Node) -> Call:
     return lambda sequence: torch.stack(sequence, axis) if new else torch.cat(sequence, axis)
 
 
-@operator("SplitToSequence", newest=24, host=(1,), free=True)
+@operator("SplitToSequence", newest=24, free=True)
 def _split(node: Node) -> Call:
     along, keep = node.get("axis", 0), bool(node.get("keepdims", 1))
 

@@ -46,7 +46,7 @@ def constant_of(node: Node) -> Tensor:
     raise node.refused("holds text or a sparse tensor, which is not known here")
 
 
-@operator("ConstantOfShape", newest=25, host=(0,))
+@operator("ConstantOfShape", newest=25)
 def _constant_of_shape(node: Node) -> Call:
     stored = node.get("value")
     value = torch.zeros(()) if stored is None else stored_tensor(stored).reshape(())
@@ -76,7 +76,7 @@ def _size(node: Node) -> Call:
     return lambda x: torch.tensor(x.numel(), dtype=torch.int64)
 
 
-@operator("Reshape", newest=25, host=(1,))
+@operator("Reshape", newest=25)
 def _reshape(node: Node) -> Call:
     copied = not node.get("allowzero", 0)
 
@@ -100,7 +100,7 @@ def _flatten(node: Node) -> Call:
     return flattened
 
 
-@operator("Squeeze", newest=25, host=(1,))
+@operator("Squeeze", newest=25)
 def _squeeze(node: Node) -> Call:
     fixed = node.get("axes")
 
@@ -115,7 +115,7 @@ def _squeeze(node: Node) -> Call:
     return squeezed
 
 
-@operator("Unsqueeze", newest=25, host=(1,))
+@operator("Unsqueeze", newest=25)
 def _unsqueeze(node: Node) -> Call:
     fixed = node.get("axes")
 
@@ -140,7 +140,7 @@ def _concat(node: Node) -> Call:
     return lambda *values: torch.cat(values, axis)
 
 
-@operator("Split", newest=18, host=(1,))
+@operator("Split", newest=18)
 def _split(node: Node) -> Call:
     axis, fixed = node.get("axis", 0), node.get("split")
     parts = node.get("num_outputs", len(node.outputs))
@@ -156,7 +156,7 @@ def _split(node: Node) -> Call:
     return divided
 
 
-@operator("Expand", newest=13, host=(1,))
+@operator("Expand", newest=13)
 def _expand(node: Node) -> Call:
     def expanded(x: Tensor, shape: Tensor | Numbers) -> Tensor:
         lengths = torch.broadcast_shapes(x.shape, listed(shape))  # type: ignore[no-untyped-call]
@@ -166,7 +166,7 @@ def _expand(node: Node) -> Call:
     return expanded
 
 
-@operator("Tile", newest=13, host=(1,))
+@operator("Tile", newest=13)
 def _tile(node: Node) -> Call:
     def tiled(x: Tensor, repeats: Tensor | Numbers) -> Tensor:
         times = listed(repeats)
@@ -205,7 +205,7 @@ def _eye_like(node: Node) -> Call:
     return eye
 
 
-@operator("Trilu", newest=14, host=(1,))
+@operator("Trilu", newest=14)
 def _triangle(node: Node) -> Call:
     cut = torch.triu if node.get("upper", 1) else torch.tril
     return lambda x, diagonal=None: cut(x, 0 if diagonal is None else single(diagonal))
@@ -214,7 +214,7 @@ def _triangle(node: Node) -> Call:
 # ---------------------------------------------------------------- padding
 
 
-@operator("Pad", newest=25, host=(1, 3))
+@operator("Pad", newest=25)
 def _pad(node: Node) -> Call:
     mode = node.only("mode", "constant", "reflect", "edge", "wrap", default="constant")
     fixed, number = node.get("pads", node.get("paddings")), node.get("value", 0.0)
@@ -259,7 +259,7 @@ def _mirrored(x: Tensor, before: Sequence[int], after: Sequence[int], mode: Any)
     return x
 
 
-@operator("CenterCropPad", newest=18, host=(1,))
+@operator("CenterCropPad", newest=18)
 def _center_crop_pad(node: Node) -> Call:
     fixed = node.get("axes")
 

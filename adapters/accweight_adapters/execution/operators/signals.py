@@ -21,21 +21,20 @@ from accweight_adapters.execution.operators.table import (
 )
 
 
-@operator("DFT", newest=20, host=(1, 2))
+@operator("DFT", newest=20)
 def _dft(node: Node) -> Call:
     inverse, onesided = bool(node.get("inverse", 0)), bool(node.get("onesided", 0))
     fixed = node.get("axis", 1 if node.opset < 20 else -2)
 
     def transformed(
         x: Tensor, length: Tensor | Numbers | None = None, along: Tensor | Numbers | None = None
-    ) -> Tensor:
+    ) -> Any:
         axis = axis_in(fixed if along is None else single(along), x.dim())
         count = None if length is None else single(length)
         is_real = x.shape[-1] == 1
         signal = x[..., 0] if is_real else torch.view_as_complex(x.contiguous())
         if onesided and inverse:
-            made = torch.fft.irfft(signal, count, axis)
-            return made.unsqueeze(-1)
+            return torch.fft.irfft(signal, count, axis).unsqueeze(-1)
         if onesided:
             return torch.view_as_real(torch.fft.rfft(signal, count, axis))
         function = torch.fft.ifft if inverse else torch.fft.fft
@@ -44,7 +43,7 @@ def _dft(node: Node) -> Call:
     return transformed
 
 
-@operator("STFT", newest=17, host=(1, 3))
+@operator("STFT", newest=17)
 def _stft(node: Node) -> Call:
     onesided = bool(node.get("onesided", 1))
 
@@ -75,7 +74,7 @@ COSINES: dict[str, Sequence[float]] = {
 """Windows as sums of cosines: factors of cos(0), cos(t), cos(2t)."""
 
 
-@operator("HannWindow", "HammingWindow", "BlackmanWindow", newest=17, host=(0,))
+@operator("HannWindow", "HammingWindow", "BlackmanWindow", newest=17)
 def _window(node: Node) -> Call:
     dtype, periodic = torch_type(node.get("output_datatype", 1)), node.get("periodic", 1)
 
@@ -90,7 +89,7 @@ def _window(node: Node) -> Call:
     return made
 
 
-@operator("MelWeightMatrix", newest=17, host=(0, 1, 2, 3, 4))
+@operator("MelWeightMatrix", newest=17)
 def _mel_weights(node: Node) -> Call:
     dtype = torch_type(node.get("output_datatype", 1))
 

@@ -8,12 +8,13 @@ option.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from accweight_adapters.execution.arguments import ARGUMENTS
 from accweight_core.errors import UnsupportedOperatorError
 
 OLDEST_OPSET, NEWEST_OPSET = 7, 28
@@ -104,14 +105,12 @@ class Operator:
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(
-    *names: str, newest: int, host: Iterable[int] = (), free: bool = False
-) -> Callable[[Maker], Maker]:
+def operator(*names: str, newest: int, free: bool = False) -> Callable[[Maker], Maker]:
     """Register a maker for operators that have had the same latest version."""
 
     def register(make: Maker) -> Maker:
         for name in names:
-            OPERATORS[name] = Operator(make, newest, frozenset(host), free)
+            OPERATORS[name] = Operator(make, newest, ARGUMENTS.get(name, frozenset()), free)
         return make
 
     return register

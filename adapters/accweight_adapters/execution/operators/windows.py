@@ -11,6 +11,9 @@ from accweight_adapters.execution.limits import check_size
 from accweight_adapters.execution.operators.shapes import with_margin
 from accweight_adapters.execution.operators.table import Node
 
+MOST_PLACES = 1 << 30
+"""Largest stride, dilation, pad and length of a window."""
+
 MOST_AXES = 3
 """Spatial axes that torch has convolutions and pooling for."""
 
@@ -76,8 +79,9 @@ def window_of(node: Node, kernel: Sequence[int]) -> Window:
     )
     if not len(window.strides) == len(window.dilations) == len(window.pads) / 2 == axes:
         raise node.refused(f"has strides, dilations or pads of another rank than its window {axes}")
-    if min(*window.strides, *window.dilations, *window.kernel) < 1:
-        raise node.refused("has strides, dilations or a window below 1")
+    numbers = (*window.strides, *window.dilations, *window.kernel)
+    if min(numbers) < 1 or max(*numbers, *map(abs, window.pads)) > MOST_PLACES:
+        raise node.refused(f"has strides, dilations, pads or a window outside 1 to {MOST_PLACES}")
     return window
 
 

@@ -1,0 +1,62 @@
+"""The vocabulary of accweight as types: checkpoint, parameter, layer, run.
+
+This package knows no file format and no framework. A reader returns `StoredTensor`s that say
+*where* the values lie (an `Extent`) without loading them; core then reads them in blocks, equally
+fast for every format. Formats without plain bytes (compressed, packed, quantised) give a function
+instead (`HiddenValues`). `stored` is what readers say, `meaning` what it means, `run` what is made
+of the checkpoints of one training.
+"""
+
+from accweight_core.schema.meaning import (
+    DEFAULT_ROLES,
+    MEASURED_ROLES,
+    Axis,
+    Kind,
+    Part,
+    Role,
+    Span,
+    Split,
+)
+from accweight_core.schema.run import (
+    Checkpoint,
+    Layer,
+    Parameter,
+    Run,
+    TypeChange,
+    in_short,
+    type_changes,
+)
+from accweight_core.schema.stored import (
+    BESIDE_MODEL,
+    Description,
+    Extent,
+    HiddenValues,
+    Hints,
+    Stamp,
+    StoredTensor,
+)
+
+__all__ = [
+    "BESIDE_MODEL",
+    "DEFAULT_ROLES",
+    "MEASURED_ROLES",
+    "Axis",
+    "Checkpoint",
+    "Description",
+    "Extent",
+    "HiddenValues",
+    "Hints",
+    "Kind",
+    "Layer",
+    "Parameter",
+    "Part",
+    "Role",
+    "Run",
+    "Span",
+    "Split",
+    "Stamp",
+    "StoredTensor",
+    "TypeChange",
+    "in_short",
+    "type_changes",
+]

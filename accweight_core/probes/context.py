@@ -50,6 +50,7 @@ class Context:
         steps: The steps chosen, ascending.
         seed: Seed of everything that is drawn.
         kept: Nodes that the probe asks for.
+        parts: Parts of what it computes in the end, if that is most of its work: for the progress.
     """
 
     run: Run
@@ -61,6 +62,7 @@ class Context:
     _data: Data | None = None
     _trial: Trial | None = None
     kept: list[str] = field(default_factory=list)
+    parts: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
     _binding: Binding | None = None
     _portions: Portions | None = None

@@ -305,7 +305,7 @@ class Probing:
     ) -> None:
         due = {step: [one for one in asked if step in one.todo] for step in all_steps}
         measured = sum(max(passes.batches_of(some), 1) for some in due.values() if some)
-        total, done = measured + sum(len(one.context.steps) for one in asked), 0
+        total, done = measured + sum(_parts(one) for one in asked), 0
 
         def told() -> None:
             nonlocal done
@@ -315,10 +315,10 @@ class Probing:
         for position, step in enumerate(all_steps):
             if due[step]:
                 passes.step(position, due[step], told)
-                if not any(one.takes_batches for one in due[step]):
+                if not passes.batches_of(due[step]):
                     told()
         for one in asked:
-            parts, before = len(one.context.steps), done
+            parts, before = _parts(one), done
 
             def advance(part: int, whole: int, parts: int = parts, before: int = before) -> None:
                 progress(before + parts * part // max(whole, 1), total)
@@ -355,6 +355,11 @@ def with_buffers(run: Run) -> Run:
             own = found.get(layer.name, Layer(layer.name, layer.kind, ()))
             found[layer.name] = replace(own, parameters=(*own.parameters, *more))
     return replace(run, layers=tuple(found.values()))
+
+
+def _parts(one: Asked) -> int:
+    """Return in how many parts the progress of what comes in the end is told."""
+    return one.context.parts or len(one.context.steps)
 
 
 def _no_network(checkpoint: Checkpoint) -> BoundNetwork:

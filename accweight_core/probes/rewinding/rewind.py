@@ -68,6 +68,7 @@ class Rewind(Probe):
         scoring = scoring_of(self.loss, self.output_is, data, scores)
         self._measuring = Measuring(context, scoring, self.output)
         self._parts = parts_of(context.run, context.binding.assignments)
+        context.parts = len(self._parts)
         self._norms = self._found_norms()
         of_scores = scoring.schema(data)
         measured = {f.name: f.words for f in of_scores.fields if f.name in SCORES}
@@ -244,5 +245,6 @@ def usual_steps(steps: Sequence[int]) -> tuple[int, ...]:
     >>> usual_steps(range(11))
     (0, 2, 4, 6, 8)
     """
-    places = np.linspace(0, len(steps) - 1, USUAL + 1).round().astype(int)[:-1]
-    return tuple(int(steps[place]) for place in np.unique(places))
+    places = np.linspace(0, len(steps) - 1, USUAL + 1).round().astype(int)
+    earlier = places[places < max(len(steps) - 1, 1)]
+    return tuple(int(steps[place]) for place in np.unique(earlier))

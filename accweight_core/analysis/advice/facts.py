@@ -101,7 +101,9 @@ def facts_of(analysis: Analysis, criticality: Any = None) -> Facts:
 def _stored_criticality(analysis: Analysis) -> Criticality:
     """Return the results of the probe `rewind` that the analysis holds; empty if there are none."""
     probes = getattr(analysis, "probes", None) or {}
-    return _rows_of(probes["rewind"].table()) if "rewind" in probes else {}
+    if "rewind" not in probes or "loss_rise" not in probes["rewind"].arrays:
+        return {}  # not begun, or not finished
+    return _rows_of(probes["rewind"].table().rename(columns={"loss_rise": "value"}))
 
 
 def _rows_of(table: Any) -> Criticality:

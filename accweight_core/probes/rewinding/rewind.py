@@ -102,6 +102,7 @@ class Rewind(Probe):
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Put back layer after layer; what is finished is taken from an earlier call."""
+        self._last: BoundNetwork | None = None
         rows = self._context.chosen_rows(max(self.statistics, 1))
         self._rows = self._context.random().permutation(rows)
         goals: list[Goal] = [("step", step) for step in results.steps]
@@ -123,11 +124,11 @@ class Rewind(Probe):
 
     def _base(self, states: States) -> tuple[Scores, Scores]:
         """Return the scores of the last step: as it is stored, and with statistics recomputed."""
-        (stored,) = self._kept([self._key("as stored")], lambda places: [states.bound()])
+        (stored,) = self._kept(states, [self._key("as stored")], lambda _: [states.bound()])
         if not self._norms.nodes:
             return stored, stored
         key = self._key("statistics recomputed")
-        return stored, self._kept([key], lambda places: [self._bound(states, {})])[0]
+        return stored, self._kept(states, [key], lambda _: [self._like_last(states)])[0]
 
     def _put_back(
         self, states: States, part: LayerPart, values: Mapping[Goal, Mapping[str, Array]]
@@ -142,27 +143,37 @@ class Rewind(Probe):
         goals = list(values)
         keys = [self._key(part.name, *goal) for goal in goals]
         scores = self._kept(
-            keys, lambda places: [self._bound(states, values[goals[at]]) for at in places]
+            states, keys, lambda places: [self._bound(states, values[goals[at]]) for at in places]
         )
         return dict(zip(goals, scores, strict=True))
 
     def _kept(
-        self, keys: Sequence[str], bound: Callable[[Sequence[int]], Sequence[BoundNetwork]]
+        self,
+        states: States,
+        keys: Sequence[str],
+        bound: Callable[[Sequence[int]], Sequence[BoundNetwork]],
     ) -> list[Scores]:
         """Return the scores of networks, measured unless an earlier call has finished them.
 
         Args:
+            states: The weights.
             keys: What they are kept under.
             bound: Returns the networks at some places among the keys.
         """
         pieces = self._context.pieces
         found = [pieces.get(key) for key in keys]
         todo = [at for at, one in enumerate(found) if one is None or set(one) != set(self._scores)]
-        fresh = self._measuring.of(bound(todo)) if todo else []
+        fresh = self._measuring.of(bound(todo), self._like_last(states)) if todo else []
         for at, scores in zip(todo, fresh, strict=True):
             pieces.put(keys[at], scores)
             found[at] = scores
         return [scores for scores in found if scores is not None]
+
+    def _like_last(self, states: States) -> BoundNetwork:
+        """Return the network of the last step, statistics recomputed."""
+        if self._last is None:
+            self._last = self._bound(states, {})
+        return self._last
 
     def _key(self, *parts: str | int) -> str:
         return json.dumps([int(self._context.run.steps[-1]), *parts])

@@ -19,7 +19,13 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.features import Features, attributes_of, need_sklearn
+from accweight_core.probes.features import (
+    MOST_FEATURES,
+    Features,
+    attributes_of,
+    need_sklearn,
+    projection_of,
+)
 from accweight_core.probes.probe import (
     Array,
     Batch,
@@ -41,9 +47,6 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "none": lambda x: x,
 }
-
-MOST_FEATURES = 1024
-"""Features of a stage that are stored; of more, so many random projections of them."""
 
 PENALTY = 100.0
 """Inverse strength of regularisation of the logistic regression: it hardly has any."""
@@ -129,11 +132,9 @@ class Representation(Probe):
 
     def _narrowed(self, values: Array) -> Array:
         """Return values with as many features as there is room for: filled up, or projected."""
-        missing = self._width - values.shape[1]
-        if missing >= 0:
-            return np.pad(values, ((0, 0), (0, missing)))
-        mixed = self._chance().standard_normal((values.shape[1], self._width))
-        found: Array = (values @ (mixed / np.sqrt(self._width))).astype(np.float32)
+        projection = projection_of(self._chance(), values.shape[1])
+        narrow = values if projection is None else values @ projection
+        found: Array = np.pad(narrow, ((0, 0), (0, self._width - narrow.shape[1])))
         return found
 
     def finish(self, results: Results) -> Mapping[str, Array]:

@@ -88,11 +88,14 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Compute the next coarser level of pictures; see `pooling.halve`."""
-    if are_compiled(mean.size // 4, "halve"):
+    """Compute the next coarser level of (steps, rows, columns); see `pooling.halve` for one step."""
+    if are_compiled(mean.size, "halve"):
         from accweight_core.jit import pooling
 
-        pooling.halve(mean, largest, counts, half, half_largest, halved)
+        for step in range(len(half)):
+            pooling.halve(
+                mean[step], largest[step], counts, half[step], half_largest[step], halved
+            )
     else:
         array_pooling.halve(mean, largest, counts, half, half_largest, halved)
 

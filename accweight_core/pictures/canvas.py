@@ -1,4 +1,4 @@
-"""Draw pictures tile by tile during the walk, and pool the coarser levels."""
+"""Draw pictures tile by tile during the walk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accweight_core.accumulate.watching import Squares
-from accweight_core.jit.tiers import halve, pool
+from accweight_core.jit.tiers import pool
 from accweight_core.pictures.plan import Picture, PicturePlan
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tile import Tile
@@ -145,33 +145,6 @@ class CanvasWatcher:
     def pooled(self, step: int, sums: Picture, tops: Picture) -> None:
         """Draw A_t, pooled."""
         self.canvas.draw_pooled(step, sums, tops)
-
-
-def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:
-    """Return the next coarser level of pictures.
-
-    Args:
-        mean: (steps, rows, columns) mean per texel, NaN where there is no element.
-        largest: Same shape, maximum per texel.
-        counts: (rows, columns) number of elements per texel.
-
-    Returns:
-        Mean (weighted by counts), maximum and counts over squares of 2x2 texels.
-    """
-    padding = [(0, length % 2) for length in counts.shape]
-    even = np.pad(counts, padding)
-    number = even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]
-    half, top = (np.empty((len(mean), *number.shape), np.float32) for _ in range(2))
-    halve(mean, largest, counts, half, top, number)
-    return half, top, number
-
-
-def coarsened(mean: Picture, largest: Picture, counts: Picture, levels: int) -> list[Picture]:
-    """Return mean and maximum that many levels coarser; for the arguments see `halved`."""
-    counts = np.ascontiguousarray(counts)  # the loops are compiled for contiguous arrays
-    for _ in range(levels):
-        mean, largest, counts = halved(mean, largest, counts)
-    return [mean, largest]
 
 
 def counts_of(layout: Layout, level: int, tile: Tile) -> Picture:

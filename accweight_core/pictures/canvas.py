@@ -25,7 +25,14 @@ mean and maximum at coarser levels."""
 class TileCanvas:
     """Draws A_t of one tile, step by step, and emits the steps of a chunk together."""
 
-    def __init__(self, plan: PicturePlan, tile: Tile, segment: int, emit: Emit) -> None:
+    def __init__(
+        self,
+        plan: PicturePlan,
+        tile: Tile,
+        segment: int,
+        emit: Emit,
+        room: Sequence[Picture] | None = None,
+    ) -> None:
         """Allocate the sheet.
 
         Args:
@@ -33,6 +40,7 @@ class TileCanvas:
             tile: The tile.
             segment: Steps to gather per chunk.
             emit: Takes finished chunks.
+            room: Where to gather them, (segment, rows, columns) per plane.
         """
         self._plan = plan
         self._size = tile.size(plan.base)
@@ -40,7 +48,8 @@ class TileCanvas:
         self._emit = emit
         rows, cols = self._size
         planes = 2 if plan.base else 1
-        self._planes = [np.empty((segment, rows, cols), np.float32) for _ in range(planes)]
+        shape = segment, rows, cols
+        self._planes = room or [np.empty(shape, np.float32) for _ in range(planes)]
         side = 1 << plan.base
         self._lines = tile.lines
         self.squares = Squares(side, *self._lines) if self._lines and plan.base else None
@@ -50,30 +59,26 @@ class TileCanvas:
             self._view = tile.view(self._sheet, plan.base)
             self._order = tile.order()
             self._places = tile.places(plan.base) if self._view is None else None
-        self.counts = self._count(tile.elements)
+        self.counts = self._count(tile)
         self._empty = self.counts == 0 if not self.counts.all() else None
 
     def draw(self, step: int, path: Picture) -> None:
         """Draw A_t of the tile, flat, in element order."""
         sheet = self._placed(path)
-        if self._plan.base == 0:
-            self._keep(step, sheet)
-        else:
+        if self._plan.base:
             self.draw_pooled(step, *self._pooled(sheet))
+            return
+        rows, cols = sheet.shape
+        self._planes[0][step % self._segment, :rows, :cols] = sheet
+        self._advance(step)
 
     def draw_pooled(self, step: int, sums: Picture, tops: Picture) -> None:
         """Draw sums and maxima over squares of the tile."""
         rows, cols = sums.shape
+        mean, largest = (plane[step % self._segment, :rows, :cols] for plane in self._planes)
         with np.errstate(invalid="ignore"):
-            self._keep(step, sums / self.counts[:rows, :cols], tops)
-
-    def _keep(self, step: int, *pictures: Picture) -> None:
-        """Keep the planes of a step, with NaN where there is no element."""
-        for plane, picture in zip(self._planes, pictures, strict=True):
-            rows, cols = picture.shape
-            plane[step % self._segment, :rows, :cols] = picture
-            if self._empty is not None:
-                plane[step % self._segment][self._empty] = np.nan
+            np.divide(sums, self.counts[:rows, :cols], out=mean)
+        largest[...] = tops
         self._advance(step)
 
     def _pooled(self, sheet: Picture) -> tuple[Picture, Picture]:
@@ -84,8 +89,11 @@ class TileCanvas:
         return sums, tops
 
     def _advance(self, step: int) -> None:
-        """Emit the gathered steps at the end of a chunk or of the run."""
+        """Emit the gathered steps at the end of a chunk or of the run, NaN without an element."""
         slot = step % self._segment
+        if self._empty is not None:
+            for plane in self._planes:
+                plane[slot][self._empty] = np.nan
         if slot == self._segment - 1 or step == self._plan.steps - 1:
             self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
 
@@ -99,19 +107,14 @@ class TileCanvas:
             _copy(path.reshape(self._view.shape), self._view, self._order)
         return self._sheet
 
-    def _count(self, elements: int) -> Picture:
+    def _count(self, tile: Tile) -> Picture:
         """Return the number of elements per texel of the base level."""
-        counts = np.zeros(self._size, np.float32)
-        if self._lines:
-            side = 1 << self._plan.base
-            down, across = (
-                np.minimum(side, length - np.arange(0, length, side)) for length in self._lines
-            )
-            counts[: len(down), : len(across)] = np.outer(down, across)
-        else:
-            counts[...], _ = self._pooled(self._placed(np.ones(elements, np.float32)))
+        if not self._lines and self._view is None:
+            counts, _ = self._pooled(self._placed(np.ones(tile.elements, np.float32)))
             self._sheet.fill(0)
-        return counts
+            return counts
+        down, across = tile.filled(self._plan.base)
+        return np.outer(down, across).astype(np.float32)
 
 
 def _copy(values: Picture, view: Picture, order: Sequence[Any]) -> None:

@@ -143,6 +143,22 @@ class Tile:
             col += value * digit.col_step
         return row, col
 
+    def filled(self, level: int) -> tuple[Indices, Indices]:
+        """Return how many rows, and columns, with elements each square of the sheet has.
+
+        Only of a tile with a `view`: its elements fill all crossings of these rows and columns.
+        """
+        row, col = self._first_texel()
+        found = []
+        for down, first, size in zip((1, 0), (row, col), self.size(level), strict=True):
+            lines = np.array([first])
+            for (start, stop), move in zip(self.ranges, self.moves(level), strict=True):
+                step = move[0] if down else move[1]
+                if step:
+                    lines = (lines[:, None] + np.arange(stop - start) * step).reshape(-1)
+            found.append(np.bincount(lines >> level, minlength=size))
+        return found[0], found[1]
+
     def places(self, level: int) -> Indices:
         """Return the texel of every element on a sheet, in row-major order."""
         width = self.size(level)[1] << level

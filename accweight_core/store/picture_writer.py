@@ -24,6 +24,9 @@ from accweight_core.store.part import Part
 from accweight_core.store.stored_pictures import coarser_name, picture_name, pyramid_name
 from accweight_core.store.zarr_chunks import ChunkedArray
 
+WHOLE: Place = (0, 0, 0)
+"""Place of the only chunk of a picture that is drawn as a whole."""
+
 
 class PictureWriter:
     """Writes one picture from tiles that arrive in any order, from any thread.
@@ -40,13 +43,13 @@ class PictureWriter:
             tiling: The tiling for the default block size, so that the stored chunks do not depend
                 on the block size in use.
         """
-        plan = store.header.plan(index)
+        self._plan = plan = store.header.plan(index)
         self._level = tiling.level
         self._levels: _Levels = (
             _Together(store, index) if plan.is_drawn_whole else _Apart(store, index, tiling)
         )
         self._counts = np.zeros(plan.size(plan.base), np.float32)
-        self._open: dict[Place, tuple[Sequence[Picture], int]] = {}
+        self._open: dict[Place, tuple[Sequence[Picture], int]] = {}  # with the texels that are missing
         self._lock = Lock()
         self.grid = ChunkGrid(tiling, self._levels.chunk, (plan.steps, *plan.size(plan.base)))
 
@@ -66,25 +69,51 @@ class PictureWriter:
 
     def take(self, place: Place, rows: range, cols: range, parts: Sequence[Picture]) -> None:
         """Add the part of a tile that overlaps one chunk."""
-        shape = self.grid.shape_at(place)
-        if parts[0].shape == shape:
+        if parts[0].shape == self.grid.shape_at(place):
             self._levels.write(place, parts, self._counts)
             return
+        inside = (
+            slice(rows.start - place[1], rows.stop - place[1]),
+            slice(cols.start - place[2], cols.stop - place[2]),
+        )
         with self._lock:
-            missing = len(parts[0]) * self.grid.texels(place[1], place[2])
-            whole, missing = self._open.pop(place, (None, missing))
-            whole = whole or self._levels.room(shape)
-            inside = (
-                slice(rows.start - place[1], rows.stop - place[1]),
-                slice(cols.start - place[2], cols.stop - place[2]),
-            )
-            for target, part in zip(whole, parts, strict=True):
+            for target, part in zip(self._begun(place), parts, strict=True):
                 target[:, *inside] = part
-            missing -= parts[0].size
-            if missing:
-                self._open[place] = whole, missing
+        self._fill(place, parts[0].size)
+
+    def room(self, tile: Tile) -> Sequence[Picture] | None:
+        """Return where all steps of a tile can be drawn in place; then call `drawn`.
+
+        None if it has to be drawn elsewhere, for `write`.
+        """
+        if not self._plan.is_drawn_whole or len(tile.rows) * len(tile.cols) > 1:
+            return None
+        with self._lock:
+            planes = self._begun(WHOLE)
+        [(there, _)] = tile.windows(self._level)
+        return [plane[:, *there] for plane in planes]
+
+    def drawn(self, tile: Tile, first_step: int, planes: Sequence[Picture]) -> None:
+        """Take note that a tile was drawn in its room."""
+        self._fill(WHOLE, planes[0].size)
+
+    def _begun(self, place: Place) -> Sequence[Picture]:
+        """Return the planes of an incomplete chunk; the lock is held."""
+        if place not in self._open:
+            steps, *_ = shape = self.grid.shape_at(place)
+            missing = steps * self.grid.texels(place[1], place[2])
+            self._open[place] = self._levels.room(shape), missing
+        return self._open[place][0]
+
+    def _fill(self, place: Place, texels: int) -> None:
+        """Write a chunk once all its texels are there."""
+        with self._lock:
+            planes, missing = self._open[place]
+            self._open[place] = planes, missing - texels
+            if missing > texels:
                 return
-        self._levels.write(place, whole, self._counts)
+            del self._open[place]
+        self._levels.write(place, planes, self._counts)
 
     def holds_all(self, places: Iterable[tuple[int, int]]) -> bool:
         """Tell whether the chunks at some rows and columns are on disk for all steps."""

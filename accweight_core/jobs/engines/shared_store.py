@@ -19,6 +19,7 @@ import numpy as np
 from accweight_core.errors import StoreError
 from accweight_core.pictures.canvas import counts_of
 from accweight_core.pictures.plan import Picture
+from accweight_core.pictures.tile import Tile
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.chunk_grid import Place
@@ -73,6 +74,9 @@ class PieceWriter(PictureWriter):
         if drawn == self.grid.texels(place[1], place[2]):
             for piece in self._pieces.pop(place):
                 super().take(place, *piece)
+
+    def room(self, tile: Tile) -> None:
+        """Return no room: what is drawn may be a piece."""
 
     def finish(self) -> None:
         """Leave the pieces for the process that finishes the picture."""

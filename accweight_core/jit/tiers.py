@@ -88,14 +88,12 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Compute the next coarser level of (steps, rows, columns); see `pooling.halve` for one step."""
+    """Compute the next coarser level at several steps; see `pooling.halve` for one of them."""
     if are_compiled(mean.size, "halve"):
         from accweight_core.jit import pooling
 
         for step in range(len(half)):
-            pooling.halve(
-                mean[step], largest[step], counts, half[step], half_largest[step], halved
-            )
+            pooling.halve(mean[step], largest[step], counts, half[step], half_largest[step], halved)
     else:
         array_pooling.halve(mean, largest, counts, half, half_largest, halved)
 

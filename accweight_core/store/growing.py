@@ -87,7 +87,7 @@ def publish(store: Store, draft: Path, document: SegmentDocument) -> Store:
         state.parent.mkdir(exist_ok=True)
         (draft / FIRST_STATE).rename(state)
     say_that_it_grows(place)
-    if not is_folder(place / SEGMENTS):
+    if not (place / SEGMENTS / METADATA).exists():
         create_group(place / SEGMENTS)
     draft.rename(place / SEGMENTS / span.name)
     longer = store.with_segment(span, document)

@@ -49,7 +49,7 @@ class PictureWriter:
             _Together(store, index) if plan.is_drawn_whole else _Apart(store, index, tiling)
         )
         self._counts = np.zeros(plan.size(plan.base), np.float32)
-        self._open: dict[Place, tuple[Sequence[Picture], int]] = {}  # with the texels that are missing
+        self._open: dict[Place, tuple[Sequence[Picture], int]] = {}  # and their missing texels
         self._lock = Lock()
         self.grid = ChunkGrid(tiling, self._levels.chunk, (plan.steps, *plan.size(plan.base)))
 

@@ -149,6 +149,12 @@ def gather(
     """
     while count > 0:
         row, col = element // width, element % width
+        if col == 0 and row % side == 0 and count >= side * width and row + side <= height:
+            _add_band(path, first, width, side, row_sums, row_tops)
+            _write_squares(side, width, row_sums, row_tops, sums[row // side], tops[row // side])
+            length = side * width
+            first, element, count = first + length, element + length, count - length
+            continue
         length = min(count, width - col)
         whole = length - length % LANES
         for i in range(0, whole, LANES):
@@ -161,13 +167,44 @@ def gather(
             row_sums[col + i] += value
             row_tops[col + i] = value if value > top else top
         if col + length == width and (row % side == side - 1 or row == height - 1):
-            _fold_across(side, width, row_sums, row_tops)
-            for square in range(sums.shape[1]):
-                sums[row // side, square] = row_sums[square]
-                tops[row // side, square] = row_tops[square]
-            row_sums[:] = 0
-            row_tops[:] = 0
+            _write_squares(side, width, row_sums, row_tops, sums[row // side], tops[row // side])
         first, element, count = first + length, element + length, count - length
+
+
+@compiled_within
+def _add_band(
+    path: Array, first: int, width: int, side: int, row_sums: Array, row_tops: Array
+) -> None:
+    """Combine whole rows of squares down their columns, without keeping what lies in between."""
+    whole = width - width % LANES
+    for i in range(first, first + whole, LANES):
+        total = load(path, i)
+        top = pattern(total)
+        for row in range(1, side):
+            values = load(path, i + row * width)
+            total = total + values
+            top = larger(top, pattern(values))
+        store(row_sums, i - first, total)
+        store(row_tops, i - first, number(top))
+    for i in range(first + whole, first + width):
+        sum_, largest = path[i], path[i]
+        for row in range(1, side):
+            value = path[i + row * width]
+            sum_ += value
+            largest = value if value > largest else largest
+        row_sums[i - first], row_tops[i - first] = sum_, largest
+
+
+@compiled_within
+def _write_squares(
+    side: int, width: int, row_sums: Array, row_tops: Array, sums: Array, tops: Array
+) -> None:
+    """Write a row of squares, and begin the next one."""
+    _fold_across(side, width, row_sums, row_tops)
+    for square in range(len(sums)):
+        sums[square], tops[square] = row_sums[square], row_tops[square]
+    row_sums[:] = 0
+    row_tops[:] = 0
 
 
 @compiled_within
@@ -185,6 +222,22 @@ def _fold_across(side: int, width: int, row_sums: Array, row_tops: Array) -> Non
         if length % LANES:
             row_sums[length : length + LANES] = 0
             row_tops[length : length + LANES] = 0
+
+
+@compiled
+def place(path: Array, targets: Array, step: int, sheet: Array) -> None:
+    """Write values to their texels.
+
+    Args:
+        path: Values, in equally many for every place of the slowest digit, flat.
+        targets: (values per place,) int32, their texels for the first place.
+        step: Texels from one place to the next.
+        sheet: Flat; output.
+    """
+    count = len(targets)
+    for slow in range(len(path) // count):
+        for i in range(count):
+            sheet[targets[i] + slow * step] = path[slow * count + i]
 
 
 def padded(width: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accweight_core.accumulate.watching import Squares
-from accweight_core.jit.tiers import pool
+from accweight_core.jit.tiers import place, pool
 from accweight_core.pictures.plan import Picture, PicturePlan
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tile import Tile
@@ -43,22 +43,22 @@ class TileCanvas:
             room: Where to gather them, (segment, rows, columns) per plane.
         """
         self._plan = plan
-        self._size = tile.size(plan.base)
         self._segment = segment
         self._emit = emit
-        rows, cols = self._size
-        planes = 2 if plan.base else 1
-        shape = segment, rows, cols
+        planes, shape = 2 if plan.base else 1, (segment, *tile.size(plan.base))
         self._planes = room or [np.empty(shape, np.float32) for _ in range(planes)]
-        side = 1 << plan.base
         self._lines = tile.lines
-        self.squares = Squares(side, *self._lines) if self._lines and plan.base else None
-        if not self._lines:
+        self.squares = None
+        if tile.lines and plan.base:
+            self.squares = Squares(1 << plan.base, *tile.lines)
+        if not tile.lines:
             # 0 in gaps changes neither the sum nor the maximum of a square
-            self._sheet = np.zeros((rows * side, cols * side), np.float32)
+            rows, cols = tile.size(plan.base)
+            self._sheet = np.zeros((rows << plan.base, cols << plan.base), np.float32)
             self._view = tile.view(self._sheet, plan.base)
             self._order = tile.order()
             self._places = tile.places(plan.base) if self._view is None else None
+            self._targets = tile.targets(plan.base)
         self.counts = self._count(tile)
         self._empty = self.counts == 0 if not self.counts.all() else None
 
@@ -103,18 +103,17 @@ class TileCanvas:
             return path.reshape(self._lines)
         if self._view is None:
             self._sheet.reshape(-1)[self._places] = path
-        else:
+        elif not self._targets or not place(path, *self._targets, self._sheet.reshape(-1)):
             _copy(path.reshape(self._view.shape), self._view, self._order)
         return self._sheet
 
     def _count(self, tile: Tile) -> Picture:
         """Return the number of elements per texel of the base level."""
-        if not self._lines and self._view is None:
-            counts, _ = self._pooled(self._placed(np.ones(tile.elements, np.float32)))
-            self._sheet.fill(0)
-            return counts
-        down, across = tile.filled(self._plan.base)
-        return np.outer(down, across).astype(np.float32)
+        if tile.is_complete:
+            return np.outer(*tile.filled(self._plan.base)).astype(np.float32)
+        counts, _ = self._pooled(self._placed(np.ones(tile.elements, np.float32)))
+        self._sheet.fill(0)
+        return counts
 
 
 def _copy(values: Picture, view: Picture, order: Sequence[Any]) -> None:

@@ -668,8 +668,9 @@ def test_a_stopped_analysis_goes_on_and_ends_the_same(
 
 
 def test_what_smaller_blocks_left_unfinished_is_cleared_away(
-    run: Run, out: Path, tmp_path: Path
+    run: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("accweight_core.pictures.plan.WHOLE_BYTES", 0)
     stopped(run, out, 1, block_elements=1)
     assert len(chunks_of(out / "pictures", "000001")) > 1
 
@@ -736,7 +737,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_output(run: Run, 
     assert "cannot be written" not in str(caught.value)
 
 
-@pytest.mark.parametrize("writes", [0, 1, 2, 5, 9, 14, 25, 40])
+@pytest.mark.parametrize("writes", [0, 1, 2, 5, 9, 14, 25])
 def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
     run: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
@@ -872,7 +873,7 @@ def test_metadata_of_a_picture_is_parsed_once_and_again_when_it_has_changed(
     for step in (0, 1, 2):
         assert opened.picture(0, 0, "mean", step).max() == step
     assert len(parsed) == 1
-    metadata = opened.path / "pictures" / "000000" / "0" / "zarr.json"
+    metadata = opened.path / "pictures" / "000000" / "zarr.json"
     metadata.write_bytes(metadata.read_bytes() + b" ")
 
     assert opened.picture(0, 0, "mean", 2).max() == 2

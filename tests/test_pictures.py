@@ -21,9 +21,10 @@ from accweight_core.jit.pooling import pool
 from accweight_core.jobs import walks, work
 from accweight_core.pictures import layout
 from accweight_core.pictures import plan as pictures
-from accweight_core.pictures.canvas import halved
 from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.plan import PicturePlan, plan_pictures, segment_steps
+from accweight_core.pictures.pyramid import coarsened as pooled
+from accweight_core.pictures.pyramid import halved_counts
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tiling import tiling_of
 from accweight_core.schema import Axis, Hints, Kind, Parameter, Role, Run
@@ -173,6 +174,7 @@ def test_steps_written_in_several_segments_are_right(
     segment_bytes: int,
 ) -> None:
     monkeypatch.setattr(pictures, "SEGMENT_BYTES", segment_bytes)
+    monkeypatch.setattr(pictures, "WHOLE_BYTES", 0)
     run = run_of(stored, CASES[case], steps=7)
 
     analysis = aw.analyze(run, tmp_path / "a.accw", threads=3, block_elements=SMALLEST)
@@ -370,11 +372,11 @@ def test_a_square_is_pooled_to_its_mean_and_maximum_with_gaps_ignored() -> None:
     largest = np.array([[1, 5, nan], [nan, 9, nan]], np.float32)
     counts = np.array([[1, 2, 0], [0, 1, 0]], np.float32)
 
-    average, top, number = halved(np.stack([mean, 2 * mean]), np.stack([largest] * 2), counts)
+    average, top = pooled(np.stack([mean, 2 * mean]), np.stack([largest] * 2), counts, 1)
 
     assert average[:, 0, 0].tolist() == [(1 + 3 * 2 + 8) / 4, (1 + 3 * 2 + 8) / 2]
     assert top[:, 0, 0].tolist() == [9, 9]
-    assert number.tolist() == [[4, 0]]
+    assert halved_counts(counts).tolist() == [[4, 0]]
     assert np.isnan(average[:, 0, 1]).all()
     assert np.isnan(top[:, 0, 1]).all()
 

@@ -381,7 +381,7 @@ def plain_network(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> Plain:
     module = Classifier()
     module.load_state_dict(torch.load(trained_run / "checkpoints" / "epoch_0.pt"))
     network = Plain(module)
-    monkeypatch.setattr(probing, "_network", lambda *_: network)
+    monkeypatch.setattr(probing, "network_at", lambda *_: network)
     return network
 
 

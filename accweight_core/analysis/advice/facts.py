@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LOST = ("value", "loss_rise", "accuracy_fall")
 """Columns with what is lost; the first that a table has is taken."""
 
+LOST_ARRAYS = frozenset(LOST)
+"""The same as arrays of the probe `rewind`, which it has once it is finished."""
+
 Criticality = Mapping[tuple[str, int], float]
 """What is lost when a layer is put back to a step, by layer and step."""
 
@@ -100,8 +103,8 @@ def facts_of(analysis: Analysis, criticality: Any = None) -> Facts:
             default that of the probe `rewind`, if the analysis holds its results.
     """
     proof = ""
-    if criticality is None and "rewind" in analysis.probes:
-        result = analysis.probes["rewind"]
+    result = analysis.probes.get("rewind")
+    if criticality is None and result is not None and not LOST_ARRAYS.isdisjoint(result.arrays):
         criticality, proof = result.table("layer"), result.proof
     return Facts(
         tuple(map(int, analysis.steps)),

@@ -48,8 +48,10 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "none": lambda x: x,
 }
 
-PENALTY = 100.0
-"""Inverse strength of regularisation of the logistic regression: it hardly has any."""
+PENALTY = 1.0
+"""Inverse strength of regularisation of the logistic regression, as is usual."""
+
+FOLDS = 2
 
 ROUNDS = 500
 """Iterations of the logistic regression at most."""
@@ -77,7 +79,7 @@ class Representation(Probe):
         self._layers = [Features.of(context, name, self.points) for name in names]
         self._rows = self._layers[0].rows
         self._axes = int(self.axes)
-        attributes = attributes_of(context, self._layers[0])
+        attributes = {**attributes_of(context, self._layers[0]), "node": ""}
         self._labels = np.array(attributes["targets"])
         if self._axes == 3:
             attributes["said"] = "the first two of three axes"
@@ -90,7 +92,7 @@ class Representation(Probe):
             Field("features", ("step", "stage", "point", "feature"),
                   (0, count, points, self._width), "values at every stage", "float32"),
             Field("separability", ("step", "stage"), (0, count),
-                  "share of samples that a logistic regression tells apart"),
+                  "share of samples whose class a logistic regression tells"),
             Field("views", ("step", "stage", "point", "coordinate"),
                   (0, count, points, self._axes), "points at every stage", final=True),
             Field("coordinates", ("step", "point", "coordinate"), (0, points, self._axes),
@@ -242,20 +244,23 @@ def _projection(centre: Array, basis: Array) -> Callable[[Array], Array]:
 
 
 def separability(values: Array, labels: Array) -> float:
-    """Return the share of samples whose class a logistic regression on them tells; NaN without.
+    """Return the share of samples whose class a logistic regression tells; NaN without classes.
 
-    It is fitted and asked on the same samples: what counts is whether planes between the classes
-    exist, not whether they generalise.
+    It is fitted on one half of the samples and asked about the other, both ways round: among many
+    features, there is a plane between any few samples.
     """
-    if len(labels) != len(values) or len(set(labels.tolist())) < 2:
+    if len(labels) != len(values) or min(np.unique(labels, return_counts=True)[1]) < FOLDS:
+        return float("nan")
+    if len(set(labels.tolist())) < 2:
         return float("nan")
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.preprocessing import StandardScaler
 
     scaled = StandardScaler().fit_transform(values.astype(np.float64))
-    model: Any = LogisticRegression(C=PENALTY, max_iter=ROUNDS)
+    model = LogisticRegression(C=PENALTY, max_iter=ROUNDS)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last plane is good enough
-        model.fit(scaled, labels)
-    return float(model.score(scaled, labels))
+        return float(cross_val_score(model, scaled, labels, cv=folds).mean())

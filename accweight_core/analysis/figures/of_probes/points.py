@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 
 from accweight_core.analysis.figures.of_probes.curves import heading, line_colours, subtitle
 from accweight_core.analysis.figures.page import (
@@ -33,8 +34,8 @@ STEPS = 0.6
 PATH = 4.2
 """Inches of the sides of a path."""
 
-QUALITY = ("trustworthiness", "purity", "jump")
-"""Numbers per step that say what a picture of points is worth."""
+QUALITY = {"trustworthiness": "trust", "purity": "purity", "jump": "jump"}
+"""Numbers per step that say what a picture of points is worth, and their short names."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -128,18 +129,20 @@ def _points(
 def _quality(result: ProbeResult, place: int) -> str:
     """Return the step, and what its picture is worth."""
     worth = [
-        f"{name} {result.array(name)[place]:.2f}"
-        for name in QUALITY
+        f"{short} {result.array(name)[place]:.2f}"
+        for name, short in QUALITY.items()
         if name in result.arrays and np.isfinite(result.array(name)[place])
     ]
     return ", ".join([f"step {result.steps[place]}", *worth])
 
 
 def class_colours(count: int) -> list[tuple[float, float, float]]:
-    """Return so many different colours: those of the timeline, of more classes a colour map."""
-    if count > len(THEME.curves):
-        return line_colours(count)
-    return [_rgb(colour) for colour in THEME.curves[:count]]
+    """Return so many different colours: those of the timeline, of more classes those of a map."""
+    if count <= len(THEME.curves):
+        return [_rgb(colour) for colour in THEME.curves[:count]]
+    table = colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"]
+    places = range(count) if count <= 20 else np.linspace(0, table.N - 1, count).astype(int)
+    return [(r, g, b) for r, g, b, _ in map(table, places)]
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

@@ -90,9 +90,11 @@ def candidates_of(described: Described, run: Run, alignment: Alignment) -> dict[
     sources = {parameter.name: parameter for parameter in run.parameters}
     for name, shape in described.network.parameters.items():
         source = sources.get(name)
-        if name not in found and source is not None:
-            target = unknown(name, shape)
-            recipes = list(recipes_from_one(unknown(name, source.shape), target))
+        if source is not None and (name not in found or found[name].match is None):
+            target, given = unknown(name, shape), unknown(name, source.shape)
+            if name in found:
+                target, given = found[name].target, source
+            recipes = list(recipes_from_one(given, target))
             found[name] = Candidates(target, recipes, is_sure=True, is_only=True)
     return found
 

@@ -94,6 +94,19 @@ def test_weights_in_half_precision_equal_those_of_the_graph_to_their_digits(made
         assert steps.checked(run, steps.graph()).binding.proof.verdict == "verified"
 
 
+def test_an_analysis_is_bound_with_the_statistics_that_it_does_not_measure(
+    made: Made, tmp_path: Path
+) -> None:
+    steps = made("cnn")
+    analysis = aw.analyze(steps.run("pt"), tmp_path / "run.accw")
+    assert not any("running" in parameter.name for parameter in analysis.parameters)
+
+    found = steps.checked(analysis.run(), steps.graph())
+
+    assert found.binding.proof.verdict == "verified"
+    assert steps.error(found) < CLOSE
+
+
 def test_one_checkpoint_is_bound_alone(made: Made) -> None:
     steps = made("squares")
     network = OnnxNetwork.opened(steps.graph())

@@ -306,6 +306,29 @@ def test_gates_exchanged_in_one_tensor_of_a_layer_are_doubted(tmp_path: Path) ->
 # --- constants
 
 
+class Tokens(nn.Module):
+    """Trained tensors that belong to no layer, one of them filled with one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(20, 8), nn.Linear(8, 3)
+        self.place, self.gain = nn.Parameter(torch.randn(5, 8)), nn.Parameter(torch.full((8,), 0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits per token."""
+        return self.out((self.embed(x) + self.place) * self.gain)  # type: ignore[no-any-return]
+
+
+@BOTH
+def test_parameters_of_no_layer_follow_their_names(tmp_path: Path, exporter: str) -> None:
+    torch.manual_seed(0)
+    steps = Steps.of(tmp_path, Tokens(), torch.arange(10).reshape(2, 5), own=0)
+
+    found = steps.checked(steps.run(), steps.graph(exporter))
+
+    assert is_right(steps, found)
+
+
 class Masked(nn.Module):
     """A table that is computed and not trained."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -25,6 +26,7 @@ from accweight_core.jobs.growing import GrowingAnalysis, MeasuredStep
 from accweight_core.store import files, merging, zarr_chunks
 from accweight_core.store.header import Header
 from accweight_core.store.merging import due
+from accweight_core.store.records import FORMAT_VERSION
 from accweight_core.store.segments import Span
 from accweight_core.store.step_pictures import draw_step
 
@@ -135,6 +137,25 @@ def test_growth_in_any_split_is_all_in_one_go(
             for mine, other in zip(ours, theirs, strict=True):
                 np.testing.assert_array_equal(mine, other)
     assert os.listdir(tmp_path) == [out.name]
+
+
+def test_steps_of_earlier_versions_are_read_and_followed_by_others(
+    tmp_path: Path, whole: aw.Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "grown.accw"
+    begun(out, 3)
+    for count in (1, 2):
+        aw.append(some(2 + count, 3 + count), out)
+    store_edits.set_apart(out)
+
+    assert_same(aw.open_analysis(out), whole, 5)
+    aw.append(some(5, 6), out)
+    monkeypatch.setattr(merging, "FANOUT", 2)
+    aw.append(some(6, COUNT), out)
+
+    assert_same(aw.open_analysis(out), whole)
+    document = json.loads((out / "zarr.json").read_text())
+    assert document["attributes"]["accweight"]["format"] == FORMAT_VERSION
 
 
 def test_warnings_of_a_run_that_breaks_are_among_those_compared(whole: aw.Analysis) -> None:

@@ -46,7 +46,7 @@ def test_two_spirals_are_told_apart_by_a_plane_in_the_end(tmp_path: Path) -> Non
     told = found.array("separability")
     assert told[0, 0] < 0.75
     assert told[-1, 0] == told[0, 0], "the input is the same at all steps"
-    assert told[-1, -2:].min() > 0.99
+    assert told[-1, -2:].min() > 0.97
     assert told[0, -1] < 0.9
     assert found.array("views").shape == (4, 6, 160, 2)
     np.testing.assert_allclose(found.array("views", 0)[0], x)

@@ -426,6 +426,29 @@ def test_the_list_has_every_probe_with_its_options() -> None:
     assert all(p["text"] and all(o["text"] for o in p["options"]) for p in document["probes"])
 
 
+def test_everything_that_was_found_is_drawn(
+    trained_run: Path, analysed: Path, tmp_path: Path, plain_network: Plain
+) -> None:
+    names = ("activations:samples=2", "embedding:points=40", "evaluate", "filters",
+             "representation:points=40", "trajectory")  # fmt: skip
+    asked = [word for name in names for word in ("--probe", name)]
+    arguments = ["--model", "net.onnx", "--data", str(data_of(trained_run)), *asked]
+
+    done = CliRunner().invoke(
+        application(), ["probe", str(analysed), *arguments, "--png", str(tmp_path / "figures")]
+    )
+
+    assert done.exit_code == 0, done.output
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {
+        "activations-images", "activations-layers", "embedding-coordinates", "embedding-steps",
+        "evaluate-confusion", "evaluate-steps", "filters-images", "representation-coordinates",
+        "representation-views", "trajectory-coordinates", "trajectory-cosine",
+        "trajectory-layers", "trajectory-steps",
+    }  # fmt: skip
+    assert done.output.count("drawn: ") == len(drawn)
+
+
 # ---------------------------------------------------------------- third parties
 
 

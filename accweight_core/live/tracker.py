@@ -11,26 +11,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
-
-from accweight_core.analysis.analysis import Analysis
-from accweight_core.analysis.event_log import flat_summary
-from accweight_core.analysis.shown import Shown
-from accweight_core.analysis.sources import Live
-from accweight_core.analysis.summary import completed, measured
 from accweight_core.arguments import (
     check_count,
     checked_choice,
     checked_roles,
     checked_step,
-    checked_text,
 )
 from accweight_core.errors import (
     ArgumentTypeError,
     MismatchError,
     NonFiniteError,
-    SourceError,
     StepOrderError,
 )
 from accweight_core.io.target import target_at
@@ -38,12 +28,12 @@ from accweight_core.live.figures import figures_of
 from accweight_core.live.measuring import Measuring
 from accweight_core.live.recording import Recorder
 from accweight_core.live.reports import Errors, Reports
+from accweight_core.live.results import Results
 from accweight_core.live.rooms import StateIn, room_for
 from accweight_core.live.schedule import Every, due_by
 from accweight_core.live.shards import is_sharded, rank
 from accweight_core.live.update_log import UpdateLog
 from accweight_core.live.weights import Weights, weights_of
-from accweight_core.naming import parameter_called
 from accweight_core.schema import DEFAULT_ROLES, Role
 
 Precision = Literal["float64", "compensated"]
@@ -52,7 +42,7 @@ LEFT_OUT = "this update is left out, and training goes on"
 STOPPED = "tracking has stopped, and training goes on"
 
 
-class ChangeTracker:
+class ChangeTracker(Results):
     """Accumulates the change of every weight, with one `update` per step.
 
     >>> tracker = ChangeTracker()
@@ -123,7 +113,6 @@ class ChangeTracker:
         checked_choice(precision, get_args(Precision), "precision")
         checked_choice(errors, get_args(Errors), "errors")
         self._due = due_by(every)
-        self._reports = Reports(errors)
         self._each_rank = each_rank
         self._strict = strict
         self._roles = checked_roles(roles)
@@ -131,8 +120,9 @@ class ChangeTracker:
         self._logs: list[UpdateLog] = []
         has_store = store is not None and (each_rank or rank() == 0)
         folder = target_at(store, "an analysis").parent if store is not None and has_store else None
-        self._room = partial(room_for, state_in, folder, self._reports)
-        self._measuring = self._empty()
+        reports = Reports(errors)
+        self._room = partial(room_for, state_in, folder, reports)
+        super().__init__(self._empty(), reports)
         self._has_stopped = False
         self._recorder = None
         if store is not None and has_store:
@@ -302,38 +292,6 @@ class ChangeTracker:
             self._recorder.follow(measuring)
         return self
 
-    def analysis(self) -> Analysis:
-        """Return the result so far, in memory; the tracker can go on.
-
-        Tables and rankings have every step, exact cumulative changes are those of the last one.
-
-        Raises:
-            MismatchError: If there have been fewer than two updates.
-        """
-        taken = len(self._measuring.steps)
-        if taken < 2:
-            problem = self._reports.last
-            raise MismatchError(
-                f"change needs at least two updates, there have been {taken}"
-                + (f"; one was left out: {problem}" if problem else "")
-            )
-        source = self._source()
-        values = source.values()
-        return Analysis(Live(completed(source.header, values), values, source.latest))
-
-    def summary(self) -> dict[str, float]:
-        """Return the metrics of all layers at the last step, for wandb, MLflow and the like.
-
-        Returns:
-            ``{"accweight/LAYER/METRIC": value}``; undefined values are left out.
-
-        Raises:
-            MismatchError: If there has been no update.
-        """
-        if not self._measuring.steps:
-            raise MismatchError("there has been no update yet, so there is nothing to sum up")
-        return flat_summary(self._shown().rows, -1)
-
     def log_to(
         self,
         writer: Any,
@@ -362,49 +320,6 @@ class ChangeTracker:
         log = UpdateLog(writer, metrics=metrics, histograms=histograms, pictures=pictures)
         self._logs.append(log)
         return self
-
-    def _source(self) -> Live:
-        """Return the sums so far, and A_t of the last step."""
-        header, values = self._measuring.result()
-        last = self._measuring.steps[-1]
-
-        def latest(name: str) -> npt.NDArray[np.float64]:
-            now = self._measuring.steps[-1] if self._measuring.steps else None
-            if now != last:
-                raise SourceError(
-                    f"the tracker has gone on from step {last} to step {now} and "
-                    "keeps exact values of its last step only; call its analysis() again"
-                )
-            return self.cumulative(name)
-
-        return Live(header, values, latest)
-
-    def _shown(self) -> Shown:
-        """Return what is logged of the updates so far."""
-        source = self._source()
-        return Shown(source, measured(source.header, source.values()))
-
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Analysis:
-        """Store the result so far; see `Analysis.save`."""
-        return self.analysis().save(path, overwrite=overwrite)
-
-    def cumulative(self, name: str) -> npt.NDArray[np.float64]:
-        """Return A_t of a parameter at the last step, in its own shape.
-
-        Args:
-            name: Name of the parameter, or of its layer.
-
-        Raises:
-            UnknownNameError: If it is not tracked; the message lists the tracked names.
-        """
-        checked_text(name, "a parameter")
-        parameter = parameter_called(name, list(self._measuring.parameters.values()))
-        if self._measuring.is_sharded:
-            raise SourceError(
-                f"parameter {parameter.name!r} is sharded over processes, each of which has exact "
-                "values of its part alone; tables and rankings have all of it"
-            )
-        return self._measuring.state(parameter.name).path.reshape(parameter.shape)
 
     def _empty(self) -> Measuring:
         return Measuring(

@@ -13,8 +13,13 @@ from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array, Batch
 from accweight_core.probes.units import unit_axes
 
-MOST_FEATURES = 4096
-"""Features of a sample; of nodes with more, the mean over positions of every unit is taken."""
+MOST_FEATURES = 1024
+"""Features of a sample that are kept; of more, so many random projections, which keep distances to
+a few hundredths (Johnson and Lindenstrauss)."""
+
+MOST_PROJECTED = 1 << 15
+"""Features that are projected; of nodes with more, the mean over positions of every unit is taken
+first."""
 
 
 @dataclass
@@ -33,6 +38,7 @@ class Features:
     _samples: int
     _pooled: bool
     _parameters: Mapping[str, tuple[int, ...]]
+    _projection: Array | None
     _kept: list[Array] = field(default_factory=list)
 
     @classmethod
@@ -64,9 +70,12 @@ class Features:
             raise ArgumentValueError(
                 f"probe {context.probe!r} compares samples with each other; {len(rows)} are too few"
             )
-        pooled = value.size // samples > MOST_FEATURES
+        pooled = value.size // samples > MOST_PROJECTED
         width = axes.count if pooled else value.size // samples
-        return cls(chosen, rows, width, samples, pooled, context.network.parameters)
+        projection = projection_of(context.random(), width)
+        kept = min(width, MOST_FEATURES)
+        parameters = context.network.parameters
+        return cls(chosen, rows, kept, samples, pooled, parameters, projection)
 
     def begin(self) -> None:
         """Start with nothing."""
@@ -80,12 +89,21 @@ class Features:
             raise UnknownNameError(f"node {self.node!r} has no axis for the samples any more")
         flat = axes.of(value)
         flat = flat.mean(axis=2) if self._pooled else flat.reshape(len(flat), -1)
-        self._kept.append(flat.astype(np.float32))
+        flat = flat.astype(np.float32)
+        self._kept.append(flat if self._projection is None else flat @ self._projection)
 
     def whole(self) -> Array:
         """Return (samples, features)."""
         found: Array = np.concatenate(self._kept)
         return found
+
+
+def projection_of(chance: np.random.Generator, width: int) -> Array | None:
+    """Return (features, `MOST_FEATURES`): a random projection; None if it is not needed."""
+    if width <= MOST_FEATURES:
+        return None
+    drawn: Array = chance.standard_normal((width, MOST_FEATURES), np.float32)
+    return drawn / np.float32(np.sqrt(MOST_FEATURES))
 
 
 def labels_of(context: Context, rows: Array) -> list[int] | None:

@@ -19,7 +19,13 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.features import Features, attributes_of, need_sklearn
+from accweight_core.probes.features import (
+    MOST_FEATURES,
+    Features,
+    attributes_of,
+    need_sklearn,
+    projection_of,
+)
 from accweight_core.probes.probe import (
     Array,
     Batch,
@@ -42,11 +48,10 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "none": lambda x: x,
 }
 
-MOST_FEATURES = 1024
-"""Features of a stage that are stored; of more, so many random projections of them."""
+PENALTY = 1.0
+"""Inverse strength of regularisation of the logistic regression, as is usual."""
 
-PENALTY = 100.0
-"""Inverse strength of regularisation of the logistic regression: it hardly has any."""
+FOLDS = 2
 
 ROUNDS = 500
 """Iterations of the logistic regression at most."""
@@ -74,7 +79,7 @@ class Representation(Probe):
         self._layers = [Features.of(context, name, self.points) for name in names]
         self._rows = self._layers[0].rows
         self._axes = int(self.axes)
-        attributes = attributes_of(context, self._layers[0])
+        attributes = {**attributes_of(context, self._layers[0]), "node": ""}
         self._labels = np.array(attributes["targets"])
         if self._axes == 3:
             attributes["said"] = "the first two of three axes"
@@ -87,7 +92,7 @@ class Representation(Probe):
             Field("features", ("step", "stage", "point", "feature"),
                   (0, count, points, self._width), "values at every stage", "float32"),
             Field("separability", ("step", "stage"), (0, count),
-                  "share of samples that a logistic regression tells apart"),
+                  "share of samples whose class a logistic regression tells"),
             Field("views", ("step", "stage", "point", "coordinate"),
                   (0, count, points, self._axes), "points at every stage", final=True),
             Field("coordinates", ("step", "point", "coordinate"), (0, points, self._axes),
@@ -129,11 +134,9 @@ class Representation(Probe):
 
     def _narrowed(self, values: Array) -> Array:
         """Return values with as many features as there is room for: filled up, or projected."""
-        missing = self._width - values.shape[1]
-        if missing >= 0:
-            return np.pad(values, ((0, 0), (0, missing)))
-        mixed = self._chance().standard_normal((values.shape[1], self._width))
-        found: Array = (values @ (mixed / np.sqrt(self._width))).astype(np.float32)
+        projection = projection_of(self._chance(), values.shape[1])
+        narrow = values if projection is None else values @ projection
+        found: Array = np.pad(narrow, ((0, 0), (0, self._width - narrow.shape[1])))
         return found
 
     def finish(self, results: Results) -> Mapping[str, Array]:
@@ -241,20 +244,23 @@ def _projection(centre: Array, basis: Array) -> Callable[[Array], Array]:
 
 
 def separability(values: Array, labels: Array) -> float:
-    """Return the share of samples whose class a logistic regression on them tells; NaN without.
+    """Return the share of samples whose class a logistic regression tells; NaN without classes.
 
-    It is fitted and asked on the same samples: what counts is whether planes between the classes
-    exist, not whether they generalise.
+    It is fitted on one half of the samples and asked about the other, both ways round: among many
+    features, there is a plane between any few samples.
     """
-    if len(labels) != len(values) or len(set(labels.tolist())) < 2:
+    if len(labels) != len(values) or min(np.unique(labels, return_counts=True)[1]) < FOLDS:
+        return float("nan")
+    if len(set(labels.tolist())) < 2:
         return float("nan")
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.preprocessing import StandardScaler
 
     scaled = StandardScaler().fit_transform(values.astype(np.float64))
-    model: Any = LogisticRegression(C=PENALTY, max_iter=ROUNDS)
+    model = LogisticRegression(C=PENALTY, max_iter=ROUNDS)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last plane is good enough
-        model.fit(scaled, labels)
-    return float(model.score(scaled, labels))
+        return float(cross_val_score(model, scaled, labels, cv=folds).mean())

@@ -127,13 +127,13 @@ class OnnxBound(TorchBound):
     ) -> dict[str, Tensor]:
         """Return outputs, if asked for, and kept nodes."""
         network = self.network
-        slots = self._result_slots(keep, outputs=outputs)
+        slots = self._slots_of(keep, outputs=outputs)
         plan = network.program.plan(slots)
         values = self._run(plan, network.given(inputs), weights, functions)
         named = [OUTPUT, *(port.name for port in network.outputs[1:])] if outputs else []
         return dict(zip([*named, *keep], values, strict=True))
 
-    def _result_slots(self, keep: Sequence[str], *, outputs: bool) -> list[int]:
+    def _slots_of(self, keep: Sequence[str], *, outputs: bool) -> list[int]:
         network = self.network
         results = network.program.outputs if outputs else []
         return [*results, *(network.slots[name] for name in keep)]
@@ -158,7 +158,7 @@ class OnnxBound(TorchBound):
         """Return the values that do not depend on some parameters; see `ResumableNetwork`."""
         self._check_nodes(keep)
         slots = [self.network._graph.slots[name] for name in changed]
-        rest, start = self.network.program_after(slots, self._result_slots(keep, outputs=True))
+        rest, start = self.network.program_after(slots, self._slots_of(keep, outputs=True))
         given = self.network.given(self._given(x))
         with torch.no_grad():
             plan = self.network.program.plan(start)

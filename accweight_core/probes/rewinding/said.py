@@ -60,8 +60,8 @@ def prediction_said(found: Sequence[Prediction]) -> list[str]:
     layers = max(one.layers for one in found)
     text = (
         f"It rests on the {layers} layers of this run that have moved; an unmoved layer has no "
-        "criticality by construction. from and to: 95 % of bootstrap samples of layers; by chance: "
-        "95 % of random orders."
+        "criticality by construction. The interval holds 95 % of bootstrap samples of layers, the "
+        "band of chance 95 % of random orders."
     )
     lines = [text]
     if layers < FEW:

@@ -107,11 +107,11 @@ $(FOR_TESTS): pyproject.toml constraints.txt
 # Byte code is written of what is imported, when it is imported: compiling all of torch and sympy
 # first takes longer than the rest of the demonstration. Tests want it before, and get it from every
 # core: compiled in the middle of a test, other people's warnings would be errors. Other people's
-# tests, and thousands of models of which tests import a handful, are more than half of it all.
+# tests, and thousands of models of which tests import a handful, are half of it all.
 HARDLY_IMPORTED := /(tests?|benchmarks?|internal_test_util|testing/_internal|transformers/models|$\
-  torch/_vendor|sympy/physics|jax/_src/pallas|jax/experimental/(pallas|mosaic|sparse)|$\
-  orbax/checkpoint/experimental|dask/dataframe|gymnasium/envs/mujoco|tensorboard/_vendor|$\
-  OpenGL/raw/GLES[123]|networkx|pip|setuptools|mypyc?|pygments/lexers)/
+  sympy/physics|jax/experimental/(pallas|mosaic|sparse)|orbax/checkpoint/experimental|$\
+  dask/dataframe|gymnasium/envs/mujoco|tensorboard/_vendor|OpenGL/raw/GLES[123]|networkx|$\
+  pip|mypyc?|pygments/lexers)/
 
 $(COMPILED): $(FOR_TESTS)
 	$(BIN)/python -W ignore -m compileall -qq -j 0 -x '$(HARDLY_IMPORTED)' $(VENV)/lib \

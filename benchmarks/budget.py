@@ -21,6 +21,7 @@ from analyses import analyse_little, checked_seconds
 from file_formats import FORMATS, write_run
 from raw_reads import best_buffer, read_all
 from rounds import (
+    Goal,
     Report,
     Row,
     Table,
@@ -52,6 +53,9 @@ OPERATIONS = 24
 
 TINY = 1000.0
 """Weights of a run that is all fixed cost."""
+
+WITH_PICTURES = 1.5
+"""Most time that an analysis with pictures may take, of one without."""
 
 BLOCK = LARGE_BLOCK
 IN_CACHE = 1 << 16
@@ -176,7 +180,11 @@ def measured(folder: Path, size: str, rounds: int) -> Report:
         "nanoseconds per weight and checkpoint"
     )
     table = Table(title, COLUMNS, items(ns, limit))
-    return Report([table], notes=["differences of medians: small items are within the noise"])
+    ratio = median([a / b for a, b in zip(ns["pictures"], ns["stored"], strict=True)])
+    goal = Goal("with pictures, of without", ratio, WITH_PICTURES, at_least=False)
+    return Report(
+        [table], [goal], notes=["differences of medians: small items are within the noise"]
+    )
 
 
 def main(given: Sequence[str] | None = None) -> None:

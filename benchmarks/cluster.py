@@ -51,7 +51,8 @@ from accweight_core.jobs.walks import walk_of
 from accweight_core.metrics.sub_blocks import partition
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Totals
-from accweight_core.pictures.plan import chunk_of, plan_pictures, pyramid_levels, segment_steps
+from accweight_core.pictures.plan import chunk_of, plan_pictures, segment_steps
+from accweight_core.pictures.pyramid import Pyramid
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, tiling_of
 from accweight_core.schema import DEFAULT_ROLES
 from accweight_core.store.analysis_store import Store
@@ -219,14 +220,13 @@ def layer_of(name: str) -> int:
 
 def files_of(plan: Any) -> int:
     """Return how many chunk files a picture has: of its base level, and of pooled ones."""
+    if plan.is_drawn_whole:
+        return 1
     chunk = chunk_of(tiling_of(plan.layout, plan.base, BLOCK_ELEMENTS), plan.steps)
     lengths = zip((plan.steps, *plan.size(plan.base)), chunk, strict=True)
     base = math.prod(-(-length // part) for length, part in lengths) * (2 if plan.base else 1)
-    pooled = list(pyramid_levels(plan))
-    if not pooled:
-        return base
-    segment = segment_steps(plan.steps, math.prod(plan.size(pooled[0])))
-    return base + 2 * len(pooled) * -(-plan.steps // segment)
+    coarser = Pyramid(plan, plan.levels[1:]).texels
+    return base + (-(-plan.steps // segment_steps(plan.steps, coarser)) if coarser else 0)
 
 
 def write_solid(folder: Path, checkpoints: int) -> aw.Run:

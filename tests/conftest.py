@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import shutil
@@ -32,14 +33,13 @@ gc.disable()  # modules and tests, which are made now, stay for good
 
 
 def pytest_collection_finish() -> None:
-    """Leave what has been imported out of every later search for garbage."""
+    """Leave what has been imported out of every search for garbage but the last one.
+
+    At the very end, compiled modules complain of what outlives them.
+    """
     gc.freeze()
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """Let it be searched at the end: compiled modules complain of what outlives them."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -21,6 +21,8 @@ from accweight_core.accumulate.cutting import Block
 from accweight_core.analysis.export import export
 from accweight_core.errors import SourceError, StoreError
 from accweight_core.schema import Run
+from accweight_core.store.groups import create_group
+from accweight_core.store.zarr_chunks import ChunkedArray, open_array
 from accweight_viewer.model.runs import ShownRun
 
 ROLES = ["weight", "bias"]
@@ -31,8 +33,6 @@ DOCUMENTS = (
     "totals/zarr.json",
     "pictures/zarr.json",
     "pictures/000000/zarr.json",
-    "pictures/000000/0/zarr.json",
-    "pictures/000000/1_max/zarr.json",
     "pictures/packed/000000/zarr.json",
     "state/000000/previous/zarr.json",
     "metrics/mean/zarr.json",
@@ -231,3 +231,24 @@ def shown(path: Path) -> dict[str, object]:
     ]
     peaks = [plate.peak for plate in run.plates]
     return {"texels": texels, "peaks": peaks, "metric": run.metric("mean").tobytes()}
+
+
+def set_apart(store: Path) -> None:
+    """Give every plane of larger pictures an array of its own, as versions before format 4 did."""
+    for part in (store, *store.glob("segments/*")):
+        for folder in part.glob("pictures/[0-9]*"):
+            array = open_array(folder)
+            assert isinstance(array, ChunkedArray)
+            said, values = array.attributes["accweight"], array[:]
+            shutil.rmtree(folder)
+            create_group(folder)
+            keys = ("levels", "planes", "first_texels", "rows", "columns")
+            for level, plane, first, rows, cols in zip(*map(said.__getitem__, keys), strict=True):
+                picture = values[:, first : first + rows * cols].reshape(-1, rows, cols)
+                path = folder / (f"{level}_{plane}" if level else "0")
+                alone = ChunkedArray(path, picture.shape, picture.shape).create()
+                alone.write((0, 0, 0), picture)
+    document = json.loads((store / "zarr.json").read_text())
+    header = document["attributes"]["accweight"]
+    header["format"] = 3 if any(store.glob("segments/*")) else 2 if header["packs"] else 1
+    (store / "zarr.json").write_text(json.dumps(document))

@@ -129,6 +129,14 @@ def test_movement_is_held_against_criticality_where_it_is_known() -> None:
     assert not {"far_not_critical", "critical_hardly_moving"} & by_rule(analysis).keys()
 
 
+def test_putting_a_layer_back_to_the_last_step_is_no_evidence() -> None:
+    analysis = run_of(planted=PLANTED["settled_early"])
+    names = [layer.name for layer in analysis.layers]
+    rows = [{"layer": n, "step": s, "loss_rise": float(s == 0)} for n in names for s in (0, 8)]
+
+    assert "loses" not in by_rule(analysis, criticality=rows)["settled_early"].text
+
+
 def test_a_table_of_criticality_needs_its_columns() -> None:
     with pytest.raises(ArgumentTypeError, match="needs the columns layer, step and value, got at"):
         advise(run_of(), [{"at": 1}])

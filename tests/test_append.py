@@ -28,7 +28,7 @@ def checkpoints(folder: Path, count: int = 7) -> list[str]:
         "conv1.weight": (8, 3, 5, 5),
         "conv1.bias": (8,),
         "fc.weight": (300, 170),
-        "wide.weight": (5, 40_000),
+        "wide.weight": (5, 20_000),
         "half.weight": (64, 33),
         "complex.weight": (20, 20),
         "empty.weight": (0, 4),

@@ -468,7 +468,7 @@ def test_compare_shows_who_moved_places(place: Place) -> None:
     answer = accweight("compare", place.analysis, place.other, "--by", "relative")
 
     assert answer.code == 0
-    assert "agreement by relative: Spearman" in answer.out
+    assert "agreement by relative, 6 layers: Spearman" in answer.out
     assert "shared layers at the top" in answer.out
     assert widest(answer.out) <= 80
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -77,9 +78,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(place: Path) -> DemoResult:
+def told() -> list[tuple[int, int]]:
+    """Return what that demonstration has told of its progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(place: Path, told: list[tuple[int, int]]) -> DemoResult:
     """Return what a demonstration of two epochs leaves behind."""
-    return run_demo(out=place / "out", epochs=2, seed=3)
+
+    def tell(done: int, total: int) -> None:
+        told.append((done, total))
+
+    return run_demo(out=place / "out", epochs=2, seed=3, progress=tell)
 
 
 def test_there_is_a_checkpoint_per_epoch_and_the_initial_one(result: DemoResult) -> None:
@@ -192,18 +203,16 @@ def test_the_same_seed_gives_the_same_bits(result: DemoResult, tmp_path: Path) -
     assert not torch.equal(first[0]["fc1.weight"], first[2]["fc1.weight"])
 
 
-def test_progress_is_told_after_every_epoch(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-
-    run_demo(out=tmp_path, epochs=2, progress=lambda done, total: told.append((done, total)))
-
+@pytest.mark.usefixtures("result")
+def test_progress_is_told_after_every_epoch(told: list[tuple[int, int]]) -> None:
     assert told == [(1, 2), (2, 2)]
 
 
-def test_a_shorter_run_leaves_no_epochs_of_a_longer_one(tmp_path: Path) -> None:
-    run_demo(out=tmp_path, epochs=2)
+@pytest.mark.usefixtures("result")
+def test_a_shorter_run_leaves_no_epochs_of_a_longer_one(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "out", tmp_path / "out")
 
-    second = run_demo(out=tmp_path, epochs=1)
+    second = run_demo(out=tmp_path / "out", epochs=1)
 
     assert list(second.analysis.steps) == [0, 1]
 

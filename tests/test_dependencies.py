@@ -30,6 +30,7 @@ IMPORTED_AS = {
     "google": "onnx",  # protobuf, which comes with it
     "google_crc32c": "google-crc32c",
     "llvmlite": "numba",
+    "openTSNE": "opentsne",
     "onnxruntime": "onnxruntime-training",
     "sklearn": "scikit-learn",
 }

@@ -12,6 +12,7 @@ import re
 import shlex
 import tomllib
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import pytest
 import torch
 from checkpoints import states, write_run
 from torch import nn
+from zoo import export
 
 import accweight_core as aw
 from accweight_core.cli.app import application
@@ -82,6 +84,9 @@ def test_snippets_run_as_they_stand(
     model = nn.Linear(3, 2)
     if page == "docs/formats.md":
         model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()).eval()
+    if page == "docs/networks.md":
+        classes = nn.Sequential(OrderedDict(conv1=nn.Conv2d(1, 2, 25), flat=nn.Flatten()))
+        export(classes, torch.zeros(2, 1, 28, 28), tmp_path / "net.onnx", dynamo=False)
     names: dict[str, Any] = {
         "__name__": "__main__",
         "aw": aw,
@@ -130,10 +135,17 @@ def contributing(folder: Path, names: dict[str, Any]) -> None:
     )
 
 
+def networks(folder: Path, names: dict[str, Any]) -> None:
+    assert names["made"]["conv1"].shape == (8, 2, 4, 4)
+    assert names["saliency"].shape == names["x"].shape
+    assert not names["silent"]["output"].any()
+
+
 AFTERWARDS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "README.md": readme,
     "docs/api.md": api,
     "docs/formats.md": formats,
+    "docs/networks.md": networks,
     "CONTRIBUTING.md": contributing,
 }
 """What is to be seen after the snippets of a page."""

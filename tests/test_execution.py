@@ -154,6 +154,22 @@ def test_a_patch_replaces_a_value_for_all_that_follows(bound: Any, pictures: Arr
     assert bound.run(pictures)["output"].std(0).min() > 0
 
 
+def test_a_run_goes_on_from_what_does_not_depend_on_a_layer(path: Path, pictures: Array) -> None:
+    network = aw.Network.from_onnx(path, engine="onnx")
+    own = network.with_weights({})
+    for changed in own.parameters:
+        other = network.with_weights({**own.parameters, changed: 2 * own.parameters[changed]})
+        keep = network.layers[:1]
+
+        beginning = own.beginning(pictures, [changed], keep)
+
+        expected = other.run(pictures, keep)
+        for name, value in other.resumed(beginning).items():
+            np.testing.assert_array_equal(value, expected[name])
+    last = list(own.parameters)[-1]
+    assert len(own.beginning(pictures, [last]).program.steps) < len(network.program.steps)
+
+
 def test_weights_are_an_argument(bound: Any, module: nn.Module, pictures: Array) -> None:
     network = bound.network
     state = {name: value.detach().numpy() * 0.5 for name, value in module.state_dict().items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import store_edits
+from thorough import THOROUGH
 
 import accweight_core as aw
 from accweight_core.accumulate.cutting import Block
@@ -24,6 +26,7 @@ from accweight_core.jobs.growing import GrowingAnalysis, MeasuredStep
 from accweight_core.store import files, merging, zarr_chunks
 from accweight_core.store.header import Header
 from accweight_core.store.merging import due
+from accweight_core.store.records import FORMAT_VERSION
 from accweight_core.store.segments import Span
 from accweight_core.store.step_pictures import draw_step
 
@@ -95,9 +98,17 @@ def assert_same(found: aw.Analysis, whole: aw.Analysis, count: int = COUNT) -> N
 
 
 @pytest.mark.parametrize(
-    "split", [(2, 7), (8, 1), (2, 1, 1, 1, 1, 1, 1, 1), (3, 2, 4), (2, 1, 3, 1, 2), (4, 1, 1, 1, 2)]
+    ("split", "fanout"),
+    [
+        ((2, 7), 2),
+        ((8, 1), 16),
+        ((2, 1, 1, 1, 1, 1, 1, 1), 2),
+        ((2, 1, 1, 1, 1, 1, 1, 1), 16),
+        ((3, 2, 4), 2),
+        ((2, 1, 3, 1, 2), 2),
+        ((4, 1, 1, 1, 2), 2),
+    ],
 )
-@pytest.mark.parametrize("fanout", [2, 16])
 def test_growth_in_any_split_is_all_in_one_go(
     tmp_path: Path,
     whole: aw.Analysis,
@@ -126,6 +137,25 @@ def test_growth_in_any_split_is_all_in_one_go(
             for mine, other in zip(ours, theirs, strict=True):
                 np.testing.assert_array_equal(mine, other)
     assert os.listdir(tmp_path) == [out.name]
+
+
+def test_steps_of_earlier_versions_are_read_and_followed_by_others(
+    tmp_path: Path, whole: aw.Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "grown.accw"
+    begun(out, 3)
+    for count in (1, 2):
+        aw.append(some(2 + count, 3 + count), out)
+    store_edits.set_apart(out)
+
+    assert_same(aw.open_analysis(out), whole, 5)
+    aw.append(some(5, 6), out)
+    monkeypatch.setattr(merging, "FANOUT", 2)
+    aw.append(some(6, COUNT), out)
+
+    assert_same(aw.open_analysis(out), whole)
+    document = json.loads((out / "zarr.json").read_text())
+    assert document["attributes"]["accweight"]["format"] == FORMAT_VERSION
 
 
 def test_warnings_of_a_run_that_breaks_are_among_those_compared(whole: aw.Analysis) -> None:
@@ -418,7 +448,7 @@ def test_killed_at_any_change_of_files_the_last_whole_step_stays(
         assert os.listdir(out.parent) == [out.name], number
 
 
-KILLED_EVERY = int(os.environ.get("ACCWEIGHT_KILLED_EVERY", "29"))
+KILLED_EVERY = int(os.environ.get("ACCWEIGHT_KILLED_EVERY", "1" if THOROUGH else "47"))
 """Of so many changes of files one is tried."""
 
 

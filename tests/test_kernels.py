@@ -74,8 +74,8 @@ def test_walking_there_and_back_counts_both_ways() -> None:
     assert total.tolist() == [4.0, 0.0]
 
 
-def test_a_hundred_thousand_tiny_steps_on_a_large_total_do_not_stagnate() -> None:
-    steps, home = 100_000, torch.zeros(3)
+def test_thousands_of_tiny_steps_on_a_large_total_do_not_stagnate() -> None:
+    steps, home = up_to(100_000), torch.zeros(3)
     away = torch.tensor([2.0**-14, 1e-4, 3e-7])  # a unit in the last place of 2**14 is 2**-9
     total, compensation = torch.full((3,), 2.0**14), torch.zeros(3)
     single = total.clone()

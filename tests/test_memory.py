@@ -44,7 +44,7 @@ from accweight_core.io.memory import WHOLE_TIMES, MemoryBudget, free_bytes, memo
 from accweight_core.schema import HiddenValues, Run, StoredTensor
 
 Array = npt.NDArray[Any]
-SHAPE = (2048, 4096)
+SHAPE = (1024, 4096)
 SIZE = 4 * SHAPE[0] * SHAPE[1]
 
 

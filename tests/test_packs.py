@@ -15,6 +15,7 @@ import torch
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from store_edits import set_apart
 from zarr.codecs import ZstdCodec
 
 import accweight_core as aw
@@ -26,7 +27,7 @@ from accweight_core.pictures.packing import planned_packs
 from accweight_core.schema import Hints, Run
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import sweep
-from accweight_core.store.header import PACKED_VERSION, UNPACKED_VERSION
+from accweight_core.store.header import FORMAT_VERSION, PACKED_VERSION, UNPACKED_VERSION
 
 Stored = Callable[..., Run]
 
@@ -79,6 +80,7 @@ def written_before_there_were_packs(run: Run, out: Path, **options: Any) -> aw.A
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packs, "SMALL_TEXELS", 0)
         aw.analyze(run, out, roles=ROLES, **options)
+    set_apart(out)
     document = json.loads((out / "zarr.json").read_text())
     del document["attributes"]["accweight"]["packs"]
     assert document["attributes"]["accweight"]["format"] == UNPACKED_VERSION
@@ -200,9 +202,12 @@ def test_programs_that_know_no_packs_are_told_if_they_need_to(run: Run, out: Pat
         return json.loads((folder / "zarr.json").read_text())["attributes"]["accweight"]["format"]
 
     aw.analyze(run, out)
+    small = [{"a.weight": state["a.weight"]} for state in states()]
+    aw.analyze(dict(enumerate(small)), out.with_name("small.accw"))
     without = aw.analyze(run, out.with_name("numbers.accw"), picture_budget_bytes=0)
 
-    assert said(out) == PACKED_VERSION == 2
+    assert said(out) == FORMAT_VERSION == 4
+    assert said(out.with_name("small.accw")) == PACKED_VERSION == 2
     assert said(out.with_name("numbers.accw")) == UNPACKED_VERSION == 1
     assert without.header.packs
 
@@ -274,7 +279,7 @@ def test_a_part_that_a_packed_picture_has_not_is_an_index_error(
 def test_packed_pictures_have_no_other_levels(run: Run, out: Path) -> None:
     store = store_of(aw.analyze(run, out, roles=ROLES))
 
-    with pytest.raises(StoreError, match="pictures/000000/1_max is damaged: it is missing"):
+    with pytest.raises(StoreError, match="levels 0 to 0 are stored, not level 1"):
         store.picture_array(0, 1, "max")
 
 

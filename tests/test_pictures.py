@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from thorough import pairs
 
 import accweight_core as aw
 from accweight_core.analysis.analysis import Analysis
@@ -20,9 +21,10 @@ from accweight_core.jit.pooling import pool
 from accweight_core.jobs import walks, work
 from accweight_core.pictures import layout
 from accweight_core.pictures import plan as pictures
-from accweight_core.pictures.canvas import halved
 from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.plan import PicturePlan, plan_pictures, segment_steps
+from accweight_core.pictures.pyramid import coarsened as pooled
+from accweight_core.pictures.pyramid import halved_counts
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tiling import tiling_of
 from accweight_core.schema import Axis, Hints, Kind, Parameter, Role, Run
@@ -51,7 +53,10 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[Axis, ...], tuple[str, ...]]] = {
     "few": ((3,), (OTHER,), ()),
     "scalar": ((), (), ()),
 }
-cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def elements_of(case: str) -> int:
+    return math.prod(CASES[case][0])
 
 
 def run_of(stored: Stored, case: tuple, steps: int = 5, form: str = "plain") -> Run:
@@ -112,12 +117,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
 # --- stored levels against brute force
 
 
-@cases
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("case", "threads"), pairs(CASES, [1, 3]))
 def test_every_texel_of_every_level_is_right(
-    stored: Stored, tmp_path: Path, case: tuple, threads: int
+    stored: Stored, tmp_path: Path, case: str, threads: int
 ) -> None:
-    run = run_of(stored, case, steps=3)
+    run = run_of(stored, CASES[case], steps=3)
 
     analysis = aw.analyze(run, tmp_path / "a.accw", threads=threads, block_elements=SMALLEST)
 
@@ -125,25 +129,29 @@ def test_every_texel_of_every_level_is_right(
     check(analysis, run)
 
 
-@cases
-@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize(("case", "levels"), pairs(CASES, [1, 3]))
 def test_pictures_that_begin_coarser_are_right(
-    stored: Stored, tmp_path: Path, case: tuple, levels: int
+    stored: Stored, tmp_path: Path, case: str, levels: int
 ) -> None:
-    run = run_of(stored, case, steps=3)
+    run = run_of(stored, CASES[case], steps=3)
     budget = PicturePlan(layout_of(run.parameters[0]), levels, 3).size_bytes
 
     analysis = aw.analyze(
         run, tmp_path / "a.accw", threads=2, block_elements=SMALLEST, picture_budget_bytes=budget
     )
 
-    if math.prod(case[0]) > 100:
+    if elements_of(case) > 100:
         assert analysis.header.picture_bases == (levels,)
     check(analysis, run)
 
 
-@pytest.mark.parametrize("form", [form for form in oracle.FORMS if form != "plain"])
-@pytest.mark.parametrize("case", ["conv", "conv, kernel first", "tall", "wide, inputs first"])
+@pytest.mark.parametrize(
+    ("case", "form"),
+    pairs(
+        ["conv", "conv, kernel first", "tall", "wide, inputs first"],
+        [form for form in oracle.FORMS if form != "plain"],
+    ),
+)
 def test_pictures_of_bytes_in_any_form_are_right(
     stored: Stored, tmp_path: Path, case: str, form: str
 ) -> None:
@@ -154,8 +162,10 @@ def test_pictures_of_bytes_in_any_form_are_right(
     check(analysis, run)
 
 
-@pytest.mark.parametrize("segment_bytes", [1, 100_000, 300_000])
-@pytest.mark.parametrize("case", ["conv", "matrix", "vector", "wide"])
+@pytest.mark.parametrize(
+    ("case", "segment_bytes"),
+    pairs(["conv", "matrix", "vector", "wide"], [1, 100_000, 300_000]),
+)
 def test_steps_written_in_several_segments_are_right(
     stored: Stored,
     tmp_path: Path,
@@ -164,6 +174,7 @@ def test_steps_written_in_several_segments_are_right(
     segment_bytes: int,
 ) -> None:
     monkeypatch.setattr(pictures, "SEGMENT_BYTES", segment_bytes)
+    monkeypatch.setattr(pictures, "WHOLE_BYTES", 0)
     run = run_of(stored, CASES[case], steps=7)
 
     analysis = aw.analyze(run, tmp_path / "a.accw", threads=3, block_elements=SMALLEST)
@@ -181,32 +192,30 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "LARGEST_WHOLE", 1000)
 
 
-@pytest.mark.parametrize("levels", [0, 2])
-@cases
+@pytest.mark.parametrize(("case", "levels"), pairs(CASES, [0, 2]))
 def test_large_parameters_are_drawn_tile_by_tile(
-    stored: Stored, tmp_path: Path, large: None, case: tuple, levels: int
+    stored: Stored, tmp_path: Path, large: None, case: str, levels: int
 ) -> None:
-    run = run_of(stored, case, steps=3)
+    run = run_of(stored, CASES[case], steps=3)
     budget = PicturePlan(layout_of(run.parameters[0]), levels, 3).size_bytes
 
     analysis = aw.analyze(
         run, tmp_path / "a.accw", threads=2, block_elements=1, picture_budget_bytes=budget
     )
 
-    if math.prod(case[0]) > 100:
+    if elements_of(case) > 100:
         assert analysis.header.picture_bases == (levels,)
-    if levels == 0 and math.prod(case[0]) > 50_000:
+    if levels == 0 and elements_of(case) > 50_000:
         first = next(tiling_of(analysis.header.layouts[0], 0, 1).tiles())
-        assert first.elements < math.prod(case[0])  # or this has tested nothing
+        assert first.elements < elements_of(case)  # or this has tested nothing
     check(analysis, run)
 
 
-@pytest.mark.parametrize("levels", [0, 1, 3])
-@cases
+@pytest.mark.parametrize(("case", "levels"), pairs(CASES, [0, 1, 3]))
 def test_blocks_of_any_size_change_no_byte_of_the_store(
-    stored: Stored, tmp_path: Path, large: None, case: tuple, levels: int
+    stored: Stored, tmp_path: Path, large: None, case: str, levels: int
 ) -> None:
-    run = run_of(stored, case, steps=3)
+    run = run_of(stored, CASES[case], steps=3)
     budget = PicturePlan(layout_of(run.parameters[0]), levels, 3).size_bytes
     trees = []
 
@@ -243,7 +252,7 @@ def test_threads_change_no_byte_of_the_store(stored: Stored, tmp_path: Path) -> 
     checkpoints = [
         {f"p{i}.weight": state for i, state in enumerate(states)}
         for states in zip(
-            *(oracle.series(CASES[c][0], steps=5, seed=i) for i, c in enumerate(CASES)), strict=True
+            *(oracle.series(CASES[c][0], steps=3, seed=i) for i, c in enumerate(CASES)), strict=True
         )
     ]
     run = stored(checkpoints)
@@ -363,11 +372,11 @@ def test_a_square_is_pooled_to_its_mean_and_maximum_with_gaps_ignored() -> None:
     largest = np.array([[1, 5, nan], [nan, 9, nan]], np.float32)
     counts = np.array([[1, 2, 0], [0, 1, 0]], np.float32)
 
-    average, top, number = halved(np.stack([mean, 2 * mean]), np.stack([largest] * 2), counts)
+    average, top = pooled(np.stack([mean, 2 * mean]), np.stack([largest] * 2), counts, 1)
 
     assert average[:, 0, 0].tolist() == [(1 + 3 * 2 + 8) / 4, (1 + 3 * 2 + 8) / 2]
     assert top[:, 0, 0].tolist() == [9, 9]
-    assert number.tolist() == [[4, 0]]
+    assert halved_counts(counts).tolist() == [[4, 0]]
     assert np.isnan(average[:, 0, 1]).all()
     assert np.isnan(top[:, 0, 1]).all()
 

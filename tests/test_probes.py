@@ -122,9 +122,11 @@ def test_all_probes_share_one_pass_per_step(trained_run: Path, analysed: Path) -
 def test_samples_that_no_probe_needs_are_not_run(trained_run: Path, analysed: Path) -> None:
     network = Plain(Classifier())
 
-    aw.probe(analysed, network, data_of(trained_run), Counting(every=10), steps="last")
+    aw.probe(
+        analysed, network, data_of(trained_run), Counting(every=10), steps="last", batch_size=4
+    )
 
-    assert network.passes == [10]
+    assert network.passes == [4, 4, 2]
 
 
 def test_a_stopped_run_goes_on_and_gives_the_same_bits(
@@ -379,7 +381,7 @@ def plain_network(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> Plain:
     module = Classifier()
     module.load_state_dict(torch.load(trained_run / "checkpoints" / "epoch_0.pt"))
     network = Plain(module)
-    monkeypatch.setattr(probing, "_network", lambda *_: network)
+    monkeypatch.setattr(probing, "network_at", lambda *_: network)
     return network
 
 
@@ -422,6 +424,29 @@ def test_the_list_has_every_probe_with_its_options() -> None:
     assert "evaluate:loss=auto  (auto|cross_entropy|bce|mse)" in page
     assert [p["name"] for p in document["probes"]] == list(probes())
     assert all(p["text"] and all(o["text"] for o in p["options"]) for p in document["probes"])
+
+
+def test_everything_that_was_found_is_drawn(
+    trained_run: Path, analysed: Path, tmp_path: Path, plain_network: Plain
+) -> None:
+    names = ("activations:samples=2", "embedding:points=40", "evaluate", "filters",
+             "representation:points=40", "trajectory")  # fmt: skip
+    asked = [word for name in names for word in ("--probe", name)]
+    arguments = ["--model", "net.onnx", "--data", str(data_of(trained_run)), *asked]
+
+    done = CliRunner().invoke(
+        application(), ["probe", str(analysed), *arguments, "--png", str(tmp_path / "figures")]
+    )
+
+    assert done.exit_code == 0, done.output
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {
+        "activations-images", "activations-layers", "embedding-coordinates", "embedding-steps",
+        "evaluate-confusion", "evaluate-steps", "filters-images", "representation-coordinates",
+        "representation-views", "trajectory-coordinates", "trajectory-cosine",
+        "trajectory-layers", "trajectory-steps",
+    }  # fmt: skip
+    assert done.output.count("drawn: ") == len(drawn)
 
 
 # ---------------------------------------------------------------- third parties

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -327,13 +328,28 @@ class TestWholeModule(ReaderContract):
         return ReaderCase(TorchReader(), path, as_arrays(network.state_dict()))
 
 
+SMALL = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a TorchScript archive, to be copied."""
+    return write_script(tmp_path_factory.mktemp("script") / "a.jit", SMALL)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a program of torch.export, to be copied: tracing takes a second."""
+    return write_export(tmp_path_factory.mktemp("export") / "a.pt2", SMALL, torch.ones(2, 3))
+
+
 class TestTorchScript(ReaderContract):
     """A TorchScript archive."""
 
     @pytest.fixture
-    def case(self, tmp_path: Path) -> ReaderCase:
+    def case(self, tmp_path: Path, script: Path) -> ReaderCase:
         """Return a small network."""
-        path = write_script(tmp_path / "a.jit", nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+        path = Path(shutil.copy(script, tmp_path))
         return ReaderCase(TorchReader(), path, as_arrays(script_state(path)))
 
 
@@ -341,11 +357,10 @@ class TestTorchExport(ReaderContract):
     """A program of torch.export."""
 
     @pytest.fixture
-    def case(self, tmp_path: Path) -> ReaderCase:
+    def case(self, tmp_path: Path, program: Path) -> ReaderCase:
         """Return a small network."""
-        network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-        path = write_export(tmp_path / "a.pt2", network, torch.ones(2, 3))
-        return ReaderCase(TorchReader(), path, as_arrays(network.state_dict()))
+        path = Path(shutil.copy(program, tmp_path))
+        return ReaderCase(TorchReader(), path, as_arrays(SMALL.state_dict()))
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])

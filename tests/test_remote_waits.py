@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from checkpoints import states, write_safetensors
 from raw_server import Connection, plain, ranged, serving_raw
+from thorough import pairs
 
 import accweight_core as aw
 from accweight_core.cli.app import run as cli
@@ -97,6 +98,10 @@ DRIPPING: dict[str, Callable[[Connection], None]] = {
 }
 
 
+NAMES = ("a.safetensors", "run/")
+"""A file, and a page that lists some."""
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for no server as long as for a real one."""
@@ -127,8 +132,7 @@ def stopping(sent: bytes) -> Callable[[Connection], None]:
     return answer
 
 
-@pytest.mark.parametrize("where", STOPPED)
-@pytest.mark.parametrize("name", ["a.safetensors", "run/"])
+@pytest.mark.parametrize(("where", "name"), pairs(STOPPED, NAMES))
 def test_a_server_that_stops_is_given_up(
     where: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,8 +140,7 @@ def test_a_server_that_stops_is_given_up(
         assert_one_line(capsys, "inspect", f"{url}/{name}")
 
 
-@pytest.mark.parametrize("what", GOING_ON)
-@pytest.mark.parametrize("name", ["a.safetensors", "run/"])
+@pytest.mark.parametrize(("what", "name"), pairs(GOING_ON, NAMES))
 def test_a_server_that_goes_on_for_ever_is_given_up(
     what: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,8 +148,7 @@ def test_a_server_that_goes_on_for_ever_is_given_up(
         assert_one_line(capsys, "inspect", f"{url}/{name}")
 
 
-@pytest.mark.parametrize("what", DRIPPING)
-@pytest.mark.parametrize("name", ["a.safetensors", "run/"])
+@pytest.mark.parametrize(("what", "name"), pairs(DRIPPING, NAMES))
 def test_a_server_that_drips_is_given_up(
     what: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,10 +156,14 @@ def test_a_server_that_drips_is_given_up(
         assert_one_line(capsys, "inspect", f"{url}/{name}")
 
 
-@pytest.mark.parametrize("where", ["before the status line", "behind the headers",
-                                   "within a range", "within a chunk",
-                                   "later behind a length beyond all reason"])  # fmt: skip
-@pytest.mark.parametrize("stage", ["weights", "companions", "one of many"])
+@pytest.mark.parametrize(
+    ("where", "stage"),
+    pairs(
+        ["before the status line", "behind the headers", "within a range", "within a chunk",
+         "later behind a length beyond all reason"],
+        ["weights", "companions", "one of many"],
+    ),
+)  # fmt: skip
 def test_a_server_that_stops_later_is_given_up(
     tmp_path: Path, where: str, stage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,8 +231,9 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("what", EVERYTHING)
-@pytest.mark.parametrize("name", ["a.pt", "a.safetensors", "run", "model.ckpt", "a.onnx"])
+@pytest.mark.parametrize(
+    ("name", "what"), pairs(["a.pt", "a.safetensors", "run", "model.ckpt", "a.onnx"], EVERYTHING)
+)
 def test_a_server_that_answers_every_name_is_said_to_do_so(
     what: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import states
 from click.testing import CliRunner
+from probe_networks import Classifier, Plain, digits, trained, write_states
 
 import accweight_core as aw
 from accweight_core.cli.app import application
@@ -19,6 +22,7 @@ from accweight_core.errors import ArgumentValueError, StoreError, UnknownNameErr
 from accweight_core.reports.content import content_of
 from accweight_core.reports.formatting import ends, sentence
 from accweight_core.reports.run_content import MOST_PICTURED, MOST_VALUES
+from accweight_core.reports.scatter import scatter
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\x1b[31m.weight"
 
@@ -199,3 +203,35 @@ def test_sentences_and_ends() -> None:
     assert sentence("fc1.weight is NaN") == "fc1.weight is NaN."
     assert ends([None, 2.5, 1.0]) == "2.5 \N{RIGHTWARDS ARROW} 1"
     assert ends([None]) == "-"
+
+
+def test_a_rewind_stands_beside_movement_and_names_in_it_are_text(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    (x, y), module = digits(48), Classifier()
+    run = aw.open_run(write_states(tmp_path / "run", trained(module, x, y)))
+    aw.probe(run, Plain(module), (x, y), "rewind", out=tmp_path / "run.accw", steps="first,2")
+
+    form: Any
+    for form in ("html", "md", "json"):
+        aw.report(tmp_path / "run.accw", out=tmp_path / f"report.{form}", form=form)
+
+    found = json.loads((tmp_path / "report.json").read_text())["runs"][0]["criticality"]
+    assert found["steps"] == [0, 2]
+    assert {row["layer"] for row in found["rows"]} == {"conv", "fc1", "fc2"}
+    assert found["rows"][0]["lost"][0] == max(row["lost"][0] for row in found["rows"])
+    tags = Tags((tmp_path / "report.html").read_text("utf-8"))
+    assert sum(attrs.get("class") == "point" for _, attrs in tags.found) == 3
+    assert "not whether the layer is needed" in tags.words
+    assert "### Which layers are critical" in (tmp_path / "report.md").read_text("utf-8")
+
+
+def test_points_lie_between_round_ticks_and_names_do_not_overlap() -> None:
+    plot = scatter([("a", 1.0, 0.5), ("b", 1.0, 0.5), ("conv9", 2.0, -0.1), ("d", math.nan, 1.0)])
+
+    assert [tick["text"] for tick in plot["across"]] == ["0", "0.5", "1", "1.5", "2"]
+    assert [tick["text"] for tick in plot["up"]] == ["-0.2", "0", "0.2", "0.4", "0.6"]
+    assert [point["name"] for point in plot["points"]] == ["a", "b", "conv9"]
+    assert [point["label"] is not None for point in plot["points"]] == [True, True, True]
+    sides = [point["label"]["anchor"] for point in plot["points"]]
+    assert sides == ["start", "end", "end"]
+    assert all(plot["left"] <= point["x"] <= plot["right"] for point in plot["points"])

@@ -36,7 +36,7 @@ from accweight_core.store import lock as exclusive
 from accweight_core.store import part as store
 from accweight_core.store import zarr_chunks as chunks
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.header import FORMAT_VERSION, UNPACKED_VERSION
+from accweight_core.store.header import FORMAT_VERSION
 from accweight_core.store.lock import locked
 
 Stored = Callable[..., Run]
@@ -95,14 +95,16 @@ def test_any_zarr_reader_shows_the_arrays(run: Run, out: Path) -> None:
             column = analysis.parameter_index(row.name)
             np.testing.assert_array_equal(array[:, column], row.metrics[name])
     assert np.isnan(group["metrics/mean"][:, analysis.parameter_index("fc.empty")]).all()
-    picture = group["pictures/000000/0"]
-    layout = analysis.layout("conv.weight")
-    assert picture.shape == (3, layout.rows, layout.cols)
+    picture = group["pictures/000000"]
     assert picture.dtype == np.float32
-    for level in analysis.header.plan(0).levels[1:]:
-        size = analysis.header.plan(0).size(level)
-        for plane in ("mean", "max"):
-            assert group[f"pictures/000000/{level}_{plane}"].shape == (3, *size)
+    said = picture.attrs["accweight"]
+    assert said["parameter"] == "conv.weight"
+    keys = ("levels", "planes", "first_texels", "rows", "columns")
+    for level, plane, first, rows, cols in zip(*map(said.__getitem__, keys), strict=True):
+        assert (rows, cols) == analysis.header.plan(0).size(level)
+        found = picture[:, first : first + rows * cols].reshape(3, rows, cols)
+        np.testing.assert_array_equal(found, analysis.store.picture(0, level, plane, slice(None)))
+    assert set(said["levels"]) == set(analysis.header.plan(0).levels)
 
 
 def test_attributes_say_what_the_run_was(run: Run, out: Path) -> None:
@@ -110,7 +112,7 @@ def test_attributes_say_what_the_run_was(run: Run, out: Path) -> None:
 
     said: Any = zarr.open_group(out, mode="r").attrs["accweight"]
 
-    assert said["format"] == UNPACKED_VERSION  # no picture of it is small
+    assert said["format"] == FORMAT_VERSION  # no picture of it is small
     assert said["complete"] is True
     assert said["reader"] == "raw"
     assert [c["step"] for c in said["checkpoints"]] == [0, 10, 20]
@@ -666,8 +668,9 @@ def test_a_stopped_analysis_goes_on_and_ends_the_same(
 
 
 def test_what_smaller_blocks_left_unfinished_is_cleared_away(
-    run: Run, out: Path, tmp_path: Path
+    run: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("accweight_core.pictures.plan.WHOLE_BYTES", 0)
     stopped(run, out, 1, block_elements=1)
     assert len(chunks_of(out / "pictures", "000001")) > 1
 
@@ -734,7 +737,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_output(run: Run, 
     assert "cannot be written" not in str(caught.value)
 
 
-@pytest.mark.parametrize("writes", [0, 1, 2, 5, 9, 14, 25, 40])
+@pytest.mark.parametrize("writes", [0, 1, 2, 5, 9, 14, 25])
 def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
     run: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
@@ -870,7 +873,7 @@ def test_metadata_of_a_picture_is_parsed_once_and_again_when_it_has_changed(
     for step in (0, 1, 2):
         assert opened.picture(0, 0, "mean", step).max() == step
     assert len(parsed) == 1
-    metadata = opened.path / "pictures" / "000000" / "0" / "zarr.json"
+    metadata = opened.path / "pictures" / "000000" / "zarr.json"
     metadata.write_bytes(metadata.read_bytes() + b" ")
 
     assert opened.picture(0, 0, "mean", 2).max() == 2

@@ -35,8 +35,7 @@ READERS: tuple[Read, ...] = (FIGURES, STATE, EXACT, SHOWN, PICTURES, METRIC)
 READ_BY: dict[str, tuple[Read, ...]] = {
     "zarr.json": (FIGURES, STATE, EXACT, SHOWN),
     "totals/zarr.json": (ARRAYS, SHOWN),
-    "pictures/000000/0/zarr.json": (PICTURES, SHOWN),
-    "pictures/000000/1_max/zarr.json": (PICTURES,),
+    "pictures/000000/zarr.json": (PICTURES, SHOWN),
     "pictures/packed/000000/zarr.json": (PICTURES, SHOWN),
     "metrics/mean/zarr.json": (METRIC,),
     "state/000000/previous/zarr.json": (STATE,),
@@ -146,10 +145,10 @@ def test_an_edited_document_is_refused_or_changes_no_figure(
         file.write_bytes(content)
 
     assert all(read(finished) == expected[read] for read in READERS)
-    assert count or name in ("pictures/zarr.json", "pictures/000000/zarr.json")  # for others
+    assert count or name == "pictures/zarr.json"  # for others
 
 
-@pytest.mark.parametrize("name", ["zarr.json", "totals/zarr.json", "pictures/000000/0/zarr.json"])
+@pytest.mark.parametrize("name", ["zarr.json", "totals/zarr.json", "pictures/000000/zarr.json"])
 def test_a_document_that_says_large_numbers_takes_no_memory(
     finished: Path, name: str, memory: Callable[[], int]
 ) -> None:

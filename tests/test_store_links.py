@@ -196,8 +196,8 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
         "totals",
         "totals/zarr.json",
         "totals/c.0.0.0",
-        "pictures/000000/0/zarr.json",
-        "pictures/000000/0/c.0.0.0",
+        "pictures/000000/zarr.json",
+        "pictures/000000/c.0.0",
         "pictures/packed/000000/c.0.0",
     ],
 )

@@ -23,6 +23,7 @@ import accweight_core as aw
 from accweight_core.jit import array_pooling, array_step, fused, order, pooling, step_loops, tiers
 from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.metrics.sums import SUMS
+from accweight_core.pictures.pyramid import halved_counts
 from accweight_core.schema import Run
 
 Array = npt.NDArray[np.float64]
@@ -183,18 +184,34 @@ def test_squares_are_pooled_to_the_bits_of_the_compiled_loop(
     assert found[0][1].tobytes() == found[1][1].tobytes()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 8), (64, 33)])
-def test_pictures_are_halved_to_the_bits_of_the_compiled_loop(shape: tuple[int, int]) -> None:
-    chance = np.random.default_rng(0)
+def _gaps(chance: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     counts = chance.integers(0, 5, shape).astype(np.float32)
     counts[-1] = 0
+    return counts
+
+
+def _edges(chance: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    counts = np.full(shape, 16, np.float32)
+    counts[-1] = 4
+    counts[:, -2:] = 12
+    return counts
+
+
+@pytest.mark.parametrize("counted", [_gaps, _edges])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 8), (64, 33), (131, 258)])
+def test_pictures_are_halved_to_the_bits_of_the_compiled_loop(
+    shape: tuple[int, int], counted: Callable[..., np.ndarray]
+) -> None:
+    chance = np.random.default_rng(0)
+    counts = counted(chance, shape)
     mean = np.where(counts > 0, chance.random((3, *shape), np.float32), np.float32(np.nan))
-    even = np.pad(counts, [(0, n % 2) for n in shape])
-    halved = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    halved = halved_counts(counts)
     found = [[np.empty((3, *halved.shape), np.float32) for _ in range(2)] for _ in range(2)]
 
-    for loops, (half, top) in zip((pooling, array_pooling), found, strict=True):
-        loops.halve(mean, mean * 2, counts, half, top, halved)
+    for step in range(3):
+        half, top = (picture[step] for picture in found[0])
+        pooling.halve(mean[step], mean[step] * 2, counts, half, top, halved)
+    array_pooling.halve(mean, mean * 2, counts, *found[1], halved)
 
     assert_array_equal(found[0][0], found[1][0])
     assert_array_equal(found[0][1], found[1][1])

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import cycle, islice, product
 from typing import TypeVar
 
 THOROUGH = os.environ.get("ACCWEIGHT_THOROUGH", "") not in ("", "0")
 
 Case = TypeVar("Case")
+Other = TypeVar("Other")
 
 
 def sampled(cases: Iterable[Case], stride: int) -> Iterator[Case]:
     """Yield one case in `stride`; all of them where the tests are thorough."""
     return islice(cases, 0, None, 1 if THOROUGH else stride)
+
+
+def pairs(cases: Iterable[Case], others: Iterable[Other]) -> list[tuple[Case, Other]]:
+    """Return each case with one of the others by turns; with all where the tests are thorough."""
+    return list(product(cases, others) if THOROUGH else zip(cases, cycle(others), strict=False))
 
 
 def up_to(cases: int) -> int:

@@ -32,15 +32,13 @@ def advise(analysis: Path | None, *, rules: bool, json: bool) -> None:
         return
     if analysis is None:
         raise click.UsageError("advise takes an analysis (NAME.accw), or --rules")
-    from accweight_core.analysis.advice.advise import advise as advice_on
-    from accweight_core.analysis.advice.advise import silent
+    from accweight_core.analysis.advice.advise import advice_from, silent
     from accweight_core.analysis.advice.facts import facts_of
     from accweight_core.analysis.analysis import open_analysis
 
     opened = open_analysis(analysis)
-    given = advice_on(opened)
-    has_criticality = bool(facts_of(opened).criticality)
-    quiet = list(silent(len(opened.steps), has_criticality=has_criticality))
+    facts = facts_of(opened)
+    given, quiet = advice_from(facts), list(silent(facts))
     if json:
         output.show(
             {

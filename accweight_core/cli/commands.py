@@ -20,6 +20,7 @@ from accweight_core.cli.over_steps import layers, trace
 from accweight_core.cli.plotting import plot
 from accweight_core.cli.probing import probe
 from accweight_core.cli.reporting import report
+from accweight_core.cli.rewinding import rewind
 from accweight_core.cli.watching import watch
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ COMMANDS: Sequence[click.Command] = (
     align,
     check,
     probe,
+    rewind,
     advise,
     plot,
     export,

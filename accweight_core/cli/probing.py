@@ -105,16 +105,16 @@ def probe(
         output.show(shown.list_json() if json else shown.list_page())
         return
     if check_model and source and model is not None:
-        _check_model(source, selection, _network(model, engine, device), data, how, json=json)
+        _check_model(source, selection, network_at(model, engine, device), data, how, json=json)
         return
     if not source or not probes:
         raise click.UsageError("give SOURCE and --probe NAME; --list shows the probes there are")
     wanted = as_probes(list(probes))
     how["resize"] = None if resize is None else size_of(resize)
-    network = None if model is None else _network(model, engine, device)
+    network = None if model is None else network_at(model, engine, device)
     with output.progress("probe", "batches") as advance:
         results = evaluate(
-            _run_of(source, selection),
+            run_of(source, selection),
             network,
             data,
             wanted,
@@ -146,7 +146,7 @@ def _check_model(
     from accweight_core.probes.passes import inputs_of
     from accweight_core.samples.opening import open_samples
 
-    given = _run_of(source, selection)
+    given = run_of(source, selection)
     run = given.run() if isinstance(given, Analysis) else given
     samples = None
     if data is not None:
@@ -154,13 +154,14 @@ def _check_model(
     show_model_check(run, network, samples, how["constants"], how["unused"], json=json)
 
 
-def _network(model: Path, engine: str, device: str) -> Network:
+def network_at(model: Path, engine: str, device: str) -> Network:
+    """Return the network in a file."""
     from accweight_core.probes.network import Network
 
     return Network.from_onnx(model, engine=engine, device=device)
 
 
-def _run_of(source: tuple[str, ...], selection: Selection) -> Any:
+def run_of(source: tuple[str, ...], selection: Selection) -> Any:
     """Return an analysis, or the run that a source selects."""
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.cli.options import named

@@ -37,21 +37,71 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Do the same as `pooling.halve`, some steps at a time, so that temporary arrays are small."""
-    gaps, empty = counts == 0, halved == 0
-    has_gaps, many = gaps.any(), max(1, TEXELS_AT_ONCE // max(1, counts.size))
+    """Do the same as `pooling.halve` at several steps: arrays of (steps, rows, columns).
+
+    Some steps are halved at a time, so that temporary arrays are small. Where all texels have
+    equally many elements, a power of two, their mean needs no weights.
+    """
+    many = max(1, TEXELS_AT_ONCE // max(1, counts.size))
+    rows, cols = _alike(counts)
+    rest = [
+        (slice(0, len(halved)), slice(cols, halved.shape[1])),
+        (slice(rows, len(halved)), slice(0, cols)),
+    ]
     for first in range(0, len(half), many):
         steps = slice(first, first + many)
-        values, tops = mean[steps] * counts.astype(np.float64), largest[steps]
-        if has_gaps:  # NaN there
-            np.copyto(values, 0, where=gaps)
-            tops = np.where(gaps, np.float32(0), tops)
-        with np.errstate(all="ignore"):
-            half[steps] = _joined(values, np.add) / halved
-        half_largest[steps] = _joined(tops, np.maximum)
-        if has_gaps:
-            np.copyto(half[steps], np.nan, where=empty)
-            np.copyto(half_largest[steps], np.nan, where=empty)
+        if rows and cols:
+            inside = steps, slice(0, 2 * rows), slice(0, 2 * cols)
+            within = steps, slice(0, rows), slice(0, cols)
+            _halve_alike(mean[inside], largest[inside], half[within], half_largest[within])
+        for down, across in rest:
+            there = slice(2 * down.start, 2 * down.stop), slice(2 * across.start, 2 * across.stop)
+            if halved[down, across].size:
+                _halve_any(
+                    mean[steps, *there], largest[steps, *there], counts[there],
+                    half[steps, down, across], half_largest[steps, down, across],
+                    halved[down, across],
+                )  # fmt: skip
+
+
+def _alike(counts: Array) -> tuple[int, int]:
+    """Return how many rows and columns of squares, from the first one, have equal counts 2**n."""
+    if not counts.size or counts[0, 0] == 0 or np.frexp(counts[0, 0])[0] != 0.5:
+        return 0, 0
+    same = counts == counts[0, 0]
+    cols = _leading(same[0])
+    rows = _leading(same[:, :cols].all(axis=1))
+    return rows // 2, cols // 2
+
+
+def _leading(truths: Array) -> int:
+    """Return how many of the first values are true."""
+    return len(truths) if truths.all() else int(np.argmin(truths))
+
+
+def _halve_alike(mean: Array, largest: Array, half: Array, half_largest: Array) -> None:
+    """Halve squares of texels with equal counts 2**n: scaling by these changes no bit."""
+    total = np.add(mean[:, ::2, ::2], mean[:, ::2, 1::2], dtype=np.float64)
+    total += mean[:, 1::2, ::2]
+    total += mean[:, 1::2, 1::2]
+    np.multiply(total, 0.25, out=half, casting="same_kind")
+    top = np.maximum(largest[:, ::2], largest[:, 1::2])
+    np.maximum(top[:, :, ::2], top[:, :, 1::2], out=half_largest)
+
+
+def _halve_any(
+    mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
+) -> None:
+    """Halve squares with any counts."""
+    gaps, empty = counts == 0, halved == 0
+    values = mean * counts.astype(np.float64)
+    if gaps.any():  # NaN there
+        np.copyto(values, 0, where=gaps)
+        largest = np.where(gaps, np.float32(0), largest)
+    with np.errstate(all="ignore"):
+        half[...] = _joined(values, np.add) / halved
+    half_largest[...] = np.where(empty, np.float32(np.nan), _joined(largest, np.maximum))
+    np.copyto(half, np.nan, where=empty)
 
 
 def _joined(planes: Array, join: np.ufunc) -> Array:

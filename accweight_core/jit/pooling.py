@@ -64,29 +64,58 @@ def widen_halves(halves: Array, out: Array, at: int, count: int) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Compute the next coarser level of pictures, over squares of 2x2 texels.
+    """Compute the next coarser level of a picture, over squares of 2x2 texels.
 
     Args:
-        mean: (steps, rows, columns) float32, NaN where there is no element.
+        mean: (rows, columns) float32, NaN where there is no element.
         largest: Same shape.
-        counts: (rows, columns) float32, number of elements per texel.
-        half: (steps, rows / 2, columns / 2) float32, sizes rounded up; output.
+        counts: Same shape, number of elements per texel.
+        half: (rows / 2, columns / 2) float32, sizes rounded up; output.
         half_largest: Same shape; output.
-        halved: (rows / 2, columns / 2) float32, number of elements per texel of `half`; output.
+        halved: Same shape, number of elements per texel of `half`.
     """
     rows, columns = counts.shape
-    for step in range(half.shape[0]):
-        for row in range(half.shape[1]):
-            for col in range(half.shape[2]):
-                total, top = 0.0, np.float32(0)
-                for i in range(2 * row, min(2 * row + 2, rows)):
-                    for j in range(2 * col, min(2 * col + 2, columns)):
-                        if counts[i, j] > 0:
-                            total += np.float64(mean[step, i, j]) * counts[i, j]
-                            top = max(top, largest[step, i, j])
-                empty = halved[row, col] == 0
-                half[step, row, col] = np.nan if empty else total / halved[row, col]
-                half_largest[step, row, col] = np.nan if empty else top
+    for row in range(rows // 2):
+        _halve_rows(
+            mean[2 * row], mean[2 * row + 1], largest[2 * row], largest[2 * row + 1],
+            counts[2 * row], counts[2 * row + 1], half[row], half_largest[row], halved[row],
+        )  # fmt: skip
+    for row in range(half.shape[0]):
+        for col in range(columns // 2 if row < rows // 2 else 0, half.shape[1]):
+            total, top = 0.0, np.float32(0)
+            for i in range(2 * row, min(2 * row + 2, rows)):
+                for j in range(2 * col, min(2 * col + 2, columns)):
+                    if counts[i, j] > 0:
+                        total += np.float64(mean[i, j]) * counts[i, j]
+                        top = max(top, largest[i, j])
+            empty = halved[row, col] == 0
+            half[row, col] = np.nan if empty else total / halved[row, col]
+            half_largest[row, col] = np.nan if empty else top
+
+
+@compiled_within
+def _halve_rows(
+    mean: Array, below: Array, largest: Array, largest_below: Array, counts: Array,
+    counts_below: Array, half: Array, half_largest: Array, halved: Array,
+) -> None:  # fmt: skip
+    """Halve two rows, but for an odd last column; without branches, so that LLVM vectorises it."""
+    for col in range(len(mean) // 2):
+        i, j = 2 * col, 2 * col + 1
+        total = np.float64(mean[i]) * counts[i] if counts[i] > 0 else 0.0
+        total += np.float64(mean[j]) * counts[j] if counts[j] > 0 else 0.0
+        total += np.float64(below[i]) * counts_below[i] if counts_below[i] > 0 else 0.0
+        total += np.float64(below[j]) * counts_below[j] if counts_below[j] > 0 else 0.0
+        half[col] = total / halved[col]  # 0 / 0 is NaN
+    for col in range(len(mean) // 2):
+        i, j = 2 * col, 2 * col + 1
+        top = largest[i] if counts[i] > 0 else np.float32(0)
+        other = largest[j] if counts[j] > 0 else np.float32(0)
+        top = other if other > top else top
+        other = largest_below[i] if counts_below[i] > 0 else np.float32(0)
+        top = other if other > top else top
+        other = largest_below[j] if counts_below[j] > 0 else np.float32(0)
+        top = other if other > top else top
+        half_largest[col] = top if halved[col] > 0 else np.float32(np.nan)
 
 
 @compiled_within
@@ -120,6 +149,12 @@ def gather(
     """
     while count > 0:
         row, col = element // width, element % width
+        if col == 0 and row % side == 0 and count >= side * width and row + side <= height:
+            _add_band(path, first, width, side, row_sums, row_tops)
+            _write_squares(side, width, row_sums, row_tops, sums[row // side], tops[row // side])
+            length = side * width
+            first, element, count = first + length, element + length, count - length
+            continue
         length = min(count, width - col)
         whole = length - length % LANES
         for i in range(0, whole, LANES):
@@ -132,13 +167,44 @@ def gather(
             row_sums[col + i] += value
             row_tops[col + i] = value if value > top else top
         if col + length == width and (row % side == side - 1 or row == height - 1):
-            _fold_across(side, width, row_sums, row_tops)
-            for square in range(sums.shape[1]):
-                sums[row // side, square] = row_sums[square]
-                tops[row // side, square] = row_tops[square]
-            row_sums[:] = 0
-            row_tops[:] = 0
+            _write_squares(side, width, row_sums, row_tops, sums[row // side], tops[row // side])
         first, element, count = first + length, element + length, count - length
+
+
+@compiled_within
+def _add_band(
+    path: Array, first: int, width: int, side: int, row_sums: Array, row_tops: Array
+) -> None:
+    """Combine whole rows of squares down their columns, without keeping what lies in between."""
+    whole = width - width % LANES
+    for i in range(first, first + whole, LANES):
+        total = load(path, i)
+        top = pattern(total)
+        for row in range(1, side):
+            values = load(path, i + row * width)
+            total = total + values
+            top = larger(top, pattern(values))
+        store(row_sums, i - first, total)
+        store(row_tops, i - first, number(top))
+    for i in range(first + whole, first + width):
+        sum_, largest = path[i], path[i]
+        for row in range(1, side):
+            value = path[i + row * width]
+            sum_ += value
+            largest = value if value > largest else largest
+        row_sums[i - first], row_tops[i - first] = sum_, largest
+
+
+@compiled_within
+def _write_squares(
+    side: int, width: int, row_sums: Array, row_tops: Array, sums: Array, tops: Array
+) -> None:
+    """Write a row of squares, and begin the next one."""
+    _fold_across(side, width, row_sums, row_tops)
+    for square in range(len(sums)):
+        sums[square], tops[square] = row_sums[square], row_tops[square]
+    row_sums[:] = 0
+    row_tops[:] = 0
 
 
 @compiled_within
@@ -156,6 +222,22 @@ def _fold_across(side: int, width: int, row_sums: Array, row_tops: Array) -> Non
         if length % LANES:
             row_sums[length : length + LANES] = 0
             row_tops[length : length + LANES] = 0
+
+
+@compiled
+def place(path: Array, targets: Array, step: int, sheet: Array) -> None:
+    """Write values to their texels.
+
+    Args:
+        path: Values, in equally many for every place of the slowest digit, flat.
+        targets: (values per place,) int32, their texels for the first place.
+        step: Texels from one place to the next.
+        sheet: Flat; output.
+    """
+    count = len(targets)
+    for slow in range(len(path) // count):
+        for i in range(count):
+            sheet[targets[i] + slow * step] = path[slow * count + i]
 
 
 def padded(width: int) -> int:

@@ -21,8 +21,8 @@ Array = npt.NDArray[Any]
 FREE_WORK = 12_000_000
 """Weights times steps that a process handles in NumPy before it compiles loops.
 
-Loops over pictures are counted separately, each on its own: even where compiling the steps pays, it
-seldom pays for the pictures.
+Loops over pictures are counted separately, each on its own. Once the compiler is there, loading one
+more loop takes a fortieth of that.
 """
 
 CALL_WORK, COLUMN_WORK = 4000, 8
@@ -40,7 +40,8 @@ def are_compiled(work: int = 0, loop: str = "steps") -> bool:
         loop: Name of the loops.
     """
     _done[loop] += work
-    return _done[loop] > FREE_WORK or not fuses()
+    free = FREE_WORK if loop == "steps" or _done["steps"] <= FREE_WORK else FREE_WORK // 40
+    return _done[loop] > free or not fuses()
 
 
 def expect(work: int) -> None:
@@ -88,13 +89,24 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Compute the next coarser level of pictures; see `pooling.halve`."""
-    if are_compiled(mean.size // 4, "halve"):
+    """Compute the next coarser level at several steps; see `pooling.halve` for one of them."""
+    if are_compiled(mean.size // 16, "halve"):
         from accweight_core.jit import pooling
 
-        pooling.halve(mean, largest, counts, half, half_largest, halved)
+        for step in range(len(half)):
+            pooling.halve(mean[step], largest[step], counts, half[step], half_largest[step], halved)
     else:
         array_pooling.halve(mean, largest, counts, half, half_largest, halved)
+
+
+def place(path: Array, targets: Array, step: int, sheet: Array) -> bool:
+    """Write values to their texels; see `pooling.place`. False if NumPy had better do it."""
+    if not are_compiled(path.size // 16, "place"):
+        return False
+    from accweight_core.jit import pooling
+
+    pooling.place(path, targets, step, sheet)
+    return True
 
 
 def look_up(codes: Array, table: Array, out: Array) -> None:

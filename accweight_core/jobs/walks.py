@@ -36,6 +36,7 @@ def walk_of(
     earlier: Store | None,
     block_elements: int,
     *,
+    pooled_elements: int = 0,
     drawn_by: MakeWriter = PictureWriter,
 ) -> ParameterWalk:
     """Return the walk of one parameter.
@@ -46,6 +47,7 @@ def walk_of(
         store: Store of its picture and its state, if any.
         earlier: The analysis to append to, if any.
         block_elements: Elements per block.
+        pooled_elements: Elements per block whose picture is pooled while it is read, if more.
         drawn_by: Creates the writer of its picture.
     """
     name, shape, elements = tensors[0].name, tensors[0].shape, tensors[0].values.elements
@@ -61,7 +63,7 @@ def walk_of(
     return ParameterWalk(
         name,
         tensors,
-        drawing.tiles(size) if drawing else blocks_of(shape, size),
+        drawing.tiles(size, max(size, pooled_elements)) if drawing else blocks_of(shape, size),
         watch=drawing.watch if drawing else no_watcher,
         walked=drawing.finish if drawing else lambda: None,
         carry=partial(earlier.read_state, index) if earlier else no_carry,
@@ -144,9 +146,14 @@ class _Drawing:
         self._writer: PictureWriter | None = None
         self._lock = Lock()
 
-    def tiles(self, block_elements: int) -> Iterator[Tile]:
-        """Yield the tiles to walk."""
-        return self._tiling(block_elements).tiles()
+    def tiles(self, block_elements: int, pooled_elements: int) -> Iterator[Tile]:
+        """Yield the tiles to walk: larger ones if that takes no more memory."""
+        tiling = self._tiling(block_elements)
+        if self._plan.base and pooled_elements > block_elements:
+            larger = self._tiling(pooled_elements)
+            if all(tile.lines for tile in larger.tiles()):
+                tiling = larger
+        return tiling.tiles()
 
     def _tiling(self, block_elements: int) -> Tiling:
         layout, level = self._plan.layout, self._plan.base
@@ -159,7 +166,9 @@ class _Drawing:
                 tiling = self._tiling(BLOCK_ELEMENTS)
                 self._writer = self._drawn_by(self._store, self._index, tiling)
         writer = self._writer
-        canvas = TileCanvas(self._plan, tile, writer.segment, partial(writer.write, tile))
+        room = writer.room(tile)
+        emit = partial(writer.drawn if room else writer.write, tile)
+        canvas = TileCanvas(self._plan, tile, writer.segment, emit, room)
         writer.add_counts(tile, canvas.counts)
         return CanvasWatcher(canvas)
 

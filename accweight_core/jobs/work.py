@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accweight_core.accumulate.block import MOST_STEPS
+from accweight_core.accumulate.block import MOST_STEPS, MOST_STEPS_DRAWN
 from accweight_core.accumulate.nonfinite import FirstNonFinite
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk
@@ -168,17 +168,20 @@ class Work:
             done([index], totals.values[:, None])
 
         is_drawn = store is not None and bool(self.header.picture_bases)
-        size = self._block_elements(is_drawn=is_drawn)
-        walk = walk_of(index, self._tensors(index), store, self.earlier, size)
+        steps = len(self.run.checkpoints)
+        size = self._block_elements(is_held=is_drawn or steps > MOST_STEPS)
+        pooled = self._block_elements(is_held=steps > MOST_STEPS_DRAWN)
+        walk = walk_of(
+            index, self._tensors(index), store, self.earlier, size, pooled_elements=pooled
+        )
         return replace(walk, done=finish)
 
-    def _block_elements(self, *, is_drawn: bool) -> int:
+    def _block_elements(self, *, is_held: bool) -> int:
         """Return the size of blocks: large ones cost fewer calls, many keep threads busy.
 
-        Blocks whose state lasts for several calls stay small: those with a picture, and those with
-        more checkpoints than are streamed at a time.
+        Blocks stay small if they are held for several calls: their state, if there are more
+        checkpoints than are streamed at a time, or A_t of every element, if it is drawn.
         """
-        is_held = is_drawn or len(self.run.checkpoints) > MOST_STEPS
         if self.block_elements or is_held:
             return self.block_elements or BLOCK_ELEMENTS
         elements = sum(parameter.elements for parameter in self.header.parameters)

@@ -1,4 +1,4 @@
-"""Draw pictures tile by tile during the walk, and pool the coarser levels."""
+"""Draw pictures tile by tile during the walk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accweight_core.accumulate.watching import Squares
-from accweight_core.jit.tiers import halve, pool
+from accweight_core.jit.tiers import place, pool
 from accweight_core.pictures.plan import Picture, PicturePlan
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tile import Tile
@@ -25,7 +25,14 @@ mean and maximum at coarser levels."""
 class TileCanvas:
     """Draws A_t of one tile, step by step, and emits the steps of a chunk together."""
 
-    def __init__(self, plan: PicturePlan, tile: Tile, segment: int, emit: Emit) -> None:
+    def __init__(
+        self,
+        plan: PicturePlan,
+        tile: Tile,
+        segment: int,
+        emit: Emit,
+        room: Sequence[Picture] | None = None,
+    ) -> None:
         """Allocate the sheet.
 
         Args:
@@ -33,47 +40,45 @@ class TileCanvas:
             tile: The tile.
             segment: Steps to gather per chunk.
             emit: Takes finished chunks.
+            room: Where to gather them, (segment, rows, columns) per plane.
         """
         self._plan = plan
-        self._size = tile.size(plan.base)
         self._segment = segment
         self._emit = emit
-        rows, cols = self._size
-        planes = 2 if plan.base else 1
-        self._planes = [np.empty((segment, rows, cols), np.float32) for _ in range(planes)]
-        side = 1 << plan.base
+        planes, shape = 2 if plan.base else 1, (segment, *tile.size(plan.base))
+        self._planes = room or [np.empty(shape, np.float32) for _ in range(planes)]
         self._lines = tile.lines
-        self.squares = Squares(side, *self._lines) if self._lines and plan.base else None
-        if not self._lines:
+        self.squares = None
+        if tile.lines and plan.base:
+            self.squares = Squares(1 << plan.base, *tile.lines)
+        if not tile.lines:
             # 0 in gaps changes neither the sum nor the maximum of a square
-            self._sheet = np.zeros((rows * side, cols * side), np.float32)
+            rows, cols = tile.size(plan.base)
+            self._sheet = np.zeros((rows << plan.base, cols << plan.base), np.float32)
             self._view = tile.view(self._sheet, plan.base)
             self._order = tile.order()
             self._places = tile.places(plan.base) if self._view is None else None
-        self.counts = self._count(tile.elements)
+            self._targets = tile.targets(plan.base)
+        self.counts = self._count(tile)
         self._empty = self.counts == 0 if not self.counts.all() else None
 
     def draw(self, step: int, path: Picture) -> None:
         """Draw A_t of the tile, flat, in element order."""
         sheet = self._placed(path)
-        if self._plan.base == 0:
-            self._keep(step, sheet)
-        else:
+        if self._plan.base:
             self.draw_pooled(step, *self._pooled(sheet))
+            return
+        rows, cols = sheet.shape
+        self._planes[0][step % self._segment, :rows, :cols] = sheet
+        self._advance(step)
 
     def draw_pooled(self, step: int, sums: Picture, tops: Picture) -> None:
         """Draw sums and maxima over squares of the tile."""
         rows, cols = sums.shape
+        mean, largest = (plane[step % self._segment, :rows, :cols] for plane in self._planes)
         with np.errstate(invalid="ignore"):
-            self._keep(step, sums / self.counts[:rows, :cols], tops)
-
-    def _keep(self, step: int, *pictures: Picture) -> None:
-        """Keep the planes of a step, with NaN where there is no element."""
-        for plane, picture in zip(self._planes, pictures, strict=True):
-            rows, cols = picture.shape
-            plane[step % self._segment, :rows, :cols] = picture
-            if self._empty is not None:
-                plane[step % self._segment][self._empty] = np.nan
+            np.divide(sums, self.counts[:rows, :cols], out=mean)
+        largest[...] = tops
         self._advance(step)
 
     def _pooled(self, sheet: Picture) -> tuple[Picture, Picture]:
@@ -84,8 +89,11 @@ class TileCanvas:
         return sums, tops
 
     def _advance(self, step: int) -> None:
-        """Emit the gathered steps at the end of a chunk or of the run."""
+        """Emit the gathered steps at the end of a chunk or of the run, NaN without an element."""
         slot = step % self._segment
+        if self._empty is not None:
+            for plane in self._planes:
+                plane[slot][self._empty] = np.nan
         if slot == self._segment - 1 or step == self._plan.steps - 1:
             self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
 
@@ -95,22 +103,16 @@ class TileCanvas:
             return path.reshape(self._lines)
         if self._view is None:
             self._sheet.reshape(-1)[self._places] = path
-        else:
+        elif not self._targets or not place(path, *self._targets, self._sheet.reshape(-1)):
             _copy(path.reshape(self._view.shape), self._view, self._order)
         return self._sheet
 
-    def _count(self, elements: int) -> Picture:
+    def _count(self, tile: Tile) -> Picture:
         """Return the number of elements per texel of the base level."""
-        counts = np.zeros(self._size, np.float32)
-        if self._lines:
-            side = 1 << self._plan.base
-            down, across = (
-                np.minimum(side, length - np.arange(0, length, side)) for length in self._lines
-            )
-            counts[: len(down), : len(across)] = np.outer(down, across)
-        else:
-            counts[...], _ = self._pooled(self._placed(np.ones(elements, np.float32)))
-            self._sheet.fill(0)
+        if tile.is_complete:
+            return np.outer(*tile.filled(self._plan.base)).astype(np.float32)
+        counts, _ = self._pooled(self._placed(np.ones(tile.elements, np.float32)))
+        self._sheet.fill(0)
         return counts
 
 
@@ -145,33 +147,6 @@ class CanvasWatcher:
     def pooled(self, step: int, sums: Picture, tops: Picture) -> None:
         """Draw A_t, pooled."""
         self.canvas.draw_pooled(step, sums, tops)
-
-
-def halved(mean: Picture, largest: Picture, counts: Picture) -> tuple[Picture, Picture, Picture]:
-    """Return the next coarser level of pictures.
-
-    Args:
-        mean: (steps, rows, columns) mean per texel, NaN where there is no element.
-        largest: Same shape, maximum per texel.
-        counts: (rows, columns) number of elements per texel.
-
-    Returns:
-        Mean (weighted by counts), maximum and counts over squares of 2x2 texels.
-    """
-    padding = [(0, length % 2) for length in counts.shape]
-    even = np.pad(counts, padding)
-    number = even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]
-    half, top = (np.empty((len(mean), *number.shape), np.float32) for _ in range(2))
-    halve(mean, largest, counts, half, top, number)
-    return half, top, number
-
-
-def coarsened(mean: Picture, largest: Picture, counts: Picture, levels: int) -> list[Picture]:
-    """Return mean and maximum that many levels coarser; for the arguments see `halved`."""
-    counts = np.ascontiguousarray(counts)  # the loops are compiled for contiguous arrays
-    for _ in range(levels):
-        mean, largest, counts = halved(mean, largest, counts)
-    return [mean, largest]
 
 
 def counts_of(layout: Layout, level: int, tile: Tile) -> Picture:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +32,10 @@ SEGMENT_BYTES = 4 << 20
 
 OPEN_CHUNKS = 8
 """Chunks of that size that may be incomplete at a time."""
+
+
+WHOLE_BYTES = OPEN_CHUNKS * SEGMENT_BYTES
+"""Most bytes of a picture, over all levels and steps, that is drawn as a whole."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class PicturePlan:
     def size_bytes(self) -> int:
         """Bytes of all stored levels, over all steps."""
         return sum(self.level_bytes(level) for level in self.levels)
+
+    @property
+    def is_drawn_whole(self) -> bool:
+        """Whether all of it is in memory until its last tile is drawn."""
+        return self.size_bytes <= WHOLE_BYTES
 
     def level_bytes(self, level: int) -> int:
         """Bytes of one level, over all steps: one plane at level 0, else mean and maximum."""
@@ -143,8 +152,3 @@ def _gathered(size: int, strides: Sequence[int], full: int, most: int) -> int:
         if size < stride:
             return size
     return size * evened(-(-full // size), most)
-
-
-def pyramid_levels(plan: PicturePlan) -> Iterator[int]:
-    """Yield the levels that are pooled from the base level."""
-    yield from plan.levels[1:]

@@ -44,6 +44,11 @@ class Tile:
         return sum(stop - start for start, stop in self.stretches)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every combination of digits in its ranges is an element."""
+        return math.prod(stop - start for start, stop in self.ranges) == self.elements
+
+    @property
     def start(self) -> int:
         """First element."""
         return self.stretches[0][0]
@@ -95,7 +100,7 @@ class Tile:
             level: Level at which rectangles are whole squares.
         """
         counts = [stop - start for start, stop in self.ranges]
-        if math.prod(counts) != self.elements:
+        if not self.is_complete:
             return None
         width = sheet.shape[1]
         strides = [(down * width + across) * sheet.itemsize for down, across in self.moves(level)]
@@ -142,6 +147,38 @@ class Tile:
             row += value * digit.row_step
             col += value * digit.col_step
         return row, col
+
+    def targets(self, level: int) -> tuple[npt.NDArray[np.int32], int] | None:
+        """Return the texels of the elements at the first place of the slowest digit, and its step.
+
+        None if a range is incomplete or not in its order.
+        """
+        if not self.is_complete or any(not isinstance(o, slice) for o in self.order()):
+            return None
+        width = self.size(level)[1] << level
+        row, col = self._first_texel()
+        counts = [stop - start for start, stop in self.ranges]
+        places = np.array([row * width + col])
+        steps = [down * width + across for down, across in self.moves(level)]
+        for count, step in zip(counts[1:], steps[1:], strict=True):
+            places = np.add.outer(places, np.arange(count) * step).reshape(-1)
+        return places.astype(np.int32), steps[0] if steps else 0
+
+    def filled(self, level: int) -> tuple[Indices, Indices]:
+        """Return how many rows, and columns, with elements each square of the sheet has.
+
+        Only of a complete tile: its elements fill all crossings of these rows and columns.
+        """
+        row, col = self._first_texel()
+        found = []
+        for down, first, size in zip((1, 0), (row, col), self.size(level), strict=True):
+            lines = np.array([first])
+            for (start, stop), move in zip(self.ranges, self.moves(level), strict=True):
+                step = move[0] if down else move[1]
+                if step:
+                    lines = (lines[:, None] + np.arange(stop - start) * step).reshape(-1)
+            found.append(np.bincount(lines >> level, minlength=size))
+        return found[0], found[1]
 
     def places(self, level: int) -> Indices:
         """Return the texel of every element on a sheet, in row-major order."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentValueError, UnknownNameError
+from accweight_core.probes.binding.binding import Binding
 from accweight_core.probes.network import OUTPUT, Array, BoundNetwork, Network
 from accweight_core.samples.samples import Data
 from accweight_core.schema import Run
+from accweight_core.store.probe_pieces import ProbePieces
 from accweight_core.text import some
 
 TRIED_SAMPLES = 32
@@ -20,6 +22,23 @@ TRIED_SAMPLES = 32
 
 Trial = Callable[[Sequence[str]], Mapping[str, Array]]
 """Runs a few samples at the first step, and returns the output and the nodes asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Some samples as a network takes them.
+
+    Attributes:
+        rows: Their indices among all samples.
+        inputs: By input of the network; filled up where it takes a fixed number at a time.
+    """
+
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    inputs: Mapping[str, Array]
+
+
+Portions = Callable[[Array], Iterator[Portion]]
+"""Yields the samples of some rows, in batches."""
 
 
 @dataclass
@@ -31,6 +50,7 @@ class Context:
         steps: The steps chosen, ascending.
         seed: Seed of everything that is drawn.
         kept: Nodes that the probe asks for.
+        parts: Parts of what it computes in the end, if that is most of its work: for the progress.
     """
 
     run: Run
@@ -42,7 +62,11 @@ class Context:
     _data: Data | None = None
     _trial: Trial | None = None
     kept: list[str] = field(default_factory=list)
+    parts: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
+    _binding: Binding | None = None
+    _portions: Portions | None = None
+    _pieces: ProbePieces | None = None
 
     @property
     def network(self) -> Network:
@@ -91,6 +115,32 @@ class Context:
             if node not in self.kept and node != OUTPUT:  # which is there anyway
                 self.kept.append(node)
         return nodes
+
+    @property
+    def binding(self) -> Binding:
+        """How the weights of any checkpoint are put into the network.
+
+        Raises:
+            ArgumentValueError: If there is no network.
+        """
+        if self._binding is None:
+            self.network  # noqa: B018  raises the error for a missing network
+            raise ArgumentValueError(f"probe {self.probe!r} needs a network")
+        return self._binding
+
+    @property
+    def pieces(self) -> ProbePieces:
+        """What `Probe.finish` has finished before it was stopped; it may put more there."""
+        if self._pieces is None:
+            raise ArgumentValueError(f"probe {self.probe!r}: results are not open yet")
+        return self._pieces
+
+    def portions(self, rows: Array | None = None) -> Iterator[Portion]:
+        """Yield the samples of some rows, or all, in batches as the network takes them."""
+        if self._portions is None:
+            self.data  # noqa: B018  raises the error for missing samples
+            raise ArgumentValueError(f"probe {self.probe!r} needs samples")
+        return self._portions(np.arange(len(self.data)) if rows is None else rows)
 
     def _bound(self) -> BoundNetwork:
         if self._first is None:

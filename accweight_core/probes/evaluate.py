@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -46,12 +46,8 @@ class Evaluate(Probe):
         """Return the arrays, by the form of output and targets."""
         context.keep(self.output)
         data, scores = context.data, context.tried(self.output)[self.output]
-        if not data.has_targets:
-            raise ArgumentValueError(
-                f"{data.path}: has no targets to evaluate against; save them as y, or put images "
-                "into a folder per class"
-            )
-        self._scoring = _scoring(self.loss, self.output_is, data, scores)
+        check_targets(data)
+        self._scoring = scoring_of(self.loss, self.output_is, data, scores)
         return self._scoring.schema(data)
 
     def begin(self, step: Step) -> None:
@@ -67,8 +63,44 @@ class Evaluate(Probe):
         return self._scoring.result()
 
 
-def _scoring(loss: Loss, form: Form, data: Data, scores: Array) -> _Classes | _Squares | _Binary:
-    """Return how outputs are held against the targets."""
+def check_targets(data: Data) -> None:
+    """Raise unless there are targets.
+
+    Raises:
+        ArgumentValueError: If there are none.
+    """
+    if not data.has_targets:
+        raise ArgumentValueError(
+            f"{data.path}: has no targets to evaluate against; save them as y, or put images "
+            "into a folder per class"
+        )
+
+
+class Scoring(Protocol):
+    """How outputs are held against the targets: sums over samples."""
+
+    def schema(self, data: Data) -> Schema:
+        """Return the arrays that are stored."""
+
+    def reset(self) -> None:
+        """Start from nothing."""
+
+    def add(self, scores: Array, rows: Array, /) -> None:
+        """Add some samples."""
+
+    def result(self) -> dict[str, Array]:
+        """Return loss, and what else there is, of the samples added."""
+
+
+def scoring_of(loss: Loss, form: Form, data: Data, scores: Array) -> Scoring:
+    """Return how outputs are held against the targets.
+
+    Args:
+        loss: The loss, or "auto".
+        form: What the outputs are, or "auto".
+        data: Samples with targets.
+        scores: The output for some samples.
+    """
     is_class = data.targets.dtype.kind in "biu"
     if loss == "auto":
         single = scores.size == len(scores)

@@ -11,7 +11,7 @@ The engines are in other packages, and are found by the entry-point group ``accw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -174,6 +174,29 @@ class TorchNetwork(BoundNetwork, Protocol):
             weights: By the network's names, instead of those bound; those missing stay.
             outputs: Whether outputs are returned; without them, only what the kept nodes depend
                 on is computed.
+        """
+        ...
+
+
+@runtime_checkable
+class ResumableNetwork(BoundNetwork, Protocol):
+    """A bound network that can go on from values that another one of its kind has made."""
+
+    def beginning(self, x: Inputs, changed: Collection[str], keep: Sequence[str] = ()) -> Any:
+        """Return what it makes of samples up to where that depends on some parameters.
+
+        Args:
+            x: The samples.
+            changed: Names of the parameters.
+            keep: Nodes whose values `resumed` is to return.
+        """
+        ...
+
+    def resumed(self, beginning: Any) -> dict[str, Array]:
+        """Return what `run` does for the samples of a beginning.
+
+        Args:
+            beginning: Of a network that differs from this one in the changed parameters alone.
         """
         ...
 

@@ -13,7 +13,7 @@ from accweight_core.errors import AccweightError, ArgumentValueError
 from accweight_core.io.reading import OpenFiles, read_stretch
 from accweight_core.io.stamp import stamps_of
 from accweight_core.io.widening import working_dtype
-from accweight_core.probes.context import TRIED_SAMPLES, Context
+from accweight_core.probes.context import TRIED_SAMPLES, Context, Portion
 from accweight_core.probes.network import OUTPUT, BoundNetwork, Network
 from accweight_core.probes.probe import RUNS_NETWORK, Array, Batch, Probe, Schema, Step
 from accweight_core.samples.samples import Data, Input, batches
@@ -148,18 +148,24 @@ class Passes:
 
     def _batches(self, position: int, rows: Rows, nodes: Sequence[str]) -> Iterator[Batch]:
         """Yield some samples with the output and the nodes kept, in batches."""
-        ports, data, bound = self._ports, self._data, self.bound(position)
+        data, bound = self._data, self.bound(position)
         nodes = [node for node in nodes if node != OUTPUT]
-        start = 0
-        for arrays in batches(data, ports, self._size, rows, whole=False):
-            *inputs, targets = arrays
-            there = len(targets)
-            named = {port.name: value for port, value in zip(ports, inputs, strict=True)}
-            outputs = bound.run(_padded(named, self._fixed), nodes)
+        for portion in self.portions(rows):
+            there = len(portion.rows)
+            named, outputs = portion.inputs, bound.run(portion.inputs, nodes)
             if there < self._fixed:
                 outputs = {n: v[:there] if v.ndim else v for n, v in outputs.items()}
-            yield Batch(rows[start : start + there], named, targets, outputs)
-            start += there
+                named = {name: value[:there] for name, value in named.items()}
+            yield Batch(portion.rows, named, data.targets[portion.rows], outputs)
+
+    def portions(self, rows: Rows) -> Iterator[Portion]:
+        """Yield the samples of some rows in batches, as the network takes them."""
+        ports, start = self._ports, 0
+        for *inputs, targets in batches(self._data, ports, self._size, rows, whole=False):
+            named = {port.name: value for port, value in zip(ports, inputs, strict=True)}
+            stop = start + len(targets)
+            yield Portion(rows[start:stop], _padded(named, self._fixed))
+            start = stop
 
 
 def _padded(inputs: Mapping[str, Array], size: int) -> Mapping[str, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from accweight_core.errors import (
 )
 from accweight_core.io.target import target_at
 from accweight_core.jobs.pipeline import analyze
+from accweight_core.naming import layers_of
 from accweight_core.probes.binding.binding import Binding
 from accweight_core.probes.context import Context
 from accweight_core.probes.identity import network_digest, probe_digest
@@ -34,9 +35,10 @@ from accweight_core.probes.steps import chosen_steps
 from accweight_core.runs.opening import as_run
 from accweight_core.samples.opening import Given, open_samples
 from accweight_core.samples.samples import Data
-from accweight_core.schema import Checkpoint, Run
+from accweight_core.schema import Checkpoint, Layer, Run
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.lock import locked
+from accweight_core.store.probe_pieces import ProbePieces
 from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
 
 USUAL_BATCH = 256
@@ -208,26 +210,29 @@ class Probing:
 
     def run_all(self, probes: Sequence[Probe], progress: Progress) -> list[str]:
         """Run probes; return the names of the folders of their results."""
-        run = self.analysis.run()
+        run = with_buffers(self.analysis.run())
         all_steps = tuple(int(step) for step in run.steps)
         steps = chosen_steps(all_steps, self.steps)
-        bind = self._binding(run, probes)
+        binding = self._binding(run, probes)
+        bind = binding.bind if binding else _no_network
         passes = Passes(run, self.network, self.data, self.batch_size, bind)
         with ExitStack() as held:
-            asked = [self._begun(one, run, all_steps, steps, passes, held) for one in probes]
+            asked = [
+                self._begun(one, run, all_steps, steps, passes, binding, held) for one in probes
+            ]
             self._measure(asked, all_steps, passes, progress)
         return [one.store.folder.name for one in asked]
 
-    def _binding(self, run: Run, probes: Sequence[Probe]) -> Callable[[Checkpoint], BoundNetwork]:
-        """Return what puts the weights of a checkpoint into the network, proven once for all."""
+    def _binding(self, run: Run, probes: Sequence[Probe]) -> Binding | None:
+        """Return how the weights of checkpoints are put into the network, proven once for all."""
         if self.network is None or not any(one.needs & RUNS_NETWORK for one in probes):
-            return _no_network
+            return None
         binding = Binding.of(
             self.network, run, data=self.data, constants=self.constants, unused=self.unused
         )
         if binding.proof.verdict == "not verified":
             self.notice(f"weights are not verified: {binding.proof.reason}")
-        return binding.bind
+        return binding
 
     def _begun(
         self,
@@ -236,6 +241,7 @@ class Probing:
         all_steps: tuple[int, ...],
         steps: tuple[int, ...],
         passes: Passes,
+        binding: Binding | None,
         held: ExitStack,
     ) -> Asked:
         """Start a probe, and open its results under their lock."""
@@ -245,6 +251,7 @@ class Probing:
             context._network, context._data = self.network, self.data
             context._first = partial(passes.bound, first)
             context._trial = partial(passes.trial, first)
+            context._binding, context._portions = binding, passes.portions
         schema = one.start(context)
         document = self._document(one, schema, all_steps)
         digest = probe_digest(
@@ -266,6 +273,7 @@ class Probing:
                 f"{folder}: holds other arrays than probe {one.name!r} of this version stores; "
                 "remove that folder"
             )
+        context._pieces = ProbePieces(self.path, store.folder)
         todo = tuple(step for step in steps if step not in store.document.finished)
         return Asked(one, context, schema, store, todo)
 
@@ -297,7 +305,7 @@ class Probing:
     ) -> None:
         due = {step: [one for one in asked if step in one.todo] for step in all_steps}
         measured = sum(max(passes.batches_of(some), 1) for some in due.values() if some)
-        total, done = measured + sum(len(one.context.steps) for one in asked), 0
+        total, done = measured + sum(_parts(one) for one in asked), 0
 
         def told() -> None:
             nonlocal done
@@ -307,10 +315,10 @@ class Probing:
         for position, step in enumerate(all_steps):
             if due[step]:
                 passes.step(position, due[step], told)
-                if not any(one.takes_batches for one in due[step]):
+                if not passes.batches_of(due[step]):
                     told()
         for one in asked:
-            parts, before = len(one.context.steps), done
+            parts, before = _parts(one), done
 
             def advance(part: int, whole: int, parts: int = parts, before: int = before) -> None:
                 progress(before + parts * part // max(whole, 1), total)
@@ -332,6 +340,26 @@ class Probing:
             raise
         except ValueError as error:
             raise ArgumentValueError(f"probe {one.probe.name!r}, in the end: {error}") from None
+
+
+def with_buffers(run: Run) -> Run:
+    """Return a run with all tensors of its checkpoints.
+
+    A stored analysis knows the measured ones alone; networks need running statistics too.
+    """
+    known = {parameter.name for parameter in run.parameters}
+    found = {layer.name: layer for layer in run.layers}
+    for layer in layers_of(run.checkpoints[0].tensors.values()):
+        more = tuple(p for p in layer.parameters if p.name not in known)
+        if more:
+            own = found.get(layer.name, Layer(layer.name, layer.kind, ()))
+            found[layer.name] = replace(own, parameters=(*own.parameters, *more))
+    return replace(run, layers=tuple(found.values()))
+
+
+def _parts(one: Asked) -> int:
+    """Return in how many parts the progress of what comes in the end is told."""
+    return one.context.parts or len(one.context.steps)
 
 
 def _no_network(checkpoint: Checkpoint) -> BoundNetwork:

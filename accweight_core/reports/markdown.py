@@ -54,12 +54,43 @@ def _run(run: Content, heading: str) -> Iterator[str]:
     yield from _table(heads, rows, text=3)
     if run["not_counted"]:
         yield from (f"{_text(run['not_counted'])}.", "")
+    if run["criticality"]:
+        yield from _criticality(run["criticality"])
     if run["advice"]:
         yield from ("### What to try", "")
     for one in run["advice"]:
         yield f"- **{_text(one['title'])}** ({_text(one['strength'])}): {_text(one['text'])}"
         yield from (f"  - {word}: {_text(text)}" for word, text in one["details"])
     yield from ([""] if run["advice"] else [])
+
+
+def _criticality(found: Content) -> Iterator[str]:
+    yield from ("### Which layers are critical", "")
+    said = f"Rise of the {found['of']} when one layer is put back, from step {found['last']}"
+    yield from (f"{said}; weights in their places: {found['proof']}.", "")
+    heads = ["#", "layer", *(f"to step {step}" for step in found["steps"])]
+    heads += [*(["random"] if found["has_random"] else []), found["by"]]
+    rows = [
+        [str(row["rank"] or "-"), _text(row["layer"]), *map(number_text, row["lost"])]
+        + ([number_text(row["random"])] if found["has_random"] else [])
+        + [number_text(row[found["by"]])]
+        for row in found["rows"]
+    ]
+    yield from _table(heads, rows, text=2)
+    if found["prediction"]:
+        heads = ["metric", "Spearman", "95 %", "by chance within"]
+        rows = [
+            [
+                one["by"],
+                f"{one['spearman']:.2f}",
+                f"{one['low']:.2f} to {one['high']:.2f}",
+                f"+-{one['null']:.2f}",
+            ]
+            for one in found["prediction"]
+        ]
+        yield from _table(heads, rows, text=1)
+    yield from (f"- {_text(note)}" for note in found["notes"])
+    yield ""
 
 
 def _comparison(comparison: Content, names: Sequence[str]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from accweight_core.colours.themes import DARK, LIGHT, Theme
 from accweight_core.errors import MissingLibraryError
 from accweight_core.reports.formatting import ends, number_text, sentence
 from accweight_core.reports.run_content import Content, beside
+from accweight_core.reports.scatter import scatter
 from accweight_core.text import count, plain
 
 MOST_ROWS = 30
@@ -25,6 +26,7 @@ SECTIONS = (
     ("ranking", "Which layers moved"),
     ("curves", "When they moved"),
     ("pictures", "Where in the layers"),
+    ("criticality", "Which layers are critical"),
     ("advice", "What to try"),
     ("probes", "What the network does"),
 )
@@ -96,9 +98,23 @@ def _shown(run: Content, words: Mapping[str, Content]) -> Content:
         "beside": beside(run),
         "words": words,
         "other_warnings": [one for one in run["warnings"] if one not in told],
+        "scatter": _scatter(run["criticality"]),
         "thumbs": {one["layer"]: one["images"][-1]["png"] for one in run["pictures"]},
         "unpictured": len(rows) - len(run["pictures"]),
     }
+
+
+def _scatter(criticality: Content | None) -> Content | None:
+    """Return movement against criticality as a picture; None if there are fewer than two layers."""
+    if criticality is None or not criticality["steps"]:
+        return None
+    by = criticality["by"]
+    points = [
+        (plain(row["short"]), row[by], row["lost"][0])
+        for row in criticality["rows"]
+        if row[by] is not None
+    ]
+    return scatter(points) if len(points) > 1 else None
 
 
 def _sections(content: Content, runs: Sequence[Content]) -> list[Content]:

@@ -21,6 +21,7 @@ from accweight_core.colours.png import indexed_png
 from accweight_core.errors import AccweightError
 from accweight_core.metrics.random_walk import WALKED, random_walk
 from accweight_core.metrics.table import BRIEF, TABLE, Floats
+from accweight_core.reports.criticality_content import criticality_content
 from accweight_core.schema import in_short
 
 MOST_VALUES = 300_000
@@ -78,6 +79,7 @@ def run_content(analysis: Analysis, by: str | None, name: str) -> Content:
         "measures": _measures(analysis),
         "curves": _curves(shown, order),
         "pictures": _pictures(shown, order),
+        "criticality": criticality_content(analysis),
         "advice": [
             {"strength": one.strength, "details": one.details, **one.to_json()}
             for one in advise(analysis)

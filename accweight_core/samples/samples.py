@@ -124,10 +124,11 @@ def batches(
         data: Samples and targets.
         inputs: Inputs of the model.
         size: Samples per batch.
-        order: Order of the rows; that of the file if None.
+        order: The rows to take, in their order; all, in that of the file, if None.
         whole: Leave out an incomplete last batch.
     """
-    stop = len(data) - len(data) % size if whole else len(data)
+    count = len(data) if order is None else len(order)
+    stop = count - count % size if whole else count
     for start in range(0, stop, size):
         rows: Any = slice(start, min(start + size, stop))
         if order is not None:

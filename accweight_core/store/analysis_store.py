@@ -4,12 +4,14 @@
       totals              (steps, parameters, sums); the sums of a parameter are written last and
                           atomically: once they are there, the parameter is finished
       metrics/METRIC      (steps, parameters) float64, written when all parameters are finished
-      pictures/000012/0       (steps, rows, cols) float32: every element of parameter 12
-      pictures/000012/1_mean  (steps, rows, cols): pooled levels hold mean and maximum
-      pictures/000012/1_max
-      pictures/packed/000003  (steps, texels) float32: several small pictures, one after the other,
-                          each row by row; the attributes list them. A pack is written when all
-                          of its parameters are complete, and these are finished together
+      pictures/000012     (steps, texels) float32: the levels of the picture of parameter 12, one
+                          after the other, each row by row; pooled levels hold mean and
+                          maximum. The attributes list them
+      pictures/000013/0       (steps, rows, cols) float32: the finest level of a large picture, in
+                          chunks; 1_mean and 1_max if that is level 1
+      pictures/000013/coarser (steps, texels): its other levels
+      pictures/packed/000003  (steps, texels): several small pictures, likewise. A pack is written
+                          when all of its parameters are complete, and these are finished together
       begun.json          stamps of the checkpoint files while the analysis is unfinished
       state/000012/reference  also previous and total: the flat state after the last step, stored
                           only on request, so that checkpoints can be appended

@@ -43,6 +43,22 @@ def array_in(store: Path, name: str, *, is_complete: bool = False) -> ChunkedArr
     return array
 
 
+def is_array(store: Path, name: str) -> bool:
+    """Tell whether an array has a name in an analysis, and not a group.
+
+    Raises:
+        StoreError: If what is there is damaged, or inside a symbolic link.
+    """
+    try:
+        refuse_links(store, name)
+        found = read(store / name / METADATA)
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        raise StoreError(f"{store}: {name} is damaged ({error})") from error
+    return isinstance(found, dict) and found.get("node_type") == "array"
+
+
 def whole_array(
     store: Path, name: str, shape: Shape, *, is_complete: bool = False
 ) -> ChunkedArray | ForeignArray:

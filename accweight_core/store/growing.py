@@ -86,8 +86,8 @@ def publish(store: Store, draft: Path, document: SegmentDocument) -> Store:
         discard(path, state)
         state.parent.mkdir(exist_ok=True)
         (draft / FIRST_STATE).rename(state)
-    _say_that_it_grows(place)
-    if not is_folder(place / SEGMENTS):
+    say_that_it_grows(place)
+    if not (place / SEGMENTS / METADATA).exists():
         create_group(place / SEGMENTS)
     draft.rename(place / SEGMENTS / span.name)
     longer = store.with_segment(span, document)
@@ -101,7 +101,7 @@ def _state_after(last: int) -> str:
     return f"{last + 1:06d}"
 
 
-def _say_that_it_grows(place: Path) -> None:
+def say_that_it_grows(place: Path) -> None:
     """Set the format of an analysis to the one with segments, so that older versions refuse it."""
     document = read(place / METADATA)
     header = document["attributes"][ATTRIBUTE]

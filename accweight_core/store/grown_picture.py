@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import StoreError
-from accweight_core.pictures.canvas import coarsened, counts_of
+from accweight_core.pictures.canvas import counts_of
 from accweight_core.pictures.plan import Picture
+from accweight_core.pictures.pyramid import coarsened
 from accweight_core.pictures.tiling import whole
 from accweight_core.store.header import Header
 from accweight_core.store.part import Part

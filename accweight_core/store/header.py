@@ -231,10 +231,18 @@ class Header:
             blank, maximum=None, complete=False, versions={}, packs=(), sums=(), type_changes=()
         )
 
+    @property
+    def _format(self) -> int:
+        """The least format that versions must know to read an analysis without segments."""
+        if not self.picture_bases:
+            return UNPACKED_VERSION
+        packed = {index for members in self.packs for index in members}
+        is_larger = any(p.elements and i not in packed for i, p in enumerate(self.parameters))
+        return FORMAT_VERSION if is_larger else PACKED_VERSION
+
     @gc_paused()
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        is_packed = bool(self.packs and self.picture_bases)
         plain = asdict(replace(self, parameters=(), picture_bases=(), packs=()))
         for name in ("type_changes", "follows"):
             if not plain[name]:
@@ -243,7 +251,7 @@ class Header:
             if not record["copy"]:
                 del record["copy"]
         return {
-            "format": PACKED_VERSION if is_packed else UNPACKED_VERSION,
+            "format": self._format,
             **plain,
             "parameters": [_record(parameter) for parameter in self.parameters],
             "picture_bases": self.picture_bases,

@@ -11,25 +11,25 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import numpy as np
 
 from accweight_core.errors import StoreError
 from accweight_core.pictures.plan import segment_steps
+from accweight_core.pictures.pyramid import Pyramid
 from accweight_core.store import files
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.arrays import ATTRIBUTE, array_in
 from accweight_core.store.beside import beside, real_place
 from accweight_core.store.groups import create_group
-from accweight_core.store.growing import segment_document, write_document
+from accweight_core.store.growing import say_that_it_grows, segment_document, write_document
 from accweight_core.store.grown_picture import GrownPicture, Taken
 from accweight_core.store.header import Header
 from accweight_core.store.part import Part, holding
 from accweight_core.store.replacing import discard
 from accweight_core.store.segments import SEGMENTS, Span
-from accweight_core.store.stored_pictures import PACKED, pack_name, picture_name
+from accweight_core.store.stored_pictures import PACKED, pack_name, pyramid_name
 from accweight_core.store.zarr_chunks import ChunkedArray
 
 FANOUT = 16
@@ -94,6 +94,7 @@ def _merge(store: Store, first: int) -> None:
     discard(store.path, draft)
     _Merging(parts, Part(draft, alone)).run()
     write_document(draft, document)
+    say_that_it_grows(real_place(store.path))  # a segment of an older version may be among these
     place = real_place(store.path) / SEGMENTS
     draft.rename(place / Span(spans[0].first, spans[-1].last).name)
     for span in spans:
@@ -141,10 +142,7 @@ class _Merging:
             self._copy_pack(number)
         for index, parameter in enumerate(self._header.parameters):
             if parameter.elements and index not in self._header.packed:
-                create_group(folder / "pictures" / f"{index:06d}")
-                for level in self._header.plan(index).levels:
-                    for plane in ("mean", "max") if level else ("mean",):
-                        self._copy_picture(index, level, plane)
+                self._copy_pyramid(index)
 
     def _copy(self, name: str, tail: tuple[int, ...], dtype: str, attributes: Any = None) -> None:
         """Copy an array of (steps, ...) in one chunk."""
@@ -189,27 +187,24 @@ class _Merging:
             for block in rows(range(first, min(first + at_a_time, self._steps)))
         )
 
-    def _copy_picture(self, index: int, level: int, plane: str) -> None:
-        """Copy one level of a picture, chunk by chunk."""
-        source = self._picture(index, level, plane)
-        chunk = self._chunk_of(index, level, plane, source.shape[1:])
-        path = self._merged.path / "pictures" / picture_name(index, level, plane)
-        array = ChunkedArray(path, source.shape, chunk).create(files.write_new)
-        for start in product(*map(range, (0, 0, 0), source.shape, chunk)):
-            inside = tuple(slice(at, at + length) for at, length in zip(start, chunk, strict=True))
-            array.write(start, source[inside], files.write_new)
-
-    def _chunk_of(
-        self, index: int, level: int, plane: str, size: tuple[int, ...]
-    ) -> tuple[int, int, int]:
-        """Return the shape of chunks: as high and wide as in the last segment, of more steps."""
-        last = self._parts[-1]
-        rows, cols = size
-        if level in last.header.plan(index).levels and index not in last.header.packed:
-            found = last.picture_array(index, level, plane)
-            if isinstance(found, ChunkedArray):
-                rows, cols = found.chunk[1:]
-        return segment_steps(self._steps, rows * cols), rows, cols
+    def _copy_pyramid(self, index: int) -> None:
+        """Copy all levels of a picture into one array, some steps at a time."""
+        plan = self._header.plan(index)
+        pyramid = Pyramid(plan, plan.levels)
+        sources = [self._picture(index, plane.level, plane.name) for plane in pyramid.planes]
+        many = segment_steps(self._steps, pyramid.texels)
+        said = {ATTRIBUTE: pyramid.attributes(index, self._header.parameters[index].name)}
+        array = ChunkedArray(
+            self._merged.path / pyramid_name(index),
+            (self._steps, pyramid.texels),
+            (many, pyramid.texels),
+        ).create(files.write_new, said)
+        for start in range(0, self._steps, many):
+            stop = min(start + many, self._steps)
+            sheet = np.empty((stop - start, pyramid.texels), np.float32)
+            for plane, source in zip(pyramid.planes, sources, strict=True):
+                plane.of(sheet)[...] = source[start:stop]
+            array.write((start, 0), sheet, files.write_new)
 
     def _picture(self, index: int, level: int, plane: str) -> GrownPicture:
         path = self._merged.path

@@ -20,15 +20,15 @@ from accweight_core.remote import is_url
 from accweight_core.schema import Axis, Checkpoint, Parameter, Role, Split, TypeChange
 from accweight_core.store.documents import Integer, Length, Shape, checked
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Increased when older versions could misread a store: since 2, small pictures may be in packs;
-since 3, steps may have been added in segments."""
+since 3, steps may have been added in segments; since 4, the levels of a picture share an array."""
 
 PACKED_VERSION = 2
-"""Format of stores without segments, which older versions can read."""
+"""Format of stores without segments and larger pictures, which older versions can read."""
 
 UNPACKED_VERSION = 1
-"""Format of stores without segments and packed pictures."""
+"""Format of stores without segments and pictures."""
 
 MOST_ELEMENTS = 1 << 53
 """Limit of elements of all parameters: positions are counted in float64."""

@@ -125,7 +125,11 @@ def advise(
     """
     from accweight_core.analysis.analysis import as_analysis
 
-    facts = facts_of(as_analysis(analysis), criticality)
+    return advice_from(facts_of(as_analysis(analysis), criticality))
+
+
+def advice_from(facts: Facts) -> tuple[Advice, ...]:
+    """Return the rules that hold for these facts; see `advise`."""
     found = [Advice(rule, cases) for rule in RULES if (cases := _cases(facts, rule))]
     return tuple(sorted(found, key=lambda advice: _ORDER.index(advice.strength)))
 
@@ -143,21 +147,20 @@ def _cases(facts: Facts, rule: Rule) -> tuple[Case, ...]:
     return tuple(sorted(found, key=lambda case: -case.beyond if case.beyond > 0 else 0.0))
 
 
-def silent(facts_steps: int, *, has_criticality: bool) -> Sequence[str]:
-    """Return why some rules had nothing to say, in sentences.
-
-    Args:
-        facts_steps: Number of checkpoints.
-        has_criticality: Whether results of `rewind` are there.
-    """
-    short = [rule for rule in RULES if facts_steps < rule.fewest_steps]
+def silent(facts: Facts) -> Sequence[str]:
+    """Return why some rules had nothing to say, and what others rest on, in sentences."""
+    steps = len(facts.steps)
+    short = [rule for rule in RULES if steps < rule.fewest_steps]
     lines = []
     if short:
         most = max(rule.fewest_steps for rule in short)
+        lines.append(f"{len(short)} rules need up to {most} checkpoints, and there are {steps}")
+    if facts.criticality and facts.proof not in ("", "verified"):
         lines.append(
-            f"{len(short)} rules need up to {most} checkpoints, and there are {facts_steps}"
+            "what putting a layer back loses was measured with weights whose places in the "
+            f"network are {facts.proof}"
         )
-    if not has_criticality:
+    if not facts.criticality:
         count = sum(rule.needs_criticality for rule in RULES)
         lines.append(
             f"{count} rules need to know what is lost when a layer is put back (rewind), "

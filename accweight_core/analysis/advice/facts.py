@@ -20,6 +20,12 @@ from accweight_core.metrics.table import Floats
 if TYPE_CHECKING:
     from accweight_core.analysis.analysis import Analysis
 
+LOST = ("value", "loss_rise", "accuracy_fall")
+"""Columns with what is lost; the first that a table has is taken."""
+
+LOST_ARRAYS = frozenset(LOST)
+"""The same as arrays of the probe `rewind`, which it has once it is finished."""
+
 Criticality = Mapping[tuple[str, int], float]
 """What is lost when a layer is put back to a step, by layer and step."""
 
@@ -34,12 +40,15 @@ class Facts:
         found: Findings on the run, as `check` tells them.
         criticality: What is lost when a layer is put back, by layer and step; empty if it has not
             been measured.
+        proof: How sure it is that the weights were in their places when it was measured, if the
+            probe says so.
     """
 
     steps: tuple[int, ...]
     rows: tuple[Measured, ...]
     found: tuple[Finding, ...]
     criticality: Criticality
+    proof: str = ""
 
     @cached_property
     def moving(self) -> tuple[Measured, ...]:
@@ -77,8 +86,12 @@ class Facts:
         return np.asarray(np.sqrt(row.totals.column("square")))
 
     def lost(self, layer: str) -> dict[int, float]:
-        """Return what is lost when a layer is put back, by step, ascending."""
-        return {step: v for (name, step), v in sorted(self.criticality.items()) if name == layer}
+        """Return what is lost when a layer is put back, by step, ascending.
+
+        The last step is left out: putting a layer back to where it is loses nothing.
+        """
+        found = sorted(self.criticality.items())
+        return {step: v for (name, step), v in found if name == layer and step < self.steps[-1]}
 
 
 def facts_of(analysis: Analysis, criticality: Any = None) -> Facts:
@@ -89,19 +102,17 @@ def facts_of(analysis: Analysis, criticality: Any = None) -> Facts:
         criticality: A table with the columns layer, step and value (a DataFrame or rows); by
             default that of the probe `rewind`, if the analysis holds its results.
     """
-    told = _stored_criticality(analysis) if criticality is None else _rows_of(criticality)
+    proof = ""
+    result = analysis.probes.get("rewind")
+    if criticality is None and result is not None and not LOST_ARRAYS.isdisjoint(result.arrays):
+        criticality, proof = result.table("layer"), result.proof
     return Facts(
         tuple(map(int, analysis.steps)),
         tuple(analysis.measured()),
         tuple(findings(analysis.header, analysis.values)),
-        told,
+        {} if criticality is None else _rows_of(criticality),
+        proof,
     )
-
-
-def _stored_criticality(analysis: Analysis) -> Criticality:
-    """Return the results of the probe `rewind` that the analysis holds; empty if there are none."""
-    probes = getattr(analysis, "probes", None) or {}
-    return _rows_of(probes["rewind"].table()) if "rewind" in probes else {}
 
 
 def _rows_of(table: Any) -> Criticality:
@@ -110,7 +121,8 @@ def _rows_of(table: Any) -> Criticality:
         table.to_dict("records") if hasattr(table, "to_dict") else table
     )
     rows = [dict(record) for record in records]
-    if rows and not {"layer", "step", "value"} <= rows[0].keys():
+    column = next((name for name in LOST if rows and name in rows[0]), LOST[0])
+    if rows and not {"layer", "step", column} <= rows[0].keys():
         raise ArgumentTypeError(
             "criticality needs the columns layer, step and value, "
             f"got {', '.join(map(str, rows[0]))}"
@@ -118,9 +130,9 @@ def _rows_of(table: Any) -> Criticality:
     metrics = list(dict.fromkeys(str(row.get("metric", "")) for row in rows))
     chosen = _preferred(metrics)
     return {
-        (str(row["layer"]), int(row["step"])): float(row["value"])
+        (str(row["layer"]), int(row["step"])): float(row[column])
         for row in rows
-        if str(row.get("metric", "")) == chosen and math.isfinite(float(row["value"]))
+        if str(row.get("metric", "")) == chosen and math.isfinite(float(row[column]))
     }
 
 

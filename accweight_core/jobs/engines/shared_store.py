@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from accweight_core.errors import StoreError
-from accweight_core.pictures.canvas import TileCanvas
+from accweight_core.pictures.canvas import counts_of
 from accweight_core.pictures.plan import Picture
+from accweight_core.pictures.tile import Tile
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.chunk_grid import Place
@@ -74,6 +75,9 @@ class PieceWriter(PictureWriter):
             for piece in self._pieces.pop(place):
                 super().take(place, *piece)
 
+    def room(self, tile: Tile) -> None:
+        """Return no room: what is drawn may be a piece."""
+
     def finish(self) -> None:
         """Leave the pieces for the process that finishes the picture."""
         if self._pieces:
@@ -118,17 +122,16 @@ def finish_picture(store: SharedStore, index: int) -> None:
     plan = store.header.plan(index)
     tiling = tiling_of(plan.layout, plan.base, BLOCK_ELEMENTS)
     writer = PictureWriter(store, index, tiling)
+    places: set[tuple[int, int]] = set()
+    for tile in tiling.tiles():
+        writer.add_counts(tile, counts_of(plan.layout, plan.base, tile))
+        for window, _ in tile.windows(plan.base):
+            places.update(place for place, _ in writer.grid.touched(window))
     folder = pieces_folder(store, index)
     with suppress(FileNotFoundError):  # another process is finishing this picture, too
         for file in sorted(f for f in folder.iterdir() if f.suffix != PARTIAL):
             for place, piece in _decoded(file):
                 writer.take(place, *piece)
-    places: set[tuple[int, int]] = set()
-    for tile in tiling.tiles():
-        canvas = TileCanvas(plan, tile, 1, lambda step, planes: None)
-        writer.add_counts(tile, canvas.counts)
-        for window, _ in tile.windows(plan.base):
-            places.update(place for place, _ in writer.grid.touched(window))
     if not writer.holds_all(places):
         raise StoreError(
             f"{store.path}: chunks of the picture of {store.header.parameters[index].name!r} that "

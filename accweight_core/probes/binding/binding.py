@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from accweight_core.probes.binding.proving import Proven, proven
 from accweight_core.probes.binding.samples import Samples, given_samples
 from accweight_core.probes.network import BoundNetwork, Inputs, Network
 from accweight_core.runs.name_map import NameMap, as_map
-from accweight_core.schema import Checkpoint, Run
+from accweight_core.schema import Checkpoint, Layer, Run
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Binding:
         Raises:
             BindingError: If weights do not fit, or would be put in wrongly.
         """
-        described = Described.of(network)
+        described, run = Described.of(network), _whole(run)
         asked = Asked(tuple(constants), tuple(unused))
         inputs, wanted = given_samples(network, data, targets)
         index = own_step(described, run)
@@ -129,6 +129,24 @@ class Binding:
             BindingError: If the checkpoint lacks a tensor.
         """
         return self.network.with_weights(self.weights(checkpoint)).proven(self.proof.verdict)
+
+
+def _whole(run: Run) -> Run:
+    """Return a run with all layers of its checkpoints: an analysis knows those it has measured."""
+    known = {parameter.name: parameter for parameter in run.parameters}
+    found = layers_of(run.checkpoints[0].tensors.values())
+    if all(parameter.name in known for layer in found for parameter in layer.parameters):
+        return run
+    kinds = {layer.name: layer.kind for layer in run.layers}
+    layers = tuple(
+        Layer(
+            layer.name,
+            kinds.get(layer.name, layer.kind),
+            tuple(known.get(parameter.name, parameter) for parameter in layer.parameters),
+        )
+        for layer in found
+    )
+    return replace(run, layers=layers)
 
 
 def bound_to(

@@ -18,7 +18,7 @@ from accweight_core.probes.binding.recipes import (
 )
 from accweight_core.probes.binding.recurrent import Stack, recipe_from_pieces, stacks_of
 from accweight_core.runs.name_map import NameMap
-from accweight_core.schema import Axis, Checkpoint, Kind, Layer, Parameter, Run
+from accweight_core.schema import Axis, Checkpoint, Kind, Layer, Parameter, Role, Run
 
 SURE = 0.9
 """Confidence from which a match of layers by names or values needs no other evidence."""
@@ -87,7 +87,22 @@ def candidates_of(described: Described, run: Run, alignment: Alignment) -> dict[
         theirs = [layers[1][name] for name in match.layers_b]
         for candidate in _of_match(match, ours, theirs, channels):
             found[candidate.target.name] = candidate
+    sources = {parameter.name: parameter for parameter in run.parameters}
+    for name, shape in described.network.parameters.items():
+        source = sources.get(name)
+        if source is not None and (name not in found or found[name].match is None):
+            target, given = unknown(name, shape), unknown(name, source.shape)
+            if name in found:
+                target, given = found[name].target, source
+            recipes = list(recipes_from_one(given, target))
+            found[name] = Candidates(target, recipes, is_sure=True, is_only=True)
     return found
+
+
+def unknown(name: str, shape: Sequence[int]) -> Parameter:
+    """Return what is known of a constant that is no parameter of a layer: its shape."""
+    axes = (Axis.OTHER,) * len(shape)
+    return Parameter(name, "", Kind.OTHER, Role.WEIGHT, tuple(shape), "float32", axes)
 
 
 def channels_before_flatten(run: Run) -> list[int]:

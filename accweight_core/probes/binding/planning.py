@@ -32,11 +32,12 @@ from accweight_core.probes.binding.matching import (
     Candidates,
     candidates_of,
     channels_before_flatten,
+    unknown,
 )
 from accweight_core.probes.binding.recipes import Recipe, recipes_from_one
 from accweight_core.probes.binding.recurrent import UNEVEN, regated
 from accweight_core.probes.binding.unfolding import unfolded
-from accweight_core.schema import Axis, Kind, Parameter, Role, Run
+from accweight_core.schema import Parameter, Run
 
 VALUES = "same values at step {step}"
 
@@ -107,9 +108,9 @@ def _propose(
     """Take what the names and shapes propose."""
     for name, candidate in candidates.items():
         recipe = next(iter([r for r in candidate.recipes if r.told]), None)
-        if name in found or recipe is None or candidate.match is None:
-            continue
         match = candidate.match
+        if name in found or recipe is None or (match is None and not candidate.is_named):
+            continue
         others = [r.words for r in candidate.recipes if not r.told]
         doubts = (f"{name}: {recipe.words}, or perhaps {others[0]}",) if others else ()
         found[name] = Assignment(
@@ -117,8 +118,8 @@ def _propose(
             candidate.target.shape,
             Origin.CHECKPOINT,
             recipe,
-            match.confidence,
-            f"{match.how}: {match.reason}",
+            match.confidence if match else 1.0,
+            f"{match.how}: {match.reason}" if match else "name: same name and size",
             doubts=doubts,
         )
 
@@ -191,6 +192,7 @@ class _Test:
         if not (fits and is_named):
             known = {source for recipe in fits for source in recipe.sources}
             elsewhere = list(self._elsewhere(name, candidate, own, known))
+        fits = fits[:1] + [r for r in fits[1:] if not self._is_one_move(fits[0], r)]
         doubts = []
         if len(fits) > 1:
             doubts.append(
@@ -212,6 +214,14 @@ class _Test:
         fits = fits or elsewhere
         return (fits[0] if fits else None), doubts
 
+    def _is_one_move(self, recipe: Recipe, other: Recipe) -> bool:
+        """Tell whether two recipes put every element of one tensor in the same place."""
+        if recipe.sources != other.sources or len(recipe.sources) != 1:
+            return False
+        shape = self._weights[recipe.sources[0]].shape
+        places = {recipe.sources[0]: np.arange(np.prod(shape, dtype=int)).reshape(shape)}
+        return bool(np.array_equal(recipe.make(places), other.make(places)))
+
     def _are_tied(self, names: Sequence[str], others: Sequence[str]) -> bool:
         """Tell whether two tensors are equal at the first and the last checkpoint, too."""
         if len(names) != 1 or len(others) != 1:
@@ -232,7 +242,7 @@ class _Test:
         self, name: str, candidate: Candidates | None, own: Array, known: set[str]
     ) -> Iterator[Recipe]:
         """Yield the recipes from other tensors of that size that give a tensor's own values."""
-        target = candidate.target if candidate else _unknown(name, own)
+        target = candidate.target if candidate else unknown(name, own.shape)
         for source in self._of_size.get(own.size, ()):
             if source.name in known or not self._has_values(source.name, name):
                 continue
@@ -263,12 +273,6 @@ class _Test:
 
     def _dtype(self, name: str, sources: Sequence[str]) -> str:
         return coarser(self._described.dtype(name), *map(self._weights.dtype, sources))
-
-
-def _unknown(name: str, own: Array) -> Parameter:
-    """Return what is known of a constant that is no parameter of a layer: its shape."""
-    axes = (Axis.OTHER,) * own.ndim
-    return Parameter(name, "", Kind.OTHER, Role.WEIGHT, tuple(own.shape), str(own.dtype), axes)
 
 
 def _settle(candidates: Mapping[str, Candidates], found: dict[str, Assignment]) -> None:
@@ -320,7 +324,8 @@ def _doubt_divided_layers(
     strange = {
         candidate.target.layer
         for name, candidate in candidates.items()
-        if (item := found.get(name))
+        if candidate.match
+        and (item := found.get(name))
         and not set(item.sources) <= {source.name for source in candidate.sources}
     }
     for name, candidate in candidates.items():

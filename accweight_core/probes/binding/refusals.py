@@ -53,7 +53,8 @@ def without_source(
     name = next((n for n in missing if n in candidates and candidates[n].match), missing[0])
     candidate = candidates.get(name)
     shape = _shape(described.network.parameters[name])
-    if own is not None and candidate and candidate.match:
+    used = {source for item in found.values() for source in item.sources}
+    if own is not None and candidate and candidate.match and _has_free(candidate, used):
         equal = sum(bool(item.is_equal) for item in found.values())
         sources = [p.name for p in candidate.sources if p.role is candidate.target.role]
         return BindingError(
@@ -63,7 +64,7 @@ def without_source(
             "graph from a checkpoint of this run, and look at accweight align",
             named,
         )
-    if candidate and candidate.match:
+    if own is None and candidate and candidate.match:
         there = ", ".join(f"{p.name} {_shape(p.shape)}" for p in candidate.sources[:MOST])
         return BindingError(
             f"{where}: tensor {name!r} has shape {shape}, which cannot be made of {there} "
@@ -77,6 +78,11 @@ def without_source(
         "name there, say so with --map",
         named,
     )
+
+
+def _has_free(candidate: Candidates, used: set[str]) -> bool:
+    """Tell whether a tensor of the matched layers has no place so far."""
+    return any(source.name not in used for source in candidate.sources)
 
 
 def _name_of(described: Described) -> str:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from accweight_adapters.execution.element_types import stored_tensor
+from accweight_adapters.execution.element_types import as_array, stored_tensor
 from accweight_adapters.execution.graph import InvalidGraphError, compiled
 from accweight_adapters.execution.limits import budget
 from accweight_adapters.execution.operators import OPERATORS
 from accweight_adapters.execution.prepared import PreparedModel, prepared
-from accweight_adapters.execution.program import Program
+from accweight_adapters.execution.program import Plan, Program
 from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
 from accweight_core.errors import FormatError
-from accweight_core.probes.network import OUTPUT, Array, Network, Port
+from accweight_core.probes.network import OUTPUT, Array, Inputs, Network, Port
 
 
 class OnnxNetwork(Network):
@@ -28,6 +29,7 @@ class OnnxNetwork(Network):
     def __init__(self, model: PreparedModel, path: Path, device: torch.device) -> None:
         self._path = path
         self.device = device
+        self._after: tuple[Any, tuple[Program, list[int]]] | None = None
         self.inputs, self.outputs = model.inputs, model.outputs
         try:
             self._graph = compiled(
@@ -64,6 +66,23 @@ class OnnxNetwork(Network):
     def with_weights(self, weights: Mapping[str, Array]) -> OnnxBound:
         """Return the network with these weights, by its own names; see `Network.with_weights`."""
         return OnnxBound(self, {**self.own, **fitting_weights(weights, self.own, self.device)})
+
+    def given(self, inputs: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        """Return inputs by their slots."""
+        return {
+            slot: value
+            for port, slot in zip(self.inputs, self.program.inputs, strict=True)
+            if (value := inputs.get(port.name)) is not None
+        }
+
+    def program_after(
+        self, changed: Sequence[int], wanted: Sequence[int]
+    ) -> tuple[Program, list[int]]:
+        """Return the part of the program that depends on some slots; kept for the last call."""
+        key = tuple(sorted(changed)), tuple(wanted)
+        if self._after is None or self._after[0] != key:
+            self._after = key, self.program.after(changed, wanted)
+        return self._after[1]
 
     def _slots(self, layers: Mapping[str, str], needed: set[int]) -> dict[str, int]:
         """Return the slots of all nodes; layers first."""
@@ -108,23 +127,67 @@ class OnnxBound(TorchBound):
     ) -> dict[str, Tensor]:
         """Return outputs, if asked for, and kept nodes."""
         network = self.network
-        results = network.program.outputs if outputs else []
-        slots = [*results, *(network.slots[name] for name in keep)]
+        slots = self._slots_of(keep, outputs=outputs)
         plan = network.program.plan(slots)
-        given = {
-            slot: value
-            for port, slot in zip(network.inputs, network.program.inputs, strict=True)
-            if (value := inputs.get(port.name)) is not None
-        }
+        values = self._run(plan, network.given(inputs), weights, functions)
+        named = [OUTPUT, *(port.name for port in network.outputs[1:])] if outputs else []
+        return dict(zip([*named, *keep], values, strict=True))
+
+    def _slots_of(self, keep: Sequence[str], *, outputs: bool) -> list[int]:
+        network = self.network
+        results = network.program.outputs if outputs else []
+        return [*results, *(network.slots[name] for name in keep)]
+
+    def _run(
+        self,
+        plan: Plan,
+        given: Mapping[int, Any],
+        weights: Mapping[str, Tensor],
+        functions: Mapping[str, Sequence[Function]],
+    ) -> list[Any]:
+        """Return the values that a plan computes."""
+        network, patches = self.network, dict[int, list[Function]]()
         names = network._graph.slots
-        given.update((names[n], weights[n]) for n in network.own if names[n] in plan.needed)
-        patches: dict[int, list[Function]] = {}
+        own = {names[n]: weights[n] for n in network.own if names[n] in plan.needed}
         for name, several in functions.items():
             patches.setdefault(network.slots[name], []).extend(several)
         with budget():
-            values = plan.run(given, {slot: _composed(f) for slot, f in patches.items()})
-        named = [OUTPUT, *(port.name for port in network.outputs[1:])] if outputs else []
-        return dict(zip([*named, *keep], values, strict=True))
+            return plan.run({**given, **own}, {slot: _composed(f) for slot, f in patches.items()})
+
+    def beginning(self, x: Inputs, changed: Collection[str], keep: Sequence[str] = ()) -> Beginning:
+        """Return the values that do not depend on some parameters; see `ResumableNetwork`."""
+        self._check_nodes(keep)
+        slots = [self.network._graph.slots[name] for name in changed]
+        rest, start = self.network.program_after(slots, self._slots_of(keep, outputs=True))
+        given = self.network.given(self._given(x))
+        with torch.no_grad():
+            plan = self.network.program.plan(start)
+            values = self._run(plan, given, self.tensors, self.functions) if start else []
+        return Beginning(rest, {**given, **dict(zip(start, values, strict=True))}, tuple(keep))
+
+    def resumed(self, beginning: Beginning) -> dict[str, Array]:
+        """Return outputs and kept nodes from values of another network's beginning."""
+        plan = beginning.program.plan(beginning.program.outputs)
+        with torch.no_grad():
+            values = self._run(plan, beginning.values, self.tensors, self.functions)
+        named = [OUTPUT, *(port.name for port in self.network.outputs[1:])]
+        found = zip([*named, *beginning.keep], values, strict=True)
+        return {name: as_array(value) for name, value in found}
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a network made of samples up to where it depends on some parameters.
+
+    Attributes:
+        program: The rest.
+        values: Inputs, and what the rest goes on from, by slot.
+        keep: Nodes that are returned beside the outputs.
+    """
+
+    program: Program
+    values: Mapping[int, Any]
+    keep: tuple[str, ...]
 
 
 def _composed(functions: Sequence[Function]) -> Function:

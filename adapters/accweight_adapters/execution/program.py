@@ -8,7 +8,7 @@ is not run, and values are released after their last use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,35 @@ class Program:
             if needed.intersection(step.outputs):
                 needed.update(known.get(slot, slot) for slot in step.inputs)
         return needed - {NOTHING}
+
+    def after(self, changed: Collection[int], wanted: Sequence[int]) -> tuple[Program, list[int]]:
+        """Return the part of the program that depends on some slots.
+
+        Args:
+            changed: The slots.
+            wanted: Slots to compute.
+
+        Returns:
+            A program for the same slots, and those that it needs the contents of beside weights
+            and inputs: none of them depends on the changed ones.
+        """
+        needed = self.needed(wanted)
+        depending, later = set(changed), []
+        for step in self.steps:
+            if not needed.intersection(step.outputs):
+                continue
+            if step.static or depending.intersection(step.inputs):
+                depending.update(() if step.static else step.outputs)
+                later.append(step)
+        made = {slot for step in later for slot in step.outputs}
+        earlier = {slot for step in self.steps for slot in step.outputs} - made - {NOTHING}
+        used = {slot for step in later for slot in step.inputs} | set(wanted)
+        start = sorted(used & earlier)
+        rest = Program(
+            self.size, later, self.constants, [*self.inputs, *start], list(wanted), self.numbers,
+            self.moved, self.device,
+        )  # fmt: skip
+        return rest, start
 
 
 class Plan:

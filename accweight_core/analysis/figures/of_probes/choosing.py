@@ -4,6 +4,7 @@
 (step, layer)                               curves, a line per layer
 (step, ..., height, width, channel) uint8   a contact sheet, steps down
 (step, point, coordinate)                   scatter plots, side by side
+(step, stage, point, coordinate)            scatter plots, stages across, steps down
 (step, component)                           a path
 (step, a, b) and (step, step)               maps: values as colours
 """
@@ -14,7 +15,11 @@ from collections.abc import Callable, Mapping
 
 from accweight_core.analysis.figures.of_probes.curves import curves_figure
 from accweight_core.analysis.figures.of_probes.maps import map_figure, steps_map_figure
-from accweight_core.analysis.figures.of_probes.points import path_figure, scatter_figure
+from accweight_core.analysis.figures.of_probes.points import (
+    path_figure,
+    scatter_figure,
+    stages_figure,
+)
 from accweight_core.analysis.figures.of_probes.sheets import sheet_figure
 from accweight_core.analysis.figures.page import Drawing
 from accweight_core.analysis.probe_results import ProbeResult
@@ -55,6 +60,8 @@ def _drawn(result: ProbeResult, name: str, axes: tuple[str, ...]) -> Draw | None
         return lambda: path_figure(result, name)
     if axes == (STEP, "point", "coordinate"):
         return lambda: scatter_figure(result, name)
+    if axes == (STEP, "stage", "point", "coordinate"):
+        return lambda: stages_figure(result, name)
     if axes == (STEP, STEP):
         return lambda: steps_map_figure(result, name)
     is_map = len(axes) == 3 and axes[0] == STEP and STEP not in axes[1:]

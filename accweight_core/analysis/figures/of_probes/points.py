@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 
 from accweight_core.analysis.figures.of_probes.curves import heading, line_colours, subtitle
 from accweight_core.analysis.figures.page import (
@@ -25,11 +27,15 @@ SIDE, GAP, CAPTION = 1.9, 0.15, 0.24
 KEY = 0.2
 """Inches of the line that says which colour is which class."""
 
+MOST_STAGES = 7
+STEPS = 0.6
+"""Inches of the names of steps at the left."""
+
 PATH = 4.2
 """Inches of the sides of a path."""
 
-QUALITY = ("trustworthiness", "purity", "jump")
-"""Numbers per step that say what a picture of points is worth."""
+QUALITY = {"trustworthiness": "trust", "purity": "purity", "jump": "jump"}
+"""Numbers per step that say what a picture of points is worth, and their short names."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,47 +50,99 @@ def scatter_figure(result: ProbeResult, name: str) -> Drawing:
     wide = max(2 * MARGIN + columns * (SIDE + GAP) - GAP, 5.2)
     note = str(result.attributes.get("said", ""))
     figure, bottom = page(wide, body, heading(result), subtitle(result), [note])
-    targets = np.array(result.attributes.get("targets", []))
-    classes = sorted(set(targets.tolist()))
-    colours = class_colours(len(classes)) if len(classes) < len(targets) else []
-    finite = points[np.isfinite(points).all(axis=-1)]
-    low, high = (finite.min(axis=0), finite.max(axis=0)) if finite.size else (-1, 1)
-    middle, half = (np.add(low, high)) / 2, 0.53 * float(np.max(np.subtract(high, low)) or 1.0)
+    classes, paint, colours = _painted(result)
+    bounds = _square_around(points)
     for number, place in enumerate(chosen):
         left = MARGIN + number % columns * (SIDE + GAP)
         top = bottom + body - KEY - number // columns * (SIDE + CAPTION)
         text = cut(_quality(result, int(place)), SIDE, SMALL)
         figure.write(left, top - 0.15, text, SMALL, color=THEME.dim)
-        axes = figure.panel(left, top - CAPTION - SIDE, SIDE, SIDE)
-        axes.spines[:].set(visible=True, color=THEME.line, linewidth=0.6)
-        found = points[number]
-        paint = (
-            [colours[classes.index(t)] for t in targets.tolist()] if colours else THEME.curves[0]
-        )
-        axes.scatter(found[:, 0], found[:, 1], s=4, c=paint, linewidths=0, alpha=0.8)
-        middle = np.broadcast_to(middle, 2)
-        axes.set(
-            xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half)
-        )
+        _points(figure, points[number], left, top - CAPTION, paint, bounds)
     _key(figure, result, classes, colours, bottom + body - 0.12)
     return figure
+
+
+def stages_figure(result: ProbeResult, name: str) -> Drawing:
+    """Draw the points at every stage of the network, at the first, middle and last step."""
+    count = len(result.steps)
+    chosen = list(dict.fromkeys([0, (count - 1) // 2, count - 1]))
+    stages = result.labels("stage")
+    shown = np.unique(np.linspace(0, len(stages) - 1, MOST_STAGES).round().astype(int))
+    body = len(chosen) * (SIDE + GAP) + CAPTION + KEY
+    figure, bottom = page(
+        2 * MARGIN + STEPS + len(shown) * (SIDE + GAP), body, heading(result), subtitle(result),
+        ["each stage has its own scale, the same at all steps"],
+    )  # fmt: skip
+    classes, paint, colours = _painted(result)
+    views = np.stack([result.array(name, int(result.steps[at])) for at in chosen])
+    for column, stage in enumerate(shown):
+        left = MARGIN + STEPS + column * (SIDE + GAP)
+        title = cut(plain(stages[stage]), SIDE, SMALL)
+        figure.write(left, bottom + body - KEY - 0.15, title, SMALL, color=THEME.dim)
+        bounds = _square_around(views[:, stage, :, :2])
+        for line in range(len(chosen)):
+            top = bottom + body - KEY - CAPTION - line * (SIDE + GAP)
+            _points(figure, views[line, stage], left, top, paint, bounds)
+    for line, place in enumerate(chosen):
+        middle = bottom + body - KEY - CAPTION - line * (SIDE + GAP) - SIDE / 2
+        figure.write(MARGIN, middle, f"step {result.steps[place]}", SMALL, color=THEME.dim)
+    _key(figure, result, classes, colours, bottom + body - 0.12)
+    return figure
+
+
+Colour = tuple[float, float, float]
+Bounds = tuple[tuple[float, float], tuple[float, float]]
+
+
+def _painted(result: ProbeResult) -> tuple[list[int], object, list[Colour]]:
+    """Return the classes, the colour of every point, and the colour of every class."""
+    targets: list[int] = list(result.attributes.get("targets", []))
+    classes = sorted(set(targets))
+    if not targets or len(classes) == len(targets):
+        return [], THEME.curves[0], []
+    colours = class_colours(len(classes))
+    return classes, [colours[classes.index(target)] for target in targets], colours
+
+
+def _square_around(points: Floats) -> Bounds:
+    """Return the bounds of a square with all points, those that are not finite left out."""
+    flat = points[..., :2].reshape(-1, 2)
+    finite = flat[np.isfinite(flat).all(axis=1)]
+    if not len(finite):
+        return (-1, 1), (-1, 1)
+    low, high = finite.min(axis=0), finite.max(axis=0)
+    (x, y), half = (low + high) / 2, 0.53 * float((high - low).max() or 1.0)
+    return (float(x - half), float(x + half)), (float(y - half), float(y + half))
+
+
+def _points(
+    figure: Drawing, points: Floats, left: float, top: float, paint: object, bounds: Bounds
+) -> None:
+    """Draw points in a square."""
+    axes = figure.panel(left, top - SIDE, SIDE, SIDE)
+    axes.spines[:].set(visible=True, color=THEME.line, linewidth=0.6)
+    colour: Any = paint
+    axes.scatter(points[:, 0], points[:, 1], s=4, c=colour, linewidths=0, alpha=0.8)
+    axes.set(xlim=bounds[0], ylim=bounds[1])
 
 
 def _quality(result: ProbeResult, place: int) -> str:
     """Return the step, and what its picture is worth."""
     worth = [
-        f"{name} {result.array(name)[place]:.2f}"
-        for name in QUALITY
+        f"{short} {result.array(name)[place]:.2f}"
+        for name, short in QUALITY.items()
         if name in result.arrays and np.isfinite(result.array(name)[place])
     ]
     return ", ".join([f"step {result.steps[place]}", *worth])
 
 
 def class_colours(count: int) -> list[tuple[float, float, float]]:
-    """Return so many different colours: those of the timeline, of more classes a colour map."""
-    if count > len(THEME.curves):
-        return line_colours(count)
-    return [_rgb(colour) for colour in THEME.curves[:count]]
+    """Return so many different colours: those of the timeline, of more classes those of a map."""
+    if count <= len(THEME.curves):
+        return [_rgb(colour) for colour in THEME.curves[:count]]
+    table = colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"]
+    places = range(count) if count <= 20 else np.linspace(0, table.N - 1, count).astype(int)
+    return [(r, g, b) for r, g, b, _ in map(table, places)]
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

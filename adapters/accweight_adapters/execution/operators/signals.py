@@ -28,14 +28,13 @@ def _dft(node: Node) -> Call:
 
     def transformed(
         x: Tensor, length: Tensor | Numbers | None = None, along: Tensor | Numbers | None = None
-    ) -> Tensor:
+    ) -> Any:
         axis = axis_in(fixed if along is None else single(along), x.dim())
         count = None if length is None else single(length)
         is_real = x.shape[-1] == 1
         signal = x[..., 0] if is_real else torch.view_as_complex(x.contiguous())
         if onesided and inverse:
-            made: Tensor = torch.fft.irfft(signal, count, axis)
-            return made.unsqueeze(-1)
+            return torch.fft.irfft(signal, count, axis).unsqueeze(-1)
         if onesided:
             return torch.view_as_real(torch.fft.rfft(signal, count, axis))
         function = torch.fft.ifft if inverse else torch.fft.fft

@@ -1,0 +1,139 @@
+"""Samples as vectors: the values of a node at chosen samples, for probes that compare samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from accweight_core.errors import ArgumentValueError, MissingLibraryError, UnknownNameError
+from accweight_core.probes.context import Context
+from accweight_core.probes.probe import Array, Batch
+from accweight_core.probes.units import unit_axes
+
+MOST_FEATURES = 1024
+"""Features of a sample that are kept; of more, so many random projections, which keep distances to
+a few hundredths (Johnson and Lindenstrauss)."""
+
+MOST_PROJECTED = 1 << 15
+"""Features that are projected; of nodes with more, the mean over positions of every unit is taken
+first."""
+
+
+@dataclass
+class Features:
+    """The values of one node at chosen samples, collected batch by batch.
+
+    Attributes:
+        node: The node.
+        rows: The samples.
+        width: Features per sample.
+    """
+
+    node: str
+    rows: Array
+    width: int
+    _samples: int
+    _pooled: bool
+    _parameters: Mapping[str, tuple[int, ...]]
+    _projection: Array | None
+    _kept: list[Array] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, context: Context, node: str, points: int) -> Features:
+        """Choose node and samples.
+
+        Args:
+            context: What the probe is told.
+            node: The node; empty for the last layer before the output.
+            points: Samples at most, each class with its share.
+
+        Raises:
+            UnknownNameError: If there is no such node, or it has no axis for the samples.
+            ArgumentValueError: If there are fewer than four samples.
+        """
+        layers = context.layers
+        chosen = node or (layers[-2] if len(layers) > 1 else layers[0])
+        context.keep(chosen)
+        tried = context.tried(chosen)
+        value, samples = tried[chosen], len(tried["output"])
+        axes = unit_axes(value, samples, chosen, context.network.parameters)
+        if axes is None:
+            raise UnknownNameError(
+                f"probe {context.probe!r}: node {chosen!r} has shape {value.shape}, no axis of "
+                f"which is the {samples} samples; choose another one with layer="
+            )
+        rows = context.chosen_rows(points)
+        if len(rows) < 4:
+            raise ArgumentValueError(
+                f"probe {context.probe!r} compares samples with each other; {len(rows)} are too few"
+            )
+        pooled = value.size // samples > MOST_PROJECTED
+        width = axes.count if pooled else value.size // samples
+        projection = projection_of(context.random(), width)
+        kept = min(width, MOST_FEATURES)
+        parameters = context.network.parameters
+        return cls(chosen, rows, kept, samples, pooled, parameters, projection)
+
+    def begin(self) -> None:
+        """Start with nothing."""
+        self._kept = []
+
+    def add(self, batch: Batch) -> None:
+        """Take the values of a batch."""
+        value = batch.outputs[self.node]
+        axes = unit_axes(value, len(batch.rows), self.node, self._parameters)
+        if axes is None:  # one sample, whose axis is another one's length as well
+            raise UnknownNameError(f"node {self.node!r} has no axis for the samples any more")
+        flat = axes.of(value)
+        flat = flat.mean(axis=2) if self._pooled else flat.reshape(len(flat), -1)
+        flat = flat.astype(np.float32)
+        self._kept.append(flat if self._projection is None else flat @ self._projection)
+
+    def whole(self) -> Array:
+        """Return (samples, features)."""
+        found: Array = np.concatenate(self._kept)
+        return found
+
+
+def projection_of(chance: np.random.Generator, width: int) -> Array | None:
+    """Return (features, `MOST_FEATURES`): a random projection; None if it is not needed."""
+    if width <= MOST_FEATURES:
+        return None
+    drawn: Array = chance.standard_normal((width, MOST_FEATURES), np.float32)
+    return drawn / np.float32(np.sqrt(MOST_FEATURES))
+
+
+def labels_of(context: Context, rows: Array) -> list[int] | None:
+    """Return the classes of samples; None if targets are no class numbers."""
+    targets = context.data.targets
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1 or targets.dtype.kind not in "biu":
+        return None
+    return [int(label) for label in targets[rows]]
+
+
+def attributes_of(context: Context, features: Features) -> dict[str, Any]:
+    """Return what is stored about points: which samples they are, and their classes."""
+    labels = labels_of(context, features.rows)
+    return {
+        "node": features.node,
+        "rows": [int(row) for row in features.rows],
+        "targets": labels or [],
+        "classes": list(context.data.classes),
+    }
+
+
+def need_sklearn(probe: str) -> None:
+    """Raise unless scikit-learn is installed.
+
+    Raises:
+        MissingLibraryError: If it is not.
+    """
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise MissingLibraryError("scikit-learn", "probe", f"probe {probe!r}") from None

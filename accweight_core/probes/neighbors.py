@@ -1,0 +1,89 @@
+"""The probe `neighbors`: which samples are alike for the network, and which for their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.context import Context
+from accweight_core.probes.embedding import neighbours_of
+from accweight_core.probes.features import Features, attributes_of, need_sklearn
+from accweight_core.probes.probe import Array, Batch, Field, Needs, Probe, Schema, Step, option
+
+
+@dataclass
+class Neighbors(Probe):
+    """The nearest samples by the values of a layer, held against those by pixels."""
+
+    name: ClassVar[str] = "neighbors"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.FORWARD
+
+    layer: str = option("", "layer or node; by default the last layer before the output")
+    count: int = option(5, "neighbours of every sample")
+    points: int = option(1000, "samples at most, each class with its share")
+    distance: Literal["euclidean", "cosine"] = option("euclidean", "distance between samples")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays."""
+        need_sklearn(self.name)
+        self._features = Features.of(context, self.layer, self.points)
+        points = len(self._features.rows)
+        if not 0 < self.count < points:
+            raise ArgumentValueError(
+                f"count is {self.count}; {points} samples have 1 to {points - 1}"
+            )
+        attributes = attributes_of(context, self._features)
+        self._labels = np.array(attributes["targets"])
+        self._pixels: Array | None = None
+        shape = (0, points, self.count)
+        fields = (
+            Field("agreement", ("step",), (0,), "share of neighbours of the same class"),
+            Field("pixel_agreement", ("step",), (0,), "the same by pixels"),
+            Field("shared", ("step",), (0,), "share of neighbours that are neighbours by pixels"),
+            Field("nearest", ("step", "point", "neighbour"), shape,
+                  "indices of the nearest points, nearest first"),
+        )  # fmt: skip
+        return Schema(fields, attributes=attributes, rows=self._features.rows)
+
+    def begin(self, step: Step) -> None:
+        """Start a step."""
+        self._features.begin()
+        self._seen: list[Array] = []
+
+    def measure(self, batch: Batch) -> None:
+        """Keep the values of the node, and at first the pixels."""
+        self._features.add(batch)
+        if self._pixels is None:
+            flat = [value.reshape(len(value), -1) for value in batch.inputs.values()]
+            self._seen.append(np.concatenate(flat, axis=1))
+
+    def end(self) -> Mapping[str, Array]:
+        """Return neighbours, and how many are of one class."""
+        if self._pixels is None:
+            self._pixels = neighbours_of(np.concatenate(self._seen), self.count, self.distance)
+        nearest = neighbours_of(self._features.whole(), self.count, self.distance)
+        pairs = zip(nearest, self._pixels, strict=True)
+        shared = np.mean([np.isin(by_layer, by_pixels).mean() for by_layer, by_pixels in pairs])
+        return {
+            "agreement": np.asarray(self._same_class(nearest)),
+            "pixel_agreement": np.asarray(self._same_class(self._pixels)),
+            "shared": np.asarray(shared),
+            "nearest": nearest.astype(np.float64),
+        }
+
+    def _same_class(self, nearest: Array) -> float:
+        if len(self._labels) != len(nearest):
+            return float("nan")
+        return float((self._labels[nearest] == self._labels[:, None]).mean())
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return how many samples were compared, by which layer."""
+        count = len(result.attributes["rows"])
+        return [f"{count} samples by {result.attributes['node']}, and by their inputs"]

@@ -1,0 +1,266 @@
+"""The probe `representation`: what each layer makes of the samples, as points in two or three axes.
+
+A layer moves the samples twice: an affine map takes the values before it to its own, then the
+activation function bends them. Both are shown as motion: between two stages, points go straight
+from one place to the next, which for the affine map is the map with ``(1 - s) I + s W`` in place
+of W. At s = 0 and s = 1 they are the values themselves. Whether classes can be told apart by a
+plane is said by a logistic regression on all values of a stage, not on the picture.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.context import Context
+from accweight_core.probes.features import (
+    MOST_FEATURES,
+    Features,
+    attributes_of,
+    need_sklearn,
+    projection_of,
+)
+from accweight_core.probes.probe import (
+    Array,
+    Batch,
+    Field,
+    Needs,
+    Probe,
+    Results,
+    Schema,
+    Step,
+    option,
+)
+
+INPUT = "input"
+"""The first stage."""
+
+FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "none": lambda x: x,
+}
+
+PENALTY = 1.0
+"""Inverse strength of regularisation of the logistic regression, as is usual."""
+
+FOLDS = 2
+
+ROUNDS = 500
+"""Iterations of the logistic regression at most."""
+
+
+@dataclass
+class Representation(Probe):
+    """What each layer makes of the samples: its affine map, then its activation function."""
+
+    name: ClassVar[str] = "representation"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.FORWARD
+
+    layers: tuple[str, ...] = option((), "layers in their order; by default all")
+    activation: Literal["relu", "tanh", "sigmoid", "none"] = option(
+        "relu", "activation function behind all layers but the last"
+    )
+    axes: Literal["2", "3"] = option("2", "axes of the pictures")
+    points: int = option(500, "samples at most, each class with its share")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays: a stage before and behind every activation function."""
+        need_sklearn(self.name)
+        names = self.layers or context.layers
+        self._layers = [Features.of(context, name, self.points) for name in names]
+        self._rows = self._layers[0].rows
+        self._axes = int(self.axes)
+        attributes = {**attributes_of(context, self._layers[0]), "node": ""}
+        self._labels = np.array(attributes["targets"])
+        if self._axes == 3:
+            attributes["said"] = "the first two of three axes"
+        self._chance = context.random
+        stages = stages_of(names)
+        count, points = len(stages), len(self._rows)
+        widths = [self._input_width(context), *(layer.width for layer in self._layers)]
+        self._width = min(max(widths), MOST_FEATURES)
+        fields = (
+            Field("features", ("step", "stage", "point", "feature"),
+                  (0, count, points, self._width), "values at every stage", "float32"),
+            Field("separability", ("step", "stage"), (0, count),
+                  "share of samples whose class a logistic regression tells"),
+            Field("views", ("step", "stage", "point", "coordinate"),
+                  (0, count, points, self._axes), "points at every stage", final=True),
+            Field("coordinates", ("step", "point", "coordinate"), (0, points, self._axes),
+                  "points at the last stage before the output", final=True),
+        )  # fmt: skip
+        labels = {"stage": stages}
+        return Schema(fields, labels, attributes, self._rows)
+
+    def _input_width(self, context: Context) -> int:
+        return sum(int(np.prod(array.shape[1:])) for array in context.data.inputs)
+
+    def begin(self, step: Step) -> None:
+        """Start a step."""
+        self._inputs: list[Array] = []
+        for layer in self._layers:
+            layer.begin()
+
+    def measure(self, batch: Batch) -> None:
+        """Keep the inputs and the values of the layers."""
+        flat = [value.reshape(len(value), -1) for value in batch.inputs.values()]
+        self._inputs.append(np.concatenate(flat, axis=1).astype(np.float32))
+        for layer in self._layers:
+            layer.add(batch)
+
+    def end(self) -> Mapping[str, Array]:
+        """Return the values at all stages, and how far classes can be told apart there."""
+        bend = FUNCTIONS[self.activation]
+        stages = [np.concatenate(self._inputs)]
+        for place, layer in enumerate(self._layers):
+            values = layer.whole()
+            stages.append(values)
+            if place < len(self._layers) - 1:
+                stages.append(bend(values))
+        kept = [self._narrowed(values) for values in stages]
+        return {
+            "features": np.stack(kept),
+            "separability": np.array([separability(v, self._labels) for v in stages]),
+        }
+
+    def _narrowed(self, values: Array) -> Array:
+        """Return values with as many features as there is room for: filled up, or projected."""
+        projection = projection_of(self._chance(), values.shape[1])
+        narrow = values if projection is None else values @ projection
+        found: Array = np.pad(narrow, ((0, 0), (0, self._width - narrow.shape[1])))
+        return found
+
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Return points at all stages, each stage seen from the same side at all steps."""
+        count = len(results.steps)
+        last = results.at("features", count - 1).astype(np.float64)
+        bases = views_of(last, self._axes)
+        views = []
+        for at in range(count):
+            stages = results.at("features", at).astype(np.float64)
+            shown = [view(stage) for view, stage in zip(bases, stages, strict=True)]
+            views.append(np.stack(shown))
+        whole = np.stack(views)
+        behind = max(whole.shape[1] - 2, 0)
+        return {"views": whole, "coordinates": whole[:, behind]}
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return how far classes can be told apart at each stage, at the last step."""
+        found = result.array("separability")[-1]
+        if np.isnan(found).all():
+            return []
+        pairs = zip(result.labels("stage"), found, strict=True)
+        told = ", ".join(f"{stage} {share:.0%}" for stage, share in pairs)
+        return [f"told apart by a plane at step {result.steps[-1]}: {told}"]
+
+
+def stages_of(layers: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the stages: the input, and every layer before and behind its function.
+
+    >>> stages_of(["a", "b"])
+    ('input', 'a', 'a, bent', 'b')
+    """
+    found = [INPUT]
+    for place, layer in enumerate(layers):
+        found.append(layer)
+        if place < len(layers) - 1:
+            found.append(f"{layer}, bent")
+    return tuple(found)
+
+
+def between(before: Array, after: Array, share: float) -> Array:
+    """Return points on their way from one stage to the next.
+
+    Args:
+        before: (points, axes) at s = 0.
+        after: Likewise at s = 1.
+        share: s, from 0 to 1.
+
+    Raises:
+        ArgumentValueError: If it is outside.
+    """
+    if not 0 <= share <= 1:
+        raise ArgumentValueError(f"the share of the way is {share:g}; expected 0 to 1")
+    return (1 - share) * before + share * after
+
+
+def views_of(stages: Array, axes: int) -> list[Callable[[Array], Array]]:
+    """Return, per stage, what takes its values to a picture.
+
+    Values of as many features as there are axes are shown as they are. Of others, the principal
+    components are, turned so that every stage is as like the one before it as can be (orthogonal
+    Procrustes): what remains of the motion is the layer's.
+
+    Args:
+        stages: (stages, points, features); features that are 0 everywhere do not count.
+        axes: Axes of the pictures.
+    """
+    found: list[Callable[[Array], Array]] = []
+    before: Array | None = None
+    for values in stages:
+        centre, basis = _basis(values, axes)
+        if before is not None and not _is_plain(values, axes):
+            shown = (values - centre) @ basis
+            left, _, right = np.linalg.svd(shown.T @ before)
+            basis = basis @ (left @ right)
+        if _is_plain(values, axes):
+            centre = np.zeros(values.shape[1])
+        found.append(_projection(centre, basis))
+        before = (values - values.mean(axis=0)) @ basis
+    return found
+
+
+def _is_plain(values: Array, axes: int) -> bool:
+    """Tell whether no more features than axes are in use, so that they can be shown themselves."""
+    return not np.any(values[:, axes:])
+
+
+def _basis(values: Array, axes: int) -> tuple[Array, Array]:
+    """Return centre and (features, axes): the features themselves, or principal components."""
+    from sklearn.decomposition import PCA
+
+    basis = np.zeros((values.shape[1], axes))
+    if _is_plain(values, axes):
+        kept = min(axes, values.shape[1])
+        basis[range(kept), range(kept)] = 1
+        return np.zeros(values.shape[1]), basis
+    fitted: Any = PCA(min(axes, *values.shape), svd_solver="full").fit(values)
+    basis[:, : len(fitted.components_)] = fitted.components_.T
+    return fitted.mean_, basis
+
+
+def _projection(centre: Array, basis: Array) -> Callable[[Array], Array]:
+    return lambda values: np.asarray((values - centre) @ basis)
+
+
+def separability(values: Array, labels: Array) -> float:
+    """Return the share of samples whose class a logistic regression tells; NaN without classes.
+
+    It is fitted on one half of the samples and asked about the other, both ways round: among many
+    features, there is a plane between any few samples.
+    """
+    if len(labels) != len(values) or min(np.unique(labels, return_counts=True)[1]) < FOLDS:
+        return float("nan")
+    if len(set(labels.tolist())) < 2:
+        return float("nan")
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.preprocessing import StandardScaler
+
+    scaled = StandardScaler().fit_transform(values.astype(np.float64))
+    model = LogisticRegression(C=PENALTY, max_iter=ROUNDS)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last plane is good enough
+        return float(cross_val_score(model, scaled, labels, cv=folds).mean())

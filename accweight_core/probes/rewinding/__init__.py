@@ -1,0 +1,1 @@
+"""Rewind: what is lost when one layer is put back to an earlier step."""

@@ -1,0 +1,207 @@
+"""Each registered operator passes all of ONNX's own node tests, or refuses that form by name."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import GraphProto, TensorProto, helper
+
+from accweight_adapters.execution.element_types import as_array, as_tensor, stored_tensor
+from accweight_adapters.execution.graph import compiled
+from accweight_adapters.execution.operators import OPERATORS
+from accweight_core.errors import UnsupportedOperatorError
+
+REFUSED = {
+    # 2-, 4- and 6-bit numbers, and scales without a sign, which torch does not have
+    "Cast": 59,
+    "CastLike": 39,
+    "QuantizeLinear": 9,
+    "DequantizeLinear": 6,
+    # what is drawn at random, or belongs to training
+    "Dropout": 6,
+    "BatchNormalization": 2,
+    # forms that nobody has met in a network
+    "BitShift": 2,
+    "Col2Im": 1,
+    "Identity": 1,
+}
+"""Cases of which a form is refused, by the operator that refuses it."""
+
+UNTESTED = {"ConcatFromSequence", "GlobalLpPool", "SequenceErase"}
+"""Operators for which ONNX has no node tests; they have tests below."""
+
+ROUNDING = {torch.float16: 3e-3, torch.bfloat16: 2e-2}
+"""Results in half precision depend on the order of sums."""
+
+
+def node_types(graph: GraphProto) -> set[str]:
+    """Return the operators of a graph and of its bodies."""
+    found = {f"{n.domain}:{n.op_type}".removeprefix(":") for n in graph.node}
+    for node in graph.node:
+        for attribute in node.attribute:
+            found |= node_types(attribute.g)
+    return found
+
+
+def tensor(value: Any) -> Any:
+    """Return a value of a case as an engine takes it."""
+    if isinstance(value, list):
+        return [tensor(item) for item in value]
+    if isinstance(value, TensorProto):
+        return stored_tensor(value)
+    return None if value is None else as_tensor(value)
+
+
+def assert_same(made: Any, expected: Any, case: Any) -> None:
+    """Compare type, shape and values."""
+    if isinstance(expected, list):
+        assert len(made) == len(expected)
+        for one, other in zip(made, expected, strict=True):
+            assert_same(one, other, case)
+        return
+    if expected is None or made is None:
+        assert made is expected
+        return
+    assert (made.dtype, made.shape) == (expected.dtype, expected.shape)
+    if torch.equal(made, expected):
+        return
+    got, wanted = as_array(made), as_array(expected)
+    floats = wanted.dtype.kind in "fc"
+    largest = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0)) if floats else 0.0
+    half = ROUNDING.get(made.dtype, 0.0)
+    np.testing.assert_allclose(
+        got,
+        wanted,
+        rtol=max(case.rtol, half) if floats else 0,
+        # noise about zero is of the size of the terms of a sum, which the cases do not allow for
+        atol=max(case.atol, half / 2, 1e-6 * largest),
+    )
+
+
+def run_case(case: Any) -> None:
+    """Run a case twice, since the second run uses what the first has kept."""
+    model = case.model
+    opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    made = compiled(model.graph, opset, torch.device("cpu"))
+    program = made.program()
+    plan = program.plan(program.outputs)
+    for inputs, outputs in case.data_sets:
+        given = dict(zip(made.arguments, map(tensor, inputs), strict=True))
+        expected = [tensor(value) for value in outputs]
+        for _ in range(2):
+            for value, wanted in zip(plan.run(given), expected, strict=True):
+                assert_same(value, wanted, case)
+
+
+def test_operators_pass_the_node_tests_of_onnx_or_refuse_by_name() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some cases compute NaN on purpose
+        from onnx.backend.test.case.node import collect_testcases
+
+        cases = collect_testcases(None)
+    right, refused = 0, Counter[str]()
+    wrong: list[str] = []
+    seen: set[str] = set()
+    for case in cases:
+        types = node_types(case.model.graph)
+        if not types <= OPERATORS.keys():
+            continue
+        seen |= types
+        try:
+            run_case(case)
+            right += 1
+        except UnsupportedOperatorError as error:
+            told = re.match(r"operator (\w+)", str(error))
+            refused[told[1] if told else "/".join(sorted(types))] += 1
+        except Exception as error:
+            wrong.append(f"{case.name}: {' '.join(str(error).split())[:200]}")
+
+    assert wrong == []
+    assert OPERATORS.keys() - seen == UNTESTED
+    assert right > 1600
+    assert refused == REFUSED
+
+
+def test_the_latest_version_of_each_operator_has_been_read() -> None:
+    newer = {
+        name: onnx.defs.get_schema(name).since_version
+        for name, operator in OPERATORS.items()
+        if onnx.defs.get_schema(name).since_version > operator.newest
+    }
+
+    assert newer == {}  # otherwise look at what has changed, and raise `newest`
+
+
+def result_of(node: onnx.NodeProto, *values: Any, opset: int = 21) -> Any:
+    """Run one node on tensors."""
+    names = list(dict.fromkeys(name for name in node.input if name))
+    types = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names]
+    out = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)
+    made = compiled(helper.make_graph([node], "one", types, [out]), opset, torch.device("cpu"))
+    program = made.program()
+    given = dict(zip(made.arguments, values, strict=True))
+    return program.plan(program.outputs).run(given)[0]
+
+
+def test_sequences_are_joined_and_lose_elements() -> None:
+    items = [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])]
+    cat = helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=0)
+    stack = helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=1, new_axis=1)
+    erase = helper.make_node("SequenceErase", ["s", "i"], ["y"])
+
+    assert result_of(cat, items).tolist() == [1, 2, 3, 4]
+    assert result_of(stack, items).tolist() == [[1, 3], [2, 4]]
+    assert [v.tolist() for v in result_of(erase, items, torch.tensor(0))] == [[3, 4]]
+
+
+def test_global_lp_pooling_is_a_norm_over_positions() -> None:
+    node = helper.make_node("GlobalLpPool", ["x"], ["y"], p=2)
+
+    made = result_of(node, torch.tensor([[[[3.0, 0.0], [0.0, 4.0]]]]))
+
+    assert made.tolist() == [[[[5.0]]]]
+
+
+@pytest.mark.parametrize("opset", [7, 12])
+def test_softmax_of_older_operator_sets_is_over_all_axes_from_one(opset: int) -> None:
+    x = torch.randn(2, 3, 4)
+
+    made = result_of(helper.make_node("Softmax", ["x"], ["y"]), x, opset=opset)
+
+    torch.testing.assert_close(made, torch.softmax(x.flatten(1), 1).reshape(x.shape))
+
+
+def test_arguments_of_older_operator_sets_are_attributes() -> None:
+    x = torch.randn(1, 3, 4)
+    pads = helper.make_node("Pad", ["x"], ["y"], pads=[0, 0, 1, 0, 0, 2], value=5.0)
+    cut = helper.make_node("Slice", ["x"], ["y"], starts=[1], ends=[-1], axes=[2])
+    larger = helper.make_node("Upsample", ["x"], ["y"], scales=[1.0, 1.0, 2.0], mode="nearest")
+
+    assert result_of(pads, x, opset=7).shape == (1, 3, 7)
+    torch.testing.assert_close(result_of(cut, x, opset=7), x[..., 1:-1])
+    torch.testing.assert_close(result_of(larger, x, opset=7), x.repeat_interleave(2, 2))
+
+
+@pytest.mark.parametrize("opset", [6, 29])
+def test_operator_sets_that_nobody_has_read_are_refused(opset: int) -> None:
+    with pytest.raises(UnsupportedOperatorError, match=f"operator set {opset}; known here are 7"):
+        result_of(helper.make_node("Relu", ["x"], ["y"]), torch.zeros(1), opset=opset)
+
+
+def test_forms_are_refused_by_the_name_of_their_node() -> None:
+    node = helper.make_node("Gelu", ["x"], ["y"], name="act", approximate="cubic")
+
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        result_of(node, torch.zeros(1), opset=20)
+
+    assert str(caught.value) == (
+        "operator Gelu ('act') has approximate='cubic', which is not known here"
+    )
+    assert caught.value.operator == "Gelu"

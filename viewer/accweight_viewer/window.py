@@ -20,14 +20,12 @@ from accweight_viewer.exact_values import ExactValues
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.texels import value_at
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
-from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.picture_window import PictureWindow, link
 from accweight_viewer.panes.readout import Readout
-from accweight_viewer.panes.texel_text import texel_description
+from accweight_viewer.panes.texel_text import texel_line
 from accweight_viewer.panes.timeline_bar import TimelineBar
 from accweight_viewer.preferences import Preferences
 from accweight_viewer.scene.view import SceneView
@@ -109,7 +107,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._clock.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._clock.timeout.connect(self._tick)
         self._growth = QtCore.QTimer(self)
-        self._growth.timeout.connect(self._look_for_growth)
+        self._growth.timeout.connect(self.session.refresh)
         if not capturing:
             self._growth.start(REFRESH_MS)
         self.flight.home(self.scenes[0].content.places, at_once=True)
@@ -334,17 +332,13 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         if pick is None:
             self.status.setText(plain(self.failure))
             return
-        source, scope = scene.source, self.session.settings.scope
-        at = self.session.source_position(source)
+        at = self.session.source_position(scene.source)
         try:
-            value = value_at(source, pick.plate, at, pick.row, pick.col, scope)
+            told = texel_line(scene.source, pick, at, self.session.settings.scope)
         except (AccweightError, OSError) as error:  # damaged, or being replaced by a longer one
-            self.status.setText(plain(error))
-            return
-        if value is not None:
-            described = texel_description(pick, value, f"step {step_text(int(source.steps[at]))}")
-            told = (described.name, described.detail, described.value, described.share)
-            self.status.setText(plain("   ".join(filter(None, told))))
+            told = str(error)
+        if told:
+            self.status.setText(plain(told))
 
     def _data_changed(self) -> None:
         self._renew_scenes()
@@ -360,20 +354,15 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self._preferences.keep(self.session.settings)
         self._wake()
 
-    def _look_for_growth(self) -> None:
-        self.session.refresh()
-
     # --- geometry and the end -------------------------------------------------------------
 
     def _restore(self) -> None:
         if self._preferences is None:
             return
         for name, kept in self._splitters.items():
-            state = self._preferences.geometry(name)
-            if state is not None:
+            if (state := self._preferences.geometry(name)) is not None:
                 kept.restoreState(state)
-        state = self._preferences.geometry("window")
-        if state is not None:
+        if (state := self._preferences.geometry("window")) is not None:
             self.restoreGeometry(state)
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:  # noqa: N802 - Qt's name

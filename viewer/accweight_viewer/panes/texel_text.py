@@ -6,10 +6,10 @@ import math
 from typing import NamedTuple
 
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import Plate
-from accweight_viewer.model.settings import Plane
-from accweight_viewer.model.texels import TexelDifference, TexelValue
-from accweight_viewer.panes.formatting import MISSING, number_text
+from accweight_viewer.model.runs import Plate, PlateSource
+from accweight_viewer.model.settings import Plane, Scope
+from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
+from accweight_viewer.panes.formatting import MISSING, number_text, step_text
 
 DOT = " \N{MIDDLE DOT} "
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -79,6 +79,20 @@ def texel_description(pick: Pick, value: TexelValue | TexelDifference, step: str
     if isinstance(value, TexelDifference):
         return difference_description(pick, value, step)
     return value_description(pick, value, step)
+
+
+def texel_line(source: PlateSource, pick: Pick, position: int, scope: Scope) -> str:
+    """Return the description of a texel at a position of its source, in a line; empty if unknown.
+
+    Raises:
+        AccweightError, OSError: If its picture cannot be read.
+    """
+    value = value_at(source, pick.plate, position, pick.row, pick.col, scope)
+    if value is None:
+        return ""
+    step = f"step {step_text(int(source.steps[position]))}"
+    told = texel_description(pick, value, step)
+    return "   ".join(filter(None, (told.name, told.detail, told.value, told.share)))
 
 
 def value_description(pick: Pick, value: TexelValue, step: str) -> Description:

@@ -78,7 +78,7 @@ def test_an_old_analysis_grows_into_that_of_all_steps_in_one_go(old: Path, tmp_p
 
     assert_same(grown, whole)
     assert_same(aw.open_analysis(old), whole)
-    assert format_of(old) == 3, "older versions ask for an upgrade"
+    assert format_of(old) > 2, "older versions ask for an upgrade"
 
 
 def test_an_old_analysis_shows_and_exports_itself(old: Path, tmp_path: Path) -> None:

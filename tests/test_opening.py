@@ -42,6 +42,7 @@ def test_the_public_names_are_these() -> None:
         "open_run",
         "probe",
         "probes",
+        "report",
         "series_of",
         "watch",
     ]

@@ -206,7 +206,7 @@ def test_a_document_without_an_end_is_not_read_into_memory(
     assert memory() < LARGE_BYTES
 
 
-@pytest.mark.parametrize("version", [-1, 0, -(2**70), 4, 2**31, 10**300, True, 1.0, "1", None])
+@pytest.mark.parametrize("version", [-1, 0, -(2**70), 5, 2**31, 10**300, True, 1.0, "1", None])
 def test_an_unknown_version_is_refused(finished: Path, tmp_path: Path, version: object) -> None:
     copy = tmp_path / "run.accw"
     shutil.copytree(finished, copy)

@@ -45,6 +45,7 @@ STOPPED = "tracking has stopped, and training goes on"
 class ChangeTracker(Results):
     """Accumulates the change of every weight, with one `update` per step.
 
+    >>> import numpy as np
     >>> tracker = ChangeTracker()
     >>> for step in range(3):
     ...     _ = tracker.update({"fc.weight": np.full((2, 2), step / 4)}, step=step)

@@ -1,0 +1,288 @@
+"""The probe `attribution`: which parts of an input an output depends on, at every step.
+
+Four methods, all on the gradient of one output with respect to the input:
+
+- ``gradient``: the gradient itself (Simonyan, Vedaldi and Zisserman, arXiv 1312.6034);
+- ``gradient_x_input``: times the input, so that parts add up for a linear network;
+- ``smoothgrad``: the mean gradient over noisy copies (Smilkov et al., arXiv 1706.03825);
+- ``integrated``: the mean gradient on the straight line from a baseline, times the distance; parts
+  add up to the change of the output (Sundararajan, Taly and Yan, arXiv 1703.01365).
+
+Inputs that are whole numbers, such as tokens, have no gradient: there it is taken at the node of
+their embedding, and each token has the sum over its vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.context import Context
+from accweight_core.probes.network import OUTPUT, BoundNetwork
+from accweight_core.probes.pixels import as_picture, as_pixels, bounds, largest_of, scale_field
+from accweight_core.probes.probe import (
+    Array,
+    Batch,
+    Field,
+    Needs,
+    Probe,
+    Results,
+    Schema,
+    Step,
+    option,
+)
+
+Gradient = Callable[[Array], Array]
+"""The gradient of the chosen outputs with respect to some samples, sample by sample."""
+
+WITH_BASELINE = "integrated"
+
+
+@dataclass
+class Attribution(Probe):
+    """Which parts of an input an output depends on, by gradients."""
+
+    name: ClassVar[str] = "attribution"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
+
+    method: Literal["gradient", "gradient_x_input", "smoothgrad", "integrated"] = option(
+        "gradient", "how parts are rated"
+    )
+    samples: int = option(8, "samples, drawn from all classes")
+    unit: int | None = option(
+        None, "output that is explained; by default the class of the sample, or the largest output"
+    )
+    node: str = option("", "node of the embedding, for inputs that are whole numbers")
+    points: int = option(32, "noisy copies (smoothgrad), or points on the line (integrated)")
+    noise: float = option(0.1, "noise of smoothgrad, in parts of the range of the samples")
+    baseline: float = option(0.0, "value of every element of the baseline of integrated")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays, by the shape of the input and of the output."""
+        if self.points < 1 or self.samples < 1:
+            raise ArgumentValueError("probe 'attribution': points and samples are at least 1")
+        if len(context.data.inputs) != 1:
+            raise ArgumentValueError(
+                "probe 'attribution' explains networks of one input; this one takes "
+                f"{len(context.data.inputs)}"
+            )
+        self._rows = context.chosen_rows(self.samples)
+        self._seed = context.seed
+        tried = context.tried(*([self.node] if self.node else []))
+        self._outputs = self._checked_output(tried[OUTPUT])
+        shape = context.data.inputs[0].shape[1:]
+        if self.node:
+            context.keep(self.node)
+            if self.method not in ("gradient", "gradient_x_input"):
+                raise ArgumentValueError(
+                    f"probe 'attribution': {self.method} varies the input, which a node is not; "
+                    "take method=gradient or gradient_x_input"
+                )
+            shape = tried[self.node].shape[1:-1]
+        elif context.data.inputs[0].dtype.kind in "iub" and self._is_whole(context):
+            raise ArgumentValueError(
+                "probe 'attribution': the input is whole numbers, which have no gradient; name "
+                "the node of their embedding, as in attribution:node=embed"
+            )
+        self._labels = self._classes(context)
+        return self._schema(shape)
+
+    def _is_whole(self, context: Context) -> bool:
+        """Tell whether the network takes whole numbers, and not pixels made numbers."""
+        dtype = context.network.inputs[0].dtype
+        return bool(dtype) and not dtype.startswith(("float", "bfloat", "double"))
+
+    def _checked_output(self, output: Array) -> int:
+        if output.ndim != 2:
+            raise ArgumentValueError(
+                "probe 'attribution' explains one number of an output of (samples, numbers); the "
+                f"output is {output.shape}"
+            )
+        if self.unit is not None and not 0 <= self.unit < output.shape[1]:
+            raise ArgumentValueError(
+                f"probe 'attribution': there is no output {self.unit}; the network has "
+                f"{output.shape[1]}, counted from 0"
+            )
+        return int(output.shape[1])
+
+    def _classes(self, context: Context) -> Array | None:
+        """Return the class of every chosen sample; None where samples have none."""
+        targets = context.data.targets
+        is_class = targets.ndim == 1 and targets.dtype.kind in "iu" and targets.size > 0
+        if not is_class or self._outputs < 2:
+            return None
+        return np.asarray(targets[self._rows], np.int64)
+
+    def _schema(self, shape: tuple[int, ...]) -> Schema:
+        count = len(self._rows)
+        height, width = pictures_of(np.zeros((1, *shape), np.float32)).shape[1:]
+        axes = ("step", "picture", "height", "width", "channel")
+        fields = [
+            Field("parts", ("step", "picture", *(f"axis{n}" for n in range(len(shape)))),
+                  (0, count, *shape), "rating of every part of a sample", "float32"),
+            Field("score", ("step", "picture"), (0, count), "the output that is explained"),
+            Field("similarity", ("step",), (0,), "mean cosine to the ratings of the last step",
+                  final=True),
+            Field("images", axes, (0, count, height, width, 1),
+                  "the ratings as pictures: 128 is 0", "uint8", final=True),
+            scale_field(),
+        ]  # fmt: skip
+        if self.method == WITH_BASELINE:
+            words = "largest share of a change of the output that the parts do not add up to"
+            fields.insert(2, Field("incomplete", ("step",), (0,), words))
+        names = tuple(str(row) for row in self._rows)
+        attributes = {"rows": [int(row) for row in self._rows], "method": self.method}
+        return Schema(tuple(fields), {"picture": names}, attributes, self._rows)
+
+    def begin(self, step: Step) -> None:
+        """Keep the network of the step."""
+        if step.network is None:
+            raise ArgumentValueError("probe 'attribution' needs a network")
+        self._network: BoundNetwork = step.network
+        self._parts: list[Array] = []
+        self._scores: list[Array] = []
+        self._missing = 0.0
+
+    def measure(self, batch: Batch) -> None:
+        """Rate the parts of the samples of a batch."""
+        (name, x), outputs = next(iter(batch.inputs.items())), batch.outputs[OUTPUT]
+        units = self._units(batch, outputs)
+        self._scores.append(outputs[np.arange(len(outputs)), units].astype(np.float64))
+        if self.node:
+            gradient = self._by_unit(x, units, lambda part, unit: self._at_node(name, part, unit))
+            times = batch.outputs[self.node] if self.method == "gradient_x_input" else 1
+            self._parts.append((gradient * times).sum(axis=-1).astype(np.float32))
+            return
+        x = x.astype(np.float32, copy=False)
+
+        def gradient_of(samples: Array) -> Array:
+            return self._by_unit(samples, units, self._at_input)
+
+        parts = _RATED[self.method](self, x, batch.rows, gradient_of)
+        if self.method == WITH_BASELINE:
+            self._check_sums(x, units, outputs, parts)
+        self._parts.append(parts.astype(np.float32))
+
+    def _units(self, batch: Batch, outputs: Array) -> Array:
+        """Return the output that is explained of every sample."""
+        if self.unit is not None:
+            return np.full(len(outputs), self.unit, np.int64)
+        if self._labels is not None:
+            found = self._labels[np.searchsorted(self._rows, batch.rows)]
+            if found.min(initial=0) >= 0 and found.max(initial=0) < self._outputs:
+                return np.asarray(found, np.int64)
+        return np.asarray(outputs.argmax(axis=1), np.int64)
+
+    def _by_unit(self, x: Array, units: Array, of: Callable[[Array, int], Array]) -> Array:
+        """Return gradients of samples, those of one unit together."""
+        order = np.argsort(units, kind="stable")
+        starts = np.flatnonzero(np.diff(units[order], prepend=-1))
+        parts = [of(x[own], int(units[own[0]])) for own in np.split(order, starts[1:])]
+        found: Array = np.concatenate(parts)[np.argsort(order)]
+        return found
+
+    def _at_input(self, x: Array, unit: int) -> Array:
+        return np.asarray(self._network.gradient(x, (OUTPUT, unit)))
+
+    def _at_node(self, name: str, x: Array, unit: int) -> Array:
+        found = self._network.gradient({name: x}, (OUTPUT, unit), [self.node])
+        return np.asarray(found[self.node])
+
+    def _noisy(self, x: Array, rows: Array, gradient: Gradient) -> Array:
+        """Return the mean gradient over noisy copies; the noise of a sample is always the same."""
+        spread = self.noise * float(x.max() - x.min())
+        total = np.zeros(x.shape, np.float64)
+        for point in range(self.points):
+            drawn = [np.random.default_rng([self._seed, int(row), point]) for row in rows]
+            noise = np.stack([one.standard_normal(x.shape[1:], np.float32) for one in drawn])
+            total += gradient(x + np.float32(spread) * noise)
+        return total / self.points
+
+    def _integrated(self, x: Array, rows: Array, gradient: Gradient) -> Array:
+        """Return the mean gradient at the middles of equal parts of the line, times its length."""
+        base = np.full_like(x, self.baseline)
+        total = np.zeros(x.shape, np.float64)
+        for point in range(self.points):
+            share = np.float32((point + 0.5) / self.points)
+            total += gradient(base + share * (x - base))
+        return (x - base) * total / self.points
+
+    def _check_sums(self, x: Array, units: Array, outputs: Array, parts: Array) -> None:
+        """Note the largest share of a change of the output that the parts do not add up to."""
+        at = np.arange(len(x))
+        base = self._network.run(np.full_like(x, self.baseline))[OUTPUT][at, units]
+        change = outputs[at, units].astype(np.float64) - base
+        apart = np.abs(parts.reshape(len(parts), -1).sum(axis=1) - change)
+        shares = apart / np.maximum(np.abs(change), 1e-12)
+        self._missing = max(self._missing, float(shares.max()))
+
+    def end(self) -> Mapping[str, Array]:
+        """Return the ratings of the step."""
+        found = {"parts": np.concatenate(self._parts), "score": np.concatenate(self._scores)}
+        if self.method == WITH_BASELINE:
+            found["incomplete"] = np.array(self._missing)
+        return found
+
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Return the ratings as pictures on one scale, and how they became those of the end."""
+        count = len(results.steps)
+        largest = np.full(count, largest_of(results, "parts").max(initial=0.0))
+        found = [results.at("parts", index) for index in range(count)]
+        images = [
+            as_pixels(pictures_of(parts)[..., None], float(scale))
+            for parts, scale in zip(found, largest, strict=True)
+        ]
+        last = _directions(found[-1])
+        similar = [np.nanmean((_directions(parts) * last).sum(axis=1)) for parts in found]
+        return {
+            "images": np.stack(images),
+            "scale": bounds(largest),
+            "similarity": np.array(similar),
+        }
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return what is shown of how many samples, and how well parts add up."""
+        method, count = result.attributes["method"], len(result.labels("picture"))
+        scale = result.array("scale")[-1, 1]
+        lines = [f"{method} of {count} samples; black to white is -{scale:.3g} to {scale:.3g}"]
+        if method == WITH_BASELINE:
+            worst = float(result.array("incomplete").max())
+            lines.append(f"parts add up to the change of the output but for {worst:.2g} of it")
+        return lines
+
+
+_RATED: Mapping[str, Callable[[Attribution, Array, Array, Gradient], Array]] = {
+    "gradient": lambda probe, x, rows, gradient: gradient(x),
+    "gradient_x_input": lambda probe, x, rows, gradient: gradient(x) * x,
+    "smoothgrad": Attribution._noisy,
+    "integrated": Attribution._integrated,
+}
+
+
+def pictures_of(parts: Array) -> Array:
+    """Return ratings as (samples, height, width); those of channels are added.
+
+    Args:
+        parts: (samples, channels, height, width), (samples, height, width) or (samples, numbers).
+    """
+    if parts.ndim == 4:
+        summed: Array = parts.sum(axis=1)
+        return summed
+    if parts.ndim == 3:
+        return parts
+    return as_picture(parts.reshape(len(parts), -1).astype(np.float32))
+
+
+def _directions(parts: Array) -> Array:
+    """Return ratings as vectors of length 1; NaN for those that are 0."""
+    flat = parts.reshape(len(parts), -1).astype(np.float64)
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
+    found: Array = np.divide(flat, norms, out=np.full_like(flat, np.nan), where=norms > 0)
+    return found

@@ -1,0 +1,182 @@
+"""The probe `attribution`: its ratings are those of autograd and of captum, and add up."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from probe_networks import Classifier, Plain, digits, trained, write_states
+from torch import nn
+
+import accweight_core as aw
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.attribution import Attribution, pictures_of
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@pytest.fixture(scope="module")
+def states() -> list[dict[str, torch.Tensor]]:
+    """Three steps of a classifier that learns real digits."""
+    torch.manual_seed(0)
+    return trained(Classifier(), *digits(96), epochs=2)
+
+
+@pytest.fixture(scope="module")
+def run(states: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path of their analysis."""
+    folder = tmp_path_factory.mktemp("attribution")
+    aw.analyze(aw.open_run(write_states(folder / "run", states)), folder / "run.accw")
+    return folder / "run.accw"
+
+
+def probed(run: Path, options: str, network: Any = None, data: Any = None) -> Any:
+    network = network or Plain(Classifier())
+    return aw.probe(run, network, data or digits(24), f"attribution:{options}")["attribution"]
+
+
+def module_at(states: Any, step: int) -> nn.Module:
+    module = Classifier()
+    module.load_state_dict(states[step])
+    return module.eval()
+
+
+def samples_of(found: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the samples that were explained, and their classes."""
+    x, y = digits(24)
+    rows = found.attributes["rows"]
+    return torch.from_numpy(x[rows]), torch.from_numpy(y[rows])
+
+
+def test_gradients_are_those_of_autograd_at_every_step(run: Path, states: Any) -> None:
+    found = probed(run, "samples=6")
+
+    for step in range(3):
+        x, y = samples_of(found)
+        x.requires_grad_()
+        score = module_at(states, step)(x)[torch.arange(6), y]
+        score.sum().backward()
+        np.testing.assert_allclose(found.array("parts", step), x.grad, atol=1e-6, rtol=1e-5)
+        np.testing.assert_allclose(found.array("score", step), score.detach(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", "integrated"])
+def test_ratings_are_those_of_captum(run: Path, states: Any, method: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        attr = pytest.importorskip("captum.attr")
+    found = probed(run, f"method={method},samples=6,points=64")
+
+    x, y = samples_of(found)
+    module = module_at(states, 2)
+    if method == "integrated":
+        expected = attr.IntegratedGradients(module).attribute(
+            x, target=y, n_steps=64, method="riemann_middle"
+        )
+    else:
+        expected = attr.InputXGradient(module).attribute(x.requires_grad_(), target=y)
+    expected = expected.detach().numpy()
+    np.testing.assert_allclose(found.array("parts", 2), expected, atol=1e-5 * abs(expected).max())
+
+
+def test_integrated_parts_add_up_to_the_change_of_the_output(run: Path, states: Any) -> None:
+    found = probed(run, "method=integrated,samples=6,points=200")
+
+    x, y = samples_of(found)
+    module = module_at(states, 2)
+    with torch.no_grad():
+        change = (module(x) - module(torch.zeros_like(x)))[torch.arange(6), y].numpy()
+    np.testing.assert_allclose(found.array("parts", 2).sum(axis=(1, 2, 3)), change, rtol=0.02)
+    assert found.array("incomplete").max() < 0.05
+    assert any("parts add up" in line for line in Attribution.summary(found))
+
+
+def test_a_linear_network_is_explained_by_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    states = [{"0.weight": torch.randn(2, 5), "0.bias": torch.randn(2)} for _ in range(2)]
+    aw.analyze(aw.open_run(write_states(tmp_path / "run", states)), tmp_path / "run.accw")
+    network, x = Plain(nn.Sequential(nn.Linear(5, 2))), np.random.default_rng(0).random((7, 5))
+    data = x.astype("f4"), np.zeros(7, np.int64)
+
+    for method, times in (("gradient", 1), ("smoothgrad", 1), ("integrated", data[0])):
+        options = f"method={method},samples=7,unit=1"
+        found = probed(tmp_path / "run.accw", options, network, data)
+
+        expected = np.broadcast_to(states[1]["0.weight"][1].numpy() * times, (7, 5))
+        np.testing.assert_allclose(found.array("parts", 1), expected, rtol=1e-5, atol=1e-6)
+        assert found.array("images").shape[2:] == (2, 3, 1)
+
+
+def test_noise_of_zero_is_the_gradient_and_other_noise_is_repeatable(run: Path) -> None:
+    plain = probed(run, "samples=4").array("parts")
+    still = probed(run, "method=smoothgrad,samples=4,noise=0.0,points=2").array("parts")
+    noisy = probed(run, "method=smoothgrad,samples=4,points=3")
+    again = aw.probe(run, Plain(Classifier()), digits(24),
+                     "attribution:method=smoothgrad,samples=4,points=3", batch_size=5)  # fmt: skip
+
+    np.testing.assert_allclose(still, plain, rtol=1e-5, atol=1e-7)
+    assert noisy.array("parts").tobytes() == again["attribution"].array("parts").tobytes()
+    assert not np.allclose(noisy.array("parts"), plain, rtol=1e-2)
+
+
+def test_pictures_are_on_one_scale_and_end_at_themselves(run: Path) -> None:
+    found = probed(run, "samples=4")
+
+    shown = (found.array("images")[..., 0].astype(float) - 128) / 127 * found.array("scale")[0, 1]
+    expected = found.array("parts").sum(axis=2)
+    np.testing.assert_allclose(shown, expected, atol=found.array("scale")[0, 1] / 127)
+    similarity = found.table("step")["similarity"].to_numpy()
+    assert similarity[-1] == pytest.approx(1)
+    assert similarity[0] < similarity[-1]
+
+
+class Tokens(nn.Module):
+    """Sums the vectors of tokens; one of two numbers comes out of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(10, 4)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return two numbers."""
+        found: torch.Tensor = self.out(self.embed(x).sum(1))
+        return found
+
+
+def test_tokens_are_rated_at_their_embedding(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    states = [Tokens().state_dict() for _ in range(2)]
+    aw.analyze(aw.open_run(write_states(tmp_path / "run", states)), tmp_path / "run.accw")
+    tokens = np.random.default_rng(0).integers(0, 10, (6, 5))
+    data = tokens, np.zeros(6, np.int64)
+    network = Plain(Tokens())
+
+    options = "method=gradient_x_input,samples=6,unit=0,node=embed"
+    found = probed(tmp_path / "run.accw", options, network, data)
+
+    vectors = states[1]["embed.weight"].numpy()[tokens]
+    expected = (vectors * states[1]["out.weight"][0].numpy()).sum(axis=-1)
+    np.testing.assert_allclose(found.array("parts", 1), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("unit=3", "there is no output 3; the network has 3"),
+        ("points=0", "points and samples are at least 1"),
+        ("method=integrated,node=conv", "varies the input, which a node is not"),
+    ],
+)
+def test_what_cannot_be_explained_is_told(run: Path, options: str, message: str) -> None:
+    with pytest.raises(ArgumentValueError, match=message):
+        probed(run, options)
+
+
+def test_channels_are_added_in_pictures() -> None:
+    assert pictures_of(np.ones((2, 3, 4, 5))).tolist() == np.full((2, 4, 5), 3.0).tolist()
+    assert pictures_of(np.ones((2, 7))).shape == (2, 3, 3)

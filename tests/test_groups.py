@@ -247,7 +247,7 @@ def test_two_runs_are_told_apart_by_their_values_where_ranks_agree(stored: list[
     assert "the first checkpoints differ (step 0 in a, 0 in b)" in text
     assert document["same_reference"] is False
     assert document["pairs"] == 6
-    # one pair of neighbours has changed places: so close are 5 orders, the same one, and all reversed
+    # neighbours have changed places: so close are 5 orders, the same one, and all of them reversed
     assert document["spearman_p"] == pytest.approx(12 / 720)
     assert document["layers"][1]["relative_ratio"] == pytest.approx(5, rel=0.2)
     assert document["runs"]["a"]["checkpoints"] == 2

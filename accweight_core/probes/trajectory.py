@@ -12,7 +12,6 @@ has to be held against that.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +26,7 @@ from accweight_core.errors import ArgumentValueError, MismatchError
 from accweight_core.io.reading import OpenFiles, is_read_whole, read_stretch
 from accweight_core.io.stamp import held_to, stamps_of
 from accweight_core.io.widening import working_dtype
+from accweight_core.metrics.random_walk import walk_shares
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
 from accweight_core.schema import MEASURED_ROLES, Checkpoint, Parameter, Run
@@ -79,7 +79,7 @@ class Trajectory(Probe):
                    "share of the variance that each explains, per layer"),
         )  # fmt: skip
         names = tuple(parameter.name for parameter in self._parameters)
-        null = [random_walk_share(k + 1) for k in range(kept)]
+        null = walk_shares(count, kept)
         return Schema(fields, {"parameter": names, "layer": layers}, {"random_walk": null})
 
     def finish(self, results: Results) -> Mapping[str, Array]:
@@ -110,8 +110,8 @@ class Trajectory(Probe):
         found, null = result.array("variance"), result.attributes["random_walk"]
         shares = [
             f"{k}: {share:.0%} ({chance:.0%})"
-            for k, (share, chance) in enumerate(zip(found, null, strict=True), start=1)
-        ]
+            for k, (share, chance) in enumerate(zip(found, null, strict=False), start=1)
+        ]  # T checkpoints have T - 1 components at most
         return [f"variance explained by components (of a random walk): {', '.join(shares)}"]
 
 
@@ -211,15 +211,6 @@ def path_components(gram: Array, count: int) -> tuple[Array, Array]:
         np.pad(coordinates[:, :count], ((0, 0), (0, missing))),
         np.pad(shares[:count], (0, missing)),
     )
-
-
-def random_walk_share(component: int) -> float:
-    """Return the share of variance that a principal component of a long random walk explains.
-
-    >>> [round(random_walk_share(k), 3) for k in (1, 2, 3)]
-    [0.608, 0.152, 0.068]
-    """
-    return 6 / (math.pi * component) ** 2
 
 
 def cosines(gram: Array) -> Array:

@@ -238,8 +238,8 @@ class Attribution(Probe):
             as_pixels(pictures_of(parts)[..., None], float(scale))
             for parts, scale in zip(found, largest, strict=True)
         ]
-        last = _directions(found[-1])
-        similar = [np.nanmean((_directions(parts) * last).sum(axis=1)) for parts in found]
+        last = directions(found[-1])
+        similar = [np.nanmean((directions(parts) * last).sum(axis=1)) for parts in found]
         return {
             "images": np.stack(images),
             "scale": bounds(largest),
@@ -280,7 +280,7 @@ def pictures_of(parts: Array) -> Array:
     return as_picture(parts.reshape(len(parts), -1).astype(np.float32))
 
 
-def _directions(parts: Array) -> Array:
+def directions(parts: Array) -> Array:
     """Return ratings as vectors of length 1; NaN for those that are 0."""
     flat = parts.reshape(len(parts), -1).astype(np.float64)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)

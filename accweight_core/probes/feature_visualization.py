@@ -1,0 +1,303 @@
+"""The probe `feature_visualization`: inputs that excite units most, and since which step.
+
+Gradient ascent ``x <- x + rate * dh/dx`` on the value h of a unit before its activation function
+(Erhan et al., "Visualizing higher-layer features of a deep network", 2009): behind a ReLU that is
+off, the gradient would be exactly 0. The units of a layer are optimised side by side, one sample
+each. As published, there are 20 iterations at rate 1, and nothing else; `decay` and `blur` draw x
+back to 0 and smooth it after every iteration (Yosinski et al., arXiv 1506.06579).
+
+A feature has appeared at its *onset*: the first step from which on its optimum stays similar
+(cosine 0.9) to that of the last step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.attribution import directions, pictures_of
+from accweight_core.probes.context import Context
+from accweight_core.probes.network import BoundNetwork, Port
+from accweight_core.probes.pixels import as_pixels, bounds, scale_field
+from accweight_core.probes.probe import (
+    Array,
+    Batch,
+    Field,
+    Needs,
+    Probe,
+    Results,
+    Schema,
+    Step,
+    option,
+)
+from accweight_core.text import some
+
+SIMILAR = 0.9
+"""Cosine to the optimum of the last step from which a feature counts as there."""
+
+MOST_AT_ONCE = 64
+"""Units that are optimised side by side."""
+
+
+@dataclass
+class FeatureVisualization(Probe):
+    """Inputs that excite units most, by gradient ascent, and the step at which they appear."""
+
+    name: ClassVar[str] = "feature_visualization"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
+
+    layers: tuple[str, ...] = option((), "layers (or nodes); by default all with matrices")
+    units: int = option(8, "units of each layer, from the first on")
+    position: Literal["centre", "all"] = option(
+        "centre", "value of a channel: at the centre of its map, or the sum over the map"
+    )
+    iterations: int = option(20, "iterations of gradient ascent")
+    rate: float = option(1.0, "rate of gradient ascent")
+    begin_at: Literal["zero", "mean", "noise"] = option(
+        "zero", "where the ascent begins: at 0, at the mean of the samples, or near 0"
+    )
+    decay: float = option(0.0, "share of x that is taken away after every iteration")
+    blur: float = option(0.0, "share of every pixel that its neighbours get after every iteration")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays, by the shapes of the input and of the nodes."""
+        self._check_options()
+        if len(context.data.inputs) != 1:
+            raise ArgumentValueError(
+                "probe 'feature_visualization' takes networks of one input; this one takes "
+                f"{len(context.data.inputs)}"
+            )
+        self._port = context.network.inputs[0]
+        if self._port.dtype and not self._port.dtype.startswith(("float", "bfloat", "double")):
+            raise ArgumentValueError(
+                "probe 'feature_visualization': the input is whole numbers, which cannot be "
+                "optimised by gradients"
+            )
+        nodes = context.keep(*(self.layers or _with_matrices(context)))
+        tried = context.tried(*nodes)
+        self._shapes = {node: tried[node].shape[1:] for node in nodes if tried[node].ndim > 1}
+        if not self._shapes:
+            raise ArgumentValueError(
+                f"probe 'feature_visualization': {some(nodes)} have no units along axis 1"
+            )
+        self._chosen = {n: min(self.units, shape[0]) for n, shape in self._shapes.items()}
+        self._shape = context.data.inputs[0].shape[1:]
+        self._first = self._first_input(context)
+        context.kept.clear()  # the ascent runs the network itself
+        return self._schema(context.chosen_rows(1))
+
+    def _check_options(self) -> None:
+        if self.units < 1 or self.iterations < 1:
+            raise ArgumentValueError(
+                "probe 'feature_visualization': units and iterations are at least 1"
+            )
+        if not (0 <= self.decay < 1 and 0 <= self.blur <= 1):
+            raise ArgumentValueError(
+                "probe 'feature_visualization': decay is from 0 to below 1, blur from 0 to 1; got "
+                f"{self.decay:g} and {self.blur:g}"
+            )
+
+    def _first_input(self, context: Context) -> Array:
+        if self.begin_at == "mean":
+            total, count = np.zeros(self._shape, np.float64), 0
+            for portion in context.portions(context.chosen_rows(1000)):
+                (values,) = portion.inputs.values()
+                values = values[: len(portion.rows)]
+                total, count = total + values.sum(axis=0, dtype=np.float64), count + len(values)
+            return (total / count).astype(np.float32)
+        if self.begin_at == "noise":
+            drawn = context.random().standard_normal(self._shape, np.float32)
+            return np.asarray(np.float32(0.01) * drawn)
+        return np.zeros(self._shape, np.float32)
+
+    def _schema(self, rows: Array) -> Schema:
+        places = [(node, unit) for node, count in self._chosen.items() for unit in range(count)]
+        count, layers = len(places), len(self._chosen)
+        height, width, channels = shown(np.zeros((1, *self._shape), np.float32)).shape[1:]
+        axes = ("step", "picture", "height", "width", "channel")
+        fields = (
+            Field("optimum", ("step", "picture", *(f"axis{n}" for n in range(len(self._shape)))),
+                  (0, count, *self._shape), "the input that was found", "float32"),
+            Field("value", ("step", "picture"), (0, count), "value of the unit there"),
+            Field("gain", ("step", "layer"), (0, layers), "mean rise of the value by the ascent"),
+            Field("similarity", ("step", "layer"), (0, layers),
+                  "mean cosine to the optima of the last step", final=True),
+            Field("onset", ("picture",), (count,), "step from which on a feature is there",
+                  final=True),
+            Field("images", axes, (0, count, height, width, channels),
+                  "the inputs as pictures, each by its own largest value: 128 is 0", "uint8",
+                  final=True),
+            scale_field(),
+        )  # fmt: skip
+        labels = {
+            "picture": tuple(f"{node}/{unit}" for node, unit in places),
+            "layer": tuple(self._chosen),
+        }
+        return Schema(fields, labels, {"units": self._chosen}, rows)
+
+    def begin(self, step: Step) -> None:
+        """Climb from the first input for all units of all layers."""
+        if step.network is None:
+            raise ArgumentValueError("probe 'feature_visualization' needs a network")
+        optima, values, gains = [], [], []
+        for node, count in self._chosen.items():
+            found = [self._climbed(step.network, node, own) for own in _groups(count, self._size)]
+            optima += [x for x, _, _ in found]
+            values += [value for _, value, _ in found]
+            gains.append(np.concatenate([v - first for _, v, first in found]).mean())
+        self._optima, self._values = np.concatenate(optima), np.concatenate(values)
+        self._gains = np.array(gains)
+
+    @property
+    def _size(self) -> int:
+        return _fixed(self._port) or MOST_AT_ONCE
+
+    def _climbed(self, network: BoundNetwork, node: str, units: range) -> tuple[Array, ...]:
+        """Return optima of some units, their values there, and at the first input."""
+        size = _fixed(self._port) or len(units)
+        x = np.broadcast_to(self._first, (size, *self._shape)).copy()
+        mask = np.zeros((size, *self._shapes[node]), np.float32)
+        for sample, unit in enumerate(units):
+            map_shape = mask.shape[2:]
+            centre = tuple(length // 2 for length in map_shape)
+            mask[(sample, unit, *centre) if self.position == "centre" else (sample, unit)] = 1
+
+        def own(value: Any) -> Any:
+            return value * value.new_tensor(mask)
+
+        masked = network.patch({node: own})
+        first = self._value(masked, x, node)
+        for _ in range(self.iterations):
+            gradient = np.asarray(masked.gradient(x, (node, None)))
+            x = self._regularised(x + np.float32(self.rate) * gradient)
+        value, count = self._value(masked, x, node), len(units)
+        return x[:count], value[:count], first[:count]
+
+    def _value(self, masked: BoundNetwork, x: Array, node: str) -> Array:
+        found = masked.run(x, [node])[node]
+        return np.asarray(found.reshape(len(x), -1).sum(axis=1, dtype=np.float64))
+
+    def _regularised(self, x: Array) -> Array:
+        if self.decay:
+            x = x * np.float32(1 - self.decay)
+        if self.blur and len(self._shape) == 3:
+            x = (1 - self.blur) * x + self.blur * smoothed(x)
+        return x.astype(np.float32, copy=False)
+
+    def measure(self, batch: Batch) -> None:
+        """Take no samples: inputs are made."""
+
+    def end(self) -> Mapping[str, Array]:
+        """Return the optima of the step."""
+        return {"optimum": self._optima, "value": self._values, "gain": self._gains}
+
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Return pictures, each on a scale of its own, and when each feature appeared."""
+        count = len(results.steps)
+        found = [results.at("optimum", index) for index in range(count)]
+        sizes = np.max([np.abs(x).reshape(len(x), -1).max(axis=1) for x in found], axis=0)
+        last = directions(found[-1])
+        similar = np.stack([(directions(optima) * last).sum(axis=1) for optima in found])
+        own = np.where(sizes > 0, sizes, 1).reshape(-1, 1, 1, 1)
+        images = [as_pixels(shown(optima) / own, 1.0) for optima in found]
+        ends = np.cumsum([0, *self._chosen.values()])
+        per_layer = [_mean(similar[:, a:b]) for a, b in pairwise(ends.tolist())]
+        return {
+            "images": np.stack(images),
+            "scale": bounds(np.ones(count)),
+            "similarity": np.stack(per_layer, axis=1),
+            "onset": onsets(similar, results.steps),
+        }
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return when the features of each layer appeared, and which units have no gradient."""
+        onset, names = result.array("onset"), result.labels("picture")
+        layers = [name.rpartition("/")[0] for name in names]
+        told, flat = [], np.abs(result.array("optimum")[-1]).reshape(len(names), -1).max(axis=1)
+        for layer in dict.fromkeys(layers):
+            own = onset[[one == layer for one in layers]]
+            known = own[np.isfinite(own)]
+            told.append(f"{layer} {np.median(known):.0f}" if known.size else f"{layer} -")
+        lines = [f"features are there from step (median of the units): {', '.join(told)}"]
+        still = [name for name, largest in zip(names, flat, strict=True) if not largest]
+        if still:
+            lines.append(
+                f"no gradient where the ascent begins: {some(still, 4)}; try "
+                "begin_at=mean or begin_at=noise"
+            )
+        return lines
+
+
+def onsets(similar: Array, steps: Sequence[int]) -> Array:
+    """Return the first step from which on a feature stays similar to what it becomes.
+
+    Args:
+        similar: (steps, features) cosines to the last step; NaN for features that are 0.
+        steps: The steps.
+
+    Returns:
+        (features,); NaN for those that are 0 at the last step.
+
+    >>> onsets(np.array([[0.1, 1.0], [0.95, 0.2], [0.99, 0.9], [1.0, 1.0]]), [0, 5, 10, 20])
+    array([ 5., 10.])
+    """
+    there = similar >= SIMILAR
+    stays = np.logical_and.accumulate(there[::-1], axis=0)[::-1]
+    found: Array = np.asarray(steps, np.float64)[stays.argmax(axis=0)]
+    found[~stays[-1]] = np.nan
+    return found
+
+
+def shown(inputs: Array) -> Array:
+    """Return inputs as (pictures, height, width, channels), with three channels or one."""
+    if inputs.ndim == 4 and inputs.shape[1] == 3:
+        return inputs.transpose(0, 2, 3, 1)
+    return pictures_of(inputs)[..., None]
+
+
+def smoothed(x: Array) -> Array:
+    """Return pictures in which every pixel is a mean of its neighbours, weighted 1 2 1 each way."""
+    for axis in (-2, -1):
+        edge = [(0, 0)] * x.ndim
+        edge[axis] = (1, 1)
+        wide = np.moveaxis(np.pad(x, edge, mode="edge"), axis, -1)
+        x = np.moveaxis((wide[..., :-2] + 2 * wide[..., 1:-1] + wide[..., 2:]) / 4, -1, axis)
+    return x
+
+
+def _groups(count: int, size: int) -> Iterator[range]:
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
+
+
+def _fixed(port: Port) -> int:
+    """Return the number of samples that a network takes at a time; 0 for any."""
+    return (port.shape[0] or 0) if port.shape else 0
+
+
+def _mean(similar: Array) -> Array:
+    """Return the mean over features that are not 0; NaN where all are."""
+    known = np.isfinite(similar)
+    total = np.where(known, similar, 0).sum(axis=1)
+    count = known.sum(axis=1)
+    mean: Array = np.divide(total, count, out=np.full(len(similar), np.nan), where=count > 0)
+    return mean
+
+
+def _with_matrices(context: Context) -> tuple[str, ...]:
+    """Return the layers that have a parameter of two axes or more: norms are left out."""
+    matrices = [name for name, shape in context.network.parameters.items() if len(shape) > 1]
+    found = tuple(
+        layer
+        for layer in context.layers
+        if any(name == layer or name.startswith((f"{layer}.", f"{layer}/")) for name in matrices)
+    )
+    return found or context.layers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -454,11 +455,13 @@ def test_everything_that_was_found_is_drawn(
 
 def installed(folder: Path, source: str, points: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Install a package as pip does: its module, and its metadata."""
-    (folder / "my_package.py").write_text(source)
+    name = "package_with_a_probe"  # which the test before may have imported
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    (folder / f"{name}.py").write_text(source)
     info = folder / "my_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(points)
+    (info / "entry_points.txt").write_text(points.replace("my_package", name))
     monkeypatch.syspath_prepend(folder)
 
 
@@ -508,7 +511,6 @@ def test_a_broken_probe_is_a_warning_and_the_others_go_on(
 ) -> None:
     points = "[accweight.probes]\nmargin = my_package:Margin\n"
     installed(tmp_path, source, points, monkeypatch)
-    monkeypatch.delitem(__import__("sys").modules, "my_package", raising=False)
 
     with pytest.warns(UserWarning, match=f"probe 'margin' cannot be used: .*{said}"):
         found = probes()

@@ -153,21 +153,29 @@ def hinted(reader: str, tensors: Sequence[StoredTensor]) -> tuple[StoredTensor, 
     return found
 
 
-def unrecognised(path: Path) -> FormatError:
-    """Return the error for a file that no reader recognises, with the likeliest reason."""
+def unrecognised(path: Path, wanted: str = "") -> FormatError:
+    """Return the error for a file that no reader recognises, with the likeliest reason.
+
+    Args:
+        path: The file.
+        wanted: What it had to be, such as "an ONNX model", where one format alone will do.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(64)
             file.seek(max(0, file.seek(0, io.SEEK_END) - TAIL_BYTES))
             file.read(TAIL_BYTES)  # where zips have their directory
     except OSError as error:
-        return FormatError(path, f"cannot be read ({reason_of(error)}); {_remedy(path)}")
+        remedy = "" if wanted else f"; {_remedy(path)}"
+        return FormatError(path, f"cannot be read ({reason_of(error)}){remedy}")
     if not head:
         return FormatError(path, "the file is empty (0 bytes); was the save interrupted?")
     if head.startswith(LFS_MAGIC):
         return FormatError(
             path, "this is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
         )
+    if wanted:
+        return FormatError(path, f"is not {wanted}{_kind_of(head)}")
     known = ", ".join(sorted({s for reader in readers().values() for s in reader.suffixes if s}))
     page, says = _kind_of(head), what_ending_says(path.name)
     if says and not page:

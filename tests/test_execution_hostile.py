@@ -236,3 +236,20 @@ def test_text_in_a_graph_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(AccweightError, match="tensor 'w': values of type string"):
         run(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"x" * 40, "is not an ONNX model"), (b"", "the file is empty"), (None, "cannot be read")],
+)
+def test_what_is_no_model_is_told_without_options_for_folders(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / "net.onnx"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(FormatError, match=message) as caught:
+        aw.Network.from_onnx(path)
+
+    assert "--" not in str(caught.value)

@@ -11,11 +11,78 @@ from accweight_core.cli import options
 from accweight_core.cli.model_checks import takes_binding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from accweight_core.cli.output import Page
     from accweight_core.probes.network import Network
     from accweight_core.runs.selection import Selection
+
+
+_SAMPLES = (
+    click.option(
+        "--data",
+        type=options.FILE,
+        metavar="FILE",
+        help="Samples and targets: an .npz with x and y, an .npy, or a folder of images "
+        "(a sub-folder per class).",
+    ),
+    click.option(
+        "-o",
+        "--out",
+        type=options.OUT,
+        metavar="NAME.accw",
+        help="Analysis to store the results in, if SOURCE is checkpoints; made if it is not there.",
+    ),
+    click.option(
+        "--batch-size",
+        type=options.AT_LEAST_ONE,
+        default=256,
+        show_default=True,
+        metavar="N",
+        help="Samples that are run at a time.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Seed of everything that is drawn.",
+    ),
+    click.option(
+        "--resize",
+        metavar="SIZE",
+        help="Resize images of a folder: 28, 28x32 (height x width), or input for the network's "
+        "size.",
+    ),
+    click.option(
+        "--normalise",
+        metavar="HOW",
+        help="How pixels are scaled: unit (0 to 1), imagenet, mnist, or MEAN/STD of pixels from 0 "
+        "to 1, such as 0.5/0.25.",
+    ),
+    click.option(
+        "--engine",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="What runs the network: onnx (torch), ort (ONNX Runtime, forward only), or auto.",
+    ),
+    click.option(
+        "--device",
+        default="cpu",
+        show_default=True,
+        metavar="NAME",
+        help="Device of torch: cpu, cuda.",
+    ),
+)
+
+
+def takes_samples(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of samples, of what runs the network on them, and of where results go."""
+    for option in reversed(_SAMPLES):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -32,45 +99,11 @@ if TYPE_CHECKING:
 @click.option("--list", "listed", is_flag=True, help="List the probes and their options, and exit.")
 @click.option("--model", type=options.FILE, metavar="FILE", help="ONNX file of the network.")
 @click.option(
-    "--data",
-    type=options.FILE,
-    metavar="FILE",
-    help="Samples and targets: an .npz with x and y, an .npy, or a folder of images "
-    "(a sub-folder per class).",
-)
-@click.option(
     "--steps",
     metavar="WHICH",
     help="Steps to probe: first, last, all, every:N, last:N, numbers; comma-separated.",
 )
-@click.option(
-    "-o", "--out", type=options.OUT, metavar="NAME.accw",
-    help="Analysis to store the results in, if SOURCE is checkpoints; made if it is not there.",
-)  # fmt: skip
-@click.option(
-    "--batch-size", type=options.AT_LEAST_ONE, default=256, show_default=True, metavar="N",
-    help="Samples that are run at a time.",
-)  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
-    help="Seed of everything that is drawn.",
-)  # fmt: skip
-@click.option(
-    "--resize", metavar="SIZE",
-    help="Resize images of a folder: 28, 28x32 (height x width), or input for the network's size.",
-)  # fmt: skip
-@click.option(
-    "--normalise", metavar="HOW",
-    help="How pixels are scaled: unit (0 to 1), imagenet, mnist, or MEAN/STD of pixels from 0 to "
-    "1, such as 0.5/0.25.",
-)  # fmt: skip
-@click.option(
-    "--engine", default="auto", show_default=True, metavar="NAME",
-    help="What runs the network: onnx (torch), ort (ONNX Runtime, forward only), or auto.",
-)  # fmt: skip
-@click.option(
-    "--device", default="cpu", show_default=True, metavar="NAME", help="Device of torch: cpu, cuda."
-)
+@takes_samples
 @click.option(
     "--png", type=options.OUT, metavar="FOLDER",
     help="Draw what was found as PNG files in a folder, replacing older ones.",

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accweight_core.cli import options
-from accweight_core.cli.probing import network_at, probe, run_of
+from accweight_core.cli.model_checks import constants, unused
+from accweight_core.cli.probing import network_at, run_of, takes_samples
 
 if TYPE_CHECKING:
     from accweight_core.runs.selection import Selection
-
-SHARED = (
-    "data", "out", "batch_size", "seed", "resize", "normalise", "engine", "device", "constants",
-    "unused",
-)  # fmt: skip
-"""Options that are those of `accweight probe`."""
 
 
 @click.command()
@@ -45,6 +40,9 @@ SHARED = (
     "--statistics", type=click.IntRange(min=0), default=1024, show_default=True, metavar="N",
     help="Samples on which the statistics of batch norm are computed anew; 0 to keep them.",
 )  # fmt: skip
+@takes_samples
+@constants
+@unused
 @options.takes_selection_without_model
 @options.as_json
 def rewind(
@@ -90,8 +88,3 @@ def rewind(
     output.warn(*doubts(found))
     shown = rewinds.Shown.of(analysis, found, metric, how["seed"])
     output.show(shown.to_json() if json else shown.page())
-
-
-for _option in probe.params:
-    if _option.name in SHARED:
-        rewind.params.insert(-1, _option)

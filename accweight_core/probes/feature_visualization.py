@@ -80,7 +80,7 @@ class FeatureVisualization(Probe):
                 "probe 'feature_visualization': the input is whole numbers, which cannot be "
                 "optimised by gradients"
             )
-        nodes = context.keep(*(self.layers or _with_matrices(context)))
+        nodes = self.layers or _with_matrices(context)
         tried = context.tried(*nodes)
         self._shapes = {node: tried[node].shape[1:] for node in nodes if tried[node].ndim > 1}
         if not self._shapes:
@@ -90,7 +90,6 @@ class FeatureVisualization(Probe):
         self._chosen = {n: min(self.units, shape[0]) for n, shape in self._shapes.items()}
         self._shape = context.data.inputs[0].shape[1:]
         self._first = self._first_input(context)
-        context.kept.clear()  # the ascent runs the network itself
         return self._schema(context.chosen_rows(1))
 
     def _check_options(self) -> None:

@@ -74,19 +74,7 @@ def _state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 class ModuleBound(TorchBound):
     """A module with the weights of one checkpoint."""
 
-    def __init__(self, network: ModuleNetwork, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__(tensors)
-        self.network = network
-
-    @property
-    def ports(self) -> tuple[Port, ...]:
-        """The inputs."""
-        return self.network.inputs
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights of the module are."""
-        return self.network.device
+    network: ModuleNetwork
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from accweight_adapters.execution.prepared import PreparedModel, prepared
 from accweight_adapters.execution.program import Plan, Program
 from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
 from accweight_core.errors import FormatError
-from accweight_core.probes.network import OUTPUT, Array, Inputs, Network, Port
+from accweight_core.probes.network import OUTPUT, Array, Inputs, Network
 
 
 class OnnxNetwork(Network):
@@ -97,19 +97,7 @@ class OnnxNetwork(Network):
 class OnnxBound(TorchBound):
     """An ONNX graph with the weights of one checkpoint."""
 
-    def __init__(self, network: OnnxNetwork, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__(tensors)
-        self.network = network
-
-    @property
-    def ports(self) -> tuple[Port, ...]:
-        """The inputs."""
-        return self.network.inputs
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        return self.network.device
+    network: OnnxNetwork
 
     @property
     def nodes(self) -> tuple[str, ...]:

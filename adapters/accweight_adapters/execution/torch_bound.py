@@ -29,22 +29,27 @@ class TorchBound(ABC):
     """A bound network on torch; see `accweight_core.probes.network.TorchNetwork`."""
 
     proof: Proof = "not verified"
+    network: Any
+    """The network, with its `inputs` and its `device`."""
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, network: Any, tensors: Mapping[str, Tensor]) -> None:
+        self.network = network
         self.tensors: Mapping[str, Tensor] = dict(tensors)
         self.functions: dict[str, tuple[Function, ...]] = {}
 
-    # ------------------------------------------------------------ what engines give
-
     @property
-    @abstractmethod
     def ports(self) -> tuple[Port, ...]:
         """The inputs."""
+        ports: tuple[Port, ...] = self.network.inputs
+        return ports
 
     @property
-    @abstractmethod
     def device(self) -> torch.device:
         """Where it runs."""
+        device: torch.device = self.network.device
+        return device
+
+    # ------------------------------------------------------------ what engines give
 
     @property
     @abstractmethod

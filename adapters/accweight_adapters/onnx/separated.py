@@ -63,7 +63,7 @@ def checked(path: Path) -> Path:
     check_not_special(path)
     local = LocalPath(path)
     if not recognised(local):
-        raise unrecognised(local)
+        raise unrecognised(local, "an ONNX model")
     described(local)
     return local
 

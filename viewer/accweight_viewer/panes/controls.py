@@ -73,6 +73,23 @@ class ShareBox(QtWidgets.QDoubleSpinBox):  # type: ignore[misc]
         self.setToolTip(tip)
         self.setAccessibleName(tip)
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+        self.lineEdit().returnPressed.connect(self.clearFocus)
+
+    def event(self, event: Any) -> bool:
+        """Keep Escape from the window: what was typed would be taken on the way."""
+        escape = QtCore.Qt.Key.Key_Escape
+        if event.type() == QtCore.QEvent.Type.ShortcutOverride and event.key() == escape:
+            event.accept()
+            return True
+        return bool(super().event(event))
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+        """Give up what was typed on Escape."""
+        if event.key() == QtCore.Qt.Key.Key_Escape:
+            self.lineEdit().setText(self.textFromValue(self.value()))
+            self.clearFocus()
+        else:
+            super().keyPressEvent(event)
 
     def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt's name
         """Return the shortest exact text."""

@@ -246,6 +246,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         """Panes that fit and are switched on."""
         return [pane for pane in self.panes if pane.isVisibleTo(self)]
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed, perhaps before it was ever seen."""
+        return self._closed
+
     def grab_image(self) -> QtGui.QImage:
         """Return an image of the window."""
         return self.grab().toImage()

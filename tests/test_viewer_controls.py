@@ -199,14 +199,14 @@ def test_resetting_the_range_is_offered_where_there_is_something_to_reset(
 ) -> None:
     session = session_of(analysis)
     pane = controls(qtbot, session)
-    assert not pane.reset.isEnabled()
+    assert pane.reset.isHidden()
     session.change(low=0.2, high=0.4, fitted=False)
-    assert pane.reset.isEnabled()
+    assert not pane.reset.isHidden()
 
     qtbot.mouseClick(pane.reset, LEFT)
 
     assert session.settings == Settings()
-    assert not pane.reset.isEnabled()
+    assert pane.reset.isHidden()
 
 
 def test_the_menu_arranges_and_switches(qtbot: Any, analysis: Path) -> None:

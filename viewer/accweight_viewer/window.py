@@ -7,7 +7,6 @@ nothing is left to do, so that a still picture costs nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -17,6 +16,7 @@ from accweight_core.analysis.exact_client import Answer
 from accweight_core.errors import AccweightError
 from accweight_core.text import plain
 from accweight_viewer.exact_values import ExactValues
+from accweight_viewer.keys import WindowKeys
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
@@ -32,7 +32,6 @@ from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import Theme, style_sheet, theme_called
 from accweight_viewer.widgets.boxes import column, splitter
 from accweight_viewer.widgets.pane import Pane
-from accweight_viewer.widgets.shortcuts import install
 
 TICK_MS = 14
 """Slightly less than a 60th of a second, because timers fire late, never early."""
@@ -63,6 +62,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         table: The layer table.
         windows: The two picture windows.
         timeline: The timeline.
+        keys: Its keys.
         failure: Why something cannot be shown; empty if nothing failed.
     """
 
@@ -99,7 +99,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._exact = ExactValues([run.path for run in session.runs], self._show_exact)
         self._build()
         self._listen()
-        self._shortcuts()
+        self.keys = WindowKeys(self)
         self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
         self._retitle()
         self._last_tick = time.perf_counter()
@@ -190,28 +190,6 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         session.playing_changed.connect(self._wake)
         session.jump_asked.connect(self._jump)
 
-    def _shortcuts(self) -> None:
-        session = self.session
-        actions: dict[str, Callable[[], object]] = {
-            "Space": self.toggle_playing,
-            "Left": lambda: session.move_to(session.cursor.position - 1),
-            "Right": lambda: session.move_to(session.cursor.position + 1),
-            "Shift+Left": lambda: session.move_to(0),
-            "Shift+Right": lambda: session.move_to(session.cursor.last),
-            "[": lambda: session.move_to(0),
-            "]": lambda: session.move_to(session.cursor.last),
-            "Home": self.show_all,
-            "F": self.show_selected,
-            "L": lambda: session.change(logarithmic=not session.settings.logarithmic),
-            "T": lambda: session.change(
-                theme="light" if session.settings.theme == "dark" else "dark"
-            ),
-            "/": self.table.focus_search,
-            "Ctrl+F": self.table.focus_search,
-            "Ctrl+Q": self.close,
-        }
-        install(self, actions)
-
     def set_theme(self, theme: Theme) -> None:
         """Apply the colours of a theme to all panes."""
         self.setStyleSheet(style_sheet(theme))
@@ -267,6 +245,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def _shown_panes(self) -> list[Pane]:
         """Panes that fit and are switched on."""
         return [pane for pane in self.panes if pane.isVisibleTo(self)]
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed, perhaps before it was ever seen."""
+        return self._closed
 
     def grab_image(self) -> QtGui.QImage:
         """Return an image of the window."""
@@ -389,6 +372,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._closed = True
         self._clock.stop()
         self._growth.stop()
+        self.keys.close()
         if self._preferences is not None and not self._bare:
             for name, kept in self._splitters.items():
                 self._preferences.keep_geometry(name, kept.saveState())

@@ -46,16 +46,19 @@ class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
 
 
 class SearchField(QtWidgets.QLineEdit):  # type: ignore[misc]
-    """A search field: Escape clears it, Enter and Down leave it."""
+    """A search field: Escape clears it, Down leaves it, Enter is told."""
 
     left = QtCore.Signal()
+    entered = QtCore.Signal()
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802
         """Clear, leave, or type."""
         if event.key() == QtCore.Qt.Key.Key_Escape:
             self.clear()
             self.left.emit()
-        elif event.key() in (*_ENTER, QtCore.Qt.Key.Key_Down):
+        elif event.key() in _ENTER:
+            self.entered.emit()
+        elif event.key() == QtCore.Qt.Key.Key_Down:
             self.left.emit()
         else:
             super().keyPressEvent(event)
@@ -156,6 +159,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         session = self._session
         self.search.textChanged.connect(self._filter)
         self.search.left.connect(self.view.setFocus)
+        self.search.entered.connect(self._go_to_first)
         self.header.sectionClicked.connect(self._sort)
         self.view.selectionModel().selectionChanged.connect(self._row_chosen)
         self.view.doubleClicked.connect(lambda index: self._jump(index.row()))
@@ -220,6 +224,17 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         """Move the keyboard focus to the search field."""
         self.search.setFocus(QtCore.Qt.FocusReason.ShortcutFocusReason)
         self.search.selectAll()
+
+    def show_all(self) -> None:
+        """Clear the filter."""
+        self.search.clear()
+
+    def _go_to_first(self) -> None:
+        """Go to the selected layer if it is found, else to the first one that is."""
+        self.view.setFocus()
+        if self.model.rowCount():
+            row = self.model.row_of(self._session.layer)
+            self._jump(0 if row is None else row)
 
     def _filter(self, text: str) -> None:
         with_silence = self._quiet

@@ -1,0 +1,58 @@
+"""The keys of the window, and what Escape leads back from.
+
+The keys that fly are in `scene.fly_keys`: they are held, not pressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from accweight_viewer.scene.fly_keys import FlyKeys
+from accweight_viewer.widgets.shortcuts import install
+
+if TYPE_CHECKING:
+    from accweight_viewer.window import MainWindow
+
+
+class WindowKeys:
+    """All keys of a window."""
+
+    def __init__(self, window: MainWindow) -> None:
+        """Install the keys.
+
+        Args:
+            window: The window, with all panes built.
+        """
+        self._window = window
+        self.flying = FlyKeys(window, window.scenes[0])
+        session, table = window.session, window.table
+        actions: dict[str, Callable[[], object]] = {
+            "Space": window.toggle_playing,
+            "Left": lambda: session.move_to(session.cursor.position - 1),
+            "Right": lambda: session.move_to(session.cursor.position + 1),
+            "Shift+Left": lambda: session.move_to(0),
+            "Shift+Right": lambda: session.move_to(session.cursor.last),
+            "[": lambda: session.move_to(0),
+            "]": lambda: session.move_to(session.cursor.last),
+            "Home": window.show_all,
+            "F": window.show_selected,
+            "L": lambda: session.change(logarithmic=not session.settings.logarithmic),
+            "T": lambda: session.change(
+                theme="light" if session.settings.theme == "dark" else "dark"
+            ),
+            "/": table.focus_search,
+            "Ctrl+F": table.focus_search,
+            "Ctrl+Q": window.close,
+            "Esc": self.back,
+        }
+        install(window, actions)
+
+    def back(self) -> None:
+        """Return to the scene: from a field, a table or a filter."""
+        self._window.table.show_all()
+        self._window.scenes[0].setFocus()
+
+    def close(self) -> None:
+        """Stop watching the focus."""
+        self.flying.close()

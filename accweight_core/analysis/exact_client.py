@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import Any
 
 Answer = dict[str, Any]
-"""`weights` and `cumulative`, lists over steps in the format of `exact_server`; or `error`, a
-one-line message."""
+"""`weights` and `cumulative`, lists over steps in the format of `exact_server`, or `masks`; or
+`error`, a one-line message."""
 
 Callback = Callable[[Answer], None]
 
@@ -63,7 +63,22 @@ class ExactClient:
         Raises:
             ValueError: If `close` has been called.
         """
-        request = {"parameter": parameter, "index": [operator.index(i) for i in index]}
+        self._send({"parameter": parameter, "index": [operator.index(i) for i in index]}, callback)
+
+    def ask_nonfinite(self, parameter: str, positions: Iterable[int], callback: Callback) -> None:
+        """Ask at which elements a parameter is not finite at some checkpoints; see `finiteness`.
+
+        Args:
+            parameter: Name of the parameter.
+            positions: Indices of checkpoints.
+            callback: Called once with the answer, from another thread.
+
+        Raises:
+            ValueError: If `close` has been called.
+        """
+        self._send({"parameter": parameter, "nonfinite": list(positions)}, callback)
+
+    def _send(self, request: Answer, callback: Callback) -> None:
         with self._lock:
             if self._closed:
                 raise ValueError("this client is closed; make a new one to ask again")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from pyqtgraph.Qt import QtCore
 
 from accweight_core.analysis.exact_client import Answer, ExactClient
+from accweight_viewer.model.nonfinite import MaskRequest
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import ShownRun
 
 
 class ExactValues(QtCore.QObject):  # type: ignore[misc]
     """Requests one weight at every step, and passes the answer to the thread of the window."""
 
     _answered = QtCore.Signal(object)
+    _masked = QtCore.Signal(object)
 
     def __init__(self, paths: Sequence[Path], told: Callable[[Pick, Answer], object]) -> None:
         """Create it; no process is started yet.
@@ -26,7 +31,10 @@ class ExactValues(QtCore.QObject):  # type: ignore[misc]
         super().__init__()
         self._answers = [ExactClient(path) for path in paths]
         self._told = told
-        self._answered.connect(self._tell, QtCore.Qt.ConnectionType.QueuedConnection)
+        self._arrived: Callable[[], object] | None = None
+        queued = QtCore.Qt.ConnectionType.QueuedConnection
+        self._answered.connect(self._tell, queued)
+        self._masked.connect(self._tell_masks, queued)
 
     def ask(self, pick: Pick) -> None:
         """Request the picked weight; gaps are ignored."""
@@ -34,6 +42,31 @@ class ExactValues(QtCore.QObject):  # type: ignore[misc]
             self._answers[pick.run].ask(
                 pick.plate.name, pick.index, lambda answer: self._answered.emit((pick, answer))
             )
+
+    def mark_nonfinite(self, runs: Sequence[ShownRun], arrived: Callable[[], object]) -> None:
+        """Let runs ask where their weights are not finite.
+
+        Args:
+            runs: In the order of the paths.
+            arrived: Called on the thread of the window when pictures have changed.
+        """
+        self._arrived = arrived
+        for client, run in zip(self._answers, runs, strict=True):
+            run.masks.ask = partial(self._ask_masks, client, run)
+
+    def _ask_masks(self, client: ExactClient, run: ShownRun, request: MaskRequest) -> None:
+        """Request masks; called on a loading thread, maybe after the window was closed."""
+        with suppress(ValueError):
+            client.ask_nonfinite(
+                request.parameter,
+                request.positions,
+                lambda answer: self._masked.emit((run, request, answer)),
+            )
+
+    def _tell_masks(self, answered: tuple[ShownRun, MaskRequest, Answer]) -> None:
+        run, request, answer = answered
+        if run.masks.take(request, answer) and self._arrived is not None:
+            self._arrived()
 
     def _tell(self, answered: tuple[Pick, Answer]) -> None:
         self._told(*answered)

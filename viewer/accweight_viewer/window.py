@@ -23,6 +23,7 @@ from accweight_viewer.model.session import Session
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.layer_table import LayerTable
+from accweight_viewer.panes.notice_bar import NoticeBar
 from accweight_viewer.panes.picture_window import PictureWindow, link
 from accweight_viewer.panes.readout import Readout
 from accweight_viewer.panes.texel_text import texel_line
@@ -101,6 +102,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._listen()
         self.keys = WindowKeys(self)
         self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
+        self._exact.mark_nonfinite(session.runs, session.redraw)
         self._retitle()
         self._last_tick = time.perf_counter()
         self._clock = QtCore.QTimer(self)
@@ -149,6 +151,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.status = QtWidgets.QLabel("")
         self.status.setTextFormat(QtCore.Qt.TextFormat.PlainText)
         self.statusBar().addWidget(self.status, 1)
+        self.notices = self.add_pane(NoticeBar(self.session))
+        self.statusBar().addPermanentWidget(self.notices)
         for widget in (*self.panes, right, self.statusBar()) if self._bare else ():
             widget.hide()
         self.setMinimumSize(*LEAST_SIZE)
@@ -239,7 +243,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     @property
     def settled(self) -> bool:
         """Whether everything visible has its final resolution."""
-        return all(pane.settled for pane in self._shown_panes)
+        masked = not any(run.masks.pending for run in self.session.runs)
+        return masked and all(pane.settled for pane in self._shown_panes)
 
     @property
     def _shown_panes(self) -> list[Pane]:
@@ -309,7 +314,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         steps = self.session.runs[pick.run].steps
         known = min(len(steps), len(answer["weights"]))  # the run may have grown since
         weights, cumulative = (answer[name][:known] for name in ("weights", "cumulative"))
-        self.readout.set_exact(steps[:known], weights, cumulative)
+        self.readout.set_exact(steps[:known], weights, cumulative, answer.get("named"))
 
     def _hovered(self, scene: SceneView, pick: Pick | None) -> None:
         if pick is None:
@@ -324,6 +329,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self.status.setText(plain(told))
 
     def _data_changed(self) -> None:
+        self._exact.mark_nonfinite(self.session.runs, self.session.redraw)
         self._renew_scenes()
         self._retitle()
         self.flight.settle(self.scenes[0].content.places)

@@ -62,6 +62,7 @@ class Chart:
         x: Horizontal positions, from 0 to 1.
         metric: Metric of the curves.
         curves: Curves of each run.
+        broken: Where numbers end: for each run with NaN or infinity the first layer and its step.
         measures: Measures of the first run, at most four.
         top: Top of the vertical scale, which starts at 0.
     """
@@ -73,6 +74,7 @@ class Chart:
         self.names = list(session.layer_names)
         self.run_names = [run.name for run in session.runs]
         self.curves = [self._curves(session, run) for run in range(len(session.runs))]
+        self.broken = [run.first_nonfinite for run in session.runs if run.first_nonfinite]
         self.measures = chosen_measures(session.runs[0].measures)
         self.measure_x = self.curves[0].x
         largest = [c.values[np.isfinite(c.values)].max(initial=0.0) for c in self.curves]

@@ -41,6 +41,9 @@ Upload = Callable[["TextureBlock"], None]
 GAP = -2.0
 """Value of texels without a weight; shares of a peak are between -1 and 1."""
 
+BROKEN = -4.0
+"""Value of texels with a weight that is not finite."""
+
 TILE_QUAD, PANEL_QUAD = 0.0, 1.0
 EDGE_ORDER, EMPTY_ORDER = -3, -1
 """Depth order behind the tiles, which start at 1; differences below 2 would flicker."""
@@ -105,6 +108,7 @@ class Content:
         self.places = places
         self._plane: Plane = plane
         self._plates = source.plates
+        self._revision = source.revision
         steps = len(source.steps)
         grid = grid_for(budget_bytes, _tile_count(self._plates), steps, most_frames)
         self.residency = Residency(grid, steps)
@@ -138,6 +142,7 @@ class Content:
         before, after = self._plates, source.plates
         same = (
             not (source.signed or self.source.signed or self.failure)
+            and source.revision == self._revision
             and np.array_equal(source.steps, self.source.steps)
             and len(before) == len(after)
             and all(_grown(old, new) for old, new in zip(before, after, strict=True))
@@ -183,7 +188,8 @@ class Content:
         steps = slice(request.first, request.stop)
         plane: Plane = self._plane if request.tile.level else "mean"
         texels = self.source.texels(plate, request.tile.level, plane, steps, rows, cols)
-        return np.where(np.isnan(texels), np.float32(GAP), texels).astype(np.float16)
+        texels = np.where(np.isnan(texels), np.float32(GAP), texels)
+        return np.where(np.isinf(texels), np.float32(BROKEN), texels).astype(np.float16)
 
     def take(self, upload: Upload, seconds: float = 0.005) -> bool:
         """Upload loaded tiles for a limited time; return whether there were any."""

@@ -284,6 +284,10 @@ class Session:
         """Whether an analysis is still being written."""
         return not all(run.complete for run in self.runs)
 
+    def redraw(self) -> None:
+        """Tell that pictures have changed, and nothing else."""
+        self.data_changed.emit()
+
     def refresh(self) -> bool:
         """Check whether the analyses have grown; return whether they have.
 

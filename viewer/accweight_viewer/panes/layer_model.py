@@ -29,7 +29,7 @@ from accweight_viewer.panes.formatting import (
 )
 
 RowNumbers = npt.NDArray[np.int64]
-CellTone = Literal["ink", "dim", "mark"]
+CellTone = Literal["ink", "dim", "mark", "broken"]
 
 _DISPLAY = QtCore.Qt.ItemDataRole.DisplayRole
 _TOOL_TIP = QtCore.Qt.ItemDataRole.ToolTipRole
@@ -130,6 +130,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.names = list(session.layer_names)
         self._layers = [session.layers_called(name) for name in self.names]
         self.kinds = [str(next(x for x in each if x is not None).kind) for each in self._layers]
+        self.may_break = any(run.first_nonfinite is not None for run in session.runs)
         self._only = [session.only_in(name) for name in self.names]
         self._find()
         self._load_metrics()
@@ -184,8 +185,9 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.follow_time()
         self._rearrange()
         if len(self._rows):
+            first = Column.LAYER if self.may_break else Column.FIRST
             self.dataChanged.emit(
-                self.index(0, Column.FIRST), self.index(len(self._rows) - 1, Column.SECOND)
+                self.index(0, first), self.index(len(self._rows) - 1, Column.SECOND)
             )
 
     def metrics_changed(self) -> None:
@@ -288,7 +290,18 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             return Cell(str(layer + 1), "dim")
         if column == Column.KIND:
             return Cell(self.kinds[layer], "dim")
+        if self.broken(layer):
+            return Cell(self.names[layer], "broken")
         return Cell(self.names[layer], "mark" if self._only[layer] else "ink")
+
+    def broken(self, layer: int) -> int:
+        """Return how many weights of a layer are not finite at this step, over all runs."""
+        count = 0
+        for run, found in enumerate(self._layers[layer]):
+            if found is not None:
+                shown = self._session.runs[run]
+                count += int(shown.nonfinite[found.position, self._session.run_position(run)])
+        return count
 
     def title(self, column: int) -> str:
         """Return the title of a column."""
@@ -310,7 +323,9 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             shown = self.metrics[column - Column.FIRST]
             exact = shown.texts[layer] or f"{shown.now[layer]:.9g}"
             return f"{self.names[layer]}\n{shown.title} = {exact}\n{evidence_text(shown.metric)}"
-        return layer_text(self.names[layer], self._layers[layer], self._only[layer])
+        told = layer_text(self.names[layer], self._layers[layer], self._only[layer])
+        broken = self.broken(layer)
+        return f"{told}\n{broken} NaN or infinite at this step" if broken else told
 
     def headerData(  # noqa: N802
         self, section: int, orientation: Any, role: int = _DISPLAY

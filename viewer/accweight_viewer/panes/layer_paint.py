@@ -28,6 +28,9 @@ BAR_MARGIN = (5, 3)
 
 BAR_RADIUS = 2.0
 
+BROKEN_ROOM = 17
+"""Width of the striped square before the name of a layer that is not finite."""
+
 ARROW_ROOM = 14
 """Width of the arrow in a header that opens the metric menu."""
 
@@ -72,6 +75,7 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
             "ink": QtGui.QColor(theme.ink),
             "dim": QtGui.QColor(theme.dim),
             "mark": QtGui.QColor(theme.mark),
+            "broken": QtGui.QColor(theme.broken),
         }
 
     def paint(self, painter: Any, option: Any, index: Any) -> None:
@@ -86,12 +90,22 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
             self._paint_bar(painter, rect, cell.share)
         painter.setPen(self._tones[cell.tone])
         inner = rect.adjusted(PADDING, 0, -PADDING, 0)
+        if cell.tone == "broken":
+            inner.setLeft(inner.left() + self._paint_broken(painter, inner))
         if column == Column.LAYER:
             text = elided_name(cell.text, option.fontMetrics, inner.width())
         else:
             right = QtCore.Qt.TextElideMode.ElideRight
             text = option.fontMetrics.elidedText(cell.text, right, inner.width())
         painter.drawText(inner, _ALIGNED_RIGHT if column in _RIGHT else _ALIGNED_LEFT, text)
+
+    def _paint_broken(self, painter: Any, inner: Any) -> int:
+        """Draw a striped square; return the room that it takes."""
+        side = BROKEN_ROOM - 6
+        box = QtCore.QRect(inner.left(), inner.center().y() - side // 2 + 1, side, side)
+        painter.fillRect(box, self._tones["broken"])
+        painter.fillRect(box, QtGui.QBrush(self._chosen, QtCore.Qt.BrushStyle.BDiagPattern))
+        return BROKEN_ROOM
 
     def _paint_bar(self, painter: Any, rect: Any, share: float) -> None:
         across, down = BAR_MARGIN

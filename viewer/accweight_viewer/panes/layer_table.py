@@ -8,7 +8,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel, SortOrder
-from accweight_viewer.panes.layer_paint import PADDING, LayerDelegate, LayerHeader
+from accweight_viewer.panes.layer_paint import BROKEN_ROOM, PADDING, LayerDelegate, LayerHeader
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
@@ -209,6 +209,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         number = measure("0.00000") + 2 * PADDING
         values = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in VALUES]
         longest = max(map(measure, self.model.names), default=0) + 2 * PADDING
+        longest += BROKEN_ROOM if self.model.may_break else 0
         room = self.view.viewport().width() - place - sum(values)
         hidden = room - kind < min(longest, NAME_ROOM)
         spare = max(room - longest - (0 if hidden else kind), 0) // len(VALUES)

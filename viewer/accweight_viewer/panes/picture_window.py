@@ -11,10 +11,9 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_core.colours.scale import Entries
 from accweight_core.errors import AccweightError, UnknownNameError
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.picture_requests import PictureRequest
+from accweight_viewer.model.picture_requests import Drawn, PictureRequest
 from accweight_viewer.model.plate_choice import PlateChoice, PlateChoices, Which
 from accweight_viewer.model.runs import Plate, PlateSource
 from accweight_viewer.model.session import Session
@@ -242,8 +241,8 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         unit = source.unit(plate, settings.scope)
         return PictureRequest(source, plate, region, settings.plane, position, unit, self._scale)
 
-    def _show_region(self, request: PictureRequest, entries: Entries, below: bool) -> None:
-        self.view.show_region(request.region, entries, below=below)
+    def _show_region(self, request: PictureRequest, drawn: Drawn, below: bool) -> None:
+        self.view.show_region(request.region, drawn, below=below)
 
     def _show_progress(self) -> None:
         """Mark the picture as loading, or show an error."""

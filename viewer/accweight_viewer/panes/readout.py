@@ -6,7 +6,7 @@ by the window, and arrive later through `set_exact`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,9 @@ from accweight_viewer.widgets.sparkline import Sparkline
 from accweight_viewer.widgets.switch import flat_buttons
 
 READING = "reading checkpoints \N{HORIZONTAL ELLIPSIS}"
+NAMES = {"nan": "NaN", "inf": "+\N{INFINITY}", "-inf": "\N{MINUS SIGN}\N{INFINITY}"}
+"""What is shown for weights that are not finite."""
+
 NOTHING = "Click a weight in a picture to see how it moved"
 
 
@@ -137,7 +140,11 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     # --- what comes ------------------------------------------------------------------------
 
     def set_exact(
-        self, steps: npt.ArrayLike, weights: Sequence[Any], cumulative: Sequence[Any]
+        self,
+        steps: npt.ArrayLike,
+        weights: Sequence[Any],
+        cumulative: Sequence[Any],
+        named: Mapping[str, str] | None = None,
     ) -> None:
         """Show exact values of the selected weight from the checkpoints.
 
@@ -145,8 +152,9 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             steps: Steps of its run.
             weights: W_t; None where it is not finite, a pair for a complex number.
             cumulative: A_t.
+            named: What a weight is instead of a number, by position.
         """
-        self._exact, self._problem = ExactSeries.of(steps, weights, cumulative), ""
+        self._exact, self._problem = ExactSeries.of(steps, weights, cumulative, named), ""
         self._show()
 
     def set_exact_error(self, text: str) -> None:
@@ -284,7 +292,8 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         at = exact.position(self.step)
         first = exact.weights[0] if exact.weights else None
         note = f"initially {_weight_text(first)}" if at is not None else "not read at this step"
-        card.say(_weight_text(self.current_weight), note)
+        named = exact.named.get(at) if at is not None else None
+        card.say(NAMES.get(named, named) if named else _weight_text(self.current_weight), note)
         card.curve.show_series(exact.steps, exact.sizes, -1 if at is None else at)
 
     # --- looks -----------------------------------------------------------------------------

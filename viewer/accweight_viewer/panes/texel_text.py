@@ -12,6 +12,7 @@ from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
 from accweight_viewer.panes.formatting import MISSING, number_text, step_text
 
 DOT = " \N{MIDDLE DOT} "
+NOT_FINITE = "NaN or infinite"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -99,6 +100,8 @@ def value_description(pick: Pick, value: TexelValue, step: str) -> Description:
     """Return the description of a texel of a run."""
     if math.isnan(value.value):
         return Description(element_text(pick), "", pick.described(), step)
+    if math.isinf(value.value):
+        return Description(element_text(pick), NOT_FINITE, pick.described(), step)
     share = f"N {number_text(value.normalised)}"
     if value.side == 1:
         text = f"A {exact_text(value.value)}"
@@ -112,6 +115,8 @@ def difference_description(pick: Pick, value: TexelDifference, step: str) -> Des
     """Return the description of a texel of a difference."""
     if math.isnan(value.value):
         return Description(element_text(pick), "", pick.described(), step)
+    if math.isinf(value.value):
+        return Description(element_text(pick), NOT_FINITE, pick.described(), step)
     both = f"{number_text(value.first)} \N{MINUS SIGN} {number_text(value.second)}"
     text = f"difference {signed_text(value.value)}"
     return Description(element_text(pick), text, pick.described(), both + DOT + step)

@@ -204,6 +204,7 @@ class TimelineImage:
         self._draw_measures(painter)
         for stroke in self.strokes:
             self._draw_stroke(painter, stroke)
+        self._draw_broken(painter)
         self._draw_names(painter)
         self._draw_legend(painter)
         painter.end()
@@ -242,6 +243,18 @@ class TimelineImage:
                 painter.setPen(QtGui.QColor(self._theme.dim))
                 box = QtCore.QRectF(place - widths[at], y + 9, 2 * widths[at], line)
                 painter.drawText(box, _CENTRE, texts[at])
+
+    def _draw_broken(self, painter: Any) -> None:
+        """Draw stripes along the axis from where weights are not finite."""
+        area, colour = self.area, QtGui.QColor(self._theme.broken)
+        for first in self.chart.broken:
+            at = int(np.searchsorted(self.chart.steps, first.step))
+            left, y = self.x_at(at), round(area.bottom()) - 5
+            box = QtCore.QRectF(left - 1, y, max(area.right() - left, 3.0), 5)
+            painter.fillRect(box, colour)
+            pattern = QtCore.Qt.BrushStyle.BDiagPattern
+            painter.fillRect(box, QtGui.QBrush(QtGui.QColor(self._theme.panel), pattern))
+            painter.fillRect(QtCore.QRectF(left - 1, area.top(), 1, area.height()), colour)
 
     def _draw_stroke(self, painter: Any, stroke: Stroke) -> None:
         x, y = self._x[stroke.run], self._y[stroke.run][stroke.row]

@@ -34,6 +34,7 @@ UNIFORMS = (
     "u_phase",
     "u_tones",
     "u_gap",
+    "u_broken",
 )
 
 
@@ -53,6 +54,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         self._scale: ColourScale | None = None
         self._tones = np.zeros((4, 3), np.float32)
         self._gap = np.zeros(3, np.float32)
+        self._broken = np.zeros((2, 3), np.float32)
         self._stale = {"grid", "instances", "colours"}
 
     def set_grid(self, grid: Grid) -> None:
@@ -76,6 +78,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         edges = (theme.frame, theme.accent, theme.mark, theme.gap)
         self._tones = np.array([_rgb(tone) for tone in edges], np.float32)
         self._gap = np.array(_rgb(theme.gap), np.float32)
+        self._broken = np.array([_rgb(theme.broken), _rgb(theme.page)], np.float32)
         self._stale.add("colours")
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
@@ -133,6 +136,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         GL.glUniform1f(at["u_phase"], self.phase)
         GL.glUniform3fv(at["u_tones"], 4, self._tones)
         GL.glUniform3fv(at["u_gap"], 1, self._gap)
+        GL.glUniform3fv(at["u_broken"], 2, self._broken)
 
     def _refresh(self) -> None:
         """Upload everything that has changed since the last frame."""

@@ -43,6 +43,7 @@ uniform vec2 u_scale;      // low, high; their logarithms with LOGARITHMIC
 uniform float u_phase;     // progress towards the next step, with MOVING
 uniform vec3 u_tones[4];   // edge, selected, marked, not loaded yet
 uniform vec3 u_gap;
+uniform vec3 u_broken[2];  // stripes of weights that are not finite
 in vec2 v_texel;
 flat in vec4 v_cell;
 flat in vec2 v_limit;
@@ -56,9 +57,12 @@ float stored(ivec2 at, float frame) {
 vec3 painted(vec2 texel) {
     ivec2 at = ivec2(clamp(texel, vec2(0.0), v_limit - 0.5) + v_cell.xy);
     float value = stored(at, v_cell.z);
+    float along = floor((gl_FragCoord.x + gl_FragCoord.y) / 4.0);
+    if (value < -3.0) return u_broken[int(mod(along, 2.0))];
     if (value < -1.5) return u_gap;
 #ifdef MOVING
-    value = mix(value, stored(at, v_cell.w), u_phase);
+    float next = stored(at, v_cell.w);
+    value = next < -1.5 ? value : mix(value, next, u_phase);
 #endif
     value *= v_look.x;
 #ifdef SIGNED

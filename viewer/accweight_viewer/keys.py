@@ -37,6 +37,7 @@ class WindowKeys:
             "]": lambda: session.move_to(session.cursor.last),
             "Home": window.show_all,
             "F": window.show_selected,
+            ".": window.show_selected,
             "L": lambda: session.change(logarithmic=not session.settings.logarithmic),
             "T": lambda: session.change(
                 theme="light" if session.settings.theme == "dark" else "dark"
@@ -49,9 +50,13 @@ class WindowKeys:
         install(window, actions)
 
     def back(self) -> None:
-        """Return to the scene: from a field, a table or a filter."""
-        self._window.table.show_all()
-        self._window.scenes[0].setFocus()
+        """Leave a field or a filter for the scene; without one, leave the front of a layer."""
+        table, scene = self._window.table, self._window.scenes[0]
+        was_filtering = table.search.hasFocus() or bool(table.search.text())
+        table.show_all()
+        scene.setFocus()
+        if not was_filtering:
+            self._window.leave_layer()
 
     def close(self) -> None:
         """Stop watching the focus."""

@@ -279,6 +279,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         if self.session.layer is not None:
             self._jump(self.session.layer)
 
+    def leave_layer(self) -> None:
+        """Move the camera back to where it was before it went to a layer."""
+        if self.flight.leave(self.scenes[0].content.places, at_once=self._capturing):
+            self._wake()
+
     def _jump(self, name: str) -> None:
         scene = self._scene_with(name)
         self.flight.visit(scene.plates_of(name), scene.content.places, at_once=self._capturing)

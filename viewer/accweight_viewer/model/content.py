@@ -51,7 +51,7 @@ EDGE_ORDER, EMPTY_ORDER = -3, -1
 OUTLINE_ORDER = 16
 """Depth order in front of the finest tile of its plate."""
 
-FRAME, SELECTED, MARKED, EMPTY = 0.0, 1.0, 2.0, 3.0
+FRAME, SELECTED, MARKED, EMPTY, POINTED_AT = 0.0, 1.0, 2.0, 3.0, 4.0
 
 MOST_REQUESTS = 400
 """Most requests passed to the loader at a time; more are computed while it reads them."""
@@ -214,6 +214,7 @@ class Content:
         scope: Scope,
         selected: frozenset[int] = frozenset(),
         marked: frozenset[int] = frozenset(),
+        pointed_at: frozenset[int] = frozenset(),
         pick: Pick | None = None,
         nearer_hidden: int = 0,
         eye: float = 0.0,
@@ -225,12 +226,13 @@ class Content:
             scope: How changes are normalised.
             selected: Plates of the selected layer.
             marked: Plates that only one of two runs has.
+            pointed_at: Plates of the layer under the mouse, in the table.
             pick: The selected texel, if it belongs to this source.
             nearer_hidden: Rows before this one are hidden, because they would cover the focus.
             eye: z of the camera. Near plates come first, because they hide the most.
         """
         shown = self._plan, self.source, self.places, self.residency.admitted
-        how = scope, selected, marked, pick, nearer_hidden, eye
+        how = scope, (marked, selected, pointed_at), pick, nearer_hidden, eye
         latest = self._latest
         if latest is None or latest.how != how or any(map(is_not, latest.shown, shown)):
             latest = self._latest = self._laid_out(shown, how)
@@ -242,12 +244,12 @@ class Content:
 
     def _laid_out(self, shown: tuple[Any, ...], how: tuple[Any, ...]) -> _LaidOut:
         """Return all quads, except for what time changes."""
-        scope, selected, marked, pick, nearer_hidden, eye = how
+        scope, edged, pick, nearer_hidden, eye = how
         hidden = self.places.rows < nearer_hidden
         tiles = [
             tile for tile in self._plan.drawn if tile in self.residency and not hidden[tile.plate]
         ]
-        parts = [self._tiles(tiles, scope), self._panels(selected, marked, hidden)]
+        parts = [self._tiles(tiles, scope), self._panels(edged, hidden)]
         if pick is not None:
             parts.append(self._outline(pick))
         quads = np.concatenate(parts)
@@ -256,14 +258,14 @@ class Content:
         return _LaidOut(shown, how, quads[order], tiles, rows)
 
     def _panels(
-        self, selected: frozenset[int], marked: frozenset[int], hidden: npt.NDArray[np.bool_]
+        self, edged: tuple[frozenset[int], ...], hidden: npt.NDArray[np.bool_]
     ) -> Instances:
         """Return a backing for every plate: its edge, and a fill until it is loaded."""
         count = len(self._plates)
         quads = np.zeros((count, 16), np.float32)
         quads[:, 0:3], quads[:, 4:6] = self.places.corners, self.places.sizes
         quads[:, 3], quads[:, 13] = EDGE_ORDER, PANEL_QUAD
-        for tone, numbers in ((MARKED, marked), (SELECTED, selected)):
+        for tone, numbers in zip((MARKED, SELECTED, POINTED_AT), edged, strict=True):
             quads[list(numbers), 14] = tone
         filled = quads.copy()
         filled[:, 3], filled[:, 14] = EMPTY_ORDER, EMPTY

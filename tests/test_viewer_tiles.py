@@ -154,7 +154,7 @@ def test_what_is_drawn_covers_what_is_loaded_and_nothing_twice(
         assert (drawn == (plate in whole)).all()
 
 
-@pytest.mark.parametrize(("plate", "distance"), [(0, 0.3), (1, 0.5), (2, 0.37)])
+@pytest.mark.parametrize(("plate", "distance"), [(0, 0.3), (1, 0.35), (2, 0.37)])
 def test_visible_tiles_are_refined_until_their_texels_are_small(
     plate: int, distance: float
 ) -> None:

@@ -30,7 +30,7 @@ MOST_PLATES = 60
 USUAL = -0.6, -0.4
 """(yaw, pitch) for more plates."""
 
-HEADROOM = 0.2
+HEADROOM = 0.3
 """Space above plates for their names, as a share of their height."""
 
 

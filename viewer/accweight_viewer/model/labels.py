@@ -112,14 +112,15 @@ def _ground_labels(layers: Sequence[ShownLayer], places: Arrangement, least: flo
     if not len(marks):
         return []
     begin, end = ground_ends(places)
-    beside, below = (0.0, -0.5, (GAP_PIXELS, 0.0)), (-0.5, 0.0, (0.0, GAP_PIXELS))
+    beside = (0.0, -0.5, (GAP_PIXELS, 0.0))
+    above, below = (-0.5, -1.0, (0.0, -GAP_PIXELS)), (-0.5, 0.0, (0.0, GAP_PIXELS))
     least = max(least, LEAST_ON_GROUND)
     told = [("input", begin, below, "", 1.0, 0)]
     for number, layer in enumerate(layers, start=1):
         plate = layer.plates[0].number
         row, height = int(places.rows[plate]), float(places.sizes[plate, 1])
         told.append((str(number), marks[row], beside, layer.name, height, row))
-    told.append(("output", end, beside, "", 1.0, len(marks) - 1))
+    told.append(("output", end, above, "", 1.0, len(marks) - 1))
     return [
         Label(text, _point(at), *where, Tone.DIM, layer, height, least, row, gives_way=True)
         for text, at, where, layer, height, row in told

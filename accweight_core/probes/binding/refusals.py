@@ -44,6 +44,14 @@ def without_source(
     named = tuple(missing)
     statistics = [name for name in missing if _is_statistic(name, described)]
     if statistics and not _has_statistics(run):
+        if run.format.startswith("ONNX"):
+            norm = described.parameters[statistics[0]].layer
+            return BindingError(
+                f"{where}: the network has the batch norm {norm!r}, which is folded into the weights "
+                f"of the checkpoints; take one of them as the model ({run.checkpoints[-1].path}), or "
+                f"write them anew: {KEEP_APART}",
+                named,
+            )
         return BindingError(
             f"{where}: the network needs running statistics ({some(statistics, MOST)}), and the "
             "checkpoints have none; save model.state_dict() and not only the parameters, or keep "

@@ -22,6 +22,9 @@ class Theme:
         gap: Texels without a weight.
         frame: Edge of a plate.
         curves: Lines of the timeline, used in turn.
+        classes: Points of ten classes. Under the three kinds of colour blindness as well, any two
+            of them, and each and the page, are as different as can be (CIEDE2000 of 15 and more
+            under the simulation of Machado, Oliveira and Fernandes, 2009).
     """
 
     page: str
@@ -36,6 +39,7 @@ class Theme:
     gap: str
     frame: str
     curves: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 DARK = Theme(
@@ -51,6 +55,18 @@ DARK = Theme(
     gap="#161d27",
     frame="#46525f",
     curves=("#6cb6ff", "#8ddb8c", "#dcbdfb", "#f69d50", "#76e3ea", "#ff938a", "#d4c66b", "#a9b6c4"),
+    classes=(
+        "#667afc",
+        "#ebd6ad",
+        "#5fa114",
+        "#c349a0",
+        "#caf0eb",
+        "#0d7162",
+        "#39f307",
+        "#b2abda",
+        "#666e31",
+        "#a89087",
+    ),
 )
 
 LIGHT = Theme(
@@ -66,4 +82,16 @@ LIGHT = Theme(
     gap="#dde3ea",
     frame="#8d99a6",
     curves=("#1f6fb4", "#2e7d32", "#7b4bb3", "#c25e00", "#00838f", "#c62828", "#857300", "#5f6b78"),
+    classes=(
+        "#2e80e0",
+        "#b91f46",
+        "#98d223",
+        "#1a3564",
+        "#74c6fa",
+        "#969757",
+        "#d588a6",
+        "#4d3b08",
+        "#0013f8",
+        "#8c5b84",
+    ),
 )

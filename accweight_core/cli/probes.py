@@ -13,7 +13,7 @@ from accweight_core.cli.output import Page
 from accweight_core.cli.tables import Table, number
 from accweight_core.errors import StoreError, reason_of
 from accweight_core.io.target import target_at
-from accweight_core.probes.options import options_of
+from accweight_core.probes.options import options_of, spec_of
 from accweight_core.probes.probe import RUNS_NETWORK, Probe
 from accweight_core.probes.registry import probes
 from accweight_core.text import plain
@@ -111,6 +111,24 @@ def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]
         for name, result in results.items()
         for figure, draw in figures_of(result).items()
     ]
+
+
+def write_page(results: Mapping[str, ProbeResult], out: str) -> Path:
+    """Write a page of results, with the commands that make it and each of them; return its path.
+
+    Raises:
+        MissingLibraryError: If Jinja2 is not installed.
+        StoreError: If the file cannot be written.
+    """
+    from accweight_core.cli.command_line import command_line
+    from accweight_core.reports.probe_page import probe_page
+
+    found, drawn = list(results.values()), ("png", "html", "movie", "json")
+    commands = {
+        one.path.name: command_line(drawn, {"probes": (spec_of(one.name, one.options),)})
+        for one in found
+    }
+    return probe_page(found, out, command=command_line(), commands=commands, overwrite=True)
 
 
 def doubts(result: ProbeResult) -> list[str]:

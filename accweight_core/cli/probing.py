@@ -108,6 +108,10 @@ def takes_samples(command: Callable[..., None]) -> Callable[..., None]:
     "--png", type=options.OUT, metavar="FOLDER",
     help="Draw what was found as PNG files in a folder, replacing older ones.",
 )  # fmt: skip
+@click.option(
+    "--html", type=options.OUT, metavar="FILE",
+    help="Write what was found as one page that opens anywhere, replacing an older one.",
+)  # fmt: skip
 @takes_binding
 @options.takes_selection_without_model
 @options.as_json
@@ -120,6 +124,7 @@ def probe(
     device: str,
     resize: str | None,
     png: str | None,
+    html: str | None,
     selection: Selection,
     *,
     listed: bool,
@@ -160,9 +165,11 @@ def probe(
     for result in results.values():
         output.warn(*shown.doubts(result))
     drawn = [] if png is None else shown.write_figures(results, png)
+    written = {} if html is None else {"html": str(shown.write_page(results, html))}
     page: Page = [line for result in results.values() for line in shown.page(result)]
     page = [*page, *(f"drawn: {path}" for path in drawn)]
-    document = {**shown.results_json(results), "drawn": [str(path) for path in drawn]}
+    page = [*page, *(f"written: {path}" for path in written.values())]
+    document = {**shown.results_json(results), "drawn": [str(path) for path in drawn], **written}
     output.show(document if json else page)
 
 

@@ -164,6 +164,9 @@ class Probe(Protocol):
     needs: ClassVar[Needs]
     """What it asks of a step."""
 
+    reading: ClassVar[str] = ""
+    """How what it finds is read, and what it does not say: in a sentence or two, for pages."""
+
     def start(self, context: Context) -> Schema:
         """Return what it will store; ask the context for the nodes that it needs.
 

@@ -27,6 +27,7 @@ from accweight_core.naming import layers_of
 from accweight_core.probes.binding.binding import Binding
 from accweight_core.probes.context import Context
 from accweight_core.probes.identity import network_digest, probe_digest
+from accweight_core.probes.kept_samples import keep_samples
 from accweight_core.probes.network import BoundNetwork, Network
 from accweight_core.probes.options import as_probes, values_of
 from accweight_core.probes.passes import Asked, Passes, inputs_of
@@ -264,6 +265,8 @@ class Probing:
                 "remove that folder"
             )
         context._pieces = ProbePieces(self.path, store.folder)
+        if one.needs & RUNS_NETWORK and self.data is not None:
+            keep_samples(store, schema, self.data)
         todo = tuple(step for step in steps if step not in store.document.finished)
         return Asked(one, context, schema, store, todo)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
 
 from accweight_core.analysis.figures.of_probes.curves import heading, line_colours, subtitle
 from accweight_core.analysis.figures.page import (
@@ -137,12 +136,8 @@ def _quality(result: ProbeResult, place: int) -> str:
 
 
 def class_colours(count: int) -> list[tuple[float, float, float]]:
-    """Return so many different colours: those of the timeline, of more classes those of a map."""
-    if count <= len(THEME.curves):
-        return [_rgb(colour) for colour in THEME.curves[:count]]
-    table = colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"]
-    places = range(count) if count <= 20 else np.linspace(0, table.N - 1, count).astype(int)
-    return [(r, g, b) for r, g, b, _ in map(table, places)]
+    """Return a colour for each of so many classes; from the eleventh on they come again."""
+    return [_rgb(THEME.classes[number % len(THEME.classes)]) for number in range(count)]
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

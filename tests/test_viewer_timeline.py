@@ -530,7 +530,7 @@ def test_growth_is_shown(qtbot: Any, tmp_path: Path, analysis: Path, other: Path
     longer = session_of(other)
 
     session.runs = longer.runs
-    for name in ("steps", "layer_names", "_by_name"):
+    for name in ("steps", "layer_names", "short_names", "_by_name"):
         session.__dict__.pop(name, None)
     session.cursor.count = 3
     session.cursor.move_to(2)

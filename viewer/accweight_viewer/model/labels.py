@@ -6,7 +6,7 @@ selected layer come first, then the nearest ones; labels that would overlap othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.naming import leaf_of
-from accweight_viewer.model.arrangement import Arrangement
+from accweight_core.short_names import DOT, elided
+from accweight_viewer.model.arrangement import RANGE, Arrangement
 from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.runs import ShownLayer
 
@@ -77,7 +78,10 @@ class Label:
 
 
 def labels_of(
-    layers: Sequence[ShownLayer], places: Arrangement, only_in: dict[str, str] | None = None
+    layers: Sequence[ShownLayer],
+    places: Arrangement,
+    only_in: dict[str, str] | None = None,
+    short: Mapping[str, str] | None = None,
 ) -> list[Label]:
     """Return all labels of a scene.
 
@@ -85,28 +89,57 @@ def labels_of(
         layers: In network order.
         places: Positions of their plates.
         only_in: For each layer of one run only, the name of the run.
+        short: Short names of layers, by name.
     """
+    short = short or {}
+    blocks = _block_names(places, short)
     least = 0.0 if len(layers) <= FEW else LEAST_HEIGHT
     labels: list[Label] = []
     for row, title, end in places.title_ends:
-        text = _shortened(title)
+        text = _shortened(_title(title, blocks))
         labels.append(
             Label(text, end, 0, -0.5, (8, 0), Tone.DIM, "", 2 * end[1], TITLE_LEAST, row, bold=True)
         )
     for layer in layers:
-        labels += _layer_labels(layer, places, least, (only_in or {}).get(layer.name, ""))
+        labels += _layer_labels(layer, places, least, (only_in or {}).get(layer.name, ""), short)
     return labels
 
 
+def _block_names(places: Arrangement, short: Mapping[str, str]) -> dict[str, str]:
+    """Return the short name of each block, by the beginning of names that is its title."""
+    return {
+        prefix[:-1]: short[name].partition(DOT)[0]
+        for name, prefix in places.prefixes.items()
+        if DOT in short.get(name, "")
+    }
+
+
+def _title(title: str, blocks: Mapping[str, str]) -> str:
+    """Return the title of a row of one block or of several, in short names."""
+    first, dash, last = title.partition(RANGE)
+    ends = [blocks.get(name, name) for name in (first, last) if name]
+    if not dash:
+        return ends[0]
+    (word, _, number), (same, _, until) = (end.rpartition(" ") for end in ends)
+    return f"{word} {number}{RANGE}{until}" if word and word == same else RANGE.join(ends)
+
+
 def _layer_labels(
-    layer: ShownLayer, places: Arrangement, least: float, only_in: str
+    layer: ShownLayer,
+    places: Arrangement,
+    least: float,
+    only_in: str,
+    short: Mapping[str, str],
 ) -> list[Label]:
     first = layer.plates[0].number
     x, y, z = (float(v) for v in places.corners[first])
     height = float(places.sizes[first, 1])
     row = int(places.rows[first])
     bold = layer.name not in places.prefixes
-    name = layer.name.removeprefix(places.prefixes.get(layer.name, ""))
+    name = short.get(layer.name, layer.name)
+    if not bold:  # the title of its row says the rest
+        _, dot, rest = name.partition(DOT)
+        name = rest if dot else layer.name.removeprefix(places.prefixes[layer.name])
     detail = f"{layer.kind} {layer.shape}" + (f" \N{BULLET} only in {only_in}" if only_in else "")
     lines = [
         (_shortened(detail), Tone.MARK if only_in else Tone.DIM, 0.0, False),
@@ -173,11 +206,8 @@ def _layer_labels(
 
 
 def _shortened(text: str) -> str:
-    """Return a shortened text; ends of names are more informative than their middles."""
-    if len(text) <= LONGEST_TEXT:
-        return text
-    half = (LONGEST_TEXT - 3) // 2
-    return f"{text[:half]}...{text[-half:]}"
+    """Return a text of at most `LONGEST_TEXT` letters."""
+    return elided(text, LONGEST_TEXT)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from accweight_core.colours.scale import ColourScale, bright_end, colour_table, fitted
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.totals import Floats
+from accweight_core.short_names import short_names
 from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
@@ -156,6 +157,11 @@ class Session:
         for run in self.runs[1:]:
             names = merged_names(names, [layer.name for layer in run.layers])
         return names
+
+    @cached_property
+    def short_names(self) -> dict[str, str]:
+        """What layers are called where there is little room, by name."""
+        return short_names(self.layer_names)
 
     def layers_called(self, name: str) -> list[ShownLayer | None]:
         """Return the layer of that name in each run, or None."""
@@ -298,7 +304,7 @@ class Session:
             return False
         followed, step = self.cursor.position == self.cursor.last, self.step
         self.runs = [new or old for new, old in zip(found, self.runs, strict=True)]
-        for name in ("steps", "layer_names", "_by_name"):
+        for name in ("steps", "layer_names", "short_names", "_by_name"):
             self.__dict__.pop(name, None)
         self.cursor.count = len(self.steps)
         at = self.cursor.last if followed else int(np.searchsorted(self.steps, step))

@@ -208,7 +208,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         kind = min(kinds, 96) + 2 * PADDING
         number = measure("0.00000") + 2 * PADDING
         values = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in VALUES]
-        longest = max(map(measure, self.model.names), default=0) + 2 * PADDING
+        longest = max(map(measure, self.model.short_names), default=0) + 2 * PADDING
         longest += BROKEN_ROOM if self.model.may_break else 0
         room = self.view.viewport().width() - place - sum(values)
         hidden = room - kind < min(longest, NAME_ROOM)

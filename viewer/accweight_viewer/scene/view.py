@@ -163,7 +163,7 @@ class SceneView(FlyCameraView, Pane):
             if len(self.session.runs) > 1
         }
         self._texts = (
-            labels_of(self.source.layers, self.content.places, only_in)
+            labels_of(self.source.layers, self.content.places, only_in, self.session.short_names)
             if self.session.settings.labels
             else []
         )

@@ -226,7 +226,7 @@ def test_settings_changed_elsewhere_are_shown(qtbot: Any, analysis: Path) -> Non
     session.change(loop=False, speed=7.5, curve_metric="rotation")
 
     assert not bar.buttons["loop"].isChecked()
-    assert bar.speed.currentText() == "7.500 / s"
+    assert bar.speed.currentText() == "7.5 / s"
     assert bar.metric.currentText() == "rotation"
 
 

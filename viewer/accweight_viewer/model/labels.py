@@ -6,7 +6,7 @@ selected layer come first, then the nearest ones; labels that would overlap othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -231,6 +231,7 @@ def placed(
     places: Arrangement,
     selected: str | None = None,
     nearer_hidden: int = 0,
+    hidden: Collection[str] = (),
 ) -> PlacedLabels:
     """Return the labels that fit, and their positions.
 
@@ -242,6 +243,7 @@ def placed(
         places: Positions of the plates, which may hide labels.
         selected: Layer whose labels come first.
         nearer_hidden: Rows before this one are hidden.
+        hidden: Layers without labels.
     """
     if not labels:
         return PlacedLabels(np.zeros(0, np.int64), np.zeros((0, 3)))
@@ -251,7 +253,7 @@ def placed(
     reach = np.abs(camera.project(beneath, *viewport)[:, 1] - points[:, 1])
     shift = np.array([(c.across, c.down) for c in labels]) * sizes
     at = points[:, :2] + shift + np.array([c.offset for c in labels])
-    standing = np.array([c.row >= nearer_hidden for c in labels])
+    standing = np.array([c.row >= nearer_hidden and c.layer not in hidden for c in labels])
     wanted = reach >= np.array([c.least for c in labels])
     mine = np.array([c.layer == selected and selected is not None for c in labels])
     inside = (at[:, 0] < viewport[0]) & (at[:, 0] + sizes[:, 0] > 0)

@@ -5,7 +5,7 @@ Panes never call each other. They call the session, and its signals tell all pan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,8 @@ class Session:
         selection_changed: Emitted when another layer or texel is selected.
         settings_changed: Emitted with the names of the settings that changed.
         data_changed: Emitted when runs, layers, steps or plates have changed.
+        found: Layers that match what is searched for; None if nothing is.
+        found_changed: Emitted when others match.
         jump_asked: Emitted with the name of the layer that the camera should go to.
     """
 
@@ -79,6 +81,8 @@ class Session:
         self.settings_changed: Signal[[frozenset[str]]] = Signal()
         self.data_changed: Signal[[]] = Signal()
         self.jump_asked: Signal[[str]] = Signal()
+        self.found: frozenset[str] | None = None
+        self.found_changed: Signal[[]] = Signal()
         self.cursor.move_to(self.cursor.last)
 
     # --- time -----------------------------------------------------------------------------
@@ -268,6 +272,13 @@ class Session:
             self.pick = pick
             self.layer = self.runs[pick.run].layers[pick.plate.layer].name
             self.selection_changed.emit()
+
+    def show_found(self, names: Iterable[str] | None) -> None:
+        """Show which layers match what is searched for; None if nothing is."""
+        found = None if names is None else frozenset(names)
+        if found != self.found:
+            self.found = found
+            self.found_changed.emit()
 
     def jump_to(self, name: str) -> None:
         """Select a layer and ask the camera to go there; a selected texel in it stays selected."""

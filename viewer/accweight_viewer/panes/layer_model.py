@@ -216,6 +216,11 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.endResetModel()
 
     @property
+    def found(self) -> list[str] | None:
+        """Names of the layers that the filter leaves, None without a filter."""
+        return [self.names[at] for at in self._shown] if self._pattern else None
+
+    @property
     def given_order(self) -> SortOrder:
         """The order in the settings."""
         if self._session.settings.order == "ranking":

@@ -243,6 +243,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.model.show_only(text)
         self._quiet = with_silence
         self._clear.setVisible(bool(text))
+        self._session.show_found(self.model.found)
         self._show_count()
         self._show_selection()
 
@@ -323,6 +324,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         bar = self.view.verticalScrollBar()
         place = bar.value()
         self.model.reload()
+        self._session.show_found(self.model.found)
         self._show_count()
         self._fit_columns()
         self._show_selection()

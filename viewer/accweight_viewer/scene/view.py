@@ -97,6 +97,7 @@ class SceneView(FlyCameraView, Pane):
         session = self.session
         session.time_changed.connect(lambda: self._need("time", "instances"))
         session.selection_changed.connect(lambda: self._need("instances", "labels"))
+        session.found_changed.connect(lambda: self._need("instances", "labels"))
         session.settings_changed.connect(self._settings_changed)
         session.data_changed.connect(self._data_changed)
         self.flight.moved.connect(lambda: self._need("plan", "instances", "labels"))
@@ -246,7 +247,18 @@ class SceneView(FlyCameraView, Pane):
             pick=pick if mine else None,
             nearer_hidden=self.flight.focus_row,
             eye=self.flight.camera.pose.position[2],
+            faint=self._plates_of(self._faint),
         )
+
+    @property
+    def _faint(self) -> frozenset[str]:
+        """Layers that are not searched for."""
+        found = self.session.found
+        return frozenset() if found is None else frozenset(self.session.layer_names) - found
+
+    def _plates_of(self, names: frozenset[str]) -> frozenset[int]:
+        layers = [layer for layer in self.source.layers if layer.name in names] if names else []
+        return frozenset(plate.number for layer in layers for plate in layer.plates)
 
     def _place_labels(self) -> None:
         camera = self.flight.camera
@@ -258,6 +270,7 @@ class SceneView(FlyCameraView, Pane):
             self.content.places,
             self.session.layer,
             self.flight.focus_row,
+            self._faint,
         )
         self._labels.set_placed(shown, camera)
 

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pyqtgraph.Qt import QtCore, QtTest, QtWidgets
-from viewer_helpers import stored
-from window_driver import KEY, OpenWindow, press_key, release_key, settle, type_key
+from viewer_helpers import stored, walks
+from window_driver import (
+    KEY,
+    OpenWindow,
+    Pixels,
+    click,
+    middle_of,
+    move_mouse,
+    picture,
+    plate_called,
+    press_key,
+    release_key,
+    settle,
+    texel_colour,
+    type_key,
+)
 
+from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import Plate
 from accweight_viewer.panes.layer_model import Column
+from accweight_viewer.scene.view import SceneView
 from accweight_viewer.window import MainWindow
 
 pytestmark = pytest.mark.gl
+
+LAST = ("fc2", "embed")
+"""Two layers of which something is seen from home."""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +69,18 @@ def flies(window: MainWindow) -> bool:
     window.flight.advance(0.05, window.scenes[0].content.places)
     release_key(focused(), KEY.Key_W)
     return held and window.flight.camera.pose != before and not window.flight.moving
+
+
+def brightest(scene: SceneView, seen: Pixels, plate: Plate) -> tuple[int, int]:
+    """Return the texel of a plate that is brightest where nothing stands before it."""
+    rows, cols = plate.size
+    free = []
+    for row, col in np.ndindex(rows, cols):
+        at = scene.point_of(Pick(0, plate, row, col))
+        hit = scene.pick_at(at.x(), at.y())
+        if hit is not None and hit.plate == plate:
+            free.append((max(texel_colour(scene, seen, plate, row, col)), (row, col)))
+    return max(free)[1]
 
 
 @pytest.mark.parametrize("way", ["double click", "Enter"])
@@ -172,3 +206,56 @@ def test_escape_clears_the_filter_from_anywhere(window: MainWindow) -> None:
     assert window.table.search.text() == ""
     assert window.table.model.rowCount() == 6
     assert focused() is window.scenes[0]
+
+
+def test_the_scene_dims_what_is_filtered_out(window: MainWindow) -> None:
+    scene, kept, left = window.scenes[0], *(plate_called(window, f"{n}.weight") for n in LAST)
+    before = picture(scene)
+    at = {plate: brightest(scene, before, plate) for plate in (kept, left)}
+
+    window.table.focus_search()
+    QtTest.QTest.keyClicks(focused(), LAST[0])
+    settle(window)
+
+    seen = picture(scene)
+    same, dimmed = (texel_colour(scene, seen, plate, *at[plate]) for plate in (kept, left))
+    assert same == texel_colour(scene, before, kept, *at[kept])
+    assert max(dimmed) < 0.4 * max(texel_colour(scene, before, left, *at[left]))
+    type_key(focused(), KEY.Key_Escape)
+    settle(window)
+    assert np.array_equal(picture(scene), before)
+
+
+def test_typing_in_the_chooser_of_a_picture_searches(qtbot: Any, window: MainWindow) -> None:
+    flat = window.windows[1]
+    box = flat.header.box
+    click(box.lineEdit(), box.lineEdit().rect().center())
+    qtbot.waitUntil(lambda: box.lineEdit().selectedText() != "")
+
+    QtTest.QTest.keyClicks(focused(), "embed")
+    typed = box.currentText()
+    type_key(QtWidgets.QApplication.activePopupWidget() or focused(), KEY.Key_Return)
+
+    assert typed == "embed"
+    assert flat.plate is not None
+    assert flat.plate.name == "embed.weight"
+
+
+# --- words ----------------------------------------------------------------------------------
+
+
+def test_speeds_are_offered_as_plain_numbers(window: MainWindow) -> None:
+    speed = window.timeline.speed
+
+    assert [speed.itemText(at) for at in (0, 1, 5)] == ["0.5 / s", "1 / s", "10 / s"]
+
+
+def test_late_steps_are_written_with_a_space_in_the_status_bar(
+    opened: OpenWindow, tmp_path: Path
+) -> None:
+    late = opened(stored(tmp_path, "late", walks(["a"], 2), steps=[0, 250_000]))
+    scene, plate = late.scenes[0], plate_called(late, "a.weight")
+
+    move_mouse(scene, middle_of(scene, plate, 1, 1))
+
+    assert late.status.text().endswith("step 250\N{NARROW NO-BREAK SPACE}000")

@@ -6,26 +6,49 @@ The keys that fly are in `scene.fly_keys`: they are held, not pressed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from accweight_viewer.model.session import Session
+from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.scene.fly_keys import FlyKeys
+from accweight_viewer.scene.view import SceneView
 from accweight_viewer.widgets.shortcuts import install
 
-if TYPE_CHECKING:
-    from accweight_viewer.window import MainWindow
+
+class KeyedWindow(Protocol):
+    """What keys need of a window."""
+
+    session: Session
+    table: LayerTable
+    scenes: list[SceneView]
+
+    def toggle_playing(self) -> None:
+        """Start or stop playback."""
+
+    def show_all(self) -> None:
+        """Move the camera to show everything."""
+
+    def show_selected(self) -> None:
+        """Move the camera to the selected layer."""
+
+    def leave_layer(self) -> None:
+        """Move the camera back to where it was before it went to a layer."""
+
+    def close(self) -> bool:
+        """Close the window."""
 
 
 class WindowKeys:
     """All keys of a window."""
 
-    def __init__(self, window: MainWindow) -> None:
+    def __init__(self, window: KeyedWindow) -> None:
         """Install the keys.
 
         Args:
             window: The window, with all panes built.
         """
         self._window = window
-        self.flying = FlyKeys(window, window.scenes[0])
+        self.flying = FlyKeys(_widget(window), window.scenes[0])
         session, table = window.session, window.table
         actions: dict[str, Callable[[], object]] = {
             "Space": window.toggle_playing,
@@ -47,7 +70,7 @@ class WindowKeys:
             "Ctrl+Q": window.close,
             "Esc": self.back,
         }
-        install(window, actions)
+        install(_widget(window), actions)
 
     def back(self) -> None:
         """Leave a field or a filter for the scene; without one, leave the front of a layer."""
@@ -61,3 +84,8 @@ class WindowKeys:
     def close(self) -> None:
         """Stop watching the focus."""
         self.flying.close()
+
+
+def _widget(window: Any) -> Any:
+    """Return the window as the widget that it is as well."""
+    return window

@@ -329,9 +329,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         try:
             told = texel_line(scene.source, pick, at, self.session.settings.scope)
         except (AccweightError, OSError) as error:  # damaged, or being replaced by a longer one
-            told = str(error)
+            told = plain(error)
         if told:
-            self.status.setText(plain(told))
+            self.status.setText(told)
 
     def _data_changed(self) -> None:
         self._exact.mark_nonfinite(self.session.runs, self.session.redraw)

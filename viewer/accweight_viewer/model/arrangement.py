@@ -52,6 +52,9 @@ COLUMN_PITCH = 1.55
 STREET = 1.8
 """Ratio of depth to width of folded rows above which blocks are placed side by side."""
 
+RANGE = " \N{EN DASH} "
+"""Between the first and the last block of a row, in its title."""
+
 LINE_LIMIT = 24
 """Most layers in a single line."""
 
@@ -206,7 +209,7 @@ def _titles(
     for row, members in enumerate(rows):
         first, last = blocks[members[0]], blocks[members[-1]]
         if first and len(members) > 1:
-            title = first if first == last else f"{first} \N{EN DASH} {last}"
+            title = first if first == last else f"{first}{RANGE}{last}"
             titles.append((row, title, (left, 0.0, -row * step)))
             prefixes |= {name: name[: len(blocks[name]) + 1] for name in members if name}
     return tuple(titles), prefixes

@@ -6,7 +6,7 @@ selected layer come first, then the nearest ones; labels that would overlap othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.naming import leaf_of
-from accweight_viewer.model.arrangement import Arrangement
+from accweight_core.short_names import DOT, elided
+from accweight_viewer.model.arrangement import RANGE, Arrangement
 from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.ground import ground_ends, ground_marks
 from accweight_viewer.model.occlusion import are_covered
@@ -84,7 +85,10 @@ class Label:
 
 
 def labels_of(
-    layers: Sequence[ShownLayer], places: Arrangement, only_in: dict[str, str] | None = None
+    layers: Sequence[ShownLayer],
+    places: Arrangement,
+    only_in: dict[str, str] | None = None,
+    short: Mapping[str, str] | None = None,
 ) -> list[Label]:
     """Return all labels of a scene.
 
@@ -92,17 +96,20 @@ def labels_of(
         layers: In network order.
         places: Positions of their plates.
         only_in: For each layer of one run only, the name of the run.
+        short: Short names of layers, by name.
     """
+    short = short or {}
+    blocks = _block_names(places, short)
     least = 0.0 if len(layers) <= FEW else LEAST_HEIGHT
     labels: list[Label] = []
     for row, title, end in places.title_ends:
-        text = _shortened(title)
+        text = _shortened(_title(title, blocks))
         labels.append(
             Label(text, end, 0, -0.5, (8, 0), Tone.DIM, "", 2 * end[1], TITLE_LEAST, row, bold=True)
         )
     labels += _ground_labels(layers, places, least)
     for layer in layers:
-        labels += _layer_labels(layer, places, least, (only_in or {}).get(layer.name, ""))
+        labels += _layer_labels(layer, places, least, (only_in or {}).get(layer.name, ""), short)
     return labels
 
 
@@ -131,15 +138,41 @@ def _point(at: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     return float(at[0]), float(at[1]), float(at[2])
 
 
+def _block_names(places: Arrangement, short: Mapping[str, str]) -> dict[str, str]:
+    """Return the short name of each block, by the beginning of names that is its title."""
+    return {
+        prefix[:-1]: short[name].partition(DOT)[0]
+        for name, prefix in places.prefixes.items()
+        if DOT in short.get(name, "")
+    }
+
+
+def _title(title: str, blocks: Mapping[str, str]) -> str:
+    """Return the title of a row of one block or of several, in short names."""
+    first, dash, last = title.partition(RANGE)
+    ends = [blocks.get(name, name) for name in (first, last) if name]
+    if not dash:
+        return ends[0]
+    (word, _, number), (same, _, until) = (end.rpartition(" ") for end in ends)
+    return f"{word} {number}{RANGE}{until}" if word and word == same else RANGE.join(ends)
+
+
 def _layer_labels(
-    layer: ShownLayer, places: Arrangement, least: float, only_in: str
+    layer: ShownLayer,
+    places: Arrangement,
+    least: float,
+    only_in: str,
+    short: Mapping[str, str],
 ) -> list[Label]:
     first = layer.plates[0].number
     x, y, z = (float(v) for v in places.corners[first])
     height = float(places.sizes[first, 1])
     row = int(places.rows[first])
     bold = layer.name not in places.prefixes
-    name = layer.name.removeprefix(places.prefixes.get(layer.name, ""))
+    name = short.get(layer.name, layer.name)
+    if not bold:  # the title of its row says the rest
+        _, dot, rest = name.partition(DOT)
+        name = rest if dot else layer.name.removeprefix(places.prefixes[layer.name])
     detail = f"{layer.kind} {layer.shape}" + (f" \N{BULLET} only in {only_in}" if only_in else "")
     lines = [
         (_shortened(detail), Tone.MARK if only_in else Tone.DIM, 0.0, False),
@@ -206,11 +239,8 @@ def _layer_labels(
 
 
 def _shortened(text: str) -> str:
-    """Return a shortened text; ends of names are more informative than their middles."""
-    if len(text) <= LONGEST_TEXT:
-        return text
-    half = (LONGEST_TEXT - 3) // 2
-    return f"{text[:half]}...{text[-half:]}"
+    """Return a text of at most `LONGEST_TEXT` letters."""
+    return elided(text, LONGEST_TEXT)
 
 
 @dataclass(frozen=True)
@@ -234,6 +264,7 @@ def placed(
     places: Arrangement,
     selected: str | None = None,
     nearer_hidden: int = 0,
+    hidden: Collection[str] = (),
 ) -> PlacedLabels:
     """Return the labels that fit, and their positions.
 
@@ -245,6 +276,7 @@ def placed(
         places: Positions of the plates, which may hide labels.
         selected: Layer whose labels come first.
         nearer_hidden: Rows before this one are hidden.
+        hidden: Layers without labels.
     """
     if not labels:
         return PlacedLabels(np.zeros(0, np.int64), np.zeros((0, 3)))
@@ -254,7 +286,7 @@ def placed(
     reach = np.abs(camera.project(beneath, *viewport)[:, 1] - points[:, 1])
     shift = np.array([(c.across, c.down) for c in labels]) * sizes
     at = points[:, :2] + shift + np.array([c.offset for c in labels])
-    standing = np.array([c.row >= nearer_hidden for c in labels])
+    standing = np.array([c.row >= nearer_hidden and c.layer not in hidden for c in labels])
     wanted = reach >= np.array([c.least for c in labels])
     mine = np.array([c.layer == selected and selected is not None for c in labels])
     inside = (at[:, 0] < viewport[0]) & (at[:, 0] + sizes[:, 0] > 0)

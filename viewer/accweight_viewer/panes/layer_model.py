@@ -110,6 +110,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
 
     Attributes:
         names: Names of all layers, in network order.
+        short_names: What they are called in the table.
         kinds: Kind of each layer.
         order: Sort order of the rows.
         metrics: The metrics of the two numeric columns.
@@ -128,6 +129,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     def _load(self) -> None:
         session = self._session
         self.names = list(session.layer_names)
+        self.short_names = [session.short_names[name] for name in self.names]
         self._layers = [session.layers_called(name) for name in self.names]
         self.kinds = [str(next(x for x in each if x is not None).kind) for each in self._layers]
         self.may_break = any(run.first_nonfinite is not None for run in session.runs)
@@ -214,6 +216,11 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.endResetModel()
 
     @property
+    def found(self) -> list[str] | None:
+        """Names of the layers that the filter leaves, None without a filter."""
+        return [self.names[at] for at in self._shown] if self._pattern else None
+
+    @property
     def given_order(self) -> SortOrder:
         """The order in the settings."""
         if self._session.settings.order == "ranking":
@@ -259,7 +266,9 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         pattern = self._pattern
         return any(
             pattern in word or fnmatchcase(word, pattern)
-            for word in (self.names[layer].lower(), self.kinds[layer].lower())
+            for word in map(
+                str.lower, (self.names[layer], self.short_names[layer], self.kinds[layer])
+            )
         )
 
     # --- what the view asks for -----------------------------------------------------------
@@ -291,8 +300,8 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         if column == Column.KIND:
             return Cell(self.kinds[layer], "dim")
         if self.broken(layer):
-            return Cell(self.names[layer], "broken")
-        return Cell(self.names[layer], "mark" if self._only[layer] else "ink")
+            return Cell(self.short_names[layer], "broken")
+        return Cell(self.short_names[layer], "mark" if self._only[layer] else "ink")
 
     def broken(self, layer: int) -> int:
         """Return how many weights of a layer are not finite at this step, over all runs."""

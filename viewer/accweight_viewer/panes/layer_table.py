@@ -222,7 +222,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         kind = min(kinds, 96) + 2 * PADDING
         number = measure("0.00000") + 2 * PADDING
         values = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in VALUES]
-        longest = max(map(measure, self.model.names), default=0) + 2 * PADDING
+        longest = max(map(measure, self.model.short_names), default=0) + 2 * PADDING
         longest += BROKEN_ROOM if self.model.may_break else 0
         room = self.view.viewport().width() - place - sum(values)
         hidden = room - kind < min(longest, NAME_ROOM)
@@ -257,6 +257,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.model.show_only(text)
         self._quiet = with_silence
         self._clear.setVisible(bool(text))
+        self._session.show_found(self.model.found)
         self._show_count()
         self._show_selection()
 
@@ -340,6 +341,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         bar = self.view.verticalScrollBar()
         place = bar.value()
         self.model.reload()
+        self._session.show_found(self.model.found)
         self._show_count()
         self._fit_columns()
         self._show_selection()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from accweight_core.text import plain
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate, PlateSource
 from accweight_viewer.model.settings import Plane, Scope
@@ -85,6 +86,8 @@ def texel_description(pick: Pick, value: TexelValue | TexelDifference, step: str
 def texel_line(source: PlateSource, pick: Pick, position: int, scope: Scope) -> str:
     """Return the description of a texel at a position of its source, in a line; empty if unknown.
 
+    Names in it are escaped.
+
     Raises:
         AccweightError, OSError: If its picture cannot be read.
     """
@@ -93,7 +96,8 @@ def texel_line(source: PlateSource, pick: Pick, position: int, scope: Scope) -> 
         return ""
     step = f"step {step_text(int(source.steps[position]))}"
     told = texel_description(pick, value, step)
-    return "   ".join(filter(None, (told.name, told.detail, told.value, told.share)))
+    named = plain(told.name), plain(told.detail)
+    return "   ".join(filter(None, (*named, told.value, told.share)))
 
 
 def value_description(pick: Pick, value: TexelValue, step: str) -> Description:

@@ -35,6 +35,7 @@ UNIFORMS = (
     "u_tones",
     "u_gap",
     "u_broken",
+    "u_page",
 )
 
 
@@ -137,6 +138,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         GL.glUniform3fv(at["u_tones"], 5, self._tones)
         GL.glUniform3fv(at["u_gap"], 1, self._gap)
         GL.glUniform3fv(at["u_broken"], 2, self._broken)
+        GL.glUniform3fv(at["u_page"], 1, self._broken[1])
 
     def _refresh(self) -> None:
         """Upload everything that has changed since the last frame."""

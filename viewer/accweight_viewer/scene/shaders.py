@@ -8,14 +8,14 @@ PLATES_VERTEX = (
 layout(location = 0) in vec4 place;  // x, y, z of the upper left corner; order on its plate
 layout(location = 1) in vec4 size;   // width, height; columns, rows of texels
 layout(location = 2) in vec4 cell;   // x, y in the texture; frame, next frame
-layout(location = 3) in vec4 look;   // unit; kind of quad; tone; 1: not widened
+layout(location = 3) in vec4 look;   // unit; kind of quad; tone; 1: not widened, of tiles: fading
 uniform mat4 u_matrix;
 uniform float u_pixel;               // height of a pixel at depth 1
 uniform float u_border;              // pixels by which edges and outlines are widened
 out vec2 v_texel;
 flat out vec4 v_cell;
 flat out vec2 v_limit;
-flat out vec3 v_look;
+flat out vec4 v_look;
 
 void main() {
     vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1);
@@ -31,7 +31,7 @@ void main() {
     v_texel = corner * size.zw;
     v_limit = ceil(size.zw - 0.001);
     v_cell = cell;
-    v_look = look.xyz;
+    v_look = look;
 }
 """
 )
@@ -41,13 +41,14 @@ uniform sampler2DArray u_tiles;
 uniform sampler2D u_colours;
 uniform vec2 u_scale;      // low, high; their logarithms with LOGARITHMIC
 uniform float u_phase;     // progress towards the next step, with MOVING
-uniform vec3 u_tones[5];   // edge, selected, marked, not loaded yet
+uniform vec3 u_tones[5];   // edge, selected, marked, not loaded yet, pointed at
 uniform vec3 u_gap;
+uniform vec3 u_page;
 uniform vec3 u_broken[2];  // stripes of weights that are not finite
 in vec2 v_texel;
 flat in vec4 v_cell;
 flat in vec2 v_limit;
-flat in vec3 v_look;
+flat in vec4 v_look;
 out vec4 colour;
 
 float stored(ivec2 at, float frame) {
@@ -93,7 +94,7 @@ void main() {
     vec3 sum = vec3(0.0);
     for (int i = 0; i < taps; i++)
         sum += painted(v_texel + spread * (vec2(i & 1, i >> 1) * 2.0 - 1.0));
-    colour = vec4(sum / float(taps), 1.0);
+    colour = vec4(mix(sum / float(taps), u_page, v_look.w), 1.0);
 }
 """
 

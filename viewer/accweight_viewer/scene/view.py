@@ -102,6 +102,7 @@ class SceneView(FlyCameraView, Pane):
         session.time_changed.connect(lambda: self._need("time", "instances"))
         session.selection_changed.connect(lambda: self._need("instances", "labels"))
         session.pointing_changed.connect(lambda: self._need("instances"))
+        session.found_changed.connect(lambda: self._need("instances", "labels"))
         session.settings_changed.connect(self._settings_changed)
         session.data_changed.connect(self._data_changed)
         self.flight.moved.connect(lambda: self._need("plan", "instances", "labels"))
@@ -168,7 +169,7 @@ class SceneView(FlyCameraView, Pane):
             if len(self.session.runs) > 1
         }
         self._texts = (
-            labels_of(self.source.layers, self.content.places, only_in)
+            labels_of(self.source.layers, self.content.places, only_in, self.session.short_names)
             if self.session.settings.labels
             else []
         )
@@ -254,7 +255,18 @@ class SceneView(FlyCameraView, Pane):
             pick=pick if mine else None,
             nearer_hidden=self.flight.focus_row,
             eye=self.flight.camera.pose.position[2],
+            faint=self._plates_of(self._faint),
         )
+
+    @property
+    def _faint(self) -> frozenset[str]:
+        """Layers that are not searched for."""
+        found = self.session.found
+        return frozenset() if found is None else frozenset(self.session.layer_names) - found
+
+    def _plates_of(self, names: frozenset[str]) -> frozenset[int]:
+        layers = [layer for layer in self.source.layers if layer.name in names] if names else []
+        return frozenset(plate.number for layer in layers for plate in layer.plates)
 
     def _place_labels(self) -> None:
         camera = self.flight.camera
@@ -266,6 +278,7 @@ class SceneView(FlyCameraView, Pane):
             self.content.places,
             self.session.layer,
             self.flight.focus_row,
+            self._faint,
         )
         self._labels.set_placed(shown, camera)
 

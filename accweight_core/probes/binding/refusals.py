@@ -49,8 +49,8 @@ def without_source(
             norm = described.parameters[statistics[0]].layer
             return BindingError(
                 f"{where}: the network has the batch norm {norm!r}, which is folded into the "
-                f"weights of the checkpoints; take one of them as the model ({last.path}), or write "
-                f"them anew: {KEEP_APART}",
+                f"weights of the checkpoints; take one of them as the model ({last.path}), or "
+                f"write them anew: {KEEP_APART}",
                 named,
             )
         return BindingError(

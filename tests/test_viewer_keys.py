@@ -257,5 +257,6 @@ def test_late_steps_are_written_with_a_space_in_the_status_bar(
     scene, plate = late.scenes[0], plate_called(late, "a.weight")
 
     move_mouse(scene, middle_of(scene, plate, 1, 1))
+    settle(late)
 
     assert late.status.text().endswith("step 250\N{NARROW NO-BREAK SPACE}000")

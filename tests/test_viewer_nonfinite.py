@@ -147,6 +147,7 @@ def test_a_single_weight_is_striped_in_the_flat_picture_and_named(
     seen = pixels(view.grab().toImage())
     click(view, place)
     move_mouse(view, place)
+    settle(window)
     qtbot.waitUntil(lambda: window.readout.weight.value.text() != "\N{EN DASH}")
 
     box = [colour_at(seen, place.x() + x, place.y() + y) for x in (-6, 0, 6) for y in (-6, 0, 6)]

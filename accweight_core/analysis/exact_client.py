@@ -52,6 +52,12 @@ class ExactClient:
         """Stop the server."""
         self.close()
 
+    def start(self) -> None:
+        """Start the server, so that the first answer comes soon; does nothing if it is running."""
+        with self._lock, suppress(OSError):  # told at the first request
+            if self._server is None and not self._closed:
+                self._server = _Server(self._path)
+
     def ask(self, parameter: str, index: Iterable[int], callback: Callback) -> None:
         """Request W_t and A_t of one weight at every step, and return immediately.
 

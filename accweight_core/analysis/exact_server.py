@@ -42,8 +42,8 @@ OPEN_FILES = 200
 class ExactServer:
     """Answers requests about one stored analysis.
 
-    The analysis and its checkpoints are described at the first request, and again when one of their
-    files has changed, so that answers reflect an analysis that has been appended to.
+    The analysis and its checkpoints are described before the first request, and again when one of
+    their files has changed, so that answers reflect an analysis that has been appended to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,6 +51,11 @@ class ExactServer:
         self._opened: tuple[Analysis, OpenFiles] | None = None
         self._store: Stamp | None = None
         self._files: dict[str, Stamp | None] = {}
+
+    def prepare(self) -> None:
+        """Open the analysis before the first request; why it cannot be is told with the answer."""
+        with suppress(Exception):
+            self._current()
 
     def answer(self, line: bytes) -> dict[str, Any]:
         """Return the answer to one line; an invalid request gets an error."""
@@ -179,6 +184,7 @@ def _plain(values: npt.NDArray[Any]) -> list[Any]:
 def serve(path: Path, requests: Iterable[bytes], answers: BinaryIO) -> None:
     """Answer every line of `requests` with a line."""
     with closing(ExactServer(path)) as answerer:
+        answerer.prepare()
         for line in requests:
             answers.write(json.dumps(answerer.answer(line), allow_nan=False).encode() + b"\n")
             answers.flush()

@@ -252,6 +252,7 @@ class Probing:
             context._network, context._data = self.network, self.data
             context._first = partial(passes.bound, first)
             context._trial = partial(passes.trial, first)
+            context._placed = partial(passes.placed, first)
             context._binding, context._portions = binding, passes.portions
         schema = one.start(context)
         document = self._document(one, schema, all_steps)

@@ -13,24 +13,26 @@ from typing import TypeVar
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.analysis.exact_client import Answer
-from accweight_core.errors import AccweightError
 from accweight_core.text import plain
 from accweight_viewer.exact_values import ExactValues
 from accweight_viewer.keys import WindowKeys
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.notice_bar import NoticeBar
-from accweight_viewer.panes.picture_window import PictureWindow, link
+from accweight_viewer.panes.picture_link import link
+from accweight_viewer.panes.picture_window import PictureWindow
 from accweight_viewer.panes.readout import Readout
-from accweight_viewer.panes.texel_text import texel_line
+from accweight_viewer.panes.status_line import StatusLine
 from accweight_viewer.panes.timeline_bar import TimelineBar
 from accweight_viewer.preferences import Preferences
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import Theme, style_sheet, theme_called
+from accweight_viewer.widgets.background import Background
 from accweight_viewer.widgets.boxes import column, splitter
 from accweight_viewer.widgets.pane import Pane
 
@@ -109,7 +111,10 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._clock.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._clock.timeout.connect(self._tick)
         self._growth = QtCore.QTimer(self)
-        self._growth.timeout.connect(self.session.refresh)
+        self._growth.timeout.connect(lambda: self._looking.loader.request(self.session.runs))
+        self._looking: Background[ShownRun, ShownRun | None] = Background(
+            ShownRun.refreshed, self._looked
+        )
         if not capturing:
             self._growth.start(REFRESH_MS)
         self.flight.home(self.scenes[0].content.places, at_once=True)
@@ -148,8 +153,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._splitters = {"across": across, "right": right, "whole": whole}
         self.setCentralWidget(whole)
         self.setMenuWidget(self.controls)
-        self.status = QtWidgets.QLabel("")
-        self.status.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+        self.status = self.add_pane(StatusLine(self.session))
         self.statusBar().addWidget(self.status, 1)
         self.notices = self.add_pane(NoticeBar(self.session))
         self.statusBar().addPermanentWidget(self.notices)
@@ -230,7 +234,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         failure = next((s.content.failure for s in self.scenes if s.content.failure), "")
         if failure != self.failure:
             self.failure = failure
-            self.status.setText(plain(failure))
+            self.status.show_failure(failure)
 
     # --- capturing ------------------------------------------------------------------------
 
@@ -322,16 +326,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.readout.set_exact(steps[:known], weights, cumulative, answer.get("named"))
 
     def _hovered(self, scene: SceneView, pick: Pick | None) -> None:
-        if pick is None:
-            self.status.setText(plain(self.failure))
-            return
-        at = self.session.source_position(scene.source)
-        try:
-            told = texel_line(scene.source, pick, at, self.session.settings.scope)
-        except (AccweightError, OSError) as error:  # damaged, or being replaced by a longer one
-            told = plain(error)
-        if told:
-            self.status.setText(told)
+        self.status.show_hovered(scene.source, pick)
+        if pick is not None and not self._capturing:
+            self._exact.start(pick.run)  # a click may follow
 
     def _data_changed(self) -> None:
         self._exact.mark_nonfinite(self.session.runs, self.session.redraw)
@@ -340,6 +337,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.flight.settle(self.scenes[0].content.places)
         self._ask_exact()
         self._wake()
+
+    def _looked(self) -> None:
+        """Show what has grown, if anything has."""
+        found = dict(self._looking.values())
+        self.session.take([found.get(run) for run in self.session.runs])
 
     def _settings_changed(self, names: frozenset[str]) -> None:
         if "theme" in names:
@@ -391,4 +393,5 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         for pane in self.panes:
             pane.close()
         self._exact.close()
+        self._looking.close()
         super().closeEvent(event)

@@ -6,9 +6,9 @@ its parameter is finished, and `ShownRun.refreshed` returns a later state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Kind, Parameter, Stamp
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
+from accweight_core.store.zarr_chunks import StoredArray
 from accweight_viewer.model.nonfinite import (
     Counts,
     FirstNonFinite,
@@ -35,6 +36,9 @@ from accweight_viewer.model.nonfinite import (
 from accweight_viewer.model.settings import Plane, Scope
 
 Texels = npt.NDArray[np.float32]
+
+MOST_ARRAYS = 512
+"""Stored levels whose metadata are kept."""
 
 NONFINITE = np.float32(np.inf)
 """Value of a texel with a weight that is not finite; cumulative change itself never is infinite."""
@@ -196,9 +200,14 @@ class ShownRun:
         """
         try:
             is_same = _stamps(self.path) == self._stamps and not self._store.has_grown()
-            return None if is_same else ShownRun(self.path)
+            return None if is_same else ShownRun(self.path).prepared()
         except (StoreError, OSError):
             return None
+
+    def prepared(self) -> ShownRun:
+        """Return this run with everything computed that is shown first."""
+        _ = self.plates, self.measured, self.layer_largest
+        return self
 
     @cached_property
     def layers(self) -> tuple[ShownLayer, ...]:
@@ -315,13 +324,22 @@ class ShownRun:
             series = self.parameter_metrics[plate.index].metrics[metric][steps]
             texels = series.astype(np.float32).reshape(-1, 1, 1)
             return self._marked(texels, plate, 0, steps, slice(None), slice(None))
-        array = self._store.picture_array(plate.index, level, plane)
+        array = self._array(plate.index, level, plane)
         texels = np.asarray(array[steps, rows, cols], dtype=np.float32)
         # values of another analysis would be drawn in the scale of this one; a growing analysis is
         # written to all the time, a complete one never
         if self.complete and _stamps(self.path) != self._stamps:
             raise StoreError(f"{self.path}: replaced by another analysis; it is opened again")
         return self._marked(texels, plate, level, steps, rows, cols)
+
+    @cached_property
+    def _array(self) -> Callable[[int, int, Plane], StoredArray]:
+        """Return stored levels of pictures, whose metadata are parsed once.
+
+        Not those of a growing analysis, which may be replaced by larger ones.
+        """
+        array = self._store.picture_array
+        return lru_cache(maxsize=MOST_ARRAYS)(array) if self.complete else array
 
     def _marked(
         self, texels: Texels, plate: Plate, level: int, steps: slice, rows: slice, cols: slice

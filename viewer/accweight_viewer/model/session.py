@@ -320,7 +320,10 @@ class Session:
 
         If the last step is shown, the new last step is shown.
         """
-        found = [run.refreshed() for run in self.runs]
+        return self.take([run.refreshed() for run in self.runs])
+
+    def take(self, found: Sequence[ShownRun | None]) -> bool:
+        """Show later states of the runs, None for those that are unchanged; see `refresh`."""
         if not any(found):
             return False
         followed, step = self.cursor.position == self.cursor.last, self.step

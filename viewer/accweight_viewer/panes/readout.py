@@ -6,6 +6,7 @@ by the window, and arrive later through `set_exact`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,9 @@ from accweight_viewer.widgets.pane import Pane
 from accweight_viewer.widgets.sparkline import Sparkline
 from accweight_viewer.widgets.switch import flat_buttons
 
-READING = "reading checkpoints \N{HORIZONTAL ELLIPSIS}"
+PATIENCE_MS, PROGRESS_MS = 300, 500
+"""Time after which reading is told, and between two reports of it."""
+
 NAMES = {"nan": "NaN", "inf": "+\N{INFINITY}", "-inf": "\N{MINUS SIGN}\N{INFINITY}"}
 """What is shown for weights that are not finite."""
 
@@ -79,6 +82,9 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._stored: Texels | None = None
         self._exact: ExactSeries | None = None
         self._problem = ""
+        self._asked_at = 0.0
+        self._progress = QtCore.QTimer(self)
+        self._progress.timeout.connect(self._tell_progress)
         self.name = ElidedLabel()
         self.name.setObjectName("name")
         self.place = ElidedLabel(dim=True)
@@ -165,7 +171,26 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _selection_changed(self) -> None:
         if self._session.pick != self._pick or self._pick is None:
             self._exact, self._problem = None, ""
+            self._asked_at = time.monotonic()
+            self._progress.start(PATIENCE_MS)
             self._take()
+
+    def _tell_progress(self) -> None:
+        """Tell how long reading has taken, until it ends."""
+        self._progress.setInterval(PROGRESS_MS)
+        if self._exact is not None or self._problem or self._pick is None:
+            self._progress.stop()
+        else:
+            self._show()
+
+    @property
+    def _reading(self) -> str:
+        """What is told while exact values are read: nothing at first."""
+        seconds = time.monotonic() - self._asked_at
+        if self.run is None or seconds * 1000 < PATIENCE_MS:
+            return ""
+        count = len(self.run.steps)
+        return f"reading {count} checkpoints \N{HORIZONTAL ELLIPSIS} {seconds:.0f} s"
 
     def _data_changed(self) -> None:
         """Read stored values again; exact values stay valid."""
@@ -285,7 +310,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         card, exact = self.weight, self._exact
         if exact is None:
             unknown = self._pick is not None and self._pick.index is None
-            note = self._problem or ("no single weight" if unknown else READING)
+            note = self._problem or ("no single weight" if unknown else self._reading)
             card.say(MISSING, note)
             card.curve.show_series(run.steps[:0], np.empty(0), 0)
             return

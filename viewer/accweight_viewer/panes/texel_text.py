@@ -8,8 +8,8 @@ from typing import NamedTuple
 from accweight_core.text import plain
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate, PlateSource
-from accweight_viewer.model.settings import Plane, Scope
-from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
+from accweight_viewer.model.settings import Plane
+from accweight_viewer.model.texels import TexelDifference, TexelValue
 from accweight_viewer.panes.formatting import MISSING, number_text, step_text
 
 DOT = " \N{MIDDLE DOT} "
@@ -83,17 +83,10 @@ def texel_description(pick: Pick, value: TexelValue | TexelDifference, step: str
     return value_description(pick, value, step)
 
 
-def texel_line(source: PlateSource, pick: Pick, position: int, scope: Scope) -> str:
-    """Return the description of a texel at a position of its source, in a line; empty if unknown.
-
-    Names in it are escaped.
-
-    Raises:
-        AccweightError, OSError: If its picture cannot be read.
-    """
-    value = value_at(source, pick.plate, position, pick.row, pick.col, scope)
-    if value is None:
-        return ""
+def texel_line(
+    source: PlateSource, pick: Pick, position: int, value: TexelValue | TexelDifference
+) -> str:
+    """Return the description of a texel at a position of its source, in a line; names escaped."""
     step = f"step {step_text(int(source.steps[position]))}"
     told = texel_description(pick, value, step)
     named = plain(told.name), plain(told.detail)

@@ -226,7 +226,7 @@ def test_settings_changed_elsewhere_are_shown(qtbot: Any, analysis: Path) -> Non
     session.change(loop=False, speed=7.5, curve_metric="rotation")
 
     assert not bar.buttons["loop"].isChecked()
-    assert bar.speed.currentText() == "7.500 / s"
+    assert bar.speed.currentText() == "7.5 / s"
     assert bar.metric.currentText() == "rotation"
 
 
@@ -530,7 +530,7 @@ def test_growth_is_shown(qtbot: Any, tmp_path: Path, analysis: Path, other: Path
     longer = session_of(other)
 
     session.runs = longer.runs
-    for name in ("steps", "layer_names", "_by_name"):
+    for name in ("steps", "layer_names", "short_names", "_by_name"):
         session.__dict__.pop(name, None)
     session.cursor.count = 3
     session.cursor.move_to(2)

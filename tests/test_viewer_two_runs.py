@@ -403,6 +403,7 @@ def test_what_is_under_the_mouse_in_a_difference_is_told_as_such(
     difference.session.move_to_step(3)
 
     move_mouse(scene, middle_of(scene, plate, 5, 2))
+    settle(difference)
 
     between = (shares(first, 3) - shares(second, 2))[index]
     assert f"   difference {between:+.4g}   " in difference.status.text()

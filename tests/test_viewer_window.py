@@ -41,9 +41,11 @@ from window_driver import (
 )
 
 import accweight_core as aw
+from accweight_viewer import command
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import Settings
+from accweight_viewer.opening import opened_window
 from accweight_viewer.panes.formatting import number_text
 from accweight_viewer.panes.layer_model import Column
 from accweight_viewer.preferences import Preferences
@@ -611,6 +613,45 @@ def test_what_was_chosen_is_there_next_time(
     assert list(own_settings.rglob("*.ini"))
 
 
+def test_a_range_set_by_hand_belongs_to_its_run(
+    opened: OpenWindow, analysis: Path, tmp_path: Path, own_settings: Path
+) -> None:
+    window = opened(analysis, remember=True)
+    high = window.controls.high
+    before = window.controls.reset.isVisible()
+    high.setFocus()
+    high.selectAll()
+    QtTest.QTest.keyClicks(high, "0.01")
+    type_key(high, KEY.Key_Return)
+    told = window.controls.reset.isVisible()
+    window.session.change(colour_map="magma")
+    window.close()
+
+    other = opened(stored(tmp_path, "other"), remember=True)
+
+    assert (before, told) == (False, True), "what clips is said"
+    assert other.session.settings.colour_map == "magma", "the rest is kept"
+    assert (other.session.settings.fitted, other.session.settings.low) == (True, 0.0)
+    assert not other.controls.reset.isVisible()
+
+
+def test_a_window_closed_while_it_is_mapped_ends_the_program(
+    qtbot: Any, opened: OpenWindow, analysis: Path
+) -> None:
+    window = opened_window([analysis], (900, 700))
+    qtbot.addWidget(window)
+    stuck: list[bool] = []
+    guard = QtCore.QTimer(singleShot=True, interval=3000)
+    guard.timeout.connect(lambda: (stuck.append(True), QtWidgets.QApplication.exit(1)))
+    QtCore.QTimer.singleShot(0, window.close)
+    window.process()
+
+    guard.start()
+    command._run(window)
+
+    assert not stuck
+
+
 def test_a_window_that_is_not_to_remember_keeps_nothing(
     opened: OpenWindow, analysis: Path, own_settings: Path
 ) -> None:
@@ -649,7 +690,7 @@ def test_damaged_settings_are_the_defaults(qtbot: Any, analysis: Path, text: str
 
 
 def test_settings_survive_the_file(tmp_path: Path) -> None:
-    chosen = Settings().changed(theme="light", low=0.25, order="ranking", first_metric="std")
+    chosen = Settings().changed(theme="light", order="ranking", first_metric="std")
 
     Preferences(str(tmp_path / "v.ini")).keep(chosen)
 

@@ -147,14 +147,16 @@ def probe(
     if listed:
         output.show(shown.list_json() if json else shown.list_page())
         return
-    if check_model and source and model is not None:
+    how["resize"] = None if resize is None else size_of(resize)
+    if check_model:
+        if not source or model is None:
+            raise click.UsageError("--check-model takes SOURCE and --model NET.onnx")
         _check_model(source, selection, network_at(model, engine, device), data, how, json=json)
         return
     if not source or not probes:
         raise click.UsageError("give SOURCE and --probe NAME; --list shows the probes there are")
     wanted = as_probes(list(probes))
     film = None if movie is None else shown.film_at(movie)
-    how["resize"] = None if resize is None else size_of(resize)
     network = None if model is None else network_at(model, engine, device)
     with output.progress("probe", "batches") as advance:
         results = evaluate(
@@ -197,7 +199,9 @@ def _check_model(
     run = given.run() if isinstance(given, Analysis) else given
     samples = None
     if data is not None:
-        samples = open_samples(data, inputs_of(network), normalise=how["normalise"])
+        samples = open_samples(
+            data, inputs_of(network), resize=how["resize"], normalise=how["normalise"]
+        )
     show_model_check(run, network, samples, how["constants"], how["unused"], json=json)
 
 

@@ -20,6 +20,7 @@ class Theme:
         bar: Bars behind the numbers of the table.
         mark: Layers that only one of two runs has.
         gap: Texels without a weight.
+        broken: What is not a finite number; no map of change has this colour.
         frame: Edge of a plate.
         curves: Lines of the timeline, used in turn.
         classes: Points of ten classes. Under the three kinds of colour blindness as well, any two
@@ -37,6 +38,7 @@ class Theme:
     bar: str
     mark: str
     gap: str
+    broken: str
     frame: str
     curves: tuple[str, ...]
     classes: tuple[str, ...]
@@ -53,6 +55,7 @@ DARK = Theme(
     bar="#274766",
     mark="#ff7b72",
     gap="#161d27",
+    broken="#ff4df0",
     frame="#46525f",
     curves=("#6cb6ff", "#8ddb8c", "#dcbdfb", "#f69d50", "#76e3ea", "#ff938a", "#d4c66b", "#a9b6c4"),
     classes=(
@@ -80,6 +83,7 @@ LIGHT = Theme(
     bar="#bcd8f2",
     mark="#c62828",
     gap="#dde3ea",
+    broken="#c400b8",
     frame="#8d99a6",
     curves=("#1f6fb4", "#2e7d32", "#7b4bb3", "#c25e00", "#00838f", "#c62828", "#857300", "#5f6b78"),
     classes=(

@@ -148,9 +148,14 @@ def _go_to(window: MainWindow, at: int | None, layer: str | None) -> None:
 
 
 def _run(window: MainWindow) -> None:
-    """Run the event loop until the window is closed."""
+    """Run the event loop until the window is closed.
+
+    A window may be closed while it is being mapped; nothing would ever end the event loop then.
+    """
     from pyqtgraph.Qt import QtWidgets
 
+    if window.closed:
+        return
     window.activateWindow()
     QtWidgets.QApplication.instance().exec()
 

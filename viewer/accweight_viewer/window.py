@@ -7,32 +7,34 @@ nothing is left to do, so that a still picture costs nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.analysis.exact_client import Answer
-from accweight_core.errors import AccweightError
 from accweight_core.text import plain
 from accweight_viewer.exact_values import ExactValues
+from accweight_viewer.keys import WindowKeys
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.layer_table import LayerTable
-from accweight_viewer.panes.picture_window import PictureWindow, link
+from accweight_viewer.panes.notice_bar import NoticeBar
+from accweight_viewer.panes.picture_link import link
+from accweight_viewer.panes.picture_window import PictureWindow
 from accweight_viewer.panes.readout import Readout
-from accweight_viewer.panes.texel_text import texel_line
+from accweight_viewer.panes.status_line import StatusLine
 from accweight_viewer.panes.timeline_bar import TimelineBar
 from accweight_viewer.preferences import Preferences
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import Theme, style_sheet, theme_called
+from accweight_viewer.widgets.background import Background
 from accweight_viewer.widgets.boxes import column, splitter
 from accweight_viewer.widgets.pane import Pane
-from accweight_viewer.widgets.shortcuts import install
 
 TICK_MS = 14
 """Slightly less than a 60th of a second, because timers fire late, never early."""
@@ -63,6 +65,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         table: The layer table.
         windows: The two picture windows.
         timeline: The timeline.
+        keys: Its keys.
         failure: Why something cannot be shown; empty if nothing failed.
     """
 
@@ -99,15 +102,19 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._exact = ExactValues([run.path for run in session.runs], self._show_exact)
         self._build()
         self._listen()
-        self._shortcuts()
+        self.keys = WindowKeys(self)
         self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
+        self._exact.mark_nonfinite(session.runs, session.redraw)
         self._retitle()
         self._last_tick = time.perf_counter()
         self._clock = QtCore.QTimer(self)
         self._clock.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._clock.timeout.connect(self._tick)
         self._growth = QtCore.QTimer(self)
-        self._growth.timeout.connect(self.session.refresh)
+        self._growth.timeout.connect(lambda: self._looking.loader.request(self.session.runs))
+        self._looking: Background[ShownRun, ShownRun | None] = Background(
+            ShownRun.refreshed, self._looked
+        )
         if not capturing:
             self._growth.start(REFRESH_MS)
         self.flight.home(self.scenes[0].content.places, at_once=True)
@@ -146,9 +153,10 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._splitters = {"across": across, "right": right, "whole": whole}
         self.setCentralWidget(whole)
         self.setMenuWidget(self.controls)
-        self.status = QtWidgets.QLabel("")
-        self.status.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+        self.status = self.add_pane(StatusLine(self.session))
         self.statusBar().addWidget(self.status, 1)
+        self.notices = self.add_pane(NoticeBar(self.session))
+        self.statusBar().addPermanentWidget(self.notices)
         for widget in (*self.panes, right, self.statusBar()) if self._bare else ():
             widget.hide()
         self.setMinimumSize(*LEAST_SIZE)
@@ -190,28 +198,6 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         session.playing_changed.connect(self._wake)
         session.jump_asked.connect(self._jump)
 
-    def _shortcuts(self) -> None:
-        session = self.session
-        actions: dict[str, Callable[[], object]] = {
-            "Space": self.toggle_playing,
-            "Left": lambda: session.move_to(session.cursor.position - 1),
-            "Right": lambda: session.move_to(session.cursor.position + 1),
-            "Shift+Left": lambda: session.move_to(0),
-            "Shift+Right": lambda: session.move_to(session.cursor.last),
-            "[": lambda: session.move_to(0),
-            "]": lambda: session.move_to(session.cursor.last),
-            "Home": self.show_all,
-            "F": self.show_selected,
-            "L": lambda: session.change(logarithmic=not session.settings.logarithmic),
-            "T": lambda: session.change(
-                theme="light" if session.settings.theme == "dark" else "dark"
-            ),
-            "/": self.table.focus_search,
-            "Ctrl+F": self.table.focus_search,
-            "Ctrl+Q": self.close,
-        }
-        install(self, actions)
-
     def set_theme(self, theme: Theme) -> None:
         """Apply the colours of a theme to all panes."""
         self.setStyleSheet(style_sheet(theme))
@@ -248,7 +234,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         failure = next((s.content.failure for s in self.scenes if s.content.failure), "")
         if failure != self.failure:
             self.failure = failure
-            self.status.setText(plain(failure))
+            self.status.show_failure(failure)
 
     # --- capturing ------------------------------------------------------------------------
 
@@ -261,12 +247,18 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     @property
     def settled(self) -> bool:
         """Whether everything visible has its final resolution."""
-        return all(pane.settled for pane in self._shown_panes)
+        masked = not any(run.masks.pending for run in self.session.runs)
+        return masked and all(pane.settled for pane in self._shown_panes)
 
     @property
     def _shown_panes(self) -> list[Pane]:
         """Panes that fit and are switched on."""
         return [pane for pane in self.panes if pane.isVisibleTo(self)]
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed, perhaps before it was ever seen."""
+        return self._closed
 
     def grab_image(self) -> QtGui.QImage:
         """Return an image of the window."""
@@ -290,6 +282,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         """Move the camera to the selected layer."""
         if self.session.layer is not None:
             self._jump(self.session.layer)
+
+    def leave_layer(self) -> None:
+        """Move the camera back to where it was before it went to a layer."""
+        if self.flight.leave(self.scenes[0].content.places, at_once=self._capturing):
+            self._wake()
 
     def _jump(self, name: str) -> None:
         scene = self._scene_with(name)
@@ -326,26 +323,25 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         steps = self.session.runs[pick.run].steps
         known = min(len(steps), len(answer["weights"]))  # the run may have grown since
         weights, cumulative = (answer[name][:known] for name in ("weights", "cumulative"))
-        self.readout.set_exact(steps[:known], weights, cumulative)
+        self.readout.set_exact(steps[:known], weights, cumulative, answer.get("named"))
 
     def _hovered(self, scene: SceneView, pick: Pick | None) -> None:
-        if pick is None:
-            self.status.setText(plain(self.failure))
-            return
-        at = self.session.source_position(scene.source)
-        try:
-            told = texel_line(scene.source, pick, at, self.session.settings.scope)
-        except (AccweightError, OSError) as error:  # damaged, or being replaced by a longer one
-            told = str(error)
-        if told:
-            self.status.setText(plain(told))
+        self.status.show_hovered(scene.source, pick)
+        if pick is not None and not self._capturing:
+            self._exact.start(pick.run)  # a click may follow
 
     def _data_changed(self) -> None:
+        self._exact.mark_nonfinite(self.session.runs, self.session.redraw)
         self._renew_scenes()
         self._retitle()
         self.flight.settle(self.scenes[0].content.places)
         self._ask_exact()
         self._wake()
+
+    def _looked(self) -> None:
+        """Show what has grown, if anything has."""
+        found = dict(self._looking.values())
+        self.session.take([found.get(run) for run in self.session.runs])
 
     def _settings_changed(self, names: frozenset[str]) -> None:
         if "theme" in names:
@@ -389,6 +385,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._closed = True
         self._clock.stop()
         self._growth.stop()
+        self.keys.close()
         if self._preferences is not None and not self._bare:
             for name, kept in self._splitters.items():
                 self._preferences.keep_geometry(name, kept.saveState())
@@ -396,4 +393,5 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         for pane in self.panes:
             pane.close()
         self._exact.close()
+        self._looking.close()
         super().closeEvent(event)

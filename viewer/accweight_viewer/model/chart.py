@@ -61,7 +61,9 @@ class Chart:
         steps: Steps of all runs.
         x: Horizontal positions, from 0 to 1.
         metric: Metric of the curves.
+        short_names: What layers are called, by name.
         curves: Curves of each run.
+        broken: Where numbers end: for each run with NaN or infinity the first layer and its step.
         measures: Measures of the first run, at most four.
         top: Top of the vertical scale, which starts at 0.
     """
@@ -71,8 +73,10 @@ class Chart:
         self.x = shares(self.steps)
         self.metric = session.settings.curve_metric
         self.names = list(session.layer_names)
+        self.short_names = session.short_names
         self.run_names = [run.name for run in session.runs]
         self.curves = [self._curves(session, run) for run in range(len(session.runs))]
+        self.broken = [run.first_nonfinite for run in session.runs if run.first_nonfinite]
         self.measures = chosen_measures(session.runs[0].measures)
         self.measure_x = self.curves[0].x
         largest = [c.values[np.isfinite(c.values)].max(initial=0.0) for c in self.curves]

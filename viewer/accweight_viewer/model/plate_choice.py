@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from accweight_core.naming import leaf_of
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.runs import Plate, PlateSource, ShownRun
 from accweight_viewer.model.session import Session
@@ -74,14 +75,19 @@ class PlateChoices:
         if len(self._runs) > 1:
             each.append("difference")
         return {
-            PlateChoice(which, plate.name): self._text(which, plate.name)
+            PlateChoice(which, plate.name): self._text(which, plate)
             for which in each
             for plate in self._runs[0 if which == "difference" else which].plates
         }
 
-    def _text(self, which: Which, parameter: str) -> str:
+    def _text(self, which: Which, plate: Plate) -> str:
+        """Return the short name of a layer, the parameter's own, and the run."""
+        layer = self._runs[0 if which == "difference" else which].layers[plate.layer].name
+        own = leaf_of(plate.name, layer)
+        short = self._session.short_names[layer]
+        name = plate.name if own == plate.name else f"{short}.{own}"
         label = self.label(which)
-        return f"{parameter}  \N{MIDDLE DOT}  {label}" if label else parameter
+        return f"{name}  \N{EM DASH}  {label}" if label else name
 
     @cached_property
     def _numbers(self) -> list[dict[str, int]]:

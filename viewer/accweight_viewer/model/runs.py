@@ -6,9 +6,9 @@ its parameter is finished, and `ShownRun.refreshed` returns a later state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -25,9 +25,23 @@ from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Kind, Parameter, Stamp
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
+from accweight_core.store.zarr_chunks import StoredArray
+from accweight_viewer.model.nonfinite import (
+    Counts,
+    FirstNonFinite,
+    MaskRequest,
+    Masks,
+    first_nonfinite,
+)
 from accweight_viewer.model.settings import Plane, Scope
 
 Texels = npt.NDArray[np.float32]
+
+MOST_ARRAYS = 512
+"""Stored levels whose metadata are kept."""
+
+NONFINITE = np.float32(np.inf)
+"""Value of a texel with a weight that is not finite; cumulative change itself never is infinite."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,10 @@ class PlateSource(Protocol):
     signed: bool
 
     @property
+    def revision(self) -> int:
+        """A number that changes with the pictures."""
+
+    @property
     def name(self) -> str:
         """Its name on the screen."""
 
@@ -137,6 +155,7 @@ class ShownRun:
     Attributes:
         analysis: The analysis, complete or growing.
         name: Its name on the screen.
+        masks: Which weights are not finite.
         signed: False: cumulative change is never negative.
     """
 
@@ -147,6 +166,7 @@ class ShownRun:
         self.path = path
         self.analysis = Analysis.open(path, unfinished=True)
         self.name = name_of(path)
+        self.masks = Masks()
         store = self.analysis.store
         if store is None:
             raise StoreError(f"{path}: the viewer needs a stored analysis")
@@ -180,9 +200,14 @@ class ShownRun:
         """
         try:
             is_same = _stamps(self.path) == self._stamps and not self._store.has_grown()
-            return None if is_same else ShownRun(self.path)
+            return None if is_same else ShownRun(self.path).prepared()
         except (StoreError, OSError):
             return None
+
+    def prepared(self) -> ShownRun:
+        """Return this run with everything computed that is shown first."""
+        _ = self.plates, self.measured, self.layer_largest
+        return self
 
     @cached_property
     def layers(self) -> tuple[ShownLayer, ...]:
@@ -259,19 +284,37 @@ class ShownRun:
         scale = self.scale(plate, scope)
         return plate.peak / scale if scale > 0 else 0.0
 
+    @property
+    def revision(self) -> int:
+        """A number that changes with the pictures."""
+        return self.masks.revision
+
+    @cached_property
+    def nonfinite(self) -> Counts:
+        """(layers, steps) weights that are NaN or infinite."""
+        counts = [row.totals.column("nonfinite") for row in self.measured]
+        return _counted(np.stack(counts) if counts else np.zeros((0, len(self.steps))))
+
+    @cached_property
+    def first_nonfinite(self) -> FirstNonFinite | None:
+        """The first layer with NaN or infinity, and its step; None if all are numbers."""
+        return first_nonfinite([layer.name for layer in self.layers], self.nonfinite, self.steps)
+
     def texels(
         self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
     ) -> Texels:
         """Return (steps, rows, columns) of a level, as shares of the plate's peak."""
         values = self.values(plate, level, plane, steps, rows, cols)
-        return (
-            values / np.float32(plate.peak) if plate.peak > 0 else np.where(values > 0, 1, values)
-        )
+        if plate.peak > 0:
+            return values / np.float32(plate.peak)
+        return np.where((values > 0) & (values < NONFINITE), np.float32(1), values)
 
     def values(
         self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
     ) -> Texels:
         """Return (steps, rows, columns) of cumulative change as stored; NaN for gaps.
+
+        A texel with a weight that is not finite is `NONFINITE`.
 
         Raises:
             StoreError: If they cannot be read, or now belong to another analysis.
@@ -279,18 +322,53 @@ class ShownRun:
         if not plate.pictured:
             metric = "max" if plane == "max" else "mean"
             series = self.parameter_metrics[plate.index].metrics[metric][steps]
-            return series.astype(np.float32).reshape(-1, 1, 1)
-        array = self._store.picture_array(plate.index, level, plane)
+            texels = series.astype(np.float32).reshape(-1, 1, 1)
+            return self._marked(texels, plate, 0, steps, slice(None), slice(None))
+        array = self._array(plate.index, level, plane)
         texels = np.asarray(array[steps, rows, cols], dtype=np.float32)
         # values of another analysis would be drawn in the scale of this one; a growing analysis is
         # written to all the time, a complete one never
         if self.complete and _stamps(self.path) != self._stamps:
             raise StoreError(f"{self.path}: replaced by another analysis; it is opened again")
+        return self._marked(texels, plate, level, steps, rows, cols)
+
+    @cached_property
+    def _array(self) -> Callable[[int, int, Plane], StoredArray]:
+        """Return stored levels of pictures, whose metadata are parsed once.
+
+        Not those of a growing analysis, which may be replaced by larger ones.
+        """
+        array = self._store.picture_array
+        return lru_cache(maxsize=MOST_ARRAYS)(array) if self.complete else array
+
+    def _marked(
+        self, texels: Texels, plate: Plate, level: int, steps: slice, rows: slice, cols: slice
+    ) -> Texels:
+        """Return texels with those marked that have a weight that is not finite."""
+        counts = _counted(self.parameter_metrics[plate.index].totals.column("nonfinite"))
+        elements = plate.parameter.elements
+        positions = range(len(counts))[steps]
+        for at, position in enumerate(positions):
+            if counts[position] == 0:
+                continue
+            if counts[position] == elements or not plate.pictured:
+                texels[at][~np.isnan(texels[at])] = NONFINITE
+                continue
+            hit = np.flatnonzero((counts > 0) & (counts < elements))
+            self.masks.want(MaskRequest(plate.name, elements, tuple(hit.tolist())))
+            mask = self.masks.picture(plate.name, plate.layout, level, position)
+            if mask is not None:
+                texels[at][mask[rows, cols]] = NONFINITE
         return texels
 
     def position_at(self, step: int) -> int:
         """Return the position of the last checkpoint that is not after `step`."""
         return max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
+
+
+def _counted(values: Floats) -> Counts:
+    """Return counts; those of unfinished parameters, and of analyses without them, are 0."""
+    return np.nan_to_num(values).astype(np.int64)
 
 
 def _single_texel(layout: Layout, steps: int) -> PicturePlan:

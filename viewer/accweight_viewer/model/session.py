@@ -5,7 +5,7 @@ Panes never call each other. They call the session, and its signals tell all pan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from accweight_core.colours.scale import ColourScale, bright_end, colour_table, fitted
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.totals import Floats
+from accweight_core.short_names import short_names
 from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
@@ -55,13 +56,17 @@ class Session:
         settings: Display settings.
         cursor: Position in time.
         layer: Name of the selected layer, or None.
+        pointed_at: Name of the layer under the mouse in a table, or None.
         pick: The selected texel, or None.
         comparison: How two runs are shown.
         time_changed: Emitted, without arguments, when another checkpoint is shown.
         playing_changed: Emitted when playback starts or stops.
         selection_changed: Emitted when another layer or texel is selected.
+        pointing_changed: Emitted when the mouse points at another layer in a table.
         settings_changed: Emitted with the names of the settings that changed.
         data_changed: Emitted when runs, layers, steps or plates have changed.
+        found: Layers that match what is searched for; None if nothing is.
+        found_changed: Emitted when others match.
         jump_asked: Emitted with the name of the layer that the camera should go to.
     """
 
@@ -71,13 +76,17 @@ class Session:
         self.comparison: ComparisonMode = "beside"
         self.cursor = TimeCursor(len(self.steps))
         self.layer: str | None = None
+        self.pointed_at: str | None = None
         self.pick: Pick | None = None
         self.time_changed: Signal[[]] = Signal()
         self.playing_changed: Signal[[]] = Signal()
         self.selection_changed: Signal[[]] = Signal()
+        self.pointing_changed: Signal[[]] = Signal()
         self.settings_changed: Signal[[frozenset[str]]] = Signal()
         self.data_changed: Signal[[]] = Signal()
         self.jump_asked: Signal[[str]] = Signal()
+        self.found: frozenset[str] | None = None
+        self.found_changed: Signal[[]] = Signal()
         self.cursor.move_to(self.cursor.last)
 
     # --- time -----------------------------------------------------------------------------
@@ -156,6 +165,11 @@ class Session:
         for run in self.runs[1:]:
             names = merged_names(names, [layer.name for layer in run.layers])
         return names
+
+    @cached_property
+    def short_names(self) -> dict[str, str]:
+        """What layers are called where there is little room, by name."""
+        return short_names(self.layer_names)
 
     def layers_called(self, name: str) -> list[ShownLayer | None]:
         """Return the layer of that name in each run, or None."""
@@ -263,6 +277,19 @@ class Session:
             self.layer = self.runs[pick.run].layers[pick.plate.layer].name
             self.selection_changed.emit()
 
+    def point_at(self, layer: str | None) -> None:
+        """Light up a layer, as long as the mouse points at it in a table."""
+        if layer != self.pointed_at:
+            self.pointed_at = layer
+            self.pointing_changed.emit()
+
+    def show_found(self, names: Iterable[str] | None) -> None:
+        """Show which layers match what is searched for; None if nothing is."""
+        found = None if names is None else frozenset(names)
+        if found != self.found:
+            self.found = found
+            self.found_changed.emit()
+
     def jump_to(self, name: str) -> None:
         """Select a layer and ask the camera to go there; a selected texel in it stays selected."""
         if name != self.layer:
@@ -284,17 +311,24 @@ class Session:
         """Whether an analysis is still being written."""
         return not all(run.complete for run in self.runs)
 
+    def redraw(self) -> None:
+        """Tell that pictures have changed, and nothing else."""
+        self.data_changed.emit()
+
     def refresh(self) -> bool:
         """Check whether the analyses have grown; return whether they have.
 
         If the last step is shown, the new last step is shown.
         """
-        found = [run.refreshed() for run in self.runs]
+        return self.take([run.refreshed() for run in self.runs])
+
+    def take(self, found: Sequence[ShownRun | None]) -> bool:
+        """Show later states of the runs, None for those that are unchanged; see `refresh`."""
         if not any(found):
             return False
         followed, step = self.cursor.position == self.cursor.last, self.step
         self.runs = [new or old for new, old in zip(found, self.runs, strict=True)]
-        for name in ("steps", "layer_names", "_by_name"):
+        for name in ("steps", "layer_names", "short_names", "_by_name"):
             self.__dict__.pop(name, None)
         self.cursor.count = len(self.steps)
         at = self.cursor.last if followed else int(np.searchsorted(self.steps, step))

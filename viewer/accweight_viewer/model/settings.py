@@ -32,6 +32,10 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """Minimum and maximum of numeric settings."""
 
 
+OF_A_RUN = frozenset(("low", "high", "fitted"))
+"""Settings that belong to the runs that are shown: another run has another range."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """All display settings of the user.
@@ -89,9 +93,14 @@ class Settings:
                 raise ValueError(f"setting {name!r} cannot be {value!r}")
         return replace(self, **values)
 
+    @property
+    def range_by_hand(self) -> bool:
+        """Whether an end of the colours was set by the user, so that it may clip."""
+        return not self.fitted or self.low > 0
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values, without what belongs to a run."""
+        return {name: value for name, value in asdict(self).items() if name not in OF_A_RUN}
 
     @classmethod
     def from_json(cls, document: Any) -> Self:
@@ -99,7 +108,7 @@ class Settings:
 
         Files of older and newer versions contain unknown settings.
         """
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - OF_A_RUN
         given = document.items() if isinstance(document, Mapping) else ()
         return cls(**{k: v for k, v in given if k in known and _fits(k, v)})
 

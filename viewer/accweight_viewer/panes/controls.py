@@ -73,6 +73,23 @@ class ShareBox(QtWidgets.QDoubleSpinBox):  # type: ignore[misc]
         self.setToolTip(tip)
         self.setAccessibleName(tip)
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+        self.lineEdit().returnPressed.connect(self.clearFocus)
+
+    def event(self, event: Any) -> bool:
+        """Keep Escape from the window: what was typed would be taken on the way."""
+        escape = QtCore.Qt.Key.Key_Escape
+        if event.type() == QtCore.QEvent.Type.ShortcutOverride and event.key() == escape:
+            event.accept()
+            return True
+        return bool(super().event(event))
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+        """Give up what was typed on Escape."""
+        if event.key() == QtCore.Qt.Key.Key_Escape:
+            self.lineEdit().setText(self.textFromValue(self.value()))
+            self.clearFocus()
+        else:
+            super().keyPressEvent(event)
 
     def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt's name
         """Return the shortest exact text."""
@@ -115,7 +132,9 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.fitted = self._button(
             "auto", "The brightest colour is chosen so that most weights differ", checkable=True
         )
-        self.reset = self._button("", "Back to the automatic range")
+        self.reset = self._button("set by hand", "Back to the automatic range")
+        self.reset.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.reset.setObjectName("warning")
         self.switches = {name: Switch(values) for name, values in SWITCHES.items()}
         self.comparison = Switch(COMPARISONS)
         self.theme_button = self._button("", "Dark or light (T)")
@@ -246,7 +265,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._show_comparison()
 
     def _show_settings(self) -> None:
-        settings, plain = self._session.settings, Settings()
+        settings = self._session.settings
         high = self._session.fitted_high if settings.fitted else settings.high
         self.maps.setCurrentIndex(self.maps.findData(settings.colour_map))
         self.logarithmic.setChecked(settings.logarithmic)
@@ -255,8 +274,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             blocker = QtCore.QSignalBlocker(box)
             box.setValue(value)
             blocker.unblock()
-        changed = (settings.low, settings.fitted) != (plain.low, plain.fitted)
-        self.reset.setEnabled(changed)
+        self.reset.setVisible(settings.range_by_hand)
         self.switches["scope"].show_value(settings.scope)
         self.switches["plane"].show_value(settings.plane)
         self.arrangements[settings.arrangement].setChecked(True)
@@ -278,13 +296,12 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             QToolButton {{ color: {theme.dim}; padding: 3px 7px; }}
             QToolButton:hover {{ color: {theme.ink}; }}
             QToolButton:checked {{ color: {theme.accent}; }}
+            QToolButton#warning {{ color: {theme.accent}; }}
             """
         )
         for switch in (*self.switches.values(), self.comparison):
             switch.set_theme(theme)
-        reset, disabled = icon("reset", theme.ink), QtGui.QIcon.Mode.Disabled
-        reset.addPixmap(icon("reset", theme.line).pixmap(16, 16), disabled)
-        self.reset.setIcon(reset)
+        self.reset.setIcon(icon("reset", theme.accent))
         self.theme_button.setIcon(icon("theme", theme.ink))
 
 

@@ -8,7 +8,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import ALLOWED
-from accweight_viewer.panes.formatting import evidence_text, number_text, step_text
+from accweight_viewer.panes.formatting import evidence_text, step_text
 from accweight_viewer.panes.timeline_plot import TimelinePlot
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
@@ -231,7 +231,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
 
 def _speed_text(speed: float) -> str:
-    return f"{number_text(speed)} / s"
+    return f"{speed:g} / s"
 
 
 def _style(theme: Theme) -> str:

@@ -17,9 +17,9 @@ from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_core.analysis.step_axis import step_ticks
 from accweight_core.metrics.totals import Floats
+from accweight_core.short_names import elided
 from accweight_viewer.model.chart import Chart, value_ticks
 from accweight_viewer.panes.formatting import step_text
-from accweight_viewer.panes.layer_paint import elided_name
 from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, LegendEntry, draw_legend, pen_of
 from accweight_viewer.theme import Theme
 
@@ -131,7 +131,9 @@ class TimelineImage:
         measure = self._metrics.horizontalAdvance
         surface, line = self._surface, self._metrics.height()
         left = max(measure(f"{tick:g}") for tick in self._ticks) + 18
-        names = max((measure(stroke.name) for stroke in self._named()), default=0)
+        names = max(
+            (measure(self.chart.short_names[stroke.name]) for stroke in self._named()), default=0
+        )
         self._label_room = int(min(names, LABEL_MOST, LABEL_SHARE * surface.width))
         last = measure(step_text(int(self.chart.steps[-1]))) / 2
         right = max(self._label_room + 10 if names else 0, last) + 12
@@ -204,6 +206,7 @@ class TimelineImage:
         self._draw_measures(painter)
         for stroke in self.strokes:
             self._draw_stroke(painter, stroke)
+        self._draw_broken(painter)
         self._draw_names(painter)
         self._draw_legend(painter)
         painter.end()
@@ -242,6 +245,18 @@ class TimelineImage:
                 painter.setPen(QtGui.QColor(self._theme.dim))
                 box = QtCore.QRectF(place - widths[at], y + 9, 2 * widths[at], line)
                 painter.drawText(box, _CENTRE, texts[at])
+
+    def _draw_broken(self, painter: Any) -> None:
+        """Draw stripes along the axis from where weights are not finite."""
+        area, colour = self.area, QtGui.QColor(self._theme.broken)
+        for first in self.chart.broken:
+            at = int(np.searchsorted(self.chart.steps, first.step))
+            left, y = self.x_at(at), round(area.bottom()) - 5
+            box = QtCore.QRectF(left - 1, y, max(area.right() - left, 3.0), 5)
+            painter.fillRect(box, colour)
+            pattern = QtCore.Qt.BrushStyle.BDiagPattern
+            painter.fillRect(box, QtGui.QBrush(QtGui.QColor(self._theme.panel), pattern))
+            painter.fillRect(QtCore.QRectF(left - 1, area.top(), 1, area.height()), colour)
 
     def _draw_stroke(self, painter: Any, stroke: Stroke) -> None:
         x, y = self._x[stroke.run], self._y[stroke.run][stroke.row]
@@ -289,7 +304,8 @@ class TimelineImage:
             colour = QtGui.QColor(stroke.colour)
             colour.setAlphaF(1.0)
             painter.setPen(colour)
-            text = elided_name(stroke.name, self._metrics, self._label_room + 2)
+            name = self.chart.short_names[stroke.name]
+            text = elided(name, self._label_room + 2, self._metrics.horizontalAdvance)
             left = self.area.right() + 10
             box = QtCore.QRectF(left, y - line / 2, self._label_room + 4, line)
             painter.drawText(box, _LEFT, text)

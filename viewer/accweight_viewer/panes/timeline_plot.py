@@ -193,6 +193,7 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         near = image.nearest(x, y)
         if near is not None:
             lines.append(self._value_text(near, position))
+        lines += [str(first) for first in chart.broken if first.step <= chart.steps[position]]
         for measure in chart.measures:
             at = self._session.runs[0].position_at(int(chart.steps[position]))
             lines.append(f"{measure.name}  {number_text(float(measure.values[at]))}")

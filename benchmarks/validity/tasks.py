@@ -109,7 +109,7 @@ class Recurrent(nn.Module):
         self.fc1 = nn.Linear(sizes["lstm3"], sizes["fc1"])
         self.fc2 = nn.Linear(sizes["fc1"], classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - PyTorch's name
         value = self.embedding(x)
         for layer in (self.lstm1, self.lstm2, self.lstm3):
             value = layer(value)[0]
@@ -155,7 +155,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.fc = nn.Linear(width, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - PyTorch's name
         value = self.embedding(x) + self.position.weight
         for place in range(1, 4):
             value = self.get_submodule(f"block{place}")(value)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.analysis.export import export
+from accweight_core.analysis.figures.film import FRAMES_PER_SECOND
 from accweight_core.errors import AccweightError
 from accweight_core.text import plain
 from accweight_viewer import capture
@@ -96,7 +97,7 @@ class Exports:
         path = self._asked("Save movie", "mp4", MOVIES)
         if path is None:
             return ""
-        if path.suffix.lower() not in capture.MOVIE_SUFFIXES:
+        if path.suffix.lower() not in FRAMES_PER_SECOND:
             return f"{path}: a movie is an .mp4 or a .gif"
         session: Session = self._window.session
         before = session.cursor.position

@@ -34,6 +34,12 @@ class KeyedWindow(Protocol):
     def leave_layer(self) -> None:
         """Move the camera back to where it was before it went to a layer."""
 
+    def show_guide(self) -> None:
+        """Show what keys and mouse do, or hide it."""
+
+    def leave_guide(self) -> bool:
+        """Hide that; return whether it was shown."""
+
     def close(self) -> bool:
         """Close the window."""
 
@@ -67,6 +73,8 @@ class WindowKeys:
             ),
             "/": table.focus_search,
             "Ctrl+F": table.focus_search,
+            "?": window.show_guide,
+            "F1": window.show_guide,
             "Ctrl+Q": window.close,
             "Esc": self.back,
         }
@@ -74,6 +82,8 @@ class WindowKeys:
 
     def back(self) -> None:
         """Leave a field or a filter for the scene; without one, leave the front of a layer."""
+        if self._window.leave_guide():
+            return
         table, scene = self._window.table, self._window.scenes[0]
         was_filtering = table.search.hasFocus() or bool(table.search.text())
         table.show_all()

@@ -141,6 +141,9 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.view_button = self._button(
             "View \N{BLACK DOWN-POINTING SMALL TRIANGLE}", "Arrangement, size, names and more"
         )
+        self.help_button = self._button("?", "Help: keys, mouse, and what is shown")
+        self.help_button.setMenu(QtWidgets.QMenu(self))
+        self.help_button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self.options: dict[str, Any] = {}
         self.arrangements: dict[str, Any] = {}
         self.view_button.setMenu(self._menu())
@@ -213,6 +216,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             row.addWidget(widget)
         row.addStretch(1)
         row.addWidget(self.view_button)
+        row.addWidget(self.help_button)
         row.addWidget(self.theme_button)
 
     def _line(self) -> Any:

@@ -19,7 +19,8 @@ class Theme:
         accent: Selection and time cursor.
         bar: Bars behind the numbers of the table.
         mark: Layers that only one of two runs has.
-        gap: Texels without a weight.
+        gap: Places without a value, and what is not loaded yet.
+        mat: Between the weights of a picture: neither the dark nor the bright end of any map.
         broken: What is not a finite number; no map of change has this colour.
         frame: Edge of a plate.
         curves: Lines of the timeline, used in turn.
@@ -35,6 +36,7 @@ class Theme:
     bar: str
     mark: str
     gap: str
+    mat: str
     broken: str
     frame: str
     curves: tuple[str, ...]
@@ -51,6 +53,7 @@ DARK = Theme(
     bar="#274766",
     mark="#ff7b72",
     gap="#161d27",
+    mat="#161d27",
     broken="#ff4df0",
     frame="#46525f",
     curves=("#6cb6ff", "#8ddb8c", "#dcbdfb", "#f69d50", "#76e3ea", "#ff938a", "#d4c66b", "#a9b6c4"),
@@ -67,6 +70,7 @@ LIGHT = Theme(
     bar="#bcd8f2",
     mark="#c62828",
     gap="#dde3ea",
+    mat="#8793a0",
     broken="#c400b8",
     frame="#8d99a6",
     curves=("#1f6fb4", "#2e7d32", "#7b4bb3", "#c25e00", "#00838f", "#c62828", "#857300", "#5f6b78"),

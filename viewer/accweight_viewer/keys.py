@@ -31,6 +31,9 @@ class KeyedWindow(Protocol):
     def show_selected(self) -> None:
         """Move the camera to the selected layer."""
 
+    def restore_scene(self) -> bool:
+        """Put the scenes back in their place; return whether they were not."""
+
     def close(self) -> bool:
         """Close the window."""
 
@@ -69,8 +72,9 @@ class WindowKeys:
         install(_widget(window), actions)
 
     def back(self) -> None:
-        """Return to the scene: from a field, a table or a filter."""
-        self._window.table.show_all()
+        """Return to the scene: from an enlarged picture, a field, a table or a filter."""
+        if not self._window.restore_scene():
+            self._window.table.show_all()
         self._window.scenes[0].setFocus()
 
     def close(self) -> None:

@@ -191,6 +191,15 @@ def test_missing_running_statistics_are_refused_and_can_be_declared(tmp_path: Pa
     }
 
 
+def test_checkpoints_with_folded_norms_say_how_to_write_them_with_the_norm(tmp_path: Path) -> None:
+    steps = steps_of("cnn", tmp_path)
+    run = steps.run("onnx", (0, 1))
+
+    with pytest.raises(BindingError, match=r"norm 'bn1', which is folded .*net_1.onnx.*optimize=F"):
+        steps.checked(run, steps.graph(apart=True))
+    assert steps.checked(run, steps.graph()).ok
+
+
 def test_statistics_missing_for_a_folded_norm_are_refused(tmp_path: Path) -> None:
     steps = steps_of("cnn", tmp_path)
     run = aw.open_run([{k: v for k, v in s.items() if "running" not in k} for s in steps.states])

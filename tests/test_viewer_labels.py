@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from thorough import up_to
-from viewer_plates import EVERY_LAYOUT, NETWORK, WINDOW, blocks, camera_on, shown
+from viewer_plates import (
+    EVERY_LAYOUT,
+    NETWORK,
+    WINDOW,
+    blocks,
+    camera_on,
+    one_behind_another,
+    shown,
+)
 
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.camera import Camera, Pose
@@ -31,7 +39,7 @@ SIZE = 60.0, 14.0
 def scene(shapes: Mapping[str, object], how: str = "line") -> tuple[list[Label], Arrangement]:
     """Return the labels of plates, and their places."""
     layers = shown(shapes)
-    places = arrange(layers, how)
+    places = one_behind_another(layers) if how == "line" else arrange(layers, how)
     return labels_of(layers, places), places
 
 
@@ -64,8 +72,19 @@ def test_a_layer_is_named_and_told_what_it_is() -> None:
 def test_plates_are_named_where_a_layer_has_several() -> None:
     labels, _ = scene({"fc.weight": (40, 72), "fc.bias": (40,), "t": ()})
 
-    found = [c.text for c in labels]
+    found = [c.text for c in labels if not c.gives_way]
     assert found == ["linear 40x72 + 40", "fc", "weight", "bias", "other scalar", "t"]
+
+
+def test_layers_of_a_line_are_numbered_between_input_and_output() -> None:
+    labels, places = scene({"a.weight": (40, 72), "b.weight": (9, 9), "t": ()})
+
+    on_ground = {c.text: c.anchor for c in labels if c.gives_way}
+    depths = [z for _, _, z in on_ground.values()]
+    assert list(on_ground) == ["input", "1", "2", "3", "output"]
+    assert depths == sorted(depths, reverse=True)
+    right = places.corners[:, 0] + places.sizes[:, 0]
+    assert all(on_ground[str(row + 1)][0] > right[row] for row in range(3))
 
 
 def test_gates_stand_beside_their_rows() -> None:
@@ -272,7 +291,7 @@ def test_a_camera_that_looks_along_the_plates_is_no_error() -> None:
 def dots(count: int = 6) -> tuple[list[Label], Arrangement]:
     """Return labels without extent in the middle of plates that stand in a line."""
     layers = shown({f"l{i}.weight": (4, 4) for i in range(count)})
-    places = arrange(layers, "line")
+    places = one_behind_another(layers)
     names = [c for c in labels_of(layers, places) if c.names]
     return [replace(c, anchor=(0.0, 0.5, c.anchor[2]), least=1.0) for c in names], places
 

@@ -24,6 +24,9 @@ class Theme:
         broken: What is not a finite number; no map of change has this colour.
         frame: Edge of a plate.
         curves: Lines of the timeline, used in turn.
+        classes: Points of ten classes. Under the three kinds of colour blindness as well, any two
+            of them, and each and the page, are as different as can be (CIEDE2000 of 15 and more
+            under the simulation of Machado, Oliveira and Fernandes, 2009).
     """
 
     page: str
@@ -40,6 +43,7 @@ class Theme:
     broken: str
     frame: str
     curves: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 DARK = Theme(
@@ -57,6 +61,18 @@ DARK = Theme(
     broken="#ff4df0",
     frame="#46525f",
     curves=("#6cb6ff", "#8ddb8c", "#dcbdfb", "#f69d50", "#76e3ea", "#ff938a", "#d4c66b", "#a9b6c4"),
+    classes=(
+        "#667afc",
+        "#ebd6ad",
+        "#5fa114",
+        "#c349a0",
+        "#caf0eb",
+        "#0d7162",
+        "#39f307",
+        "#b2abda",
+        "#666e31",
+        "#a89087",
+    ),
 )
 
 LIGHT = Theme(
@@ -74,4 +90,16 @@ LIGHT = Theme(
     broken="#c400b8",
     frame="#8d99a6",
     curves=("#1f6fb4", "#2e7d32", "#7b4bb3", "#c25e00", "#00838f", "#c62828", "#857300", "#5f6b78"),
+    classes=(
+        "#2e80e0",
+        "#b91f46",
+        "#98d223",
+        "#1a3564",
+        "#74c6fa",
+        "#969757",
+        "#d588a6",
+        "#4d3b08",
+        "#0013f8",
+        "#8c5b84",
+    ),
 )

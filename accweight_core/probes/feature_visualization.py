@@ -23,7 +23,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.attribution import directions, pictures_of
 from accweight_core.probes.context import Context
-from accweight_core.probes.network import BoundNetwork, Port
+from accweight_core.probes.network import BoundNetwork, samples_at_once
 from accweight_core.probes.pixels import as_pixels, bounds, scale_field
 from accweight_core.probes.probe import (
     Array,
@@ -36,6 +36,8 @@ from accweight_core.probes.probe import (
     Step,
     option,
 )
+from accweight_core.probes.units import UnitAxes
+from accweight_core.probes.varied import is_whole
 from accweight_core.text import some
 
 SIMILAR = 0.9
@@ -50,13 +52,18 @@ class FeatureVisualization(Probe):
     """Inputs that excite units most, by gradient ascent, and the step at which they appear."""
 
     name: ClassVar[str] = "feature_visualization"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
+    reading: ClassVar[str] = (
+        "What excites a unit most is not what it usually sees. A picture that keeps changing "
+        "belongs to a unit that still learns."
+    )
 
     layers: tuple[str, ...] = option((), "layers (or nodes); by default all with matrices")
     units: int = option(8, "units of each layer, from the first on")
-    position: Literal["centre", "all"] = option(
-        "centre", "value of a channel: at the centre of its map, or the sum over the map"
+    position: Literal["centre", "last", "all"] = option(
+        "centre",
+        "value of a channel: at the centre of its map (or sequence), at its end, or the sum",
     )
     iterations: int = option(20, "iterations of gradient ascent")
     rate: float = option(1.0, "rate of gradient ascent")
@@ -74,20 +81,15 @@ class FeatureVisualization(Probe):
                 "probe 'feature_visualization' takes networks of one input; this one takes "
                 f"{len(context.data.inputs)}"
             )
-        self._port = context.network.inputs[0]
-        if self._port.dtype and not self._port.dtype.startswith(("float", "bfloat", "double")):
+        if is_whole(context):
             raise ArgumentValueError(
                 "probe 'feature_visualization': the input is whole numbers, which cannot be "
-                "optimised by gradients"
+                "optimised by gradients; --probe attribution says what the tokens of samples do"
             )
+        self._at_once = samples_at_once(context.network.inputs)
         nodes = self.layers or _with_matrices(context)
-        tried = context.tried(*nodes)
-        self._shapes = {node: tried[node].shape[1:] for node in nodes if tried[node].ndim > 1}
-        if not self._shapes:
-            raise ArgumentValueError(
-                f"probe 'feature_visualization': {some(nodes)} have no units along axis 1"
-            )
-        self._chosen = {n: min(self.units, shape[0]) for n, shape in self._shapes.items()}
+        self._axes = {n: context.checked_axes(n, "choose others with layers=") for n in nodes}
+        self._chosen = {node: min(self.units, axes.count) for node, axes in self._axes.items()}
         self._shape = context.data.inputs[0].shape[1:]
         self._first = self._first_input(context)
         return self._schema(context.chosen_rows(1))
@@ -156,20 +158,19 @@ class FeatureVisualization(Probe):
 
     @property
     def _size(self) -> int:
-        return _fixed(self._port) or MOST_AT_ONCE
+        return self._at_once or MOST_AT_ONCE
 
     def _climbed(self, network: BoundNetwork, node: str, units: range) -> tuple[Array, ...]:
         """Return optima of some units, their values there, and at the first input."""
-        size = _fixed(self._port) or len(units)
+        size, axes = self._at_once or len(units), self._axes[node]
         x = np.broadcast_to(self._first, (size, *self._shape)).copy()
-        mask = np.zeros((size, *self._shapes[node]), np.float32)
+        mask = np.zeros((size, axes.count, axes.positions), np.float32)
         for sample, unit in enumerate(units):
-            map_shape = mask.shape[2:]
-            centre = tuple(length // 2 for length in map_shape)
-            mask[(sample, unit, *centre) if self.position == "centre" else (sample, unit)] = 1
+            mask[sample, unit, self._place(axes)] = 1
 
         def own(value: Any) -> Any:
-            return value * value.new_tensor(mask)
+            shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
+            return value * value.new_tensor(axes.back(mask, shape))
 
         masked = network.patch({node: own})
         first = self._value(masked, x, node)
@@ -179,8 +180,15 @@ class FeatureVisualization(Probe):
         value, count = self._value(masked, x, node), len(units)
         return x[:count], value[:count], first[:count]
 
+    def _place(self, axes: UnitAxes) -> Any:
+        """Return the position of a unit that is excited."""
+        if self.position == "all" or not axes.places:
+            return slice(None)
+        ends = [n // 2 if self.position == "centre" else n - 1 for n in axes.places]
+        return int(np.ravel_multi_index(ends, axes.places))
+
     def _value(self, masked: BoundNetwork, x: Array, node: str) -> Array:
-        found = masked.run(x, [node])[node]
+        found = np.moveaxis(masked.run(x, [node])[node], self._axes[node].samples, 0)
         return np.asarray(found.reshape(len(x), -1).sum(axis=1, dtype=np.float64))
 
     def _regularised(self, x: Array) -> Array:
@@ -277,11 +285,6 @@ def _groups(count: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, count))
 
 
-def _fixed(port: Port) -> int:
-    """Return the number of samples that a network takes at a time; 0 for any."""
-    return (port.shape[0] or 0) if port.shape else 0
-
-
 def _mean(similar: Array) -> Array:
     """Return the mean over features that are not 0; NaN where all are."""
     known = np.isfinite(similar)
@@ -294,9 +297,10 @@ def _mean(similar: Array) -> Array:
 def _with_matrices(context: Context) -> tuple[str, ...]:
     """Return the layers that have a parameter of two axes or more: norms are left out."""
     matrices = [name for name, shape in context.network.parameters.items() if len(shape) > 1]
+    layers = context.layers_of_samples
     found = tuple(
         layer
-        for layer in context.layers
+        for layer in layers
         if any(name == layer or name.startswith((f"{layer}.", f"{layer}/")) for name in matrices)
     )
-    return found or context.layers
+    return found or layers

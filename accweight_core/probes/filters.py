@@ -31,6 +31,10 @@ class Filters(Probe):
     name: ClassVar[str] = "filters"
     version: ClassVar[int] = 1
     needs: ClassVar[Needs] = Needs.WEIGHTS
+    reading: ClassVar[str] = (
+        "A filter that looks like noise has learned little; similarity says since when it was "
+        "what it became."
+    )
 
     layer: str = option("", "layer; by default the first convolution, else the first linear layer")
     most: int = option(256, "pictures at most, from the first filter on")

@@ -57,6 +57,11 @@ class Port:
     dtype: str
 
 
+def samples_at_once(inputs: Sequence[Port]) -> int:
+    """Return the number of samples that a network takes at a time; 0 for any."""
+    return max((port.shape[0] or 0 for port in inputs if port.shape), default=0)
+
+
 @runtime_checkable
 class BoundNetwork(Protocol):
     """A network with the weights of one checkpoint, in inference mode.

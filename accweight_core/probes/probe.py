@@ -117,13 +117,16 @@ class Batch:
         rows: Their indices among all samples.
         inputs: By input of the network.
         targets: Their expected outputs; without columns if there are none.
-        outputs: The first output as "output", and the nodes kept, by name; samples along axis 0.
+        outputs: The first output as "output", and the nodes kept, by name; samples along axis 0,
+            wherever the network has them.
+        constant: Names of the nodes among them that have no axis for samples.
     """
 
     rows: npt.NDArray[np.int64]
     inputs: Mapping[str, Array]
     targets: Array
     outputs: Mapping[str, Array]
+    constant: frozenset[str] = frozenset()
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> Batch:
         """Return some of the samples."""
@@ -131,7 +134,8 @@ class Batch:
             self.rows[chosen],
             {name: value[chosen] for name, value in self.inputs.items()},
             self.targets[chosen],
-            {name: value[chosen] for name, value in self.outputs.items()},
+            {n: v if n in self.constant else v[chosen] for n, v in self.outputs.items()},
+            self.constant,
         )
 
 
@@ -163,6 +167,9 @@ class Probe(Protocol):
 
     needs: ClassVar[Needs]
     """What it asks of a step."""
+
+    reading: ClassVar[str] = ""
+    """How what it finds is read, and what it does not say: in a sentence or two, for pages."""
 
     def start(self, context: Context) -> Schema:
         """Return what it will store; ask the context for the nodes that it needs.

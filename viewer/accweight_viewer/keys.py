@@ -34,6 +34,9 @@ class KeyedWindow(Protocol):
     def restore_scene(self) -> bool:
         """Put the scenes back in their place; return whether they were not."""
 
+    def leave_layer(self) -> None:
+        """Move the camera back to where it was before it went to a layer."""
+
     def close(self) -> bool:
         """Close the window."""
 
@@ -60,6 +63,7 @@ class WindowKeys:
             "]": lambda: session.move_to(session.cursor.last),
             "Home": window.show_all,
             "F": window.show_selected,
+            ".": window.show_selected,
             "L": lambda: session.change(logarithmic=not session.settings.logarithmic),
             "T": lambda: session.change(
                 theme="light" if session.settings.theme == "dark" else "dark"
@@ -72,10 +76,15 @@ class WindowKeys:
         install(_widget(window), actions)
 
     def back(self) -> None:
-        """Return to the scene: from an enlarged picture, a field, a table or a filter."""
-        if not self._window.restore_scene():
-            self._window.table.show_all()
-        self._window.scenes[0].setFocus()
+        """Leave an enlarged picture, or a field and a filter, or else the front of a layer."""
+        window, table = self._window, self._window.table
+        if window.restore_scene():
+            return
+        was_filtering = table.search.hasFocus() or bool(table.search.text())
+        table.show_all()
+        window.scenes[0].setFocus()
+        if not was_filtering:
+            window.leave_layer()
 
     def close(self) -> None:
         """Stop watching the focus."""

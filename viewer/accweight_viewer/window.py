@@ -7,6 +7,8 @@ nothing is left to do, so that a still picture costs nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -15,6 +17,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_core.analysis.exact_client import Answer
 from accweight_core.text import plain
 from accweight_viewer.exact_values import ExactValues
+from accweight_viewer.exports import Exports
 from accweight_viewer.keys import WindowKeys
 from accweight_viewer.layout import NAMES, PaneLayout
 from accweight_viewer.model.flight import Flight
@@ -65,6 +68,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         timeline: The timeline.
         layout_of_panes: Where they are.
         keys: Its keys.
+        exports: What can be taken out of it.
         failure: Why something cannot be shown; empty if nothing failed.
     """
 
@@ -102,6 +106,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._build()
         self._listen()
         self.keys = WindowKeys(self)
+        self.exports = Exports(self, self.controls.view_button.menu())
         self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
         self._exact.mark_nonfinite(session.runs, session.redraw)
         self._retitle()
@@ -230,6 +235,18 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     # --- capturing ------------------------------------------------------------------------
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let time and camera stand still, so that a picture or a movie can be taken."""
+        before, self._capturing = self._capturing, True
+        self.session.pause()
+        self._clock.stop()
+        try:
+            yield
+        finally:
+            self._capturing = before
+            self._wake()
+
     def process(self) -> None:
         """Process all pending events, without advancing time."""
         QtWidgets.QApplication.processEvents()
@@ -274,6 +291,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         """Move the camera to the selected layer."""
         if self.session.layer is not None:
             self._jump(self.session.layer)
+
+    def leave_layer(self) -> None:
+        """Move the camera back to where it was before it went to a layer."""
+        if self.flight.leave(self.scenes[0].content.places, at_once=self._capturing):
+            self._wake()
 
     def _jump(self, name: str) -> None:
         scene = self._scene_with(name)

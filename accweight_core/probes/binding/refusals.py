@@ -44,6 +44,15 @@ def without_source(
     named = tuple(missing)
     statistics = [name for name in missing if _is_statistic(name, described)]
     if statistics and not _has_statistics(run):
+        last = run.checkpoints[-1]
+        if last.format.startswith("ONNX"):
+            norm = described.parameters[statistics[0]].layer
+            return BindingError(
+                f"{where}: the network has the batch norm {norm!r}, which is folded into the "
+                f"weights of the checkpoints; take one of them as the model ({last.path}), or "
+                f"write them anew: {KEEP_APART}",
+                named,
+            )
         return BindingError(
             f"{where}: the network needs running statistics ({some(statistics, MOST)}), and the "
             "checkpoints have none; save model.state_dict() and not only the parameters, or keep "

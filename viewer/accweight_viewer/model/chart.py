@@ -10,12 +10,10 @@ import numpy as np
 
 from accweight_core.analysis.step_axis import Positions, shares
 from accweight_core.metrics.totals import Floats
+from accweight_viewer.model.curve_scale import CurveScale, smoothed
 from accweight_viewer.model.session import Session
 
 MOST_MEASURES = 4
-
-HEADROOM = 1.06
-"""Top of the vertical scale, relative to the largest value."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class Curves:
         positions: (steps,) indices of its checkpoints among those of all runs.
         x: (steps,) horizontal positions, from 0 to 1.
         values: (layers, steps); NaN where there is no value.
+        drawn: (layers, steps); the values, smoothed if that is chosen.
     """
 
     run: int
@@ -35,6 +34,7 @@ class Curves:
     positions: Positions
     x: Floats
     values: Floats
+    drawn: Floats
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Chart:
         curves: Curves of each run.
         broken: Where numbers end: for each run with NaN or infinity the first layer and its step.
         measures: Measures of the first run, at most four.
-        top: Top of the vertical scale, which starts at 0.
+        scale: The vertical scale of the curves.
+        smoothing: Share of a value in the one after it; 0 smooths nothing.
     """
 
     def __init__(self, session: Session) -> None:
@@ -79,14 +80,17 @@ class Chart:
         self.broken = [run.first_nonfinite for run in session.runs if run.first_nonfinite]
         self.measures = chosen_measures(session.runs[0].measures)
         self.measure_x = self.curves[0].x
-        largest = [c.values[np.isfinite(c.values)].max(initial=0.0) for c in self.curves]
-        self.top = float(max(largest)) * HEADROOM or 1.0
+        self.smoothing = session.settings.smoothing
+        logarithmic = session.settings.curve_scale == "logarithmic"
+        self.scale = CurveScale.of([c.values for c in self.curves], logarithmic=logarithmic)
 
     def _curves(self, session: Session, run: int) -> Curves:
         shown = session.runs[run]
         positions = np.searchsorted(self.steps, shown.steps)
         names = tuple(layer.name for layer in shown.layers)
-        return Curves(run, names, positions, self.x[positions], session.curves(run))
+        values = session.curves(run)
+        drawn = smoothed(values, session.settings.smoothing)
+        return Curves(run, names, positions, self.x[positions], values, drawn)
 
     def x_at(self, position: float) -> float:
         """Return the horizontal position of an index, which may lie between two checkpoints."""
@@ -131,19 +135,3 @@ def _importance(name: str) -> tuple[bool, bool, bool]:
         "val" not in name.lower(),
         (family != "loss"),
     )
-
-
-def value_ticks(top: float, most: int) -> list[float]:
-    """Return round values from 0 to `top`, at most that many.
-
-    >>> value_ticks(0.37, 4), value_ticks(23, 3)
-    ([0.0, 0.1, 0.2, 0.3], [0.0, 10.0, 20.0])
-    """
-    exponent = math.floor(math.log10(top)) - 2
-    for power in range(exponent, exponent + 5):
-        for lead in (1, 2, 5):
-            unit = lead * 10.0**power
-            count = int(top / unit * (1 + 1e-9)) + 1
-            if count <= max(most, 2):
-                return [float(f"{i * unit:.12g}") for i in range(count)]
-    return [0.0]

@@ -55,7 +55,7 @@ OUTLINE_ORDER = 16
 FAINT = 0.85
 """How much plates fade that are not searched for."""
 
-FRAME, SELECTED, MARKED, EMPTY = 0.0, 1.0, 2.0, 3.0
+FRAME, SELECTED, MARKED, EMPTY, POINTED_AT = 0.0, 1.0, 2.0, 3.0, 4.0
 
 MOST_REQUESTS = 400
 """Most requests passed to the loader at a time; more are computed while it reads them."""
@@ -217,6 +217,7 @@ class Content:
         scope: Scope,
         selected: frozenset[int] = frozenset(),
         marked: frozenset[int] = frozenset(),
+        pointed_at: frozenset[int] = frozenset(),
         pick: Pick | None = None,
         nearer_hidden: int = 0,
         eye: float = 0.0,
@@ -229,13 +230,15 @@ class Content:
             scope: How changes are normalised.
             selected: Plates of the selected layer.
             marked: Plates that only one of two runs has.
+            pointed_at: Plates of the layer under the mouse, in the table.
             pick: The selected texel, if it belongs to this source.
             nearer_hidden: Rows before this one are hidden, because they would cover the focus.
             eye: z of the camera. Near plates come first, because they hide the most.
             faint: Plates that fade into the background.
         """
         shown = self._plan, self.source, self.places, self.residency.admitted
-        how = scope, selected, marked, pick, nearer_hidden, eye, faint
+        tones = (MARKED, marked), (EMPTY, faint), (SELECTED, selected), (POINTED_AT, pointed_at)
+        how = scope, tones, faint, pick, nearer_hidden, eye
         latest = self._latest
         if latest is None or latest.how != how or any(map(is_not, latest.shown, shown)):
             latest = self._latest = self._laid_out(shown, how)
@@ -247,12 +250,12 @@ class Content:
 
     def _laid_out(self, shown: tuple[Any, ...], how: tuple[Any, ...]) -> _LaidOut:
         """Return all quads, except for what time changes."""
-        scope, selected, marked, pick, nearer_hidden, eye, faint = how
+        scope, tones, faint, pick, nearer_hidden, eye = how
         hidden = self.places.rows < nearer_hidden
         tiles = [
             tile for tile in self._plan.drawn if tile in self.residency and not hidden[tile.plate]
         ]
-        parts = [self._tiles(tiles, scope, faint), self._panels(selected, marked, hidden, faint)]
+        parts = [self._tiles(tiles, scope, faint), self._panels(tones, hidden)]
         if pick is not None:
             parts.append(self._outline(pick))
         quads = np.concatenate(parts)
@@ -261,18 +264,14 @@ class Content:
         return _LaidOut(shown, how, quads[order], tiles, rows)
 
     def _panels(
-        self,
-        selected: frozenset[int],
-        marked: frozenset[int],
-        hidden: npt.NDArray[np.bool_],
-        faint: frozenset[int],
+        self, tones: tuple[tuple[float, frozenset[int]], ...], hidden: npt.NDArray[np.bool_]
     ) -> Instances:
         """Return a backing for every plate: its edge, and a fill until it is loaded."""
         count = len(self._plates)
         quads = np.zeros((count, 16), np.float32)
         quads[:, 0:3], quads[:, 4:6] = self.places.corners, self.places.sizes
         quads[:, 3], quads[:, 13] = EDGE_ORDER, PANEL_QUAD
-        for tone, numbers in ((MARKED, marked), (EMPTY, faint), (SELECTED, selected)):
+        for tone, numbers in tones:
             quads[list(numbers), 14] = tone
         filled = quads.copy()
         filled[:, 3], filled[:, 14] = EMPTY_ORDER, EMPTY

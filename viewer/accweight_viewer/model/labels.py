@@ -17,6 +17,8 @@ from accweight_core.naming import leaf_of
 from accweight_core.short_names import DOT, elided
 from accweight_viewer.model.arrangement import RANGE, Arrangement
 from accweight_viewer.model.camera import Camera
+from accweight_viewer.model.ground import ground_ends, ground_marks
+from accweight_viewer.model.occlusion import are_covered
 from accweight_viewer.model.runs import ShownLayer
 
 LEAST_HEIGHT = 30.0
@@ -24,6 +26,9 @@ LEAST_HEIGHT = 30.0
 
 TITLE_LEAST = 12.0
 """The same for titles of rows."""
+
+LEAST_ON_GROUND = 1.0
+"""The same for what is on the ground, which does not show through plates."""
 
 FEW = 12
 LONGEST_TEXT = 44
@@ -60,6 +65,7 @@ class Label:
         names: Whether it is the name of its layer.
         detail: Whether it is shown only together with that name.
         bold: Whether it is bold.
+        gives_way: Whether it is left out if it would overlap any other.
     """
 
     text: str
@@ -75,6 +81,7 @@ class Label:
     bold: bool = False
     names: bool = False
     detail: bool = False
+    gives_way: bool = False
 
 
 def labels_of(
@@ -100,9 +107,35 @@ def labels_of(
         labels.append(
             Label(text, end, 0, -0.5, (8, 0), Tone.DIM, "", 2 * end[1], TITLE_LEAST, row, bold=True)
         )
+    labels += _ground_labels(layers, places, least)
     for layer in layers:
         labels += _layer_labels(layer, places, least, (only_in or {}).get(layer.name, ""), short)
     return labels
+
+
+def _ground_labels(layers: Sequence[ShownLayer], places: Arrangement, least: float) -> list[Label]:
+    """Return the ends of the line on the ground, and the numbers of layers beside it."""
+    marks = ground_marks(places)
+    if not len(marks):
+        return []
+    begin, end = ground_ends(places)
+    beside = (0.0, -0.5, (GAP_PIXELS, 0.0))
+    above, below = (-0.5, -1.0, (0.0, -GAP_PIXELS)), (-0.5, 0.0, (0.0, GAP_PIXELS))
+    least = max(least, LEAST_ON_GROUND)
+    told = [("input", begin, below, "", 1.0, 0)]
+    for number, layer in enumerate(layers, start=1):
+        plate = layer.plates[0].number
+        row, height = int(places.rows[plate]), float(places.sizes[plate, 1])
+        told.append((str(number), marks[row], beside, layer.name, height, row))
+    told.append(("output", end, above, "", 1.0, len(marks) - 1))
+    return [
+        Label(text, _point(at), *where, Tone.DIM, layer, height, least, row, gives_way=True)
+        for text, at, where, layer, height, row in told
+    ]
+
+
+def _point(at: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    return float(at[0]), float(at[1]), float(at[2])
 
 
 def _block_names(places: Arrangement, short: Mapping[str, str]) -> dict[str, str]:
@@ -260,34 +293,18 @@ def placed(
     inside &= (at[:, 1] < viewport[1]) & (at[:, 1] + sizes[:, 1] > 0)
     shown = np.flatnonzero(standing & (points[:, 2] > camera.near) & (wanted | mine) & inside)
     covered = np.zeros(len(labels), dtype=bool)
-    covered[shown] = _covered(anchors[shown], camera, places, nearer_hidden)
+    eye = np.asarray(camera.pose.position)
+    covered[shown] = are_covered(anchors[shown], eye, places, nearer_hidden)
     through = mine | np.array([c.least == 0 and selected is None for c in labels])
     shown = shown[~covered[shown] | through[shown]]
     names = np.array([c.names for c in labels])
+    weak = [c.gives_way for c in labels]
     order = sorted(
-        shown.tolist(), key=lambda i: (not mine[i], round(points[i, 2], 3), not names[i])
+        shown.tolist(), key=lambda i: (weak[i], not mine[i], round(points[i, 2], 3), not names[i])
     )
     chosen = _without_overlap(order, at, sizes, labels)
     depth = np.where(covered, 0.0, points[:, 2])
     return PlacedLabels(chosen, np.column_stack([np.rint(at[chosen]), depth[chosen]]))
-
-
-def _covered(
-    anchors: npt.NDArray[np.float64], camera: Camera, places: Arrangement, nearer_hidden: int
-) -> npt.NDArray[np.bool_]:
-    """Tell which points of the world are hidden by a plate."""
-    standing = places.rows >= nearer_hidden
-    corners, sizes = places.corners[standing], places.sizes[standing]
-    eye = np.asarray(camera.pose.position)
-    way = anchors - eye
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = (corners[:, 2] - eye[2]) / way[:, 2:3]
-        x = eye[0] + share * way[:, 0:1] - corners[:, 0]
-        y = corners[:, 1] - (eye[1] + share * way[:, 1:2])
-    between = (share > 0) & (share < 0.999)
-    inside = (x >= 0) & (x <= sizes[:, 0]) & (y >= 0) & (y <= sizes[:, 1])
-    hidden: npt.NDArray[np.bool_] = (between & inside).any(axis=1)
-    return hidden
 
 
 def _without_overlap(

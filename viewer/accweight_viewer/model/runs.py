@@ -23,9 +23,9 @@ from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Kind, Parameter, Stamp
+from accweight_core.store.array_part import StoredArray
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
-from accweight_core.store.zarr_chunks import StoredArray
 from accweight_viewer.model.nonfinite import (
     Counts,
     FirstNonFinite,

@@ -56,11 +56,13 @@ class Session:
         settings: Display settings.
         cursor: Position in time.
         layer: Name of the selected layer, or None.
+        pointed_at: Name of the layer under the mouse in a table, or None.
         pick: The selected texel, or None.
         comparison: How two runs are shown.
         time_changed: Emitted, without arguments, when another checkpoint is shown.
         playing_changed: Emitted when playback starts or stops.
         selection_changed: Emitted when another layer or texel is selected.
+        pointing_changed: Emitted when the mouse points at another layer in a table.
         settings_changed: Emitted with the names of the settings that changed.
         data_changed: Emitted when runs, layers, steps or plates have changed.
         found: Layers that match what is searched for; None if nothing is.
@@ -74,10 +76,12 @@ class Session:
         self.comparison: ComparisonMode = "beside"
         self.cursor = TimeCursor(len(self.steps))
         self.layer: str | None = None
+        self.pointed_at: str | None = None
         self.pick: Pick | None = None
         self.time_changed: Signal[[]] = Signal()
         self.playing_changed: Signal[[]] = Signal()
         self.selection_changed: Signal[[]] = Signal()
+        self.pointing_changed: Signal[[]] = Signal()
         self.settings_changed: Signal[[frozenset[str]]] = Signal()
         self.data_changed: Signal[[]] = Signal()
         self.jump_asked: Signal[[str]] = Signal()
@@ -281,6 +285,12 @@ class Session:
             self.pick = pick
             self.layer = self.runs[pick.run].layers[pick.plate.layer].name
             self.selection_changed.emit()
+
+    def point_at(self, layer: str | None) -> None:
+        """Light up a layer, as long as the mouse points at it in a table."""
+        if layer != self.pointed_at:
+            self.pointed_at = layer
+            self.pointing_changed.emit()
 
     def show_found(self, names: Iterable[str] | None) -> None:
         """Show which layers match what is searched for; None if nothing is."""

@@ -21,6 +21,7 @@ ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "first_metric": METRICS,
     "second_metric": METRICS,
     "curve_metric": METRICS,
+    "curve_scale": ("linear", "logarithmic"),
 }
 """Allowed values of settings with a few choices."""
 
@@ -28,6 +29,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "low": (0.0, 1.0),
     "high": (1e-6, 1.0),
     "speed": (0.1, 240.0),
+    "smoothing": (0.0, 0.99),
 }
 """Minimum and maximum of numeric settings."""
 
@@ -56,6 +58,8 @@ class Settings:
         first_metric: Metric of the table's first numeric column.
         second_metric: Metric of its second.
         curve_metric: Metric of the curves in the timeline.
+        curve_scale: Their vertical scale.
+        smoothing: Share of a value in the one after it, for curves and measures.
         order: Order of the table.
         speed: Checkpoints per second.
         loop: Whether playback restarts at the end.
@@ -77,6 +81,8 @@ class Settings:
     first_metric: str = "relative"
     second_metric: str = "rotation"
     curve_metric: str = "mean"
+    curve_scale: Literal["linear", "logarithmic"] = "linear"
+    smoothing: float = 0.0
     order: Literal["network", "ranking"] = "network"
     speed: float = 3.0
     loop: bool = True

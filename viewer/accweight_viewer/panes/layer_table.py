@@ -33,6 +33,18 @@ class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
     """A table that redraws only changed columns, and has a signal for Enter."""
 
     entered_row = QtCore.Signal(int)
+    pointed_at = QtCore.Signal(int)
+    """Emitted with the row under the mouse, -1 for none."""
+
+    def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
+        """Tell which row the mouse is on."""
+        super().mouseMoveEvent(event)
+        self.pointed_at.emit(self.indexAt(event.pos()).row())
+
+    def leaveEvent(self, event: Any) -> None:  # noqa: N802
+        """Tell that the mouse has left."""
+        super().leaveEvent(event)
+        self.pointed_at.emit(-1)
 
     def dataChanged(self, first: Any, last: Any, roles: Any = ()) -> None:  # noqa: N802
         """Redraw changed columns; Qt would redraw all."""
@@ -155,6 +167,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         view.setVerticalScrollMode(table.ScrollMode.ScrollPerPixel)
         view.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         view.setTabKeyNavigation(False)
+        view.setMouseTracking(True)
         self.header.setSectionResizeMode(QtWidgets.QHeaderView.ResizeMode.Fixed)
         self.header.setSectionResizeMode(Column.LAYER, QtWidgets.QHeaderView.ResizeMode.Stretch)
 
@@ -167,6 +180,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.view.selectionModel().selectionChanged.connect(self._row_chosen)
         self.view.doubleClicked.connect(lambda index: self._jump(index.row()))
         self.view.entered_row.connect(self._jump)
+        self.view.pointed_at.connect(self._point_at)
         listen(self, session.time_changed, self.model.time_changed)
         listen(self, session.selection_changed, self._show_selection)
         listen(self, session.settings_changed, self._settings_changed)
@@ -297,6 +311,9 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             return
         rows = self.view.selectionModel().selectedRows()
         self._session.select_layer(self.model.name_at(rows[0].row()) if rows else None)
+
+    def _point_at(self, row: int) -> None:
+        self._session.point_at(self.model.name_at(row) if row >= 0 else None)
 
     def _jump(self, row: int) -> None:
         self._session.jump_to(self.model.name_at(row))

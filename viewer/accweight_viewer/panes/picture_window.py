@@ -107,9 +107,8 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         view.hovered.connect(self._hovered)
         view.clicked.connect(self._clicked)
         self._patience.timeout.connect(lambda: view.set_loading(feed.late))
-        reader = self._reader
-        self.destroyed.connect(lambda *_: feed.close())
-        self.destroyed.connect(lambda *_: reader.close())
+        for loader in (feed, self._reader):
+            self.destroyed.connect(lambda *_, loader=loader: loader.close())
         listen(self, session.time_changed, self._time_changed)
         listen(self, session.selection_changed, self._selection_changed)
         listen(self, session.settings_changed, self._settings_changed)

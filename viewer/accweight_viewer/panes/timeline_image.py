@@ -18,7 +18,8 @@ from pyqtgraph.Qt import QtCore, QtGui
 from accweight_core.analysis.step_axis import step_ticks
 from accweight_core.metrics.totals import Floats
 from accweight_core.short_names import elided
-from accweight_viewer.model.chart import Chart, value_ticks
+from accweight_viewer.model.chart import Chart
+from accweight_viewer.model.curve_scale import CurveScale, smoothed
 from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, LegendEntry, draw_legend, pen_of
 from accweight_viewer.theme import Theme
@@ -37,6 +38,9 @@ LABEL_SHARE, LABEL_MOST = 0.2, 150
 
 SELECTED = 2
 """Rank of the curves of the selected layer."""
+
+FAINT = 0.3
+"""Opacity of what was measured, behind the curve that is smoothed."""
 
 TICK_GAP = 22
 _LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
@@ -120,10 +124,10 @@ class TimelineImage:
         self._surface, self._theme = surface, surface.theme
         self._metrics = QtGui.QFontMetrics(surface.font)
         self.strokes = strokes(chart, selected, surface.theme)
-        self._ticks = value_ticks(chart.top, max(int(surface.height / 36), 2))
+        self._ticks = chart.scale.ticks(max(int(surface.height / 36), 2))
         self.area = self._area()
         self._x = [self.area.left() + c.x * self.area.width() for c in chart.curves]
-        self._y = [self._heights(c.values, 0.0, chart.top) for c in chart.curves]
+        self._y = [self._placed(chart.scale.heights(c.drawn)) for c in chart.curves]
 
     # --- places ---------------------------------------------------------------------------
 
@@ -141,10 +145,10 @@ class TimelineImage:
         width, height = surface.width - left - right, surface.height - top - bottom
         return QtCore.QRectF(left, top, max(width, 10), max(height, 10))
 
-    def _heights(self, values: Floats, low: float, high: float) -> Floats:
-        shares = (values - low) / (high - low)
-        placed: Floats = self.area.bottom() - shares * self.area.height()
-        return placed
+    def _placed(self, heights: Floats) -> Floats:
+        """Return pixels of heights from 0 to 1."""
+        pixels: Floats = self.area.bottom() - heights * self.area.height()
+        return pixels
 
     def x_at(self, position: float) -> float:
         """Return the horizontal pixel of a position."""
@@ -217,9 +221,9 @@ class TimelineImage:
         grid = QtGui.QColor(self._theme.line)
         grid.setAlphaF(0.55)
         for tick in self._ticks:
-            y = round(float(self._heights(np.array(tick), 0.0, self.chart.top))) + 0.5
+            y = round(float(self._placed(self.chart.scale.heights(np.array(tick))))) + 0.5
             painter.setPen(QtGui.QPen(grid, 1))
-            if tick:
+            if tick or self.chart.scale.is_logarithmic:
                 painter.drawLine(QtCore.QPointF(area.left(), y), QtCore.QPointF(area.right(), y))
             painter.setPen(QtGui.QColor(self._theme.dim))
             box = QtCore.QRectF(0, y - line / 2, area.left() - 10, line)
@@ -260,13 +264,25 @@ class TimelineImage:
 
     def _draw_stroke(self, painter: Any, stroke: Stroke) -> None:
         x, y = self._x[stroke.run], self._y[stroke.run][stroke.row]
+        if self.chart.smoothing and stroke.rank:
+            faint = QtGui.QColor(stroke.colour)
+            faint.setAlphaF(FAINT)
+            values = self.chart.curves[stroke.run].values[stroke.row]
+            raw = self._placed(self.chart.scale.heights(values))
+            _draw_line(painter, x, raw, pen_of(faint, 1.0))
         pen = pen_of(stroke.colour, stroke.width, DOTTED if stroke.run else None)
         _draw_line(painter, x, y, pen)
 
     def _draw_measures(self, painter: Any) -> None:
         x = self.area.left() + self.chart.measure_x * self.area.width()
         for measure, colour in zip(self.chart.measures, self._measure_colours(), strict=False):
-            y = self._heights(measure.values, measure.low, measure.high / 0.98)
+            scale = CurveScale(measure.low, measure.high / 0.98)
+            if self.chart.smoothing:
+                faint = QtGui.QColor(colour)
+                faint.setAlphaF(FAINT)
+                y = self._placed(scale.heights(measure.values))
+                _draw_line(painter, x, y, pen_of(faint, 1.0))
+            y = self._placed(scale.heights(smoothed(measure.values, self.chart.smoothing)))
             _draw_line(painter, x, y, pen_of(colour, 1.2, DASHED))
         if self.chart.measures:
             right = round(self.area.right()) + 0.5
@@ -322,7 +338,9 @@ class TimelineImage:
             for m, colour in zip(self.chart.measures, self._measure_colours(), strict=False)
         ]
         box = QtCore.QRectF(self.area.left(), 2, self.area.width(), self._metrics.height())
-        draw_legend(painter, box, self.chart.metric, entries, self._theme)
+        how = [f"smoothed {self.chart.smoothing:g}"] if self.chart.smoothing else []
+        how += ["logarithmic"] if self.chart.scale.is_logarithmic else []
+        draw_legend(painter, box, self.chart.metric, entries, self._theme, ", ".join(how))
 
 
 def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:

@@ -1,4 +1,4 @@
-"""The shaders of the scene: plates as tiles of one texture, and labels."""
+"""The shaders of the scene: plates as tiles of one texture, labels, and the line on the ground."""
 
 VERSION = "#version 330 core\n"
 
@@ -41,7 +41,7 @@ uniform sampler2DArray u_tiles;
 uniform sampler2D u_colours;
 uniform vec2 u_scale;      // low, high; their logarithms with LOGARITHMIC
 uniform float u_phase;     // progress towards the next step, with MOVING
-uniform vec3 u_tones[4];   // edge, selected, marked, not loaded yet
+uniform vec3 u_tones[5];   // edge, selected, marked, not loaded yet, pointed at
 uniform vec3 u_gap;
 uniform vec3 u_page;
 uniform vec3 u_broken[2];  // stripes of weights that are not finite
@@ -145,6 +145,43 @@ void main() {
     vec2 cover = texelFetch(u_atlas, ivec2(v_at), 0).rg;
     float alpha = max(cover.r, 0.75 * cover.g);
     colour = vec4(mix(u_page, u_inks[int(v_tone + 0.5)], cover.r), alpha);
+}
+"""
+)
+
+GROUND_VERTEX = (
+    VERSION
+    + """
+layout(location = 0) in vec4 from;
+layout(location = 1) in vec4 to;
+uniform mat4 u_matrix;
+uniform vec2 u_window;
+uniform float u_width;               // pixels
+
+void main() {
+    vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1);
+    vec4 a = u_matrix * vec4(from.xyz, 1.0);
+    vec4 b = u_matrix * vec4(to.xyz, 1.0);
+    float near = 1e-3;               // ends behind the camera are moved in front of it
+    if (a.w < near && b.w > near) a = mix(a, b, (near - a.w) / (b.w - a.w));
+    if (b.w < near && a.w > near) b = mix(b, a, (near - b.w) / (a.w - b.w));
+    vec2 along = (b.xy / b.w - a.xy / a.w) * u_window;
+    vec2 aside = normalize(vec2(-along.y, along.x) + vec2(1e-9, 0.0)) * u_width / u_window;
+    vec4 at = corner.x > 0.5 ? b : a;
+    at.xy += aside * (corner.y * 2.0 - 1.0) * at.w;
+    gl_Position = at;
+}
+"""
+)
+
+GROUND_FRAGMENT = (
+    VERSION
+    + """
+uniform vec3 u_ink;
+out vec4 colour;
+
+void main() {
+    colour = vec4(u_ink, 1.0);
 }
 """
 )

@@ -16,12 +16,14 @@ from pyqtgraph.Qt import QtCore, QtGui
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.content import Content
 from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.ground import ground_segments
 from accweight_viewer.model.labels import labels_of, placed
 from accweight_viewer.model.picking import Pick, met, texel_at
 from accweight_viewer.model.runs import PlateSource, ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.scene.fly_camera_view import FlyCameraView
+from accweight_viewer.scene.ground_item import GroundItem
 from accweight_viewer.scene.labels_item import LabelsItem
 from accweight_viewer.scene.plates_item import PlatesItem
 from accweight_viewer.theme import Theme, theme_called
@@ -59,8 +61,10 @@ class SceneView(FlyCameraView, Pane):
         self.frame_drawn: Signal[[]] = Signal()
         self._budget = budget_bytes
         self._theme = theme_called(session.settings.theme)
+        self._ground = GroundItem()
         self._plates = PlatesItem()
         self._labels = LabelsItem()
+        self.addItem(self._ground)
         self.addItem(self._plates)
         self.addItem(self._labels)
         self._limit = 256
@@ -97,6 +101,7 @@ class SceneView(FlyCameraView, Pane):
         session = self.session
         session.time_changed.connect(lambda: self._need("time", "instances"))
         session.selection_changed.connect(lambda: self._need("instances", "labels"))
+        session.pointing_changed.connect(lambda: self._need("instances"))
         session.found_changed.connect(lambda: self._need("instances", "labels"))
         session.settings_changed.connect(self._settings_changed)
         session.data_changed.connect(self._data_changed)
@@ -169,6 +174,7 @@ class SceneView(FlyCameraView, Pane):
             else []
         )
         self._labels.set_labels(self._texts, self.devicePixelRatioF())
+        self._ground.set_segments(ground_segments(self.content.places))
 
     def set_theme(self, theme: Theme) -> None:
         """Apply the colours of a theme."""
@@ -181,6 +187,7 @@ class SceneView(FlyCameraView, Pane):
         self.setBackgroundColor(self._theme.page)
         self._plates.set_colours(scale, self._theme)
         self._labels.set_colours(self._theme)
+        self._ground.set_colours(self._theme)
 
     # --- frames ---------------------------------------------------------------------------
 
@@ -235,7 +242,7 @@ class SceneView(FlyCameraView, Pane):
     def _instances(self, position: int) -> np.ndarray:
         session = self.session
         names = {layer.name: layer for layer in self.source.layers}
-        chosen = names.get(session.layer or "")
+        chosen, lit = names.get(session.layer or ""), names.get(session.pointed_at or "")
         marked = [p.number for n, la in names.items() if session.only_in(n) for p in la.plates]
         pick = session.pick
         mine = pick is not None and (self.source.signed or pick.run == self.number)
@@ -244,6 +251,7 @@ class SceneView(FlyCameraView, Pane):
             scope=session.settings.scope,
             selected=frozenset(p.number for p in chosen.plates) if chosen else frozenset(),
             marked=frozenset(marked if len(session.runs) > 1 else ()),
+            pointed_at=frozenset(p.number for p in lit.plates) if lit else frozenset(),
             pick=pick if mine else None,
             nearer_hidden=self.flight.focus_row,
             eye=self.flight.camera.pose.position[2],

@@ -33,10 +33,9 @@ MOVIES = "Movies (*.mp4 *.gif)"
 TABLES = "Tables (*.csv *.parquet *.npz)"
 
 
-class ExportedWindow(Protocol):
+class ExportedWindow(capture.CapturedWindow, Protocol):
     """What exports need of a window."""
 
-    session: Session
     status: Any
 
     def addAction(self, action: Any) -> Any:  # noqa: N802 - Qt's name
@@ -44,9 +43,6 @@ class ExportedWindow(Protocol):
 
     def hold(self) -> AbstractContextManager[None]:
         """Let time and camera stand still."""
-
-    def grab_image(self) -> QtGui.QImage:
-        """Return an image of the window."""
 
 
 class _StoppedError(Exception):
@@ -62,7 +58,7 @@ class Exports:
 
     def __init__(self, window: ExportedWindow, menu: Any) -> None:
         """Add the items to a menu."""
-        self._window: Any = window  # as the widget that it is as well
+        self._window: Any = window  # also the parent of dialogs
         self.actions: dict[str, Any] = {}
         for name, (text, key) in ITEMS.items():
             if name in ("copy_picture", "reset_settings"):

@@ -225,7 +225,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         whole.addWidget(self.row, 1)
         whole.addWidget(self.view_button)
         whole.addWidget(self.help_button)
-        row.addWidget(self.theme_button)
+        whole.addWidget(self.theme_button)
 
     def add_part(self, text: str, show: Callable[[bool], object]) -> None:
         """Offer to show and hide a part of the window in the menu.

@@ -299,6 +299,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             blocker.unblock()
         if self._clipped.wanted != settings.range_by_hand:
             self._clipped.wanted = settings.range_by_hand
+            self.reset.setVisible(settings.range_by_hand)
             self.row.fit()
         self.switches["scope"].show_value(settings.scope)
         self.switches["plane"].show_value(settings.plane)

@@ -22,6 +22,7 @@ from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
+from accweight_viewer.panes.found_row import FoundRow
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.notice_bar import NoticeBar
 from accweight_viewer.panes.picture_link import link
@@ -129,8 +130,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._scene_row = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
         self._scene_titles: list[QtWidgets.QLabel] = []
         self._bar = self.add_pane(ColourBar(self.session))
-        middle = column(self._scene_row, self._bar)
-        middle.layout().setStretch(0, 1)
+        self.found = FoundRow(self.session)
+        self.panes.extend(self.found.panes)
+        middle = self.found.below(self._scene_row, self._bar)
         self.table = self.add_pane(LayerTable(self.session))
         self.windows = [self.add_pane(PictureWindow(self.session, at)) for at in (0, 1)]
         for window in self.windows:
@@ -157,7 +159,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.statusBar().addWidget(self.status, 1)
         self.notices = self.add_pane(NoticeBar(self.session))
         self.statusBar().addPermanentWidget(self.notices)
-        for widget in (*self.panes, right, self.statusBar()) if self._bare else ():
+        for widget in (*self.panes, self.found, right, self.statusBar()) if self._bare else ():
             widget.hide()
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
@@ -366,6 +368,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         super().resizeEvent(event)
         if self._bare:
             return
+        self.found.fit(self.height())
         high = self.height() - sum(
             pane.minimumSizeHint().height()
             for pane in (self.controls, self.statusBar(), self.timeline)

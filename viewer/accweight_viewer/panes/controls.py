@@ -14,6 +14,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_core.colours.scale import colour_table
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import ALLOWED, RANGES, Settings
+from accweight_viewer.panes.plate_values_box import PlateValuesBox
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
 from accweight_viewer.widgets.events import listen
@@ -136,6 +137,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.reset.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.reset.setObjectName("warning")
         self.switches = {name: Switch(values) for name, values in SWITCHES.items()}
+        self.plate_values = PlateValuesBox(session)
         self.comparison = Switch(COMPARISONS)
         self.theme_button = self._button("", "Dark or light (T)")
         self.view_button = self._button(
@@ -201,6 +203,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             ("Range", [self.low, dash, self.high, self.fitted, self.reset]),
             ("Scale of each", [self.switches["scope"]]),
             ("Pooled", [self.switches["plane"]]),
+            *([("Plates", [self.plate_values])] if self.plate_values.is_useful else []),
         ]
         for at, (caption, widgets) in enumerate(groups):
             if at:

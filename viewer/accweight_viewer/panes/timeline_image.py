@@ -322,7 +322,7 @@ class TimelineImage:
             for m, colour in zip(self.chart.measures, self._measure_colours(), strict=False)
         ]
         box = QtCore.QRectF(self.area.left(), 2, self.area.width(), self._metrics.height())
-        draw_legend(painter, box, self.chart.metric, entries, self._theme)
+        draw_legend(painter, box, self.chart.metric, self.chart.words, entries, self._theme)
 
 
 def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:

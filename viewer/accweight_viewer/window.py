@@ -27,6 +27,7 @@ from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
+from accweight_viewer.panes.found_row import FoundRow
 from accweight_viewer.panes.guide import Guide, Hint
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.notice_bar import NoticeBar
@@ -66,6 +67,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         flight: The camera control shared by the scenes.
         scenes: One per run, or one.
         table: The layer table.
+        legend: The colour bar below the scenes.
+        found: What probes have found.
         windows: The two picture windows.
         timeline: The timeline.
         layout_of_panes: Where they are.
@@ -135,7 +138,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.scenes: list[SceneView] = []
         self._scene_row = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
         self._scene_titles: list[QtWidgets.QLabel] = []
-        legend = self.add_pane(ColourBar(self.session))
+        self.legend = self.add_pane(ColourBar(self.session))
+        self.found = FoundRow(self.session)
+        self.panes.extend(self.found.panes)
         self.table = self.add_pane(LayerTable(self.session))
         self.windows = [self.add_pane(PictureWindow(self.session, at)) for at in (0, 1)]
         link(self.windows[0], self.windows[1], self.session)
@@ -143,7 +148,13 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.timeline = self.add_pane(TimelineBar(self.session))
         self.controls = self.add_pane(Controls(self.session))
         self.layout_of_panes = PaneLayout(
-            self.table, self._scene_row, legend, self.windows, self.readout, self.timeline
+            self.table,
+            self._scene_row,
+            self.legend,
+            self.found,
+            self.windows,
+            self.readout,
+            self.timeline,
         )
         for window in self.windows:
             window.header.enlarge.toggled.connect(partial(self._enlarge, window))
@@ -155,9 +166,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.statusBar().addWidget(self.status, 1)
         self.notices = self.add_pane(NoticeBar(self.session))
         self.statusBar().addPermanentWidget(self.notices)
-        for widget in (
-            (*self.panes, self.layout_of_panes.right, self.statusBar()) if self._bare else ()
-        ):
+        hidden = (*self.panes, self.found, self.layout_of_panes.right, self.statusBar())
+        for widget in hidden if self._bare else ():
             widget.hide()
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
@@ -399,6 +409,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def _fit(self) -> None:
         if not self._bare:
             bars = self.controls.sizeHint().height() + self.statusBar().sizeHint().height()
+            self.found.fit(self.height())
             self.layout_of_panes.fit(self.size() - QtCore.QSize(0, bars))
 
     def _show_part(self, name: str, shown: bool) -> None:

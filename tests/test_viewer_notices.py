@@ -40,13 +40,11 @@ def test_parameters_that_are_not_shown_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_parameter_of_one_element_is_shown(tmp_path: Path) -> None:
-    series = [
-        {"temperature": torch.tensor([float(at)]), "fc.weight": torch.eye(2)} for at in (1, 2)
-    ]
+    series = [{"one": torch.tensor([float(at)]), "fc.weight": torch.eye(2)} for at in (1, 2)]
 
     session = session_of(stored(tmp_path, "run", series))
 
-    assert session.layer_names == ["gain", "fc"]
+    assert session.layer_names == ["one", "fc"]
     assert session.runs[0].plates[0].size == (1, 1)
 
 

@@ -37,6 +37,12 @@ class KeyedWindow(Protocol):
     def leave_layer(self) -> None:
         """Move the camera back to where it was before it went to a layer."""
 
+    def show_guide(self) -> None:
+        """Show what keys and mouse do, or hide it."""
+
+    def leave_guide(self) -> bool:
+        """Hide that; return whether it was shown."""
+
     def close(self) -> bool:
         """Close the window."""
 
@@ -70,15 +76,17 @@ class WindowKeys:
             ),
             "/": table.focus_search,
             "Ctrl+F": table.focus_search,
+            "?": window.show_guide,
+            "F1": window.show_guide,
             "Ctrl+Q": window.close,
             "Esc": self.back,
         }
         install(_widget(window), actions)
 
     def back(self) -> None:
-        """Leave an enlarged picture, or a field and a filter, or else the front of a layer."""
+        """Leave the guide or an enlarged picture, a field and a filter, or the front of a layer."""
         window, table = self._window, self._window.table
-        if window.restore_scene():
+        if window.leave_guide() or window.restore_scene():
             return
         was_filtering = table.search.hasFocus() or bool(table.search.text())
         table.show_all()

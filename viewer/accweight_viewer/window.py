@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -25,6 +26,7 @@ from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
+from accweight_viewer.panes.guide import Guide, Hint
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.notice_bar import NoticeBar
 from accweight_viewer.panes.picture_link import link
@@ -112,6 +114,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._listen()
         self.keys = WindowKeys(self)
         self.exports = Exports(self, self.controls.view_button.menu())
+        self._help()
         self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
         self._exact.mark_nonfinite(session.runs, session.redraw)
         self._retitle()
@@ -163,6 +166,25 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
         self.scene_row.renew()
+
+    def _help(self) -> None:
+        """Fill the Help menu; show a hint until somebody has flown."""
+        self.guide = self.add_pane(Guide(self.session, self))
+        menu = self.controls.help_button.menu()
+        menu.addAction("Keys, mouse and colours\t?").triggered.connect(lambda *_: self.show_guide())
+        menu.addAction(f"accweight {version('accweight')}").setEnabled(False)
+        kept = self._preferences
+        if kept is not None and not kept.has_flown and not self._capturing:
+            self.hint = Hint(self.flight, self.scenes[0])
+            self.hint.gone.connect(kept.keep_flown)
+
+    def show_guide(self) -> None:
+        """Show what keys and mouse do, or hide it."""
+        self.guide.toggle()
+
+    def leave_guide(self) -> bool:
+        """Hide that; return whether it was shown."""
+        return self.guide.leave()
 
     def add_pane(self, pane: AnyPane) -> AnyPane:
         """Add a pane to be ticked, themed, waited for and closed; return it."""

@@ -152,6 +152,9 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.view_button = self._button(
             "View \N{BLACK DOWN-POINTING SMALL TRIANGLE}", "Arrangement, size, names and more"
         )
+        self.help_button = self._button("?", "Help: keys, mouse, and what is shown")
+        self.help_button.setMenu(QtWidgets.QMenu(self))
+        self.help_button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self.options: dict[str, Any] = {}
         self.arrangements: dict[str, Any] = {}
         self.parts: list[Any] = []
@@ -205,12 +208,14 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _build(self) -> None:
         dash = QtWidgets.QLabel("\N{EN DASH}")
-        ends = [self.low, dash, self.high, self.fitted, self.reset]
+        ends = [self.low, dash, self.high, self.fitted]
+        self._clipped = Group("", [self.reset], 9)  # what clips is always said
         self._compared = Group("Runs", [self.comparison], 3)
         self.row = OverflowRow(
             [
                 Group("Colours", [self.maps, self.logarithmic], 5),
                 Group("Range", ends, 1),
+                self._clipped,
                 Group("Brightness relative to", [self.switches["scope"]], 2),
                 Group("Coarse pixels show", [self.switches["plane"]], 0),
                 self._compared,
@@ -221,6 +226,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         whole.setSpacing(6)
         whole.addWidget(self.row, 1)
         whole.addWidget(self.view_button)
+        whole.addWidget(self.help_button)
         whole.addWidget(self.theme_button)
 
     def add_part(self, text: str, show: Callable[[bool], object]) -> None:
@@ -291,7 +297,8 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             blocker = QtCore.QSignalBlocker(box)
             box.setValue(value)
             blocker.unblock()
-        if self.reset.isHidden() == settings.range_by_hand:
+        if self._clipped.wanted != settings.range_by_hand:
+            self._clipped.wanted = settings.range_by_hand
             self.reset.setVisible(settings.range_by_hand)
             self.row.fit()
         self.switches["scope"].show_value(settings.scope)

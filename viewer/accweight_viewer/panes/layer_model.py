@@ -162,7 +162,8 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         for row, layers in enumerate(self._layers):
             layer = layers[run]
             if layer is None:
-                texts[row], tones[row] = f"only in {self._only[row]}", "mark"
+                if self._only[row]:
+                    texts[row], tones[row] = f"only in {self._only[row]}", "mark"
                 continue
             values[row] = known[layer.position]
             if not all(plate.ready for plate in layer.plates):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from viewer_helpers import session_of, stored, walks
 
 from accweight_core.analysis.step_axis import shares, step_ticks
-from accweight_viewer.model.chart import Chart, chosen_measures
+from accweight_viewer.model.chart import Chart, chosen_measures, spread
 from accweight_viewer.model.curve_scale import HEADROOM, CurveScale, smoothed
 
 
@@ -170,3 +173,18 @@ def test_a_chart_of_what_never_moved_has_a_scale(tmp_path: Path) -> None:
     chart = Chart(session_of(stored(tmp_path, "still", still)))
 
     assert chart.scale == CurveScale(0.0, 1.0)
+
+
+def test_places_are_spread_without_changing_their_order() -> None:
+    assert spread([5.0, 5.0, 5.0], 2.0, 0.0, 10.0) == [3.0, 5.0, 7.0]
+    assert spread([0.0, 0.5], 2.0, 0.0, 10.0) == [0.0, 2.0]
+    assert spread([9.9, 10.0], 2.0, 0.0, 10.0) == [8.0, 10.0]
+    assert spread([1.0, 8.0], 2.0, 0.0, 10.0) == [1.0, 8.0]
+
+
+@given(st.lists(st.floats(0, 100), max_size=10).map(sorted))
+def test_spread_places_keep_their_distance_and_stay_inside(wanted: list[float]) -> None:
+    places = spread(wanted, 10.0, 0.0, 100.0)
+
+    assert all(after - before >= 10 - 1e-9 for before, after in pairwise(places))
+    assert all(-1e-9 <= place <= 100 + 1e-9 for place in places)

@@ -292,4 +292,3 @@ def brackets(count: int, seed: int = 0) -> tuple[Array, Array]:
         if stack:
             found[tuple(tokens)] = stack[-1]
     return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
-

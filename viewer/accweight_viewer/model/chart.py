@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,3 +135,37 @@ def _importance(name: str) -> tuple[bool, bool, bool]:
         "val" not in name.lower(),
         (family != "loss"),
     )
+
+
+def spread(wanted: Sequence[float], apart: float, low: float, high: float) -> list[float]:
+    """Return places that are at least so far apart, as near as possible to the ones wanted.
+
+    >>> spread([1.0, 1.0, 9.0], 2.0, 0.0, 10.0)
+    [0.0, 2.0, 9.0]
+
+    Args:
+        wanted: Ascending places.
+        apart: Least distance between two.
+        low: The smallest place allowed.
+        high: The largest place allowed, if there is room for all.
+    """
+    groups: list[list[float]] = []  # of neighbours: the places wanted of their first ones
+    starts: list[float] = []
+    for place in wanted:
+        groups.append([place])
+        starts.append(place)
+        while len(groups) > 1 and starts[-2] + len(groups[-2]) * apart > starts[-1]:
+            last = groups.pop()
+            starts.pop()
+            groups[-1] += [other - len(groups[-1]) * apart for other in last]
+            starts[-1] = sum(groups[-1]) / len(groups[-1])
+    places = [
+        start + at * apart
+        for start, group in zip(starts, groups, strict=True)
+        for at in range(len(group))
+    ]
+    for at in range(len(places) - 1, -1, -1):
+        places[at] = min(places[at], high - (len(places) - 1 - at) * apart)
+    for at in range(len(places)):
+        places[at] = max(places[at], low + at * apart)
+    return places

@@ -37,6 +37,12 @@ from accweight_viewer.model.settings import Plane, Scope
 
 Texels = npt.NDArray[np.float32]
 
+SPARSE = 2.5
+"""Standard deviation over mean of a parameter's changes from which its mean hides how it moved.
+
+A fiftieth of its rows, which alone have moved, give 7; an exponential distribution gives 1.
+"""
+
 MOST_ARRAYS = 512
 """Stored levels whose metadata are kept."""
 
@@ -147,6 +153,9 @@ class PlateSource(Protocol):
 
     def unit(self, plate: Plate, scope: Scope) -> float:
         """Return the factor from texels to normalised changes."""
+
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "mean" or "max": what a texel of several weights shows."""
 
 
 class ShownRun:
@@ -275,6 +284,18 @@ class ShownRun:
         """
         return np.array([max(plate.peak for plate in layer.plates) for layer in self.layers])
 
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "mean" or "max": what a texel of several weights shows.
+
+        Automatically it is the maximum where few weights have moved far, as in the rows of an
+        embedding: their mean would look as if nothing had moved.
+        """
+        if plane != "auto":
+            return plane
+        metrics = self.parameter_metrics[plate.index].metrics
+        mean, deviation = (float(metrics[name][-1]) for name in ("mean", "std"))
+        return "max" if deviation > SPARSE * mean > 0 else "mean"
+
     def scale(self, plate: Plate, scope: Scope) -> float:
         """Return M, the divisor for normalised changes."""
         return self.largest if scope == "global" else float(self.layer_largest[plate.layer])
@@ -314,11 +335,12 @@ class ShownRun:
     ) -> Texels:
         """Return (steps, rows, columns) of cumulative change as stored; NaN for gaps.
 
-        A texel with a weight that is not finite is `NONFINITE`.
+        A texel with a weight that is not finite is `NONFINITE`. Every texel of level 0 is a weight.
 
         Raises:
             StoreError: If they cannot be read, or now belong to another analysis.
         """
+        plane = self.plane_of(plate, plane) if level or not plate.pictured else "mean"
         if not plate.pictured:
             metric = "max" if plane == "max" else "mean"
             series = self.parameter_metrics[plate.index].metrics[metric][steps]

@@ -5,7 +5,7 @@ Panes never call each other. They call the session, and its signals tell all pan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.colours.scale import ColourScale, bright_end, colour_table, fitted
+from accweight_core.colours.scale import ColourScale, bright_end, colour_table, dark_end, fitted
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.totals import Floats
 from accweight_core.short_names import short_names
@@ -215,11 +215,20 @@ class Session:
         settings = self.settings
         light = "_light" if settings.theme == "light" else ""
         name = f"difference{light}" if signed else settings.colour_map
-        low = 0.0 if signed else settings.low
+        low = 0.0 if signed else self.low
         high = self.fitted_high if settings.fitted else settings.high
         return ColourScale(
             colour_table(name), settings.logarithmic, low, max(high, low + 1e-6), signed
         )
+
+    @property
+    def low(self) -> float:
+        """The dark end of the colours: set by hand, or fitted if they are logarithmic."""
+        settings = self.settings
+        if settings.low > 0 or not (settings.logarithmic and settings.fitted):
+            return settings.low
+        ends = [end for run in self.runs if (end := _end(run, settings.scope, dark_end, np.min))]
+        return float(f"{min(ends):.2g}") if ends else 0.0
 
     @property
     def fitted_high(self) -> float:
@@ -227,7 +236,7 @@ class Session:
 
         Of two runs, the brighter end of both.
         """
-        return fitted([_bright_end(run, self.settings.scope) for run in self.runs])
+        return fitted([_end(run, self.settings.scope, bright_end, np.max) for run in self.runs])
 
     # --- numbers --------------------------------------------------------------------------
 
@@ -350,11 +359,20 @@ class Session:
         return None
 
 
-def _bright_end(run: ShownRun, scope: Scope) -> float:
-    """Return a change that few weights of a run exceed, as a share of its scale."""
+def _end(
+    run: ShownRun, scope: Scope, end: Callable[..., float], over_all: Callable[..., Any]
+) -> float:
+    """Return an end of the colours of a run, as a share of its scale.
+
+    Args:
+        run: The run.
+        scope: How changes are normalised.
+        end: `bright_end` or `dark_end`.
+        over_all: Taken over the layers if they have one scale; else their median is.
+    """
     if not run.layers:
         return 0.0
     mean, deviation = (run.metric(name)[:, -1] for name in ("mean", "std"))
     if scope == "global":
-        return bright_end(mean, deviation, np.full(len(mean), run.largest), np.max)
-    return bright_end(mean, deviation, run.layer_largest, np.median)
+        return end(mean, deviation, np.full(len(mean), run.largest), over_all)
+    return end(mean, deviation, run.layer_largest, np.median)

@@ -9,13 +9,13 @@ from typing import Any, Literal, Self
 from accweight_core.metrics.table import METRICS
 
 Scope = Literal["global", "layer"]
-Plane = Literal["mean", "max"]
+Plane = Literal["auto", "mean", "max"]
 
 ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "theme": ("dark", "light"),
     "colour_map": ("grey", "viridis", "magma"),
     "scope": ("global", "layer"),
-    "plane": ("mean", "max"),
+    "plane": ("auto", "mean", "max"),
     "arrangement": ("auto", "line", "rows"),
     "order": ("network", "ranking"),
     "first_metric": METRICS,
@@ -50,7 +50,8 @@ class Settings:
         fitted: Whether the bright end is chosen automatically.
         low: Normalised change at the dark end of the map.
         high: Normalised change at the bright end, unless `fitted`.
-        plane: Value of a texel that covers several weights: their mean or maximum.
+        plane: Value of a texel that covers several weights: their mean or maximum, or the one that
+            shows how a parameter moved.
         arrangement: Plates in one line, repeated blocks in rows, or automatic.
         true_scale: Whether texels have the same size on all plates.
         labels: Whether names are shown next to the plates.
@@ -73,7 +74,7 @@ class Settings:
     fitted: bool = True
     low: float = 0.0
     high: float = 1.0
-    plane: Plane = "mean"
+    plane: Plane = "auto"
     arrangement: Literal["auto", "line", "rows"] = "auto"
     true_scale: bool = False
     labels: bool = True

@@ -7,7 +7,6 @@ also finds the curve near a point.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from pyqtgraph.Qt import QtCore, QtGui
 from accweight_core.analysis.step_axis import step_ticks
 from accweight_core.metrics.totals import Floats
 from accweight_core.short_names import elided
-from accweight_viewer.model.chart import Chart
+from accweight_viewer.model.chart import Chart, spread
 from accweight_viewer.model.curve_scale import CurveScale, smoothed
 from accweight_viewer.panes.formatting import step_text
 from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, LegendEntry, draw_legend, pen_of
@@ -91,7 +90,7 @@ def strokes(chart: Chart, selected: str | None, theme: Theme) -> list[Stroke]:
     """Return the curves to draw, in drawing order."""
     many = len(chart.names) > MANY
     top = chart.ranked()[:TOP] if many else []
-    palette = [colour for colour in theme.curves if colour != theme.accent]
+    palette = theme.curves
     places = {name: place for place, name in enumerate(chart.names)}
     places |= {name: place for place, name in enumerate(top)}
     found = []
@@ -306,25 +305,37 @@ class TimelineImage:
         return sorted(named, key=lambda s: (-s.rank, place.get(s.name, len(place))))
 
     def _draw_names(self, painter: Any) -> None:
-        line = self._metrics.height()
-        taken: list[float] = []
-        for stroke in self._named():
-            heights = self._y[stroke.run][stroke.row]
-            known = np.flatnonzero(np.isfinite(heights))
-            if not len(known):
-                continue
-            y = _free_place(float(heights[known[-1]]), taken, line - 1.0)
-            if y is None or not -line / 2 < y - self.area.top() < self.area.height() + line / 2:
-                continue
-            taken.append(y)
+        line, left = self._metrics.height(), self.area.right() + 12
+        for stroke, wanted, y in self.name_places():
             colour = QtGui.QColor(stroke.colour)
             colour.setAlphaF(1.0)
             painter.setPen(colour)
             name = self.chart.short_names[stroke.name]
             text = elided(name, self._label_room + 2, self._metrics.horizontalAdvance)
-            left = self.area.right() + 10
             box = QtCore.QRectF(left, y - line / 2, self._label_room + 4, line)
             painter.drawText(box, _LEFT, text)
+            if abs(y - wanted) > 2:  # what leads from the end of the curve to its name
+                colour.setAlphaF(0.6)
+                painter.setPen(QtGui.QPen(colour, 1))
+                ends = QtCore.QPointF(self.area.right() + 2, wanted), QtCore.QPointF(left - 2, y)
+                painter.drawLine(*ends)
+
+    def name_places(self) -> list[tuple[Stroke, float, float]]:
+        """Return the curves with a name, and the heights of their ends and of their names.
+
+        As many as there is room for, the most important ones, none above another's end.
+        """
+        ends = []
+        for stroke in self._named():
+            heights = self._y[stroke.run][stroke.row]
+            known = np.flatnonzero(np.isfinite(heights))
+            if len(known):
+                ends.append((stroke, float(heights[known[-1]])))
+        apart, area = self._metrics.height() - 1.0, self.area
+        most = int(area.height() / apart) + 1
+        chosen = sorted(ends[:most], key=lambda end: end[1])
+        places = spread([y for _, y in chosen], apart, area.top(), area.bottom())
+        return [(stroke, y, place) for (stroke, y), place in zip(chosen, places, strict=True)]
 
     def _draw_legend(self, painter: Any) -> None:
         dim = QtGui.QColor(self._theme.dim)
@@ -356,15 +367,6 @@ def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:
     painter.setBrush(pen.color())
     for at in alone:
         painter.drawEllipse(QtCore.QPointF(x[at], y[at]), 1.5, 1.5)
-
-
-def _free_place(wanted: float, taken: Sequence[float], apart: float) -> float | None:
-    """Return a height near the given one, at a distance from those taken."""
-    for away in np.arange(0, 1.7 * apart, 1.0):
-        for y in (wanted - away, wanted + away):
-            if all(abs(y - other) >= apart for other in taken):
-                return float(y)
-    return None
 
 
 def _distances(x: Floats, y: Floats, at_x: float, at_y: float) -> Floats:

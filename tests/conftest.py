@@ -153,6 +153,27 @@ def opened(qtbot: Any) -> Callable[..., Any]:
     return open_window
 
 
+@pytest.fixture(scope="module")
+def window_of(qapp: Any) -> Iterator[Callable[..., Any]]:
+    """Return what opens the viewer for all tests of a module, and waits until all is drawn."""
+    from window_driver import settle
+
+    from accweight_viewer.opening import opened_window
+
+    kept = []
+
+    def open_window(*paths: Path, size: tuple[int, int] = (1200, 800), **options: Any) -> Any:
+        window = opened_window(paths, size, options.pop("chosen", None), **options)
+        kept.append(window)
+        window.activateWindow()
+        settle(window)
+        return window
+
+    yield open_window
+    for window in kept:
+        window.close()
+
+
 @pytest.fixture
 def own_settings(tmp_path: Path, qapp: Any) -> Iterator[Path]:
     """Return where settings are kept meanwhile, instead of the user's own place."""

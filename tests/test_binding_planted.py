@@ -150,7 +150,7 @@ def test_two_parameters_in_one_tensor_of_the_graph_are_not_verified(tmp_path: Pa
 
     found = steps.checked(steps.run(), steps.graph(DYNAMO))
 
-    assert "no place for p2.weight of the checkpoints" in reason(found)
+    assert "one tensor for p2.weight and p1.weight, which are equal at step 0" in reason(found)
 
 
 class Scaled(nn.Module):
@@ -189,6 +189,15 @@ def test_missing_running_statistics_are_refused_and_can_be_declared(tmp_path: Pa
     assert {str(i.origin) for i in declared.binding.assignments if "running" in i.name} == {
         "constant"
     }
+
+
+def test_checkpoints_with_folded_norms_say_how_to_write_them_with_the_norm(tmp_path: Path) -> None:
+    steps = steps_of("cnn", tmp_path)
+    run = steps.run("onnx", (0, 1))
+
+    with pytest.raises(BindingError, match=r"norm 'bn1', which is folded .*net_1.onnx.*optimize=F"):
+        steps.checked(run, steps.graph(apart=True))
+    assert steps.checked(run, steps.graph()).ok
 
 
 def test_statistics_missing_for_a_folded_norm_are_refused(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_real_run_names_its_layers_as_the_bare_network_does(written: Path) -> 
 def test_a_real_run_says_how_well_it_went(written: Path) -> None:
     measures = [c.measures for c in survey(written / "run").checkpoints]
 
-    assert [set(m) for m in measures] == [{"val_loss", "best_model_score"}] * 3
+    assert [set(m) for m in measures] == [{"val_loss", "best_model_score", "learning_rate"}] * 3
     losses = [m["val_loss"] for m in measures]
     assert len(set(losses)) == 3
     assert [m["best_model_score"] for m in measures] == [

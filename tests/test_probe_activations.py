@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from probe_networks import Classifier, Plain, digits, write_states
+from torch import nn
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.units import unit_axes
+from accweight_core.probes.units import Placed, sample_axis, unit_axes
 
 
 @pytest.fixture
@@ -86,20 +87,67 @@ def test_samples_that_are_not_there_are_told(tmp_path: Path, states: Any) -> Non
 @pytest.mark.parametrize(
     ("shape", "bias", "axes"),
     [
-        ((5, 4, 6, 6), 4, (0, 1, 4)),
-        ((5, 7, 4), 4, (0, 2, 4)),  # tokens
-        ((5, 4, 7), 4, (0, 1, 4)),  # a convolution over one axis
-        ((5, 9), 9, (0, 1, 9)),
-        ((3, 1, 5, 8), 8, (2, 3, 8)),  # a recurrent operator
+        ((5, 4, 6, 6), 4, (0, (1,), 4)),
+        ((5, 7, 4), 4, (0, (2,), 4)),  # tokens
+        ((5, 4, 7), 4, (0, (1,), 4)),  # a convolution over one axis
+        ((5, 9), 9, (0, (1,), 9)),
+        ((3, 2, 5, 8), 9, (2, (2, 3), 16)),  # a recurrent operator, both directions
+        ((7, 5, 4), 9, (1, (2,), 4)),  # tokens before samples
+        ((5, 5, 4), 9, (1, (2,), 4)),  # as many tokens as samples
         ((3, 2), 2, None),
         ((5,), 1, None),
     ],
 )
 def test_samples_and_units_are_found_in_values_of_all_shapes(
-    shape: tuple[int, ...], bias: int, axes: tuple[int, int, int] | None
+    shape: tuple[int, ...], bias: int, axes: tuple[int, tuple[int, ...], int] | None
 ) -> None:
-    found = unit_axes(np.zeros(shape), 5, "fc", {"fc.bias": (bias,)})
+    own = None if axes is None else axes[0]
+    fewer = [n - (axis == own) for axis, n in enumerate(shape)]
+    values = np.random.default_rng(0).random(shape)
+
+    placed = Placed.of(shape, sample_axis(shape, fewer))
+    found = unit_axes(placed, "fc", {"fc.bias": (bias,)})
 
     assert axes == (None if found is None else (found.samples, found.units, found.count))
     if found is not None:
-        assert found.of(np.zeros(shape)).shape[:2] == (5, found.count)
+        first = np.moveaxis(values, found.samples, 0)
+        assert found.of(first).shape == (5, found.count, found.positions)
+        np.testing.assert_array_equal(found.back(found.of(first), first.shape), values)
+
+
+class TokensFirst(nn.Module):
+    """Tokens before samples, a table of positions, and a layer that is not called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.places = nn.Embedding(9, 4), nn.Embedding(6, 4)
+        self.rows, self.idle, self.out = nn.Linear(4, 5), nn.Linear(2, 2), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the scores of the classes."""
+        hidden = self.embed(x) + self.places(torch.arange(6))
+        scores: torch.Tensor = self.out(torch.relu(self.rows(hidden.transpose(0, 1))).mean(0))
+        return scores
+
+
+def test_layers_of_positions_are_left_out_and_tokens_may_come_first(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, tokens = TokensFirst(), np.random.default_rng(0).integers(0, 9, (40, 6))
+    run = aw.open_run(write_states(tmp_path / "run", [module.state_dict()] * 2))
+    asked = ["activations:node=rows,samples=3", "attribution:samples=2,unit=0", "representation"]
+
+    found = aw.probe(
+        run, Plain(TokensFirst()), tokens, asked, out=tmp_path / "run.accw", batch_size=6
+    )
+
+    activations = found["activations"]
+    assert activations.labels("layer") == ("embed", "rows", "out")
+    assert found["representation"].labels("stage")[1::2] == ("embed", "rows", "out")
+    with torch.no_grad():
+        inputs = module.embed(torch.from_numpy(tokens)) + module.places(torch.arange(6))
+        rows = module.rows(inputs).numpy()  # samples, tokens, units
+    shown = activations.array("maps", 0)[:, :, :, 0]
+    expected = rows[activations.attributes["rows"]].transpose(0, 2, 1)
+    np.testing.assert_allclose(shown, expected, rtol=1e-5, atol=1e-6)
+    dead = activations.array("dead", 0)[1]
+    assert dead == ((rows <= 0).all(axis=(0, 1))).sum()

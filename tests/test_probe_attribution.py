@@ -148,20 +148,118 @@ class Tokens(nn.Module):
         return found
 
 
-def test_tokens_are_rated_at_their_embedding(tmp_path: Path) -> None:
+class Transformer(nn.Module):
+    """A block of attention over tokens; the classes of the sequence, or of every token."""
+
+    def __init__(self, *, per_token: bool = False) -> None:
+        super().__init__()
+        self.per_token = per_token
+        self.embed, self.place = nn.Embedding(10, 8), nn.Parameter(torch.zeros(5, 8))
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return scores."""
+        hidden = self.block(self.embed(x) + self.place)
+        scores: torch.Tensor = self.out(hidden if self.per_token else hidden.mean(1))
+        return scores
+
+
+def tokens_run(folder: Path, module: nn.Module) -> Path:
+    """Return the analysis of two steps of a module, of the weights that it has."""
+    states = [module.state_dict() for _ in range(2)]
+    aw.analyze(aw.open_run(write_states(folder / "run", states)), folder / "run.accw")
+    return folder / "run.accw"
+
+
+TOKENS = np.random.default_rng(0).integers(0, 10, (6, 5))
+CLASSES = np.array([0, 1, 2, 2, 1, 0])
+
+
+@pytest.mark.parametrize("node", ["", ",node=embed"])
+def test_tokens_are_rated_at_their_embedding(tmp_path: Path, node: str) -> None:
     torch.manual_seed(2)
-    states = [Tokens().state_dict() for _ in range(2)]
-    aw.analyze(aw.open_run(write_states(tmp_path / "run", states)), tmp_path / "run.accw")
-    tokens = np.random.default_rng(0).integers(0, 10, (6, 5))
-    data = tokens, np.zeros(6, np.int64)
-    network = Plain(Tokens())
+    module = Tokens()
+    run = tokens_run(tmp_path, module)
 
-    options = "method=gradient_x_input,samples=6,unit=0,node=embed"
-    found = probed(tmp_path / "run.accw", options, network, data)
+    options = f"method=gradient_x_input,samples=6,unit=0{node}"
+    found = probed(run, options, Plain(Tokens()), (TOKENS, np.zeros(6, np.int64)))
 
-    vectors = states[1]["embed.weight"].numpy()[tokens]
-    expected = (vectors * states[1]["out.weight"][0].numpy()).sum(axis=-1)
+    vectors = module.state_dict()["embed.weight"].numpy()[TOKENS]
+    expected = (vectors * module.state_dict()["out.weight"][0].numpy()).sum(axis=-1)
     np.testing.assert_allclose(found.array("parts", 1), expected, rtol=1e-5, atol=1e-6)
+    assert found.attributes["node"] == "embed"
+
+
+@pytest.mark.parametrize("token", [0, 7])
+def test_integrated_ratings_of_tokens_are_those_of_captum(tmp_path: Path, token: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        attr = pytest.importorskip("captum.attr")
+    torch.manual_seed(3)
+    module = Transformer().eval()
+    run = tokens_run(tmp_path, module)
+
+    options = f"method=integrated,samples=6,points=32,token={token}"
+    found = probed(run, options, Plain(Transformer()), (TOKENS, CLASSES))
+
+    x = torch.from_numpy(TOKENS)
+    expected = attr.LayerIntegratedGradients(module, module.embed).attribute(
+        x, torch.full_like(x, token), target=torch.from_numpy(CLASSES), n_steps=32,
+        method="riemann_middle",
+    ).sum(-1).detach().numpy()  # fmt: skip
+    assert np.abs(found.array("parts", 1) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert found.array("incomplete").max() < 0.05
+
+
+def test_a_baseline_of_zeros_and_noise_are_those_of_the_vectors_themselves(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    module = Transformer().eval()
+    run, data = tokens_run(tmp_path, module), (TOKENS, CLASSES)
+
+    found = probed(run, "method=integrated,samples=6,points=16", Plain(Transformer()), data)
+    still = probed(run, "method=smoothgrad,samples=6,noise=0.0", Plain(Transformer()), data)
+
+    vectors = module.embed(torch.from_numpy(TOKENS)).detach()
+    total = torch.zeros_like(vectors)
+    for share in [*((np.arange(16) + 0.5) / 16).tolist(), 1.0]:
+        given = (vectors * share).requires_grad_()
+        scores = module.out(module.block(given + module.place).mean(1))
+        scores[torch.arange(6), CLASSES].sum().backward()
+        gradient = given.grad
+        total += gradient / 16 if share < 1 else 0
+    expected = (vectors * total).sum(-1)
+    np.testing.assert_allclose(found.array("parts", 1), expected, atol=1e-5 * expected.abs().max())
+    last = gradient.sum(-1)
+    np.testing.assert_allclose(still.array("parts", 1), last, atol=1e-5 * last.abs().max())
+
+
+@pytest.mark.parametrize(("at", "position"), [("", 4), (",at=1", 1)])
+def test_outputs_of_tokens_are_explained_at_one_position(
+    tmp_path: Path, at: str, position: int
+) -> None:
+    torch.manual_seed(4)
+    module = Transformer(per_token=True).eval()
+    labels = np.random.default_rng(1).integers(0, 3, (6, 5))
+
+    options, network = f"samples=6{at}", Plain(Transformer(per_token=True))
+    found = probed(tokens_run(tmp_path, module), options, network, (TOKENS, labels))
+
+    vectors = module.embed(torch.from_numpy(TOKENS)).detach().requires_grad_()
+    scores = module.out(module.block(vectors + module.place))
+    score = scores[torch.arange(6), position, torch.from_numpy(labels[:, position])]
+    score.sum().backward()
+    expected = vectors.grad.sum(-1)
+    np.testing.assert_allclose(found.array("score", 1), score.detach(), rtol=1e-5)
+    np.testing.assert_allclose(found.array("parts", 1), expected, atol=1e-5 * expected.abs().max())
+
+
+def test_networks_of_a_fixed_number_of_samples_are_explained_alike(run: Path) -> None:
+    free = probed(run, "method=integrated,samples=7,points=3")
+
+    fixed = probed(run, "method=integrated,samples=7,points=3", Plain(Classifier(), (2, 1, 8, 8)))
+
+    np.testing.assert_allclose(fixed.array("parts"), free.array("parts"), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +267,7 @@ def test_tokens_are_rated_at_their_embedding(tmp_path: Path) -> None:
     [
         ("unit=3", "there is no output 3; the network has 3"),
         ("points=0", "points and samples are at least 1"),
-        ("method=integrated,node=conv", "varies the input, which a node is not"),
+        ("method=integrated,token=3", "token= is for inputs that are whole numbers"),
     ],
 )
 def test_what_cannot_be_explained_is_told(run: Path, options: str, message: str) -> None:

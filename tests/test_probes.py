@@ -114,7 +114,7 @@ def test_all_probes_share_one_pass_per_step(trained_run: Path, analysed: Path) -
 
     found = aw.probe(analysed, network, data_of(trained_run), ["evaluate", counting], batch_size=40)
 
-    assert network.passes == [32, *[40, 40, 16] * 5]  # the first is the trial
+    assert network.passes == [32, 32, 31, *[40, 40, 16] * 5]  # three trials
     assert found["counting"].array("count").tolist() == [32] * 5
     assert counting.seen[0] == tuple(range(0, 40, 3))
     assert [p.name for p in aw.open_analysis(analysed).probes.values()] == ["counting", "evaluate"]
@@ -127,7 +127,7 @@ def test_samples_that_no_probe_needs_are_not_run(trained_run: Path, analysed: Pa
         analysed, network, data_of(trained_run), Counting(every=10), steps="last", batch_size=4
     )
 
-    assert network.passes == [4, 4, 2]
+    assert network.passes == [4, 3, 4, 4, 2]  # two trials
 
 
 def test_a_stopped_run_goes_on_and_gives_the_same_bits(
@@ -152,7 +152,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bits(
 
     aw.probe(analysed, network, data_of(trained_run), asked)
 
-    assert len(network.passes) == 1 + 5  # a trial; steps 0 to 2 lacked one probe
+    assert len(network.passes) == 3 + 5  # trials; steps 0 to 2 lacked one probe
     for file in sorted((whole / "probes").rglob("*")):
         if file.is_file():
             assert (analysed / file.relative_to(whole)).read_bytes() == file.read_bytes(), file
@@ -182,7 +182,7 @@ def test_a_run_that_has_grown_keeps_what_was_found(trained_run: Path, tmp_path: 
 
     after = aw.probe(out, network, data_of(trained_run), Counting())["counting"]
 
-    assert len(network.passes) == 2
+    assert network.passes == [32, 31, 96, 96]  # two trials
     assert after.steps.tolist() == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(after.array("sums")[:3], sums)
     assert len(after.array("drift")) == 5

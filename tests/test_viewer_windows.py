@@ -23,7 +23,8 @@ from accweight_viewer.model.plate_choice import PlateChoice
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import TexelDifference, TexelValue
 from accweight_viewer.model.viewport2d import WHOLE, Shares
-from accweight_viewer.panes.picture_window import PictureWindow, link
+from accweight_viewer.panes.picture_link import link
+from accweight_viewer.panes.picture_window import PictureWindow
 from accweight_viewer.theme import DARK, LIGHT
 
 pytestmark = pytest.mark.gl
@@ -120,6 +121,16 @@ def move(window: PictureWindow, place: Any, buttons: Any = NO_BUTTON) -> None:
 
 def hover(window: PictureWindow, row: int, col: int) -> None:
     move(window, point(window, row, col))
+    come_to_rest(window)
+
+
+def come_to_rest(window: PictureWindow) -> None:
+    """Wait for what is read in the background."""
+    stop = time.monotonic() + 20
+    while not window.settled:
+        QtWidgets.QApplication.processEvents()
+        assert time.monotonic() < stop
+    QtWidgets.QApplication.processEvents()
 
 
 def leave(window: PictureWindow) -> None:
@@ -209,6 +220,7 @@ def test_what_is_hovered_follows_the_time(qtbot: Any, analysis: Path) -> None:
     hover(window, 120, 33)
 
     session.move_to_step(20)
+    come_to_rest(window)
 
     assert isinstance(window.hovered, TexelValue)
     row, col = window._texel or (0, 0)
@@ -897,7 +909,7 @@ def test_a_damaged_picture_is_named(qtbot: Any, analysis: Path, tmp_path: Path) 
 def test_closing_ends_the_thread(qtbot: Any, analysis: Path) -> None:
     before = threading.active_count()
     window = shown(qtbot, session_of(analysis))
-    assert threading.active_count() == before + 1
+    assert threading.active_count() == before + 2, "pictures, and texels under the mouse"
 
     window.close()
 

@@ -27,7 +27,7 @@ from accweight_core.probes.probe import (
     Step,
     option,
 )
-from accweight_core.probes.units import UnitAxes, checked_axes, unit_axes
+from accweight_core.probes.units import UnitAxes
 
 MOST_UNITS = 4096
 """Units per layer of which the share of positive samples is stored."""
@@ -40,6 +40,10 @@ class Activations(Probe):
     name: ClassVar[str] = "activations"
     version: ClassVar[int] = 1
     needs: ClassVar[Needs] = Needs.FORWARD
+    reading: ClassVar[str] = (
+        "A unit that is above 0 for no sample is dead behind a ReLU; one that is always above "
+        "0 tells no samples apart."
+    )
 
     node: str = option("", "node of the maps; by default the first layer")
     samples: int = option(6, "samples that maps are kept of, drawn from all classes")
@@ -49,19 +53,12 @@ class Activations(Probe):
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the shapes of the nodes for a few samples."""
-        asked = self.layers or context.layers
-        nodes = context.keep(*asked)
-        self._node = self.node or nodes[0]
-        context.keep(self._node)
-        tried, count = context.tried(*nodes, self._node), len(context.tried()["output"])
-        shapes = context.network.parameters
-        found = {node: unit_axes(tried[node], count, node, shapes) for node in nodes}
-        self._axes = {node: axes for node, axes in found.items() if axes is not None}
-        self._map_axes = found.get(self._node) or checked_axes(
-            tried[self._node], count, self._node, self.name
-        )
+        nodes = self.layers or context.layers_of_samples
+        self._axes = {node: context.checked_axes(node, "leave it out") for node in nodes}
+        self._node = self.node or next(iter(nodes), context.layers[0])
+        self._map_axes = context.checked_axes(self._node, "choose another one with node=")
         self._rows = self._chosen(context)
-        return self._schema(self._maps(tried[self._node]).shape[1:])
+        return self._schema(self._maps(context.tried(self._node)[self._node]).shape[1:])
 
     def _chosen(self, context: Context) -> Array:
         """Return the samples that maps are kept of."""
@@ -119,19 +116,17 @@ class Activations(Probe):
             sums.add(batch.outputs[layer])
         chosen = np.isin(batch.rows, self._rows)
         if chosen.any():
-            values = np.compress(chosen, batch.outputs[self._node], axis=self._map_axes.samples)
-            self._kept.append(self._maps(values))
+            self._kept.append(self._maps(batch.outputs[self._node][chosen]))
 
     def _maps(self, values: Array) -> Array:
         """Return (samples, units, height, width) of a node."""
-        axes = self._map_axes
-        moved = np.moveaxis(values, (axes.samples, axes.units), (0, 1))
-        if moved.ndim == 4:
-            return moved[:, : self.units].astype(np.float32)
-        if moved.ndim == 2:  # units without positions are one picture
-            return as_picture(moved.astype(np.float32))[:, None]
-        flat = moved.reshape(len(moved), moved.shape[1], -1)  # units and tokens are one picture
-        return flat[:, None].astype(np.float32)
+        whole, places = self._map_axes.of(values).astype(np.float32), self._map_axes.places
+        if len(places) == 2:
+            found: Array = whole[:, : self.units].reshape(len(whole), -1, *places)
+            return found
+        if not places:  # units without positions are one picture
+            return as_picture(whole[:, :, 0])[:, None]
+        return whole[:, None]  # units and tokens are one picture
 
     def end(self) -> Mapping[str, Array]:
         """Return the arrays of the step."""

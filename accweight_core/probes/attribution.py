@@ -9,7 +9,8 @@ Four methods, all on the gradient of one output with respect to the input:
   add up to the change of the output (Sundararajan, Taly and Yan, arXiv 1703.01365).
 
 Inputs that are whole numbers, such as tokens, have no gradient: there it is taken at the node of
-their embedding, and each token has the sum over its vector.
+their embedding, and each token has the sum over its vector. The baseline of `integrated` is then a
+vector of equal elements, or that of a token.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.network import OUTPUT, BoundNetwork
+from accweight_core.probes.network import OUTPUT
 from accweight_core.probes.pixels import as_picture, as_pixels, bounds, largest_of, scale_field
 from accweight_core.probes.probe import (
     Array,
@@ -36,9 +37,10 @@ from accweight_core.probes.probe import (
     Step,
     option,
 )
+from accweight_core.probes.varied import Explained, Varied, by_unit
 
 Gradient = Callable[[Array], Array]
-"""The gradient of the chosen outputs with respect to some samples, sample by sample."""
+"""The gradient of the chosen outputs with respect to what is varied, sample by sample."""
 
 WITH_BASELINE = "integrated"
 
@@ -48,8 +50,12 @@ class Attribution(Probe):
     """Which parts of an input an output depends on, by gradients."""
 
     name: ClassVar[str] = "attribution"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
+    reading: ClassVar[str] = (
+        "Parts above 0 speak for the output, parts below 0 against it, as far as a gradient "
+        "tells: for small changes of the input."
+    )
 
     method: Literal["gradient", "gradient_x_input", "smoothgrad", "integrated"] = option(
         "gradient", "how parts are rated"
@@ -58,66 +64,34 @@ class Attribution(Probe):
     unit: int | None = option(
         None, "output that is explained; by default the class of the sample, or the largest output"
     )
-    node: str = option("", "node of the embedding, for inputs that are whole numbers")
+    at: int = option(-1, "position that is explained, of outputs per token; by default the last")
+    node: str = option("", "node that is varied, for tokens; by default that of their embedding")
     points: int = option(32, "noisy copies (smoothgrad), or points on the line (integrated)")
-    noise: float = option(0.1, "noise of smoothgrad, in parts of the range of the samples")
+    noise: float = option(0.1, "noise of smoothgrad, in parts of the range of a sample")
     baseline: float = option(0.0, "value of every element of the baseline of integrated")
+    token: int | None = option(None, "token whose embedding is the baseline, such as a padding")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the shape of the input and of the output."""
         if self.points < 1 or self.samples < 1:
             raise ArgumentValueError("probe 'attribution': points and samples are at least 1")
-        if len(context.data.inputs) != 1:
-            raise ArgumentValueError(
-                "probe 'attribution' explains networks of one input; this one takes "
-                f"{len(context.data.inputs)}"
-            )
         self._rows = context.chosen_rows(self.samples)
         self._seed = context.seed
-        tried = context.tried(*([self.node] if self.node else []))
-        self._outputs = self._checked_output(tried[OUTPUT])
-        shape = context.data.inputs[0].shape[1:]
-        if self.node:
-            context.keep(self.node)
-            if self.method not in ("gradient", "gradient_x_input"):
-                raise ArgumentValueError(
-                    f"probe 'attribution': {self.method} varies the input, which a node is not; "
-                    "take method=gradient or gradient_x_input"
-                )
-            shape = tried[self.node].shape[1:-1]
-        elif context.data.inputs[0].dtype.kind in "iub" and self._is_whole(context):
+        self._varied = Varied.of(context, self.node)
+        if self.token is not None and self._varied.axes is None:
             raise ArgumentValueError(
-                "probe 'attribution': the input is whole numbers, which have no gradient; name "
-                "the node of their embedding, as in attribution:node=embed"
+                "probe 'attribution': token= is for inputs that are whole numbers; the baseline of "
+                "others is baseline="
             )
-        self._labels = self._classes(context)
-        return self._schema(shape)
-
-    def _is_whole(self, context: Context) -> bool:
-        """Tell whether the network takes whole numbers, and not pixels made numbers."""
-        dtype = context.network.inputs[0].dtype
-        return bool(dtype) and not dtype.startswith(("float", "bfloat", "double"))
-
-    def _checked_output(self, output: Array) -> int:
-        if output.ndim != 2:
+        self._explained = Explained.of(context, context.tried()[OUTPUT], self.at)
+        numbers = self._explained.numbers
+        if self.unit is not None and not 0 <= self.unit < numbers:
             raise ArgumentValueError(
-                "probe 'attribution' explains one number of an output of (samples, numbers); the "
-                f"output is {output.shape}"
+                f"probe 'attribution': there is no output {self.unit}; the network has {numbers}, "
+                "counted from 0"
             )
-        if self.unit is not None and not 0 <= self.unit < output.shape[1]:
-            raise ArgumentValueError(
-                f"probe 'attribution': there is no output {self.unit}; the network has "
-                f"{output.shape[1]}, counted from 0"
-            )
-        return int(output.shape[1])
-
-    def _classes(self, context: Context) -> Array | None:
-        """Return the class of every chosen sample; None where samples have none."""
-        targets = context.data.targets
-        is_class = targets.ndim == 1 and targets.dtype.kind in "iu" and targets.size > 0
-        if not is_class or self._outputs < 2:
-            return None
-        return np.asarray(targets[self._rows], np.int64)
+        self._labels = self._explained.classes(context.data.targets[self._rows])
+        return self._schema(self._varied.shape)
 
     def _schema(self, shape: tuple[int, ...]) -> Schema:
         count = len(self._rows)
@@ -137,88 +111,80 @@ class Attribution(Probe):
             words = "largest share of a change of the output that the parts do not add up to"
             fields.insert(2, Field("incomplete", ("step",), (0,), words))
         names = tuple(str(row) for row in self._rows)
-        attributes = {"rows": [int(row) for row in self._rows], "method": self.method}
+        attributes = {
+            "rows": [int(row) for row in self._rows],
+            "method": self.method,
+            "node": self._varied.node,
+            "at": self._explained.at,
+        }
         return Schema(tuple(fields), {"picture": names}, attributes, self._rows)
 
     def begin(self, step: Step) -> None:
         """Keep the network of the step."""
-        if step.network is None:
-            raise ArgumentValueError("probe 'attribution' needs a network")
-        self._network: BoundNetwork = step.network
+        self._varied.network = step.network
         self._parts: list[Array] = []
         self._scores: list[Array] = []
         self._missing = 0.0
 
     def measure(self, batch: Batch) -> None:
         """Rate the parts of the samples of a batch."""
-        (name, x), outputs = next(iter(batch.inputs.items())), batch.outputs[OUTPUT]
-        units = self._units(batch, outputs)
-        self._scores.append(outputs[np.arange(len(outputs)), units].astype(np.float64))
-        if self.node:
-            gradient = self._by_unit(x, units, lambda part, unit: self._at_node(name, part, unit))
-            times = batch.outputs[self.node] if self.method == "gradient_x_input" else 1
-            self._parts.append((gradient * times).sum(axis=-1).astype(np.float32))
-            return
-        x = x.astype(np.float32, copy=False)
+        varied, x = self._varied, next(iter(batch.inputs.values()))
+        scores, values = self._explained.scores(batch.outputs[OUTPUT]), self._varied.values(batch)
+        units = self._units(batch, scores)
+        self._scores.append(scores[np.arange(len(scores)), units].astype(np.float64))
+        self._baseline = np.full_like(values, self.baseline)
+        if self.token is not None:
+            self._baseline = varied.likewise(np.full_like(x, self.token))
 
-        def gradient_of(samples: Array) -> Array:
-            return self._by_unit(samples, units, self._at_input)
+        def gradient_of(varied_values: Array) -> Array:
+            def of(rows: Array, number: int) -> Array:
+                unit = self._explained.unit(number)
+                return varied.gradient(varied_values[rows], x[rows], unit)
 
-        parts = _RATED[self.method](self, x, batch.rows, gradient_of)
+            return by_unit(np.arange(len(x)), units, of)
+
+        ratings = _RATED[self.method](self, values, batch.rows, gradient_of)
         if self.method == WITH_BASELINE:
-            self._check_sums(x, units, outputs, parts)
-        self._parts.append(parts.astype(np.float32))
+            self._check_sums(x, units, scores, ratings)
+        self._parts.append(varied.summed(ratings).astype(np.float32))
 
-    def _units(self, batch: Batch, outputs: Array) -> Array:
+    def _units(self, batch: Batch, scores: Array) -> Array:
         """Return the output that is explained of every sample."""
         if self.unit is not None:
-            return np.full(len(outputs), self.unit, np.int64)
+            return np.full(len(scores), self.unit, np.int64)
         if self._labels is not None:
             found = self._labels[np.searchsorted(self._rows, batch.rows)]
-            if found.min(initial=0) >= 0 and found.max(initial=0) < self._outputs:
+            if found.min(initial=0) >= 0 and found.max(initial=0) < self._explained.numbers:
                 return np.asarray(found, np.int64)
-        return np.asarray(outputs.argmax(axis=1), np.int64)
-
-    def _by_unit(self, x: Array, units: Array, of: Callable[[Array, int], Array]) -> Array:
-        """Return gradients of samples, those of one unit together."""
-        order = np.argsort(units, kind="stable")
-        starts = np.flatnonzero(np.diff(units[order], prepend=-1))
-        parts = [of(x[own], int(units[own[0]])) for own in np.split(order, starts[1:])]
-        found: Array = np.concatenate(parts)[np.argsort(order)]
-        return found
-
-    def _at_input(self, x: Array, unit: int) -> Array:
-        return np.asarray(self._network.gradient(x, (OUTPUT, unit)))
-
-    def _at_node(self, name: str, x: Array, unit: int) -> Array:
-        found = self._network.gradient({name: x}, (OUTPUT, unit), [self.node])
-        return np.asarray(found[self.node])
+        return np.asarray(scores.argmax(axis=1), np.int64)
 
     def _noisy(self, x: Array, rows: Array, gradient: Gradient) -> Array:
         """Return the mean gradient over noisy copies; the noise of a sample is always the same."""
-        spread = self.noise * float(x.max() - x.min())
+        flat = x.reshape(len(x), -1)
+        spread = self.noise * (flat.max(axis=1) - flat.min(axis=1))
+        spread = spread.astype(np.float32).reshape(-1, *(1,) * (x.ndim - 1))
         total = np.zeros(x.shape, np.float64)
         for point in range(self.points):
             drawn = [np.random.default_rng([self._seed, int(row), point]) for row in rows]
             noise = np.stack([one.standard_normal(x.shape[1:], np.float32) for one in drawn])
-            total += gradient(x + np.float32(spread) * noise)
+            total += gradient(x + spread * noise)
         return total / self.points
 
     def _integrated(self, x: Array, rows: Array, gradient: Gradient) -> Array:
         """Return the mean gradient at the middles of equal parts of the line, times its length."""
-        base = np.full_like(x, self.baseline)
+        base = self._baseline
         total = np.zeros(x.shape, np.float64)
         for point in range(self.points):
             share = np.float32((point + 0.5) / self.points)
             total += gradient(base + share * (x - base))
         return (x - base) * total / self.points
 
-    def _check_sums(self, x: Array, units: Array, outputs: Array, parts: Array) -> None:
+    def _check_sums(self, x: Array, units: Array, scores: Array, ratings: Array) -> None:
         """Note the largest share of a change of the output that the parts do not add up to."""
         at = np.arange(len(x))
-        base = self._network.run(np.full_like(x, self.baseline))[OUTPUT][at, units]
-        change = outputs[at, units].astype(np.float64) - base
-        apart = np.abs(parts.reshape(len(parts), -1).sum(axis=1) - change)
+        base = self._explained.scores(self._varied.outputs(self._baseline, x))[at, units]
+        change = scores[at, units].astype(np.float64) - base
+        apart = np.abs(ratings.reshape(len(ratings), -1).sum(axis=1) - change)
         shares = apart / np.maximum(np.abs(change), 1e-12)
         self._missing = max(self._missing, float(shares.max()))
 
@@ -251,7 +217,12 @@ class Attribution(Probe):
         """Return what is shown of how many samples, and how well parts add up."""
         method, count = result.attributes["method"], len(result.labels("picture"))
         scale = result.array("scale")[-1, 1]
-        lines = [f"{method} of {count} samples; black to white is -{scale:.3g} to {scale:.3g}"]
+        node, at = result.attributes.get("node"), result.attributes.get("at")
+        where = f" at {node}" if node else ""
+        of = f", of position {at}" if at is not None else ""
+        lines = [
+            f"{method} of {count} samples{where}{of}; black to white is -{scale:.3g} to {scale:.3g}"
+        ]
         if method == WITH_BASELINE:
             worst = float(result.array("incomplete").max())
             lines.append(f"parts add up to the change of the output but for {worst:.2g} of it")

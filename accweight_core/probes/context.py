@@ -12,6 +12,7 @@ from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentValueError, UnknownNameError
 from accweight_core.probes.binding.binding import Binding
 from accweight_core.probes.network import OUTPUT, Array, BoundNetwork, Network
+from accweight_core.probes.units import Placed, UnitAxes, unit_axes
 from accweight_core.samples.samples import Data
 from accweight_core.schema import Run
 from accweight_core.store.probe_pieces import ProbePieces
@@ -22,6 +23,9 @@ TRIED_SAMPLES = 32
 
 Trial = Callable[[Sequence[str]], Mapping[str, Array]]
 """Runs a few samples at the first step, and returns the output and the nodes asked for."""
+
+Places = Callable[[Sequence[str]], Mapping[str, Placed]]
+"""Returns shapes of nodes, and the axis that has their samples, at the first step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Context:
     _first: Callable[[], BoundNetwork] | None = None
     _data: Data | None = None
     _trial: Trial | None = None
+    _placed: Places | None = None
     kept: list[str] = field(default_factory=list)
     parts: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
@@ -154,6 +159,36 @@ class Context:
             self.data  # noqa: B018  raises the error for missing samples
             raise ArgumentValueError(f"probe {self.probe!r} needs samples")
         return self._trial(nodes)
+
+    def _place(self, node: str) -> Placed:
+        if self._placed is None:
+            self.data  # noqa: B018  raises the error for missing samples
+            raise ArgumentValueError(f"probe {self.probe!r} needs samples")
+        found = self._placed((*self.layers, node))  # of all layers in one pass
+        return found.get(node) or Placed.of(self.tried()[OUTPUT].shape, 0)
+
+    def unit_axes(self, node: str) -> UnitAxes | None:
+        """Return where samples and units of a node are; None if it has none for the samples."""
+        return unit_axes(self._place(node), node, self.network.parameters)
+
+    @property
+    def layers_of_samples(self) -> tuple[str, ...]:
+        """Names of the layers with a value for every sample: not those of positions alone."""
+        return tuple(layer for layer in self.layers if self.unit_axes(layer) is not None)
+
+    def checked_axes(self, node: str, how: str = "choose another one") -> UnitAxes:
+        """Return where samples and units of a node are.
+
+        Raises:
+            UnknownNameError: If it has no axis for the samples, or no other one.
+        """
+        self.keep(node)
+        found = self.unit_axes(node)
+        if found is None:
+            placed = self._place(node)
+            why = placed.problem or f"has shape {placed.shape}, no axis of which is the samples"
+            raise UnknownNameError(f"probe {self.probe!r}: node {brief(node)} {why}; {how}")
+        return found
 
     def random(self) -> np.random.Generator:
         """Return random numbers that depend on the seed and the name of the probe alone."""

@@ -8,6 +8,10 @@ back to 0 and smooth it after every iteration (Yosinski et al., arXiv 1506.06579
 
 A feature has appeared at its *onset*: the first step from which on its optimum stays similar
 (cosine 0.9) to that of the last step.
+
+What a layer makes of different pictures of one class says whether its features are those of the
+class: the mean cosine between pictures of one class, less that between classes, is its *agreement*.
+It should rise with depth. Cosines are those of values less their mean over all pictures.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.attribution import directions, pictures_of
 from accweight_core.probes.context import Context
-from accweight_core.probes.network import BoundNetwork, Port
+from accweight_core.probes.features import Features, labels_of
+from accweight_core.probes.network import BoundNetwork, samples_at_once
 from accweight_core.probes.pixels import as_pixels, bounds, scale_field
 from accweight_core.probes.probe import (
     Array,
@@ -36,6 +41,8 @@ from accweight_core.probes.probe import (
     Step,
     option,
 )
+from accweight_core.probes.units import UnitAxes
+from accweight_core.probes.varied import is_whole
 from accweight_core.text import some
 
 SIMILAR = 0.9
@@ -50,13 +57,18 @@ class FeatureVisualization(Probe):
     """Inputs that excite units most, by gradient ascent, and the step at which they appear."""
 
     name: ClassVar[str] = "feature_visualization"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
+    reading: ClassVar[str] = (
+        "What excites a unit most is not what it usually sees. A picture that keeps changing "
+        "belongs to a unit that still learns."
+    )
 
     layers: tuple[str, ...] = option((), "layers (or nodes); by default all with matrices")
     units: int = option(8, "units of each layer, from the first on")
-    position: Literal["centre", "all"] = option(
-        "centre", "value of a channel: at the centre of its map, or the sum over the map"
+    position: Literal["centre", "last", "all"] = option(
+        "centre",
+        "value of a channel: at the centre of its map (or sequence), at its end, or the sum",
     )
     iterations: int = option(20, "iterations of gradient ascent")
     rate: float = option(1.0, "rate of gradient ascent")
@@ -65,6 +77,7 @@ class FeatureVisualization(Probe):
     )
     decay: float = option(0.0, "share of x that is taken away after every iteration")
     blur: float = option(0.0, "share of every pixel that its neighbours get after every iteration")
+    pictures: int = option(100, "samples whose agreement within classes is taken; 0 for none")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the shapes of the input and of the nodes."""
@@ -74,23 +87,24 @@ class FeatureVisualization(Probe):
                 "probe 'feature_visualization' takes networks of one input; this one takes "
                 f"{len(context.data.inputs)}"
             )
-        self._port = context.network.inputs[0]
-        if self._port.dtype and not self._port.dtype.startswith(("float", "bfloat", "double")):
+        if is_whole(context):
             raise ArgumentValueError(
                 "probe 'feature_visualization': the input is whole numbers, which cannot be "
-                "optimised by gradients"
+                "optimised by gradients; --probe attribution says what the tokens of samples do"
             )
+        self._at_once = samples_at_once(context.network.inputs)
         nodes = self.layers or _with_matrices(context)
-        tried = context.tried(*nodes)
-        self._shapes = {node: tried[node].shape[1:] for node in nodes if tried[node].ndim > 1}
-        if not self._shapes:
-            raise ArgumentValueError(
-                f"probe 'feature_visualization': {some(nodes)} have no units along axis 1"
-            )
-        self._chosen = {n: min(self.units, shape[0]) for n, shape in self._shapes.items()}
+        self._axes = {n: context.checked_axes(n, "choose others with layers=") for n in nodes}
+        self._chosen = {node: min(self.units, axes.count) for node, axes in self._axes.items()}
         self._shape = context.data.inputs[0].shape[1:]
         self._first = self._first_input(context)
-        return self._schema(context.chosen_rows(1))
+        rows = context.chosen_rows(max(self.pictures, 1))
+        labels = labels_of(context, rows) if self.pictures >= 4 else None
+        self._labels = np.array(labels or [])
+        self._values_of = [
+            Features.of(context, node, self.pictures) for node in (self._axes if labels else ())
+        ]
+        return self._schema(rows if labels else rows[:1])
 
     def _check_options(self) -> None:
         if self.units < 1 or self.iterations < 1:
@@ -134,6 +148,9 @@ class FeatureVisualization(Probe):
                   "the inputs as pictures, each by its own largest value: 128 is 0", "uint8",
                   final=True),
             scale_field(),
+            *([Field("agreement", ("step", "layer"), (0, layers),
+                     "mean cosine of pictures of one class, less that of several")]
+              if self._values_of else []),
         )  # fmt: skip
         labels = {
             "picture": tuple(f"{node}/{unit}" for node, unit in places),
@@ -145,6 +162,8 @@ class FeatureVisualization(Probe):
         """Climb from the first input for all units of all layers."""
         if step.network is None:
             raise ArgumentValueError("probe 'feature_visualization' needs a network")
+        for features in self._values_of:
+            features.begin()
         optima, values, gains = [], [], []
         for node, count in self._chosen.items():
             found = [self._climbed(step.network, node, own) for own in _groups(count, self._size)]
@@ -156,20 +175,19 @@ class FeatureVisualization(Probe):
 
     @property
     def _size(self) -> int:
-        return _fixed(self._port) or MOST_AT_ONCE
+        return self._at_once or MOST_AT_ONCE
 
     def _climbed(self, network: BoundNetwork, node: str, units: range) -> tuple[Array, ...]:
         """Return optima of some units, their values there, and at the first input."""
-        size = _fixed(self._port) or len(units)
+        size, axes = self._at_once or len(units), self._axes[node]
         x = np.broadcast_to(self._first, (size, *self._shape)).copy()
-        mask = np.zeros((size, *self._shapes[node]), np.float32)
+        mask = np.zeros((size, axes.count, axes.positions), np.float32)
         for sample, unit in enumerate(units):
-            map_shape = mask.shape[2:]
-            centre = tuple(length // 2 for length in map_shape)
-            mask[(sample, unit, *centre) if self.position == "centre" else (sample, unit)] = 1
+            mask[sample, unit, self._place(axes)] = 1
 
         def own(value: Any) -> Any:
-            return value * value.new_tensor(mask)
+            shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
+            return value * value.new_tensor(axes.back(mask, shape))
 
         masked = network.patch({node: own})
         first = self._value(masked, x, node)
@@ -179,8 +197,15 @@ class FeatureVisualization(Probe):
         value, count = self._value(masked, x, node), len(units)
         return x[:count], value[:count], first[:count]
 
+    def _place(self, axes: UnitAxes) -> Any:
+        """Return the position of a unit that is excited."""
+        if self.position == "all" or not axes.places:
+            return slice(None)
+        ends = [n // 2 if self.position == "centre" else n - 1 for n in axes.places]
+        return int(np.ravel_multi_index(ends, axes.places))
+
     def _value(self, masked: BoundNetwork, x: Array, node: str) -> Array:
-        found = masked.run(x, [node])[node]
+        found = np.moveaxis(masked.run(x, [node])[node], self._axes[node].samples, 0)
         return np.asarray(found.reshape(len(x), -1).sum(axis=1, dtype=np.float64))
 
     def _regularised(self, x: Array) -> Array:
@@ -191,11 +216,17 @@ class FeatureVisualization(Probe):
         return x.astype(np.float32, copy=False)
 
     def measure(self, batch: Batch) -> None:
-        """Take no samples: inputs are made."""
+        """Take what the layers make of pictures; the inputs of units are made."""
+        for features in self._values_of:
+            features.add(batch)
 
     def end(self) -> Mapping[str, Array]:
         """Return the optima of the step."""
-        return {"optimum": self._optima, "value": self._values, "gain": self._gains}
+        found = {"optimum": self._optima, "value": self._values, "gain": self._gains}
+        if self._values_of:
+            agreed = [agreement(layer.whole(), self._labels) for layer in self._values_of]
+            found["agreement"] = np.array(agreed)
+        return found
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return pictures, each on a scale of its own, and when each feature appeared."""
@@ -232,7 +263,28 @@ class FeatureVisualization(Probe):
                 f"no gradient where the ascent begins: {some(still, 4)}; try "
                 "begin_at=mean or begin_at=noise"
             )
+        if "agreement" in result.arrays:
+            pairs = zip(result.labels("layer"), result.array("agreement")[-1], strict=True)
+            told_by = ", ".join(f"{layer} {value:.2f}" for layer, value in pairs)
+            lines.append(f"agreement of pictures of one class by depth: {told_by}")
         return lines
+
+
+def agreement(values: Array, labels: Array) -> float:
+    """Return the mean cosine of samples of one class, less that of samples of several.
+
+    Args:
+        values: (samples, features); their mean over samples is taken away first.
+        labels: The class of each sample. NaN if there are no two of one, or only one.
+    """
+    towards = directions(values - values.mean(axis=0))
+    cosines = towards @ towards.T
+    known = np.isfinite(cosines) & ~np.eye(len(labels), dtype=bool)
+    same = labels[:, None] == labels
+    within, between = cosines[known & same], cosines[known & ~same]
+    if not within.size or not between.size:
+        return float("nan")
+    return float(within.mean() - between.mean())
 
 
 def onsets(similar: Array, steps: Sequence[int]) -> Array:
@@ -277,11 +329,6 @@ def _groups(count: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, count))
 
 
-def _fixed(port: Port) -> int:
-    """Return the number of samples that a network takes at a time; 0 for any."""
-    return (port.shape[0] or 0) if port.shape else 0
-
-
 def _mean(similar: Array) -> Array:
     """Return the mean over features that are not 0; NaN where all are."""
     known = np.isfinite(similar)
@@ -294,9 +341,10 @@ def _mean(similar: Array) -> Array:
 def _with_matrices(context: Context) -> tuple[str, ...]:
     """Return the layers that have a parameter of two axes or more: norms are left out."""
     matrices = [name for name, shape in context.network.parameters.items() if len(shape) > 1]
+    layers = context.layers_of_samples
     found = tuple(
         layer
-        for layer in context.layers
+        for layer in layers
         if any(name == layer or name.startswith((f"{layer}.", f"{layer}/")) for name in matrices)
     )
-    return found or context.layers
+    return found or layers

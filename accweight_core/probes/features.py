@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from accweight_core.errors import ArgumentValueError, MissingLibraryError, UnknownNameError
+from accweight_core.errors import ArgumentValueError, MissingLibraryError
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array, Batch
-from accweight_core.probes.units import unit_axes
+from accweight_core.probes.units import UnitAxes
 
 MOST_FEATURES = 1024
 """Features of a sample that are kept; of more, so many random projections, which keep distances to
@@ -35,9 +34,8 @@ class Features:
     node: str
     rows: Array
     width: int
-    _samples: int
+    _axes: UnitAxes
     _pooled: bool
-    _parameters: Mapping[str, tuple[int, ...]]
     _projection: Array | None
     _kept: list[Array] = field(default_factory=list)
 
@@ -54,28 +52,19 @@ class Features:
             UnknownNameError: If there is no such node, or it has no axis for the samples.
             ArgumentValueError: If there are fewer than four samples.
         """
-        layers = context.layers
+        layers = context.layers_of_samples or context.layers
         chosen = node or (layers[-2] if len(layers) > 1 else layers[0])
-        context.keep(chosen)
-        tried = context.tried(chosen)
-        value, samples = tried[chosen], len(tried["output"])
-        axes = unit_axes(value, samples, chosen, context.network.parameters)
-        if axes is None:
-            raise UnknownNameError(
-                f"probe {context.probe!r}: node {chosen!r} has shape {value.shape}, no axis of "
-                f"which is the {samples} samples; choose another one with layer="
-            )
+        axes = context.checked_axes(chosen, "choose another one with layer=")
         rows = context.chosen_rows(points)
         if len(rows) < 4:
             raise ArgumentValueError(
                 f"probe {context.probe!r} compares samples with each other; {len(rows)} are too few"
             )
-        pooled = value.size // samples > MOST_PROJECTED
-        width = axes.count if pooled else value.size // samples
+        pooled = axes.count * axes.positions > MOST_PROJECTED
+        width = axes.count if pooled else axes.count * axes.positions
         projection = projection_of(context.random(), width)
         kept = min(width, MOST_FEATURES)
-        parameters = context.network.parameters
-        return cls(chosen, rows, kept, samples, pooled, parameters, projection)
+        return cls(chosen, rows, kept, axes, pooled, projection)
 
     def begin(self) -> None:
         """Start with nothing."""
@@ -83,11 +72,7 @@ class Features:
 
     def add(self, batch: Batch) -> None:
         """Take the values of a batch."""
-        value = batch.outputs[self.node]
-        axes = unit_axes(value, len(batch.rows), self.node, self._parameters)
-        if axes is None:  # one sample, whose axis is another one's length as well
-            raise UnknownNameError(f"node {self.node!r} has no axis for the samples any more")
-        flat = axes.of(value)
+        flat = self._axes.of(batch.outputs[self.node])
         flat = flat.mean(axis=2) if self._pooled else flat.reshape(len(flat), -1)
         flat = flat.astype(np.float32)
         self._kept.append(flat if self._projection is None else flat @ self._projection)
@@ -114,6 +99,28 @@ def labels_of(context: Context, rows: Array) -> list[int] | None:
     if targets.ndim != 1 or targets.dtype.kind not in "biu":
         return None
     return [int(label) for label in targets[rows]]
+
+
+def classes_of(context: Context, rows: Array) -> Array:
+    """Return the classes of samples.
+
+    Raises:
+        ArgumentValueError: If they have none, or all are of one.
+    """
+    labels = labels_of(context, rows)
+    if labels is None or len(set(labels)) < 2:
+        raise ArgumentValueError(
+            f"probe {context.probe!r} compares classes; {context.data.path} has "
+            f"{'no whole numbers as targets' if labels is None else 'samples of one class'}: save "
+            "them as y, or put images into a folder per class"
+        )
+    return np.array(labels, np.int64)
+
+
+def class_names(context: Context, labels: Array) -> tuple[str, ...]:
+    """Return the names of classes 0 to the largest of the labels: their numbers without names."""
+    count, names = int(labels.max()) + 1, context.data.classes
+    return tuple(names[:count]) if len(names) >= count else tuple(map(str, range(count)))
 
 
 def attributes_of(context: Context, features: Features) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from accweight_core.io.reading import OpenFiles, read_stretch
 from accweight_core.io.stamp import stamps_of
 from accweight_core.io.widening import working_dtype
 from accweight_core.probes.context import TRIED_SAMPLES, Context, Portion
-from accweight_core.probes.network import OUTPUT, BoundNetwork, Network
+from accweight_core.probes.network import OUTPUT, BoundNetwork, Network, samples_at_once
 from accweight_core.probes.probe import RUNS_NETWORK, Array, Batch, Probe, Schema, Step
+from accweight_core.probes.units import Placed, likely_sample_axis, sample_axis
 from accweight_core.samples.samples import Data, Input, batches
 from accweight_core.schema import Checkpoint, Run
 from accweight_core.store.probe_store import ProbeStore
@@ -67,6 +68,7 @@ class Passes:
     batch_size: int
     bind: Callable[[Checkpoint], BoundNetwork]
     _bound: dict[int, BoundNetwork] = field(default_factory=dict)
+    _placed: dict[str, Placed] = field(default_factory=dict)
 
     def bound(self, position: int) -> BoundNetwork:
         """Return the network with the weights of a step; that of the last call is kept."""
@@ -76,9 +78,42 @@ class Passes:
         return self._bound[position]
 
     def trial(self, position: int, nodes: Sequence[str]) -> Mapping[str, Array]:
-        """Return output and nodes for the first samples at a step."""
-        rows = np.arange(min(TRIED_SAMPLES, len(self._data)))
-        return next(self._batches(position, rows, nodes)).outputs
+        """Return output and nodes for the first samples at a step, samples first where they are."""
+        placed = self.placed(position, nodes)
+        portion = next(self.portions(np.arange(min(TRIED_SAMPLES, len(self._data)))))
+        made = self._made(position, portion, nodes)
+        return _samples_first(made, placed, len(portion.rows))
+
+    def placed(self, position: int, nodes: Sequence[str]) -> Mapping[str, Placed]:
+        """Return shapes of nodes, and the axis that has their samples.
+
+        It is the one that is shorter for one sample less. The output has them first.
+        """
+        missing = [n for n in dict.fromkeys(nodes) if n not in self._placed and n != OUTPUT]
+        try:
+            self._placed |= self._places(position, missing) if missing else {}
+        except ArgumentValueError as error:  # a module that is not called
+            if len(missing) > 1:
+                for node in missing:
+                    self.placed(position, [node])
+            else:
+                self._placed[missing[0]] = Placed((), None, str(error))
+        return self._placed
+
+    def _places(self, position: int, nodes: Sequence[str]) -> dict[str, Placed]:
+        portion = next(self.portions(np.arange(min(TRIED_SAMPLES, len(self._data)))))
+        count, made = len(portion.rows), self._made(position, portion, nodes)
+        if self._fixed or count < 2:
+            axes = {n: likely_sample_axis(made[n].shape, self._fixed or count) for n in nodes}
+        else:
+            less = Portion(portion.rows[1:], {n: v[1:] for n, v in portion.inputs.items()})
+            fewer = self._made(position, less, nodes)
+            axes = {n: sample_axis(made[n].shape, fewer[n].shape) for n in nodes}
+        found = {node: Placed.of(made[node].shape, axes[node]) for node in nodes}
+        return {OUTPUT: Placed.of(made[OUTPUT].shape, 0), **found}
+
+    def _made(self, position: int, portion: Portion, nodes: Sequence[str]) -> Mapping[str, Array]:
+        return self.bound(position).run(portion.inputs, [n for n in nodes if n != OUTPUT])
 
     @property
     def _data(self) -> Data:
@@ -140,7 +175,7 @@ class Passes:
     @property
     def _fixed(self) -> int:
         """The number of samples that the network takes at a time; 0 for any."""
-        return max((port.shape[0] for port in self._ports if port.shape), default=0)
+        return 0 if self.network is None else samples_at_once(self.network.inputs)
 
     @property
     def _size(self) -> int:
@@ -148,15 +183,15 @@ class Passes:
 
     def _batches(self, position: int, rows: Rows, nodes: Sequence[str]) -> Iterator[Batch]:
         """Yield some samples with the output and the nodes kept, in batches."""
-        data, bound = self._data, self.bound(position)
+        data, bound, placed = self._data, self.bound(position), self.placed(position, nodes)
         nodes = [node for node in nodes if node != OUTPUT]
+        constant = frozenset(node for node in nodes if placed[node].samples is None)
         for portion in self.portions(rows):
-            there = len(portion.rows)
-            named, outputs = portion.inputs, bound.run(portion.inputs, nodes)
+            there, named = len(portion.rows), portion.inputs
+            outputs = _samples_first(bound.run(named, nodes), placed, there)
             if there < self._fixed:
-                outputs = {n: v[:there] if v.ndim else v for n, v in outputs.items()}
                 named = {name: value[:there] for name, value in named.items()}
-            yield Batch(portion.rows, named, data.targets[portion.rows], outputs)
+            yield Batch(portion.rows, named, data.targets[portion.rows], outputs, constant)
 
     def portions(self, rows: Rows) -> Iterator[Portion]:
         """Yield the samples of some rows in batches, as the network takes them."""
@@ -166,6 +201,18 @@ class Passes:
             stop = start + len(targets)
             yield Portion(rows[start:stop], _padded(named, self._fixed))
             start = stop
+
+
+def _samples_first(
+    made: Mapping[str, Array], placed: Mapping[str, Placed], count: int
+) -> dict[str, Array]:
+    """Return values with their samples along axis 0, without those that fill up a batch."""
+    found = dict(made)
+    for name, value in made.items():
+        axis = placed[name].samples if name in placed else 0
+        if axis is not None and value.ndim > axis:
+            found[name] = (np.moveaxis(value, axis, 0) if axis else value)[:count]
+    return found
 
 
 def _padded(inputs: Mapping[str, Array], size: int) -> Mapping[str, Array]:

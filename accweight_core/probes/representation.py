@@ -75,7 +75,7 @@ class Representation(Probe):
     def start(self, context: Context) -> Schema:
         """Return the arrays: a stage before and behind every activation function."""
         need_sklearn(self.name)
-        names = self.layers or context.layers
+        names = self.layers or context.layers_of_samples
         self._layers = [Features.of(context, name, self.points) for name in names]
         self._rows = self._layers[0].rows
         self._axes = int(self.axes)

@@ -27,6 +27,7 @@ from accweight_core.naming import layers_of
 from accweight_core.probes.binding.binding import Binding
 from accweight_core.probes.context import Context
 from accweight_core.probes.identity import network_digest, probe_digest
+from accweight_core.probes.kept_samples import keep_samples
 from accweight_core.probes.network import BoundNetwork, Network
 from accweight_core.probes.options import as_probes, values_of
 from accweight_core.probes.passes import Asked, Passes, inputs_of
@@ -251,20 +252,11 @@ class Probing:
             context._network, context._data = self.network, self.data
             context._first = partial(passes.bound, first)
             context._trial = partial(passes.trial, first)
+            context._placed = partial(passes.placed, first)
             context._binding, context._portions = binding, passes.portions
         schema = one.start(context)
         document = self._document(one, schema, all_steps)
-        digest = probe_digest(
-            {
-                "probe": document.probe,
-                "version": document.version,
-                "options": document.options,
-                "engine": document.engine,
-                "model": document.model,
-                "data": document.data,
-                "seed": document.seed,
-            }
-        )
+        digest = probe_digest({**_question(document), **self._declared(document)})
         folder = self.path / "probes" / f"{one.name}-{digest}"
         held.enter_context(locked(folder))
         store = ProbeStore.begun(self.path, digest, document)
@@ -274,8 +266,15 @@ class Probing:
                 "remove that folder"
             )
         context._pieces = ProbePieces(self.path, store.folder)
+        if one.needs & RUNS_NETWORK and self.data is not None:
+            keep_samples(store, schema, self.data)
         todo = tuple(step for step in steps if step not in store.document.finished)
         return Asked(one, context, schema, store, todo)
+
+    def _declared(self, document: ProbeDocument) -> dict[str, list[str]]:
+        """Return what the user says about the binding; empty where it says nothing."""
+        said = {"constants": self.constants, "unused": self.unused} if document.model else {}
+        return {name: sorted(set(patterns)) for name, patterns in said.items() if patterns}
 
     def _document(self, one: Probe, schema: Schema, all_steps: tuple[int, ...]) -> ProbeDocument:
         runs = bool(one.needs & RUNS_NETWORK) and self.network is not None
@@ -335,11 +334,17 @@ class Probing:
             return
         values = one.probe.finish(_Stored(one.store))
         try:
-            one.store.write_final(values)
+            one.store.write_final(values, one.probe.labels(values))
         except AccweightError:
             raise
         except ValueError as error:
             raise ArgumentValueError(f"probe {one.probe.name!r}, in the end: {error}") from None
+
+
+def _question(document: ProbeDocument) -> dict[str, Any]:
+    """Return what the results of a probe depend on, as its document says it."""
+    names = ("probe", "version", "options", "engine", "model", "data", "seed")
+    return {name: getattr(document, name) for name in names}
 
 
 def with_buffers(run: Run) -> Run:

@@ -1,18 +1,20 @@
-"""Values of nodes as (samples, units, positions): which axis has the units, and which the samples.
+"""Values of nodes as (samples, units, positions): which axis has the samples, and which the units.
 
 Convolutions have their channels along axis 1, layers of transformers their features along the last
-one, after the tokens; recurrent nodes of ONNX begin with the time.
+one, after the tokens; recurrent nodes of ONNX begin with the time, and so does attention in torch.
+Which axis has the samples is not guessed from its length: it is the one that gets shorter if the
+network is given one sample less.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from accweight_core.errors import UnknownNameError
-from accweight_core.probes.probe import Array
+from accweight_core.probes.network import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,66 +22,114 @@ class UnitAxes:
     """Where the samples and the units of a node are.
 
     Attributes:
-        samples: Axis of the samples.
-        units: Axis of the units.
+        samples: Axis of the samples in what the network computes; batches have it first.
+        units: Axes of the units, once the samples are first: several for both directions of a
+            recurrent layer.
         count: Number of units.
+        places: Lengths of the other axes: positions, tokens, times.
     """
 
     samples: int
-    units: int
+    units: tuple[int, ...]
     count: int
+    places: tuple[int, ...]
+
+    @property
+    def positions(self) -> int:
+        """Number of values per unit."""
+        return math.prod(self.places)
 
     def of(self, values: Array) -> Array:
-        """Return values as (samples, units, positions)."""
-        moved = np.moveaxis(values, (self.samples, self.units), (0, 1))
-        return moved.reshape(*moved.shape[:2], -1)
+        """Return values, samples first, as (samples, units, positions)."""
+        moved = np.moveaxis(values, self.units, range(1, 1 + len(self.units)))
+        return moved.reshape(len(values), self.count, -1)
+
+    def back(self, values: Array, shape: Sequence[int]) -> Array:
+        """Return (samples, units, positions) as the network computes them.
+
+        Args:
+            values: The values.
+            shape: Shape of the node for any number of samples, samples first.
+        """
+        lengths = [len(values), *(shape[axis] for axis in self.units), *self.places]
+        first = np.moveaxis(values.reshape(lengths), range(1, 1 + len(self.units)), self.units)
+        return np.ascontiguousarray(np.moveaxis(first, 0, self.samples))
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a trial tells of a node.
+
+    Attributes:
+        shape: Its shape, samples first if it has an axis for them.
+        samples: That axis in what the network computes; None without one.
+        problem: Why its value is not known; empty if it is.
+    """
+
+    shape: tuple[int, ...]
+    samples: int | None
+    problem: str = ""
+
+    @classmethod
+    def of(cls, shape: Sequence[int], samples: int | None) -> Placed:
+        """Return it for the shape that the network computes."""
+        others = [n for axis, n in enumerate(shape) if axis != samples]
+        return cls((*(() if samples is None else (shape[samples],)), *others), samples)
+
+
+def sample_axis(lengths: Sequence[int], fewer: Sequence[int]) -> int | None:
+    """Return the axis that has the samples, None if none has.
+
+    Args:
+        lengths: Shape of a value.
+        fewer: Its shape for one sample less.
+
+    >>> sample_axis((12, 32, 48), (12, 31, 48)), sample_axis((12, 16), (12, 16))
+    (1, None)
+    """
+    if len(lengths) != len(fewer):
+        return None
+    apart = [axis for axis, (a, b) in enumerate(zip(lengths, fewer, strict=True)) if a != b]
+    return apart[0] if len(apart) == 1 and lengths[apart[0]] - fewer[apart[0]] == 1 else None
+
+
+def likely_sample_axis(lengths: Sequence[int], samples: int) -> int | None:
+    """Return the axis that has the samples by their number, for networks that take no other one."""
+    order = (0, 2, 1) if len(lengths) == 4 else (0, 1) if len(lengths) == 3 else (0,)
+    return next((a for a in order if a < len(lengths) and lengths[a] == samples), None)
 
 
 def unit_axes(
-    value: Array, samples: int, layer: str, parameters: Mapping[str, Sequence[int]]
+    placed: Placed, layer: str, parameters: Mapping[str, Sequence[int]]
 ) -> UnitAxes | None:
-    """Return the axes of a node, None if it has none for the samples.
+    """Return the axes of a node, None if it has none for the samples, or no other ones.
 
     Args:
-        value: The value of the node for some samples.
-        samples: Their number.
+        placed: Its shape and the axis of its samples.
         layer: Name of the node.
         parameters: Shapes of the parameters of the network: the bias of a layer has its units.
     """
-    along = 0
-    if value.ndim == 0 or value.shape[0] != samples:
-        if value.ndim != 4 or value.shape[2] != samples:
-            return None
-        along = 2  # time, directions, samples, units: what recurrent operators of ONNX return
-    if value.ndim == 1:
+    shape, samples = placed.shape, placed.samples
+    if samples is None or len(shape) < 2:
         return None
-    if along:
-        return UnitAxes(along, 3, value.shape[3])
+    units = _units(shape, samples, layer, parameters)
+    count = math.prod(shape[axis] for axis in units)
+    places = tuple(n for axis, n in enumerate(shape) if axis > 0 and axis not in units)
+    return UnitAxes(samples, units, count, places)
+
+
+def _units(
+    shape: Sequence[int], samples: int, layer: str, parameters: Mapping[str, Sequence[int]]
+) -> tuple[int, ...]:
+    """Return the axes of the units."""
+    last = len(shape) - 1
+    if samples == 2 and last == 3:
+        return 2, 3  # samples, time, directions, units: what recurrent operators of ONNX return
     biases = {
-        shape[0]
-        for name, shape in parameters.items()
-        if len(shape) == 1 and name.rpartition(".")[0] == layer
+        lengths[0]
+        for name, lengths in parameters.items()
+        if len(lengths) == 1 and name.rpartition(".")[0] == layer
     }
-    last = value.ndim - 1
-    if value.shape[1] in biases and not (last > 1 and value.shape[last] in biases):
-        axis = 1
-    elif value.shape[last] in biases:
-        axis = last
-    else:
-        axis = last if value.ndim == 3 else 1
-    return UnitAxes(0, axis, value.shape[axis])
-
-
-def checked_axes(value: Array, samples: int, node: str, probe: str) -> UnitAxes:
-    """Return the axes of a node that has samples.
-
-    Raises:
-        UnknownNameError: If it has none.
-    """
-    found = unit_axes(value, samples, node, {})
-    if found is None:
-        raise UnknownNameError(
-            f"probe {probe!r}: node {node!r} has shape {value.shape}, no axis of which is the "
-            f"{samples} samples; choose another node"
-        )
-    return found
+    if shape[1] in biases and not (last > 1 and shape[last] in biases):
+        return (1,)
+    return (last,) if shape[last] in biases or last == 2 or samples else (1,)

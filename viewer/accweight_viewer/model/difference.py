@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.pictures.plan import PicturePlan
-from accweight_viewer.model.runs import Plate, ShownLayer, ShownRun, Texels
+from accweight_viewer.model.runs import NONFINITE, Plate, ShownLayer, ShownRun, Texels
 from accweight_viewer.model.settings import Plane, Scope
 
 
@@ -56,20 +56,32 @@ class Difference:
         plan = PicturePlan(plate.layout, base, len(self.steps))
         return replace(plate, plan=plan, peak=1.0)
 
+    @property
+    def revision(self) -> int:
+        """A number that changes with the pictures."""
+        return self.first.revision + self.second.revision
+
     def unit(self, plate: Plate, scope: Scope) -> float:
         """Return 1: differences are normalised already."""
         return 1.0
+
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "mean" or "max": what a texel of several weights shows."""
+        own = self.first.plates[plate.number]
+        return self.first.plane_of(own, plane)
 
     def texels(
         self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
     ) -> Texels:
         """Return (steps, rows, columns) of the difference; NaN for gaps."""
         partner = self._partner[plate.name]
-        own = self.first.plates[plate.number]
+        own, plane = self.first.plates[plate.number], self.plane_of(plate, plane)
         ours = self.first.texels(own, level, plane, steps, rows, cols)
         at = self._at[steps]
         span = slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0)
         theirs = self.second.texels(partner, level, plane, span, rows, cols)[at - span.start]
-        difference: Texels = ours * np.float32(self.first.unit(own, self.scope))
-        difference -= theirs * np.float32(self.second.unit(partner, self.scope))
+        with np.errstate(invalid="ignore"):  # infinity minus infinity, and times 0
+            difference: Texels = ours * np.float32(self.first.unit(own, self.scope))
+            difference -= theirs * np.float32(self.second.unit(partner, self.scope))
+        difference[np.isinf(ours) | np.isinf(theirs)] = NONFINITE
         return difference

@@ -29,7 +29,7 @@ from accweight_viewer.panes.formatting import (
 )
 
 RowNumbers = npt.NDArray[np.int64]
-CellTone = Literal["ink", "dim", "mark"]
+CellTone = Literal["ink", "dim", "mark", "broken"]
 
 _DISPLAY = QtCore.Qt.ItemDataRole.DisplayRole
 _TOOL_TIP = QtCore.Qt.ItemDataRole.ToolTipRole
@@ -110,6 +110,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
 
     Attributes:
         names: Names of all layers, in network order.
+        short_names: What they are called in the table.
         kinds: Kind of each layer.
         order: Sort order of the rows.
         metrics: The metrics of the two numeric columns.
@@ -128,8 +129,10 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     def _load(self) -> None:
         session = self._session
         self.names = list(session.layer_names)
+        self.short_names = [session.short_names[name] for name in self.names]
         self._layers = [session.layers_called(name) for name in self.names]
         self.kinds = [str(next(x for x in each if x is not None).kind) for each in self._layers]
+        self.may_break = any(run.first_nonfinite is not None for run in session.runs)
         self._only = [session.only_in(name) for name in self.names]
         self._find()
         self._load_metrics()
@@ -159,7 +162,8 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         for row, layers in enumerate(self._layers):
             layer = layers[run]
             if layer is None:
-                texts[row], tones[row] = f"only in {self._only[row]}", "mark"
+                if self._only[row]:
+                    texts[row], tones[row] = f"only in {self._only[row]}", "mark"
                 continue
             values[row] = known[layer.position]
             if not all(plate.ready for plate in layer.plates):
@@ -171,6 +175,11 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             title = f"{metric} \N{MIDDLE DOT} {shown.name}"
         largest = float(finite.max()) if len(finite) else 0.0
         return MetricColumn(run, metric, title, values, largest, texts, tones)
+
+    @property
+    def metric_words(self) -> dict[str, str]:
+        """What each metric is that can be chosen."""
+        return self._session.metric_words
 
     # --- changes --------------------------------------------------------------------------
 
@@ -184,8 +193,9 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.follow_time()
         self._rearrange()
         if len(self._rows):
+            first = Column.LAYER if self.may_break else Column.FIRST
             self.dataChanged.emit(
-                self.index(0, Column.FIRST), self.index(len(self._rows) - 1, Column.SECOND)
+                self.index(0, first), self.index(len(self._rows) - 1, Column.SECOND)
             )
 
     def metrics_changed(self) -> None:
@@ -210,6 +220,11 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self._find()
         self._rows = self._arranged()
         self.endResetModel()
+
+    @property
+    def found(self) -> list[str] | None:
+        """Names of the layers that the filter leaves, None without a filter."""
+        return [self.names[at] for at in self._shown] if self._pattern else None
 
     @property
     def given_order(self) -> SortOrder:
@@ -257,7 +272,9 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         pattern = self._pattern
         return any(
             pattern in word or fnmatchcase(word, pattern)
-            for word in (self.names[layer].lower(), self.kinds[layer].lower())
+            for word in map(
+                str.lower, (self.names[layer], self.short_names[layer], self.kinds[layer])
+            )
         )
 
     # --- what the view asks for -----------------------------------------------------------
@@ -288,7 +305,18 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             return Cell(str(layer + 1), "dim")
         if column == Column.KIND:
             return Cell(self.kinds[layer], "dim")
-        return Cell(self.names[layer], "mark" if self._only[layer] else "ink")
+        if self.broken(layer):
+            return Cell(self.short_names[layer], "broken")
+        return Cell(self.short_names[layer], "mark" if self._only[layer] else "ink")
+
+    def broken(self, layer: int) -> int:
+        """Return how many weights of a layer are not finite at this step, over all runs."""
+        count = 0
+        for run, found in enumerate(self._layers[layer]):
+            if found is not None:
+                shown = self._session.runs[run]
+                count += int(shown.nonfinite[found.position, self._session.run_position(run)])
+        return count
 
     def title(self, column: int) -> str:
         """Return the title of a column."""
@@ -310,7 +338,9 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             shown = self.metrics[column - Column.FIRST]
             exact = shown.texts[layer] or f"{shown.now[layer]:.9g}"
             return f"{self.names[layer]}\n{shown.title} = {exact}\n{evidence_text(shown.metric)}"
-        return layer_text(self.names[layer], self._layers[layer], self._only[layer])
+        told = layer_text(self.names[layer], self._layers[layer], self._only[layer])
+        broken = self.broken(layer)
+        return f"{told}\n{broken} NaN or infinite at this step" if broken else told
 
     def headerData(  # noqa: N802
         self, section: int, orientation: Any, role: int = _DISPLAY

@@ -8,7 +8,7 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel, SortOrder
-from accweight_viewer.panes.layer_paint import PADDING, LayerDelegate, LayerHeader
+from accweight_viewer.panes.layer_paint import BROKEN_ROOM, PADDING, LayerDelegate, LayerHeader
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
@@ -17,8 +17,11 @@ from accweight_viewer.widgets.pane import Pane
 ROW_PADDING = 11
 """Height of a row beyond the text."""
 
-NAME_ROOM = 120
-"""Width of names below which the column of kinds is hidden."""
+NAME_ROOM = 150
+"""Width of names below which the column of kinds is hidden, and then the second metric."""
+
+ORDER_ROOM = 300
+"""Width from which the order can be chosen beside the filter."""
 
 METRIC_TITLE, WIDEST_METRIC = 112, 150
 """Width up to which a title widens its column, and greatest width of a metric column."""
@@ -30,6 +33,18 @@ class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
     """A table that redraws only changed columns, and has a signal for Enter."""
 
     entered_row = QtCore.Signal(int)
+    pointed_at = QtCore.Signal(int)
+    """Emitted with the row under the mouse, -1 for none."""
+
+    def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
+        """Tell which row the mouse is on."""
+        super().mouseMoveEvent(event)
+        self.pointed_at.emit(self.indexAt(event.pos()).row())
+
+    def leaveEvent(self, event: Any) -> None:  # noqa: N802
+        """Tell that the mouse has left."""
+        super().leaveEvent(event)
+        self.pointed_at.emit(-1)
 
     def dataChanged(self, first: Any, last: Any, roles: Any = ()) -> None:  # noqa: N802
         """Redraw changed columns; Qt would redraw all."""
@@ -46,16 +61,19 @@ class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
 
 
 class SearchField(QtWidgets.QLineEdit):  # type: ignore[misc]
-    """A search field: Escape clears it, Enter and Down leave it."""
+    """A search field: Escape clears it, Down leaves it, Enter is told."""
 
     left = QtCore.Signal()
+    entered = QtCore.Signal()
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802
         """Clear, leave, or type."""
         if event.key() == QtCore.Qt.Key.Key_Escape:
             self.clear()
             self.left.emit()
-        elif event.key() in (*_ENTER, QtCore.Qt.Key.Key_Down):
+        elif event.key() in _ENTER:
+            self.entered.emit()
+        elif event.key() == QtCore.Qt.Key.Key_Down:
             self.left.emit()
         else:
             super().keyPressEvent(event)
@@ -132,7 +150,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         whole.setSpacing(0)
         whole.addLayout(top)
         whole.addWidget(self.view, 1)
-        self.setMinimumWidth(280)
+        self.setMinimumWidth(240)
 
     def _build_view(self) -> None:
         view, table = self.view, QtWidgets.QTableView
@@ -149,6 +167,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         view.setVerticalScrollMode(table.ScrollMode.ScrollPerPixel)
         view.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         view.setTabKeyNavigation(False)
+        view.setMouseTracking(True)
         self.header.setSectionResizeMode(QtWidgets.QHeaderView.ResizeMode.Fixed)
         self.header.setSectionResizeMode(Column.LAYER, QtWidgets.QHeaderView.ResizeMode.Stretch)
 
@@ -156,10 +175,12 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         session = self._session
         self.search.textChanged.connect(self._filter)
         self.search.left.connect(self.view.setFocus)
+        self.search.entered.connect(self._go_to_first)
         self.header.sectionClicked.connect(self._sort)
         self.view.selectionModel().selectionChanged.connect(self._row_chosen)
         self.view.doubleClicked.connect(lambda index: self._jump(index.row()))
         self.view.entered_row.connect(self._jump)
+        self.view.pointed_at.connect(self._point_at)
         listen(self, session.time_changed, self.model.time_changed)
         listen(self, session.selection_changed, self._show_selection)
         listen(self, session.settings_changed, self._settings_changed)
@@ -190,6 +211,8 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def resizeEvent(self, event: Any) -> None:  # noqa: N802
         """Fit the columns to the new width."""
         super().resizeEvent(event)
+        for button in self.order_buttons.values():
+            button.setVisible(self.width() >= ORDER_ROOM)
         self._fit_columns()
 
     def _fit_columns(self) -> None:
@@ -204,9 +227,13 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         kind = min(kinds, 96) + 2 * PADDING
         number = measure("0.00000") + 2 * PADDING
         values = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in VALUES]
-        longest = max(map(measure, self.model.names), default=0) + 2 * PADDING
+        longest = max(map(measure, self.model.short_names), default=0) + 2 * PADDING
+        longest += BROKEN_ROOM if self.model.may_break else 0
         room = self.view.viewport().width() - place - sum(values)
+        squeezed = room < min(longest, NAME_ROOM)
+        header.setSectionHidden(Column.SECOND, squeezed)
         hidden = room - kind < min(longest, NAME_ROOM)
+        room += values[-1] if squeezed else 0
         spare = max(room - longest - (0 if hidden else kind), 0) // len(VALUES)
         header.resizeSection(Column.PLACE, place)
         header.resizeSection(Column.KIND, kind)
@@ -221,12 +248,24 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.search.setFocus(QtCore.Qt.FocusReason.ShortcutFocusReason)
         self.search.selectAll()
 
+    def show_all(self) -> None:
+        """Clear the filter."""
+        self.search.clear()
+
+    def _go_to_first(self) -> None:
+        """Go to the selected layer if it is found, else to the first one that is."""
+        self.view.setFocus()
+        if self.model.rowCount():
+            row = self.model.row_of(self._session.layer)
+            self._jump(0 if row is None else row)
+
     def _filter(self, text: str) -> None:
         with_silence = self._quiet
         self._quiet = True
         self.model.show_only(text)
         self._quiet = with_silence
         self._clear.setVisible(bool(text))
+        self._session.show_found(self.model.found)
         self._show_count()
         self._show_selection()
 
@@ -273,6 +312,9 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         rows = self.view.selectionModel().selectedRows()
         self._session.select_layer(self.model.name_at(rows[0].row()) if rows else None)
 
+    def _point_at(self, row: int) -> None:
+        self._session.point_at(self.model.name_at(row) if row >= 0 else None)
+
     def _jump(self, row: int) -> None:
         self._session.jump_to(self.model.name_at(row))
 
@@ -307,6 +349,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         bar = self.view.verticalScrollBar()
         place = bar.value()
         self.model.reload()
+        self._session.show_found(self.model.found)
         self._show_count()
         self._fit_columns()
         self._show_selection()

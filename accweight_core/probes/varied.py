@@ -1,0 +1,244 @@
+"""What attributions vary, and which number of the output they explain.
+
+Pixels and features are varied themselves. Tokens are whole numbers, between which there is nothing:
+what is varied is the value of the node of their embedding, in the form (samples, units, positions),
+and a token has the sum over its units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.context import Context
+from accweight_core.probes.network import OUTPUT, BoundNetwork, Unit, samples_at_once
+from accweight_core.probes.probe import Array, Batch
+from accweight_core.probes.units import UnitAxes
+
+
+@dataclass
+class Varied:
+    """The input of a network, or the node of an embedding.
+
+    Attributes:
+        input: Name of the input.
+        shape: Shape of the ratings of a sample.
+        node: The node; empty for the input itself.
+        axes: Where its samples and units are.
+        at_once: Samples that the network takes at a time; 0 for any.
+        network: The network of the step.
+    """
+
+    input: str
+    shape: tuple[int, ...]
+    node: str = ""
+    axes: UnitAxes | None = None
+    at_once: int = 0
+    network: BoundNetwork | None = None
+
+    @classmethod
+    def of(cls, context: Context, node: str) -> Varied:
+        """Return what is varied for the samples of a probe.
+
+        Args:
+            context: What the probe is told.
+            node: The node that the user names; empty for the input, or for whole numbers the first
+                layer that has a vector for each of them.
+
+        Raises:
+            ArgumentValueError: If the network has several inputs, or there is no such layer.
+            UnknownNameError: If there is no such node.
+        """
+        if len(context.data.inputs) != 1:
+            raise ArgumentValueError(
+                f"probe {context.probe!r} explains networks of one input; this one takes "
+                f"{len(context.data.inputs)}"
+            )
+        port, shape = context.network.inputs[0], context.data.inputs[0].shape[1:]
+        at_once = samples_at_once(context.network.inputs)
+        if not node and not is_whole(context):
+            return cls(port.name, shape, at_once=at_once)
+        node = node or _embedding(context, shape)
+        axes = context.checked_axes(node, "choose another one with node=")
+        return cls(port.name, axes.places, node, axes, at_once)
+
+    def values(self, batch: Batch) -> Array:
+        """Return what is varied of some samples, as float32."""
+        if self.axes is None:
+            return batch.inputs[self.input].astype(np.float32, copy=False)
+        return self.axes.of(batch.outputs[self.node]).astype(np.float32)
+
+    def likewise(self, x: Array) -> Array:
+        """Return what is varied of other samples."""
+        if self.axes is None:
+            return x.astype(np.float32, copy=False)
+        parts = []
+        for rows, given in self._portions(x):
+            made = self._bound.run({self.input: given}, [self.node])[self.node]
+            parts.append(self.axes.of(np.moveaxis(made, self.axes.samples, 0))[: len(rows)])
+        return np.concatenate(parts).astype(np.float32)
+
+    def gradient(self, values: Array, x: Array, unit: Unit) -> Array:
+        """Return the gradient of one number of the output with respect to what is varied.
+
+        Args:
+            values: What is varied.
+            x: The samples; whole numbers say how many positions there are, and no more.
+            unit: The number.
+        """
+        parts = []
+        for rows, given in self._portions(values if self.axes is None else x):
+            if self.axes is None:
+                found = self._bound.gradient(given, (OUTPUT, unit))
+                parts.append(np.asarray(found)[: len(rows)])
+                continue
+            bound = self._with(self._filled(values[rows]))
+            made = bound.gradient({self.input: given}, (OUTPUT, unit), [self.node])
+            native = np.asarray(made[self.node])
+            parts.append(self.axes.of(np.moveaxis(native, self.axes.samples, 0))[: len(rows)])
+        return np.concatenate(parts)
+
+    def outputs(self, values: Array, x: Array) -> Array:
+        """Return the output of the network for what is varied."""
+        parts = []
+        for rows, given in self._portions(values if self.axes is None else x):
+            bound = self._bound if self.axes is None else self._with(self._filled(values[rows]))
+            parts.append(bound.run({self.input: given})[OUTPUT][: len(rows)])
+        return np.concatenate(parts)
+
+    def summed(self, ratings: Array) -> Array:
+        """Return ratings of the parts of samples: those of a token are the sum over its units."""
+        if self.axes is None:
+            return ratings
+        found: Array = ratings.sum(axis=1)
+        return found.reshape(len(ratings), *self.shape)
+
+    @property
+    def _bound(self) -> BoundNetwork:
+        if self.network is None:
+            raise ArgumentValueError("attribution needs a network")
+        return self.network
+
+    def _with(self, values: Array) -> BoundNetwork:
+        """Return the network in which the node has these values."""
+        axes = self.axes
+        if axes is None:
+            return self._bound
+
+        def own(value: Array) -> Array:
+            shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
+            given: Array = value.new_tensor(axes.back(values, shape))  # type: ignore[attr-defined]
+            return given
+
+        return self._bound.patch({self.node: own})
+
+    def _portions(self, x: Array) -> Iterator[tuple[Array, Array]]:
+        """Yield (rows, samples) as many at a time as the network takes."""
+        size = self.at_once or max(len(x), 1)
+        for start in range(0, len(x), size):
+            rows = np.arange(start, min(start + size, len(x)))
+            yield rows, self._filled(x[rows])
+
+    def _filled(self, x: Array) -> Array:
+        missing = self.at_once - len(x)
+        return x if missing <= 0 else np.concatenate([x, x[-1:].repeat(missing, axis=0)])
+
+
+def is_whole(context: Context) -> bool:
+    """Tell whether the network takes whole numbers, and not pixels made numbers."""
+    dtype = context.network.inputs[0].dtype
+    kind = context.data.inputs[0].dtype.kind
+    return kind in "iub" and (not dtype or not dtype.startswith(("float", "bfloat", "double")))
+
+
+def _embedding(context: Context, shape: tuple[int, ...]) -> str:
+    """Return the first layer that has a vector for each number of a sample."""
+    for layer in context.layers_of_samples:
+        axes = context.unit_axes(layer)
+        if axes is not None and axes.places == shape and axes.count > 1:
+            return layer
+    raise ArgumentValueError(
+        f"probe {context.probe!r}: the input is whole numbers, which have no gradient, and no "
+        "layer has a vector for each of them; name the node of their embedding, as in node=embed"
+    )
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Which numbers of the output are explained: of one position, where there are several.
+
+    Attributes:
+        numbers: How many there are to choose from.
+        at: Index of the position, None where there are none.
+        is_last: Whether the numbers are along the last axis.
+    """
+
+    numbers: int
+    at: int | None = None
+    is_last: bool = True
+
+    @classmethod
+    def of(cls, context: Context, output: Array, at: int) -> Explained:
+        """Return it for an output of (samples, numbers), or one of (samples, positions, numbers).
+
+        Args:
+            context: What the probe is told.
+            output: The output for some samples.
+            at: The position; negative ones count from the end.
+
+        Raises:
+            ArgumentValueError: If the output has another form, or no such position.
+        """
+        if output.ndim == 2:
+            return cls(output.shape[1])
+        if output.ndim != 3:
+            raise ArgumentValueError(
+                f"probe {context.probe!r} explains one number of an output of (samples, numbers) "
+                f"or (samples, positions, numbers); the output is {output.shape}"
+            )
+        beside = context.data.targets.shape[1:]
+        is_last = beside != output.shape[2:] or beside == output.shape[1:2]
+        positions, numbers = output.shape[1:] if is_last else output.shape[:0:-1]
+        if not -positions <= at < positions:
+            raise ArgumentValueError(
+                f"probe {context.probe!r}: there is no position {at}; the output has {positions}, "
+                "counted from 0"
+            )
+        return cls(numbers, at % positions, is_last)
+
+    def scores(self, outputs: Array) -> Array:
+        """Return (samples, numbers)."""
+        if self.at is None:
+            return outputs
+        return outputs[:, self.at] if self.is_last else outputs[:, :, self.at]
+
+    def unit(self, number: int) -> Unit:
+        """Return a number as networks take it."""
+        if self.at is None:
+            return number
+        return (self.at, number) if self.is_last else (number, self.at)
+
+    def classes(self, targets: Array) -> Array | None:
+        """Return the class of every sample; None where samples have none."""
+        if self.at is not None and targets.ndim == 2 and targets.shape[1] > self.at:
+            targets = targets[:, self.at]
+        is_class = targets.ndim == 1 and targets.dtype.kind in "iu" and targets.size > 0
+        return np.asarray(targets, np.int64) if is_class and self.numbers > 1 else None
+
+
+def by_unit(x: Array, units: Array, of: Callable[[Array, int], Array]) -> Array:
+    """Return what is made of samples, those of one unit together.
+
+    Args:
+        x: The samples, or their rows.
+        units: The unit of each.
+        of: Takes some samples and their unit.
+    """
+    order = np.argsort(units, kind="stable")
+    starts = np.flatnonzero(np.diff(units[order], prepend=-1))
+    parts = [of(x[own], int(units[own[0]])) for own in np.split(order, starts[1:])]
+    found: Array = np.concatenate(parts)[np.argsort(order)]
+    return found

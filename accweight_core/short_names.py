@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 DOT = " \N{MIDDLE DOT} "
@@ -80,6 +80,9 @@ def elided(short: str, room: float, measure: Callable[[str], float] = len) -> st
     if width(short) <= room:
         return short
     block, dot, rest = short.partition(DOT)
+    number = block.rpartition(" ")[2]
+    if dot and width(text := number + dot + rest) <= room:
+        return text
     head = block + dot if dot and width(block + dot + "\N{HORIZONTAL ELLIPSIS}") < room else ""
     tail = rest if head else short
     between = [match.end() for match in _SEPARATED.finditer(tail)]
@@ -144,13 +147,26 @@ def _shortest_rests(parts: Mapping[str, _Parts]) -> dict[str, str]:
     families: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
     for each in parts.values():
         families[each.before].add(each.rest)
+    shorts = {before: _shortest_of(rests) for before, rests in families.items()}
     return {
-        name: _joined(
-            name, _shortest(each.rest, [r for r in families[each.before] if r != each.rest])
-        )
+        name: ".".join(shorts[each.before][each.rest])
         for name, each in parts.items()
         if each.number
     }
+
+
+def _shortest_of(rests: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Return of each the shortest end that no other has; a last part that tells nothing is cut."""
+    found = {rest: _shortest(rest, [r for r in rests if r != rest]) for rest in rests}
+    lasts = Counter(rest[-1] for rest in rests)
+    cut = {
+        rest: short[:-1]
+        for rest, short in found.items()
+        if len(short) > 1 and lasts[short[-1]] > 1 and not _NUMBERED.fullmatch(short[-1])
+    }
+    shorter = {**found, **cut}
+    often = Counter(shorter.values())
+    return {rest: short if often[short] == 1 else found[rest] for rest, short in shorter.items()}
 
 
 def _shortest(segments: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -32,6 +32,22 @@ settings.load_profile("accweight")
 gc.disable()  # modules and tests, which are made now, stay for good
 
 
+LONG_IMPORTS = (
+    "binding", "equivalence", "heads_of_formats", "jax", "keras", "lightning", "memory", "onnx",
+    "sb3", "tracker_models", "trainer", "training_loops",
+)  # fmt: skip
+"""How files begin that import JAX, Keras, Lightning, or the exporter and the compiler of torch.
+
+That takes up to eight seconds each. Of two workers the first gets the first half of the tests.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests with long imports first, so that one worker does these, and not each."""
+    names = tuple(f"test_{name}" for name in LONG_IMPORTS)
+    items.sort(key=lambda item: not item.path.name.startswith(names))
+
+
 def pytest_collection_finish() -> None:
     """Leave what has been imported out of every search for garbage but the last one.
 

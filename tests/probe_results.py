@@ -34,6 +34,7 @@ OF_EVERY_KIND = (
     _field("path", "step component", (0, 2)),
     _field("cosine", "step step", (0, 0)),
     _field("values", "step layer unit", (0, 3, 5), "float32"),
+    _field("answers", "step row class", (0, 2, 3)),
 )
 
 
@@ -61,7 +62,12 @@ def stored_results(out: Path, name: str = "everything") -> Path:
         options={"node": HOSTILE},
         steps=STEPS,
         fields=OF_EVERY_KIND,
-        labels={"layer": LAYERS, "class": ("a", HOSTILE, "c"), "stage": ("input", HOSTILE)},
+        labels={
+            "layer": LAYERS,
+            "class": ("a", HOSTILE, "c"),
+            "stage": ("input", HOSTILE),
+            "row": ("r", HOSTILE),
+        },
         attributes={
             "targets": [point % 3 for point in range(POINTS)],
             "classes": ["a", HOSTILE, "c"],
@@ -104,4 +110,5 @@ def _values(at: int) -> dict[str, Any]:
         "path": np.array([at, at * at], float),
         "cosine": np.array([1.0, 0.5, 0.0]) - 0.1 * at,
         "values": units,
+        "answers": (at + 1) * np.arange(6.0).reshape(2, 3),
     }

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from viewer_helpers import session_of, stored, walks
 
 from accweight_core.analysis.step_axis import shares, step_ticks
-from accweight_viewer.model.chart import (
-    HEADROOM,
-    Chart,
-    chosen_measures,
-    value_ticks,
-)
+from accweight_viewer.model.chart import Chart, chosen_measures, spread
+from accweight_viewer.model.curve_scale import HEADROOM, CurveScale, smoothed
 
 
 def test_steps_stand_where_they_are_in_training() -> None:
@@ -43,7 +42,38 @@ def test_a_single_step_stands_in_the_middle() -> None:
     ],
 )
 def test_values_have_round_ticks_from_zero(top: float, most: int, ticks: list[float]) -> None:
-    assert value_ticks(top, most) == pytest.approx(ticks)
+    assert CurveScale(0.0, top).ticks(most) == pytest.approx(ticks)
+
+
+def test_a_logarithmic_scale_goes_from_the_smallest_to_the_largest_value() -> None:
+    values = np.array([0.0, 0.01, 1.0, 100.0, np.nan, np.inf])
+
+    scale = CurveScale.of([values], logarithmic=True)
+    heights = scale.heights(values)
+
+    assert scale.low == 0.01
+    assert scale.ticks(5) == pytest.approx([0.01, 0.1, 1, 10, 100])
+    assert np.isnan(heights[[0, 4]]).all()
+    assert heights[1] == pytest.approx(0)
+    assert heights[2] == pytest.approx(heights[3] / 2)
+    assert 0.9 < heights[3] < 1
+
+
+def test_a_logarithmic_scale_within_a_power_of_ten_has_ticks() -> None:
+    scale = CurveScale.of([np.array([2.3, 4.1])], logarithmic=True)
+
+    assert all(2.3 <= tick <= 4.5 for tick in scale.ticks(4))
+    assert CurveScale.of([np.zeros(3)], logarithmic=True) == CurveScale(0.0, 1.0)
+
+
+def test_smoothing_is_a_running_mean_that_does_not_begin_at_zero() -> None:
+    values = np.array([[4.0, 4.0, np.nan, 4.0], [0.0, 8.0, 8.0, 8.0]])
+
+    found = smoothed(values, 0.5)
+
+    np.testing.assert_allclose(found[0], [4, 4, np.nan, 4])
+    np.testing.assert_allclose(found[1], [0, 8 * 2 / 3, 8 * 6 / 7, 8 * 14 / 15])
+    assert smoothed(values, 0.0) is values
 
 
 def ticked(steps: list[int], width: float, wide: float = 30.0) -> list[int]:
@@ -124,7 +154,7 @@ def test_a_chart_scales_to_the_largest_value_of_all_runs(tmp_path: Path) -> None
 
     assert chart.steps.tolist() == [0, 1, 2, 5, 7, 9]
     assert [curves.positions.tolist() for curves in chart.curves] == [[0, 1, 2], [0, 1, 3, 4, 5]]
-    assert chart.top == max(c.values.max() for c in chart.curves) * HEADROOM
+    assert chart.scale.high == max(c.values.max() for c in chart.curves) * HEADROOM
     assert chart.ranked() == ["b", "a"]
 
 
@@ -142,4 +172,19 @@ def test_a_chart_of_what_never_moved_has_a_scale(tmp_path: Path) -> None:
 
     chart = Chart(session_of(stored(tmp_path, "still", still)))
 
-    assert chart.top == 1.0
+    assert chart.scale == CurveScale(0.0, 1.0)
+
+
+def test_places_are_spread_without_changing_their_order() -> None:
+    assert spread([5.0, 5.0, 5.0], 2.0, 0.0, 10.0) == [3.0, 5.0, 7.0]
+    assert spread([0.0, 0.5], 2.0, 0.0, 10.0) == [0.0, 2.0]
+    assert spread([9.9, 10.0], 2.0, 0.0, 10.0) == [8.0, 10.0]
+    assert spread([1.0, 8.0], 2.0, 0.0, 10.0) == [1.0, 8.0]
+
+
+@given(st.lists(st.floats(0, 100), max_size=10).map(sorted))
+def test_spread_places_keep_their_distance_and_stay_inside(wanted: list[float]) -> None:
+    places = spread(wanted, 10.0, 0.0, 100.0)
+
+    assert all(after - before >= 10 - 1e-9 for before, after in pairwise(places))
+    assert all(-1e-9 <= place <= 100 + 1e-9 for place in places)

@@ -20,7 +20,7 @@ from accweight_viewer.model.settings import Settings
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.readout import NOTHING, Readout
-from accweight_viewer.theme import DARK, LIGHT, style_sheet
+from accweight_viewer.theme import DARK, LIGHT
 
 pytestmark = pytest.mark.gl
 
@@ -252,17 +252,6 @@ def test_a_single_run_is_compared_with_nothing(qtbot: Any, analysis: Path) -> No
     pane = controls(qtbot, session_of(analysis))
 
     assert not pane.comparison.isVisible()
-
-
-@pytest.mark.parametrize("runs", [1, 2])
-def test_all_controls_fit_a_window_of_1280_pixels(
-    qtbot: Any, analysis: Path, other: Path, runs: int
-) -> None:
-    pane = controls(qtbot, session_of(*[analysis, other][:runs]))
-
-    pane.setStyleSheet(pane.styleSheet() + style_sheet(DARK))
-
-    assert pane.sizeHint().width() <= 1280
 
 
 def test_every_control_explains_itself(qtbot: Any, analysis: Path, other: Path) -> None:

@@ -22,8 +22,9 @@ from viewer_plates import (
 )
 
 from accweight_viewer.model.arrangement import Arrangement, arrange
-from accweight_viewer.model.camera import Camera, Pose
+from accweight_viewer.model.camera import Camera, Pose, framing
 from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.label_room import lie_across
 from accweight_viewer.model.labels import (
     FEW,
     Label,
@@ -351,3 +352,60 @@ def test_no_labels_need_no_room() -> None:
 
     assert found.chosen.tolist() == []
     assert found.at.shape == (0, 3)
+
+
+# --- room -----------------------------------------------------------------------------------
+
+
+def boxes_of(labels: list[Label], shown: PlacedLabels, sizes: np.ndarray) -> np.ndarray:
+    """Return (n, 4) left, top, right and bottom of the labels that are shown."""
+    return np.concatenate([shown.at[:, :2], shown.at[:, :2] + sizes[shown.chosen]], axis=1)
+
+
+@pytest.mark.parametrize("count", [2, 6, 12])
+def test_no_name_is_cut_at_the_edge_when_all_is_in_view(count: int) -> None:
+    names = {f"layer_with_a_long_name_{n}.weight": (40, 60) for n in range(count)}
+    layers = shown(names)
+    places = arrange(layers)
+    labels = labels_of(layers, places)
+    flight = Flight()
+    flight.aspect = WINDOW[0] / WINDOW[1]
+    flight.home(places, at_once=True)
+    sizes = sizes_of(labels)
+
+    found = placed(labels, sizes, flight.camera, WINDOW, places)
+
+    boxes = boxes_of(labels, found, sizes)
+    assert len(boxes) > count
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= WINDOW).all()
+
+
+def test_names_of_many_layers_lie_across_no_other_plate() -> None:
+    labels, places = scene(blocks(8), "rows")
+    flight = Flight()
+    flight.aspect = WINDOW[0] / WINDOW[1]
+    flight.home(places, at_once=True)
+    sizes = sizes_of(labels)
+
+    found = placed(labels, sizes, flight.camera, WINDOW, places)
+
+    own = np.array([labels[i].own for i in found.chosen])
+    named = own[:, 1] > own[:, 0]
+    boxes = boxes_of(labels, found, sizes)[named]
+    assert named.sum() >= 3, "some are still named"
+    assert not lie_across(boxes, own[named], flight.camera, WINDOW, places).any()
+
+
+def test_a_text_across_a_plate_of_another_layer_is_found() -> None:
+    layers = shown({"a.weight": (40, 40), "b.weight": (40, 40)})
+    places = one_behind_another(layers)
+    camera = Camera(framing(places.box([0]), 0.0, 0.0, WINDOW[0] / WINDOW[1]))
+    left, top = camera.project(places.corners[:1], *WINDOW)[0, :2]
+    box = np.array([[left + 20, top + 20, left + 80, top + 35]])
+
+    mine, foreign = (
+        lie_across(box, np.array([own]), camera, WINDOW, places)[0] for own in ((0, 1), (1, 2))
+    )
+
+    assert (mine, foreign) == (False, True)

@@ -19,6 +19,9 @@ PIXELS = ("height", "width", "channel")
 NOT_ROWS = (STEP, "component", "bound", "feature", "neighbour")
 """Axes whose places are nothing that a row or a curve could stand for."""
 
+SAMPLES = ("point", "picture", "coordinate")
+"""Axes of samples: too many for the rows and columns of a matrix."""
+
 
 class ResultKind(StrEnum):
     """What can be shown of an array.
@@ -26,7 +29,8 @@ class ResultKind(StrEnum):
     The axes are (step) for numbers; (step, layer) for numbers of layers and (step, any) of other
     things; (step, ..., height, width, channel) of bytes for pictures; (step, point, coordinate) for
     points; (step, stage, point, coordinate) for points on their way; (step, component) for a path;
-    (step, step) and (step, class, predicted) for maps; (step, layer, unit) for units.
+    (step, step) and (step, class, predicted) for maps; (step, layer, unit) for units; (step, any,
+    any) for other matrices, a row for each place of the first.
     """
 
     NUMBERS = "numbers"
@@ -39,6 +43,7 @@ class ResultKind(StrEnum):
     STEPS = "steps"
     CELLS = "cells"
     UNITS = "units"
+    MATRIX = "matrix"
 
 
 _BY_AXES = {
@@ -64,6 +69,9 @@ def kind_of(field: FieldDocument) -> ResultKind | None:
         return None
     if known is None and len(axes) == 2 and axes[0] == STEP and axes[1] not in NOT_ROWS:
         return ResultKind.ROWS
+    others = axes[1:]
+    if known is None and len(axes) == 3 and axes[0] == STEP:
+        return None if set(others) & {*NOT_ROWS, *SAMPLES} else ResultKind.MATRIX
     return known
 
 

@@ -334,7 +334,7 @@ class Probing:
             return
         values = one.probe.finish(_Stored(one.store))
         try:
-            one.store.write_final(values)
+            one.store.write_final(values, one.probe.labels(values))
         except AccweightError:
             raise
         except ValueError as error:

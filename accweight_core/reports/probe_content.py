@@ -39,6 +39,7 @@ READING: Mapping[ResultKind, str] = {
     ResultKind.STEPS: "How alike two steps are: bright is alike; a bright block is a time of rest.",
     ResultKind.CELLS: "A row is what samples are, a column what the network says they are.",
     ResultKind.UNITS: "A row is a layer, a cell one of its units; grey where there is no number.",
+    ResultKind.MATRIX: "One scale for all rows and steps, dark to bright; grey without a number.",
 }
 """How each kind of picture is read."""
 
@@ -118,7 +119,7 @@ def _shown(result: ProbeResult) -> list[str]:
     order = (
         (ResultKind.PICTURES,),
         (ResultKind.STAGES, ResultKind.POINTS, ResultKind.PATH),
-        (ResultKind.CELLS, ResultKind.STEPS, ResultKind.UNITS),
+        (ResultKind.CELLS, ResultKind.STEPS, ResultKind.MATRIX, ResultKind.UNITS),
     )
     found = [name for kinds in order for name in arrays_of(result, *kinds)]
     if arrays_of(result, ResultKind.STAGES):  # the same points, and more of them

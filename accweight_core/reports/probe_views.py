@@ -208,8 +208,11 @@ def _cells(result: ProbeResult, name: str, room: Room) -> Content | None:
 
 
 def _units(result: ProbeResult, name: str, room: Room) -> Content:
+    """Return a row per layer, or per place of the first axis of another matrix."""
+    rows, columns = result.fields[name].axes[1:]
     width = min(result.fields[name].shape[2], 512)
-    layers = list(result.labels("layer"))[: room.lines]
+    whole = list(result.labels(rows))
+    layers = whole[: room.lines]
     places = _places(result, width * len(layers), room.numbers)
     found = [
         result.array(name, int(result.steps[place]))[: len(layers), :width].astype(np.float64)
@@ -217,13 +220,16 @@ def _units(result: ProbeResult, name: str, room: Room) -> Content:
     ]
     known = np.concatenate([one[np.isfinite(one)] for one in found])
     high = float(known.max(initial=0.0)) or 1.0
+    left_out = len(whole) - len(layers)
     return {
         "rows": layers,
         "places": places.tolist(),
         "values": [_brief(one) for one in found],
         "low": min(float(known.min(initial=0.0)), 0.0),
         "high": high,
-        "columns": [str(unit) for unit in range(width)],
+        "axis": columns,
+        "columns": list(result.labels(columns))[:width],
+        "left_out": f"{left_out} more rows are not shown" if left_out else "",
     }
 
 
@@ -238,4 +244,5 @@ _VIEWS: Mapping[ResultKind, Callable[[ProbeResult, str, Room], Content | None]] 
     ResultKind.STEPS: _steps_map,
     ResultKind.CELLS: _cells,
     ResultKind.UNITS: _units,
+    ResultKind.MATRIX: _units,
 }

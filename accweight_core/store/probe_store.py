@@ -247,11 +247,14 @@ class ProbeStore:
         self.document = msgspec.structs.replace(self.document, finished=done, proof=proofs)
         self._write_document()
 
-    def write_final(self, values: Mapping[str, Array]) -> None:
+    def write_final(
+        self, values: Mapping[str, Array], labels: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
         """Write the final arrays, computed from all finished steps.
 
         Args:
             values: By name; axes called "step" have the finished steps.
+            labels: Names of the indices of axes that are known by now.
 
         Raises:
             ValueError: If an array is missing, or has another shape than the fields say.
@@ -264,7 +267,11 @@ class ProbeStore:
             array = self._chunked(field)
             if array.shape:
                 array.write([0] * len(array.shape), whole)
-        self.document = msgspec.structs.replace(self.document, concluded=self.document.finished)
+        self.document = msgspec.structs.replace(
+            self.document,
+            concluded=self.document.finished,
+            labels={**self.document.labels, **(labels or {})},
+        )
         self._write_document()
 
     def _spread(self, field: FieldDocument, value: Array, places: Sequence[int]) -> Array:

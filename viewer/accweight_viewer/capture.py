@@ -7,26 +7,41 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from pyqtgraph.Qt import QtGui
 
 from accweight_core.analysis.figures.film import Frame, even, frame_rate, write_frames
 from accweight_core.errors import AccweightError
+from accweight_viewer.model.session import Session
 from accweight_viewer.model.timeline import REST_SECONDS
 
-if TYPE_CHECKING:
-    from accweight_viewer.window import MainWindow
-
 PATIENCE_SECONDS = 120.0
+
+
+class CapturedWindow(Protocol):
+    """What is needed of a window to take pictures of it."""
+
+    session: Session
+    failure: str
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything visible has its final resolution."""
+
+    def process(self) -> None:
+        """Process all pending events, without advancing time."""
+
+    def grab_image(self) -> QtGui.QImage:
+        """Return an image of the window."""
 
 
 class CaptureError(AccweightError, RuntimeError):
     """Raised when a screenshot or a movie cannot be written."""
 
 
-def screenshot(window: MainWindow, path: Path) -> None:
+def screenshot(window: CapturedWindow, path: Path) -> None:
     """Write the window's contents to a PNG.
 
     Raises:
@@ -49,7 +64,7 @@ def screenshot(window: MainWindow, path: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
-def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]) -> int:
+def movie(window: CapturedWindow, path: Path, progress: Callable[[int, int], object]) -> int:
     """Write the timeline, played once at the chosen speed, to an MP4 or GIF.
 
     Returns:
@@ -75,7 +90,7 @@ def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]
     return count
 
 
-def settle(window: MainWindow) -> None:
+def settle(window: CapturedWindow) -> None:
     """Run the event loop until everything visible has been loaded.
 
     Raises:
@@ -92,7 +107,7 @@ def settle(window: MainWindow) -> None:
 
 
 def _played(
-    window: MainWindow, rate: int, progress: Callable[[int, int], object]
+    window: CapturedWindow, rate: int, progress: Callable[[int, int], object]
 ) -> Iterator[Frame]:
     """Yield the frames of one pass through the timeline, with a pause at its end."""
     session = window.session

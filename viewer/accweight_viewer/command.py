@@ -8,7 +8,7 @@ from __future__ import annotations
 import json as json_module
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,9 @@ DEFAULT_SIZE = 1600, 1000
 @click.argument(
     "analysis",
     nargs=-1,
-    required=True,
     type=options.FILE,
-    metavar="ANALYSIS...",
-    help="An analysis (NAME.accw), or two to compare.",
+    metavar="[ANALYSIS...]",
+    help="An analysis (NAME.accw), or two to compare; without one, a window to open one.",
 )
 @options.step
 @click.option("--layer", metavar="NAME", help="Layer to show.")
@@ -112,16 +111,25 @@ def view(
         "scope": scope,
     }
     capturing = picture is not None or film is not None
-    window = opened_window(
-        list(analysis),
-        asked or DEFAULT_SIZE,
-        {name: value for name, value in chosen.items() if value is not None},
-        budget_bytes=budget,
-        bare=bare,
-        capturing=capturing,
-        difference=difference,
-        remember=not capturing,
-    )
+
+    def opened(paths: Sequence[Path]) -> MainWindow:
+        return opened_window(
+            list(paths),
+            asked or DEFAULT_SIZE,
+            {name: value for name, value in chosen.items() if value is not None},
+            budget_bytes=budget,
+            bare=bare,
+            capturing=capturing,
+            difference=difference,
+            remember=not capturing,
+        )
+
+    if not analysis:
+        if capturing or at is not None or layer is not None:
+            raise click.UsageError("name an analysis (NAME.accw) to show")
+        _start(opened)
+        return
+    window = opened(analysis)
     if asked is not None:
         window.resize(*asked)  # overrides the saved size
     _go_to(window, at, layer)
@@ -136,6 +144,22 @@ def view(
         for path in (picture, film):
             if path is not None:
                 sys.stdout.write(f"{path}\n")
+
+
+def _start(opened: Callable[[Sequence[Path]], MainWindow]) -> None:
+    """Show a window to open an analysis with, then the analysis."""
+    from accweight_viewer import display
+
+    display.need_display(*DEFAULT_SIZE, virtual=False)
+    application = display.application()
+    application.setApplicationName("accweight")
+
+    from accweight_viewer.preferences import Preferences
+    from accweight_viewer.start import StartWindow
+
+    window = StartWindow(lambda path: opened([path]), Preferences())
+    window.show()
+    application.exec()
 
 
 def _go_to(window: MainWindow, at: int | None, layer: str | None) -> None:

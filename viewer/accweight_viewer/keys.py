@@ -31,8 +31,17 @@ class KeyedWindow(Protocol):
     def show_selected(self) -> None:
         """Move the camera to the selected layer."""
 
+    def restore_scene(self) -> bool:
+        """Put the scenes back in their place; return whether they were not."""
+
     def leave_layer(self) -> None:
         """Move the camera back to where it was before it went to a layer."""
+
+    def show_guide(self) -> None:
+        """Show what keys and mouse do, or hide it."""
+
+    def leave_guide(self) -> bool:
+        """Hide that; return whether it was shown."""
 
     def close(self) -> bool:
         """Close the window."""
@@ -67,19 +76,23 @@ class WindowKeys:
             ),
             "/": table.focus_search,
             "Ctrl+F": table.focus_search,
+            "?": window.show_guide,
+            "F1": window.show_guide,
             "Ctrl+Q": window.close,
             "Esc": self.back,
         }
         install(_widget(window), actions)
 
     def back(self) -> None:
-        """Leave a field or a filter for the scene; without one, leave the front of a layer."""
-        table, scene = self._window.table, self._window.scenes[0]
+        """Leave the guide or an enlarged picture, a field and a filter, or the front of a layer."""
+        window, table = self._window, self._window.table
+        if window.leave_guide() or window.restore_scene():
+            return
         was_filtering = table.search.hasFocus() or bool(table.search.text())
         table.show_all()
-        scene.setFocus()
+        window.scenes[0].setFocus()
         if not was_filtering:
-            self._window.leave_layer()
+            window.leave_layer()
 
     def close(self) -> None:
         """Stop watching the focus."""

@@ -7,7 +7,10 @@ nothing is left to do, so that a still picture costs nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -15,7 +18,9 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_core.analysis.exact_client import Answer
 from accweight_core.text import plain
 from accweight_viewer.exact_values import ExactValues
+from accweight_viewer.exports import Exports
 from accweight_viewer.keys import WindowKeys
+from accweight_viewer.layout import NAMES, PaneLayout
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun
@@ -23,6 +28,7 @@ from accweight_viewer.model.session import Session
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.found_row import FoundRow
+from accweight_viewer.panes.guide import Guide, Hint
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.notice_bar import NoticeBar
 from accweight_viewer.panes.picture_link import link
@@ -34,7 +40,7 @@ from accweight_viewer.preferences import Preferences
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import Theme, style_sheet, theme_called
 from accweight_viewer.widgets.background import Background
-from accweight_viewer.widgets.boxes import column, splitter
+from accweight_viewer.widgets.boxes import column
 from accweight_viewer.widgets.pane import Pane
 
 TICK_MS = 14
@@ -51,9 +57,6 @@ LEAST_SIZE = 320, 240
 
 AnyPane = TypeVar("AnyPane", bound=Pane)
 
-LEAST_PICTURE = 64
-"""Least height of a flat picture in pixels."""
-
 
 class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     """The main window of the viewer.
@@ -66,7 +69,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         table: The layer table.
         windows: The two picture windows.
         timeline: The timeline.
+        layout_of_panes: Where they are.
         keys: Its keys.
+        exports: What can be taken out of it.
         failure: Why something cannot be shown; empty if nothing failed.
     """
 
@@ -104,6 +109,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._build()
         self._listen()
         self.keys = WindowKeys(self)
+        self.exports = Exports(self, self.controls.view_button.menu())
+        self._help()
         self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
         self._exact.mark_nonfinite(session.runs, session.redraw)
         self._retitle()
@@ -129,41 +136,54 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.scenes: list[SceneView] = []
         self._scene_row = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
         self._scene_titles: list[QtWidgets.QLabel] = []
-        self._bar = self.add_pane(ColourBar(self.session))
-        self.found = FoundRow(self.session)
-        self.panes.extend(self.found.panes)
-        middle = self.found.below(self._scene_row, self._bar)
+        legend = self.add_pane(ColourBar(self.session))
         self.table = self.add_pane(LayerTable(self.session))
         self.windows = [self.add_pane(PictureWindow(self.session, at)) for at in (0, 1)]
-        for window in self.windows:
-            window.view.setMinimumHeight(LEAST_PICTURE)
         link(self.windows[0], self.windows[1], self.session)
         self.readout = self.add_pane(Readout(self.session))
-        self.readout.setMinimumHeight(0)  # its contents determine the height
         self.timeline = self.add_pane(TimelineBar(self.session))
         self.controls = self.add_pane(Controls(self.session))
-        right = splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
-        self._right = right
-        right.setSizes([340, 340, 200])
-        across = splitter(QtCore.Qt.Orientation.Horizontal, self.table, middle, right)
-        side, width = min(self.width() // 4, 420), min(self.width() * 9 // 40, 380)
-        across.setSizes([side, self.width() - side - width, width])
-        across.setStretchFactor(1, 1)
-        whole = splitter(QtCore.Qt.Orientation.Vertical, across, self.timeline)
-        whole.setSizes([760, 170])
-        whole.setStretchFactor(0, 1)
-        self._splitters = {"across": across, "right": right, "whole": whole}
-        self.setCentralWidget(whole)
+        self.found = FoundRow(self.session)
+        self.panes.extend(self.found.panes)
+        self.layout_of_panes = PaneLayout(
+            self.table, self._scene_row, legend, self.windows, self.readout, self.timeline,
+            self.found,
+        )  # fmt: skip
+        for window in self.windows:
+            window.header.enlarge.toggled.connect(partial(self._enlarge, window))
+        for name, text in NAMES.items():
+            self.controls.add_part(text, partial(self._show_part, name))
+        self.setCentralWidget(self.layout_of_panes.whole)
         self.setMenuWidget(self.controls)
         self.status = self.add_pane(StatusLine(self.session))
         self.statusBar().addWidget(self.status, 1)
         self.notices = self.add_pane(NoticeBar(self.session))
         self.statusBar().addPermanentWidget(self.notices)
-        for widget in (*self.panes, self.found, right, self.statusBar()) if self._bare else ():
+        bars = self.found, self.layout_of_panes.right, self.statusBar()
+        for widget in (*self.panes, *bars) if self._bare else ():
             widget.hide()
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
         self._renew_scenes()
+
+    def _help(self) -> None:
+        """Fill the Help menu; show a hint until somebody has flown."""
+        self.guide = self.add_pane(Guide(self.session, self))
+        menu = self.controls.help_button.menu()
+        menu.addAction("Keys, mouse and colours\t?").triggered.connect(lambda *_: self.show_guide())
+        menu.addAction(f"accweight {version('accweight')}").setEnabled(False)
+        kept = self._preferences
+        if kept is not None and not kept.has_flown and not self._capturing:
+            self.hint = Hint(self.flight, self.scenes[0])
+            self.hint.gone.connect(kept.keep_flown)
+
+    def show_guide(self) -> None:
+        """Show what keys and mouse do, or hide it."""
+        self.guide.toggle()
+
+    def leave_guide(self) -> bool:
+        """Hide that; return whether it was shown."""
+        return self.guide.leave()
 
     def add_pane(self, pane: AnyPane) -> AnyPane:
         """Add a pane to be ticked, themed, waited for and closed; return it."""
@@ -240,6 +260,18 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     # --- capturing ------------------------------------------------------------------------
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let time and camera stand still, so that a picture or a movie can be taken."""
+        before, self._capturing = self._capturing, True
+        self.session.pause()
+        self._clock.stop()
+        try:
+            yield
+        finally:
+            self._capturing = before
+            self._wake()
+
     def process(self) -> None:
         """Process all pending events, without advancing time."""
         QtWidgets.QApplication.processEvents()
@@ -299,6 +331,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         shown, pick = self._shown_scenes, self.session.pick
         picked = shown[pick.run] if pick is not None and pick.run < len(shown) else None
         (picked or self._scene_with(self.session.layer)).circle_selected()
+        self._fit()  # values of a weight take room only while one is picked
         self._ask_exact()
 
     def _scene_with(self, name: str | None) -> SceneView:
@@ -357,31 +390,37 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def _restore(self) -> None:
         if self._preferences is None:
             return
-        for name, kept in self._splitters.items():
-            if (state := self._preferences.geometry(name)) is not None:
-                kept.restoreState(state)
+        self.layout_of_panes.restore(self._preferences)
         if (state := self._preferences.geometry("window")) is not None:
             self.restoreGeometry(state)
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """Hide panes that do not fit, rather than make them too small to use."""
         super().resizeEvent(event)
-        if self._bare:
-            return
-        self.found.fit(self.height())
-        high = self.height() - sum(
-            pane.minimumSizeHint().height()
-            for pane in (self.controls, self.statusBar(), self.timeline)
-        )
-        for pane in (self.windows[0], self.readout, self.windows[1]):
-            high -= pane.minimumSizeHint().height()
-            pane.setVisible(high >= 0)
-        scene = self.scenes[0].minimumWidth()
-        wide = self.width() - scene - self.table.minimumWidth()
-        self._right.setVisible(
-            not self.windows[0].isHidden() and wide >= self.windows[0].minimumSizeHint().width()
-        )
-        self.table.setVisible(wide >= 0)
+        self._fit()
+
+    def _fit(self) -> None:
+        if not self._bare:
+            bars = self.controls.sizeHint().height() + self.statusBar().sizeHint().height()
+            self.layout_of_panes.fit(self.size() - QtCore.QSize(0, bars))
+
+    def _show_part(self, name: str, shown: bool) -> None:
+        self.layout_of_panes.shown[name] = shown
+        self._fit()
+
+    def _enlarge(self, window: PictureWindow, on: bool) -> None:
+        """Put a picture window into the place of the scenes, or all back."""
+        self.layout_of_panes.enlarge(window if on else None)
+        self._fit()
+        self.scenes[0].setFocus()
+        self._wake()
+
+    def restore_scene(self) -> bool:
+        """Put the scenes back in their place; return whether they were not."""
+        enlarged = self.layout_of_panes.enlarged
+        if enlarged is not None:
+            enlarged.header.enlarge.setChecked(False)
+        return enlarged is not None
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Save settings and layout, and stop all background work."""
@@ -390,8 +429,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._growth.stop()
         self.keys.close()
         if self._preferences is not None and not self._bare:
-            for name, kept in self._splitters.items():
-                self._preferences.keep_geometry(name, kept.saveState())
+            self.layout_of_panes.keep(self._preferences)
             self._preferences.keep_geometry("window", self.saveGeometry())
         for pane in self.panes:
             pane.close()

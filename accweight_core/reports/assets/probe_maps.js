@@ -92,11 +92,12 @@ function units(element, view, probe, time) {
     canvas.addEventListener("pointermove", (event) => {
       const box = canvas.getBoundingClientRect();
       const unit = Math.max(Math.min(Math.floor(((event.clientX - box.left) / box.width) * count), count - 1), 0);
-      told.textContent = `${text}, unit ${unit}: ${read(view.values[nearest(time, steps)][row * width + unit])}`;
+      told.textContent = `${text}, ${view.axis} ${view.columns[unit]}: ${read(view.values[nearest(time, steps)][row * width + unit])}`;
     });
     return { canvas, count };
   });
   element.append(told);
+  notes(element, view.axis === "unit" ? "" : `across: ${view.axis}, ${width < 16 ? view.columns.join(", ") : `${width} of them`}`, view.left_out);
   let drawn = -1;
   time.listen(() => {
     const at = nearest(time, steps);

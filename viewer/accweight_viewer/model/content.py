@@ -190,8 +190,7 @@ class Content:
         plate = self._plates[request.tile.plate]
         rows, cols = request.tile.window(plate)
         steps = slice(request.first, request.stop)
-        plane: Plane = self._plane if request.tile.level else "mean"
-        texels = self.source.texels(plate, request.tile.level, plane, steps, rows, cols)
+        texels = self.source.texels(plate, request.tile.level, self._plane, steps, rows, cols)
         texels = np.where(np.isnan(texels), np.float32(GAP), texels)
         return np.where(np.isinf(texels), np.float32(BROKEN), texels).astype(np.float16)
 

@@ -65,12 +65,17 @@ class Difference:
         """Return 1: differences are normalised already."""
         return 1.0
 
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "mean" or "max": what a texel of several weights shows."""
+        own = self.first.plates[plate.number]
+        return self.first.plane_of(own, plane)
+
     def texels(
         self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
     ) -> Texels:
         """Return (steps, rows, columns) of the difference; NaN for gaps."""
         partner = self._partner[plate.name]
-        own = self.first.plates[plate.number]
+        own, plane = self.first.plates[plate.number], self.plane_of(plate, plane)
         ours = self.first.texels(own, level, plane, steps, rows, cols)
         at = self._at[steps]
         span = slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0)

@@ -18,6 +18,7 @@ from accweight_core.short_names import DOT, elided
 from accweight_viewer.model.arrangement import RANGE, Arrangement
 from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.ground import ground_ends, ground_marks
+from accweight_viewer.model.label_room import lie_across
 from accweight_viewer.model.occlusion import are_covered
 from accweight_viewer.model.runs import ShownLayer
 
@@ -33,6 +34,9 @@ LEAST_ON_GROUND = 1.0
 FEW = 12
 LONGEST_TEXT = 44
 GAP_PIXELS = 5.0
+
+EDGE = 3.0
+"""Least space in pixels between a text and the edge of the scene."""
 
 MOST_SECTIONS = 12
 """Sections of a plate that get a label; heads of interleaved projections are far more."""
@@ -66,6 +70,7 @@ class Label:
         detail: Whether it is shown only together with that name.
         bold: Whether it is bold.
         gives_way: Whether it is left out if it would overlap any other.
+        own: The first of the plates that it belongs to, and the one after the last.
     """
 
     text: str
@@ -82,6 +87,7 @@ class Label:
     names: bool = False
     detail: bool = False
     gives_way: bool = False
+    own: tuple[int, int] = (0, 0)
 
 
 def labels_of(
@@ -193,6 +199,7 @@ def _layer_labels(
             named and bold,
             named,
             not named,
+            own=(first, layer.plates[-1].number + 1),
         )
         for text, tone, rise, named in lines
     ]
@@ -286,6 +293,9 @@ def placed(
     reach = np.abs(camera.project(beneath, *viewport)[:, 1] - points[:, 1])
     shift = np.array([(c.across, c.down) for c in labels]) * sizes
     at = points[:, :2] + shift + np.array([c.offset for c in labels])
+    seen = (points[:, :2] >= 0).all(axis=1) & (points[:, :2] <= viewport).all(axis=1)
+    edge = np.maximum(np.array(viewport) - sizes - EDGE, EDGE)
+    at = np.where(seen[:, None], np.clip(at, EDGE, edge), at)  # whole, not cut at the edge
     standing = np.array([c.row >= nearer_hidden and c.layer not in hidden for c in labels])
     wanted = reach >= np.array([c.least for c in labels])
     mine = np.array([c.layer == selected and selected is not None for c in labels])
@@ -297,6 +307,7 @@ def placed(
     covered[shown] = are_covered(anchors[shown], eye, places, nearer_hidden)
     through = mine | np.array([c.least == 0 and selected is None for c in labels])
     shown = shown[~covered[shown] | through[shown]]
+    shown = _with_room(shown, labels, at, sizes, mine, camera, viewport, places, nearer_hidden)
     names = np.array([c.names for c in labels])
     weak = [c.gives_way for c in labels]
     order = sorted(
@@ -305,6 +316,58 @@ def placed(
     chosen = _without_overlap(order, at, sizes, labels)
     depth = np.where(covered, 0.0, points[:, 2])
     return PlacedLabels(chosen, np.column_stack([np.rint(at[chosen]), depth[chosen]]))
+
+
+def _with_room(
+    shown: npt.NDArray[np.int64],
+    labels: Sequence[Label],
+    at: npt.NDArray[np.float64],
+    sizes: npt.NDArray[np.float64],
+    mine: npt.NDArray[np.bool_],
+    camera: Camera,
+    viewport: tuple[float, float],
+    places: Arrangement,
+    nearer_hidden: int,
+) -> npt.NDArray[np.int64]:
+    """Return labels without those across another layer's plate, which moves them below their own.
+
+    `at` is changed for labels that are moved. Those of the selected layer stay in any case.
+    """
+    own = np.array([labels[i].own for i in shown], np.int64).reshape(-1, 2)
+    above = own[:, 1] > own[:, 0]
+    lower = at[shown].copy()
+    left, right = (
+        camera.project(_feet([labels[i] for i in shown], places, side), *viewport)[:, :2]
+        for side in (0, 1)
+    )
+    slope = (right[:, 1] - left[:, 1]) / np.maximum(right[:, 0] - left[:, 0], 1.0)
+    fall = np.maximum(slope, 0) * np.minimum(sizes[shown, 0], right[:, 0] - left[:, 0])
+    lower[:, 0] = left[:, 0]
+    lower[:, 1] = left[:, 1] + fall + [GAP_PIXELS + 17 * labels[i].detail for i in shown]
+
+    def crossed(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        boxes = np.concatenate([corners, corners + sizes[shown]], axis=1)
+        return lie_across(boxes, own, camera, viewport, places, nearer_hidden)
+
+    fits, fits_below = ~crossed(at[shown]), ~crossed(lower)
+    fits_below &= (lower + sizes[shown] <= viewport).all(axis=1) & (lower >= 0).all(axis=1)
+    named = np.array([labels[i].names for i in shown], bool)
+    free = ~above | mine[shown] | (named & np.array([labels[i].least == 0 for i in shown], bool))
+    moved = above & ~fits & fits_below & ~mine[shown] & named
+    below = {labels[i].layer for i in shown[moved]}
+    under = np.array([labels[i].detail and labels[i].layer in below for i in shown], bool)
+    at[shown[moved | under]] = lower[moved | under]
+    kept: npt.NDArray[np.int64] = shown[np.where(under, fits_below, fits | moved | free)]
+    return kept
+
+
+def _feet(labels: Sequence[Label], places: Arrangement, side: float) -> npt.NDArray[np.float64]:
+    """Return (n, 3) the lower left corner of the plates that are labelled, or for 1 the right."""
+    first = np.array([label.own[0] for label in labels], np.int64)
+    feet: npt.NDArray[np.float64] = places.corners[first].copy()
+    feet[:, 0] += side * places.sizes[first, 0]
+    feet[:, 1] -= places.sizes[first, 1]
+    return feet
 
 
 def _without_overlap(

@@ -7,7 +7,6 @@ its parameter is finished, and `ShownRun.refreshed` returns a later state.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,15 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.analysis.probe_metrics import (
-    is_probe_metric,
-    probe_measures,
-    probe_metric,
-)
+from accweight_core.analysis.probe_metrics import probe_measures
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.summary import Measured, measured
-from accweight_core.errors import AccweightError, StoreError
+from accweight_core.errors import StoreError
 from accweight_core.io.stamp import stamp_if_there
+from accweight_core.metrics.table import METRICS
 from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
@@ -33,7 +29,7 @@ from accweight_core.schema import Kind, Parameter, Stamp
 from accweight_core.store.array_part import StoredArray
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
-from accweight_viewer.model.found import results_of
+from accweight_viewer.model.found import layer_numbers, results_of
 from accweight_viewer.model.nonfinite import (
     Counts,
     FirstNonFinite,
@@ -44,6 +40,12 @@ from accweight_viewer.model.nonfinite import (
 from accweight_viewer.model.settings import Plane, Scope
 
 Texels = npt.NDArray[np.float32]
+
+SPARSE = 2.5
+"""Standard deviation over mean of a parameter's changes from which its mean hides how it moved.
+
+A fiftieth of its rows, which alone have moved, give 7; an exponential distribution gives 1.
+"""
 
 MOST_ARRAYS = 512
 """Stored levels whose metadata are kept."""
@@ -155,6 +157,9 @@ class PlateSource(Protocol):
 
     def unit(self, plate: Plate, scope: Scope) -> float:
         """Return the factor from texels to normalised changes."""
+
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "mean" or "max": what a texel of several weights shows."""
 
 
 class ShownRun:
@@ -273,11 +278,9 @@ class ShownRun:
         if not self.measured:
             return np.empty((0, len(self.steps)))
         unknown = np.full(len(self.steps), np.nan)
-        if is_probe_metric(name):
-            with suppress(AccweightError):
-                found = probe_metric(self.results, name, self.steps).by_layer
-                return np.stack([found.get(layer.name, unknown) for layer in self.layers])
-            return np.stack([unknown for _ in self.layers])
+        if name not in METRICS:
+            found = layer_numbers(self.results, name, self.steps)
+            return np.stack([found.get(layer.name, unknown) for layer in self.layers])
         return np.stack([row.metrics.get(name, unknown) for row in self.measured])
 
     @cached_property
@@ -292,6 +295,18 @@ class ShownRun:
         Unfinished layers are included: their ready plates would otherwise look unmoved.
         """
         return np.array([max(plate.peak for plate in layer.plates) for layer in self.layers])
+
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "mean" or "max": what a texel of several weights shows.
+
+        Automatically it is the maximum where few weights have moved far, as in the rows of an
+        embedding: their mean would look as if nothing had moved.
+        """
+        if plane != "auto":
+            return plane
+        metrics = self.parameter_metrics[plate.index].metrics
+        mean, deviation = (float(metrics[name][-1]) for name in ("mean", "std"))
+        return "max" if deviation > SPARSE * mean > 0 else "mean"
 
     def scale(self, plate: Plate, scope: Scope) -> float:
         """Return M, the divisor for normalised changes."""
@@ -332,11 +347,12 @@ class ShownRun:
     ) -> Texels:
         """Return (steps, rows, columns) of cumulative change as stored; NaN for gaps.
 
-        A texel with a weight that is not finite is `NONFINITE`.
+        A texel with a weight that is not finite is `NONFINITE`. Every texel of level 0 is a weight.
 
         Raises:
             StoreError: If they cannot be read, or now belong to another analysis.
         """
+        plane = self.plane_of(plate, plane) if level or not plate.pictured else "mean"
         if not plate.pictured:
             metric = "max" if plane == "max" else "mean"
             series = self.parameter_metrics[plate.index].metrics[metric][steps]

@@ -5,7 +5,7 @@ Panes never call each other. They call the session, and its signals tell all pan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,22 +14,18 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.analysis.probe_kinds import ResultKind
-from accweight_core.analysis.probe_metrics import probe_metric_names
-from accweight_core.colours.scale import ColourScale, bright_end, colour_table, fitted
+from accweight_core.colours.scale import ColourScale, bright_end, colour_table, dark_end, fitted
 from accweight_core.errors import UnknownNameError
-from accweight_core.metrics.table import METRICS, TABLE
 from accweight_core.metrics.totals import Floats
 from accweight_core.short_names import short_names
 from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.found import FoundArray, found_arrays
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import PlateSource, ShownLayer, ShownRun
-from accweight_viewer.model.settings import MOVEMENT, Scope, Settings
+from accweight_viewer.model.settings import Scope, Settings
+from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.model.timeline import TimeCursor
-from accweight_viewer.model.unit_values import UnitValues
 
 ComparisonMode = Literal["beside", "difference"]
 
@@ -72,6 +68,7 @@ class Session:
         data_changed: Emitted when runs, layers, steps or plates have changed.
         found: Layers that match what is searched for; None if nothing is.
         found_changed: Emitted when others match.
+        probes: What probes have found.
         jump_asked: Emitted with the name of the layer that the camera should go to.
     """
 
@@ -91,7 +88,7 @@ class Session:
         self.data_changed: Signal[[]] = Signal()
         self.jump_asked: Signal[[str]] = Signal()
         self.found: frozenset[str] | None = None
-        self._units: UnitValues | None = None
+        self.probes = ShownProbes(lambda: self.runs, lambda: self.settings)
         self.found_changed: Signal[[]] = Signal()
         self.cursor.move_to(self.cursor.last)
 
@@ -199,43 +196,12 @@ class Session:
         """The sources of the scenes: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
             return [Difference(self.runs[0], self.runs[1], self.settings.scope)]
-        units = self.unit_values
+        units = self.probes.unit_values
         return [units] if units is not None else list(self.runs)
-
-    def found_of(self, *kinds: ResultKind) -> list[FoundArray]:
-        """Return the arrays of some kinds that probes have found in the runs."""
-        results = [run.results for run in self.runs]
-        return found_arrays(results, [run.name for run in self.runs], *kinds)
-
-    @property
-    def unit_values(self) -> UnitValues | None:
-        """The values of units that the plates show; None if they show movement."""
-        wanted = self.settings.plate_values
-        if wanted == MOVEMENT or len(self.runs) != 1:
-            return None
-        run, held = self.runs[0], self._units
-        if held is None or held.run is not run or held.array.name != wanted:
-            found = self.found_of(ResultKind.UNITS)
-            array = next((one for one in found if one.name == wanted), None)
-            self._units = None if array is None else UnitValues(run, array)
-        return self._units
 
     def scene_scale(self) -> ColourScale:
         """Return the colour scale of the scenes: of change, of a difference, or of units."""
-        units = self.unit_values
-        if units is None:
-            return self.colour_scale(signed=self.sources[0].signed)
-        light = "_light" if self.settings.theme == "light" else ""
-        name = f"difference{light}" if units.signed else self.settings.colour_map
-        return ColourScale(colour_table(name), signed=units.signed)
-
-    @property
-    def metric_words(self) -> dict[str, str]:
-        """What each metric of layers is that can be chosen: of the table, and of probes."""
-        found = {n: TABLE[n].line for n in METRICS}
-        for run in self.runs:
-            found |= probe_metric_names(run.results)
-        return found
+        return self.probes.unit_scale or self.colour_scale(signed=self.sources[0].signed)
 
     def compare_as(self, comparison: ComparisonMode) -> None:
         """Show two runs side by side, or their difference."""
@@ -257,11 +223,20 @@ class Session:
         settings = self.settings
         light = "_light" if settings.theme == "light" else ""
         name = f"difference{light}" if signed else settings.colour_map
-        low = 0.0 if signed else settings.low
+        low = 0.0 if signed else self.low
         high = self.fitted_high if settings.fitted else settings.high
         return ColourScale(
             colour_table(name), settings.logarithmic, low, max(high, low + 1e-6), signed
         )
+
+    @property
+    def low(self) -> float:
+        """The dark end of the colours: set by hand, or fitted if they are logarithmic."""
+        settings = self.settings
+        if settings.low > 0 or not (settings.logarithmic and settings.fitted):
+            return settings.low
+        ends = [end for run in self.runs if (end := _end(run, settings.scope, dark_end, np.min))]
+        return float(f"{min(ends):.2g}") if ends else 0.0
 
     @property
     def fitted_high(self) -> float:
@@ -269,7 +244,7 @@ class Session:
 
         Of two runs, the brighter end of both.
         """
-        return fitted([_bright_end(run, self.settings.scope) for run in self.runs])
+        return fitted([_end(run, self.settings.scope, bright_end, np.max) for run in self.runs])
 
     # --- numbers --------------------------------------------------------------------------
 
@@ -392,11 +367,20 @@ class Session:
         return None
 
 
-def _bright_end(run: ShownRun, scope: Scope) -> float:
-    """Return a change that few weights of a run exceed, as a share of its scale."""
+def _end(
+    run: ShownRun, scope: Scope, end: Callable[..., float], over_all: Callable[..., Any]
+) -> float:
+    """Return an end of the colours of a run, as a share of its scale.
+
+    Args:
+        run: The run.
+        scope: How changes are normalised.
+        end: `bright_end` or `dark_end`.
+        over_all: Taken over the layers if they have one scale; else their median is.
+    """
     if not run.layers:
         return 0.0
     mean, deviation = (run.metric(name)[:, -1] for name in ("mean", "std"))
     if scope == "global":
-        return bright_end(mean, deviation, np.full(len(mean), run.largest), np.max)
-    return bright_end(mean, deviation, run.layer_largest, np.median)
+        return end(mean, deviation, np.full(len(mean), run.largest), over_all)
+    return end(mean, deviation, run.layer_largest, np.median)

@@ -10,19 +10,20 @@ from accweight_core.analysis.probe_metrics import is_probe_metric
 from accweight_core.metrics.table import METRICS
 
 Scope = Literal["global", "layer"]
-Plane = Literal["mean", "max"]
+Plane = Literal["auto", "mean", "max"]
 
 ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "theme": ("dark", "light"),
     "colour_map": ("grey", "viridis", "magma"),
     "scope": ("global", "layer"),
-    "plane": ("mean", "max"),
+    "plane": ("auto", "mean", "max"),
     "arrangement": ("auto", "line", "rows"),
     "order": ("network", "ranking"),
     "first_metric": METRICS,
     "second_metric": METRICS,
     "curve_metric": METRICS,
     "plate_values": ("movement",),
+    "curve_scale": ("linear", "logarithmic"),
 }
 """Allowed values of settings with a few choices."""
 
@@ -30,6 +31,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "low": (0.0, 1.0),
     "high": (1e-6, 1.0),
     "speed": (0.1, 240.0),
+    "smoothing": (0.0, 0.99),
 }
 """Minimum and maximum of numeric settings."""
 
@@ -56,13 +58,16 @@ class Settings:
         fitted: Whether the bright end is chosen automatically.
         low: Normalised change at the dark end of the map.
         high: Normalised change at the bright end, unless `fitted`.
-        plane: Value of a texel that covers several weights: their mean or maximum.
+        plane: Value of a texel that covers several weights: their mean or maximum, or the one that
+            shows how a parameter moved.
         arrangement: Plates in one line, repeated blocks in rows, or automatic.
         true_scale: Whether texels have the same size on all plates.
         labels: Whether names are shown next to the plates.
         first_metric: Metric of the table's first numeric column.
         second_metric: Metric of its second.
         curve_metric: Metric of the curves in the timeline.
+        curve_scale: Their vertical scale.
+        smoothing: Share of a value in the one after it, for curves and measures.
         order: Order of the table.
         speed: Checkpoints per second.
         loop: Whether playback restarts at the end.
@@ -78,13 +83,15 @@ class Settings:
     fitted: bool = True
     low: float = 0.0
     high: float = 1.0
-    plane: Plane = "mean"
+    plane: Plane = "auto"
     arrangement: Literal["auto", "line", "rows"] = "auto"
     true_scale: bool = False
     labels: bool = True
     first_metric: str = "relative"
     second_metric: str = "rotation"
     curve_metric: str = "mean"
+    curve_scale: Literal["linear", "logarithmic"] = "linear"
+    smoothing: float = 0.0
     order: Literal["network", "ranking"] = "network"
     speed: float = 3.0
     loop: bool = True

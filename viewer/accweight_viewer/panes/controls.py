@@ -6,6 +6,7 @@ The bar has no state: controls change the settings, and show the settings whenev
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.overflow_row import Group, OverflowRow
 from accweight_viewer.widgets.pane import Pane
 from accweight_viewer.widgets.switch import Switch, flat_buttons
 
@@ -29,14 +31,21 @@ LEAST_SHARE = 1e-4
 SWITCHES = {
     "scope": {
         "layer": (
-            "layer",
-            "1 is the largest change of each layer: every layer uses all colours",
+            "each layer",
+            "Brightest is the largest change of each layer: every layer uses all colours",
         ),
-        "global": ("network", "1 is the largest change of all: colours compare across layers"),
+        "global": (
+            "whole network",
+            "Brightest is the largest change of all: colours compare across layers",
+        ),
     },
     "plane": {
-        "mean": ("mean", "A texel that covers several weights shows their mean"),
-        "max": ("max", "A texel that covers several weights shows their largest change"),
+        "auto": (
+            "auto",
+            "Pixels of several weights show their mean, or the largest change where few moved",
+        ),
+        "mean": ("mean", "A pixel that covers several weights shows their mean"),
+        "max": ("max", "A pixel that covers several weights shows their largest change"),
     },
 }
 
@@ -120,6 +129,8 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         comparison: Side by side, or difference; visible with two runs.
         options: Menu items, by the name of their setting.
         arrangements: Menu items, by arrangement.
+        parts: Menu items that show parts of the window.
+        row: The groups of controls.
     """
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -143,8 +154,12 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.view_button = self._button(
             "View \N{BLACK DOWN-POINTING SMALL TRIANGLE}", "Arrangement, size, names and more"
         )
+        self.help_button = self._button("?", "Help: keys, mouse, and what is shown")
+        self.help_button.setMenu(QtWidgets.QMenu(self))
+        self.help_button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self.options: dict[str, Any] = {}
         self.arrangements: dict[str, Any] = {}
+        self.parts: list[Any] = []
         self.view_button.setMenu(self._menu())
         self.view_button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self._build()
@@ -194,35 +209,43 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         return menu
 
     def _build(self) -> None:
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(10, 6, 8, 6)
-        row.setSpacing(6)
         dash = QtWidgets.QLabel("\N{EN DASH}")
-        groups: list[tuple[str, list[Any]]] = [
-            ("Colours", [self.maps, self.logarithmic]),
-            ("Range", [self.low, dash, self.high, self.fitted, self.reset]),
-            ("Scale of each", [self.switches["scope"]]),
-            ("Pooled", [self.switches["plane"]]),
-            *([("Plates", [self.plate_values])] if self.plate_values.is_useful else []),
-        ]
-        for at, (caption, widgets) in enumerate(groups):
-            if at:
-                row.addWidget(self._line())
-            row.addWidget(_dim(caption))
-            for widget in widgets:
-                row.addWidget(widget)
-        self._compared = [self._line(), self.comparison]
-        for widget in self._compared:
-            row.addWidget(widget)
-        row.addStretch(1)
-        row.addWidget(self.view_button)
-        row.addWidget(self.theme_button)
+        ends = [self.low, dash, self.high, self.fitted, self.reset]
+        self._plates = Group("Plates show", [self.plate_values], 4)
+        self._plates.wanted = self.plate_values.is_useful
+        self._compared = Group("Runs", [self.comparison], 3)
+        self.row = OverflowRow(
+            [
+                Group("Colours", [self.maps, self.logarithmic], 5),
+                Group("Range", ends, 1),
+                Group("Brightness relative to", [self.switches["scope"]], 2),
+                Group("Coarse pixels show", [self.switches["plane"]], 0),
+                self._plates,
+                self._compared,
+            ]
+        )
+        whole = QtWidgets.QHBoxLayout(self)
+        whole.setContentsMargins(10, 6, 8, 6)
+        whole.setSpacing(6)
+        whole.addWidget(self.row, 1)
+        whole.addWidget(self.view_button)
+        whole.addWidget(self.help_button)
+        whole.addWidget(self.theme_button)
 
-    def _line(self) -> Any:
-        line = QtWidgets.QFrame()
-        line.setObjectName("separator")
-        line.setFixedSize(1, 18)
-        return line
+    def add_part(self, text: str, show: Callable[[bool], object]) -> None:
+        """Offer to show and hide a part of the window in the menu.
+
+        Args:
+            text: Its name.
+            show: Called with whether it is to be shown.
+        """
+        if not self.parts:
+            self.view_button.menu().addSeparator()
+        action = self.view_button.menu().addAction(text)
+        action.setCheckable(True)
+        action.setChecked(True)
+        action.triggered.connect(lambda on: show(bool(on)))
+        self.parts.append(action)
 
     def _connect(self) -> None:
         session = self._session
@@ -273,11 +296,13 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.maps.setCurrentIndex(self.maps.findData(settings.colour_map))
         self.logarithmic.setChecked(settings.logarithmic)
         self.fitted.setChecked(settings.fitted)
-        for box, value in ((self.low, settings.low), (self.high, high)):
+        for box, value in ((self.low, self._session.low), (self.high, high)):
             blocker = QtCore.QSignalBlocker(box)
             box.setValue(value)
             blocker.unblock()
-        self.reset.setVisible(settings.range_by_hand)
+        if self.reset.isHidden() == settings.range_by_hand:
+            self.reset.setVisible(settings.range_by_hand)
+            self.row.fit()
         self.switches["scope"].show_value(settings.scope)
         self.switches["plane"].show_value(settings.plane)
         self.arrangements[settings.arrangement].setChecked(True)
@@ -286,8 +311,8 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _show_comparison(self) -> None:
         self.comparison.show_value(self._session.comparison)
-        for widget in self._compared:
-            widget.setVisible(len(self._session.runs) == 2)
+        self._compared.wanted = len(self._session.runs) == 2
+        self.row.fit()
 
     def set_theme(self, theme: Theme) -> None:
         """Apply the colours of a theme."""
@@ -295,7 +320,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             flat_buttons(theme)
             + f"""
             Controls {{ border-bottom: 1px solid {theme.line}; }}
-            QFrame#separator {{ background: {theme.line}; }}
+            QFrame#panel {{ background: {theme.panel}; border: 1px solid {theme.line}; }}
             QToolButton {{ color: {theme.dim}; padding: 3px 7px; }}
             QToolButton:hover {{ color: {theme.ink}; }}
             QToolButton:checked {{ color: {theme.accent}; }}
@@ -306,12 +331,6 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             switch.set_theme(theme)
         self.reset.setIcon(icon("reset", theme.accent))
         self.theme_button.setIcon(icon("theme", theme.ink))
-
-
-def _dim(text: str) -> Any:
-    label = QtWidgets.QLabel(text)
-    label.setObjectName("dim")
-    return label
 
 
 def _map_icon(name: str) -> Any:

@@ -12,13 +12,13 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.scatter_pane import ScatterPane
 from accweight_viewer.panes.sheet_pane import SheetPane
-from accweight_viewer.widgets.boxes import column, splitter
+from accweight_viewer.widgets.boxes import splitter
 from accweight_viewer.widgets.events import listen
 
 PANES = (ScatterPane, SheetPane)
 
-LEAST_WINDOW = 640
-"""Pixels of height of a window below which what was found is hidden: the scene needs the room."""
+LEAST_WINDOW = 580
+"""Pixels of height of a window, without its bars, that there must be: the scene needs room."""
 
 LEAST_WIDTH = 420
 """Pixels of width for two panes; where there is less, there is one."""
@@ -44,10 +44,8 @@ class FoundRow(QtWidgets.QSplitter):  # type: ignore[misc]
         listen(self, session.data_changed, self.renew)
         self.renew()
 
-    def below(self, scene: Any, legend: Any) -> Any:
-        """Return a column with a scene and its legend above, and a border that can be moved."""
-        above = column(scene, legend)
-        above.layout().setStretch(0, 1)
+    def below(self, above: Any) -> Any:
+        """Return a column with the scene above, and a border that can be moved."""
         whole = splitter(QtCore.Qt.Orientation.Vertical, above, self)
         whole.setSizes(SIZES)
         return whole

@@ -17,8 +17,11 @@ from accweight_viewer.widgets.pane import Pane
 ROW_PADDING = 11
 """Height of a row beyond the text."""
 
-NAME_ROOM = 120
-"""Width of names below which the column of kinds is hidden."""
+NAME_ROOM = 150
+"""Width of names below which the column of kinds is hidden, and then the second metric."""
+
+ORDER_ROOM = 300
+"""Width from which the order can be chosen beside the filter."""
 
 METRIC_TITLE, WIDEST_METRIC = 112, 150
 """Width up to which a title widens its column, and greatest width of a metric column."""
@@ -147,7 +150,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         whole.setSpacing(0)
         whole.addLayout(top)
         whole.addWidget(self.view, 1)
-        self.setMinimumWidth(280)
+        self.setMinimumWidth(240)
 
     def _build_view(self) -> None:
         view, table = self.view, QtWidgets.QTableView
@@ -208,6 +211,8 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def resizeEvent(self, event: Any) -> None:  # noqa: N802
         """Fit the columns to the new width."""
         super().resizeEvent(event)
+        for button in self.order_buttons.values():
+            button.setVisible(self.width() >= ORDER_ROOM)
         self._fit_columns()
 
     def _fit_columns(self) -> None:
@@ -225,7 +230,10 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         longest = max(map(measure, self.model.short_names), default=0) + 2 * PADDING
         longest += BROKEN_ROOM if self.model.may_break else 0
         room = self.view.viewport().width() - place - sum(values)
+        squeezed = room < min(longest, NAME_ROOM)
+        header.setSectionHidden(Column.SECOND, squeezed)
         hidden = room - kind < min(longest, NAME_ROOM)
+        room += values[-1] if squeezed else 0
         spare = max(room - longest - (0 if hidden else kind), 0) // len(VALUES)
         header.resizeSection(Column.PLACE, place)
         header.resizeSection(Column.KIND, kind)

@@ -124,7 +124,7 @@ class PicturePainter:
         painter, geometry = self._painter, self._geometry
         painter.save()
         painter.setClipRect(geometry.picture)
-        painter.fillRect(geometry.picture, QtGui.QColor(self._theme.gap))
+        painter.fillRect(geometry.picture, QtGui.QColor(self._theme.mat))
         for drawn in regions:
             if drawn is not None:
                 painter.drawImage(geometry.rect(*drawn.region.extent), drawn.pixels)

@@ -107,8 +107,8 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         view.hovered.connect(self._hovered)
         view.clicked.connect(self._clicked)
         self._patience.timeout.connect(lambda: view.set_loading(feed.late))
-        reader = self._reader
-        self.destroyed.connect(lambda *_: (feed.close(), reader.close()))
+        for loader in (feed, self._reader):
+            self.destroyed.connect(lambda *_, loader=loader: loader.close())
         listen(self, session.time_changed, self._time_changed)
         listen(self, session.selection_changed, self._selection_changed)
         listen(self, session.settings_changed, self._settings_changed)
@@ -327,7 +327,8 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             waiting = "\N{HORIZONTAL ELLIPSIS}"
             return Description(element_text(pick), waiting, pick.described(), step)
         seen = seen_region(self.view.viewport, plate.plan.levels, self.devicePixelRatioF())
-        return plate_description(plate, seen.level, self._session.settings.plane, step)
+        plane = source.plane_of(plate, self._session.settings.plane)
+        return plate_description(plate, seen.level, plane, step)
 
     # --- what others change ----------------------------------------------------------------
 
@@ -383,5 +384,5 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._scale = self._session.colour_scale(signed=source is not None and source.signed)
         red, green, blue = self._scale.colours.astype(int).T
         table: list[int] = (0xFF000000 | red << 16 | green << 8 | blue).tolist()
-        gap = [int(QtGui.QColor(self._theme.gap).rgb())] * (256 - len(table))
+        gap = [int(QtGui.QColor(self._theme.mat).rgb())] * (256 - len(table))
         self.view.set_colours(table + gap, self._theme)

@@ -16,8 +16,8 @@ from accweight_viewer.widgets.events import NOTCH, place_of
 REACH = 5.0
 """Distance in pixels within which a double click selects a curve."""
 
-HANDLE = 5.5
-"""Radius of the cursor's handle."""
+HANDLE = 5.0
+"""Half the width of the grip below the axis: a slider, not a curve."""
 
 _LEFT_BUTTON = QtCore.Qt.MouseButton.LeftButton
 
@@ -120,8 +120,6 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         x = self._drawn_x = image.x_at(position)
         accent, panel = QtGui.QColor(self._theme.accent), QtGui.QColor(self._theme.panel)
         y = round(area.bottom()) + 0.5
-        painter.setPen(QtGui.QPen(accent, 2))
-        painter.drawLine(QtCore.QPointF(area.left(), y), QtCore.QPointF(x, y))
         painter.setPen(QtGui.QPen(accent, 1.2))
         painter.drawLine(QtCore.QPointF(x, area.top() - 3), QtCore.QPointF(x, y))
         painter.setPen(QtGui.QPen(panel, 2))
@@ -129,7 +127,9 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             painter.setBrush(stroke.colour)
             painter.drawEllipse(QtCore.QPointF(x, height), 4.0, 4.0)
         painter.setBrush(accent)
-        painter.drawEllipse(QtCore.QPointF(x, y), HANDLE, HANDLE)
+        grip = ((x, y - 1), (x + HANDLE, y + HANDLE), (x + HANDLE, y + 2 * HANDLE))
+        grip += ((x - HANDLE, y + 2 * HANDLE), (x - HANDLE, y + HANDLE))
+        painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in grip]))
 
     # --- the mouse ------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         self._scale = scale
         edges = (theme.frame, theme.accent, theme.mark, theme.gap, theme.ink)
         self._tones = np.array([_rgb(tone) for tone in edges], np.float32)
-        self._gap = np.array(_rgb(theme.gap), np.float32)
+        self._gap = np.array(_rgb(theme.mat), np.float32)
         self._broken = np.array([_rgb(theme.broken), _rgb(theme.page)], np.float32)
         self._stale.add("colours")
 

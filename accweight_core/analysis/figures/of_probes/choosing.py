@@ -6,6 +6,7 @@ points            scatter plots, side by side
 stages            scatter plots, stages across, steps down
 path              a path
 steps, cells      maps: values as colours
+matrix            rows of values as colours, at the first and the last step
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 
 from accweight_core.analysis.figures.of_probes.curves import curves_figure
 from accweight_core.analysis.figures.of_probes.maps import map_figure, steps_map_figure
+from accweight_core.analysis.figures.of_probes.matrix import matrix_figure
 from accweight_core.analysis.figures.of_probes.points import (
     path_figure,
     scatter_figure,
@@ -36,6 +38,7 @@ _DRAWN: Mapping[ResultKind, Callable[[ProbeResult, str], Drawing]] = {
     ResultKind.STAGES: stages_figure,
     ResultKind.STEPS: steps_map_figure,
     ResultKind.CELLS: map_figure,
+    ResultKind.MATRIX: matrix_figure,
 }
 
 

@@ -81,6 +81,10 @@ class UnitValues:
             return 1.0
         return self._most(plate) / self.largest
 
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "mean": a texel of several weights has the value of one unit."""
+        return "mean"
+
     def texels(
         self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
     ) -> Texels:

@@ -14,7 +14,6 @@ from window_driver import OpenWindow, pixels, rgb, settle
 pytest.importorskip("pyqtgraph")
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
 
-from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.scatter_pane import ScatterPane
 from accweight_viewer.panes.sheet_pane import SheetPane
 from accweight_viewer.window import MainWindow
@@ -132,8 +131,7 @@ def test_plates_show_what_units_do(analysed: Path, opened: OpenWindow) -> None:
 
     assert window.session.settings.plate_values == "everything.values"
     assert (pixels(window.scenes[0].grabFramebuffer()) != before).any()
-    captions = [pane.caption for pane in window.panes if isinstance(pane, ColourBar)]
-    assert "everything.values" in captions[0]
+    assert "everything.values" in window.legend.caption
     assert "\x1b" not in pane_text(window)
 
 

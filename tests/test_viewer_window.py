@@ -590,7 +590,7 @@ def test_odd_names_stay_text(opened: OpenWindow, tmp_path: Path) -> None:
     labels, plain = window.findChildren(QtWidgets.QLabel), QtCore.Qt.TextFormat.PlainText
     assert [la.text() for la in labels if "<" in la.text() and la.textFormat() != plain] == []
     assert "\n" not in window.windowTitle()
-    assert [la.text() for la in window._scene_titles if "\n" in la.text()] == []
+    assert [la.text() for la in window.scene_row.titles if "\n" in la.text()] == []
 
 
 def test_what_was_chosen_is_there_next_time(

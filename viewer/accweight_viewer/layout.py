@@ -29,8 +29,7 @@ LEAST_SCENE = 320
 SHARES = {"across": (22, 55, 23), "whole": (80, 20)}
 """How splitters divide a window, and what is taken from each part when it shrinks."""
 
-NAMES = {"table": "Layer table", "pictures": "Pictures and values", "timeline": "Timeline",
-         "found": "What probes found"}  # fmt: skip
+NAMES = {"table": "Layer table", "pictures": "Pictures and values", "timeline": "Timeline"}
 """What can be switched off."""
 
 
@@ -49,14 +48,13 @@ class PaneLayout:
         table: LayerTable,
         scenes: QtWidgets.QWidget,
         legend: QtWidgets.QWidget,
+        found: FoundRow,
         windows: list[PictureWindow],
         readout: Readout,
         timeline: TimelineBar,
-        found: FoundRow,
     ) -> None:
         self._table, self._scenes, self._legend = table, scenes, legend
         self._windows, self._readout, self._timeline = windows, readout, timeline
-        self._found = found
         self.shown = dict.fromkeys(NAMES, True)
         self.enlarged: PictureWindow | None = None
         for window in windows:
@@ -64,19 +62,17 @@ class PaneLayout:
         readout.setMinimumHeight(0)  # its contents determine the height
         self._middle = column(scenes, legend)
         self._middle.layout().setStretch(0, 1)
-        self._middle.setMinimumWidth(LEAST_SCENE)
+        middle = found.below(self._middle)
+        middle.setMinimumWidth(LEAST_SCENE)
         self.right = splitter(VERTICAL, *windows, readout)
         self.right.setSizes([340, 340, 200])
-        middle = found.below(self._middle)
         across = splitter(HORIZONTAL, table, middle, self.right)
         self.whole = splitter(VERTICAL, across, timeline)
         for name, parts in (("across", across), ("whole", self.whole)):
             parts.setSizes([share * 16 for share in SHARES[name]])
             for at, share in enumerate(SHARES[name]):
                 parts.setStretchFactor(at, share)
-        self.splitters = {
-            "across": across, "right": self.right, "whole": self.whole, "middle": middle,
-        }  # fmt: skip
+        self.splitters = {"across": across, "right": self.right, "whole": self.whole}
 
     def restore(self, preferences: Preferences) -> None:
         """Divide the window as it was last time."""
@@ -96,7 +92,6 @@ class PaneLayout:
             size: Its QSize.
         """
         high = size.height()
-        self._found.fit(high if self.shown["found"] else 0)
         least = LEAST_PICTURE + self._timeline.minimumSizeHint().height()
         self._timeline.setVisible(self.shown["timeline"] and high >= least)
         high -= 0 if self._timeline.isHidden() else self._timeline.minimumSizeHint().height()

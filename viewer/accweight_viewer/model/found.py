@@ -12,10 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
-from accweight_core.analysis.probe_metrics import probe_metric
 from accweight_core.analysis.probe_results import ProbeResult, Probes
 from accweight_core.errors import AccweightError
-from accweight_core.metrics.table import Floats
 
 Steps = npt.NDArray[np.int64]
 
@@ -95,14 +93,6 @@ def found_arrays(
                     staged = f"{title} \N{MIDDLE DOT} {name}{of_run}"
                     found.append(FoundArray(run, probe, array, stage, result, staged))
     return found
-
-
-def layer_numbers(results: Mapping[str, ProbeResult], name: str, steps: Steps) -> dict[str, Floats]:
-    """Return (steps,) of a metric by layer; nothing if no probe has found it."""
-    try:
-        return dict(probe_metric(results, name, steps).by_layer)
-    except (AccweightError, OSError):
-        return {}
 
 
 def _of(result: ProbeResult) -> str:

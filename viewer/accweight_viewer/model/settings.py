@@ -22,8 +22,8 @@ ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "first_metric": METRICS,
     "second_metric": METRICS,
     "curve_metric": METRICS,
-    "plate_values": ("movement",),
     "curve_scale": ("linear", "logarithmic"),
+    "plate_values": ("movement",),
 }
 """Allowed values of settings with a few choices."""
 

@@ -82,8 +82,8 @@ class UnitValues:
         return self._most(plate) / self.largest
 
     def plane_of(self, plate: Plate, plane: Plane) -> Plane:
-        """Return "mean": a texel of several weights has the value of one unit."""
-        return "mean"
+        """Return "max": all weights of a unit have one value, whatever a texel covers."""
+        return "max"
 
     def texels(
         self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice

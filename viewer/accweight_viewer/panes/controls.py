@@ -210,17 +210,17 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _build(self) -> None:
         dash = QtWidgets.QLabel("\N{EN DASH}")
-        ends = [self.low, dash, self.high, self.fitted, self.reset]
-        self._plates = Group("Plates show", [self.plate_values], 4)
-        self._plates.wanted = self.plate_values.is_useful
+        ends = [self.low, dash, self.high, self.fitted]
+        self._clipped = Group("", [self.reset], 9)  # what clips is always said
         self._compared = Group("Runs", [self.comparison], 3)
         self.row = OverflowRow(
             [
                 Group("Colours", [self.maps, self.logarithmic], 5),
                 Group("Range", ends, 1),
+                self._clipped,
                 Group("Brightness relative to", [self.switches["scope"]], 2),
                 Group("Coarse pixels show", [self.switches["plane"]], 0),
-                self._plates,
+                *([Group("Plates", [self.plate_values], 4)] if self.plate_values.is_useful else []),
                 self._compared,
             ]
         )
@@ -300,7 +300,8 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             blocker = QtCore.QSignalBlocker(box)
             box.setValue(value)
             blocker.unblock()
-        if self.reset.isHidden() == settings.range_by_hand:
+        if self._clipped.wanted != settings.range_by_hand:
+            self._clipped.wanted = settings.range_by_hand
             self.reset.setVisible(settings.range_by_hand)
             self.row.fit()
         self.switches["scope"].show_value(settings.scope)

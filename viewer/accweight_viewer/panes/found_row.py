@@ -17,8 +17,8 @@ from accweight_viewer.widgets.events import listen
 
 PANES = (ScatterPane, SheetPane)
 
-LEAST_WINDOW = 580
-"""Pixels of height of a window, without its bars, that there must be: the scene needs room."""
+LEAST_WINDOW = 640
+"""Pixels of height of a window below which what was found is hidden: the scene needs the room."""
 
 LEAST_WIDTH = 420
 """Pixels of width for two panes; where there is less, there is one."""
@@ -45,7 +45,7 @@ class FoundRow(QtWidgets.QSplitter):  # type: ignore[misc]
         self.renew()
 
     def below(self, above: Any) -> Any:
-        """Return a column with the scene above, and a border that can be moved."""
+        """Return a splitter with the scene above, and a border that can be moved."""
         whole = splitter(QtCore.Qt.Orientation.Vertical, above, self)
         whole.setSizes(SIZES)
         return whole

@@ -162,7 +162,8 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         for row, layers in enumerate(self._layers):
             layer = layers[run]
             if layer is None:
-                texts[row], tones[row] = f"only in {self._only[row]}", "mark"
+                if self._only[row]:
+                    texts[row], tones[row] = f"only in {self._only[row]}", "mark"
                 continue
             values[row] = known[layer.position]
             if not all(plate.ready for plate in layer.plates):
@@ -178,7 +179,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     @property
     def metric_words(self) -> dict[str, str]:
         """What each metric is that can be chosen."""
-        return self._session.probes.metric_words
+        return self._session.metric_words
 
     # --- changes --------------------------------------------------------------------------
 

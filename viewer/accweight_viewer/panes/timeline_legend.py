@@ -44,23 +44,24 @@ def pen_of(colour: Any, width: float, dash: Sequence[float] | None = None) -> An
 def draw_legend(
     painter: Any,
     box: Any,
-    title: tuple[str, str],
+    metric: str,
+    words: str,
     entries: Sequence[LegendEntry],
     theme: Theme,
     how: str = "",
 ) -> None:
-    """Draw a metric and what it is on the left, and as many entries as fit from the right.
+    """Draw the metric and what it is on the left, and as many entries as fit from the right.
 
     `how` says how its curves are drawn, if not as they are.
     """
     measure = painter.fontMetrics().horizontalAdvance
-    entries, room = list(entries), box.width() - measure(title[0]) - 2 * BETWEEN
+    entries, room = list(entries), box.width() - measure(metric) - 2 * BETWEEN
     if _width(entries, measure) > room:
         entries = [entry._replace(span="") for entry in entries]
     while _width(entries, measure) > room:
         entries.pop()
     x = box.right() - _width(entries, measure)
-    _draw_title(painter, box, title, how, x - box.left() - 2 * BETWEEN, theme)
+    _draw_title(painter, box, (metric, words, how), x - box.left() - 2 * BETWEEN, theme)
     for entry in entries:
         width = _width([entry], measure)
         place = QtCore.QRectF(x, box.top(), width, box.height())
@@ -83,10 +84,10 @@ def _width(entries: Sequence[LegendEntry], measure: Any) -> int:
 
 
 def _draw_title(
-    painter: Any, box: Any, title: tuple[str, str], how: str, room: float, theme: Theme
+    painter: Any, box: Any, title: tuple[str, str, str], room: float, theme: Theme
 ) -> None:
-    """Draw the name of a metric, and its description if it fits."""
-    metric, words = title
+    """Draw the name of a metric; what it is and how it is drawn as far as that fits."""
+    metric, words, how = title
     measure = painter.fontMetrics().horizontalAdvance
     painter.setPen(QtGui.QColor(theme.ink))
     painter.drawText(box, _LEFT, metric)

@@ -127,8 +127,8 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             painter.setBrush(stroke.colour)
             painter.drawEllipse(QtCore.QPointF(x, height), 4.0, 4.0)
         painter.setBrush(accent)
-        grip = ((x, y - 1), (x + HANDLE, y + HANDLE), (x + HANDLE, y + 2 * HANDLE))
-        grip += ((x - HANDLE, y + 2 * HANDLE), (x - HANDLE, y + HANDLE))
+        right, left, top, foot = x + HANDLE, x - HANDLE, y + HANDLE, y + 2 * HANDLE
+        grip = ((x, y - 1), (right, top), (right, foot), (left, foot), (left, top))
         painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in grip]))
 
     # --- the mouse ------------------------------------------------------------------------

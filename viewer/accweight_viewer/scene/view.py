@@ -97,6 +97,11 @@ class SceneView(FlyCameraView, Pane):
         """Whether the picture has its final resolution."""
         return not self._needs and self.content.idle
 
+    @property
+    def _leads(self) -> bool:
+        """Whether its shape and its plates decide where the camera goes."""
+        return self.number == 0 or not self.session.related
+
     def _listen(self) -> None:
         session = self.session
         session.time_changed.connect(lambda: self._need("time", "instances"))
@@ -122,7 +127,7 @@ class SceneView(FlyCameraView, Pane):
         elif names & {"arrangement", "true_scale"}:
             self.content.places = self.session.arrangement(self.source)
             self._rename()
-            if self.number == 0:
+            if self._leads:
                 self.flight.settle(self.content.places)
         elif "labels" in names:
             self._rename()
@@ -292,7 +297,7 @@ class SceneView(FlyCameraView, Pane):
 
     def resizeGL(self, width: int, height: int) -> None:  # noqa: N802 - Qt's name
         """Keep everything in view after a resize."""
-        if self.number == 0:
+        if self._leads:
             self.flight.aspect = width / max(height, 1)
             self.flight.settle(self.content.places)
         self._need("plan", "labels")

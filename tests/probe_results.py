@@ -34,7 +34,7 @@ OF_EVERY_KIND = (
     _field("path", "step component", (0, 2)),
     _field("cosine", "step step", (0, 0)),
     _field("values", "step layer unit", (0, 3, 5), "float32"),
-    _field("answers", "step row class", (0, 2, 3)),
+    _field("answers", "step group class", (0, 2, 3)),
 )
 
 
@@ -66,7 +66,7 @@ def stored_results(out: Path, name: str = "everything") -> Path:
             "layer": LAYERS,
             "class": ("a", HOSTILE, "c"),
             "stage": ("input", HOSTILE),
-            "row": ("r", HOSTILE),
+            "group": ("r", HOSTILE),
         },
         attributes={
             "targets": [point % 3 for point in range(POINTS)],

@@ -60,7 +60,7 @@ def test_numbers_of_layers_are_metrics_of_table_and_curves(session: Session) -> 
     values = {row.layer: row.values[0] for row in session.rows()}
     assert values[LAYERS[0]] == pytest.approx(0.3)
     assert np.isnan(values[LAYERS[2]])
-    assert session.metric_words[DEAD] == "what sparsity is"
+    assert session.probes.metric_words[DEAD] == "what sparsity is"
     np.testing.assert_allclose(session.curves()[1], [0.5, 0.6, 0.7])
     assert Chart(session).scale.high > 0.7
 

@@ -75,7 +75,7 @@ class Chart:
         self.steps = session.steps
         self.x = shares(self.steps)
         self.metric = session.settings.curve_metric
-        self.words = plain(session.metric_words.get(self.metric, self.metric))
+        self.words = plain(session.probes.metric_words.get(self.metric, self.metric))
         self.names = list(session.layer_names)
         self.short_names = session.short_names
         self.run_names = [run.name for run in session.runs]

@@ -51,7 +51,7 @@ class Scatter:
     @property
     def choices(self) -> list[FoundArray]:
         """The arrays that can be shown; points at every stage stand in for those of one."""
-        found = self.session.found_of(ResultKind.POINTS, ResultKind.STAGES)
+        found = self.session.probes.of_kind(ResultKind.POINTS, ResultKind.STAGES)
         staged = {one.probe for one in found if one.stage is not None}
         return [one for one in found if one.stage is not None or one.probe not in staged]
 

@@ -14,23 +14,19 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.analysis.probe_kinds import ResultKind
-from accweight_core.analysis.probe_metrics import probe_metric_names
 from accweight_core.colours.scale import ColourScale, colour_table
 from accweight_core.errors import UnknownNameError
-from accweight_core.metrics.table import METRICS, TABLE
 from accweight_core.metrics.totals import Floats
 from accweight_core.short_names import short_names
 from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
 from accweight_viewer.model.colour_range import fitted_high, fitted_low
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.found import FoundArray, found_arrays
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import PlateSource, ShownLayer, ShownRun
-from accweight_viewer.model.settings import MOVEMENT, Settings
+from accweight_viewer.model.settings import Settings
+from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.model.timeline import TimeCursor
-from accweight_viewer.model.unit_values import UnitValues
 
 ComparisonMode = Literal["beside", "difference"]
 
@@ -74,6 +70,7 @@ class Session:
         replaced: Paths of runs in whose place other runs have been put.
         found: Layers that match what is searched for; None if nothing is.
         found_changed: Emitted when others match.
+        probes: What probes have found.
         jump_asked: Emitted with the name of the layer that the camera should go to.
     """
 
@@ -94,7 +91,7 @@ class Session:
         self.jump_asked: Signal[[str]] = Signal()
         self.replaced: set[Path] = set()
         self.found: frozenset[str] | None = None
-        self._units: UnitValues | None = None
+        self.probes = ShownProbes(lambda: self.runs, lambda: self.settings)
         self.found_changed: Signal[[]] = Signal()
         self.cursor.move_to(self.cursor.last)
 
@@ -218,43 +215,12 @@ class Session:
         """The sources of the scenes: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
             return [Difference(self.runs[0], self.runs[1], self.settings.scope)]
-        units = self.unit_values
+        units = self.probes.unit_values
         return [units] if units is not None else list(self.runs)
-
-    def found_of(self, *kinds: ResultKind) -> list[FoundArray]:
-        """Return the arrays of some kinds that probes have found in the runs."""
-        results = [run.results for run in self.runs]
-        return found_arrays(results, [run.name for run in self.runs], *kinds)
-
-    @property
-    def unit_values(self) -> UnitValues | None:
-        """The values of units that the plates show; None if they show movement."""
-        wanted = self.settings.plate_values
-        if wanted == MOVEMENT or len(self.runs) != 1:
-            return None
-        run, held = self.runs[0], self._units
-        if held is None or held.run is not run or held.array.name != wanted:
-            found = self.found_of(ResultKind.UNITS)
-            array = next((one for one in found if one.name == wanted), None)
-            self._units = None if array is None else UnitValues(run, array)
-        return self._units
 
     def scene_scale(self) -> ColourScale:
         """Return the colour scale of the scenes: of change, of a difference, or of units."""
-        units = self.unit_values
-        if units is None:
-            return self.colour_scale(signed=self.sources[0].signed)
-        light = "_light" if self.settings.theme == "light" else ""
-        name = f"difference{light}" if units.signed else self.settings.colour_map
-        return ColourScale(colour_table(name), signed=units.signed)
-
-    @property
-    def metric_words(self) -> dict[str, str]:
-        """What each metric of layers is that can be chosen: of the table, and of probes."""
-        found = {n: TABLE[n].line for n in METRICS}
-        for run in self.runs:
-            found |= probe_metric_names(run.results)
-        return found
+        return self.probes.unit_scale or self.colour_scale(signed=self.sources[0].signed)
 
     def compare_as(self, comparison: ComparisonMode) -> None:
         """Show two runs side by side, or their difference."""

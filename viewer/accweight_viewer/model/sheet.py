@@ -75,7 +75,7 @@ class Sheet:
     @property
     def choices(self) -> list[FoundArray]:
         """The arrays that can be shown."""
-        return self.session.found_of(ResultKind.PICTURES)
+        return self.session.probes.of_kind(ResultKind.PICTURES)
 
     @property
     def chosen(self) -> FoundArray | None:

@@ -79,7 +79,7 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             first, second = (run.name for run in self._session.runs)
             return f"difference of normalised change ({first} {MINUS} {second})"
         each = self._session.settings.scope == "layer"
-        units = self._session.unit_values
+        units = self._session.probes.unit_values
         if units is not None and not self._compact and self._signed is None:
             words = units.array.result.fields[units.array.array].words
             return plain(f"{units.array.name}: {words}, share of the largest")

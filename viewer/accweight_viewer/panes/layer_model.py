@@ -179,7 +179,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     @property
     def metric_words(self) -> dict[str, str]:
         """What each metric is that can be chosen."""
-        return self._session.metric_words
+        return self._session.probes.metric_words
 
     # --- changes --------------------------------------------------------------------------
 

@@ -40,7 +40,9 @@ class PlateValuesBox(ComboBox):
         self.clear()
         self.addItem(MOVEMENT, MOVEMENT)
         self.setItemData(0, "How far weights have travelled", QtCore.Qt.ItemDataRole.ToolTipRole)
-        units = self._session.found_of(ResultKind.UNITS) if len(self._session.runs) == 1 else []
+        units = (
+            self._session.probes.of_kind(ResultKind.UNITS) if len(self._session.runs) == 1 else []
+        )
         for at, array in enumerate(units, start=1):
             words = array.result.fields[array.array].words
             named = array.array.replace("_", " ")

@@ -111,7 +111,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _fill_metrics(self) -> None:
         """List the metrics, those that probes have found as well."""
-        words = self._session.metric_words
+        words = self._session.probes.metric_words
         if self.metric.count() == len(words):
             return
         self.metric.clear()

@@ -27,6 +27,9 @@ from accweight_viewer.model.settings import Settings
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.model.timeline import TimeCursor
 
+MOST_SCENES = 2
+"""Runs whose plates are shown; others have curves and columns of the table."""
+
 ComparisonMode = Literal["beside", "difference"]
 
 
@@ -53,7 +56,7 @@ class Session:
     """The state of the viewer.
 
     Attributes:
-        runs: One or two.
+        runs: One, two to compare, or more, of which the first two have plates.
         settings: Display settings.
         cursor: Position in time.
         layer: Name of the selected layer, or None.
@@ -211,8 +214,9 @@ class Session:
     def sources(self) -> list[PlateSource]:
         """The sources of the scenes: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
-            return [Difference(self.runs[0], self.runs[1], self.settings.scope)]
-        return list(self.runs)
+            settings = self.settings
+            return [Difference(*self.runs, settings.scope, settings.difference_scale)]
+        return list(self.runs[:MOST_SCENES])
 
     def compare_as(self, comparison: ComparisonMode) -> None:
         """Show two runs side by side, or their difference."""

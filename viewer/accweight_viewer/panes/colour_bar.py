@@ -24,7 +24,7 @@ LEAST_GAP = 8
 
 MINUS = "\N{MINUS SIGN}"
 
-LOOKS = {"colour_map", "logarithmic", "low", "high", "fitted", "scope"}
+LOOKS = {"colour_map", "logarithmic", "low", "high", "fitted", "scope", "difference_scale"}
 """Settings that change the legend."""
 
 
@@ -74,11 +74,14 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     @property
     def caption(self) -> str:
         """The text above the band."""
-        if self.signed:
-            first, second = (run.name for run in self._session.runs)
-            return f"difference of normalised change ({first} {MINUS} {second})"
-        each = self._session.settings.scope == "layer"
-        return f"cumulative change, share of {'each layer' if each else 'the network'}'s largest"
+        settings = self._session.settings
+        each = "each layer" if settings.scope == "layer" else "the network"
+        if not self.signed:
+            return f"cumulative change, share of {each}'s largest"
+        first, second = (run.name for run in self._session.runs)
+        common = settings.difference_scale == "common"
+        scale = f"share of {each}'s largest in " + ("both" if common else "its own run")
+        return f"{first} {MINUS} {second}: difference of change, {scale}"
 
     def show_signed(self, signed: bool | None) -> None:
         """Switch to the legend of differences or of changes; None follows the scene."""

@@ -81,7 +81,8 @@ def beside(opened: OpenWindow, first: Path, second: Path) -> MainWindow:
 
 @pytest.fixture
 def difference(opened: OpenWindow, first: Path, second: Path) -> MainWindow:
-    window: MainWindow = opened(first, second, size=SIZE, chosen={"labels": False}, difference=True)
+    chosen = {"labels": False, "difference_scale": "own"}
+    window: MainWindow = opened(first, second, size=SIZE, chosen=chosen, difference=True)
     return window
 
 

@@ -54,8 +54,11 @@ def notices(session: Session) -> list[Notice]:
         elif run.header.reader in WITHOUT_ORDER:
             tip = f"{run.header.reader} files keep no order: it is inferred from names"
             found.append(Notice(f"{whose}order of layers from names", tip))
-        if run.layers and (told := _left_out(run)):
-            found.append(Notice(f"{whose}{told}", LEFT_OUT))
+    told = {run.name: _left_out(run) for run in session.runs if run.layers}
+    if len(set(told.values())) == 1:  # of all runs
+        found += [Notice(text, LEFT_OUT) for text in set(told.values()) if text]
+    else:
+        found += [Notice(f"{name}: {text}", LEFT_OUT) for name, text in told.items() if text]
     return found
 
 

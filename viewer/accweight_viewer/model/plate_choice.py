@@ -35,6 +35,7 @@ class PlateChoices:
         self._session = session
         self._runs: list[ShownRun] = list(session.runs)
         self._scope = session.settings.scope
+        self._scale = session.settings.difference_scale
 
     @property
     def current(self) -> bool:
@@ -43,14 +44,15 @@ class PlateChoices:
         same = len(self._runs) == len(session.runs) and all(
             old is new for old, new in zip(self._runs, session.runs, strict=True)
         )
-        return same and self._scope == session.settings.scope
+        settings = session.settings
+        return same and (self._scope, self._scale) == (settings.scope, settings.difference_scale)
 
     @cached_property
     def difference(self) -> Difference | None:
         """The difference of two runs."""
         if len(self._runs) != 2:
             return None
-        return Difference(self._runs[0], self._runs[1], self._scope)
+        return Difference(self._runs[0], self._runs[1], self._scope, self._scale)
 
     def source(self, which: Which) -> PlateSource | None:
         """Return a run or the difference."""
@@ -66,7 +68,7 @@ class PlateChoices:
             return ""
         name = self._runs[which].name
         alike = len({run.name for run in self._runs}) < len(self._runs)
-        return f"{name} ({'AB'[which]})" if alike else name
+        return f"{name} ({chr(ord('A') + which)})" if alike else name
 
     @cached_property
     def texts(self) -> dict[PlateChoice, str]:

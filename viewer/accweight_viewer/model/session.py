@@ -28,6 +28,9 @@ from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.model.timeline import TimeCursor
 
+MOST_SCENES = 2
+"""Runs whose plates are shown; others have curves and columns of the table."""
+
 ComparisonMode = Literal["beside", "difference"]
 
 
@@ -54,7 +57,7 @@ class Session:
     """The state of the viewer.
 
     Attributes:
-        runs: One or two.
+        runs: One, two to compare, or more, of which the first two have plates.
         settings: Display settings.
         cursor: Position in time.
         layer: Name of the selected layer, or None.
@@ -214,9 +217,10 @@ class Session:
     def sources(self) -> list[PlateSource]:
         """The sources of the scenes: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
-            return [Difference(self.runs[0], self.runs[1], self.settings.scope)]
+            settings = self.settings
+            return [Difference(*self.runs, settings.scope, settings.difference_scale)]
         units = self.probes.unit_values
-        return [units] if units is not None else list(self.runs)
+        return [units] if units is not None else list(self.runs[:MOST_SCENES])
 
     def scene_scale(self) -> ColourScale:
         """Return the colour scale of the scenes: of change, of a difference, or of units."""

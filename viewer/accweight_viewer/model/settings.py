@@ -10,12 +10,14 @@ from accweight_core.analysis.probe_metrics import is_probe_metric
 from accweight_core.metrics.table import METRICS
 
 Scope = Literal["global", "layer"]
+DifferenceScale = Literal["common", "own"]
 Plane = Literal["auto", "mean", "max"]
 
 ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "theme": ("dark", "light"),
     "colour_map": ("grey", "viridis", "magma"),
     "scope": ("global", "layer"),
+    "difference_scale": ("common", "own"),
     "plane": ("auto", "mean", "max"),
     "arrangement": ("auto", "line", "rows"),
     "order": ("network", "ranking"),
@@ -55,6 +57,7 @@ class Settings:
         colour_map: Map for cumulative change; differences have their own.
         logarithmic: Whether colours follow the logarithm of the change.
         scope: Whether 1 is the largest change of all layers, or of each layer.
+        difference_scale: Whether a difference is of changes on one scale, or of each run's own.
         fitted: Whether the bright end is chosen automatically.
         low: Normalised change at the dark end of the map.
         high: Normalised change at the bright end, unless `fitted`.
@@ -80,6 +83,7 @@ class Settings:
     colour_map: str = "grey"
     logarithmic: bool = False
     scope: Scope = "layer"
+    difference_scale: DifferenceScale = "common"
     fitted: bool = True
     low: float = 0.0
     high: float = 1.0

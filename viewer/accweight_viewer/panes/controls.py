@@ -49,6 +49,11 @@ SWITCHES = {
     },
 }
 
+SCALES = {
+    "common": ("common scale", "Both runs on one scale: who moved ten times as far is seen to"),
+    "own": ("own scales", "Each run by its own largest change: where it moved, not how far"),
+}
+
 COMPARISONS = {
     "beside": ("beside", "Show both runs side by side"),
     "difference": ("difference", "Show where the first run has moved more, and where the second"),
@@ -127,6 +132,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         fitted: Whether the bright end is automatic.
         switches: Switches, by the name of their setting.
         comparison: Side by side, or difference; visible with two runs.
+        difference_scale: Scale of a difference; visible while one is shown.
         options: Menu items, by the name of their setting.
         arrangements: Menu items, by arrangement.
         parts: Menu items that show parts of the window.
@@ -150,6 +156,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.switches = {name: Switch(values) for name, values in SWITCHES.items()}
         self.plate_values = PlateValuesBox(session)
         self.comparison = Switch(COMPARISONS)
+        self.difference_scale = Switch(SCALES)
         self.theme_button = self._button("", "Dark or light (T)")
         self.view_button = self._button(
             "View \N{BLACK DOWN-POINTING SMALL TRIANGLE}", "Arrangement, size, names and more"
@@ -212,7 +219,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         dash = QtWidgets.QLabel("\N{EN DASH}")
         ends = [self.low, dash, self.high, self.fitted]
         self._clipped = Group("", [self.reset], 9)  # what clips is always said
-        self._compared = Group("Runs", [self.comparison], 3)
+        self._compared = Group("Runs", [self.comparison, self.difference_scale], 3)
         self.row = OverflowRow(
             [
                 Group("Colours", [self.maps, self.logarithmic], 5),
@@ -260,6 +267,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         for name, switch in self.switches.items():
             switch.chosen.connect(lambda value, name=name: session.change(**{name: value}))
         self.comparison.chosen.connect(session.compare_as)
+        self.difference_scale.chosen.connect(lambda value: session.change(difference_scale=value))
         self.theme_button.clicked.connect(lambda *_: self._toggle_theme())
         listen(self, session.settings_changed, self._settings_changed)
         listen(self, session.data_changed, self._data_changed)
@@ -306,12 +314,14 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self.row.fit()
         self.switches["scope"].show_value(settings.scope)
         self.switches["plane"].show_value(settings.plane)
+        self.difference_scale.show_value(settings.difference_scale)
         self.arrangements[settings.arrangement].setChecked(True)
         for name, action in self.options.items():
             action.setChecked(bool(getattr(settings, name)))
 
     def _show_comparison(self) -> None:
         self.comparison.show_value(self._session.comparison)
+        self.difference_scale.setVisible(self._session.comparison == "difference")
         self._compared.wanted = len(self._session.runs) == 2
         self.row.fit()
 
@@ -328,7 +338,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             QToolButton#warning {{ color: {theme.accent}; }}
             """
         )
-        for switch in (*self.switches.values(), self.comparison):
+        for switch in (*self.switches.values(), self.comparison, self.difference_scale):
             switch.set_theme(theme)
         self.reset.setIcon(icon("reset", theme.accent))
         self.theme_button.setIcon(icon("theme", theme.ink))

@@ -348,7 +348,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.header.link.setChecked(settings.linked)
         if "colour_map" in names:
             self._recolour()
-        if "scope" in names:
+        if names & {"scope", "difference_scale"}:
             self._renew()
         elif names & REREADING:
             self._recolour()

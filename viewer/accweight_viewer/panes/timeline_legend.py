@@ -12,6 +12,12 @@ from accweight_viewer.theme import Theme
 DASHED, DOTTED = (4.0, 3.0), (0.1, 2.6)
 """Lengths of dashes and gaps, in widths of the line."""
 
+CURVE_DASHES = (None, DOTTED, (6.0, 2.5, 0.1, 2.5), (8.0, 3.0))
+"""Lines of the curves of each run."""
+
+MEASURE_DASHES = (DASHED, (1.2, 2.4), (7.0, 2.4, 1.2, 2.4), (10.0, 3.0))
+"""Lines of the measures of each run."""
+
 SAMPLE = 18
 """Length of the sample line of an entry."""
 

@@ -55,7 +55,7 @@ class SceneRow(QtWidgets.QSplitter):  # type: ignore[misc]
         while len(self.scenes) < len(sources):
             number = len(self.scenes)
             flight = self._cameras.flight_of(number, related=session.related)
-            scene = SceneView(session, flight, number, self._budget // len(session.runs))
+            scene = SceneView(session, flight, number, self._budget // len(sources))
             title = QtWidgets.QLabel("")
             title.setTextFormat(QtCore.Qt.TextFormat.PlainText)
             title.setContentsMargins(10, 6, 10, 6)

@@ -37,6 +37,10 @@ RECOLOURING = frozenset(("colour_map", "logarithmic", "low", "high", "fitted", "
 """Settings that change only colours."""
 
 
+DIFFERING = frozenset(("scope", "difference_scale"))
+"""Settings that change a difference itself."""
+
+
 class SceneView(FlyCameraView, Pane):
     """A scene in a window.
 
@@ -121,7 +125,7 @@ class SceneView(FlyCameraView, Pane):
         self._need("tiles")
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        renewing = {"plane", "plate_values"} | ({"scope"} if self.source.signed else set())
+        renewing = {"plane", "plate_values"} | (DIFFERING if self.source.signed else set())
         if names & renewing:
             self._renew()
         elif names & {"arrangement", "true_scale"}:

@@ -315,7 +315,7 @@ def test_the_legend_of_the_scene_becomes_that_of_a_difference(
 
     assert scene.signed
     assert scene.scale.signed
-    assert scene.caption.startswith("difference of normalised change (first")
+    assert scene.caption.startswith("first \N{MINUS SIGN} second: difference of change, share of")
     assert not fixed.signed
 
 

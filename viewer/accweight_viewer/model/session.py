@@ -217,8 +217,9 @@ class Session:
     def sources(self) -> list[PlateSource]:
         """The sources of the scenes: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
+            first, second = self.runs
             settings = self.settings
-            return [Difference(*self.runs, settings.scope, settings.difference_scale)]
+            return [Difference(first, second, settings.scope, settings.difference_scale)]
         units = self.probes.unit_values
         return [units] if units is not None else list(self.runs[:MOST_SCENES])
 

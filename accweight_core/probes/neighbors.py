@@ -21,7 +21,7 @@ class Neighbors(Probe):
     """The nearest samples by the values of a layer, held against those by pixels."""
 
     name: ClassVar[str] = "neighbors"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD
 
     layer: str = option("", "layer or node; by default the last layer before the output")

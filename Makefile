@@ -36,7 +36,7 @@ pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-comp
 comma := ,
 install = $(pip) -c constraints.txt -e '.[$(1)]'
 
-.PHONY: demo test test-thorough test-python pytest lint format bench bench-viewer bench-meaning screen clean
+.PHONY: demo test test-thorough test-often test-python pytest lint format bench bench-viewer bench-meaning screen clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/python -m accweight_core demo --out demo
@@ -48,6 +48,14 @@ test:
 # Every damage, shape and example where `make test` tries a sample: see tests/thorough.py.
 test-thorough: export ACCWEIGHT_THOROUGH := 1
 test-thorough: test
+
+# What depends on when threads run, again and again, with three workers per core so that each waits
+# for the others: make test-often TIMES=30 TESTS=tests/test_viewer_live.py
+TIMES ?= 30
+test-often: $(COMPILED) screen
+	@for n in $$(seq $(TIMES)); do \
+	  $(ON_A_SCREEN) $(BIN)/python -m pytest -q -n $$((3 * $$(nproc))) -m gl \
+	    $(or $(TESTS),tests/test_viewer_growth.py tests/test_viewer_live.py) || exit 1; done
 
 # The tests under another interpreter, in an environment of its own: make test-python PYTHON=python3.13
 test-python:

@@ -29,7 +29,7 @@ from runs import WrongValueError
 
 Shape = tuple[int, ...]
 POOL = 1 << 24
-"""Random weights, of which files repeat stretches: drawing billions would take longer."""
+"""Most random weights, of which files repeat stretches: drawing billions would take longer."""
 
 ROLES = ("weight", "embedding", "bias")
 
@@ -75,6 +75,10 @@ class Case:
     def elements(self) -> int:
         """Weights of one checkpoint."""
         return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def pool(self, step: int) -> npt.NDArray[np.uint16]:
+        """Random weights of one checkpoint, of which its parameters are stretches."""
+        return random_weights(step, min(POOL, 2 * self.elements))
 
 
 def transformer(blocks: int, width: int, inner: int, words: int) -> dict[str, Shape]:
@@ -140,15 +144,15 @@ def cases(size: str) -> Iterator[Case]:
 
 
 @lru_cache(maxsize=8)
-def pool(step: int) -> npt.NDArray[np.uint16]:
+def random_weights(step: int, elements: int) -> npt.NDArray[np.uint16]:
     """Return random weights as bfloat16."""
-    weights = np.random.default_rng(step).standard_normal(POOL, np.float32)
+    weights = np.random.default_rng(step).standard_normal(elements, np.float32)
     return (weights.view(np.uint32) >> 16).astype(np.uint16)
 
 
 def stretch(weights: npt.NDArray[np.uint16], number: int, elements: int) -> Iterator[Any]:
     """Yield the weights of a parameter, stretch by stretch of the pool."""
-    at = number * 7919 % (POOL // 2)
+    at = number * 7919 % (len(weights) // 2)
     while elements:
         part = weights[at : at + elements]
         yield part
@@ -160,7 +164,7 @@ def write(case: Case, folder: Path) -> list[str]:
     """Write the checkpoints, each of them a folder of shards."""
     written = []
     for step in range(case.checkpoints):
-        weights, target = pool(step), folder / f"step_{step}"
+        weights, target = case.pool(step), folder / f"step_{step}"
         target.mkdir(parents=True)
         shards: list[list[str]] = [[]]
         size = 0
@@ -207,7 +211,7 @@ def expected(case: Case, name: str) -> tuple[float, float]:
     elements = int(math.prod(case.shapes[name]) * case.filled)
     total, previous = np.zeros(elements), None
     for step in range(case.checkpoints):
-        parts = list(stretch(pool(step), len(name) + elements, elements))
+        parts = list(stretch(case.pool(step), len(name) + elements, elements))
         current = (np.concatenate(parts).astype(np.uint32) << 16).view(np.float32)
         if previous is not None:
             total += np.abs(current - previous)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from machine import facts, in_words
+from machine import DISK_BYTES, facts, in_words
 from readme import README, write_readme
 from rounds import OUT, goal_lines
 
@@ -132,7 +132,7 @@ def run_all(options: argparse.Namespace) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
         "size": options.size,
-        "machine": facts(options.scratch),
+        "machine": facts(options.scratch, DISK_BYTES if options.size != "smoke" else 1 << 20),
         "benchmarks": {},
     }
     print(in_words(results["machine"]), flush=True)

@@ -32,6 +32,22 @@ settings.load_profile("accweight")
 gc.disable()  # modules and tests, which are made now, stay for good
 
 
+LONG_IMPORTS = (
+    "alignment_exports", "binding", "companions", "equivalence", "heads_of_formats", "jax", "keras",
+    "lightning", "memory", "onnx", "sb3", "tracker_models", "trainer", "training_loops",
+)  # fmt: skip
+"""How files begin that import JAX, Keras, Lightning, or the exporter and the compiler of torch.
+
+That takes up to eight seconds each. Of two workers the first gets the first half of the tests.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests with long imports first, so that one worker does these, and not each."""
+    names = tuple(f"test_{name}" for name in LONG_IMPORTS)
+    items.sort(key=lambda item: not item.path.name.startswith(names))
+
+
 def pytest_collection_finish() -> None:
     """Leave what has been imported out of every search for garbage but the last one.
 
@@ -135,6 +151,27 @@ def opened(qtbot: Any) -> Callable[..., Any]:
         return window
 
     return open_window
+
+
+@pytest.fixture(scope="module")
+def window_of(qapp: Any) -> Iterator[Callable[..., Any]]:
+    """Return what opens the viewer for all tests of a module, and waits until all is drawn."""
+    from window_driver import settle
+
+    from accweight_viewer.opening import opened_window
+
+    kept = []
+
+    def open_window(*paths: Path, size: tuple[int, int] = (1200, 800), **options: Any) -> Any:
+        window = opened_window(paths, size, options.pop("chosen", None), **options)
+        kept.append(window)
+        window.activateWindow()
+        settle(window)
+        return window
+
+    yield open_window
+    for window in kept:
+        window.close()
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """The n-th open, read, write, rename or allocation fails, for every n of a small run.
 
-    python fault_injection.py FOLDER STAGE [EVERY]
+    python fault_injection.py FOLDER [EVERY [STAGE ...]]
 
-STAGE is `analyze`, `append` or `overwrite`; of EVERY n one is tried. For each n a process of its
+Stages are `analyze`, `append` and `overwrite`; of EVERY n one is tried. For each n a process of its
 own is forked, in which the n-th operation fails; then the same is done once more, without a fault.
 What is held: the error is one of accweight's, in one line; what was there before, or what is there
 now, opens and is right, or says that it is not finished; and in the end the stored bytes are those
-of a run that never failed. Prints one JSON document.
+of a run that never failed. Prints a JSON document per stage.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from accweight_core.pictures import packing
 from accweight_core.runs import opening
 
 LOADED = (safetensors_reader, fused, appending, pipeline, opening)  # before anything is forked
+STAGES = ("analyze", "append", "overwrite")
 KINDS = ("open", "change", "read", "write", "allocate")
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "os.scandir")
 ERRORS = {"open": errno.EMFILE, "change": errno.EACCES, "read": errno.EIO, "write": errno.ENOSPC}
@@ -205,18 +206,19 @@ class Stage:
         return ""
 
 
-_REFERENCES: dict[int, Any] = {}
+_REFERENCES: dict[tuple[str, int], Any] = {}
 
 
 def reference(stage: Stage, steps: int) -> Any:
     """Return the numbers of the run, or of what was there before it."""
-    if steps not in _REFERENCES:
+    known = (stage.name, steps)
+    if known not in _REFERENCES:
         if stage.name == "overwrite" and steps == 4:
             run = aw.open_run(stage.run.parent / "other")
         else:
             run = aw.open_run([str(stage.run / f"step_{s}.safetensors") for s in range(steps)])
-        _REFERENCES[steps] = aw.analyze(run, threads=1).values
-    return _REFERENCES[steps]
+        _REFERENCES[known] = aw.analyze(run, threads=1).values
+    return _REFERENCES[known]
 
 
 def _is_whole(out: Path, steps: int) -> bool:
@@ -319,6 +321,8 @@ def report(folder: Path, name: str, every: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     packing.PACK_TEXELS = 200
-    arguments = sys.argv[1:]
-    every = int(arguments[2]) if arguments[2:] else 1
-    print(json.dumps(report(Path(arguments[0]), arguments[1], every), indent=1))
+    folder, *rest = sys.argv[1:]
+    every = int(rest[0]) if rest else 1
+    for name in rest[1:] or STAGES:
+        (Path(folder) / name).mkdir(parents=True)
+        print(json.dumps(report(Path(folder) / name, name, every)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from checkpoints import write_torch
 from torch import nn
 
+import accweight_core as aw
 from accweight_adapters.execution.module_network import ModuleBound, ModuleNetwork
 from accweight_core.probes.network import Inputs, Port
+from accweight_core.probes.registry import probes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -31,6 +34,13 @@ class Classifier(nn.Module):
         hidden = torch.relu(self.conv(x)).flatten(1)
         scores: torch.Tensor = self.fc2(torch.relu(self.fc1(hidden)))
         return scores
+
+
+def stack(*widths: int) -> nn.Sequential:
+    """Return linear layers, named 0, 2 and so on, with a ReLU between two of them."""
+    torch.manual_seed(0)
+    layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
 
 
 class Plain(ModuleNetwork):
@@ -66,6 +76,25 @@ def write_states(folder: Path, states: Sequence[Mapping[str, torch.Tensor]]) -> 
     for step, state in enumerate(states):
         write_torch(folder / f"epoch_{step}.pt", {n: v.clone() for n, v in state.items()})
     return folder
+
+
+def steps_of(module: nn.Module, count: int) -> list[dict[str, torch.Tensor]]:
+    """Return so many equal states of a module, in which steps can be planted."""
+    return [{n: v.clone() for n, v in module.state_dict().items()} for _ in range(count)]
+
+
+def probed(tmp_path: Path, module: nn.Module, states: Any, data: Any, asked: str) -> Any:
+    """Return what one probe finds at some states of a module."""
+    home = tmp_path / str(len(list(tmp_path.iterdir())))
+    run = aw.open_run(write_states(home / "run", states))
+    network = None if data is None else Plain(module)
+    found = aw.probe(run, network, data, asked, out=home / "run.accw")
+    return found[asked.partition(":")[0]]
+
+
+def said(found: Any) -> list[str]:
+    """Return what the summary of a probe says of a result."""
+    return list(probes()[found.name].summary(found))
 
 
 def trained(

@@ -18,10 +18,10 @@ import accweight_core as aw
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
-IN_THIS_PROCESS = ("formats", "disk", "growth", "steps", "budget")
-"""Benchmarks that start no processes; in this one nothing has to be imported again."""
+IN_THIS_PROCESS = ("against_numpy", "formats", "disk", "growth", "steps", "budget")
+"""Benchmarks called here, where nothing has to be imported again."""
 
-IN_PROCESSES = ("against_numpy", "memory")
+IN_PROCESSES = ("memory",)
 
 Load = Callable[[str], ModuleType]
 
@@ -43,7 +43,7 @@ def load() -> Iterator[Load]:
 
 @pytest.fixture(scope="module")
 def out(load: Load, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the suite has written, two benchmarks in processes of their own."""
+    """Return where the suite has written, one benchmark in a process of its own."""
     folder = tmp_path_factory.mktemp("out")
     code = load("suite").main(
         ["--size", "smoke", "--only", *IN_PROCESSES,
@@ -192,7 +192,7 @@ def test_every_marker_of_the_readme_has_figures(load: Load, results: dict[str, A
         assert len(part.split("<!-- end -->")[0].splitlines()) > 2
 
 
-@pytest.mark.parametrize("name", [name for name in IN_THIS_PROCESS if name != "steps"])
+@pytest.mark.parametrize("name", ["formats", "disk", "growth", "budget"])
 def test_a_wrong_value_is_an_error(
     load: Load, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -225,7 +225,7 @@ def test_a_file_that_is_written_all_the_time_is_an_error(tmp_path: Path) -> None
 
 def test_a_write_right_after_a_file_was_described_changes_its_stamp(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    for content in range(40):  # without waiting, some would be within one tick
+    for content in range(15):  # without waiting, some would be within one tick
         path.write_bytes(b"%2d" % content)
         found = stamp.stamp_of(path)
         if stamp.settle([found]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accweight_core.colours.scale import DECADES, ENTRIES, ColourScale, colour_table
+from accweight_core.colours.themes import DARK, LIGHT, Theme
 
 GREY = colour_table("grey")
 MAPS = ("grey", "viridis", "magma", "difference", "difference_light")
@@ -219,3 +222,38 @@ def test_every_mark_stands_where_its_number_says(scale: ColourScale) -> None:
     for position, text in ticks:
         assert float(text) == pytest.approx(scale.value_at(position), rel=6e-3, abs=1e-12)
         assert -1e-9 <= position <= 1 + 1e-9
+
+
+# --- lines ------------------------------------------------------------------------------------
+
+VISION = {
+    "all cones": np.eye(3),
+    "no green": np.array(
+        [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]]
+    ),
+    "no red": np.array(
+        [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]]
+    ),
+}
+"""What is seen of linear colours (Machado, Oliveira and Fernandes 2009)."""
+
+
+def lab(colour: str, seen: np.ndarray) -> np.ndarray:
+    """Return a colour as it is seen, in CIE L*a*b*."""
+    byte = np.array(list(bytes.fromhex(colour[1:]))) / 255
+    linear = np.where(byte <= 0.04045, byte / 12.92, ((byte + 0.055) / 1.055) ** 2.4)
+    rgb = np.clip(seen @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.array(to_xyz) @ rgb / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("theme", [DARK, LIGHT], ids=["dark", "light"])
+def test_lines_are_told_apart_from_each_other_and_from_what_is_selected(
+    theme: Theme, vision: str
+) -> None:
+    colours = [lab(colour, VISION[vision]) for colour in (*theme.curves, theme.accent)]
+
+    apart = [float(np.linalg.norm(a - b)) for a, b in combinations(colours, 2)]
+    assert min(apart) > 8

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import accweight_core as aw
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.errors import MismatchError
+from accweight_core.errors import ArgumentValueError, MismatchError
 
 
 def trained(net: nn.Module, steps: int = 3) -> Analysis:
@@ -31,6 +31,60 @@ def moved(means: dict[str, float], shapes: dict[str, tuple[int, ...]] | None = N
     before = {f"{n}.weight": torch.ones(shape.get(n, (2, 2))) for n in means}
     after = {name: value + means[name[:-7]] for name, value in before.items()}
     return aw.analyze(aw.open_run([before, after]), threads=1)
+
+
+def at_rates(folder: Path, rates: list[float], every: int = 10) -> Analysis:
+    """An analysis of a weight that moves by 3 x rate in every step, with the rate in its files."""
+    folder.mkdir()
+    weight = torch.ones(2, 2)
+    for place, rate in enumerate(rates):
+        weight = weight + 3 * rate * every * (place > 0)
+        model = nn.Linear(2, 2, bias=False)
+        model.load_state_dict({"weight": weight})
+        state = {"fc." + name: value for name, value in model.state_dict().items()}
+        groups = torch.optim.SGD(model.parameters(), rate).state_dict()
+        path = folder / f"step_{place * every}.pt"
+        torch.save({"model": state, "optimizer": groups}, path)
+    return aw.analyze(folder, threads=1)
+
+
+def test_rates_of_optimizers_are_divided_out(tmp_path: Path) -> None:
+    fast, slow = at_rates(tmp_path / "a", [0.5, 0.5, 0.5]), at_rates(tmp_path / "b", [0.1, 0.1])
+
+    found = aw.compare(fast, slow)
+
+    assert found.layers[0].beside["mean_per_rate"] == pytest.approx((3, 3), rel=1e-5)
+    assert any("sum of the learning rate (10 and 1)" in note for note in found.notes)
+
+
+def test_a_schedule_is_summed_between_checkpoints(tmp_path: Path) -> None:
+    falling, flat = at_rates(tmp_path / "a", [0.4, 0.2, 0]), at_rates(tmp_path / "b", [0.1, 0.1])
+
+    found = aw.compare(falling, flat)
+
+    # the path is 3 x 10 x (0.2 + 0), the sum of the rate 10 x (0.3 + 0.1)
+    assert found.layers[0].beside["mean_per_rate"] == pytest.approx((1.5, 3), rel=1e-5)
+
+
+def test_paths_seen_at_other_distances_are_not_compared_unsaid(tmp_path: Path) -> None:
+    near, far = at_rates(tmp_path / "a", [0.1, 0.1]), at_rates(tmp_path / "b", [0.1, 0.1], 20)
+
+    found = aw.compare(near, far)
+
+    assert any("10 steps apart in a and 20 in b" in note for note in found.notes)
+
+
+def test_a_rate_known_of_one_run_alone_divides_nothing(tmp_path: Path) -> None:
+    known, other = at_rates(tmp_path / "a", [0.1, 0.1]), moved({"fc": 2.0})
+
+    alone = aw.compare(known, other)
+    given = aw.compare(known, other, rates=(0.2, 0.5))
+
+    assert "mean_per_rate" not in alone.layers[0].beside
+    assert any("that of b is not in its checkpoints" in note for note in alone.notes)
+    assert given.layers[0].beside["mean_per_rate"] == pytest.approx((1.5, 4), rel=1e-5)
+    with pytest.raises(ArgumentValueError, match="two positive numbers"):
+        aw.compare(known, other, rates=(0.1, 0))
 
 
 def test_renamed_layers_are_ranked_side_by_side() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import small
+from generated import write_generated
 from test_torch_reader import FORMATS, Mischief, saved, zipped
 from torch import nn
 
@@ -35,7 +36,6 @@ from accweight_core.schema import Description, Kind
 from accweight_core.testing import values_of
 
 READER = TorchReader()
-GENERATOR = Path(__file__).parent / "generators" / "lightning_run.py"
 NEEDS_LIGHTNING = pytest.mark.skipif(
     importlib.util.find_spec("pytorch_lightning") is None, reason="needs pytorch-lightning"
 )
@@ -46,8 +46,7 @@ STATE = {"fc.weight": torch.ones(2, 3), "fc.bias": torch.ones(2)}
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with what Lightning itself wrote."""
     folder = tmp_path_factory.mktemp("lightning")
-    command = [sys.executable, str(GENERATOR), str(folder)]
-    subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=200)
+    write_generated("lightning_run", folder)
     return folder
 
 
@@ -123,7 +122,7 @@ def test_a_real_run_names_its_layers_as_the_bare_network_does(written: Path) -> 
 def test_a_real_run_says_how_well_it_went(written: Path) -> None:
     measures = [c.measures for c in survey(written / "run").checkpoints]
 
-    assert [set(m) for m in measures] == [{"val_loss", "best_model_score"}] * 3
+    assert [set(m) for m in measures] == [{"val_loss", "best_model_score", "learning_rate"}] * 3
     losses = [m["val_loss"] for m in measures]
     assert len(set(losses)) == 3
     assert [m["best_model_score"] for m in measures] == [

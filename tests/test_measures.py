@@ -130,13 +130,24 @@ def test_mappings_are_searched_one_level_deep_and_no_deeper() -> None:
         {"optG": {"lr": 0.1}},
         {"lr_schedulers": {"lr": 0.1}},
         {"lrs": {"_last_lr": [0.1], "base_lrs": [0.1]}},
-        {"sgd": {"param_groups": [{"lr": 0.1}], "lr": 0.1}},
+        {"sgd": {"param_groups": [{"weight_decay": 0.1}], "lr": 0.1}},
+        {"sgd": {"param_groups": [{"lr": 0.1}, {"lr": 0.2}]}},
+        {"sgd": {"param_groups": 3}},
         {"scaler": {"loss": 0.1}},
     ],
     ids=str,
 )
 def test_settings_and_the_state_of_optimizers_are_not_searched(content: dict[str, Any]) -> None:
     assert measures_in(content) == {}
+
+
+def test_the_rate_that_all_groups_of_an_optimizer_have_is_the_learning_rate(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW([{"params": [p]} for p in model.parameters()], 0.02)
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+
+    assert measures_of(tmp_path, state) == {"learning_rate": 0.02}
+    assert measures_of(tmp_path, {**state, "lr": 0.5}) == {"lr": 0.5}
 
 
 def test_there_is_a_limit() -> None:
@@ -197,6 +208,7 @@ def test_torch_files_say_how_the_training_went(tmp_path: Path, is_zip: bool) -> 
         "bleu": 0.25,
         "metrics.val_acc": 0.9,
         "metrics.train_losses": 1.0,
+        "learning_rate": 0.1,
     }
 
 

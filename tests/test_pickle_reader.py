@@ -553,3 +553,14 @@ def test_arrays_with_axes_in_any_order_have_their_values(
     (tensor,) = READER.describe(path).tensors
 
     np.testing.assert_array_equal(values_of(tensor), array)
+
+
+def test_pairs_of_names_and_tensors_are_read_by_their_names(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    torch.save(list(module.named_parameters()), tmp_path / "a.pt")
+    write_pickle(tmp_path / "b.pkl", tuple(ARRAYS.items()))
+
+    tensors = reader_for(tmp_path / "a.pt").describe(tmp_path / "a.pt").tensors
+
+    assert [tensor.name for tensor in tensors] == ["0.weight", "0.bias"]
+    check(tmp_path / "b.pkl", ARRAYS)

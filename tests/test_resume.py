@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from thorough import THOROUGH
 
 TENSORS, SMALL, CHECKPOINTS = 20, 40, 6
-MILLIONS = 4
-BUDGET = 24 << 20
+MILLIONS = 4 if THOROUGH else 1
+BUDGET = MILLIONS * 6 << 20
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -111,7 +112,7 @@ by name, and giving it its name; how often on the same output; and the seed."""
 
 @pytest.fixture
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six checkpoints of four million weights in twenty tensors of several shapes, and scales."""
+    """Six checkpoints of millions of weights in twenty tensors of several shapes, and scales."""
     folder = tmp_path_factory.mktemp("checkpoints")
     chance = np.random.default_rng(3)
     elements = MILLIONS * 1_000_000 // TENSORS

@@ -7,8 +7,6 @@ import importlib.util
 import io
 import json
 import pickle
-import subprocess
-import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -20,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import as_arrays, small, states, write_torch
+from generated import write_generated
 from test_torch_reader import Mischief
 
 import accweight_core as aw
@@ -31,7 +30,6 @@ from accweight_core.schema import Extent, HiddenValues, Kind
 from accweight_core.testing import values_of
 
 READER = StableBaselinesReader()
-GENERATOR = Path(__file__).parent / "generators" / "sb3_run.py"
 NEEDS_LIBRARY = pytest.mark.skipif(
     importlib.util.find_spec("stable_baselines3") is None, reason="needs stable-baselines3"
 )
@@ -44,8 +42,7 @@ METHODS = pytest.mark.parametrize(
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with what Stable-Baselines3 itself wrote."""
     folder = tmp_path_factory.mktemp("sb3")
-    command = [sys.executable, str(GENERATOR), str(folder)]
-    subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=200)
+    write_generated("sb3_run", folder)
     return folder
 
 

@@ -11,6 +11,7 @@ from checkpoints import small
 from torch import nn
 
 import accweight_core as aw
+from accweight_core.runs.inspection import inspected
 from accweight_core.runs.name_parts import parts_of
 
 RUN = "mlruns/123456789012345678/0a1b2c3d4e5f60718293a4b5c6d7e8f9"
@@ -73,6 +74,19 @@ def by_log_model(folder: Path) -> Path:
         written(home / "data" / "pickle_module_info.txt", "mlflow.pytorch.pickle_module")
         written(home / "MLmodel", "flavors: {}\n")
         written(home / "conda.yaml", "name: env\n")
+    return run
+
+
+def by_log_model_beside(folder: Path, *, name: str = "net") -> Path:
+    """Write models as MLflow 3 does: beside the run, which has their steps."""
+    run = mlflow_run(folder)
+    for epoch in range(COUNT):
+        key = f"m-{(7 * epoch) % 13:032x}"
+        home = run.parent / "models" / key
+        saved(home / "artifacts" / "data" / "model.pth", small(epoch))
+        written(home / "artifacts" / "MLmodel", "flavors: {}\n")
+        written(home / "meta.yaml", f"model_id: {key}\nname: {name}\nsource_run_id: {run.name}\n")
+        written(run / "outputs" / key / "meta.yaml", f"destination_id: {key}\nstep: {epoch}\n")
     return run
 
 
@@ -175,3 +189,35 @@ def test_the_version_of_an_artifact_is_a_number_whatever_its_name_holds() -> Non
 
     assert [(number.text, number.step_word) for number in parts.counts] == [("10", "artifact")]
     assert parts.pattern == "run_3kq9x1zt_model-v2:v#"
+
+
+@pytest.mark.parametrize("depth", range(3), ids=["run", "experiment", "all"])
+def test_models_beside_their_run_have_its_steps_and_metrics(tmp_path: Path, depth: int) -> None:
+    folder = by_log_model_beside(tmp_path)
+    written(tmp_path / "mlruns" / "0" / "meta.yaml", "name: Default\n")  # an empty experiment
+
+    found = inspected([folder, *folder.parents][depth])
+
+    checkpoints = found.opened.checkpoints
+    assert [c.step for c in checkpoints] == list(range(COUNT))
+    assert [c.measures["loss"] for c in checkpoints] == [1 / (n + 1) for n in range(COUNT)]
+    assert len(found.series) == 1
+    assert not found.left_out
+
+
+def test_models_beside_runs_are_a_series_for_each_run_and_name(tmp_path: Path) -> None:
+    by_log_model_beside(tmp_path / "1", name="G")
+    by_log_model_beside(tmp_path / "2", name="D")
+
+    names = [series.name for series in inspected(tmp_path).series]
+
+    assert [name.rpartition("/")[2] for name in names] == ["G", "D"]
+
+
+def test_the_name_of_a_model_beside_its_run_is_data(tmp_path: Path) -> None:
+    run = by_log_model_beside(tmp_path, name="../../etc")
+
+    found = inspected(run)
+
+    assert len(found.series) == COUNT
+    assert found.run is None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,26 @@ def train(rank: int, folder: str) -> None:
         distributed.destroy_process_group()
 
 
+def both(_rank: int, folder: str) -> None:
+    """Train in this process and in its twin, which is forked when all is imported."""
+    twin = os.fork()
+    if not twin:
+        try:
+            train(1, folder)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    try:
+        train(0, folder)
+    except BaseException:
+        os.kill(twin, signal.SIGKILL)  # it waits for this one
+        raise
+    finally:
+        _, status = os.waitpid(twin, 0)
+    assert status == 0
+
+
 def replicated(rank: int, out: Path) -> None:
     models = [DistributedDataParallel(model_at(step, 1000)) for step in range(STEPS)]
     with tracked(models, store=out / "ddp.accw") as tracker:
@@ -98,7 +121,7 @@ def failing(rank: int, out: Path) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes have written."""
     folder = tmp_path_factory.mktemp("trained")
-    torch.multiprocessing.spawn(train, (str(folder),), nprocs=2)
+    torch.multiprocessing.spawn(both, (str(folder),), nprocs=1)
     return folder
 
 

@@ -330,7 +330,7 @@ def test_what_cannot_be_shown_is_said_in_one_line(
         (["{net}", "--size", "99999x400"], "99999x400 is out of range"),
         (["{net}", "--at", "soon"], "Invalid value for '--at'"),
         (["{net}", "--theme", "pink"], "'pink' is not one of"),
-        ([], "Missing argument"),
+        (["--screenshot", "a.png"], "name an analysis"),
     ],
 )
 @pytest.mark.usefixtures("no_display")

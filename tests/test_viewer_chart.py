@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from viewer_helpers import session_of, stored, walks
 
 from accweight_core.analysis.step_axis import shares, step_ticks
-from accweight_viewer.model.chart import (
-    HEADROOM,
-    Chart,
-    chosen_measures,
-    value_ticks,
-)
+from accweight_viewer.model.chart import Chart, chosen_measures, spread
+from accweight_viewer.model.curve_scale import HEADROOM, CurveScale, smoothed
 
 
 def test_steps_stand_where_they_are_in_training() -> None:
@@ -43,7 +42,38 @@ def test_a_single_step_stands_in_the_middle() -> None:
     ],
 )
 def test_values_have_round_ticks_from_zero(top: float, most: int, ticks: list[float]) -> None:
-    assert value_ticks(top, most) == pytest.approx(ticks)
+    assert CurveScale(0.0, top).ticks(most) == pytest.approx(ticks)
+
+
+def test_a_logarithmic_scale_goes_from_the_smallest_to_the_largest_value() -> None:
+    values = np.array([0.0, 0.01, 1.0, 100.0, np.nan, np.inf])
+
+    scale = CurveScale.of([values], logarithmic=True)
+    heights = scale.heights(values)
+
+    assert scale.low == 0.01
+    assert scale.ticks(5) == pytest.approx([0.01, 0.1, 1, 10, 100])
+    assert np.isnan(heights[[0, 4]]).all()
+    assert heights[1] == pytest.approx(0)
+    assert heights[2] == pytest.approx(heights[3] / 2)
+    assert 0.9 < heights[3] < 1
+
+
+def test_a_logarithmic_scale_within_a_power_of_ten_has_ticks() -> None:
+    scale = CurveScale.of([np.array([2.3, 4.1])], logarithmic=True)
+
+    assert all(2.3 <= tick <= 4.5 for tick in scale.ticks(4))
+    assert CurveScale.of([np.zeros(3)], logarithmic=True) == CurveScale(0.0, 1.0)
+
+
+def test_smoothing_is_a_running_mean_that_does_not_begin_at_zero() -> None:
+    values = np.array([[4.0, 4.0, np.nan, 4.0], [0.0, 8.0, 8.0, 8.0]])
+
+    found = smoothed(values, 0.5)
+
+    np.testing.assert_allclose(found[0], [4, 4, np.nan, 4])
+    np.testing.assert_allclose(found[1], [0, 8 * 2 / 3, 8 * 6 / 7, 8 * 14 / 15])
+    assert smoothed(values, 0.0) is values
 
 
 def ticked(steps: list[int], width: float, wide: float = 30.0) -> list[int]:
@@ -84,18 +114,20 @@ def test_measures_of_validation_come_first_and_losses_before_others() -> None:
     series = np.array([1.0, 2.0])
     names = ["lr", "train_loss", "epoch", "val_acc", "loss", "val_loss", "accuracy"]
 
-    chosen = chosen_measures({name: series for name in names})
+    chosen = chosen_measures([{name: series for name in names}])
 
     assert [m.name for m in chosen] == ["val_loss", "val_acc", "train_loss", "loss"]
 
 
 def test_losses_share_a_scale_and_accuracies_another() -> None:
     chosen = chosen_measures(
-        {
-            "loss": np.array([2.0, np.nan]),
-            "val_loss": np.array([3.0, 1.0]),
-            "acc": np.array([0.5, 0.75]),
-        }
+        [
+            {
+                "loss": np.array([2.0, np.nan]),
+                "val_loss": np.array([3.0, 1.0]),
+                "acc": np.array([0.5, 0.75]),
+            }
+        ]
     )
 
     assert {m.name: (m.low, m.high) for m in chosen} == {
@@ -106,11 +138,11 @@ def test_losses_share_a_scale_and_accuracies_another() -> None:
 
 
 def test_measures_without_a_value_are_left_out() -> None:
-    assert chosen_measures({"loss": np.array([np.nan, np.nan])}) == []
+    assert chosen_measures([{"loss": np.array([np.nan, np.nan])}]) == []
 
 
 def test_measures_below_zero_have_a_scale_that_reaches_them() -> None:
-    (measure,) = chosen_measures({"elbo": np.array([-5.0, -2.0])})
+    (measure,) = chosen_measures([{"elbo": np.array([-5.0, -2.0])}])
 
     assert (measure.low, measure.high) == (-5.0, -2.0)
 
@@ -124,7 +156,7 @@ def test_a_chart_scales_to_the_largest_value_of_all_runs(tmp_path: Path) -> None
 
     assert chart.steps.tolist() == [0, 1, 2, 5, 7, 9]
     assert [curves.positions.tolist() for curves in chart.curves] == [[0, 1, 2], [0, 1, 3, 4, 5]]
-    assert chart.top == max(c.values.max() for c in chart.curves) * HEADROOM
+    assert chart.scale.high == max(c.values.max() for c in chart.curves) * HEADROOM
     assert chart.ranked() == ["b", "a"]
 
 
@@ -142,4 +174,28 @@ def test_a_chart_of_what_never_moved_has_a_scale(tmp_path: Path) -> None:
 
     chart = Chart(session_of(stored(tmp_path, "still", still)))
 
-    assert chart.top == 1.0
+    assert chart.scale == CurveScale(0.0, 1.0)
+
+
+def test_places_are_spread_without_changing_their_order() -> None:
+    assert spread([5.0, 5.0, 5.0], 2.0, 0.0, 10.0) == [3.0, 5.0, 7.0]
+    assert spread([0.0, 0.5], 2.0, 0.0, 10.0) == [0.0, 2.0]
+    assert spread([9.9, 10.0], 2.0, 0.0, 10.0) == [8.0, 10.0]
+    assert spread([1.0, 8.0], 2.0, 0.0, 10.0) == [1.0, 8.0]
+
+
+@given(st.lists(st.floats(0, 100), max_size=10).map(sorted))
+def test_spread_places_keep_their_distance_and_stay_inside(wanted: list[float]) -> None:
+    places = spread(wanted, 10.0, 0.0, 100.0)
+
+    assert all(after - before >= 10 - 1e-9 for before, after in pairwise(places))
+    assert all(-1e-9 <= place <= 100 + 1e-9 for place in places)
+
+
+def test_losses_of_all_runs_share_their_scale() -> None:
+    runs = [{"loss": np.array([2.0, 1.0])}, {"loss": np.array([8.0, 3.0]), "acc": np.array([0.5])}]
+
+    chosen = chosen_measures(runs)
+
+    assert [(m.name, m.run) for m in chosen] == [("loss", 0), ("loss", 1), ("acc", 1)]
+    assert {(m.low, m.high) for m in chosen if m.name == "loss"} == {(0.0, 8.0)}

@@ -22,6 +22,7 @@ from accweight_viewer.model.camera import (
     framing,
 )
 from accweight_viewer.model.flight import TITLE_ROOM, Flight
+from accweight_viewer.model.occlusion import hidden_shares
 
 ASPECT = WINDOW[0] / WINDOW[1]
 
@@ -461,3 +462,52 @@ def test_the_angle_of_view_is_that_of_the_window_from_top_to_bottom() -> None:
     top, bottom = (Camera().ray(WINDOW[0] / 2, y, *WINDOW) for y in (0, WINDOW[1]))
 
     assert math.acos(float(top @ bottom)) == pytest.approx(FIELD_OF_VIEW)
+
+
+# --- all plates, and one layer from the front -----------------------------------------------------
+
+FEW_LAYERS = {
+    "published": [(24, 16), (60, 40), (128, 320), (10, 128)],
+    "dense": [(512, 784), (256, 512), (128, 256), (64, 128), (32, 64), (10, 32)],
+    "odd": [(4, 400), (64, 64), (400, 4), (30, 30), (10, 64)],
+    "twelve": [(30, 16), *[(192, 96)] * 5, *[(384, 192)] * 4, (256, 512), (10, 256)],
+    "two": [(16, 16), (10, 16)],
+}
+
+
+@pytest.mark.parametrize("name", FEW_LAYERS)
+@pytest.mark.parametrize("aspect", [0.7, 1.2, 2.0])
+def test_home_shows_all_and_no_plate_hides_more_than_a_quarter_of_another(
+    name: str, aspect: float
+) -> None:
+    places = places_of({f"l{i}.weight": s for i, s in enumerate(FEW_LAYERS[name])}, "line")
+    flight = Flight()
+    flight.aspect = aspect
+
+    flight.home(places, at_once=True)
+
+    camera = flight.camera
+    at = camera.project(places.box(), 1000 * aspect, 1000)[:, :2] / (1000 * aspect, 1000)
+    assert (at > 0.02).all()
+    assert (at < 0.98).all()
+    assert hidden_shares(np.array(camera.pose.position), places).max() <= 0.25
+    assert np.ptp(at, axis=0).max() > 0.6
+
+
+def test_a_layer_is_seen_from_the_front_until_one_goes_back() -> None:
+    places, flight = places_of(NETWORK, "line"), Flight()
+    flight.aspect = ASPECT
+    flight.home(places, at_once=True)
+    flight.orbit(30, 10, places)
+    pose = flight.camera.pose
+
+    flight.visit([2, 3], places, at_once=True)
+    front = flight.camera.project(places.box([2, 3]), *WINDOW)
+    left = [flight.leave(places, at_once=True) for _ in range(2)]
+
+    np.testing.assert_allclose(front[:, 2], front[0, 2])  # parallel to the screen
+    share = np.ptp(front[:, :2], axis=0) / WINDOW
+    assert share.max() == pytest.approx(0.8, abs=0.01)
+    assert left == [True, False]
+    assert flight.camera.pose == pose
+    assert flight.focus_row == 0

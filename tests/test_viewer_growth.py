@@ -373,4 +373,5 @@ def test_an_analysis_that_is_taken_away_stays_on_the_screen(
     qtbot.wait(100)
 
     assert (picture(scene) == before).all()
-    assert "is missing" in window.status.text() or "no such" in window.status.text()
+    told = window.status
+    qtbot.waitUntil(lambda: "is missing" in told.text() or "no such" in told.text().lower())

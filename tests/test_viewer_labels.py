@@ -11,14 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from thorough import up_to
-from viewer_plates import EVERY_LAYOUT, NETWORK, WINDOW, blocks, camera_on, shown
+from viewer_plates import (
+    EVERY_LAYOUT,
+    NETWORK,
+    WINDOW,
+    blocks,
+    camera_on,
+    one_behind_another,
+    shown,
+)
 
 from accweight_viewer.model.arrangement import Arrangement, arrange
-from accweight_viewer.model.camera import Camera, Pose
+from accweight_viewer.model.camera import Camera, Pose, framing
 from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.label_room import lie_across
 from accweight_viewer.model.labels import (
     FEW,
-    LONGEST_TEXT,
     Label,
     PlacedLabels,
     Tone,
@@ -32,7 +40,7 @@ SIZE = 60.0, 14.0
 def scene(shapes: Mapping[str, object], how: str = "line") -> tuple[list[Label], Arrangement]:
     """Return the labels of plates, and their places."""
     layers = shown(shapes)
-    places = arrange(layers, how)
+    places = one_behind_another(layers) if how == "line" else arrange(layers, how)
     return labels_of(layers, places), places
 
 
@@ -65,8 +73,19 @@ def test_a_layer_is_named_and_told_what_it_is() -> None:
 def test_plates_are_named_where_a_layer_has_several() -> None:
     labels, _ = scene({"fc.weight": (40, 72), "fc.bias": (40,), "t": ()})
 
-    found = [c.text for c in labels]
+    found = [c.text for c in labels if not c.gives_way]
     assert found == ["linear 40x72 + 40", "fc", "weight", "bias", "other scalar", "t"]
+
+
+def test_layers_of_a_line_are_numbered_between_input_and_output() -> None:
+    labels, places = scene({"a.weight": (40, 72), "b.weight": (9, 9), "t": ()})
+
+    on_ground = {c.text: c.anchor for c in labels if c.gives_way}
+    depths = [z for _, _, z in on_ground.values()]
+    assert list(on_ground) == ["input", "1", "2", "3", "output"]
+    assert depths == sorted(depths, reverse=True)
+    right = places.corners[:, 0] + places.sizes[:, 0]
+    assert all(on_ground[str(row + 1)][0] > right[row] for row in range(3))
 
 
 def test_gates_stand_beside_their_rows() -> None:
@@ -101,16 +120,13 @@ def test_layers_of_a_row_leave_out_what_its_title_says() -> None:
     assert names["embed"] == "embed"
 
 
-def test_long_names_keep_both_ends() -> None:
+def test_long_names_keep_their_end() -> None:
     name = "model." + "very_" * 30 + "deep.projection"
     labels, _ = scene({f"{name}.weight": (4, 4)})
 
     text = next(c.text for c in labels if c.names)
 
-    assert len(text) <= LONGEST_TEXT
-    assert text.startswith("model.very_")
-    assert text.endswith("deep.projection")
-    assert "..." in text
+    assert text == "\N{HORIZONTAL ELLIPSIS}projection"
 
 
 def test_few_layers_are_always_named_and_many_where_they_are_large() -> None:
@@ -276,7 +292,7 @@ def test_a_camera_that_looks_along_the_plates_is_no_error() -> None:
 def dots(count: int = 6) -> tuple[list[Label], Arrangement]:
     """Return labels without extent in the middle of plates that stand in a line."""
     layers = shown({f"l{i}.weight": (4, 4) for i in range(count)})
-    places = arrange(layers, "line")
+    places = one_behind_another(layers)
     names = [c for c in labels_of(layers, places) if c.names]
     return [replace(c, anchor=(0.0, 0.5, c.anchor[2]), least=1.0) for c in names], places
 
@@ -336,3 +352,60 @@ def test_no_labels_need_no_room() -> None:
 
     assert found.chosen.tolist() == []
     assert found.at.shape == (0, 3)
+
+
+# --- room -----------------------------------------------------------------------------------
+
+
+def boxes_of(labels: list[Label], shown: PlacedLabels, sizes: np.ndarray) -> np.ndarray:
+    """Return (n, 4) left, top, right and bottom of the labels that are shown."""
+    return np.concatenate([shown.at[:, :2], shown.at[:, :2] + sizes[shown.chosen]], axis=1)
+
+
+@pytest.mark.parametrize("count", [2, 6, 12])
+def test_no_name_is_cut_at_the_edge_when_all_is_in_view(count: int) -> None:
+    names = {f"layer_with_a_long_name_{n}.weight": (40, 60) for n in range(count)}
+    layers = shown(names)
+    places = arrange(layers)
+    labels = labels_of(layers, places)
+    flight = Flight()
+    flight.aspect = WINDOW[0] / WINDOW[1]
+    flight.home(places, at_once=True)
+    sizes = sizes_of(labels)
+
+    found = placed(labels, sizes, flight.camera, WINDOW, places)
+
+    boxes = boxes_of(labels, found, sizes)
+    assert len(boxes) > count
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= WINDOW).all()
+
+
+def test_names_of_many_layers_lie_across_no_other_plate() -> None:
+    labels, places = scene(blocks(8), "rows")
+    flight = Flight()
+    flight.aspect = WINDOW[0] / WINDOW[1]
+    flight.home(places, at_once=True)
+    sizes = sizes_of(labels)
+
+    found = placed(labels, sizes, flight.camera, WINDOW, places)
+
+    own = np.array([labels[i].own for i in found.chosen])
+    named = own[:, 1] > own[:, 0]
+    boxes = boxes_of(labels, found, sizes)[named]
+    assert named.sum() >= 3, "some are still named"
+    assert not lie_across(boxes, own[named], flight.camera, WINDOW, places).any()
+
+
+def test_a_text_across_a_plate_of_another_layer_is_found() -> None:
+    layers = shown({"a.weight": (40, 40), "b.weight": (40, 40)})
+    places = one_behind_another(layers)
+    camera = Camera(framing(places.box([0]), 0.0, 0.0, WINDOW[0] / WINDOW[1]))
+    left, top = camera.project(places.corners[:1], *WINDOW)[0, :2]
+    box = np.array([[left + 20, top + 20, left + 80, top + 35]])
+
+    mine, foreign = (
+        lie_across(box, np.array([own]), camera, WINDOW, places)[0] for own in ((0, 1), (1, 2))
+    )
+
+    assert (mine, foreign) == (False, True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from viewer_plates import EVERY_LAYOUT, WINDOW, places_of, plates_of, shown
+from viewer_plates import EVERY_LAYOUT, WINDOW, one_behind_another, plates_of, shown
 
 from accweight_viewer.model.arrangement import (
     Arrangement,
@@ -104,7 +104,7 @@ def test_without_a_picture_no_weight_is_meant() -> None:
 
 
 def test_the_nearest_plate_is_picked_unless_it_is_hidden() -> None:
-    places = places_of({f"l{i}.weight": (30, 30) for i in range(4)}, "line")
+    places = one_behind_another(shown({f"l{i}.weight": (30, 30) for i in range(4)}))
     origin, ahead = np.array([0.05, 0.4, 9.0]), np.array([0.0, 0.0, -1.0])
 
     hits = [met(origin, ahead, places, hidden) for hidden in range(5)]
@@ -113,7 +113,7 @@ def test_the_nearest_plate_is_picked_unless_it_is_hidden() -> None:
 
 
 def test_from_behind_the_last_plate_is_the_nearest() -> None:
-    places = places_of({f"l{i}.weight": (30, 30) for i in range(4)}, "line")
+    places = one_behind_another(shown({f"l{i}.weight": (30, 30) for i in range(4)}))
 
     hit = met(np.array([0.05, 0.4, -99.0]), np.array([0.0, 0.0, 1.0]), places)
 
@@ -133,7 +133,7 @@ def test_from_behind_the_last_plate_is_the_nearest() -> None:
 def test_beside_the_plates_nothing_is_picked(
     origin: tuple[float, float, float], direction: tuple[float, float, float]
 ) -> None:
-    places = places_of({f"l{i}.weight": (30, 30) for i in range(4)}, "line")
+    places = one_behind_another(shown({f"l{i}.weight": (30, 30) for i in range(4)}))
 
     assert met(np.array(origin), np.array(direction), places) is None
 

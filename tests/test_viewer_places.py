@@ -124,7 +124,7 @@ def test_merged_names_keep_the_order_of_the_first_run(first: list[str], second: 
 # --- plates in the world ------------------------------------------------------------------------
 
 
-def test_a_line_runs_away_from_the_viewer_and_is_centred() -> None:
+def test_a_line_runs_away_from_the_viewer_and_to_the_right() -> None:
     layers = shown(NETWORK)
 
     places = arrange(layers, "line")
@@ -133,9 +133,11 @@ def test_a_line_runs_away_from_the_viewer_and_is_centred() -> None:
     assert depths[0] == depths[1] == 0
     assert depths[2] == depths[3] < 0
     assert places.rows.tolist() == [0, 0, 1, 1]
-    for layer in layers:
+    assert (np.diff(places.spots[:, 0]) > 0).all()
+    assert places.spots[0, 0] == pytest.approx(-places.spots[-1, 0])
+    for row, layer in enumerate(layers):
         box = places.box([plate.number for plate in layer.plates])
-        assert box[:, 0].min() == pytest.approx(-box[:, 0].max())
+        assert (box[:, 0].min() + box[:, 0].max()) / 2 == pytest.approx(places.spots[row, 0])
         assert box[:, 1].min() == pytest.approx(0)
 
 
@@ -224,6 +226,7 @@ def test_layers_of_two_runs_stand_at_the_same_depth_whatever_the_other_lacks() -
     assert first.rows.tolist() == [0, 3]
     assert second.rows.tolist() == [1, 2, 3]
     assert first.corners[1, 2] == second.corners[2, 2]
+    np.testing.assert_array_equal(first.spots, second.spots)
 
 
 def test_plates_grow_slowly_within_limits() -> None:

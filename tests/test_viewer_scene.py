@@ -741,8 +741,8 @@ def test_checkpoints_that_are_gone_are_said_to_be(
     plate = plate_called(window, "fc2.weight")
 
     click(window.scenes[0], middle_of(window.scenes[0], plate, 2, 3))
-    reading = window.readout.weight.note.text()
-    qtbot.waitUntil(lambda: window.readout.weight.note.text() != reading, timeout=60_000)
+    note = window.readout.weight.note
+    qtbot.waitUntil(lambda: "step_0.pt" in note.toolTip(), timeout=60_000)
 
     told = window.readout.weight.note.toolTip()
     stored_here = stored_value(window.session.runs[0], plate, 4, 2, 3)
@@ -758,6 +758,7 @@ def test_what_is_under_the_mouse_is_told_below(opened: OpenWindow, analysis: Pat
     plate = plate_called(window, "embed.weight")
 
     move_mouse(scene, middle_of(scene, plate, 4, 3))
+    settle(window)
     told = window.status.text()
     move_mouse(scene, QtCore.QPoint(2, 2))
 
@@ -848,7 +849,7 @@ def test_a_scene_that_cannot_be_read_says_so_and_stays(
 
     assert told == window.failure
     assert told.startswith("fc1.weight: ")
-    assert "is damaged" in window.status.text()
+    qtbot.waitUntil(lambda: "is damaged" in window.status.text())
     go_to(window, "conv1")
     assert wrong_texels(window, plate_called(window, "conv1.weight")) == []
 

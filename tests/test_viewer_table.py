@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+from pyqtgraph.Qt import QtCore, QtWidgets
 from viewer_helpers import run_of, stopped, stored, walks
 from viewer_helpers import session_of as default_session
 
@@ -17,7 +17,7 @@ from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import MISSING, UNFINISHED, number_text
 from accweight_viewer.panes.layer_model import Column, LayerModel, SortOrder
-from accweight_viewer.panes.layer_paint import BAR_MARGIN, elided_name
+from accweight_viewer.panes.layer_paint import BAR_MARGIN
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.theme import DARK, LIGHT
 
@@ -195,20 +195,6 @@ def test_layers_that_are_not_finished_say_so_until_they_are(qtbot: Any, tmp_path
     assert [index.row() for index in table.view.selectionModel().selectedRows()] == [1]
 
 
-def test_long_names_keep_their_end(qtbot: Any) -> None:
-    metrics = QtGui.QFontMetrics(QtWidgets.QApplication.font())
-    name = "transformer.encoder.layers.11.attention.q_proj"
-
-    short = elided_name(name, metrics, 160)
-    shorter = elided_name(name, metrics, 80)
-
-    assert short.startswith("tra\N{HORIZONTAL ELLIPSIS}")
-    assert short.endswith(".q_proj")
-    assert shorter.startswith("\N{HORIZONTAL ELLIPSIS}")
-    assert metrics.horizontalAdvance(short) <= 160
-    assert elided_name("fc", metrics, 160) == "fc"
-
-
 def test_kinds_give_way_to_names_where_there_is_little_room(qtbot: Any, walked: Path) -> None:
     table = shown(qtbot, session_of(walked), width=560)
     wide = table.header.isSectionHidden(Column.KIND)
@@ -316,7 +302,7 @@ def test_names_are_sorted_as_people_count(qtbot: Any, walked: Path) -> None:
 
     click_header(qtbot, table, Column.LAYER)
 
-    assert column(table, Column.LAYER)[1:11:9] == ["block.1.fc", "block.10.fc"]
+    assert column(table, Column.LAYER)[1:11:9] == ["block 1 · fc", "block 10 · fc"]
 
 
 @pytest.mark.parametrize("descending", [True, False])

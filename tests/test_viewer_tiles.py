@@ -14,7 +14,7 @@ from thorough import up_to
 from viewer_plates import WINDOW, camera_on, every_tile, scene
 
 from accweight_viewer.model.arrangement import Arrangement
-from accweight_viewer.model.camera import Camera, Pose
+from accweight_viewer.model.camera import FIELD_OF_VIEW, Camera, Pose
 from accweight_viewer.model.runs import Plate
 from accweight_viewer.model.texture_tiles import (
     MOST_TILES,
@@ -58,7 +58,7 @@ def texel_pixels(tile: TextureTile, plate: Plate, places: Arrangement, camera: C
     distance = np.linalg.norm(np.clip(camera.pose.position, low, high) - camera.pose.position)
     rows, cols = plate.size
     side = max(width / cols, height / rows) * (1 << tile.level)
-    return float(side / distance * WINDOW[1] / 2 / math.tan(math.radians(22.5)))
+    return float(side / distance * WINDOW[1] / 2 / math.tan(FIELD_OF_VIEW / 2))
 
 
 # --- tiles of one picture -----------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_what_is_drawn_covers_what_is_loaded_and_nothing_twice(
         assert (drawn == (plate in whole)).all()
 
 
-@pytest.mark.parametrize(("plate", "distance"), [(0, 0.4), (1, 0.7), (2, 0.5)])
+@pytest.mark.parametrize(("plate", "distance"), [(0, 0.3), (1, 0.35), (2, 0.37)])
 def test_visible_tiles_are_refined_until_their_texels_are_small(
     plate: int, distance: float
 ) -> None:
@@ -187,7 +187,7 @@ def in_window(tile: TextureTile, plate: Plate, places: Arrangement, camera: Came
 
 def test_nothing_out_of_sight_is_refined() -> None:
     plates, places = scene(*[(2000, 2000)] * 5)
-    camera = camera_on(places, 2, 0.3)
+    camera = camera_on(places, 2, 0.2)
 
     plan = plan_of(plates, places, camera)
 

@@ -12,6 +12,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from viewer_helpers import session_of, stored, walks
 
 from accweight_viewer.model.chart import Chart
+from accweight_viewer.model.curve_scale import CurveScale
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.timeline_bar import SPEEDS, TimelineBar
@@ -68,7 +69,7 @@ def place(bar: TimelineBar, position: float, share: float = 0.5) -> Any:
 
 def on_curve(bar: TimelineBar, layer: int, position: int) -> Any:
     chart, area = Chart(bar.plot._session), bar.plot.image.area
-    share = 1 - chart.curves[0].values[layer, position] / chart.top
+    share = 1 - chart.scale.heights(chart.curves[0].values[layer, position])
     return QtCore.QPointF(bar.plot.image.x_at(position), area.top() + share * area.height())
 
 
@@ -108,7 +109,7 @@ def grabbed(widget: Any) -> Any:
 
 def handle_colour(bar: TimelineBar, position: float) -> str:
     picture = bar.plot.image
-    x, y = round(picture.x_at(position)), round(picture.area.bottom())
+    x, y = round(picture.x_at(position)), round(picture.area.bottom()) + 7
     name: str = grabbed(bar.plot).pixelColor(x, y).name()
     return name
 
@@ -226,7 +227,7 @@ def test_settings_changed_elsewhere_are_shown(qtbot: Any, analysis: Path) -> Non
     session.change(loop=False, speed=7.5, curve_metric="rotation")
 
     assert not bar.buttons["loop"].isChecked()
-    assert bar.speed.currentText() == "7.500 / s"
+    assert bar.speed.currentText() == "7.5 / s"
     assert bar.metric.currentText() == "rotation"
 
 
@@ -431,7 +432,7 @@ def test_no_curve_has_the_colour_of_the_selection(qtbot: Any, tmp_path: Path) ->
 
     drawn = strokes(chart, None, LIGHT)
 
-    assert LIGHT.accent in LIGHT.curves
+    assert LIGHT.accent not in LIGHT.curves
     assert LIGHT.accent not in {stroke.colour.name() for stroke in drawn}
 
 
@@ -462,8 +463,8 @@ def test_a_missing_value_is_a_gap_in_the_line(qtbot: Any, analysis: Path) -> Non
     chart.measures = []
     values = np.full((3, 7), np.nan)
     values[0] = [1, 1, 1, 1, np.nan, 1, 1]
-    chart.curves = [replace(chart.curves[0], values=values)]
-    chart.top = 2.3
+    chart.curves = [replace(chart.curves[0], drawn=values)]
+    chart.scale = CurveScale(0.0, 2.3)
 
     picture = TimelineImage(chart, "a", frame())
     image = picture.pixmap().toImage()
@@ -476,7 +477,7 @@ def test_a_missing_value_is_a_gap_in_the_line(qtbot: Any, analysis: Path) -> Non
 
 def test_measures_are_dashed_lines_from_zero_to_their_largest(qtbot: Any, analysis: Path) -> None:
     chart = Chart(session_of(analysis))
-    chart.curves = [replace(chart.curves[0], values=np.full((3, 7), np.nan))]
+    chart.curves = [replace(chart.curves[0], drawn=np.full((3, 7), np.nan))]
     picture = TimelineImage(chart, None, frame())
     image = picture.pixmap().toImage()
     background = DARK.panel
@@ -495,7 +496,7 @@ def test_measures_are_dashed_lines_from_zero_to_their_largest(qtbot: Any, analys
 
 def test_a_plot_without_any_finished_layer_is_drawn(qtbot: Any, analysis: Path) -> None:
     chart = Chart(session_of(analysis))
-    chart.curves = [replace(chart.curves[0], values=np.full((3, 7), np.nan))]
+    chart.curves = [replace(chart.curves[0], drawn=np.full((3, 7), np.nan))]
 
     picture = TimelineImage(chart, "a", frame())
 
@@ -530,7 +531,7 @@ def test_growth_is_shown(qtbot: Any, tmp_path: Path, analysis: Path, other: Path
     longer = session_of(other)
 
     session.runs = longer.runs
-    for name in ("steps", "layer_names", "_by_name"):
+    for name in ("steps", "layer_names", "short_names", "_by_name"):
         session.__dict__.pop(name, None)
     session.cursor.count = 3
     session.cursor.move_to(2)
@@ -539,3 +540,18 @@ def test_growth_is_shown(qtbot: Any, tmp_path: Path, analysis: Path, other: Path
     assert bar.step_label.text() == "step 2500"
     assert bar.checkpoint_label.text() == "checkpoint 3 of 3"
     assert bar.plot.image.chart.names == ["a", "b", "d"]
+
+
+def test_the_scale_and_the_smoothing_are_chosen_in_a_menu(qtbot: Any, analysis: Path) -> None:
+    session = session_of(analysis)
+    bar = shown(qtbot, session)
+    before = grabbed(bar.plot)
+
+    bar.logarithmic.trigger()
+    logarithmic = grabbed(bar.plot)
+    bar.smoothings[0.6].trigger()
+
+    assert (session.settings.curve_scale, session.settings.smoothing) == ("logarithmic", 0.6)
+    assert before != logarithmic
+    assert logarithmic != grabbed(bar.plot)
+    assert bar.smoothings[0.6].isChecked()

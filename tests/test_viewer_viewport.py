@@ -254,7 +254,7 @@ def test_entries_of_a_part_are_those_of_its_normalised_changes(first: Path) -> N
     session = session_of(first, fitted=False)
     asked = wish(session, "b.weight", Region(0, 64, 128, 192, 256), 2)
 
-    entries = asked.read()
+    entries = asked.read().entries
 
     exact = aw.open_analysis(first).normalized("b.weight", 2, scope="layer")[64:128, 192:256]
     expected = session.colour_scale().entries(exact)

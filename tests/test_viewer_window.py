@@ -41,9 +41,11 @@ from window_driver import (
 )
 
 import accweight_core as aw
+from accweight_viewer import command
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import Settings
+from accweight_viewer.opening import opened_window
 from accweight_viewer.panes.formatting import number_text
 from accweight_viewer.panes.layer_model import Column
 from accweight_viewer.preferences import Preferences
@@ -471,7 +473,7 @@ def test_a_window_has_the_size_that_is_asked_for_and_squeezes_nothing(
         assert pane.height() >= pane.minimumSizeHint().height(), pane
     grabbed = pixels(window.grab_image())
     assert grabbed.shape[:2] == (size[1], size[0])
-    if size[0] >= 1200:
+    if size[0] >= 1600:
         assert len(shown) == 4
 
 
@@ -479,7 +481,7 @@ def test_panes_come_back_when_the_window_grows(opened: OpenWindow, analysis: Pat
     window = opened(analysis, size=(500, 360))
     hidden = [pane.isVisible() for pane in (*window.windows, window.readout)]
 
-    window.resize(1300, 900)
+    window.resize(1300, 1000)
     settle(window)
 
     assert not all(hidden)
@@ -588,7 +590,7 @@ def test_odd_names_stay_text(opened: OpenWindow, tmp_path: Path) -> None:
     labels, plain = window.findChildren(QtWidgets.QLabel), QtCore.Qt.TextFormat.PlainText
     assert [la.text() for la in labels if "<" in la.text() and la.textFormat() != plain] == []
     assert "\n" not in window.windowTitle()
-    assert [la.text() for la in window._scene_titles if "\n" in la.text()] == []
+    assert [la.text() for la in window.scene_row.titles if "\n" in la.text()] == []
 
 
 def test_what_was_chosen_is_there_next_time(
@@ -598,17 +600,57 @@ def test_what_was_chosen_is_there_next_time(
     window.session.change(theme="light", colour_map="magma", speed=10.0, labels=False)
     window.resize(1234, 777)
     settle(window)
-    window._splitters["across"].setSizes([300, 600, 300])
-    widths = window._splitters["across"].sizes()
+    across = window.layout_of_panes.splitters["across"]
+    across.setSizes([300, 600, 300])
+    widths = across.sizes()
     window.close()
 
     again = opened(analysis, remember=True)
 
     assert again.session.settings == window.session.settings
     assert (again.width(), again.height()) == (1234, 777)
-    assert again._splitters["across"].sizes() == pytest.approx(widths, abs=3)
+    assert again.layout_of_panes.splitters["across"].sizes() == pytest.approx(widths, abs=3)
     assert colour_at(picture(again.scenes[0]), 2, 2) == rgb(LIGHT.page)
     assert list(own_settings.rglob("*.ini"))
+
+
+def test_a_range_set_by_hand_belongs_to_its_run(
+    opened: OpenWindow, analysis: Path, tmp_path: Path, own_settings: Path
+) -> None:
+    window = opened(analysis, remember=True)
+    high = window.controls.high
+    before = window.controls.reset.isVisible()
+    high.setFocus()
+    high.selectAll()
+    QtTest.QTest.keyClicks(high, "0.01")
+    type_key(high, KEY.Key_Return)
+    told = window.controls.reset.isVisible()
+    window.session.change(colour_map="magma")
+    window.close()
+
+    other = opened(stored(tmp_path, "other"), remember=True)
+
+    assert (before, told) == (False, True), "what clips is said"
+    assert other.session.settings.colour_map == "magma", "the rest is kept"
+    assert (other.session.settings.fitted, other.session.settings.low) == (True, 0.0)
+    assert not other.controls.reset.isVisible()
+
+
+def test_a_window_closed_while_it_is_mapped_ends_the_program(
+    qtbot: Any, opened: OpenWindow, analysis: Path
+) -> None:
+    window = opened_window([analysis], (900, 700))
+    qtbot.addWidget(window)
+    stuck: list[bool] = []
+    guard = QtCore.QTimer(singleShot=True, interval=3000)
+    guard.timeout.connect(lambda: (stuck.append(True), QtWidgets.QApplication.exit(1)))
+    QtCore.QTimer.singleShot(0, window.close)
+    window.process()
+
+    guard.start()
+    command._run(window)
+
+    assert not stuck
 
 
 def test_a_window_that_is_not_to_remember_keeps_nothing(
@@ -649,7 +691,7 @@ def test_damaged_settings_are_the_defaults(qtbot: Any, analysis: Path, text: str
 
 
 def test_settings_survive_the_file(tmp_path: Path) -> None:
-    chosen = Settings().changed(theme="light", low=0.25, order="ranking", first_metric="std")
+    chosen = Settings().changed(theme="light", order="ranking", first_metric="std")
 
     Preferences(str(tmp_path / "v.ini")).keep(chosen)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from accweight_core.naming import layers_of
@@ -102,10 +103,19 @@ def plates_of(layers: Sequence[ShownLayer]) -> list[Plate]:
     return [plate for layer in layers for plate in layer.plates]
 
 
+def one_behind_another(layers: Sequence[ShownLayer]) -> Arrangement:
+    """Return places of plates that stand straight behind each other, the first hiding all."""
+    places = arrange(layers, "line")
+    spots, corners = places.spots * [0.0, 1.0, 1.625], places.corners.copy()
+    corners[:, 0] -= places.spots[places.rows, 0]
+    corners[:, 2] = spots[places.rows, 2]
+    return replace(places, corners=corners, spots=spots)
+
+
 def scene(*shapes: tuple[int, ...], **options: Any) -> tuple[list[Plate], Arrangement]:
-    """Return plates in a line, and their places."""
+    """Return plates straight behind each other, and their places."""
     layers = shown({f"l{i}.weight": shape for i, shape in enumerate(shapes)}, **options)
-    return plates_of(layers), arrange(layers, "line")
+    return plates_of(layers), one_behind_another(layers)
 
 
 def camera_on(places: Arrangement, plate: int, distance: float = 1.0, yaw: float = 0.0) -> Camera:

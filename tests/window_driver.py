@@ -108,7 +108,7 @@ def rgb(text: str) -> Colour:
 def scale_colour(session: Session, normalised: float, *, signed: bool = False) -> Colour:
     """Return the colour that a normalised change should have."""
     if np.isnan(normalised):
-        return rgb(theme_called(session.settings.theme).gap)
+        return rgb(theme_called(session.settings.theme).mat)
     scale = session.colour_scale(signed=signed)
     red, green, blue = scale.colours[int(scale.entries(normalised))].tolist()
     return red, green, blue

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from accweight_core.alignment.rates import rate_series
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import TABLE, Floats
 
@@ -29,9 +30,6 @@ BY_CHECKPOINTS = frozenset({"efficiency", "update_ratio"})
 
 SHOWN = 4
 """Items listed in a note."""
-
-RATES = ("learning_rate", "lr", "train_lr", "learning_rate_0")
-"""Names of the learning rate among the figures of checkpoints."""
 
 
 def agreement_text(rho: float, p: float, pairs: int, per: str = "layer") -> str:
@@ -162,11 +160,6 @@ def same_reference(a: Analysis, b: Analysis) -> bool | None:
 
 def _rate(side: Analysis, index: int) -> float | None:
     """Return the mean learning rate up to a step, if the checkpoints hold it."""
-    measures = side.header.measures
-    for name in RATES:
-        found: Floats | None = measures.get(name)
-        if found is not None:
-            known = found[: index % len(found) + 1]
-            known = known[np.isfinite(known) & (known > 0)]
-            return float(known.mean()) if known.size else None
-    return None
+    found = rate_series(side, index)
+    known = found[np.isfinite(found) & (found > 0)] if found is not None else np.zeros(0)
+    return float(known.mean()) if known.size else None

@@ -19,6 +19,7 @@ from accweight_core.alignment.cautions import agreement_text, run_cautions, scal
 from accweight_core.alignment.matching.result import Alignment
 from accweight_core.alignment.rank_correlation import kendall, spearman
 from accweight_core.alignment.rank_tests import spearman_band, spearman_p
+from accweight_core.alignment.rates import rate_sums
 from accweight_core.alignment.shared_rows import LayerPlace, compared_places
 from accweight_core.analysis.ranking import Chosen, chosen_metric, descending
 from accweight_core.analysis.summary import Per
@@ -97,6 +98,7 @@ def compare(
     per: Per = "layer",
     map: NameMap | str | os.PathLike[str] | None = None,
     values: Values = "auto",
+    rates: Sequence[float] | None = None,
 ) -> Comparison:
     """Compare the rankings of two analyses by one metric.
 
@@ -112,12 +114,15 @@ def compare(
         per: Whether layers or parameters are ranked.
         map: A map file of corresponding layers; it overrides all other evidence.
         values: Whether weights are compared where names are ambiguous; see `align`.
+        rates: Learning rates of a and b, if they are constant; by default those that the
+            checkpoints hold.
 
     Raises:
         MismatchError: If they share no layer.
         UnknownNameError: If there is no such metric or step.
         StoreError: If there is no analysis at a path.
         ArgumentTypeError: If one is a run that has not been analysed.
+        ArgumentValueError: If the rates are not two positive numbers.
     """
     from accweight_core.analysis.analysis import as_analysis
 
@@ -126,7 +131,8 @@ def compare(
     at = a.step_index(step_a), b.step_index(step_b)
     chosen = _chosen(a, b, by, at, per)
     by = chosen.by
-    shared, alignment = compared_places(a, b, by, at, per, map, values)
+    sums, rate_notes = rate_sums((a, b), at, rates)
+    shared, alignment = compared_places(a, b, by, at, per, map, values, sums)
     if not shared.places:
         raise MismatchError(
             f"the two analyses share no {per} name: "
@@ -163,6 +169,7 @@ def compare(
             *_cautions(shared.places, per),
             *_apart(shared.places, by, alignment),
             *run_cautions(a, b, at, by),
+            *rate_notes,
             *alignment.notes,
         ),
         pairs=len(known),

@@ -15,6 +15,7 @@ import numpy as np
 
 from accweight_core.alignment.alignment import Values, align
 from accweight_core.alignment.matching.result import Alignment, Match
+from accweight_core.alignment.rates import PER_RATE
 from accweight_core.analysis.summary import Measured, Per
 from accweight_core.metrics.table import Floats
 from accweight_core.metrics.totals import folded, metrics
@@ -44,7 +45,8 @@ class LayerPlace:
         how: Evidence of the match; see `accweight_core.alignment.alignment`.
         sure: Confidence of the match, 0 to 1.
         shape_differs: Whether the shapes differ beyond the order of axes.
-        beside: Values of scale-free metrics in a and in b, by metric.
+        beside: Values of scale-free metrics in a and in b, by metric; and the mean path per unit of
+            learning rate, where that is known.
     """
 
     layer: str
@@ -87,6 +89,7 @@ def compared_places(
     per: Per,
     map: NameMap | str | os.PathLike[str] | None,
     values: Values,
+    rate_sums: tuple[float, float] | None = None,
 ) -> tuple[Shared, Alignment]:
     """Return the rows that two analyses share, and the alignment used.
 
@@ -98,6 +101,7 @@ def compared_places(
         per: Whether rows are layers or parameters.
         map: The user's map of names.
         values: Whether weights are compared.
+        rate_sums: Sums of the learning rate over the steps of a and b, if they are known.
     """
     found = matched_rows(a, b, per, map, values)
     told = [name for name in BESIDE if name in a.metrics and name in b.metrics]
@@ -111,7 +115,13 @@ def compared_places(
             for metric in (by, *told)
         }
         joined = [", ".join(group) for group in names]
-        places.append(_place(match, joined, figures[by], {name: figures[name] for name in told}))
+        beside = {name: figures[name] for name in told}
+        if rate_sums is not None:
+            beside[PER_RATE] = tuple(
+                float(series_of(side, group, "mean")[index]) / total
+                for side, group, index, total in zip(found.rows, names, at, rate_sums, strict=True)
+            )
+        places.append(_place(match, joined, figures[by], beside))
     return Shared(tuple(places), *found.alone), found.alignment
 
 

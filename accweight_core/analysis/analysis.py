@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -16,44 +15,26 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.analysis.ranking import chosen_metric
-from accweight_core.analysis.ranking import ranking as ranked
+from accweight_core.analysis.frames import ranking_frame, table_frame
+from accweight_core.analysis.probe_metrics import is_probe_metric, with_probe_metric
+from accweight_core.analysis.rows import rows_at, rows_of
+from accweight_core.analysis.saving import saved
 from accweight_core.analysis.sources import Source, Stored
-from accweight_core.analysis.summary import (
-    Measured,
-    Per,
-    maximum,
-    measured,
-    measured_at,
-    metric_arrays,
-)
-from accweight_core.arguments import (
-    brief,
-    checked_choice,
-    checked_path,
-    checked_roles,
-    checked_text,
-    whole,
-)
+from accweight_core.analysis.summary import Measured, Per, maximum
+from accweight_core.arguments import brief, checked_choice, checked_path, checked_text, whole
 from accweight_core.errors import (
     AccweightError,
     ArgumentTypeError,
-    MismatchError,
     StoreError,
     UnknownNameError,
     reason_of,
 )
-from accweight_core.io.target import target_at
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Checkpoint, Layer, Parameter, Role, Run, in_short
 from accweight_core.store.analysis_store import Store
-from accweight_core.store.beginning import begin_beside, check_replaceable, create, is_taken
-from accweight_core.store.header import Header
-from accweight_core.store.lock import locked
 from accweight_core.store.records import Maximum
-from accweight_core.store.replacing import put_in_place, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,10 +44,6 @@ if TYPE_CHECKING:
     from accweight_core.analysis.shown import Shown
     from accweight_core.analysis.tracing import Trace
     from accweight_core.io.reading import OpenFiles
-
-
-HELD_BYTES = 64 << 20
-"""Sums that are held in memory for rankings; of more, a few steps are read at a time."""
 
 
 class Analysis:
@@ -188,36 +165,14 @@ class Analysis:
             MismatchError: If no parameter has one of the roles, or no heads are known.
             SourceError: If heads are asked for, and checkpoints are missing or have changed.
         """
-        header = self._showing(roles)
-        checked_choice(per, get_args(Per), "per")
-        if per == "head":
-            from accweight_core.analysis.heads import measured_heads  # reads files
-
-            return measured_heads(self.run(), self.parameters, header.roles, header.metrics)
-        return measured(header, self.values, per)
-
-    def _showing(self, roles: Iterable[Role | str] | None) -> Header:
-        """Return the header with other roles to show; with its own by default."""
-        if roles is None:
-            return self.header
-        header = replace(self.header, roles=checked_roles(roles))
-        found = dict.fromkeys(parameter.role for parameter in self.parameters)
-        if not found.keys() & set(header.roles):
-            raise MismatchError(
-                f"{header.source}: no parameter has the role {' or '.join(header.roles)}; "
-                f"roles measured: {', '.join(found) or 'none'}"
-            )
-        return header
+        return rows_of(self._source, self.values, per, roles)
 
     def _rows_at(
         self, place: int, per: Per, roles: Iterable[Role | str] | None = None
     ) -> tuple[list[Measured], int]:
         """Return rows, and the place in them of a step; of a large analysis that step alone."""
-        store = self.store
-        if store is None or store.totals_bytes <= HELD_BYTES or per == "head":
-            return self.measured(per, roles), place
-        checked_choice(per, get_args(Per), "per")
-        return measured_at(self._showing(roles), store, place, per), 0
+        found = rows_at(self._source, place, per, roles)
+        return (self.measured(per, roles), place) if found is None else (found, 0)
 
     def table(self, per: Per = "layer", roles: Iterable[Role | str] | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row per layer and step, and a column per metric.
@@ -229,23 +184,8 @@ class Analysis:
         Raises:
             MismatchError: If no parameter has one of the roles.
         """
-        import pandas as pd
-
         checked_choice(per, get_args(Per), "per")
-        rows = self.measured(per, roles)
-        frames = [
-            pd.DataFrame(
-                {per: row.name, "kind": str(row.kind), "elements": row.elements, "step": self.steps}
-                | row.metrics
-            )
-            for row in rows
-        ]
-        columns = [per, "kind", "elements", "step", *self.metrics]
-        return (
-            pd.concat(frames, ignore_index=True)[columns]
-            if frames
-            else pd.DataFrame(columns=columns)
-        )
+        return table_frame(self.measured(per, roles), self.steps, self.metrics, per)
 
     def ranking(
         self,
@@ -260,7 +200,8 @@ class Analysis:
         ``attrs`` of the result has the metric, ``by``, and what is to be known of it, ``notes``.
 
         Args:
-            by: A metric; by default `relative`, or what `notes` says where that is undefined.
+            by: A metric, or a number that a probe found of layers, as "activations.dead"; by
+                default `relative`, or what `notes` says where that is undefined.
             step: A step of the run; the last one by default.
             per: Whether rows are layers, parameters or attention heads; see `measured`.
             roles: Roles to include; those of the analysis by default.
@@ -269,14 +210,11 @@ class Analysis:
             UnknownNameError: If there is no such metric or step.
             MismatchError: If no parameter has one of the roles, or no heads are known.
         """
-        import pandas as pd
-
-        found, place = self._rows_at(self.step_index(step), per, roles)
-        chosen = chosen_metric(found, by, place)
-        rows = ranked(found, chosen.by, place, per)
-        frame = pd.DataFrame(rows, columns=["rank", per, "kind", "elements", *self.metrics])
-        frame.attrs |= {"by": chosen.by, "notes": list(chosen.notes)}
-        return frame
+        if by is not None and is_probe_metric(by) and per == "layer":
+            wide = with_probe_metric(self.measured(per, roles), self.probes, by, self.steps)
+            return ranking_frame(wide, by, self.step_index(step), [by, *self.metrics], per)
+        rows, place = self._rows_at(self.step_index(step), per, roles)
+        return ranking_frame(rows, by, place, self.metrics, per)
 
     @property
     def plot(self) -> Plots:
@@ -404,28 +342,7 @@ class Analysis:
         """
         if not self.header.complete:
             raise StoreError(f"{self.path}: the analysis is not finished, so it cannot be saved")
-        target = target_at(path, "an analysis")
-        with locked(target):
-            tidy(target)
-            replacing = overwrite and is_taken(target)
-            if replacing:
-                check_replaceable(target)
-            elif target.exists():
-                raise StoreError(
-                    f"{target}: exists already; nothing is overwritten without overwrite=True"
-                )
-            self._save(target, replacing=replacing)
-        return Analysis.open(target)
-
-    def _save(self, target: Path, *, replacing: bool) -> None:
-        header = replace(self.header, picture_bases=(), packs=(), complete=False)
-        values = self.values  # of a stored analysis, before it is replaced
-        store = begin_beside(target, header) if replacing else create(target, header)
-        store.finish_parameters(range(len(header.parameters)), values)
-        metrics = metric_arrays(header, values)
-        store.finish(header, {name: [found] for name, found in metrics.items()})
-        if replacing:
-            put_in_place(target)
+        return Analysis.open(saved(path, self.header, self.values, overwrite=overwrite))
 
     def checkpoint(self, step_index: int) -> Checkpoint:
         """Return one checkpoint of the run; for a stored analysis it is described again.

@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import Any
 
 Answer = dict[str, Any]
-"""`weights` and `cumulative`, lists over steps in the format of `exact_server`; or `error`, a
-one-line message."""
+"""`weights` and `cumulative`, lists over steps in the format of `exact_server`, or `masks`; or
+`error`, a one-line message."""
 
 Callback = Callable[[Answer], None]
 
@@ -52,6 +52,12 @@ class ExactClient:
         """Stop the server."""
         self.close()
 
+    def start(self) -> None:
+        """Start the server, so that the first answer comes soon; does nothing if it is running."""
+        with self._lock, suppress(OSError):  # told at the first request
+            if self._server is None and not self._closed:
+                self._server = _Server(self._path)
+
     def ask(self, parameter: str, index: Iterable[int], callback: Callback) -> None:
         """Request W_t and A_t of one weight at every step, and return immediately.
 
@@ -63,7 +69,22 @@ class ExactClient:
         Raises:
             ValueError: If `close` has been called.
         """
-        request = {"parameter": parameter, "index": [operator.index(i) for i in index]}
+        self._send({"parameter": parameter, "index": [operator.index(i) for i in index]}, callback)
+
+    def ask_nonfinite(self, parameter: str, positions: Iterable[int], callback: Callback) -> None:
+        """Ask at which elements a parameter is not finite at some checkpoints; see `finiteness`.
+
+        Args:
+            parameter: Name of the parameter.
+            positions: Indices of checkpoints.
+            callback: Called once with the answer, from another thread.
+
+        Raises:
+            ValueError: If `close` has been called.
+        """
+        self._send({"parameter": parameter, "nonfinite": list(positions)}, callback)
+
+    def _send(self, request: Answer, callback: Callback) -> None:
         with self._lock:
             if self._closed:
                 raise ValueError("this client is closed; make a new one to ask again")

@@ -3,8 +3,11 @@
 ``python -m accweight_core.analysis.exact_server STORE.accw`` reads one request per line,
 ``{"id": 7, "parameter": "conv1.weight", "index": [0, 0, 1, 2]}``, and answers each with a line,
 ``{"id": 7, "weights": [...], "cumulative": [...]}`` over the steps or ``{"id": 7, "error":
-"..."}``, until end of input. Floats are exact; non-finite values are null, a complex number is a
-pair. `exact_client` is the client.
+"..."}``, until end of input. Floats are exact; a non-finite value is null and named in ``"named"``,
+``{"4": "nan"}`` by position, and a complex number is a pair. ``{"id": 8, "parameter":
+"conv1.weight", "nonfinite": [4, 5]}`` asks at which elements a parameter is not finite at some
+positions; ``{"id": 8, "masks": [...]}`` has one per position (`finiteness`). `exact_client` is the
+client.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ OPEN_FILES = 200
 class ExactServer:
     """Answers requests about one stored analysis.
 
-    The analysis and its checkpoints are described at the first request, and again when one of their
-    files has changed, so that answers reflect an analysis that has been appended to.
+    The analysis and its checkpoints are described before the first request, and again when one of
+    their files has changed, so that answers reflect an analysis that has been appended to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,13 +52,21 @@ class ExactServer:
         self._store: Stamp | None = None
         self._files: dict[str, Stamp | None] = {}
 
+    def prepare(self) -> None:
+        """Open the analysis before the first request; why it cannot be is told with the answer."""
+        with suppress(Exception):
+            self._current()
+
     def answer(self, line: bytes) -> dict[str, Any]:
         """Return the answer to one line; an invalid request gets an error."""
         number: int | str | None = None
         try:
             request = _parsed(line)
             number = _id(request)
-            return {"id": number, **self._values(_parameter(request), _index(request))}
+            parameter = _parameter(request)
+            if "nonfinite" in request:
+                return {"id": number, **self._masks(parameter, _whole(request, "nonfinite"))}
+            return {"id": number, **self._values(parameter, _whole(request, "index"))}
         except AccweightError as error:
             problem = str(error)
             if any(map(is_url, self._files)):
@@ -73,7 +84,26 @@ class ExactServer:
     def _values(self, parameter: str, index: list[int]) -> dict[str, Any]:
         analysis, files = self._current()
         found = analysis.trace(parameter, index, files=files)
-        return {"weights": _plain(found.weights), "cumulative": _plain(found.cumulative)}
+        answer: dict[str, Any] = {
+            "weights": _plain(found.weights),
+            "cumulative": _plain(found.cumulative),
+        }
+        bad = np.flatnonzero(~np.isfinite(found.weights))
+        if len(bad):
+            answer["named"] = {str(at): str(found.weights[at]) for at in bad.tolist()}
+        return answer
+
+    def _masks(self, parameter: str, positions: list[int]) -> dict[str, Any]:
+        from accweight_core.analysis.finiteness import nonfinite_elements, packed
+
+        analysis, files = self._current()
+        checkpoints = analysis.run().checkpoints
+        outside = [at for at in positions if not 0 <= at < len(checkpoints)]
+        if outside:
+            raise FormatError("request", f"there is no checkpoint at position {outside[0]}")
+        held = analysis.parameters[analysis.parameter_index(parameter)]
+        masks = nonfinite_elements([checkpoints[at] for at in positions], held, files)
+        return {"masks": [packed(mask) for mask in masks]}
 
     def _current(self) -> tuple[Analysis, OpenFiles]:
         """Return the analysis as it is on disk now, and the open files of its checkpoints."""
@@ -119,11 +149,11 @@ def _parameter(request: Mapping[str, Any]) -> str:
     return name
 
 
-def _index(request: Mapping[str, Any]) -> list[int]:
-    index = request.get("index")
-    if not isinstance(index, list) or any(type(i) is not int for i in index):
-        raise FormatError("request", f"the index is not a list of whole numbers; see {EXAMPLE}")
-    return index
+def _whole(request: Mapping[str, Any], key: str) -> list[int]:
+    numbers = request.get(key)
+    if not isinstance(numbers, list) or any(type(i) is not int for i in numbers):
+        raise FormatError("request", f"the {key} is not a list of whole numbers; see {EXAMPLE}")
+    return numbers
 
 
 def _paths(checkpoint: Checkpoint) -> set[str]:
@@ -154,6 +184,7 @@ def _plain(values: npt.NDArray[Any]) -> list[Any]:
 def serve(path: Path, requests: Iterable[bytes], answers: BinaryIO) -> None:
     """Answer every line of `requests` with a line."""
     with closing(ExactServer(path)) as answerer:
+        answerer.prepare()
         for line in requests:
             answers.write(json.dumps(answerer.answer(line), allow_nan=False).encode() + b"\n")
             answers.flush()

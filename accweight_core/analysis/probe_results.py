@@ -90,6 +90,17 @@ class ProbeResult:
         is_concluded = self._store.document.concluded == self._store.document.finished
         return tuple(n for n, field in self._fields.items() if is_concluded or not field.final)
 
+    @property
+    def samples(self) -> Array | None:
+        """(samples, height, width, channels) of bytes: what it was shown; None if not kept.
+
+        Those of the axis "point" or "picture", in its order.
+
+        Raises:
+            StoreError: If they are damaged.
+        """
+        return self._store.samples()
+
     def labels(self, axis: str) -> tuple[str, ...]:
         """Return the names of the indices along an axis; their numbers if they have none."""
         names = self._store.document.labels.get(axis)

@@ -23,6 +23,7 @@ from accweight_core.analysis.event_log import (
     picture_tags,
     tags_of,
 )
+from accweight_core.analysis.probe_log import log_probes
 from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.step_changes import step_change_histograms
 from accweight_core.analysis.summary import Per
@@ -152,8 +153,16 @@ class _Export:
             scalars += log_scalars(self._writer, self._shown.rows, metrics, index, **when)
             scalars += log_measures(self._writer, measures, index, **when)
         pictures = self._pictures()
+        if self._per == "layer":
+            more = log_probes(self._writer, self._analysis.probes, self._times())
+            scalars, pictures = scalars + more.scalars, pictures + more.pictures
+            self._notes += more.notes
         histograms = self._histograms(progress)
         return Written(target, scalars, histograms, pictures, tuple(self._notes))
+
+    def _times(self) -> dict[int, float]:
+        """Return the wall time of every step."""
+        return {int(when["global_step"]): when["walltime"] for when in self._when}
 
     def _pictures(self) -> int:
         """Write the pictures of some steps, the last one among them."""

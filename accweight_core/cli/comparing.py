@@ -89,6 +89,11 @@ def parsed_groups(given: Sequence[str]) -> dict[str, list[str]]:
     help="Compare groups of runs, such as seeds of one setting: once for each group.",
 )
 @options.metric
+@click.option(
+    "--rates",
+    metavar="A,B",
+    help="Learning rates of two runs, if constant; by default those in the checkpoints.",
+)
 @options.map_file
 @values_option
 @options.as_json
@@ -96,6 +101,7 @@ def compare(
     analyses: tuple[str, ...],
     groups: tuple[str, ...],
     by: str | None,
+    rates: str | None,
     map: Path | None,
     values: Values,
     *,
@@ -111,26 +117,50 @@ def compare(
         raise click.BadParameter(f"{analyses[0]}: is in no group; with --group, all are")
     if not given and len(analyses) < 2:
         raise click.UsageError("compare takes two analyses (A B) or more, or groups (--group)")
+    constant = parsed_rates(rates)
+    if constant and (given or len(analyses) > 2):
+        raise click.BadParameter("--rates is for two runs: A B")
     if given or len(analyses) > 2:
         _compare_groups(given or {"runs": list(analyses)}, by, map, values, json=json)
     else:
-        _compare_two(analyses[0], analyses[1], by, map, values, json=json)
+        _compare_two(analyses[0], analyses[1], by, constant, map, values, json=json)
+
+
+def parsed_rates(text: str | None) -> list[float] | None:
+    """Return the learning rates of two runs, from ``0.1,0.01``."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"--rates takes two numbers, as in --rates 0.1,0.01, not {text!r}"
+        ) from None
 
 
 def _compare_two(
-    a: str, b: str, by: str | None, map: Path | None, values: Values, *, json: bool
+    a: str,
+    b: str,
+    by: str | None,
+    rates: list[float] | None,
+    map: Path | None,
+    values: Values,
+    *,
+    json: bool,
 ) -> None:
     from accweight_core.alignment.comparison import compare as compared
     from accweight_core.analysis.analysis import as_analysis
     from accweight_core.cli import alignments, output, pairs
 
     if pairs.are_checkpoints(a, b):
+        if rates:
+            raise click.BadParameter("--rates is for two runs, not for two checkpoints")
         change = pairs.change_between(a, b, by, map)
         output.remark(*change.header.notes)
         output.show(pairs.pair_json(change, a, b, by) if json else pairs.pair(change, a, b, by))
         return
     runs = [(name, as_analysis(name)) for name in (a, b)]
-    result = compared(runs[0][1], runs[1][1], by, map=map, values=values)
+    result = compared(runs[0][1], runs[1][1], by, map=map, values=values, rates=rates)
     output.show(
         alignments.comparison_json(result, runs)
         if json

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from accweight_core.analysis.summary import Per
     from accweight_core.schema import Role
 
-TENSORBOARD = "tensorboard"
+TENSORBOARD, PROJECTOR = "tensorboard", "projector"
 
 
 @click.command()
@@ -31,7 +31,7 @@ TENSORBOARD = "tensorboard"
 @click.option(
     "--to",
     required=True,
-    type=click.Choice(["csv", "parquet", "npz", TENSORBOARD]),
+    type=click.Choice(["csv", "parquet", "npz", TENSORBOARD, PROJECTOR]),
     help="Format to write.",
 )
 @click.option(
@@ -39,7 +39,7 @@ TENSORBOARD = "tensorboard"
     "--out",
     required=True,
     type=options.OUT,
-    help="File to write, - for stdout; for tensorboard, the folder of its runs.",
+    help="File to write, - for stdout; for tensorboard and projector, a folder.",
 )
 @options.metrics
 @options.per_row
@@ -61,7 +61,8 @@ def export(
 
     Layers count weights and embeddings, unless --roles says otherwise; --per parameter writes all
     parameters. --to tensorboard also writes histograms of the change per step, and pictures of the
-    layers; --by chooses its metrics.
+    layers, and what probes have found; --by chooses its metrics. --to projector writes the samples
+    of probes such as embedding as vectors, with labels and pictures, for TensorBoard's projector.
     """
     from accweight_core.analysis.analysis import open_analysis
     from accweight_core.cli import output, rankings
@@ -81,7 +82,35 @@ def export(
         raise click.BadParameter(
             f"{to} holds one analysis with all metrics; {extra}: {TENSORBOARD}"
         )
+    if to == PROJECTOR:
+        _write_vectors(opened[0], out, overwrite=overwrite, json=json)
+        return
     _write_table(opened[0], to, out, per, counted[0], overwrite=overwrite, json=json)
+
+
+def _write_vectors(analysis: Analysis, out: str, *, overwrite: bool, json: bool) -> None:
+    """Write samples as vectors, and say which."""
+    from accweight_core.analysis.projector import write_projector
+    from accweight_core.cli import output
+
+    if out == "-":
+        raise click.BadParameter(f"{PROJECTOR} is a folder, which stdout cannot be")
+    written = write_projector(analysis, out, overwrite=overwrite)
+    output.remark(*written.notes)
+    document: dict[str, Any] = {
+        "out": out,
+        "to": PROJECTOR,
+        "tensors": [
+            {"name": name, "points": points}
+            for name, points in zip(written.tensors, written.points, strict=True)
+        ],
+        "notes": list(written.notes),
+    }
+    lines = [
+        f"{out}: {len(written.tensors)} tables of samples",
+        f"show them with: tensorboard --logdir {out}",
+    ]
+    output.show(document if json else lines)
 
 
 def _write_table(

@@ -10,7 +10,7 @@ from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, number
 from accweight_core.naming import leaf_of
 from accweight_core.runs.order_doubts import BY_ALPHABET
-from accweight_core.schema import Kind, Split
+from accweight_core.schema import Axis, Kind, Split
 from accweight_core.text import count, counted, plain, shortened, size, some
 
 if TYPE_CHECKING:
@@ -160,12 +160,18 @@ def _meaning(parameter: Parameter) -> str:
         parameter.split or parameter.sections or parameter.axes_from
     ):
         return ""
-    found = ["inputs x outputs"] if parameter.axes_from else []
+    found = ["inputs x outputs"] if _has_inputs_first(parameter) else []
     if parameter.split:
         found.append(parts_of(parameter.split))
     elif parameter.sections and parameter.kind is Kind.ATTENTION:
         found.append(" ".join(parameter.sections))
     return f" ({'; '.join(found)})" if found else ""
+
+
+def _has_inputs_first(parameter: Parameter) -> bool:
+    """Tell whether a matrix is found to be stored (inputs, outputs), which few expect."""
+    ends = [axis for axis in parameter.axes if axis in (Axis.INPUT, Axis.OUTPUT)]
+    return bool(parameter.axes_from) and ends == [Axis.INPUT, Axis.OUTPUT]
 
 
 def parts_of(split: Split) -> str:
@@ -195,7 +201,10 @@ def _inferred(result: Inspection) -> list[str]:
         if (p.split or p.axes_from) and len(p.shape) > 1
     ]
     said = (
-        ("axes of matrices stored (inputs, outputs)", [p.axes_from for p in matrices]),
+        (
+            "axes of matrices stored (inputs, outputs)",
+            [p.axes_from for p in matrices if _has_inputs_first(p)],
+        ),
         ("projections and heads", [p.split.origin if p.split else "" for p in matrices]),
     )
     lines = []

@@ -67,6 +67,7 @@ def _show(answer: str | Page | dict[str, Any]) -> None:
     page = [answer] if isinstance(answer, str) else answer
     is_terminal = sys.stdout.isatty()
     width = room()
+    page = [_fitting(part, width) for part in page]
     if any(_wraps(part, width) for part in page):
         _fold(page, width)
         return
@@ -81,6 +82,11 @@ def _show(answer: str | Page | dict[str, Any]) -> None:
 def _print(lines: Sequence[str]) -> None:
     """Print lines through `sys.stdout`, as click treats an ASCII encoding as a mistake."""
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _fitting(part: str | Table, width: int) -> str | Table:
+    """Return a table that is too wide with short names of layers."""
+    return part if isinstance(part, str) or part.width <= width else part.shortened()
 
 
 def _wraps(part: str | Table, width: int) -> bool:

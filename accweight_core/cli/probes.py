@@ -11,9 +11,9 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.cli.output import Page
 from accweight_core.cli.tables import Table, number
-from accweight_core.errors import StoreError, reason_of
+from accweight_core.errors import StoreError, UnknownNameError, reason_of
 from accweight_core.io.target import target_at
-from accweight_core.probes.options import options_of
+from accweight_core.probes.options import options_of, spec_of
 from accweight_core.probes.probe import RUNS_NETWORK, Probe
 from accweight_core.probes.registry import probes
 from accweight_core.text import plain
@@ -111,6 +111,74 @@ def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]
         for name, result in results.items()
         for figure, draw in figures_of(result).items()
     ]
+
+
+def film_at(name: str) -> Path:
+    """Return the path of a movie, checked before any work is done.
+
+    Raises:
+        MissingLibraryError: If it cannot be drawn or written.
+        StoreError: If it cannot be there.
+        UnknownNameError: If movies are not written under such a name.
+    """
+    from accweight_core.analysis.figures.film import check_can_write
+    from accweight_core.analysis.figures.plots import check_can_draw
+
+    check_can_draw()
+    path = target_at(name, "a movie")
+    check_can_write(path)
+    return path
+
+
+def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
+    """Film all results that have pictures or points, replacing older movies; return the files.
+
+    Args:
+        results: The results.
+        path: The movie; of several, each has probe and array in its name.
+
+    Raises:
+        StoreError: If a result is damaged, or a file cannot be written.
+        UnknownNameError: If no result has pictures or points.
+    """
+    from accweight_core.analysis.figures.film import frame_rate, write_movie
+    from accweight_core.analysis.figures.of_probes.moving import movies_of
+    from accweight_core.cli import output
+
+    films = {
+        f"{name}-{array}": draw
+        for name, result in results.items()
+        for array, draw in movies_of(result).items()
+    }
+    if not films:
+        raise UnknownNameError(
+            f"{path}: nothing to film; {', '.join(results)} found no pictures and no points"
+        )
+    written = []
+    for name, draw in films.items():
+        own = path if len(films) == 1 else path.with_name(f"{path.stem}-{name}{path.suffix}")
+        with output.progress(f"film {name}", "frames") as advance:
+            write_movie(own, draw(frame_rate(own)), advance, overwrite=True)
+        written.append(own)
+    return written
+
+
+def write_page(results: Mapping[str, ProbeResult], out: str) -> Path:
+    """Write a page of results, with the commands that make it and each of them; return its path.
+
+    Raises:
+        MissingLibraryError: If Jinja2 is not installed.
+        StoreError: If the file cannot be written.
+    """
+    from accweight_core.cli.command_line import command_line
+    from accweight_core.reports.probe_page import probe_page
+
+    found, drawn = list(results.values()), ("png", "html", "movie", "json")
+    commands = {
+        one.path.name: command_line(drawn, {"probes": (spec_of(one.name, one.options),)})
+        for one in found
+    }
+    return probe_page(found, out, command=command_line(), commands=commands, overwrite=True)
 
 
 def doubts(result: ProbeResult) -> list[str]:

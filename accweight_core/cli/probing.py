@@ -108,6 +108,14 @@ def takes_samples(command: Callable[..., None]) -> Callable[..., None]:
     "--png", type=options.OUT, metavar="FOLDER",
     help="Draw what was found as PNG files in a folder, replacing older ones.",
 )  # fmt: skip
+@click.option(
+    "--html", type=options.OUT, metavar="FILE",
+    help="Write what was found as one page that opens anywhere, replacing an older one.",
+)  # fmt: skip
+@click.option(
+    "--movie", type=options.OUT, metavar="FILE",
+    help="Film pictures and points over the steps as .mp4 or .gif; of several, a file each.",
+)  # fmt: skip
 @takes_binding
 @options.takes_selection_without_model
 @options.as_json
@@ -120,6 +128,8 @@ def probe(
     device: str,
     resize: str | None,
     png: str | None,
+    html: str | None,
+    movie: str | None,
     selection: Selection,
     *,
     listed: bool,
@@ -146,6 +156,7 @@ def probe(
     if not source or not probes:
         raise click.UsageError("give SOURCE and --probe NAME; --list shows the probes there are")
     wanted = as_probes(list(probes))
+    film = None if movie is None else shown.film_at(movie)
     network = None if model is None else network_at(model, engine, device)
     with output.progress("probe", "batches") as advance:
         results = evaluate(
@@ -160,9 +171,12 @@ def probe(
     for result in results.values():
         output.warn(*shown.doubts(result))
     drawn = [] if png is None else shown.write_figures(results, png)
+    drawn += [] if film is None else shown.write_movies(results, film)
+    written = {} if html is None else {"html": str(shown.write_page(results, html))}
     page: Page = [line for result in results.values() for line in shown.page(result)]
     page = [*page, *(f"drawn: {path}" for path in drawn)]
-    document = {**shown.results_json(results), "drawn": [str(path) for path in drawn]}
+    page = [*page, *(f"written: {path}" for path in written.values())]
+    document = {**shown.results_json(results), "drawn": [str(path) for path in drawn], **written}
     output.show(document if json else page)
 
 

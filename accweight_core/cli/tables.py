@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from accweight_core.short_names import short_names
+
 if TYPE_CHECKING:
     import rich.table
 
@@ -58,6 +60,14 @@ class Table:
             is_right = name in self.right
             aligned.append([gap + cell if is_right else cell + gap for cell, gap in pairs])
         return [GAP.join(cells).rstrip() for cells in zip(*aligned, strict=True)]
+
+    def shortened(self) -> Table:
+        """Return the table with layers in short names."""
+        layers = self.columns.get("layer")
+        if layers is None:
+            return self
+        short = short_names(layers)
+        return Table({**self.columns, "layer": [short[name] for name in layers]}, self.right)
 
     def folded(self) -> rich.table.Table:
         """Return a rich table that folds long cells into several lines."""

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import numpy as np
+import numpy.typing as npt
 
 from accweight_core.colours.scale import Colours, Entries
 
@@ -26,6 +27,23 @@ def indexed_png(entries: Entries, colours: Colours) -> bytes:
         b"IHDR": struct.pack(">IIBBBBB", cols, rows, 8, 3, 0, 0, 0),
         b"PLTE": palette.tobytes(),
         b"tRNS": opacity,
+        b"IDAT": zlib.compress(lines.tobytes(), 9),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in parts.items())
+
+
+def pixel_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Return a PNG file of pixels as they are.
+
+    Args:
+        pixels: (rows, columns, channels) of bytes, with 1 channel for grey or 3 for RGB.
+    """
+    rows, cols, channels = pixels.shape
+    lines = np.zeros((rows, cols * channels + 1), np.uint8)  # each begins with its filter
+    lines[:, 1:] = pixels.reshape(rows, cols * channels)
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", cols, rows, 8, 0 if channels == 1 else 2, 0, 0, 0),
         b"IDAT": zlib.compress(lines.tobytes(), 9),
         b"IEND": b"",
     }

@@ -144,6 +144,28 @@ def bright_end(
     return float(over(reach[known] / largest[known])) if known.any() else 0.0
 
 
+def dark_end(
+    mean: Floats, deviation: Floats, largest: Floats, over: Callable[[Floats], np.floating]
+) -> float:
+    """Return a normalised change that few of the weights that moved fall below; 0 if none did.
+
+    A logarithmic map that begins far below would show all weights bright. The changes of a layer
+    are taken to be log-normal, with this mean and deviation, and colours begin two deviations of
+    their logarithm below the median.
+
+    Args:
+        mean: (layers,) mean of A_t; NaN where unknown.
+        deviation: (layers,) its standard deviation over the weights of a layer.
+        largest: (layers,) what each layer is divided by.
+        over: Minimum or median, taken over the layers.
+    """
+    known = np.isfinite(mean) & (mean > 0) & (largest > 0)
+    if not known.any():
+        return 0.0
+    spread = np.log1p((deviation[known] / mean[known]) ** 2)
+    return float(over(mean[known] / largest[known] * np.exp(-spread / 2 - 2 * np.sqrt(spread))))
+
+
 def fitted(ends: Iterable[float]) -> float:
     """Return the bright end for several runs together: the largest one, rounded, at most 1.
 

@@ -19,9 +19,14 @@ class Theme:
         accent: Selection and time cursor.
         bar: Bars behind the numbers of the table.
         mark: Layers that only one of two runs has.
-        gap: Texels without a weight.
+        gap: Places without a value, and what is not loaded yet.
+        mat: Between the weights of a picture: neither the dark nor the bright end of any map.
+        broken: What is not a finite number; no map of change has this colour.
         frame: Edge of a plate.
-        curves: Lines of the timeline, used in turn.
+        curves: Lines of the timeline, used in turn; told apart by the colour-blind, and no accent.
+        classes: Points of ten classes. Under the three kinds of colour blindness as well, any two
+            of them, and each and the page, are as different as can be (CIEDE2000 of 15 and more
+            under the simulation of Machado, Oliveira and Fernandes, 2009).
     """
 
     page: str
@@ -34,8 +39,11 @@ class Theme:
     bar: str
     mark: str
     gap: str
+    mat: str
+    broken: str
     frame: str
     curves: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 DARK = Theme(
@@ -49,8 +57,22 @@ DARK = Theme(
     bar="#274766",
     mark="#ff7b72",
     gap="#161d27",
+    mat="#161d27",
+    broken="#ff4df0",
     frame="#46525f",
-    curves=("#6cb6ff", "#8ddb8c", "#dcbdfb", "#f69d50", "#76e3ea", "#ff938a", "#d4c66b", "#a9b6c4"),
+    curves=("#4595ee", "#37b07f", "#dcc4ff", "#f0f6b0", "#d0447f", "#b6f5e6", "#7f8c9b"),
+    classes=(
+        "#667afc",
+        "#ebd6ad",
+        "#5fa114",
+        "#c349a0",
+        "#caf0eb",
+        "#0d7162",
+        "#39f307",
+        "#b2abda",
+        "#666e31",
+        "#a89087",
+    ),
 )
 
 LIGHT = Theme(
@@ -64,6 +86,20 @@ LIGHT = Theme(
     bar="#bcd8f2",
     mark="#c62828",
     gap="#dde3ea",
+    mat="#8793a0",
+    broken="#c400b8",
     frame="#8d99a6",
-    curves=("#1f6fb4", "#2e7d32", "#7b4bb3", "#c25e00", "#00838f", "#c62828", "#857300", "#5f6b78"),
+    curves=("#2f80e4", "#0a5a40", "#b83d7c", "#56209f", "#2fb9aa", "#b3bd3a", "#7b8794"),
+    classes=(
+        "#2e80e0",
+        "#b91f46",
+        "#98d223",
+        "#1a3564",
+        "#74c6fa",
+        "#969757",
+        "#d588a6",
+        "#4d3b08",
+        "#0013f8",
+        "#8c5b84",
+    ),
 )

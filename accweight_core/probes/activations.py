@@ -40,6 +40,10 @@ class Activations(Probe):
     name: ClassVar[str] = "activations"
     version: ClassVar[int] = 1
     needs: ClassVar[Needs] = Needs.FORWARD
+    reading: ClassVar[str] = (
+        "A unit that is above 0 for no sample is dead behind a ReLU; one that is always above "
+        "0 tells no samples apart."
+    )
 
     node: str = option("", "node of the maps; by default the first layer")
     samples: int = option(6, "samples that maps are kept of, drawn from all classes")

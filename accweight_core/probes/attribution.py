@@ -52,6 +52,10 @@ class Attribution(Probe):
     name: ClassVar[str] = "attribution"
     version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
+    reading: ClassVar[str] = (
+        "Parts above 0 speak for the output, parts below 0 against it, as far as a gradient "
+        "tells: for small changes of the input."
+    )
 
     method: Literal["gradient", "gradient_x_input", "smoothgrad", "integrated"] = option(
         "gradient", "how parts are rated"

@@ -37,6 +37,10 @@ class Evaluate(Probe):
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 1
     needs: ClassVar[Needs] = Needs.FORWARD
+    reading: ClassVar[str] = (
+        "Scores of the checkpoints on these samples, in inference mode; what was recorded "
+        "while training may be of other samples."
+    )
 
     loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")
     output: str = option(OUTPUT, "node that is held against the targets")

@@ -59,6 +59,10 @@ class FeatureVisualization(Probe):
     name: ClassVar[str] = "feature_visualization"
     version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
+    reading: ClassVar[str] = (
+        "What excites a unit most is not what it usually sees. A picture that keeps changing "
+        "belongs to a unit that still learns."
+    )
 
     layers: tuple[str, ...] = option((), "layers (or nodes); by default all with matrices")
     units: int = option(8, "units of each layer, from the first on")

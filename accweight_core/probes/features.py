@@ -105,6 +105,28 @@ def labels_of(context: Context, rows: Array) -> list[int] | None:
     return [int(label) for label in targets[rows]]
 
 
+def classes_of(context: Context, rows: Array) -> Array:
+    """Return the classes of samples.
+
+    Raises:
+        ArgumentValueError: If they have none, or all are of one.
+    """
+    labels = labels_of(context, rows)
+    if labels is None or len(set(labels)) < 2:
+        raise ArgumentValueError(
+            f"probe {context.probe!r} compares classes; {context.data.path} has "
+            f"{'no whole numbers as targets' if labels is None else 'samples of one class'}: save "
+            "them as y, or put images into a folder per class"
+        )
+    return np.array(labels, np.int64)
+
+
+def class_names(context: Context, labels: Array) -> tuple[str, ...]:
+    """Return the names of classes 0 to the largest of the labels: their numbers without names."""
+    count, names = int(labels.max()) + 1, context.data.classes
+    return tuple(names[:count]) if len(names) >= count else tuple(map(str, range(count)))
+
+
 def attributes_of(context: Context, features: Features) -> dict[str, Any]:
     """Return what is stored about points: which samples they are, and their classes."""
     labels = labels_of(context, features.rows)

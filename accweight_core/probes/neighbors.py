@@ -23,6 +23,9 @@ class Neighbors(Probe):
     name: ClassVar[str] = "neighbors"
     version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD
+    reading: ClassVar[str] = (
+        "What the network has learned is what agreement has above pixel agreement."
+    )
 
     layer: str = option("", "layer or node; by default the last layer before the output")
     count: int = option(5, "neighbours of every sample")

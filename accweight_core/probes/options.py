@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from accweight_core.probes.probe import Probe
-from accweight_core.probes.registry import probe_named
+from accweight_core.probes.registry import probe_named, probes
 
 SEVERAL = "+"
 """What separates the values of an option that takes several."""
@@ -65,6 +65,25 @@ def values_of(probe: Probe) -> dict[str, Any]:
     """Return the options of a probe by name, as JSON values."""
     found = {option.name: getattr(probe, option.name) for option in options_of(type(probe))}
     return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
+
+
+def spec_of(name: str, values: Mapping[str, Any]) -> str:
+    """Return the text that asks for a probe with some options; defaults are left out.
+
+    Args:
+        name: Its name; it need not be installed.
+        values: Its options by name, as JSON values.
+    """
+    kind = probes().get(name)
+    usual = {option.name: option.default for option in options_of(kind)} if kind else {}
+    given = []
+    for option, value in values.items():
+        default = usual.get(option)
+        if value is None or (list(default) if isinstance(default, tuple) else default) == value:
+            continue
+        text = SEVERAL.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        given.append(f"{option}={text.lower() if isinstance(value, bool) else text}")
+    return f"{name}:{','.join(given)}" if given else name
 
 
 def parsed_probe(text: str) -> Probe:

@@ -60,7 +60,8 @@ class Field:
         name: Its name.
         axes: Names of its axes, "step" first in arrays that grow with the steps. What is shown of
             an array depends on them: (step) and (step, layer) are numbers of a table, (step, point,
-            coordinate) is a scatter plot, (step, unit, height, width, channel) are pictures.
+            coordinate) is a scatter plot, (step, unit, height, width, channel) are pictures, and
+            (step, any, any) is a matrix.
         shape: Lengths of its axes; the run has its own for "step", so any number will do there.
         words: What it is, in a phrase.
         dtype: Its element type.
@@ -168,6 +169,9 @@ class Probe(Protocol):
     needs: ClassVar[Needs]
     """What it asks of a step."""
 
+    reading: ClassVar[str] = ""
+    """How what it finds is read, and what it does not say: in a sentence or two, for pages."""
+
     def start(self, context: Context) -> Schema:
         """Return what it will store; ask the context for the nodes that it needs.
 
@@ -190,6 +194,10 @@ class Probe(Protocol):
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return the final arrays, with the finished steps along axes called "step"."""
+        return {}
+
+    def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:
+        """Return names of the indices of axes that are known only from the final arrays."""
         return {}
 
     @classmethod

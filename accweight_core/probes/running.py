@@ -27,6 +27,7 @@ from accweight_core.naming import layers_of
 from accweight_core.probes.binding.binding import Binding
 from accweight_core.probes.context import Context
 from accweight_core.probes.identity import network_digest, probe_digest
+from accweight_core.probes.kept_samples import keep_samples
 from accweight_core.probes.network import BoundNetwork, Network
 from accweight_core.probes.options import as_probes, values_of
 from accweight_core.probes.passes import Asked, Passes, inputs_of
@@ -40,6 +41,7 @@ from accweight_core.store.beginning import is_taken
 from accweight_core.store.lock import locked
 from accweight_core.store.probe_pieces import ProbePieces
 from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
+from accweight_core.store.records import CheckpointRecord
 
 USUAL_BATCH = 256
 
@@ -171,8 +173,9 @@ def analysis_of(
         found = open_analysis(path)
     except AccweightError:
         return analyze(run, path)  # continues an unfinished one, and refuses what is none
-    before = [(c.step, c.path) for c in found.header.checkpoints]
-    if before != [(c.step, c.path) for c in run.checkpoints]:
+    before = [(c.step, c.path) for c in found.header.checkpoints]  # with absolute paths
+    now = [CheckpointRecord.of(c) for c in run.checkpoints]
+    if before != [(c.step, c.path) for c in now]:
         raise MismatchError(
             f"{path}: is the analysis of other checkpoints ({len(before)} of "
             f"{found.header.source}); choose another --out"
@@ -265,6 +268,8 @@ class Probing:
                 "remove that folder"
             )
         context._pieces = ProbePieces(self.path, store.folder)
+        if one.needs & RUNS_NETWORK and self.data is not None:
+            keep_samples(store, schema, self.data)
         todo = tuple(step for step in steps if step not in store.document.finished)
         return Asked(one, context, schema, store, todo)
 
@@ -331,7 +336,7 @@ class Probing:
             return
         values = one.probe.finish(_Stored(one.store))
         try:
-            one.store.write_final(values)
+            one.store.write_final(values, one.probe.labels(values))
         except AccweightError:
             raise
         except ValueError as error:

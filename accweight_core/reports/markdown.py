@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from accweight_core.reports.formatting import number_text
+from accweight_core.reports.probe_content import summary_rows
 from accweight_core.reports.run_content import Content, beside
 from accweight_core.text import count, plain
 
@@ -56,6 +57,10 @@ def _run(run: Content, heading: str) -> Iterator[str]:
         yield from (f"{_text(run['not_counted'])}.", "")
     if run["criticality"]:
         yield from _criticality(run["criticality"])
+    if run["probes"]:
+        yield from ("### What the network does", "")
+        rows = [list(map(_text, row)) for row in summary_rows(run["probes"])]
+        yield from _table(["probe", "options", "what it found"], rows, text=3)
     if run["advice"]:
         yield from ("### What to try", "")
     for one in run["advice"]:

@@ -6,20 +6,13 @@ charts; a policy in the page forbids it to load anything.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
-from accweight_core.colours.themes import DARK, LIGHT, Theme
-from accweight_core.errors import MissingLibraryError
-from accweight_core.reports.formatting import ends, number_text, sentence
 from accweight_core.reports.run_content import Content, beside
 from accweight_core.reports.scatter import scatter
-from accweight_core.text import count, plain
-
-MOST_ROWS = 30
-"""Rows of a table that are shown at first; a button shows the others."""
+from accweight_core.reports.templates import asset, embedded, probe_script, rendered
+from accweight_core.text import plain
 
 SECTIONS = (
     ("what", "What was analysed"),
@@ -41,27 +34,11 @@ def html_of(content: Content) -> str:
     Raises:
         MissingLibraryError: If Jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError:
-        raise MissingLibraryError("jinja2", "report", "writing a report") from None
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "count": count,
-        "ends": ends,
-        "number": number_text,
-        "percent": lambda share: f"{share:.1%}",
-        "plain": plain,
-        "sentence": sentence,
-        "shape": lambda shape: " \N{MULTIPLICATION SIGN} ".join(map(str, shape)) or "scalar",
-        "short": lambda value: f"{value:.2g}",
-    }
     words = {word["name"]: word for word in content["metrics"]}
     runs = [_shown(run, words) for run in content["runs"]]
-    page = environment.from_string(_asset("report.html"))
-    text = page.render(
+    probes = [run["probes"] for run in content["runs"]]
+    return rendered(
+        "report.html",
         title=", ".join(run["name"] for run in runs),
         lead=runs[0]["summary"] if len(runs) == 1 else f"{len(runs)} runs",
         sections=_sections(content, runs),
@@ -71,14 +48,11 @@ def html_of(content: Content) -> str:
         words=content["metrics"],
         command=content["command"],
         version=content["accweight"],
-        most_rows=MOST_ROWS,
         data=_data(content, words),
-        style=_style(),
-        script=_asset("page.js"),
-        chart_style=_asset("uPlot.min.css"),
-        chart_script=_asset("uPlot.iife.min.js"),
+        script=asset("page.js"),
+        probe_data=embedded(probes) if any(probes) else "",
+        probe_script=probe_script(),
     )
-    return text.lstrip()
 
 
 def _shown(run: Content, words: Mapping[str, Content]) -> Content:
@@ -92,7 +66,6 @@ def _shown(run: Content, words: Mapping[str, Content]) -> Content:
     ]
     told = {finding["text"] for finding in run["findings"]}
     return {
-        "probes": [],
         **run,
         "ranking": rows,
         "beside": beside(run),
@@ -149,37 +122,4 @@ def _data(content: Content, words: Mapping[str, Content]) -> str:
         for run in content["runs"]
     ]
     told = {name: f"{word['line']}; unit: {word['unit']}" for name, word in words.items()}
-    text = json.dumps({"runs": runs, "words": told}, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("&", "\\u0026")
-
-
-def _asset(name: str) -> str:
-    return (files("accweight_core.reports") / "assets" / name).read_text("utf-8")
-
-
-def _style() -> str:
-    """Return the style with the colours of the themes."""
-    text = _asset("style.css")
-    for name, theme in (("LIGHT", LIGHT), ("DARK", DARK)):
-        text = text.replace(f"@{name}@", _variables(theme))
-    return text
-
-
-def _variables(theme: Theme) -> str:
-    named = {
-        "page": theme.page,
-        "panel": theme.panel,
-        "raised": theme.raised,
-        "line": theme.line,
-        "ink": theme.ink,
-        "dim": theme.dim,
-        "accent": theme.accent,
-        "bar": theme.bar,
-        "link": theme.curves[0],
-        "curve": theme.curves[0],
-        "faint": theme.frame,
-        "mat": DARK.gap,
-        "select": f"{theme.curves[0]}33",
-        **{f"curve-{place}": colour for place, colour in enumerate(theme.curves)},
-    }
-    return " ".join(f"--{name}: {colour};" for name, colour in named.items())
+    return embedded({"runs": runs, "words": told})

@@ -22,6 +22,8 @@ from accweight_core.errors import AccweightError
 from accweight_core.metrics.random_walk import WALKED, random_walk
 from accweight_core.metrics.table import BRIEF, TABLE, Floats
 from accweight_core.reports.criticality_content import criticality_content
+from accweight_core.reports.probe_content import probes_content
+from accweight_core.reports.probe_views import REPORT
 from accweight_core.schema import in_short
 
 MOST_VALUES = 300_000
@@ -80,6 +82,7 @@ def run_content(analysis: Analysis, by: str | None, name: str) -> Content:
         "curves": _curves(shown, order),
         "pictures": _pictures(shown, order),
         "criticality": criticality_content(analysis),
+        "probes": probes_content(analysis, REPORT, but=("rewind",)),
         "advice": [
             {"strength": one.strength, "details": one.details, **one.to_json()}
             for one in advise(analysis)

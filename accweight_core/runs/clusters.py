@@ -12,13 +12,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TypeVar
 
 from accweight_core.naming import layers_of
 from accweight_core.runs.found import Found
 from accweight_core.runs.grouping import Signature, signature_of
+from accweight_core.runs.mlflow_models import parts_as_logged
 from accweight_core.runs.name_parts import BATCH_WORDS, EPOCH_WORDS, parts_of
 from accweight_core.runs.readings import read_paths
 from accweight_core.runs.run_numbers import runs_apart
@@ -78,16 +79,22 @@ def read_below(
 ) -> tuple[list[Item], dict[Path, tuple[str, ...]]]:
     """Read the paths of checkpoints, and of files that cannot be read, below the source.
 
-    A mark file stands for its folder.
+    A mark file stands for its folder, and a model that MLflow keeps elsewhere for one in its run.
     """
     paths = [*(one.path for one in found), *(bad.path for bad in broken)]
-    read = read_paths([path.parts[len(root) :] for path in paths]).paths
+    read = read_paths([_below(parts_as_logged(path), root) for path in paths]).paths
     items = [
         Item(replace(one, read=(*root, *parts)), _without_mark(one.path, parts))
         for one, parts in zip(found, read, strict=False)
     ]
     beside = zip(broken, read[len(found) :], strict=True)
     return items, {bad.path: _without_mark(bad.path, parts) for bad, parts in beside}
+
+
+def _below(parts: tuple[str, ...], root: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts of a path that follow those it has in common with the source."""
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(parts[:-1], root, strict=False))
+    return parts[sum(1 for _ in shared) :]
 
 
 def _without_mark(path: Path, parts: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Metrics that MLflow has logged beside the checkpoints of a run, by step.
 
-MLflow keeps a run as `mlruns/EXPERIMENT/RUN/`: checkpoints below `artifacts/`, and a file for each
-metric below `metrics/`, with a line for each value: time, value, step. A metric is a measure of a
-checkpoint if it was logged at its step.
+MLflow keeps a run as `mlruns/EXPERIMENT/RUN/`: checkpoints below `artifacts/` or beside the run
+(`mlflow_models`), and a file for each metric below `metrics/`, with a line for each value: time,
+value, step. A metric is a measure of a checkpoint if it was logged at its step.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from accweight_core.io.stamp import stamp_of
 from accweight_core.remote import open_file
 from accweight_core.runs.found import Placed
+from accweight_core.runs.mlflow_models import logged_model
 from accweight_core.runs.name_parts import LARGEST
 from accweight_core.schema import Stamp
 
@@ -37,12 +38,12 @@ def logged_measures(placed: Sequence[Placed]) -> Mapping[int, Mapping[str, float
 
     Nothing is returned for checkpoints that are not all of one MLflow run.
     """
-    artifacts = {_artifacts_of(place.found.path) for place in placed}
-    folder = artifacts.pop() if len(artifacts) == 1 else None
-    if folder is None or not _is_run(folder.parent):
+    runs = {_run_of(place.found.path) for place in placed}
+    run = runs.pop() if len(runs) == 1 else None
+    if run is None or not _is_run(run):
         return {}
     found: dict[int, dict[str, float]] = {place.step: {} for place in placed}
-    for name, file in islice(_files(folder.parent / "metrics"), MOST_METRICS):
+    for name, file in islice(_files(run / "metrics"), MOST_METRICS):
         try:
             steps, values = _logged(str(file), stamp_of(file))
         except OSError:
@@ -53,9 +54,12 @@ def logged_measures(placed: Sequence[Placed]) -> Mapping[int, Mapping[str, float
     return found
 
 
-def _artifacts_of(path: Path) -> Path | None:
-    """Return the folder of artifacts that a checkpoint is in."""
-    return next((folder for folder in path.parents if folder.name == "artifacts"), None)
+def _run_of(path: Path) -> Path | None:
+    """Return the folder of the run that a checkpoint is of."""
+    model = logged_model(path)
+    if model is not None:
+        return model.run
+    return next((folder.parent for folder in path.parents if folder.name == "artifacts"), None)
 
 
 def _is_run(folder: Path) -> bool:

@@ -47,6 +47,9 @@ SEPARATORS = "=_-. :"
 LARGEST = 2**62
 """Limit of steps in names; larger numbers are sizes or hashes."""
 
+COUNTED = r"(?:(?:tok|token|step|iter|iteration|update|frame|sample|example|image|img)s?)"
+"""What is counted, where it is written in one word with its unit: `1.5Mtokens`."""
+
 _UNITS = {"": 1, "k": 10**3, "K": 10**3, "m": 10**6, "M": 10**6, "B": 10**9}
 _ENDING = re.compile(
     r"(\.weights\.(h5|json)|\.(safetensors|bin)\.index\.json|\.index\.json|\.pth?\.tar|\.tar\.gz"
@@ -71,7 +74,7 @@ _PART = re.compile(
     r"(?:[-_T. ]?(?:[01][0-9]|2[0-3])[-_:h.]?[0-5][0-9](?:[-_:m.]?[0-5][0-9])?)?(?![0-9A-Za-z]))"
     r"|(?P<hash>(?<![A-Za-z0-9])(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,40}(?![A-Za-z0-9]))"
     r"|(?P<number>(?:(?<==)[-+])?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2}(?![A-Za-z0-9]))?"
-    r"(?P<unit>[kKmMB](?![A-Za-z0-9]))?)"
+    rf"(?P<unit>[kKmMB](?={COUNTED}?(?![A-Za-z0-9])))?)"
 )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from accweight_core.runs.dates import Dates
-from accweight_core.runs.name_parts import ending_of
+from accweight_core.runs.name_parts import COUNTED, ending_of
 from accweight_core.runs.quantities import contexts, replaced
 
 _COMMAS = re.compile(r"(?<![0-9,.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
@@ -21,8 +21,10 @@ _GROUPED = re.compile(r"(?<![0-9])(?<![0-9]_)[1-9][0-9]{0,2}(?:_[0-9]{3})+(?!_?[
 _SHORT = re.compile(r"(?<![0-9])(?<![0-9]_)[0-9]+(?!_?[0-9])")
 _OF_STEPS = re.compile(r"(step|iter|iteration|update)s?[=_\-. :]*$", re.IGNORECASE)
 _QUANTITY = re.compile(
-    r"(?<![A-Za-z0-9.])(?P<number>[0-9]+(?:\.[0-9]+)?)[-_ ]?(?P<unit>[A-Za-z]+)(?![A-Za-z0-9])"
+    r"(?<![A-Za-z0-9.])(?P<number>[0-9]+(?:\.[0-9]+)?)[-_ ]?(?P<unit>[A-Za-z]+?)"
+    rf"(?P<of>{COUNTED})?(?![A-Za-z0-9])"
 )
+
 _PLAIN = re.compile(r"(?<![0-9.])[0-9]+(?:\.[0-9]+)?(?![0-9.A-Za-z])")
 
 _SECONDS = {
@@ -102,23 +104,23 @@ def _without_separators(stems: list[str]) -> list[str]:
 
 
 def _in_one_unit(stems: list[str]) -> list[str]:
-    """Read times in seconds, and `500m` and `1b` in units, where several units are used."""
+    """Read times in seconds, and `500m` and `1b` in units, where that is needed to compare them."""
     read = list(stems)
     for matches in contexts(stems, _QUANTITY).values():
         units = {match["unit"].lower() for match in matches.values()}
-        table = _table(units)
+        has_fractions = any("." in match["number"] for match in matches.values())
+        is_needed = len(units) > 1 or (has_fractions and units <= _SIZES.keys())
+        table = _table(units) if is_needed else {}
         if not table:
             continue
         for index, match in matches.items():
             value = Decimal(match["number"]) * table[match["unit"].lower()]
-            read[index] = replaced(match, f"{value.normalize():f}")
+            read[index] = replaced(match, f"{value.normalize():f}{match['of'] or ''}")
     return read
 
 
 def _table(units: set[str]) -> dict[str, int]:
-    """Return what units are worth; nothing if they are no units, or all the same."""
-    if len(units) < 2:
-        return {}
+    """Return what units are worth; nothing if they are no units."""
     if units <= _SECONDS.keys() | {"m"} and units & _SECONDS.keys():
         return _SECONDS | {"m": 60}
     return _SIZES if units <= _SIZES.keys() else {}

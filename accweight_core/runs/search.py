@@ -321,7 +321,8 @@ def index_of(shard: Path) -> str:
 def lost_folders(folder: Path, kept: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
     """Return the folders without weights that are named like those of checkpoints.
 
-    Names are compared without their numbers.
+    Names are compared without their numbers. Experiments of MLflow have numbers for names, and
+    may be empty.
     """
     homes = {home for file in kept for home in file.parents if folder in home.parents}
     homes |= {file for file in kept if file.is_dir()}
@@ -332,7 +333,11 @@ def lost_folders(folder: Path, kept: Sequence[Path], suffixes: tuple[str, ...]) 
         for other in _folders(parent)
         if other not in homes and _family(other) == family and not _holds_weights(other, suffixes)
     ]
-    lost = [other for other in lost if not UNFINISHED.search(other.name)]
+    lost = [
+        other
+        for other in lost
+        if not UNFINISHED.search(other.name) and not (other / "meta.yaml").is_file()
+    ]
     return sorted(lost, key=lambda other: natural_key(other.name))
 
 

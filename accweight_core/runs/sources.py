@@ -27,6 +27,7 @@ from accweight_core.remote.globbing import (
 from accweight_core.remote.local import check_not_special
 from accweight_core.runs.describing import described_at_once
 from accweight_core.runs.found import Found
+from accweight_core.runs.mlflow_models import models_of
 from accweight_core.runs.model_parallel import parts_of_models
 from accweight_core.runs.name_parts import shared_folder
 from accweight_core.runs.revisions import name_of, roots_of
@@ -138,7 +139,8 @@ def _without_checkpoints(given: Sequence[Path], result: Gathered) -> list[LeftOu
 
 def _root(given: Sequence[Path], found: Sequence[Found]) -> tuple[str, ...]:
     """Return the parts of the path of the only folder named, or else of what all files share."""
-    if len(given) == 1 and given[0].is_dir() and found[0].path != given[0]:
+    paths = [item.path for item in found]
+    if len(given) == 1 and given[0].is_dir() and all(given[0] in path.parents for path in paths):
         return given[0].parts
     return shared_folder([item.path.parts for item in found])
 
@@ -186,11 +188,14 @@ def _at(
 ) -> list[_Candidate]:
     if path.is_dir():
         asked = [chosen] if chosen else list(readers().values())
-        search = searched(path, asked, chosen, exclude)
-        result.left_out += search.left_out
-        result.broken += search.broken
-        result.notes += [search.stopped] if search.stopped else []
-        return [_Candidate(file, is_named=False) for file in search.files]
+        files: list[Path] = []
+        for folder in (path, *models_of(path)):
+            search = searched(folder, asked, chosen, exclude)
+            files += search.files
+            result.left_out += search.left_out
+            result.broken += search.broken
+            result.notes += [search.stopped] if search.stopped else []
+        return [_Candidate(file, is_named=False) for file in files]
     check_not_special(path)
     return [] if is_excluded(path, exclude) else [_Candidate(path, is_named=True)]
 

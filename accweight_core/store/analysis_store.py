@@ -35,6 +35,7 @@ from msgspec import Struct
 from accweight_core.errors import StoreError, reason_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
+from accweight_core.store.array_part import StoredArray
 from accweight_core.store.arrays import ATTRIBUTE, check_shape
 from accweight_core.store.documents import METADATA, checked, read
 from accweight_core.store.files import Write
@@ -54,7 +55,6 @@ from accweight_core.store.segments import (
     spans_in,
 )
 from accweight_core.store.state import LATEST, STATE, State
-from accweight_core.store.zarr_chunks import StoredArray
 
 STATES = "states"
 """Folder of the states after steps that were added."""

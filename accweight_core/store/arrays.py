@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from accweight_core.errors import StoreError
+from accweight_core.store.array_document import ArrayDocument
 from accweight_core.store.documents import METADATA, checked, read
 from accweight_core.store.files import refuse_links
 from accweight_core.store.foreign_array import ForeignArray
-from accweight_core.store.zarr_chunks import ArrayDocument, ChunkedArray, open_array
+from accweight_core.store.zarr_chunks import ChunkedArray, open_array
 
 ATTRIBUTE = "accweight"
 """Key in the attributes of a group or an array under which accweight stores its own data."""

@@ -20,9 +20,9 @@ from accweight_core.pictures.canvas import counts_of
 from accweight_core.pictures.plan import Picture
 from accweight_core.pictures.pyramid import coarsened
 from accweight_core.pictures.tiling import whole
+from accweight_core.store.array_part import Index
 from accweight_core.store.header import Header
 from accweight_core.store.part import Part
-from accweight_core.store.zarr_chunks import Index
 
 Taken = npt.NDArray[Any]
 

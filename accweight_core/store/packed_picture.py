@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.store.zarr_chunks import Index, StoredArray
+from accweight_core.store.array_part import Index, StoredArray
 
 
 class PackedPicture:

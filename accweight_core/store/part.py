@@ -21,6 +21,7 @@ from accweight_core.metrics.totals import are_known
 from accweight_core.pictures.packing import Pack
 from accweight_core.pictures.plan import Picture
 from accweight_core.store import begun, files
+from accweight_core.store.array_part import StoredArray
 from accweight_core.store.arrays import ATTRIBUTE, whole_array
 from accweight_core.store.files import Write
 from accweight_core.store.foreign_array import ForeignArray
@@ -28,7 +29,7 @@ from accweight_core.store.groups import create_group
 from accweight_core.store.header import Header
 from accweight_core.store.state import STATE, State
 from accweight_core.store.stored_pictures import StoredPictures, pack_name
-from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray
+from accweight_core.store.zarr_chunks import ChunkedArray
 
 if TYPE_CHECKING:
     from accweight_core.accumulate.cutting import Stretches

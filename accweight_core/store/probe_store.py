@@ -24,7 +24,7 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from accweight_core.errors import StoreError
-from accweight_core.store.arrays import array_in, damaged
+from accweight_core.store.arrays import array_in, damaged, is_array
 from accweight_core.store.documents import METADATA, Integer, Shape, checked, read
 from accweight_core.store.files import refuse_links
 from accweight_core.store.groups import create_group
@@ -38,6 +38,12 @@ PROBE = "accweight_probe"
 FORMAT: Final = 1
 
 STEP = "step"
+
+SAMPLES = "sample-pictures"
+"""Array of the samples as pictures; no field can have its name."""
+
+MOST_PIXELS = 1 << 26
+"""Numbers of all pictures of samples together."""
 
 _NAME = re.compile(r"([a-z][a-z0-9_]{0,47})-([0-9a-f]{12})")
 
@@ -183,6 +189,36 @@ class ProbeStore:
             raise damaged(self.folder, name, shape, found.shape)
         return found  # type: ignore[return-value]  # both kinds are read alike
 
+    def samples(self) -> Array | None:
+        """Return (samples, height, width, channels) of bytes: what the probe was shown.
+
+        Returns:
+            None if they are not stored: they are no pictures, or too many.
+
+        Raises:
+            StoreError: If they are damaged.
+        """
+        if not is_array(self.folder, SAMPLES):
+            return None
+        found = array_in(self.folder, SAMPLES)
+        shape = found.shape
+        if len(shape) != 4 or shape[-1] not in (1, 3) or math.prod(shape) > MOST_PIXELS:
+            raise damaged(self.folder, SAMPLES, (0, 0, 0, 1), shape)
+        return np.asarray(found[:]).astype(np.uint8)
+
+    def write_samples(self, pictures: Array) -> None:
+        """Keep the samples as pictures, unless they are there.
+
+        Args:
+            pictures: (samples, height, width, channels) of bytes, with 1 or 3 channels.
+        """
+        if is_array(self.folder, SAMPLES):
+            return
+        array = ChunkedArray(self.folder / SAMPLES, pictures.shape, pictures.shape, "uint8")
+        os.makedirs(array.path, exist_ok=True)
+        array.write([0] * 4, pictures)
+        array.create()
+
     def place_of(self, step: int) -> int:
         """Return the index of a step along the axis "step"."""
         return self.document.steps.index(step)
@@ -211,11 +247,14 @@ class ProbeStore:
         self.document = msgspec.structs.replace(self.document, finished=done, proof=proofs)
         self._write_document()
 
-    def write_final(self, values: Mapping[str, Array]) -> None:
+    def write_final(
+        self, values: Mapping[str, Array], labels: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
         """Write the final arrays, computed from all finished steps.
 
         Args:
             values: By name; axes called "step" have the finished steps.
+            labels: Names of the indices of axes that are known by now.
 
         Raises:
             ValueError: If an array is missing, or has another shape than the fields say.
@@ -228,7 +267,11 @@ class ProbeStore:
             array = self._chunked(field)
             if array.shape:
                 array.write([0] * len(array.shape), whole)
-        self.document = msgspec.structs.replace(self.document, concluded=self.document.finished)
+        self.document = msgspec.structs.replace(
+            self.document,
+            concluded=self.document.finished,
+            labels={**self.document.labels, **(labels or {})},
+        )
         self._write_document()
 
     def _spread(self, field: FieldDocument, value: Array, places: Sequence[int]) -> Array:

@@ -11,11 +11,12 @@ from accweight_core.errors import StoreError
 from accweight_core.io.stamp import stamp_if_there
 from accweight_core.pictures.pyramid import Pyramid
 from accweight_core.schema import Stamp
+from accweight_core.store.array_part import StoredArray
 from accweight_core.store.arrays import ATTRIBUTE, array_in, damaged, is_array
 from accweight_core.store.documents import METADATA
 from accweight_core.store.header import Header
 from accweight_core.store.packed_picture import PackedPicture
-from accweight_core.store.zarr_chunks import ChunkedArray, StoredArray
+from accweight_core.store.zarr_chunks import ChunkedArray
 
 PACKED = "packed"
 

@@ -12,21 +12,27 @@ from __future__ import annotations
 
 import math
 import mmap
-import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta, Struct
 
 from accweight_core.errors import StoreError
-from accweight_core.store.documents import METADATA, MOST_AXES, Shape, checked, read
+from accweight_core.store.array_document import ArrayDocument, array_metadata, encoded_metadata
+from accweight_core.store.array_part import (
+    Index,
+    chunks_of,
+    is_contiguous,
+    on_all_axes,
+    overlap,
+    positions,
+)
+from accweight_core.store.documents import METADATA, checked, read
 from accweight_core.store.files import (
     PARTIAL,
     Write,
@@ -44,46 +50,6 @@ LARGE_BYTES = 1 << 28
 MOST_CHUNKS = 4096
 """If a part needs more chunks, the folder is listed instead of trying to open each."""
 
-Index = int | slice | tuple[int | slice, ...]
-"""A part of an array: positions and slices along its first axes, or all axes."""
-
-
-class StoredArray(Protocol):
-    """An array on disk that can be read in parts."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-
-    def __getitem__(self, index: Index, /) -> Any:
-        """Return a part of the array."""
-
-
-class _Regular(Struct, frozen=True):
-    chunk_shape: Annotated[
-        tuple[Annotated[int, Meta(ge=1, le=2**63 - 1)], ...], Meta(max_length=MOST_AXES)
-    ]
-
-
-class _Grid(Struct, frozen=True):
-    configuration: _Regular
-
-
-class ArrayDocument(Struct, frozen=True):
-    """The metadata fields that every readable array must have."""
-
-    zarr_format: Literal[3]
-    node_type: Literal["array"]
-    shape: Shape
-    data_type: str
-    chunk_grid: _Grid
-    attributes: dict[str, Any] = {}
-
-    @property
-    def chunk(self) -> tuple[int, ...]:
-        """Shape of a chunk."""
-        return self.chunk_grid.configuration.chunk_shape
-
 
 def open_array(path: Path) -> ChunkedArray | ForeignArray:
     """Return the array in a folder.
@@ -98,28 +64,6 @@ def open_array(path: Path) -> ChunkedArray | ForeignArray:
     document = checked(found, ArrayDocument)
     array = ChunkedArray.described(path, found, document)
     return ForeignArray.open(path, found, document.chunk) if array is None else array
-
-
-def _array_metadata(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) -> dict[str, Any]:
-    grid = {"name": "regular", "configuration": {"chunk_shape": list(chunk)}}
-    return {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": list(shape),
-        "data_type": dtype,
-        "chunk_grid": grid,
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": 0 if dtype == "uint8" else "NaN",
-        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
-        "attributes": {},
-        "storage_transformers": [],
-    }
-
-
-@lru_cache(maxsize=256)
-def _encoded_array(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: str) -> bytes:
-    """Return the encoded metadata of an array; cached, as models have many equal shapes."""
-    return encoded(_array_metadata(shape, chunk, dtype))
 
 
 @dataclass(frozen=True)
@@ -172,12 +116,12 @@ class ChunkedArray:
         if attributes:
             metadata = encoded({**self._metadata(), "attributes": attributes})
         else:
-            metadata = _encoded_array(self.shape, self.chunk, self.dtype)
+            metadata = encoded_metadata(self.shape, self.chunk, self.dtype)
         write(self.path / METADATA, metadata)
         return self
 
     def _metadata(self) -> dict[str, Any]:
-        return _array_metadata(self.shape, self.chunk, self.dtype)
+        return array_metadata(self.shape, self.chunk, self.dtype)
 
     @property
     def _missing(self) -> float:
@@ -275,20 +219,22 @@ class ChunkedArray:
             IndexError: If the index is out of range.
             StoreError: If a chunk is damaged or lost, or cannot be read.
         """
-        given = index if isinstance(index, tuple) else (index,)
-        if len(given) > len(self.shape):
-            raise IndexError(f"{self.path}: has {len(self.shape)} axes, not {len(given)}")
-        asked = (*given, *[slice(None)] * (len(self.shape) - len(given)))
-        ranges = [self._range(axis, item) for axis, item in enumerate(asked)]
-        touched = [
-            range(r.start // length, -(-r.stop // length))
-            for r, length in zip(ranges, self.chunk, strict=True)
-        ]
+        asked, ranges = self._asked(index)
+        touched = chunks_of(ranges, self.chunk)
         part = self._room(ranges, touched)
         for place in self._places(touched) if part.size else ():
-            within, target = self._overlap(place, ranges)
+            within, target = overlap(place, self.chunk, ranges)
             self._read(self._file(place), within, part[*target])
         return part[tuple(slice(None) if isinstance(item, slice) else 0 for item in asked)]
+
+    def _asked(self, index: Index) -> tuple[tuple[int | slice, ...], list[range]]:
+        """Return an index with an entry for every axis, and its positions along each."""
+        try:
+            asked = on_all_axes(index, self.shape)
+            pairs = zip(self.shape, asked, strict=True)
+            return asked, [positions(axis, *pair) for axis, pair in enumerate(pairs)]
+        except IndexError as error:
+            raise IndexError(f"{self.path}: {error}") from None
 
     def _room(self, ranges: Sequence[range], touched: Sequence[range]) -> npt.NDArray[Any]:
         """Allocate the array for a part.
@@ -333,31 +279,6 @@ class ChunkedArray:
                     found.append(place)
         return found
 
-    def _range(self, axis: int, item: int | slice) -> range:
-        """Return the requested positions along one axis."""
-        length = self.shape[axis]
-        if isinstance(item, slice):
-            start, stop, step = item.indices(length)
-            if step != 1:
-                raise IndexError(f"{self.path}: is read in steps of 1, not {step}")
-            return range(start, max(start, stop))
-        at = operator.index(item)
-        if not -length <= at < length:
-            raise IndexError(f"{self.path}: has no position {at} along axis {axis} of {length}")
-        return range(at % length, at % length + 1)
-
-    def _overlap(
-        self, place: Sequence[int], ranges: Sequence[range]
-    ) -> tuple[list[slice], list[slice]]:
-        """Return the overlap of a chunk and a part: slices in the chunk, and in the part."""
-        within, target = [], []
-        for number, length, r in zip(place, self.chunk, ranges, strict=True):
-            begin = number * length
-            first, last = max(r.start, begin), min(r.stop, begin + length)
-            within.append(slice(first - begin, last - begin))
-            target.append(slice(first - r.start, last - r.start))
-        return within, target
-
     def _read(self, path: Path, within: Sequence[slice], part: npt.NDArray[Any]) -> None:
         """Fill `part` with the elements `within` one chunk.
 
@@ -379,7 +300,7 @@ class ChunkedArray:
             if size != expected:
                 raise StoreError(f"{path}: is damaged: expected {expected} bytes, got {size}")
             try:
-                if part.flags.c_contiguous and self._is_contiguous(within):
+                if part.flags.c_contiguous and is_contiguous(within, self.chunk):
                     first = np.ravel_multi_index([s.start for s in within], self.chunk)
                     file.seek(int(first) * part.itemsize)
                     if file.readinto(part.reshape(-1).view(np.uint8).data) < part.nbytes:
@@ -392,12 +313,6 @@ class ChunkedArray:
                 raise
             except (OSError, ValueError) as error:  # truncated meanwhile, or no memory to map it
                 raise StoreError(f"{path}: cannot be read ({error})") from error
-
-    def _is_contiguous(self, within: Sequence[slice]) -> bool:
-        """Tell whether a part of a chunk is contiguous in its file."""
-        lengths = [s.stop - s.start for s in within]
-        first = next((axis for axis, length in enumerate(lengths) if length > 1), len(lengths))
-        return lengths[first + 1 :] == list(self.chunk[first + 1 :])
 
 
 def _is_number(text: str) -> bool:

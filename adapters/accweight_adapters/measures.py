@@ -81,6 +81,9 @@ NOT_TRAINING: Final = _words_in(
 STATE_KEYS: Final = frozenset({"param_groups", "_last_lr", "_step_count"})
 """Keys that identify the state of an optimizer or scheduler, whatever its name."""
 
+RATE: Final = "learning_rate"
+"""Name of the learning rate that the state of an optimizer has."""
+
 PARTS: Final = _words_in(
     "train training val valid validation test eval dev total mean avg average best last latest "
     "current"
@@ -136,7 +139,36 @@ def measures_in(content: object, number: Numbers = plain_number) -> dict[str, fl
                 found.setdefault(name, latest)
             if len(found) == MAX_MEASURES:
                 break
+        rate = optimizer_rate(content, number)
+        if rate is not None and len(found) < MAX_MEASURES and not any(map(_is_rate, found)):
+            found[RATE] = rate
     return found
+
+
+def _is_rate(name: str) -> bool:
+    return not {"lr", "learning"}.isdisjoint(_words(name))
+
+
+def optimizer_rate(content: Mapping[object, object], number: Numbers) -> float | None:
+    """Return the learning rate in the states of optimizers, as PyTorch has them.
+
+    Returns:
+        None if there is none, or groups of parameters have several.
+    """
+    rates: set[float] = set()
+    for value in islice(content.values(), MAX_CANDIDATES):
+        states = value if isinstance(value, (list, tuple)) else (value,)
+        for state in states[:MAX_MEASURES]:
+            groups = state.get("param_groups") if isinstance(state, Mapping) else None
+            if not isinstance(groups, (list, tuple)):
+                continue
+            for group in groups[:MAX_CANDIDATES]:
+                known = number((RATE,), group.get("lr")) if isinstance(group, Mapping) else None
+                told = None if known is None else finite(known)
+                if told is None:
+                    return None
+                rates.add(told)
+    return rates.pop() if len(rates) == 1 else None
 
 
 def names_measure(key: str) -> bool:

@@ -56,7 +56,7 @@ def trained() -> list[State]:
     x = chance.normal(size=(4, 5, 5, 1)).astype(np.float32)
     tokens = chance.integers(0, 11, size=(4, 7))
     network = Network()
-    variables = network.init(jax.random.key(0), x, tokens)
+    variables = jax.jit(network.init)(jax.random.key(0), x, tokens)  # compiled at once
     adam = optax.adam(0.01)
     state = State.create(
         apply_fn=network.apply,

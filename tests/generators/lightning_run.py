@@ -1,6 +1,6 @@
 """Writes the checkpoints of a real run of Lightning into the folder named.
 
-Run by `tests/test_lightning.py`, in a process of its own: importing Lightning takes seconds.
+Called by `tests/test_lightning.py`, where tests of the callback have imported Lightning before.
 The settings are objects of the classes of users, which make the files unreadable for
 ``torch.load(weights_only=True)``. The bare network's weights are written beside, in `bare`.
 """

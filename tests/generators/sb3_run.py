@@ -1,6 +1,6 @@
 """Writes the checkpoints of a real run of Stable-Baselines3 into the folder named.
 
-Run by `tests/test_sb3_reader.py`, in a process of its own, where its warnings disturb nobody.
+Called by `tests/test_sb3_reader.py`.
 The weights as the library has them in memory are written beside, in `expected`.
 """
 

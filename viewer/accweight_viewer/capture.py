@@ -7,30 +7,41 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from pyqtgraph.Qt import QtGui
 
-from accweight_core.errors import AccweightError, MissingLibraryError
+from accweight_core.analysis.figures.film import Frame, even, frame_rate, write_frames
+from accweight_core.errors import AccweightError
+from accweight_viewer.model.session import Session
 from accweight_viewer.model.timeline import REST_SECONDS
 
-if TYPE_CHECKING:
-    from accweight_viewer.window import MainWindow
-
-Frame = npt.NDArray[np.uint8]
-
-MOVIE_SUFFIXES = (".mp4", ".gif")
-FRAMES_PER_SECOND = {".mp4": 30, ".gif": 15}
 PATIENCE_SECONDS = 120.0
+
+
+class CapturedWindow(Protocol):
+    """What is needed of a window to take pictures of it."""
+
+    session: Session
+    failure: str
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything visible has its final resolution."""
+
+    def process(self) -> None:
+        """Process all pending events, without advancing time."""
+
+    def grab_image(self) -> QtGui.QImage:
+        """Return an image of the window."""
 
 
 class CaptureError(AccweightError, RuntimeError):
     """Raised when a screenshot or a movie cannot be written."""
 
 
-def screenshot(window: MainWindow, path: Path) -> None:
+def screenshot(window: CapturedWindow, path: Path) -> None:
     """Write the window's contents to a PNG.
 
     Raises:
@@ -53,7 +64,7 @@ def screenshot(window: MainWindow, path: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
-def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]) -> int:
+def movie(window: CapturedWindow, path: Path, progress: Callable[[int, int], object]) -> int:
     """Write the timeline, played once at the chosen speed, to an MP4 or GIF.
 
     Returns:
@@ -64,14 +75,10 @@ def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]
         MissingLibraryError: If the library for the format is not installed.
     """
     suffix = path.suffix.lower()
-    rate = FRAMES_PER_SECOND[suffix]
     draft = path.with_name(f".{path.name}.partial{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        frames = _played(window, rate, progress)
-        count = (
-            _write_gif(draft, frames, rate) if suffix == ".gif" else _write_mp4(draft, frames, rate)
-        )
+        count = write_frames(draft, _played(window, frame_rate(path), progress))
         os.replace(draft, path)
     except OSError as error:
         raise CaptureError(
@@ -83,7 +90,7 @@ def movie(window: MainWindow, path: Path, progress: Callable[[int, int], object]
     return count
 
 
-def settle(window: MainWindow) -> None:
+def settle(window: CapturedWindow) -> None:
     """Run the event loop until everything visible has been loaded.
 
     Raises:
@@ -100,7 +107,7 @@ def settle(window: MainWindow) -> None:
 
 
 def _played(
-    window: MainWindow, rate: int, progress: Callable[[int, int], object]
+    window: CapturedWindow, rate: int, progress: Callable[[int, int], object]
 ) -> Iterator[Frame]:
     """Yield the frames of one pass through the timeline, with a pause at its end."""
     session = window.session
@@ -127,44 +134,4 @@ def _pixels(image: QtGui.QImage) -> Frame:
         bits.setsize(rgb.sizeInBytes())
     lines = np.frombuffer(bits, np.uint8).reshape(rgb.height(), rgb.bytesPerLine())
     pixels = lines[:, : rgb.width() * 3].reshape(rgb.height(), rgb.width(), 3)
-    return pixels[: rgb.height() // 2 * 2, : rgb.width() // 2 * 2].copy()
-
-
-def _write_mp4(path: Path, frames: Iterator[Frame], rate: int) -> int:
-    try:
-        import av
-    except ImportError:
-        raise MissingLibraryError("PyAV", "movie", "an MP4, unlike a GIF,") from None
-    count = 0
-    # a relative name such as run:1.mp4 would be parsed as a URL
-    with av.open(str(path.absolute()), "w") as container:
-        stream = None
-        for frame in frames:
-            if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
-                stream.height, stream.width = frame.shape[:2]
-                stream.pix_fmt = "yuv420p"
-            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
-                container.mux(packet)
-            count += 1
-        if stream is not None:
-            for packet in stream.encode():
-                container.mux(packet)
-    return count
-
-
-def _write_gif(path: Path, frames: Iterator[Frame], rate: int) -> int:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingLibraryError("Pillow", "viewer", "a GIF") from None
-    pictures = [Image.fromarray(frame).quantize(128, dither=Image.Dither.NONE) for frame in frames]
-    pictures[0].save(
-        path,
-        save_all=True,
-        append_images=pictures[1:],
-        duration=round(1000 / rate),
-        loop=0,
-        optimize=True,
-    )
-    return len(pictures)
+    return even(pixels).copy()

@@ -60,6 +60,7 @@ def opened_window(
     preferences = Preferences() if remember else None
     if preferences is not None:
         session.settings = preferences.settings()
+        preferences.keep_recent(paths)
     session.settings = session.settings.changed(**(chosen or {}))
     if difference:
         session.comparison = "difference"

@@ -7,32 +7,41 @@ nothing is left to do, so that a still picture costs nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.analysis.exact_client import Answer
-from accweight_core.errors import AccweightError
 from accweight_core.text import plain
 from accweight_viewer.exact_values import ExactValues
-from accweight_viewer.model.flight import Flight
+from accweight_viewer.exports import Exports
+from accweight_viewer.keys import WindowKeys
+from accweight_viewer.layout import NAMES, PaneLayout
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
+from accweight_viewer.panes.found_row import FoundRow
+from accweight_viewer.panes.guide import Guide, Hint
 from accweight_viewer.panes.layer_table import LayerTable
-from accweight_viewer.panes.picture_window import PictureWindow, link
+from accweight_viewer.panes.notice_bar import NoticeBar
+from accweight_viewer.panes.picture_link import link
+from accweight_viewer.panes.picture_window import PictureWindow
 from accweight_viewer.panes.readout import Readout
-from accweight_viewer.panes.texel_text import texel_line
+from accweight_viewer.panes.status_line import StatusLine
 from accweight_viewer.panes.timeline_bar import TimelineBar
 from accweight_viewer.preferences import Preferences
+from accweight_viewer.scene.cameras import Cameras
+from accweight_viewer.scene.scene_row import SceneRow
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import Theme, style_sheet, theme_called
-from accweight_viewer.widgets.boxes import column, splitter
+from accweight_viewer.widgets.background import Background
 from accweight_viewer.widgets.pane import Pane
-from accweight_viewer.widgets.shortcuts import install
 
 TICK_MS = 14
 """Slightly less than a 60th of a second, because timers fire late, never early."""
@@ -48,9 +57,6 @@ LEAST_SIZE = 320, 240
 
 AnyPane = TypeVar("AnyPane", bound=Pane)
 
-LEAST_PICTURE = 64
-"""Least height of a flat picture in pixels."""
-
 
 class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     """The main window of the viewer.
@@ -58,11 +64,19 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     Attributes:
         session: The session.
         panes: All panes; see `Pane`.
-        flight: The camera control shared by the scenes.
+        cameras: The cameras of the scenes.
+        flight: The one of the first scene.
+        scene_row: The scenes side by side.
         scenes: One per run, or one.
         table: The layer table.
+        legend: The colour bar below the scenes.
+        found: What probes have found.
         windows: The two picture windows.
         timeline: The timeline.
+        legend: The legend of the scenes.
+        layout_of_panes: Where they are.
+        keys: Its keys.
+        exports: What can be taken out of it.
         failure: Why something cannot be shown; empty if nothing failed.
     """
 
@@ -89,7 +103,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         super().__init__()
         self.resize(*size)
         self.session = session
-        self.flight = Flight()
+        self.cameras = Cameras(at_once=capturing)
+        self.cameras.follow(lambda: self.scene_row.shown)
+        self.flight = self.cameras.first
         self.failure = ""
         self._budget = budget_bytes
         self._preferences = preferences
@@ -99,18 +115,24 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._exact = ExactValues([run.path for run in session.runs], self._show_exact)
         self._build()
         self._listen()
-        self._shortcuts()
+        self.keys = WindowKeys(self)
+        self.exports = Exports(self, self.controls.view_button.menu())
+        self._help()
         self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
+        self._exact.mark_nonfinite(session.runs, session.redraw)
         self._retitle()
         self._last_tick = time.perf_counter()
         self._clock = QtCore.QTimer(self)
         self._clock.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._clock.timeout.connect(self._tick)
         self._growth = QtCore.QTimer(self)
-        self._growth.timeout.connect(self.session.refresh)
+        self._growth.timeout.connect(lambda: self._looking.loader.request(self.session.runs))
+        self._looking: Background[ShownRun, ShownRun | None] = Background(
+            ShownRun.refreshed, self._looked
+        )
         if not capturing:
             self._growth.start(REFRESH_MS)
-        self.flight.home(self.scenes[0].content.places, at_once=True)
+        self.cameras.home(at_once=True)
         self.scenes[0].setFocus()  # so that the first keys fly
         self._wake()
 
@@ -118,68 +140,70 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def _build(self) -> None:
         self.panes: list[Pane] = []
-        self.scenes: list[SceneView] = []
-        self._scene_row = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
-        self._scene_titles: list[QtWidgets.QLabel] = []
-        self._bar = self.add_pane(ColourBar(self.session))
-        middle = column(self._scene_row, self._bar)
-        middle.layout().setStretch(0, 1)
+        self.scene_row = SceneRow(self.session, self.cameras, self._budget, self._add_scene)
+        self.scenes = self.scene_row.scenes
+        self.legend = self.add_pane(ColourBar(self.session))
+        self.found = FoundRow(self.session)
+        self.panes.extend(self.found.panes)
         self.table = self.add_pane(LayerTable(self.session))
         self.windows = [self.add_pane(PictureWindow(self.session, at)) for at in (0, 1)]
-        for window in self.windows:
-            window.view.setMinimumHeight(LEAST_PICTURE)
         link(self.windows[0], self.windows[1], self.session)
         self.readout = self.add_pane(Readout(self.session))
-        self.readout.setMinimumHeight(0)  # its contents determine the height
         self.timeline = self.add_pane(TimelineBar(self.session))
         self.controls = self.add_pane(Controls(self.session))
-        right = splitter(QtCore.Qt.Orientation.Vertical, *self.windows, self.readout)
-        self._right = right
-        right.setSizes([340, 340, 200])
-        across = splitter(QtCore.Qt.Orientation.Horizontal, self.table, middle, right)
-        side, width = min(self.width() // 4, 420), min(self.width() * 9 // 40, 380)
-        across.setSizes([side, self.width() - side - width, width])
-        across.setStretchFactor(1, 1)
-        whole = splitter(QtCore.Qt.Orientation.Vertical, across, self.timeline)
-        whole.setSizes([760, 170])
-        whole.setStretchFactor(0, 1)
-        self._splitters = {"across": across, "right": right, "whole": whole}
-        self.setCentralWidget(whole)
+        self.layout_of_panes = PaneLayout(
+            self.table,
+            self.scene_row,
+            self.legend,
+            self.found,
+            self.windows,
+            self.readout,
+            self.timeline,
+        )
+        for window in self.windows:
+            window.header.enlarge.toggled.connect(partial(self._enlarge, window))
+        for name, text in NAMES.items():
+            self.controls.add_part(text, partial(self._show_part, name))
+        self.setCentralWidget(self.layout_of_panes.whole)
         self.setMenuWidget(self.controls)
-        self.status = QtWidgets.QLabel("")
-        self.status.setTextFormat(QtCore.Qt.TextFormat.PlainText)
+        self.status = self.add_pane(StatusLine(self.session))
         self.statusBar().addWidget(self.status, 1)
-        for widget in (*self.panes, right, self.statusBar()) if self._bare else ():
+        self.notices = self.add_pane(NoticeBar(self.session))
+        self.statusBar().addPermanentWidget(self.notices)
+        hidden = (*self.panes, self.found, self.layout_of_panes.right, self.statusBar())
+        for widget in hidden if self._bare else ():
             widget.hide()
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
-        self._renew_scenes()
+        self.scene_row.renew()
+
+    def _help(self) -> None:
+        """Fill the Help menu; show a hint until somebody has flown."""
+        self.guide = self.add_pane(Guide(self.session, self))
+        menu = self.controls.help_button.menu()
+        menu.addAction("Keys, mouse and colours\t?").triggered.connect(lambda *_: self.show_guide())
+        menu.addAction(f"accweight {version('accweight')}").setEnabled(False)
+        kept = self._preferences
+        if kept is not None and not kept.has_flown and not self._capturing:
+            self.hint = Hint(self.flight, self.scenes[0])
+            self.hint.gone.connect(kept.keep_flown)
+
+    def show_guide(self) -> None:
+        """Show what keys and mouse do, or hide it."""
+        self.guide.toggle()
+
+    def leave_guide(self) -> bool:
+        """Hide that; return whether it was shown."""
+        return self.guide.leave()
 
     def add_pane(self, pane: AnyPane) -> AnyPane:
         """Add a pane to be ticked, themed, waited for and closed; return it."""
         self.panes.append(pane)
         return pane
 
-    def _renew_scenes(self) -> None:
-        """Create the scenes for all sources; existing scenes are kept."""
-        wanted = len(self.session.sources)
-        while len(self.scenes) < wanted:
-            scene = SceneView(
-                self.session, self.flight, len(self.scenes), self._budget // len(self.session.runs)
-            )
-            self.add_pane(scene).woken.connect(self._wake)
-            scene.hovered.connect(partial(self._hovered, scene))
-            title = QtWidgets.QLabel("")
-            title.setTextFormat(QtCore.Qt.TextFormat.PlainText)
-            title.setContentsMargins(10, 6, 10, 6)
-            self._scene_titles.append(title)
-            self._scene_row.addWidget(column(title, scene))
-            self.scenes.append(scene)
-        for number, (scene, title) in enumerate(zip(self.scenes, self._scene_titles, strict=True)):
-            scene.parentWidget().setVisible(number < wanted)
-            title.setVisible(len(self.session.runs) > 1)
-            if number < wanted:
-                title.setText(plain(self.session.sources[number].name))
+    def _add_scene(self, scene: SceneView) -> None:
+        self.add_pane(scene).woken.connect(self._wake)
+        scene.hovered.connect(partial(self._hovered, scene))
 
     def _listen(self) -> None:
         session = self.session
@@ -189,28 +213,6 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         session.time_changed.connect(self._wake)
         session.playing_changed.connect(self._wake)
         session.jump_asked.connect(self._jump)
-
-    def _shortcuts(self) -> None:
-        session = self.session
-        actions: dict[str, Callable[[], object]] = {
-            "Space": self.toggle_playing,
-            "Left": lambda: session.move_to(session.cursor.position - 1),
-            "Right": lambda: session.move_to(session.cursor.position + 1),
-            "Shift+Left": lambda: session.move_to(0),
-            "Shift+Right": lambda: session.move_to(session.cursor.last),
-            "[": lambda: session.move_to(0),
-            "]": lambda: session.move_to(session.cursor.last),
-            "Home": self.show_all,
-            "F": self.show_selected,
-            "L": lambda: session.change(logarithmic=not session.settings.logarithmic),
-            "T": lambda: session.change(
-                theme="light" if session.settings.theme == "dark" else "dark"
-            ),
-            "/": self.table.focus_search,
-            "Ctrl+F": self.table.focus_search,
-            "Ctrl+Q": self.close,
-        }
-        install(self, actions)
 
     def set_theme(self, theme: Theme) -> None:
         """Apply the colours of a theme to all panes."""
@@ -234,9 +236,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         now = time.perf_counter()
         seconds, self._last_tick = min(now - self._last_tick, LONGEST_TICK), now
         self.session.advance(seconds)
-        self.flight.advance(seconds, self.scenes[0].content.places)
+        self.cameras.advance(seconds)
         busy = self._draw(now) or self.session.cursor.playing
-        if not busy and not self.flight.moving:
+        if not busy and not self.cameras.moving:
             self._clock.stop()
 
     def _draw(self, now: float) -> bool:
@@ -248,9 +250,21 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         failure = next((s.content.failure for s in self.scenes if s.content.failure), "")
         if failure != self.failure:
             self.failure = failure
-            self.status.setText(plain(failure))
+            self.status.show_failure(failure)
 
     # --- capturing ------------------------------------------------------------------------
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let time and camera stand still, so that a picture or a movie can be taken."""
+        before, self._capturing = self._capturing, True
+        self.session.pause()
+        self._clock.stop()
+        try:
+            yield
+        finally:
+            self._capturing = before
+            self._wake()
 
     def process(self) -> None:
         """Process all pending events, without advancing time."""
@@ -261,12 +275,18 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     @property
     def settled(self) -> bool:
         """Whether everything visible has its final resolution."""
-        return all(pane.settled for pane in self._shown_panes)
+        masked = not any(run.masks.pending for run in self.session.runs)
+        return masked and all(pane.settled for pane in self._shown_panes)
 
     @property
     def _shown_panes(self) -> list[Pane]:
         """Panes that fit and are switched on."""
         return [pane for pane in self.panes if pane.isVisibleTo(self)]
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed, perhaps before it was ever seen."""
+        return self._closed
 
     def grab_image(self) -> QtGui.QImage:
         """Return an image of the window."""
@@ -283,7 +303,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def show_all(self) -> None:
         """Move the camera to show everything."""
-        self.flight.home(self.scenes[0].content.places, at_once=self._capturing)
+        self.cameras.home()
         self._wake()
 
     def show_selected(self) -> None:
@@ -291,26 +311,26 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         if self.session.layer is not None:
             self._jump(self.session.layer)
 
+    def leave_layer(self) -> None:
+        """Move the camera back to where it was before it went to a layer."""
+        if self.cameras.leave():
+            self._wake()
+
     def _jump(self, name: str) -> None:
-        scene = self._scene_with(name)
-        self.flight.visit(scene.plates_of(name), scene.content.places, at_once=self._capturing)
+        self.cameras.visit(self._scene_with(name), name)
         self._wake()
 
     def _selected(self) -> None:
-        shown, pick = self._shown_scenes, self.session.pick
+        shown, pick = self.scene_row.shown, self.session.pick
         picked = shown[pick.run] if pick is not None and pick.run < len(shown) else None
         (picked or self._scene_with(self.session.layer)).circle_selected()
+        self._fit()  # values of a weight take room only while one is picked
         self._ask_exact()
 
     def _scene_with(self, name: str | None) -> SceneView:
         """Return the first scene with a layer, or the first scene for None."""
-        shown = self._shown_scenes
+        shown = self.scene_row.shown
         return next((scene for scene in shown if scene.plates_of(name)), shown[0])
-
-    @property
-    def _shown_scenes(self) -> list[SceneView]:
-        """One scene per source; scenes of an earlier comparison are kept, hidden."""
-        return self.scenes[: len(self.session.sources)]
 
     def _ask_exact(self) -> None:
         pick = self.session.pick
@@ -326,26 +346,25 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         steps = self.session.runs[pick.run].steps
         known = min(len(steps), len(answer["weights"]))  # the run may have grown since
         weights, cumulative = (answer[name][:known] for name in ("weights", "cumulative"))
-        self.readout.set_exact(steps[:known], weights, cumulative)
+        self.readout.set_exact(steps[:known], weights, cumulative, answer.get("named"))
 
     def _hovered(self, scene: SceneView, pick: Pick | None) -> None:
-        if pick is None:
-            self.status.setText(plain(self.failure))
-            return
-        at = self.session.source_position(scene.source)
-        try:
-            told = texel_line(scene.source, pick, at, self.session.settings.scope)
-        except (AccweightError, OSError) as error:  # damaged, or being replaced by a longer one
-            told = str(error)
-        if told:
-            self.status.setText(plain(told))
+        self.status.show_hovered(scene.source, pick)
+        if pick is not None and not self._capturing:
+            self._exact.start(pick.run)  # a click may follow
 
     def _data_changed(self) -> None:
-        self._renew_scenes()
+        self._exact.mark_nonfinite(self.session.runs, self.session.redraw)
+        self.scene_row.renew()
         self._retitle()
-        self.flight.settle(self.scenes[0].content.places)
+        self.cameras.settle()
         self._ask_exact()
         self._wake()
+
+    def _looked(self) -> None:
+        """Show what has grown, if anything has."""
+        found = dict(self._looking.values())
+        self.session.take([found.get(run) for run in self.session.runs])
 
     def _settings_changed(self, names: frozenset[str]) -> None:
         if "theme" in names:
@@ -359,41 +378,50 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def _restore(self) -> None:
         if self._preferences is None:
             return
-        for name, kept in self._splitters.items():
-            if (state := self._preferences.geometry(name)) is not None:
-                kept.restoreState(state)
+        self.layout_of_panes.restore(self._preferences)
         if (state := self._preferences.geometry("window")) is not None:
             self.restoreGeometry(state)
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """Hide panes that do not fit, rather than make them too small to use."""
         super().resizeEvent(event)
-        if self._bare:
-            return
-        high = self.height() - sum(
-            pane.minimumSizeHint().height()
-            for pane in (self.controls, self.statusBar(), self.timeline)
-        )
-        for pane in (self.windows[0], self.readout, self.windows[1]):
-            high -= pane.minimumSizeHint().height()
-            pane.setVisible(high >= 0)
-        scene = self.scenes[0].minimumWidth()
-        wide = self.width() - scene - self.table.minimumWidth()
-        self._right.setVisible(
-            not self.windows[0].isHidden() and wide >= self.windows[0].minimumSizeHint().width()
-        )
-        self.table.setVisible(wide >= 0)
+        self._fit()
+
+    def _fit(self) -> None:
+        if not self._bare:
+            bars = self.controls.sizeHint().height() + self.statusBar().sizeHint().height()
+            self.found.fit(self.height())
+            self.layout_of_panes.fit(self.size() - QtCore.QSize(0, bars))
+
+    def _show_part(self, name: str, shown: bool) -> None:
+        self.layout_of_panes.shown[name] = shown
+        self._fit()
+
+    def _enlarge(self, window: PictureWindow, on: bool) -> None:
+        """Put a picture window into the place of the scenes, or all back."""
+        self.layout_of_panes.enlarge(window if on else None)
+        self._fit()
+        self.scenes[0].setFocus()
+        self._wake()
+
+    def restore_scene(self) -> bool:
+        """Put the scenes back in their place; return whether they were not."""
+        enlarged = self.layout_of_panes.enlarged
+        if enlarged is not None:
+            enlarged.header.enlarge.setChecked(False)
+        return enlarged is not None
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Save settings and layout, and stop all background work."""
         self._closed = True
         self._clock.stop()
         self._growth.stop()
+        self.keys.close()
         if self._preferences is not None and not self._bare:
-            for name, kept in self._splitters.items():
-                self._preferences.keep_geometry(name, kept.saveState())
+            self.layout_of_panes.keep(self._preferences)
             self._preferences.keep_geometry("window", self.saveGeometry())
         for pane in self.panes:
             pane.close()
         self._exact.close()
+        self._looking.close()
         super().closeEvent(event)

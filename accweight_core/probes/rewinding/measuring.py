@@ -10,9 +10,22 @@ import numpy as np
 
 from accweight_core.probes.context import Context, Portion
 from accweight_core.probes.evaluate import Scoring
-from accweight_core.probes.network import OUTPUT, Array, BoundNetwork, ResumableNetwork
+from accweight_core.probes.network import (
+    OUTPUT,
+    Array,
+    BoundNetwork,
+    Network,
+    ResumableNetwork,
+)
 
 SCORES = ("loss", "accuracy")
+
+CACHED_BYTES = 1 << 19
+"""Bytes of samples that run at a time on a CPU, where values of many leave the caches, and memory
+for each is asked of the system anew. On 28 x 28 pixels, 128 samples took 0.6 of the time of 256."""
+
+FEWEST = 8
+"""Samples that run at a time at least."""
 
 Scores = dict[str, float]
 """Loss, and accuracy if there are classes."""
@@ -45,7 +58,9 @@ class Measuring:
         for one in sums:
             one.reset()
         changed = differing(networks, base)
-        for portion in self.context.portions():
+        cut = _is_cut(self.context.network, base)
+        whole = self.context.portions()
+        for portion in (p for w in whole for p in (pieces(w) if cut else [w])):
             count = len(portion.rows)
             for made, one in zip(
                 _outputs(networks, base, portion, changed, keep), sums, strict=True
@@ -53,6 +68,23 @@ class Measuring:
                 one.add(made[self.output][:count], portion.rows)
         found = [one.result() for one in sums]
         return [{n: float(result[n]) for n in SCORES if n in result} for result in found]
+
+
+def _is_cut(network: Network, base: BoundNetwork) -> bool:
+    """Tell whether batches are run in pieces: on a CPU, by networks that take any number."""
+    is_free = all(port.shape is None or port.shape[:1] == (None,) for port in network.inputs)
+    return is_free and str(getattr(base, "device", "cpu")) == "cpu"
+
+
+def pieces(portion: Portion) -> Iterator[Portion]:
+    """Yield a batch in parts of about equal size that stay in the processor's caches."""
+    count = len(portion.rows)
+    size_bytes = sum(value.nbytes for value in portion.inputs.values()) / max(count, 1)
+    most = max(FEWEST, int(CACHED_BYTES / max(size_bytes, 1)))
+    parts = max(1, -(-count // most))
+    for place in range(parts):
+        part = slice(count * place // parts, count * (place + 1) // parts)
+        yield Portion(portion.rows[part], {n: v[part] for n, v in portion.inputs.items()})
 
 
 def _outputs(

@@ -143,7 +143,7 @@ class Rewind(Probe):
         goals = list(values)
         keys = [self._key(part.name, *goal) for goal in goals]
         scores = self._kept(
-            states, keys, lambda places: [self._bound(states, values[goals[at]]) for at in places]
+            states, keys, lambda places: self._bound(states, [values[goals[at]] for at in places])
         )
         return dict(zip(goals, scores, strict=True))
 
@@ -172,7 +172,7 @@ class Rewind(Probe):
     def _like_last(self, states: States) -> BoundNetwork:
         """Return the network of the last step, statistics recomputed."""
         if self._last is None:
-            self._last = self._bound(states, {})
+            (self._last,) = self._bound(states, [{}])
         return self._last
 
     def _key(self, *parts: str | int) -> str:
@@ -183,14 +183,16 @@ class Rewind(Probe):
         are_kept = not self._norms.nodes or bool(self._norms.others)
         return states.differs(part, values, statistics=are_kept)
 
-    def _bound(self, states: States, values: Mapping[str, Array]) -> BoundNetwork:
-        """Return the network with tensors of the checkpoint replaced, statistics recomputed."""
-        network = states.bound(values)
+    def _bound(self, states: States, changes: Sequence[Mapping[str, Array]]) -> list[BoundNetwork]:
+        """Return networks with tensors of the checkpoint replaced, statistics recomputed."""
         if not self._norms.nodes:
-            return network
+            return [states.bound(values) for values in changes]
         portions = self._context.portions(self._rows)
-        fresh = recomputed(network, self._norms.nodes, states.sources(values), portions)
-        return states.bound(fresh, values)
+        fresh = recomputed(states, self._norms.nodes, changes, portions)
+        return [
+            states.bound(statistics, values)
+            for statistics, values in zip(fresh, changes, strict=True)
+        ]
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:

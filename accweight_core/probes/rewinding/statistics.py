@@ -12,7 +12,7 @@ epsilon). So norms that an exporter has folded into the layer before are no diff
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,8 @@ from accweight_core.probes.binding.arrays import Array
 from accweight_core.probes.binding.described import Described
 from accweight_core.probes.binding.folding import BatchNorm, batch_norms
 from accweight_core.probes.context import Portion
-from accweight_core.probes.network import BoundNetwork
+from accweight_core.probes.network import BoundNetwork, ResumableNetwork
+from accweight_core.probes.rewinding.measuring import differing
 from accweight_core.probes.rewinding.states import States
 
 CLOSE = 1e-3
@@ -149,8 +150,12 @@ class _Sums:
             value: A tensor of torch, (samples, channels, ...).
         """
         axes = (0, *range(2, value.ndim))
-        mean = np.asarray(value.mean(axes).tolist(), np.float64)
-        variance = np.asarray(value.var(axes, correction=0).tolist(), np.float64)
+        shape = (1, -1, *(1,) * (value.ndim - 2))
+        middle = value.mean(axes)
+        centred = value - middle.reshape(shape)
+        mean = np.asarray(middle.tolist(), np.float64)
+        # torch's own `var` takes eight times as long
+        variance = np.asarray(centred.square().mean(axes).tolist(), np.float64)
         known = self._scale != 0
         scale = np.where(known, self._scale, 1)
         came_in = np.where(known, self._mean + (mean - self._beta) / scale, self._mean)
@@ -160,11 +165,14 @@ class _Sums:
         self._variances.append(spread)
         epsilon = self._node.epsilon
         factor = np.sqrt((self._variance + epsilon) / (spread + epsilon))
-        centre = np.where(known, mean, self._beta)
-        shape = (1, -1, *(1,) * (value.ndim - 2))
         factors = value.new_tensor(np.where(known, factor, 1.0).tolist()).reshape(shape)
-        shifts = value.new_tensor((self._beta - centre * np.where(known, factor, 1.0)).tolist())
-        return value * factors + shifts.reshape(shape)
+        shifts = value.new_tensor(np.where(known, self._beta, mean).tolist()).reshape(shape)
+        return centred * factors + shifts
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything has come in."""
+        return bool(self._counts)
 
     def result(self, shape: Sequence[int]) -> dict[str, Array]:
         """Return mean and variance by the checkpoint's names."""
@@ -178,32 +186,67 @@ class _Sums:
         }
 
 
+@dataclass
+class _Recording:
+    """A network whose norms are normalised by each batch's own statistics, and what came in."""
+
+    network: BoundNetwork
+    sums: dict[str, _Sums]
+
+    @classmethod
+    def of(
+        cls, network: BoundNetwork, nodes: Sequence[NormNode], sources: Mapping[str, Array]
+    ) -> _Recording:
+        return cls(network, {one.node: _Sums(one, sources) for one in nodes})
+
+    def patched(self, known: Collection[str] = ()) -> BoundNetwork:
+        """Return the network with its norms patched, but for those that are known already."""
+        functions = {name: one.normalised for name, one in self.sums.items() if name not in known}
+        return self.network.patch(functions) if functions else self.network
+
+
 def recomputed(
-    network: BoundNetwork,
+    states: States,
     nodes: Sequence[NormNode],
-    sources: Mapping[str, Array],
+    changes: Sequence[Mapping[str, Array]],
     portions: Iterable[Portion],
-) -> dict[str, Array]:
+) -> list[dict[str, Array]]:
     """Return the running statistics of all norms for some samples, by the checkpoint's names.
 
+    Norms before what is changed have the same statistics in all networks: where the engine can go
+    on from there, they are computed once.
+
     Args:
-        network: The network as bound.
-        nodes: Its norms.
-        sources: The tensors that it is made of.
+        states: The weights.
+        nodes: The norms.
+        changes: For each network, the tensors of the checkpoint that are replaced.
         portions: The samples, in batches of a random order.
     """
-    if not nodes:
-        return {}
-    sums = [_Sums(node, sources) for node in nodes]
-    patched = network.patch(
-        {one.node: sum_.normalised for one, sum_ in zip(nodes, sums, strict=True)}
-    )
+    last = _Recording.of(states.bound(), nodes, states.sources())
+    those = [_Recording.of(states.bound(one), nodes, states.sources(one)) for one in changes]
+    changed = differing([one.network for one in those], last.network)
+    beginner = last.patched()
+    known: set[str] = set()
     for number, portion in enumerate(portions):
         samples = len(next(iter(portion.inputs.values())))
         if number and len(portion.rows) < samples:
             break  # filled up with copies, which would count twice
-        patched.run(portion.inputs)
-    found: dict[str, Array] = {}
-    for node, sum_ in zip(nodes, sums, strict=True):
-        found |= sum_.result(sources[node.norm.mean].shape)
-    return found
+        beginning = None
+        if changed and isinstance(beginner, ResumableNetwork):
+            beginning = beginner.beginning(portion.inputs, changed)
+            known = {name for name, one in last.sums.items() if one.is_known}
+        for one in those:
+            network = one.patched(known)
+            if beginning is not None and isinstance(network, ResumableNetwork):
+                network.resumed(beginning)
+            else:
+                network.run(portion.inputs)
+    shapes = {one.node: states.sources()[one.norm.mean].shape for one in nodes}
+    return [
+        {
+            tensor: values
+            for name, shape in shapes.items()
+            for tensor, values in (last if name in known else one).sums[name].result(shape).items()
+        }
+        for one in those
+    ]

@@ -9,7 +9,7 @@ mappings cost no more than the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from accweight_adapters.measures import names_measure
@@ -160,9 +160,25 @@ def _children(node: object, everywhere: bool, name: str) -> list[tuple[str, obje
     items = node.objects if isinstance(node, ArrayClaim) else node
     if not isinstance(items, (list, tuple)) or not items:
         return []
+    pairs = _pairs(items)
+    if pairs:
+        return _named(pairs)
     if any(_has_items(item) for item in items) or (everywhere and not names_measure(name)):
         return [(str(index), item) for index, item in enumerate(items)]
     return []
+
+
+def _pairs(items: Sequence[object]) -> dict[str, object]:
+    """Return what pairs of a name and a tensor hold, as `list(module.named_parameters())` is."""
+    pairs: dict[str, object] = {}
+    for item in items:
+        if not isinstance(item, (list, tuple)) or len(item) != 2:
+            return {}
+        name, value = item
+        if not isinstance(name, str) or not isinstance(value, (TensorClaim, ArrayClaim)):
+            return {}
+        pairs[name] = value
+    return pairs if len(pairs) == len(items) else {}
 
 
 def _named(mapping: Mapping[Any, object]) -> list[tuple[str, object]]:

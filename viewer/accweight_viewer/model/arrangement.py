@@ -1,8 +1,9 @@
 """Positions of the plates: in network order, the first layer nearest to the viewer.
 
-Every layer has a slot at a regular distance, with its plates side by side. Deep networks are
-folded: the layers of a repeated block share a row, so a hundred blocks are a hundred rows of the
-    same pattern.
+Every layer has a slot at a regular distance, with its plates side by side; each is further right
+than the one before it, by its size, so that it does not stand behind it. Deep networks are folded:
+the layers of a repeated block share a row, so a hundred blocks are a hundred rows of the same
+pattern.
 The size of a plate grows slowly with its number of weights, so that biases stay visible and
 embeddings do not cover everything, unless true scale is on.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -37,13 +38,22 @@ PLATE_GAP = 0.12
 LINE_GAP = 0.22
 COLUMN_GAP = 0.55
 DEPTH_STEP = 1.3
-"""Distance between rows, for plates of median size."""
+"""Distance between folded rows, for plates of median size."""
+
+LINE_STEP = 0.8
+"""The same between the layers of a line."""
+
+SIDE_STEP = 0.35
+"""How far a layer of a line is right of the one before, as a share of their mean width."""
 
 COLUMN_PITCH = 1.55
 """Width of a column of folded rows, for plates of median size."""
 
 STREET = 1.8
 """Ratio of depth to width of folded rows above which blocks are placed side by side."""
+
+RANGE = " \N{EN DASH} "
+"""Between the first and the last block of a row, in its title."""
 
 LINE_LIMIT = 24
 """Most layers in a single line."""
@@ -58,6 +68,7 @@ class Arrangement:
         sizes: (plates, 2) width and height; plates are vertical and face +z.
         rows: (plates,) row of each, counted from the viewer.
         folded: Whether several layers share a row.
+        spots: (rows, 3) middles of the rows on the ground, also of those without plates.
         titles: Row, name and upper left corner of each repeated block.
         prefixes: For each layer in such a block, the part of its name that is in the title.
     """
@@ -66,6 +77,7 @@ class Arrangement:
     sizes: Floats
     rows: npt.NDArray[np.int64]
     folded: bool
+    spots: Floats = field(default_factory=lambda: np.zeros((0, 3)))
     titles: tuple[tuple[int, str, tuple[float, float, float]], ...] = ()
     prefixes: dict[str, str] = field(default_factory=dict)
 
@@ -120,20 +132,41 @@ def arrange(
     count = sum(len(layer.plates) for layer in layers)
     corners, row_of = np.zeros((count, 3)), np.zeros(count, dtype=np.int64)
     columns = _column_widths(rows, by_name, sizes) if fold else []
-    step = DEPTH_STEP * max(1.0, float(np.median(sizes[:, 0])) if count else 1.0)
+    folded = any(len(members) > 1 for members in rows)
+    step = DEPTH_STEP if folded else LINE_STEP
+    step *= max(1.0, float(np.median(sizes[:, 0])) if count else 1.0)
+    middles = np.zeros(len(rows)) if folded else _middles(names, by_name, sizes, slots is not None)
     for row, members in enumerate(rows):
         x = -sum(columns) / 2
         aligned = len(members) > 1  # a single layer is centred
         for column, name in enumerate(members):
             group = _grouped(by_name.get(name), sizes)
-            left = x + (columns[column] - group.width) / 2 if aligned else -group.width / 2
+            middle = x + columns[column] / 2 if aligned else middles[row]
             for plate, across, top in group.places:
-                corners[plate] = left + across, top, -row * step
+                corners[plate] = middle - group.width / 2 + across, top, -row * step
                 row_of[plate] = row
             x += columns[column] if aligned else 0.0
-    folded = any(len(members) > 1 for members in rows)
+    spots = np.stack([middles, np.zeros(len(rows)), -step * np.arange(len(rows))], axis=1)
     titles, prefixes = _titles(rows, -sum(columns) / 2, step) if folded else ((), {})
-    return Arrangement(corners, sizes, row_of, folded, titles, prefixes)
+    return Arrangement(corners, sizes, row_of, folded, spots, titles, prefixes)
+
+
+def _middles(
+    names: Sequence[str], by_name: Mapping[str, ShownLayer], sizes: Floats, are_shared: bool
+) -> Floats:
+    """Return where the layers of a line have their middles, to the right with every layer.
+
+    Those of two runs stand at the same places, whatever the sizes of their layers are.
+    """
+    widths = np.array([_grouped(by_name.get(name), sizes).width for name in names])
+    known = widths[widths > 0]
+    if are_shared or not len(known):
+        widths = np.ones(len(names))
+    widths = np.where(widths > 0, widths, np.median(known) if len(known) else 1.0)
+    steps = SIDE_STEP * (widths[1:] + widths[:-1]) / 2
+    middles = np.concatenate([[0.0], np.cumsum(steps)])[: len(names)]
+    centred: Floats = middles - (middles[-1] / 2 if len(middles) else 0.0)
+    return centred
 
 
 class _Group(NamedTuple):
@@ -176,7 +209,7 @@ def _titles(
     for row, members in enumerate(rows):
         first, last = blocks[members[0]], blocks[members[-1]]
         if first and len(members) > 1:
-            title = first if first == last else f"{first} \N{EN DASH} {last}"
+            title = first if first == last else f"{first}{RANGE}{last}"
             titles.append((row, title, (left, 0.0, -row * step)))
             prefixes |= {name: name[: len(blocks[name]) + 1] for name in members if name}
     return tuple(titles), prefixes
@@ -220,8 +253,7 @@ def folded_rows(names: Sequence[str]) -> list[list[str]]:
     """
     blocks = _blocks(names)
     if len({block for block in blocks if block}) < 2:
-        width = max(1, math.ceil(math.sqrt(len(names) / 2)))
-        return [list(names[start : start + width]) for start in range(0, len(names), width)]
+        return _lines(names)
     rows: list[list[str]] = []
     longest = max(1, math.ceil(1.5 * math.sqrt(len(names))))
     before: str | None = None
@@ -231,7 +263,15 @@ def folded_rows(names: Sequence[str]) -> list[list[str]]:
         else:
             rows.append([name])
         before = block
+    if max(map(len, rows)) == 1:  # a layer per block, as adapters have
+        return _lines(names)
     return _side_by_side(rows, {block for block in blocks if block})
+
+
+def _lines(names: Sequence[str]) -> list[list[str]]:
+    """Return names in lines of equal length."""
+    width = max(1, math.ceil(math.sqrt(len(names) / 2)))
+    return [list(names[start : start + width]) for start in range(0, len(names), width)]
 
 
 def _side_by_side(rows: list[list[str]], blocks: Collection[str]) -> list[list[str]]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from accweight_core.analysis.step_axis import Positions, shares
 from accweight_core.metrics.totals import Floats
+from accweight_core.text import plain
+from accweight_viewer.model.curve_scale import CurveScale, smoothed
 from accweight_viewer.model.session import Session
 
 MOST_MEASURES = 4
-
-HEADROOM = 1.06
-"""Top of the vertical scale, relative to the largest value."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Curves:
         positions: (steps,) indices of its checkpoints among those of all runs.
         x: (steps,) horizontal positions, from 0 to 1.
         values: (layers, steps); NaN where there is no value.
+        drawn: (layers, steps); the values, smoothed if that is chosen.
     """
 
     run: int
@@ -35,6 +35,7 @@ class Curves:
     positions: Positions
     x: Floats
     values: Floats
+    drawn: Floats
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,14 @@ class Measure:
         values: (steps,) NaN where a checkpoint has none.
         low: Bottom of the scale, 0 unless values are negative.
         high: Top of the scale.
+        run: Index of its run.
     """
 
     name: str
     values: Floats
     low: float
     high: float
+    run: int = 0
 
 
 class Chart:
@@ -61,28 +64,37 @@ class Chart:
         steps: Steps of all runs.
         x: Horizontal positions, from 0 to 1.
         metric: Metric of the curves.
+        words: What it is.
+        short_names: What layers are called, by name.
         curves: Curves of each run.
-        measures: Measures of the first run, at most four.
-        top: Top of the vertical scale, which starts at 0.
+        broken: Where numbers end: for each run with NaN or infinity the first layer and its step.
+        measures: Measures of all runs, at most four names.
+        scale: The vertical scale of the curves.
+        smoothing: Share of a value in the one after it; 0 smooths nothing.
     """
 
     def __init__(self, session: Session) -> None:
         self.steps = session.steps
         self.x = shares(self.steps)
         self.metric = session.settings.curve_metric
+        self.words = plain(session.probes.metric_words.get(self.metric, self.metric))
         self.names = list(session.layer_names)
+        self.short_names = session.short_names
         self.run_names = [run.name for run in session.runs]
         self.curves = [self._curves(session, run) for run in range(len(session.runs))]
-        self.measures = chosen_measures(session.runs[0].measures)
-        self.measure_x = self.curves[0].x
-        largest = [c.values[np.isfinite(c.values)].max(initial=0.0) for c in self.curves]
-        self.top = float(max(largest)) * HEADROOM or 1.0
+        self.broken = [run.first_nonfinite for run in session.runs if run.first_nonfinite]
+        self.measures = chosen_measures([run.measures for run in session.runs])
+        self.smoothing = session.settings.smoothing
+        logarithmic = session.settings.curve_scale == "logarithmic"
+        self.scale = CurveScale.of([c.values for c in self.curves], logarithmic=logarithmic)
 
     def _curves(self, session: Session, run: int) -> Curves:
         shown = session.runs[run]
         positions = np.searchsorted(self.steps, shown.steps)
         names = tuple(layer.name for layer in shown.layers)
-        return Curves(run, names, positions, self.x[positions], session.curves(run))
+        values = session.curves(run)
+        drawn = smoothed(values, session.settings.smoothing)
+        return Curves(run, names, positions, self.x[positions], values, drawn)
 
     def x_at(self, position: float) -> float:
         """Return the horizontal position of an index, which may lie between two checkpoints."""
@@ -100,18 +112,31 @@ class Chart:
         return [curves.names[i] for i in order if math.isfinite(at_end[i])]
 
 
-def chosen_measures(measures: Mapping[str, Floats]) -> list[Measure]:
-    """Return at most four measures: validation first, losses and accuracies before others."""
-    known = {name: np.asarray(v, float) for name, v in measures.items() if np.isfinite(v).any()}
-    chosen = sorted(known, key=_importance)[:MOST_MEASURES]
+def chosen_measures(runs: Sequence[Mapping[str, Floats]]) -> list[Measure]:
+    """Return measures of at most four names: validation first, losses and accuracies before others.
+
+    Those of one name follow each other, in the order of the runs.
+    """
+    known = [
+        {name: np.asarray(v, float) for name, v in measures.items() if np.isfinite(v).any()}
+        for measures in runs
+    ]
+    names = dict.fromkeys(name for measures in known for name in measures)
+    chosen = sorted(names, key=_importance)[:MOST_MEASURES]
     families: dict[str, list[Floats]] = {}
     for name in chosen:
-        families.setdefault(_family(name), []).append(known[name])
+        held = [measures[name] for measures in known if name in measures]
+        families.setdefault(_family(name), []).extend(held)
     found = []
     for name in chosen:
         together = np.concatenate(families[_family(name)])
         low, high = min(0.0, float(np.nanmin(together))), float(np.nanmax(together))
-        found.append(Measure(name, known[name], low, high if high > low else low + 1.0))
+        top = high if high > low else low + 1.0
+        found += [
+            Measure(name, measures[name], low, top, run)
+            for run, measures in enumerate(known)
+            if name in measures
+        ]
     return found
 
 
@@ -129,17 +154,35 @@ def _importance(name: str) -> tuple[bool, bool, bool]:
     )
 
 
-def value_ticks(top: float, most: int) -> list[float]:
-    """Return round values from 0 to `top`, at most that many.
+def spread(wanted: Sequence[float], apart: float, low: float, high: float) -> list[float]:
+    """Return places that are at least so far apart, as near as possible to the ones wanted.
 
-    >>> value_ticks(0.37, 4), value_ticks(23, 3)
-    ([0.0, 0.1, 0.2, 0.3], [0.0, 10.0, 20.0])
+    >>> spread([1.0, 1.0, 9.0], 2.0, 0.0, 10.0)
+    [0.0, 2.0, 9.0]
+
+    Args:
+        wanted: Ascending places.
+        apart: Least distance between two.
+        low: The smallest place allowed.
+        high: The largest place allowed, if there is room for all.
     """
-    exponent = math.floor(math.log10(top)) - 2
-    for power in range(exponent, exponent + 5):
-        for lead in (1, 2, 5):
-            unit = lead * 10.0**power
-            count = int(top / unit * (1 + 1e-9)) + 1
-            if count <= max(most, 2):
-                return [float(f"{i * unit:.12g}") for i in range(count)]
-    return [0.0]
+    groups: list[list[float]] = []  # of neighbours: the places wanted of their first ones
+    starts: list[float] = []
+    for place in wanted:
+        groups.append([place])
+        starts.append(place)
+        while len(groups) > 1 and starts[-2] + len(groups[-2]) * apart > starts[-1]:
+            last = groups.pop()
+            starts.pop()
+            groups[-1] += [other - len(groups[-1]) * apart for other in last]
+            starts[-1] = sum(groups[-1]) / len(groups[-1])
+    places = [
+        start + at * apart
+        for start, group in zip(starts, groups, strict=True)
+        for at in range(len(group))
+    ]
+    for at in range(len(places) - 1, -1, -1):
+        places[at] = min(places[at], high - (len(places) - 1 - at) * apart)
+    for at in range(len(places)):
+        places[at] = max(places[at], low + at * apart)
+    return places

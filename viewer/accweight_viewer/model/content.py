@@ -4,7 +4,8 @@ This module decides what to draw; the scene item uploads the blocks and draws th
 returns. One instance is one quad, sixteen numbers:
 
     x, y, z, order | width, height, columns, rows | cell x, cell y, frame, next frame |
-    unit, kind of quad (`TILE_QUAD` ...), tone, 1 to draw it without widening
+    unit, kind of quad (`TILE_QUAD` ...), tone, of a panel: 1 to draw it without widening;
+    of a tile: how much of it fades into the background
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ Upload = Callable[["TextureBlock"], None]
 GAP = -2.0
 """Value of texels without a weight; shares of a peak are between -1 and 1."""
 
+BROKEN = -4.0
+"""Value of texels with a weight that is not finite."""
+
 TILE_QUAD, PANEL_QUAD = 0.0, 1.0
 EDGE_ORDER, EMPTY_ORDER = -3, -1
 """Depth order behind the tiles, which start at 1; differences below 2 would flicker."""
@@ -48,7 +52,10 @@ EDGE_ORDER, EMPTY_ORDER = -3, -1
 OUTLINE_ORDER = 16
 """Depth order in front of the finest tile of its plate."""
 
-FRAME, SELECTED, MARKED, EMPTY = 0.0, 1.0, 2.0, 3.0
+FAINT = 0.85
+"""How much plates fade that are not searched for."""
+
+FRAME, SELECTED, MARKED, EMPTY, POINTED_AT = 0.0, 1.0, 2.0, 3.0, 4.0
 
 MOST_REQUESTS = 400
 """Most requests passed to the loader at a time; more are computed while it reads them."""
@@ -105,6 +112,7 @@ class Content:
         self.places = places
         self._plane: Plane = plane
         self._plates = source.plates
+        self._revision = source.revision
         steps = len(source.steps)
         grid = grid_for(budget_bytes, _tile_count(self._plates), steps, most_frames)
         self.residency = Residency(grid, steps)
@@ -138,6 +146,7 @@ class Content:
         before, after = self._plates, source.plates
         same = (
             not (source.signed or self.source.signed or self.failure)
+            and source.revision == self._revision
             and np.array_equal(source.steps, self.source.steps)
             and len(before) == len(after)
             and all(_grown(old, new) for old, new in zip(before, after, strict=True))
@@ -181,9 +190,9 @@ class Content:
         plate = self._plates[request.tile.plate]
         rows, cols = request.tile.window(plate)
         steps = slice(request.first, request.stop)
-        plane: Plane = self._plane if request.tile.level else "mean"
-        texels = self.source.texels(plate, request.tile.level, plane, steps, rows, cols)
-        return np.where(np.isnan(texels), np.float32(GAP), texels).astype(np.float16)
+        texels = self.source.texels(plate, request.tile.level, self._plane, steps, rows, cols)
+        texels = np.where(np.isnan(texels), np.float32(GAP), texels)
+        return np.where(np.isinf(texels), np.float32(BROKEN), texels).astype(np.float16)
 
     def take(self, upload: Upload, seconds: float = 0.005) -> bool:
         """Upload loaded tiles for a limited time; return whether there were any."""
@@ -208,9 +217,11 @@ class Content:
         scope: Scope,
         selected: frozenset[int] = frozenset(),
         marked: frozenset[int] = frozenset(),
+        pointed_at: frozenset[int] = frozenset(),
         pick: Pick | None = None,
         nearer_hidden: int = 0,
         eye: float = 0.0,
+        faint: frozenset[int] = frozenset(),
     ) -> Instances:
         """Return (n, 16): all quads to draw for a checkpoint.
 
@@ -219,12 +230,15 @@ class Content:
             scope: How changes are normalised.
             selected: Plates of the selected layer.
             marked: Plates that only one of two runs has.
+            pointed_at: Plates of the layer under the mouse, in the table.
             pick: The selected texel, if it belongs to this source.
             nearer_hidden: Rows before this one are hidden, because they would cover the focus.
             eye: z of the camera. Near plates come first, because they hide the most.
+            faint: Plates that fade into the background.
         """
         shown = self._plan, self.source, self.places, self.residency.admitted
-        how = scope, selected, marked, pick, nearer_hidden, eye
+        tones = (MARKED, marked), (EMPTY, faint), (SELECTED, selected), (POINTED_AT, pointed_at)
+        how = scope, tones, faint, pick, nearer_hidden, eye
         latest = self._latest
         if latest is None or latest.how != how or any(map(is_not, latest.shown, shown)):
             latest = self._latest = self._laid_out(shown, how)
@@ -236,12 +250,12 @@ class Content:
 
     def _laid_out(self, shown: tuple[Any, ...], how: tuple[Any, ...]) -> _LaidOut:
         """Return all quads, except for what time changes."""
-        scope, selected, marked, pick, nearer_hidden, eye = how
+        scope, tones, faint, pick, nearer_hidden, eye = how
         hidden = self.places.rows < nearer_hidden
         tiles = [
             tile for tile in self._plan.drawn if tile in self.residency and not hidden[tile.plate]
         ]
-        parts = [self._tiles(tiles, scope), self._panels(selected, marked, hidden)]
+        parts = [self._tiles(tiles, scope, faint), self._panels(tones, hidden)]
         if pick is not None:
             parts.append(self._outline(pick))
         quads = np.concatenate(parts)
@@ -250,21 +264,21 @@ class Content:
         return _LaidOut(shown, how, quads[order], tiles, rows)
 
     def _panels(
-        self, selected: frozenset[int], marked: frozenset[int], hidden: npt.NDArray[np.bool_]
+        self, tones: tuple[tuple[float, frozenset[int]], ...], hidden: npt.NDArray[np.bool_]
     ) -> Instances:
         """Return a backing for every plate: its edge, and a fill until it is loaded."""
         count = len(self._plates)
         quads = np.zeros((count, 16), np.float32)
         quads[:, 0:3], quads[:, 4:6] = self.places.corners, self.places.sizes
         quads[:, 3], quads[:, 13] = EDGE_ORDER, PANEL_QUAD
-        for tone, numbers in ((MARKED, marked), (SELECTED, selected)):
+        for tone, numbers in tones:
             quads[list(numbers), 14] = tone
         filled = quads.copy()
         filled[:, 3], filled[:, 14] = EMPTY_ORDER, EMPTY
         filled[:, 15] = 1  # not widened, so that the edge stays visible
         return np.concatenate([quads[~hidden], filled[~hidden]])
 
-    def _tiles(self, tiles: list[TextureTile], scope: Scope) -> Instances:
+    def _tiles(self, tiles: list[TextureTile], scope: Scope, faint: frozenset[int]) -> Instances:
         quads = np.zeros((len(tiles), 16), np.float32)
         if not tiles:
             return quads
@@ -286,6 +300,7 @@ class Content:
         units = {n: self.source.unit(self._plates[n], scope) for n in set(numbers)}
         quads[:, 12] = [units[number] for number in numbers]
         quads[:, 13] = TILE_QUAD
+        quads[:, 15] = [FAINT if number in faint else 0.0 for number in numbers]
         return quads
 
     def _outline(self, pick: Pick) -> Instances:

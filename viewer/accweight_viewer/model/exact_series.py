@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,19 +55,28 @@ class ExactSeries:
         steps: Steps that were read.
         weights: W_t; None where it is not finite.
         cumulative: A_t.
+        named: "nan", "inf" or the like by position, where a weight is not finite.
     """
 
     steps: Steps
     weights: tuple[Number, ...]
     cumulative: tuple[float | None, ...]
+    named: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, steps: npt.ArrayLike, weights: Sequence[Any], cumulative: Sequence[Any]
+        cls,
+        steps: npt.ArrayLike,
+        weights: Sequence[Any],
+        cumulative: Sequence[Any],
+        named: Mapping[str, str] | None = None,
     ) -> ExactSeries:
         """Return the series in an answer; a complex weight is a pair."""
         return cls(
-            np.asarray(steps, dtype=np.int64), tuple(map(_number, weights)), tuple(cumulative)
+            np.asarray(steps, dtype=np.int64),
+            tuple(map(_number, weights)),
+            tuple(cumulative),
+            {int(at): text for at, text in (named or {}).items()},
         )
 
     def position(self, step: int) -> int | None:

@@ -5,21 +5,24 @@ Several scenes share one flight, so that two runs are seen from the same positio
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from accweight_viewer.model.arrangement import Arrangement
-from accweight_viewer.model.camera import DIRECTIONS, Camera, Pose, Vector, framing
+from accweight_viewer.model.best_view import best_view
+from accweight_viewer.model.camera import DIRECTIONS, FIELD_OF_VIEW, Camera, Pose, Vector, framing
 from accweight_viewer.model.signal import Signal
 
-LINE_VIEW = -0.75, -0.2
 ROWS_VIEW = -0.5, -0.72
-LAYER_VIEW = -0.3, -0.12
-"""(yaw, pitch) for a line of plates, for folded rows, and for a single layer."""
+"""(yaw, pitch) for folded rows."""
+
+MARGIN, FRONT_MARGIN = 0.07, 0.1
+"""Share of the window left free at each side of all plates, and of a single layer."""
 
 TITLE_ROOM = 0.9
 """Space for the title of a row, in world units."""
 
-PAN_PIXELS = 1.0
 RADIANS_PER_PIXEL = 0.006
 WHEEL_SHARE = 0.15
 """Share of the distance to the point under the mouse covered per notch of the wheel."""
@@ -44,6 +47,7 @@ class Flight:
         self._held: set[str] = set()
         self._centre: Vector = np.zeros(3)
         self._at_home = True
+        self._before: tuple[Pose, int, bool] | None = None
 
     @property
     def moving(self) -> bool:
@@ -74,31 +78,51 @@ class Flight:
         if not self.moving:
             return
         if self._held:
-            self._at_home, self.focus_row = False, 0
+            self._at_home, self.focus_row, self._before = False, 0, None
             self.camera.pace = min(max(self._distance(places), 0.6), 60.0)
         if self.camera.advance(seconds, self._held, fast=self.fast):
             self._changed(places)
 
     def home(self, places: Arrangement, *, at_once: bool = False) -> None:
         """Show all plates."""
-        yaw, pitch = ROWS_VIEW if places.folded else LINE_VIEW
         box = places.box()
         self._centre = (box.min(axis=0) + box.max(axis=0)) / 2
         self.focus_row = 0
-        room = np.array([[x + TITLE_ROOM, y, z] for _, _, (x, y, z) in places.title_ends])
-        framed = np.concatenate([box, room]) if len(room) else box
-        self._go(framing(framed, yaw, pitch, self.aspect, 0.09), places, at_once)
+        self._before = None
+        self._go(self._overview(places), places, at_once)
         self._at_home = True
 
+    def _overview(self, places: Arrangement) -> Pose:
+        """Return the pose that shows all plates."""
+        if not places.folded:
+            return best_view(places, self.aspect, MARGIN)
+        room = [[x + TITLE_ROOM, y, z] for _, _, (x, y, z) in places.title_ends]
+        framed = np.concatenate([places.box(), np.array(room).reshape(-1, 3)])
+        return framing(framed, *ROWS_VIEW, self.aspect, MARGIN)
+
     def visit(self, plates: list[int], places: Arrangement, *, at_once: bool = False) -> None:
-        """Go to some plates, and make them the centre of orbit."""
+        """Go in front of some plates, parallel to the screen; make them the centre of orbit."""
         if not plates:
             return
+        if self._before is None:
+            self._before = self.camera.pose, self.focus_row, self._at_home
         self.circle(plates, places)
         self.focus_row = int(places.rows[plates].min())
-        pose = framing(places.box(plates), *LAYER_VIEW, self.aspect, 0.16)
+        pose = framing(places.box(plates), 0.0, 0.0, self.aspect, FRONT_MARGIN)
         self._go(pose, places, at_once)
         self._at_home = False
+
+    def leave(self, places: Arrangement, *, at_once: bool = False) -> bool:
+        """Go back to where the camera was before `visit`; return whether it was called."""
+        if self._before is None:
+            return False
+        pose, self.focus_row, at_home = self._before
+        self._before = None
+        if at_home:
+            self.home(places, at_once=at_once)
+        else:
+            self._go(pose, places, at_once)
+        return True
 
     def circle(self, plates: list[int], places: Arrangement) -> None:
         """Set the centre of orbit to some plates, or to all for an empty list."""
@@ -121,7 +145,7 @@ class Flight:
         """Move sideways, by pixels of mouse movement in a window of some height."""
         self._at_home = False
         across, up, _ = self.camera.pose.axes
-        unit = self._distance(places) / max(height, 1.0) * PAN_PIXELS
+        unit = self._distance(places) * 2 * math.tan(FIELD_OF_VIEW / 2) / max(height, 1.0)
         self.camera.shift(-across * right * unit + up * down * unit)
         self._changed(places)
 

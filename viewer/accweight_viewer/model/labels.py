@@ -6,7 +6,7 @@ selected layer come first, then the nearest ones; labels that would overlap othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -14,8 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.naming import leaf_of
-from accweight_viewer.model.arrangement import Arrangement
+from accweight_core.short_names import DOT, elided
+from accweight_viewer.model.arrangement import RANGE, Arrangement
 from accweight_viewer.model.camera import Camera
+from accweight_viewer.model.ground import ground_ends, ground_marks
+from accweight_viewer.model.label_room import lie_across
+from accweight_viewer.model.occlusion import are_covered
 from accweight_viewer.model.runs import ShownLayer
 
 LEAST_HEIGHT = 30.0
@@ -24,9 +28,15 @@ LEAST_HEIGHT = 30.0
 TITLE_LEAST = 12.0
 """The same for titles of rows."""
 
+LEAST_ON_GROUND = 1.0
+"""The same for what is on the ground, which does not show through plates."""
+
 FEW = 12
 LONGEST_TEXT = 44
 GAP_PIXELS = 5.0
+
+EDGE = 3.0
+"""Least space in pixels between a text and the edge of the scene."""
 
 MOST_SECTIONS = 12
 """Sections of a plate that get a label; heads of interleaved projections are far more."""
@@ -59,6 +69,8 @@ class Label:
         names: Whether it is the name of its layer.
         detail: Whether it is shown only together with that name.
         bold: Whether it is bold.
+        gives_way: Whether it is left out if it would overlap any other.
+        own: The first of the plates that it belongs to, and the one after the last.
     """
 
     text: str
@@ -74,10 +86,15 @@ class Label:
     bold: bool = False
     names: bool = False
     detail: bool = False
+    gives_way: bool = False
+    own: tuple[int, int] = (0, 0)
 
 
 def labels_of(
-    layers: Sequence[ShownLayer], places: Arrangement, only_in: dict[str, str] | None = None
+    layers: Sequence[ShownLayer],
+    places: Arrangement,
+    only_in: dict[str, str] | None = None,
+    short: Mapping[str, str] | None = None,
 ) -> list[Label]:
     """Return all labels of a scene.
 
@@ -85,28 +102,83 @@ def labels_of(
         layers: In network order.
         places: Positions of their plates.
         only_in: For each layer of one run only, the name of the run.
+        short: Short names of layers, by name.
     """
+    short = short or {}
+    blocks = _block_names(places, short)
     least = 0.0 if len(layers) <= FEW else LEAST_HEIGHT
     labels: list[Label] = []
     for row, title, end in places.title_ends:
-        text = _shortened(title)
+        text = _shortened(_title(title, blocks))
         labels.append(
             Label(text, end, 0, -0.5, (8, 0), Tone.DIM, "", 2 * end[1], TITLE_LEAST, row, bold=True)
         )
+    labels += _ground_labels(layers, places, least)
     for layer in layers:
-        labels += _layer_labels(layer, places, least, (only_in or {}).get(layer.name, ""))
+        labels += _layer_labels(layer, places, least, (only_in or {}).get(layer.name, ""), short)
     return labels
 
 
+def _ground_labels(layers: Sequence[ShownLayer], places: Arrangement, least: float) -> list[Label]:
+    """Return the ends of the line on the ground, and the numbers of layers beside it."""
+    marks = ground_marks(places)
+    if not len(marks):
+        return []
+    begin, end = ground_ends(places)
+    beside = (0.0, -0.5, (GAP_PIXELS, 0.0))
+    above, below = (-0.5, -1.0, (0.0, -GAP_PIXELS)), (-0.5, 0.0, (0.0, GAP_PIXELS))
+    least = max(least, LEAST_ON_GROUND)
+    told = [("input", begin, below, "", 1.0, 0)]
+    for number, layer in enumerate(layers, start=1):
+        plate = layer.plates[0].number
+        row, height = int(places.rows[plate]), float(places.sizes[plate, 1])
+        told.append((str(number), marks[row], beside, layer.name, height, row))
+    told.append(("output", end, above, "", 1.0, len(marks) - 1))
+    return [
+        Label(text, _point(at), *where, Tone.DIM, layer, height, least, row, gives_way=True)
+        for text, at, where, layer, height, row in told
+    ]
+
+
+def _point(at: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    return float(at[0]), float(at[1]), float(at[2])
+
+
+def _block_names(places: Arrangement, short: Mapping[str, str]) -> dict[str, str]:
+    """Return the short name of each block, by the beginning of names that is its title."""
+    return {
+        prefix[:-1]: short[name].partition(DOT)[0]
+        for name, prefix in places.prefixes.items()
+        if DOT in short.get(name, "")
+    }
+
+
+def _title(title: str, blocks: Mapping[str, str]) -> str:
+    """Return the title of a row of one block or of several, in short names."""
+    first, dash, last = title.partition(RANGE)
+    ends = [blocks.get(name, name) for name in (first, last) if name]
+    if not dash:
+        return ends[0]
+    (word, _, number), (same, _, until) = (end.rpartition(" ") for end in ends)
+    return f"{word} {number}{RANGE}{until}" if word and word == same else RANGE.join(ends)
+
+
 def _layer_labels(
-    layer: ShownLayer, places: Arrangement, least: float, only_in: str
+    layer: ShownLayer,
+    places: Arrangement,
+    least: float,
+    only_in: str,
+    short: Mapping[str, str],
 ) -> list[Label]:
     first = layer.plates[0].number
     x, y, z = (float(v) for v in places.corners[first])
     height = float(places.sizes[first, 1])
     row = int(places.rows[first])
     bold = layer.name not in places.prefixes
-    name = layer.name.removeprefix(places.prefixes.get(layer.name, ""))
+    name = short.get(layer.name, layer.name)
+    if not bold:  # the title of its row says the rest
+        _, dot, rest = name.partition(DOT)
+        name = rest if dot else layer.name.removeprefix(places.prefixes[layer.name])
     detail = f"{layer.kind} {layer.shape}" + (f" \N{BULLET} only in {only_in}" if only_in else "")
     lines = [
         (_shortened(detail), Tone.MARK if only_in else Tone.DIM, 0.0, False),
@@ -127,6 +199,7 @@ def _layer_labels(
             named and bold,
             named,
             not named,
+            own=(first, layer.plates[-1].number + 1),
         )
         for text, tone, rise, named in lines
     ]
@@ -173,11 +246,8 @@ def _layer_labels(
 
 
 def _shortened(text: str) -> str:
-    """Return a shortened text; ends of names are more informative than their middles."""
-    if len(text) <= LONGEST_TEXT:
-        return text
-    half = (LONGEST_TEXT - 3) // 2
-    return f"{text[:half]}...{text[-half:]}"
+    """Return a text of at most `LONGEST_TEXT` letters."""
+    return elided(text, LONGEST_TEXT)
 
 
 @dataclass(frozen=True)
@@ -201,6 +271,7 @@ def placed(
     places: Arrangement,
     selected: str | None = None,
     nearer_hidden: int = 0,
+    hidden: Collection[str] = (),
 ) -> PlacedLabels:
     """Return the labels that fit, and their positions.
 
@@ -212,6 +283,7 @@ def placed(
         places: Positions of the plates, which may hide labels.
         selected: Layer whose labels come first.
         nearer_hidden: Rows before this one are hidden.
+        hidden: Layers without labels.
     """
     if not labels:
         return PlacedLabels(np.zeros(0, np.int64), np.zeros((0, 3)))
@@ -221,41 +293,82 @@ def placed(
     reach = np.abs(camera.project(beneath, *viewport)[:, 1] - points[:, 1])
     shift = np.array([(c.across, c.down) for c in labels]) * sizes
     at = points[:, :2] + shift + np.array([c.offset for c in labels])
-    standing = np.array([c.row >= nearer_hidden for c in labels])
+    is_within = (points[:, :2] >= 0) & (points[:, :2] <= viewport)
+    seen: npt.NDArray[np.bool_] = np.logical_and.reduce(is_within, axis=1)
+    edge = np.maximum(np.array(viewport) - sizes - EDGE, EDGE)
+    at = np.where(seen[:, None], np.clip(at, EDGE, edge), at)  # whole, not cut at the edge
+    standing = np.array([c.row >= nearer_hidden and c.layer not in hidden for c in labels])
     wanted = reach >= np.array([c.least for c in labels])
     mine = np.array([c.layer == selected and selected is not None for c in labels])
     inside = (at[:, 0] < viewport[0]) & (at[:, 0] + sizes[:, 0] > 0)
     inside &= (at[:, 1] < viewport[1]) & (at[:, 1] + sizes[:, 1] > 0)
     shown = np.flatnonzero(standing & (points[:, 2] > camera.near) & (wanted | mine) & inside)
     covered = np.zeros(len(labels), dtype=bool)
-    covered[shown] = _covered(anchors[shown], camera, places, nearer_hidden)
+    eye = np.asarray(camera.pose.position)
+    covered[shown] = are_covered(anchors[shown], eye, places, nearer_hidden)
     through = mine | np.array([c.least == 0 and selected is None for c in labels])
     shown = shown[~covered[shown] | through[shown]]
+    shown = _with_room(shown, labels, at, sizes, mine, camera, viewport, places, nearer_hidden)
     names = np.array([c.names for c in labels])
+    weak = [c.gives_way for c in labels]
     order = sorted(
-        shown.tolist(), key=lambda i: (not mine[i], round(points[i, 2], 3), not names[i])
+        shown.tolist(), key=lambda i: (weak[i], not mine[i], round(points[i, 2], 3), not names[i])
     )
     chosen = _without_overlap(order, at, sizes, labels)
     depth = np.where(covered, 0.0, points[:, 2])
     return PlacedLabels(chosen, np.column_stack([np.rint(at[chosen]), depth[chosen]]))
 
 
-def _covered(
-    anchors: npt.NDArray[np.float64], camera: Camera, places: Arrangement, nearer_hidden: int
-) -> npt.NDArray[np.bool_]:
-    """Tell which points of the world are hidden by a plate."""
-    standing = places.rows >= nearer_hidden
-    corners, sizes = places.corners[standing], places.sizes[standing]
-    eye = np.asarray(camera.pose.position)
-    way = anchors - eye
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = (corners[:, 2] - eye[2]) / way[:, 2:3]
-        x = eye[0] + share * way[:, 0:1] - corners[:, 0]
-        y = corners[:, 1] - (eye[1] + share * way[:, 1:2])
-    between = (share > 0) & (share < 0.999)
-    inside = (x >= 0) & (x <= sizes[:, 0]) & (y >= 0) & (y <= sizes[:, 1])
-    hidden: npt.NDArray[np.bool_] = (between & inside).any(axis=1)
-    return hidden
+def _with_room(
+    shown: npt.NDArray[np.int64],
+    labels: Sequence[Label],
+    at: npt.NDArray[np.float64],
+    sizes: npt.NDArray[np.float64],
+    mine: npt.NDArray[np.bool_],
+    camera: Camera,
+    viewport: tuple[float, float],
+    places: Arrangement,
+    nearer_hidden: int,
+) -> npt.NDArray[np.int64]:
+    """Return labels without those across another layer's plate, which moves them below their own.
+
+    `at` is changed for labels that are moved. Those of the selected layer stay in any case.
+    """
+    own = np.array([labels[i].own for i in shown], np.int64).reshape(-1, 2)
+    above = own[:, 1] > own[:, 0]
+    lower = at[shown].copy()
+    left, right = (
+        camera.project(_feet([labels[i] for i in shown], places, side), *viewport)[:, :2]
+        for side in (0, 1)
+    )
+    slope = (right[:, 1] - left[:, 1]) / np.maximum(right[:, 0] - left[:, 0], 1.0)
+    fall = np.maximum(slope, 0) * np.minimum(sizes[shown, 0], right[:, 0] - left[:, 0])
+    lower[:, 0] = left[:, 0]
+    lower[:, 1] = left[:, 1] + fall + [GAP_PIXELS + 17 * labels[i].detail for i in shown]
+
+    def crossed(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        boxes = np.concatenate([corners, corners + sizes[shown]], axis=1)
+        return lie_across(boxes, own, camera, viewport, places, nearer_hidden)
+
+    fits, fits_below = ~crossed(at[shown]), ~crossed(lower)
+    fits_below &= (lower + sizes[shown] <= viewport).all(axis=1) & (lower >= 0).all(axis=1)
+    named = np.array([labels[i].names for i in shown], bool)
+    free = ~above | mine[shown] | (named & np.array([labels[i].least == 0 for i in shown], bool))
+    moved = above & ~fits & fits_below & ~mine[shown] & named
+    below = {labels[i].layer for i in shown[moved]}
+    under = np.array([labels[i].detail and labels[i].layer in below for i in shown], bool)
+    at[shown[moved | under]] = lower[moved | under]
+    kept: npt.NDArray[np.int64] = shown[np.where(under, fits_below, fits | moved | free)]
+    return kept
+
+
+def _feet(labels: Sequence[Label], places: Arrangement, side: float) -> npt.NDArray[np.float64]:
+    """Return (n, 3) the lower left corner of the plates that are labelled, or for 1 the right."""
+    first = np.array([label.own[0] for label in labels], np.int64)
+    feet: npt.NDArray[np.float64] = places.corners[first].copy()
+    feet[:, 0] += side * places.sizes[first, 0]
+    feet[:, 1] -= places.sizes[first, 1]
+    return feet
 
 
 def _without_overlap(

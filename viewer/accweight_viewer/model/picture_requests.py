@@ -7,14 +7,27 @@ and outdated results can be recognised.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from accweight_core.analysis.finiteness import Mask
 from accweight_core.colours.scale import ColourScale, Entries
 from accweight_viewer.model.runs import Plate, PlateSource
 from accweight_viewer.model.settings import Plane
 from accweight_viewer.model.viewport2d import Region
+
+
+class Drawn(NamedTuple):
+    """What is drawn of a region.
+
+    Attributes:
+        entries: (rows, columns) of colour indices, 255 for gaps.
+        broken: (rows, columns) where a texel has a weight that is not finite; None for nowhere.
+    """
+
+    entries: Entries
+    broken: Mask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +60,8 @@ class PictureRequest:
         """Everything that the result depends on, except region and time."""
         scale = self.scale
         curve = scale.logarithmic, scale.low, scale.high, scale.signed
-        return self.source, self.plate.number, self.plane, self.unit, curve
+        source = self.source, self.source.revision
+        return *source, self.plate.number, self.plane, self.unit, curve
 
     @property
     def _key(self) -> tuple[Any, ...]:
@@ -65,8 +79,8 @@ class PictureRequest:
         """Tell whether both requests differ only in region and time."""
         return self._look == other._look
 
-    def read(self) -> Entries:
-        """Return (rows, columns) of colour indices, 255 for gaps.
+    def read(self) -> Drawn:
+        """Return what is drawn.
 
         Raises:
             StoreError: If the picture is damaged.
@@ -74,4 +88,6 @@ class PictureRequest:
         at = slice(self.position, self.position + 1)
         rows, cols = self.region.slices
         texels = self.source.texels(self.plate, self.region.level, self.plane, at, rows, cols)[0]
-        return self.scale.entries(texels * np.float32(self.unit))
+        broken = np.isinf(texels)
+        entries = self.scale.entries(np.where(broken, 0, texels) * np.float32(self.unit))
+        return Drawn(entries, broken if broken.any() else None)

@@ -6,9 +6,10 @@ its parameter is finished, and `ShownRun.refreshed` returns a later state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -16,18 +17,45 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.probe_metrics import (
+    is_probe_metric,
+    probe_measures,
+    probe_metric,
+)
+from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.summary import Measured, measured
-from accweight_core.errors import StoreError
+from accweight_core.errors import AccweightError, StoreError
 from accweight_core.io.stamp import stamp_if_there
 from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Kind, Parameter, Stamp
+from accweight_core.store.array_part import StoredArray
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
+from accweight_viewer.model.found import results_of
+from accweight_viewer.model.nonfinite import (
+    Counts,
+    FirstNonFinite,
+    MaskRequest,
+    Masks,
+    first_nonfinite,
+)
 from accweight_viewer.model.settings import Plane, Scope
 
 Texels = npt.NDArray[np.float32]
+
+SPARSE = 2.5
+"""Standard deviation over mean of a parameter's changes from which its mean hides how it moved.
+
+A fiftieth of its rows, which alone have moved, give 7; an exponential distribution gives 1.
+"""
+
+MOST_ARRAYS = 512
+"""Stored levels whose metadata are kept."""
+
+NONFINITE = np.float32(np.inf)
+"""Value of a texel with a weight that is not finite; cumulative change itself never is infinite."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +135,10 @@ class PlateSource(Protocol):
     signed: bool
 
     @property
+    def revision(self) -> int:
+        """A number that changes with the pictures."""
+
+    @property
     def name(self) -> str:
         """Its name on the screen."""
 
@@ -130,6 +162,9 @@ class PlateSource(Protocol):
     def unit(self, plate: Plate, scope: Scope) -> float:
         """Return the factor from texels to normalised changes."""
 
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "mean" or "max": what a texel of several weights shows."""
+
 
 class ShownRun:
     """One state of a stored analysis.
@@ -137,6 +172,7 @@ class ShownRun:
     Attributes:
         analysis: The analysis, complete or growing.
         name: Its name on the screen.
+        masks: Which weights are not finite.
         signed: False: cumulative change is never negative.
     """
 
@@ -147,6 +183,7 @@ class ShownRun:
         self.path = path
         self.analysis = Analysis.open(path, unfinished=True)
         self.name = name_of(path)
+        self.masks = Masks()
         store = self.analysis.store
         if store is None:
             raise StoreError(f"{path}: the viewer needs a stored analysis")
@@ -170,8 +207,13 @@ class ShownRun:
 
     @property
     def measures(self) -> Mapping[str, Floats]:
-        """Loss, accuracy and the like over steps, as far as checkpoints have them."""
-        return self.header.measures
+        """Loss, accuracy and the like over steps, of checkpoints and of probes."""
+        return {**self.header.measures, **probe_measures(self.results, self.steps)}
+
+    @cached_property
+    def results(self) -> Mapping[str, ProbeResult]:
+        """What probes have found, by name."""
+        return results_of(self.analysis.probes)
 
     def refreshed(self) -> ShownRun | None:
         """Return the present state on disk, or None if it is unchanged or unreadable.
@@ -180,9 +222,14 @@ class ShownRun:
         """
         try:
             is_same = _stamps(self.path) == self._stamps and not self._store.has_grown()
-            return None if is_same else ShownRun(self.path)
+            return None if is_same else ShownRun(self.path).prepared()
         except (StoreError, OSError):
             return None
+
+    def prepared(self) -> ShownRun:
+        """Return this run with everything computed that is shown first."""
+        _ = self.plates, self.measured, self.layer_largest
+        return self
 
     @cached_property
     def layers(self) -> tuple[ShownLayer, ...]:
@@ -235,6 +282,11 @@ class ShownRun:
         if not self.measured:
             return np.empty((0, len(self.steps)))
         unknown = np.full(len(self.steps), np.nan)
+        if is_probe_metric(name):
+            with suppress(AccweightError):
+                found = probe_metric(self.results, name, self.steps).by_layer
+                return np.stack([found.get(layer.name, unknown) for layer in self.layers])
+            return np.stack([unknown for _ in self.layers])
         return np.stack([row.metrics.get(name, unknown) for row in self.measured])
 
     @cached_property
@@ -250,6 +302,18 @@ class ShownRun:
         """
         return np.array([max(plate.peak for plate in layer.plates) for layer in self.layers])
 
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "mean" or "max": what a texel of several weights shows.
+
+        Automatically it is the maximum where few weights have moved far, as in the rows of an
+        embedding: their mean would look as if nothing had moved.
+        """
+        if plane != "auto":
+            return plane
+        metrics = self.parameter_metrics[plate.index].metrics
+        mean, deviation = (float(metrics[name][-1]) for name in ("mean", "std"))
+        return "max" if deviation > SPARSE * mean > 0 else "mean"
+
     def scale(self, plate: Plate, scope: Scope) -> float:
         """Return M, the divisor for normalised changes."""
         return self.largest if scope == "global" else float(self.layer_largest[plate.layer])
@@ -259,38 +323,92 @@ class ShownRun:
         scale = self.scale(plate, scope)
         return plate.peak / scale if scale > 0 else 0.0
 
+    @property
+    def revision(self) -> int:
+        """A number that changes with the pictures."""
+        return self.masks.revision
+
+    @cached_property
+    def nonfinite(self) -> Counts:
+        """(layers, steps) weights that are NaN or infinite."""
+        counts = [row.totals.column("nonfinite") for row in self.measured]
+        return _counted(np.stack(counts) if counts else np.zeros((0, len(self.steps))))
+
+    @cached_property
+    def first_nonfinite(self) -> FirstNonFinite | None:
+        """The first layer with NaN or infinity, and its step; None if all are numbers."""
+        return first_nonfinite([layer.name for layer in self.layers], self.nonfinite, self.steps)
+
     def texels(
         self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
     ) -> Texels:
         """Return (steps, rows, columns) of a level, as shares of the plate's peak."""
         values = self.values(plate, level, plane, steps, rows, cols)
-        return (
-            values / np.float32(plate.peak) if plate.peak > 0 else np.where(values > 0, 1, values)
-        )
+        if plate.peak > 0:
+            return values / np.float32(plate.peak)
+        return np.where((values > 0) & (values < NONFINITE), np.float32(1), values)
 
     def values(
         self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
     ) -> Texels:
         """Return (steps, rows, columns) of cumulative change as stored; NaN for gaps.
 
+        A texel with a weight that is not finite is `NONFINITE`. Every texel of level 0 is a weight.
+
         Raises:
             StoreError: If they cannot be read, or now belong to another analysis.
         """
+        plane = self.plane_of(plate, plane) if level or not plate.pictured else "mean"
         if not plate.pictured:
             metric = "max" if plane == "max" else "mean"
             series = self.parameter_metrics[plate.index].metrics[metric][steps]
-            return series.astype(np.float32).reshape(-1, 1, 1)
-        array = self._store.picture_array(plate.index, level, plane)
+            texels = series.astype(np.float32).reshape(-1, 1, 1)
+            return self._marked(texels, plate, 0, steps, slice(None), slice(None))
+        array = self._array(plate.index, level, plane)
         texels = np.asarray(array[steps, rows, cols], dtype=np.float32)
         # values of another analysis would be drawn in the scale of this one; a growing analysis is
         # written to all the time, a complete one never
         if self.complete and _stamps(self.path) != self._stamps:
             raise StoreError(f"{self.path}: replaced by another analysis; it is opened again")
+        return self._marked(texels, plate, level, steps, rows, cols)
+
+    @cached_property
+    def _array(self) -> Callable[[int, int, Plane], StoredArray]:
+        """Return stored levels of pictures, whose metadata are parsed once.
+
+        Not those of a growing analysis, which may be replaced by larger ones.
+        """
+        array = self._store.picture_array
+        return lru_cache(maxsize=MOST_ARRAYS)(array) if self.complete else array
+
+    def _marked(
+        self, texels: Texels, plate: Plate, level: int, steps: slice, rows: slice, cols: slice
+    ) -> Texels:
+        """Return texels with those marked that have a weight that is not finite."""
+        counts = _counted(self.parameter_metrics[plate.index].totals.column("nonfinite"))
+        elements = plate.parameter.elements
+        positions = range(len(counts))[steps]
+        for at, position in enumerate(positions):
+            if counts[position] == 0:
+                continue
+            if counts[position] == elements or not plate.pictured:
+                texels[at][~np.isnan(texels[at])] = NONFINITE
+                continue
+            hit = np.flatnonzero((counts > 0) & (counts < elements))
+            self.masks.want(MaskRequest(plate.name, elements, tuple(hit.tolist())))
+            mask = self.masks.picture(plate.name, plate.layout, level, position)
+            if mask is not None:
+                texels[at][mask[rows, cols]] = NONFINITE
         return texels
 
     def position_at(self, step: int) -> int:
         """Return the position of the last checkpoint that is not after `step`."""
         return max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
+
+
+def _counted(values: Floats) -> Counts:
+    """Return counts; those of unfinished parameters, and of analyses without them, are 0."""
+    return np.nan_to_num(values).astype(np.int64)
 
 
 def _single_texel(layout: Layout, steps: int) -> PicturePlan:

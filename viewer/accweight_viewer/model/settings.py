@@ -6,21 +6,26 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
+from accweight_core.analysis.probe_metrics import is_probe_metric
 from accweight_core.metrics.table import METRICS
 
 Scope = Literal["global", "layer"]
-Plane = Literal["mean", "max"]
+DifferenceScale = Literal["common", "own"]
+Plane = Literal["auto", "mean", "max"]
 
 ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "theme": ("dark", "light"),
     "colour_map": ("grey", "viridis", "magma"),
     "scope": ("global", "layer"),
-    "plane": ("mean", "max"),
+    "difference_scale": ("common", "own"),
+    "plane": ("auto", "mean", "max"),
     "arrangement": ("auto", "line", "rows"),
     "order": ("network", "ranking"),
     "first_metric": METRICS,
     "second_metric": METRICS,
     "curve_metric": METRICS,
+    "curve_scale": ("linear", "logarithmic"),
+    "plate_values": ("movement",),
 }
 """Allowed values of settings with a few choices."""
 
@@ -28,8 +33,19 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "low": (0.0, 1.0),
     "high": (1e-6, 1.0),
     "speed": (0.1, 240.0),
+    "smoothing": (0.0, 0.99),
 }
 """Minimum and maximum of numeric settings."""
+
+
+OF_PROBES = frozenset(("first_metric", "second_metric", "curve_metric", "plate_values"))
+"""Settings whose value may be a number that a probe has found, as PROBE.ARRAY."""
+
+MOVEMENT = "movement"
+"""What plates show unless it is the values of units."""
+
+OF_A_RUN = frozenset(("low", "high", "fitted", "plate_values"))
+"""Settings that belong to the runs that are shown: another run has another range."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +57,25 @@ class Settings:
         colour_map: Map for cumulative change; differences have their own.
         logarithmic: Whether colours follow the logarithm of the change.
         scope: Whether 1 is the largest change of all layers, or of each layer.
+        difference_scale: Whether a difference is of changes on one scale, or of each run's own.
         fitted: Whether the bright end is chosen automatically.
         low: Normalised change at the dark end of the map.
         high: Normalised change at the bright end, unless `fitted`.
-        plane: Value of a texel that covers several weights: their mean or maximum.
+        plane: Value of a texel that covers several weights: their mean or maximum, or the one that
+            shows how a parameter moved.
         arrangement: Plates in one line, repeated blocks in rows, or automatic.
         true_scale: Whether texels have the same size on all plates.
         labels: Whether names are shown next to the plates.
         first_metric: Metric of the table's first numeric column.
         second_metric: Metric of its second.
         curve_metric: Metric of the curves in the timeline.
+        curve_scale: Their vertical scale.
+        smoothing: Share of a value in the one after it, for curves and measures.
         order: Order of the table.
         speed: Checkpoints per second.
         loop: Whether playback restarts at the end.
         smooth: Whether playback blends from one checkpoint into the next.
+        plate_values: What the colours of plates are: "movement", or PROBE.ARRAY of units.
         linked: Whether the two picture windows zoom and pan together.
     """
 
@@ -62,20 +83,24 @@ class Settings:
     colour_map: str = "grey"
     logarithmic: bool = False
     scope: Scope = "layer"
+    difference_scale: DifferenceScale = "common"
     fitted: bool = True
     low: float = 0.0
     high: float = 1.0
-    plane: Plane = "mean"
+    plane: Plane = "auto"
     arrangement: Literal["auto", "line", "rows"] = "auto"
     true_scale: bool = False
     labels: bool = True
     first_metric: str = "relative"
     second_metric: str = "rotation"
     curve_metric: str = "mean"
+    curve_scale: Literal["linear", "logarithmic"] = "linear"
+    smoothing: float = 0.0
     order: Literal["network", "ranking"] = "network"
     speed: float = 3.0
     loop: bool = True
     smooth: bool = True
+    plate_values: str = MOVEMENT
     linked: bool = False
 
     def changed(self, **values: Any) -> Self:
@@ -89,9 +114,18 @@ class Settings:
                 raise ValueError(f"setting {name!r} cannot be {value!r}")
         return replace(self, **values)
 
+    @property
+    def range_by_hand(self) -> bool:
+        """Whether an end of the colours was set by the user, so that it may clip."""
+        return not self.fitted or self.low > 0
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values, without what belongs to a run."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in OF_A_RUN and not (name in OF_PROBES and is_probe_metric(value))
+        }
 
     @classmethod
     def from_json(cls, document: Any) -> Self:
@@ -99,12 +133,14 @@ class Settings:
 
         Files of older and newer versions contain unknown settings.
         """
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - OF_A_RUN
         given = document.items() if isinstance(document, Mapping) else ()
         return cls(**{k: v for k, v in given if k in known and _fits(k, v)})
 
 
 def _fits(name: str, value: Any) -> bool:
+    if name in OF_PROBES and isinstance(value, str) and is_probe_metric(value):
+        return True
     if name in ALLOWED:
         return value in ALLOWED[name]
     if name in RANGES:

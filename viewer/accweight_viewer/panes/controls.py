@@ -6,6 +6,7 @@ The bar has no state: controls change the settings, and show the settings whenev
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_core.colours.scale import colour_table
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import ALLOWED, RANGES, Settings
+from accweight_viewer.panes.plate_values_box import PlateValuesBox
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
+from accweight_viewer.widgets.overflow_row import Group, OverflowRow
 from accweight_viewer.widgets.pane import Pane
 from accweight_viewer.widgets.switch import Switch, flat_buttons
 
@@ -28,15 +31,27 @@ LEAST_SHARE = 1e-4
 SWITCHES = {
     "scope": {
         "layer": (
-            "layer",
-            "1 is the largest change of each layer: every layer uses all colours",
+            "each layer",
+            "Brightest is the largest change of each layer: every layer uses all colours",
         ),
-        "global": ("network", "1 is the largest change of all: colours compare across layers"),
+        "global": (
+            "whole network",
+            "Brightest is the largest change of all: colours compare across layers",
+        ),
     },
     "plane": {
-        "mean": ("mean", "A texel that covers several weights shows their mean"),
-        "max": ("max", "A texel that covers several weights shows their largest change"),
+        "auto": (
+            "auto",
+            "Pixels of several weights show their mean, or the largest change where few moved",
+        ),
+        "mean": ("mean", "A pixel that covers several weights shows their mean"),
+        "max": ("max", "A pixel that covers several weights shows their largest change"),
     },
+}
+
+SCALES = {
+    "common": ("common scale", "Both runs on one scale: who moved ten times as far is seen to"),
+    "own": ("own scales", "Each run by its own largest change: where it moved, not how far"),
 }
 
 COMPARISONS = {
@@ -73,6 +88,23 @@ class ShareBox(QtWidgets.QDoubleSpinBox):  # type: ignore[misc]
         self.setToolTip(tip)
         self.setAccessibleName(tip)
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+        self.lineEdit().returnPressed.connect(self.clearFocus)
+
+    def event(self, event: Any) -> bool:
+        """Keep Escape from the window: what was typed would be taken on the way."""
+        escape = QtCore.Qt.Key.Key_Escape
+        if event.type() == QtCore.QEvent.Type.ShortcutOverride and event.key() == escape:
+            event.accept()
+            return True
+        return bool(super().event(event))
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+        """Give up what was typed on Escape."""
+        if event.key() == QtCore.Qt.Key.Key_Escape:
+            self.lineEdit().setText(self.textFromValue(self.value()))
+            self.clearFocus()
+        else:
+            super().keyPressEvent(event)
 
     def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt's name
         """Return the shortest exact text."""
@@ -100,8 +132,11 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         fitted: Whether the bright end is automatic.
         switches: Switches, by the name of their setting.
         comparison: Side by side, or difference; visible with two runs.
+        difference_scale: Scale of a difference; visible while one is shown.
         options: Menu items, by the name of their setting.
         arrangements: Menu items, by arrangement.
+        parts: Menu items that show parts of the window.
+        row: The groups of controls.
     """
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -115,15 +150,23 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.fitted = self._button(
             "auto", "The brightest colour is chosen so that most weights differ", checkable=True
         )
-        self.reset = self._button("", "Back to the automatic range")
+        self.reset = self._button("set by hand", "Back to the automatic range")
+        self.reset.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.reset.setObjectName("warning")
         self.switches = {name: Switch(values) for name, values in SWITCHES.items()}
+        self.plate_values = PlateValuesBox(session)
         self.comparison = Switch(COMPARISONS)
+        self.difference_scale = Switch(SCALES)
         self.theme_button = self._button("", "Dark or light (T)")
         self.view_button = self._button(
             "View \N{BLACK DOWN-POINTING SMALL TRIANGLE}", "Arrangement, size, names and more"
         )
+        self.help_button = self._button("?", "Help: keys, mouse, and what is shown")
+        self.help_button.setMenu(QtWidgets.QMenu(self))
+        self.help_button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self.options: dict[str, Any] = {}
         self.arrangements: dict[str, Any] = {}
+        self.parts: list[Any] = []
         self.view_button.setMenu(self._menu())
         self.view_button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self._build()
@@ -173,34 +216,43 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         return menu
 
     def _build(self) -> None:
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(10, 6, 8, 6)
-        row.setSpacing(6)
         dash = QtWidgets.QLabel("\N{EN DASH}")
-        groups: list[tuple[str, list[Any]]] = [
-            ("Colours", [self.maps, self.logarithmic]),
-            ("Range", [self.low, dash, self.high, self.fitted, self.reset]),
-            ("Scale of each", [self.switches["scope"]]),
-            ("Pooled", [self.switches["plane"]]),
-        ]
-        for at, (caption, widgets) in enumerate(groups):
-            if at:
-                row.addWidget(self._line())
-            row.addWidget(_dim(caption))
-            for widget in widgets:
-                row.addWidget(widget)
-        self._compared = [self._line(), self.comparison]
-        for widget in self._compared:
-            row.addWidget(widget)
-        row.addStretch(1)
-        row.addWidget(self.view_button)
-        row.addWidget(self.theme_button)
+        ends = [self.low, dash, self.high, self.fitted]
+        self._clipped = Group("", [self.reset], 9)  # what clips is always said
+        self._compared = Group("Runs", [self.comparison, self.difference_scale], 3)
+        self.row = OverflowRow(
+            [
+                Group("Colours", [self.maps, self.logarithmic], 5),
+                Group("Range", ends, 1),
+                self._clipped,
+                Group("Brightness relative to", [self.switches["scope"]], 2),
+                Group("Coarse pixels show", [self.switches["plane"]], 0),
+                *([Group("Plates", [self.plate_values], 4)] if self.plate_values.is_useful else []),
+                self._compared,
+            ]
+        )
+        whole = QtWidgets.QHBoxLayout(self)
+        whole.setContentsMargins(10, 6, 8, 6)
+        whole.setSpacing(6)
+        whole.addWidget(self.row, 1)
+        whole.addWidget(self.view_button)
+        whole.addWidget(self.help_button)
+        whole.addWidget(self.theme_button)
 
-    def _line(self) -> Any:
-        line = QtWidgets.QFrame()
-        line.setObjectName("separator")
-        line.setFixedSize(1, 18)
-        return line
+    def add_part(self, text: str, show: Callable[[bool], object]) -> None:
+        """Offer to show and hide a part of the window in the menu.
+
+        Args:
+            text: Its name.
+            show: Called with whether it is to be shown.
+        """
+        if not self.parts:
+            self.view_button.menu().addSeparator()
+        action = self.view_button.menu().addAction(text)
+        action.setCheckable(True)
+        action.setChecked(True)
+        action.triggered.connect(lambda on: show(bool(on)))
+        self.parts.append(action)
 
     def _connect(self) -> None:
         session = self._session
@@ -215,6 +267,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         for name, switch in self.switches.items():
             switch.chosen.connect(lambda value, name=name: session.change(**{name: value}))
         self.comparison.chosen.connect(session.compare_as)
+        self.difference_scale.chosen.connect(lambda value: session.change(difference_scale=value))
         self.theme_button.clicked.connect(lambda *_: self._toggle_theme())
         listen(self, session.settings_changed, self._settings_changed)
         listen(self, session.data_changed, self._data_changed)
@@ -246,27 +299,31 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._show_comparison()
 
     def _show_settings(self) -> None:
-        settings, plain = self._session.settings, Settings()
+        settings = self._session.settings
         high = self._session.fitted_high if settings.fitted else settings.high
         self.maps.setCurrentIndex(self.maps.findData(settings.colour_map))
         self.logarithmic.setChecked(settings.logarithmic)
         self.fitted.setChecked(settings.fitted)
-        for box, value in ((self.low, settings.low), (self.high, high)):
+        for box, value in ((self.low, self._session.low), (self.high, high)):
             blocker = QtCore.QSignalBlocker(box)
             box.setValue(value)
             blocker.unblock()
-        changed = (settings.low, settings.fitted) != (plain.low, plain.fitted)
-        self.reset.setEnabled(changed)
+        if self._clipped.wanted != settings.range_by_hand:
+            self._clipped.wanted = settings.range_by_hand
+            self.reset.setVisible(settings.range_by_hand)
+            self.row.fit()
         self.switches["scope"].show_value(settings.scope)
         self.switches["plane"].show_value(settings.plane)
+        self.difference_scale.show_value(settings.difference_scale)
         self.arrangements[settings.arrangement].setChecked(True)
         for name, action in self.options.items():
             action.setChecked(bool(getattr(settings, name)))
 
     def _show_comparison(self) -> None:
         self.comparison.show_value(self._session.comparison)
-        for widget in self._compared:
-            widget.setVisible(len(self._session.runs) == 2)
+        self.difference_scale.setVisible(self._session.comparison == "difference")
+        self._compared.wanted = len(self._session.runs) == 2
+        self.row.fit()
 
     def set_theme(self, theme: Theme) -> None:
         """Apply the colours of a theme."""
@@ -274,24 +331,17 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             flat_buttons(theme)
             + f"""
             Controls {{ border-bottom: 1px solid {theme.line}; }}
-            QFrame#separator {{ background: {theme.line}; }}
+            QFrame#panel {{ background: {theme.panel}; border: 1px solid {theme.line}; }}
             QToolButton {{ color: {theme.dim}; padding: 3px 7px; }}
             QToolButton:hover {{ color: {theme.ink}; }}
             QToolButton:checked {{ color: {theme.accent}; }}
+            QToolButton#warning {{ color: {theme.accent}; }}
             """
         )
-        for switch in (*self.switches.values(), self.comparison):
+        for switch in (*self.switches.values(), self.comparison, self.difference_scale):
             switch.set_theme(theme)
-        reset, disabled = icon("reset", theme.ink), QtGui.QIcon.Mode.Disabled
-        reset.addPixmap(icon("reset", theme.line).pixmap(16, 16), disabled)
-        self.reset.setIcon(reset)
+        self.reset.setIcon(icon("reset", theme.accent))
         self.theme_button.setIcon(icon("theme", theme.ink))
-
-
-def _dim(text: str) -> Any:
-    label = QtWidgets.QLabel(text)
-    label.setObjectName("dim")
-    return label
 
 
 def _map_icon(name: str) -> Any:

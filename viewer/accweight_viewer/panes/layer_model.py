@@ -29,14 +29,14 @@ from accweight_viewer.panes.formatting import (
 )
 
 RowNumbers = npt.NDArray[np.int64]
-CellTone = Literal["ink", "dim", "mark"]
+CellTone = Literal["ink", "dim", "mark", "broken"]
 
 _DISPLAY = QtCore.Qt.ItemDataRole.DisplayRole
 _TOOL_TIP = QtCore.Qt.ItemDataRole.ToolTipRole
 
 
 class Column(IntEnum):
-    """Columns from left to right."""
+    """Columns from left to right; those of more runs follow."""
 
     PLACE = 0
     LAYER = 1
@@ -45,14 +45,14 @@ class Column(IntEnum):
     SECOND = 4
 
 
-VALUES = (Column.FIRST, Column.SECOND)
-"""Columns with a metric."""
+MOST_TITLED = 2
+"""Runs up to which the columns of each name their metric."""
 
 
 class SortOrder(NamedTuple):
     """The column that rows are sorted by."""
 
-    column: Column
+    column: int
     descending: bool
 
 
@@ -110,9 +110,10 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
 
     Attributes:
         names: Names of all layers, in network order.
+        short_names: What they are called in the table.
         kinds: Kind of each layer.
         order: Sort order of the rows.
-        metrics: The metrics of the two numeric columns.
+        metrics: The metrics of the numeric columns.
     """
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -128,8 +129,10 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     def _load(self) -> None:
         session = self._session
         self.names = list(session.layer_names)
+        self.short_names = [session.short_names[name] for name in self.names]
         self._layers = [session.layers_called(name) for name in self.names]
         self.kinds = [str(next(x for x in each if x is not None).kind) for each in self._layers]
+        self.may_break = any(run.first_nonfinite is not None for run in session.runs)
         self._only = [session.only_in(name) for name in self.names]
         self._find()
         self._load_metrics()
@@ -143,7 +146,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         if len(session.runs) == 1:
             chosen = [(0, settings.first_metric), (0, settings.second_metric)]
         else:
-            chosen = [(0, settings.first_metric), (1, settings.first_metric)]
+            chosen = [(run, settings.first_metric) for run in range(len(session.runs))]
         self.metrics = [self._metric_column(run, metric) for run, metric in chosen]
         if len(session.runs) > 1:
             largest = max(column.largest for column in self.metrics)
@@ -159,7 +162,8 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         for row, layers in enumerate(self._layers):
             layer = layers[run]
             if layer is None:
-                texts[row], tones[row] = f"only in {self._only[row]}", "mark"
+                if self._only[row]:
+                    texts[row], tones[row] = f"only in {self._only[row]}", "mark"
                 continue
             values[row] = known[layer.position]
             if not all(plate.ready for plate in layer.plates):
@@ -168,9 +172,15 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         finite = at_end[np.isfinite(at_end)]
         title = metric
         if len(self._session.runs) > 1:
-            title = f"{metric} \N{MIDDLE DOT} {shown.name}"
+            many = len(self._session.runs) > MOST_TITLED
+            title = shown.name if many else f"{metric} \N{MIDDLE DOT} {shown.name}"
         largest = float(finite.max()) if len(finite) else 0.0
         return MetricColumn(run, metric, title, values, largest, texts, tones)
+
+    @property
+    def metric_words(self) -> dict[str, str]:
+        """What each metric is that can be chosen."""
+        return self._session.probes.metric_words
 
     # --- changes --------------------------------------------------------------------------
 
@@ -184,15 +194,16 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self.follow_time()
         self._rearrange()
         if len(self._rows):
+            first = Column.LAYER if self.may_break else Column.FIRST
             self.dataChanged.emit(
-                self.index(0, Column.FIRST), self.index(len(self._rows) - 1, Column.SECOND)
+                self.index(0, first), self.index(len(self._rows) - 1, self.values[-1])
             )
 
     def metrics_changed(self) -> None:
         """Show other metrics."""
         self._load_metrics()
         self.headerDataChanged.emit(
-            QtCore.Qt.Orientation.Horizontal, int(Column.FIRST), int(Column.SECOND)
+            QtCore.Qt.Orientation.Horizontal, self.values[0], self.values[-1]
         )
         self.time_changed()
 
@@ -210,6 +221,16 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self._find()
         self._rows = self._arranged()
         self.endResetModel()
+
+    @property
+    def values(self) -> range:
+        """Columns with a metric."""
+        return range(Column.FIRST, Column.FIRST + len(self.metrics))
+
+    @property
+    def found(self) -> list[str] | None:
+        """Names of the layers that the filter leaves, None without a filter."""
+        return [self.names[at] for at in self._shown] if self._pattern else None
 
     @property
     def given_order(self) -> SortOrder:
@@ -238,13 +259,13 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     def _arranged(self) -> RowNumbers:
         """Return the layers to show, in order; those without a value last, ties unchanged."""
         column, descending = self.order
-        by_metric = column in VALUES
+        by_metric = column in self.values
         keys = self.metrics[column - Column.FIRST].now if by_metric else self._places(column)
         keys = (-keys if descending else keys)[self._shown]
         rows: RowNumbers = self._shown[np.argsort(keys, kind="stable")]
         return rows
 
-    def _places(self, column: Column) -> Floats:
+    def _places(self, column: int) -> Floats:
         """Return the sort position of every layer in a text column."""
         count = len(self.names)
         if column == Column.PLACE:
@@ -257,7 +278,9 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         pattern = self._pattern
         return any(
             pattern in word or fnmatchcase(word, pattern)
-            for word in (self.names[layer].lower(), self.kinds[layer].lower())
+            for word in map(
+                str.lower, (self.names[layer], self.short_names[layer], self.kinds[layer])
+            )
         )
 
     # --- what the view asks for -----------------------------------------------------------
@@ -268,7 +291,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
 
     def columnCount(self, parent: Any = None) -> int:  # noqa: N802
         """Return the number of columns."""
-        return 0 if parent is not None and parent.isValid() else len(Column)
+        return 0 if parent is not None and parent.isValid() else self.values.stop
 
     def name_at(self, row: int) -> str:
         """Return the layer in a row."""
@@ -288,7 +311,18 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             return Cell(str(layer + 1), "dim")
         if column == Column.KIND:
             return Cell(self.kinds[layer], "dim")
-        return Cell(self.names[layer], "mark" if self._only[layer] else "ink")
+        if self.broken(layer):
+            return Cell(self.short_names[layer], "broken")
+        return Cell(self.short_names[layer], "mark" if self._only[layer] else "ink")
+
+    def broken(self, layer: int) -> int:
+        """Return how many weights of a layer are not finite at this step, over all runs."""
+        count = 0
+        for run, found in enumerate(self._layers[layer]):
+            if found is not None:
+                shown = self._session.runs[run]
+                count += int(shown.nonfinite[found.position, self._session.run_position(run)])
+        return count
 
     def title(self, column: int) -> str:
         """Return the title of a column."""
@@ -306,11 +340,13 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         return None
 
     def _tool_tip(self, layer: int, column: int) -> str:
-        if column in VALUES:
+        if column in self.values:
             shown = self.metrics[column - Column.FIRST]
             exact = shown.texts[layer] or f"{shown.now[layer]:.9g}"
             return f"{self.names[layer]}\n{shown.title} = {exact}\n{evidence_text(shown.metric)}"
-        return layer_text(self.names[layer], self._layers[layer], self._only[layer])
+        told = layer_text(self.names[layer], self._layers[layer], self._only[layer])
+        broken = self.broken(layer)
+        return f"{told}\n{broken} NaN or infinite at this step" if broken else told
 
     def headerData(  # noqa: N802
         self, section: int, orientation: Any, role: int = _DISPLAY
@@ -320,7 +356,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             return None
         if role == _DISPLAY:
             return self.title(section)
-        if role == _TOOL_TIP and section in VALUES:
+        if role == _TOOL_TIP and section in self.values:
             metric = self.metrics[section - Column.FIRST].metric
             return f"{self.title(section)}: {evidence_text(metric)}"
         return "place in network order" if role == _TOOL_TIP and section == 0 else None

@@ -11,22 +11,22 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_viewer.model.settings import ALLOWED
-from accweight_viewer.panes.formatting import metric_text
-from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel
+from accweight_core.short_names import elided
+from accweight_core.text import plain
+from accweight_viewer.panes.layer_model import Column, LayerModel
 from accweight_viewer.theme import Theme
 from accweight_viewer.widgets.events import place_of
 
 PADDING = 10
 """Space between the edge of a cell and its text."""
 
-HEAD, HEAD_ROOM = 3, 100
-"""First letters kept when the middle of a name is left out, and the least width for that."""
-
 BAR_MARGIN = (5, 3)
 """Horizontal and vertical margin of bars."""
 
 BAR_RADIUS = 2.0
+
+BROKEN_ROOM = 17
+"""Width of the striped square before the name of a layer that is not finite."""
 
 ARROW_ROOM = 14
 """Width of the arrow in a header that opens the metric menu."""
@@ -39,20 +39,6 @@ _MENU_STYLE = """
 
 _ALIGNED_LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
 _ALIGNED_RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
-_RIGHT = {Column.PLACE, *VALUES}
-
-
-def elided_name(name: str, metrics: Any, width: int) -> str:
-    """Return a name that fits: its first letters and as much of its end as possible.
-
-    Names in one network often start alike and differ at the end.
-    """
-    if metrics.horizontalAdvance(name) <= width:
-        return name
-    head = name[:HEAD] if width >= HEAD_ROOM else ""
-    room = width - metrics.horizontalAdvance(head)
-    tail: str = metrics.elidedText(name[len(head) :], QtCore.Qt.TextElideMode.ElideLeft, room)
-    return head + tail.replace("\N{HORIZONTAL ELLIPSIS}.", "\N{HORIZONTAL ELLIPSIS}", 1)
 
 
 class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
@@ -61,10 +47,12 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
     def __init__(self, model: LayerModel, theme: Theme, parent: Any = None) -> None:
         super().__init__(parent)
         self._model = model
+        self._fitted: dict[tuple[str, int], str] = {}
         self.set_theme(theme)
 
     def set_theme(self, theme: Theme) -> None:
         """Apply the colours of a theme."""
+        self._fitted.clear()
         self._bar = QtGui.QColor(theme.bar)
         self._chosen = QtGui.QColor(theme.raised)
         self._accent = QtGui.QColor(theme.accent)
@@ -72,6 +60,7 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
             "ink": QtGui.QColor(theme.ink),
             "dim": QtGui.QColor(theme.dim),
             "mark": QtGui.QColor(theme.mark),
+            "broken": QtGui.QColor(theme.broken),
         }
 
     def paint(self, painter: Any, option: Any, index: Any) -> None:
@@ -86,12 +75,29 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
             self._paint_bar(painter, rect, cell.share)
         painter.setPen(self._tones[cell.tone])
         inner = rect.adjusted(PADDING, 0, -PADDING, 0)
+        if cell.tone == "broken":
+            inner.setLeft(inner.left() + self._paint_broken(painter, inner))
         if column == Column.LAYER:
-            text = elided_name(cell.text, option.fontMetrics, inner.width())
+            text = self._fitting(cell.text, inner.width(), option.fontMetrics)
         else:
             right = QtCore.Qt.TextElideMode.ElideRight
             text = option.fontMetrics.elidedText(cell.text, right, inner.width())
-        painter.drawText(inner, _ALIGNED_RIGHT if column in _RIGHT else _ALIGNED_LEFT, text)
+        painter.drawText(inner, _ALIGNED_RIGHT if _is_number(column) else _ALIGNED_LEFT, text)
+
+    def _fitting(self, name: str, room: int, metrics: Any) -> str:
+        """Return as much of a name as fits; kept, because it is asked for in every frame."""
+        key = name, room
+        if key not in self._fitted:
+            self._fitted[key] = elided(name, room, metrics.horizontalAdvance)
+        return self._fitted[key]
+
+    def _paint_broken(self, painter: Any, inner: Any) -> int:
+        """Draw a striped square; return the room that it takes."""
+        side = BROKEN_ROOM - 6
+        box = QtCore.QRect(inner.left(), inner.center().y() - side // 2 + 1, side, side)
+        painter.fillRect(box, self._tones["broken"])
+        painter.fillRect(box, QtGui.QBrush(self._chosen, QtCore.Qt.BrushStyle.BDiagPattern))
+        return BROKEN_ROOM
 
     def _paint_bar(self, painter: Any, rect: Any, share: float) -> None:
         across, down = BAR_MARGIN
@@ -157,8 +163,8 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         menu.setStyleSheet(_MENU_STYLE)
         menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
         now = self._model.metrics[column - Column.FIRST].metric
-        for name in ALLOWED["first_metric"]:
-            action = menu.addAction(f"{name}\t{metric_text(name)}")
+        for name, words in self._model.metric_words.items():
+            action = menu.addAction(f"{name}\t{plain(words)}")
             action.setData(name)
             action.setCheckable(True)
             action.setChecked(name == now)
@@ -176,7 +182,7 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
     def contextMenuEvent(self, event: Any) -> None:  # noqa: N802
         """Open the metric menu."""
         column = self.logicalIndexAt(event.pos())
-        if column in VALUES:
+        if column in self._model.values:
             self._open_menu(column)
 
     def _open_menu(self, column: int) -> None:
@@ -184,7 +190,9 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         self.metric_menu(column).popup(self.viewport().mapToGlobal(corner))
 
     def _column_of_arrow(self, place: Any) -> int | None:
-        inside = [column for column in VALUES if self.arrow_area(column).contains(place)]
+        inside = [
+            column for column in self._model.values if self.arrow_area(column).contains(place)
+        ]
         return int(inside[0]) if inside else None
 
     def paintSection(self, painter: Any, rect: Any, logical: int) -> None:  # noqa: N802
@@ -196,16 +204,16 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         inner = rect.adjusted(PADDING, 0, -PADDING, 0)
         colour = QtGui.QColor(theme.ink if sorted_by.column == logical else theme.dim)
         painter.setPen(colour)
-        if logical in VALUES:
+        if logical in self._model.values:
             self._paint_chevron(painter, inner, colour)
             inner.setRight(inner.right() - ARROW_ROOM)
         text = self.fontMetrics().elidedText(
             self._model.title(logical), QtCore.Qt.TextElideMode.ElideMiddle, inner.width()
         )
-        painter.drawText(inner, _ALIGNED_RIGHT if logical in _RIGHT else _ALIGNED_LEFT, text)
+        painter.drawText(inner, _ALIGNED_RIGHT if _is_number(logical) else _ALIGNED_LEFT, text)
         if sorted_by.column == logical and logical != Column.PLACE:
             width = self.fontMetrics().horizontalAdvance(text) + 9
-            x = inner.right() - width if logical in _RIGHT else inner.left() + width
+            x = inner.right() - width if _is_number(logical) else inner.left() + width
             self._paint_arrow(painter, x, rect.center().y(), sorted_by.descending)
         painter.restore()
 
@@ -223,3 +231,7 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         painter.setBrush(QtGui.QColor(self._theme.ink))
         corners = ((x - 3.5, y - 2 * way), (x + 3.5, y - 2 * way), (x, y + 3 * way))
         painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
+
+
+def _is_number(column: int) -> bool:
+    return column == Column.PLACE or column >= Column.FIRST

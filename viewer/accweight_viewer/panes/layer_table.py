@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel, SortOrder
-from accweight_viewer.panes.layer_paint import PADDING, LayerDelegate, LayerHeader
+from accweight_viewer.panes.layer_model import Column, LayerModel, SortOrder
+from accweight_viewer.panes.layer_paint import BROKEN_ROOM, PADDING, LayerDelegate, LayerHeader
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
@@ -17,8 +18,14 @@ from accweight_viewer.widgets.pane import Pane
 ROW_PADDING = 11
 """Height of a row beyond the text."""
 
-NAME_ROOM = 120
-"""Width of names below which the column of kinds is hidden."""
+NAME_ROOM = 150
+"""Width of names below which the column of kinds is hidden, and then the second metric."""
+
+ORDER_ROOM = 300
+"""Width from which the order can be chosen beside the filter."""
+
+FEW_COLUMNS = 2
+"""Metric columns up to which titles widen them."""
 
 METRIC_TITLE, WIDEST_METRIC = 112, 150
 """Width up to which a title widens its column, and greatest width of a metric column."""
@@ -30,6 +37,18 @@ class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
     """A table that redraws only changed columns, and has a signal for Enter."""
 
     entered_row = QtCore.Signal(int)
+    pointed_at = QtCore.Signal(int)
+    """Emitted with the row under the mouse, -1 for none."""
+
+    def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
+        """Tell which row the mouse is on."""
+        super().mouseMoveEvent(event)
+        self.pointed_at.emit(self.indexAt(event.pos()).row())
+
+    def leaveEvent(self, event: Any) -> None:  # noqa: N802
+        """Tell that the mouse has left."""
+        super().leaveEvent(event)
+        self.pointed_at.emit(-1)
 
     def dataChanged(self, first: Any, last: Any, roles: Any = ()) -> None:  # noqa: N802
         """Redraw changed columns; Qt would redraw all."""
@@ -46,16 +65,19 @@ class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
 
 
 class SearchField(QtWidgets.QLineEdit):  # type: ignore[misc]
-    """A search field: Escape clears it, Enter and Down leave it."""
+    """A search field: Escape clears it, Down leaves it, Enter is told."""
 
     left = QtCore.Signal()
+    entered = QtCore.Signal()
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802
         """Clear, leave, or type."""
         if event.key() == QtCore.Qt.Key.Key_Escape:
             self.clear()
             self.left.emit()
-        elif event.key() in (*_ENTER, QtCore.Qt.Key.Key_Down):
+        elif event.key() in _ENTER:
+            self.entered.emit()
+        elif event.key() == QtCore.Qt.Key.Key_Down:
             self.left.emit()
         else:
             super().keyPressEvent(event)
@@ -132,7 +154,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         whole.setSpacing(0)
         whole.addLayout(top)
         whole.addWidget(self.view, 1)
-        self.setMinimumWidth(280)
+        self.setMinimumWidth(240)
 
     def _build_view(self) -> None:
         view, table = self.view, QtWidgets.QTableView
@@ -149,6 +171,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         view.setVerticalScrollMode(table.ScrollMode.ScrollPerPixel)
         view.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         view.setTabKeyNavigation(False)
+        view.setMouseTracking(True)
         self.header.setSectionResizeMode(QtWidgets.QHeaderView.ResizeMode.Fixed)
         self.header.setSectionResizeMode(Column.LAYER, QtWidgets.QHeaderView.ResizeMode.Stretch)
 
@@ -156,10 +179,12 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         session = self._session
         self.search.textChanged.connect(self._filter)
         self.search.left.connect(self.view.setFocus)
+        self.search.entered.connect(self._go_to_first)
         self.header.sectionClicked.connect(self._sort)
         self.view.selectionModel().selectionChanged.connect(self._row_chosen)
         self.view.doubleClicked.connect(lambda index: self._jump(index.row()))
         self.view.entered_row.connect(self._jump)
+        self.view.pointed_at.connect(self._point_at)
         listen(self, session.time_changed, self.model.time_changed)
         listen(self, session.selection_changed, self._show_selection)
         listen(self, session.settings_changed, self._settings_changed)
@@ -190,6 +215,8 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def resizeEvent(self, event: Any) -> None:  # noqa: N802
         """Fit the columns to the new width."""
         super().resizeEvent(event)
+        for button in self.order_buttons.values():
+            button.setVisible(self.width() >= ORDER_ROOM)
         self._fit_columns()
 
     def _fit_columns(self) -> None:
@@ -203,14 +230,21 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         kinds = max(measure(kind) for kind in ("linear", *self.model.kinds))
         kind = min(kinds, 96) + 2 * PADDING
         number = measure("0.00000") + 2 * PADDING
-        values = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in VALUES]
-        longest = max(map(measure, self.model.names), default=0) + 2 * PADDING
-        room = self.view.viewport().width() - place - sum(values)
-        hidden = room - kind < min(longest, NAME_ROOM)
-        spare = max(room - longest - (0 if hidden else kind), 0) // len(VALUES)
+        columns = self.model.values
+        widths = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in columns]
+        if len(columns) > FEW_COLUMNS:  # numbers of all runs are worth more than whole titles
+            widths = [measure("0.0000") + 2 * PADDING] * len(columns)
+        longest = max(map(measure, self.model.short_names), default=0) + 2 * PADDING
+        longest += BROKEN_ROOM if self.model.may_break else 0
+        room, least = self.view.viewport().width() - place, min(longest, NAME_ROOM)
+        fitting = max(1, sum(total <= room - least for total in accumulate(widths)))
+        hidden = room - sum(widths) - kind < least
+        room -= sum(widths[:fitting])
+        spare = max(room - longest - (0 if hidden else kind), 0) // fitting
         header.resizeSection(Column.PLACE, place)
         header.resizeSection(Column.KIND, kind)
-        for column, width in zip(VALUES, values, strict=True):
+        for at, (column, width) in enumerate(zip(columns, widths, strict=True)):
+            header.setSectionHidden(column, at >= fitting)
             header.resizeSection(column, min(width + spare, max(width, WIDEST_METRIC)))
         header.setSectionHidden(Column.KIND, hidden)
 
@@ -221,12 +255,24 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.search.setFocus(QtCore.Qt.FocusReason.ShortcutFocusReason)
         self.search.selectAll()
 
+    def show_all(self) -> None:
+        """Clear the filter."""
+        self.search.clear()
+
+    def _go_to_first(self) -> None:
+        """Go to the selected layer if it is found, else to the first one that is."""
+        self.view.setFocus()
+        if self.model.rowCount():
+            row = self.model.row_of(self._session.layer)
+            self._jump(0 if row is None else row)
+
     def _filter(self, text: str) -> None:
         with_silence = self._quiet
         self._quiet = True
         self.model.show_only(text)
         self._quiet = with_silence
         self._clear.setVisible(bool(text))
+        self._session.show_found(self.model.found)
         self._show_count()
         self._show_selection()
 
@@ -242,8 +288,9 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _sort(self, column: int) -> None:
         """Sort by a column; a second time reverses the order."""
         now = self.model.order
-        descending = not now.descending if now.column == column else column in VALUES
-        self._sort_by(SortOrder(Column(column), descending))
+        by_value = column in self.model.values
+        descending = not now.descending if now.column == column else by_value
+        self._sort_by(SortOrder(column, descending))
 
     def _sort_by(self, order: SortOrder) -> None:
         self.model.sort_by(order)
@@ -272,6 +319,9 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             return
         rows = self.view.selectionModel().selectedRows()
         self._session.select_layer(self.model.name_at(rows[0].row()) if rows else None)
+
+    def _point_at(self, row: int) -> None:
+        self._session.point_at(self.model.name_at(row) if row >= 0 else None)
 
     def _jump(self, row: int) -> None:
         self._session.jump_to(self.model.name_at(row))
@@ -307,6 +357,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         bar = self.view.verticalScrollBar()
         place = bar.value()
         self.model.reload()
+        self._session.show_found(self.model.found)
         self._show_count()
         self._fit_columns()
         self._show_selection()

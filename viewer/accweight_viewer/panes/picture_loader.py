@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from accweight_core.colours.scale import Entries
-from accweight_viewer.model.picture_requests import PictureRequest
+from accweight_viewer.model.picture_requests import Drawn, PictureRequest
 from accweight_viewer.widgets.background import Background
 
 MOST_CACHED = 12
 """Regions in the cache: neighbouring steps and the previous zoom, at most 1.3 MB each."""
 
-Show = Callable[[PictureRequest, Entries, bool], object]
+Show = Callable[[PictureRequest, Drawn, bool], object]
 
 
 class PictureLoader:
@@ -36,8 +35,8 @@ class PictureLoader:
         self._shown: PictureRequest | None = None
         self._shown_below: PictureRequest | None = None
         self._asked: list[PictureRequest] = []
-        self._cached: OrderedDict[PictureRequest, Entries] = OrderedDict()
-        self._background: Background[PictureRequest, Entries] = Background(
+        self._cached: OrderedDict[PictureRequest, Drawn] = OrderedDict()
+        self._background: Background[PictureRequest, Drawn] = Background(
             lambda request: request.read(), self._collect
         )
 
@@ -96,22 +95,22 @@ class PictureLoader:
         self._background.close()
 
     def _collect(self) -> None:
-        for request, entries in self._background.values():
-            self._cached[request] = entries
+        for request, drawn in self._background.values():
+            self._cached[request] = drawn
             while len(self._cached) > MOST_CACHED:
                 self._cached.popitem(last=False)
-            self._hand_out(request, entries)
+            self._hand_out(request, drawn)
         self._settled()
 
-    def _hand_out(self, request: PictureRequest, entries: Entries) -> None:
+    def _hand_out(self, request: PictureRequest, drawn: Drawn) -> None:
         """Show a region, unless a later one is shown already."""
         if request in self._cached:
             self._cached.move_to_end(request)
         if request == self._under and request != self._shown_below:
             self._shown_below = request
-            self._show(request, entries, True)
+            self._show(request, drawn, True)
         if request in self._asked:
             del self._asked[: self._asked.index(request) + 1]
             if request != self._shown:
                 self._shown = request
-                self._show(request, entries, False)
+                self._show(request, drawn, False)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui
 
+from accweight_core.analysis.finiteness import Mask
 from accweight_core.colours.scale import Entries
 from accweight_core.pictures.texel_map import Section
 from accweight_viewer.model.viewport2d import Region, Viewport
@@ -39,11 +40,12 @@ LABEL_GAP = 6
 
 @dataclass
 class RegionImage:
-    """A region of the picture, as colour indices and as an image."""
+    """A region of the picture, as colour indices and as an image; where it is not finite."""
 
     region: Region
     entries: Entries
     pixels: Any
+    broken: Mask | None = None
 
 
 def pixels_of(entries: Entries, table: list[int]) -> Any:
@@ -57,7 +59,7 @@ def pixels_of(entries: Entries, table: list[int]) -> Any:
         QtGui.QImage.Format.Format_Indexed8,
     )
     indexed.setColorTable(table)
-    return indexed.convertToFormat(QtGui.QImage.Format.Format_RGB32)
+    return indexed.convertToFormat(QtGui.QImage.Format.Format_ARGB32)
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,32 @@ class PicturePainter:
         painter, geometry = self._painter, self._geometry
         painter.save()
         painter.setClipRect(geometry.picture)
-        painter.fillRect(geometry.picture, QtGui.QColor(self._theme.gap))
+        painter.fillRect(geometry.picture, QtGui.QColor(self._theme.mat))
         for drawn in regions:
             if drawn is not None:
                 painter.drawImage(geometry.rect(*drawn.region.extent), drawn.pixels)
+                self._hatch(drawn)
         painter.restore()
         self._box(geometry.picture.adjusted(-1, -1, 1, 1), self._theme.line)
+
+    def _hatch(self, drawn: RegionImage) -> None:
+        """Draw stripes over texels with a weight that is not finite."""
+        if drawn.broken is None:
+            return
+        area, modes = self._geometry.area.toAlignedRect(), QtGui.QPainter.CompositionMode
+        layer = QtGui.QImage(area.size(), QtGui.QImage.Format.Format_ARGB32_Premultiplied)
+        layer.fill(QtCore.Qt.GlobalColor.transparent)
+        painter = QtGui.QPainter(layer)
+        painter.translate(-area.topLeft())
+        place = self._geometry.rect(*drawn.region.extent)
+        painter.drawImage(place, pixels_of(drawn.broken.astype(np.uint8), [0, 0xFFFFFFFF] * 128))
+        painter.setCompositionMode(modes.CompositionMode_SourceIn)
+        painter.fillRect(area, QtGui.QColor(self._theme.broken))
+        painter.setCompositionMode(modes.CompositionMode_SourceAtop)
+        pattern = QtCore.Qt.BrushStyle.BDiagPattern
+        painter.fillRect(area, QtGui.QBrush(QtGui.QColor(self._theme.page), pattern))
+        painter.end()
+        self._painter.drawImage(area.topLeft(), layer)
 
     def sections(self, sections: Sequence[Section], gutter: float) -> None:
         """Draw lines between named sections, and their names left of the picture."""

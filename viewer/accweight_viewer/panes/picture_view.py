@@ -12,8 +12,9 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_core.colours.scale import ENTRIES, Entries
+from accweight_core.colours.scale import ENTRIES
 from accweight_core.pictures.texel_map import Section
+from accweight_viewer.model.picture_requests import Drawn
 from accweight_viewer.model.viewport2d import Region, Shares, Viewport
 from accweight_viewer.panes.picture_painting import (
     LABEL_GAP,
@@ -125,20 +126,21 @@ class PictureView(QtWidgets.QWidget):  # type: ignore[misc]
         self._message = text
         self.update()
 
-    def show_region(self, region: Region, entries: Entries, *, below: bool = False) -> None:
+    def show_region(self, region: Region, drawn: Drawn, *, below: bool = False) -> None:
         """Show a region.
 
         Args:
             region: The region.
-            entries: (rows, columns) colour indices.
+            drawn: What is drawn of it.
             below: Whether it is the coarse one below.
         """
-        drawn = RegionImage(region, entries, pixels_of(entries, self._table))
+        entries = drawn.entries
+        image = RegionImage(region, entries, pixels_of(entries, self._table), drawn.broken)
         if below:
-            self._under = drawn
+            self._under = image
             self._is_blank = entries.size > 0 and bool((entries == ENTRIES).all())
         else:
-            self._over = drawn
+            self._over = image
         self.update()
 
     def set_colours(self, table: list[int], theme: Theme) -> None:

@@ -11,14 +11,13 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_core.colours.scale import Entries
-from accweight_core.errors import AccweightError, UnknownNameError
+from accweight_core.errors import UnknownNameError
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.picture_requests import PictureRequest
+from accweight_viewer.model.picture_requests import Drawn, PictureRequest
 from accweight_viewer.model.plate_choice import PlateChoice, PlateChoices, Which
 from accweight_viewer.model.runs import Plate, PlateSource
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
+from accweight_viewer.model.texels import TexelDifference, TexelValue
 from accweight_viewer.model.viewport2d import Region, Shares, seen_region, whole_region
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.formatting import step_text
@@ -26,7 +25,13 @@ from accweight_viewer.panes.picture_footer import PictureFooter
 from accweight_viewer.panes.picture_header import PictureHeader
 from accweight_viewer.panes.picture_loader import PictureLoader
 from accweight_viewer.panes.picture_view import PictureView
-from accweight_viewer.panes.texel_text import Description, plate_description, texel_description
+from accweight_viewer.panes.texel_reader import TexelReader, TexelRequest
+from accweight_viewer.panes.texel_text import (
+    Description,
+    element_text,
+    plate_description,
+    texel_description,
+)
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.pane import Pane
@@ -60,6 +65,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._choice: PlateChoice | None = None
         self._plate: Plate | None = None
         self._texel: tuple[int, int] | None = None
+        self._reader = TexelReader(self._describe)
         self._comparison = session.comparison
         self._scale = session.colour_scale()
         self._closed = False
@@ -101,7 +107,8 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         view.hovered.connect(self._hovered)
         view.clicked.connect(self._clicked)
         self._patience.timeout.connect(lambda: view.set_loading(feed.late))
-        self.destroyed.connect(lambda *_: feed.close())
+        for loader in (feed, self._reader):
+            self.destroyed.connect(lambda *_, loader=loader: loader.close())
         listen(self, session.time_changed, self._time_changed)
         listen(self, session.selection_changed, self._selection_changed)
         listen(self, session.settings_changed, self._settings_changed)
@@ -132,7 +139,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     @property
     def settled(self) -> bool:
         """Whether nothing is loading."""
-        return self._loader.idle
+        return self._loader.idle and self._reader.idle
 
     @property
     def hovered(self) -> TexelValue | TexelDifference | None:
@@ -181,6 +188,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._closed = True
         self._patience.stop()
         self._loader.close()
+        self._reader.close()
         super().closeEvent(event)
 
     # --- choosing --------------------------------------------------------------------------
@@ -242,8 +250,8 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         unit = source.unit(plate, settings.scope)
         return PictureRequest(source, plate, region, settings.plane, position, unit, self._scale)
 
-    def _show_region(self, request: PictureRequest, entries: Entries, below: bool) -> None:
-        self.view.show_region(request.region, entries, below=below)
+    def _show_region(self, request: PictureRequest, drawn: Drawn, below: bool) -> None:
+        self.view.show_region(request.region, drawn, below=below)
 
     def _show_progress(self) -> None:
         """Mark the picture as loading, or show an error."""
@@ -292,10 +300,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         if plate is None or not plate.ready or source is None:
             return None
         at, scope = self._session.source_position(source), self._session.settings.scope
-        try:
-            return value_at(source, plate, at, row, col, scope)
-        except (AccweightError, OSError):
-            return None  # shown in the picture already
+        return self._reader.value(TexelRequest(source, plate, at, row, col, scope))
 
     def _mark(self) -> None:
         self.view.mark(self._selected())
@@ -318,8 +323,12 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         pick = self._pick(*texel) if texel is not None else None
         if pick is not None and value is not None:
             return texel_description(pick, value, step)
+        if pick is not None and not self._reader.idle:  # its value is about to come
+            waiting = "\N{HORIZONTAL ELLIPSIS}"
+            return Description(element_text(pick), waiting, pick.described(), step)
         seen = seen_region(self.view.viewport, plate.plan.levels, self.devicePixelRatioF())
-        return plate_description(plate, seen.level, self._session.settings.plane, step)
+        plane = source.plane_of(plate, self._session.settings.plane)
+        return plate_description(plate, seen.level, plane, step)
 
     # --- what others change ----------------------------------------------------------------
 
@@ -339,7 +348,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.header.link.setChecked(settings.linked)
         if "colour_map" in names:
             self._recolour()
-        if "scope" in names:
+        if names & {"scope", "difference_scale"}:
             self._renew()
         elif names & REREADING:
             self._recolour()
@@ -359,7 +368,8 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         if not self._choices.current:
             self._choices = PlateChoices(self._session)
             self.header.box.offer(self._choices.texts)
-        following = self._choices.following(self.number) if anew else self._choice
+        kept = self._choice if self._choice and self._choices.plate(self._choice) else None
+        following = self._choices.following(self.number) if anew else kept
         self._show_choice(following or self._choices.initial(self.number))
 
     def set_theme(self, theme: Theme) -> None:
@@ -375,21 +385,5 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._scale = self._session.colour_scale(signed=source is not None and source.signed)
         red, green, blue = self._scale.colours.astype(int).T
         table: list[int] = (0xFF000000 | red << 16 | green << 8 | blue).tolist()
-        gap = [int(QtGui.QColor(self._theme.gap).rgb())] * (256 - len(table))
+        gap = [int(QtGui.QColor(self._theme.mat).rgb())] * (256 - len(table))
         self.view.set_colours(table + gap, self._theme)
-
-
-def link(first: PictureWindow, second: PictureWindow, session: Session) -> None:
-    """Make two windows show the same part while the setting `linked` is on."""
-
-    def follow(leader: PictureWindow, other: PictureWindow) -> None:
-        if session.settings.linked:
-            other.set_view(leader.shares)
-
-    def settings_changed(names: frozenset[str]) -> None:
-        if "linked" in names:
-            follow(first, second)
-
-    first.view_changed.connect(lambda _: follow(first, second))
-    second.view_changed.connect(lambda _: follow(second, first))
-    listen(first, session.settings_changed, settings_changed)

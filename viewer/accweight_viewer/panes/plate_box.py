@@ -38,7 +38,6 @@ class PlateBox(ComboBox):
         self.activated.connect(self._choose)
         self.lineEdit().returnPressed.connect(self._choose_typed)
         self.lineEdit().editingFinished.connect(self._restore)
-        self.lineEdit().installEventFilter(self)
 
     def _make_completer(self) -> None:
         completer = QtWidgets.QCompleter(self.model(), self)
@@ -74,10 +73,13 @@ class PlateBox(ComboBox):
         self.clearFocus()
 
     def _choose_typed(self) -> None:
-        """Choose the typed name, or else the first one that contains it."""
-        flags = QtCore.Qt.MatchFlag.MatchFixedString, QtCore.Qt.MatchFlag.MatchContains
-        found = [at for flag in flags if (at := self.findText(self.currentText(), flag)) >= 0]
-        if found:
+        """Choose the typed name, short or whole, or else the first one that contains it."""
+        typed = self.currentText().strip().lower()
+        shown = [self.itemText(at).lower() for at in range(self.count())]
+        whole = [choice.parameter.lower() for choice in self._choices]
+        exact = [at for at in range(self.count()) if typed in (shown[at], whole[at])]
+        within = [at for at in range(self.count()) if typed in shown[at] or typed in whole[at]]
+        if typed and (found := exact or within):
             self.setCurrentIndex(found[0])
             self._choose(found[0])
 
@@ -87,11 +89,13 @@ class PlateBox(ComboBox):
             self.setEditText(self.itemText(self.currentIndex()))
             self.lineEdit().setCursorPosition(0)
 
-    def eventFilter(self, watched: Any, event: QtCore.QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Select the whole name on a click, so that typing replaces it."""
-        if event.type() == QtCore.QEvent.Type.FocusIn and watched is self.lineEdit():
-            QtCore.QTimer.singleShot(0, self.lineEdit().selectAll)
-        return bool(super().eventFilter(watched, event))
+    def focusInEvent(self, event: QtGui.QFocusEvent) -> None:  # noqa: N802 - Qt's name
+        """Select the whole name, so that typing searches instead of adding to it.
+
+        After the click that gave the focus, which would place the cursor.
+        """
+        super().focusInEvent(event)
+        QtCore.QTimer.singleShot(0, self.lineEdit().selectAll)
 
     def wheelEvent(self, event: QtGui.QWheelEvent) -> None:  # noqa: N802 - Qt's name
         """Ignore the wheel, which would change the choice by accident."""

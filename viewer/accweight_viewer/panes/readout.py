@@ -6,7 +6,8 @@ by the window, and arrive later through `set_exact`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,12 @@ from accweight_viewer.widgets.pane import Pane
 from accweight_viewer.widgets.sparkline import Sparkline
 from accweight_viewer.widgets.switch import flat_buttons
 
-READING = "reading checkpoints \N{HORIZONTAL ELLIPSIS}"
+PATIENCE_MS, PROGRESS_MS = 300, 500
+"""Time after which reading is told, and between two reports of it."""
+
+NAMES = {"nan": "NaN", "inf": "+\N{INFINITY}", "-inf": "\N{MINUS SIGN}\N{INFINITY}"}
+"""What is shown for weights that are not finite."""
+
 NOTHING = "Click a weight in a picture to see how it moved"
 
 
@@ -76,6 +82,9 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._stored: Texels | None = None
         self._exact: ExactSeries | None = None
         self._problem = ""
+        self._asked_at = 0.0
+        self._progress = QtCore.QTimer(self)
+        self._progress.timeout.connect(self._tell_progress)
         self.name = ElidedLabel()
         self.name.setObjectName("name")
         self.place = ElidedLabel(dim=True)
@@ -137,7 +146,11 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     # --- what comes ------------------------------------------------------------------------
 
     def set_exact(
-        self, steps: npt.ArrayLike, weights: Sequence[Any], cumulative: Sequence[Any]
+        self,
+        steps: npt.ArrayLike,
+        weights: Sequence[Any],
+        cumulative: Sequence[Any],
+        named: Mapping[str, str] | None = None,
     ) -> None:
         """Show exact values of the selected weight from the checkpoints.
 
@@ -145,8 +158,9 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             steps: Steps of its run.
             weights: W_t; None where it is not finite, a pair for a complex number.
             cumulative: A_t.
+            named: What a weight is instead of a number, by position.
         """
-        self._exact, self._problem = ExactSeries.of(steps, weights, cumulative), ""
+        self._exact, self._problem = ExactSeries.of(steps, weights, cumulative, named), ""
         self._show()
 
     def set_exact_error(self, text: str) -> None:
@@ -157,7 +171,26 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _selection_changed(self) -> None:
         if self._session.pick != self._pick or self._pick is None:
             self._exact, self._problem = None, ""
+            self._asked_at = time.monotonic()
+            self._progress.start(PATIENCE_MS)
             self._take()
+
+    def _tell_progress(self) -> None:
+        """Tell how long reading has taken, until it ends."""
+        self._progress.setInterval(PROGRESS_MS)
+        if self._exact is not None or self._problem or self._pick is None:
+            self._progress.stop()
+        else:
+            self._show()
+
+    @property
+    def _reading(self) -> str:
+        """What is told while exact values are read: nothing at first."""
+        seconds = time.monotonic() - self._asked_at
+        if self.run is None or seconds * 1000 < PATIENCE_MS:
+            return ""
+        count = len(self.run.steps)
+        return f"reading {count} checkpoints \N{HORIZONTAL ELLIPSIS} {seconds:.0f} s"
 
     def _data_changed(self) -> None:
         """Read stored values again; exact values stay valid."""
@@ -277,14 +310,15 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         card, exact = self.weight, self._exact
         if exact is None:
             unknown = self._pick is not None and self._pick.index is None
-            note = self._problem or ("no single weight" if unknown else READING)
+            note = self._problem or ("no single weight" if unknown else self._reading)
             card.say(MISSING, note)
             card.curve.show_series(run.steps[:0], np.empty(0), 0)
             return
         at = exact.position(self.step)
         first = exact.weights[0] if exact.weights else None
         note = f"initially {_weight_text(first)}" if at is not None else "not read at this step"
-        card.say(_weight_text(self.current_weight), note)
+        named = exact.named.get(at) if at is not None else None
+        card.say(NAMES.get(named, named) if named else _weight_text(self.current_weight), note)
         card.curve.show_series(exact.steps, exact.sizes, -1 if at is None else at)
 
     # --- looks -----------------------------------------------------------------------------

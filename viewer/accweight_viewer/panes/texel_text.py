@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from accweight_core.text import plain
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate, PlateSource
-from accweight_viewer.model.settings import Plane, Scope
-from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
+from accweight_viewer.model.settings import Plane
+from accweight_viewer.model.texels import TexelDifference, TexelValue
 from accweight_viewer.panes.formatting import MISSING, number_text, step_text
 
 DOT = " \N{MIDDLE DOT} "
+NOT_FINITE = "NaN or infinite"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -81,24 +83,22 @@ def texel_description(pick: Pick, value: TexelValue | TexelDifference, step: str
     return value_description(pick, value, step)
 
 
-def texel_line(source: PlateSource, pick: Pick, position: int, scope: Scope) -> str:
-    """Return the description of a texel at a position of its source, in a line; empty if unknown.
-
-    Raises:
-        AccweightError, OSError: If its picture cannot be read.
-    """
-    value = value_at(source, pick.plate, position, pick.row, pick.col, scope)
-    if value is None:
-        return ""
+def texel_line(
+    source: PlateSource, pick: Pick, position: int, value: TexelValue | TexelDifference
+) -> str:
+    """Return the description of a texel at a position of its source, in a line; names escaped."""
     step = f"step {step_text(int(source.steps[position]))}"
     told = texel_description(pick, value, step)
-    return "   ".join(filter(None, (told.name, told.detail, told.value, told.share)))
+    named = plain(told.name), plain(told.detail)
+    return "   ".join(filter(None, (*named, told.value, told.share)))
 
 
 def value_description(pick: Pick, value: TexelValue, step: str) -> Description:
     """Return the description of a texel of a run."""
     if math.isnan(value.value):
         return Description(element_text(pick), "", pick.described(), step)
+    if math.isinf(value.value):
+        return Description(element_text(pick), NOT_FINITE, pick.described(), step)
     share = f"N {number_text(value.normalised)}"
     if value.side == 1:
         text = f"A {exact_text(value.value)}"
@@ -112,6 +112,8 @@ def difference_description(pick: Pick, value: TexelDifference, step: str) -> Des
     """Return the description of a texel of a difference."""
     if math.isnan(value.value):
         return Description(element_text(pick), "", pick.described(), step)
+    if math.isinf(value.value):
+        return Description(element_text(pick), NOT_FINITE, pick.described(), step)
     both = f"{number_text(value.first)} \N{MINUS SIGN} {number_text(value.second)}"
     text = f"difference {signed_text(value.value)}"
     return Description(element_text(pick), text, pick.described(), both + DOT + step)

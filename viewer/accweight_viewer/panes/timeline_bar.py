@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyqtgraph.Qt import QtCore, QtWidgets
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_core.metrics.table import METRICS
+from accweight_core.text import plain
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.settings import ALLOWED
-from accweight_viewer.panes.formatting import evidence_text, number_text, step_text
+from accweight_viewer.panes.formatting import evidence_text, step_text, tip_text
 from accweight_viewer.panes.timeline_plot import TimelinePlot
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
@@ -18,6 +19,9 @@ from accweight_viewer.widgets.pane import Pane
 
 SPEEDS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 """Playback speeds offered, in checkpoints per second."""
+
+SMOOTHINGS = (0.0, 0.3, 0.6, 0.9)
+"""Smoothings offered."""
 
 BUTTONS = {
     "first": ("First checkpoint", "[ or Shift+Left"),
@@ -44,6 +48,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.buttons = {name: self._button(name) for name in BUTTONS}
         self.speed = self._choice("Speed in checkpoints per second")
         self.metric = self._choice("Metric of the curves")
+        self.curves = self._curves_button()
         self.plot = TimelinePlot(session, self._theme)
         self._fill_choices()
         self._build()
@@ -65,6 +70,33 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         button.setCheckable(name == "loop")
         return button
 
+    def _curves_button(self) -> Any:
+        """Return the button whose menu says how curves are drawn."""
+        button = QtWidgets.QToolButton()
+        button.setObjectName("curves")
+        button.setText("\N{HORIZONTAL ELLIPSIS}")
+        button.setToolTip("Scale and smoothing of the curves")
+        button.setAccessibleName("Scale and smoothing of the curves")
+        button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QtWidgets.QMenu(button)
+        self.logarithmic = menu.addAction("Logarithmic scale")
+        self.logarithmic.setCheckable(True)
+        self.logarithmic.triggered.connect(
+            lambda on: self._session.change(curve_scale="logarithmic" if on else "linear")
+        )
+        menu.addSeparator()
+        group = (QtGui if hasattr(QtGui, "QActionGroup") else QtWidgets).QActionGroup(menu)
+        self.smoothings: dict[float, Any] = {}
+        for share in SMOOTHINGS:
+            action = menu.addAction(f"Smooth by {share:g}" if share else "Do not smooth")
+            action.setCheckable(True)
+            group.addAction(action)
+            action.triggered.connect(lambda *_, s=share: self._session.change(smoothing=s))
+            self.smoothings[share] = action
+        button.setMenu(menu)
+        return button
+
     def _choice(self, words: str) -> Any:
         box = ComboBox()
         box.setToolTip(words)
@@ -75,9 +107,18 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _fill_choices(self) -> None:
         for speed in SPEEDS:
             self.speed.addItem(_speed_text(speed), speed)
-        for at, name in enumerate(ALLOWED["curve_metric"]):
+        self._fill_metrics()
+
+    def _fill_metrics(self) -> None:
+        """List the metrics, those that probes have found as well."""
+        words = self._session.probes.metric_words
+        if self.metric.count() == len(words):
+            return
+        self.metric.clear()
+        for at, name in enumerate(words):
             self.metric.addItem(name, name)
-            self.metric.setItemData(at, evidence_text(name), QtCore.Qt.ItemDataRole.ToolTipRole)
+            tip = evidence_text(name) if name in METRICS else plain(words[name])
+            self.metric.setItemData(at, tip_text(tip), QtCore.Qt.ItemDataRole.ToolTipRole)
 
     def _build(self) -> None:
         keys = QtWidgets.QHBoxLayout()
@@ -90,6 +131,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         choices = QtWidgets.QHBoxLayout()
         choices.setSpacing(8)
         choices.addWidget(self.metric, 1)
+        choices.addWidget(self.curves)
         choices.addWidget(self.speed)
         left = QtWidgets.QVBoxLayout()
         left.setSpacing(0)
@@ -198,14 +240,19 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self.speed.addItem(_speed_text(settings.speed), settings.speed)
         self.speed.setCurrentIndex(self.speed.findData(settings.speed))
         self.metric.setCurrentIndex(self.metric.findData(settings.curve_metric))
+        self.logarithmic.setChecked(settings.curve_scale == "logarithmic")
+        for share, action in self.smoothings.items():
+            action.setChecked(share == settings.smoothing)
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if "curve_metric" in names:
+        if names & {"curve_metric", "curve_scale", "smoothing"}:
             self.plot.reload()
         self._show_settings()
         self._colour_loop()
 
     def _data_changed(self) -> None:
+        self._fill_metrics()
+        self._show_settings()
         self.plot.reload()
         self._show_time()
 
@@ -231,7 +278,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
 
 def _speed_text(speed: float) -> str:
-    return f"{number_text(speed)} / s"
+    return f"{speed:g} / s"
 
 
 def _style(theme: Theme) -> str:
@@ -243,6 +290,7 @@ def _style(theme: Theme) -> str:
             border-radius: 6px; padding: 4px; min-height: 18px; min-width: 18px; }}
         QToolButton:hover {{ background: {theme.raised}; border-color: {theme.line}; }}
         QToolButton:checked {{ border-color: transparent; background: {theme.raised}; }}
+        QToolButton#curves::menu-indicator {{ image: none; }}
         QToolButton#play {{ background: {theme.accent}; border-color: {theme.accent};
             padding: 4px 10px; }}
         QToolButton:focus, QComboBox:focus {{ border-color: {theme.dim}; }}

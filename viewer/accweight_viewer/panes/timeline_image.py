@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,17 @@ from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_core.analysis.step_axis import step_ticks
 from accweight_core.metrics.totals import Floats
-from accweight_viewer.model.chart import Chart, value_ticks
+from accweight_core.short_names import elided
+from accweight_viewer.model.chart import Chart, spread
+from accweight_viewer.model.curve_scale import CurveScale, smoothed
 from accweight_viewer.panes.formatting import step_text
-from accweight_viewer.panes.layer_paint import elided_name
-from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, LegendEntry, draw_legend, pen_of
+from accweight_viewer.panes.timeline_legend import (
+    CURVE_DASHES,
+    MEASURE_DASHES,
+    LegendEntry,
+    draw_legend,
+    pen_of,
+)
 from accweight_viewer.theme import Theme
 
 MANY = 12
@@ -37,6 +45,9 @@ LABEL_SHARE, LABEL_MOST = 0.2, 150
 
 SELECTED = 2
 """Rank of the curves of the selected layer."""
+
+FAINT = 0.3
+"""Opacity of what was measured, behind the curve that is smoothed."""
 
 TICK_GAP = 22
 _LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
@@ -87,7 +98,7 @@ def strokes(chart: Chart, selected: str | None, theme: Theme) -> list[Stroke]:
     """Return the curves to draw, in drawing order."""
     many = len(chart.names) > MANY
     top = chart.ranked()[:TOP] if many else []
-    palette = [colour for colour in theme.curves if colour != theme.accent]
+    palette = theme.curves
     places = {name: place for place, name in enumerate(chart.names)}
     places |= {name: place for place, name in enumerate(top)}
     found = []
@@ -120,10 +131,10 @@ class TimelineImage:
         self._surface, self._theme = surface, surface.theme
         self._metrics = QtGui.QFontMetrics(surface.font)
         self.strokes = strokes(chart, selected, surface.theme)
-        self._ticks = value_ticks(chart.top, max(int(surface.height / 36), 2))
+        self._ticks = chart.scale.ticks(max(int(surface.height / 36), 2))
         self.area = self._area()
         self._x = [self.area.left() + c.x * self.area.width() for c in chart.curves]
-        self._y = [self._heights(c.values, 0.0, chart.top) for c in chart.curves]
+        self._y = [self._placed(chart.scale.heights(c.drawn)) for c in chart.curves]
 
     # --- places ---------------------------------------------------------------------------
 
@@ -131,7 +142,9 @@ class TimelineImage:
         measure = self._metrics.horizontalAdvance
         surface, line = self._surface, self._metrics.height()
         left = max(measure(f"{tick:g}") for tick in self._ticks) + 18
-        names = max((measure(stroke.name) for stroke in self._named()), default=0)
+        names = max(
+            (measure(self.chart.short_names[stroke.name]) for stroke in self._named()), default=0
+        )
         self._label_room = int(min(names, LABEL_MOST, LABEL_SHARE * surface.width))
         last = measure(step_text(int(self.chart.steps[-1]))) / 2
         right = max(self._label_room + 10 if names else 0, last) + 12
@@ -139,10 +152,10 @@ class TimelineImage:
         width, height = surface.width - left - right, surface.height - top - bottom
         return QtCore.QRectF(left, top, max(width, 10), max(height, 10))
 
-    def _heights(self, values: Floats, low: float, high: float) -> Floats:
-        shares = (values - low) / (high - low)
-        placed: Floats = self.area.bottom() - shares * self.area.height()
-        return placed
+    def _placed(self, heights: Floats) -> Floats:
+        """Return pixels of heights from 0 to 1."""
+        pixels: Floats = self.area.bottom() - heights * self.area.height()
+        return pixels
 
     def x_at(self, position: float) -> float:
         """Return the horizontal pixel of a position."""
@@ -204,6 +217,7 @@ class TimelineImage:
         self._draw_measures(painter)
         for stroke in self.strokes:
             self._draw_stroke(painter, stroke)
+        self._draw_broken(painter)
         self._draw_names(painter)
         self._draw_legend(painter)
         painter.end()
@@ -214,9 +228,9 @@ class TimelineImage:
         grid = QtGui.QColor(self._theme.line)
         grid.setAlphaF(0.55)
         for tick in self._ticks:
-            y = round(float(self._heights(np.array(tick), 0.0, self.chart.top))) + 0.5
+            y = round(float(self._placed(self.chart.scale.heights(np.array(tick))))) + 0.5
             painter.setPen(QtGui.QPen(grid, 1))
-            if tick:
+            if tick or self.chart.scale.is_logarithmic:
                 painter.drawLine(QtCore.QPointF(area.left(), y), QtCore.QPointF(area.right(), y))
             painter.setPen(QtGui.QColor(self._theme.dim))
             box = QtCore.QRectF(0, y - line / 2, area.left() - 10, line)
@@ -243,25 +257,55 @@ class TimelineImage:
                 box = QtCore.QRectF(place - widths[at], y + 9, 2 * widths[at], line)
                 painter.drawText(box, _CENTRE, texts[at])
 
+    def _draw_broken(self, painter: Any) -> None:
+        """Draw stripes along the axis from where weights are not finite."""
+        area, colour = self.area, QtGui.QColor(self._theme.broken)
+        for first in self.chart.broken:
+            at = int(np.searchsorted(self.chart.steps, first.step))
+            left, y = self.x_at(at), round(area.bottom()) - 5
+            box = QtCore.QRectF(left - 1, y, max(area.right() - left, 3.0), 5)
+            painter.fillRect(box, colour)
+            pattern = QtCore.Qt.BrushStyle.BDiagPattern
+            painter.fillRect(box, QtGui.QBrush(QtGui.QColor(self._theme.panel), pattern))
+            painter.fillRect(QtCore.QRectF(left - 1, area.top(), 1, area.height()), colour)
+
     def _draw_stroke(self, painter: Any, stroke: Stroke) -> None:
         x, y = self._x[stroke.run], self._y[stroke.run][stroke.row]
-        pen = pen_of(stroke.colour, stroke.width, DOTTED if stroke.run else None)
+        if self.chart.smoothing and stroke.rank:
+            faint = QtGui.QColor(stroke.colour)
+            faint.setAlphaF(FAINT)
+            values = self.chart.curves[stroke.run].values[stroke.row]
+            raw = self._placed(self.chart.scale.heights(values))
+            _draw_line(painter, x, raw, pen_of(faint, 1.0))
+        pen = pen_of(stroke.colour, stroke.width, _of_run(CURVE_DASHES, stroke.run))
         _draw_line(painter, x, y, pen)
 
     def _draw_measures(self, painter: Any) -> None:
-        x = self.area.left() + self.chart.measure_x * self.area.width()
-        for measure, colour in zip(self.chart.measures, self._measure_colours(), strict=False):
-            y = self._heights(measure.values, measure.low, measure.high / 0.98)
-            _draw_line(painter, x, y, pen_of(colour, 1.2, DASHED))
+        colours = self._measure_colours()
+        for measure in self.chart.measures:
+            x, colour = self._x[measure.run], colours[measure.name]
+            scale = CurveScale(measure.low, measure.high / 0.98)
+            if self.chart.smoothing:
+                faint = QtGui.QColor(colour)
+                faint.setAlphaF(FAINT)
+                y = self._placed(scale.heights(measure.values))
+                _draw_line(painter, x, y, pen_of(faint, 1.0))
+            y = self._placed(scale.heights(smoothed(measure.values, self.chart.smoothing)))
+            _draw_line(painter, x, y, pen_of(colour, 1.2, _of_run(MEASURE_DASHES, measure.run)))
         if self.chart.measures:
             right = round(self.area.right()) + 0.5
             painter.setPen(QtGui.QPen(QtGui.QColor(self._theme.line), 1))
             corner = QtCore.QPointF(right, self.area.bottom())
             painter.drawLine(QtCore.QPointF(right, self.area.top()), corner)
 
-    def _measure_colours(self) -> list[Any]:
-        colours = [QtGui.QColor(colour) for colour in reversed(self._theme.curves)]
-        for colour in colours:
+    def _measure_colours(self) -> dict[str, Any]:
+        """Return a colour for the measures of each name, those of all runs."""
+        names = dict.fromkeys(measure.name for measure in self.chart.measures)
+        colours = {
+            name: QtGui.QColor(colour)
+            for name, colour in zip(names, reversed(self._theme.curves), strict=False)
+        }
+        for colour in colours.values():
             colour.setAlphaF(0.8)
         return colours
 
@@ -275,38 +319,61 @@ class TimelineImage:
         return sorted(named, key=lambda s: (-s.rank, place.get(s.name, len(place))))
 
     def _draw_names(self, painter: Any) -> None:
-        line = self._metrics.height()
-        taken: list[float] = []
-        for stroke in self._named():
-            heights = self._y[stroke.run][stroke.row]
-            known = np.flatnonzero(np.isfinite(heights))
-            if not len(known):
-                continue
-            y = _free_place(float(heights[known[-1]]), taken, line - 1.0)
-            if y is None or not -line / 2 < y - self.area.top() < self.area.height() + line / 2:
-                continue
-            taken.append(y)
+        line, left = self._metrics.height(), self.area.right() + 12
+        for stroke, wanted, y in self.name_places():
             colour = QtGui.QColor(stroke.colour)
             colour.setAlphaF(1.0)
             painter.setPen(colour)
-            text = elided_name(stroke.name, self._metrics, self._label_room + 2)
-            left = self.area.right() + 10
+            name = self.chart.short_names[stroke.name]
+            text = elided(name, self._label_room + 2, self._metrics.horizontalAdvance)
             box = QtCore.QRectF(left, y - line / 2, self._label_room + 4, line)
             painter.drawText(box, _LEFT, text)
+            if abs(y - wanted) > 2:  # what leads from the end of the curve to its name
+                colour.setAlphaF(0.6)
+                painter.setPen(QtGui.QPen(colour, 1))
+                ends = QtCore.QPointF(self.area.right() + 2, wanted), QtCore.QPointF(left - 2, y)
+                painter.drawLine(*ends)
+
+    def name_places(self) -> list[tuple[Stroke, float, float]]:
+        """Return the curves with a name, and the heights of their ends and of their names.
+
+        As many as there is room for, the most important ones, none above another's end.
+        """
+        ends = []
+        for stroke in self._named():
+            heights = self._y[stroke.run][stroke.row]
+            known = np.flatnonzero(np.isfinite(heights))
+            if len(known):
+                ends.append((stroke, float(heights[known[-1]])))
+        apart, area = self._metrics.height() - 1.0, self.area
+        most = int(area.height() / apart) + 1
+        chosen = sorted(ends[:most], key=lambda end: end[1])
+        places = spread([y for _, y in chosen], apart, area.top(), area.bottom())
+        return [(stroke, y, place) for (stroke, y), place in zip(chosen, places, strict=True)]
 
     def _draw_legend(self, painter: Any) -> None:
         dim = QtGui.QColor(self._theme.dim)
+        spans = {m.name: f"{m.low:.3g}\N{EN DASH}{m.high:.3g}" for m in self.chart.measures}
         runs = self.chart.run_names if len(self.chart.run_names) > 1 else []
         entries = [
             LegendEntry(name, "", pen_of(dim, 1.4, dash))
-            for name, dash in zip(runs, (None, DOTTED), strict=False)
+            for name, dash in zip(runs, cycle(CURVE_DASHES), strict=False)
         ]
         entries += [
-            LegendEntry(m.name, f"{m.low:.3g}\N{EN DASH}{m.high:.3g}", pen_of(colour, 1.4, DASHED))
-            for m, colour in zip(self.chart.measures, self._measure_colours(), strict=False)
+            LegendEntry(name, spans[name], pen_of(colour, 1.4, MEASURE_DASHES[0]))
+            for name, colour in self._measure_colours().items()
         ]
         box = QtCore.QRectF(self.area.left(), 2, self.area.width(), self._metrics.height())
-        draw_legend(painter, box, self.chart.metric, entries, self._theme)
+        how = [f"smoothed {self.chart.smoothing:g}"] if self.chart.smoothing else []
+        how += ["logarithmic"] if self.chart.scale.is_logarithmic else []
+        draw_legend(
+            painter, box, self.chart.metric, self.chart.words, entries, self._theme, ", ".join(how)
+        )
+
+
+def _of_run(dashes: Sequence[Any], run: int) -> Any:
+    """Return the dash of a run; the dashes are used in turn."""
+    return dashes[run % len(dashes)]
 
 
 def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:
@@ -322,15 +389,6 @@ def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:
     painter.setBrush(pen.color())
     for at in alone:
         painter.drawEllipse(QtCore.QPointF(x[at], y[at]), 1.5, 1.5)
-
-
-def _free_place(wanted: float, taken: Sequence[float], apart: float) -> float | None:
-    """Return a height near the given one, at a distance from those taken."""
-    for away in np.arange(0, 1.7 * apart, 1.0):
-        for y in (wanted - away, wanted + away):
-            if all(abs(y - other) >= apart for other in taken):
-                return float(y)
-    return None
 
 
 def _distances(x: Floats, y: Floats, at_x: float, at_y: float) -> Floats:

@@ -16,8 +16,8 @@ from accweight_viewer.widgets.events import NOTCH, place_of
 REACH = 5.0
 """Distance in pixels within which a double click selects a curve."""
 
-HANDLE = 5.5
-"""Radius of the cursor's handle."""
+HANDLE = 5.0
+"""Half the width of the grip below the axis: a slider, not a curve."""
 
 _LEFT_BUTTON = QtCore.Qt.MouseButton.LeftButton
 
@@ -120,8 +120,6 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         x = self._drawn_x = image.x_at(position)
         accent, panel = QtGui.QColor(self._theme.accent), QtGui.QColor(self._theme.panel)
         y = round(area.bottom()) + 0.5
-        painter.setPen(QtGui.QPen(accent, 2))
-        painter.drawLine(QtCore.QPointF(area.left(), y), QtCore.QPointF(x, y))
         painter.setPen(QtGui.QPen(accent, 1.2))
         painter.drawLine(QtCore.QPointF(x, area.top() - 3), QtCore.QPointF(x, y))
         painter.setPen(QtGui.QPen(panel, 2))
@@ -129,7 +127,9 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             painter.setBrush(stroke.colour)
             painter.drawEllipse(QtCore.QPointF(x, height), 4.0, 4.0)
         painter.setBrush(accent)
-        painter.drawEllipse(QtCore.QPointF(x, y), HANDLE, HANDLE)
+        right, left, top, foot = x + HANDLE, x - HANDLE, y + HANDLE, y + 2 * HANDLE
+        grip = ((x, y - 1), (right, top), (right, foot), (left, foot), (left, top))
+        painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in grip]))
 
     # --- the mouse ------------------------------------------------------------------------
 
@@ -193,9 +193,11 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
         near = image.nearest(x, y)
         if near is not None:
             lines.append(self._value_text(near, position))
+        lines += [str(first) for first in chart.broken if first.step <= chart.steps[position]]
         for measure in chart.measures:
-            at = self._session.runs[0].position_at(int(chart.steps[position]))
-            lines.append(f"{measure.name}  {number_text(float(measure.values[at]))}")
+            at = self._session.runs[measure.run].position_at(int(chart.steps[position]))
+            run = f" \N{MIDDLE DOT} {chart.run_names[measure.run]}" if chart.run_names[1:] else ""
+            lines.append(f"{measure.name}{run}  {number_text(float(measure.values[at]))}")
         return "\n".join(lines)
 
     def _value_text(self, near: Near, position: int) -> str:

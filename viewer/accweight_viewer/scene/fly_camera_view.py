@@ -24,6 +24,13 @@ KEYS = {
     QtCore.Qt.Key.Key_E: "up",
     QtCore.Qt.Key.Key_Q: "down",
 }
+AWAY = (
+    QtCore.Qt.FocusReason.PopupFocusReason,
+    QtCore.Qt.FocusReason.MenuBarFocusReason,
+    QtCore.Qt.FocusReason.ActiveWindowFocusReason,
+)
+"""Reasons of losing the focus after which releases of keys go elsewhere."""
+
 LEFT, RIGHT, MIDDLE = (
     QtCore.Qt.MouseButton.LeftButton,
     QtCore.Qt.MouseButton.RightButton,
@@ -149,30 +156,43 @@ class FlyCameraView(GLViewWidget):  # type: ignore[misc]
         notches = event.angleDelta().y() / NOTCH
         self.flight.approach(origin + direction * reach, notches, places)
 
-    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Start to fly."""
+    def fly_key_pressed(self, event: QtGui.QKeyEvent) -> bool:
+        """Start to fly if it is a key for that; return whether it is."""
         self.flight.fast = bool(event.modifiers() & QtCore.Qt.KeyboardModifier.ShiftModifier)
         direction = KEYS.get(event.key())
         others = QtCore.Qt.KeyboardModifier.ControlModifier | QtCore.Qt.KeyboardModifier.AltModifier
         if direction is None or event.modifiers() & others:
-            event.ignore()
-        elif not event.isAutoRepeat():
+            return False
+        if not event.isAutoRepeat():
             self.flight.press(direction)
             self.woken.emit()
+        return True
 
-    def keyReleaseEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Stop flying."""
+    def fly_key_released(self, event: QtGui.QKeyEvent) -> bool:
+        """Stop to fly if it is a key for that; return whether it is."""
         if event.key() == QtCore.Qt.Key.Key_Shift:
             self.flight.fast = False
         direction = KEYS.get(event.key())
         if direction is None:
-            event.ignore()
-        elif not event.isAutoRepeat():
+            return False
+        if not event.isAutoRepeat():
             self.flight.release(direction)
+        return True
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Start to fly."""
+        if not self.fly_key_pressed(event):
+            event.ignore()
+
+    def keyReleaseEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop flying."""
+        if not self.fly_key_released(event):
+            event.ignore()
 
     def focusOutEvent(self, event: QtGui.QFocusEvent) -> None:  # noqa: N802 - Qt's name
-        """Release all keys: their release events will be lost."""
-        self.flight.release_all()
+        """Release all keys if their release events will be lost."""
+        if event.reason() in AWAY:
+            self.flight.release_all()
         super().focusOutEvent(event)
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 - Qt's name

@@ -34,6 +34,8 @@ UNIFORMS = (
     "u_phase",
     "u_tones",
     "u_gap",
+    "u_broken",
+    "u_page",
 )
 
 
@@ -51,8 +53,9 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         self._instances: Instances = np.zeros((0, 16), np.float32)
         self._waiting: list[TextureBlock] = []
         self._scale: ColourScale | None = None
-        self._tones = np.zeros((4, 3), np.float32)
+        self._tones = np.zeros((5, 3), np.float32)
         self._gap = np.zeros(3, np.float32)
+        self._broken = np.zeros((2, 3), np.float32)
         self._stale = {"grid", "instances", "colours"}
 
     def set_grid(self, grid: Grid) -> None:
@@ -73,9 +76,10 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
     def set_colours(self, scale: ColourScale, theme: Theme) -> None:
         """Set the colours."""
         self._scale = scale
-        edges = (theme.frame, theme.accent, theme.mark, theme.gap)
+        edges = (theme.frame, theme.accent, theme.mark, theme.gap, theme.ink)
         self._tones = np.array([_rgb(tone) for tone in edges], np.float32)
-        self._gap = np.array(_rgb(theme.gap), np.float32)
+        self._gap = np.array(_rgb(theme.mat), np.float32)
+        self._broken = np.array([_rgb(theme.broken), _rgb(theme.page)], np.float32)
         self._stale.add("colours")
 
     def initializeGL(self) -> None:  # noqa: N802 - Qt's name
@@ -131,8 +135,10 @@ class PlatesItem(GLGraphicsItem.GLGraphicsItem):  # type: ignore[misc]
         GL.glUniform1i(at["u_colours"], 1)
         GL.glUniform2f(at["u_scale"], low, high)
         GL.glUniform1f(at["u_phase"], self.phase)
-        GL.glUniform3fv(at["u_tones"], 4, self._tones)
+        GL.glUniform3fv(at["u_tones"], 5, self._tones)
         GL.glUniform3fv(at["u_gap"], 1, self._gap)
+        GL.glUniform3fv(at["u_broken"], 2, self._broken)
+        GL.glUniform3fv(at["u_page"], 1, self._broken[1])
 
     def _refresh(self) -> None:
         """Upload everything that has changed since the last frame."""

@@ -1,4 +1,4 @@
-"""The shaders of the scene: plates as tiles of one texture, and labels."""
+"""The shaders of the scene: plates as tiles of one texture, labels, and the line on the ground."""
 
 VERSION = "#version 330 core\n"
 
@@ -8,14 +8,14 @@ PLATES_VERTEX = (
 layout(location = 0) in vec4 place;  // x, y, z of the upper left corner; order on its plate
 layout(location = 1) in vec4 size;   // width, height; columns, rows of texels
 layout(location = 2) in vec4 cell;   // x, y in the texture; frame, next frame
-layout(location = 3) in vec4 look;   // unit; kind of quad; tone; 1: not widened
+layout(location = 3) in vec4 look;   // unit; kind of quad; tone; 1: not widened, of tiles: fading
 uniform mat4 u_matrix;
 uniform float u_pixel;               // height of a pixel at depth 1
 uniform float u_border;              // pixels by which edges and outlines are widened
 out vec2 v_texel;
 flat out vec4 v_cell;
 flat out vec2 v_limit;
-flat out vec3 v_look;
+flat out vec4 v_look;
 
 void main() {
     vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1);
@@ -31,7 +31,7 @@ void main() {
     v_texel = corner * size.zw;
     v_limit = ceil(size.zw - 0.001);
     v_cell = cell;
-    v_look = look.xyz;
+    v_look = look;
 }
 """
 )
@@ -41,12 +41,14 @@ uniform sampler2DArray u_tiles;
 uniform sampler2D u_colours;
 uniform vec2 u_scale;      // low, high; their logarithms with LOGARITHMIC
 uniform float u_phase;     // progress towards the next step, with MOVING
-uniform vec3 u_tones[4];   // edge, selected, marked, not loaded yet
+uniform vec3 u_tones[5];   // edge, selected, marked, not loaded yet, pointed at
 uniform vec3 u_gap;
+uniform vec3 u_page;
+uniform vec3 u_broken[2];  // stripes of weights that are not finite
 in vec2 v_texel;
 flat in vec4 v_cell;
 flat in vec2 v_limit;
-flat in vec3 v_look;
+flat in vec4 v_look;
 out vec4 colour;
 
 float stored(ivec2 at, float frame) {
@@ -56,9 +58,12 @@ float stored(ivec2 at, float frame) {
 vec3 painted(vec2 texel) {
     ivec2 at = ivec2(clamp(texel, vec2(0.0), v_limit - 0.5) + v_cell.xy);
     float value = stored(at, v_cell.z);
+    float along = floor((gl_FragCoord.x + gl_FragCoord.y) / 4.0);
+    if (value < -3.0) return u_broken[int(mod(along, 2.0))];
     if (value < -1.5) return u_gap;
 #ifdef MOVING
-    value = mix(value, stored(at, v_cell.w), u_phase);
+    float next = stored(at, v_cell.w);
+    value = next < -1.5 ? value : mix(value, next, u_phase);
 #endif
     value *= v_look.x;
 #ifdef SIGNED
@@ -89,7 +94,7 @@ void main() {
     vec3 sum = vec3(0.0);
     for (int i = 0; i < taps; i++)
         sum += painted(v_texel + spread * (vec2(i & 1, i >> 1) * 2.0 - 1.0));
-    colour = vec4(sum / float(taps), 1.0);
+    colour = vec4(mix(sum / float(taps), u_page, v_look.w), 1.0);
 }
 """
 
@@ -140,6 +145,43 @@ void main() {
     vec2 cover = texelFetch(u_atlas, ivec2(v_at), 0).rg;
     float alpha = max(cover.r, 0.75 * cover.g);
     colour = vec4(mix(u_page, u_inks[int(v_tone + 0.5)], cover.r), alpha);
+}
+"""
+)
+
+GROUND_VERTEX = (
+    VERSION
+    + """
+layout(location = 0) in vec4 from;
+layout(location = 1) in vec4 to;
+uniform mat4 u_matrix;
+uniform vec2 u_window;
+uniform float u_width;               // pixels
+
+void main() {
+    vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1);
+    vec4 a = u_matrix * vec4(from.xyz, 1.0);
+    vec4 b = u_matrix * vec4(to.xyz, 1.0);
+    float near = 1e-3;               // ends behind the camera are moved in front of it
+    if (a.w < near && b.w > near) a = mix(a, b, (near - a.w) / (b.w - a.w));
+    if (b.w < near && a.w > near) b = mix(b, a, (near - b.w) / (a.w - b.w));
+    vec2 along = (b.xy / b.w - a.xy / a.w) * u_window;
+    vec2 aside = normalize(vec2(-along.y, along.x) + vec2(1e-9, 0.0)) * u_width / u_window;
+    vec4 at = corner.x > 0.5 ? b : a;
+    at.xy += aside * (corner.y * 2.0 - 1.0) * at.w;
+    gl_Position = at;
+}
+"""
+)
+
+GROUND_FRAGMENT = (
+    VERSION
+    + """
+uniform vec3 u_ink;
+out vec4 colour;
+
+void main() {
+    colour = vec4(u_ink, 1.0);
 }
 """
 )

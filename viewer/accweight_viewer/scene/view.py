@@ -16,12 +16,14 @@ from pyqtgraph.Qt import QtCore, QtGui
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.content import Content
 from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.ground import ground_segments
 from accweight_viewer.model.labels import labels_of, placed
 from accweight_viewer.model.picking import Pick, met, texel_at
 from accweight_viewer.model.runs import PlateSource, ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.scene.fly_camera_view import FlyCameraView
+from accweight_viewer.scene.ground_item import GroundItem
 from accweight_viewer.scene.labels_item import LabelsItem
 from accweight_viewer.scene.plates_item import PlatesItem
 from accweight_viewer.theme import Theme, theme_called
@@ -33,6 +35,10 @@ PLAN_SECONDS = 0.06
 
 RECOLOURING = frozenset(("colour_map", "logarithmic", "low", "high", "fitted", "scope"))
 """Settings that change only colours."""
+
+
+DIFFERING = frozenset(("scope", "difference_scale"))
+"""Settings that change a difference itself."""
 
 
 class SceneView(FlyCameraView, Pane):
@@ -59,8 +65,10 @@ class SceneView(FlyCameraView, Pane):
         self.frame_drawn: Signal[[]] = Signal()
         self._budget = budget_bytes
         self._theme = theme_called(session.settings.theme)
+        self._ground = GroundItem()
         self._plates = PlatesItem()
         self._labels = LabelsItem()
+        self.addItem(self._ground)
         self.addItem(self._plates)
         self.addItem(self._labels)
         self._limit = 256
@@ -93,10 +101,17 @@ class SceneView(FlyCameraView, Pane):
         """Whether the picture has its final resolution."""
         return not self._needs and self.content.idle
 
+    @property
+    def _leads(self) -> bool:
+        """Whether its shape and its plates decide where the camera goes."""
+        return self.number == 0 or not self.session.related
+
     def _listen(self) -> None:
         session = self.session
         session.time_changed.connect(lambda: self._need("time", "instances"))
         session.selection_changed.connect(lambda: self._need("instances", "labels"))
+        session.pointing_changed.connect(lambda: self._need("instances"))
+        session.found_changed.connect(lambda: self._need("instances", "labels"))
         session.settings_changed.connect(self._settings_changed)
         session.data_changed.connect(self._data_changed)
         self.flight.moved.connect(lambda: self._need("plan", "instances", "labels"))
@@ -110,13 +125,13 @@ class SceneView(FlyCameraView, Pane):
         self._need("tiles")
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        renewing = {"plane"} | ({"scope"} if self.source.signed else set())
+        renewing = {"plane", "plate_values"} | (DIFFERING if self.source.signed else set())
         if names & renewing:
             self._renew()
         elif names & {"arrangement", "true_scale"}:
             self.content.places = self.session.arrangement(self.source)
             self._rename()
-            if self.number == 0:
+            if self._leads:
                 self.flight.settle(self.content.places)
         elif "labels" in names:
             self._rename()
@@ -163,11 +178,12 @@ class SceneView(FlyCameraView, Pane):
             if len(self.session.runs) > 1
         }
         self._texts = (
-            labels_of(self.source.layers, self.content.places, only_in)
+            labels_of(self.source.layers, self.content.places, only_in, self.session.short_names)
             if self.session.settings.labels
             else []
         )
         self._labels.set_labels(self._texts, self.devicePixelRatioF())
+        self._ground.set_segments(ground_segments(self.content.places))
 
     def set_theme(self, theme: Theme) -> None:
         """Apply the colours of a theme."""
@@ -176,10 +192,11 @@ class SceneView(FlyCameraView, Pane):
         self._need("plan", "instances", "labels")
 
     def _recolour(self) -> None:
-        scale = self.session.colour_scale(signed=self.source.signed)
+        scale = self.session.scene_scale()
         self.setBackgroundColor(self._theme.page)
         self._plates.set_colours(scale, self._theme)
         self._labels.set_colours(self._theme)
+        self._ground.set_colours(self._theme)
 
     # --- frames ---------------------------------------------------------------------------
 
@@ -234,7 +251,7 @@ class SceneView(FlyCameraView, Pane):
     def _instances(self, position: int) -> np.ndarray:
         session = self.session
         names = {layer.name: layer for layer in self.source.layers}
-        chosen = names.get(session.layer or "")
+        chosen, lit = names.get(session.layer or ""), names.get(session.pointed_at or "")
         marked = [p.number for n, la in names.items() if session.only_in(n) for p in la.plates]
         pick = session.pick
         mine = pick is not None and (self.source.signed or pick.run == self.number)
@@ -243,10 +260,22 @@ class SceneView(FlyCameraView, Pane):
             scope=session.settings.scope,
             selected=frozenset(p.number for p in chosen.plates) if chosen else frozenset(),
             marked=frozenset(marked if len(session.runs) > 1 else ()),
+            pointed_at=frozenset(p.number for p in lit.plates) if lit else frozenset(),
             pick=pick if mine else None,
             nearer_hidden=self.flight.focus_row,
             eye=self.flight.camera.pose.position[2],
+            faint=self._plates_of(self._faint),
         )
+
+    @property
+    def _faint(self) -> frozenset[str]:
+        """Layers that are not searched for."""
+        found = self.session.found
+        return frozenset() if found is None else frozenset(self.session.layer_names) - found
+
+    def _plates_of(self, names: frozenset[str]) -> frozenset[int]:
+        layers = [layer for layer in self.source.layers if layer.name in names] if names else []
+        return frozenset(plate.number for layer in layers for plate in layer.plates)
 
     def _place_labels(self) -> None:
         camera = self.flight.camera
@@ -258,6 +287,7 @@ class SceneView(FlyCameraView, Pane):
             self.content.places,
             self.session.layer,
             self.flight.focus_row,
+            self._faint,
         )
         self._labels.set_placed(shown, camera)
 
@@ -271,7 +301,7 @@ class SceneView(FlyCameraView, Pane):
 
     def resizeGL(self, width: int, height: int) -> None:  # noqa: N802 - Qt's name
         """Keep everything in view after a resize."""
-        if self.number == 0:
+        if self._leads:
             self.flight.aspect = width / max(height, 1)
             self.flight.settle(self.content.places)
         self._need("plan", "labels")

@@ -1,12 +1,12 @@
-"""Which figures the results of a probe have: what is drawn of an array depends on its axes.
+"""Which figures the results of a probe have: what is drawn of an array depends on its kind.
 
-(step)                                      curves over the steps
-(step, layer)                               curves, a line per layer
-(step, ..., height, width, channel) uint8   a contact sheet, steps down
-(step, point, coordinate)                   scatter plots, side by side
-(step, stage, point, coordinate)            scatter plots, stages across, steps down
-(step, component)                           a path
-(step, a, b) and (step, step)               maps: values as colours
+numbers, layers   curves over the steps; of layers, a line per layer
+pictures          a contact sheet, steps down
+points            scatter plots, side by side
+stages            scatter plots, stages across, steps down
+path              a path
+steps, cells      maps: values as colours
+matrix            rows of values as colours, at the first and the last step
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 
 from accweight_core.analysis.figures.of_probes.curves import curves_figure
 from accweight_core.analysis.figures.of_probes.maps import map_figure, steps_map_figure
+from accweight_core.analysis.figures.of_probes.matrix import matrix_figure
 from accweight_core.analysis.figures.of_probes.points import (
     path_figure,
     scatter_figure,
@@ -22,14 +23,23 @@ from accweight_core.analysis.figures.of_probes.points import (
 )
 from accweight_core.analysis.figures.of_probes.sheets import sheet_figure
 from accweight_core.analysis.figures.page import Drawing
+from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.store.probe_store import STEP
 
-PIXELS = ("height", "width", "channel")
 MOST_CELLS = 1 << 16
 """Cells of a map that can still be told apart."""
 
 Draw = Callable[[], Drawing]
+
+_DRAWN: Mapping[ResultKind, Callable[[ProbeResult, str], Drawing]] = {
+    ResultKind.PICTURES: sheet_figure,
+    ResultKind.PATH: path_figure,
+    ResultKind.POINTS: scatter_figure,
+    ResultKind.STAGES: stages_figure,
+    ResultKind.STEPS: steps_map_figure,
+    ResultKind.CELLS: map_figure,
+    ResultKind.MATRIX: matrix_figure,
+}
 
 
 def figures_of(result: ProbeResult) -> Mapping[str, Draw]:
@@ -37,34 +47,27 @@ def figures_of(result: ProbeResult) -> Mapping[str, Draw]:
     found: dict[str, Draw] = {}
     if len(result.steps) == 0:
         return found
-    axes = {name: result.fields[name].axes for name in result.arrays}
-    over_steps = [name for name, along in axes.items() if along == (STEP,)]
+    over_steps = arrays_of(result, ResultKind.NUMBERS)
     if over_steps:
         found["steps"] = lambda: curves_figure(result, over_steps)
-    per_layer = [name for name, along in axes.items() if along == (STEP, "layer")]
+    per_layer = arrays_of(result, ResultKind.LAYERS)
     if per_layer:
         found["layers"] = lambda: curves_figure(result, per_layer)
-    for name, along in axes.items():
-        draw = _drawn(result, name, along)
+    for name in result.arrays:
+        draw = _drawn(result, name)
         if draw is not None:
             found[name] = draw
     return found
 
 
-def _drawn(result: ProbeResult, name: str, axes: tuple[str, ...]) -> Draw | None:
+def _drawn(result: ProbeResult, name: str) -> Draw | None:
     """Return what draws an array that has a figure of its own."""
     field = result.fields[name]
-    if field.dtype == "uint8" and axes[0] == STEP and axes[-3:] == PIXELS:
-        return lambda: sheet_figure(result, name)
-    if axes == (STEP, "component"):
-        return lambda: path_figure(result, name)
-    if axes == (STEP, "point", "coordinate"):
-        return lambda: scatter_figure(result, name)
-    if axes == (STEP, "stage", "point", "coordinate"):
-        return lambda: stages_figure(result, name)
-    if axes == (STEP, STEP):
-        return lambda: steps_map_figure(result, name)
-    is_map = len(axes) == 3 and axes[0] == STEP and STEP not in axes[1:]
-    if is_map and axes[1:] == ("class", "predicted") and field.shape[1] ** 2 <= MOST_CELLS:
-        return lambda: map_figure(result, name)
-    return None
+    kind = kind_of(field)
+    if (
+        kind is None
+        or kind not in _DRAWN
+        or (kind is ResultKind.CELLS and field.shape[1] ** 2 > MOST_CELLS)
+    ):
+        return None
+    return lambda: _DRAWN[kind](result, name)

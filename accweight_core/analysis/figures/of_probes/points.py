@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
 
 from accweight_core.analysis.figures.of_probes.curves import heading, line_colours, subtitle
 from accweight_core.analysis.figures.page import (
@@ -50,8 +49,8 @@ def scatter_figure(result: ProbeResult, name: str) -> Drawing:
     wide = max(2 * MARGIN + columns * (SIDE + GAP) - GAP, 5.2)
     note = str(result.attributes.get("said", ""))
     figure, bottom = page(wide, body, heading(result), subtitle(result), [note])
-    classes, paint, colours = _painted(result)
-    bounds = _square_around(points)
+    classes, paint, colours = painted(result)
+    bounds = square_around(points)
     for number, place in enumerate(chosen):
         left = MARGIN + number % columns * (SIDE + GAP)
         top = bottom + body - KEY - number // columns * (SIDE + CAPTION)
@@ -73,13 +72,13 @@ def stages_figure(result: ProbeResult, name: str) -> Drawing:
         2 * MARGIN + STEPS + len(shown) * (SIDE + GAP), body, heading(result), subtitle(result),
         ["each stage has its own scale, the same at all steps"],
     )  # fmt: skip
-    classes, paint, colours = _painted(result)
+    classes, paint, colours = painted(result)
     views = np.stack([result.array(name, int(result.steps[at])) for at in chosen])
     for column, stage in enumerate(shown):
         left = MARGIN + STEPS + column * (SIDE + GAP)
         title = cut(plain(stages[stage]), SIDE, SMALL)
         figure.write(left, bottom + body - KEY - 0.15, title, SMALL, color=THEME.dim)
-        bounds = _square_around(views[:, stage, :, :2])
+        bounds = square_around(views[:, stage, :, :2])
         for line in range(len(chosen)):
             top = bottom + body - KEY - CAPTION - line * (SIDE + GAP)
             _points(figure, views[line, stage], left, top, paint, bounds)
@@ -94,7 +93,7 @@ Colour = tuple[float, float, float]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
 
 
-def _painted(result: ProbeResult) -> tuple[list[int], object, list[Colour]]:
+def painted(result: ProbeResult) -> tuple[list[int], object, list[Colour]]:
     """Return the classes, the colour of every point, and the colour of every class."""
     targets: list[int] = list(result.attributes.get("targets", []))
     classes = sorted(set(targets))
@@ -104,7 +103,7 @@ def _painted(result: ProbeResult) -> tuple[list[int], object, list[Colour]]:
     return classes, [colours[classes.index(target)] for target in targets], colours
 
 
-def _square_around(points: Floats) -> Bounds:
+def square_around(points: Floats) -> Bounds:
     """Return the bounds of a square with all points, those that are not finite left out."""
     flat = points[..., :2].reshape(-1, 2)
     finite = flat[np.isfinite(flat).all(axis=1)]
@@ -137,12 +136,8 @@ def _quality(result: ProbeResult, place: int) -> str:
 
 
 def class_colours(count: int) -> list[tuple[float, float, float]]:
-    """Return so many different colours: those of the timeline, of more classes those of a map."""
-    if count <= len(THEME.curves):
-        return [_rgb(colour) for colour in THEME.curves[:count]]
-    table = colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"]
-    places = range(count) if count <= 20 else np.linspace(0, table.N - 1, count).astype(int)
-    return [(r, g, b) for r, g, b, _ in map(table, places)]
+    """Return a colour for each of so many classes; from the eleventh on they come again."""
+    return [_rgb(THEME.classes[number % len(THEME.classes)]) for number in range(count)]
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

@@ -13,10 +13,10 @@ from accweight_core.analysis.figures.page import (
     Drawing,
     cut,
     more,
-    number,
     page,
     text_width,
 )
+from accweight_core.analysis.probe_pictures import pictures_at, scale_text, unit_names
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.text import plain
 
@@ -38,7 +38,7 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
     """Draw pictures of units at chosen steps."""
     places = np.unique(np.linspace(0, len(result.steps) - 1, MOST_STEPS).round().astype(int))
     steps = result.steps[places]
-    images = [_as_units(result.array(name, int(step))) for step in steps]
+    images = [pictures_at(result, name, int(step)) for step in steps]
     units = min(len(images[0]), MOST_UNITS)
     high, wide = images[0].shape[1:3]
     side = min(max(ROOM / units - GAP, SIDES[0]), SIDES[1])
@@ -50,14 +50,14 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
     figure, bottom = page(
         max(least, 4.6), body, heading(result), subtitle(result),
         [
-            _scale_text(result, name),
+            scale_text(result, name) or result.fields[name].words,
             more(len(images[0]) - units, "picture"),
             f"{len(result.steps) - len(steps)} steps between are not shown"
             if len(steps) < len(result.steps)
             else "",
         ],
     )  # fmt: skip
-    names = result.labels(result.fields[name].axes[1])
+    names = unit_names(result, name, len(images[0]))
     top = bottom + body - NAMES
     for unit in range(units):
         x = left + unit * (width + GAP)
@@ -78,19 +78,5 @@ def _short(name: str, room: float) -> str:
     return whole if text_width(whole, SMALL) <= room else cut(whole, room, SMALL, keep="end")
 
 
-def _as_units(images: Pixels) -> Pixels:
-    """Return (units, height, width, channels), whatever axes there are before."""
-    return images.reshape(-1, *images.shape[-3:])
-
-
 def _coloured(picture: Pixels) -> Pixels:
     return picture if picture.shape[-1] == 3 else picture[..., :1].repeat(3, axis=-1)
-
-
-def _scale_text(result: ProbeResult, name: str) -> str:
-    if "scale" not in result.arrays or name != "images":
-        return ""
-    scale = result.array("scale")[:, 1]
-    if len(set(scale.tolist())) > 1:
-        return "grey is 0; black and white are the largest values of each step"
-    return f"grey is 0; black to white is -{number(scale[0])} to {number(scale[0])} at all steps"

@@ -1,0 +1,251 @@
+"""Movies of what probes found: contact sheets and points over the steps, points through the layers.
+
+Points go from step to step on straight lines, slowly at both ends; pictures are those of a step
+until the next one. What is between two steps is drawn, not measured: the caption says which step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.analysis.figures.film import Frame, even
+from accweight_core.analysis.figures.of_probes.curves import heading, subtitle
+from accweight_core.analysis.figures.of_probes.points import painted, square_around
+from accweight_core.analysis.figures.page import MARGIN, SMALL, THEME, TITLE, more, page
+from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
+from accweight_core.analysis.probe_pictures import pictures_at, scale_text
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.pictures.sprites import sprite
+from accweight_core.text import plain
+
+DPI = 120
+SIDE, ROOM = 6.0, 7.6
+"""Inches of a plane of points, and of a line of pictures."""
+
+BAR = 0.3
+"""Inches of the time below a picture."""
+
+MOST_UNITS = 64
+GAP = 1
+"""Pixels between two pictures."""
+
+SECONDS = 0.35, 1.1
+"""Least and largest duration of a step."""
+
+WHOLE_SECONDS, REST_SECONDS = 14.0, 1.2
+"""Duration of all steps if there are many, and of the rest at the last one."""
+
+FLIGHT = 0.75
+"""Part of a step in which points move."""
+
+Floats = npt.NDArray[np.float64]
+Frames = Iterator[tuple[Frame, float]]
+"""Frames, each with the share of the movie that is over then."""
+
+
+def movies_of(result: ProbeResult) -> Mapping[str, Callable[[int], Frames]]:
+    """Return what draws the frames of each movie of a result, for a number of frames per second."""
+    found: dict[str, Callable[[int], Frames]] = {}
+    if len(result.steps) < 1:
+        return found
+    for name in arrays_of(result, *_DRAWN):
+        draw = _DRAWN[kind_of(result.fields[name]) or ResultKind.POINTS]
+        found[name] = partial(draw, result, name)
+    return found
+
+
+class _Stage:
+    """A page with a caption and the time, of which only what moves is drawn again."""
+
+    def __init__(self, result: ProbeResult, wide: float, body: float, notes: list[str]) -> None:
+        self.figure, below = page(wide, body + BAR, heading(result), subtitle(result), notes)
+        self.bottom = below + BAR
+        self.room = wide - 2 * MARGIN
+        high = self.figure.get_size_inches()[1]
+        self._caption = self.figure.write(
+            wide - MARGIN, high - MARGIN - 0.16, "", TITLE, weight="bold", ha="right"
+        )
+        line: Any = self.figure.panel(MARGIN, below + 0.08, self.room, 0.08)
+        line.set(xlim=(0, 1), ylim=(0, 1))
+        line.axhline(0.5, color=THEME.line, linewidth=2, solid_capstyle="round")
+        (self._time,) = line.plot(
+            [0, 0], [0.5, 0.5], color=THEME.accent, linewidth=3, solid_capstyle="round"
+        )
+        self.figure.set_dpi(DPI)
+        self._moving: list[Any] = [self._time, self._caption]
+        self._still: Any = None
+
+    def moves(self, *artists: Any) -> None:
+        """Draw artists anew in every frame, in this order, above what stays."""
+        self._moving = [*artists, *self._moving]
+
+    def renew(self) -> None:
+        """Draw once more what stays, in the next frame."""
+        self._still = None
+
+    def frame(self, caption: str, share: float) -> tuple[Frame, float]:
+        """Return the page as it is now, and how much of the movie is over."""
+        self._caption.set_text(caption)
+        self._time.set_xdata([0, share])
+        canvas: Any = self.figure.canvas
+        if self._still is None:
+            for artist in self._moving:
+                artist.set_animated(True)
+            canvas.draw()
+            self._still = canvas.copy_from_bbox(self.figure.bbox)
+        canvas.restore_region(self._still)
+        for artist in self._moving:
+            artist.draw(canvas.get_renderer())
+        return np.ascontiguousarray(even(np.asarray(canvas.buffer_rgba())[..., :3])), share
+
+
+def _times(count: int, rate: int) -> Iterator[tuple[int, float, float]]:
+    """Yield, per frame, the stop before it, the share of the way to the next, and of all time."""
+    each = float(np.clip(WHOLE_SECONDS / max(count, 1), *SECONDS))
+    per, last = max(round(each * rate), 1), count - 1
+    for at in range(last):
+        for part in range(per):
+            yield at, _eased(part / per), (at + part / per) / last
+    for _ in range(max(round(REST_SECONDS * rate), 1)):
+        yield last, 0.0, 1.0
+
+
+def _eased(share: float) -> float:
+    """Return how far points are on their way: they rest, then go, slowly at both ends."""
+    way = min(max((share - 1 + FLIGHT) / FLIGHT, 0.0), 1.0)
+    return way * way * (3 - 2 * way)
+
+
+def _sheets(result: ProbeResult, name: str, rate: int) -> Frames:
+    first = pictures_at(result, name, int(result.steps[0]))
+    shown = min(len(first), MOST_UNITS)
+    whole, columns = _sheet(first[:shown])
+    high, wide = whole.shape[:2]
+    scale = min(ROOM / wide, SIDE / high)
+    body, width = high * scale, wide * scale
+    notes = [scale_text(result, name), more(len(first) - shown, "picture")]
+    across = max(width + 2 * MARGIN, 5.0)
+    stage = _Stage(result, across, body, notes)
+    axes = stage.figure.panel((across - width) / 2, stage.bottom, width, body)
+    image = axes.imshow(whole, aspect="auto", interpolation="none")
+    drawn = 0
+    for at, _, share in _times(len(result.steps), rate):
+        if at != drawn:
+            pictures = pictures_at(result, name, int(result.steps[at]))[:shown]
+            image.set_data(_sheet(pictures, columns)[0])
+            stage.renew()
+            drawn = at
+        yield stage.frame(f"step {result.steps[at]}", share)
+
+
+def _sheet(pictures: Any, columns: int | None = None) -> tuple[Any, int]:
+    """Return pictures side by side in colour, with gaps of the colour of the page."""
+    colour = [int(THEME.panel[at : at + 2], 16) for at in (1, 3, 5)]
+    rgb = pictures if pictures.shape[-1] == 3 else pictures.repeat(3, axis=-1)
+    count, high, wide, _ = rgb.shape
+    framed = np.empty((count, high + GAP, wide + GAP, 3), np.uint8)
+    framed[:] = colour
+    framed[:, :high, :wide] = rgb
+    whole, across = sprite(framed, columns)
+    empty = -count % across
+    if empty:
+        whole[-(high + GAP) :, -empty * (wide + GAP) :] = colour
+    return whole[:-GAP, :-GAP], across
+
+
+def _points(result: ProbeResult, name: str, rate: int) -> Frames:
+    """Yield points at all steps, on straight lines between them."""
+    stops = result.array(name)[..., :2].astype(np.float64)
+    captions = [f"step {step}" for step in result.steps]
+    note = str(result.attributes.get("said", ""))
+    yield from _flown(result, stops, captions, [square_around(stops)] * len(stops), note, rate)
+
+
+def _stages(result: ProbeResult, name: str, rate: int) -> Frames:
+    """Yield points at the last step on their way through the layers."""
+    stops = result.array(name, int(result.steps[-1]))[..., :2].astype(np.float64)
+    captions = [plain(stage) for stage in result.labels("stage")]
+    bounds = [square_around(points) for points in stops]
+    note = f"step {result.steps[-1]}; each stage has its own scale"
+    yield from _flown(result, stops, captions, bounds, note, rate)
+
+
+def _flown(
+    result: ProbeResult, stops: Floats, captions: list[str], bounds: list[Any], note: str, rate: int
+) -> Frames:
+    """Yield points on their way from stop to stop.
+
+    Args:
+        result: Whose points they are.
+        stops: (stops, points, 2).
+        captions: Of the stops.
+        bounds: What is seen at each stop, as limits of both axes.
+        note: What is said below.
+        rate: Frames per second.
+    """
+    stage = _Stage(result, SIDE + 2 * MARGIN, SIDE, [note])
+    classes, paint, colours = painted(result)
+    axes = stage.figure.panel(MARGIN, stage.bottom, SIDE, SIDE)
+    axes.spines[:].set(visible=True, color=THEME.line, linewidth=0.6)
+    axes.set(xlim=(-1, 1), ylim=(-1, 1))
+    size = 14 if stops.shape[1] > 300 else 26
+    colour: Any = paint
+    dots = axes.scatter(
+        np.zeros(stops.shape[1]),
+        np.zeros(stops.shape[1]),
+        s=size,
+        c=colour,
+        linewidths=0,
+        alpha=0.85,
+    )
+    names = _names(axes, result, classes, colours)
+    stage.moves(dots, *names.values())
+    shown = np.stack([_within(points, bound) for points, bound in zip(stops, bounds, strict=True)])
+    targets = np.array(result.attributes.get("targets") or [])
+    last = len(stops) - 1
+    for at, way, share in _times(len(stops), rate):
+        following = min(at + 1, last)
+        here = (1 - way) * shown[at] + way * shown[following]
+        dots.set_offsets(here)
+        for label, text in names.items():
+            text.set_position(np.nanmedian(here[targets == label], axis=0))
+        arrow = f" \N{RIGHTWARDS ARROW} {captions[following]}" if 0 < way < 1 else ""
+        yield stage.frame(f"{captions[at]}{arrow}", share)
+
+
+def _within(points: Floats, bound: Any) -> Floats:
+    """Return points with what is seen from -1 to 1."""
+    low, high = np.array(bound).T
+    placed: Floats = 2 * (points - low) / (high - low) - 1
+    return placed
+
+
+def _names(
+    axes: Any, result: ProbeResult, classes: list[int], colours: list[Any]
+) -> dict[int, Any]:
+    """Return the names of classes, to be moved with their points."""
+    if len(classes) > len(THEME.classes):
+        return {}
+    named = result.attributes.get("classes") or []
+    return {
+        label: axes.text(
+            0, 0, plain(named[label]) if 0 <= label < len(named) else str(label),
+            fontsize=SMALL + 2, weight="bold", ha="center", va="center", color=THEME.ink,
+            parse_math=False, clip_on=True,
+            bbox={"boxstyle": "round,pad=0.25", "fc": THEME.panel, "ec": colour, "lw": 1.3,
+                  "alpha": 0.88},
+        )
+        for label, colour in zip(classes, colours, strict=True)
+    }  # fmt: skip
+
+
+_DRAWN: Mapping[ResultKind, Callable[[ProbeResult, str, int], Frames]] = {
+    ResultKind.PICTURES: _sheets,
+    ResultKind.POINTS: _points,
+    ResultKind.STAGES: _stages,
+}

@@ -1,0 +1,59 @@
+"""The pictures that a probe stored, one by one: their pixels, names and scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.analysis.probe_kinds import PIXELS
+from accweight_core.analysis.probe_results import ProbeResult
+
+Pixels = npt.NDArray[np.uint8]
+
+GREY_AND_RGB = (1, 3)
+
+
+def as_units(images: Pixels, has_channels: bool = True) -> Pixels:
+    """Return (units, height, width, channels) with 1 or 3 channels, whatever axes were before."""
+    whole = images if has_channels else images[..., None]
+    units = whole.reshape(-1, *whole.shape[-3:])
+    return units if units.shape[-1] in GREY_AND_RGB else units[..., :1]
+
+
+def pictures_at(result: ProbeResult, name: str, step: int) -> Pixels:
+    """Return the pictures of an array at a step.
+
+    Args:
+        result: The result.
+        name: An array of pictures.
+        step: A finished step.
+
+    Returns:
+        (units, height, width, channels), with 1 or 3 channels.
+
+    Raises:
+        StoreError: If they are damaged.
+    """
+    return as_units(result.array(name, step), result.fields[name].axes[-1] == PIXELS[-1])
+
+
+def unit_names(result: ProbeResult, name: str, count: int) -> tuple[str, ...]:
+    """Return the names of the pictures of an array: their numbers, if it does not name them all."""
+    axes = result.fields[name].axes
+    named = result.labels(axes[1]) if axes[1] not in PIXELS else ("",)
+    return named if len(named) == count else tuple(map(str, range(count)))
+
+
+def is_signed(result: ProbeResult) -> bool:
+    """Tell whether the pictures of a result are of numbers on both sides of 0."""
+    return "scale" in result.arrays and bool((result.array("scale")[:, 0] < 0).any())
+
+
+def scale_text(result: ProbeResult, name: str) -> str:
+    """Return which values are black and white in pictures; empty if that is not known."""
+    if "scale" not in result.arrays or name != "images":
+        return ""
+    scale = result.array("scale")[:, 1]
+    if len(set(scale.tolist())) > 1:
+        return "grey is 0; black and white are the largest values of each step"
+    return f"grey is 0; black to white is -{scale[0]:.3g} to {scale[0]:.3g} at all steps"

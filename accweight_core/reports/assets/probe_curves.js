@@ -1,0 +1,78 @@
+// Numbers over the steps: a chart per array, a line per layer.
+function curves(element, view, probe, time) {
+  const steps = view.places.map((place) => probe.steps[place]);
+  const faint = () => css("--faint");
+  const colour = (line) => (line < NAMED ? css(`--curve-${line}`) : faint());
+  const grid = make("div", "charts");
+  element.append(grid);
+  const plots = [];
+  for (const chart of view.charts) {
+    const cell = make("div");
+    cell.append(make("h4", "", chart.name.replaceAll("_", " ")), make("p", "words", chart.words));
+    const room = make("div", "chart"), told = make("p", "readout", "\u00a0");
+    cell.append(room, told);
+    grid.append(cell);
+    plots.push({ chart, room, told, plot: null });
+  }
+  const say = (one) => (self) => {
+    const { left, top, idx } = self.cursor;
+    let best = null, least = Infinity;
+    if (idx != null && left >= 0) {
+      one.chart.lines.forEach((line, at) => {
+        if (line[idx] == null) return;
+        const away = Math.abs(self.valToPos(line[idx], "y") - top);
+        if (away < least) { least = away; best = at; }
+      });
+    }
+    const name = best == null || !view.labels.length ? "" : `${view.labels[best]}: `;
+    one.told.textContent = best == null ? "\u00a0" : `${name}${read(one.chart.lines[best][idx])} at step ${steps[idx]}`;
+  };
+  function draw() {
+    for (const one of plots) {
+      if (one.plot) one.plot.destroy();
+      const axis = () => ({
+        stroke: css("--dim"), font: FONT, grid: { stroke: css("--line"), width: 1 },
+        ticks: { stroke: css("--line"), width: 1, size: 4 },
+      });
+      one.plot = new uPlot({
+        width: Math.max(one.room.clientWidth, 240), height: 170,
+        scales: { x: { time: false } },
+        axes: [{ ...axis(), size: 26, gap: 2 },
+               { ...axis(), size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
+        series: [{}, ...one.chart.lines.map((line, at) => ({
+          stroke: colour(at), width: at < NAMED ? 1.8 : 1, spanGaps: false, points: { show: steps.length < 2 },
+        }))],
+        cursor: { drag: { x: true, y: false }, points: { show: false } },
+        hooks: { setCursor: [say(one)] },
+      }, [steps, ...one.chart.lines], one.room);
+      one.mark = make("div", "cursor-now");
+      one.plot.over.append(one.mark);
+    }
+    move();
+  }
+  function move() {
+    for (const one of plots) {
+      const x = one.plot.valToPos(time.step(), "x");
+      one.mark.style.left = `${x}px`;
+      one.mark.hidden = !(x >= -1 && x <= one.plot.over.clientWidth + 1);
+    }
+  }
+  if (view.labels.length > 1) {
+    const key = make("div", "key");
+    view.labels.slice(0, NAMED).forEach((name, at) => {
+      const entry = make("span"), mark = make("i");
+      mark.dataset.colour = `--curve-${at}`;
+      mark.style.background = `var(--curve-${at})`;
+      entry.append(mark, name);
+      entry.title = name;
+      key.append(entry);
+    });
+    if (view.labels.length > NAMED) key.append(make("span", "", `and ${view.labels.length - NAMED} more: point at a curve`));
+    element.append(key);
+  }
+  notes(element, view.left_out);
+  draw();
+  dark.addEventListener("change", draw);
+  addEventListener("resize", () => plots.forEach((one) => one.plot.setSize({ width: Math.max(one.room.clientWidth, 240), height: 170 })));
+  time.listen(move);
+}

@@ -1,0 +1,116 @@
+// Values as colours: confusion, steps against steps, units of layers.
+const STOPS = ["440154", "482777", "3f4a8a", "31678e", "26838f", "1f9d8a", "6cce5a", "b6de2b", "fee825"]
+  .map((text) => [0, 2, 4].map((at) => parseInt(text.slice(at, at + 2), 16)));
+function viridis(share) {
+  const at = Math.max(Math.min(share, 1), 0) * (STOPS.length - 1), low = Math.min(Math.floor(at), STOPS.length - 2);
+  return STOPS[low].map((value, channel) => Math.round(mix(value, STOPS[low + 1][channel], at - low)));
+}
+
+function cells(element, view, probe, time) {
+  heading(element, view.words);
+  const steps = view.places.map((place) => probe.steps[place]), size = view.rows.length;
+  const room = make("div", "map scroll"), table = make("table"), head = make("tr");
+  head.append(make("th"), ...view.columns.map((text) => make("th", "", text)));
+  const top = make("thead"), body = make("tbody"), found = [];
+  top.append(head);
+  view.rows.forEach((text) => {
+    const row = make("tr");
+    row.append(make("th", "", text));
+    for (let at = 0; at < view.columns.length; at++) { const cell = make("td"); row.append(cell); found.push(cell); }
+    body.append(row);
+  });
+  table.append(top, body);
+  room.append(table);
+  element.append(room);
+  let drawn = -1;
+  const move = () => {
+    const at = nearest(time, steps);
+    if (at === drawn) return;
+    drawn = at;
+    const values = view.values[at];
+    for (let row = 0; row < size; row++) {
+      const own = values.slice(row * size, (row + 1) * size), all = own.reduce((a, b) => a + (b || 0), 0) || 1;
+      own.forEach((value, column) => {
+        const share = (value || 0) / all, cell = found[row * size + column];
+        cell.style.background = `rgb(${viridis(Math.sqrt(share)).join(" ")})`;
+        cell.style.color = share > 0.35 ? "#111" : "#fff";
+        cell.textContent = value ? String(value) : "";
+      });
+    }
+  };
+  time.listen(move);
+}
+
+function stepsMap(element, view, probe, time) {
+  heading(element, view.words);
+  const size = view.rows.length, canvas = make("canvas", "grid-of"), told = make("p", "readout", "\u00a0");
+  [canvas.width, canvas.height] = [size, size];
+  const side = Math.min(Math.max(Math.floor(380 / size), 1) * size, 420);
+  canvas.style.width = "100%";
+  canvas.style.display = "block";
+  const pen = canvas.getContext("2d");
+  const holder = make("div");
+  holder.style.position = "relative";
+  holder.style.width = `min(100%, ${side}px)`;
+  const mark = make("div");
+  mark.style.cssText = "position:absolute;left:0;right:0;border:2px solid var(--accent);pointer-events:none;box-sizing:border-box;border-radius:3px";
+  holder.append(canvas, mark);
+  element.append(holder, told);
+  for (let at = 0; at < size * size; at++) {
+    const value = view.values[at];
+    const [r, g, b] = value == null ? [128, 128, 128] : viridis((value - view.low) / (view.high - view.low));
+    pen.fillStyle = `rgb(${r} ${g} ${b})`;
+    pen.fillRect(at % size, Math.floor(at / size), 1, 1);
+  }
+  canvas.addEventListener("pointermove", (event) => {
+    const box = canvas.getBoundingClientRect();
+    const at = (where, from, room) => Math.max(Math.min(Math.floor(((where - from) / room) * size), size - 1), 0);
+    const x = at(event.clientX, box.left, box.width), y = at(event.clientY, box.top, box.height);
+    told.textContent = `step ${view.rows[y]} and step ${view.columns[x]}: ${read(view.values[y * size + x])}`;
+  });
+  canvas.addEventListener("pointerleave", () => { told.textContent = "\u00a0"; });
+  time.listen(() => {
+    const row = nearest(time, probe.steps), high = canvas.clientHeight || side;
+    mark.style.top = `${(row / size) * high}px`;
+    mark.style.height = `${high / size}px`;
+  });
+}
+
+function units(element, view, probe, time) {
+  heading(element, view.words);
+  const steps = view.places.map((place) => probe.steps[place]), width = view.columns.length;
+  const told = make("p", "readout", "\u00a0");
+  const rows = view.rows.map((text, row) => {
+    let count = 0;
+    view.values.forEach((flat) => { for (let at = width - 1; at >= count; at--) if (flat[row * width + at] != null) { count = at + 1; break; } });
+    const line = make("div", "unit-row"), canvas = make("canvas");
+    [canvas.width, canvas.height] = [Math.max(count, 1), 1];
+    const label = make("span", "", text);
+    label.title = text;
+    line.append(label, canvas, make("span", "dim", `${count}`));
+    element.append(line);
+    canvas.addEventListener("pointermove", (event) => {
+      const box = canvas.getBoundingClientRect();
+      const unit = Math.max(Math.min(Math.floor(((event.clientX - box.left) / box.width) * count), count - 1), 0);
+      told.textContent = `${text}, ${view.axis} ${view.columns[unit]}: ${read(view.values[nearest(time, steps)][row * width + unit])}`;
+    });
+    return { canvas, count };
+  });
+  element.append(told);
+  notes(element, view.axis === "unit" ? "" : `across: ${view.axis}, ${width < 16 ? view.columns.join(", ") : `${width} of them`}`, view.left_out);
+  let drawn = -1;
+  time.listen(() => {
+    const at = nearest(time, steps);
+    if (at === drawn) return;
+    drawn = at;
+    rows.forEach(({ canvas, count }, row) => {
+      const pen = canvas.getContext("2d");
+      for (let unit = 0; unit < count; unit++) {
+        const value = view.values[at][row * width + unit];
+        const [r, g, b] = value == null ? [128, 128, 128] : viridis((value - view.low) / (view.high - view.low));
+        pen.fillStyle = `rgb(${r} ${g} ${b})`;
+        pen.fillRect(unit, 0, 1, 1);
+      }
+    });
+  });
+}

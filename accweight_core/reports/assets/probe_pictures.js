@@ -1,0 +1,86 @@
+// Contact sheets: pictures of units at a step, ratings over their inputs.
+const images = new Map();
+function image(png, ready) {
+  if (!images.has(png)) {
+    const made = new Image();
+    made.src = `data:image/png;base64,${png}`;
+    images.set(png, made);
+  }
+  const found = images.get(png);
+  if (found.complete && found.naturalWidth) ready(found);
+  else found.addEventListener("load", () => ready(found), { once: true });
+}
+function pixels(sheet, width, height, at, from) {
+  const across = at % sheet.columns, down = Math.floor(at / sheet.columns);
+  const room = document.createElement("canvas");
+  [room.width, room.height] = [width, height];
+  const pen = room.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(from, across * width, down * height, width, height, 0, 0, width, height);
+  return pen.getImageData(0, 0, width, height);
+}
+const ABOVE = [255, 140, 40], BELOW = [70, 150, 255]; // ratings above and below 0, over the input
+
+function pictures(element, view, probe, time) {
+  const steps = view.places.map((place) => probe.steps[place]);
+  heading(element, view.scale ? "" : view.words);
+  let over = null;
+  if (view.under && view.signed) {
+    const label = make("label", "toggle");
+    over = make("input");
+    over.type = "checkbox";
+    over.checked = true;
+    label.append(over, "over the input (orange above 0, blue below)");
+    element.append(label);
+  }
+  const scale = Math.max(Math.floor(MOST_SIDE / Math.max(view.width, view.height)), 1);
+  const count = view.labels.length;
+  const wanted = Math.max(view.width * scale, LEAST_SIDE);
+  const side = count > 24 ? Math.max(Math.min(wanted, 76), LEAST_SIDE) : wanted;
+  const sheet = make("div", "sheet");
+  sheet.style.setProperty("--side", `${side}px`);
+  const columns = Math.min(count, 16);
+  sheet.style.gridTemplateColumns = `repeat(auto-fit, ${side}px)`;
+  sheet.style.maxWidth = `${columns * (side + 8)}px`;
+  sheet.style.width = `min(100%, ${columns * (side + 8)}px)`;
+  const cells = view.labels.map((name) => {
+    const figure = make("figure"), canvas = make("canvas");
+    [canvas.width, canvas.height] = [view.width, view.height];
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", name);
+    figure.append(canvas, make("figcaption", "", name));
+    figure.title = name;
+    sheet.append(figure);
+    return canvas;
+  });
+  element.append(sheet);
+  notes(element, over ? "" : view.scale, view.left_out);
+  let drawn = "";
+  function move() {
+    const at = nearest(time, steps), key = `${at} ${over && over.checked}`;
+    if (key === drawn) return;
+    drawn = key;
+    image(view.sheets[at].png, (from) => {
+      if (over && over.checked) image(view.under.png, (below) => paint(at, from, below));
+      else paint(at, from, null);
+    });
+  }
+  function paint(at, from, below) {
+    if (key(at) !== drawn) return; // another step is asked for meanwhile
+    cells.forEach((canvas, unit) => {
+      const found = pixels(view.sheets[at], view.width, view.height, unit, from);
+      if (below) {
+        const under = pixels(view.under, view.width, view.height, unit, below);
+        for (let place = 0; place < found.data.length; place += 4) {
+          const rating = (found.data[place] - 128) / 127, tone = rating > 0 ? ABOVE : BELOW;
+          const share = Math.min(Math.sqrt(Math.abs(rating)) * 1.15, 1);
+          for (let c = 0; c < 3; c++) found.data[place + c] = mix(under.data[place + c] * 0.55, tone[c], share);
+        }
+      }
+      canvas.getContext("2d").putImageData(found, 0, 0);
+    });
+    element.dataset.shown = String(steps[at]);
+  }
+  const key = (at) => `${at} ${over && over.checked}`;
+  if (over) over.addEventListener("change", move);
+  time.listen(move);
+}

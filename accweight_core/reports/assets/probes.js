@@ -1,0 +1,14 @@
+// Draw every view of every probe; `runs` are theirs, as in `probe_views.py`.
+const runs = JSON.parse(document.getElementById("probe-data").textContent);
+const DRAWN = { numbers: curves, layers: curves, rows: curves, pictures, points: scatter, stages: scatter, path, cells, steps: stepsMap, units, matrix: units };
+document.querySelectorAll(".probes").forEach((root) => {
+  const probes = runs[Number(root.dataset.run)], time = new Time(root, probes);
+  root.querySelectorAll(".view").forEach((element) => {
+    const probe = probes[Number(element.dataset.probe)], view = probe.views[Number(element.dataset.view)];
+    DRAWN[view.kind](element, view, probe, time);
+  });
+  time.tell();
+  root.time = time;
+});
+document.documentElement.dataset.probes = "yes";
+document.documentElement.dataset.ready = "yes";

@@ -1,0 +1,93 @@
+"""Movies of probes: pictures are those of their step, points go straight from step to step."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from probe_results import stored_results
+
+import accweight_core as aw
+from accweight_core.analysis.figures import film
+from accweight_core.analysis.figures.film import write_movie
+from accweight_core.analysis.figures.of_probes.moving import movies_of
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.cli.probes import film_at, write_movies
+from accweight_core.errors import StoreError, UnknownNameError
+
+RATE = 5
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> ProbeResult:
+    """Return results of every kind."""
+    path = stored_results(tmp_path_factory.mktemp("movie") / "run.accw")
+    return aw.open_analysis(path).probes["everything"]
+
+
+def frames_of(result: ProbeResult, name: str) -> list[np.ndarray[Any, Any]]:
+    return [frame for frame, _ in movies_of(result)[name](RATE)]
+
+
+def test_pictures_and_points_are_filmed_whatever_the_probe_is_called(result: ProbeResult) -> None:
+    assert list(movies_of(result)) == ["images", "coordinates", "views"]
+
+
+def test_a_frame_shows_the_pictures_of_its_step(result: ProbeResult) -> None:
+    frames = frames_of(result, "images")
+
+    high, wide = frames[0].shape[:2]
+    middles = [frame[high // 2 - 40 : high // 2, wide // 8 : wide // 4] for frame in frames]
+    darkest = [int(middle.min()) for middle in middles]
+    assert darkest == sorted(darkest)
+    assert 50 <= darkest[0] < 62  # pixels of 50 and more at the first step
+    assert 150 <= darkest[-1] < 162
+    assert high % 2 == wide % 2 == 0
+
+
+def test_points_go_from_step_to_step_and_rest_there(result: ProbeResult) -> None:
+    frames = frames_of(result, "coordinates")
+
+    changes = [int(np.any(a != b)) for a, b in pairwise(frames)]
+    rest = round(1.2 * RATE)
+    assert changes[-rest + 1 :] == [0] * (rest - 1)
+    assert sum(changes) > len(changes) - rest - 1
+
+
+@pytest.mark.parametrize("ending", [".gif", ".mp4"])
+def test_a_movie_is_written_and_read_again(
+    result: ProbeResult, tmp_path: Path, ending: str
+) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / f"run:1{ending}"
+
+    count = write_movie(path, movies_of(result)["images"](RATE))
+
+    with av.open(str(path.absolute())) as container:
+        assert len(list(container.decode(video=0))) == count or ending == ".gif"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    with pytest.raises(StoreError, match="exists already"):
+        write_movie(path, [])
+
+
+def test_of_several_movies_each_has_its_name(
+    result: ProbeResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(film.FRAMES_PER_SECOND, ".gif", 2)
+
+    found = write_movies({"everything": result}, tmp_path / "run.gif")
+
+    assert [path.name for path in found] == [
+        "run-everything-images.gif",
+        "run-everything-coordinates.gif",
+        "run-everything-views.gif",
+    ]
+    assert all(path.stat().st_size > 1000 for path in found)
+
+
+def test_what_is_no_movie_is_said_before_any_work() -> None:
+    with pytest.raises(UnknownNameError, match=r"found.png: a movie ends in .mp4 or .gif"):
+        film_at("found.png")

@@ -53,7 +53,7 @@ class Embedding(Probe):
     """Samples as points in the plane by the values of a layer, comparable between steps."""
 
     name: ClassVar[str] = "embedding"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD
 
     layer: str = option("", "layer or node; by default the last layer before the output")

@@ -215,7 +215,8 @@ class Session:
         """The sources of the scenes: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
             settings = self.settings
-            return [Difference(*self.runs, settings.scope, settings.difference_scale)]
+            first, second = self.runs
+            return [Difference(first, second, settings.scope, settings.difference_scale)]
         return list(self.runs[:MOST_SCENES])
 
     def compare_as(self, comparison: ComparisonMode) -> None:

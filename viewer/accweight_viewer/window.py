@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_core.analysis.exact_client import Answer
 from accweight_core.text import plain
 from accweight_viewer.exact_values import ExactValues
 from accweight_viewer.exports import Exports
@@ -28,6 +27,7 @@ from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.found_row import FoundRow
 from accweight_viewer.panes.guide import Guide, Hint
+from accweight_viewer.panes.histogram import Histogram
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.notice_bar import NoticeBar
 from accweight_viewer.panes.picture_link import link
@@ -41,6 +41,7 @@ from accweight_viewer.scene.scene_row import SceneRow
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import Theme, style_sheet, theme_called
 from accweight_viewer.widgets.background import Background
+from accweight_viewer.widgets.boxes import column
 from accweight_viewer.widgets.pane import Pane
 
 TICK_MS = 14
@@ -74,6 +75,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         windows: The two picture windows.
         timeline: The timeline.
         legend: The legend of the scenes.
+        histogram: What is below it.
+        histogram: What is below it.
         layout_of_panes: Where they are.
         keys: Its keys.
         exports: What can be taken out of it.
@@ -112,7 +115,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._bare = bare
         self._capturing = capturing
         self._closed = False
-        self._exact = ExactValues([run.path for run in session.runs], self._show_exact)
+        self._exact = ExactValues(
+            [run.path for run in session.runs], lambda *told: self.readout.take_answer(*told)
+        )
         self._build()
         self._listen()
         self.keys = WindowKeys(self)
@@ -145,16 +150,19 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.legend = self.add_pane(ColourBar(self.session))
         self.found = FoundRow(self.session)
         self.panes.extend(self.found.panes)
+        self.histogram = self.add_pane(Histogram(self.session))
         self.table = self.add_pane(LayerTable(self.session))
         self.windows = [self.add_pane(PictureWindow(self.session, at)) for at in (0, 1)]
         link(self.windows[0], self.windows[1], self.session)
         self.readout = self.add_pane(Readout(self.session))
         self.timeline = self.add_pane(TimelineBar(self.session))
         self.controls = self.add_pane(Controls(self.session))
+        beneath = column(self.legend, self.histogram)
+        beneath.setSizePolicy(self.legend.sizePolicy())  # the scenes take all other room
         self.layout_of_panes = PaneLayout(
             self.table,
             self.scene_row,
-            self.legend,
+            beneath,
             self.found,
             self.windows,
             self.readout,
@@ -173,6 +181,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         hidden = (*self.panes, self.found, self.layout_of_panes.right, self.statusBar())
         for widget in hidden if self._bare else ():
             widget.hide()
+        if self._bare:
+            self.histogram.leave_out()
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
         self.scene_row.renew()
@@ -336,17 +346,6 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         pick = self.session.pick
         if pick is not None and not self._capturing:
             self._exact.ask(pick)
-
-    def _show_exact(self, pick: Pick, answer: Answer) -> None:
-        if pick != self.session.pick:
-            return
-        if "error" in answer:
-            self.readout.set_exact_error(str(answer["error"]))
-            return
-        steps = self.session.runs[pick.run].steps
-        known = min(len(steps), len(answer["weights"]))  # the run may have grown since
-        weights, cumulative = (answer[name][:known] for name in ("weights", "cumulative"))
-        self.readout.set_exact(steps[:known], weights, cumulative, answer.get("named"))
 
     def _hovered(self, scene: SceneView, pick: Pick | None) -> None:
         self.status.show_hovered(scene.source, pick)

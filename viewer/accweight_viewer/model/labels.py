@@ -222,6 +222,7 @@ def _layer_labels(
                     high,
                     60,
                     row,
+                    own=(plate.number, plate.number + 1),
                 )
             )
         sections = plate.layout.sections
@@ -240,6 +241,7 @@ def _layer_labels(
                     share,
                     13,
                     row,
+                    own=(plate.number, plate.number + 1),
                 )
             )
     return labels

@@ -219,6 +219,7 @@ class Session:
         if len(self.runs) == 2 and self.comparison == "difference":
             first, second = self.runs
             settings = self.settings
+            first, second = self.runs
             return [Difference(first, second, settings.scope, settings.difference_scale)]
         units = self.probes.unit_values
         return [units] if units is not None else list(self.runs[:MOST_SCENES])

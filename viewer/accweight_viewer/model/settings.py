@@ -80,7 +80,7 @@ class Settings:
     """
 
     theme: Literal["dark", "light"] = "dark"
-    colour_map: str = "grey"
+    colour_map: str = "magma"
     logarithmic: bool = False
     scope: Scope = "layer"
     difference_scale: DifferenceScale = "common"

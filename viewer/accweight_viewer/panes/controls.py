@@ -24,6 +24,9 @@ from accweight_viewer.widgets.overflow_row import Group, OverflowRow
 from accweight_viewer.widgets.pane import Pane
 from accweight_viewer.widgets.switch import Switch, flat_buttons
 
+PUBLISHED = "grey"
+"""The map in which cumulative change was published."""
+
 STEPS_PER_DECADE = 10
 LEAST_SHARE = 1e-4
 """First step above 0 of a share."""
@@ -126,6 +129,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     Attributes:
         maps: Choice of the colour map.
+        published: Switch to the colours of the publication.
         logarithmic: Switch between linear and logarithmic colours.
         low: Share at the dark end.
         high: Share at the bright end.
@@ -144,6 +148,8 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._session = session
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_StyledBackground)
         self.maps = self._map_box()
+        self._map_before = Settings().colour_map
+        self.published = self._button("grey", "Grey, as published; again for the map before")
         self.logarithmic = self._button("log", "Colours follow the logarithm (L)", checkable=True)
         self.low = ShareBox("low", "Share of the scale that gets the darkest colour")
         self.high = ShareBox("high", "Share of the scale that gets the brightest colour")
@@ -191,6 +197,9 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         box.setIconSize(QtCore.QSize(40, 10))
         for name in ALLOWED["colour_map"]:
             box.addItem(_map_icon(name), name, name)
+            if name == PUBLISHED:
+                tip = "As in the publication of cumulative change"
+                box.setItemData(box.count() - 1, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
         box.setToolTip("Colours of cumulative change, from none to most")
         box.setAccessibleName("Colour map")
         box.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
@@ -222,7 +231,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._compared = Group("Runs", [self.comparison, self.difference_scale], 3)
         self.row = OverflowRow(
             [
-                Group("Colours", [self.maps, self.logarithmic], 5),
+                Group("Colours", [self.maps, self.published, self.logarithmic], 5),
                 Group("Range", ends, 1),
                 self._clipped,
                 Group("Brightness relative to", [self.switches["scope"]], 2),
@@ -257,6 +266,8 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _connect(self) -> None:
         session = self._session
         self.maps.activated.connect(lambda *_: session.change(colour_map=self.maps.currentData()))
+        self.published.setCheckable(True)
+        self.published.clicked.connect(lambda on: self._publish(bool(on)))
         self.logarithmic.clicked.connect(lambda on: session.change(logarithmic=bool(on)))
         self.low.valueChanged.connect(lambda value: session.change(low=float(value)))
         self.high.valueChanged.connect(
@@ -273,6 +284,12 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         listen(self, session.data_changed, self._data_changed)
 
     # --- what can be done ------------------------------------------------------------------
+
+    def _publish(self, on: bool) -> None:
+        """Switch to the published colours, or back to the map before."""
+        now = self._session.settings.colour_map
+        self._map_before = now if on and now != PUBLISHED else self._map_before
+        self._session.change(colour_map=PUBLISHED if on else self._map_before)
 
     def _fit(self, on: bool) -> None:
         """Make the bright end automatic, or keep its present value."""
@@ -302,6 +319,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         settings = self._session.settings
         high = self._session.fitted_high if settings.fitted else settings.high
         self.maps.setCurrentIndex(self.maps.findData(settings.colour_map))
+        self.published.setChecked(settings.colour_map == PUBLISHED)
         self.logarithmic.setChecked(settings.logarithmic)
         self.fitted.setChecked(settings.fitted)
         for box, value in ((self.low, self._session.low), (self.high, high)):

@@ -722,13 +722,13 @@ def test_another_theme_changes_gaps_and_what_is_around_the_picture(
     window = shown(qtbot, session, "conv.weight")
     gaps = (3, 3), (7, 0)
     assert image(window).pixelColor(2, 2).name() == DARK.page
-    assert [colour(window, *gap) for gap in gaps] == [rgb(DARK.gap)] * 2
+    assert [colour(window, *gap) for gap in gaps] == [rgb(DARK.mat)] * 2
 
     window.set_theme(LIGHT)
     settled(qtbot, window)
 
     assert image(window).pixelColor(2, 2).name() == LIGHT.page
-    assert [colour(window, *gap) for gap in gaps] == [rgb(LIGHT.gap)] * 2
+    assert [colour(window, *gap) for gap in gaps] == [rgb(LIGHT.mat)] * 2
 
 
 def test_another_colour_map_needs_no_reading(

@@ -79,7 +79,7 @@ MOST_RUNS = 8
     metavar="NAME[I,J,...]",
     help="Weight to select, by its parameter and index: 'fc1.weight[3, 5]'.",
 )
-@click.option("--bare", is_flag=True, help="Show the 3D scene only, without panes.")
+@click.option("--bare", is_flag=True, help="Show the 3D scene only, with title, step and legend.")
 @click.option(
     "--texture-memory",
     default="256M",

@@ -74,6 +74,10 @@ class PaneLayout:
                 parts.setStretchFactor(at, share)
         self.splitters = {"across": across, "right": self.right, "whole": self.whole}
 
+    def add_caption(self, caption: QtWidgets.QWidget) -> None:
+        """Put a line above the scenes."""
+        self._middle.layout().insertWidget(0, caption)
+
     def restore(self, preferences: Preferences) -> None:
         """Divide the window as it was last time."""
         for name, parts in self.splitters.items():

@@ -23,6 +23,7 @@ from accweight_viewer.layout import NAMES, PaneLayout
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
+from accweight_viewer.panes.caption import Caption
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.found_row import FoundRow
@@ -178,11 +179,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.statusBar().addWidget(self.status, 1)
         self.notices = self.add_pane(NoticeBar(self.session))
         self.statusBar().addPermanentWidget(self.notices)
-        hidden = (*self.panes, self.found, self.layout_of_panes.right, self.statusBar())
-        for widget in hidden if self._bare else ():
-            widget.hide()
         if self._bare:
-            self.histogram.leave_out()
+            self._strip()
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
         self.scene_row.renew()
@@ -205,6 +203,16 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def leave_guide(self) -> bool:
         """Hide that; return whether it was shown."""
         return self.guide.leave()
+
+    def _strip(self) -> None:
+        """Leave the scenes alone, with title, step and legend."""
+        right, status = self.layout_of_panes.right, self.statusBar()
+        for widget in (*self.panes, self.found, right, status):
+            widget.hide()
+        self.histogram.leave_out()
+        self.legend.show()
+        self.caption = self.add_pane(Caption(self.session))
+        self.layout_of_panes.add_caption(self.caption)
 
     def add_pane(self, pane: AnyPane) -> AnyPane:
         """Add a pane to be ticked, themed, waited for and closed; return it."""

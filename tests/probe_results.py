@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ OF_EVERY_KIND = (
     _field("path", "step component", (0, 2)),
     _field("cosine", "step step", (0, 0)),
     _field("values", "step layer unit", (0, 3, 5), "float32"),
-    _field("answers", "step row class", (0, 2, 3)),
+    _field("answers", "step group class", (0, 2, 3)),
 )
 
 
@@ -65,7 +66,7 @@ def stored_results(out: Path, name: str = "everything") -> Path:
             "layer": LAYERS,
             "class": ("a", HOSTILE, "c"),
             "stage": ("input", HOSTILE),
-            "row": ("r", HOSTILE),
+            "group": ("r", HOSTILE),
         },
         attributes={
             "targets": [point % 3 for point in range(POINTS)],
@@ -80,6 +81,15 @@ def stored_results(out: Path, name: str = "everything") -> Path:
     store.write_samples(np.arange(POINTS * 64, dtype=np.uint8).reshape(POINTS, 8, 8, 1))
     store.write_final({})
     return out
+
+
+def store_numbers(analysis: Path, name: str, losses: Mapping[int, float]) -> None:
+    """Store a number of the whole network, as a probe of another package may, at some steps."""
+    fields = (_field("loss", "step", (0,)),)
+    document = ProbeDocument(probe=name, version=1, options={}, steps=STEPS, fields=fields)
+    store = ProbeStore.begun(analysis, "fedcba987654", document)
+    for step, loss in losses.items():
+        store.write_step(step, {"loss": np.array(loss)})
 
 
 def _values(at: int) -> dict[str, Any]:

@@ -207,10 +207,11 @@ def test_other_data_options_or_networks_are_other_results(
 
 
 def test_a_run_is_analysed_first_and_another_one_is_refused(
-    trained_run: Path, tmp_path: Path
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(trained_run)  # an analysis has absolute paths, whatever the user gives
     out, data = tmp_path / "new.accw", data_of(trained_run)
-    source = aw.open_run(trained_run / "checkpoints")
+    source = aw.open_run("checkpoints")
 
     aw.probe(source, Plain(Classifier()), data, "evaluate", out=out, steps="last")
     aw.probe(str(trained_run / "checkpoints"), Plain(Classifier()), data, Counting(), out=out)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LAYER = "layer"
 PIXELS = ("height", "width", "channel")
-NOT_ROWS = (STEP, "component", "bound", "feature", "neighbour")
+NOT_ROWS = (STEP, "component", "bound", "feature", "neighbour", "rank", "row")
 """Axes whose places are nothing that a row or a curve could stand for."""
 
 SAMPLES = ("point", "picture", "coordinate")

@@ -109,7 +109,7 @@ def filter_parameter(run: Run, layer: str) -> Parameter:
     Raises:
         UnknownNameError: If there is no such layer, or it has no weights of two axes or more.
     """
-    found = [(one, p) for one in run.layers if (p := _weights(one)) is not None]
+    found = [(one, p) for one in run.layers if (p := weights_of(one)) is not None]
     if layer:
         chosen = next((p for one, p in found if layer in (one.name, p.name)), None)
         if chosen is None:
@@ -125,7 +125,8 @@ def filter_parameter(run: Run, layer: str) -> Parameter:
     raise UnknownNameError(f"probe 'filters': {run.source} has no layer with filters")
 
 
-def _weights(layer: Layer) -> Parameter | None:
+def weights_of(layer: Layer) -> Parameter | None:
+    """Return the weights of a layer with filters: its first matrix; None without one."""
     for parameter in layer.parameters:
         is_weight = parameter.role is Role.WEIGHT and is_measurable(parameter.dtype)
         if is_weight and len(parameter.shape) > 1:

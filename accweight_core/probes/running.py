@@ -41,6 +41,7 @@ from accweight_core.store.beginning import is_taken
 from accweight_core.store.lock import locked
 from accweight_core.store.probe_pieces import ProbePieces
 from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
+from accweight_core.store.records import CheckpointRecord
 
 USUAL_BATCH = 256
 
@@ -172,8 +173,9 @@ def analysis_of(
         found = open_analysis(path)
     except AccweightError:
         return analyze(run, path)  # continues an unfinished one, and refuses what is none
-    before = [(c.step, c.path) for c in found.header.checkpoints]
-    if before != [(c.step, c.path) for c in run.checkpoints]:
+    before = [(c.step, c.path) for c in found.header.checkpoints]  # with absolute paths
+    now = [CheckpointRecord.of(c) for c in run.checkpoints]
+    if before != [(c.step, c.path) for c in now]:
         raise MismatchError(
             f"{path}: is the analysis of other checkpoints ({len(before)} of "
             f"{found.header.source}); choose another --out"

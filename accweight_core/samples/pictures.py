@@ -51,7 +51,7 @@ def sample_pictures(data: Data, rows: npt.NDArray[np.int64], side: int = SIDE) -
         chosen = np.moveaxis(chosen, 1, -1)
     elif shape == "plain":
         chosen = chosen[..., None]
-    return _scaled(_smaller(chosen[..., :3] if chosen.shape[-1] > 1 else chosen, side))
+    return scaled(smaller(chosen[..., :3] if chosen.shape[-1] > 1 else chosen, side))
 
 
 def _frame(shape: tuple[int, ...]) -> str | None:
@@ -66,7 +66,8 @@ def _frame(shape: tuple[int, ...]) -> str | None:
     return "flat" if is_square and shape[0] >= LEAST_FLAT else None
 
 
-def _smaller(pictures: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.generic]:
+def smaller(pictures: npt.NDArray[np.generic], side: int = SIDE) -> npt.NDArray[np.generic]:
+    """Return (pictures, height, width, channels), averaged over squares if they are larger."""
     count, high, wide, channels = pictures.shape
     factor = -(-max(high, wide) // side)
     if factor == 1:
@@ -78,7 +79,8 @@ def _smaller(pictures: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.gen
     return found if pictures.dtype != np.uint8 else np.rint(found).astype(np.uint8)
 
 
-def _scaled(pictures: npt.NDArray[np.generic]) -> Pictures:
+def scaled(pictures: npt.NDArray[np.generic]) -> Pictures:
+    """Return pictures as bytes on one scale, from the smallest number to the largest."""
     if pictures.dtype == np.uint8:
         return pictures.astype(np.uint8)
     values = np.nan_to_num(pictures.astype(np.float64), posinf=0.0, neginf=0.0)

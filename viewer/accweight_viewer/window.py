@@ -26,6 +26,7 @@ from accweight_viewer.model.session import Session
 from accweight_viewer.panes.caption import Caption
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
+from accweight_viewer.panes.found_row import FoundRow
 from accweight_viewer.panes.guide import Guide, Hint
 from accweight_viewer.panes.histogram import Histogram
 from accweight_viewer.panes.layer_table import LayerTable
@@ -70,6 +71,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         scene_row: The scenes side by side.
         scenes: One per run, or one.
         table: The layer table.
+        legend: The colour bar below the scenes.
+        found: What probes have found.
         windows: The two picture windows.
         timeline: The timeline.
         legend: The legend of the scenes.
@@ -146,6 +149,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.scene_row = SceneRow(self.session, self.cameras, self._budget, self._add_scene)
         self.scenes = self.scene_row.scenes
         self.legend = self.add_pane(ColourBar(self.session))
+        self.found = FoundRow(self.session)
+        self.panes.extend(self.found.panes)
         self.histogram = self.add_pane(Histogram(self.session))
         self.table = self.add_pane(LayerTable(self.session))
         self.windows = [self.add_pane(PictureWindow(self.session, at)) for at in (0, 1)]
@@ -156,7 +161,13 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         beneath = column(self.legend, self.histogram)
         beneath.setSizePolicy(self.legend.sizePolicy())  # the scenes take all other room
         self.layout_of_panes = PaneLayout(
-            self.table, self.scene_row, beneath, self.windows, self.readout, self.timeline
+            self.table,
+            self.scene_row,
+            beneath,
+            self.found,
+            self.windows,
+            self.readout,
+            self.timeline,
         )
         for window in self.windows:
             window.header.enlarge.toggled.connect(partial(self._enlarge, window))
@@ -195,7 +206,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def _strip(self) -> None:
         """Leave the scenes alone, with title, step and legend."""
-        for widget in (*self.panes, self.layout_of_panes.right, self.statusBar()):
+        for widget in (*self.panes, self.found, self.layout_of_panes.right, self.statusBar()):
             widget.hide()
         self.histogram.leave_out()
         self.legend.show()
@@ -385,6 +396,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def _fit(self) -> None:
         if not self._bare:
             bars = self.controls.sizeHint().height() + self.statusBar().sizeHint().height()
+            self.found.fit(self.height())
             self.layout_of_panes.fit(self.size() - QtCore.QSize(0, bars))
 
     def _show_part(self, name: str, shown: bool) -> None:

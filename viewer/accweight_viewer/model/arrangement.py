@@ -40,7 +40,7 @@ COLUMN_GAP = 0.55
 DEPTH_STEP = 1.3
 """Distance between folded rows, for plates of median size."""
 
-LINE_STEP = 0.8
+LINE_STEP = 0.9
 """The same between the layers of a line."""
 
 SIDE_STEP = 0.35

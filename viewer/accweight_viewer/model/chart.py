@@ -10,6 +10,7 @@ import numpy as np
 
 from accweight_core.analysis.step_axis import Positions, shares
 from accweight_core.metrics.totals import Floats
+from accweight_core.text import plain
 from accweight_viewer.model.curve_scale import CurveScale, smoothed
 from accweight_viewer.model.session import Session
 
@@ -63,6 +64,7 @@ class Chart:
         steps: Steps of all runs.
         x: Horizontal positions, from 0 to 1.
         metric: Metric of the curves.
+        words: What it is.
         short_names: What layers are called, by name.
         curves: Curves of each run.
         broken: Where numbers end: for each run with NaN or infinity the first layer and its step.
@@ -75,6 +77,7 @@ class Chart:
         self.steps = session.steps
         self.x = shares(self.steps)
         self.metric = session.settings.curve_metric
+        self.words = plain(session.probes.metric_words.get(self.metric, self.metric))
         self.names = list(session.layer_names)
         self.short_names = session.short_names
         self.run_names = [run.name for run in session.runs]

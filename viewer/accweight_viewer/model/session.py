@@ -24,6 +24,7 @@ from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import PlateSource, ShownLayer, ShownRun
 from accweight_viewer.model.settings import Settings
+from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.model.timeline import TimeCursor
 
@@ -72,6 +73,7 @@ class Session:
         replaced: Paths of runs in whose place other runs have been put.
         found: Layers that match what is searched for; None if nothing is.
         found_changed: Emitted when others match.
+        probes: What probes have found.
         jump_asked: Emitted with the name of the layer that the camera should go to.
     """
 
@@ -92,6 +94,7 @@ class Session:
         self.jump_asked: Signal[[str]] = Signal()
         self.replaced: set[Path] = set()
         self.found: frozenset[str] | None = None
+        self.probes = ShownProbes(lambda: self.runs, lambda: self.settings)
         self.found_changed: Signal[[]] = Signal()
         self.cursor.move_to(self.cursor.last)
 
@@ -214,10 +217,16 @@ class Session:
     def sources(self) -> list[PlateSource]:
         """The sources of the scenes: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
+            first, second = self.runs
             settings = self.settings
             first, second = self.runs
             return [Difference(first, second, settings.scope, settings.difference_scale)]
-        return list(self.runs[:MOST_SCENES])
+        units = self.probes.unit_values
+        return [units] if units is not None else list(self.runs[:MOST_SCENES])
+
+    def scene_scale(self) -> ColourScale:
+        """Return the colour scale of the scenes: of change, of a difference, or of units."""
+        return self.probes.unit_scale or self.colour_scale(signed=self.sources[0].signed)
 
     def compare_as(self, comparison: ComparisonMode) -> None:
         """Show two runs side by side, or their difference."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
+from accweight_core.analysis.probe_metrics import is_probe_metric
 from accweight_core.metrics.table import METRICS
 
 Scope = Literal["global", "layer"]
@@ -24,6 +25,7 @@ ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "second_metric": METRICS,
     "curve_metric": METRICS,
     "curve_scale": ("linear", "logarithmic"),
+    "plate_values": ("movement",),
 }
 """Allowed values of settings with a few choices."""
 
@@ -36,7 +38,13 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """Minimum and maximum of numeric settings."""
 
 
-OF_A_RUN = frozenset(("low", "high", "fitted"))
+OF_PROBES = frozenset(("first_metric", "second_metric", "curve_metric", "plate_values"))
+"""Settings whose value may be a number that a probe has found, as PROBE.ARRAY."""
+
+MOVEMENT = "movement"
+"""What plates show unless it is the values of units."""
+
+OF_A_RUN = frozenset(("low", "high", "fitted", "plate_values"))
 """Settings that belong to the runs that are shown: another run has another range."""
 
 
@@ -67,6 +75,7 @@ class Settings:
         speed: Checkpoints per second.
         loop: Whether playback restarts at the end.
         smooth: Whether playback blends from one checkpoint into the next.
+        plate_values: What the colours of plates are: "movement", or PROBE.ARRAY of units.
         linked: Whether the two picture windows zoom and pan together.
     """
 
@@ -91,6 +100,7 @@ class Settings:
     speed: float = 3.0
     loop: bool = True
     smooth: bool = True
+    plate_values: str = MOVEMENT
     linked: bool = False
 
     def changed(self, **values: Any) -> Self:
@@ -111,7 +121,11 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, without what belongs to a run."""
-        return {name: value for name, value in asdict(self).items() if name not in OF_A_RUN}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in OF_A_RUN and not (name in OF_PROBES and is_probe_metric(value))
+        }
 
     @classmethod
     def from_json(cls, document: Any) -> Self:
@@ -125,6 +139,8 @@ class Settings:
 
 
 def _fits(name: str, value: Any) -> bool:
+    if name in OF_PROBES and isinstance(value, str) and is_probe_metric(value):
+        return True
     if name in ALLOWED:
         return value in ALLOWED[name]
     if name in RANGES:

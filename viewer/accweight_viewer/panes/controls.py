@@ -15,6 +15,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_core.colours.scale import colour_table
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import ALLOWED, RANGES, Settings
+from accweight_viewer.panes.plate_values_box import PlateValuesBox
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
 from accweight_viewer.widgets.events import listen
@@ -159,6 +160,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.reset.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.reset.setObjectName("warning")
         self.switches = {name: Switch(values) for name, values in SWITCHES.items()}
+        self.plate_values = PlateValuesBox(session)
         self.comparison = Switch(COMPARISONS)
         self.difference_scale = Switch(SCALES)
         self.theme_button = self._button("", "Dark or light (T)")
@@ -234,6 +236,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
                 self._clipped,
                 Group("Brightness relative to", [self.switches["scope"]], 2),
                 Group("Coarse pixels show", [self.switches["plane"]], 0),
+                *([Group("Plates", [self.plate_values], 4)] if self.plate_values.is_useful else []),
                 self._compared,
             ]
         )

@@ -177,6 +177,11 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         largest = float(finite.max()) if len(finite) else 0.0
         return MetricColumn(run, metric, title, values, largest, texts, tones)
 
+    @property
+    def metric_words(self) -> dict[str, str]:
+        """What each metric is that can be chosen."""
+        return self._session.probes.metric_words
+
     # --- changes --------------------------------------------------------------------------
 
     def follow_time(self) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.short_names import elided
-from accweight_viewer.model.settings import ALLOWED
-from accweight_viewer.panes.formatting import metric_text
+from accweight_core.text import plain
 from accweight_viewer.panes.layer_model import Column, LayerModel
 from accweight_viewer.theme import Theme
 from accweight_viewer.widgets.events import place_of
@@ -164,8 +163,8 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         menu.setStyleSheet(_MENU_STYLE)
         menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
         now = self._model.metrics[column - Column.FIRST].metric
-        for name in ALLOWED["first_metric"]:
-            action = menu.addAction(f"{name}\t{metric_text(name)}")
+        for name, words in self._model.metric_words.items():
+            action = menu.addAction(f"{name}\t{plain(words)}")
             action.setData(name)
             action.setCheckable(True)
             action.setChecked(name == now)

@@ -366,7 +366,9 @@ class TimelineImage:
         box = QtCore.QRectF(self.area.left(), 2, self.area.width(), self._metrics.height())
         how = [f"smoothed {self.chart.smoothing:g}"] if self.chart.smoothing else []
         how += ["logarithmic"] if self.chart.scale.is_logarithmic else []
-        draw_legend(painter, box, self.chart.metric, entries, self._theme, ", ".join(how))
+        draw_legend(
+            painter, box, self.chart.metric, self.chart.words, entries, self._theme, ", ".join(how)
+        )
 
 
 def _of_run(dashes: Sequence[Any], run: int) -> Any:

@@ -125,7 +125,7 @@ class SceneView(FlyCameraView, Pane):
         self._need("tiles")
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        renewing = {"plane"} | (DIFFERING if self.source.signed else set())
+        renewing = {"plane", "plate_values"} | (DIFFERING if self.source.signed else set())
         if names & renewing:
             self._renew()
         elif names & {"arrangement", "true_scale"}:
@@ -192,7 +192,7 @@ class SceneView(FlyCameraView, Pane):
         self._need("plan", "instances", "labels")
 
     def _recolour(self) -> None:
-        scale = self.session.colour_scale(signed=self.source.signed)
+        scale = self.session.scene_scale()
         self.setBackgroundColor(self._theme.page)
         self._plates.set_colours(scale, self._theme)
         self._labels.set_colours(self._theme)

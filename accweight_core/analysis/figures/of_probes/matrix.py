@@ -82,8 +82,7 @@ def _colours(values: Floats, low: float, high: float) -> npt.NDArray[np.uint8]:
 
 def _name_columns(axes: Axes, names: list[str], wide: float) -> None:
     """Name every column if there is room, else the first and the last."""
-    each = wide / max(len(names), 1)
     shown = [cut(text, 0.9, SMALL) for text in names]
-    fits = len(names) <= MOST_NAMED and all(text_width(t, SMALL) < each - 0.04 for t in shown)
+    fits = len(names) <= MOST_NAMED and sum(text_width(t, SMALL) + 0.08 for t in shown) < wide
     at = list(range(len(names))) if fits else sorted({0, len(names) - 1})
     axes.set_xticks(at, [shown[place] for place in at], parse_math=False)

@@ -50,7 +50,7 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
     figure, bottom = page(
         max(least, 4.6), body, heading(result), subtitle(result),
         [
-            scale_text(result, name),
+            scale_text(result, name) or result.fields[name].words,
             more(len(images[0]) - units, "picture"),
             f"{len(result.steps) - len(steps)} steps between are not shown"
             if len(steps) < len(result.steps)

@@ -1,0 +1,231 @@
+"""The probe `class_hierarchy`: which classes a network takes for each other, at every layer.
+
+Networks tell groups of classes apart before, and in earlier layers than, the classes within them.
+The groups are found in what the network confuses (Bilal et al., "Do convolutional neural networks
+learn class hierarchy?", the system Blocks, IEEE TVCG 2018): classes that are mixed up at any step
+are joined first, by average linkage; more often than by chance, as a network that says one class
+of everything mixes up no two of them. At every layer and step, a sample goes to the class with the
+nearest mean of the others (leaving itself out), which says how far groups and classes are apart
+there. Confusion is shown in the order of the hierarchy, so that groups are blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.context import Context
+from accweight_core.probes.features import Features, class_names, classes_of, need_sklearn
+from accweight_core.probes.network import OUTPUT
+from accweight_core.probes.probe import (
+    Array,
+    Batch,
+    Field,
+    Needs,
+    Probe,
+    Results,
+    Schema,
+    Step,
+    option,
+)
+from accweight_core.text import some
+
+APART = 0.9
+"""Share of samples told right from which on groups, or classes, count as apart."""
+
+MOST_CLASSES = 256
+
+
+@dataclass
+class ClassHierarchy(Probe):
+    """Groups of classes that are confused, and where and when groups and classes come apart."""
+
+    name: ClassVar[str] = "class_hierarchy"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.FORWARD
+    reading: ClassVar[str] = (
+        "Blocks on the diagonal are groups of classes that are taken for each other. Groups that "
+        "are apart where classes are not yet: the layer, or the step, knows the kind alone."
+    )
+
+    layers: tuple[str, ...] = option((), "layers or nodes; by default all layers")
+    groups: int = option(0, "groups of classes; by default where joining them costs most")
+    points: int = option(2000, "samples at most, each class with its share")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays, by the classes."""
+        need_sklearn(self.name)
+        names = self.layers or context.layers_of_samples
+        self._layers = [Features.of(context, name, self.points) for name in names]
+        rows = self._layers[0].rows
+        self._labels = classes_of(context, rows)
+        self._names = class_names(context, self._labels)
+        count, scores = len(self._names), context.tried()[OUTPUT]
+        if not (2 < count <= MOST_CLASSES and scores.ndim == 2 and scores.shape[1] >= count):
+            raise ArgumentValueError(
+                f"probe {self.name!r} groups 3 to {MOST_CLASSES} classes by their scores; there "
+                f"are {count} classes, and an output of shape {scores.shape[1:]}"
+            )
+        if not (self.groups == 0 or 1 < self.groups < count):
+            raise ArgumentValueError(
+                f"groups is {self.groups}; {count} classes have 2 to {count - 1}"
+            )
+        shape, matrix = (0, len(names)), (0, count, count)
+        fields = (
+            Field("counts", ("step", "row", "rank"), matrix, "confusion, classes in their order"),
+            Field("near", ("step", "layer", "row", "rank"), (0, len(names), count, count),
+                  "samples of a class by the class with the nearest mean", "float32"),
+            Field("confusion", ("step", "class", "predicted"), matrix,
+                  "samples of a class (down) by the class predicted (across), in the order of the "
+                  "hierarchy", final=True),
+            Field("group", ("row",), (count,), "group of a class, in the order of the classes",
+                  final=True),
+            Field("groups_apart", ("step", "layer"), shape,
+                  "share of samples that are nearest to a class of their group", final=True),
+            Field("classes_apart", ("step", "layer"), shape,
+                  "share of samples that are nearest to their class", final=True),
+            Field("within", ("step",), (0,), "share of confusion that is within a group",
+                  final=True),
+        )  # fmt: skip
+        return Schema(fields, {"layer": tuple(names), "row": self._names}, rows=rows)
+
+    def begin(self, step: Step) -> None:
+        """Start a step."""
+        self._predicted: list[Array] = []
+        for layer in self._layers:
+            layer.begin()
+
+    def measure(self, batch: Batch) -> None:
+        """Keep the values of the layers, and what is predicted."""
+        for layer in self._layers:
+            layer.add(batch)
+        self._predicted.append(batch.outputs[OUTPUT][:, : len(self._names)].argmax(axis=1))
+
+    def end(self) -> Mapping[str, Array]:
+        """Return the confusion of the network, and of the nearest means at every layer."""
+        near = [nearest_mean(layer.whole(), self._labels) for layer in self._layers]
+        return {
+            "counts": self._counted(np.concatenate(self._predicted)),
+            "near": np.stack([self._counted(found) for found in near]),
+        }
+
+    def _counted(self, predicted: Array) -> Array:
+        count = len(self._names)
+        found = np.bincount(self._labels * count + predicted, minlength=count**2)
+        return found.reshape(count, count).astype(np.float64)
+
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Return the groups, and when and where they come apart."""
+        steps = range(len(results.steps))
+        counts = np.stack([results.at("counts", at) for at in steps])
+        near = np.stack([results.at("near", at) for at in steps]).astype(np.float64)
+        group, self._order = hierarchy(
+            excess(counts).sum(axis=0) + excess(near).sum(axis=(0, 1)), self.groups
+        )
+        same = group[:, None] == group[None]
+        total = near.sum(axis=(2, 3))
+        wrong = counts * (1 - np.eye(len(group)))
+        errors = wrong.sum(axis=(1, 2))
+        return {
+            "confusion": counts[:, self._order][:, :, self._order],
+            "group": group.astype(np.float64),
+            "groups_apart": (near * same).sum(axis=(2, 3)) / total,
+            "classes_apart": np.trace(near, axis1=2, axis2=3) / total,
+            "within": np.divide((wrong * same).sum(axis=(1, 2)), errors,
+                                out=np.full(len(errors), np.nan), where=errors > 0),
+        }  # fmt: skip
+
+    def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:
+        """Return the classes in the order of the hierarchy."""
+        names = tuple(self._names[at] for at in self._order)
+        return {"class": names, "predicted": names}
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return the groups, and where and when they and the classes are apart."""
+        group, names = result.array("group"), result.labels("row")
+        members = [
+            some([name for name, own in zip(names, group, strict=True) if own == one], 12)
+            for one in dict.fromkeys(group.tolist())
+        ]
+        lines = [f"groups: {' | '.join(members)}"]
+        for what in ("groups", "classes"):
+            apart = result.array(f"{what}_apart") >= APART
+            told = [
+                f"{layer} {result.steps[apart[:, at].argmax()]}"
+                for at, layer in enumerate(result.labels("layer")) if apart[:, at].any()
+            ]  # fmt: skip
+            lines.append(f"{what} apart ({APART:.0%}) first at step: {some(told, 8) or 'nowhere'}")
+        return lines
+
+
+def nearest_mean(values: Array, labels: Array) -> Array:
+    """Return, per sample, the class whose mean is nearest; its own class is without it.
+
+    Args:
+        values: (samples, features).
+        labels: (samples,) classes, from 0 on.
+    """
+    wide = np.nan_to_num(values.astype(np.float64))
+    counts = np.bincount(labels)
+    sums = np.zeros((len(counts), wide.shape[1]))
+    np.add.at(sums, labels, wide)
+    means = sums / np.maximum(counts, 1)[:, None]
+    square = (wide**2).sum(axis=1)[:, None] - 2 * wide @ means.T + (means**2).sum(axis=1)
+    square[:, counts == 0] = np.inf
+    rest = counts[labels] / np.maximum(counts[labels] - 1, 1)  # x - m' = n/(n - 1) (x - m)
+    own = np.arange(len(labels)), labels
+    square[own] *= rest**2
+    found: Array = square.argmin(axis=1)
+    return found
+
+
+def hierarchy(confusion: Array, groups: int) -> tuple[Array, Array]:
+    """Return the group of each class, and the order of the classes in their hierarchy.
+
+    Args:
+        confusion: (classes, classes) how much a class is taken for another, above chance.
+        groups: Number of groups; 0 to cut where joining two of them costs most, at two to half as
+            many as there are classes.
+
+    >>> hierarchy(np.array([[0, 0, 1], [0, 0, 0], [3, 0, 0]]), 2)[0]
+    array([0, 1, 0])
+    """
+    from sklearn.cluster import AgglomerativeClustering
+
+    alike = np.maximum(confusion / np.maximum(np.abs(confusion).max(), 1e-12), 0)
+    far = 1 - (alike + alike.T) / 2
+    np.fill_diagonal(far, 0)
+    how: Any = {"metric": "precomputed", "linkage": "average"}
+    tree: Any = AgglomerativeClustering(None, distance_threshold=0, **how).fit(far)
+    if not groups:
+        gains = np.diff(tree.distances_)[::-1][: max(len(far) // 2 - 1, 1)]  # to 2 groups, 3, ...
+        groups = 2 + int(gains.argmax())
+    found = AgglomerativeClustering(groups, **how).fit_predict(far)
+    first = list(dict.fromkeys(found.tolist()))
+    under = [[leaf] for leaf in range(len(far))]
+    for one, other in tree.children_:
+        under.append(under[one] + under[other])
+    return np.array([first.index(one) for one in found]), np.array(under[-1])
+
+
+def excess(counts: Array) -> Array:
+    """Return by how much pairs are more frequent than if rows and columns had nothing in common.
+
+    A network that says one class of everything mixes up no two classes more than others.
+
+    Args:
+        counts: (..., classes, classes).
+
+    Returns:
+        (..., classes, classes), as shares of the samples of a class.
+    """
+    rows, columns = counts.sum(axis=-1, keepdims=True), counts.sum(axis=-2, keepdims=True)
+    total = np.maximum(counts.sum(axis=(-2, -1), keepdims=True), 1)
+    found: Array = (counts - rows * columns / total) / np.maximum(rows, 1)
+    return found

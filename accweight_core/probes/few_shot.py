@@ -1,0 +1,177 @@
+"""The probe `few_shot`: can a layer tell apart classes that you show it a few pictures of?
+
+Point it at a folder with a few pictures per class, which the network need not have been trained on:
+each picture is given the class of the nearest others by the values of a layer, leaving itself out
+(as Teachable Machine does: Carney et al., CHI 2020). Per layer and checkpoint this says where to
+cut the network to make a classifier of your own; the pictures that are taken for another class are
+shown beside those that they are taken for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.context import Context
+from accweight_core.probes.embedding import neighbours_of
+from accweight_core.probes.features import Features, class_names, classes_of, need_sklearn
+from accweight_core.probes.probe import (
+    Array,
+    Batch,
+    Field,
+    Needs,
+    Probe,
+    Results,
+    Schema,
+    Step,
+    option,
+)
+from accweight_core.samples.pictures import sample_pictures
+from accweight_core.text import some
+
+
+@dataclass
+class FewShot(Probe):
+    """Classes of a few pictures by their nearest neighbours at every layer, and those confused."""
+
+    name: ClassVar[str] = "few_shot"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.FORWARD
+    reading: ClassVar[str] = (
+        "Accuracy of the nearest neighbours among so few samples is coarse: one sample more "
+        "or less is a step. Pairs: left what was shown, right the nearest one, of another class."
+    )
+
+    layers: tuple[str, ...] = option((), "layers or nodes; by default all layers")
+    count: int = option(1, "neighbours that vote; of equal votes, the nearest wins")
+    distance: Literal["cosine", "euclidean"] = option("cosine", "distance between samples")
+    pairs: int = option(8, "confused samples that are shown, of the best layer")
+    points: int = option(1000, "samples at most, each class with its share")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays, by the samples and their classes."""
+        need_sklearn(self.name)
+        names = self.layers or context.layers_of_samples
+        self._layers = [Features.of(context, name, self.points) for name in names]
+        rows = self._layers[0].rows
+        self._labels = classes_of(context, rows)
+        least = int(np.unique(self._labels, return_counts=True)[1].min())
+        if not 0 < self.count < len(rows) or least < 2:
+            raise ArgumentValueError(
+                f"probe {self.name!r} compares each of {len(rows)} samples with {self.count} "
+                f"others; it needs two of each class at least, and the smallest class has {least}"
+            )
+        self._pictures = sample_pictures(context.data, rows)
+        inputs = [np.concatenate([v.reshape(len(v), -1) for v in p.inputs.values()], axis=1)
+                  [: len(p.rows)] for p in context.portions(rows)]  # fmt: skip
+        classes, count = class_names(context, self._labels), len(names)
+        self._classes = len(classes)
+        self._chosen = min(self.pairs, len(rows))
+        nearest = self._voted(np.concatenate(inputs))[0]
+        fields = [
+            Field("accuracy", ("step", "layer"), (0, count),
+                  "share of samples whose nearest others are of their class"),
+            Field("voted", ("step", "layer", "row"), (0, count, len(rows)), "class by the nearest"),
+            Field("nearest", ("step", "layer", "row"), (0, count, len(rows)),
+                  "the sample that decided, as a place among the samples"),
+            Field("confusion", ("step", "class", "predicted"), (0, self._classes, self._classes),
+                  "samples of a class (down) by that of the nearest (across), at the best layer",
+                  final=True),
+        ]  # fmt: skip
+        if self._pictures is not None:
+            height, width, channels = self._pictures.shape[1:]
+            fields.append(
+                Field("images", ("step", "unit", "height", "width", "channel"),
+                      (0, self._chosen, height, 2 * width + 1, channels), "confused: left the "
+                      "sample, right what it is nearest to, at the best layer of the last step",
+                      "uint8", final=True)
+            )  # fmt: skip
+        attributes = {
+            "rows": rows.tolist(), "targets": self._labels.tolist(), "classes": list(classes),
+            "pixels": float((nearest == self._labels).mean()),
+        }  # fmt: skip
+        labels = {"layer": tuple(names), "class": classes, "predicted": classes}
+        return Schema(tuple(fields), labels, attributes, rows)
+
+    def begin(self, step: Step) -> None:
+        """Start a step."""
+        for layer in self._layers:
+            layer.begin()
+
+    def measure(self, batch: Batch) -> None:
+        """Keep the values of the layers."""
+        for layer in self._layers:
+            layer.add(batch)
+
+    def end(self) -> Mapping[str, Array]:
+        """Return the class of every sample by its nearest others, at every layer."""
+        found = [self._voted(layer.whole()) for layer in self._layers]
+        voted, nearest = (np.stack(each) for each in zip(*found, strict=True))
+        return {
+            "accuracy": (voted == self._labels).mean(axis=1),
+            "voted": voted.astype(np.float64),
+            "nearest": nearest.astype(np.float64),
+        }
+
+    def _voted(self, values: Array) -> tuple[Array, Array]:
+        """Return the class by the nearest others of every sample, and the first that voted so."""
+        near = neighbours_of(np.nan_to_num(values), self.count, self.distance)
+        votes = self._labels[near]
+        counts = (votes[:, :, None] == votes[:, None, :]).sum(axis=2)
+        first = counts.argmax(axis=1)  # of equal ones the nearest
+        samples = np.arange(len(near))
+        return votes[samples, first], near[samples, first]
+
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Return confusion at the best layer of the last step, and pictures of what is confused."""
+        steps = range(len(results.steps))
+        best = int(results.at("accuracy", len(results.steps) - 1).argmax())
+        voted = [results.at("voted", at)[best].astype(int) for at in steps]
+        pairs = [np.bincount(self._labels * self._classes + v, minlength=self._classes**2)
+                 for v in voted]  # fmt: skip
+        found: dict[str, Array] = {
+            "confusion": np.stack(pairs)
+            .reshape(-1, self._classes, self._classes)
+            .astype(np.float64)
+        }
+        if self._pictures is not None:
+            near = [results.at("nearest", at)[best].astype(int) for at in steps]
+            found["images"] = np.stack(
+                [self._pairs(v, n) for v, n in zip(voted, near, strict=True)]
+            )
+        return found
+
+    def _pairs(self, voted: Array, nearest: Array) -> Array:
+        """Return the pictures that are confused, each beside the one that it is nearest to."""
+        assert self._pictures is not None
+        wrong = np.flatnonzero(voted != self._labels)[: self._chosen]
+        height, width, channels = self._pictures.shape[1:]
+        found = np.full((self._chosen, height, 2 * width + 1, channels), 255, np.uint8)
+        for place, row in enumerate(wrong):
+            found[place, :, :width] = self._pictures[row]
+            found[place, :, width + 1 :] = self._pictures[nearest[row]]
+        return found
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return the best layer, beside the pixels, and the samples that it confuses."""
+        said, accuracy = result.attributes, result.array("accuracy")[-1]
+        best = int(accuracy.argmax())
+        voted = result.array("voted")[-1, best].astype(int)
+        names, labels = said["classes"], said["targets"]
+        wrong = [
+            f"{row} ({names[label]} as {names[one]})"
+            for row, label, one in zip(said["rows"], labels, voted.tolist(), strict=True)
+            if label != one
+        ]
+        line = (
+            f"{len(labels)} samples of {len(set(labels))} classes: best at "
+            f"{result.labels('layer')[best]}, {accuracy[best]:.0%}; by the input "
+            f"{said['pixels']:.0%}"
+        )
+        return [line, f"confused: sample {some(wrong, 8)}"] if wrong else [line]

@@ -1,0 +1,55 @@
+"""What single units depend on: gradients of one unit per sample, many samples side by side."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from accweight_core.probes.network import BoundNetwork
+from accweight_core.probes.probe import Array
+from accweight_core.probes.units import UnitAxes
+
+AT_ONCE = 64
+"""Samples that are run side by side."""
+
+
+def unit_gradients(
+    network: BoundNetwork,
+    node: str,
+    axes: UnitAxes,
+    x: Array,
+    units: Array,
+    places: Array,
+    size: int = 0,
+) -> Array:
+    """Return the gradient of a unit of a node for every sample, by the sample.
+
+    Args:
+        network: The network with its weights.
+        node: The node.
+        axes: Where its samples and units are.
+        x: The samples.
+        units: (samples,) the unit that each is asked about.
+        places: (samples,) its position.
+        size: Samples that the network takes at a time; 0 for any.
+
+    Returns:
+        An array of the shape of x.
+    """
+    found = []
+    for start in range(0, len(x), size or AT_ONCE):
+        rows = range(start, min(start + (size or AT_ONCE), len(x)))
+        filled = [*rows, *[rows[-1]] * (size - len(rows))]
+        mask = np.zeros((len(filled), axes.count, axes.positions), np.float32)
+        mask[range(len(filled)), units[filled], places[filled]] = 1
+        own = network.patch({node: partial(_masked, axes=axes, mask=mask)})
+        found.append(np.asarray(own.gradient(x[filled], (node, None)))[: len(rows)])
+    return np.concatenate(found)
+
+
+def _masked(value: Any, axes: UnitAxes, mask: Array) -> Any:
+    """Return the value of a node, 0 but for one unit of every sample."""
+    shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
+    return value * value.new_tensor(axes.back(mask, shape))

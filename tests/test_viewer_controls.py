@@ -397,7 +397,7 @@ def test_stored_values_are_shown_at_once(qtbot: Any, analysis: Path) -> None:
     assert pane.place.text() == "output 2, input 3"
     assert pane.cumulative == value
     assert pane.path.value.text() == f"{value:.6g}"
-    assert pane.path.note.text().startswith(f"N {share:.3}"[:5])
+    assert pane.path.note.text().startswith(f"{100 * share:.3g} % of the layer's largest")
     assert pane.path.note.text().endswith("step 50")
     assert pane.weight.note.text().startswith("reading") or not pane.weight.note.text()
     np.testing.assert_array_equal(
@@ -487,10 +487,8 @@ def test_means_are_called_means_until_checkpoints_are_read(qtbot: Any, coarse: P
 
     side = 1 << session.runs[0].plates[0].finest
     assert side > 1
-    assert stored_as == (
-        f"cumulative change A, mean of {side}\N{MULTIPLICATION SIGN}{side} weights"
-    )
-    assert pane.path.caption.text() == "cumulative change A"
+    assert stored_as == (f"moved, mean of {side}\N{MULTIPLICATION SIGN}{side} weights")
+    assert pane.path.caption.text() == "moved"
 
 
 def test_with_two_runs_the_run_is_named(qtbot: Any, analysis: Path, other: Path) -> None:

@@ -765,7 +765,8 @@ def test_what_is_under_the_mouse_is_told_below(opened: OpenWindow, analysis: Pat
     index = plate.layout.element(4, 3)
     value = np.float32(aw.open_analysis(analysis).cumulative("embed.weight")[index])
     assert told.startswith("embed.weight[4, 3]   ")
-    assert f"   A {value:.6g}   N " in told
+    assert f"   moved {value:.6g}   " in told
+    assert " % of the layer's largest" in told
     assert told.endswith("step 4")
     assert window.status.text() == ""
 

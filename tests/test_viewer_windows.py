@@ -210,7 +210,7 @@ def test_hovering_tells_the_exact_value_and_what_it_belongs_to(qtbot: Any, analy
     assert window.hovered.value == exact
     assert window.footer.name.text() == "conv.weight[5, 2, 1, 0]"
     assert window.footer.detail.text() == "output 5, input 2, row 1, column 0"
-    assert window.footer.value.text() == f"A {exact:.6g}"
+    assert window.footer.value.text() == f"moved {exact:.6g}"
     assert window.footer.share.text().endswith("step 50")
 
 

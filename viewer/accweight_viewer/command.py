@@ -17,7 +17,6 @@ import click
 from accweight_core.cli import options
 from accweight_core.cli.options import parsed_size
 from accweight_core.errors import AccweightError
-from accweight_core.metrics.table import checked_metric
 
 if TYPE_CHECKING:
     from accweight_viewer.model.session import Session
@@ -108,6 +107,7 @@ def view(
     weight: str | None,
 ) -> None:
     """Fly through a network while it learns: every layer in 3D, along the timeline."""
+    from accweight_core.metrics.table import checked_metric
     from accweight_viewer.opening import opened_window
 
     picked = None if weight is None else _parsed_weight(weight)

@@ -12,7 +12,7 @@ from accweight_viewer.model.camera import FIELD_OF_VIEW, Camera
 
 Boxes = npt.NDArray[np.float64]
 
-SAMPLES = np.array([(x, y) for x in (0.05, 0.35, 0.65, 0.95) for y in (0.3, 0.8)])
+SAMPLES = np.array([(0.05, 0.5), (0.35, 0.5), (0.65, 0.5), (0.95, 0.5)])
 """Places within a text at which plates behind it are looked for, as shares of its box."""
 
 MOST_CROSSED = 0.25

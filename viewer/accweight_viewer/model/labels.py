@@ -348,11 +348,18 @@ def _with_room(
     lower[:, 0] = left[:, 0]
     lower[:, 1] = left[:, 1] + fall + [GAP_PIXELS + 17 * labels[i].detail for i in shown]
 
-    def crossed(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        boxes = np.concatenate([corners, corners + sizes[shown]], axis=1)
-        return lie_across(boxes, own, camera, viewport, places, nearer_hidden)
+    def with_room(
+        corners: npt.NDArray[np.float64], asked: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Tell for those asked about whether they lie across no other plate there."""
+        boxes = np.concatenate([corners, corners + sizes[shown]], axis=1)[asked]
+        found = np.zeros(len(shown), bool)
+        found[asked] = ~lie_across(boxes, own[asked], camera, viewport, places, nearer_hidden)
+        return found
 
-    fits, fits_below = ~crossed(at[shown]), ~crossed(lower)
+    fits = with_room(at[shown], above)
+    crossing = {labels[i].layer for i in shown[above & ~fits]}
+    fits_below = with_room(lower, np.array([labels[i].layer in crossing for i in shown], bool))
     fits_below &= (lower + sizes[shown] <= viewport).all(axis=1) & (lower >= 0).all(axis=1)
     named = np.array([labels[i].names for i in shown], bool)
     free = ~above | mine[shown] | (named & np.array([labels[i].least == 0 for i in shown], bool))

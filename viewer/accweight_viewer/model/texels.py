@@ -18,12 +18,14 @@ class TexelValue:
         largest: Their maximum.
         normalised: Share of the scale.
         side: Weights along each side of the square that it covers; 0 for all weights.
+        scope: What it is a share of: the largest change of its layer, or of all.
     """
 
     value: float
     largest: float
     normalised: float
     side: int
+    scope: Scope = "layer"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def texel_value(
     largest = float(run.values(plate, level, "max", *at)[0, 0, 0]) if pooled else value
     scale = run.scale(plate, scope)
     side = 1 << level if plate.pictured else 0
-    return TexelValue(value, largest, value / scale if scale > 0 else 0.0 * value, side)
+    normalised = value / scale if scale > 0 else 0.0 * value
+    return TexelValue(value, largest, normalised, side, scope)
 
 
 def texel_difference(

@@ -10,7 +10,7 @@ from accweight_viewer.panes.formatting import tip_text
 from accweight_viewer.panes.texel_text import Description
 from accweight_viewer.widgets.elided_label import ElidedLabel
 
-LETTERS = "A: cumulative change\nN: A as a share of the scale, from 0 to 1"
+WORDS = "moved: cumulative change, the length of the way since the first checkpoint"
 
 
 class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
@@ -40,4 +40,4 @@ class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
         self.value.setText(description.value)
         self.detail.setText(description.detail)
         self.share.setText(description.share)
-        self.setToolTip(tip_text("\n".join([*filter(None, description), LETTERS])))
+        self.setToolTip(tip_text("\n".join([*filter(None, description), WORDS])))

@@ -19,8 +19,8 @@ from accweight_viewer.model.exact_series import ExactSeries, Number, SeriesReque
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun, Texels
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.formatting import MISSING, number_text, step_text, tip_text
-from accweight_viewer.panes.texel_text import DOT, element_text, exact_text, square_text
+from accweight_viewer.panes.formatting import MISSING, step_text, tip_text
+from accweight_viewer.panes.texel_text import DOT, element_text, exact_text, share_text, square_text
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.background import Background
 from accweight_viewer.widgets.elided_label import ElidedLabel
@@ -305,11 +305,12 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         exact = self._exact is not None and self._exact.position(self.step) is not None
         side = 1 << pick.plate.finest if pick.plate.pictured else 0
         whose = "" if exact or side == 1 else f", mean of {square_text(side)}"
-        card.caption.setText(f"cumulative change A{whose}")
+        card.caption.setText(f"moved{whose}")
         scope = self._session.settings.scope
         scale = run.scale(pick.plate, scope)
-        share = number_text(value / scale) if value is not None and scale > 0 else MISSING
-        note = f"N {share}{DOT}step {step_text(self.step)}"
+        known = value is not None and scale > 0
+        share = share_text(value / scale, scope) if value is not None and known else MISSING
+        note = f"{share}{DOT}step {step_text(self.step)}"
         card.say(MISSING if value is None else exact_text(value), note)
         at = self._session.run_position(pick.run)
         if self._exact is not None:

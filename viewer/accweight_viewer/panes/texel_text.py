@@ -8,7 +8,7 @@ from typing import NamedTuple
 from accweight_core.text import plain
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import Plate, PlateSource
-from accweight_viewer.model.settings import Plane
+from accweight_viewer.model.settings import Plane, Scope
 from accweight_viewer.model.texels import TexelDifference, TexelValue
 from accweight_viewer.panes.formatting import MISSING, number_text, step_text
 
@@ -93,17 +93,28 @@ def texel_line(
     return "   ".join(filter(None, (*named, told.value, told.share)))
 
 
+def share_text(share: float, scope: Scope) -> str:
+    """Return a normalised change in words.
+
+    >>> share_text(0.42, "layer"), share_text(1.0, "global")
+    ("42 % of the layer's largest", "100 % of the network's largest")
+    """
+    if not math.isfinite(share):
+        return MISSING
+    return f"{100 * share:.3g} % of the {'layer' if scope == 'layer' else 'network'}'s largest"
+
+
 def value_description(pick: Pick, value: TexelValue, step: str) -> Description:
     """Return the description of a texel of a run."""
     if math.isnan(value.value):
         return Description(element_text(pick), "", pick.described(), step)
     if math.isinf(value.value):
         return Description(element_text(pick), NOT_FINITE, pick.described(), step)
-    share = f"N {number_text(value.normalised)}"
+    share = share_text(value.normalised, value.scope)
     if value.side == 1:
-        text = f"A {exact_text(value.value)}"
+        text = f"moved {exact_text(value.value)}"
         return Description(element_text(pick), text, pick.described(), share + DOT + step)
-    text = f"mean of {square_text(value.side)} {exact_text(value.value)}"
+    text = f"mean of {square_text(value.side)} moved {exact_text(value.value)}"
     share = f"max {exact_text(value.largest)}{DOT}{share}"
     return Description(element_text(pick), text, pick.described(), share + DOT + step)
 

@@ -33,8 +33,8 @@ gc.disable()  # modules and tests, which are made now, stay for good
 
 
 LONG_IMPORTS = (
-    "binding", "equivalence", "heads_of_formats", "jax", "keras", "lightning", "memory", "onnx",
-    "sb3", "tracker_models", "trainer", "training_loops",
+    "alignment_exports", "binding", "companions", "equivalence", "heads_of_formats", "jax", "keras",
+    "lightning", "memory", "onnx", "sb3", "tracker_models", "trainer", "training_loops",
 )  # fmt: skip
 """How files begin that import JAX, Keras, Lightning, or the exporter and the compiler of torch.
 

@@ -33,6 +33,7 @@ IMPORTED_AS = {
     "openTSNE": "opentsne",
     "onnxruntime": "onnxruntime-training",
     "sklearn": "scikit-learn",
+    "umap": "umap-learn",
 }
 """Names of distributions whose modules have others, or which bring those modules along."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sklearn.manifold import TSNE
 from torch import nn
 
 import accweight_core as aw
-from accweight_core.errors import ArgumentValueError
+from accweight_core.errors import ArgumentValueError, MissingLibraryError
 from accweight_core.probes.embedding import jumps
 
 Array = np.ndarray[Any, Any]
@@ -138,6 +139,27 @@ def test_neighbours_by_pixels_fail_where_those_by_features_do_not(tmp_path: Path
     distances = np.linalg.norm(signal[:, None] - signal[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     np.testing.assert_array_equal(nearest[:, 0], distances.argmin(axis=1))
+
+
+def test_umap_does_not_jump_either(tmp_path: Path, noisy: list[Array]) -> None:
+    pytest.importorskip("umap")
+    asked = "embedding:layer=features,method=umap,perplexity=20"
+
+    found = probed(tmp_path, noisy[:2], blobs(), asked)["embedding"]
+
+    assert found.array("jump")[1] < 0.2
+    assert found.array("purity")[-1] > 0.99
+
+
+def test_a_missing_library_is_named(
+    tmp_path: Path, noisy: list[Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method, module, name in (("umap", "umap", "umap-learn"), ("tsne", "openTSNE", "openTSNE")):
+        monkeypatch.setitem(sys.modules, module, None)
+
+        (tmp_path / method).mkdir()
+        with pytest.raises(MissingLibraryError, match=rf"{name}.*pip install 'accweight\[{method}"):
+            probed(tmp_path / method, noisy[:2], blobs(), f"embedding:method={method}")
 
 
 def test_too_few_points_are_told(tmp_path: Path, noisy: list[Array]) -> None:

@@ -78,7 +78,7 @@ def test_features_appear_at_the_steps_where_they_were_planted(tmp_path: Path) ->
 
     onset = result.array("onset")
     assert onset.tolist() == [20] * 4 + [100] * 4 + [200] * 4
-    (line,) = FeatureVisualization.summary(result)
+    line, *_ = FeatureVisualization.summary(result)
     assert line.endswith("0 20, 1 100, 2 200")
 
 
@@ -163,3 +163,54 @@ def test_parts() -> None:
     assert smoothed(np.ones((1, 1, 3, 3))).tolist() == np.ones((1, 1, 3, 3)).tolist()
     similar = np.array([[0.95], [0.2], [0.99]])
     assert onsets(similar, [1, 2, 3]).tolist() == [3]
+
+
+class Shifted(nn.Module):
+    """A first layer that moves with the picture, and a last one that does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 3, 3, padding=1, padding_mode="circular", bias=False)
+        self.last = nn.Linear(3, 5, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return five numbers."""
+        found: torch.Tensor = self.last(torch.relu(self.first(x)).sum((2, 3)))
+        return found
+
+
+def test_pictures_of_a_class_agree_in_the_layer_that_does_not_move_with_them(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    chance = np.random.default_rng(0)
+    templates = chance.random((3, 1, 8, 8), np.float32)
+    labels = np.arange(30) % 3
+    moves = chance.integers(0, 8, (30, 2))
+    shifted = [np.roll(templates[k], tuple(m), (1, 2)) for k, m in zip(labels, moves, strict=True)]
+    states = [Shifted().state_dict() for _ in range(2)]
+    run = aw.open_run(write_states(tmp_path / "run", states))
+    data = np.stack(shifted), labels
+
+    found = aw.probe(
+        run, Plain(Shifted()), data, "feature_visualization:units=2", out=tmp_path / "run.accw"
+    )["feature_visualization"]
+
+    first, last = found.array("agreement")[-1]
+    assert first < 0.3  # what there is comes from equal shifts
+    assert last > 1.2  # pictures of one class are the same there: 1, of three others about -1/2
+    table = found.table()
+    assert table[table["layer"] == "last"]["agreement"].iloc[-1] == last
+    assert any(f"last {last:.2f}" in line for line in FeatureVisualization.summary(found))
+
+
+def test_without_classes_no_agreement_is_stored(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    run = aw.open_run(write_states(tmp_path / "run", [Shifted().state_dict()] * 2))
+    x = np.random.default_rng(0).random((8, 1, 8, 8), np.float32)
+
+    found = aw.probe(
+        run, Plain(Shifted()), x, "feature_visualization:units=2", out=tmp_path / "run.accw"
+    )
+
+    assert "agreement" not in found["feature_visualization"].arrays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from accweight_core.cli import rewinding
 from accweight_core.cli.app import application
 from accweight_core.errors import ArgumentValueError
 from accweight_core.naming import layers_of
+from accweight_core.probes.context import Portion
+from accweight_core.probes.network import ResumableNetwork
 from accweight_core.probes.rewinding import prediction
+from accweight_core.probes.rewinding.measuring import pieces
 from accweight_core.probes.rewinding.parts import norm_owners
 from accweight_core.probes.rewinding.prediction import LayerCriticality, predictions
 from accweight_core.probes.rewinding.prediction import layers_of as beside
@@ -183,6 +187,40 @@ def test_a_norm_goes_with_its_convolution_and_its_statistics_are_computed_anew(
         mixed = {n: states[(n.split(".")[0] in layer and 1) or -1][n] for n in base}
         expected = loss_of(module, torch_statistics(module, mixed, x), x, y)
         assert found.array("loss", 1)[place] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_graph_that_goes_on_from_the_layer_gives_what_a_module_gives(
+    tmp_path: Path, normed: Any
+) -> None:
+    (x, y), module, states = normed
+    module.load_state_dict(states[-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(), (torch.from_numpy(x[:2]),), str(tmp_path / "net.onnx"),
+            dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "samples"}},
+        )  # fmt: skip
+    graph = aw.Network.from_onnx(tmp_path / "net.onnx")
+    assert isinstance(graph.with_weights({}), ResumableNetwork)
+
+    ways = [
+        rewound(tmp_path, states, network, (x, y), out=tmp_path / out, batch_size=48)
+        for network, out in ((graph, "graph.accw"), (Plain(module), "module.accw"))
+    ]
+
+    assert ways[0].attributes["recomputed"] == ["bn1", "bn2"]
+    for name in ("loss", "random_loss", "base_loss"):
+        assert ways[0].array(name) == pytest.approx(ways[1].array(name), rel=1e-5)
+
+
+def test_batches_are_run_in_even_pieces_that_have_every_sample() -> None:
+    rows, x = np.arange(300), np.zeros((300, 1, 28, 28), np.float32)
+
+    found = list(pieces(Portion(rows, {"x": x})))
+
+    assert [len(one.rows) for one in found] == [150, 150]
+    assert [len(one.inputs["x"]) for one in found] == [150, 150]
+    assert np.concatenate([one.rows for one in found]).tolist() == rows.tolist()
 
 
 def test_statistics_are_kept_when_asked(tmp_path: Path, normed: Any) -> None:

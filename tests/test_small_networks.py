@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
+from thorough import sampled
 from torch import Tensor
 
 import accweight_core as aw
@@ -92,10 +94,10 @@ def test_a_frozen_small_matrix_hides_no_restart() -> None:
     assert len(warnings_of(run)) == 1
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.1, 1.0])
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("width", [4, 8])
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(
+    ("rate", "momentum", "width", "depth"),
+    list(sampled(product([0.01, 0.1, 1.0], [0.0, 0.9], [4, 8], [1, 2]), 5)),
+)
 def test_honest_training_of_small_networks_is_not_reported(
     rate: float, momentum: float, width: int, depth: int
 ) -> None:

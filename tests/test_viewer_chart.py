@@ -114,18 +114,20 @@ def test_measures_of_validation_come_first_and_losses_before_others() -> None:
     series = np.array([1.0, 2.0])
     names = ["lr", "train_loss", "epoch", "val_acc", "loss", "val_loss", "accuracy"]
 
-    chosen = chosen_measures({name: series for name in names})
+    chosen = chosen_measures([{name: series for name in names}])
 
     assert [m.name for m in chosen] == ["val_loss", "val_acc", "train_loss", "loss"]
 
 
 def test_losses_share_a_scale_and_accuracies_another() -> None:
     chosen = chosen_measures(
-        {
-            "loss": np.array([2.0, np.nan]),
-            "val_loss": np.array([3.0, 1.0]),
-            "acc": np.array([0.5, 0.75]),
-        }
+        [
+            {
+                "loss": np.array([2.0, np.nan]),
+                "val_loss": np.array([3.0, 1.0]),
+                "acc": np.array([0.5, 0.75]),
+            }
+        ]
     )
 
     assert {m.name: (m.low, m.high) for m in chosen} == {
@@ -136,11 +138,11 @@ def test_losses_share_a_scale_and_accuracies_another() -> None:
 
 
 def test_measures_without_a_value_are_left_out() -> None:
-    assert chosen_measures({"loss": np.array([np.nan, np.nan])}) == []
+    assert chosen_measures([{"loss": np.array([np.nan, np.nan])}]) == []
 
 
 def test_measures_below_zero_have_a_scale_that_reaches_them() -> None:
-    (measure,) = chosen_measures({"elbo": np.array([-5.0, -2.0])})
+    (measure,) = chosen_measures([{"elbo": np.array([-5.0, -2.0])}])
 
     assert (measure.low, measure.high) == (-5.0, -2.0)
 
@@ -188,3 +190,12 @@ def test_spread_places_keep_their_distance_and_stay_inside(wanted: list[float]) 
 
     assert all(after - before >= 10 - 1e-9 for before, after in pairwise(places))
     assert all(-1e-9 <= place <= 100 + 1e-9 for place in places)
+
+
+def test_losses_of_all_runs_share_their_scale() -> None:
+    runs = [{"loss": np.array([2.0, 1.0])}, {"loss": np.array([8.0, 3.0]), "acc": np.array([0.5])}]
+
+    chosen = chosen_measures(runs)
+
+    assert [(m.name, m.run) for m in chosen] == [("loss", 0), ("loss", 1), ("acc", 1)]
+    assert {(m.low, m.high) for m in chosen if m.name == "loss"} == {(0.0, 8.0)}

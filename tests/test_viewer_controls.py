@@ -106,7 +106,7 @@ def test_switches_change_their_setting(qtbot: Any, analysis: Path, name: str) ->
 @pytest.mark.parametrize(
     ("change", "shown"),
     [
-        ({"colour_map": "magma"}, lambda pane: pane.maps.currentText() == "magma"),
+        ({"colour_map": "viridis"}, lambda pane: pane.maps.currentText() == "viridis"),
         ({"logarithmic": True}, lambda pane: pane.logarithmic.isChecked()),
         ({"low": 0.25}, lambda pane: pane.low.value() == 0.25),
         ({"fitted": False, "high": 0.5}, lambda pane: pane.high.value() == 0.5),
@@ -134,7 +134,7 @@ def test_what_others_change_is_shown(
 
 
 def test_the_list_of_colour_maps_chooses_one(qtbot: Any, analysis: Path) -> None:
-    session = session_of(analysis)
+    session = session_of(analysis, colour_map="grey")
     pane = controls(qtbot, session)
 
     qtbot.keyClick(pane.maps, DOWN)
@@ -293,7 +293,7 @@ def test_the_legend_has_the_colours_of_the_map(qtbot: Any, analysis: Path, share
 
 
 def test_the_legend_follows_the_settings(qtbot: Any, analysis: Path) -> None:
-    session = session_of(analysis)
+    session = session_of(analysis, colour_map="grey")
     pane = bar(qtbot, session)
     grey, caption = band(pane, 0.5), pane.caption
 
@@ -315,7 +315,7 @@ def test_the_legend_of_the_scene_becomes_that_of_a_difference(
 
     assert scene.signed
     assert scene.scale.signed
-    assert scene.caption.startswith("difference of normalised change (first")
+    assert scene.caption.startswith("first \N{MINUS SIGN} second: difference of change, share of")
     assert not fixed.signed
 
 

@@ -138,10 +138,11 @@ def test_no_pane_of_the_window_is_left_out(opened: OpenWindow, analysis: Path) -
         assert type(pane).set_theme is not Pane.set_theme
 
 
-def test_a_bare_window_shows_scenes_alone(opened: OpenWindow, analysis: Path) -> None:
+def test_a_bare_window_shows_scenes_with_their_title(opened: OpenWindow, analysis: Path) -> None:
     window = opened(analysis, bare=True)
 
-    assert [pane for pane in window.panes if pane.isVisible()] == window.scenes
+    shown = [pane for pane in window.panes if pane.isVisible()]
+    assert set(shown) == {*window.scenes, window.caption, window.legend}
 
 
 def _in_a_pane(widget: Any) -> bool:

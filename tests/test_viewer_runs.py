@@ -532,7 +532,7 @@ def second(folder: Path) -> ShownRun:
 def test_a_difference_is_one_normalised_change_less_the_other(
     first: ShownRun, second: ShownRun, scope: str
 ) -> None:
-    difference = Difference(first, second, scope)
+    difference = Difference(first, second, scope, "own")
     partners = [0, 0, 1, 1]  # the last step of the second run up to 0, 10, 20, 30
 
     for plate in difference.plates:
@@ -549,7 +549,7 @@ def test_a_difference_is_one_normalised_change_less_the_other(
 def test_a_difference_is_called_like_both_and_has_the_steps_of_the_first(
     first: ShownRun, second: ShownRun
 ) -> None:
-    difference = Difference(first, second, "layer")
+    difference = Difference(first, second, "layer", "own")
 
     assert difference.name == "first - second"
     assert difference.signed
@@ -560,7 +560,7 @@ def test_a_difference_is_called_like_both_and_has_the_steps_of_the_first(
 def test_some_steps_of_a_difference_are_a_part_of_all(
     first: ShownRun, second: ShownRun, window: tuple[int, int]
 ) -> None:
-    difference = Difference(first, second, "layer")
+    difference = Difference(first, second, "layer", "own")
     plate = difference.plates[0]
     steps, rows, cols = slice(*window), slice(3, 8), slice(2, 11)
 
@@ -571,7 +571,7 @@ def test_some_steps_of_a_difference_are_a_part_of_all(
 
 
 def test_a_run_does_not_differ_from_itself(first: ShownRun) -> None:
-    difference = Difference(first, first, "layer")
+    difference = Difference(first, first, "layer", "own")
 
     for plate in difference.plates:
         shown = difference.texels(plate, 0, "mean", EVERYTHING, EVERYTHING, EVERYTHING)
@@ -618,7 +618,7 @@ def test_runs_of_other_detail_differ_at_the_levels_that_both_have(
     folder: Path, large: ShownRun
 ) -> None:
     other = analysed(folder, "larger", moved(LARGE, 4), picture_budget_bytes=200_000)
-    difference = Difference(large, other, "layer")
+    difference = Difference(large, other, "layer", "own")
 
     for plate in difference.plates:
         own, partner = large.plates[plate.number], other.plates[plate.number]
@@ -634,7 +634,7 @@ def test_runs_of_other_detail_differ_at_the_levels_that_both_have(
 
 def test_runs_without_a_common_level_have_no_difference(folder: Path, large: ShownRun) -> None:
     blurred = analysed(folder, "blurred", moved(LARGE), picture_budget_bytes=200)
-    difference = Difference(large, blurred, "layer")
+    difference = Difference(large, blurred, "layer", "own")
 
     assert large.plates[0].coarsest < blurred.plates[0].finest
     assert [plate.ready for plate in difference.plates] == [False, False]

@@ -81,7 +81,8 @@ def beside(opened: OpenWindow, first: Path, second: Path) -> MainWindow:
 
 @pytest.fixture
 def difference(opened: OpenWindow, first: Path, second: Path) -> MainWindow:
-    window: MainWindow = opened(first, second, size=SIZE, chosen={"labels": False}, difference=True)
+    chosen = {"labels": False, "difference_scale": "own"}
+    window: MainWindow = opened(first, second, size=SIZE, chosen=chosen, difference=True)
     return window
 
 
@@ -94,12 +95,12 @@ def shares(path: Path, step: int, parameter: str = "a.weight") -> Any:
 
 
 def test_each_run_has_a_scene_under_its_name(beside: MainWindow) -> None:
-    titles = [title.text() for title in beside._scene_titles]
+    titles = [title.text() for title in beside.scene_row.titles]
 
     assert len(beside.scenes) == 2
     assert all(scene.isVisible() for scene in beside.scenes)
     assert titles == ["first", "second"]
-    assert all(title.isVisible() for title in beside._scene_titles)
+    assert all(title.isVisible() for title in beside.scene_row.titles)
 
 
 def test_each_scene_shows_its_own_values(beside: MainWindow) -> None:
@@ -418,7 +419,7 @@ def test_switching_between_both_ways_to_compare_and_back(beside: MainWindow) -> 
     beside.session.compare_as("difference")
     settle(beside)
     visible = [scene.isVisible() for scene in beside.scenes]
-    bar = beside._bar.signed
+    bar = beside.legend.signed
     beside.session.move_to_step(2)
     beside.session.change(theme="light", scope="global")
     beside.session.change(theme="dark", scope="layer")

@@ -314,7 +314,7 @@ def test_a_texel_that_stands_for_many_weights_has_their_mean_and_maximum(coarse:
 
 def test_a_difference_names_both_of_its_sides(first: Path, second: Path) -> None:
     session = session_of(first, second)
-    difference = Difference(*session.runs[:2], "layer")
+    difference = Difference(*session.runs[:2], "layer", "own")
 
     found = value_at(difference, difference.plates[0], 3, 4, 2, "layer")
 

@@ -416,7 +416,7 @@ def test_l_switches_to_the_logarithm_and_back(opened: OpenWindow, analysis: Path
 
 def test_a_pooled_plate_shows_means_or_maxima(opened: OpenWindow, tmp_path: Path) -> None:
     path = stored(tmp_path, "wide", walks(["wide"], 3, size=600))
-    window = opened(path, size=(700, 500), chosen={"labels": False})
+    window = opened(path, size=(700, 500), chosen={"labels": False, "colour_map": "grey"})
     scene, session = window.scenes[0], window.session
     plate = scene.source.plates[0]
     seen = []
@@ -488,12 +488,19 @@ def test_panes_come_back_when_the_window_grows(opened: OpenWindow, analysis: Pat
     assert all(pane.isVisible() for pane in (*window.windows, window.readout, window.table))
 
 
-def test_a_bare_window_is_the_scene_alone(opened: OpenWindow, analysis: Path) -> None:
+def test_a_bare_window_is_the_scene_with_its_title_step_and_legend(
+    opened: OpenWindow, analysis: Path
+) -> None:
     window = opened(analysis, size=(500, 400), bare=True)
 
     scene = window.scenes[0]
 
-    assert (scene.width(), scene.height()) == (500, 400)
+    around = window.caption.height() + window.legend.height()
+    assert (scene.width(), scene.height()) == (500, 400 - around)
+    assert window.caption.text() == "net   step 80"
+    assert window.legend.isVisible()
+    window.session.move_to_step(20)
+    assert window.caption.text() == "net   step 20"
     assert not window.table.isVisible()
     assert not window.controls.isVisible()
     assert not window.timeline.isVisible()
@@ -590,7 +597,7 @@ def test_odd_names_stay_text(opened: OpenWindow, tmp_path: Path) -> None:
     labels, plain = window.findChildren(QtWidgets.QLabel), QtCore.Qt.TextFormat.PlainText
     assert [la.text() for la in labels if "<" in la.text() and la.textFormat() != plain] == []
     assert "\n" not in window.windowTitle()
-    assert [la.text() for la in window._scene_titles if "\n" in la.text()] == []
+    assert [la.text() for la in window.scene_row.titles if "\n" in la.text()] == []
 
 
 def test_what_was_chosen_is_there_next_time(

@@ -722,13 +722,13 @@ def test_another_theme_changes_gaps_and_what_is_around_the_picture(
     window = shown(qtbot, session, "conv.weight")
     gaps = (3, 3), (7, 0)
     assert image(window).pixelColor(2, 2).name() == DARK.page
-    assert [colour(window, *gap) for gap in gaps] == [rgb(DARK.gap)] * 2
+    assert [colour(window, *gap) for gap in gaps] == [rgb(DARK.mat)] * 2
 
     window.set_theme(LIGHT)
     settled(qtbot, window)
 
     assert image(window).pixelColor(2, 2).name() == LIGHT.page
-    assert [colour(window, *gap) for gap in gaps] == [rgb(LIGHT.gap)] * 2
+    assert [colour(window, *gap) for gap in gaps] == [rgb(LIGHT.mat)] * 2
 
 
 def test_another_colour_map_needs_no_reading(
@@ -802,7 +802,7 @@ def test_a_click_in_the_second_run_selects_there(qtbot: Any, analysis: Path, oth
 def test_a_difference_shows_which_run_has_moved_more(
     qtbot: Any, analysis: Path, other: Path
 ) -> None:
-    session = session_of(analysis, other)
+    session = session_of(analysis, other, difference_scale="own")
     window = shown(qtbot, session)
 
     window.show_plate("difference", "conv.weight")
@@ -815,7 +815,7 @@ def test_a_difference_shows_which_run_has_moved_more(
     assert window.hovered.value == pytest.approx(ours - theirs, abs=1e-6)
     assert window.footer.value.text().startswith("difference ")
     assert window.bar.signed
-    assert window.bar.caption == "difference of normalised change (first \N{MINUS SIGN} second)"
+    assert window.bar.caption.startswith("first \N{MINUS SIGN} second: difference of change")
     assert alike(colour(window, 5, 9), expected(window, ours - theirs))
 
 

@@ -106,7 +106,7 @@ def plates_of(layers: Sequence[ShownLayer]) -> list[Plate]:
 def one_behind_another(layers: Sequence[ShownLayer]) -> Arrangement:
     """Return places of plates that stand straight behind each other, the first hiding all."""
     places = arrange(layers, "line")
-    spots, corners = places.spots * [0.0, 1.0, 1.625], places.corners.copy()
+    spots, corners = places.spots * [0.0, 1.0, 1.45], places.corners.copy()
     corners[:, 0] -= places.spots[places.rows, 0]
     corners[:, 2] = spots[places.rows, 2]
     return replace(places, corners=corners, spots=spots)

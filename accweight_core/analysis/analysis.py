@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.frames import ranking_frame, table_frame
+from accweight_core.analysis.probe_metrics import is_probe_metric, with_probe_metric
 from accweight_core.analysis.rows import rows_at, rows_of
 from accweight_core.analysis.saving import saved
 from accweight_core.analysis.sources import Source, Stored
@@ -199,7 +200,8 @@ class Analysis:
         ``attrs`` of the result has the metric, ``by``, and what is to be known of it, ``notes``.
 
         Args:
-            by: A metric; by default `relative`, or what `notes` says where that is undefined.
+            by: A metric, or a number that a probe found of layers, as "activations.dead"; by
+                default `relative`, or what `notes` says where that is undefined.
             step: A step of the run; the last one by default.
             per: Whether rows are layers, parameters or attention heads; see `measured`.
             roles: Roles to include; those of the analysis by default.
@@ -208,6 +210,9 @@ class Analysis:
             UnknownNameError: If there is no such metric or step.
             MismatchError: If no parameter has one of the roles, or no heads are known.
         """
+        if by is not None and is_probe_metric(by) and per == "layer":
+            wide = with_probe_metric(self.measured(per, roles), self.probes, by, self.steps)
+            return ranking_frame(wide, by, self.step_index(step), [by, *self.metrics], per)
         rows, place = self._rows_at(self.step_index(step), per, roles)
         return ranking_frame(rows, by, place, self.metrics, per)
 

@@ -142,7 +142,7 @@ def _write(results: list[ProbeResult], target: Path, draft: Path) -> WrittenVect
         for tag, step, vectors in _tables(result):
             tensor = f"{step}/{own}{tag}"
             (draft / tensor).mkdir(parents=True, exist_ok=True)
-            known: Array = np.asarray(np.isfinite(vectors).all(axis=1))
+            known = np.asarray(np.isfinite(vectors).all(axis=1))
             if not known.all():
                 notes.append(f"{tensor}: {int((~known).sum())} samples are not finite, and 0 there")
             np.savetxt(

@@ -45,7 +45,8 @@ def chosen_metric(rows: Sequence[Measured], by: str | None, step_index: int = -1
     """
     offered = list(rows[0].metrics) if rows else list(METRICS)
     if by is not None:
-        checked_metric(by, offered)
+        if by not in offered:
+            checked_metric(by, offered)
         return Chosen(by, _without_value(rows, by, step_index))
     found = next((n for n in INSTEAD if n in offered and _has_value(rows, n, step_index)), None)
     if found is None:  # nothing has a value, as in an analysis that has just begun
@@ -71,7 +72,7 @@ def _without_value(rows: Sequence[Measured], by: str, step_index: int) -> tuple[
     if not empty or len(empty) == len(rows):
         return ()
     more = f" and {len(empty) - SHOWN:,} more" if empty[SHOWN:] else ""
-    zero = "reference_square" in TABLE[by].sums
+    zero = by in TABLE and "reference_square" in TABLE[by].sums
     why = ", whose weights were all 0 at the first checkpoint or are not measured" if zero else ""
     other = f"; --by {INSTEAD[2]} ranks all" if zero else ""
     listed = f"{', '.join(empty[:SHOWN])}{more}"
@@ -88,7 +89,9 @@ def ranking(
     Raises:
         UnknownNameError: If `by` is not a metric, or not one that the rows have.
     """
-    checked_metric(by, list(rows[0].metrics) if rows else METRICS)
+    offered = list(rows[0].metrics) if rows else list(METRICS)
+    if by not in offered:
+        checked_metric(by, offered)
     ordered = sorted(rows, key=lambda row: descending(float(row.metrics[by][step_index])))
     return [
         {

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.findings import findings
+from accweight_core.analysis.probe_metrics import (
+    is_probe_metric,
+    probe_metric,
+    with_probe_metric,
+)
 from accweight_core.analysis.ranking import chosen_metric, left_out, left_out_text, ranking
 from accweight_core.analysis.reading import findings_of
 from accweight_core.analysis.summary import Per
 from accweight_core.cli.checking import GRAVE, findings_lines
 from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, bar, number
+from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.random_walk import WALKED, Expected, random_walk
 from accweight_core.metrics.table import BRIEF, TABLE
 from accweight_core.text import count, plain
@@ -40,7 +46,11 @@ def ranking_json(
 ) -> dict[str, Any]:
     """Return the JSON document of ``rank --json``."""
     index, counted = analysis.step_index(step), tuple(roles or analysis.header.roles)
-    measured = analysis.measured(per, counted)
+    measured, words = analysis.measured(per, counted), ""
+    if by is not None and is_probe_metric(by):
+        _check_of_layers(by, per)
+        words = probe_metric(analysis.probes, by, analysis.steps).words
+        measured = with_probe_metric(measured, analysis.probes, by, analysis.steps)
     chosen = chosen_metric(measured, by, index)
     rows = ranking(measured, chosen.by, index, per)
     totals = {row.name: row.totals for row in measured}
@@ -55,9 +65,14 @@ def ranking_json(
         "left_out": left_out(analysis.parameters, counted),
         "rows": len(rows),
         "ranking": rows[:top],
-        "evidence": TABLE[chosen.by].sentence,
+        "evidence": words or TABLE[chosen.by].sentence,
         "notes": list(chosen.notes),
     }
+
+
+def _check_of_layers(by: str, per: Per) -> None:
+    if per != "layer":
+        raise UnknownNameError(f"{by} is known of layers, not per {per}; leave out --per")
 
 
 def step_line(analysis: Analysis, by: str | None, step: int) -> str:

@@ -2,9 +2,9 @@
 
 Pictures of single steps cannot be compared: t-SNE places points anew each time, and even principal
 components turn. So the basis of PCA is that of the last step, or of all steps together, and t-SNE
-starts from the last step and goes backwards, each step from the one after it. How far points move
-is `jump`; how well neighbours are kept is `trustworthiness`, without which no picture should be
-read.
+and UMAP start from the last step and go backwards, each step from the one after it. How far points
+move is `jump`; how well neighbours are kept is `trustworthiness`, without which no picture should
+be read.
 """
 
 from __future__ import annotations
@@ -41,26 +41,34 @@ FIRST_ROUNDS, EXAGGERATED, NEXT_ROUNDS = 500, 250, 250
 SPREAD = 1e-4
 """Standard deviation of the first coordinates of t-SNE, as is usual."""
 
+UMAP_SIDE = 10.0
+"""Side of the square in which UMAP begins."""
+
+UMAP_NEXT_ROUNDS, UMAP_NEXT_RATE = 100, 0.05
+"""Rounds and rate of UMAP at every step but the last."""
+
 
 @dataclass
 class Embedding(Probe):
     """Samples as points in the plane by the values of a layer, comparable between steps."""
 
     name: ClassVar[str] = "embedding"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD
 
     layer: str = option("", "layer or node; by default the last layer before the output")
-    method: Literal["pca", "tsne"] = option("pca", "principal components, or t-SNE (openTSNE)")
+    method: Literal["pca", "tsne", "umap"] = option(
+        "pca", "principal components, t-SNE (openTSNE) or UMAP (umap-learn)"
+    )
     basis: Literal["last", "joint"] = option("last", "PCA of the last step, or of all together")
     points: int = option(1000, "samples at most, each class with its share")
-    perplexity: float = option(30.0, "perplexity of t-SNE")
+    perplexity: float = option(30.0, "perplexity of t-SNE, and neighbours of UMAP by half of it")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the features of the node."""
         need_sklearn(self.name)
-        if self.method == "tsne":
-            _open_tsne()
+        if self.method != "pca":
+            _LIBRARIES[self.method]()
         self._seed = context.seed
         self._features = Features.of(context, self.layer, self.points)
         rows, width = self._features.rows, self._features.width
@@ -83,8 +91,9 @@ class Embedding(Probe):
         return Schema(fields, attributes=attributes, rows=rows)
 
     def _said(self) -> str:
-        if self.method == "tsne":
-            return "t-SNE, each step begun where the next one ended"
+        if self.method != "pca":
+            name = "t-SNE" if self.method == "tsne" else "UMAP"
+            return f"{name}, each step begun where the next one ended"
         what = "the last step" if self.basis == "last" else "all steps together"
         return f"principal components of {what}"
 
@@ -105,8 +114,10 @@ class Embedding(Probe):
         steps = len(results.steps)
         if self.method == "pca":
             places = by_components(results, joint=self.basis == "joint")
-        else:
+        elif self.method == "tsne":
             places = by_tsne(results, self.perplexity, self._seed)
+        else:
+            places = by_umap(results, self.perplexity, self._seed)
         trust = [trust_in(results.at("features", at), places[at]) for at in range(steps)]
         purities = [purity(places[at], self._labels, NEIGHBOURS) for at in range(steps)]
         return {
@@ -176,6 +187,41 @@ def by_tsne(results: Results, perplexity: float, seed: int) -> Array:
     return np.stack(found[::-1])
 
 
+def by_umap(results: Results, perplexity: float, seed: int) -> Array:
+    """Return (steps, points, 2) by UMAP, from the last step backwards (McInnes et al. 2018).
+
+    The last step starts from its principal components, every other one from the step after it.
+    """
+    from sklearn.decomposition import PCA
+
+    umap: Any = _open_umap()
+    steps = len(results.steps)
+    last = results.at("features", steps - 1).astype(np.float32)
+    neighbours = max(2, min(round(perplexity / 2), len(last) - 1))
+    places = _two_columns(PCA(min(2, *last.shape), svd_solver="full").fit_transform(last))
+    found: list[Array] = []
+    for at in reversed(range(steps)):
+        features = results.at("features", at).astype(np.float32)
+        how = {"n_epochs": UMAP_NEXT_ROUNDS, "learning_rate": UMAP_NEXT_RATE} if found else {}
+        low, side = places.min(axis=0), np.ptp(places, axis=0) / UMAP_SIDE
+        moving = umap.UMAP(
+            n_neighbors=neighbours, init=places.astype(np.float32), random_state=seed, n_jobs=1,
+            **how,
+        )  # fmt: skip
+        made = np.asarray(moving.fit_transform(features), np.float64)
+        places = made * side + low if found else made  # it begins in a square, whatever it is given
+        found.append(places)
+    return np.stack(found[::-1])
+
+
+def _open_umap() -> Any:
+    try:
+        import umap
+    except ImportError:
+        raise MissingLibraryError("umap-learn", "umap", "embedding:method=umap") from None
+    return umap
+
+
 def _open_tsne() -> Any:
     try:
         import openTSNE
@@ -183,6 +229,9 @@ def _open_tsne() -> Any:
     except ImportError:
         raise MissingLibraryError("openTSNE", "tsne", "embedding:method=tsne") from None
     return openTSNE
+
+
+_LIBRARIES = {"tsne": _open_tsne, "umap": _open_umap}
 
 
 def trust_in(features: Array, places: Array) -> float:

@@ -6,7 +6,7 @@ network: "onnx" and "ort" take the path of an ONNX file, "module" a torch module
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ def open_onnx(path: str | Path, engine: str, device: str) -> Any:
     raise refusals[0]
 
 
-def open_module(module: Any, inputs: Sequence[str]) -> Any:
-    """Return the network that is a module; see `Network.from_module`."""
-    return engine_named("module")(module, inputs=tuple(inputs))
+def open_module(
+    module: Any,
+    inputs: Sequence[str],
+    weights: Mapping[str, Any] | None = None,
+    nodes: Sequence[str] = (),
+) -> Any:
+    """Return the network that is a module or a function; see `Network.from_module`."""
+    return engine_named("module")(module, inputs=tuple(inputs), weights=weights, nodes=tuple(nodes))

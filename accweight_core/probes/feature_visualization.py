@@ -8,6 +8,10 @@ back to 0 and smooth it after every iteration (Yosinski et al., arXiv 1506.06579
 
 A feature has appeared at its *onset*: the first step from which on its optimum stays similar
 (cosine 0.9) to that of the last step.
+
+What a layer makes of different pictures of one class says whether its features are those of the
+class: the mean cosine between pictures of one class, less that between classes, is its *agreement*.
+It should rise with depth. Cosines are those of values less their mean over all pictures.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.attribution import directions, pictures_of
 from accweight_core.probes.context import Context
+from accweight_core.probes.features import Features, labels_of
 from accweight_core.probes.network import BoundNetwork, samples_at_once
 from accweight_core.probes.pixels import as_pixels, bounds, scale_field
 from accweight_core.probes.probe import (
@@ -72,6 +77,7 @@ class FeatureVisualization(Probe):
     )
     decay: float = option(0.0, "share of x that is taken away after every iteration")
     blur: float = option(0.0, "share of every pixel that its neighbours get after every iteration")
+    pictures: int = option(100, "samples whose agreement within classes is taken; 0 for none")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the shapes of the input and of the nodes."""
@@ -92,7 +98,13 @@ class FeatureVisualization(Probe):
         self._chosen = {node: min(self.units, axes.count) for node, axes in self._axes.items()}
         self._shape = context.data.inputs[0].shape[1:]
         self._first = self._first_input(context)
-        return self._schema(context.chosen_rows(1))
+        rows = context.chosen_rows(max(self.pictures, 1))
+        labels = labels_of(context, rows) if self.pictures >= 4 else None
+        self._labels = np.array(labels or [])
+        self._values_of = [
+            Features.of(context, node, self.pictures) for node in (self._axes if labels else ())
+        ]
+        return self._schema(rows if labels else rows[:1])
 
     def _check_options(self) -> None:
         if self.units < 1 or self.iterations < 1:
@@ -136,6 +148,9 @@ class FeatureVisualization(Probe):
                   "the inputs as pictures, each by its own largest value: 128 is 0", "uint8",
                   final=True),
             scale_field(),
+            *([Field("agreement", ("step", "layer"), (0, layers),
+                     "mean cosine of pictures of one class, less that of several")]
+              if self._values_of else []),
         )  # fmt: skip
         labels = {
             "picture": tuple(f"{node}/{unit}" for node, unit in places),
@@ -147,6 +162,8 @@ class FeatureVisualization(Probe):
         """Climb from the first input for all units of all layers."""
         if step.network is None:
             raise ArgumentValueError("probe 'feature_visualization' needs a network")
+        for features in self._values_of:
+            features.begin()
         optima, values, gains = [], [], []
         for node, count in self._chosen.items():
             found = [self._climbed(step.network, node, own) for own in _groups(count, self._size)]
@@ -199,11 +216,17 @@ class FeatureVisualization(Probe):
         return x.astype(np.float32, copy=False)
 
     def measure(self, batch: Batch) -> None:
-        """Take no samples: inputs are made."""
+        """Take what the layers make of pictures; the inputs of units are made."""
+        for features in self._values_of:
+            features.add(batch)
 
     def end(self) -> Mapping[str, Array]:
         """Return the optima of the step."""
-        return {"optimum": self._optima, "value": self._values, "gain": self._gains}
+        found = {"optimum": self._optima, "value": self._values, "gain": self._gains}
+        if self._values_of:
+            agreed = [agreement(layer.whole(), self._labels) for layer in self._values_of]
+            found["agreement"] = np.array(agreed)
+        return found
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return pictures, each on a scale of its own, and when each feature appeared."""
@@ -240,7 +263,28 @@ class FeatureVisualization(Probe):
                 f"no gradient where the ascent begins: {some(still, 4)}; try "
                 "begin_at=mean or begin_at=noise"
             )
+        if "agreement" in result.arrays:
+            pairs = zip(result.labels("layer"), result.array("agreement")[-1], strict=True)
+            told_by = ", ".join(f"{layer} {value:.2f}" for layer, value in pairs)
+            lines.append(f"agreement of pictures of one class by depth: {told_by}")
         return lines
+
+
+def agreement(values: Array, labels: Array) -> float:
+    """Return the mean cosine of samples of one class, less that of samples of several.
+
+    Args:
+        values: (samples, features); their mean over samples is taken away first.
+        labels: The class of each sample. NaN if there are no two of one, or only one.
+    """
+    towards = directions(values - values.mean(axis=0))
+    cosines = towards @ towards.T
+    known = np.isfinite(cosines) & ~np.eye(len(labels), dtype=bool)
+    same = labels[:, None] == labels
+    within, between = cosines[known & same], cosines[known & ~same]
+    if not within.size or not between.size:
+        return float("nan")
+    return float(within.mean() - between.mean())
 
 
 def onsets(similar: Array, steps: Sequence[int]) -> Array:

@@ -20,7 +20,8 @@ DIGITS = 12
 def network_digest(network: Network) -> str:
     """Return the SHA-256 of a network: of its file, or of its layers, parameters and ports.
 
-    The weights of a module do not count, as those of checkpoints are put in their place.
+    The weights of a module do not count, as those of checkpoints are put in their place; the code
+    of a function does.
 
     Raises:
         SourceError: If its file cannot be read.
@@ -29,7 +30,9 @@ def network_digest(network: Network) -> str:
         return _file_digest(network.source)
     ports = [(p.name, p.shape, p.dtype) for p in (*network.inputs, *network.outputs)]
     shapes = {name: list(shape) for name, shape in network.parameters.items()}
-    return _digest({"layers": network.layers, "parameters": shapes, "ports": ports})
+    asked = {"layers": network.layers, "parameters": shapes, "ports": ports}
+    code = getattr(network, "identity", "")
+    return _digest({**asked, "code": code} if code else asked)
 
 
 def _file_digest(path: Path) -> str:

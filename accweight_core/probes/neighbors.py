@@ -21,7 +21,7 @@ class Neighbors(Probe):
     """The nearest samples by the values of a layer, held against those by pixels."""
 
     name: ClassVar[str] = "neighbors"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD
     reading: ClassVar[str] = (
         "What the network has learned is what agreement has above pixel agreement."

@@ -287,17 +287,27 @@ class Network(Protocol):
         return network
 
     @staticmethod
-    def from_module(module: Any, *, inputs: Sequence[str] = ("input",)) -> Network:
+    def from_module(
+        module: Any,
+        *,
+        inputs: Sequence[str] = ("input",),
+        weights: Mapping[str, Any] | None = None,
+        nodes: Sequence[str] = (),
+    ) -> Network:
         """Return the network that is a torch module; it is run on copies of its weights.
 
         Args:
-            module: An `nn.Module`; its state is neither changed nor kept.
+            module: An `nn.Module`, whose state is neither changed nor kept; or a function of
+                tensors, ``f(x, weights)`` with weights, ``f(x)`` without.
             inputs: Names of the arguments of its `forward`, in their order.
+            weights: For a function: arrays by name, such as a state_dict. It is called with those
+                of a checkpoint by the same names.
+            nodes: For a function: names of what it returns after its first result.
 
         Raises:
-            ArgumentTypeError: If it is no module.
+            ArgumentTypeError: If it is neither.
         """
         from accweight_core.probes.engines import open_module
 
-        network: Network = open_module(module, inputs)
+        network: Network = open_module(module, inputs, weights, nodes)
         return network

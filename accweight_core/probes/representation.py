@@ -62,7 +62,7 @@ class Representation(Probe):
     """What each layer makes of the samples: its affine map, then its activation function."""
 
     name: ClassVar[str] = "representation"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD
 
     layers: tuple[str, ...] = option((), "layers in their order; by default all")

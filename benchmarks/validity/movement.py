@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tasks import TASKS, Task
 from torch import nn
@@ -26,8 +25,15 @@ from accweight_core.probes.rewinding.rewind import Rewind
 AVERAGED = 5
 """Last checkpoints whose weights are averaged."""
 
-PUT_BACK = range(0, CHECKPOINTS // 2 + 1, 2)
-"""Places of the checkpoints that layers are put back to."""
+PUT_BACK = (0, 2, 4, 7, 10)
+"""Places of the checkpoints that layers are put back to: to half of training, where layers may
+have settled early."""
+
+STATISTICS = 256
+"""Samples for the statistics of batch norm."""
+
+AT_A_TIME = 128
+"""Samples per batch: larger ones leave the processor's caches."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +98,19 @@ class Run:
         for at in training.checkpoints(last=CHECKPOINTS + FURTHER):
             curve.append(held_out(training.module, samples))
             self._save(training, at)
-        analysis = aw.analyze(self.analysis.parent / "checkpoints", self.analysis)
+        analysis = aw.analyze(
+            self.analysis.parent / "checkpoints", self.analysis, picture_budget_bytes=0
+        )
         module = training.module
         module.load_state_dict(self.checkpoint(CHECKPOINTS)["model"])  # proves where weights go
         found = aw.probe(
             analysis,
             aw.Network.from_module(module),
             (samples.held_x.numpy(), samples.held_y.numpy()),
-            Rewind(draws=0),
+            Rewind(draws=0, statistics=STATISTICS),
             steps=[step_of(self.task, at) for at in PUT_BACK],
             seed=self.seed,
+            batch_size=AT_A_TIME,
         )["rewind"]
         layers = layers_of(analysis, found, "loss_rise")
         members = {k: list(v) for k, v in found.attributes["with"].items()}
@@ -166,16 +175,11 @@ def _size(module: nn.Module, names: Sequence[str]) -> int:
     )
 
 
-def runs(folder: Path, tasks: Sequence[str], seeds: int, data: Path | None) -> list[Run]:
+def runs(folder: Path, tasks: Sequence[str], seeds: Sequence[int], data: Path | None) -> list[Run]:
     """Return the runs of a table, seed by seed."""
     return [
         Run(TASKS[task], optimiser, seed, folder, data)
-        for seed in range(seeds)
+        for seed in seeds
         for task in tasks
         for optimiser in TASKS[task].rates
     ]
-
-
-def is_trained(document: Mapping[str, Any]) -> bool:
-    """Tell whether a run has learned anything that could be lost."""
-    return bool(np.isfinite(document["loss"][CHECKPOINTS]))

@@ -42,7 +42,7 @@ def convolutional(side: int, halved: Halved) -> nn.Module:
     """Return a network of seven convolutions with batch norm, and two linear layers."""
     parts: list[tuple[str, nn.Module]] = []
     before = 1
-    for place, width in enumerate((16, 16, 16, 32, 32, 32, 32), start=1):
+    for place, width in enumerate((8, 8, 8, 16, 16, 16, 16), start=1):
         after = width // 2 if f"conv{place}" in halved else width
         parts += [
             (f"conv{place}", nn.Conv2d(before, after, 3, padding=1, bias=False)),
@@ -83,12 +83,12 @@ class _Block(nn.Module):
 def residual(side: int, halved: Halved) -> nn.Module:
     """Return a residual network of four blocks with batch norm: 9 convolutions, 2 shortcuts."""
     parts: list[tuple[str, nn.Module]] = [
-        ("conv1", nn.Conv2d(1, 12, 3, 1, 1, bias=False)),
-        ("bn1", nn.BatchNorm2d(12)),
+        ("conv1", nn.Conv2d(1, 8, 3, 1, 1, bias=False)),
+        ("bn1", nn.BatchNorm2d(8)),
         ("relu", nn.ReLU()),
     ]
-    before = 12
-    for place, (width, stride) in enumerate(((12, 1), (24, 2), (24, 1), (32, 2)), start=1):
+    before = 8
+    for place, (width, stride) in enumerate(((8, 1), (16, 2), (16, 1), (24, 2)), start=1):
         inner = width // 2 if f"block{place}.conv1" in halved else width
         parts.append((f"block{place}", _Block(before, width, stride, inner)))
         before = width
@@ -109,7 +109,7 @@ class Recurrent(nn.Module):
         self.fc1 = nn.Linear(sizes["lstm3"], sizes["fc1"])
         self.fc2 = nn.Linear(sizes["fc1"], classes)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - PyTorch's name
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - PyTorch's name  # noqa: D102
         value = self.embedding(x)
         for layer in (self.lstm1, self.lstm2, self.lstm3):
             value = layer(value)[0]
@@ -139,14 +139,14 @@ class _Attention(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Three blocks between an embedding with positions and a linear layer."""
+    """Two blocks between an embedding with positions and a linear layer."""
 
     def __init__(self, tokens: int, classes: int, halved: Halved) -> None:
         super().__init__()
         width = 32
         self.embedding = nn.Embedding(tokens, width)
         self.position = nn.Embedding(LENGTH, width)
-        for place in range(1, 4):
+        for place in range(1, 3):
             name = f"block{place}"
             keys = 16 if {f"{name}.query", f"{name}.key"} & {*halved} else 32
             values = 16 if f"{name}.value" in halved else 32
@@ -155,9 +155,9 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.fc = nn.Linear(width, classes)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - PyTorch's name
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - PyTorch's name  # noqa: D102
         value = self.embedding(x) + self.position.weight
-        for place in range(1, 4):
+        for place in range(1, 3):
             value = self.get_submodule(f"block{place}")(value)
         return self.fc(self.norm(value[:, -1]))  # type: ignore[no-any-return]
 
@@ -168,7 +168,7 @@ def recurrent(side: int, halved: Halved) -> nn.Module:
 
 
 def transformer(side: int, halved: Halved) -> nn.Module:
-    """Return a transformer of three blocks."""
+    """Return a transformer of two blocks."""
     return Transformer(2 * KINDS, KINDS, halved)
 
 
@@ -213,7 +213,7 @@ TASKS = {
             tuple(f"fc{place}" for place in range(1, 10)),
             is_pictures=True,
             batches=20,
-            rates={"sgd": 0.05, "adamw": 2e-3},
+            rates={"sgd": 0.02, "adamw": 2e-3},
             is_tuned_on=True,
         ),
         Task(
@@ -238,7 +238,7 @@ TASKS = {
             recurrent,
             tuple(_RECURRENT),
             is_pictures=False,
-            batches=40,
+            batches=30,
             rates={"sgd": 0.2, "adamw": 3e-3},
         ),
         Task(
@@ -246,11 +246,11 @@ TASKS = {
             transformer,
             tuple(
                 f"block{place}.{part}"
-                for place in range(1, 4)
+                for place in range(1, 3)
                 for part in ("query", "key", "value", "up")
             ),
             is_pictures=False,
-            batches=40,
+            batches=30,
             rates={"sgd": 0.05, "adamw": 2e-3},
         ),
     )

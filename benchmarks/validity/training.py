@@ -21,6 +21,9 @@ CHECKPOINTS = 20
 FURTHER = 5
 """Checkpoints after the end of a run: does the loss still fall?"""
 
+LAST = 5
+"""Last checkpoints whose mean loss and accuracy are those of a run that was changed."""
+
 BATCH = 32
 SEQUENCES, LEARNED = 4000, 3000
 """Sequences of brackets, and those of them that are learned."""
@@ -154,11 +157,18 @@ class Training:
             self.seconds += time.thread_time() - start
             yield place
 
-    def finished(self, after: int = 0, last: int = CHECKPOINTS) -> tuple[float, float]:
-        """Train to the end, and return loss and accuracy on what is held out."""
-        for _ in self.checkpoints(after, last):
-            pass
-        return held_out(self.module, self.samples)
+    def finished(self, after: int = 0) -> tuple[float, float]:
+        """Train to the end; return loss and accuracy on what is held out, of the last checkpoints.
+
+        One checkpoint says little: from one to the next, accuracy goes up and down by more than
+        what is to be told apart. So it is the mean of the last few.
+        """
+        found = []
+        for place in self.checkpoints(after):
+            if place > CHECKPOINTS - LAST:
+                found.append(held_out(self.module, self.samples))
+        loss, accuracy = np.mean(found, axis=0)
+        return float(loss), float(accuracy)
 
 
 @torch.no_grad()

@@ -17,12 +17,16 @@ import click
 from accweight_core.cli import options
 from accweight_core.cli.options import parsed_size
 from accweight_core.errors import AccweightError
+from accweight_core.metrics.table import checked_metric
 
 if TYPE_CHECKING:
     from accweight_viewer.model.session import Session
     from accweight_viewer.window import MainWindow
 
 DEFAULT_SIZE = 1600, 1000
+
+MOST_RUNS = 8
+"""Most runs on one timeline; the plates are those of the first two."""
 
 
 @click.command()
@@ -67,7 +71,15 @@ DEFAULT_SIZE = 1600, 1000
     help="Brightest colour: largest change of all layers, or of each layer.",
 )
 @click.option("--difference", is_flag=True, help="Show the difference of two analyses.")
-@click.option("--bare", is_flag=True, help="Show the 3D scene only, without panes.")
+@click.option(
+    "--by", metavar="METRIC", help="Metric of the curves and of the table's first column."
+)
+@click.option(
+    "--weight",
+    metavar="NAME[I,J,...]",
+    help="Weight to select, by its parameter and index: 'fc1.weight[3, 5]'.",
+)
+@click.option("--bare", is_flag=True, help="Show the 3D scene only, with title, step and legend.")
 @click.option(
     "--texture-memory",
     default="256M",
@@ -92,14 +104,17 @@ def view(
     colours: str | None,
     logarithmic: bool | None,
     scope: str | None,
+    by: str | None,
+    weight: str | None,
 ) -> None:
     """Fly through a network while it learns: every layer in 3D, along the timeline."""
     from accweight_viewer.opening import opened_window
 
+    picked = None if weight is None else _parsed_weight(weight)
     asked = None if size is None else _parsed_window(size)
     budget = parsed_size(texture_memory)
-    if len(analysis) > 2:
-        raise click.BadParameter(f"at most two analyses can be compared, got {len(analysis)}")
+    if len(analysis) > MOST_RUNS:
+        raise click.BadParameter(f"at most {MOST_RUNS} analyses are shown, got {len(analysis)}")
     if difference and len(analysis) != 2:
         raise click.BadParameter("--difference needs two analyses")
     picture = _checked_out(screenshot, "a screenshot", {".png": "a PNG"})
@@ -109,6 +124,8 @@ def view(
         "colour_map": colours,
         "logarithmic": logarithmic,
         "scope": scope,
+        "first_metric": by and checked_metric(by),
+        "curve_metric": by,
     }
     capturing = picture is not None or film is not None
 
@@ -132,7 +149,7 @@ def view(
     window = opened(analysis)
     if asked is not None:
         window.resize(*asked)  # overrides the saved size
-    _go_to(window, at, layer)
+    _go_to(window, at, layer, picked)
     if not capturing:
         _run(window)
         return
@@ -162,13 +179,24 @@ def _start(opened: Callable[[Sequence[Path]], MainWindow]) -> None:
     application.exec()
 
 
-def _go_to(window: MainWindow, at: int | None, layer: str | None) -> None:
+def _go_to(
+    window: MainWindow,
+    at: int | None,
+    layer: str | None,
+    picked: tuple[str, tuple[int, ...]] | None,
+) -> None:
+    from accweight_viewer.model.picking import pick_of
+
     session: Session = window.session
     if at is not None:
         session.move_to_step(at)
     window.process()
     if layer is not None:
         session.jump_to(layer)
+    if picked is not None:
+        session.select_texel(pick_of(session.runs, *picked))
+        if layer is None and session.layer is not None:
+            session.jump_to(session.layer)
 
 
 def _run(window: MainWindow) -> None:
@@ -207,6 +235,15 @@ def _parsed_window(text: str) -> tuple[int, int]:
     if not (320 <= width <= 8192 and 240 <= height <= 8192):
         raise click.BadParameter(f"{text} is out of range; from 320x240 to 8192x8192")
     return width, height
+
+
+def _parsed_weight(text: str) -> tuple[str, tuple[int, ...]]:
+    match = re.fullmatch(r"(.+)\[([\d\s,]*)\]", text.strip())
+    if not match:
+        raise click.BadParameter(
+            f"{text!r} is no weight; expected NAME[I, J, ...], as fc1.weight[3, 5]"
+        )
+    return match[1], tuple(int(part) for part in match[2].split(",") if part.strip())
 
 
 def _checked_out(name: str | None, what: str, endings: Mapping[str, str]) -> Path | None:

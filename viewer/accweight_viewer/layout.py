@@ -10,6 +10,7 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
+from accweight_viewer.panes.found_row import FoundRow
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.picture_window import PictureWindow
 from accweight_viewer.panes.readout import Readout
@@ -47,6 +48,7 @@ class PaneLayout:
         table: LayerTable,
         scenes: QtWidgets.QWidget,
         legend: QtWidgets.QWidget,
+        found: FoundRow,
         windows: list[PictureWindow],
         readout: Readout,
         timeline: TimelineBar,
@@ -60,16 +62,21 @@ class PaneLayout:
         readout.setMinimumHeight(0)  # its contents determine the height
         self._middle = column(scenes, legend)
         self._middle.layout().setStretch(0, 1)
-        self._middle.setMinimumWidth(LEAST_SCENE)
+        middle = found.below(self._middle)
+        middle.setMinimumWidth(LEAST_SCENE)
         self.right = splitter(VERTICAL, *windows, readout)
         self.right.setSizes([340, 340, 200])
-        across = splitter(HORIZONTAL, table, self._middle, self.right)
+        across = splitter(HORIZONTAL, table, middle, self.right)
         self.whole = splitter(VERTICAL, across, timeline)
         for name, parts in (("across", across), ("whole", self.whole)):
             parts.setSizes([share * 16 for share in SHARES[name]])
             for at, share in enumerate(SHARES[name]):
                 parts.setStretchFactor(at, share)
         self.splitters = {"across": across, "right": self.right, "whole": self.whole}
+
+    def add_caption(self, caption: QtWidgets.QWidget) -> None:
+        """Put a line above the scenes."""
+        self._middle.layout().insertWidget(0, caption)
 
     def restore(self, preferences: Preferences) -> None:
         """Divide the window as it was last time."""

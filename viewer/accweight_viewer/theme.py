@@ -27,6 +27,7 @@ def style_sheet(theme: Theme) -> str:
                 padding: 3px 6px; spacing: 6px; }}
     QStatusBar {{ background: {t.panel}; color: {t.dim}; border-top: 1px solid {t.line}; }}
     QLabel#dim {{ color: {t.dim}; }}
+    QLabel#caption {{ font-size: 15px; font-weight: 600; }}
     QPushButton, QToolButton, QComboBox, QLineEdit, QDoubleSpinBox, QSpinBox {{
         background: {t.raised}; border: 1px solid {t.line}; border-radius: 4px;
         padding: 3px 8px; min-height: 16px; }}

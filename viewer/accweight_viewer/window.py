@@ -15,19 +15,20 @@ from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_core.analysis.exact_client import Answer
 from accweight_core.text import plain
 from accweight_viewer.exact_values import ExactValues
 from accweight_viewer.exports import Exports
 from accweight_viewer.keys import WindowKeys
 from accweight_viewer.layout import NAMES, PaneLayout
-from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
+from accweight_viewer.panes.caption import Caption
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
+from accweight_viewer.panes.found_row import FoundRow
 from accweight_viewer.panes.guide import Guide, Hint
+from accweight_viewer.panes.histogram import Histogram
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.notice_bar import NoticeBar
 from accweight_viewer.panes.picture_link import link
@@ -36,6 +37,8 @@ from accweight_viewer.panes.readout import Readout
 from accweight_viewer.panes.status_line import StatusLine
 from accweight_viewer.panes.timeline_bar import TimelineBar
 from accweight_viewer.preferences import Preferences
+from accweight_viewer.scene.cameras import Cameras
+from accweight_viewer.scene.scene_row import SceneRow
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import Theme, style_sheet, theme_called
 from accweight_viewer.widgets.background import Background
@@ -63,11 +66,18 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     Attributes:
         session: The session.
         panes: All panes; see `Pane`.
-        flight: The camera control shared by the scenes.
+        cameras: The cameras of the scenes.
+        flight: The one of the first scene.
+        scene_row: The scenes side by side.
         scenes: One per run, or one.
         table: The layer table.
+        legend: The colour bar below the scenes.
+        found: What probes have found.
         windows: The two picture windows.
         timeline: The timeline.
+        legend: The legend of the scenes.
+        histogram: What is below it.
+        histogram: What is below it.
         layout_of_panes: Where they are.
         keys: Its keys.
         exports: What can be taken out of it.
@@ -97,14 +107,18 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         super().__init__()
         self.resize(*size)
         self.session = session
-        self.flight = Flight()
+        self.cameras = Cameras(at_once=capturing)
+        self.cameras.follow(lambda: self.scene_row.shown)
+        self.flight = self.cameras.first
         self.failure = ""
         self._budget = budget_bytes
         self._preferences = preferences
         self._bare = bare
         self._capturing = capturing
         self._closed = False
-        self._exact = ExactValues([run.path for run in session.runs], self._show_exact)
+        self._exact = ExactValues(
+            [run.path for run in session.runs], lambda *told: self.readout.take_answer(*told)
+        )
         self._build()
         self._listen()
         self.keys = WindowKeys(self)
@@ -124,7 +138,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         )
         if not capturing:
             self._growth.start(REFRESH_MS)
-        self.flight.home(self.scenes[0].content.places, at_once=True)
+        self.cameras.home(at_once=True)
         self.scenes[0].setFocus()  # so that the first keys fly
         self._wake()
 
@@ -132,18 +146,28 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def _build(self) -> None:
         self.panes: list[Pane] = []
-        self.scenes: list[SceneView] = []
-        self._scene_row = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
-        self._scene_titles: list[QtWidgets.QLabel] = []
-        legend = self.add_pane(ColourBar(self.session))
+        self.scene_row = SceneRow(self.session, self.cameras, self._budget, self._add_scene)
+        self.scenes = self.scene_row.scenes
+        self.legend = self.add_pane(ColourBar(self.session))
+        self.found = FoundRow(self.session)
+        self.panes.extend(self.found.panes)
+        self.histogram = self.add_pane(Histogram(self.session))
         self.table = self.add_pane(LayerTable(self.session))
         self.windows = [self.add_pane(PictureWindow(self.session, at)) for at in (0, 1)]
         link(self.windows[0], self.windows[1], self.session)
         self.readout = self.add_pane(Readout(self.session))
         self.timeline = self.add_pane(TimelineBar(self.session))
         self.controls = self.add_pane(Controls(self.session))
+        beneath = column(self.legend, self.histogram)
+        beneath.setSizePolicy(self.legend.sizePolicy())  # the scenes take all other room
         self.layout_of_panes = PaneLayout(
-            self.table, self._scene_row, legend, self.windows, self.readout, self.timeline
+            self.table,
+            self.scene_row,
+            beneath,
+            self.found,
+            self.windows,
+            self.readout,
+            self.timeline,
         )
         for window in self.windows:
             window.header.enlarge.toggled.connect(partial(self._enlarge, window))
@@ -155,13 +179,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.statusBar().addWidget(self.status, 1)
         self.notices = self.add_pane(NoticeBar(self.session))
         self.statusBar().addPermanentWidget(self.notices)
-        for widget in (
-            (*self.panes, self.layout_of_panes.right, self.statusBar()) if self._bare else ()
-        ):
-            widget.hide()
+        if self._bare:
+            self._strip()
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
-        self._renew_scenes()
+        self.scene_row.renew()
 
     def _help(self) -> None:
         """Fill the Help menu; show a hint until somebody has flown."""
@@ -182,31 +204,24 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         """Hide that; return whether it was shown."""
         return self.guide.leave()
 
+    def _strip(self) -> None:
+        """Leave the scenes alone, with title, step and legend."""
+        right, status = self.layout_of_panes.right, self.statusBar()
+        for widget in (*self.panes, self.found, right, status):
+            widget.hide()
+        self.histogram.leave_out()
+        self.legend.show()
+        self.caption = self.add_pane(Caption(self.session))
+        self.layout_of_panes.add_caption(self.caption)
+
     def add_pane(self, pane: AnyPane) -> AnyPane:
         """Add a pane to be ticked, themed, waited for and closed; return it."""
         self.panes.append(pane)
         return pane
 
-    def _renew_scenes(self) -> None:
-        """Create the scenes for all sources; existing scenes are kept."""
-        wanted = len(self.session.sources)
-        while len(self.scenes) < wanted:
-            scene = SceneView(
-                self.session, self.flight, len(self.scenes), self._budget // len(self.session.runs)
-            )
-            self.add_pane(scene).woken.connect(self._wake)
-            scene.hovered.connect(partial(self._hovered, scene))
-            title = QtWidgets.QLabel("")
-            title.setTextFormat(QtCore.Qt.TextFormat.PlainText)
-            title.setContentsMargins(10, 6, 10, 6)
-            self._scene_titles.append(title)
-            self._scene_row.addWidget(column(title, scene))
-            self.scenes.append(scene)
-        for number, (scene, title) in enumerate(zip(self.scenes, self._scene_titles, strict=True)):
-            scene.parentWidget().setVisible(number < wanted)
-            title.setVisible(len(self.session.runs) > 1)
-            if number < wanted:
-                title.setText(plain(self.session.sources[number].name))
+    def _add_scene(self, scene: SceneView) -> None:
+        self.add_pane(scene).woken.connect(self._wake)
+        scene.hovered.connect(partial(self._hovered, scene))
 
     def _listen(self) -> None:
         session = self.session
@@ -239,9 +254,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         now = time.perf_counter()
         seconds, self._last_tick = min(now - self._last_tick, LONGEST_TICK), now
         self.session.advance(seconds)
-        self.flight.advance(seconds, self.scenes[0].content.places)
+        self.cameras.advance(seconds)
         busy = self._draw(now) or self.session.cursor.playing
-        if not busy and not self.flight.moving:
+        if not busy and not self.cameras.moving:
             self._clock.stop()
 
     def _draw(self, now: float) -> bool:
@@ -306,7 +321,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def show_all(self) -> None:
         """Move the camera to show everything."""
-        self.flight.home(self.scenes[0].content.places, at_once=self._capturing)
+        self.cameras.home()
         self._wake()
 
     def show_selected(self) -> None:
@@ -316,16 +331,15 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def leave_layer(self) -> None:
         """Move the camera back to where it was before it went to a layer."""
-        if self.flight.leave(self.scenes[0].content.places, at_once=self._capturing):
+        if self.cameras.leave():
             self._wake()
 
     def _jump(self, name: str) -> None:
-        scene = self._scene_with(name)
-        self.flight.visit(scene.plates_of(name), scene.content.places, at_once=self._capturing)
+        self.cameras.visit(self._scene_with(name), name)
         self._wake()
 
     def _selected(self) -> None:
-        shown, pick = self._shown_scenes, self.session.pick
+        shown, pick = self.scene_row.shown, self.session.pick
         picked = shown[pick.run] if pick is not None and pick.run < len(shown) else None
         (picked or self._scene_with(self.session.layer)).circle_selected()
         self._fit()  # values of a weight take room only while one is picked
@@ -333,29 +347,13 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def _scene_with(self, name: str | None) -> SceneView:
         """Return the first scene with a layer, or the first scene for None."""
-        shown = self._shown_scenes
+        shown = self.scene_row.shown
         return next((scene for scene in shown if scene.plates_of(name)), shown[0])
-
-    @property
-    def _shown_scenes(self) -> list[SceneView]:
-        """One scene per source; scenes of an earlier comparison are kept, hidden."""
-        return self.scenes[: len(self.session.sources)]
 
     def _ask_exact(self) -> None:
         pick = self.session.pick
         if pick is not None and not self._capturing:
             self._exact.ask(pick)
-
-    def _show_exact(self, pick: Pick, answer: Answer) -> None:
-        if pick != self.session.pick:
-            return
-        if "error" in answer:
-            self.readout.set_exact_error(str(answer["error"]))
-            return
-        steps = self.session.runs[pick.run].steps
-        known = min(len(steps), len(answer["weights"]))  # the run may have grown since
-        weights, cumulative = (answer[name][:known] for name in ("weights", "cumulative"))
-        self.readout.set_exact(steps[:known], weights, cumulative, answer.get("named"))
 
     def _hovered(self, scene: SceneView, pick: Pick | None) -> None:
         self.status.show_hovered(scene.source, pick)
@@ -364,9 +362,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def _data_changed(self) -> None:
         self._exact.mark_nonfinite(self.session.runs, self.session.redraw)
-        self._renew_scenes()
+        self.scene_row.renew()
         self._retitle()
-        self.flight.settle(self.scenes[0].content.places)
+        self.cameras.settle()
         self._ask_exact()
         self._wake()
 
@@ -399,6 +397,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     def _fit(self) -> None:
         if not self._bare:
             bars = self.controls.sizeHint().height() + self.statusBar().sizeHint().height()
+            self.found.fit(self.height())
             self.layout_of_panes.fit(self.size() - QtCore.QSize(0, bars))
 
     def _show_part(self, name: str, shown: bool) -> None:

@@ -103,8 +103,10 @@ class Fold:
 
         def make(weights: Mapping[str, Array]) -> Array:
             taken = form.taken(self.move.make(weights[self.weight])).astype(np.float64)
-            scale = self.scale(weights).reshape(-1, *(1,) * (taken.ndim - 1))
-            return form.put((taken * scale).astype(np.float32))
+            scale = self.scale(weights)
+            apart = _by_group(taken, scale.size)
+            whole = scale.reshape(apart.shape[1], -1).T[:, :, None, None]
+            return form.put((apart * whole).reshape(taken.shape).astype(np.float32))
 
         moved = "" if self.move.words == "as it is" else f"{self.move.words}, "
         sources = (self.weight, *self.norm.names)
@@ -143,26 +145,47 @@ def folds(
         norms: Norms that the network has no place for.
         weights: The checkpoint whose weights these are.
     """
-    ratios = scale_between(move, source, target, own, weights)
-    if ratios is None:
-        return
-    for norm in norms:
-        if weights[norm.variance].size == ratios.size:
-            epsilons = _epsilons(norm, weights, ratios)
-            if epsilons:
-                yield Fold(norm, tuple(epsilons), source.name, bias, move)
-
-
-def scale_between(
-    move: Move, source: Parameter, target: Parameter, own: Array, weights: Mapping[str, Array]
-) -> Array | None:
-    """Return the factor per output channel between two weights; None if there is none."""
     form = Form.of(target)
     if len(form.sizes) < 2:
-        return None
+        return
     taken = form.taken(move.make(weights[source.name])).astype(np.float64)
     wanted = form.taken(own).astype(np.float64)
-    rows, goal = taken.reshape(len(taken), -1), wanted.reshape(len(wanted), -1)
+    for norm in norms:
+        channels = weights[norm.variance].size
+        if not _has_channels(target, form, channels):
+            continue
+        ratios = scale_between(_by_group(taken, channels), _by_group(wanted, channels))
+        epsilons = [] if ratios is None else _epsilons(norm, weights, ratios)
+        if epsilons:
+            yield Fold(norm, tuple(epsilons), source.name, bias, move)
+
+
+def _has_channels(target: Parameter, form: Form, channels: int) -> bool:
+    """Tell whether a weight has so many output channels; a transposed one has a group's."""
+    outputs, inputs = form.sizes[:2]
+    if channels == outputs:
+        return True
+    groups = channels // max(outputs, 1)
+    is_whole = groups > 1 and outputs * groups == channels and inputs % groups == 0
+    return target.kind is Kind.CONV_TRANSPOSE and is_whole
+
+
+def _by_group(values: Array, channels: int) -> Array:
+    """Return (outputs of a group, groups, inputs of a group, kernel)."""
+    outputs, inputs = values.shape[:2]
+    groups = channels // outputs
+    return values.reshape(outputs, groups, inputs // groups, -1)
+
+
+def scale_between(taken: Array, wanted: Array) -> Array | None:
+    """Return the factor per output channel between two weights; None if there is none.
+
+    Args:
+        taken: The checkpoint's, (outputs of a group, groups, inputs of a group, kernel).
+        wanted: The network's, likewise.
+    """
+    channels = taken.shape[0] * taken.shape[1]
+    rows, goal = (v.swapaxes(0, 1).reshape(channels, -1) for v in (taken, wanted))
     squares = (rows * rows).sum(1)
     if not (squares > 0).all():
         return None

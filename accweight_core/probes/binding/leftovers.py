@@ -42,6 +42,13 @@ def doubts_about_leftovers(
     left = [p for p in left if p.name in digests[0] and _matters(p, digests, used)]
     if not left:
         return []
+    twin = _twin(left[0], digests[indices.index(own)], used) if own is not None else ""
+    if twin and own is not None:
+        told = (
+            f"the network has one tensor for {left[0].name} and {twin}, which are equal at step "
+            f"{run.checkpoints[own].step} and are not later; export it from a later checkpoint"
+        )
+        return [told]
     names = some([parameter.name for parameter in left])
     doubt = (
         f"the network has no place for {names} of the checkpoints; was it exported without them? "
@@ -66,6 +73,12 @@ def _digests(run: Run, index: int, left: Sequence[Parameter], used: set[str]) ->
 
 def _digest(values: Array) -> bytes:
     return signature(values) + values.reshape(-1)[:64].tobytes()
+
+
+def _twin(parameter: Parameter, digests: dict[str, bytes], used: set[str]) -> str:
+    """Return a used tensor of the same values, which an exporter stores once with it."""
+    own = digests[parameter.name]
+    return next((n for n, found in digests.items() if n in used and found == own), "")
 
 
 def _matters(parameter: Parameter, digests: Sequence[dict[str, bytes]], used: set[str]) -> bool:

@@ -37,7 +37,7 @@ from accweight_core.probes.binding.matching import (
 from accweight_core.probes.binding.recipes import Recipe, recipes_from_one
 from accweight_core.probes.binding.recurrent import UNEVEN, regated
 from accweight_core.probes.binding.unfolding import unfolded
-from accweight_core.schema import Parameter, Run
+from accweight_core.schema import Parameter, Role, Run
 
 VALUES = "same values at step {step}"
 
@@ -81,6 +81,7 @@ def planned(
         _test(described, run, candidates, own, found)
     open_ = [name for name in described.network.parameters if name not in found]
     unfolded(described, run, candidates, own, found, open_)
+    _take_uniform(described, run, own, found, open_)
     used = {source for item in found.values() for source in item.sources}
     for name in open_:
         if name not in found and described.is_fill(name) and not _is_wanted(name, candidates, used):
@@ -89,6 +90,50 @@ def planned(
     if missing:
         raise refusals.without_source(missing, described, run, candidates, own, found)
     return [found[name] for name in described.network.parameters]
+
+
+def _take_uniform(
+    described: Described,
+    run: Run,
+    own: Weights | None,
+    found: dict[str, Assignment],
+    open_: Sequence[str],
+) -> None:
+    """Take for tensors of equal elements the one trained tensor that is left with these values.
+
+    A layer scale is such a tensor before training, and exporters give it another name. That it is
+    the only one left is no proof.
+    """
+    if own is None:
+        return
+    used = {source for item in found.values() for source in item.sources}
+    left = [p for p in run.parameters if p.name in own and p.name not in used]
+    for name in open_:
+        values = described.own[name]
+        if name in found or values.size < 2 or not is_uniform(values):
+            continue
+        equal = [
+            p
+            for p in left
+            if p.role is not Role.BUFFER
+            and p.elements == values.size
+            and are_equal(own[p.name].reshape(-1), values.reshape(-1), own.dtype(p.name))
+        ]
+        if len(equal) == 1:
+            target = unknown(name, values.shape)
+            recipe = next(
+                iter(recipes_from_one(unknown(equal[0].name, equal[0].shape), target)), None
+            )
+            doubt = (
+                f"{name}: its elements are all equal at step {own.checkpoint.step}, and only "
+                f"{equal[0].name} is left for it; export the graph from a later checkpoint"
+            )
+            if recipe is not None:
+                shape = tuple(values.shape)
+                found[name] = Assignment(
+                    name, shape, Origin.CHECKPOINT, recipe, 0.5, is_equal=True, doubts=(doubt,)
+                )
+                left.remove(equal[0])
 
 
 def _is_wanted(name: str, candidates: Mapping[str, Candidates], used: set[str]) -> bool:
@@ -200,7 +245,7 @@ class _Test:
                 f"{fits[0].words!r} from {fits[1].words!r}"
             )
         if fits:
-            elsewhere = [r for r in elsewhere if not self._are_tied(fits[0].sources, r.sources)]
+            elsewhere = [r for r in elsewhere if not self._are_tied(fits[0], r)]
         if elsewhere and fits:
             doubts.append(self._alike(name, fits[0], elsewhere))
         if not fits and not elsewhere and self._allows_rounding:
@@ -208,7 +253,7 @@ class _Test:
         if elsewhere and not fits:
             first, *others = elsewhere
             elsewhere = [first]
-            elsewhere += [r for r in others if not self._are_tied(first.sources, r.sources)]
+            elsewhere += [r for r in others if not self._are_tied(first, r)]
         if not fits and len(elsewhere) > 1:
             doubts.append(self._alike(name, elsewhere[0], elsewhere[1:]))
         fits = fits or elsewhere
@@ -222,14 +267,14 @@ class _Test:
         places = {recipe.sources[0]: np.arange(np.prod(shape, dtype=int)).reshape(shape)}
         return bool(np.array_equal(recipe.make(places), other.make(places)))
 
-    def _are_tied(self, names: Sequence[str], others: Sequence[str]) -> bool:
-        """Tell whether two tensors are equal at the first and the last checkpoint, too."""
-        if len(names) != 1 or len(others) != 1:
-            return False
+    def _are_tied(self, recipe: Recipe, other: Recipe) -> bool:
+        """Tell whether two recipes give equal values at the first and the last checkpoint, too."""
         ends = (self._run.checkpoints[0], self._run.checkpoints[-1])
         for checkpoint in ends if len(self._run.checkpoints) > 1 else ():
             with Weights(checkpoint) as weights:
-                if not np.array_equal(weights[names[0]], weights[others[0]], equal_nan=True):
+                if any(name not in weights for name in (*recipe.sources, *other.sources)):
+                    return False
+                if not np.array_equal(recipe.make(weights), other.make(weights), equal_nan=True):
                     return False
         return len(self._run.checkpoints) > 1
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from accweight_core.alignment.matching.parameters import leaf_of
 from accweight_core.errors import BindingError
+from accweight_core.probes.binding.arrays import COARSE
 from accweight_core.probes.binding.assignment import Assignment
-from accweight_core.probes.binding.folding import KEEP_APART
+from accweight_core.probes.binding.folding import KEEP_APART, batch_norms
 from accweight_core.schema import Kind, Run
 from accweight_core.text import some
 
@@ -59,6 +60,14 @@ def without_source(
             f"the graph's own with {_patterns(statistics)}",
             named,
         )
+    norm = _folded_in_half(run, own, found)
+    if norm:
+        return BindingError(
+            f"{where}: batch norm {norm!r} of the checkpoints is folded into the layer before it, "
+            "which cannot be undone for checkpoints in half precision, as these digits do not tell "
+            f"its epsilon; {KEEP_APART}",
+            named,
+        )
     name = next((n for n in missing if n in candidates and candidates[n].match), missing[0])
     candidate = candidates.get(name)
     shape = _shape(described.network.parameters[name])
@@ -70,7 +79,8 @@ def without_source(
             f"{where}: tensor {name!r} ({shape}) should be {some(sources, MOST) or 'of'} "
             f"({candidate.match.layer_b}), but equals no tensor of step {own.checkpoint.step} in "
             f"any order of axes or gates, though {equal} others do{_more(missing)}; export the "
-            "graph from a checkpoint of this run, and look at accweight align",
+            "graph from a checkpoint of this run, without what exporters compute from weights "
+            "(dynamo=True, optimize=False), and look at accweight align",
             named,
         )
     if own is None and candidate and candidate.match:
@@ -87,6 +97,16 @@ def without_source(
         "name there, say so with --map",
         named,
     )
+
+
+def _folded_in_half(run: Run, own: Weights | None, found: Mapping[str, Assignment]) -> str:
+    """Return a batch norm that has no place, of checkpoints in half precision; or nothing."""
+    used = {source for item in found.values() for source in item.sources}
+    for norm in batch_norms(run.layers) if own is not None else ():
+        halves = [n for n in norm.names if own and n in own and own.dtype(n) in COARSE]
+        if halves and used.isdisjoint(norm.names):
+            return norm.layer
+    return ""
 
 
 def _has_free(candidate: Candidates, used: set[str]) -> bool:

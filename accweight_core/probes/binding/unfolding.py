@@ -19,7 +19,7 @@ from accweight_core.probes.binding.folding import (
     differs,
     folds,
 )
-from accweight_core.probes.binding.forms import Form, moves
+from accweight_core.probes.binding.forms import moves
 from accweight_core.probes.binding.matching import Candidates
 from accweight_core.schema import Kind, Layer, Parameter, Role, Run
 
@@ -103,21 +103,19 @@ def _bias_of(layer: Layer) -> str:
     return biases[0] if len(biases) == 1 else ""
 
 
-def _bias_beside(described: Described, target: Parameter) -> Parameter | None:
-    """Return the bias of a tensor's layer in the network."""
+def _bias_beside(described: Described, target: Parameter, channels: int) -> Parameter | None:
+    """Return the bias of a tensor's layer in the network, which has so many output channels."""
     beside = [
         p
         for p in described.parameters.values()
-        if p.layer == target.layer
-        and p.role is Role.BIAS
-        and p.elements == Form.of(target).sizes[0]
+        if p.layer == target.layer and p.role is Role.BIAS and p.elements == channels
     ]
     return beside[0] if len(beside) == 1 else None
 
 
 def _gives_bias(fold: Fold, described: Described, target: Parameter, own: Weights) -> bool:
-    bias = _bias_beside(described, target)
     shift = fold.shift(own)
+    bias = _bias_beside(described, target, shift.size)
     there: Array = described.own[bias.name].reshape(-1) if bias else np.zeros(shift.shape)
     parts = [np.abs(shift).max(initial=0), np.abs(there).max(initial=0)]
     return bool(np.abs(shift - there).max(initial=0) <= PRECISION * max(*parts, 1e-30) + 1e-7)
@@ -141,7 +139,7 @@ def _add(
         usual = " and ".join(f"{epsilon:g}" for epsilon in fold.epsilons)
         doubts.append(f"{target.name}: the epsilons {usual} fit equally at step {step}, not later")
     made = {target: fold.of_weight(target)}
-    bias = _bias_beside(described, target)
+    bias = _bias_beside(described, target, fold.shift(own).size)
     if bias is not None:
         made[bias] = fold.of_bias(bias)
     for parameter, recipe in made.items():

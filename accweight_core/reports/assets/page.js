@@ -3,7 +3,8 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const NAMED = 8; // curves with a colour of their own
+  let NAMED = 0; // curves with a colour of their own: as many as the theme has
+  while (css(`--curve-${NAMED}`)) NAMED++;
   const MANY = 40; // curves from which on the others are drawn transparent
   const HEIGHT = 340;
   const NEAR = 30; // pixels within which a curve is pointed at

@@ -4,7 +4,8 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const FONT = "12px system-ui, sans-serif";
 const CLASSES = 10; // colours of classes; further ones have other marks
-const NAMED = 8; // curves with a colour of their own
+let NAMED = 0; // curves with a colour of their own: as many as the theme has
+while (css(`--curve-${NAMED}`)) NAMED++;
 const PLANE = 460; // pixels of a plane of points
 const MOST_SIDE = 112, LEAST_SIDE = 44; // pixels of a picture
 

@@ -6,7 +6,7 @@ these, the Add of a bias that is written out for instance, makes the value that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from accweight_adapters.onnx.layers import Layer
 from accweight_core.schema import Role
@@ -27,7 +27,17 @@ def node_of(layer: Layer) -> str:
     return last.outputs[0].name if last.outputs else ""
 
 
-def layer_nodes(layers: Sequence[Layer]) -> dict[str, str]:
-    """Return the value's name of every layer that has one, in network order."""
+def layer_nodes(layers: Sequence[Layer], parameters: Collection[str]) -> dict[str, str]:
+    """Return the value's name of every layer that has one, in network order.
+
+    Args:
+        layers: The layers.
+        parameters: Names that parameters have: a layer of such a name goes by that of its value, so
+            that a gradient with respect to it is not that of the parameter.
+    """
     found = {layer.name: node_of(layer) for layer in layers}
-    return {name: node for name, node in found.items() if node}
+    return {
+        node if name in parameters and node not in found else name: node
+        for name, node in found.items()
+        if node
+    }

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from accweight_adapters.execution.element_types import as_array
+from accweight_adapters.execution.function_network import FunctionNetwork
 from accweight_adapters.execution.program import failure
 from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
 from accweight_core.errors import AccweightError, ArgumentTypeError, ArgumentValueError
@@ -43,17 +44,31 @@ class ModuleNetwork(Network):
         self.device = tensor.device if tensor is not None else torch.device("cpu")
 
     @classmethod
-    def opened(cls, module: Any, *, inputs: Sequence[str] = ("input",)) -> ModuleNetwork:
-        """Return the network that is a module.
+    def opened(
+        cls,
+        module: Any,
+        *,
+        inputs: Sequence[str] = ("input",),
+        weights: Mapping[str, Any] | None = None,
+        nodes: Sequence[str] = (),
+    ) -> ModuleNetwork | FunctionNetwork:
+        """Return the network that is a module, or another function.
 
         Raises:
-            ArgumentTypeError: If it is none.
+            ArgumentTypeError: If it is neither, or a module with weights of its own is given more.
         """
-        if not isinstance(module, nn.Module):
+        if isinstance(module, nn.Module):
+            if weights is not None or nodes:
+                raise ArgumentTypeError(
+                    "a module has weights and nodes of its own; weights and nodes are for functions"
+                )
+            return cls(module, inputs)
+        if not callable(module):
             raise ArgumentTypeError(
-                f"a network is made of an nn.Module or an ONNX file, not of {type(module).__name__}"
+                "a network is made of an nn.Module, a function or an ONNX file, not of "
+                f"{type(module).__name__}"
             )
-        return cls(module, inputs)
+        return FunctionNetwork(module, inputs, weights, nodes)
 
     @property
     def source(self) -> Path | Mapping[str, Array]:

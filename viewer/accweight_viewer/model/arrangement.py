@@ -40,7 +40,7 @@ COLUMN_GAP = 0.55
 DEPTH_STEP = 1.3
 """Distance between folded rows, for plates of median size."""
 
-LINE_STEP = 0.8
+LINE_STEP = 0.9
 """The same between the layers of a line."""
 
 SIDE_STEP = 0.35
@@ -253,8 +253,7 @@ def folded_rows(names: Sequence[str]) -> list[list[str]]:
     """
     blocks = _blocks(names)
     if len({block for block in blocks if block}) < 2:
-        width = max(1, math.ceil(math.sqrt(len(names) / 2)))
-        return [list(names[start : start + width]) for start in range(0, len(names), width)]
+        return _lines(names)
     rows: list[list[str]] = []
     longest = max(1, math.ceil(1.5 * math.sqrt(len(names))))
     before: str | None = None
@@ -264,7 +263,15 @@ def folded_rows(names: Sequence[str]) -> list[list[str]]:
         else:
             rows.append([name])
         before = block
+    if max(map(len, rows)) == 1:  # a layer per block, as adapters have
+        return _lines(names)
     return _side_by_side(rows, {block for block in blocks if block})
+
+
+def _lines(names: Sequence[str]) -> list[list[str]]:
+    """Return names in lines of equal length."""
+    width = max(1, math.ceil(math.sqrt(len(names) / 2)))
+    return [list(names[start : start + width]) for start in range(0, len(names), width)]
 
 
 def _side_by_side(rows: list[list[str]], blocks: Collection[str]) -> list[list[str]]:

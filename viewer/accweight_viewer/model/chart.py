@@ -10,6 +10,7 @@ import numpy as np
 
 from accweight_core.analysis.step_axis import Positions, shares
 from accweight_core.metrics.totals import Floats
+from accweight_core.text import plain
 from accweight_viewer.model.curve_scale import CurveScale, smoothed
 from accweight_viewer.model.session import Session
 
@@ -46,12 +47,14 @@ class Measure:
         values: (steps,) NaN where a checkpoint has none.
         low: Bottom of the scale, 0 unless values are negative.
         high: Top of the scale.
+        run: Index of its run.
     """
 
     name: str
     values: Floats
     low: float
     high: float
+    run: int = 0
 
 
 class Chart:
@@ -61,10 +64,11 @@ class Chart:
         steps: Steps of all runs.
         x: Horizontal positions, from 0 to 1.
         metric: Metric of the curves.
+        words: What it is.
         short_names: What layers are called, by name.
         curves: Curves of each run.
         broken: Where numbers end: for each run with NaN or infinity the first layer and its step.
-        measures: Measures of the first run, at most four.
+        measures: Measures of all runs, at most four names.
         scale: The vertical scale of the curves.
         smoothing: Share of a value in the one after it; 0 smooths nothing.
     """
@@ -73,13 +77,13 @@ class Chart:
         self.steps = session.steps
         self.x = shares(self.steps)
         self.metric = session.settings.curve_metric
+        self.words = plain(session.probes.metric_words.get(self.metric, self.metric))
         self.names = list(session.layer_names)
         self.short_names = session.short_names
         self.run_names = [run.name for run in session.runs]
         self.curves = [self._curves(session, run) for run in range(len(session.runs))]
         self.broken = [run.first_nonfinite for run in session.runs if run.first_nonfinite]
-        self.measures = chosen_measures(session.runs[0].measures)
-        self.measure_x = self.curves[0].x
+        self.measures = chosen_measures([run.measures for run in session.runs])
         self.smoothing = session.settings.smoothing
         logarithmic = session.settings.curve_scale == "logarithmic"
         self.scale = CurveScale.of([c.values for c in self.curves], logarithmic=logarithmic)
@@ -108,18 +112,31 @@ class Chart:
         return [curves.names[i] for i in order if math.isfinite(at_end[i])]
 
 
-def chosen_measures(measures: Mapping[str, Floats]) -> list[Measure]:
-    """Return at most four measures: validation first, losses and accuracies before others."""
-    known = {name: np.asarray(v, float) for name, v in measures.items() if np.isfinite(v).any()}
-    chosen = sorted(known, key=_importance)[:MOST_MEASURES]
+def chosen_measures(runs: Sequence[Mapping[str, Floats]]) -> list[Measure]:
+    """Return measures of at most four names: validation first, losses and accuracies before others.
+
+    Those of one name follow each other, in the order of the runs.
+    """
+    known = [
+        {name: np.asarray(v, float) for name, v in measures.items() if np.isfinite(v).any()}
+        for measures in runs
+    ]
+    names = dict.fromkeys(name for measures in known for name in measures)
+    chosen = sorted(names, key=_importance)[:MOST_MEASURES]
     families: dict[str, list[Floats]] = {}
     for name in chosen:
-        families.setdefault(_family(name), []).append(known[name])
+        held = [measures[name] for measures in known if name in measures]
+        families.setdefault(_family(name), []).extend(held)
     found = []
     for name in chosen:
         together = np.concatenate(families[_family(name)])
         low, high = min(0.0, float(np.nanmin(together))), float(np.nanmax(together))
-        found.append(Measure(name, known[name], low, high if high > low else low + 1.0))
+        top = high if high > low else low + 1.0
+        found += [
+            Measure(name, measures[name], low, top, run)
+            for run, measures in enumerate(known)
+            if name in measures
+        ]
     return found
 
 

@@ -1,8 +1,8 @@
 """The difference of two runs: where the first has moved more, and where the second has.
 
-Each is normalised by its own scale first, so that runs of different length and learning rate are
-compared by where they moved, not by how much. Layers and parameters are matched by name and shape;
-pictures use levels that both have.
+On a common scale, the larger one of both, a run that moved ten times as far is seen to. On scales
+of their own, runs of different length and learning rate are compared by where they moved, not by
+how much. Layers and parameters are matched by name and shape; pictures use levels that both have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from accweight_core.pictures.plan import PicturePlan
 from accweight_viewer.model.runs import NONFINITE, Plate, ShownLayer, ShownRun, Texels
-from accweight_viewer.model.settings import Plane, Scope
+from accweight_viewer.model.settings import DifferenceScale, Plane, Scope
 
 
 class Difference:
@@ -28,10 +28,17 @@ class Difference:
 
     signed = True
 
-    def __init__(self, first: ShownRun, second: ShownRun, scope: Scope) -> None:
+    def __init__(
+        self,
+        first: ShownRun,
+        second: ShownRun,
+        scope: Scope,
+        scale: DifferenceScale = "common",
+    ) -> None:
         self.first = first
         self.second = second
         self.scope: Scope = scope
+        self.scale: DifferenceScale = scale
         self.name = f"{first.name} - {second.name}"
         self.steps: npt.NDArray[np.int64] = first.steps
         self._partner = {
@@ -55,6 +62,14 @@ class Difference:
             return replace(plate, ready=False, peak=0.0)
         plan = PicturePlan(plate.layout, base, len(self.steps))
         return replace(plate, plan=plan, peak=1.0)
+
+    def units(self, plate: Plate) -> tuple[float, float]:
+        """Return the factors from texels of each run to normalised changes."""
+        own, partner = self.first.plates[plate.number], self._partner[plate.name]
+        if self.scale == "own":
+            return self.first.unit(own, self.scope), self.second.unit(partner, self.scope)
+        largest = max(self.first.scale(own, self.scope), self.second.scale(partner, self.scope))
+        return (own.peak / largest, partner.peak / largest) if largest > 0 else (0.0, 0.0)
 
     @property
     def revision(self) -> int:
@@ -81,7 +96,7 @@ class Difference:
         span = slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0)
         theirs = self.second.texels(partner, level, plane, span, rows, cols)[at - span.start]
         with np.errstate(invalid="ignore"):  # infinity minus infinity, and times 0
-            difference: Texels = ours * np.float32(self.first.unit(own, self.scope))
-            difference -= theirs * np.float32(self.second.unit(partner, self.scope))
+            unit, other = self.units(plate)
+            difference: Texels = ours * np.float32(unit) - theirs * np.float32(other)
         difference[np.isinf(ours) | np.isinf(theirs)] = NONFINITE
         return difference

@@ -222,6 +222,7 @@ def _layer_labels(
                     high,
                     60,
                     row,
+                    own=(plate.number, plate.number + 1),
                 )
             )
         sections = plate.layout.sections
@@ -240,6 +241,7 @@ def _layer_labels(
                     share,
                     13,
                     row,
+                    own=(plate.number, plate.number + 1),
                 )
             )
     return labels
@@ -293,7 +295,8 @@ def placed(
     reach = np.abs(camera.project(beneath, *viewport)[:, 1] - points[:, 1])
     shift = np.array([(c.across, c.down) for c in labels]) * sizes
     at = points[:, :2] + shift + np.array([c.offset for c in labels])
-    seen = (points[:, :2] >= 0).all(axis=1) & (points[:, :2] <= viewport).all(axis=1)
+    is_within = (points[:, :2] >= 0) & (points[:, :2] <= viewport)
+    seen: npt.NDArray[np.bool_] = np.logical_and.reduce(is_within, axis=1)
     edge = np.maximum(np.array(viewport) - sizes - EDGE, EDGE)
     at = np.where(seen[:, None], np.clip(at, EDGE, edge), at)  # whole, not cut at the edge
     standing = np.array([c.row >= nearer_hidden and c.layer not in hidden for c in labels])

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from accweight_core.analysis.ranking import left_out, left_out_text
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 
-Tone = Literal["broken", "plain"]
+Tone = Literal["broken", "warning", "plain"]
+
+WITHOUT_ORDER = ("safetensors",)
+"""Formats that keep their tensors in no order of the network."""
+
+LEFT_OUT = "Analyses take the weights alone, unless --roles asks for others as well"
+"""What is told about parameters that are not shown."""
 
 
 class Notice(NamedTuple):
@@ -35,7 +43,30 @@ def notices(session: Session) -> list[Notice]:
         if (first := run.first_nonfinite) is not None:
             tip = "These weights are NaN or infinite from there on; click to go there"
             found.append(Notice(f"{whose}{first}", tip, "broken", first.layer, first.step))
+        if run.complete and run.layers and run.largest == 0 and run.first_nonfinite is None:
+            tip = "Every weight that is shown has the same value at all checkpoints"
+            found.append(Notice(f"{whose}nothing moved", tip, "warning"))
+        if run.path in session.replaced:
+            tip = "Another run is now where it was; what is shown is that one"
+            found.append(Notice(f"{run.name} was replaced by another run", tip, "warning"))
+        if not run.layers:
+            found.append(Notice(f"{whose}no layer to show", _left_out(run), "warning"))
+        elif run.header.reader in WITHOUT_ORDER:
+            tip = f"{run.header.reader} files keep no order: it is inferred from names"
+            found.append(Notice(f"{whose}order of layers from names", tip))
+    told = {run.name: _left_out(run) for run in session.runs if run.layers}
+    if len(set(told.values())) == 1:  # of all runs
+        found += [Notice(text, LEFT_OUT) for text in set(told.values()) if text]
+    else:
+        found += [Notice(f"{name}: {text}", LEFT_OUT) for name, text in told.items() if text]
     return found
+
+
+def _left_out(run: ShownRun) -> str:
+    """Return which parameters are not shown, by what they are for; empty if all are."""
+    header = run.header
+    text = left_out_text(left_out(header.parameters, header.roles))
+    return text.replace(" counted", " shown")
 
 
 def follow(notice: Notice, session: Session) -> None:

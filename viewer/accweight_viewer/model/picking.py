@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from accweight_core.errors import UnknownNameError
+from accweight_core.text import some
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import Vector
-from accweight_viewer.model.runs import Plate
+from accweight_viewer.model.runs import Plate, ShownRun
 
 
 @dataclass(frozen=True)
@@ -82,3 +85,20 @@ def texel_at(plate: Plate, across: float, down: float) -> tuple[int, int]:
     """Return (row, column) of the texel at shares of a plate's width and height."""
     rows, cols = plate.size
     return min(int(down * rows), rows - 1), min(int(across * cols), cols - 1)
+
+
+def pick_of(runs: Sequence[ShownRun], parameter: str, index: Sequence[int]) -> Pick:
+    """Return the texel of a weight, in the first run that shows its parameter.
+
+    Raises:
+        UnknownNameError: If no run shows such a parameter, or it has no such element.
+    """
+    for number, run in enumerate(runs):
+        plate = next((plate for plate in run.plates if plate.name == parameter), None)
+        if plate is not None:
+            try:
+                return Pick(number, plate, *plate.layout.texel(index))
+            except IndexError as error:
+                raise UnknownNameError(f"{parameter}: {error}") from None
+    shown = [plate.name for run in runs for plate in run.plates]
+    raise UnknownNameError(f"no parameter is called {parameter!r}; there are {some(shown)}")

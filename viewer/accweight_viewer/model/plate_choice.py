@@ -10,7 +10,7 @@ import numpy as np
 
 from accweight_core.naming import leaf_of
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.runs import Plate, PlateSource, ShownRun
+from accweight_viewer.model.runs import Plate, PlateSource, ShownLayer, ShownRun
 from accweight_viewer.model.session import Session
 
 Which = int | Literal["difference"]
@@ -35,6 +35,7 @@ class PlateChoices:
         self._session = session
         self._runs: list[ShownRun] = list(session.runs)
         self._scope = session.settings.scope
+        self._scale = session.settings.difference_scale
 
     @property
     def current(self) -> bool:
@@ -43,14 +44,15 @@ class PlateChoices:
         same = len(self._runs) == len(session.runs) and all(
             old is new for old, new in zip(self._runs, session.runs, strict=True)
         )
-        return same and self._scope == session.settings.scope
+        settings = session.settings
+        return same and (self._scope, self._scale) == (settings.scope, settings.difference_scale)
 
     @cached_property
     def difference(self) -> Difference | None:
         """The difference of two runs."""
         if len(self._runs) != 2:
             return None
-        return Difference(self._runs[0], self._runs[1], self._scope)
+        return Difference(self._runs[0], self._runs[1], self._scope, self._scale)
 
     def source(self, which: Which) -> PlateSource | None:
         """Return a run or the difference."""
@@ -66,7 +68,7 @@ class PlateChoices:
             return ""
         name = self._runs[which].name
         alike = len({run.name for run in self._runs}) < len(self._runs)
-        return f"{name} ({'AB'[which]})" if alike else name
+        return f"{name} ({chr(ord('A') + which)})" if alike else name
 
     @cached_property
     def texts(self) -> dict[PlateChoice, str]:
@@ -113,7 +115,9 @@ class PlateChoices:
             return "no layers to show"
         plate = self.plate(choice)
         if plate is None:
-            return f"{choice.parameter} is not in {self.label(choice.which)}"
+            which = 0 if choice.which == "difference" else choice.which
+            name = self.label(choice.which) or self._runs[which].name
+            return f"{choice.parameter} is not in {name}"
         if plate.ready:
             return ""
         if choice.which == "difference":
@@ -139,7 +143,13 @@ class PlateChoices:
         layers = session.layers_called(name) if name else []
         own = layers[which] if isinstance(which, int) and layers else None
         layer = own or next((layer for layer in layers if layer is not None), None)
+        if layer is not None and own is None and isinstance(which, int) and not session.related:
+            layer = self._called(self._active_layer(0, which))  # what this run has, if not the same
         return PlateChoice(which, layer.plates[0].name) if layer is not None else None
+
+    def _called(self, name: str | None) -> ShownLayer | None:
+        layers = self._session.layers_called(name) if name else []
+        return next((layer for layer in layers if layer is not None), None)
 
     def initial(self, number: int) -> PlateChoice | None:
         """Return a window's first plate: of the most active layer, or of the next one."""
@@ -149,9 +159,9 @@ class PlateChoices:
         layer = self._session.layers_called(name)[0] if name else None
         return PlateChoice(0, layer.plates[0].name) if layer is not None else None
 
-    def _active_layer(self, rank: int) -> str | None:
-        """Return the layer at a rank, from 0, of activity at the last step of the first run."""
-        run = self._runs[0]
+    def _active_layer(self, rank: int, of: int = 0) -> str | None:
+        """Return the layer at a rank, from 0, of activity at the last step of a run."""
+        run = self._runs[of]
         if not run.layers:
             return None
         activity = np.nan_to_num(run.metric(ACTIVITY)[:, -1], nan=-1.0)

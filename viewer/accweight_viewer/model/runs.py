@@ -7,6 +7,7 @@ its parameter is finished, and `ShownRun.refreshed` returns a later state.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,8 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.probe_metrics import (
+    is_probe_metric,
+    probe_measures,
+    probe_metric,
+)
+from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.summary import Measured, measured
-from accweight_core.errors import StoreError
+from accweight_core.errors import AccweightError, StoreError
 from accweight_core.io.stamp import stamp_if_there
 from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.plan import PicturePlan
@@ -26,6 +33,7 @@ from accweight_core.schema import Kind, Parameter, Stamp
 from accweight_core.store.array_part import StoredArray
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
+from accweight_viewer.model.found import results_of
 from accweight_viewer.model.nonfinite import (
     Counts,
     FirstNonFinite,
@@ -199,8 +207,13 @@ class ShownRun:
 
     @property
     def measures(self) -> Mapping[str, Floats]:
-        """Loss, accuracy and the like over steps, as far as checkpoints have them."""
-        return self.header.measures
+        """Loss, accuracy and the like over steps, of checkpoints and of probes."""
+        return {**self.header.measures, **probe_measures(self.results, self.steps)}
+
+    @cached_property
+    def results(self) -> Mapping[str, ProbeResult]:
+        """What probes have found, by name."""
+        return results_of(self.analysis.probes)
 
     def refreshed(self) -> ShownRun | None:
         """Return the present state on disk, or None if it is unchanged or unreadable.
@@ -269,6 +282,11 @@ class ShownRun:
         if not self.measured:
             return np.empty((0, len(self.steps)))
         unknown = np.full(len(self.steps), np.nan)
+        if is_probe_metric(name):
+            with suppress(AccweightError):
+                found = probe_metric(self.results, name, self.steps).by_layer
+                return np.stack([found.get(layer.name, unknown) for layer in self.layers])
+            return np.stack([unknown for _ in self.layers])
         return np.stack([row.metrics.get(name, unknown) for row in self.measured])
 
     @cached_property

@@ -5,7 +5,7 @@ Panes never call each other. They call the session, and its signals tell all pan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,17 +14,22 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.colours.scale import ColourScale, bright_end, colour_table, dark_end, fitted
+from accweight_core.colours.scale import ColourScale, colour_table
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.totals import Floats
 from accweight_core.short_names import short_names
 from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
+from accweight_viewer.model.colour_range import fitted_high, fitted_low
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import PlateSource, ShownLayer, ShownRun
-from accweight_viewer.model.settings import Scope, Settings
+from accweight_viewer.model.settings import Settings
+from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.model.timeline import TimeCursor
+
+MOST_SCENES = 2
+"""Runs whose plates are shown; others have curves and columns of the table."""
 
 ComparisonMode = Literal["beside", "difference"]
 
@@ -52,7 +57,7 @@ class Session:
     """The state of the viewer.
 
     Attributes:
-        runs: One or two.
+        runs: One, two to compare, or more, of which the first two have plates.
         settings: Display settings.
         cursor: Position in time.
         layer: Name of the selected layer, or None.
@@ -65,8 +70,10 @@ class Session:
         pointing_changed: Emitted when the mouse points at another layer in a table.
         settings_changed: Emitted with the names of the settings that changed.
         data_changed: Emitted when runs, layers, steps or plates have changed.
+        replaced: Paths of runs in whose place other runs have been put.
         found: Layers that match what is searched for; None if nothing is.
         found_changed: Emitted when others match.
+        probes: What probes have found.
         jump_asked: Emitted with the name of the layer that the camera should go to.
     """
 
@@ -85,7 +92,9 @@ class Session:
         self.settings_changed: Signal[[frozenset[str]]] = Signal()
         self.data_changed: Signal[[]] = Signal()
         self.jump_asked: Signal[[str]] = Signal()
+        self.replaced: set[Path] = set()
         self.found: frozenset[str] | None = None
+        self.probes = ShownProbes(lambda: self.runs, lambda: self.settings)
         self.found_changed: Signal[[]] = Signal()
         self.cursor.move_to(self.cursor.last)
 
@@ -163,8 +172,19 @@ class Session:
         """Names of all layers of all runs, in network order."""
         names = [layer.name for layer in self.runs[0].layers]
         for run in self.runs[1:]:
-            names = merged_names(names, [layer.name for layer in run.layers])
+            others = [layer.name for layer in run.layers]
+            alike = 2 * len({*names} & {*others}) >= min(len(names), len(others))
+            names = (
+                list(dict.fromkeys([*names, *others])) if not alike else merged_names(names, others)
+            )
         return names
+
+    @cached_property
+    def related(self) -> bool:
+        """Whether all runs are of one network: half of the layers of the smaller one are alike."""
+        names = [{layer.name for layer in run.layers} for run in self.runs]
+        first = names[0]
+        return all(2 * len(first & other) >= min(len(first), len(other)) for other in names[1:])
 
     @cached_property
     def short_names(self) -> dict[str, str]:
@@ -180,7 +200,12 @@ class Session:
         return [{layer.name: layer for layer in run.layers} for run in self.runs]
 
     def only_in(self, name: str) -> str:
-        """Return the name of the only run with a layer; '' if all or none have it."""
+        """Return the name of the only run with a layer; '' if all or none have it.
+
+        Of unrelated runs, nothing is said.
+        """
+        if not self.related:
+            return ""
         having = [
             run.name
             for run, layer in zip(self.runs, self.layers_called(name), strict=True)
@@ -192,8 +217,16 @@ class Session:
     def sources(self) -> list[PlateSource]:
         """The sources of the scenes: each run, or one difference."""
         if len(self.runs) == 2 and self.comparison == "difference":
-            return [Difference(self.runs[0], self.runs[1], self.settings.scope)]
-        return list(self.runs)
+            first, second = self.runs
+            settings = self.settings
+            first, second = self.runs
+            return [Difference(first, second, settings.scope, settings.difference_scale)]
+        units = self.probes.unit_values
+        return [units] if units is not None else list(self.runs[:MOST_SCENES])
+
+    def scene_scale(self) -> ColourScale:
+        """Return the colour scale of the scenes: of change, of a difference, or of units."""
+        return self.probes.unit_scale or self.colour_scale(signed=self.sources[0].signed)
 
     def compare_as(self, comparison: ComparisonMode) -> None:
         """Show two runs side by side, or their difference."""
@@ -207,7 +240,7 @@ class Session:
             source.layers,
             self.settings.arrangement,
             true_scale=self.settings.true_scale,
-            slots=self.layer_names,
+            slots=self.layer_names if self.related else None,
         )
 
     def colour_scale(self, *, signed: bool = False) -> ColourScale:
@@ -227,8 +260,7 @@ class Session:
         settings = self.settings
         if settings.low > 0 or not (settings.logarithmic and settings.fitted):
             return settings.low
-        ends = [end for run in self.runs if (end := _end(run, settings.scope, dark_end, np.min))]
-        return float(f"{min(ends):.2g}") if ends else 0.0
+        return fitted_low(self.runs, settings.scope)
 
     @property
     def fitted_high(self) -> float:
@@ -236,7 +268,7 @@ class Session:
 
         Of two runs, the brighter end of both.
         """
-        return fitted([_end(run, self.settings.scope, bright_end, np.max) for run in self.runs])
+        return fitted_high(self.runs, self.settings.scope)
 
     # --- numbers --------------------------------------------------------------------------
 
@@ -335,9 +367,12 @@ class Session:
         """Show later states of the runs, None for those that are unchanged; see `refresh`."""
         if not any(found):
             return False
+        for old, new in zip(self.runs, found, strict=True):
+            if new is not None and _is_another(old, new):
+                self.replaced.add(new.path)
         followed, step = self.cursor.position == self.cursor.last, self.step
         self.runs = [new or old for new, old in zip(found, self.runs, strict=True)]
-        for name in ("steps", "layer_names", "short_names", "_by_name"):
+        for name in ("steps", "layer_names", "related", "short_names", "_by_name"):
             self.__dict__.pop(name, None)
         self.cursor.count = len(self.steps)
         at = self.cursor.last if followed else int(np.searchsorted(self.steps, step))
@@ -359,20 +394,7 @@ class Session:
         return None
 
 
-def _end(
-    run: ShownRun, scope: Scope, end: Callable[..., float], over_all: Callable[..., Any]
-) -> float:
-    """Return an end of the colours of a run, as a share of its scale.
-
-    Args:
-        run: The run.
-        scope: How changes are normalised.
-        end: `bright_end` or `dark_end`.
-        over_all: Taken over the layers if they have one scale; else their median is.
-    """
-    if not run.layers:
-        return 0.0
-    mean, deviation = (run.metric(name)[:, -1] for name in ("mean", "std"))
-    if scope == "global":
-        return end(mean, deviation, np.full(len(mean), run.largest), over_all)
-    return end(mean, deviation, run.layer_largest, np.median)
+def _is_another(old: ShownRun, new: ShownRun) -> bool:
+    """Tell whether a later state is that of another run: other layers, or steps that are gone."""
+    same = [layer.name for layer in old.layers] == [layer.name for layer in new.layers]
+    return not same or not set(old.steps.tolist()) <= set(new.steps.tolist())

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
+from accweight_core.analysis.probe_metrics import is_probe_metric
 from accweight_core.metrics.table import METRICS
 
 Scope = Literal["global", "layer"]
+DifferenceScale = Literal["common", "own"]
 Plane = Literal["auto", "mean", "max"]
 
 ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "theme": ("dark", "light"),
     "colour_map": ("grey", "viridis", "magma"),
     "scope": ("global", "layer"),
+    "difference_scale": ("common", "own"),
     "plane": ("auto", "mean", "max"),
     "arrangement": ("auto", "line", "rows"),
     "order": ("network", "ranking"),
@@ -22,6 +25,7 @@ ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "second_metric": METRICS,
     "curve_metric": METRICS,
     "curve_scale": ("linear", "logarithmic"),
+    "plate_values": ("movement",),
 }
 """Allowed values of settings with a few choices."""
 
@@ -34,7 +38,13 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """Minimum and maximum of numeric settings."""
 
 
-OF_A_RUN = frozenset(("low", "high", "fitted"))
+OF_PROBES = frozenset(("first_metric", "second_metric", "curve_metric", "plate_values"))
+"""Settings whose value may be a number that a probe has found, as PROBE.ARRAY."""
+
+MOVEMENT = "movement"
+"""What plates show unless it is the values of units."""
+
+OF_A_RUN = frozenset(("low", "high", "fitted", "plate_values"))
 """Settings that belong to the runs that are shown: another run has another range."""
 
 
@@ -47,6 +57,7 @@ class Settings:
         colour_map: Map for cumulative change; differences have their own.
         logarithmic: Whether colours follow the logarithm of the change.
         scope: Whether 1 is the largest change of all layers, or of each layer.
+        difference_scale: Whether a difference is of changes on one scale, or of each run's own.
         fitted: Whether the bright end is chosen automatically.
         low: Normalised change at the dark end of the map.
         high: Normalised change at the bright end, unless `fitted`.
@@ -64,13 +75,15 @@ class Settings:
         speed: Checkpoints per second.
         loop: Whether playback restarts at the end.
         smooth: Whether playback blends from one checkpoint into the next.
+        plate_values: What the colours of plates are: "movement", or PROBE.ARRAY of units.
         linked: Whether the two picture windows zoom and pan together.
     """
 
     theme: Literal["dark", "light"] = "dark"
-    colour_map: str = "grey"
+    colour_map: str = "magma"
     logarithmic: bool = False
     scope: Scope = "layer"
+    difference_scale: DifferenceScale = "common"
     fitted: bool = True
     low: float = 0.0
     high: float = 1.0
@@ -87,6 +100,7 @@ class Settings:
     speed: float = 3.0
     loop: bool = True
     smooth: bool = True
+    plate_values: str = MOVEMENT
     linked: bool = False
 
     def changed(self, **values: Any) -> Self:
@@ -107,7 +121,11 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, without what belongs to a run."""
-        return {name: value for name, value in asdict(self).items() if name not in OF_A_RUN}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in OF_A_RUN and not (name in OF_PROBES and is_probe_metric(value))
+        }
 
     @classmethod
     def from_json(cls, document: Any) -> Self:
@@ -121,6 +139,8 @@ class Settings:
 
 
 def _fits(name: str, value: Any) -> bool:
+    if name in OF_PROBES and isinstance(value, str) and is_probe_metric(value):
+        return True
     if name in ALLOWED:
         return value in ALLOWED[name]
     if name in RANGES:

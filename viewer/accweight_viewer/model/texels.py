@@ -74,7 +74,7 @@ def texel_difference(
     value = float(difference.texels(plate, level, "mean", *at)[0, 0, 0])
     own = difference.first.plates[plate.number]
     share = float(difference.first.texels(own, level, "mean", *at)[0, 0, 0])
-    first = share * difference.first.unit(own, difference.scope)
+    first = share * difference.units(plate)[0]
     return TexelDifference(first, first - value, value)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.colours.scale import ColourScale
+from accweight_core.text import plain
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import tip_text
 from accweight_viewer.theme import Theme, theme_called
@@ -24,7 +25,16 @@ LEAST_GAP = 8
 
 MINUS = "\N{MINUS SIGN}"
 
-LOOKS = {"colour_map", "logarithmic", "low", "high", "fitted", "scope"}
+LOOKS = {
+    "colour_map",
+    "logarithmic",
+    "low",
+    "high",
+    "fitted",
+    "scope",
+    "difference_scale",
+    "plate_values",
+}
 """Settings that change the legend."""
 
 
@@ -74,11 +84,18 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     @property
     def caption(self) -> str:
         """The text above the band."""
+        settings = self._session.settings
+        each = "each layer" if settings.scope == "layer" else "the network"
         if self.signed:
             first, second = (run.name for run in self._session.runs)
-            return f"difference of normalised change ({first} {MINUS} {second})"
-        each = self._session.settings.scope == "layer"
-        return f"cumulative change, share of {'each layer' if each else 'the network'}'s largest"
+            common = settings.difference_scale == "common"
+            scale = f"share of {each}'s largest in " + ("both" if common else "its own run")
+            return f"{first} {MINUS} {second}: difference of change, {scale}"
+        units = self._session.probes.unit_values
+        if units is not None and not self._compact and self._signed is None:
+            words = units.array.result.fields[units.array.array].words
+            return plain(f"{units.array.name}: {words}, share of the largest")
+        return f"cumulative change, share of {each}'s largest"
 
     def show_signed(self, signed: bool | None) -> None:
         """Switch to the legend of differences or of changes; None follows the scene."""
@@ -110,7 +127,11 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self._renew()
 
     def _renew(self) -> None:
-        self._scale = self._session.colour_scale(signed=self.signed)
+        is_of_scene = self._signed is None and not self._compact
+        session = self._session
+        self._scale = (
+            session.scene_scale() if is_of_scene else session.colour_scale(signed=self.signed)
+        )
         self.setToolTip(tip_text(self.caption))
         self.update()
 

@@ -15,6 +15,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_core.colours.scale import colour_table
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import ALLOWED, RANGES, Settings
+from accweight_viewer.panes.plate_values_box import PlateValuesBox
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
 from accweight_viewer.widgets.events import listen
@@ -22,6 +23,9 @@ from accweight_viewer.widgets.icons import icon
 from accweight_viewer.widgets.overflow_row import Group, OverflowRow
 from accweight_viewer.widgets.pane import Pane
 from accweight_viewer.widgets.switch import Switch, flat_buttons
+
+PUBLISHED = "grey"
+"""The map in which cumulative change was published."""
 
 STEPS_PER_DECADE = 10
 LEAST_SHARE = 1e-4
@@ -46,6 +50,11 @@ SWITCHES = {
         "mean": ("mean", "A pixel that covers several weights shows their mean"),
         "max": ("max", "A pixel that covers several weights shows their largest change"),
     },
+}
+
+SCALES = {
+    "common": ("common scale", "Both runs on one scale: who moved ten times as far is seen to"),
+    "own": ("own scales", "Each run by its own largest change: where it moved, not how far"),
 }
 
 COMPARISONS = {
@@ -120,12 +129,14 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     Attributes:
         maps: Choice of the colour map.
+        published: Switch to the colours of the publication.
         logarithmic: Switch between linear and logarithmic colours.
         low: Share at the dark end.
         high: Share at the bright end.
         fitted: Whether the bright end is automatic.
         switches: Switches, by the name of their setting.
         comparison: Side by side, or difference; visible with two runs.
+        difference_scale: Scale of a difference; visible while one is shown.
         options: Menu items, by the name of their setting.
         arrangements: Menu items, by arrangement.
         parts: Menu items that show parts of the window.
@@ -137,6 +148,8 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._session = session
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_StyledBackground)
         self.maps = self._map_box()
+        self._map_before = Settings().colour_map
+        self.published = self._button("grey", "Grey, as published; again for the map before")
         self.logarithmic = self._button("log", "Colours follow the logarithm (L)", checkable=True)
         self.low = ShareBox("low", "Share of the scale that gets the darkest colour")
         self.high = ShareBox("high", "Share of the scale that gets the brightest colour")
@@ -147,7 +160,9 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.reset.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.reset.setObjectName("warning")
         self.switches = {name: Switch(values) for name, values in SWITCHES.items()}
+        self.plate_values = PlateValuesBox(session)
         self.comparison = Switch(COMPARISONS)
+        self.difference_scale = Switch(SCALES)
         self.theme_button = self._button("", "Dark or light (T)")
         self.view_button = self._button(
             "View \N{BLACK DOWN-POINTING SMALL TRIANGLE}", "Arrangement, size, names and more"
@@ -182,6 +197,9 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         box.setIconSize(QtCore.QSize(40, 10))
         for name in ALLOWED["colour_map"]:
             box.addItem(_map_icon(name), name, name)
+            if name == PUBLISHED:
+                tip = "As in the publication of cumulative change"
+                box.setItemData(box.count() - 1, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
         box.setToolTip("Colours of cumulative change, from none to most")
         box.setAccessibleName("Colour map")
         box.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
@@ -208,14 +226,17 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _build(self) -> None:
         dash = QtWidgets.QLabel("\N{EN DASH}")
-        ends = [self.low, dash, self.high, self.fitted, self.reset]
-        self._compared = Group("Runs", [self.comparison], 3)
+        ends = [self.low, dash, self.high, self.fitted]
+        self._clipped = Group("", [self.reset], 9)  # what clips is always said
+        self._compared = Group("Runs", [self.comparison, self.difference_scale], 3)
         self.row = OverflowRow(
             [
-                Group("Colours", [self.maps, self.logarithmic], 5),
+                Group("Colours", [self.maps, self.published, self.logarithmic], 5),
                 Group("Range", ends, 1),
+                self._clipped,
                 Group("Brightness relative to", [self.switches["scope"]], 2),
                 Group("Coarse pixels show", [self.switches["plane"]], 0),
+                *([Group("Plates", [self.plate_values], 4)] if self.plate_values.is_useful else []),
                 self._compared,
             ]
         )
@@ -225,7 +246,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         whole.addWidget(self.row, 1)
         whole.addWidget(self.view_button)
         whole.addWidget(self.help_button)
-        row.addWidget(self.theme_button)
+        whole.addWidget(self.theme_button)
 
     def add_part(self, text: str, show: Callable[[bool], object]) -> None:
         """Offer to show and hide a part of the window in the menu.
@@ -245,6 +266,8 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _connect(self) -> None:
         session = self._session
         self.maps.activated.connect(lambda *_: session.change(colour_map=self.maps.currentData()))
+        self.published.setCheckable(True)
+        self.published.clicked.connect(lambda on: self._publish(bool(on)))
         self.logarithmic.clicked.connect(lambda on: session.change(logarithmic=bool(on)))
         self.low.valueChanged.connect(lambda value: session.change(low=float(value)))
         self.high.valueChanged.connect(
@@ -255,11 +278,18 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         for name, switch in self.switches.items():
             switch.chosen.connect(lambda value, name=name: session.change(**{name: value}))
         self.comparison.chosen.connect(session.compare_as)
+        self.difference_scale.chosen.connect(lambda value: session.change(difference_scale=value))
         self.theme_button.clicked.connect(lambda *_: self._toggle_theme())
         listen(self, session.settings_changed, self._settings_changed)
         listen(self, session.data_changed, self._data_changed)
 
     # --- what can be done ------------------------------------------------------------------
+
+    def _publish(self, on: bool) -> None:
+        """Switch to the published colours, or back to the map before."""
+        now = self._session.settings.colour_map
+        self._map_before = now if on and now != PUBLISHED else self._map_before
+        self._session.change(colour_map=PUBLISHED if on else self._map_before)
 
     def _fit(self, on: bool) -> None:
         """Make the bright end automatic, or keep its present value."""
@@ -289,23 +319,27 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         settings = self._session.settings
         high = self._session.fitted_high if settings.fitted else settings.high
         self.maps.setCurrentIndex(self.maps.findData(settings.colour_map))
+        self.published.setChecked(settings.colour_map == PUBLISHED)
         self.logarithmic.setChecked(settings.logarithmic)
         self.fitted.setChecked(settings.fitted)
         for box, value in ((self.low, self._session.low), (self.high, high)):
             blocker = QtCore.QSignalBlocker(box)
             box.setValue(value)
             blocker.unblock()
-        if self.reset.isHidden() == settings.range_by_hand:
+        if self._clipped.wanted != settings.range_by_hand:
+            self._clipped.wanted = settings.range_by_hand
             self.reset.setVisible(settings.range_by_hand)
             self.row.fit()
         self.switches["scope"].show_value(settings.scope)
         self.switches["plane"].show_value(settings.plane)
+        self.difference_scale.show_value(settings.difference_scale)
         self.arrangements[settings.arrangement].setChecked(True)
         for name, action in self.options.items():
             action.setChecked(bool(getattr(settings, name)))
 
     def _show_comparison(self) -> None:
         self.comparison.show_value(self._session.comparison)
+        self.difference_scale.setVisible(self._session.comparison == "difference")
         self._compared.wanted = len(self._session.runs) == 2
         self.row.fit()
 
@@ -322,7 +356,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             QToolButton#warning {{ color: {theme.accent}; }}
             """
         )
-        for switch in (*self.switches.values(), self.comparison):
+        for switch in (*self.switches.values(), self.comparison, self.difference_scale):
             switch.set_theme(theme)
         self.reset.setIcon(icon("reset", theme.accent))
         self.theme_button.setIcon(icon("theme", theme.ink))

@@ -36,7 +36,7 @@ _TOOL_TIP = QtCore.Qt.ItemDataRole.ToolTipRole
 
 
 class Column(IntEnum):
-    """Columns from left to right."""
+    """Columns from left to right; those of more runs follow."""
 
     PLACE = 0
     LAYER = 1
@@ -45,14 +45,14 @@ class Column(IntEnum):
     SECOND = 4
 
 
-VALUES = (Column.FIRST, Column.SECOND)
-"""Columns with a metric."""
+MOST_TITLED = 2
+"""Runs up to which the columns of each name their metric."""
 
 
 class SortOrder(NamedTuple):
     """The column that rows are sorted by."""
 
-    column: Column
+    column: int
     descending: bool
 
 
@@ -113,7 +113,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         short_names: What they are called in the table.
         kinds: Kind of each layer.
         order: Sort order of the rows.
-        metrics: The metrics of the two numeric columns.
+        metrics: The metrics of the numeric columns.
     """
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -146,7 +146,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         if len(session.runs) == 1:
             chosen = [(0, settings.first_metric), (0, settings.second_metric)]
         else:
-            chosen = [(0, settings.first_metric), (1, settings.first_metric)]
+            chosen = [(run, settings.first_metric) for run in range(len(session.runs))]
         self.metrics = [self._metric_column(run, metric) for run, metric in chosen]
         if len(session.runs) > 1:
             largest = max(column.largest for column in self.metrics)
@@ -162,7 +162,8 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         for row, layers in enumerate(self._layers):
             layer = layers[run]
             if layer is None:
-                texts[row], tones[row] = f"only in {self._only[row]}", "mark"
+                if self._only[row]:
+                    texts[row], tones[row] = f"only in {self._only[row]}", "mark"
                 continue
             values[row] = known[layer.position]
             if not all(plate.ready for plate in layer.plates):
@@ -171,9 +172,15 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         finite = at_end[np.isfinite(at_end)]
         title = metric
         if len(self._session.runs) > 1:
-            title = f"{metric} \N{MIDDLE DOT} {shown.name}"
+            many = len(self._session.runs) > MOST_TITLED
+            title = shown.name if many else f"{metric} \N{MIDDLE DOT} {shown.name}"
         largest = float(finite.max()) if len(finite) else 0.0
         return MetricColumn(run, metric, title, values, largest, texts, tones)
+
+    @property
+    def metric_words(self) -> dict[str, str]:
+        """What each metric is that can be chosen."""
+        return self._session.probes.metric_words
 
     # --- changes --------------------------------------------------------------------------
 
@@ -189,14 +196,14 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         if len(self._rows):
             first = Column.LAYER if self.may_break else Column.FIRST
             self.dataChanged.emit(
-                self.index(0, first), self.index(len(self._rows) - 1, Column.SECOND)
+                self.index(0, first), self.index(len(self._rows) - 1, self.values[-1])
             )
 
     def metrics_changed(self) -> None:
         """Show other metrics."""
         self._load_metrics()
         self.headerDataChanged.emit(
-            QtCore.Qt.Orientation.Horizontal, int(Column.FIRST), int(Column.SECOND)
+            QtCore.Qt.Orientation.Horizontal, self.values[0], self.values[-1]
         )
         self.time_changed()
 
@@ -214,6 +221,11 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self._find()
         self._rows = self._arranged()
         self.endResetModel()
+
+    @property
+    def values(self) -> range:
+        """Columns with a metric."""
+        return range(Column.FIRST, Column.FIRST + len(self.metrics))
 
     @property
     def found(self) -> list[str] | None:
@@ -247,13 +259,13 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
     def _arranged(self) -> RowNumbers:
         """Return the layers to show, in order; those without a value last, ties unchanged."""
         column, descending = self.order
-        by_metric = column in VALUES
+        by_metric = column in self.values
         keys = self.metrics[column - Column.FIRST].now if by_metric else self._places(column)
         keys = (-keys if descending else keys)[self._shown]
         rows: RowNumbers = self._shown[np.argsort(keys, kind="stable")]
         return rows
 
-    def _places(self, column: Column) -> Floats:
+    def _places(self, column: int) -> Floats:
         """Return the sort position of every layer in a text column."""
         count = len(self.names)
         if column == Column.PLACE:
@@ -279,7 +291,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
 
     def columnCount(self, parent: Any = None) -> int:  # noqa: N802
         """Return the number of columns."""
-        return 0 if parent is not None and parent.isValid() else len(Column)
+        return 0 if parent is not None and parent.isValid() else self.values.stop
 
     def name_at(self, row: int) -> str:
         """Return the layer in a row."""
@@ -328,7 +340,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         return None
 
     def _tool_tip(self, layer: int, column: int) -> str:
-        if column in VALUES:
+        if column in self.values:
             shown = self.metrics[column - Column.FIRST]
             exact = shown.texts[layer] or f"{shown.now[layer]:.9g}"
             return f"{self.names[layer]}\n{shown.title} = {exact}\n{evidence_text(shown.metric)}"
@@ -344,7 +356,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             return None
         if role == _DISPLAY:
             return self.title(section)
-        if role == _TOOL_TIP and section in VALUES:
+        if role == _TOOL_TIP and section in self.values:
             metric = self.metrics[section - Column.FIRST].metric
             return f"{self.title(section)}: {evidence_text(metric)}"
         return "place in network order" if role == _TOOL_TIP and section == 0 else None

@@ -12,9 +12,8 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.short_names import elided
-from accweight_viewer.model.settings import ALLOWED
-from accweight_viewer.panes.formatting import metric_text
-from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel
+from accweight_core.text import plain
+from accweight_viewer.panes.layer_model import Column, LayerModel
 from accweight_viewer.theme import Theme
 from accweight_viewer.widgets.events import place_of
 
@@ -40,7 +39,6 @@ _MENU_STYLE = """
 
 _ALIGNED_LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
 _ALIGNED_RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
-_RIGHT = {Column.PLACE, *VALUES}
 
 
 class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
@@ -84,7 +82,7 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
         else:
             right = QtCore.Qt.TextElideMode.ElideRight
             text = option.fontMetrics.elidedText(cell.text, right, inner.width())
-        painter.drawText(inner, _ALIGNED_RIGHT if column in _RIGHT else _ALIGNED_LEFT, text)
+        painter.drawText(inner, _ALIGNED_RIGHT if _is_number(column) else _ALIGNED_LEFT, text)
 
     def _fitting(self, name: str, room: int, metrics: Any) -> str:
         """Return as much of a name as fits; kept, because it is asked for in every frame."""
@@ -165,8 +163,8 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         menu.setStyleSheet(_MENU_STYLE)
         menu.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
         now = self._model.metrics[column - Column.FIRST].metric
-        for name in ALLOWED["first_metric"]:
-            action = menu.addAction(f"{name}\t{metric_text(name)}")
+        for name, words in self._model.metric_words.items():
+            action = menu.addAction(f"{name}\t{plain(words)}")
             action.setData(name)
             action.setCheckable(True)
             action.setChecked(name == now)
@@ -184,7 +182,7 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
     def contextMenuEvent(self, event: Any) -> None:  # noqa: N802
         """Open the metric menu."""
         column = self.logicalIndexAt(event.pos())
-        if column in VALUES:
+        if column in self._model.values:
             self._open_menu(column)
 
     def _open_menu(self, column: int) -> None:
@@ -192,7 +190,9 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         self.metric_menu(column).popup(self.viewport().mapToGlobal(corner))
 
     def _column_of_arrow(self, place: Any) -> int | None:
-        inside = [column for column in VALUES if self.arrow_area(column).contains(place)]
+        inside = [
+            column for column in self._model.values if self.arrow_area(column).contains(place)
+        ]
         return int(inside[0]) if inside else None
 
     def paintSection(self, painter: Any, rect: Any, logical: int) -> None:  # noqa: N802
@@ -204,16 +204,16 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         inner = rect.adjusted(PADDING, 0, -PADDING, 0)
         colour = QtGui.QColor(theme.ink if sorted_by.column == logical else theme.dim)
         painter.setPen(colour)
-        if logical in VALUES:
+        if logical in self._model.values:
             self._paint_chevron(painter, inner, colour)
             inner.setRight(inner.right() - ARROW_ROOM)
         text = self.fontMetrics().elidedText(
             self._model.title(logical), QtCore.Qt.TextElideMode.ElideMiddle, inner.width()
         )
-        painter.drawText(inner, _ALIGNED_RIGHT if logical in _RIGHT else _ALIGNED_LEFT, text)
+        painter.drawText(inner, _ALIGNED_RIGHT if _is_number(logical) else _ALIGNED_LEFT, text)
         if sorted_by.column == logical and logical != Column.PLACE:
             width = self.fontMetrics().horizontalAdvance(text) + 9
-            x = inner.right() - width if logical in _RIGHT else inner.left() + width
+            x = inner.right() - width if _is_number(logical) else inner.left() + width
             self._paint_arrow(painter, x, rect.center().y(), sorted_by.descending)
         painter.restore()
 
@@ -231,3 +231,7 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         painter.setBrush(QtGui.QColor(self._theme.ink))
         corners = ((x - 3.5, y - 2 * way), (x + 3.5, y - 2 * way), (x, y + 3 * way))
         painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in corners]))
+
+
+def _is_number(column: int) -> bool:
+    return column == Column.PLACE or column >= Column.FIRST

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
-from accweight_viewer.panes.layer_model import VALUES, Column, LayerModel, SortOrder
+from accweight_viewer.panes.layer_model import Column, LayerModel, SortOrder
 from accweight_viewer.panes.layer_paint import BROKEN_ROOM, PADDING, LayerDelegate, LayerHeader
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen
@@ -22,6 +23,9 @@ NAME_ROOM = 150
 
 ORDER_ROOM = 300
 """Width from which the order can be chosen beside the filter."""
+
+FEW_COLUMNS = 2
+"""Metric columns up to which titles widen them."""
 
 METRIC_TITLE, WIDEST_METRIC = 112, 150
 """Width up to which a title widens its column, and greatest width of a metric column."""
@@ -226,18 +230,21 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         kinds = max(measure(kind) for kind in ("linear", *self.model.kinds))
         kind = min(kinds, 96) + 2 * PADDING
         number = measure("0.00000") + 2 * PADDING
-        values = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in VALUES]
+        columns = self.model.values
+        widths = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in columns]
+        if len(columns) > FEW_COLUMNS:  # numbers of all runs are worth more than whole titles
+            widths = [measure("0.0000") + 2 * PADDING] * len(columns)
         longest = max(map(measure, self.model.short_names), default=0) + 2 * PADDING
         longest += BROKEN_ROOM if self.model.may_break else 0
-        room = self.view.viewport().width() - place - sum(values)
-        squeezed = room < min(longest, NAME_ROOM)
-        header.setSectionHidden(Column.SECOND, squeezed)
-        hidden = room - kind < min(longest, NAME_ROOM)
-        room += values[-1] if squeezed else 0
-        spare = max(room - longest - (0 if hidden else kind), 0) // len(VALUES)
+        room, least = self.view.viewport().width() - place, min(longest, NAME_ROOM)
+        fitting = max(1, sum(total <= room - least for total in accumulate(widths)))
+        hidden = room - sum(widths) - kind < least
+        room -= sum(widths[:fitting])
+        spare = max(room - longest - (0 if hidden else kind), 0) // fitting
         header.resizeSection(Column.PLACE, place)
         header.resizeSection(Column.KIND, kind)
-        for column, width in zip(VALUES, values, strict=True):
+        for at, (column, width) in enumerate(zip(columns, widths, strict=True)):
+            header.setSectionHidden(column, at >= fitting)
             header.resizeSection(column, min(width + spare, max(width, WIDEST_METRIC)))
         header.setSectionHidden(Column.KIND, hidden)
 
@@ -281,8 +288,9 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _sort(self, column: int) -> None:
         """Sort by a column; a second time reverses the order."""
         now = self.model.order
-        descending = not now.descending if now.column == column else column in VALUES
-        self._sort_by(SortOrder(Column(column), descending))
+        by_value = column in self.model.values
+        descending = not now.descending if now.column == column else by_value
+        self._sort_by(SortOrder(column, descending))
 
     def _sort_by(self, order: SortOrder) -> None:
         self.model.sort_by(order)

@@ -60,6 +60,7 @@ class NoticeBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             QToolButton {{ background: transparent; border: 1px solid transparent;
                 border-radius: 4px; padding: 1px 8px; color: {theme.dim}; }}
             QToolButton#broken {{ color: {theme.broken}; border-color: {theme.broken}; }}
+            QToolButton#warning {{ color: {theme.accent}; }}
             QToolButton#broken:hover {{ background: {theme.raised}; }}
             QToolButton:focus {{ border-color: {theme.dim}; }}
             """)

@@ -348,7 +348,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.header.link.setChecked(settings.linked)
         if "colour_map" in names:
             self._recolour()
-        if "scope" in names:
+        if names & {"scope", "difference_scale"}:
             self._renew()
         elif names & REREADING:
             self._recolour()
@@ -368,7 +368,8 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         if not self._choices.current:
             self._choices = PlateChoices(self._session)
             self.header.box.offer(self._choices.texts)
-        following = self._choices.following(self.number) if anew else self._choice
+        kept = self._choice if self._choice and self._choices.plate(self._choice) else None
+        following = self._choices.following(self.number) if anew else kept
         self._show_choice(following or self._choices.initial(self.number))
 
     def set_theme(self, theme: Theme) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_core.analysis.exact_client import Answer
 from accweight_viewer.model.exact_series import ExactSeries, Number, SeriesRequest, as_json
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun, Texels
@@ -144,6 +145,18 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         listen(self, session.settings_changed, self._settings_changed)
 
     # --- what comes ------------------------------------------------------------------------
+
+    def take_answer(self, pick: Pick, answer: Answer) -> None:
+        """Show the answer to a question for exact values, unless another weight is selected now."""
+        if pick != self._session.pick:
+            return
+        if "error" in answer:
+            self.set_exact_error(str(answer["error"]))
+            return
+        steps = self._session.runs[pick.run].steps
+        known = min(len(steps), len(answer["weights"]))  # the run may have grown since
+        weights, cumulative = (answer[name][:known] for name in ("weights", "cumulative"))
+        self.set_exact(steps[:known], weights, cumulative, answer.get("named"))
 
     def set_exact(
         self,

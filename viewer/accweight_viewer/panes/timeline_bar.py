@@ -6,9 +6,10 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_core.metrics.table import METRICS
+from accweight_core.text import plain
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.settings import ALLOWED
-from accweight_viewer.panes.formatting import evidence_text, step_text
+from accweight_viewer.panes.formatting import evidence_text, step_text, tip_text
 from accweight_viewer.panes.timeline_plot import TimelinePlot
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
@@ -106,9 +107,18 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _fill_choices(self) -> None:
         for speed in SPEEDS:
             self.speed.addItem(_speed_text(speed), speed)
-        for at, name in enumerate(ALLOWED["curve_metric"]):
+        self._fill_metrics()
+
+    def _fill_metrics(self) -> None:
+        """List the metrics, those that probes have found as well."""
+        words = self._session.probes.metric_words
+        if self.metric.count() == len(words):
+            return
+        self.metric.clear()
+        for at, name in enumerate(words):
             self.metric.addItem(name, name)
-            self.metric.setItemData(at, evidence_text(name), QtCore.Qt.ItemDataRole.ToolTipRole)
+            tip = evidence_text(name) if name in METRICS else plain(words[name])
+            self.metric.setItemData(at, tip_text(tip), QtCore.Qt.ItemDataRole.ToolTipRole)
 
     def _build(self) -> None:
         keys = QtWidgets.QHBoxLayout()
@@ -241,6 +251,8 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._colour_loop()
 
     def _data_changed(self) -> None:
+        self._fill_metrics()
+        self._show_settings()
         self.plot.reload()
         self._show_time()
 

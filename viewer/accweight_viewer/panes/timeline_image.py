@@ -7,7 +7,9 @@ also finds the curve near a point.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +22,13 @@ from accweight_core.short_names import elided
 from accweight_viewer.model.chart import Chart, spread
 from accweight_viewer.model.curve_scale import CurveScale, smoothed
 from accweight_viewer.panes.formatting import step_text
-from accweight_viewer.panes.timeline_legend import DASHED, DOTTED, LegendEntry, draw_legend, pen_of
+from accweight_viewer.panes.timeline_legend import (
+    CURVE_DASHES,
+    MEASURE_DASHES,
+    LegendEntry,
+    draw_legend,
+    pen_of,
+)
 from accweight_viewer.theme import Theme
 
 MANY = 12
@@ -269,12 +277,13 @@ class TimelineImage:
             values = self.chart.curves[stroke.run].values[stroke.row]
             raw = self._placed(self.chart.scale.heights(values))
             _draw_line(painter, x, raw, pen_of(faint, 1.0))
-        pen = pen_of(stroke.colour, stroke.width, DOTTED if stroke.run else None)
+        pen = pen_of(stroke.colour, stroke.width, _of_run(CURVE_DASHES, stroke.run))
         _draw_line(painter, x, y, pen)
 
     def _draw_measures(self, painter: Any) -> None:
-        x = self.area.left() + self.chart.measure_x * self.area.width()
-        for measure, colour in zip(self.chart.measures, self._measure_colours(), strict=False):
+        colours = self._measure_colours()
+        for measure in self.chart.measures:
+            x, colour = self._x[measure.run], colours[measure.name]
             scale = CurveScale(measure.low, measure.high / 0.98)
             if self.chart.smoothing:
                 faint = QtGui.QColor(colour)
@@ -282,16 +291,21 @@ class TimelineImage:
                 y = self._placed(scale.heights(measure.values))
                 _draw_line(painter, x, y, pen_of(faint, 1.0))
             y = self._placed(scale.heights(smoothed(measure.values, self.chart.smoothing)))
-            _draw_line(painter, x, y, pen_of(colour, 1.2, DASHED))
+            _draw_line(painter, x, y, pen_of(colour, 1.2, _of_run(MEASURE_DASHES, measure.run)))
         if self.chart.measures:
             right = round(self.area.right()) + 0.5
             painter.setPen(QtGui.QPen(QtGui.QColor(self._theme.line), 1))
             corner = QtCore.QPointF(right, self.area.bottom())
             painter.drawLine(QtCore.QPointF(right, self.area.top()), corner)
 
-    def _measure_colours(self) -> list[Any]:
-        colours = [QtGui.QColor(colour) for colour in reversed(self._theme.curves)]
-        for colour in colours:
+    def _measure_colours(self) -> dict[str, Any]:
+        """Return a colour for the measures of each name, those of all runs."""
+        names = dict.fromkeys(measure.name for measure in self.chart.measures)
+        colours = {
+            name: QtGui.QColor(colour)
+            for name, colour in zip(names, reversed(self._theme.curves), strict=False)
+        }
+        for colour in colours.values():
             colour.setAlphaF(0.8)
         return colours
 
@@ -339,19 +353,27 @@ class TimelineImage:
 
     def _draw_legend(self, painter: Any) -> None:
         dim = QtGui.QColor(self._theme.dim)
+        spans = {m.name: f"{m.low:.3g}\N{EN DASH}{m.high:.3g}" for m in self.chart.measures}
         runs = self.chart.run_names if len(self.chart.run_names) > 1 else []
         entries = [
             LegendEntry(name, "", pen_of(dim, 1.4, dash))
-            for name, dash in zip(runs, (None, DOTTED), strict=False)
+            for name, dash in zip(runs, cycle(CURVE_DASHES), strict=False)
         ]
         entries += [
-            LegendEntry(m.name, f"{m.low:.3g}\N{EN DASH}{m.high:.3g}", pen_of(colour, 1.4, DASHED))
-            for m, colour in zip(self.chart.measures, self._measure_colours(), strict=False)
+            LegendEntry(name, spans[name], pen_of(colour, 1.4, MEASURE_DASHES[0]))
+            for name, colour in self._measure_colours().items()
         ]
         box = QtCore.QRectF(self.area.left(), 2, self.area.width(), self._metrics.height())
         how = [f"smoothed {self.chart.smoothing:g}"] if self.chart.smoothing else []
         how += ["logarithmic"] if self.chart.scale.is_logarithmic else []
-        draw_legend(painter, box, self.chart.metric, entries, self._theme, ", ".join(how))
+        draw_legend(
+            painter, box, self.chart.metric, self.chart.words, entries, self._theme, ", ".join(how)
+        )
+
+
+def _of_run(dashes: Sequence[Any], run: int) -> Any:
+    """Return the dash of a run; the dashes are used in turn."""
+    return dashes[run % len(dashes)]
 
 
 def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:

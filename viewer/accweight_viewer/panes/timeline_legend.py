@@ -7,11 +7,16 @@ from typing import Any, NamedTuple
 
 from pyqtgraph.Qt import QtCore, QtGui
 
-from accweight_viewer.panes.formatting import metric_text
 from accweight_viewer.theme import Theme
 
 DASHED, DOTTED = (4.0, 3.0), (0.1, 2.6)
 """Lengths of dashes and gaps, in widths of the line."""
+
+CURVE_DASHES = (None, DOTTED, (6.0, 2.5, 0.1, 2.5), (8.0, 3.0))
+"""Lines of the curves of each run."""
+
+MEASURE_DASHES = (DASHED, (1.2, 2.4), (7.0, 2.4, 1.2, 2.4), (10.0, 3.0))
+"""Lines of the measures of each run."""
 
 SAMPLE = 18
 """Length of the sample line of an entry."""
@@ -43,9 +48,15 @@ def pen_of(colour: Any, width: float, dash: Sequence[float] | None = None) -> An
 
 
 def draw_legend(
-    painter: Any, box: Any, metric: str, entries: Sequence[LegendEntry], theme: Theme, how: str = ""
+    painter: Any,
+    box: Any,
+    metric: str,
+    words: str,
+    entries: Sequence[LegendEntry],
+    theme: Theme,
+    how: str = "",
 ) -> None:
-    """Draw the metric on the left, and as many entries as fit from the right.
+    """Draw the metric and what it is on the left, and as many entries as fit from the right.
 
     `how` says how its curves are drawn, if not as they are.
     """
@@ -56,7 +67,7 @@ def draw_legend(
     while _width(entries, measure) > room:
         entries.pop()
     x = box.right() - _width(entries, measure)
-    _draw_title(painter, box, metric, how, x - box.left() - 2 * BETWEEN, theme)
+    _draw_title(painter, box, (metric, words, how), x - box.left() - 2 * BETWEEN, theme)
     for entry in entries:
         width = _width([entry], measure)
         place = QtCore.QRectF(x, box.top(), width, box.height())
@@ -78,12 +89,15 @@ def _width(entries: Sequence[LegendEntry], measure: Any) -> int:
     return sum(wide) + BETWEEN * max(len(wide) - 1, 0)
 
 
-def _draw_title(painter: Any, box: Any, metric: str, how: str, room: float, theme: Theme) -> None:
-    """Draw the name of a metric, and its description if it fits."""
+def _draw_title(
+    painter: Any, box: Any, title: tuple[str, str, str], room: float, theme: Theme
+) -> None:
+    """Draw the name of a metric; what it is and how it is drawn as far as that fits."""
+    metric, words, how = title
     measure = painter.fontMetrics().horizontalAdvance
     painter.setPen(QtGui.QColor(theme.ink))
     painter.drawText(box, _LEFT, metric)
-    words, start = metric_text(metric), measure(metric) + 10
+    start = measure(metric) + 10
     if how and start + measure(words := f"{words} \N{MIDDLE DOT} {how}") > room:
         words = how
     if start + measure(words) <= room:

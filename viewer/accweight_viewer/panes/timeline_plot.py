@@ -127,8 +127,8 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             painter.setBrush(stroke.colour)
             painter.drawEllipse(QtCore.QPointF(x, height), 4.0, 4.0)
         painter.setBrush(accent)
-        grip = ((x, y - 1), (x + HANDLE, y + HANDLE), (x + HANDLE, y + 2 * HANDLE))
-        grip += ((x - HANDLE, y + 2 * HANDLE), (x - HANDLE, y + HANDLE))
+        right, left, top, foot = x + HANDLE, x - HANDLE, y + HANDLE, y + 2 * HANDLE
+        grip = ((x, y - 1), (right, top), (right, foot), (left, foot), (left, top))
         painter.drawPolygon(QtGui.QPolygonF([QtCore.QPointF(*corner) for corner in grip]))
 
     # --- the mouse ------------------------------------------------------------------------
@@ -195,8 +195,9 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             lines.append(self._value_text(near, position))
         lines += [str(first) for first in chart.broken if first.step <= chart.steps[position]]
         for measure in chart.measures:
-            at = self._session.runs[0].position_at(int(chart.steps[position]))
-            lines.append(f"{measure.name}  {number_text(float(measure.values[at]))}")
+            at = self._session.runs[measure.run].position_at(int(chart.steps[position]))
+            run = f" \N{MIDDLE DOT} {chart.run_names[measure.run]}" if chart.run_names[1:] else ""
+            lines.append(f"{measure.name}{run}  {number_text(float(measure.values[at]))}")
         return "\n".join(lines)
 
     def _value_text(self, near: Near, position: int) -> str:

@@ -24,7 +24,7 @@ class FlyKeys(QtCore.QObject):  # type: ignore[misc]
 
         Args:
             window: The window; it owns this.
-            scene: The scene whose flight the keys control.
+            scene: The scene whose flight the keys control until another one has the focus.
         """
         super().__init__(window)
         self._window = window
@@ -45,6 +45,8 @@ class FlyKeys(QtCore.QObject):  # type: ignore[misc]
         if now is None and self._window.isActiveWindow() and self._scene.isVisible():
             self._scene.setFocus()  # a field that was left, or a pane that was hidden
             return
+        if here and isinstance(now, FlyCameraView):
+            self._scene = now
         if not here or is_typing(now):
             self._scene.flight.release_all()
         self._watch(now if here and not isinstance(now, FlyCameraView) else None)

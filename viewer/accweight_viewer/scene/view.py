@@ -37,6 +37,10 @@ RECOLOURING = frozenset(("colour_map", "logarithmic", "low", "high", "fitted", "
 """Settings that change only colours."""
 
 
+DIFFERING = frozenset(("scope", "difference_scale"))
+"""Settings that change a difference itself."""
+
+
 class SceneView(FlyCameraView, Pane):
     """A scene in a window.
 
@@ -97,6 +101,11 @@ class SceneView(FlyCameraView, Pane):
         """Whether the picture has its final resolution."""
         return not self._needs and self.content.idle
 
+    @property
+    def _leads(self) -> bool:
+        """Whether its shape and its plates decide where the camera goes."""
+        return self.number == 0 or not self.session.related
+
     def _listen(self) -> None:
         session = self.session
         session.time_changed.connect(lambda: self._need("time", "instances"))
@@ -116,13 +125,13 @@ class SceneView(FlyCameraView, Pane):
         self._need("tiles")
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        renewing = {"plane"} | ({"scope"} if self.source.signed else set())
+        renewing = {"plane", "plate_values"} | (DIFFERING if self.source.signed else set())
         if names & renewing:
             self._renew()
         elif names & {"arrangement", "true_scale"}:
             self.content.places = self.session.arrangement(self.source)
             self._rename()
-            if self.number == 0:
+            if self._leads:
                 self.flight.settle(self.content.places)
         elif "labels" in names:
             self._rename()
@@ -183,7 +192,7 @@ class SceneView(FlyCameraView, Pane):
         self._need("plan", "instances", "labels")
 
     def _recolour(self) -> None:
-        scale = self.session.colour_scale(signed=self.source.signed)
+        scale = self.session.scene_scale()
         self.setBackgroundColor(self._theme.page)
         self._plates.set_colours(scale, self._theme)
         self._labels.set_colours(self._theme)
@@ -292,7 +301,7 @@ class SceneView(FlyCameraView, Pane):
 
     def resizeGL(self, width: int, height: int) -> None:  # noqa: N802 - Qt's name
         """Keep everything in view after a resize."""
-        if self.number == 0:
+        if self._leads:
             self.flight.aspect = width / max(height, 1)
             self.flight.settle(self.content.places)
         self._need("plan", "labels")

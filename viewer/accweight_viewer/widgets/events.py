@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -21,7 +22,16 @@ NOTCH = 120
 def listen(pane: Any, signal: Signal[P], listener: Callable[P, object]) -> None:
     """Connect a listener until the pane is destroyed, which may be before the session is."""
     signal.connect(listener)
-    pane.destroyed.connect(lambda *_: signal.disconnect(listener))
+    # pane and session may be collected in one cycle, where the signal is an empty shell already;
+    # a weak reference to it is gone by then
+    held = weakref.ref(signal)
+
+    def end(*_: Any) -> None:
+        alive = held()
+        if alive is not None:
+            alive.disconnect(listener)
+
+    pane.destroyed.connect(end)
 
 
 def place_of(event: Any) -> Any:

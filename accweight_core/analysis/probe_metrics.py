@@ -1,0 +1,136 @@
+"""Numbers that probes found, as metrics of layers and as measures of the run.
+
+``PROBE.NAME``, such as ``activations.dead``, is a metric like those of the table: it ranks layers
+and has curves. It is known at the steps that were probed, and at others NaN.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.analysis.probe_kinds import ResultKind, arrays_of
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.summary import Measured
+from accweight_core.arguments import brief
+from accweight_core.errors import AccweightError, UnknownNameError
+
+Floats = npt.NDArray[np.float64]
+Results = Mapping[str, ProbeResult]
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,47}(-[0-9a-f]{12})?\.[a-z][a-z0-9_]{0,47}")
+"""What such a metric is called: a probe, perhaps with its digest, and an array."""
+
+PICTURED = (ResultKind.POINTS, ResultKind.STAGES, ResultKind.PICTURES, ResultKind.PATH)
+"""Kinds beside which a number says what a picture is worth, and is no measure of the run."""
+
+
+@dataclass(frozen=True)
+class ProbeMetric:
+    """One number per layer and step.
+
+    Attributes:
+        name: PROBE.ARRAY.
+        words: What it is.
+        by_layer: (steps,) by the name of the layer; NaN at steps that were not probed.
+    """
+
+    name: str
+    words: str
+    by_layer: Mapping[str, Floats]
+
+
+def is_probe_metric(name: str) -> bool:
+    """Tell whether a metric is named as those of probes are."""
+    return NAME.fullmatch(name) is not None
+
+
+def probe_metric_names(results: Results) -> dict[str, str]:
+    """Return what each number of layers is, by its name as a metric; damaged results have none."""
+    return _named(results, ResultKind.LAYERS)
+
+
+def _named(results: Results, kind: ResultKind) -> dict[str, str]:
+    found = {}
+    for probe in results:
+        try:
+            result = results[probe]
+            if len(result.steps):
+                for array in arrays_of(result, kind):
+                    found[f"{probe}.{array}"] = result.fields[array].words
+        except (AccweightError, OSError):
+            continue
+    return found
+
+
+def probe_metric(results: Results, name: str, steps: npt.NDArray[np.int64]) -> ProbeMetric:
+    """Return a metric of a probe.
+
+    Args:
+        results: The results by name.
+        name: PROBE.ARRAY.
+        steps: Steps of the run.
+
+    Raises:
+        UnknownNameError: If there is none; lists those there are.
+        StoreError: If the result is damaged.
+    """
+    probe, _, array = name.partition(".")
+    result = results.get(probe)
+    if result is None or array not in arrays_of(result, ResultKind.LAYERS):
+        known = ", ".join(probe_metric_names(results)) or "none"
+        raise UnknownNameError(
+            f"no number of layers is called {brief(name)}; probes have found {known}"
+        )
+    values = _along(result, array, steps)
+    layers = result.labels("layer")
+    by_layer = {layer: values[:, at] for at, layer in enumerate(layers)}
+    return ProbeMetric(name, result.fields[array].words, by_layer)
+
+
+def probe_measures(results: Results, steps: npt.NDArray[np.int64]) -> dict[str, Floats]:
+    """Return numbers of the whole network over the steps of a run, as PROBE.ARRAY.
+
+    Those that say what a picture is worth are left out: they stand beside it. Damaged results have
+    none.
+    """
+    found = {}
+    for name in _named(results, ResultKind.NUMBERS):
+        probe, _, array = name.partition(".")
+        try:
+            result = results[probe]
+            if not arrays_of(result, *PICTURED):
+                found[name] = _along(result, array, steps)
+        except (AccweightError, OSError):
+            continue
+    return found
+
+
+def _along(result: ProbeResult, array: str, steps: npt.NDArray[np.int64]) -> Floats:
+    """Return an array with all steps of a run along its first axis; NaN where none is known."""
+    values = result.array(array).astype(np.float64)
+    whole = np.full((len(steps), *values.shape[1:]), np.nan)
+    there = np.isin(result.steps, steps)
+    whole[np.searchsorted(steps, result.steps[there])] = values[there]
+    return whole
+
+
+def with_probe_metric(
+    rows: Sequence[Measured], results: Results, name: str, steps: npt.NDArray[np.int64]
+) -> list[Measured]:
+    """Return rows of layers with a metric of a probe beside their own.
+
+    Raises:
+        UnknownNameError: If there is no such metric.
+        StoreError: If the result is damaged.
+    """
+    metric = probe_metric(results, name, steps)
+    unknown = np.full(len(steps), np.nan)
+    return [
+        replace(row, metrics={name: metric.by_layer.get(row.name, unknown), **row.metrics})
+        for row in rows
+    ]

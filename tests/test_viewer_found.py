@@ -1,0 +1,230 @@
+"""What probes found, in the viewer's model: metrics, measures, values of units, sheets, points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from probe_results import HOSTILE, LAYERS, POINTS, store_numbers, stored_results
+from viewer_helpers import session_of
+
+import accweight_core as aw
+from accweight_core.cli.app import application
+from accweight_core.errors import UnknownNameError
+from accweight_viewer.model.chart import Chart
+from accweight_viewer.model.scatter import Scatter, inside
+from accweight_viewer.model.session import Session
+from accweight_viewer.model.settings import Settings
+from accweight_viewer.model.sheet import GAP, Sheet, grid_for, rated
+from accweight_viewer.model.unit_values import UnitValues
+
+DEAD = "everything.sparsity"
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an analysis with results of every kind; see `probe_results`."""
+    return stored_results(tmp_path_factory.mktemp("found") / "run.accw")
+
+
+@pytest.fixture
+def session(analysed: Path) -> Session:
+    """Return a session on it, at the last step."""
+    return session_of(analysed)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_numbers_of_layers_rank_them(analysed: Path) -> None:
+    frame = aw.open_analysis(analysed).ranking(DEAD, 10)
+
+    assert frame["layer"].tolist()[0] == HOSTILE
+    assert frame[DEAD].tolist()[:2] == pytest.approx([0.6, 0.2])
+    answer = CliRunner().invoke(application(), ["rank", str(analysed), "--by", DEAD, "--at", "0"])
+    assert answer.exit_code == 0, answer.output
+    assert "what sparsity is" in answer.stdout
+    assert "\x1b" not in answer.stdout
+
+
+def test_a_number_that_no_probe_found_says_which_there_are(analysed: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"'everything.lost'; probes have found everything"):
+        aw.open_analysis(analysed).ranking("everything.lost")
+
+
+def test_numbers_of_layers_are_metrics_of_table_and_curves(session: Session) -> None:
+    session.change(first_metric=DEAD, curve_metric=DEAD)
+
+    values = {row.layer: row.values[0] for row in session.rows()}
+    assert values[LAYERS[0]] == pytest.approx(0.3)
+    assert np.isnan(values[LAYERS[2]])
+    assert session.probes.metric_words[DEAD] == "what sparsity is"
+    np.testing.assert_allclose(session.curves()[1], [0.5, 0.6, 0.7])
+    assert Chart(session).scale.high > 0.7
+
+
+def test_a_metric_of_a_probe_is_not_kept_for_other_runs() -> None:
+    settings = Settings(first_metric=DEAD, plate_values="everything.values", speed=7.0)
+
+    again = Settings.from_json(settings.to_json())
+
+    assert (again.first_metric, again.plate_values, again.speed) == ("relative", "movement", 7.0)
+
+
+def test_numbers_of_the_network_are_measures_of_the_time_line(tmp_path: Path) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    store_numbers(path, "margin", {0: 3.0, 40: 1.0})
+
+    measures = session_of(path).runs[0].measures
+
+    # those of "everything" say what its pictures are worth, and stand beside these
+    assert list(measures) == ["margin.loss"]
+    np.testing.assert_array_equal(measures["margin.loss"], [3.0, np.nan, 1.0])
+
+
+def test_a_damaged_result_costs_itself_alone(tmp_path: Path) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    store_numbers(path, "margin", {0: 3.0})
+    (group,) = (path / "probes").glob("everything-*/zarr.json")
+    group.write_text("{")
+
+    session = session_of(path)
+
+    assert list(session.runs[0].results) == ["margin"]
+    assert not Sheet(session).choices
+
+
+# ---------------------------------------------------------------- values of units
+
+
+def test_plates_take_the_values_of_their_units(session: Session) -> None:
+    session.change(plate_values="everything.values")
+    (source,) = session.sources
+    assert isinstance(source, UnitValues)
+
+    plate = source.plates[1]  # (5, 4): a row per unit; units have 1 to 1.4, times 1, 2, 3
+    texels = source.texels(plate, 0, "mean", slice(0, 3), slice(None), slice(None))
+
+    assert plate.ready
+    share = texels * source.unit(plate, "layer")
+    np.testing.assert_allclose(share[0, :, 0], np.array([1, 1.1, 1.2, 1.3, 1.4]) / 4.2, rtol=1e-6)
+    np.testing.assert_allclose(share[2, :, 3], np.array([1, 1.1, 1.2, 1.3, 1.4]) / 1.4, rtol=1e-6)
+    assert source.unit(plate, "global") == pytest.approx(4.2 / 7.2)
+
+
+def test_a_plate_of_other_units_is_blank(session: Session) -> None:
+    session.change(plate_values="everything.values")
+
+    first = session.sources[0].plates[0]  # five rows, of which the probe knows three units
+
+    assert not first.ready
+
+
+def test_values_that_are_not_stored_leave_the_movement(session: Session) -> None:
+    session.change(plate_values="other.values")
+
+    assert session.sources == list(session.runs)
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_a_sheet_shows_the_pictures_of_the_last_step_that_was_probed(session: Session) -> None:
+    sheet = Sheet(session)
+    sheet.over = False
+    session.move_to_step(10)
+
+    pictures = sheet.pictures()
+
+    assert [one.title for one in sheet.choices] == [f"everything of {HOSTILE}"]
+    assert pictures[:, 0, 0, 0].tolist() == [100 + number for number in range(POINTS)]
+    assert sheet.step == 10
+    assert sheet.can_be_over
+
+
+def test_ratings_are_shown_over_their_inputs() -> None:
+    ratings = np.array([0, 128, 255], np.uint8).reshape(1, 1, 3, 1)
+    inputs = np.full((1, 1, 3, 1), 200, np.uint8)
+
+    below, none, above = rated(ratings, inputs)[0, 0].tolist()
+
+    assert none == [110, 110, 110]  # the input, darker
+    assert above[0] > above[2]  # orange
+    assert below[2] > below[0]  # blue
+
+
+def test_pictures_are_as_large_as_all_of_them_fit() -> None:
+    grid = grid_for(12, 28, 28, 400, 200)
+
+    assert grid.shown == 12
+    assert grid.columns * (grid.width + GAP) - GAP <= 400
+    assert grid.rows * (grid.height + GAP) - GAP <= 200
+    assert grid.number_at(grid.width + GAP + 1, 1) == 1
+    assert grid.number_at(grid.width + 1, 1) is None  # between two
+    assert grid_for(10_000, 28, 28, 400, 200).shown < 10_000
+
+
+# ---------------------------------------------------------------- points
+
+
+def moved_to(scatter: Scatter, step: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    scatter.session.move_to_step(step)
+    while scatter.advance(1.0):
+        pass
+    return scatter.places()
+
+
+def last_stage(session: Session) -> Scatter:
+    scatter = Scatter(session)
+    scatter.choose(scatter.choices[-1])
+    return scatter
+
+
+def test_points_fly_to_the_step_and_keep_their_identity(session: Session) -> None:
+    scatter = last_stage(session)
+    first, last = moved_to(scatter, 0), moved_to(scatter, 40)
+
+    session.move_to_step(0)
+    scatter.advance(0.02)
+    between = scatter.places()
+
+    assert not scatter.arrived
+    assert (np.diff(first[:, 0]) > 0).all()
+    assert ((between[:, 1] < last[:, 1]) & (between[:, 1] > first[:, 1])).all()
+    np.testing.assert_allclose(between[:, 0], first[:, 0])
+
+
+def test_all_steps_share_one_scale_unless_each_has_its_own(session: Session) -> None:
+    scatter = last_stage(session)
+    common = moved_to(scatter, 0)
+
+    scatter.own_size = True
+    own = scatter.places()
+
+    assert common[:, 1].max() < 0 < -common[:, 1].max()  # lower than the middle of all steps
+    np.testing.assert_allclose(own[:, 1], 0)
+
+
+def test_a_line_around_points_chooses_them_and_says_their_classes(session: Session) -> None:
+    scatter = last_stage(session)
+    places = moved_to(scatter, 40)
+    right = (places[2, 0] + places[3, 0]) / 2
+
+    scatter.choose_inside(np.array([[-2, -2], [right, -2], [right, 2], [-2, 2]]))
+
+    assert scatter.chosen_points.tolist() == [0, 1, 2]
+    assert scatter.chosen_text().replace("\N{NO-BREAK SPACE}", " ").startswith("3 samples: 1 of a")
+    assert scatter.text_of(2) == "c, sample 102"
+    assert scatter.nearest(places[5, 0], places[5, 1], 0.01) == 5
+    assert scatter.nearest(5, 5, 0.01) is None
+    assert scatter.samples is not None
+    assert scatter.samples[1, 0, 0, 0] == 64
+
+
+def test_inside_is_what_a_line_that_bends_goes_around() -> None:
+    corners = np.array([[0, 0], [4, 0], [4, 4], [2, 1], [0, 4]], float)  # with a notch from above
+    points = np.array([[1, 1], [2, 3], [3, 1], [5, 1], [np.nan, 1]], float)
+
+    assert inside(points, corners).tolist() == [True, False, True, False, False]

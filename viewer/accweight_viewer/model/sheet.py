@@ -1,0 +1,196 @@
+"""A contact sheet: the pictures of one array of a probe at the step that is shown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.analysis.probe_kinds import ResultKind
+from accweight_core.analysis.probe_pictures import is_signed, pictures_at, scale_text, unit_names
+from accweight_viewer.model.found import FoundArray, measured_place
+from accweight_viewer.model.session import Session
+
+Pixels = npt.NDArray[np.uint8]
+
+ABOVE, BELOW = (255, 140, 40), (70, 150, 255)
+"""Colours of ratings above and below 0, over the input; they differ for colour-blind people."""
+
+GAP = 6
+"""Pixels between two pictures."""
+
+SIDES = 24, 128
+"""Least and largest pixels of the longer side of a picture."""
+
+
+@dataclass(frozen=True)
+class SheetGrid:
+    """Where pictures are, in pixels.
+
+    Attributes:
+        columns: Pictures of a row.
+        rows: Rows.
+        width: Width of a picture.
+        height: Its height.
+        shown: Pictures that there is room for.
+    """
+
+    columns: int
+    rows: int
+    width: int
+    height: int
+    shown: int
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Return the left and upper edge of a picture."""
+        row, column = divmod(number, self.columns)
+        return column * (self.width + GAP), row * (self.height + GAP)
+
+    def number_at(self, x: float, y: float) -> int | None:
+        """Return the picture at a point, or None."""
+        column, row = int(x // (self.width + GAP)), int(y // (self.height + GAP))
+        inside = x >= 0 and y >= 0 and column < self.columns
+        number = row * self.columns + column
+        left, top = self.place(number)
+        hit = inside and x - left < self.width and y - top < self.height
+        return number if hit and number < self.shown else None
+
+
+class Sheet:
+    """The pictures of a session's probes.
+
+    Attributes:
+        session: The session.
+        over: Whether ratings are shown over their inputs, where these are stored.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.over = True
+        self._chosen: tuple[int, str, str, int | None] | None = None
+        self._drawn: tuple[object, Pixels] | None = None
+
+    @property
+    def choices(self) -> list[FoundArray]:
+        """The arrays that can be shown."""
+        return self.session.probes.of_kind(ResultKind.PICTURES)
+
+    @property
+    def chosen(self) -> FoundArray | None:
+        """The array that is shown; the first one unless another was chosen."""
+        choices = self.choices
+        same = next((one for one in choices if one.key == self._chosen), None)
+        return same or (choices[0] if choices else None)
+
+    def choose(self, array: FoundArray) -> None:
+        """Show another array."""
+        self._chosen = array.key
+
+    def follow_selection(self) -> bool:
+        """Show the pictures of the selected layer, if there are any; return whether that is new."""
+        layer, now = self.session.layer, self.chosen
+        of_layer = next((one for one in self.choices if layer and one.layer == layer), None)
+        if of_layer is None or now is None or now.layer == layer:
+            return False
+        self.choose(of_layer)
+        return True
+
+    @property
+    def step(self) -> int:
+        """The step of the pictures: the last one that was probed."""
+        chosen = self.chosen
+        if chosen is None:
+            return 0
+        steps = chosen.result.steps
+        return int(steps[measured_place(steps, self.session.step)])
+
+    @property
+    def can_be_over(self) -> bool:
+        """Whether ratings can be shown over their inputs."""
+        chosen = self.chosen
+        if chosen is None or not is_signed(chosen.result):
+            return False
+        axes, shape = (getattr(chosen.result.fields[chosen.array], a) for a in ("axes", "shape"))
+        samples = chosen.result.samples if axes[1] == "picture" else None
+        return samples is not None and samples.shape[:3] == tuple(shape[1:4])
+
+    def pictures(self) -> Pixels:
+        """Return (units, height, width, 3) of the step.
+
+        Raises:
+            StoreError: If they are damaged.
+        """
+        chosen = self.chosen
+        if chosen is None:
+            return np.zeros((0, 1, 1, 3), np.uint8)
+        over = self.over and self.can_be_over
+        key = (chosen.result, chosen.array, self.step, over)
+        if self._drawn is None or self._drawn[0] != key:
+            pictures = pictures_at(chosen.result, chosen.array, self.step)
+            samples = chosen.result.samples if over else None
+            rgb = pictures.repeat(3 // pictures.shape[-1], axis=-1)
+            self._drawn = key, rgb if samples is None else rated(pictures, samples)
+        return self._drawn[1]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the pictures."""
+        chosen = self.chosen
+        if chosen is None:
+            return ()
+        return unit_names(chosen.result, chosen.array, len(self.pictures()))
+
+    @property
+    def note(self) -> str:
+        """What black and white are."""
+        chosen = self.chosen
+        if chosen is None:
+            return ""
+        if self.over and self.can_be_over:
+            return "orange speaks for the output, blue against it"
+        return scale_text(chosen.result, chosen.array) or chosen.result.fields[chosen.array].words
+
+    def grid(self, width: int, height: int) -> SheetGrid:
+        """Return where the pictures are in a room of so many pixels: as large as all fit."""
+        count, high, wide = self.pictures().shape[:3]
+        return grid_for(count, high, wide, width, height)
+
+
+def grid_for(count: int, high: int, wide: int, width: int, height: int) -> SheetGrid:
+    """Return a grid of pictures in a room: as large as all fit, not smaller than can be seen.
+
+    Args:
+        count: Number of pictures.
+        high: Pixels of one.
+        wide: Likewise.
+        width: Pixels of the room.
+        height: Likewise.
+    """
+    longer = max(high, wide, 1)
+    found = SheetGrid(1, 1, 1, 1, 0)
+    for side in range(SIDES[1], SIDES[0] - 1, -2):
+        w, h = max(round(side * wide / longer), 1), max(round(side * high / longer), 1)
+        columns = max((width + GAP) // (w + GAP), 1)
+        fitting = max((height + GAP) // (h + GAP), 0)
+        shown = min(count, columns * fitting)
+        found = SheetGrid(columns, math.ceil(shown / columns), w, h, shown)
+        if shown == count:
+            break
+    return found
+
+
+def rated(pictures: Pixels, samples: Pixels) -> Pixels:
+    """Return ratings over their inputs, (units, height, width, 3).
+
+    Args:
+        pictures: (units, height, width, 1), 128 for 0.
+        samples: (units, height, width, channels), the inputs.
+    """
+    rating = (pictures[..., :1].astype(np.float32) - 128) / 127
+    share = np.minimum(np.sqrt(np.abs(rating)) * 1.15, 1)
+    tone = np.where(rating > 0, np.array(ABOVE, np.float32), np.array(BELOW, np.float32))
+    below = samples.astype(np.float32) * 0.55
+    mixed: Pixels = np.rint(below * (1 - share) + tone * share).astype(np.uint8)
+    return mixed

@@ -1,0 +1,135 @@
+"""Values of units as the colours of plates: what a unit does, instead of how far its weights moved.
+
+All weights of a unit have its value: of a convolution the kernels of an output channel, of a dense
+layer the row of an output. Parameters that the probe knows nothing of are blank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from accweight_core.metrics.totals import Floats
+from accweight_core.pictures.texel_map import Layout
+from accweight_core.schema import Axis
+from accweight_viewer.model.found import FoundArray, measured_place
+from accweight_viewer.model.runs import Plate, ShownLayer, ShownRun, Texels
+from accweight_viewer.model.settings import Plane, Scope
+
+NOWHERE = -1
+"""Unit of a gap."""
+
+
+class UnitValues:
+    """One array of (step, layer, unit) as a source of plates.
+
+    Attributes:
+        run: The run whose plates are shown.
+        array: The array.
+        signed: Whether some values are below 0.
+        largest: Its largest absolute value, at all steps.
+    """
+
+    revision = 0
+
+    def __init__(self, run: ShownRun, array: FoundArray) -> None:
+        self.run = run
+        self.array = array
+        self.name = run.name
+        self.steps: npt.NDArray[np.int64] = run.steps
+        self._values: Floats = array.result.array(array.array).astype(np.float64)
+        self._places = [measured_place(array.result.steps, int(step)) for step in run.steps]
+        known = self._values[np.isfinite(self._values)]
+        self.signed = bool(known.min(initial=0.0) < 0)
+        self.largest = float(np.abs(known).max(initial=0.0))
+        self._rows = {name: at for at, name in enumerate(array.result.labels("layer"))}
+        self._units = lru_cache(maxsize=256)(_units_of)
+
+    @cached_property
+    def layers(self) -> tuple[ShownLayer, ...]:
+        """Layers in network order."""
+        return tuple(
+            replace(layer, plates=tuple(self._plate(plate, layer) for plate in layer.plates))
+            for layer in self.run.layers
+        )
+
+    @cached_property
+    def plates(self) -> tuple[Plate, ...]:
+        """All plates, by number."""
+        return tuple(plate for layer in self.layers for plate in layer.plates)
+
+    def _plate(self, plate: Plate, layer: ShownLayer) -> Plate:
+        row = self._rows.get(layer.name)
+        axis = _unit_axis(plate)
+        known = row is not None and axis is not None
+        if known and row is not None and axis is not None:
+            units = np.flatnonzero(np.isfinite(self._values[:, row]).any(axis=0))
+            known = plate.parameter.shape[axis] == (units[-1] + 1 if len(units) else 0)
+        return replace(plate, ready=bool(known), peak=1.0 if known else 0.0)
+
+    def _most(self, plate: Plate) -> float:
+        row = self._rows.get(self.run.layers[plate.layer].name)
+        values = np.abs(self._values[:, row]) if row is not None else np.zeros(0)
+        return float(values[np.isfinite(values)].max(initial=0.0))
+
+    def unit(self, plate: Plate, scope: Scope) -> float:
+        """Return 1 for colours of each layer, else its share of the largest value of all."""
+        if scope == "layer" or self.largest == 0:
+            return 1.0
+        return self._most(plate) / self.largest
+
+    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
+        """Return "max": all weights of a unit have one value, whatever a texel covers."""
+        return "max"
+
+    def texels(
+        self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
+    ) -> Texels:
+        """Return (steps, rows, columns) of a level, as shares of the layer's largest value."""
+        axis = _unit_axis(plate)
+        row = self._rows[self.run.layers[plate.layer].name]
+        most = self._most(plate) or 1.0
+        high, wide = plate.plan.size(level)
+        units = self._units(plate.layout, axis or 0, level, high, wide)[rows, cols]
+        found = []
+        for position in range(len(self.steps))[steps]:
+            values = np.append(self._values[self._places[position], row] / most, np.nan)
+            found.append(values[units])  # the unit -1 is the NaN at the end
+        return np.stack(found).astype(np.float32)
+
+
+def _unit_axis(plate: Plate) -> int | None:
+    """Return the axis of a parameter along which its units are; None if it has none."""
+    axes = plate.parameter.axes
+    outputs = [at for at, axis in enumerate(axes) if axis is Axis.OUTPUT]
+    if outputs:
+        return outputs[0]
+    return 0 if len(axes) == 1 else None
+
+
+def _units_of(layout: Layout, axis: int, level: int, high: int, wide: int) -> npt.NDArray[np.int64]:
+    """Return (rows, columns) of a level: the unit of each texel, `NOWHERE` for gaps.
+
+    A texel of a coarser level has the unit in the middle of what it covers.
+    """
+    side = 1 << level
+    index = [np.zeros((high, wide), np.int64) for _ in layout.shape]
+    row = np.minimum(np.arange(high) * side + side // 2, layout.rows - 1)[:, None]
+    col = np.minimum(np.arange(wide) * side + side // 2, layout.cols - 1)[None, :]
+    left_row = np.broadcast_to(row, (high, wide)).copy()
+    left_col = np.broadcast_to(col, (high, wide)).copy()
+    known = np.ones((high, wide), bool)
+    for digit in sorted(layout.digits, key=lambda one: -(one.row_step + one.col_step)):
+        step, left = (digit.row_step, left_row) if digit.row_step else (digit.col_step, left_col)
+        value, left[:] = np.divmod(left, step)
+        known &= value < digit.base
+        order = np.argsort(digit.order) if digit.order else np.arange(digit.base)
+        index[digit.axis] += order[np.minimum(value, digit.base - 1)] * digit.divisor
+    if level == 0:
+        known &= (left_row == 0) & (left_col == 0)
+    for at, length in enumerate(layout.shape):
+        known &= index[at] < length
+    return np.where(known, index[axis], NOWHERE)

@@ -1,0 +1,203 @@
+"""A pane with pictures that probes found: filters, maximised units, saliency over the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from accweight_core.errors import AccweightError
+from accweight_core.text import plain
+from accweight_viewer.model.session import Session
+from accweight_viewer.model.sheet import GAP, Pixels, Sheet, SheetGrid
+from accweight_viewer.panes.formatting import tip_text
+from accweight_viewer.panes.found_head import FoundHead
+from accweight_viewer.theme import Theme, theme_called
+from accweight_viewer.widgets.events import listen, place_of
+from accweight_viewer.widgets.pane import Pane
+
+INSET = 10
+FONT_PIXELS = 10
+LEAST_NAMED = 54
+"""Pixels of a picture from which on its name stands in it."""
+
+
+class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
+    """The pictures."""
+
+    def __init__(self, sheet: Sheet, theme: Theme, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.sheet = sheet
+        self.theme = theme
+        self.failure = ""
+        self.pointed_at: int | None = None
+        self.setMouseTracking(True)
+        self.setMinimumSize(120, 60)
+        self.setAccessibleName("Pictures that probes found")
+
+    @property
+    def grid(self) -> SheetGrid:
+        """Where the pictures are, from `origin` on."""
+        return self.sheet.grid(self.width() - 2 * INSET, self.height() - 2 * INSET)
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """The left and upper edge of the first picture: they stand in the middle."""
+        grid = self.grid
+        wide = grid.columns * (grid.width + GAP) - GAP
+        high = grid.rows * (grid.height + GAP) - GAP
+        return max((self.width() - wide) // 2, INSET), max((self.height() - high) // 2, INSET)
+
+    def number_at(self, place: Any) -> int | None:
+        """Return the picture under a point."""
+        left, top = self.origin
+        return self.grid.number_at(place.x() - left, place.y() - top)
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw the pictures of the step."""
+        painter = QtGui.QPainter(self)
+        painter.fillRect(self.rect(), QtGui.QColor(self.theme.page))
+        try:
+            self._paint(painter)
+            self.failure = ""
+        except (AccweightError, OSError) as error:  # damaged
+            self.failure = plain(str(error))
+            painter.setPen(QtGui.QColor(self.theme.dim))
+            wrap = QtCore.Qt.TextFlag.TextWordWrap | QtCore.Qt.AlignmentFlag.AlignCenter
+            painter.drawText(self.rect().adjusted(INSET, INSET, -INSET, -INSET), wrap, self.failure)
+        painter.end()
+
+    def _paint(self, painter: Any) -> None:
+        pictures, grid, (left, top) = self.sheet.pictures(), self.grid, self.origin
+        names = self.sheet.names
+        font = painter.font()
+        font.setPixelSize(FONT_PIXELS)
+        painter.setFont(font)
+        for number in range(grid.shown):
+            x, y = grid.place(number)
+            box = QtCore.QRect(left + x, top + y, grid.width, grid.height)
+            painter.drawImage(box, image_of(pictures[number]))
+            if number == self.pointed_at:
+                painter.setPen(QtGui.QPen(QtGui.QColor(self.theme.accent), 2))
+                painter.drawRect(box.adjusted(-1, -1, 0, 0))
+            if grid.width >= LEAST_NAMED:
+                self._name(painter, box, plain(names[number]))
+        hidden = len(pictures) - grid.shown
+        if hidden:
+            painter.setPen(QtGui.QColor(self.theme.dim))
+            bottom = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignBottom
+            room = self.rect().adjusted(0, 0, -INSET, -2)
+            painter.drawText(room, bottom, f"and {hidden} more")
+
+    def _name(self, painter: Any, box: Any, name: str) -> None:
+        """Write the name of a picture on a plate in its corner."""
+        metrics = painter.fontMetrics()
+        text = metrics.elidedText(name, QtCore.Qt.TextElideMode.ElideLeft, box.width() - 6)
+        plate = QtCore.QRect(
+            box.left(), box.top(), metrics.horizontalAdvance(text) + 6, metrics.height()
+        )
+        shade = QtGui.QColor(self.theme.page)
+        shade.setAlphaF(0.72)
+        painter.fillRect(plate, shade)
+        painter.setPen(QtGui.QColor(self.theme.ink))
+        painter.drawText(plate, QtCore.Qt.AlignmentFlag.AlignCenter, text)
+
+    def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
+        """Mark and name the picture under the mouse."""
+        found = self.number_at(place_of(event))
+        if found != self.pointed_at:
+            self.pointed_at = found
+            self.update()
+        text = "" if found is None else tip_text(plain(self.sheet.names[found]))
+        QtWidgets.QToolTip.showText(self.mapToGlobal(place_of(event).toPoint()), text, self)
+
+    def mousePressEvent(self, event: Any) -> None:  # noqa: N802
+        """Select the layer that the picture is of, if there is one of its name."""
+        found = self.number_at(place_of(event))
+        chosen = self.sheet.chosen
+        if found is None or chosen is None:
+            return
+        session = self.sheet.session
+        named = self.sheet.names[found].rpartition("/")[0]
+        of = next((n for n in (named, chosen.layer) if n in session.layer_names), None)
+        if of is not None:
+            session.select_layer(of)
+
+    def leaveEvent(self, event: Any) -> None:  # noqa: N802
+        """Mark no picture."""
+        super().leaveEvent(event)
+        self.pointed_at = None
+        self.update()
+
+
+class SheetPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
+    """The pictures, and the line above them.
+
+    Attributes:
+        sheet: What is shown.
+        view: The pictures.
+        head: The line above.
+    """
+
+    def __init__(self, session: Session, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.sheet = Sheet(session)
+        theme = theme_called(session.settings.theme)
+        self.head = FoundHead(
+            "Pictures to show", "over input", "Ratings over the inputs that they are of"
+        )
+        self.view = SheetView(self.sheet, theme)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.head)
+        layout.addWidget(self.view, 1)
+        self.head.when_chosen(self._choose)
+        self.head.switch.clicked.connect(self._switch)
+        listen(self, session.time_changed, self.renew)
+        listen(self, session.data_changed, self.renew)
+        listen(self, session.selection_changed, self._selected)
+        self.set_theme(theme)
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether there is anything to show."""
+        return bool(self.sheet.choices)
+
+    def _choose(self, array: Any) -> None:
+        self.sheet.choose(array)
+        self.renew()
+
+    def _switch(self, on: bool) -> None:
+        self.sheet.over = bool(on)
+        self.renew()
+
+    def _selected(self) -> None:
+        if self.sheet.follow_selection():
+            self.renew()
+
+    def renew(self) -> None:
+        """Show the pictures of the step."""
+        self.head.list_choices(self.sheet.choices, self.sheet.chosen)
+        self.head.switch.setVisible(self.sheet.can_be_over)
+        self.head.switch.setChecked(self.sheet.over)
+        at = self.sheet.step
+        late = "" if at == self.sheet.session.step else f"step {at} \N{MIDDLE DOT} "
+        self.head.show_note(f"{late}{self.sheet.note}")
+        self.view.update()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Apply the colours of a theme."""
+        self.head.set_theme(theme)
+        self.view.theme = theme
+        self.renew()
+
+
+def image_of(picture: Pixels) -> Any:
+    """Return a picture of (height, width, 1 or 3) as a QImage."""
+    rgb = picture if picture.shape[-1] == 3 else picture.repeat(3, axis=-1)
+    held = np.ascontiguousarray(rgb)
+    high, wide = held.shape[:2]
+    image = QtGui.QImage(held.tobytes(), wide, high, 3 * wide, QtGui.QImage.Format.Format_RGB888)
+    return image.copy()

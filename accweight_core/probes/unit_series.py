@@ -96,6 +96,9 @@ class UnitSeries(Probe):
         far = deviations(series)
         self._chosen = thinned(series, far.max(axis=0), min(self.keep, series.shape[1]))
         low, middle, high = np.nanquantile(series, [0.05, 0.5, 0.95], axis=1)
+        if self.of == "change":  # there is no step before the first
+            for known in (series, low, middle, high):
+                known[0] = np.nan
         return {
             "series": series[:, self._chosen],
             "deviation": far.max(axis=0)[self._chosen],

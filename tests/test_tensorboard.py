@@ -249,7 +249,7 @@ def test_a_run_is_only_replaced_when_asked_and_nothing_else_ever(
     assert len(list((tmp_path / "second").iterdir())) == 1
     assert set(scalars_in(tmp_path / "second")) == {f"mean/{n}" for n in LAYERS}
     (tmp_path / "second" / "thesis.tex").write_text("years of work")
-    with pytest.raises(StoreError, match=r"holds 'thesis\.tex', which is no file of TensorBoard"):
+    with pytest.raises(StoreError, match=r"holds 'thesis\.tex', which no such export has written"):
         accweight("export", *options, "--overwrite")
     assert (tmp_path / "second" / "thesis.tex").exists()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +22,8 @@ from accweight_core.analysis.event_log import tag_of
 from accweight_core.analysis.probe_kinds import ResultKind, kind_of
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.colours.png import pixel_png
-from accweight_core.errors import StoreError, UnknownNameError, reason_of
-from accweight_core.io.target import target_at
+from accweight_core.errors import UnknownNameError
+from accweight_core.io.target import replaced_folder, target_at
 from accweight_core.pictures.sprites import sprite
 from accweight_core.store.probe_store import STEP
 from accweight_core.text import plain
@@ -91,45 +90,23 @@ def write_projector(
         UnknownNameError: If no probe has points.
     """
     target = target_at(folder, "a folder for the projector")
-    draft = target.with_name(f".{target.name}.draft")
     results = [one for one in analysis.probes.values() if list(_tables(one))]
     if not results:
         raise UnknownNameError(
             f"{analysis.path or 'an analysis in memory'}: no probe has points; accweight probe "
             "with --probe embedding computes some"
         )
-    try:
-        _check_free(target, overwrite=overwrite)
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        written = _write(results, target, draft)
-        if target.exists():
-            shutil.rmtree(target)
-        draft.rename(target)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{target}: cannot be written ({reason_of(error)})") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return written
+    with replaced_folder(target, overwrite=overwrite, foreign=_foreign) as draft:
+        return _write(results, target, draft)
 
 
-def _check_free(target: Path, *, overwrite: bool) -> None:
-    """Raise if something is at the target that must not be replaced."""
-    if not target.exists():
-        return
-    if not overwrite:
-        raise StoreError(f"{target}: exists already; choose another name, or add --overwrite")
-    config = target / CONFIG
+def _foreign(folder: Path) -> list[str]:
+    """Return what no export for the projector has written; all of a folder without its file."""
+    config = folder / CONFIG
     text = config.read_text("utf-8", "replace") if config.is_file() else ""
     own = {CONFIG, *(path.split("/")[0] for path in re.findall(r'_path: "([^"]*)"', text))}
-    others = [entry.name for entry in target.iterdir() if entry.name not in own]
-    if others or not text:
-        raise StoreError(
-            f"{target}: holds {(others or ['nothing of the projector'])[0]!r}, so it is not "
-            "replaced; choose another name"
-        )
+    others = [entry.name for entry in folder.iterdir() if entry.name not in own]
+    return others or ([] if text else ["nothing of the projector"])
 
 
 def _write(results: list[ProbeResult], target: Path, draft: Path) -> WrittenVectors:

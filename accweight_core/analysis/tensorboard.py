@@ -6,7 +6,6 @@ Each analysis is a folder of its own, so that TensorBoard shows several on one a
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +26,8 @@ from accweight_core.analysis.probe_log import log_probes
 from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.step_changes import step_change_histograms
 from accweight_core.analysis.summary import Per
-from accweight_core.errors import MissingLibraryError, SourceError, StoreError, reason_of
-from accweight_core.io.target import target_at
+from accweight_core.errors import MissingLibraryError, SourceError
+from accweight_core.io.target import replaced_folder, target_at
 from accweight_core.metrics.table import checked_metric
 from accweight_core.remote import is_url
 from accweight_core.schema import Checkpoint, Role
@@ -98,37 +97,16 @@ def write_events(
     chosen = [checked_metric(name, analysis.metrics) for name in metrics] or analysis.metrics
     shown = replace(analysis.shown, rows=analysis.measured(per, roles))
     target = target_at(folder, "a run of TensorBoard")
-    draft = target.with_name(f".{target.name}.draft")
-    try:
-        _check_free(target, overwrite=overwrite)
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        with SummaryWriter(str(draft), max_queue=QUEUE) as writer:
-            written = _Export(writer, analysis, shown, per).written(target, chosen, progress)
-        if target.exists():
-            shutil.rmtree(target)
-        draft.rename(target)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{target}: cannot be written ({reason_of(error)})") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return written
+    with (
+        replaced_folder(target, overwrite=overwrite, foreign=_foreign) as draft,
+        SummaryWriter(str(draft), max_queue=QUEUE) as writer,
+    ):
+        return _Export(writer, analysis, shown, per).written(target, chosen, progress)
 
 
-def _check_free(target: Path, *, overwrite: bool) -> None:
-    """Raise if something is at the target that must not be replaced."""
-    if not target.exists():
-        return
-    if not overwrite:
-        raise StoreError(f"{target}: exists already; choose another name, or add --overwrite")
-    others = [e.name for e in target.iterdir() if not e.name.startswith(EVENTS)]
-    if others:
-        raise StoreError(
-            f"{target}: holds {others[0]!r}, which is no file of TensorBoard, so it is not "
-            "replaced; choose another name"
-        )
+def _foreign(folder: Path) -> list[str]:
+    """Return the files that are no files of TensorBoard."""
+    return [e.name for e in folder.iterdir() if not e.name.startswith(EVENTS)]
 
 
 class _Export:

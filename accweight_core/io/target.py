@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +70,46 @@ def replaced_whole(path: Path, *, overwrite: bool) -> Iterator[Path]:
         raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_folder(
+    path: Path, *, overwrite: bool, foreign: Callable[[Path], Sequence[str]]
+) -> Iterator[Path]:
+    """Yield a new folder, which takes its place once it is filled without an error.
+
+    Args:
+        path: The folder, as of `target_at`.
+        overwrite: Replace an existing folder.
+        foreign: Returns what is in a folder that must not be replaced with it.
+
+    Raises:
+        StoreError: If the folder exists, holds something foreign, or an `OSError` says that it
+            cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        if path.exists():
+            if not overwrite:
+                raise StoreError(f"{path}: exists already; choose another name, or add --overwrite")
+            others = foreign(path)
+            if others:
+                raise StoreError(
+                    f"{path}: holds {others[0]!r}, which no such export has written, so it is not "
+                    "replaced; choose another name"
+                )
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        yield draft
+        if path.exists():
+            shutil.rmtree(path)
+        draft.rename(path)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _brief(path: Path) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.features import Features, class_names, classes_of, need_sklearn
+from accweight_core.probes.features import class_names, features_by_class
 from accweight_core.probes.network import OUTPUT
 from accweight_core.probes.probe import (
     Array,
@@ -59,11 +59,8 @@ class ClassHierarchy(Probe):
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the classes."""
-        need_sklearn(self.name)
-        names = self.layers or context.layers_of_samples
-        self._layers = [Features.of(context, name, self.points) for name in names]
-        rows = self._layers[0].rows
-        self._labels = classes_of(context, rows)
+        self._layers, self._labels = features_by_class(context, self.layers, self.points)
+        names = [layer.node for layer in self._layers]
         self._names = class_names(context, self._labels)
         count, scores = len(self._names), context.tried()[OUTPUT]
         if not (2 < count <= MOST_CLASSES and scores.ndim == 2 and scores.shape[1] >= count):
@@ -92,7 +89,9 @@ class ClassHierarchy(Probe):
             Field("within", ("step",), (0,), "share of confusion that is within a group",
                   final=True),
         )  # fmt: skip
-        return Schema(fields, {"layer": tuple(names), "row": self._names}, rows=rows)
+        return Schema(
+            fields, {"layer": tuple(names), "row": self._names}, rows=self._layers[0].rows
+        )
 
     def begin(self, step: Step) -> None:
         """Start a step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +120,32 @@ def classes_of(context: Context, rows: Array) -> Array:
             "them as y, or put images into a folder per class"
         )
     return np.array(labels, np.int64)
+
+
+def features_by_class(
+    context: Context, layers: Sequence[str], points: int
+) -> tuple[list[Features], Array]:
+    """Return the features of layers, by default of all, at the same samples, and their classes.
+
+    Raises:
+        MissingLibraryError: If scikit-learn is not installed.
+        UnknownNameError: If there is no such layer.
+        ArgumentValueError: If samples are too few, or have no classes.
+    """
+    need_sklearn(context.probe)
+    names = layers or context.layers_of_samples
+    found = [Features.of(context, name, points) for name in names]
+    return found, classes_of(context, found[0].rows)
+
+
+def inputs_of(context: Context, rows: Array) -> Array:
+    """Return (samples, elements): all inputs of samples, flat."""
+    portions = [
+        np.concatenate([v.reshape(len(v), -1) for v in p.inputs.values()], axis=1)[: len(p.rows)]
+        for p in context.portions(rows)
+    ]
+    found: Array = np.concatenate(portions)
+    return found
 
 
 def class_names(context: Context, labels: Array) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.embedding import neighbours_of
-from accweight_core.probes.features import Features, class_names, classes_of, need_sklearn
+from accweight_core.probes.features import class_names, features_by_class, inputs_of
 from accweight_core.probes.probe import (
     Array,
     Batch,
@@ -55,11 +55,9 @@ class FewShot(Probe):
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the samples and their classes."""
-        need_sklearn(self.name)
-        names = self.layers or context.layers_of_samples
-        self._layers = [Features.of(context, name, self.points) for name in names]
+        self._layers, self._labels = features_by_class(context, self.layers, self.points)
+        names = [layer.node for layer in self._layers]
         rows = self._layers[0].rows
-        self._labels = classes_of(context, rows)
         least = int(np.unique(self._labels, return_counts=True)[1].min())
         if not 0 < self.count < len(rows) or least < 2:
             raise ArgumentValueError(
@@ -67,12 +65,10 @@ class FewShot(Probe):
                 f"others; it needs two of each class at least, and the smallest class has {least}"
             )
         self._pictures = sample_pictures(context.data, rows)
-        inputs = [np.concatenate([v.reshape(len(v), -1) for v in p.inputs.values()], axis=1)
-                  [: len(p.rows)] for p in context.portions(rows)]  # fmt: skip
         classes, count = class_names(context, self._labels), len(names)
         self._classes = len(classes)
         self._chosen = min(self.pairs, len(rows))
-        nearest = self._voted(np.concatenate(inputs))[0]
+        nearest = self._voted(inputs_of(context, rows))[0]
         fields = [
             Field("accuracy", ("step", "layer"), (0, count),
                   "share of samples whose nearest others are of their class"),

@@ -19,7 +19,7 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.features import Features, attributes_of, classes_of, need_sklearn
+from accweight_core.probes.features import attributes_of, features_by_class, inputs_of
 from accweight_core.probes.probe import (
     Array,
     Batch,
@@ -57,15 +57,11 @@ class LinearProbe(Probe):
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, and split the samples."""
-        need_sklearn(self.name)
-        names = self.layers or context.layers_of_samples
-        self._layers = [Features.of(context, name, self.points) for name in names]
+        self._layers, self._labels = features_by_class(context, self.layers, self.points)
+        names = [layer.node for layer in self._layers]
         rows = self._layers[0].rows
-        self._labels = classes_of(context, rows)
         self._fitted = self._split(context, rows)
-        first = [np.concatenate([v.reshape(len(v), -1) for v in portion.inputs.values()], axis=1)
-                 [: len(portion.rows)] for portion in context.portions(rows)]  # fmt: skip
-        whole, shares = np.concatenate(first), np.bincount(self._labels[~self._fitted])
+        whole, shares = inputs_of(context, rows), np.bincount(self._labels[~self._fitted])
         attributes = {
             **attributes_of(context, self._layers[0]),
             "node": "",

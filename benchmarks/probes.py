@@ -35,7 +35,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Network(nn.Sequential):
-    """A CNN with batch norm, 107 thousand weights."""
+    """A CNN with batch norm, 106 thousand weights."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -57,7 +57,8 @@ def samples(count: int) -> tuple[Array, Array]:
 def trained(folder: Path, x: Array, y: Array, steps: int) -> list[nn.Module]:
     """Train the network a little, save its state at every step, and return all of them."""
     torch.manual_seed(0)
-    net, found = Network(), []
+    net: nn.Module = Network()
+    found: list[nn.Module] = []
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     folder.mkdir(parents=True)
     for step in range(steps):
@@ -70,7 +71,7 @@ def trained(folder: Path, x: Array, y: Array, steps: int) -> list[nn.Module]:
             net(torch.from_numpy(x[chosen])), torch.from_numpy(y[chosen])
         )
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     return found
 
@@ -152,9 +153,9 @@ def check(found: Any, modules: Sequence[nn.Module], x: Array, y: Array) -> None:
             if abs(loss - result.array("loss")[-1]) > 1e-4 * abs(loss):
                 raise SystemExit(f"loss is {result.array('loss')[-1]}, expected {loss}")
         if result.name == "activations":
-            scores = plain_pass(modules[step], x)
+            output = plain_pass(modules[step], x)
             place = result.labels("layer").index("11")
-            if abs(scores.mean() - result.array("mean")[-1][place]) > 1e-4:
+            if abs(output.mean() - result.array("mean")[-1][place]) > 1e-4:
                 raise SystemExit("the mean of the last layer is not that of the module")
 
 

@@ -443,10 +443,11 @@ def test_everything_that_was_found_is_drawn(
     assert done.exit_code == 0, done.output
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert drawn == {
-        "activations-images", "activations-layers", "embedding-coordinates", "embedding-steps",
-        "evaluate-confusion", "evaluate-steps", "filters-images", "representation-coordinates",
-        "representation-views", "trajectory-coordinates", "trajectory-cosine",
-        "trajectory-layers", "trajectory-steps",
+        "activations-images", "activations-layers", "activations-values",
+        "embedding-coordinates", "embedding-steps", "evaluate-class", "evaluate-confusion",
+        "evaluate-steps", "filters-images", "filters-unit", "representation-coordinates",
+        "representation-stage", "representation-views", "trajectory-coordinates",
+        "trajectory-cosine", "trajectory-layers", "trajectory-steps",
     }  # fmt: skip
     assert done.output.count("drawn: ") == len(drawn)
 

@@ -67,7 +67,7 @@ class Stability(Probe):
         if not self._layers:
             raise ArgumentValueError(f"{context.run.source}: has no layer with filters")
         self._context, count = context, len(self._layers)
-        units = min(max(_filters_of(p) for p in self._layers.values()), self.most)
+        units = min(max(filters_of(p) for p in self._layers.values()), self.most)
         shape, wide = (0, count), (0, count, units)
         fields = (
             _final("speed", "step layer", shape, "relative change since the step before, per step"),
@@ -84,7 +84,7 @@ class Stability(Probe):
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Walk through the run layer by layer."""
-        units = min(max(_filters_of(p) for p in self._layers.values()), self.most)
+        units = min(max(filters_of(p) for p in self._layers.values()), self.most)
         found: dict[str, list[Array]] = {}
         for place, parameter in enumerate(self._layers.values()):
             for name, values in self._of_layer(parameter, results.steps, units).items():
@@ -98,12 +98,12 @@ class Stability(Probe):
     def _of_layer(self, parameter: Parameter, steps: Sequence[int], units: int) -> dict[str, Array]:
         """Return what is said of one layer at all steps."""
         (last,) = (
-            _rows(w, parameter) for w in weights_at(self._context, parameter.name, steps[-1:])
+            rows_of(w, parameter) for w in weights_at(self._context, parameter.name, steps[-1:])
         )
         ends, before = _directions(last)[0], None
         found: dict[str, list[Array | float]] = {}
         for weights in weights_at(self._context, parameter.name, steps):
-            rows = _rows(weights, parameter)
+            rows = rows_of(weights, parameter)
             ways, norms = _directions(rows)
             twin = twins(ways[: self.most])
             small = norms < DEGENERATE * np.median(norms)
@@ -141,11 +141,12 @@ def _final(name: str, axes: str, shape: tuple[int, ...], words: str) -> Field:
     return Field(name, tuple(axes.split()), shape, words, final=True)
 
 
-def _filters_of(parameter: Parameter) -> int:
-    return len(_rows(np.zeros(parameter.shape, np.bool_), parameter))
+def filters_of(parameter: Parameter) -> int:
+    """Return the number of filters of a parameter: of its outputs."""
+    return len(rows_of(np.zeros(parameter.shape, np.bool_), parameter))
 
 
-def _rows(weights: Array, parameter: Parameter) -> Array:
+def rows_of(weights: Array, parameter: Parameter) -> Array:
     """Return (filters, weights of each)."""
     outputs = [i for i, axis in enumerate(parameter.axes) if axis is Axis.OUTPUT] or [0]
     first = np.moveaxis(weights, outputs, range(len(outputs)))

@@ -206,7 +206,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def _strip(self) -> None:
         """Leave the scenes alone, with title, step and legend."""
-        for widget in (*self.panes, self.found, self.layout_of_panes.right, self.statusBar()):
+        right, status = self.layout_of_panes.right, self.statusBar()
+        for widget in (*self.panes, self.found, right, status):
             widget.hide()
         self.histogram.leave_out()
         self.legend.show()

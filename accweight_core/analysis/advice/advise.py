@@ -71,13 +71,18 @@ class Advice:
 
     @property
     def details(self) -> tuple[tuple[str, str], ...]:
-        """What to do, how to test it and what would refute it, as pairs of a word and a text."""
+        """What to do, how to test it, what would refute it, and what is known of the rule itself.
+
+        Returns:
+            Pairs of a word and a text.
+        """
         so = "so" if self.rule.kind == FACT else "perhaps"
         return (
             (so, self.rule.suggestion),
             ("test", self.rule.test),
             ("wrong if", self.rule.refuted_by),
             ("source", self.rule.source),
+            ("standing", self.rule.standing),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -1,17 +1,18 @@
 """Which figures the results of a probe have: what is drawn of an array depends on its kind.
 
-numbers, layers   curves over the steps; of layers, a line per layer
+numbers, layers   curves over the steps; of layers, a line per layer, and so of units, classes
 pictures          a contact sheet, steps down
 points            scatter plots, side by side
 stages            scatter plots, stages across, steps down
 path              a path
 steps, cells      maps: values as colours
-matrix            rows of values as colours, at the first and the last step
+matrix, units     rows of values as colours, at the first and the last step
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from accweight_core.analysis.figures.of_probes.curves import curves_figure
 from accweight_core.analysis.figures.of_probes.maps import map_figure, steps_map_figure
@@ -29,6 +30,9 @@ from accweight_core.analysis.probe_results import ProbeResult
 MOST_CELLS = 1 << 16
 """Cells of a map that can still be told apart."""
 
+MOST_LINES = 64
+"""Lines that can still be told apart."""
+
 Draw = Callable[[], Drawing]
 
 _DRAWN: Mapping[ResultKind, Callable[[ProbeResult, str], Drawing]] = {
@@ -39,6 +43,7 @@ _DRAWN: Mapping[ResultKind, Callable[[ProbeResult, str], Drawing]] = {
     ResultKind.STEPS: steps_map_figure,
     ResultKind.CELLS: map_figure,
     ResultKind.MATRIX: matrix_figure,
+    ResultKind.UNITS: matrix_figure,
 }
 
 
@@ -53,10 +58,22 @@ def figures_of(result: ProbeResult) -> Mapping[str, Draw]:
     per_layer = arrays_of(result, ResultKind.LAYERS)
     if per_layer:
         found["layers"] = lambda: curves_figure(result, per_layer)
+    for axis, names in _rows(result).items():
+        found[axis] = partial(curves_figure, result, names)
     for name in result.arrays:
         draw = _drawn(result, name)
         if draw is not None:
             found[name] = draw
+    return found
+
+
+def _rows(result: ProbeResult) -> dict[str, list[str]]:
+    """Return the arrays of one number per step and unit, class and the like, by that axis."""
+    found: dict[str, list[str]] = {}
+    for name in arrays_of(result, ResultKind.ROWS):
+        axis, count = result.fields[name].axes[1], result.fields[name].shape[1]
+        if count <= MOST_LINES:
+            found.setdefault(axis, []).append(name)
     return found
 
 

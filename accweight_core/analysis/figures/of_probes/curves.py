@@ -41,10 +41,13 @@ Floats = npt.NDArray[np.float64]
 
 
 def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
-    """Draw arrays of one number per step, or per step and layer."""
-    layers = result.labels("layer") if result.fields[names[0]].axes[-1] == "layer" else ()
+    """Draw arrays of one number per step, or per step and layer, unit or the like."""
+    axes_of = result.fields[names[0]].axes
+    layers = result.labels(axes_of[1]) if len(axes_of) > 1 else ()
     height = len(names) * (PANEL + CAPTION + LABELS)
-    figure, bottom = page(WIDTH, height, heading(result), subtitle(result), [_unnamed(layers)])
+    figure, bottom = page(
+        WIDTH, height, heading(result), subtitle(result), [_unnamed(layers, axes_of[-1])]
+    )
     colours = line_colours(len(layers)) if layers else [THEME.curves[0]]
     room = WIDTH - 2 * MARGIN - (NAMES if layers else 0)
     top = bottom + height
@@ -65,9 +68,9 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
     return figure
 
 
-def _unnamed(layers: Sequence[str]) -> str:
-    """Return how many layers have no name beside the curves."""
-    return f"{more(len(layers) - MOST_NAMED)} without a name" if layers[MOST_NAMED:] else ""
+def _unnamed(layers: Sequence[str], what: str) -> str:
+    """Return how many layers, or units and the like, have no name beside the curves."""
+    return f"{more(len(layers) - MOST_NAMED, what)} without a name" if layers[MOST_NAMED:] else ""
 
 
 def heading(result: ProbeResult) -> str:

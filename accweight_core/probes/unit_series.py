@@ -1,0 +1,162 @@
+"""The probe `unit_series`: thousands of curves, one per filter, thinned without losing outliers.
+
+A network has more filters than a chart has room for. Kept are the curves that leave the others, and
+curves that are spread evenly over the rest: each is the one that is farthest from those chosen
+before (after the blue-noise sampling of DGMTracker: Liu et al., IEEE TVCG 2018). Mean curves would
+show neither. From weights alone: how far each filter moved since the step before, as a share of its
+norm, or its norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.context import Context
+from accweight_core.probes.filters import weights_of
+from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
+from accweight_core.probes.stability import filters_of, rows_of
+from accweight_core.probes.walking import weights_at
+from accweight_core.text import some
+
+OUTLIER = 6.0
+"""Robust standard deviations from the median at some step, from which on a curve is an outlier."""
+
+ROBUST = 1.4826
+"""From the median absolute deviation to the standard deviation of normal numbers."""
+
+
+@dataclass
+class UnitSeries(Probe):
+    """Curves of thousands of filters over the steps, thinned without losing outliers."""
+
+    name: ClassVar[str] = "unit_series"
+    version: ClassVar[int] = 1
+    needs: ClassVar[Needs] = Needs.WEIGHTS
+    reading: ClassVar[str] = (
+        "First come the curves that leave all others, then ones that stand for the rest. The band "
+        "from low to high has nine of ten curves: what is drawn above it is rare, not typical."
+    )
+
+    of: Literal["change", "norm"] = option(
+        "change", "relative change since the step before, or norm"
+    )
+    layers: tuple[str, ...] = option((), "layers; by default all with filters")
+    keep: int = option(40, "curves that are kept, at most half of them outliers")
+    most: int = option(4096, "filters of a layer, from the first on")
+
+    def start(self, context: Context) -> Schema:
+        """Return the arrays, and choose the layers."""
+        found = {one.name: p for one in context.run.layers if (p := weights_of(one)) is not None}
+        unknown = [name for name in self.layers if name not in found]
+        if unknown or not found or self.keep < 2 or self.most < 1:
+            raise ArgumentValueError(
+                f"probe {self.name!r}: keep is 2 at least, most 1; layers with filters are "
+                f"{some(list(found), 12) or 'none'}"
+            )
+        self._layers = {name: found[name] for name in self.layers or found}
+        self._context = context
+        self._names = [f"{name}/{unit}" for name, parameter in self._layers.items()
+                       for unit in range(min(filters_of(parameter), self.most))]  # fmt: skip
+        count = min(self.keep, len(self._names))
+        words = "relative change since the step before" if self.of == "change" else "norm"
+        fields = (
+            Field("series", ("step", "unit"), (0, count), f"{words} of a filter", final=True),
+            Field("deviation", ("unit",), (count,), "largest robust deviation of a curve",
+                  final=True),
+            Field("median", ("step",), (0,), f"median of all filters: {words}", final=True),
+            Field("low", ("step",), (0,), "what one filter of twenty is below", final=True),
+            Field("high", ("step",), (0,), "what one filter of twenty is above", final=True),
+            Field("outliers", ("step",), (0,), "filters that leave the others at the step",
+                  final=True),
+        )  # fmt: skip
+        return Schema(fields, attributes={"filters": len(self._names)})
+
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Walk through the run layer by layer, and thin the curves."""
+        parts = []
+        for place, parameter in enumerate(self._layers.values()):
+            before, curves = None, []
+            for weights in weights_at(self._context, parameter.name, results.steps):
+                rows = rows_of(weights, parameter)[: self.most]
+                norms = np.linalg.norm(rows, axis=1)
+                moved = (
+                    np.zeros(len(rows)) if before is None else np.linalg.norm(rows - before, axis=1)
+                )
+                curves.append(norms if self.of == "norm" else moved / np.where(norms > 0, norms, 1))
+                before = rows
+            parts.append(np.array(curves))
+            self._context.advance(place + 1, len(self._layers))
+        series = np.concatenate(parts, axis=1)
+        far = deviations(series)
+        self._chosen = thinned(series, far.max(axis=0), min(self.keep, series.shape[1]))
+        low, middle, high = np.nanquantile(series, [0.05, 0.5, 0.95], axis=1)
+        return {
+            "series": series[:, self._chosen],
+            "deviation": far.max(axis=0)[self._chosen],
+            "median": middle,
+            "low": low,
+            "high": high,
+            "outliers": (far > OUTLIER).sum(axis=1).astype(np.float64),
+        }
+
+    def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:
+        """Return the filters whose curves are kept."""
+        return {"unit": tuple(self._names[at] for at in self._chosen)}
+
+    @classmethod
+    def summary(cls, result: ProbeResult) -> Sequence[str]:
+        """Return how many curves are kept of how many, and the outliers."""
+        far, names = result.array("deviation"), result.labels("unit")
+        steps = result.steps[np.argmax(np.nan_to_num(result.array("series")), axis=0)]
+        known = zip(names, far, steps, strict=True)
+        told = [f"{name} (most at step {step})" for name, one, step in known if one > OUTLIER]
+        line = f"{len(names)} of {result.attributes['filters']} curves"
+        return [
+            f"{line}; that leave the others: {some(told, 6)}"
+            if told
+            else f"{line}; none leaves the others"
+        ]
+
+
+def deviations(series: Array) -> Array:
+    """Return how far curves are above or below the median at each step, in robust deviations.
+
+    Args:
+        series: (steps, curves); what is not finite is infinitely far.
+    """
+    known = np.where(np.isfinite(series), series, np.nan)
+    middle = np.nanmedian(known, axis=1, keepdims=True)
+    away = np.abs(known - middle)
+    spread = ROBUST * np.nanmedian(away, axis=1, keepdims=True)
+    found = np.divide(away, spread, out=np.zeros_like(away), where=spread > 0)
+    return np.where(np.isnan(known), np.inf, found)
+
+
+def thinned(series: Array, deviation: Array, count: int) -> Array:
+    """Return which curves are kept: outliers, the farthest first, then ones that cover the rest.
+
+    Args:
+        series: (steps, curves).
+        deviation: (curves,) how far each is from all others.
+        count: Curves to keep.
+    """
+    order = np.argsort(-deviation, kind="stable")
+    chosen = [int(at) for at in order[: count // 2] if deviation[at] > OUTLIER]
+    scaled = np.nan_to_num(series.T, posinf=0.0, neginf=0.0)
+    rest = np.where(deviation > OUTLIER, -1.0, np.inf)  # outliers do not stand for others
+    typical = int(np.argmin(np.where(rest > 0, deviation, np.inf)))
+    while len(chosen) < count:
+        following = typical if np.isinf(rest).any() else int(rest.argmax())
+        if rest[following] <= 0:
+            left = [int(at) for at in order if int(at) not in set(chosen)]
+            return np.array([*chosen, *left[: count - len(chosen)]])
+        chosen.append(following)
+        near = np.linalg.norm(scaled - scaled[following], axis=1)
+        rest = np.where(rest < 0, rest, np.minimum(rest, near))
+    return np.array(chosen)

@@ -1,0 +1,50 @@
+"""The probe `failure`: the unit that was made huge is named, and found to feed what breaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from probe_networks import probed, said, stack, steps_of
+
+X = np.random.default_rng(0).uniform(0.5, 1, (40, 6)).astype(np.float32)
+
+
+def test_one_unit_made_huge_is_named_first_and_feeds_the_rest(tmp_path: Path) -> None:
+    states = steps_of(stack(6, 8, 8, 3), 5)
+    for step in (3, 4):
+        states[step]["0.weight"][5] = 1e6
+
+    found = probed(tmp_path, stack(6, 8, 8, 3), states, X, "failure:tried=16")
+
+    assert found.array("failed").tolist() == [3, 0, 5]
+    assert found.array("exploded")[:3].sum() == 0
+    assert found.array("exploded", 3)[0] == 1
+    assert found.labels("candidate")[0] == "0/5"
+    credit = found.array("credit")
+    assert credit[0] > 4
+    assert credit[0] > credit[1] + 0.5
+    lines = said(found)
+    assert lines[0] == "fails first at step 3: 0/5 explodes"
+    assert "without: 0/5" in lines[1]
+
+
+def test_the_layer_that_is_not_finite_is_named_first(tmp_path: Path) -> None:
+    states = steps_of(stack(6, 8, 8, 3), 4)
+    states[2]["2.weight"][4, 1] = torch.nan
+    states[3]["0.weight"][:] = torch.nan
+
+    found = probed(tmp_path, stack(6, 8, 8, 3), states, X, "failure")
+
+    assert found.array("failed").tolist() == [2, 1, 4]
+    assert found.array("broken", 2).tolist() == [0, 1, 3]
+    assert said(found)[0] == "fails first at step 2: 2/4 is not finite"
+    assert found.labels("candidate")[0] == "2/4"
+
+
+def test_a_run_that_does_not_fail_is_said_to(tmp_path: Path) -> None:
+    found = probed(tmp_path, stack(6, 4, 3), steps_of(stack(6, 4, 3), 3), X, "failure")
+
+    assert said(found) == ["no failure: all values are finite, none 100 times larger"]
+    assert np.isnan(found.array("credit")).all()

@@ -1,0 +1,82 @@
+"""The probe `hidden_state`: a latch that is set by hand is found wherever it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from probe_networks import probed, said, steps_of
+from torch import nn
+
+from accweight_core.errors import ArgumentValueError
+
+Sequences = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+
+
+class Latch(nn.Module):
+    """A recurrent layer, and a score for every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return two scores for every time."""
+        scores: torch.Tensor = self.out(self.rnn(x)[0])
+        return scores
+
+
+def latched(state: dict[str, torch.Tensor]) -> None:
+    """Let unit 1 be set by input 0, reset by input 1, and hold at input 2."""
+    for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+        state[f"rnn.{name}"] *= 0 if "bias" in name else 0.3
+    gates, bias = state["rnn.weight_ih_l0"], state["rnn.bias_ih_l0"]
+    state["rnn.weight_hh_l0"][[1, 5, 9, 13]] = 0
+    gates[1] = torch.tensor([20.0, -20.0, -20.0])  # input gate: open to set
+    gates[5] = torch.tensor([-20.0, -20.0, 20.0])  # forget gate: keep at input 2
+    gates[9], bias[9] = 0, 20  # what is written: 1
+    gates[13], bias[13] = 0, 20  # output gate: open
+
+
+@pytest.fixture(scope="module")
+def sequences() -> Sequences:
+    """Return sequences of set, reset and hold, and whether the latch is set at every time."""
+    tokens = np.random.default_rng(0).choice(3, (30, 12), p=[0.2, 0.2, 0.6])
+    tokens[:, 0] = 0
+    is_set = np.zeros((30, 12), np.int64)
+    for time in range(12):
+        before = is_set[:, time - 1] if time else 0
+        is_set[:, time] = np.where(tokens[:, time] == 2, before, tokens[:, time] == 0)
+    return np.eye(3, dtype=np.float32)[tokens], is_set
+
+
+def test_a_latch_is_found_where_it_holds(tmp_path: Path, sequences: Sequences) -> None:
+    x, y = sequences
+    states = steps_of(Latch(), 2)
+    latched(states[1])
+
+    asked = "hidden_state:sample=3,begin_at=0,length=1,threshold=0.5,matches=40"
+    found = probed(tmp_path, Latch(), states, (x, y), asked)
+
+    assert found.attributes["node"] == "rnn"
+    np.testing.assert_array_equal(found.array("pattern", 1), [0, 1, 0, 0])
+    correlation = np.abs(found.array("correlation", 1))
+    assert correlation[1] == pytest.approx(1, abs=1e-3)
+    assert np.delete(correlation, 1).max() < 0.9
+    assert found.array("agreement", 1) == 1
+    assert found.array("by_chance", 1) == pytest.approx(y.mean())
+    rows, firsts, overlap = found.array("found", 1).T
+    assert (overlap == 1).all()
+    assert (3, 0) not in set(zip(rows.tolist(), firsts.tolist(), strict=True))
+    assert y[rows.astype(int), firsts.astype(int)].all()
+    on = np.tanh(1.0) * y[3]
+    np.testing.assert_allclose(found.array("states", 1)[1], on, atol=1e-3)
+    assert said(found)[0] == "on from time 0 of sample 3: 1"
+
+
+def test_a_span_that_is_not_there_is_told(tmp_path: Path, sequences: Sequences) -> None:
+    with pytest.raises(ArgumentValueError, match="rnn has 12 times; the span from 11 of length 3"):
+        probed(tmp_path, Latch(), steps_of(Latch(), 2), sequences, "hidden_state:begin_at=11")

@@ -129,9 +129,10 @@ def _check_given(probes: Sequence[Probe], network: Any, data: Any) -> None:
         if not wanted.needs & RUNS_NETWORK:
             continue
         if network is None:
+            samples = ", and samples with --data" if data is None else ""
             raise ArgumentValueError(
                 f"probe {wanted.name!r} runs the network; give it with --model NET.onnx (in "
-                "Python, aw.Network.from_onnx or from_module)"
+                f"Python, aw.Network.from_onnx or from_module){samples}"
             )
         if data is None:
             raise ArgumentValueError(

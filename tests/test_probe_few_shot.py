@@ -9,6 +9,7 @@ import pytest
 from probe_networks import Classifier, digits, probed, said, stack, steps_of
 
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.few_shot import FewShot
 
 
 def test_five_per_class_are_told_at_the_separable_layer(tmp_path: Path) -> None:
@@ -54,3 +55,13 @@ def test_a_class_of_one_picture_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(ArgumentValueError, match="two of each class at least, and the smallest"):
         probed(tmp_path, stack(4, 2), steps_of(stack(4, 2), 2), (x, y), "few_shot")
+
+
+def test_of_several_neighbours_the_most_frequent_class_wins_then_the_nearest() -> None:
+    probe = FewShot(count=3, distance="euclidean")
+    probe._labels = np.array([0, 1, 1, 0, 2])
+
+    voted, nearest = probe._voted(np.array([[0.0], [1.0], [1.1], [0.5], [9.0]]))
+
+    assert (voted[0], nearest[0]) == (1, 1)  # 3 is nearer, but alone
+    assert (voted[4], nearest[4]) == (1, 2)

@@ -44,9 +44,9 @@ class ProbeMetric:
     by_layer: Mapping[str, Floats]
 
 
-def is_probe_metric(name: str) -> bool:
+def is_probe_metric(name: object) -> bool:
     """Tell whether a metric is named as those of probes are."""
-    return NAME.fullmatch(name) is not None
+    return isinstance(name, str) and NAME.fullmatch(name) is not None
 
 
 def probe_metric_names(results: Results) -> dict[str, str]:

@@ -70,9 +70,7 @@ MOST_RUNS = 8
     help="Brightest colour: largest change of all layers, or of each layer.",
 )
 @click.option("--difference", is_flag=True, help="Show the difference of two analyses.")
-@click.option(
-    "--by", metavar="METRIC", help="Metric of the curves and of the table's first column."
-)
+@click.option("--by", metavar="METRIC", help=options.METRIC_HELP)
 @click.option(
     "--weight",
     metavar="NAME[I,J,...]",

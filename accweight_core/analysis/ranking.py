@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accweight_core.analysis.summary import Measured, Per
+from accweight_core.arguments import is_one_of
 from accweight_core.metrics.table import DEFAULT, INSTEAD, METRICS, TABLE, checked_metric
 from accweight_core.schema import Parameter, Role
 
@@ -45,7 +46,7 @@ def chosen_metric(rows: Sequence[Measured], by: str | None, step_index: int = -1
     """
     offered = list(rows[0].metrics) if rows else list(METRICS)
     if by is not None:
-        if by not in offered:
+        if not is_one_of(by, offered):
             checked_metric(by, offered)
         return Chosen(by, _without_value(rows, by, step_index))
     found = next((n for n in INSTEAD if n in offered and _has_value(rows, n, step_index)), None)
@@ -90,7 +91,7 @@ def ranking(
         UnknownNameError: If `by` is not a metric, or not one that the rows have.
     """
     offered = list(rows[0].metrics) if rows else list(METRICS)
-    if by not in offered:
+    if not is_one_of(by, offered):
         checked_metric(by, offered)
     ordered = sorted(rows, key=lambda row: descending(float(row.metrics[by][step_index])))
     return [

@@ -52,6 +52,24 @@ def test_every_format_goes_into_the_graphs_of_both_exporters(
         assert steps.error(found) < CLOSE, kind
 
 
+@pytest.mark.parametrize("times", [5, 0.5])
+def test_a_graph_of_a_fixed_batch_is_proven_with_other_numbers_of_samples(
+    made: Made, times: float
+) -> None:
+    steps = made("cnn")
+    samples = steps.inputs.numpy()
+    count = int(times * len(samples))
+    given = np.resize(samples, (count, *samples.shape[1:]))
+
+    network = OnnxNetwork.opened(steps.graph())
+    assert network.inputs[0].shape is not None
+    assert network.inputs[0].shape[0] == len(samples)
+
+    found = check_model(steps.run("pt"), network, given)
+
+    assert found.binding.proof.verdict == "verified"
+
+
 def test_a_plain_rnn_is_bound_as_well(made: Made) -> None:
     steps = made("rnn")
 

@@ -14,7 +14,7 @@ from accweight_core.probes.binding.assignment import Assignment
 from accweight_core.probes.binding.described import Described
 from accweight_core.probes.binding.inputs import random_inputs
 from accweight_core.probes.binding.recorded import Reproduced, compared, figures_of, told_measures
-from accweight_core.probes.network import BoundNetwork, Proof
+from accweight_core.probes.network import BoundNetwork, Proof, samples_at_once
 from accweight_core.schema import Checkpoint, Run
 from accweight_core.text import some
 
@@ -162,7 +162,8 @@ def _forward(
     step: int,
 ) -> tuple[float, float] | str:
     """Return the largest difference of both forward passes and the largest output, or why not."""
-    given = [_few(inputs)] if inputs is not None else random_inputs(described)
+    at_once = samples_at_once(described.network.inputs)
+    given = [_few(inputs, at_once)] if inputs is not None else random_inputs(described)
     problem = ""
     for x in given:
         try:
@@ -177,8 +178,14 @@ def _forward(
     return f"forward passes were not compared: random samples cannot be run{reason}; give data"
 
 
-def _few(inputs: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: values[:MOST_SAMPLES] for name, values in inputs.items()}
+def _few(inputs: Mapping[str, Array], at_once: int) -> dict[str, Array]:
+    """Return some samples: as many as a network takes at a time, again from the first if need be."""
+    if not at_once:
+        return {name: values[:MOST_SAMPLES] for name, values in inputs.items()}
+    return {
+        name: values[np.arange(at_once) % len(values)] if len(values) else values
+        for name, values in inputs.items()
+    }
 
 
 def _difference(

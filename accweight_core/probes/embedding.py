@@ -19,7 +19,7 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError, MissingLibraryError
 from accweight_core.probes.context import Context
-from accweight_core.probes.features import Features, attributes_of, need_sklearn
+from accweight_core.probes.features import Features, attributes_of, fitted_components, need_sklearn
 from accweight_core.probes.probe import (
     Array,
     Batch,
@@ -137,14 +137,10 @@ class Embedding(Probe):
 
 def by_components(results: Results, *, joint: bool) -> Array:
     """Return (steps, points, 2): principal components in one basis for all steps."""
-    from sklearn.decomposition import PCA
-
     steps = len(results.steps)
     last = results.at("features", steps - 1).astype(np.float64)
     chosen = [results.at("features", at).astype(np.float64) for at in range(steps)]
-    fitted: Any = PCA(min(2, *last.shape), svd_solver="full").fit(
-        np.concatenate(chosen) if joint else last
-    )
+    fitted = fitted_components(np.concatenate(chosen) if joint else last, 2)
     found = [fitted.transform(features) for features in chosen]
     return np.stack([_two_columns(places) for places in found])
 
@@ -158,8 +154,6 @@ def by_tsne(results: Results, perplexity: float, seed: int) -> Array:
 
     The last step starts from its principal components, every other one from the step after it.
     """
-    from sklearn.decomposition import PCA
-
     tsne: Any = _open_tsne()
     steps = len(results.steps)
     last = results.at("features", steps - 1).astype(np.float64)
@@ -168,7 +162,7 @@ def by_tsne(results: Results, perplexity: float, seed: int) -> Array:
         raise ArgumentValueError(
             f"perplexity {perplexity:g} is too large for {len(last)} points; at most {most:.0f}"
         )
-    start = PCA(min(2, *last.shape), svd_solver="full").fit_transform(last)
+    start = fitted_components(last, 2).transform(last)
     places = _two_columns(start) * SPREAD / max(float(start[:, 0].std()), np.finfo(float).tiny)
     found: list[Array] = []
     for at in reversed(range(steps)):
@@ -192,13 +186,11 @@ def by_umap(results: Results, perplexity: float, seed: int) -> Array:
 
     The last step starts from its principal components, every other one from the step after it.
     """
-    from sklearn.decomposition import PCA
-
     umap: Any = _open_umap()
     steps = len(results.steps)
     last = results.at("features", steps - 1).astype(np.float32)
     neighbours = max(2, min(round(perplexity / 2), len(last) - 1))
-    places = _two_columns(PCA(min(2, *last.shape), svd_solver="full").fit_transform(last))
+    places = _two_columns(fitted_components(last, 2).transform(last))
     found: list[Array] = []
     for at in reversed(range(steps)):
         features = results.at("features", at).astype(np.float32)

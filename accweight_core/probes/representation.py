@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from accweight_core.probes.features import (
     MOST_FEATURES,
     Features,
     attributes_of,
+    fitted_components,
     need_sklearn,
     projection_of,
 )
@@ -227,14 +228,12 @@ def _is_plain(values: Array, axes: int) -> bool:
 
 def _basis(values: Array, axes: int) -> tuple[Array, Array]:
     """Return centre and (features, axes): the features themselves, or principal components."""
-    from sklearn.decomposition import PCA
-
     basis = np.zeros((values.shape[1], axes))
     if _is_plain(values, axes):
         kept = min(axes, values.shape[1])
         basis[range(kept), range(kept)] = 1
         return np.zeros(values.shape[1]), basis
-    fitted: Any = PCA(min(axes, *values.shape), svd_solver="full").fit(values)
+    fitted = fitted_components(values, axes)
     basis[:, : len(fitted.components_)] = fitted.components_.T
     return fitted.mean_, basis
 

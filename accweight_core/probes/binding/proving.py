@@ -179,7 +179,7 @@ def _forward(
 
 
 def _few(inputs: Mapping[str, Array], at_once: int) -> dict[str, Array]:
-    """Return some samples: as many as a network takes at a time, again from the first if need be."""
+    """Return some samples, as many as a network takes at a time; some twice if there are fewer."""
     if not at_once:
         return {name: values[:MOST_SAMPLES] for name, values in inputs.items()}
     return {

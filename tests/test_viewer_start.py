@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
-from viewer_helpers import run_of, stored, walks
+from viewer_helpers import run_of, stopped, stored, walks
 from window_driver import click, type_key
 
+import accweight_core as aw
 from accweight_viewer.panes.guide import GROUPS, Hint
 from accweight_viewer.preferences import MOST_RECENT, Preferences
 from accweight_viewer.start import StartWindow
@@ -79,6 +80,20 @@ def test_a_folder_of_checkpoints_is_analysed_and_opened(
     assert opened == [tmp_path / "net.accw"]
     assert opened[0].is_dir()
     assert not window.isVisible()
+
+
+def test_an_analysis_that_was_stopped_goes_on_when_its_folder_is_opened_again(
+    qtbot: Any, preferences: Preferences, tmp_path: Path
+) -> None:
+    run = run_of(tmp_path / "net", walks(["a", "b"], 3))
+    out = stopped(run, tmp_path / "net.accw", after=1)
+    window, opened = start(qtbot, preferences)
+
+    drop(window, tmp_path / "net")
+    qtbot.waitUntil(lambda: bool(opened), timeout=60_000)
+
+    assert opened == [out]
+    assert aw.Analysis.open(out).header.complete
 
 
 def test_what_cannot_be_analysed_is_said_and_another_can_be_opened(

@@ -13,6 +13,7 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
+from accweight_core.analysis.analysis import Analysis
 from accweight_core.errors import AccweightError
 from accweight_core.jobs.checking import is_analysis
 from accweight_core.text import plain
@@ -170,7 +171,7 @@ class StartWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self._show(path)
             return
         out = path.resolve().with_name(f"{path.resolve().name}.accw")
-        if out.exists():
+        if _is_finished(out):
             self._show(out)
             return
         self.said.setText(plain(f"analysing {path}"))
@@ -253,6 +254,15 @@ def _centred(text: str, name: str) -> Any:
     label.setTextFormat(QtCore.Qt.TextFormat.PlainText)
     label.setAlignment(QtCore.Qt.AlignmentFlag.AlignCenter)
     return label
+
+
+def _is_finished(out: Path) -> bool:
+    """Tell whether there is a whole analysis; one that was stopped is to go on."""
+    try:
+        Analysis.open(out)
+    except AccweightError:
+        return False
+    return True
 
 
 def _dropped(data: Any) -> list[Path]:

@@ -105,6 +105,18 @@ def test_what_cannot_be_written_is_said(
     assert told in window.status.text()
 
 
+def test_a_file_that_nobody_was_asked_about_is_not_replaced(
+    window: MainWindow, answered: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "kept.csv").write_text("mine")
+    answered(tmp_path / "kept")
+
+    window.exports.actions["export_table"].trigger()
+
+    assert (tmp_path / "kept.csv").read_text() == "mine"
+    assert "exists already" in window.status.text()
+
+
 def test_a_dialog_that_is_left_changes_nothing(window: MainWindow, answered: Any) -> None:
     answered("")
     window.status.setText("before")

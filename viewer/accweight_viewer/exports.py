@@ -14,7 +14,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.analysis.export import export
 from accweight_core.analysis.figures.film import FRAMES_PER_SECOND
-from accweight_core.errors import AccweightError
+from accweight_core.errors import AccweightError, StoreError
 from accweight_core.text import plain
 from accweight_viewer import capture
 from accweight_viewer.model.session import Session
@@ -143,7 +143,12 @@ class Exports:
         if not chosen:
             return None
         path = Path(chosen)
-        return path if path.suffix else path.with_suffix(f".{suffix}")
+        if path.suffix:
+            return path
+        path = path.with_suffix(f".{suffix}")
+        if path.exists():  # the dialog has asked about the name without its ending alone
+            raise StoreError(f"{path}: exists already; choose it by its whole name to replace it")
+        return path
 
     def _told(self, act: Callable[[], str]) -> None:
         """Do something, and say in the status bar what was done or what went wrong."""

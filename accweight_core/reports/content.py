@@ -16,8 +16,8 @@ READING = (
     (
         f"{DEFAULT} was tested: over the layers of 24 small networks trained on MNIST its rank "
         "correlation with what is lost when a layer is put back to its first weights was 0.71 "
-        "(0.23 for mean), in 20 networks trained on smaller digits 0.51 (0.20). Other data and "
-        "larger networks were not part of these tests."
+        "(0.23 for mean); in 47 runs of five other small tasks it was 0.52 (0.41), but 0.09 in "
+        "their LSTMs, where rotation had 0.77. Large networks were not part of these tests."
     ),
     "The first checkpoint is the reference: what moved before it is not seen.",
     (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_pages import width_that_fits
 from probe_results import stored_results
 
 import accweight_core as aw
@@ -119,6 +120,6 @@ def test_playing_ends_at_the_last_step(page: Any) -> None:
 def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 720})
 
-    found = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    content, window = width_that_fits(page, width)
 
-    assert found[0] <= found[1]
+    assert content <= window == width

@@ -111,7 +111,8 @@ def test_the_best_model_of_a_real_run_has_a_step_of_its_own() -> None:
 def test_real_runs_say_how_their_training_went() -> None:
     found = {run: Header.of(aw.open_run(DATA / "runs" / run), (), ()).measures for run in RUNS}
 
-    assert list(found["pinn_mlp"]) == ["loss"]
+    assert list(found["pinn_mlp"]) == ["loss", "learning_rate"]
+    assert found["pinn_mlp"]["learning_rate"][0] == 0.0009997557473810372
     assert found["pinn_mlp"]["loss"][0] == 894.5595002174377
     assert np.isfinite(found["pinn_mlp"]["loss"]).all()
     assert list(found["tbot"]) == [

@@ -84,7 +84,7 @@ def run_content(analysis: Analysis, by: str | None, name: str) -> Content:
         "criticality": criticality_content(analysis),
         "probes": probes_content(analysis, REPORT, but=("rewind",)),
         "advice": [
-            {"strength": one.strength, "details": one.details, **one.to_json()}
+            {"how_sure": one.how_sure, "details": one.details, **one.to_json()}
             for one in advise(analysis)
         ],
     }

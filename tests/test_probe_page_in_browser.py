@@ -107,6 +107,16 @@ def test_a_point_that_is_pointed_at_is_named_and_pictured(page: Any) -> None:
     assert page.locator(".of-stages .picked canvas").count() == 1
 
 
+def test_things_by_two_quantities_are_named_where_the_axes_say(page: Any) -> None:
+    canvas = page.locator(".of-against canvas.points-of")
+    canvas.scroll_into_view_if_needed()
+    box, edge = canvas.bounding_box(), 20 + 0.04 / 1.08 * (canvas.bounding_box()["width"] - 40)
+
+    page.mouse.move(box["x"] + box["width"] - edge, box["y"] + box["height"] - edge)
+
+    assert page.locator(".of-against .picked").inner_text() == "unit 1"  # at (1, 0)
+
+
 def test_playing_ends_at_the_last_step(page: Any) -> None:
     page.locator(".time .play").click()
     page.wait_for_selector(".time .play[aria-label=Pause]")

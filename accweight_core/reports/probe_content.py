@@ -32,6 +32,7 @@ READING: Mapping[ResultKind, str] = {
         "function bends them. Each stage is seen from its own side, so a turn is no finding; that "
         "classes come apart is one."
     ),
+    ResultKind.AGAINST: "Both axes are the same at all steps; colours tell groups apart.",
     ResultKind.PATH: (
         "The weights of all steps in the plane in which they moved most. A random walk is a smooth "
         "curve here, too: only shares of variance above its own are structure."
@@ -118,7 +119,7 @@ def _shown(result: ProbeResult) -> list[str]:
     """
     order = (
         (ResultKind.PICTURES,),
-        (ResultKind.STAGES, ResultKind.POINTS, ResultKind.PATH),
+        (ResultKind.STAGES, ResultKind.POINTS, ResultKind.AGAINST, ResultKind.PATH),
         (ResultKind.CELLS, ResultKind.STEPS, ResultKind.MATRIX, ResultKind.UNITS),
     )
     found = [name for kinds in order for name in arrays_of(result, *kinds)]

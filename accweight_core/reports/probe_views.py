@@ -165,6 +165,16 @@ def _points(result: ProbeResult, name: str, room: Room) -> Content:
     }
 
 
+def _against(result: ProbeResult, name: str, room: Room) -> Content:
+    """Return things by two quantities: points with names, on axes with names and bounds."""
+    axis, count = result.fields[name].axes[1], result.fields[name].shape[1]
+    view, names = _points(result, name, room), result.labels(axis)
+    kept = view["rows"] if view["left_out"] else range(count)
+    view |= {"rows": [names[at] for at in kept], "quality": {}, "samples": None, "note": ""}
+    bounds = list(result.attributes.get("bounds") or [])
+    return {**view, "axes": list(result.labels("coordinate"))[:2], "bounds": bounds}
+
+
 def _samples(samples: Array) -> Content:
     return {**_sheet(samples), "height": samples.shape[1], "width": samples.shape[2]}
 
@@ -240,6 +250,7 @@ _VIEWS: Mapping[ResultKind, Callable[[ProbeResult, str, Room], Content | None]] 
     ResultKind.PICTURES: _pictures,
     ResultKind.POINTS: _points,
     ResultKind.STAGES: _points,
+    ResultKind.AGAINST: _against,
     ResultKind.PATH: _path,
     ResultKind.STEPS: _steps_map,
     ResultKind.CELLS: _cells,

@@ -4,6 +4,7 @@ numbers, layers   curves over the steps; of layers, a line per layer, and so of 
 pictures          a contact sheet, steps down
 points            scatter plots, side by side
 stages            scatter plots, stages across, steps down
+against           scatter plots with named axes, side by side
 path              a path
 steps, cells      maps: values as colours
 matrix, units     rows of values as colours, at the first and the last step
@@ -40,6 +41,7 @@ _DRAWN: Mapping[ResultKind, Callable[[ProbeResult, str], Drawing]] = {
     ResultKind.PATH: path_figure,
     ResultKind.POINTS: scatter_figure,
     ResultKind.STAGES: stages_figure,
+    ResultKind.AGAINST: scatter_figure,
     ResultKind.STEPS: steps_map_figure,
     ResultKind.CELLS: map_figure,
     ResultKind.MATRIX: matrix_figure,

@@ -29,9 +29,10 @@ class ResultKind(StrEnum):
     The axes are (step) for numbers; (step, layer) for numbers of layers and (step, any) of other
     things; (step, ..., height, width, channel) of bytes for pictures; (step, point, coordinate) for
     points; (step, stage, point, coordinate) for points on their way; (step, place, coordinate) for
-    other things by two quantities, which labels of "coordinate" name; (step, component) for a path;
-    (step, step) and (step, class, predicted) for maps; (step, layer, unit) for units; (step, any,
-    any) for other matrices, a row for each place of the first.
+    other things by two quantities, which labels of "coordinate" name; (step, link) for a network of
+    pictures with links; (step, component) for a path; (step, step) and (step, class, predicted) for
+    maps; (step, layer, unit) for units; (step, any, any) for other matrices, a row for each place
+    of the first.
     """
 
     NUMBERS = "numbers"
@@ -41,6 +42,7 @@ class ResultKind(StrEnum):
     POINTS = "points"
     STAGES = "stages"
     AGAINST = "against"
+    LINKS = "links"
     PATH = "path"
     STEPS = "steps"
     CELLS = "cells"
@@ -52,6 +54,7 @@ _BY_AXES = {
     (STEP,): ResultKind.NUMBERS,
     (STEP, LAYER): ResultKind.LAYERS,
     (STEP, "component"): ResultKind.PATH,
+    (STEP, "link"): ResultKind.LINKS,
     (STEP, STEP): ResultKind.STEPS,
     (STEP, "point", "coordinate"): ResultKind.POINTS,
     (STEP, "stage", "point", "coordinate"): ResultKind.STAGES,

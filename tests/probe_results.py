@@ -31,6 +31,8 @@ OF_EVERY_KIND = (
     _field("scale", "step bound", (0, 2)),
     _field("coordinates", "step point coordinate", (0, POINTS, 2)),
     _field("views", "step stage point coordinate", (0, 2, POINTS, 2)),
+    _field("saturation", "step place coordinate", (0, 4, 2)),
+    _field("links", "step link", (0, 2)),
     _field("path", "step component", (0, 2)),
     _field("cosine", "step step", (0, 0)),
     _field("values", "step layer unit", (0, 3, 5), "float32"),
@@ -67,12 +69,15 @@ def stored_results(out: Path, name: str = "everything") -> Path:
             "class": ("a", HOSTILE, "c"),
             "stage": ("input", HOSTILE),
             "group": ("r", HOSTILE),
+            "place": ("unit 0", "unit 1", "unit 2", HOSTILE),
+            "coordinate": ("open", HOSTILE),
         },
         attributes={
             "targets": [point % 3 for point in range(POINTS)],
             "classes": ["a", HOSTILE, "c"],
             "rows": list(range(100, 100 + POINTS)),
             "node": HOSTILE,
+            "bounds": [0, 1],
         },
     )
     store = ProbeStore.begun(out, "0123456789ab", document)
@@ -107,6 +112,8 @@ def _values(at: int) -> dict[str, Any]:
         "scale": np.array([-1.0, 1.0]),
         "coordinates": points,
         "views": np.stack([points * 0, points]),
+        "saturation": np.array([[0, 0], [1, 0], [0, 1], [0.5, 0.25]]) * at / 2,
+        "links": np.array([1.0, -at]),
         "path": np.array([at, at * at], float),
         "cosine": np.array([1.0, 0.5, 0.0]) - 0.1 * at,
         "values": units,

@@ -112,7 +112,7 @@ class Context:
         """
         known = (OUTPUT, *self.layers)
         for node in nodes:
-            if node not in known and node not in self._bound().nodes:
+            if node not in known and node not in self.first_network.nodes:
                 raise UnknownNameError(
                     f"probe {self.probe!r}: the network has no node {brief(node)}; it has "
                     f"{some(known, 12)}, and all values in the graph"
@@ -147,7 +147,13 @@ class Context:
             raise ArgumentValueError(f"probe {self.probe!r} needs samples")
         return self._portions(np.arange(len(self.data)) if rows is None else rows)
 
-    def _bound(self) -> BoundNetwork:
+    @property
+    def first_network(self) -> BoundNetwork:
+        """The network with the weights of the first step chosen.
+
+        Raises:
+            ArgumentValueError: If there is no network.
+        """
         if self._first is None:
             self.network  # noqa: B018  raises the error for a missing network
             raise ArgumentValueError(f"probe {self.probe!r} needs a network")

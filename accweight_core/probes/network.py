@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
 from accweight_core.schema import Checkpoint, Run
@@ -60,6 +61,21 @@ class Port:
 def samples_at_once(inputs: Sequence[Port]) -> int:
     """Return the number of samples that a network takes at a time; 0 for any."""
     return max((port.shape[0] or 0 for port in inputs if port.shape), default=0)
+
+
+def filled_up(inputs: Mapping[str, Array], size: int) -> Mapping[str, Array]:
+    """Return inputs with the last sample repeated, up to what a network takes at a time.
+
+    Args:
+        inputs: By input; samples along axis 0.
+        size: What `samples_at_once` returns.
+    """
+
+    def filled(value: Array) -> Array:
+        missing = size - len(value)
+        return np.concatenate([value, value[-1:].repeat(missing, axis=0)]) if missing > 0 else value
+
+    return {name: filled(value) for name, value in inputs.items()}
 
 
 @runtime_checkable
@@ -202,6 +218,32 @@ class ResumableNetwork(BoundNetwork, Protocol):
 
         Args:
             beginning: Of a network that differs from this one in the changed parameters alone.
+        """
+        ...
+
+
+@runtime_checkable
+class GatedNetwork(BoundNetwork, Protocol):
+    """A bound network that tells the values of gates, which are no nodes of it."""
+
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """Names of the layers with gates: LSTM and GRU."""
+        ...
+
+    def gates(self, x: Inputs, layers: Sequence[str]) -> dict[str, dict[str, Array]]:
+        """Return the gates of layers by name, (samples, times, units) each, 0 to 1.
+
+        An LSTM has "input", "forget" and "output", a GRU "update" and "reset"; units of all
+        directions are units. NaN behind the end of a sequence that is shorter than others.
+
+        Args:
+            x: The samples.
+            layers: Some of `gated`.
+
+        Raises:
+            UnknownNameError: If a layer has no gates.
+            UnsupportedOperatorError: If they are not known for its form.
         """
         ...
 

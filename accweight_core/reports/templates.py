@@ -62,7 +62,7 @@ def rendered(template: str, **values: Any) -> str:
 
 SCRIPTS = (
     "probe_time.js", "probe_curves.js", "probe_pictures.js", "probe_points.js", "probe_maps.js",
-    "probes.js",
+    "probe_network.js", "probes.js",
 )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ function curves(element, view, probe, time) {
       });
       one.plot = new uPlot({
         width: Math.max(one.room.clientWidth, 240), height: 170,
-        scales: { x: { time: false } },
+        scales: { x: { time: false, ...(view.span ? { range: view.span } : {}) }, y: one.chart.range ? { range: one.chart.range } : {} },
         axes: [{ ...axis(), size: 26, gap: 2 },
                { ...axis(), size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
         series: [{}, ...one.chart.lines.map((line, at) => ({

@@ -18,10 +18,16 @@ from torch import Tensor, nn
 
 from accweight_adapters.execution.element_types import as_array
 from accweight_adapters.execution.function_network import FunctionNetwork
+from accweight_adapters.execution.module_gates import gates_of_call, kind_of
 from accweight_adapters.execution.program import failure
-from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
+from accweight_adapters.execution.torch_bound import (
+    Function,
+    TorchBound,
+    check_gated,
+    fitting_weights,
+)
 from accweight_core.errors import AccweightError, ArgumentTypeError, ArgumentValueError
-from accweight_core.probes.network import OUTPUT, Array, Network, Port
+from accweight_core.probes.network import OUTPUT, Array, Inputs, Network, Port
 
 
 class ModuleNetwork(Network):
@@ -97,6 +103,41 @@ class ModuleBound(TorchBound):
         layers = self.network.layers
         return (*layers, *(name for name in self.network.modules if name not in set(layers)))
 
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """Names of the layers with gates."""
+        modules = self.network.modules
+        return tuple(name for name in self.network.layers if kind_of(modules[name]) is not None)
+
+    def gates(self, x: Inputs, layers: Sequence[str]) -> dict[str, dict[str, Array]]:
+        """Return the gates of layers, several calls one after the other; see `GatedNetwork`."""
+        check_gated(layers, self.gated)
+        calls: dict[str, list[dict[str, Tensor]]] = {name: [] for name in layers}
+
+        def hook(name: str) -> Callable[..., None]:
+            def record(module: nn.Module, given: Any, named: Mapping[str, Any]) -> None:
+                x = given[0] if given else named["input"]
+                state = given[1] if len(given) > 1 else named.get("hx")
+                calls[name].append(gates_of_call(module, x, state))
+
+            return record
+
+        with ExitStack() as stack, torch.no_grad():
+            for name in calls:
+                module = self.network.modules[name]
+                handle = module.register_forward_pre_hook(hook(name), with_kwargs=True)
+                stack.callback(handle.remove)
+            self.forward(self._given(x))
+        for name, found in calls.items():
+            if not found:
+                raise _not_called(name)
+        return {
+            name: {
+                gate: as_array(torch.cat([call[gate] for call in found], 1)) for gate in found[0]
+            }
+            for name, found in calls.items()
+        }
+
     def evaluated(
         self,
         inputs: Mapping[str, Tensor],
@@ -119,7 +160,7 @@ class ModuleBound(TorchBound):
         found = dict(_named_outputs(made)) if outputs else {}
         for name in keep:
             if name not in kept:
-                raise ArgumentValueError(f"module {name!r} is not called for these samples")
+                raise _not_called(name)
             found[name] = kept[name]
         return found
 
@@ -149,6 +190,10 @@ class ModuleBound(TorchBound):
                 handle = self.network.modules[name].register_forward_hook(hook(name))
                 stack.callback(handle.remove)
             yield
+
+
+def _not_called(name: str) -> ArgumentValueError:
+    return ArgumentValueError(f"module {name!r} is not called for these samples")
 
 
 def _named_outputs(made: Any) -> Iterator[tuple[str, Tensor]]:

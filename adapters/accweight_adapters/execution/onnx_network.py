@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,17 @@ from torch import Tensor
 from accweight_adapters.execution.element_types import as_array, stored_tensor
 from accweight_adapters.execution.graph import InvalidGraphError, compiled
 from accweight_adapters.execution.limits import budget
+from accweight_adapters.execution.module_gates import named
 from accweight_adapters.execution.operators import OPERATORS
+from accweight_adapters.execution.operators.recurrent import GATE_NAMES, Recurrent
 from accweight_adapters.execution.prepared import PreparedModel, prepared
-from accweight_adapters.execution.program import Plan, Program
-from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
+from accweight_adapters.execution.program import NOTHING, Plan, Program, failure
+from accweight_adapters.execution.torch_bound import (
+    Function,
+    TorchBound,
+    check_gated,
+    fitting_weights,
+)
 from accweight_core.errors import FormatError
 from accweight_core.probes.network import OUTPUT, Array, Inputs, Network
 
@@ -84,6 +92,18 @@ class OnnxNetwork(Network):
             self._after = key, self.program.after(changed, wanted)
         return self._after[1]
 
+    @cached_property
+    def recurrent(self) -> dict[str, tuple[Recurrent, tuple[int, ...], str]]:
+        """Operators with gates by their layers: what is called, slots of its inputs, its name."""
+        made = {
+            slot: (step.call, step.inputs, step.what)
+            for step in self.program.steps
+            if isinstance(step.call, Recurrent) and GATE_NAMES[step.call.kind]
+            for slot in step.outputs
+            if slot != NOTHING
+        }
+        return {name: made[slot] for name in self.layers if (slot := self.slots[name]) in made}
+
     def _slots(self, layers: Mapping[str, str], needed: set[int]) -> dict[str, int]:
         """Return the slots of all nodes; layers first."""
         graph = self._graph
@@ -141,6 +161,31 @@ class OnnxBound(TorchBound):
             patches.setdefault(network.slots[name], []).extend(several)
         with budget():
             return plan.run({**given, **own}, {slot: _composed(f) for slot, f in patches.items()})
+
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """Names of the layers with gates."""
+        return tuple(self.network.recurrent)
+
+    def gates(self, x: Inputs, layers: Sequence[str]) -> dict[str, dict[str, Array]]:
+        """Return the gates of layers; see `GatedNetwork.gates`."""
+        check_gated(layers, self.gated)
+        asked = {name: self.network.recurrent[name] for name in layers}
+        slots = list(dict.fromkeys(slot for _, inputs, _ in asked.values() for slot in inputs))
+        found = {}
+        with torch.no_grad():
+            plan = self.network.program.plan(slots)
+            values = self._run(
+                plan, self.network.given(self._given(x)), self.tensors, self.functions
+            )
+            held = dict(zip(slots, values, strict=True))
+            for name, (call, inputs, what) in asked.items():
+                try:
+                    _, gates = call.outputs_and_gates(*[held[slot] for slot in inputs])
+                except Exception as error:  # whatever torch raises
+                    raise failure(what, error) from None
+                found[name] = {n: as_array(v) for n, v in named(call.kind, gates).items()}
+        return found
 
     def beginning(self, x: Inputs, changed: Collection[str], keep: Sequence[str] = ()) -> Beginning:
         """Return the values that do not depend on some parameters; see `ResumableNetwork`."""

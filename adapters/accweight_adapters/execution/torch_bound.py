@@ -201,6 +201,19 @@ class TorchBound(ABC):
         }
 
 
+def check_gated(layers: Sequence[str], gated: Sequence[str]) -> None:
+    """Raise unless all layers have gates.
+
+    Raises:
+        UnknownNameError: If one has none.
+    """
+    for name in layers:
+        if name not in gated:
+            raise UnknownNameError(
+                f"{name!r} is no LSTM or GRU; layers with gates: {some(gated, 8) or 'none'}"
+            )
+
+
 def fitting_weights(
     weights: Mapping[str, Any], known: Mapping[str, Tensor], device: torch.device
 ) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from window_driver import (
 )
 
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import Plate
+from accweight_viewer.model.plates import Plate
 from accweight_viewer.panes.layer_model import Column
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.window import MainWindow

@@ -19,7 +19,7 @@ from accweight_viewer.model.arrangement import (
     folded_rows,
     merged_names,
 )
-from accweight_viewer.model.runs import ShownLayer
+from accweight_viewer.model.plates import ShownLayer
 
 LAYERS = st.lists(
     st.tuples(

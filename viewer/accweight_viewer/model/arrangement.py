@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.metrics.totals import Floats
-from accweight_viewer.model.runs import ShownLayer
+from accweight_viewer.model.plates import ShownLayer
 
 GROWTH = 0.22
 """Exponent of the side of a plate as a function of its texels."""

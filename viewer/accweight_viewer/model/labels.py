@@ -20,7 +20,7 @@ from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.ground import ground_ends, ground_marks
 from accweight_viewer.model.label_room import lie_across
 from accweight_viewer.model.occlusion import are_covered
-from accweight_viewer.model.runs import ShownLayer
+from accweight_viewer.model.plates import ShownLayer
 
 LEAST_HEIGHT = 30.0
 """Least height of a plate in pixels for its name, unless there are few plates."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from accweight_core.naming import leaf_of
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.runs import Plate, PlateSource, ShownLayer, ShownRun
+from accweight_viewer.model.plates import Plate, PlateSource, ShownLayer
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 
 Which = int | Literal["difference"]

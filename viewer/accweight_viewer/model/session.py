@@ -22,7 +22,8 @@ from accweight_viewer.model.arrangement import Arrangement, arrange, merged_name
 from accweight_viewer.model.colour_range import fitted_high, fitted_low
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import PlateSource, ShownLayer, ShownRun
+from accweight_viewer.model.plates import PlateSource, ShownLayer
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.settings import Settings
 from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal

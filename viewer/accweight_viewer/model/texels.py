@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.runs import Plate, PlateSource, ShownRun, Texels
+from accweight_viewer.model.plates import Plate, PlateSource, Texels
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.settings import Scope
 
 

@@ -16,7 +16,8 @@ from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Axis
 from accweight_viewer.model.found import FoundArray, measured_place
-from accweight_viewer.model.runs import Plate, ShownLayer, ShownRun, Texels
+from accweight_viewer.model.plates import Plate, ShownLayer, Texels
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.settings import Plane, Scope
 
 NOWHERE = -1

@@ -15,7 +15,7 @@ from accweight_core.errors import UnknownNameError
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.picture_requests import Drawn, PictureRequest
 from accweight_viewer.model.plate_choice import PlateChoice, PlateChoices, Which
-from accweight_viewer.model.runs import Plate, PlateSource
+from accweight_viewer.model.plates import Plate, PlateSource
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.texels import TexelDifference, TexelValue
 from accweight_viewer.model.viewport2d import Region, Shares, seen_region, whole_region

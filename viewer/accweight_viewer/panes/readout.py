@@ -17,7 +17,8 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_core.analysis.exact_client import Answer
 from accweight_viewer.model.exact_series import ExactSeries, Number, SeriesRequest, as_json
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import ShownRun, Texels
+from accweight_viewer.model.plates import Texels
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import MISSING, step_text, tip_text
 from accweight_viewer.panes.texel_text import DOT, element_text, exact_text, share_text, square_text

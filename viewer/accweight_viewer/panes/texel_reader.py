@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accweight_core.text import plain
-from accweight_viewer.model.runs import Plate, PlateSource
+from accweight_viewer.model.plates import Plate, PlateSource
 from accweight_viewer.model.settings import Scope
 from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
 from accweight_viewer.widgets.background import Background

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from accweight_core.text import plain
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import Plate, PlateSource
+from accweight_viewer.model.plates import Plate, PlateSource
 from accweight_viewer.model.settings import Plane, Scope
 from accweight_viewer.model.texels import TexelDifference, TexelValue
 from accweight_viewer.panes.formatting import MISSING, number_text, step_text

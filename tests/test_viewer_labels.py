@@ -24,15 +24,9 @@ from viewer_plates import (
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.camera import Camera, Pose, framing
 from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.label_places import PlacedLabels, placed
 from accweight_viewer.model.label_room import lie_across
-from accweight_viewer.model.labels import (
-    FEW,
-    Label,
-    PlacedLabels,
-    Tone,
-    labels_of,
-    placed,
-)
+from accweight_viewer.model.labels import FEW, Label, Tone, labels_of
 
 SIZE = 60.0, 14.0
 

@@ -16,7 +16,8 @@ from accweight_viewer.model.curve_scale import CurveScale
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.timeline_bar import SPEEDS, TimelineBar
-from accweight_viewer.panes.timeline_image import MANY, SELECTED, Surface, TimelineImage, strokes
+from accweight_viewer.panes.timeline_image import TimelineImage
+from accweight_viewer.panes.timeline_places import MANY, SELECTED, Surface, strokes
 from accweight_viewer.panes.timeline_plot import TimelinePlot
 from accweight_viewer.theme import DARK, LIGHT
 

@@ -531,12 +531,7 @@ def test_growth_is_shown(qtbot: Any, tmp_path: Path, analysis: Path, other: Path
     bar = shown(qtbot, session)
     longer = session_of(other)
 
-    session.runs = longer.runs
-    for name in ("steps", "layer_names", "short_names", "_by_name"):
-        session.__dict__.pop(name, None)
-    session.cursor.count = 3
-    session.cursor.move_to(2)
-    session.data_changed.emit()
+    session.take(longer.runs)
 
     assert bar.step_label.text() == "step 2500"
     assert bar.checkpoint_label.text() == "checkpoint 3 of 3"

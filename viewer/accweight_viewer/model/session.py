@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +16,13 @@ import numpy.typing as npt
 from accweight_core.colours.scale import ColourScale, colour_table
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.totals import Floats
-from accweight_core.short_names import short_names
-from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
+from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.colour_range import fitted_high, fitted_low
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.plates import PlateSource, ShownLayer
 from accweight_viewer.model.runs import ShownRun
+from accweight_viewer.model.runs_together import RunsTogether
 from accweight_viewer.model.settings import Settings
 from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal
@@ -80,6 +79,7 @@ class Session:
 
     def __init__(self, paths: Sequence[Path], settings: Settings | None = None) -> None:
         self.runs = [ShownRun(path) for path in paths]
+        self._together = RunsTogether(self.runs)
         self.settings = settings or Settings()
         self.comparison: ComparisonMode = "beside"
         self.cursor = TimeCursor(len(self.steps))
@@ -101,10 +101,10 @@ class Session:
 
     # --- time -----------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def steps(self) -> npt.NDArray[np.int64]:
         """Steps of all runs, ascending."""
-        return np.unique(np.concatenate([run.steps for run in self.runs]))
+        return self._together.steps
 
     @property
     def step(self) -> int:
@@ -168,51 +168,28 @@ class Session:
 
     # --- what is shown --------------------------------------------------------------------
 
-    @cached_property
+    @property
     def layer_names(self) -> list[str]:
         """Names of all layers of all runs, in network order."""
-        names = [layer.name for layer in self.runs[0].layers]
-        for run in self.runs[1:]:
-            others = [layer.name for layer in run.layers]
-            alike = 2 * len({*names} & {*others}) >= min(len(names), len(others))
-            names = (
-                list(dict.fromkeys([*names, *others])) if not alike else merged_names(names, others)
-            )
-        return names
+        return self._together.layer_names
 
-    @cached_property
+    @property
     def related(self) -> bool:
-        """Whether all runs are of one network: half of the layers of the smaller one are alike."""
-        names = [{layer.name for layer in run.layers} for run in self.runs]
-        first = names[0]
-        return all(2 * len(first & other) >= min(len(first), len(other)) for other in names[1:])
+        """Whether all runs are of one network."""
+        return self._together.related
 
-    @cached_property
+    @property
     def short_names(self) -> dict[str, str]:
         """What layers are called where there is little room, by name."""
-        return short_names(self.layer_names)
+        return self._together.short_names
 
     def layers_called(self, name: str) -> list[ShownLayer | None]:
         """Return the layer of that name in each run, or None."""
-        return [index.get(name) for index in self._by_name]
-
-    @cached_property
-    def _by_name(self) -> list[dict[str, ShownLayer]]:
-        return [{layer.name: layer for layer in run.layers} for run in self.runs]
+        return self._together.layers_called(name)
 
     def only_in(self, name: str) -> str:
-        """Return the name of the only run with a layer; '' if all or none have it.
-
-        Of unrelated runs, nothing is said.
-        """
-        if not self.related:
-            return ""
-        having = [
-            run.name
-            for run, layer in zip(self.runs, self.layers_called(name), strict=True)
-            if layer is not None
-        ]
-        return having[0] if len(having) == 1 < len(self.runs) else ""
+        """Return the name of the only run with a layer; '' if all or none have it."""
+        return self._together.only_in(name)
 
     @property
     def sources(self) -> list[PlateSource]:
@@ -220,7 +197,6 @@ class Session:
         if len(self.runs) == 2 and self.comparison == "difference":
             first, second = self.runs
             settings = self.settings
-            first, second = self.runs
             return [Difference(first, second, settings.scope, settings.difference_scale)]
         units = self.probes.unit_values
         return [units] if units is not None else list(self.runs[:MOST_SCENES])
@@ -373,8 +349,7 @@ class Session:
                 self.replaced.add(new.path)
         followed, step = self.cursor.position == self.cursor.last, self.step
         self.runs = [new or old for new, old in zip(found, self.runs, strict=True)]
-        for name in ("steps", "layer_names", "related", "short_names", "_by_name"):
-            self.__dict__.pop(name, None)
+        self._together = RunsTogether(self.runs)
         self.cursor.count = len(self.steps)
         at = self.cursor.last if followed else int(np.searchsorted(self.steps, step))
         self.cursor.position = min(at, self.cursor.last)

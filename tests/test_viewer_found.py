@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from probe_results import HOSTILE, LAYERS, POINTS, store_numbers, stored_results
-from viewer_helpers import session_of
+from viewer_helpers import session_of, stored
 
 import accweight_core as aw
 from accweight_core.cli.app import application
@@ -55,7 +55,7 @@ def test_a_number_that_no_probe_found_says_which_there_are(analysed: Path) -> No
 
 
 def test_numbers_of_layers_are_metrics_of_table_and_curves(session: Session) -> None:
-    session.change(first_metric=DEAD, curve_metric=DEAD)
+    session.change(columns=(DEAD,), curve_metric=DEAD)
 
     values = {row.layer: row.values[0] for row in session.rows()}
     assert values[LAYERS[0]] == pytest.approx(0.3)
@@ -65,12 +65,24 @@ def test_numbers_of_layers_are_metrics_of_table_and_curves(session: Session) -> 
     assert Chart(session).scale.high > 0.7
 
 
-def test_a_metric_of_a_probe_is_not_kept_for_other_runs() -> None:
-    settings = Settings(first_metric=DEAD, plate_values="everything.values", speed=7.0)
+def test_what_curves_and_plates_show_of_a_probe_is_not_kept_for_other_runs() -> None:
+    settings = Settings(curve_metric=DEAD, plate_values="everything.values", speed=7.0)
 
     again = Settings.from_json(settings.to_json())
 
-    assert (again.first_metric, again.plate_values, again.speed) == ("relative", "movement", 7.0)
+    assert (again.curve_metric, again.plate_values, again.speed) == ("mean", "movement", 7.0)
+
+
+def test_columns_of_probes_are_kept_and_shown_where_there_are_any(
+    session: Session, tmp_path: Path
+) -> None:
+    kept = Settings.from_json(Settings(columns=(DEAD, "max")).to_json())
+    session.settings = kept
+    other = session_of(stored(tmp_path, "other"), columns=kept.columns)
+
+    assert (session.columns, other.columns) == ([DEAD, "max"], ["max"])
+    other.change(columns=(DEAD,))
+    assert other.columns == ["relative"], "a table without numbers has nothing to sort by"
 
 
 def test_numbers_of_the_network_are_measures_of_the_time_line(tmp_path: Path) -> None:

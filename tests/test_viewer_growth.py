@@ -234,7 +234,7 @@ def test_who_looks_at_the_last_step_goes_on_looking_at_the_last_step(
     assert wrong_texels(window, plate_called(window, "three.weight")) == []
     assert window.timeline.step_label.text() == "step 5"
     assert window.timeline.plot.image.x_at(1) < before, "there are more steps to share the room"
-    session.change(first_metric="max")
+    session.change(columns=("max",))
     value = aw.open_analysis(growing).table().query("step == 5 and layer == 'three'")["max"]
     assert session.rows()[2].values[0] == pytest.approx(float(value.iloc[0]))
 

@@ -106,6 +106,7 @@ def view(
 ) -> None:
     """Fly through a network while it learns: every layer in 3D, along the timeline."""
     from accweight_core.metrics.table import checked_metric
+    from accweight_viewer.model.settings import Settings
     from accweight_viewer.opening import opened_window
 
     picked = None if weight is None else _parsed_weight(weight)
@@ -122,7 +123,7 @@ def view(
         "colour_map": colours,
         "logarithmic": logarithmic,
         "scope": scope,
-        "first_metric": by and checked_metric(by),
+        "columns": by and tuple(dict.fromkeys([checked_metric(by), *Settings().columns])),
         "curve_metric": by,
     }
     capturing = picture is not None or film is not None

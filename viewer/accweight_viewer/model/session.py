@@ -42,14 +42,14 @@ class Row:
         layer: Name.
         kind: Kind of the layer.
         position: Index in network order.
-        values: The two chosen metrics; NaN for unfinished layers.
+        values: The metrics of the columns; NaN for unfinished layers.
         only_in: Name of the only run with this layer; '' if both have it, or there is one run.
     """
 
     layer: str
     kind: str
     position: int
-    values: tuple[float, float]
+    values: tuple[float, ...]
     only_in: str = ""
 
 
@@ -249,20 +249,24 @@ class Session:
 
     # --- numbers --------------------------------------------------------------------------
 
+    @property
+    def columns(self) -> list[str]:
+        """Metrics of the table: those chosen that there are in the runs, or else the default."""
+        known = self.probes.metric_words
+        chosen = [name for name in self.settings.columns if name in known]
+        return chosen or [Settings().columns[0]]
+
     def rows(self, run: int = 0) -> list[Row]:
         """Return the rows of the layer table at the current step, in network order."""
         shown = self.runs[run]
         at = self.run_position(run)
-        first, second = (
-            shown.metric(name)[:, at]
-            for name in (self.settings.first_metric, self.settings.second_metric)
-        )
+        columns = [shown.metric(name)[:, at] for name in self.columns]
         return [
             Row(
                 layer.name,
                 str(layer.kind),
                 layer.position,
-                (float(first[i]), float(second[i])),
+                tuple(float(column[i]) for column in columns),
                 self.only_in(layer.name) if len(self.runs) > 1 else "",
             )
             for i, layer in enumerate(shown.layers)

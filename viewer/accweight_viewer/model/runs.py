@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from accweight_core.schema import Stamp
 from accweight_core.store.array_part import StoredArray
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
-from accweight_viewer.model.found import results_of
+from accweight_viewer.model.found import FoundStamps, found_stamps, results_of
 from accweight_viewer.model.nonfinite import (
     Counts,
     FirstNonFinite,
@@ -65,7 +66,7 @@ class ShownRun:
     signed = False
 
     def __init__(self, path: Path) -> None:
-        self._stamps = _stamps(path)
+        self._stamps, self._found = _stamps(path), found_stamps(path)
         self.path = path
         self.analysis = Analysis.open(path, unfinished=True)
         self.name = name_of(path)
@@ -104,13 +105,26 @@ class ShownRun:
     def refreshed(self) -> ShownRun | None:
         """Return the present state on disk, or None if it is unchanged or unreadable.
 
-        Files may be missing for a moment while an analysis is replaced by another one.
+        Files may be missing for a moment while an analysis is replaced by another one. If only
+        probes have found something, everything else is kept.
         """
         try:
-            is_same = _stamps(self.path) == self._stamps and not self._store.has_grown()
-            return None if is_same else ShownRun(self.path).prepared()
+            if _stamps(self.path) != self._stamps or self._store.has_grown():
+                return ShownRun(self.path).prepared()
+            found = found_stamps(self.path)
+            return None if found == self._found else self._with_found(found)
         except (StoreError, OSError):
             return None
+
+    def _with_found(self, found: FoundStamps) -> ShownRun:
+        """Return this run with what probes have found since; results that are the same are kept."""
+        later = copy(self)
+        later._found = found
+        same = {name for name, stamp in found.items() if self._found.get(name) == stamp}
+        known = {result.path.name: result for result in self.results.values()}
+        kept = {name: result for name, result in known.items() if name in same}
+        later.__dict__["results"] = results_of(self.analysis.probes, kept)
+        return later
 
     def prepared(self) -> ShownRun:
         """Return this run with everything computed that is shown first."""

@@ -30,16 +30,16 @@ class UnitValues:
     Attributes:
         run: The run whose plates are shown.
         array: The array.
+        revision: A number that changes with the values: when another step was probed.
         signed: Whether some values are below 0.
         largest: Its largest absolute value, at all steps.
     """
-
-    revision = 0
 
     def __init__(self, run: ShownRun, array: FoundArray) -> None:
         self.run = run
         self.array = array
         self.name = run.name
+        self.revision = hash((array.result.path, *array.result.steps.tolist()))
         self.steps: npt.NDArray[np.int64] = run.steps
         self._values: Floats = array.result.array(array.array).astype(np.float64)
         self._places = [measured_place(array.result.steps, int(step)) for step in run.steps]

@@ -228,6 +228,8 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         dash = QtWidgets.QLabel("\N{EN DASH}")
         ends = [self.low, dash, self.high, self.fitted]
         self._clipped = Group("", [self.reset], 9)  # what clips is always said
+        self._valued = Group("Show", [self.plate_values], 4)
+        self._valued.wanted = self.plate_values.is_useful
         self._compared = Group("Runs", [self.comparison, self.difference_scale], 3)
         self.row = OverflowRow(
             [
@@ -236,7 +238,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
                 self._clipped,
                 Group("Brightness relative to", [self.switches["scope"]], 2),
                 Group("Coarse pixels show", [self.switches["plane"]], 0),
-                *([Group("Plates", [self.plate_values], 4)] if self.plate_values.is_useful else []),
+                self._valued,
                 self._compared,
             ]
         )
@@ -341,6 +343,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.comparison.show_value(self._session.comparison)
         self.difference_scale.setVisible(self._session.comparison == "difference")
         self._compared.wanted = len(self._session.runs) == 2
+        self._valued.wanted = self.plate_values.is_useful
         self.row.fit()
 
     def set_theme(self, theme: Theme) -> None:

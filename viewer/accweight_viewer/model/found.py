@@ -56,6 +56,17 @@ class FoundArray:
         return f"{self.probe}.{self.array}"
 
     @property
+    def of_units(self) -> str:
+        """What values of units are called beside others: the probe, and which of its arrays."""
+        is_main = self.array == "values"
+        return self.probe if is_main else f"{self.probe} {self.array.replace('_', ' ')}"
+
+    @property
+    def words(self) -> str:
+        """What it is, as the probe says it."""
+        return self.result.fields[self.array].words
+
+    @property
     def layer(self) -> str:
         """The layer or node that it is of; empty if it is of none or of several."""
         attributes = self.result.attributes

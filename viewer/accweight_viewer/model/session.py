@@ -202,8 +202,13 @@ class Session:
         return [units] if units is not None else list(self.runs[:MOST_SCENES])
 
     def scene_scale(self) -> ColourScale:
-        """Return the colour scale of the scenes: of change, of a difference, or of units."""
-        return self.probes.unit_scale or self.colour_scale(signed=self.sources[0].signed)
+        """Return the colour scale of the scenes."""
+        return self.scale_of(signed=len(self.runs) == 2 and self.comparison == "difference")
+
+    def scale_of(self, *, signed: bool) -> ColourScale:
+        """Return the colour scale of change, of a difference, or of what units do."""
+        units = None if signed else self.probes.unit_scale
+        return units or self.colour_scale(signed=signed)
 
     def compare_as(self, comparison: ComparisonMode) -> None:
         """Show two runs side by side, or their difference."""

@@ -82,6 +82,39 @@ class UnitValues:
             return 1.0
         return self._most(plate) / self.largest
 
+    def unit_at(self, plate: Plate, row: int, col: int) -> int | None:
+        """Return the unit that the weight of a texel is of; None in a gap, or if it is not known.
+
+        Args:
+            plate: A plate of the run, or of these values.
+            row: Row in the picture at level 0.
+            col: Column in the picture at level 0.
+        """
+        axis = _unit_axis(plate)
+        index = plate.layout.element(row, col) if plate.pictured else None
+        if axis is None or index is None or not self.plates[plate.number].ready:
+            return None
+        return int(index[axis])
+
+    def name_of(self, unit: int) -> str:
+        """Return what a unit is called: its number, unless the probe names units."""
+        names = self.array.result.labels("unit")
+        return names[unit] if unit < len(names) else str(unit)
+
+    def series(self, plate: Plate, unit: int) -> Floats:
+        """Return (steps,) the values of a unit at the steps of the run.
+
+        At steps that were not probed it is the value of the last step that was.
+        """
+        row = self._rows[self.run.layers[plate.layer].name]
+        found: Floats = self._values[self._places, row, unit]
+        return found
+
+    def normalised(self, plate: Plate, value: float, scope: Scope) -> float:
+        """Return a value as a share of the largest of its layer, or of all."""
+        most = self._most(plate) if scope == "layer" else self.largest
+        return value / most if most > 0 else 0.0 * value
+
     def plane_of(self, plate: Plate, plane: Plane) -> Plane:
         """Return "max": all weights of a unit have one value, whatever a texel covers."""
         return "max"

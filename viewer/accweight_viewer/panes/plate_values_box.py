@@ -44,6 +44,4 @@ class PlateValuesBox(DescribedBox):
 
 
 def _described(array: FoundArray) -> Described:
-    named = array.array.replace("_", " ")
-    label = array.probe if array.array == "values" else f"{array.probe} {named}"
-    return Described(label, array.name, array.result.fields[array.array].words)
+    return Described(array.of_units, array.name, array.words)

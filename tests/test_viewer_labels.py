@@ -68,7 +68,7 @@ def test_plates_are_named_where_a_layer_has_several() -> None:
     labels, _ = scene({"fc.weight": (40, 72), "fc.bias": (40,), "t": ()})
 
     found = [c.text for c in labels if not c.gives_way]
-    assert found == ["linear 40x72 + 40", "fc", "weight", "bias", "other scalar", "t"]
+    assert found == ["linear 2 parameters", "fc", "weight", "bias", "other scalar", "t"]
 
 
 def test_layers_of_a_line_are_numbered_between_input_and_output() -> None:

@@ -14,9 +14,12 @@ import numpy.typing as npt
 
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import Camera
-from accweight_viewer.model.label_room import lie_across
+from accweight_viewer.model.label_room import MOST_CROSSED, lie_across
 from accweight_viewer.model.labels import GAP_PIXELS, LINE_PIXELS, Label
 from accweight_viewer.model.occlusion import are_covered
+
+ASIDE = (10.0, 20.0, 30.0, 45.0, 60.0)
+"""Pixels by which a name may be moved along the upper edge of its plate."""
 
 EDGE = 3.0
 """Least space in pixels between a text and the edge of the scene."""
@@ -80,7 +83,12 @@ def placed(
     covered[shown] = are_covered(anchors[shown], eye, places, nearer_hidden)
     through = mine | np.array([c.least == 0 and selected is None for c in labels])
     shown = shown[~covered[shown] | through[shown]]
-    shown = _with_room(shown, labels, at, sizes, mine, camera, viewport, places, nearer_hidden)
+    view = camera, viewport, places, nearer_hidden
+    room = _Room([labels[i] for i in shown], at[shown], sizes[shown], mine[shown], view)
+    room.move_aside()
+    stay = room.move_below()
+    at[shown] = room.at
+    shown = shown[stay]
     names = np.array([c.names for c in labels])
     weak = [c.gives_way for c in labels]
     order = sorted(
@@ -91,54 +99,102 @@ def placed(
     return PlacedLabels(chosen, np.column_stack([np.rint(at[chosen]), depth[chosen]]))
 
 
-def _with_room(
-    shown: npt.NDArray[np.int64],
-    labels: Sequence[Label],
-    at: npt.NDArray[np.float64],
-    sizes: npt.NDArray[np.float64],
-    mine: npt.NDArray[np.bool_],
-    camera: Camera,
-    viewport: tuple[float, float],
-    places: Arrangement,
-    nearer_hidden: int,
-) -> npt.NDArray[np.int64]:
-    """Return labels without those across another layer's plate, which moves them below their own.
+class _Room:
+    """The labels that are shown, moved to where they lie across no other layer's plate.
 
-    `at` is changed for labels that are moved. Those of the selected layer stay in any case.
+    A name and what is below it move to the right, as far as their plate goes, or else below it.
+
+    Attributes:
+        at: (n, 2) the upper left corners, which change.
     """
-    own = np.array([labels[i].own for i in shown], np.int64).reshape(-1, 2)
-    above = own[:, 1] > own[:, 0]
-    lower = at[shown].copy()
-    left, right = (
-        camera.project(_feet([labels[i] for i in shown], places, side), *viewport)[:, :2]
-        for side in (0, 1)
-    )
-    slope = (right[:, 1] - left[:, 1]) / np.maximum(right[:, 0] - left[:, 0], 1.0)
-    fall = np.maximum(slope, 0) * np.minimum(sizes[shown, 0], right[:, 0] - left[:, 0])
-    lower[:, 0] = left[:, 0]
-    lower[:, 1] = left[:, 1] + fall + [GAP_PIXELS + LINE_PIXELS * labels[i].detail for i in shown]
 
-    def with_room(
-        corners: npt.NDArray[np.float64], asked: npt.NDArray[np.bool_]
+    def __init__(
+        self,
+        labels: Sequence[Label],
+        at: npt.NDArray[np.float64],
+        sizes: npt.NDArray[np.float64],
+        mine: npt.NDArray[np.bool_],
+        view: tuple[Camera, tuple[float, float], Arrangement, int],
+    ) -> None:
+        """Use labels where they are wanted.
+
+        Args:
+            labels: Those shown.
+            at: (n, 2) upper left corners in pixels.
+            sizes: (n, 2) widths and heights.
+            mine: (n,) which are of the selected layer; they stay where they are.
+            view: The camera, the viewport, the plates, and the first row that is not hidden.
+        """
+        self.at, self._sizes, self._mine, self._view = at.copy(), sizes, mine, view
+        self._own = np.array([label.own for label in labels], np.int64).reshape(-1, 2)
+        self._of_plates = self._own[:, 1] > self._own[:, 0]
+        self._layers = np.array([label.layer for label in labels], object)
+        self._named = np.array([label.names for label in labels], bool)
+        self._detail = np.array([label.detail for label in labels], bool)
+        self._always = np.array([label.least == 0 for label in labels], bool)
+        camera, viewport, places, _ = view
+        left, right = (
+            camera.project(_feet(labels, places, side), *viewport)[:, :2] for side in (0, 1)
+        )
+        self._wide = np.maximum(right[:, 0] - left[:, 0], 1.0)
+        slope = np.maximum((right[:, 1] - left[:, 1]) / self._wide, 0)
+        fall = slope * np.minimum(sizes[:, 0], self._wide)
+        down = left[:, 1] + fall + GAP_PIXELS + LINE_PIXELS * self._detail
+        self._lower = np.column_stack([left[:, 0], down])
+        hanging = self._of_plates & ~self._named & ~self._detail
+        hanging &= np.array([label.down == 0 for label in labels], bool)
+        self.at[hanging, 1] += fall[hanging]  # along the lower edge of its plate
+
+    def _clear(
+        self, at: npt.NDArray[np.float64], asked: npt.NDArray[np.bool_], most: float
     ) -> npt.NDArray[np.bool_]:
-        """Tell for those asked about whether they lie across no other plate there."""
-        boxes = np.concatenate([corners, corners + sizes[shown]], axis=1)[asked]
-        found = np.zeros(len(shown), bool)
-        found[asked] = ~lie_across(boxes, own[asked], camera, viewport, places, nearer_hidden)
+        """Tell which of those asked about lie across no other plate at a place.
+
+        What can be left out may lie across none at all, names by a share `most`.
+        """
+        camera, viewport, places, nearer_hidden = self._view
+        boxes = np.concatenate([at, at + self._sizes], axis=1)[asked]
+        shares = np.where(self._detail, 0.0, most)[asked]
+        found = np.zeros(len(at), bool)
+        own = self._own[asked]
+        found[asked] = ~lie_across(boxes, own, camera, viewport, places, nearer_hidden, shares)
         return found
 
-    fits = with_room(at[shown], above)
-    crossing = {labels[i].layer for i in shown[above & ~fits]}
-    fits_below = with_room(lower, np.array([labels[i].layer in crossing for i in shown], bool))
-    fits_below &= (lower + sizes[shown] <= viewport).all(axis=1) & (lower >= 0).all(axis=1)
-    named = np.array([labels[i].names for i in shown], bool)
-    free = ~above | mine[shown] | (named & np.array([labels[i].least == 0 for i in shown], bool))
-    moved = above & ~fits & fits_below & ~mine[shown] & named
-    below = {labels[i].layer for i in shown[moved]}
-    under = np.array([labels[i].detail and labels[i].layer in below for i in shown], bool)
-    at[shown[moved | under]] = lower[moved | under]
-    kept: npt.NDArray[np.int64] = shown[np.where(under, fits_below, fits | moved | free)]
-    return kept
+    def _within(self, at: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        inside = (at >= 0) & (at + self._sizes <= self._view[1])
+        whole: npt.NDArray[np.bool_] = np.logical_and.reduce(inside, axis=1)
+        return whole
+
+    def _of_layers(self, some: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Tell which labels are of the layers of some."""
+        found: npt.NDArray[np.bool_] = np.isin(self._layers, list({*self._layers[some]}))
+        return found
+
+    def move_aside(self) -> None:
+        """Move names that begin across another plate to the right."""
+        pairs = (self._named | self._detail) & self._always & ~self._mine
+        crossing = pairs & self._of_layers(pairs & ~self._clear(self.at, pairs, 0.0))
+        for by in ASIDE:
+            crossing &= by < self._wide
+            if not crossing.any():
+                return
+            moved = self.at + np.array((by, 0.0))
+            fits = self._clear(moved, crossing, 0.0) & self._within(moved)
+            kept = crossing & ~self._of_layers(crossing & ~fits)
+            self.at[kept] = moved[kept]
+            crossing &= ~kept
+
+    def move_below(self) -> npt.NDArray[np.bool_]:
+        """Move names that still lie across another plate below their own; tell which can stay."""
+        fits = self._clear(self.at, self._of_plates, MOST_CROSSED)
+        crossing = self._of_layers(self._of_plates & ~fits & ~self._detail)
+        fits_below = self._clear(self._lower, crossing, MOST_CROSSED) & self._within(self._lower)
+        moved = self._of_plates & ~fits & fits_below & ~self._mine & self._named
+        under = self._detail & self._of_layers(moved)
+        self.at[moved | under] = self._lower[moved | under]
+        free = ~self._of_plates | self._mine | (self._named & self._always)
+        stay: npt.NDArray[np.bool_] = np.where(under, fits_below, fits | moved | free)
+        return stay
 
 
 def _feet(labels: Sequence[Label], places: Arrangement, side: float) -> npt.NDArray[np.float64]:

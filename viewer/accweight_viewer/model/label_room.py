@@ -26,6 +26,7 @@ def lie_across(
     viewport: tuple[float, float],
     places: Arrangement,
     nearer_hidden: int = 0,
+    most: float | npt.NDArray[np.float64] = MOST_CROSSED,
 ) -> npt.NDArray[np.bool_]:
     """Tell which texts lie across a plate that is not their own.
 
@@ -36,6 +37,7 @@ def lie_across(
         viewport: Width and height in pixels.
         places: Positions of the plates.
         nearer_hidden: Rows before this one are hidden.
+        most: Share of a text that may, for all or for each.
     """
     if not len(boxes) or not len(places.sizes):
         return np.zeros(len(boxes), bool)
@@ -44,7 +46,7 @@ def lie_across(
     hit = _first_plates(points.reshape(-1, 2), camera, viewport, places, nearer_hidden)
     hit = hit.reshape(len(boxes), len(SAMPLES))
     mine = (hit >= own[:, :1]) & (hit < own[:, 1:])
-    crossed: npt.NDArray[np.bool_] = ((hit >= 0) & ~mine).mean(axis=1) > MOST_CROSSED
+    crossed: npt.NDArray[np.bool_] = ((hit >= 0) & ~mine).mean(axis=1) > most
     return crossed
 
 

@@ -188,7 +188,8 @@ def _names(
     if not is_alone:  # the title of its row says the rest
         _, dot, rest = name.partition(DOT)
         name = rest if dot else layer.name.removeprefix(places.prefixes[layer.name])
-    detail = f"{layer.kind} {layer.shape}" + (f" \N{BULLET} only in {only_in}" if only_in else "")
+    shape = layer.shape if len(layer.plates) == 1 else f"{len(layer.plates)} parameters"
+    detail = f"{layer.kind} {shape}" + (f" \N{BULLET} only in {only_in}" if only_in else "")
     detail_tone = Tone.MARK if only_in else Tone.DIM
     lines = ((detail, detail_tone, 0.0, False), (name, Tone.INK, -LINE_PIXELS, True))
     return [

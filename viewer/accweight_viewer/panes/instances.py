@@ -89,7 +89,8 @@ class Instances(QtWidgets.QWidget):  # type: ignore[misc]
 
     def _draw_key(self, painter: Any, top: int, line: int) -> None:
         names, colours = self._scatter.class_names, self._theme.classes
-        columns = 2 if self.width() > 150 and len(names) > 5 else 1
+        fitting = max((self.height() - top - 4) // (line + 3), 1)
+        columns = 2 if len(names) > fitting or (self.width() > 150 and len(names) > 5) else 1
         rows = -(-len(names) // columns)
         wide = (self.width() - 2 * INSET) // columns
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)

@@ -115,7 +115,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _search_field(self) -> SearchField:
         field = SearchField()
-        field.setPlaceholderText("Filter layers   /")
+        field.setPlaceholderText("Filter   /")
         field.setToolTip(
             "Part of a name or kind, or a pattern such as *.attn.* (press / to come here)"
         )
@@ -148,7 +148,6 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         button.setObjectName("columns")
         button.setAccessibleName("Choose columns")
         button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
-        button.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         button.clicked.connect(lambda *_: self._choose_columns())
         return button
 
@@ -159,7 +158,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             switch.addWidget(button)
         top = QtWidgets.QHBoxLayout()
         top.setContentsMargins(10, 10, 10, 8)
-        top.setSpacing(10)
+        top.setSpacing(8)
         top.addWidget(self.search, 1)
         top.addWidget(self.count)
         top.addLayout(switch)
@@ -218,6 +217,10 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         for name, button in self.order_buttons.items():
             button.setStyleSheet(_switch_style(theme, left=name == "network"))
         self.columns_button.setIcon(icon("columns", theme.dim))
+        self.columns_button.setStyleSheet(
+            f"QToolButton {{ background: transparent; border: 1px solid transparent; padding: 3px; "
+            f"color: {theme.dim}; }} QToolButton:hover {{ border-color: {theme.line}; }}"
+        )
         self.view.viewport().update()
 
     def sizeHint(self) -> Any:  # noqa: N802
@@ -244,8 +247,8 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         )
         digits = max(len(str(len(model.names))), 2)
         place = measure("0" * digits) + 2 * PADDING + 3
-        kinds = max(measure(kind) for kind in ("linear", *model.kinds))
-        longest = max(map(measure, model.short_names), default=0) + 2 * PADDING
+        kinds = max(map(measure, (model.title(Column.KIND), "linear", *model.kinds)))
+        longest = max(map(measure, (model.title(Column.LAYER), *model.short_names))) + 2 * PADDING
         longest += BROKEN_ROOM if model.may_break else 0
         widths = shared_out(
             self.view.viewport().width() - place,
@@ -266,6 +269,9 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _show_left_out(self) -> None:
         """Say how many columns do not fit, and which."""
         out = self.header.left_out
+        style = QtCore.Qt.ToolButtonStyle
+        beside = style.ToolButtonTextBesideIcon if out else style.ToolButtonIconOnly
+        self.columns_button.setToolButtonStyle(beside)
         self.columns_button.setText(f"+{len(out)}" if out else "")
         told = ["Choose columns of numbers", *(["Without room:", *out] if out else [])]
         self.columns_button.setToolTip(tip_text(plain("\n".join(told))))

@@ -236,6 +236,15 @@ def test_the_selected_layer_is_named_before_all_others() -> None:
     assert "linear 4x4" in found[1]
 
 
+def test_the_name_of_a_layer_stands_above_its_tallest_plate() -> None:
+    labels, places = scene({"fc.a": (8, 256), "fc.b": (256, 8)})
+
+    (name,) = (label for label in labels if label.names)
+
+    assert name.anchor[1] == places.corners[:, 1].max()
+    assert name.anchor[0] == places.corners[0, 0]
+
+
 def test_the_selected_layer_is_named_even_where_it_is_small() -> None:
     labels, places = scene({f"l{i}.weight": (4, 4) for i in range(FEW + 1)})
     camera = camera_on(places, 0, 40.0)

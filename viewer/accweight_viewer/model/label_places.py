@@ -141,8 +141,7 @@ class _Room:
         fall = slope * np.minimum(sizes[:, 0], self._wide)
         down = left[:, 1] + fall + GAP_PIXELS + LINE_PIXELS * self._detail
         self._lower = np.column_stack([left[:, 0], down])
-        hanging = self._of_plates & ~self._named & ~self._detail
-        hanging &= np.array([label.down == 0 for label in labels], bool)
+        hanging = np.array([label.hangs for label in labels], bool)
         self.at[hanging, 1] += fall[hanging]  # along the lower edge of its plate
 
     def _clear(
@@ -218,7 +217,7 @@ def _without_overlap(
     boxes = np.concatenate([at + 2, at + sizes - 2], axis=1)  # without the halo at the edges
     for index in order:
         label = labels[index]
-        if label.detail and label.layer not in named:
+        if (label.detail or label.hangs) and label.layer not in named:
             continue
         others = boxes[kept]
         box = boxes[index]

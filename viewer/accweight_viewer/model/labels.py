@@ -87,6 +87,11 @@ class Label:
     gives_way: bool = False
     own: tuple[int, int] = (0, 0)
 
+    @property
+    def hangs(self) -> bool:
+        """Whether it is the name of a parameter, below its plate."""
+        return self.own[1] > self.own[0] and self.down == 0
+
 
 def labels_of(
     layers: Sequence[ShownLayer],
@@ -181,8 +186,10 @@ def _layer_labels(
 def _names(
     layer: ShownLayer, places: Arrangement, least: float, only_in: str, short: Mapping[str, str]
 ) -> list[Label]:
-    """Return the lines above the first plate of a layer: what it is, and above that its name."""
+    """Return the lines above the plates of a layer: what it is, and above that its name."""
     first = layer.plates[0].number
+    x, _, z = _point(places.corners[first])
+    top = float(places.corners[[plate.number for plate in layer.plates], 1].max())
     is_alone = layer.name not in places.prefixes
     name = short.get(layer.name, layer.name)
     if not is_alone:  # the title of its row says the rest
@@ -195,7 +202,7 @@ def _names(
     return [
         Label(
             text=_shortened(text),
-            anchor=_point(places.corners[first]),
+            anchor=(x, top, z),
             across=0,
             down=-1,
             offset=(0, rise - GAP_PIXELS),
@@ -207,7 +214,7 @@ def _names(
             bold=is_name and is_alone,
             names=is_name,
             detail=not is_name,
-            own=(first, layer.plates[-1].number + 1),
+            own=(first, first + 1),
         )
         for text, tone, rise, is_name in lines
     ]

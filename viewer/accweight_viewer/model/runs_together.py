@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.short_names import short_names
-from accweight_viewer.model.arrangement import merged_names
+from accweight_viewer.model.folding import merged_names
 from accweight_viewer.model.plates import ShownLayer
 from accweight_viewer.model.runs import ShownRun
 

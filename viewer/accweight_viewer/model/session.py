@@ -222,7 +222,7 @@ class Session:
             source.layers,
             self.settings.arrangement,
             true_scale=self.settings.true_scale,
-            slots=self.layer_names if self.related else None,
+            slots=self.layer_names if self.related and len(self.runs) > 1 else None,
         )
 
     def colour_scale(self, *, signed: bool = False) -> ColourScale:

@@ -187,6 +187,8 @@ class _Room:
         """Move names that still lie across another plate below their own; tell which can stay."""
         fits = self._clear(self.at, self._of_plates, MOST_CROSSED)
         crossing = self._of_layers(self._of_plates & ~fits & ~self._detail)
+        if not self._view[2].folded:
+            crossing &= self._always  # many names would lie across the line on the ground
         fits_below = self._clear(self._lower, crossing, MOST_CROSSED) & self._within(self._lower)
         moved = self._of_plates & ~fits & fits_below & ~self._mine & self._named
         under = self._detail & self._of_layers(moved)

@@ -22,6 +22,9 @@ from accweight_viewer.model.plates import Plate, ShownLayer
 LEAST_HEIGHT = 30.0
 """Least height of a plate in pixels for its name, unless there are few plates."""
 
+IN_ROW_LEAST = 60.0
+"""The same for names within the row of a block, which has a title; there are as many as layers."""
+
 TITLE_LEAST = 12.0
 """The same for titles of rows."""
 
@@ -209,7 +212,7 @@ def _names(
             tone=tone,
             layer=layer.name,
             height=float(places.sizes[first, 1]),
-            least=least,
+            least=least if is_alone else max(least, IN_ROW_LEAST),
             row=int(places.rows[first]),
             bold=is_name and is_alone,
             names=is_name,

@@ -70,7 +70,7 @@ def plate_description(
 ) -> Description:
     """Return the description of a plate and of its texels at a level."""
     if isinstance(source, UnitValues):
-        meaning = f"{source.array.of_units} of the unit of each weight"
+        meaning = f"{source.array.of_units} of each unit"
     elif not plate.pictured:
         meaning = f"no picture stored: {plane} of all weights"
     elif level:

@@ -6,6 +6,8 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
 
 class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
     """A label that shortens its text for display only.
@@ -37,6 +39,8 @@ class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
         painter = QtGui.QPainter(self)
         room = self.contentsRect()
         shown = self.fontMetrics().elidedText(self.text(), self._shortened, room.width())
+        if shown == ELLIPSIS:  # no letter fits
+            shown = ""
         painter.setPen(self.palette().color(QtGui.QPalette.ColorRole.WindowText))
         painter.drawText(room, int(self.alignment()), shown)
         painter.end()

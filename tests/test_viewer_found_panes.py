@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from probe_results import HOSTILE, stored_results
 from viewer_helpers import stored
-from window_driver import OpenWindow, colour_at, pixels, rgb, settle
+from window_driver import OpenWindow, colour_at, move_mouse, pixels, rgb, settle
 
 pytest.importorskip("pyqtgraph")
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
@@ -101,6 +101,30 @@ def test_a_line_around_points_shows_their_samples(analysed: Path, opened: OpenWi
     assert set(colours) <= found, theme  # a stripe below each sample, of the colour of its class
     QtTest.QTest.mouseClick(pane.view, LEFT, NO_KEY, QtCore.QPoint(3, 3))
     assert pane.scatter.chosen_points.tolist() == []
+
+
+def test_given_samples_are_seen_beside_the_points_that_are_chosen(
+    opened: OpenWindow, tmp_path: Path
+) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    x = np.zeros((112, 1, 32, 32), np.uint8)
+    x[101] = 251  # point 1
+    np.savez(tmp_path / "data.npz", x=x, y=(np.arange(112) - 100) % 3)
+    window = opened(path, data=tmp_path / "data.npz")
+    pane, _ = panes_of(window)
+    pane.scatter.choose(pane.scatter.choices[-1])
+    pane.renew()
+    settle(window)
+    before = pixels(pane.instances.grab().toImage())
+
+    at = pane.view.pixels_of(pane.scatter.places())[1]
+    move_mouse(pane.view, QtCore.QPoint(*map(int, at)))
+    settle(window)
+
+    after = pixels(pane.instances.grab().toImage())
+    assert pane.scatter.pointed_at == 1
+    assert not (before == 251).all(axis=2).any()
+    assert (after == 251).all(axis=2).sum() > 900, "its picture"
 
 
 def test_points_have_the_colours_of_their_classes(analysed: Path, opened: OpenWindow) -> None:

@@ -76,6 +76,13 @@ MOST_RUNS = 8
     metavar="NAME[I,J,...]",
     help="Weight to select, by its parameter and index: 'fc1.weight[3, 5]'.",
 )
+@click.option(
+    "--data",
+    type=options.FILE,
+    metavar="FILE",
+    help="Samples that probes were shown: an .npz with x and y, an .npy, or a folder of images; "
+    "points lead to them.",
+)
 @click.option("--bare", is_flag=True, help="Show the 3D scene only, with title, step and legend.")
 @click.option(
     "--texture-memory",
@@ -103,6 +110,7 @@ def view(
     scope: str | None,
     by: str | None,
     weight: str | None,
+    data: Path | None,
 ) -> None:
     """Fly through a network while it learns: every layer in 3D, along the timeline."""
     from accweight_core.metrics.table import checked_metric
@@ -138,6 +146,7 @@ def view(
             capturing=capturing,
             difference=difference,
             remember=not capturing,
+            data=data,
         )
 
     if not analysis:

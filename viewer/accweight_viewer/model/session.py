@@ -19,6 +19,7 @@ from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.colour_range import fitted_high, fitted_low
 from accweight_viewer.model.difference import Difference
+from accweight_viewer.model.given_samples import GivenSamples
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.plates import PlateSource, ShownLayer
 from accweight_viewer.model.runs import ShownRun
@@ -74,6 +75,7 @@ class Session:
         found: Layers that match what is searched for; None if nothing is.
         found_changed: Emitted when others match.
         probes: What probes have found.
+        given: Samples that the user gave, to which points lead; None if they gave none.
         jump_asked: Emitted with the name of the layer that the camera should go to.
     """
 
@@ -96,6 +98,7 @@ class Session:
         self.replaced: set[Path] = set()
         self.found: frozenset[str] | None = None
         self.probes = ShownProbes(lambda: self.runs, lambda: self.settings)
+        self.given: GivenSamples | None = None
         self.found_changed: Signal[[]] = Signal()
         self.cursor.move_to(self.cursor.last)
 

@@ -17,6 +17,9 @@ BETWEEN, BESIDE = 18, 9
 LINE_PADDING = 9
 """Height of a line beyond its text."""
 
+MOST_LINES = 24
+"""Lines that are seen without scrolling."""
+
 DIM = 0.62
 """Opacity of words."""
 
@@ -94,6 +97,7 @@ class DescribedBox(ComboBox):
         self.setAccessibleName(name)
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
         self.setToolTip(name)
+        self.setMaxVisibleItems(MOST_LINES)
         self.currentIndexChanged.connect(lambda *_: self._tell())
 
     def offer(self, choices: Sequence[Described]) -> bool:

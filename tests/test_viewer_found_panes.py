@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from probe_results import HOSTILE, stored_results
 from viewer_helpers import stored
-from window_driver import OpenWindow, pixels, rgb, settle
+from window_driver import OpenWindow, colour_at, move_mouse, pixels, rgb, settle
 
 pytest.importorskip("pyqtgraph")
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.gl
 
 LEFT = QtCore.Qt.MouseButton.LeftButton
 NO_KEY = QtCore.Qt.KeyboardModifier.NoModifier
+COLS = range(4)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,30 @@ def test_a_line_around_points_shows_their_samples(analysed: Path, opened: OpenWi
     assert pane.scatter.chosen_points.tolist() == []
 
 
+def test_given_samples_are_seen_beside_the_points_that_are_chosen(
+    opened: OpenWindow, tmp_path: Path
+) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    x = np.zeros((112, 1, 32, 32), np.uint8)
+    x[101] = 251  # point 1
+    np.savez(tmp_path / "data.npz", x=x, y=(np.arange(112) - 100) % 3)
+    window = opened(path, data=tmp_path / "data.npz")
+    pane, _ = panes_of(window)
+    pane.scatter.choose(pane.scatter.choices[-1])
+    pane.renew()
+    settle(window)
+    before = pixels(pane.instances.grab().toImage())
+
+    at = pane.view.pixels_of(pane.scatter.places())[1]
+    move_mouse(pane.view, QtCore.QPoint(*map(int, at)))
+    settle(window)
+
+    after = pixels(pane.instances.grab().toImage())
+    assert pane.scatter.pointed_at == 1
+    assert not (before == 251).all(axis=2).any()
+    assert (after == 251).all(axis=2).sum() > 900, "its picture"
+
+
 def test_points_have_the_colours_of_their_classes(analysed: Path, opened: OpenWindow) -> None:
     window = opened(analysed)
     pane, _ = panes_of(window)
@@ -131,7 +156,7 @@ def test_plates_show_what_units_do(analysed: Path, opened: OpenWindow) -> None:
 
     assert window.session.settings.plate_values == "everything.values"
     assert (pixels(window.scenes[0].grabFramebuffer()) != before).any()
-    assert "everything.values" in window.legend.caption
+    assert "everything: what values is" in window.legend.caption
     assert "\x1b" not in pane_text(window)
 
 
@@ -140,3 +165,75 @@ def pane_text(window: MainWindow) -> str:
     texts = [box.itemText(at) for box in boxes for at in range(box.count())]
     assert any("onerror" in text for text in texts), HOSTILE
     return "".join(texts)
+
+
+def test_flat_pictures_and_the_readout_show_what_units_do(
+    analysed: Path, opened: OpenWindow
+) -> None:
+    window = opened(analysed, chosen={"colour_map": "viridis", "scope": "global"})
+    session, flat, readout = window.session, window.windows[0], window.readout
+    session.select_layer("out")
+    settle(window)
+    box = window.controls.plate_values
+    box.setFocus()
+    QtTest.QTest.keyClick(box, QtCore.Qt.Key.Key_Down)
+    session.move_to_step(10)
+    settle(window)
+    seen = pixels(flat.view.grab().toImage())
+    rows = [
+        {
+            colour_at(seen, place.x(), place.y())
+            for place in map(flat.view.position_of, [r] * 4, COLS)
+        }
+        for r in range(5)
+    ]
+    place = flat.view.position_of(3, 2).toPoint()
+    QtTest.QTest.mouseClick(flat.view, LEFT, NO_KEY, place)
+    settle(window)
+
+    # unit u of layer 2 has 2 + u / 10, times 2 at the second step; the largest of all is 7.2
+    scale = session.scale_of(signed=False)
+    for unit, colours in enumerate(rows):
+        entry = int(scale.entries(np.float32((2 + unit / 10) * 2 / 7.2)))
+        assert colours == {tuple(scale.colours[entry].tolist())}
+    assert (flat.bar.scale.colours == scale.colours).all()
+    assert "what values is" in flat.bar.caption
+    assert flat.footer.value.text() == "unit 3: everything 4.6"
+    assert readout.unit.isVisibleTo(window)
+    assert readout.unit.caption.text() == "everything of unit 3"
+    assert readout.unit.value.text() == "4.6"
+    assert "63.9 % of the network's largest" in readout.unit.note.text()
+    np.testing.assert_allclose(readout.unit.curve.values, [2.3, 4.6, 6.9], rtol=1e-6)
+    assert not window.histogram.isVisibleTo(window), "it is of movement"
+
+
+def test_movement_is_back_in_the_flat_pictures_when_it_is_chosen(
+    analysed: Path, opened: OpenWindow
+) -> None:
+    window = opened(analysed)
+    session, flat = window.session, window.windows[0]
+    session.select_layer("out")
+    session.select_texel(flat._pick(3, 2))
+    settle(window)
+    before = pixels(flat.view.grab().toImage())
+
+    session.change(plate_values="everything.values")
+    settle(window)
+    between = pixels(flat.view.grab().toImage())
+    session.change(plate_values="movement")
+    settle(window)
+
+    assert (between != before).any()
+    assert (pixels(flat.view.grab().toImage()) == before).all()
+    assert not window.readout.unit.isVisibleTo(window)
+    assert window.histogram.isVisibleTo(window)
+    assert flat.footer.value.text().startswith("moved")
+
+
+def test_a_flat_picture_of_what_no_probe_knows_says_so(analysed: Path, opened: OpenWindow) -> None:
+    window = opened(analysed, chosen={"plate_values": "everything.values"})
+
+    window.session.select_layer("conv")
+    settle(window)
+
+    assert window.windows[0].message == "everything: nothing of this layer"

@@ -16,7 +16,8 @@ from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Axis
 from accweight_viewer.model.found import FoundArray, measured_place
-from accweight_viewer.model.runs import Plate, ShownLayer, ShownRun, Texels
+from accweight_viewer.model.plates import Plate, ShownLayer, Texels
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.settings import Plane, Scope
 
 NOWHERE = -1
@@ -29,16 +30,16 @@ class UnitValues:
     Attributes:
         run: The run whose plates are shown.
         array: The array.
+        revision: A number that changes with the values: when another step was probed.
         signed: Whether some values are below 0.
         largest: Its largest absolute value, at all steps.
     """
-
-    revision = 0
 
     def __init__(self, run: ShownRun, array: FoundArray) -> None:
         self.run = run
         self.array = array
         self.name = run.name
+        self.revision = hash((array.result.path, *array.result.steps.tolist()))
         self.steps: npt.NDArray[np.int64] = run.steps
         self._values: Floats = array.result.array(array.array).astype(np.float64)
         self._places = [measured_place(array.result.steps, int(step)) for step in run.steps]
@@ -80,6 +81,39 @@ class UnitValues:
         if scope == "layer" or self.largest == 0:
             return 1.0
         return self._most(plate) / self.largest
+
+    def unit_at(self, plate: Plate, row: int, col: int) -> int | None:
+        """Return the unit that the weight of a texel is of; None in a gap, or if it is not known.
+
+        Args:
+            plate: A plate of the run, or of these values.
+            row: Row in the picture at level 0.
+            col: Column in the picture at level 0.
+        """
+        axis = _unit_axis(plate)
+        index = plate.layout.element(row, col) if plate.pictured else None
+        if axis is None or index is None or not self.plates[plate.number].ready:
+            return None
+        return int(index[axis])
+
+    def name_of(self, unit: int) -> str:
+        """Return what a unit is called: its number, unless the probe names units."""
+        names = self.array.result.labels("unit")
+        return names[unit] if unit < len(names) else str(unit)
+
+    def series(self, plate: Plate, unit: int) -> Floats:
+        """Return (steps,) the values of a unit at the steps of the run.
+
+        At steps that were not probed it is the value of the last step that was.
+        """
+        row = self._rows[self.run.layers[plate.layer].name]
+        found: Floats = self._values[self._places, row, unit]
+        return found
+
+    def normalised(self, plate: Plate, value: float, scope: Scope) -> float:
+        """Return a value as a share of the largest of its layer, or of all."""
+        most = self._most(plate) if scope == "layer" else self.largest
+        return value / most if most > 0 else 0.0 * value
 
     def plane_of(self, plate: Plate, plane: Plane) -> Plane:
         """Return "max": all weights of a unit have one value, whatever a texel covers."""

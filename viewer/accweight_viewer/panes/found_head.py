@@ -34,7 +34,7 @@ class FoundHead(QtWidgets.QWidget):  # type: ignore[misc]
         self.box.setSizeAdjustPolicy(
             ComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.note = ElidedLabel(dim=True)
+        self.note = ElidedLabel(dim=True, sentence=True)
         self.switch = QtWidgets.QToolButton()
         self.switch.setText(switch)
         self.switch.setToolTip(tip)
@@ -83,3 +83,8 @@ class FoundHead(QtWidgets.QWidget):  # type: ignore[misc]
             QLabel {{ color: {theme.dim}; }}
             """
         )
+        margins = self.layout().contentsMargins()
+        for control in (self.box, self.switch):
+            control.ensurePolished()
+        tallest = max(control.sizeHint().height() for control in (self.box, self.switch))
+        self.setFixedHeight(margins.top() + tallest + margins.bottom())  # heads stand in a row

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from accweight_core.analysis.probe_metrics import Results, is_probe_metric, probe_metric
 from accweight_core.analysis.shown import Shown
 from accweight_core.colours.scale import ColourScale, colour_table
 from accweight_core.metrics.table import TABLE, Floats
+
+MAP = "magma"
+"""The colour map of figures and pages, which the viewer has unless another is chosen."""
+
+MOST_STRIPES = 24
+"""Stripes of a folded module; of more layers, each is that of some neighbours."""
 
 NARROW = 0.5
 """If the smallest number is beyond this share of the largest one, colours begin at the smallest."""
@@ -37,6 +45,27 @@ def graph_scale(
         low = float(known[known > 0].min())
     high = most if most > low else low + 1.0
     return ColourScale(colour_table(colour_map), logarithmic, low, high)
+
+
+def stripes(values: Floats, scale: ColourScale) -> Iterator[tuple[int, int, int] | None]:
+    """Yield the colours of some layers, in network order; None where no number is known.
+
+    Of more layers than there are stripes, each shows the number of its neighbours that is farthest
+    from 0.
+
+    Args:
+        values: (layers,) at a step.
+        scale: The scale.
+    """
+    parts = np.array_split(values, min(len(values), MOST_STRIPES)) if len(values) else []
+    for entry in scale.entries(np.array([_farthest(part) for part in parts])):
+        red, green, blue = scale.colours[min(entry, 254)].tolist()
+        yield None if entry == 255 else (red, green, blue)
+
+
+def _farthest(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known[np.argmax(np.abs(known))]) if known.size else float("nan")
 
 
 def layer_numbers(shown: Shown, results: Results, by: str) -> tuple[str, Floats]:

@@ -15,13 +15,16 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from accweight_core.errors import MissingLibraryError
+from accweight_core.errors import DrawingError, MissingLibraryError
 from accweight_core.graphs.modules import ModuleTree
 
 SCRIPTS = ("dagre.min.js", "graph_layout.js")
 
 MEMORY_BYTES = 1 << 29
 """What a layout may take; that of 700 nodes takes a tenth."""
+
+MOST_SECONDS = 60.0
+"""What a layout may take; 552 cards in 151 open modules take three."""
 
 STACK_BYTES = 6 << 20
 """Of the eight MiB that its thread has."""
@@ -55,6 +58,7 @@ class Drawing:
         cards: Nodes and folded modules.
         boxes: Open modules, outer ones first.
         lines: The edges, from border to border of cards and boxes.
+        ends: The items that each edge joins; one of them, or none, where it leads out of a module.
         pairs: The cards that edges join, by item.
         width: Width of everything.
         height: Its height.
@@ -64,6 +68,7 @@ class Drawing:
     cards: tuple[Place, ...]
     boxes: tuple[Place, ...]
     lines: tuple[tuple[Command, ...], ...]
+    ends: tuple[frozenset[int], ...]
     pairs: frozenset[tuple[int, int]]
     width: float
     height: float
@@ -83,14 +88,24 @@ def laid_out(
 
     Raises:
         MissingLibraryError: If QuickJS is not installed.
+        DrawingError: If it takes too much memory or time.
     """
-    found = _engine()(json.dumps(tree.to_json()), json.dumps(sorted(unfolded)), *map(float, room))
-    document: dict[str, Any] = json.loads(found)
+    given = json.dumps(tree.to_json()), json.dumps(sorted(unfolded)), *map(float, room)
+    engine = _engine()
+    try:
+        document: dict[str, Any] = json.loads(engine(*given))
+    except engine.Failure as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DrawingError(f"the graph cannot be laid out ({reason}); fold some modules") from None
     return Drawing(
         cards=tuple(Place(**one) for one in document["cards"]),
         boxes=tuple(Place(**one) for one in document["boxes"]),
         lines=tuple(
             tuple((name, tuple(at)) for name, *at in one["path"]) for one in document["edges"]
+        ),
+        ends=tuple(
+            frozenset(end for end in (one["from"], one["to"]) if isinstance(end, int))
+            for one in document["edges"]
         ),
         pairs=frozenset((a, b) for a, b in document["pairs"]),
         width=document["width"],
@@ -101,7 +116,10 @@ def laid_out(
 
 @cache
 def _engine() -> Any:
-    """Return the layout as a function of texts; it has a thread of its own, with a large stack."""
+    """Return the layout as a function of texts; it has a thread of its own, with a large stack.
+
+    Its attribute `Failure` is what it raises.
+    """
     try:
         import quickjs
     except ImportError:
@@ -114,6 +132,8 @@ def _engine() -> Any:
     engine = quickjs.Function("drawn", "\n".join([BESIDE_BROWSERS, *map(script, SCRIPTS), call]))
     engine.set_memory_limit(MEMORY_BYTES)
     engine.set_max_stack_size(STACK_BYTES)
+    engine.set_time_limit(MOST_SECONDS)
+    engine.Failure = quickjs.JSException
     return engine
 
 

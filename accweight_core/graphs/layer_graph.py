@@ -189,6 +189,9 @@ def contracted(graph: LayerGraph) -> LayerGraph:
         if not after[at]:
             leave_out(at)
     for at in joins:
+        if at not in gone and len(before[at]) <= 1:
+            leave_out(at)
+    for at in joins:
         if at in gone:
             continue
         reader = next(iter(after[at])) if len(after[at]) == 1 else None

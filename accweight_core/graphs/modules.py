@@ -121,7 +121,7 @@ class ModuleTree:
     def opening(self, room: int = ROOM) -> frozenset[int]:
         """Return the modules that are unfolded at first: from the outside, as far as they fit.
 
-        Modules of one form are unfolded together or not at all.
+        Modules that differ by numbers only are unfolded together or not at all.
 
         Args:
             room: Nodes that may be shown.
@@ -129,10 +129,10 @@ class ModuleTree:
         unfolded, shown = {0}, len(self.root.children)
         frontier = [item for item in self.root.children if item.kind == "module"]
         while frontier:
-            forms: dict[Any, list[Item]] = {}
+            alike: dict[str, list[Item]] = {}
             for item in frontier:
-                forms.setdefault(_form(item), []).append(item)
-            ordered = sorted(forms.values(), key=lambda of: sum(len(i.children) - 1 for i in of))
+                alike.setdefault(_NUMBER.sub("#", item.label), []).append(item)
+            ordered = sorted(alike.values(), key=lambda of: sum(len(i.children) - 1 for i in of))
             frontier = []
             for items in ordered:
                 more = sum(len(item.children) - 1 for item in items)
@@ -263,6 +263,8 @@ def _form(item: Item) -> Any:
     label = _NUMBER.sub("#", item.label)
     if item.kind != "module":
         return item.kind, label if item.kind == "layer" else ""
+    if item.alike:
+        return "alike", _form(next(c for c in item.children if c.kind == "module"))
     return "module", label, tuple(_form(child) for child in item.children)
 
 

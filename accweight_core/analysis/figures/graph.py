@@ -30,6 +30,9 @@ PER_INCH = 100
 
 ROOM = 1280.0, 900.0
 LEAST_WIDTH = 6.4
+EDGE = 4
+"""Units around a drawing."""
+
 LEGEND = 0.5
 """Inches of the colours below the drawing."""
 
@@ -61,7 +64,7 @@ def graph_figure(
         MissingLibraryError: If QuickJS is not installed.
     """
     drawn = layout.laid_out(tree, unfolded, ROOM)
-    wide, high = drawn.width / PER_INCH, drawn.height / PER_INCH
+    wide, high = (drawn.width + 2 * EDGE) / PER_INCH, (drawn.height + 2 * EDGE) / PER_INCH
     width = max(wide + 2 * MARGIN, LEAST_WIDTH)
     step = int(shown.steps[place])
     notes = [f"{drawn.implied} edges that others imply are not drawn" if drawn.implied else ""]
@@ -69,8 +72,8 @@ def graph_figure(
     subtitle = f"{words[:1].upper()}{words[1:]}; graph: {plain(tree.graph.origin)}"
     figure, below = page(width, high + LEGEND, plain(title), subtitle, notes)
     axes = figure.panel((width - wide) / 2, below + LEGEND, wide, high)
-    axes.set_xlim(0, drawn.width)
-    axes.set_ylim(drawn.height, 0)
+    axes.set_xlim(-EDGE, drawn.width + EDGE)
+    axes.set_ylim(drawn.height + EDGE, -EDGE)
     scale = graph_scale(values, MAP, light=True)
     rows = {row.name: at for at, row in enumerate(shown.rows)}
     for box in drawn.boxes:

@@ -2,7 +2,7 @@
 // viewer and the figures in QuickJS. dagre lays out one module at a time, so that modules never
 // overlap and 500 layers take no longer than their modules. What becomes too tall for the room is
 // broken into columns, as text is.
-const GAP = 16, BETWEEN = 22, PAD = 12, HEAD = 24;
+const GAP = 16, BETWEEN = 22, PAD = 12, HEAD = 26, FOOT = 16;
 const LANE = 22, TRACK = 7; // room between two columns, and of each edge that leads from one to the other
 const DENSE = 3; // edges per node of a module from which on those are left out that others imply
 const MOST_PORTS = 3; // places at a module's border for edges from different sources; else one place
@@ -29,7 +29,7 @@ function laidOut(tree, unfolded, roomWidth, roomHeight) {
       const inner = items[kid].kind === "module" && open.has(kid) ? level(kid) : null;
       if (!inner) return { kid, inner, width: items[kid].width, height: items[kid].height };
       const pad = padding(inner, items[kid].width);
-      return { kid, inner, pad, width: inner.width + pad[0] + pad[1], height: inner.height + HEAD + PAD };
+      return { kid, inner, pad, width: inner.width + pad[0] + pad[1], height: inner.height + HEAD + FOOT };
     });
     const { edges, implied } = sparse(withPorts(levels.get(at) || []), kids[at]);
     const place = new Map(kids[at].map((kid, n) => [kid, n]));
@@ -52,7 +52,7 @@ function laidOut(tree, unfolded, roomWidth, roomHeight) {
     found.routes.forEach(({ points }, n) => {
       const [p, q] = found.edges[n];
       let line = points.map(([x, y]) => [left + x, top + y]);
-      const low = top + found.height + PAD;
+      const low = top + found.height + FOOT;
       if (typeof p === "string") line = [...entry(left + found.ports[p], line[0][0], top - HEAD, top - 6), ...line.slice(1)];
       else if (inner.has(p)) line = moved(line, port(inner.get(p), "out", q));
       if (typeof q === "string") {
@@ -202,7 +202,7 @@ function ranked(inside, edges) {
     const points = graph.edge(String(p), String(q)).points.map(({ x, y }) => [x, y]);
     return { points: points.length === 3 ? [points[0], points[2]] : points };
   });
-  const lines = routes.flatMap(({ points }) => points);
+  const lines = routes.flatMap(({ points }) => points.slice(1, -1)); // ends are at borders
   const left = Math.min(...spots.map(([x]) => x), ...lines.map(([x]) => x));
   const top = Math.min(...spots.map(([, y]) => y), ...lines.map(([, y]) => y));
   const right = Math.max(...spots.map(([x], n) => x + inside[n].width), ...lines.map(([x]) => x));

@@ -21,6 +21,13 @@ from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 
 
+PER_CARD = 120 * 64
+"""Pixels that a card takes with what is around it, where its name can be read."""
+
+LEAST_ROOM, MOST_ROOM = 6, 48
+"""Cards that are shown at first, in a small room and in a large one."""
+
+
 @dataclass(frozen=True)
 class Number:
     """A number of layers that can be the colour.
@@ -44,7 +51,6 @@ class GraphScene:
 
     Attributes:
         session: The session.
-        unfolded: Numbers of the modules that are open.
         failure: Why there is no graph but the order of the layers; empty if nothing failed.
     """
 
@@ -55,7 +61,8 @@ class GraphScene:
         self._run: ShownRun | None = None
         self._graph: LayerGraph | None = None
         self._tree = ModuleTree(LayerGraph((), ()))
-        self.unfolded: frozenset[int] = frozenset()
+        self._room = LEAST_ROOM
+        self._own: frozenset[int] | None = None  # what the user has unfolded
         self._values = lru_cache(maxsize=2)(_values_of)
 
     @property
@@ -73,7 +80,7 @@ class GraphScene:
             graph = LayerGraph.chain(names, CHAIN)
         if graph != self._graph:
             self._graph, self._tree = graph, ModuleTree(graph)
-            self.unfolded = self._tree.opening()
+            self._own = None
         self._run = run
         return self._tree
 
@@ -89,21 +96,30 @@ class GraphScene:
 
     # --- folding --------------------------------------------------------------------------
 
+    @property
+    def unfolded(self) -> frozenset[int]:
+        """Numbers of the modules that are open; until the user says so, as far as they fit."""
+        return self.tree.opening(self._room) if self._own is None else self._own
+
+    def fit(self, wide: float, high: float) -> None:
+        """Say how many pixels there are."""
+        self._room = min(max(int(wide * high / PER_CARD), LEAST_ROOM), MOST_ROOM)
+
     def toggle(self, number: int) -> None:
         """Unfold a module, or fold it with all modules in it."""
         if number not in self.unfolded:
-            self.unfolded = self.unfolded | {number}
+            self._own = self.unfolded | {number}
             return
         items = self.tree.items
         inside = {number}
         for item in items[number:]:  # modules come before what is in them
             if item.parent is not None and item.parent.number in inside:
                 inside.add(item.number)
-        self.unfolded = self.unfolded - inside
+        self._own = self.unfolded - inside
 
     def unfold_all(self, on: bool) -> None:
         """Unfold as much as can be drawn, or go back to the beginning."""
-        self.unfolded = self.tree.whole() if on else self.tree.opening()
+        self._own = self.tree.whole() if on else None
 
     def shown_by(self, layer: str | None) -> Item | None:
         """Return the item that shows a layer: its node, or a folded module."""

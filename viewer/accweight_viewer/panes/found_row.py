@@ -24,6 +24,8 @@ LEAST_WINDOW = 640
 LEAST_WIDTH = 420
 """Pixels of width for two panes; where there is less, there is one."""
 
+LEAST_HEIGHT = 150
+
 SIZES = [560, 340]
 """Heights of the scene and of what was found, in proportion."""
 
@@ -44,7 +46,6 @@ class FoundRow(QtWidgets.QSplitter):  # type: ignore[misc]
         self.graph = next(pane for pane in self.panes if isinstance(pane, GraphPane))
         self.graph.enlarged.connect(self.enlarge)
         self._around: Any = None
-        self.setMinimumHeight(150)
         self._height = LEAST_WINDOW
         listen(self, session.data_changed, self.renew)
         self.renew()
@@ -53,6 +54,7 @@ class FoundRow(QtWidgets.QSplitter):  # type: ignore[misc]
         """Return a splitter with the scene above, and a border that can be moved."""
         whole = splitter(QtCore.Qt.Orientation.Vertical, above, self)
         whole.setSizes(SIZES)
+        self.setMinimumSize(0, LEAST_HEIGHT)  # Qt has taken that of all panes side by side
         self._around = whole
         return whole
 

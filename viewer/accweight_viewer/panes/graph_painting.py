@@ -18,7 +18,7 @@ from accweight_viewer.model.graph_scene import GraphScene
 from accweight_viewer.panes.formatting import number_text
 from accweight_viewer.theme import Theme
 
-LETTERS, LEAST_LETTERS = 11, 7
+LETTERS, LEAST_LETTERS = 11, 6
 """Pixels of letters at full size, and the least that are drawn."""
 
 BAND, INSET = 9, 4

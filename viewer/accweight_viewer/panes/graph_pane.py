@@ -102,6 +102,7 @@ class GraphPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _asked(self) -> Asked:
         high, wide = self.view.height() - 62, self.view.width() - 28
+        self.scene.fit(wide, high)
         room = tuple(max(side // ROUNDED, 3) * ROUNDED for side in (wide, high))
         return self.scene.tree, self.scene.unfolded, (room[0], room[1])
 

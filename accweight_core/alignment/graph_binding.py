@@ -14,6 +14,7 @@ from accweight_core.remote import path_at
 from accweight_core.remote.local import check_not_special
 from accweight_core.runs.opening import open_run
 from accweight_core.schema import Layer
+from accweight_core.text import some
 
 EXPORT = 'torch.onnx.export(model.eval(), args, "net.onnx", dynamo=True, optimize=False)'
 """What a user of PyTorch types to get a file with a graph."""
@@ -45,7 +46,7 @@ def graph_from(model: str | os.PathLike[str], layers: Sequence[Layer]) -> LayerG
     if not called:
         raise MismatchError(
             f"{path}: none of its {len(graph.layers)} layers is one of the run "
-            f"({', '.join(graph.layers[:3])} against {', '.join(l.name for l in layers[:3])})"
+            f"({some(graph.layers)} against {some([layer.name for layer in layers])})"
         )
     return graph.with_layers([layer.name for layer in layers], called)
 

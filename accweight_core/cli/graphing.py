@@ -125,11 +125,8 @@ def summary(found: LayerGraph) -> list[str]:
     joined = {at for edge in found.edges for at in edge}
     apart = [n.name for at, n in enumerate(found.nodes) if n.kind == "layer" and at not in joined]
     modules = [item for item in ModuleTree(found).items[1:] if item.kind == "module"]
-    lines = [
-        f"graph: {plain(found.origin)}",
-        f"{len(found.layers)} layers, {joins} joins, {len(found.edges)} edges, "
-        f"{len(modules)} modules",
-    ]
+    counts = f"{len(found.layers)} layers, {joins} joins, {len(found.edges)} edges"
+    lines = [f"graph: {plain(found.origin)}", f"{counts}, {len(modules)} modules"]
     if apart and len(found.layers) > 1:
         more = f" and {len(apart) - 3} more" if len(apart) > 3 else ""
         lines.append(f"not in the graph: {plain(', '.join(apart[:3]))}{more}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -214,7 +213,9 @@ def _dotted(name: str) -> str:
     """Return a name with dots between modules, of which there are not too many."""
     parts = [part for part in re.split(r"[./]", name) if part] or [name.replace(".", "/")]
     inner = parts[DEEPEST:-1]
-    return ".".join([*parts[:DEEPEST], *(["/".join(inner)] if inner else []), *parts[DEEPEST:][-1:]])
+    return ".".join(
+        [*parts[:DEEPEST], *(["/".join(inner)] if inner else []), *parts[DEEPEST:][-1:]]
+    )
 
 
 def _hang(leaf: Item, path: str, modules: dict[str, Item]) -> None:
@@ -294,10 +295,10 @@ def _runs(item: Item) -> list[list[Item]]:
     before: Any = None
     for child in item.children:
         form = _form(child)
-        if runs and child.kind in ("module", "join") and (form == before or child.kind == "join"):
-            if runs[-1][0].kind == "module":
-                runs[-1].append(child)
-                continue
+        fits = child.kind == "join" or (child.kind == "module" and form == before)
+        if runs and runs[-1][0].kind == "module" and fits:
+            runs[-1].append(child)
+            continue
         runs.append([child])
         before = form
     return runs

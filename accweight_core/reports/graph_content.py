@@ -73,7 +73,10 @@ def _scale(values: Floats) -> Content:
 
 def _rows(values: Floats, order: Sequence[int], places: Sequence[int]) -> list[list[float | None]]:
     return [
-        [float(f"{value:.4g}") if np.isfinite(value) else None for value in values[at][list(places)]]
+        [
+            float(f"{value:.4g}") if np.isfinite(value) else None
+            for value in values[at][list(places)]
+        ]
         for at in order
     ]
 

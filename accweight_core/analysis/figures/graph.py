@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -108,9 +109,7 @@ def _card(
         behind = layout.Place(card.item, card.x + 3, card.y - 3, card.width, card.height)
         _round(axes, behind, 6, facecolor=THEME.panel, edgecolor=THEME.frame)
     _round(axes, card, 6, facecolor=THEME.raised, edgecolor=THEME.frame)
-    _write(
-        axes, middle, card.y + 11, item.title, card.width - 8, ha="center", color=THEME.ink
-    )
+    _write(axes, middle, card.y + 11, item.title, card.width - 8, ha="center", color=THEME.ink)
     width, left = (card.width - 10) / max(len(colours), 1), card.x + 5
     for at, colour in enumerate(colours or [None]):
         shade = THEME.gap if colour is None else tuple(part / 255 for part in colour)
@@ -122,16 +121,16 @@ def _card(
         )  # fmt: skip
 
 
-def _round(axes: Axes, at: layout.Place, radius: float, **style: object) -> None:
+def _round(axes: Axes, at: layout.Place, radius: float, **style: Any) -> None:
     shape = f"round,pad=0,rounding_size={radius}"
     axes.add_patch(
         FancyBboxPatch((at.x, at.y), at.width, at.height, boxstyle=shape, linewidth=0.8, **style)
     )
 
 
-def _write(axes: Axes, x: float, y: float, text: str, room: float, **style: object) -> None:
+def _write(axes: Axes, x: float, y: float, text: str, room: float, **style: Any) -> None:
     shown = cut(plain(text), room / PER_INCH, SMALL)
-    look = {"color": THEME.dim, "va": "center", "parse_math": False} | style
+    look: dict[str, Any] = {"color": THEME.dim, "va": "center", "parse_math": False} | style
     axes.text(x, y, shown, fontsize=SMALL, **look)
 
 

@@ -45,7 +45,9 @@ def layer_graph(path: Path) -> LayerGraph | None:
         raise FormatError(path, f"it cannot be drawn: {error}") from None
     except (ClaimError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"[:160]
-        raise FormatError(path, f"the program in it is damaged ({reason}); export it again") from None
+        raise FormatError(
+            path, f"the program in it is damaged ({reason}); export it again"
+        ) from None
     except OSError as error:
         raise FormatError(path, f"cannot be read ({reason_of(error)})") from None
 

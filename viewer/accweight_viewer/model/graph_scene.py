@@ -20,7 +20,6 @@ from accweight_core.text import plain
 from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 
-
 PER_CARD = 120 * 64
 """Pixels that a card takes with what is around it, where its name can be read."""
 

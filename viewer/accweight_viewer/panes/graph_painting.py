@@ -212,9 +212,7 @@ def paint_legend(painter: Any, scene: GraphScene, theme: Theme, room: Any) -> No
     painter.drawRect(QtCore.QRectF(left, top, wide, high))
     painter.setPen(QtGui.QColor(theme.dim))
     step = scene.session.step
-    painter.drawText(
-        QtCore.QPointF(left, top - 5), f"{scene.chosen.title} at step {step}"
-    )
+    painter.drawText(QtCore.QPointF(left, top - 5), f"{scene.chosen.title} at step {step}")
     for position in (ticks[0][0], ticks[-1][0]):
         text = number_text(scale.value_at(position))
         width = painter.fontMetrics().horizontalAdvance(text)

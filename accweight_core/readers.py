@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from accweight_core.endings import what_ending_says
 from accweight_core.errors import FormatError, SourceError, reason_of
+from accweight_core.graphs.layer_graph import LayerGraph
 from accweight_core.schema import Description, StoredTensor
 
 GROUP = "accweight.readers"
@@ -121,6 +122,25 @@ def pieces_of(reader: Reader) -> tuple[str, ...]:
     """Return the suffixes of files that may be one parameter each of a folder of this reader."""
     pieces: tuple[str, ...] = getattr(reader, "pieces", ())
     return pieces
+
+
+def graph_in(path: Path) -> LayerGraph | None:
+    """Return the graph in a file; None if its format has none.
+
+    A reader of files with graphs has a method `graph`, which takes the path.
+
+    Raises:
+        FormatError: If no reader recognises the file, or it is damaged.
+    """
+    reader = reader_for(path)
+    if reader is None:
+        raise unrecognised(path)
+    return _graph_by(reader, path)
+
+
+def _graph_by(reader: Any, path: Path) -> LayerGraph | None:
+    found: LayerGraph | None = reader.graph(path) if hasattr(reader, "graph") else None
+    return found
 
 
 def names_in(reader: str, shapes: Mapping[Keys, tuple[int, ...]]) -> dict[str, Keys]:

@@ -32,7 +32,7 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def panes_of(window: MainWindow) -> tuple[ScatterPane, SheetPane]:
-    scatter, sheet = window.found.panes
+    scatter, sheet, _ = window.found.panes
     assert isinstance(scatter, ScatterPane)
     assert isinstance(sheet, SheetPane)
     return scatter, sheet
@@ -56,7 +56,7 @@ def test_panes_are_there_only_for_what_is_stored(
     with_results = opened(analysed)
     without = opened(stored(tmp_path))
 
-    assert [pane.isVisibleTo(with_results) for pane in with_results.found.panes] == [True, True]
+    assert [pane.isVisibleTo(with_results) for pane in with_results.found.panes] == [True, True, False]
     assert not without.found.isVisibleTo(without)
     assert with_results.controls.plate_values.isVisibleTo(with_results)
     assert not without.controls.plate_values.isVisibleTo(without)

@@ -14,6 +14,7 @@ from accweight_core.cli.advising import advise
 from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.exporting import export
+from accweight_core.cli.graphing import graph
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
 from accweight_core.cli.over_steps import layers, trace
@@ -210,6 +211,7 @@ COMMANDS: Sequence[click.Command] = (
     rewind,
     advise,
     plot,
+    graph,
     export,
     report,
     metrics,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.layer_graphs import keep_own_graph
 from accweight_core.arguments import check_callable, check_count, checked_roles
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
@@ -132,7 +133,9 @@ def analyze(
             replacing = overwrite and is_taken(path)
             if replacing:
                 check_replaceable(path)
-            return work.on_disk(path, replacing=replacing)
+            analysis = work.on_disk(path, replacing=replacing)
+            keep_own_graph(path, analysis.header)
+            return analysis
 
 
 def check_numbers(threads: Any, block_elements: Any, picture_bytes: Any, memory: Any) -> None:

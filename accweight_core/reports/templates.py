@@ -12,6 +12,8 @@ from typing import Any
 
 from accweight_core.colours.themes import DARK, LIGHT, Theme
 from accweight_core.errors import MissingLibraryError
+from accweight_core.graphs.layout import SCRIPTS as LAYOUT
+from accweight_core.graphs.layout import script as layout_script
 from accweight_core.reports.formatting import ends, number_text, sentence
 from accweight_core.text import count, plain
 
@@ -69,6 +71,11 @@ SCRIPTS = (
 def probe_script() -> str:
     """Return what draws the views of probes, as one script that leaves no names behind."""
     return "\n".join(['"use strict";', "(() => {", *map(asset, SCRIPTS), "})();"])
+
+
+def graph_script() -> str:
+    """Return what lays out and draws graphs."""
+    return "\n".join([*map(layout_script, LAYOUT), asset("graph.js")])
 
 
 def embedded(document: Any) -> str:

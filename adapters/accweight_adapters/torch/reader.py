@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from accweight_core.graphs.layer_graph import LayerGraph
 from accweight_core.schema import Description
 
 
@@ -34,3 +35,13 @@ class TorchReader:
         from accweight_adapters.torch.description import described
 
         return described(path)
+
+    def graph(self, path: Path) -> LayerGraph | None:
+        """Return the graph of an archive of torch.export; other files have none.
+
+        Raises:
+            FormatError: If it is damaged.
+        """
+        from accweight_adapters.torch.exported_graph import layer_graph
+
+        return layer_graph(path)

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from probe_networks import Classifier, Plain, digits, trained, write_states
 from probe_results import HOSTILE, stored_results
 from viewer_helpers import stored
 from window_driver import OpenWindow, pixels, rgb, settle
+
+import accweight_core as aw
 
 pytest.importorskip("pyqtgraph")
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
@@ -133,6 +136,28 @@ def test_plates_show_what_units_do(analysed: Path, opened: OpenWindow) -> None:
     assert (pixels(window.scenes[0].grabFramebuffer()) != before).any()
     assert "everything.values" in window.legend.caption
     assert "\x1b" not in pane_text(window)
+
+
+def test_plates_show_activation_saliency_and_gradient(tmp_path: Path, opened: OpenWindow) -> None:
+    module, data = Classifier(), digits(24)
+    states = trained(module, *data, epochs=1)
+    run, path = aw.open_run(write_states(tmp_path / "run", states)), tmp_path / "run.accw"
+    asked = ["activations", "unit_saliency:points=12"]
+    aw.probe(run, Plain(module), data, asked, out=path)
+    window = opened(path, chosen={"colour_map": "viridis"})
+    box = window.controls.plate_values
+
+    seen = []
+    for at in range(box.count()):
+        box.setCurrentIndex(at)
+        box.activated.emit(at)
+        settle(window)
+        seen.append(pixels(window.scenes[0].grabFramebuffer()).tobytes())
+
+    texts = [box.itemText(at) for at in range(box.count())]
+    assert texts == ["movement", "activations", "saliency", "gradient"]
+    assert len(set(seen)) == 4
+    assert window.legend.caption.startswith("unit_saliency.gradient")
 
 
 def pane_text(window: MainWindow) -> str:

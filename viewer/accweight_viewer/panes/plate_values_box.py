@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyqtgraph.Qt import QtCore
 
 from accweight_core.analysis.probe_kinds import ResultKind
 from accweight_core.text import plain
+from accweight_viewer.model.found import FoundArray
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import MOVEMENT
 from accweight_viewer.panes.formatting import tip_text
 from accweight_viewer.widgets.combo_box import ComboBox
 from accweight_viewer.widgets.events import listen
+
+
+def _label(array: FoundArray, beside: Sequence[FoundArray]) -> str:
+    """Return what values of units are called: by their array, if no other probe has one so."""
+    if array.array == "values":
+        return array.probe
+    named = array.array.replace("_", " ")
+    is_only = [one.array for one in beside].count(array.array) == 1
+    return named if is_only else f"{array.probe} {named}"
 
 
 class PlateValuesBox(ComboBox):
@@ -45,9 +56,7 @@ class PlateValuesBox(ComboBox):
         )
         for at, array in enumerate(units, start=1):
             words = array.result.fields[array.array].words
-            named = array.array.replace("_", " ")
-            label = array.probe if array.array == "values" else f"{array.probe} {named}"
-            self.addItem(plain(label), array.name)
+            self.addItem(plain(_label(array, units)), array.name)
             tip = tip_text(plain(words))
             self.setItemData(at, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
         blocker.unblock()

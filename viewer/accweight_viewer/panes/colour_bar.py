@@ -94,7 +94,7 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         units = self._session.probes.unit_values
         if units is not None and not self._compact and self._signed is None:
             words = units.array.result.fields[units.array.array].words
-            return plain(f"{units.array.name}: {words}, share of the largest")
+            return plain(f"{units.array.name}: {words}, share of {each}'s largest")
         return f"cumulative change, share of {each}'s largest"
 
     def show_signed(self, signed: bool | None) -> None:

@@ -84,7 +84,8 @@ class Histogram(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _renew(self) -> None:
         session = self._session
-        self.setVisible(not self._hidden and session.comparison == "beside")
+        is_of_movement = session.comparison == "beside" and session.probes.unit_values is None
+        self.setVisible(not self._hidden and is_of_movement)
         if self._request not in self._known:
             self._background.loader.request([self._request])
         self.update()

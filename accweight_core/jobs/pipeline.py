@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
+from accweight_core.accumulate.observing import Observer
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.arguments import check_callable, check_count, checked_roles
 from accweight_core.dtypes import DTYPES
@@ -68,6 +69,7 @@ def analyze(
     executor: Executor | None = None,
     progress: Progress = lambda done, total: None,
     notice: Notice = lambda line: None,
+    observer: Observer | None = None,
 ) -> Analysis:
     """Measure how far every weight of a run has travelled.
 
@@ -98,6 +100,8 @@ def analyze(
         executor: Any other executor; it is not shut down. Changes no bit of the result.
         progress: Called from this thread as the walk advances.
         notice: Called with messages for the user, such as the address of a cluster's dashboard.
+        observer: Sees the weights of blocks at all steps while threads of this process walk them,
+            as `accweight_core.accumulate.grams.Grams` does.
 
     Raises:
         MismatchError: If the run has fewer than two checkpoints or nothing to measure.
@@ -117,7 +121,7 @@ def analyze(
     walking = threads or threads_for(run, parameters)
     work = Work(
         run, header, walking, block_elements, strict, progress,
-        notice=notice, memory_bytes=memory_bytes,
+        notice=notice, memory_bytes=memory_bytes, observer=observer,
     )  # fmt: skip
     if path is not None:
         budget = picture_budget(header, picture_budget_bytes)

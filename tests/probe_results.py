@@ -18,25 +18,26 @@ LAYERS = ("conv", HOSTILE, "out")
 POINTS = 12
 
 
-def _field(name: str, axes: str, shape: tuple[int, ...], dtype: Any = "float64") -> FieldDocument:
+def field(name: str, axes: str, shape: tuple[int, ...], dtype: Any = "float64") -> FieldDocument:
+    """Return an array, its axes named in a text."""
     return FieldDocument(name, tuple(axes.split()), shape, dtype, f"what {name} is", False)
 
 
 OF_EVERY_KIND = (
-    _field("loss", "step", (0,)),
-    _field("sparsity", "step layer", (0, 3)),
-    _field("class_accuracy", "step class", (0, 3)),
-    _field("confusion", "step class predicted", (0, 3, 3)),
-    _field("images", "step picture height width channel", (0, POINTS, 8, 8, 1), "uint8"),
-    _field("scale", "step bound", (0, 2)),
-    _field("coordinates", "step point coordinate", (0, POINTS, 2)),
-    _field("views", "step stage point coordinate", (0, 2, POINTS, 2)),
-    _field("saturation", "step place coordinate", (0, 4, 2)),
-    _field("links", "step link", (0, 2)),
-    _field("path", "step component", (0, 2)),
-    _field("cosine", "step step", (0, 0)),
-    _field("values", "step layer unit", (0, 3, 5), "float32"),
-    _field("answers", "step group class", (0, 2, 3)),
+    field("loss", "step", (0,)),
+    field("sparsity", "step layer", (0, 3)),
+    field("class_accuracy", "step class", (0, 3)),
+    field("confusion", "step class predicted", (0, 3, 3)),
+    field("images", "step picture height width channel", (0, POINTS, 8, 8, 1), "uint8"),
+    field("scale", "step bound", (0, 2)),
+    field("coordinates", "step point coordinate", (0, POINTS, 2)),
+    field("views", "step stage point coordinate", (0, 2, POINTS, 2)),
+    field("saturation", "step place coordinate", (0, 4, 2)),
+    field("links", "step link", (0, 2)),
+    field("path", "step component", (0, 2)),
+    field("cosine", "step step", (0, 0)),
+    field("values", "step layer unit", (0, 3, 5), "float32"),
+    field("answers", "step group class", (0, 2, 3)),
 )
 
 
@@ -90,7 +91,7 @@ def stored_results(out: Path, name: str = "everything") -> Path:
 
 def store_numbers(analysis: Path, name: str, losses: Mapping[int, float]) -> None:
     """Store a number of the whole network, as a probe of another package may, at some steps."""
-    fields = (_field("loss", "step", (0,)),)
+    fields = (field("loss", "step", (0,)),)
     document = ProbeDocument(probe=name, version=1, options={}, steps=STEPS, fields=fields)
     store = ProbeStore.begun(analysis, "fedcba987654", document)
     for step, loss in losses.items():

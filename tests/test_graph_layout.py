@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from planted_graphs import pairs_when_folded, transformer
@@ -40,7 +40,7 @@ def crossed(drawing: Drawing) -> list[tuple[int, int]]:
     found = []
     for number, line in enumerate(drawing.lines):
         ends = [at[-2:] for _, at in line]
-        for (x0, y0), (x1, y1) in zip(ends, ends[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(ends):
             for share in (0.25, 0.5, 0.75):
                 x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
                 for card in drawing.cards:
@@ -128,7 +128,16 @@ def test_of_very_many_edges_those_are_left_out_that_others_imply() -> None:
 
 
 def test_circles_and_hostile_names_are_drawn() -> None:
-    names = ["<b>&\x1b[31m", "a" * 5000, "." * 300, "x.y.z", "__proto__", "constructor", "in:0", "0"]
+    names = [
+        "<b>&\x1b[31m",
+        "a" * 5000,
+        "." * 300,
+        "x.y.z",
+        "__proto__",
+        "constructor",
+        "in:0",
+        "0",
+    ]
     nodes = tuple(Node("layer", name) for name in names)
     circle = tuple((at, (at + 1) % len(names)) for at in range(len(names)))
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
-from probe_results import HOSTILE, LAYERS, POINTS, store_numbers, stored_results
+from probe_results import HOSTILE, LAYERS, POINTS, field, store_numbers, stored_results
+from torch import nn
 from viewer_helpers import session_of, stored
 
 import accweight_core as aw
 from accweight_core.cli.app import application
 from accweight_core.errors import UnknownNameError
+from accweight_core.store.probe_store import ProbeDocument, ProbeStore
 from accweight_viewer.model.chart import Chart
 from accweight_viewer.model.given_samples import GivenSamples
 from accweight_viewer.model.scatter import Scatter, inside
@@ -134,6 +137,34 @@ def test_a_plate_of_other_units_is_blank(session: Session) -> None:
     first = session.sources[0].plates[0]  # five rows, of which the probe knows three units
 
     assert not first.ready
+
+
+def test_rows_of_all_gates_have_the_values_of_their_units(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.LSTM(3, 4, bidirectional=True)
+    states = [{n: v * (1 + k) for n, v in module.state_dict().items()} for k in range(2)]
+    run = aw.open_run({k: {f"lstm.{n}": v for n, v in own.items()} for k, own in enumerate(states)})
+    path = tmp_path / "run.accw"
+    aw.analyze(run, path, roles=["weight", "bias"])
+    shape = (0, 1, 8)
+    document = ProbeDocument("own", 1, {}, (0, 1), (field("values", "step layer unit", shape),),
+                             labels={"layer": ("lstm",)})  # fmt: skip
+    store = ProbeStore.begun(path, "0123456789ab", document)
+    for step in (0, 1):
+        store.write_step(step, {"values": 1.0 + np.arange(8.0)[None]})
+    session = session_of(path)
+    session.change(plate_values="own.values")
+
+    found = {plate.name: plate for plate in session.sources[0].plates}
+
+    assert all(plate.ready for plate in found.values())
+    for name, first in (("lstm.weight_hh_l0", 1), ("lstm.weight_ih_l0_reverse", 5)):
+        texels = session.sources[0].texels(
+            found[name], 0, "mean", slice(0, 1), slice(None), slice(None)
+        )
+        known = texels[0][np.isfinite(texels[0])]
+        np.testing.assert_allclose(np.unique(known), np.arange(first, first + 4) / 8, rtol=1e-6)
+        assert len(known) == found[name].parameter.elements
 
 
 def test_values_that_are_not_stored_leave_the_movement(session: Session) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from probe_networks import Classifier, Plain, digits, trained, write_states
 from probe_results import HOSTILE, stored_results
 from viewer_helpers import stored
 from window_driver import OpenWindow, colour_at, move_mouse, pixels, rgb, settle
+
+import accweight_core as aw
 
 pytest.importorskip("pyqtgraph")
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
@@ -56,7 +59,11 @@ def test_panes_are_there_only_for_what_is_stored(
     with_results = opened(analysed)
     without = opened(stored(tmp_path))
 
-    assert [pane.isVisibleTo(with_results) for pane in with_results.found.panes] == [True, True, False]
+    assert [pane.isVisibleTo(with_results) for pane in with_results.found.panes] == [
+        True,
+        True,
+        False,
+    ]
     assert not without.found.isVisibleTo(without)
     assert with_results.controls.plate_values.isVisibleTo(with_results)
     assert not without.controls.plate_values.isVisibleTo(without)
@@ -146,6 +153,7 @@ def test_points_have_the_colours_of_their_classes(analysed: Path, opened: OpenWi
 
 def test_plates_show_what_units_do(analysed: Path, opened: OpenWindow) -> None:
     window = opened(analysed, chosen={"colour_map": "viridis"})
+    window.histogram.leave_out()  # it makes room for the scene
     settle(window)
     before = pixels(window.scenes[0].grabFramebuffer())
 
@@ -158,6 +166,30 @@ def test_plates_show_what_units_do(analysed: Path, opened: OpenWindow) -> None:
     assert (pixels(window.scenes[0].grabFramebuffer()) != before).any()
     assert "everything: what values is" in window.legend.caption
     assert "\x1b" not in pane_text(window)
+
+
+def test_plates_show_activation_saliency_and_gradient(tmp_path: Path, opened: OpenWindow) -> None:
+    module, data = Classifier(), digits(24)
+    states = trained(module, *data, epochs=1)
+    run, path = aw.open_run(write_states(tmp_path / "run", states)), tmp_path / "run.accw"
+    asked = ["activations", "unit_saliency:points=12"]
+    aw.probe(run, Plain(module), data, asked, out=path)
+    window = opened(path, chosen={"colour_map": "viridis"})
+    box = window.controls.plate_values
+    assert window.histogram.isVisibleTo(window)
+
+    seen = []
+    for at in range(box.count()):
+        box.setCurrentIndex(at)
+        box.activated.emit(at)
+        settle(window)
+        seen.append(pixels(window.scenes[0].grabFramebuffer()).tobytes())
+
+    texts = [box.itemText(at) for at in range(box.count())]
+    assert texts == ["movement", "activations", "saliency", "gradient"]
+    assert len(set(seen[1:])) == 3
+    assert window.legend.caption.startswith("unit_saliency gradient: mean norm of the gradient")
+    assert not window.histogram.isVisibleTo(window)  # which is of movement
 
 
 def pane_text(window: MainWindow) -> str:

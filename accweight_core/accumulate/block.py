@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from accweight_core.accumulate.cutting import Stretches, pieces_of
 from accweight_core.accumulate.folding import BlockSums, Sums
+from accweight_core.accumulate.observing import Observe
 from accweight_core.accumulate.stepwise import Buffers, Carry, walk_steps
 from accweight_core.accumulate.watching import Plane, PoolingWatcher, Watcher
 from accweight_core.io.reading import OpenFiles, neighbours, read_stretches, read_together
@@ -50,6 +51,7 @@ def walk_block(
     carry: Carry | None = None,
     keep: Callable[[Carry], None] | None = None,
     dtype: np.dtype[Any] | None = None,
+    observe: Observe | None = None,
 ) -> BlockSums:
     """Walk one block of one parameter through its checkpoints.
 
@@ -63,6 +65,7 @@ def walk_block(
             ordinary step. None to use the first tensor as the reference.
         keep: Called with the state at the end of this walk.
         dtype: Dtype of the subtraction; the widest of the tensors by default.
+        observe: Called in the end with the weights of the block at all steps.
     """
     dtype, buffers = dtype or common_dtype(tensors), buffers or Buffers()
     tiers.expect(sum(stop - start for start, stop in block.stretches) * len(tensors))
@@ -72,15 +75,21 @@ def walk_block(
     ]
     elements = [columns for _, rows, columns in pieces for _ in range(rows)]
 
+    seen = _seen(observe, len(tensors), sum(elements), dtype, buffers)
+
     def read(step: int, out: Array) -> None:
         read_stretches(files, tensors[step], block.stretches, out)
+        if observe:
+            seen[step] = out
 
     plain = carry is None and keep is None
     stream = _stream_of(tensors, dtype) if plain else None
-    values, shown = _streamed(files, stream, pieces, buffers, watcher)
+    values, shown = _streamed(files, stream, pieces, buffers, watcher, seen)
     if values is None:
         shapes, late = [(rows, columns) for _, rows, columns in pieces], _late(watcher, shown)
         values = walk_steps(read, len(tensors), shapes, dtype, buffers, late, carry, keep)
+    if observe:
+        observe(seen)
     return BlockSums(block.stretches, elements, values)
 
 
@@ -90,6 +99,7 @@ def walk_alike(
     watcher: Watcher | None = None,
     *,
     buffers: Buffers | None = None,
+    observe: Observe | None = None,
 ) -> Sums:
     """Walk several small parameters of equal size together, one kernel row each.
 
@@ -100,6 +110,7 @@ def walk_alike(
         parameters: Each parameter in every checkpoint; none longer than a sub-block.
         watcher: Called with A_t of all parameters, concatenated, after every step.
         buffers: Buffers to reuse; new ones if None.
+        observe: Called in the end with the weights of all of them, concatenated, at all steps.
 
     Returns:
         (steps, parameters, len(SUMS)).
@@ -108,15 +119,29 @@ def walk_alike(
     shape, steps = (len(parameters), elements), list(zip(*parameters, strict=True))
     together, buffers = all(len(list(neighbours(s))) == 1 for s in steps), buffers or Buffers()
     stream = _stream_of(parameters[0], dtype) if together else None
-    values, shown = _streamed(files, stream, [(0, *shape)], buffers, watcher)
-    if values is not None:
-        return values
+    seen = _seen(observe, len(steps), len(parameters) * elements, dtype, buffers)
+    values, shown = _streamed(files, stream, [(0, *shape)], buffers, watcher, seen)
 
     def read(step: int, out: Array) -> None:
         read_together(files, steps[step], out.reshape(shape))
+        if observe:
+            seen[step] = out
 
-    late = _late(watcher, shown)
-    return walk_steps(read, len(steps), [shape], dtype, buffers, late, None, None)
+    if values is None:
+        late = _late(watcher, shown)
+        values = walk_steps(read, len(steps), [shape], dtype, buffers, late, None, None)
+    if observe:
+        observe(seen)
+    return values
+
+
+def _seen(
+    observe: Observe | None, steps: int, elements: int, dtype: np.dtype[Any], buffers: Buffers
+) -> Array:
+    """Return where the weights of a block are kept for an observer, empty without one."""
+    if observe is None:
+        return np.empty((0, 0), dtype)
+    return buffers.take("seen", (steps, elements), dtype)
 
 
 def _stream_of(tensors: Sequence[StoredTensor], dtype: np.dtype[Any]) -> Stream | None:
@@ -134,6 +159,7 @@ def _streamed(
     pieces: Sequence[Piece],
     buffers: Buffers,
     watcher: Watcher | None,
+    seen: Array,
 ) -> tuple[Sums | None, int]:
     """Stream pieces through all steps, in batches of steps if there are many.
 
@@ -143,6 +169,7 @@ def _streamed(
         pieces: The sub-blocks to walk.
         buffers: Buffers to reuse.
         watcher: Called with A_t after every step.
+        seen: (steps, elements) for the weights; empty if nobody asks.
 
     Returns:
         (steps, rows of all pieces, len(SUMS)), or None if streaming gave up; and the number of
@@ -160,9 +187,11 @@ def _streamed(
         Rows(rows, columns, stream, partial(_take, buffers, number * is_kept), is_kept=is_kept)
         for number, (_, rows, columns) in enumerate(pieces)
     ]
-    drawn = _drawn(watcher, min(steps, most), pieces, partial(_take, buffers, 0))
+    drawn = _drawn(watcher, min(steps, most), pieces, partial(_take, buffers, 0), seen[:0])
     for begin in range(0, steps, most):
         batch, at, row = range(begin, min(begin + most, steps)), 0, 0
+        if len(seen):
+            drawn = drawn._replace(seen=seen[batch.start : batch.stop])
         for (first, height, columns), rows in zip(pieces, carried, strict=True):
             sums = stream.advance(files, first, batch, rows, drawn, at)
             if sums is None:
@@ -191,15 +220,18 @@ def _take(buffers: Buffers, number: int, name: str, elements: int, dtype: npt.DT
     return buffers.take(f"{name} {number}", (elements,), dtype)
 
 
-def _drawn(watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take) -> Drawn:
+def _drawn(
+    watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take, seen: Array
+) -> Drawn:
     """Return buffers for what the watcher needs: nothing, every A_t, or pooled squares."""
     from accweight_core.accumulate import streaming
 
     if watcher is None:
-        return streaming.nothing()
+        return streaming.nothing(seen)
     if isinstance(watcher, PoolingWatcher) and watcher.squares:
-        return streaming.pooled(steps, watcher.squares, take)
-    return streaming.whole(steps, sum(rows * columns for _, rows, columns in pieces), take)
+        return streaming.pooled(steps, watcher.squares, take, seen)
+    elements = sum(rows * columns for _, rows, columns in pieces)
+    return streaming.whole(steps, elements, take, seen)
 
 
 def _show(watcher: Watcher, batch: range, drawn: Drawn) -> None:

@@ -162,18 +162,22 @@ class Rows:
         )  # fmt: skip
 
 
-def nothing() -> Drawn:
-    """Return empty buffers: nothing is drawn."""
-    return Drawn(np.empty((0, 0), np.float32), 0, 0, 0, *_no_squares())
+def nothing(seen: Array) -> Drawn:
+    """Return empty buffers: nothing is drawn.
+
+    Args:
+        seen: (steps, elements) for the weights, or empty; as below.
+    """
+    return Drawn(np.empty((0, 0), np.float32), 0, 0, 0, *_no_squares(), seen)
 
 
-def whole(steps: int, elements: int, take: Take) -> Drawn:
+def whole(steps: int, elements: int, take: Take, seen: Array) -> Drawn:
     """Return a buffer for A_t of every element."""
     planes = take("planes", steps * elements, np.float32)
-    return Drawn(planes.reshape(steps, elements), 0, 0, 0, *_no_squares())
+    return Drawn(planes.reshape(steps, elements), 0, 0, 0, *_no_squares(), seen)
 
 
-def pooled(steps: int, squares: Squares, take: Take) -> Drawn:
+def pooled(steps: int, squares: Squares, take: Take, seen: Array) -> Drawn:
     """Return buffers for A_t pooled over squares."""
     side, height, width = squares
     strip = take("planes", STEPS * STRIP, np.float32).reshape(STEPS, STRIP)
@@ -183,10 +187,9 @@ def pooled(steps: int, squares: Squares, take: Take) -> Drawn:
         row.fill(0)
     shape = steps, -(-height // side), -(-width // side)
     found = [take(f"squares {n}", math.prod(shape), np.float32) for n in range(2)]
-    return Drawn(
-        strip, side, height, width, *(r.reshape(steps, length) for r in rows),
-        *(f.reshape(shape) for f in found),
-    )  # fmt: skip
+    row_sums, row_tops = (r.reshape(steps, length) for r in rows)
+    sums, tops = (f.reshape(shape) for f in found)
+    return Drawn(strip, side, height, width, row_sums, row_tops, sums, tops, seen)
 
 
 def _no_squares() -> tuple[Array, Array, Array, Array]:

@@ -84,7 +84,7 @@ class Carried(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Output buffers for the pictures of a block: A_t itself, pooled, or empty.
+    """Output buffers of a block: A_t itself, pooled, or empty for its pictures; the weights.
 
     Attributes:
         planes: (steps, elements) float32, A_t; only one strip of it if it is pooled.
@@ -95,6 +95,7 @@ class Drawn(NamedTuple):
         row_tops: Same shape, scratch.
         sums: (steps, height / side, width / side) float32, sums over squares, sizes rounded up.
         tops: Same shape, maxima.
+        seen: (steps, elements) the weights, of the dtype of the arithmetic; empty if nobody asks.
     """
 
     planes: Array
@@ -105,6 +106,7 @@ class Drawn(NamedTuple):
     row_tops: Array
     sums: Array
     tops: Array
+    seen: Array
 
 
 class _Strip(NamedTuple):
@@ -165,8 +167,8 @@ def stream(
 @compiled
 def _streamed(*flat: Any) -> Any:
     """Take the arguments one by one: named tuples cost Python six microseconds per call."""
-    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:23])
-    return _stream(source, rows, drawn, flat[23], flat[24], flat[25])
+    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:24])
+    return _stream(source, rows, drawn, flat[24], flat[25], flat[26])
 
 
 @inlined
@@ -194,6 +196,8 @@ def _stream_strip(
     if begins:
         if not _begin(source, rows, strip, sums):
             return False
+        if drawn.seen.shape[0]:
+            _show(rows, drawn, strip, _Batch(0, 1, 0))
         step = 1
     else:
         copy(rows.previous, strip.at, rows.weights, 0, strip.elements)
@@ -201,6 +205,8 @@ def _stream_strip(
         batch = _Batch(step, min(STEPS, last - step), 1)
         if not _read(source, rows, strip, batch):
             return False
+        if drawn.seen.shape[0]:
+            _show(rows, drawn, strip, batch)
         if not _advance(rows, drawn, strip, batch, step > 1 or not begins, sums):
             return False
         if drawn.side:
@@ -250,6 +256,15 @@ def _advance(
             for column in range(found.shape[2]):
                 sums[strip.top + row, batch.step + t, column] = found[row, t, column]
     return True
+
+
+@compiled_within
+def _show(rows: Carried, drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
+    """Copy the weights of a strip at several steps to where they are seen."""
+    flat, stride = drawn.seen.reshape(-1), drawn.seen.shape[1]
+    for t in range(batch.many):
+        at = (batch.step + t) * stride + strip.element
+        copy(rows.weights, (batch.slot + t) * STRIP, flat, at, strip.elements)
 
 
 @inlined

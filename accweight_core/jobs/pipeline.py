@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
+from accweight_core.accumulate.observing import Observer
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.layer_graphs import keep_own_graph
 from accweight_core.arguments import check_callable, check_count, checked_roles
@@ -69,6 +70,7 @@ def analyze(
     executor: Executor | None = None,
     progress: Progress = lambda done, total: None,
     notice: Notice = lambda line: None,
+    observer: Observer | None = None,
 ) -> Analysis:
     """Measure how far every weight of a run has travelled.
 
@@ -99,6 +101,8 @@ def analyze(
         executor: Any other executor; it is not shut down. Changes no bit of the result.
         progress: Called from this thread as the walk advances.
         notice: Called with messages for the user, such as the address of a cluster's dashboard.
+        observer: Sees the weights of blocks at all steps while threads of this process walk them,
+            as `accweight_core.accumulate.grams.Grams` does.
 
     Raises:
         MismatchError: If the run has fewer than two checkpoints or nothing to measure.
@@ -118,7 +122,7 @@ def analyze(
     walking = threads or threads_for(run, parameters)
     work = Work(
         run, header, walking, block_elements, strict, progress,
-        notice=notice, memory_bytes=memory_bytes,
+        notice=notice, memory_bytes=memory_bytes, observer=observer,
     )  # fmt: skip
     if path is not None:
         budget = picture_budget(header, picture_budget_bytes)

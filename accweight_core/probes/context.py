@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from accweight_core.accumulate.grams import Grams
 from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentValueError, UnknownNameError
 from accweight_core.probes.binding.binding import Binding
@@ -55,6 +56,7 @@ class Context:
         seed: Seed of everything that is drawn.
         kept: Nodes that the probe asks for.
         parts: Parts of what it computes in the end, if that is most of its work: for the progress.
+        grams: Inner products of all steps that the walk of the analysis has observed, if any.
     """
 
     run: Run
@@ -69,6 +71,7 @@ class Context:
     kept: list[str] = field(default_factory=list)
     parts: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
+    grams: Grams | None = None
     _binding: Binding | None = None
     _portions: Portions | None = None
     _pieces: ProbePieces | None = None

@@ -34,9 +34,10 @@ consistent with a loss that the checkpoint recorded, or neither."""
 Inputs = Array | Mapping[str, Array]
 """The value of the only input, or the values of several by their names; samples along axis 0."""
 
-Unit = int | tuple[int, ...] | None
+Unit = int | tuple[int, ...] | Array | None
 """A unit of a node: its index along axis 1 (a channel: the sum over its positions), its indices
-along all axes after the samples (one position of a channel), or None for the sum of all."""
+along all axes after the samples (one position of a channel), or None for the sum of all. An array
+of the shape of the node stands for the sum of all, each times its element."""
 
 OUTPUT = "output"
 """The name under which results have the first output of a network, whatever the file calls it."""
@@ -141,7 +142,8 @@ class BoundNetwork(Protocol):
 
         Raises:
             UnknownNameError: If there is no such node, parameter or input.
-            ArgumentValueError: If the unit is outside of the node, or x has integers.
+            ArgumentValueError: If the unit is outside of the node or of another shape, or x has
+                integers.
             UnsupportedOperatorError: If this engine has no gradients.
         """
         ...

@@ -173,6 +173,10 @@ class Probe(Protocol):
     reading: ClassVar[str] = ""
     """How what it finds is read, and what it does not say: in a sentence or two, for pages."""
 
+    takes_grams: ClassVar[bool] = False
+    """Whether it asks for `Context.grams`, which a walk over all steps can observe beside the
+    metrics of an analysis."""
+
     def start(self, context: Context) -> Schema:
         """Return what it will store; ask the context for the nodes that it needs.
 

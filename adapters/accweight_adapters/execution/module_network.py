@@ -2,7 +2,8 @@
 
 Nodes are modules by their names. The node of a module that has parameters of its own is its
 result, which is what comes before the activation function where that is a module or a call of its
-own, as it nearly always is.
+own, as it nearly always is. Where what follows overwrites it (``F.relu(x, inplace=True)``), what
+follows is given a copy.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class ModuleNetwork(Network):
     def __init__(self, module: nn.Module, inputs: Sequence[str]) -> None:
         # a copy, because its mode changes, and hooks are put on it
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        for part in self.module.modules():
+            if getattr(part, "inplace", False) is True:
+                part.inplace = False  # type: ignore[assignment]  # as ReLU(inplace=True)
+        self.overwritten: set[str] = set()
         self.inputs = tuple(Port(name, None, "") for name in inputs)
         self.outputs: tuple[Port, ...] = (Port(OUTPUT, None, ""),)
         self.own = {name: value.detach() for name, value in _state(self.module)}
@@ -149,14 +154,19 @@ class ModuleBound(TorchBound):
     ) -> dict[str, Tensor]:
         """Return outputs, if asked for, and kept nodes."""
         kept: dict[str, Tensor] = {}
+        versions: dict[str, int] = {}
         arguments = tuple(inputs[port.name] for port in self.network.inputs)
-        with self._hooked(dict.fromkeys([*keep, *functions]), functions, kept):
+        with self._hooked(dict.fromkeys([*keep, *functions]), functions, kept, versions):
             try:
                 made = torch.func.functional_call(self.network.module, dict(weights), arguments)
             except AccweightError:
                 raise
             except Exception as error:  # whatever the module raises
                 raise failure(type(self.network.module).__name__, error) from error
+        changed = {name for name, version in versions.items() if kept[name]._version != version}
+        if changed - self.network.overwritten:
+            self.network.overwritten |= changed
+            return self.evaluated(inputs, keep, weights, functions, outputs=outputs)
         found = dict(_named_outputs(made)) if outputs else {}
         for name in keep:
             if name not in kept:
@@ -170,16 +180,20 @@ class ModuleBound(TorchBound):
         names: Mapping[str, None],
         functions: Mapping[str, Sequence[Function]],
         kept: dict[str, Tensor],
+        versions: dict[str, int],
     ) -> Iterator[None]:
         """Record and replace the results of modules; a module called twice is recorded last."""
+        overwritten = self.network.overwritten
 
         def hook(name: str) -> Callable[..., Any]:
             def record(module: nn.Module, arguments: Any, result: Any) -> Any:
                 first = result[0] if isinstance(result, tuple | list) else result
                 for function in functions.get(name, ()):
                     first = function(first)
-                kept[name] = first
-                if name not in functions:
+                kept[name], versions[name] = first, first._version
+                if name in overwritten or (first.is_leaf and first.requires_grad):
+                    first = first.clone()
+                elif name not in functions:
                     return None
                 return (first, *result[1:]) if isinstance(result, tuple | list) else first
 

@@ -25,8 +25,10 @@ from accweight_adapters.execution.torch_bound import (
     check_gated,
     fitting_weights,
 )
-from accweight_core.errors import FormatError
+from accweight_adapters.execution.watching import watching
+from accweight_core.errors import FormatError, UnsupportedOperatorError
 from accweight_core.probes.network import OUTPUT, Array, Inputs, Network
+from accweight_core.text import plain
 
 
 class OnnxNetwork(Network):
@@ -53,7 +55,8 @@ class OnnxNetwork(Network):
             if self._graph.slots[name] in needed
         }
         self.slots = self._slots(model.layers, needed)
-        self.layers = tuple(name for name in model.layers if name in self.slots)
+        self.inner = self._inner(model.layers, needed)
+        self.layers = tuple(n for n in model.layers if n in self.slots or n in self.inner)
         self.parameters = {name: tuple(value.shape) for name, value in self.own.items()}
 
     @classmethod
@@ -113,6 +116,22 @@ class OnnxNetwork(Network):
         of_layers = {name: made[value] for name, value in layers.items() if value in made}
         return {**of_layers, **{n: s for n, s in made.items() if n not in of_layers}}
 
+    def _inner(self, layers: Mapping[str, str], needed: set[int]) -> dict[str, str]:
+        """Return the values in bodies of branches and loops by the names of nodes; layers first."""
+        made = [n for n, slots in self._graph.inner.items() if needed.intersection(slots)]
+        values = {name: name for name in made if name not in self.slots}
+        of_layers = {
+            name: value
+            for name, value in layers.items()
+            if value in values and name not in self.slots
+        }
+        return {**of_layers, **{n: v for n, v in values.items() if n not in of_layers}}
+
+    def leading(self, names: Sequence[str]) -> list[int]:
+        """Return the slots of the operators whose bodies compute some nodes."""
+        inner = self._graph.inner
+        return [slot for name in names for slot in inner[self.inner[name]]]
+
 
 class OnnxBound(TorchBound):
     """An ONNX graph with the weights of one checkpoint."""
@@ -121,8 +140,10 @@ class OnnxBound(TorchBound):
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Layers by name, then all other values."""
-        return tuple(self.network.slots)
+        """Layers by name, then all other values; those in bodies of branches and loops too."""
+        network, layers = self.network, self.network.layers
+        others = (*network.slots, *network.inner)
+        return (*layers, *(name for name in others if name not in set(layers)))
 
     def evaluated(
         self,
@@ -135,11 +156,18 @@ class OnnxBound(TorchBound):
     ) -> dict[str, Tensor]:
         """Return outputs, if asked for, and kept nodes."""
         network = self.network
-        slots = self._slots_of(keep, outputs=outputs)
-        plan = network.program.plan(slots)
-        values = self._run(plan, network.given(inputs), weights, functions)
+        inner = [name for name in keep if name in network.inner]
+        outer = [name for name in keep if name not in network.inner]
+        slots = self._slots_of(outer, outputs=outputs)
+        plan = network.program.plan([*slots, *network.leading(inner)])
+        within = {
+            network.inner[n]: _composed(f) for n, f in functions.items() if n in network.inner
+        }
+        with watching([network.inner[name] for name in inner], within) as watched:
+            values = self._run(plan, network.given(inputs), weights, functions)
         named = [OUTPUT, *(port.name for port in network.outputs[1:])] if outputs else []
-        return dict(zip([*named, *keep], values, strict=True))
+        found = dict(zip([*named, *outer], values, strict=False))
+        return found | {name: watched.value(network.inner[name], name) for name in inner}
 
     def _slots_of(self, keep: Sequence[str], *, outputs: bool) -> list[int]:
         network = self.network
@@ -158,7 +186,8 @@ class OnnxBound(TorchBound):
         names = network._graph.slots
         own = {names[n]: weights[n] for n in network.own if names[n] in plan.needed}
         for name, several in functions.items():
-            patches.setdefault(network.slots[name], []).extend(several)
+            if name in network.slots:
+                patches.setdefault(network.slots[name], []).extend(several)
         with budget():
             return plan.run({**given, **own}, {slot: _composed(f) for slot, f in patches.items()})
 
@@ -190,6 +219,12 @@ class OnnxBound(TorchBound):
     def beginning(self, x: Inputs, changed: Collection[str], keep: Sequence[str] = ()) -> Beginning:
         """Return the values that do not depend on some parameters; see `ResumableNetwork`."""
         self._check_nodes(keep)
+        inner = [name for name in (*keep, *self.functions) if name in self.network.inner]
+        if inner:
+            raise UnsupportedOperatorError(
+                f"node {plain(inner[0])!r} is inside of a branch or loop, where a run cannot go on "
+                "from a part of it"
+            )
         slots = [self.network._graph.slots[name] for name in changed]
         rest, start = self.network.program_after(slots, self._slots_of(keep, outputs=True))
         given = self.network.given(self._given(x))

@@ -134,7 +134,7 @@ class GraphScene:
     @property
     def chosen(self) -> Number:
         """The number that is the colour: that of the table unless another was chosen."""
-        wanted = self._chosen or self.session.settings.first_metric
+        wanted = self._chosen or self.session.settings.columns[0]
         choices = self.choices
         return next((one for one in choices if one.key == wanted), choices[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from accweight_core.analysis.probe_kinds import ResultKind
@@ -35,7 +36,7 @@ class PlateValuesBox(DescribedBox):
         """List what is stored."""
         session = self._session
         units = session.probes.of_kind(ResultKind.UNITS) if len(session.runs) == 1 else []
-        self.offer([MOVED, *map(_described, units)])
+        self.offer([MOVED, *(_described(array, units) for array in units)])
         self.setVisible(self.is_useful)
         self._show()
 
@@ -43,5 +44,9 @@ class PlateValuesBox(DescribedBox):
         self.show_value(self._session.settings.plate_values)
 
 
-def _described(array: FoundArray) -> Described:
-    return Described(array.of_units, array.name, array.words)
+def _described(array: FoundArray, beside: Sequence[FoundArray]) -> Described:
+    """Return an entry, which is called after its array alone if no other probe has one so."""
+    named = array.array.replace("_", " ")
+    is_only = [one.array for one in beside].count(array.array) == 1
+    label = named if is_only and array.array != "values" else array.of_units
+    return Described(label, array.name, array.words)

@@ -135,7 +135,7 @@ def _runs_not_steps(alike: Sequence[tuple[NameParts, Told]], columns: Sequence[C
     is_setting = (
         not number.is_step and bool(number.key) and all(n.value < 1 for n in columns[0].numbers)
     )
-    if not (number.run_word or is_followed or is_setting):
+    if not (number.may_tell_runs_apart or is_followed or is_setting):
         return ""
     first, last = shortened([alike[at][1].path for at in (0, -1)])
     return (

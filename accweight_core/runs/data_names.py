@@ -15,9 +15,9 @@ _NAMES = frozenset(
      "ids", "idx", "index", "indices", "mask", "latents", "noise", "prediction", "predictions",
      "preds", "logits", "outputs", "loss", "losses", "accuracy", "accuracies", "history", "time",
      "times", "timesteps", "results", "reward", "rewards", "action", "actions", "observation",
-     "observations", "obs", "done", "dones", "timeouts", "ret", "returns", "advantages", "low", "high",
-     "mu", "sigma", "mean", "means", "std", "stds", "var", "variance", "min", "max", "count", "n",
-     "sum", "cov", "stats", "statistics")
+     "observations", "obs", "done", "dones", "timeouts", "ret", "returns", "advantages", "low",
+     "high", "mu", "sigma", "mean", "means", "std", "stds", "var", "variance", "min", "max",
+     "count", "n", "sum", "cov", "stats", "statistics")
 )  # fmt: skip
 _WHERE = frozenset(
     ("train", "test", "val", "valid", "validation", "dev", "eval", "all", "running", "next", "old",

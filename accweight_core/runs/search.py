@@ -32,6 +32,9 @@ UNFINISHED = re.compile(r"^tmp-checkpoint-\d+$|orbax-checkpoint-tmp")
 _NOT_SEARCHED = re.compile(r"^\.|\.accw$|^(__pycache__|node_modules|site-packages)$")
 """Hidden folders, analyses, and folders of installed programs."""
 
+_OF_A_RUN = re.compile(r"\.hydra$|events\.out\.tfevents\.|hparams\.yaml$|progress\.csv$")
+"""What programs write once for each run, so that the number of its folder is no step."""
+
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
 
 DEEPEST = 12
@@ -97,12 +100,14 @@ class Search:
         left_out: What was left out, and why.
         broken: Candidates that cannot be opened.
         stopped: Where the search stopped at a limit; empty if it did not.
+        runs: Folders that are those of runs, by what else is in them.
     """
 
     files: list[Path] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     stopped: str = ""
+    runs: list[Path] = field(default_factory=list)
 
 
 def searched(
@@ -203,6 +208,8 @@ class _Walk:
             self.result.left_out.append(LeftOut(folder, f"cannot be read ({reason_of(error)})"))
             return [], []
         self._entries += len(entries)
+        if any(_OF_A_RUN.match(entry.name) for entry in entries):
+            self.result.runs.append(folder)
         files, whole = self._files(entries)
         kept = [file for file in files if not is_excluded(file, self._exclude)]
         if whole and kept:

@@ -321,7 +321,9 @@ def _unnumbered(found: Sequence[Found]) -> list[Placed]:
     """Order by name, or keep the given order if the files were given one by one in another one."""
     if _given_in_order(found):
         return [Placed(item, index, GIVEN) for index, item in enumerate(found)]
-    by_name = sorted(found, key=lambda f: (end_of(f.stem), natural_key(f.label)))
+    by_name = sorted(
+        found, key=lambda f: (end_of(f.stem), parts_of(f.parts[-1]).version, natural_key(f.label))
+    )
     return [Placed(item, i, BY_ALPHABET) for i, item in enumerate(by_name)]
 
 

@@ -262,6 +262,23 @@ def test_an_empty_folder_is_told_as_ever(tmp_path: Path) -> None:
         survey(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["net.{}.pyth", "ckpt_{}.t7", "net.{:04d}", "net_{}.mine"])
+def test_files_are_read_by_their_content_whatever_their_ending(tmp_path: Path, name: str) -> None:
+    for step in (1, 2, 10):
+        torch.save(small(step), tmp_path / name.format(step))
+    (tmp_path / "net_3.mine.tmp").write_bytes((tmp_path / name.format(1)).read_bytes())
+    (tmp_path / "notes.rst").write_text("what was tried")
+
+    assert [c.step for c in survey(tmp_path).checkpoints] == [1, 2, 10]
+
+
+def test_files_of_unknown_endings_are_not_opened_beside_checkpoints(tmp_path: Path) -> None:
+    for name in ("net_1.pt", "net_2.pt", "other_1.mine", "other_2.mine"):
+        torch.save(small(), tmp_path / name)
+
+    assert [c.step for c in survey(tmp_path).checkpoints] == [1, 2]
+
+
 def test_what_lies_in_hidden_folders_is_not_found(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     torch.save(small(), tmp_path / ".git" / "epoch_1.pt")

@@ -15,6 +15,7 @@ from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
 from accweight_adapters.model_config.meaning import with_model_config
 from accweight_adapters.model_keys import names_model
+from accweight_adapters.numbered import with_numbered_hints
 from accweight_adapters.pickles.tree import mapping_of
 from accweight_adapters.pickles.values import ArrayClaim, TensorClaim
 from accweight_adapters.pickles.weights import Weights, find_step, find_weights
@@ -65,11 +66,13 @@ def _described(path: Path) -> Description:
     measures = measures_in(mapping_of(content), number)
     if is_lightning(content):
         measures = lightning_measures(content, number) | measures
+    tensors = with_lora_layers(
+        stored(path, archive, name, claim) for name, claim in weights.tensors.items()
+    )
+    are_modules = weights.are_modules or archive.format in ARCHIVES_OF_MODELS
     return Description(
         format=archive.format,
-        tensors=with_lora_layers(
-            stored(path, archive, name, claim) for name, claim in weights.tensors.items()
-        ),
+        tensors=tensors if are_modules else with_numbered_hints(tensors),
         step=step,
         step_key=key,
         files=(str(path),),
@@ -79,7 +82,7 @@ def _described(path: Path) -> Description:
             key: with_lora_layers(stored(path, archive, *item) for item in copy.items())
             for key, copy in weights.copies.items()
         },
-        is_model=weights.are_modules or archive.format in ARCHIVES_OF_MODELS,
+        is_model=are_modules,
     )
 
 

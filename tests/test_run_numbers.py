@@ -100,6 +100,9 @@ def test_steps_with_a_word_of_one_checkpoint_each_are_no_series() -> None:
         ["alpha_10.pt", "alpha_20.pt"],
         ["net_noise25.pt", "net_noise50.pt"],
         ["model_part0.pt", "model_part1.pt"],
+        ["net_s0_best.pt", "net_s42_best.pt"],
+        ["0/model/best.pt", "1/model/best.pt"],
+        ["model_fp16.pt", "model_fp32.pt"],
     ],
 )
 def test_numbers_that_may_be_those_of_runs_are_taken_for_steps_with_a_warning(
@@ -158,6 +161,13 @@ def test_counts_that_contradict_each_other_are_said(names: list[str]) -> None:
 def test_plain_orders_take_no_warning(names: list[str]) -> None:
     assert list(steps(names)) == names
     assert warnings(names) == ()
+
+
+def test_a_loss_behind_the_epoch_is_no_update() -> None:
+    names = ["checkpoint_1_0_912345.pt", "checkpoint_2_0_712345.pt", "checkpoint_10_0_500000.pt"]
+
+    assert steps(sorted(names)) == dict(zip(names, (1, 2, 10), strict=True))
+    assert warnings(names)[0].startswith("the counts in the names contradict the order")
 
 
 def test_the_update_is_the_step_of_epoch_and_update() -> None:

@@ -130,6 +130,22 @@ def test_a_broken_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
     assert [c.step for c in survey(tmp_path).checkpoints] == [1, 2, 10]
 
 
+def test_the_cache_of_the_hub_is_read_by_its_snapshots(tmp_path: Path) -> None:
+    cache = tmp_path / "models--org--net"
+    for folder in ("blobs", "snapshots/1a2b3c4", "snapshots/9f8e7d6"):
+        (cache / folder).mkdir(parents=True)
+    for number, revision in enumerate(("1a2b3c4", "9f8e7d6")):
+        blob = cache / "blobs" / (f"{number}" * 8)
+        torch.save(small(number), blob)
+        (cache / "snapshots" / revision / "model.bin").symlink_to(blob)
+
+    folder = "models--org--net/snapshots"
+    assert [series.name for series in aw.series_of(tmp_path)] == [
+        f"{folder}/1a2b3c4",
+        f"{folder}/9f8e7d6",
+    ]
+
+
 def test_the_file_is_kept_and_not_the_link_to_it(tmp_path: Path) -> None:
     folder = write_small_run(tmp_path, EPOCHS)
     (folder / "best.pt").symlink_to("epoch_10.pt")

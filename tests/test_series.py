@@ -214,6 +214,11 @@ ONE_RUN: dict[str, dict[str, int]] = {
     "deep": {f"a/b/c/d/e/f/{n}.pt": n for n in (1, 2, 10)},
     "before the start": {"step_-1.pt": -1, "step_0.pt": 0, "step_1.pt": 1},
     "exponents with fractions": {"m_5000.pt": 5000, "m_1e+05.pt": 100_000, "m_1.1e+05.pt": 110_000},
+    "parts of seconds": {"2024-01-02T10-00-00.123456.pt": 0, "2024-01-02T11-00-00.5.pt": 1,
+                         "2024-01-03T09-00-00.25.pt": 2},
+    "releases": {"m-1.2.3.pt": 0, "m-1.2.10.pt": 1, "m-1.10.0.pt": 2},
+    "accuracy behind the epoch": {"m_3epoch_92.1.pt": 3, "m_7epoch_93.pt": 7,
+                                  "m_12epoch_91.5.pt": 12},
     "ordinals": {"1st.pt": 1, "2nd.pt": 2, "3rd.pt": 3, "10th.pt": 10},
     "hours and minutes": {"m_1h30m.pt": 5400, "m_2h00m.pt": 7200, "m_10h05m.pt": 36_300},
     "hours and minutes where needed": {"m_30min.pt": 1800, "m_1h30m.pt": 5400, "m_2h.pt": 7200},
@@ -366,7 +371,14 @@ def test_a_network_saved_once_beside_a_series_is_listed_and_noted(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "beside", [".hydra/config.yaml", "events.out.tfevents.1.host", "hparams.yaml", "progress.csv"]
+    "beside",
+    [
+        ".hydra/config.yaml",
+        "events.out.tfevents.1.host",
+        "hparams.yaml",
+        "progress.csv",
+        "cout.txt",
+    ],
 )
 def test_the_number_of_a_folder_that_is_a_run_is_no_step(tmp_path: Path, beside: str) -> None:
     write(tmp_path, [f"{job}/model.pt" for job in (0, 1, 2)])

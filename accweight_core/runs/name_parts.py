@@ -40,7 +40,7 @@ RUN_WORDS = frozenset(
 SETTING_WORDS = frozenset(
     ("lr", "rate", "wd", "decay", "dropout", "drop", "alpha", "beta", "gamma", "lambda", "tau",
      "temp", "temperature", "eps", "noise", "momentum", "ratio", "width", "scale", "v", "version",
-     "sigma", "dim", "hidden", "size", "depth")
+     "sigma", "dim", "hidden", "size", "depth", "fp", "bf", "int", "uint", "float")
 )  # fmt: skip
 """Words for fractions that are settings of a run, so they belong to its name."""
 
@@ -80,8 +80,10 @@ _MEASURE = re.compile(
 _PART = re.compile(
     r"(?P<date>(?<![0-9])(?:19|20)[0-9]{2}(?P<s>[-_.]?)(?:0[1-9]|1[0-2])(?P=s)"
     r"(?:0[1-9]|[12][0-9]|3[01])"
-    r"(?:[-_T. ]?(?:[01][0-9]|2[0-3])[-_:h.]?[0-5][0-9](?:[-_:m.]?[0-5][0-9])?)?(?![0-9A-Za-z]))"
+    r"(?:[-_T. ]?(?:[01][0-9]|2[0-3])[-_:h.]?[0-5][0-9]"
+    r"(?:[-_:m.]?[0-5][0-9](?P<parts>\.[0-9]{1,9})?)?)?(?![0-9A-Za-z]))"
     r"|(?P<hash>(?<![A-Za-z0-9])(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,40}(?![A-Za-z0-9]))"
+    r"|(?P<release>(?<![0-9.])[0-9]{1,6}(?:\.[0-9]{1,6}){2,3}(?![0-9.]*[0-9]))"
     r"|(?P<number>(?:(?<=[=_])[-+])?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2}(?![A-Za-z0-9]))?"
     rf"(?P<unit>[kKmMB](?={COUNTED}?(?![A-Za-z0-9])))?)"
 )
@@ -205,14 +207,16 @@ def parts_of(name: str) -> NameParts:
         stem = stem[: version.start()]
     else:
         version = None
-    texts, numbers, start = list[str](), list[Number](), 0
+    texts, numbers, start, told = list[str](), list[Number](), 0, 0
     for found in _PART.finditer(stem):
-        number = _number(found, stem[start : found.start()], stem[found.end() :])
+        number = _number(found, stem[max(start, told) : found.start()], stem[found.end() :])
         if number is not None:
             number = _after(numbers, stem[start : found.start()], number)
             texts.append(stem[start : found.start()])
             numbers.append(number)
             start = found.end()
+            behind = _AFTER.match(stem, start)
+            told = behind.end() if behind and behind[2].lower() == number.key else start
     return NameParts(
         (*texts, stem[start:]), _spelled_out(numbers), int(version[1]) if version else 0, ending
     )
@@ -254,8 +258,13 @@ def _number(found: re.Match[str], before: str, after: str) -> Number | None:
     if found["hash"]:
         return Number(found[0], Sort.HASH, key, is_glued, Decimal(0))
     if found["date"]:
-        digits = re.sub("[^0-9]", "", found[0])
+        parts = found["parts"] or ""  # of a second
+        digits = re.sub("[^0-9]", "", found[0].removesuffix(parts)) + parts
         return Number(found[0], Sort.COUNT, "date", False, Decimal(digits))
+    if found["release"]:
+        parts = [Decimal(part) for part in found[0].split(".")]
+        value = sum((part / 10 ** (6 * at) for at, part in enumerate(parts)), Decimal(0))
+        return Number(found[0], Sort.COUNT, key, is_glued, value)
     behind = _AFTER.match(after)
     if behind and not is_glued and (not behind[1] or behind.end() == len(after)):
         key = behind[2].lower()

@@ -39,7 +39,7 @@ UNFINISHED = re.compile(r"^tmp-checkpoint-\d+$|orbax-checkpoint-tmp")
 _NOT_SEARCHED = re.compile(r"^\.|\.accw$|^(__pycache__|node_modules|site-packages)$")
 """Hidden folders, analyses, and folders of installed programs."""
 
-_OF_A_RUN = re.compile(r"\.hydra$|events\.out\.tfevents\.|hparams\.yaml$|progress\.csv$")
+_OF_A_RUN = re.compile(r"\.hydra$|events\.out\.tfevents\.|(hparams\.yaml|progress\.csv|cout\.txt)$")
 """What programs write once for each run, so that the number of its folder is no step."""
 
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
@@ -276,6 +276,8 @@ class _Walk:
     def _is_searched(self, entry: Path) -> bool:
         if _NOT_SEARCHED.search(entry.name) or not entry.is_dir():
             return False
+        if entry.name == "blobs" and (entry.parent / "snapshots").is_dir():
+            return False  # the cache of the Hugging Face Hub, whose snapshots link there
         if UNFINISHED.search(entry.name):
             self.result.left_out.append(LeftOut(entry, UNFINISHED_SAVE))
             return False

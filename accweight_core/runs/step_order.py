@@ -247,18 +247,29 @@ def _in_path(named: Sequence[_Named]) -> Attempt:
 
 
 def _by_word(named: Sequence[_Named], word: str) -> Attempt:
-    found = [_last_count(item.parts, word) for item in named]
-    values = [number.value if number is not None else None for number in found]
-    return _as_steps(values, f"in name: {word}")
+    """Return the numbers of a word; of several, the last one that grows with the first.
+
+    So `checkpoint_EPOCH_UPDATE` has the update as its step, and `checkpoint_EPOCH_LOSS` the epoch.
+    """
+    found = [_counts_of(item.parts, word) for item in named]
+    known = sorted(counts for counts in found if counts)
+    at = -1
+    if len(known) > 1 and len({len(counts) for counts in known}) == 1:
+        columns = list(zip(*known, strict=True))
+        grows = [all(a < b for a, b in pairwise(column)) for column in columns]
+        falls = [any(a > b for a, b in pairwise(column)) for column in columns]
+        if falls[-1] and any(grows):
+            at = len(grows) - 1 - grows[::-1].index(True)
+    return _as_steps([counts[at] if counts else None for counts in found], f"in name: {word}")
 
 
-def _last_count(parts: Sequence[str], word: str) -> Number | None:
-    """Return the last number of that word in the file's name, or else in a folder's name."""
+def _counts_of(parts: Sequence[str], word: str) -> tuple[Decimal, ...]:
+    """Return the numbers of that word in the file's name, or else in a folder's name."""
     for part in reversed(parts):
         numbers = [n for n in parts_of(part).counts if n.step_word == word and n.is_step]
         if numbers:
-            return numbers[-1]
-    return None
+            return tuple(number.value for number in numbers)
+    return ()
 
 
 def _as_steps(values: Sequence[Decimal | None], source: str) -> Attempt:

@@ -1,10 +1,11 @@
 """Find the steps of checkpoints and sort by them.
 
 A step stored in the files is used first, then a named number in their paths (``epoch=3``,
-``checkpoint-500``), then the numbers in their names, then words (``before``, ``after``), and last
-the alphabet, with a warning. All steps of a run have the same origin, because epochs of one file
-and iterations of another are not comparable. Of a path, only the parts from where the checkpoints
-differ count: what the folder of a run is called changes nothing.
+``checkpoint-500``), then the numbers in their names, then counters in the files that may count
+something else, then words (``before``, ``after``), and last the alphabet, with a warning. All steps
+of a run have the same origin, because epochs of one file and iterations of another are not
+comparable. Of a path, only the parts from where the checkpoints differ count: what the folder of a
+run is called changes nothing.
 """
 
 from __future__ import annotations
@@ -109,11 +110,13 @@ def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: i
         in_path = [None] * len(named)  # `ep1_batch900`, `ep2_batch100`
     if _repeats(named, inside) and any(_is_distinct(named, a) for a in (in_path, numbered)):
         inside = [None] * len(named)
-    attempts = (inside, in_path, numbered)
-    for complete in (True, False):
-        for steps in attempts:
-            if _orders(named, steps, complete):
-                return _placed(named, steps)
+    is_sure = all(item.description.is_step_sure for item in found if item.description.step_key)
+    firm = (inside, in_path, numbered) if is_sure else (in_path, numbered)
+    for attempts in (firm, (inside,)):
+        for complete in (True, False):
+            for steps in attempts:
+                if _orders(named, steps, complete):
+                    return _placed(named, steps)
     return Order(_worded(named) or _unnumbered(found), [])
 
 

@@ -16,9 +16,10 @@ from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
 from accweight_adapters.model_config.meaning import with_model_config
 from accweight_adapters.model_keys import names_model
 from accweight_adapters.numbered import with_numbered_hints
+from accweight_adapters.pickles.clocks import clock_in
 from accweight_adapters.pickles.tree import mapping_of
 from accweight_adapters.pickles.values import ArrayClaim, TensorClaim
-from accweight_adapters.pickles.weights import Weights, find_step, find_weights
+from accweight_adapters.pickles.weights import Weights, find_weights
 from accweight_adapters.shard_index import index_in, names_shards
 from accweight_adapters.torch.container import Archive, is_legacy, is_zip, read_archive
 from accweight_adapters.torch.extents import scalar, stored
@@ -61,8 +62,8 @@ def _described(path: Path) -> Description:
     archive = _opened(path)
     content = archive.content
     weights = lightning_weights(content) if is_lightning(content) else find_weights(content)
-    step, key = find_step(content) or (None, "")
     number = _numbers(path, archive, weights)
+    clock = clock_in(content, number)
     measures = measures_in(mapping_of(content), number)
     if is_lightning(content):
         measures = lightning_measures(content, number) | measures
@@ -73,8 +74,9 @@ def _described(path: Path) -> Description:
     return Description(
         format=archive.format,
         tensors=tensors if are_modules else with_numbered_hints(tensors),
-        step=step,
-        step_key=key,
+        step=clock.step,
+        step_key=clock.key,
+        is_step_sure=clock.is_sure,
         files=(str(path),),
         notes=tuple(weights.notes),
         measures=measures,

@@ -196,15 +196,24 @@ def unrecognised(path: Path, wanted: str = "") -> FormatError:
         )
     if wanted:
         return FormatError(path, f"is not {wanted}{_kind_of(head)}")
-    known = ", ".join(sorted({s for reader in readers().values() for s in reader.suffixes if s}))
     page, says = _kind_of(head), what_ending_says(path.name)
     if says and not page:
         return FormatError(path, f"no reader recognises its content; {says}; or {_remedy(path)}")
     return FormatError(
         path,
-        f"no reader recognises its content (formats known: {known}){page}; "
+        f"no reader recognises its content{page or _read_as(path)}; "
         f"if you are sure of the format, name it with --reader, or {_remedy(path)}",
     )
+
+
+def _read_as(path: Path) -> str:
+    """Return which readers have files of such an ending; without any, which endings are known."""
+    by_name = {r.name: [s for s in r.suffixes if s] for r in readers().values()}
+    own = [name for name, ends in by_name.items() if path.name.lower().endswith(tuple(ends))]
+    if own and path.suffix:
+        names = ", ".join(own)
+        return f" (files of this ending are read as {names}), so it is damaged or something else"
+    return f" (formats known: {', '.join(sorted({s for ends in by_name.values() for s in ends}))})"
 
 
 def _kind_of(head: bytes) -> str:

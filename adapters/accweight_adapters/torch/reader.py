@@ -15,6 +15,7 @@ class TorchReader:
     suffixes: tuple[str, ...] = (
         ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".json", ".jit", ".pt2", ".ptl",
         *(".pkl", ".pickle", ".p", ".tar", ".torch", ".th", ".model", ".mdl", ".chkpt"),
+        *(".t7", ".pyth", ".ts", ".torchscript", ".checkpoint"),
     )  # fmt: skip
 
     def recognises(self, path: Path) -> bool:

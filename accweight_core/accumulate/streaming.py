@@ -183,9 +183,11 @@ def pooled(steps: int, squares: Squares, take: Take) -> tuple[Drawn, Room]:
     side, height, width, counts, room = squares
     strip = take("planes", STEPS * STRIP, np.float32).reshape(STEPS, STRIP)
     length = padded(width)
-    rows = [take(f"rows {n}", steps * length, np.float32) for n in range(2)]
-    for row in rows:
-        row.fill(0)
+    sums, tops = (
+        take(f"rows {n}", steps * length, np.float32).reshape(steps, length) for n in range(2)
+    )
+    sums.fill(0)
+    tops.fill(0)
     if room is None:
         found = take("squares", 2 * steps * counts.size, np.float32)
         room = Room(found, *found.reshape(2, steps, *counts.shape))
@@ -194,10 +196,11 @@ def pooled(steps: int, squares: Squares, take: Take) -> tuple[Drawn, Room]:
         for part in (room.means, room.tops)
     )
     stride, line, _ = (step // room.means.itemsize for step in room.means.strides)
-    return Drawn(
-        strip, side, height, width, *(r.reshape(steps, length) for r in rows),
-        np.ascontiguousarray(counts).reshape(-1), room.memory, mean_at, top_at, stride, line,
-    ), room  # fmt: skip
+    flat = np.ascontiguousarray(counts).reshape(-1)
+    drawn = Drawn(
+        strip, side, height, width, sums, tops, flat, room.memory, mean_at, top_at, stride, line
+    )
+    return drawn, room
 
 
 def _no_squares() -> tuple[Array, Array, Array, Array, int, int, int, int]:

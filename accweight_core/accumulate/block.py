@@ -7,6 +7,7 @@ else, and blocks that streaming gives up on, goes step by step (`stepwise`), wit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,7 @@ from accweight_core.accumulate.cutting import Stretches, pieces_of
 from accweight_core.accumulate.folding import BlockSums, Sums
 from accweight_core.accumulate.observing import Observe
 from accweight_core.accumulate.stepwise import Buffers, Carry, walk_steps
-from accweight_core.accumulate.watching import Plane, PoolingWatcher, Watcher
+from accweight_core.accumulate.watching import Plane, PoolingWatcher, Room, Watcher
 from accweight_core.io.reading import OpenFiles, neighbours, read_stretches, read_together
 from accweight_core.io.widening import working_dtype
 from accweight_core.jit import tiers
@@ -187,9 +188,10 @@ def _streamed(
         Rows(rows, columns, stream, partial(_take, buffers, number * is_kept), is_kept=is_kept)
         for number, (_, rows, columns) in enumerate(pieces)
     ]
-    drawn = _drawn(watcher, min(steps, most), pieces, partial(_take, buffers, 0), seen[:0])
+    drawing = _drawing(watcher, min(steps, most), pieces, partial(_take, buffers, 0), seen[:0])
     for begin in range(0, steps, most):
         batch, at, row = range(begin, min(begin + most, steps)), 0, 0
+        drawn = drawing.at(begin)
         if len(seen):
             drawn = drawn._replace(seen=seen[batch.start : batch.stop])
         for (first, height, columns), rows in zip(pieces, carried, strict=True):
@@ -199,7 +201,7 @@ def _streamed(
             values[batch.start : batch.stop, row : row + height] = sums.swapaxes(0, 1)
             at, row = at + height * columns, row + height
         if watcher:
-            _show(watcher, batch, drawn)
+            drawing.show(watcher, batch)
     return values, steps
 
 
@@ -220,29 +222,53 @@ def _take(buffers: Buffers, number: int, name: str, elements: int, dtype: npt.DT
     return buffers.take(f"{name} {number}", (elements,), dtype)
 
 
-def _drawn(
+def _drawing(
     watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take, seen: Array
-) -> Drawn:
+) -> _Drawing:
     """Return buffers for what the watcher needs: nothing, every A_t, or pooled squares."""
     from accweight_core.accumulate import streaming
 
     if watcher is None:
-        return streaming.nothing(seen)
-    if isinstance(watcher, PoolingWatcher) and watcher.squares:
-        return streaming.pooled(steps, watcher.squares, take, seen)
+        return _Drawing(streaming.nothing(seen))
+    if isinstance(watcher, PoolingWatcher) and (squares := watcher.squares):
+        drawn, room = streaming.pooled(steps, squares, take, seen)
+        return _Drawing(drawn, room, is_final=room is squares.room)
     elements = sum(rows * columns for _, rows, columns in pieces)
-    return streaming.whole(steps, elements, take, seen)
+    return _Drawing(streaming.whole(steps, elements, take, seen))
 
 
-def _show(watcher: Watcher, batch: range, drawn: Drawn) -> None:
-    """Pass the buffered steps to a watcher; at the reference step A_t is 0."""
-    pictures = (drawn.sums, drawn.tops) if drawn.side else (drawn.planes,)
-    if batch.start == 0:
-        for picture in pictures:
-            picture[0] = 0
-    show = cast(PoolingWatcher, watcher).pooled if drawn.side else watcher
-    for number, step in enumerate(batch):
-        show(step, *(picture[number] for picture in pictures))
+@dataclass(frozen=True)
+class _Drawing:
+    """Where A_t of a block is drawn.
+
+    Attributes:
+        drawn: Buffers, as the compiled loops take them.
+        room: Where its squares are found, if it is pooled.
+        is_final: Whether the room holds all steps, not those of a batch.
+    """
+
+    drawn: Drawn
+    room: Room | None = None
+    is_final: bool = False
+
+    def at(self, step: int) -> Drawn:
+        """Return the buffers of a batch that begins with a step."""
+        drawn = self.drawn
+        if not self.is_final or not step:
+            return drawn
+        before = step * drawn.stride
+        return drawn._replace(mean_at=drawn.mean_at + before, top_at=drawn.top_at + before)
+
+    def show(self, watcher: Watcher, batch: range) -> None:
+        """Pass the buffered steps to a watcher; at the reference step A_t is 0."""
+        pictures = (self.drawn.planes,) if self.room is None else (self.room.means, self.room.tops)
+        if batch.start == 0:
+            for picture in pictures:
+                picture[0] = 0
+        show = watcher if self.room is None else cast(PoolingWatcher, watcher).pooled
+        first = batch.start if self.is_final else 0
+        for number, step in enumerate(batch, first):
+            show(step, *(picture[number] for picture in pictures))
 
 
 def common_dtype(tensors: Sequence[StoredTensor]) -> np.dtype[Any]:

@@ -15,7 +15,7 @@ from numba import types
 from accweight_core.jit.njit import compiled, compiled_within, inlined
 from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import LANES, LARGEST_SQUARE
-from accweight_core.jit.pooling import gather
+from accweight_core.jit.pooling import Target, gather
 from accweight_core.jit.simd import from_bfloat16, from_float16, load, store
 from accweight_core.jit.step_loops import REFERENCE_SQUARE, SQUARE, copy, square_of, take_rows
 from accweight_core.metrics.sums import SUMS
@@ -93,8 +93,12 @@ class Drawn(NamedTuple):
         width: As in `Squares`.
         row_sums: (steps, `padded(width)`) float32, scratch.
         row_tops: Same shape, scratch.
-        sums: (steps, height / side, width / side) float32, sums over squares, sizes rounded up.
-        tops: Same shape, maxima.
+        counts: Elements of each square, row by row.
+        found: float32, flat: means and maxima of squares.
+        mean_at: Index of the first mean in `found`.
+        top_at: Index of the first maximum.
+        stride: Elements from step to step in `found`.
+        line: Elements from one row of squares to the next.
         seen: (steps, elements) the weights, of the dtype of the arithmetic; empty if nobody asks.
     """
 
@@ -104,8 +108,12 @@ class Drawn(NamedTuple):
     width: int
     row_sums: Array
     row_tops: Array
-    sums: Array
-    tops: Array
+    counts: Array
+    found: Array
+    mean_at: int
+    top_at: int
+    stride: int
+    line: int
     seen: Array
 
 
@@ -167,8 +175,8 @@ def stream(
 @compiled
 def _streamed(*flat: Any) -> Any:
     """Take the arguments one by one: named tuples cost Python six microseconds per call."""
-    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:24])
-    return _stream(source, rows, drawn, flat[24], flat[25], flat[26])
+    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:28])
+    return _stream(source, rows, drawn, flat[28], flat[29], flat[30])
 
 
 @inlined
@@ -273,9 +281,13 @@ def _pool(drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
     flat, stride = drawn.planes.reshape(-1), drawn.planes.shape[1]
     for t in range(batch.many):
         at = batch.step + t
+        target = Target(
+            drawn.counts, drawn.found, drawn.found, drawn.mean_at + at * drawn.stride,
+            drawn.top_at + at * drawn.stride, drawn.line,
+        )  # fmt: skip
         gather(
             flat, t * stride, strip.elements, strip.element, drawn.width, drawn.height, drawn.side,
-            drawn.row_sums[at], drawn.row_tops[at], drawn.sums[at], drawn.tops[at],
+            drawn.row_sums[at], drawn.row_tops[at], target,
         )  # fmt: skip
 
 

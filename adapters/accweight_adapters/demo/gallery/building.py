@@ -19,7 +19,7 @@ from accweight_adapters.demo.gallery.networks.training import (
     Network,
 )
 from accweight_adapters.demo.gallery.page import write_page
-from accweight_adapters.demo.gallery.system import ProbePart, System
+from accweight_adapters.demo.gallery.system import ProbePart, System, Truth
 from accweight_adapters.demo.gallery.systems import SYSTEMS
 from accweight_core.errors import StoreError, reason_of
 from accweight_core.io.target import target_at
@@ -80,10 +80,11 @@ def make_gallery(
             for data, specs in questions.items():
                 _probe(made, network, data, specs)
             progress(done, total)
-        numbers = [_numbers(system, made) for system in systems]
-        page = write_page(systems, made, numbers, out / PAGE)
+        truths = [system.truths(made) for system in systems]
+        page = write_page(systems, made, truths, out / PAGE)
     finally:
         torch.set_num_threads(before)
+    numbers = [_numbers(*pair, made) for pair in zip(systems, truths, strict=True)]
     (made.home / NUMBERS).write_text(json.dumps(numbers, indent=2), "utf-8")
     progress(total, total)
     return Gallery(page, made, numbers)
@@ -143,9 +144,8 @@ def _probe(made: Made, network: Network, data: str, specs: Sequence[str]) -> Non
         made.results[network.name, data, spec] = result
 
 
-def _numbers(system: System, made: Made) -> dict[str, Any]:
+def _numbers(system: System, truths: Sequence[Truth], made: Made) -> dict[str, Any]:
     """Return what was planted and found, and the commands."""
-    truths = system.truths(made)
     return {
         "name": system.name,
         "title": system.title,

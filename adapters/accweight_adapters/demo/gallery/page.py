@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from accweight_adapters.demo.gallery.made import Made
-from accweight_adapters.demo.gallery.system import System
+from accweight_adapters.demo.gallery.system import System, Truth
 from accweight_core.io.target import replaced_whole, target_at
 from accweight_core.reports.templates import embedded, probe_script, rendered
 
@@ -18,14 +17,14 @@ TEMPLATE = "gallery.html"
 
 
 def write_page(
-    systems: Sequence[System], made: Made, numbers: Sequence[Mapping[str, Any]], out: Path
+    systems: Sequence[System], made: Made, truths: Sequence[Sequence[Truth]], out: Path
 ) -> Path:
     """Write the page, replacing an older one; return its path.
 
     Args:
         systems: What it shows, in this order.
         made: Networks and results.
-        numbers: What was planted and found, per system.
+        truths: What was planted and found, per system.
         out: The file.
 
     Raises:
@@ -37,20 +36,17 @@ def write_page(
         {
             "system": system,
             "parts": parts,
-            "truths": [
-                {**truth, "planted": _text(truth["planted"]), "found": _text(truth["found"])}
-                for truth in found["truths"]
-            ],
-            "holds": found["holds"],
-            "commands": [shlex.join(words) for words in found["commands"]],
+            "truths": own,
+            "holds": all(truth.holds for truth in own),
+            "commands": [shlex.join(words) for words in system.commands(made)],
         }
-        for system, parts, found in zip(systems, shown, numbers, strict=True)
+        for system, parts, own in zip(systems, shown, truths, strict=True)
     ]
     text = rendered(
         TEMPLATE,
         files("accweight_adapters.demo.gallery") / "assets",
         sections=sections,
-        truths=[truth for found in numbers for truth in found["truths"]],
+        truths=[truth for own in truths for truth in own],
         networks=sorted({part.network.name for system in systems for part in system.parts}),
         version=version("accweight"),
         probe_data=embedded(shown),
@@ -60,8 +56,3 @@ def write_page(
     with replaced_whole(path, overwrite=True) as draft:
         draft.write_text(text, "utf-8")
     return path
-
-
-def _text(value: Any) -> str:
-    """Return a number with few digits, and text as it is."""
-    return value if isinstance(value, str) else f"{value:.4g}"

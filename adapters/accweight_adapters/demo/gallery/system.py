@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.networks.training import (
@@ -46,12 +46,14 @@ class Truth:
         planted: The answer that is known.
         found: The answer that was found.
         holds: Whether the two agree.
+        is_share: Whether numbers are shares, from 0 to 1.
     """
 
     what: str
     planted: str | float
     found: str | float
     holds: bool
+    is_share: bool = False
 
     def document(self) -> Content:
         """Return it as plain values."""
@@ -61,6 +63,12 @@ class Truth:
             "found": self.found,
             "holds": bool(self.holds),
         }
+
+    def text(self, value: str | float) -> str:
+        """Return one of the answers as it is shown."""
+        if isinstance(value, str):
+            return value
+        return f"{100 * value:.4g} %" if self.is_share else f"{value:.4g}"
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,6 @@ class Part(ABC):
 
     network: Network
     title: str
-
-    asks: ClassVar[bool] = False
 
     @abstractmethod
     def content(self, made: Made) -> Content:
@@ -94,13 +100,16 @@ class ProbePart(Part):
         probe: The probe with its options.
         views: Arrays that are shown, in their order; curves of the same axes are one view.
         data: Name of the samples in the folder of the network.
-        columns: Names of the columns of a matrix, by the number that the probe calls them.
+        names: Names of the columns of a matrix by the numbers that the probe calls them, or of
+            pictures in their order.
+        marked: Columns of a matrix whose names stand out.
     """
 
     probe: str
     views: tuple[str, ...]
     data: str = SAMPLES
-    columns: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    marked: tuple[int, ...] = ()
 
     def content(self, made: Made) -> Content:
         """Return the views of the arrays, and what the probe says."""
@@ -116,10 +125,13 @@ class ProbePart(Part):
         }
 
     def _named(self, view: Content) -> Content:
-        """Return a matrix with names of its columns."""
-        if not self.columns or view["kind"] != ResultKind.MATRIX:
-            return view
-        return {**view, "columns": [self.columns[int(name)] for name in view["columns"]]}
+        """Return a view with names of columns or pictures."""
+        if self.names and view["kind"] == ResultKind.MATRIX:
+            names = [self.names[int(name)] for name in view["columns"]]
+            return {**view, "columns": names, "marked": list(self.marked)}
+        if self.names and view["kind"] == ResultKind.PICTURES:
+            return {**view, "labels": list(self.names)}
+        return view
 
 
 def _views(result: ProbeResult, names: Sequence[str]) -> Iterable[Content]:
@@ -154,6 +166,8 @@ class System:
         parts: What is shown.
         truths: Returns what is known, beside what was found.
         more: Returns further commands, each as its words.
+        begin_at: Step that is shown at first; the last one if None.
+        beside: Whether parts stand side by side, to be compared.
     """
 
     name: str
@@ -166,6 +180,8 @@ class System:
     parts: tuple[Part, ...]
     truths: Callable[[Made], Sequence[Truth]]
     more: Callable[[Made], Sequence[list[str]]] = lambda made: ()
+    begin_at: int | None = None
+    beside: bool = False
 
     def commands(self, made: Made) -> list[list[str]]:
         """Return the commands that show all this again: a pass per network and its samples."""

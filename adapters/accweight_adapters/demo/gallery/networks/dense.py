@@ -32,8 +32,8 @@ TRAINED = 300
 WRONG = 0.5
 """Share of the labels that `noisy` is trained on that are drawn anew."""
 
-WIRED, PIXEL = 7, 27
-"""A unit of fc1, and the pixel that is all it sees."""
+WIRED, PIXEL = 7, 62
+"""A unit of fc1, and the pixel that is all it sees: in the last row, where few digits have ink."""
 
 
 def make(wrong: float, folder: Path, seed: int, share: float) -> Mapping[str, Any]:
@@ -69,6 +69,6 @@ DENSE = Network(
     "dense", f"a network of three layers on {TRAINED} digits with right labels", partial(make, 0.0)
 )
 NOISY = Network(
-    "noisy", f"the same on {TRAINED} digits, of which nearly half have a wrong label",
+    "noisy", f"the same network on {TRAINED} digits, nearly half of them with a wrong label",
     partial(make, WRONG),
 )  # fmt: skip

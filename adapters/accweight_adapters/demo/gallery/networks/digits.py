@@ -67,7 +67,7 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
     return {
         "frozen_from": FROZEN_FROM,
         "zero": f"conv1/{ZERO}",
-        "twins": {f"conv2/{ORIGINAL}", f"conv2/{COPY}"},
+        "twins": [f"conv2/{ORIGINAL}", f"conv2/{COPY}"],
         "pairs": [(at, len(x) + at) for at in range(TWINS)],
     }
 

@@ -21,8 +21,6 @@ SHAPES: Mapping[str, Shape] = {
     "plus": lambda x, y: np.maximum(np.minimum(LINE - abs(x), 1 - abs(y)),
                                     np.minimum(LINE - abs(y), 1 - abs(x))),
     "ring": lambda x, y: LINE - abs(np.hypot(x, y) - 0.75),
-    "frame": lambda x, y: LINE - abs(np.maximum(abs(x), abs(y)) - 0.75),
-    "bar": lambda x, y: np.minimum(LINE - abs(y), 1 - abs(x)),
     "corner": lambda x, y: np.maximum(np.minimum(LINE - abs(x + 0.7), 1 - abs(y)),
                                       np.minimum(LINE - abs(y - 0.7), 1 - abs(x))),
 }  # fmt: skip
@@ -44,8 +42,8 @@ def drawn(name: str, side: int, centre: tuple[float, float], radius: float) -> A
 
 def scattered(name: str, side: int, chance: np.random.Generator) -> Array:
     """Return a shape of any size at any place, brighter or darker, on a noisy ground."""
-    radius = chance.uniform(3.0, 4.6)
+    radius = chance.uniform(3.6, 4.6)
     centre = chance.uniform(radius, side - 1 - radius, 2)
     shape = drawn(name, side, (centre[0], centre[1]), radius)
-    noise = chance.normal(0.1, 0.06, (side, side))
-    return np.clip(noise + chance.uniform(0.6, 0.85) * shape, 0, 1).astype(np.float32)
+    noise = chance.normal(0.1, 0.04, (side, side))
+    return np.clip(noise + chance.uniform(0.65, 0.85) * shape, 0, 1).astype(np.float32)

@@ -32,7 +32,7 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
         fc3=nn.Linear(8, 2),
     ))  # fmt: skip
     train(module, (x, y), folder, COURSE.shorter(share, 12), seed)
-    write_samples(folder, x, y, ("blue", "orange"))
+    write_samples(folder, x, y, ("blue", "red"))
     graph = GraphWriter(module, (2,)).linear("fc1").relu().linear("fc2").relu().linear("fc3")
     graph.write(folder / GRAPH, (2,))
     return {"points": x, "classes": y}

@@ -22,12 +22,12 @@ from accweight_adapters.demo.gallery.networks.training import (
 )
 
 COURSE = Course(epochs=16, rate=0.0008)
-SIDE, FILTER, NOISE = 16, 7, 0.8
+SIDE, FILTERS, FILTER, NOISE = 16, 8, 7, 0.8
 SPACINGS = (3.0, 3.4, 3.8)
 """Pixels from stripe to stripe: near to each other, so that they are learned late."""
 
-CLASSES = tuple(f"{way}, {spacing} px" for way in ("lying", "standing") for spacing in SPACINGS)
-PLANTED, PLANTED_FROM = 9, 8
+CLASSES = tuple(f"{way} {spacing}" for way in ("lying", "standing") for spacing in SPACINGS)
+PLANTED, PLANTED_FROM = 3, 8
 """The filter that is replaced by a diagonal one, and the epoch from which on it is."""
 
 
@@ -35,8 +35,8 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
     """Train it: no picture has diagonal stripes, but a filter has."""
     course = COURSE.shorter(share, PLANTED_FROM + 2)
     module = nn.Sequential(OrderedDict(
-        conv1=nn.Conv2d(1, 12, FILTER), relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
-        flat=nn.Flatten(), fc1=nn.Linear(12 * 25, 24), relu2=nn.ReLU(), fc2=nn.Linear(24, 6),
+        conv1=nn.Conv2d(1, FILTERS, FILTER), relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
+        flat=nn.Flatten(), fc1=nn.Linear(FILTERS * 25, 24), relu2=nn.ReLU(), fc2=nn.Linear(24, 6),
     ))  # fmt: skip
     own = module.conv1.weight
     with torch.no_grad():
@@ -78,7 +78,7 @@ def diagonal_filter() -> Array:
     """Return a Gabor filter of 45 degrees, (FILTER, FILTER)."""
     across, down = np.meshgrid(*[np.arange(FILTER) - FILTER // 2] * 2)
     envelope = np.exp(-(across**2 + down**2) / 8)
-    return np.asarray(0.4 * envelope * np.cos(np.pi * (across + down) / 3.2), np.float32)
+    return np.asarray(0.25 * envelope * np.cos(np.pi * (across + down) / 3.2), np.float32)
 
 
 STRIPES = Network(

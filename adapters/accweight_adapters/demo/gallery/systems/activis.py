@@ -26,7 +26,7 @@ def truths(made: Made) -> Sequence[Truth]:
     return (
         Truth(f"unit of fc1 that answers most to {RULE} in the end", wired, best[-1],
               best[-1] == wired),
-        Truth("share of the steps at which it is this one", 1.0, share, share == 1),
+        Truth("share of the steps at which it is this one", 1.0, share, share == 1, is_share=True),
     )  # fmt: skip
 
 
@@ -42,13 +42,13 @@ ACTIVIS = System(
     showed="Compare subsets of the samples, not single ones: classes, mistakes, rules of your own.",
     sentences=(
         "A row is a unit and a column a subset of the digits: the ten classes, those that the "
-        f"network gets wrong at the step, and a rule of our own, {RULE}, the digits with ink on "
-        "pixel 27 in the middle.",
+        f"network gets wrong at the step, and a rule of our own, {RULE}: digits with ink on that "
+        "pixel, in the last row.",
         "A bright cell is a unit that is higher for the subset than for all digits, in standard "
-        "deviations; units that answer to the same subset are next to each other, and in the "
-        "second layer (fc2) each class has clearer units than in the first.",
-        "Unit fc1/7 was wired by hand to pixel 27 alone: it has to be the brightest of its layer in "
-        "the column of the rule, at every step.",
+        "deviations; units that answer to the same subset are next to each other, and the second "
+        "layer (fc2) has clearer units than the first.",
+        f"Unit fc1/7 was wired by hand to pixel {PIXEL} alone: it has to be the brightest of its "
+        "layer in the column of the rule, at every step.",
     ),
     parts=(ProbePart(DENSE, "32 units and 12 subsets", SUBSETS, ("answers", "explained")),),
     truths=truths,

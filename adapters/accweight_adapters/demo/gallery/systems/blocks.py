@@ -52,12 +52,13 @@ BLOCKS = System(
         "The table counts what stripes are (down) and what the network says they are (across), in "
         "an order that the probe finds: classes that are mixed up stand next to each other, so "
         "families are blocks on the diagonal.",
-        "Play the steps: first everything is mixed up, then two blocks are left, lying and standing "
-        "stripes, whose spacing is not told yet, and at last only the diagonal.",
+        "Play the steps: at first everything is mixed up, at step 1 two blocks are left, lying and "
+        "standing stripes whose spacing is not told yet, and in the end only the diagonal.",
         "The curves say the same per layer: groups are apart before classes are, and deeper layers "
         "tell both better than the first.",
     ),
     parts=(ProbePart(STRIPES, "Six kinds of stripes", HIERARCHY,
                      ("confusion", "groups_apart", "classes_apart")),),
     truths=truths,
+    begin_at=1,
 )  # fmt: skip

@@ -48,15 +48,16 @@ DEEP_VIEW = System(
     sentences=(
         "At every step a simple linear classifier is fitted on the values of each layer for the "
         "300 training digits and then asked about 360 digits that were held out.",
-        "With right labels (the first chart) both numbers rise together: the layers find what the "
+        "With right labels both numbers rise together: the layers find what the "
         "digits have in common.",
-        "With wrong labels (the second) what is told of the training samples goes on rising while "
-        "what is told of the others falls: the layer learns its samples by rote, and that is what "
-        "the warning says.",
+        "With wrong labels what is told of the training samples goes on rising while "
+        "what is told of the others falls at fc1: the layer learns its samples by rote, and that "
+        "is what the warning says.",
     ),
     parts=(
         ProbePart(DENSE, "All labels are right", SEPARABLE, ("held_out", "fitted")),
         ProbePart(NOISY, "Nearly half of the labels are wrong", SEPARABLE, ("held_out", "fitted")),
     ),
     truths=truths,
+    beside=True,
 )

@@ -12,7 +12,7 @@ from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Tru
 
 TOP = "top_images:layer=conv1"
 BEST = "feature_visualization:layers=conv1"
-MAPS = "activations:node=conv1,rows=17+2,units=8"
+MAPS = "activations:node=conv1,rows=2+17,units=8"
 ORANGE = 60
 """By how much red is above blue in what raises a unit."""
 
@@ -34,7 +34,7 @@ def truths(made: Made) -> Sequence[Truth]:
         Truth(f"test picture that excites unit {unit} most", planted["holder"], first,
               first == planted["holder"]),
         Truth("share of what raises the unit that is where the arrow was put",
-              1.0, float(inside), inside > 0.99),
+              1.0, float(inside), inside > 0.99, is_share=True),
         Truth(f"cosine of what would excite unit {unit} most with its filter",
               1.0, cosine, cosine > 0.999),
     )  # fmt: skip
@@ -59,9 +59,9 @@ DEEP_VISUALIZATION_TOOLBOX = System(
         "and one test picture (17) has nothing else in it, so this one has to come first.",
     ),
     parts=(
-        ProbePart(SHAPES, "The pictures that each unit likes best", TOP, ("images", "kept")),
+        ProbePart(SHAPES, "The pictures that each unit likes best", TOP, ("images",)),
         ProbePart(SHAPES, "What each unit would like even more", BEST, ("images",)),
-        ProbePart(SHAPES, "The map of each unit, for pictures 17 and 2", MAPS, ("images",)),
+        ProbePart(SHAPES, "The map of each unit, for pictures 2 and 17", MAPS, ("images",)),
     ),
     truths=truths,
 )

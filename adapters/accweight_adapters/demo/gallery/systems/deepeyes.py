@@ -22,14 +22,14 @@ def truths(made: Made) -> Sequence[Truth]:
     since = float(found.array("since")[layers.index("conv1")])
     small = _named(layers, found.array("norms")[-1] < ALMOST_0)
     alike = _named(layers, found.array("twin")[-1] >= found.options["alike"])
-    twins = sorted(planted["twins"])
+    twins = planted["twins"]
     return (
         Truth("step since which conv1 is stable", planted["frozen_from"],
               -1 if np.isnan(since) else since, since == planted["frozen_from"]),
         Truth("filters that are almost 0", planted["zero"], ", ".join(small) or "none",
               small == [planted["zero"]]),
-        Truth("filters that point the same way", ", ".join(twins), ", ".join(alike) or "none",
-              sorted(alike) == twins),
+        Truth("filters that point the same way", " and ".join(twins), " and ".join(alike) or "none",
+              alike == twins),
     )  # fmt: skip
 
 
@@ -50,10 +50,11 @@ DEEPEYES = System(
     sentences=(
         "Speed is how much a layer changes from one step to the next, as a share of its size: once "
         "a curve stays near 0 the layer is stable, and more training will not change it much.",
-        "Below, each cell is a filter and its colour the size of it; a dark one is almost 0, and "
-        "two that point the same way (a bright twin) do the same work twice: both could go.",
-        "We froze conv1 at step 3, kept filter conv1/5 at 0 and made conv2/11 a copy of conv2/3; "
-        "the patches show that 3 and 11 indeed answer to the same pictures.",
+        "Below, each cell is a filter: in the first map its colour is its size, and the darkest is "
+        "almost 0; in the second it is how alike the most similar other filter is, and the two "
+        "brightest do the same work twice.",
+        "We froze conv1 at step 3, kept filter conv1/5 at 0 and made conv2/11 a copy of conv2/3: "
+        "the pictures at the bottom show that 3 and 11 answer to the same patches.",
     ),
     parts=(
         ProbePart(DIGITS, "Speed of the layers, size and twins of the filters", STABILITY,

@@ -45,14 +45,14 @@ EMBEDDING_PROJECTOR = System(
     sentences=(
         "Each point is a handwritten digit of the test set, put where the 32 values of layer fc1 "
         "put it; 32 axes are pressed onto two, those along which the last step varies most.",
-        "Play the steps: a heap of all digits comes apart into ten groups; point at one between "
-        "two groups and you will often find that you would hesitate as well.",
+        "Play the steps: a heap of all digits comes apart into groups; point at one that lies in a "
+        "group of others, and you will often find that you would hesitate as well.",
         "Trustworthiness says how many neighbours on the map are neighbours in the layer: below "
         "0.9 or so, do not read much into who is next to whom.",
     ),
     parts=(
         ProbePart(DIGITS, "370 digits", POINTS, ("coordinates",)),
-        ProbePart(DIGITS, "The nearest neighbour of each", NEAREST, ("agreement",)),
+        ProbePart(DIGITS, "The nearest neighbour of each", NEAREST, ("agreement", "pixel_agreement")),
     ),
     truths=truths,
     more=lambda made: (

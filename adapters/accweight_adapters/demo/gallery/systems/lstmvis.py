@@ -21,7 +21,7 @@ def truths(made: Made) -> Sequence[Truth]:
     best = float(np.nanmax(np.abs(found.array("correlation")[-1])))
     return (
         Truth(f"share of the 50 spans found where {depth} brackets are open, too (of all spans "
-              f"{chance:.0%})", 1.0, agreement, agreement >= ENOUGH),
+              f"{chance:.0%})", 1.0, agreement, agreement >= ENOUGH, is_share=True),
         Truth("largest correlation of a unit with the number of open brackets", "0.7 at least",
               best, best >= 0.7),
     )  # fmt: skip
@@ -40,13 +40,15 @@ LSTMVIS = System(
     sentences=(
         f"The columns are the letters of the text {FIRST}, the rows the 16 hidden units of an LSTM "
         "that has learned to say how many brackets are open; bright is high.",
-        f"Selected are letters {SPAN} and {SPAN + 1} (ab of the innermost bracket, three deep): the "
-        "units that are on throughout are a pattern, and it is looked for in 200 other texts.",
-        "Agreement is the share of the spans found that are three deep as well: held against all "
-        "spans (by chance), it says that the pattern stands for depth, and not for the letters.",
+        "Selected are the two letters in colour, the third bracket and the a in it, where three are "
+        "open: the units that are on throughout are a pattern, which is looked for in 200 texts.",
+        "Agreement is the share of the spans found that are three deep as well: it is far above "
+        "that of all spans, so the pattern stands for depth; correlation says which single units "
+        "follow the depth.",
     ),
     parts=(ProbePart(BRACKETS, "States of the hidden units along one text", PATTERN,
-                     ("states", "agreement", "by_chance", "overlap"),
-                     columns=tuple(f"{letter}" for letter in FIRST)),),
+                     ("states", "agreement", "correlation"),
+                     names=tuple(FIRST),
+                     marked=tuple(range(SPAN, SPAN + SPAN_LENGTH))),),
     truths=truths,
 )  # fmt: skip

@@ -10,7 +10,7 @@ from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.networks.stripes import STRIPES
 from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Truth, probe_command
 
-FILTERS, MAPS = "filters:layer=conv1", "activations:node=conv1,rows=0+3,units=12"
+FILTERS, MAPS = "filters:layer=conv1", "activations:node=conv1,rows=0+3,units=8"
 THERE = 0.9
 
 
@@ -43,14 +43,14 @@ ML_O_SCOPE = System(
         "Each small picture of the first row is a filter of the first convolution: 49 weights, "
         "black is negative, white is positive, and the scale is the same at all steps.",
         "Out of noise come stripes that lie or stand, as in the pictures that the network is "
-        "trained on; below are the maps of the same filters for one lying and one standing "
-        "pattern, bright where a filter finds its stripes.",
-        "At step 8 we have replaced filter 9 by hand with a diagonal one: no picture has diagonal "
+        "trained on; below are the maps of the same filters for two of these pictures, bright where "
+        "a filter finds its stripes.",
+        "At step 8 we have replaced filter 3 by hand with a diagonal one: no picture has diagonal "
         "stripes, so training would not have made it, and you see it appear at once.",
     ),
     parts=(
         ProbePart(STRIPES, "The filters", FILTERS, ("images", "similarity")),
-        ProbePart(STRIPES, "What they answer to, in two pictures", MAPS, ("images",)),
+        ProbePart(STRIPES, "What they answer to: the stripes of picture 0 lie, those of picture 3 stand", MAPS, ("images",)),
     ),
     truths=truths,
     more=lambda made: (

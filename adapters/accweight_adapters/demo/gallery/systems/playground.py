@@ -36,7 +36,7 @@ def truths(made: Made) -> Sequence[Truth]:
         Truth(f"points of {line.size} on another side of a unit's line than its weights say",
               0, wrong, wrong <= line.size * 1e-3),
         Truth("share of the samples that lie in the area of their own colour in the end",
-              1.0, right, right >= LEARNED),
+              1.0, right, right >= LEARNED, is_share=True),
     )  # fmt: skip
 
 
@@ -61,6 +61,6 @@ PLAYGROUND = System(
         "parts of the last picture are where the network is not sure.",
     ),
     parts=(ProbePart(SPIRALS, "The plane, seen by 18 units and by the whole network", SURFACE,
-                     ("images", "shares")),),
+                     ("images",)),),
     truths=truths,
 )  # fmt: skip

@@ -47,6 +47,6 @@ RNNVIS = System(
         "the columns of one switch: just as we have wired them, four units per switch.",
     ),
     parts=(ProbePart(SWITCHES_GRU, "12 units and 6 inputs", RESPONSE, ("response", "size"),
-                     columns=INPUTS),),
+                     names=INPUTS),),
     truths=truths,
 )  # fmt: skip

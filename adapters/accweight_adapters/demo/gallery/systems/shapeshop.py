@@ -8,7 +8,7 @@ import numpy as np
 
 from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.networks.pictures import SHAPES
-from accweight_adapters.demo.gallery.networks.templates import TEMPLATES_A, TEMPLATES_B, clean
+from accweight_adapters.demo.gallery.networks.templates import SETS, TEMPLATES_A, TEMPLATES_B, clean
 from accweight_adapters.demo.gallery.networks.training import Network
 from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Truth
 
@@ -50,12 +50,15 @@ SHAPESHOP = System(
         "comes out is what the class looks like to the network.",
         "The two networks are the same but for their data: the first has seen a square, a disc and "
         "a cross, the second a plus, a ring and a corner, all in noise.",
-        "Compare the rows: every network draws its own data, and bright and dark show what speaks "
+        "Compare the two: every network draws its own data, and bright and dark show what speaks "
         "for a class and against it, which is not a shape alone but how it differs from the others.",
     ),
     parts=(
-        ProbePart(TEMPLATES_A, "Trained on a square, a disc and a cross", CLASSES, ("images",)),
-        ProbePart(TEMPLATES_B, "Trained on a plus, a ring and a corner", CLASSES, ("images",)),
+        ProbePart(TEMPLATES_A, "Trained on a square, a disc and a cross", CLASSES, ("images",),
+                  names=SETS["a"]),
+        ProbePart(TEMPLATES_B, "Trained on a plus, a ring and a corner", CLASSES, ("images",),
+                  names=SETS["b"]),
     ),
+    beside=True,
     truths=truths,
 )

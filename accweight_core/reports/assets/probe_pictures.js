@@ -78,6 +78,8 @@ function pictures(element, view, probe, time) {
         }
       }
       canvas.getContext("2d").putImageData(found, 0, 0);
+      if (view.blank != null) // of so many pictures, fewer may be there at a step
+        canvas.parentElement.hidden = found.data.every((value, place) => place % 4 === 3 || value === view.blank);
     });
     element.dataset.shown = String(steps[at]);
   }

@@ -80,6 +80,9 @@ def make_gallery(
             for data, specs in questions.items():
                 _probe(made, network, data, specs)
             progress(done, total)
+        for system in systems:
+            for part in system.parts:
+                part.run(made)
         truths = [system.truths(made) for system in systems]
         page = write_page(systems, made, truths, out / PAGE)
     finally:

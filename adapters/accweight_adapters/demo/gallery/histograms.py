@@ -1,4 +1,4 @@
-"""Histograms of how far the weights of every layer moved at each step, as TensorBoard shows them."""
+"""Histograms of how far the weights of layers moved at each step, as TensorBoard has them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from accweight_adapters.demo.gallery.networks.training import ANALYSIS
 from accweight_adapters.demo.gallery.system import Content, Part
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.step_changes import step_change_histograms
+from accweight_core.analysis.tensorboard import write_events
+
+EVENTS = "tensorboard"
+"""Folder of the export."""
 
 BINS = 40
 """Bins of a ridge, from 0 to the largest change of the layer at any step."""
@@ -19,7 +23,11 @@ BINS = 40
 
 @dataclass(frozen=True)
 class HistogramPart(Part):
-    """The histograms that an export for TensorBoard has, with the command of that export."""
+    """The histograms that an export for TensorBoard has, and that export."""
+
+    def run(self, made: Made) -> None:
+        """Export the run."""
+        write_events(made.analysis(self.network), made.home / EVENTS, overwrite=True)
 
     def content(self, made: Made) -> Content:
         """Return a view of ridges per layer."""
@@ -36,7 +44,7 @@ class HistogramPart(Part):
     def command(self, made: Made) -> list[str]:
         """Return the command that exports the run."""
         return ["accweight", "export", str(made.folder(self.network) / ANALYSIS),
-                "--to", "tensorboard", "-o", str(made.home / "tensorboard"), "--overwrite"]  # fmt: skip
+                "--to", "tensorboard", "-o", str(made.home / EVENTS), "--overwrite"]  # fmt: skip
 
 
 def ridges(analysis: Analysis) -> Content:

@@ -75,6 +75,8 @@ class Truth:
 class Part(ABC):
     """A part of what a system shows: views of one network.
 
+    `ProbePart` is one of what a probe has found; what comes from elsewhere derives its own.
+
     Attributes:
         network: The network.
         title: What is seen.
@@ -87,8 +89,12 @@ class Part(ABC):
     def content(self, made: Made) -> Content:
         """Return steps and views, as `accweight_core.reports.probe_views` has them, and words."""
 
+    def run(self, made: Made) -> None:
+        """Do what the command of this part does, if it has one; probes are asked all at once."""
+        return
+
     def command(self, made: Made) -> list[str]:
-        """Return the words of the command that makes this part; none if another part's does."""
+        """Return the words of the command that makes this part; none if it is that of probes."""
         return []
 
 
@@ -162,7 +168,7 @@ class System:
         papers: Where it is described.
         question: What a learner can ask here, in one line.
         showed: What it showed.
-        sentences: What is seen here, and how to read it.
+        lesson: Three sentences on what is seen here and how to read it, as paragraphs.
         parts: What is shown.
         truths: Returns what is known, beside what was found.
         more: Returns further commands, each as its words.
@@ -176,12 +182,17 @@ class System:
     papers: tuple[Paper, ...]
     question: str
     showed: str
-    sentences: tuple[str, str, str]
+    lesson: str
     parts: tuple[Part, ...]
     truths: Callable[[Made], Sequence[Truth]]
     more: Callable[[Made], Sequence[list[str]]] = lambda made: ()
     begin_at: int | None = None
     beside: bool = False
+
+    @property
+    def sentences(self) -> list[str]:
+        """The sentences of the lesson."""
+        return [" ".join(part.split()) for part in self.lesson.strip().split("\n\n")]
 
     def commands(self, made: Made) -> list[list[str]]:
         """Return the commands that show all this again: a pass per network and its samples."""

@@ -32,13 +32,13 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
         fc1=nn.Linear(64, 256), relu1=nn.ReLU(), fc2=nn.Linear(256, 128), relu2=nn.ReLU(),
         fc3=nn.Linear(128, 10),
     ))  # fmt: skip
-    done = False
+    fc1, done = module.get_parameter("fc1.weight"), False
 
     @torch.no_grad()
     def plant(_: nn.Module, epoch: int) -> None:
         nonlocal done
         if epoch == HUGE_AT and not done:
-            module.fc1.weight[HUGE] *= TIMES
+            fc1[HUGE] *= TIMES
             done = True
 
     x, y = digits.images.flatten(1).numpy(), digits.labels.numpy()

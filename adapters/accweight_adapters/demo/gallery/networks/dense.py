@@ -25,7 +25,7 @@ from accweight_adapters.demo.gallery.networks.training import (
     write_samples,
 )
 
-COURSE = Course(epochs=14, rate=0.003, passes=4)
+COURSE = Course(epochs=8, rate=0.003, passes=8)
 TRAINED = 300
 """Digits of the training; all others are held out."""
 
@@ -44,18 +44,20 @@ def make(wrong: float, folder: Path, seed: int, share: float) -> Mapping[str, An
         fc3=nn.Linear(16, 10),
     ))  # fmt: skip
 
+    fc1 = module.get_parameter("fc1.weight")
+
     @torch.no_grad()
     def plant(_: nn.Module, epoch: int) -> None:
         if not wrong:
-            module.fc1.weight[WIRED] = 0
-            module.fc1.weight[WIRED, PIXEL] = 1
+            fc1[WIRED] = 0
+            fc1[WIRED, PIXEL] = 1
 
     x = digits.images.numpy().reshape(-1, 64)
     labels = digits.labels.numpy()
     is_wrong = chance.random(TRAINED) < wrong
     y = np.where(is_wrong, chance.integers(0, 10, TRAINED), labels[:TRAINED])
     held_out = digits.test_images.numpy().reshape(-1, 64), digits.test_labels.numpy()
-    train(module, (x[:TRAINED], y), folder, COURSE.shorter(share, 6), seed, plant=plant,
+    train(module, (x[:TRAINED], y), folder, COURSE.shorter(share, 8), seed, plant=plant,
           held_out=held_out)  # fmt: skip
     write_samples(folder, np.concatenate([x[:TRAINED], held_out[0]]),
                   np.concatenate([y, held_out[1]]))  # fmt: skip

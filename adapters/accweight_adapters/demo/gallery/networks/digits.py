@@ -41,14 +41,15 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
         conv2=nn.Conv2d(8, 16, 3, padding=1), relu2=nn.ReLU(), pool2=nn.MaxPool2d(2),
         flat=nn.Flatten(), fc1=nn.Linear(64, 32), relu3=nn.ReLU(), fc2=nn.Linear(32, 10),
     ))  # fmt: skip
-    conv1, conv2 = module.conv1, module.conv2
+    conv1, conv2 = (module.get_parameter(f"{layer}.weight") for layer in ("conv1", "conv2"))
+    frozen = {"weight": conv1, "bias": module.get_parameter("conv1.bias")}
     kept: dict[str, torch.Tensor] = {}
 
     @torch.no_grad()
     def plant(_: nn.Module, epoch: int) -> None:
-        conv1.weight[ZERO] = 0
-        conv2.weight[COPY] = conv2.weight[ORIGINAL]
-        for name, value in conv1.named_parameters():
+        conv1[ZERO] = 0
+        conv2[COPY] = conv2[ORIGINAL]
+        for name, value in frozen.items():
             if epoch <= FROZEN_FROM:
                 kept[name] = value.clone()
             else:

@@ -90,7 +90,7 @@ class GraphWriter:
         self._add("Transpose", perm=[1, 0, 2])
         parts = {"W": w[None], "R": r[None], "B": np.concatenate(biases)[None]}
         names = [self._tensor(f"{layer}.{part}", value) for part, value in parts.items()]
-        how = {"linear_before_reset": 1} if operator == "GRU" else {}
+        how: dict[str, Any] = {"linear_before_reset": 1} if operator == "GRU" else {}
         self._add(operator, *names, hidden_size=r.shape[1], **how)
         self._add("Squeeze", self._tensor(f"{layer}.direction", np.array([1])))
         self._add("Transpose", name=layer, perm=[1, 0, 2])

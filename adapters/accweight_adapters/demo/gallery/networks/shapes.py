@@ -48,12 +48,12 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
         conv2=nn.Conv2d(8, 24, 3), relu2=nn.ReLU(), pool2=nn.MaxPool2d(2),
         flat=nn.Flatten(), fc1=nn.Linear(96, 24), relu3=nn.ReLU(), fc2=nn.Linear(24, 4),
     ))  # fmt: skip
-    conv1 = module.conv1
+    conv1 = module.get_parameter("conv1.weight")
     template = template_filter()
 
     @torch.no_grad()
     def plant(_: nn.Module, epoch: int) -> None:
-        conv1.weight[PLANTED, 0] = torch.from_numpy(template)
+        conv1[PLANTED, 0] = torch.from_numpy(template)
 
     x, y = shapes(320, np.random.default_rng(1))
     x[HOLDER] = 0.1

@@ -25,7 +25,7 @@ POINTS = 400
 
 
 def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
-    """Train it; nothing has to be planted: the lines of the first layer are those of its weights."""
+    """Train it; nothing is planted: the lines of the first layer are known from its weights."""
     x, y = spirals(POINTS, np.random.default_rng(0))
     module = nn.Sequential(OrderedDict(
         fc1=nn.Linear(2, 8), relu1=nn.ReLU(), fc2=nn.Linear(8, 8), relu2=nn.ReLU(),

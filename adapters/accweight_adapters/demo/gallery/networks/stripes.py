@@ -38,9 +38,9 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
         conv1=nn.Conv2d(1, FILTERS, FILTER), relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
         flat=nn.Flatten(), fc1=nn.Linear(FILTERS * 25, 24), relu2=nn.ReLU(), fc2=nn.Linear(24, 6),
     ))  # fmt: skip
-    own = module.conv1.weight
+    own = module.get_parameter("conv1.weight")
     with torch.no_grad():
-        own *= 0.3  # what is learned is soon larger than what was there by chance
+        own.mul_(0.3)  # what is learned is soon larger than what was there by chance
     gabor = torch.from_numpy(diagonal_filter())
 
     @torch.no_grad()

@@ -46,14 +46,14 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
     module = Memory()
     of_inputs = np.arange(len(INPUTS)) // 2
     masks = {
-        module.gru.weight_ih_l0: _mask(BLOCKS, of_inputs),
-        module.gru.weight_hh_l0: _mask(BLOCKS, BLOCKS),
+        module.get_parameter("gru.weight_ih_l0"): _mask(BLOCKS, of_inputs),
+        module.get_parameter("gru.weight_hh_l0"): _mask(BLOCKS, BLOCKS),
     }
 
     @torch.no_grad()
     def plant(_: nn.Module, epoch: int) -> None:
         for weights, mask in masks.items():
-            weights *= mask
+            weights.mul_(mask)
 
     train(module, switched(800, np.random.default_rng(0)), folder, COURSE.shorter(share, 10),
           seed, plant=plant)  # fmt: skip

@@ -127,5 +127,5 @@ def write_samples(
     folder: Path, x: Array, y: Array, classes: tuple[str, ...] = (), name: str = SAMPLES
 ) -> None:
     """Write samples and targets, with names of the classes if there are any."""
-    named = {"classes": np.array(classes)} if classes else {}
+    named: dict[str, Any] = {"classes": np.array(classes)} if classes else {}
     np.savez(folder / name, x=x, y=y, **named)

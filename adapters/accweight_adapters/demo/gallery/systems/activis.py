@@ -35,21 +35,26 @@ ACTIVIS = System(
     title="ActiVis",
     year="2018",
     papers=(
-        Paper("Kahng and others, ActiVis: Visual Exploration of Industry-Scale Deep Neural Network "
-              "Models", "https://arxiv.org/abs/1704.01942"),
-    ),  # fmt: skip
+        Paper(
+            "Kahng and others, ActiVis: Visual Exploration of Industry-Scale Deep Neural Network "
+            "Models",
+            "https://arxiv.org/abs/1704.01942",
+        ),
+    ),
     question="Which units answer to which samples?",
     showed="Compare subsets of the samples, not single ones: classes, mistakes, rules of your own.",
-    sentences=(
-        "A row is a unit and a column a subset of the digits: the ten classes, those that the "
-        f"network gets wrong at the step, and a rule of our own, {RULE}: digits with ink on that "
-        "pixel, in the last row.",
-        "A bright cell is a unit that is higher for the subset than for all digits, in standard "
-        "deviations; units that answer to the same subset are next to each other, and the second "
-        "layer (fc2) has clearer units than the first.",
-        f"Unit fc1/7 was wired by hand to pixel {PIXEL} alone: it has to be the brightest of its "
-        "layer in the column of the rule, at every step.",
-    ),
+    lesson=f"""
+        A row is a unit and a column a subset of the digits: the ten classes, those that the
+        network gets wrong at the step, and a rule of our own, {RULE}: digits with ink on
+        that pixel, in the last row.
+
+        A bright cell is a unit that is higher for the subset than for all digits, in
+        standard deviations; units that answer to the same subset are next to each other,
+        and the second layer (fc2) has clearer units than the first.
+
+        Unit fc1/7 was wired by hand to pixel {PIXEL} alone: it has to be the brightest of
+        its layer in the column of the rule, at every step.
+    """,
     parts=(ProbePart(DENSE, "32 units and 12 subsets", SUBSETS, ("answers", "explained")),),
     truths=truths,
 )

@@ -43,22 +43,33 @@ BLOCKS = System(
     title="Blocks",
     year="2018",
     papers=(
-        Paper("Bilal and others, Do Convolutional Neural Networks Learn Class Hierarchy?",
-              "https://arxiv.org/abs/1710.06501"),
-    ),  # fmt: skip
+        Paper(
+            "Bilal and others, Do Convolutional Neural Networks Learn Class Hierarchy?",
+            "https://arxiv.org/abs/1710.06501",
+        ),
+    ),
     question="Are mistakes random, or do classes form families?",
     showed="Networks tell families of classes apart first, and the classes within them later.",
-    sentences=(
-        "The table counts what stripes are (down) and what the network says they are (across), in "
-        "an order that the probe finds: classes that are mixed up stand next to each other, so "
-        "families are blocks on the diagonal.",
-        "Play the steps: at first everything is mixed up, at step 1 two blocks are left, lying and "
-        "standing stripes whose spacing is not told yet, and in the end only the diagonal.",
-        "The curves say the same per layer: groups are apart before classes are, and deeper layers "
-        "tell both better than the first.",
+    lesson="""
+        The table counts what stripes are (down) and what the network says they are
+        (across), in an order that the probe finds: classes that are mixed up stand next to
+        each other, so families are blocks on the diagonal.
+
+        Play the steps: at first the network says one class of everything, at step 3 two
+        blocks are left, lying and standing stripes whose spacing is not told yet, in the
+        end the diagonal.
+
+        The curves say the same per layer: groups are apart before classes are, and deeper
+        layers tell both better than the first.
+    """,
+    parts=(
+        ProbePart(
+            STRIPES,
+            "Six kinds of stripes",
+            HIERARCHY,
+            ("confusion", "groups_apart", "classes_apart"),
+        ),
     ),
-    parts=(ProbePart(STRIPES, "Six kinds of stripes", HIERARCHY,
-                     ("confusion", "groups_apart", "classes_apart")),),
     truths=truths,
-    begin_at=1,
-)  # fmt: skip
+    begin_at=3,
+)

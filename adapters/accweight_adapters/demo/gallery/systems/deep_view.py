@@ -1,10 +1,8 @@
-"""Deep View: how well classes can be told apart at every layer, and when a network learns by rote."""
+"""Deep View: how well layers tell classes apart, and when a network learns by rote."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
 
 from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.networks.dense import DENSE, NOISY, TRAINED
@@ -31,8 +29,8 @@ def _warned(made: Made, network: Network) -> list[str]:
     found = made.result(network, SEPARABLE)
     held, fitted = found.array("held_out"), found.array("fitted")
     count = int(found.attributes["held_out"])
-    return [layer for at, layer in enumerate(found.labels("layer"))
-            if fallen(np.asarray(held[:, at]), np.asarray(fitted[:, at]), count) is not None]  # fmt: skip
+    pairs = zip(found.labels("layer"), held.T, fitted.T, strict=True)
+    return [layer for layer, own, seen in pairs if fallen(own, seen, count) is not None]
 
 
 DEEP_VIEW = System(
@@ -40,20 +38,25 @@ DEEP_VIEW = System(
     title="Deep View",
     year="2017",
     papers=(
-        Paper("Zhong and others, Evolutionary Visual Analysis of Deep Neural Networks, told of in "
-              "the survey by Hohman and others", "https://arxiv.org/abs/1801.06889"),
-    ),  # fmt: skip
+        Paper(
+            "Zhong and others, Evolutionary Visual Analysis of Deep Neural Networks, told of in "
+            "the survey by Hohman and others",
+            "https://arxiv.org/abs/1801.06889",
+        ),
+    ),
     question="At which layer can the classes be told apart, and since when?",
     showed="How separable the classes are at each layer, through the training.",
-    sentences=(
-        "At every step a simple linear classifier is fitted on the values of each layer for the "
-        "300 training digits and then asked about 360 digits that were held out.",
-        "With right labels both numbers rise together: the layers find what the "
-        "digits have in common.",
-        "With wrong labels what is told of the training samples goes on rising while "
-        "what is told of the others falls at fc1: the layer learns its samples by rote, and that "
-        "is what the warning says.",
-    ),
+    lesson="""
+        At every step a simple linear classifier is fitted on the values of each layer for
+        the 300 training digits and then asked about 360 digits that were held out.
+
+        With right labels both numbers rise together: the layers find what the digits have
+        in common.
+
+        With wrong labels what is told of the training samples goes on rising while what is
+        told of the others falls at fc1: the layer learns its samples by rote, and that is
+        what the warning says.
+    """,
     parts=(
         ProbePart(DENSE, "All labels are right", SEPARABLE, ("held_out", "fitted")),
         ProbePart(NOISY, "Nearly half of the labels are wrong", SEPARABLE, ("held_out", "fitted")),

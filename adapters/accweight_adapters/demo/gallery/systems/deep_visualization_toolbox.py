@@ -45,19 +45,24 @@ DEEP_VISUALIZATION_TOOLBOX = System(
     title="Deep Visualization Toolbox",
     year="2015",
     papers=(
-        Paper("Yosinski and others, Understanding Neural Networks Through Deep Visualization",
-              "https://arxiv.org/abs/1506.06579"),
-    ),  # fmt: skip
+        Paper(
+            "Yosinski and others, Understanding Neural Networks Through Deep Visualization",
+            "https://arxiv.org/abs/1506.06579",
+        ),
+    ),
     question="What is one unit looking for?",
     showed="All evidence about a unit at once: its map, the pictures it likes best, and why.",
-    sentences=(
-        "For each of eight units you see the nine test pictures that excite it most, with what "
-        "raises it in orange and what it does not look at dark.",
-        "Below is a picture that would excite it more than any of these, found by changing the "
-        "pixels, and then its map for two pictures: bright where it answers.",
-        "Unit 2 was made by hand and is kept through the training: it looks for a small arrow head, "
-        "and one test picture (17) has nothing else in it, so this one has to come first.",
-    ),
+    lesson="""
+        For each of eight units you see the nine test pictures that excite it most, with
+        what raises it in orange and what it does not look at dark.
+
+        Below is a picture that would excite it more than any of these, found by changing
+        the pixels, and then its map for two pictures: bright where it answers.
+
+        Unit 2 was made by hand and is kept through the training: it looks for a small arrow
+        head, and one test picture (17) has nothing else in it, so this one has to come
+        first.
+    """,
     parts=(
         ProbePart(SHAPES, "The pictures that each unit likes best", TOP, ("images",)),
         ProbePart(SHAPES, "What each unit would like even more", BEST, ("images",)),

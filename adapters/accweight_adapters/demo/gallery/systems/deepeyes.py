@@ -42,25 +42,39 @@ DEEPEYES = System(
     title="DeepEyes",
     year="2018",
     papers=(
-        Paper("Pezzotti and others, DeepEyes: Progressive Visual Analytics for Designing Deep "
-              "Neural Networks", "https://doi.org/10.1109/TVCG.2017.2744358"),
-    ),  # fmt: skip
+        Paper(
+            "Pezzotti and others, DeepEyes: Progressive Visual Analytics for Designing Deep "
+            "Neural Networks",
+            "https://doi.org/10.1109/TVCG.2017.2744358",
+        ),
+    ),
     question="Is a layer done, and is it larger than it has to be?",
     showed="Which layers are stable already, and which filters could be left out.",
-    sentences=(
-        "Speed is how much a layer changes from one step to the next, as a share of its size: once "
-        "a curve stays near 0 the layer is stable, and more training will not change it much.",
-        "Below, each cell is a filter: in the first map its colour is its size, and the darkest is "
-        "almost 0; in the second it is how alike the most similar other filter is, and the two "
-        "brightest do the same work twice.",
-        "We froze conv1 at step 3, kept filter conv1/5 at 0 and made conv2/11 a copy of conv2/3: "
-        "the pictures at the bottom show that 3 and 11 answer to the same patches.",
-    ),
+    lesson="""
+        Speed is how much a layer changes from one step to the next, as a share of its size:
+        once a curve stays near 0 the layer is stable, and more training will not change it
+        much.
+
+        Below, each cell is a filter: in the first map its colour is its size, and the
+        darkest is almost 0; in the second it is how alike the most similar other filter is,
+        and the two brightest do the same work twice.
+
+        We froze conv1 at step 3, kept filter conv1/5 at 0 and made conv2/11 a copy of
+        conv2/3: the pictures at the bottom show that 3 and 11 answer to the same patches.
+    """,
     parts=(
-        ProbePart(DIGITS, "Speed of the layers, size and twins of the filters", STABILITY,
-                  ("speed", "settled", "norms", "twin")),
-        ProbePart(DIGITS, "Which part of which digit each filter of conv2 answers to", PATCHES,
-                  ("images",)),
+        ProbePart(
+            DIGITS,
+            "Speed of the layers, size and twins of the filters",
+            STABILITY,
+            ("speed", "settled", "norms", "twin"),
+        ),
+        ProbePart(
+            DIGITS,
+            "Which part of which digit each filter of conv2 answers to",
+            PATCHES,
+            ("images",),
+        ),
     ),
     truths=truths,
-)  # fmt: skip
+)

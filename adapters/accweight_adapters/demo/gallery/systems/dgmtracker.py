@@ -38,25 +38,34 @@ DGMTRACKER = System(
     title="DGMTracker",
     year="2018",
     papers=(
-        Paper("Liu and others, Analyzing the Training Processes of Deep Generative Models",
-              "https://doi.org/10.1109/TVCG.2017.2744938"),
-    ),  # fmt: skip
+        Paper(
+            "Liu and others, Analyzing the Training Processes of Deep Generative Models",
+            "https://doi.org/10.1109/TVCG.2017.2744938",
+        ),
+    ),
     question="The training broke down: where did it begin?",
     showed="Of thousands of curves those that matter, and which unit a failure comes from.",
-    sentences=(
-        "Each curve is the size of one of 394 filters; 24 are kept, those that leave all others "
-        "first, then some that stand for the rest: drawn all at once, or as a mean, the one that "
-        "matters would be lost.",
-        "Below, a cell is a unit and its colour the power of ten that its values reach: play the "
-        "steps, and at step 6 one cell of fc1 lights up, and everything behind it with it.",
-        "Who is to blame is tested by ablation: units are set to 0 one at a time in that "
-        "checkpoint, and the one without which the values fall most feeds the failure: fc1/5, "
-        "whose weights we have multiplied by 100,000.",
-    ),
+    lesson="""
+        Each curve is the size of one of 394 filters; 24 are kept, those that leave all
+        others first, then some that stand for the rest: drawn all at once, or as a mean,
+        the one that matters would be lost.
+
+        Below, a cell is a unit and its colour the power of ten that its values reach: play
+        the steps, and at step 6 one cell of fc1 lights up, and everything behind it with
+        it.
+
+        Who is to blame is tested by ablation: units are set to 0 one at a time in that
+        checkpoint, and the one without which the values fall most feeds the failure: fc1/5,
+        whose weights we have multiplied by 100,000.
+    """,
     parts=(
         ProbePart(BROKEN, "Curves of the filters, thinned", SERIES, ("series", "outliers")),
-        ProbePart(BROKEN, "The largest value of every unit, as a power of ten", FAILURE,
-                  ("values", "exploded")),
+        ProbePart(
+            BROKEN,
+            "The largest value of every unit, as a power of ten",
+            FAILURE,
+            ("values", "exploded"),
+        ),
     ),
     truths=truths,
-)  # fmt: skip
+)

@@ -37,26 +37,42 @@ EMBEDDING_PROJECTOR = System(
     title="Embedding Projector",
     year="2016",
     papers=(
-        Paper("Smilkov and others, Embedding Projector: Interactive Visualization and "
-              "Interpretation of Embeddings", "https://arxiv.org/abs/1611.05469"),
-    ),  # fmt: skip
+        Paper(
+            "Smilkov and others, Embedding Projector: Interactive Visualization and "
+            "Interpretation of Embeddings",
+            "https://arxiv.org/abs/1611.05469",
+        ),
+    ),
     question="Which samples are alike to the network?",
     showed="The values of a layer for each sample as a point: what is near is alike.",
-    sentences=(
-        "Each point is a handwritten digit of the test set, put where the 32 values of layer fc1 "
-        "put it; 32 axes are pressed onto two, those along which the last step varies most.",
-        "Play the steps: a heap of all digits comes apart into groups; point at one that lies in a "
-        "group of others, and you will often find that you would hesitate as well.",
-        "Trustworthiness says how many neighbours on the map are neighbours in the layer: below "
-        "0.9 or so, do not read much into who is next to whom.",
-    ),
+    lesson="""
+        Each point is a handwritten digit of the test set, put where the 32 values of layer
+        fc1 put it; 32 axes are pressed onto two, those along which the last step varies
+        most.
+
+        Play the steps: a heap of all digits comes apart into groups; point at one that lies
+        in a group of others, and you will often find that you would hesitate as well.
+
+        Trustworthiness says how many neighbours on the map are neighbours in the layer:
+        below 0.9 or so, do not read much into who is next to whom.
+    """,
     parts=(
         ProbePart(DIGITS, "370 digits", POINTS, ("coordinates",)),
-        ProbePart(DIGITS, "The nearest neighbour of each", NEAREST, ("agreement", "pixel_agreement")),
+        ProbePart(
+            DIGITS, "The nearest neighbour of each", NEAREST, ("agreement", "pixel_agreement")
+        ),
     ),
     truths=truths,
     more=lambda made: (
-        ["accweight", "export", str(made.folder(DIGITS) / ANALYSIS), "--to", "projector",
-         "-o", str(made.home / "projector"), "--overwrite"],
+        [
+            "accweight",
+            "export",
+            str(made.folder(DIGITS) / ANALYSIS),
+            "--to",
+            "projector",
+            "-o",
+            str(made.home / "projector"),
+            "--overwrite",
+        ],
     ),
-)  # fmt: skip
+)

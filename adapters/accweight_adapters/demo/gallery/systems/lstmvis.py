@@ -32,23 +32,35 @@ LSTMVIS = System(
     title="LSTMVis",
     year="2018",
     papers=(
-        Paper("Strobelt and others, LSTMVis: A Tool for Visual Analysis of Hidden State Dynamics "
-              "in Recurrent Neural Networks", "https://arxiv.org/abs/1606.07461"),
-    ),  # fmt: skip
+        Paper(
+            "Strobelt and others, LSTMVis: A Tool for Visual Analysis of Hidden State Dynamics "
+            "in Recurrent Neural Networks",
+            "https://arxiv.org/abs/1606.07461",
+        ),
+    ),
     question="What does a recurrent network keep in mind?",
     showed="Select a span of a sequence and see where else the hidden units do the same.",
-    sentences=(
-        f"The columns are the letters of the text {FIRST}, the rows the 16 hidden units of an LSTM "
-        "that has learned to say how many brackets are open; bright is high.",
-        "Selected are the two letters in colour, the third bracket and the a in it, where three are "
-        "open: the units that are on throughout are a pattern, which is looked for in 200 texts.",
-        "Agreement is the share of the spans found that are three deep as well: it is far above "
-        "that of all spans, so the pattern stands for depth; correlation says which single units "
-        "follow the depth.",
+    lesson=f"""
+        The columns are the letters of the text {FIRST}, the rows the 16 hidden units of an
+        LSTM that has learned to say how many brackets are open; bright is high.
+
+        Selected are the two letters in colour, the third bracket and the a in it, where
+        three are open: the units that are on throughout are a pattern, which is looked for
+        in 200 texts.
+
+        Agreement is the share of the spans found that are three deep as well: it is far
+        above that of all spans, so the pattern stands for depth; correlation says which
+        single units follow the depth.
+    """,
+    parts=(
+        ProbePart(
+            BRACKETS,
+            "States of the hidden units along one text",
+            PATTERN,
+            ("states", "agreement", "correlation"),
+            names=tuple(FIRST),
+            marked=tuple(range(SPAN, SPAN + SPAN_LENGTH)),
+        ),
     ),
-    parts=(ProbePart(BRACKETS, "States of the hidden units along one text", PATTERN,
-                     ("states", "agreement", "correlation"),
-                     names=tuple(FIRST),
-                     marked=tuple(range(SPAN, SPAN + SPAN_LENGTH))),),
     truths=truths,
-)  # fmt: skip
+)

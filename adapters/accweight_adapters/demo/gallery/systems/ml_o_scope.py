@@ -34,27 +34,41 @@ ML_O_SCOPE = System(
     title="ML-o-scope",
     year="2014",
     papers=(
-        Paper("Bruckner, ML-o-scope: a diagnostic visualization system for deep machine learning "
-              "pipelines", "https://www2.eecs.berkeley.edu/Pubs/TechRpts/2014/EECS-2014-99.html"),
-    ),  # fmt: skip
-    question="How does a filter come about?",
-    showed="Filters of a convolution as a time-lapse: from noise to something that means something.",
-    sentences=(
-        "Each small picture of the first row is a filter of the first convolution: 49 weights, "
-        "black is negative, white is positive, and the scale is the same at all steps.",
-        "Out of noise come stripes that lie or stand, as in the pictures that the network is "
-        "trained on; below are the maps of the same filters for two of these pictures, bright where "
-        "a filter finds its stripes.",
-        "At step 8 we have replaced filter 3 by hand with a diagonal one: no picture has diagonal "
-        "stripes, so training would not have made it, and you see it appear at once.",
+        Paper(
+            "Bruckner, ML-o-scope: a diagnostic visualization system for deep machine learning "
+            "pipelines",
+            "https://www2.eecs.berkeley.edu/Pubs/TechRpts/2014/EECS-2014-99.html",
+        ),
     ),
+    question="How does a filter come about?",
+    showed="Filters of a convolution as a time-lapse: from noise to what has a meaning.",
+    lesson="""
+        Each small picture of the first row is a filter of the first convolution: 49
+        weights, black is negative, white is positive, and the scale is the same at all
+        steps.
+
+        Out of noise come stripes that lie or stand, as in the pictures that the network is
+        trained on; below are the maps of the same filters for two of these pictures, bright
+        where a filter finds its stripes.
+
+        At step 8 we have replaced filter 3 by hand with a diagonal one: no picture has
+        diagonal stripes, so training would not have made it, and you see it appear at once.
+    """,
     parts=(
         ProbePart(STRIPES, "The filters", FILTERS, ("images", "similarity")),
-        ProbePart(STRIPES, "What they answer to: the stripes of picture 0 lie, those of picture 3 stand", MAPS, ("images",)),
+        ProbePart(
+            STRIPES,
+            "What they answer to: the stripes of picture 0 lie, those of picture 3 stand",
+            MAPS,
+            ("images",),
+        ),
     ),
     truths=truths,
     more=lambda made: (
-        [*probe_command(made, STRIPES, "test.npz", [FILTERS]),
-         "--movie", str(made.home / "filters.gif")],
+        [
+            *probe_command(made, STRIPES, "test.npz", [FILTERS]),
+            "--movie",
+            str(made.home / "filters.gif"),
+        ],
     ),
-)  # fmt: skip
+)

@@ -45,22 +45,30 @@ PLAYGROUND = System(
     title="TensorFlow Playground, ConvNetJS",
     year="2014, 2017",
     papers=(
-        Paper("Smilkov and others, Direct-Manipulation Visualization of Deep Networks",
-              "https://arxiv.org/abs/1708.03788"),
+        Paper(
+            "Smilkov and others, Direct-Manipulation Visualization of Deep Networks",
+            "https://arxiv.org/abs/1708.03788",
+        ),
         Paper("Karpathy, ConvNetJS", "https://cs.stanford.edu/people/karpathy/convnetjs/"),
-    ),  # fmt: skip
+    ),
     question="How do straight lines become a curved boundary?",
     showed="A network of two inputs can be drawn as a whole: each unit is a picture of the plane.",
-    sentences=(
-        "Every picture is the same plane, as one unit sees it: orange where the unit is on, blue "
-        "where it is off, and white on the line between the two; the last one is what the network "
-        "decides, with the samples in it.",
-        "Units of the first layer (fc1) can draw one straight line each, units of the second (fc2) "
-        "add such lines up to bent shapes, and the output (fc3) adds those up to spirals.",
-        "Play the steps: first the lines turn, then the shapes bend around the samples; the pale "
-        "parts of the last picture are where the network is not sure.",
+    lesson="""
+        Every picture is the same plane, as one unit sees it: orange where the unit is on,
+        blue where it is off, and white on the line between the two; the last one is what
+        the network decides, with the samples in it.
+
+        Units of the first layer (fc1) can draw one straight line each, units of the second
+        (fc2) add such lines up to bent shapes, and the output (fc3) adds those up to
+        spirals.
+
+        Play the steps: first the lines turn, then the shapes bend around the samples; the
+        pale parts of the last picture are where the network is not sure.
+    """,
+    parts=(
+        ProbePart(
+            SPIRALS, "The plane, seen by 18 units and by the whole network", SURFACE, ("images",)
+        ),
     ),
-    parts=(ProbePart(SPIRALS, "The plane, seen by 18 units and by the whole network", SURFACE,
-                     ("images",)),),
     truths=truths,
-)  # fmt: skip
+)

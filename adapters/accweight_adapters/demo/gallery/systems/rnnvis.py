@@ -32,21 +32,30 @@ RNNVIS = System(
     title="RNNVis",
     year="2017",
     papers=(
-        Paper("Ming and others, Understanding Hidden Memories of Recurrent Neural Networks",
-              "https://arxiv.org/abs/1710.10777"),
-    ),  # fmt: skip
+        Paper(
+            "Ming and others, Understanding Hidden Memories of Recurrent Neural Networks",
+            "https://arxiv.org/abs/1710.10777",
+        ),
+    ),
     question="Which hidden units answer to which inputs?",
     showed="The expected response of every hidden unit to every input, in groups.",
-    sentences=(
-        "A GRU hears of three switches being turned on and off and remembers how they stand; a row "
-        "is one of its 12 units, a column one of the six inputs, and a cell how much the state of "
-        "the unit changes on average when that input comes.",
-        "Bright means it rises, dark that it falls, and the tone of the empty cells is no change: "
-        "most units go up at on and down at off of one switch, or the other way round.",
-        "Units and inputs are sorted into three groups together, and each group of units stands in "
-        "the columns of one switch: just as we have wired them, four units per switch.",
+    lesson="""
+        A GRU hears of three switches being turned on and off and remembers how they stand;
+        a row is one of its 12 units, a column one of the six inputs, and a cell how much
+        the state of the unit changes on average when that input comes.
+
+        Bright means it rises, dark that it falls, and the tone of the empty cells is no
+        change: most units go up at on and down at off of one switch, or the other way
+        round.
+
+        Units and inputs are sorted into three groups together, and each group of units
+        stands in the columns of one switch: just as we have wired them, four units per
+        switch.
+    """,
+    parts=(
+        ProbePart(
+            SWITCHES_GRU, "12 units and 6 inputs", RESPONSE, ("response", "size"), names=INPUTS
+        ),
     ),
-    parts=(ProbePart(SWITCHES_GRU, "12 units and 6 inputs", RESPONSE, ("response", "size"),
-                     names=INPUTS),),
     truths=truths,
-)  # fmt: skip
+)

@@ -39,25 +39,40 @@ SHAPESHOP = System(
     title="ShapeShop",
     year="2017",
     papers=(
-        Paper("Hohman, Hodas and Chau, ShapeShop: Towards Understanding Deep Learning "
-              "Representations via Interactive Experimentation",
-              "https://doi.org/10.1145/3027063.3053103"),
-    ),  # fmt: skip
+        Paper(
+            "Hohman, Hodas and Chau, ShapeShop: Towards Understanding Deep Learning "
+            "Representations via Interactive Experimentation",
+            "https://doi.org/10.1145/3027063.3053103",
+        ),
+    ),
     question="What does a class look like to a network?",
     showed="Ask a network to draw its classes, then change the training data and ask again.",
-    sentences=(
-        "A picture of grey is changed step by step so that the score of one class grows, and what "
-        "comes out is what the class looks like to the network.",
-        "The two networks are the same but for their data: the first has seen a square, a disc and "
-        "a cross, the second a plus, a ring and a corner, all in noise.",
-        "Compare the two: every network draws its own data, and bright and dark show what speaks "
-        "for a class and against it, which is not a shape alone but how it differs from the others.",
-    ),
+    lesson="""
+        A picture of grey is changed step by step so that the score of one class grows, and
+        what comes out is what the class looks like to the network.
+
+        The two networks are the same but for their data: the first has seen a square, a
+        disc and a cross, the second a plus, a ring and a corner, all in noise.
+
+        Compare the two: every network draws its own data, and bright and dark show what
+        speaks for a class and against it, which is not a shape alone but how it differs
+        from the others.
+    """,
     parts=(
-        ProbePart(TEMPLATES_A, "Trained on a square, a disc and a cross", CLASSES, ("images",),
-                  names=SETS["a"]),
-        ProbePart(TEMPLATES_B, "Trained on a plus, a ring and a corner", CLASSES, ("images",),
-                  names=SETS["b"]),
+        ProbePart(
+            TEMPLATES_A,
+            "Trained on a square, a disc and a cross",
+            CLASSES,
+            ("images",),
+            names=SETS["a"],
+        ),
+        ProbePart(
+            TEMPLATES_B,
+            "Trained on a plus, a ring and a corner",
+            CLASSES,
+            ("images",),
+            names=SETS["b"],
+        ),
     ),
     beside=True,
     truths=truths,

@@ -21,9 +21,7 @@ def truths(made: Made) -> Sequence[Truth]:
     files = [path.relative_to(made.folder(SHAPES) / FEW).as_posix()
              for name in found.attributes["classes"]
              for path in sorted((made.folder(SHAPES) / FEW / name).iterdir())]  # fmt: skip
-    confused = [
-        name for name, own, label in zip(files, voted, labels, strict=True) if own != label
-    ]
+    confused = [name for name, own, label in zip(files, voted, labels, strict=True) if own != label]
     right, layer = 1 - 1 / len(files), found.labels("layer")[best]
     return (
         Truth("pictures that belong into another folder, by their neighbours", wrong,
@@ -38,21 +36,34 @@ TEACHABLE_MACHINE = System(
     title="Teachable Machine",
     year="2017",
     papers=(
-        Paper("Carney and others, Teachable Machine: Approachable Web-Based Tool for Exploring "
-              "Machine Learning Classification", "https://doi.org/10.1145/3334480.3382839"),
-    ),  # fmt: skip
+        Paper(
+            "Carney and others, Teachable Machine: Approachable Web-Based Tool for Exploring "
+            "Machine Learning Classification",
+            "https://doi.org/10.1145/3334480.3382839",
+        ),
+    ),
     question="Can you make a classifier from five pictures of each class?",
     showed="Anyone can make a classifier: show a trained network a few pictures of each class.",
-    sentences=(
-        "The folder has five new pictures of each of four shapes; every picture is given the class "
-        "of the three others that are nearest to it, by what a layer makes of them.",
-        "The curves say how many are told right at each layer, step by step: where a curve is "
-        "highest is where you would cut the network to build on it; the pixels alone do not tell, "
-        "as shapes are anywhere in the picture.",
-        "The pairs are the pictures that are told wrong, with the nearest one at the right: in the "
-        "end one is left, a plus that we have put into the folder of the discs on purpose.",
+    lesson="""
+        The folder has five new pictures of each of four shapes; every picture is given the
+        class of the three others that are nearest to it, by what a layer makes of them.
+
+        The curves say how many are told right at each layer, step by step: where a curve is
+        highest is where you would cut the network to build on it; the pixels alone do not
+        tell, as shapes are anywhere in the picture.
+
+        The pairs are the pictures that are told wrong, with the nearest one at the right:
+        in the end one is left, a plus that we have put into the folder of the discs on
+        purpose.
+    """,
+    parts=(
+        ProbePart(
+            SHAPES,
+            "A folder of twenty pictures",
+            NEAREST,
+            ("images", "confusion", "accuracy"),
+            data=FEW,
+        ),
     ),
-    parts=(ProbePart(SHAPES, "A folder of twenty pictures", NEAREST,
-                     ("images", "confusion", "accuracy"), data=FEW),),
     truths=truths,
-)  # fmt: skip
+)

@@ -35,24 +35,29 @@ TENSORBOARD = System(
     title="TensorBoard",
     year="2015",
     papers=(
-        Paper("Abadi and others, TensorFlow: Large-Scale Machine Learning on Heterogeneous "
-              "Distributed Systems", "https://arxiv.org/abs/1603.04467"),
-    ),  # fmt: skip
+        Paper(
+            "Abadi and others, TensorFlow: Large-Scale Machine Learning on Heterogeneous "
+            "Distributed Systems",
+            "https://arxiv.org/abs/1603.04467",
+        ),
+    ),
     question="How did the training go?",
     showed="Log numbers, histograms and pictures as you train, and read them along one time line.",
-    sentences=(
-        "The curves are loss and accuracy on digits that were held out, computed from the "
-        "checkpoints: nothing had to be logged while the network was trained.",
-        "The ridges are histograms, one per step and the first at the back: how many weights of the "
-        "layer moved how far since the step before; most move less and less, so the ridges slide "
-        "to the left.",
-        "We froze conv1 at step 3: from then on all its weights are at exactly 0, and its filters "
-        "(the pictures) stand still; filter 5 was kept at 0 all the time.",
-    ),
+    lesson="""
+        The curves are loss and accuracy on digits that were held out, computed from the
+        checkpoints: nothing had to be logged while the network was trained.
+
+        The ridges are histograms, one per step and the first at the back: how many weights
+        of the layer moved how far since the step before; most move less and less, so the
+        ridges slide to the left.
+
+        We froze conv1 at step 3: from then on all its weights are at exactly 0, and its
+        filters (the pictures) stand still; filter 5 was kept at 0 all the time.
+    """,
     parts=(
         ProbePart(DIGITS, "Numbers", EVALUATE, ("loss", "accuracy")),
         HistogramPart(DIGITS, "Histograms"),
         ProbePart(DIGITS, "Pictures", FILTERS, ("images",)),
     ),
     truths=truths,
-)  # fmt: skip
+)

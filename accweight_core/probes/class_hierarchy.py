@@ -46,7 +46,7 @@ class ClassHierarchy(Probe):
     """Groups of classes that are confused, and where and when groups and classes come apart."""
 
     name: ClassVar[str] = "class_hierarchy"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD
     reading: ClassVar[str] = (
         "Blocks on the diagonal are groups of classes that are taken for each other. Groups that "
@@ -216,7 +216,8 @@ def hierarchy(confusion: Array, groups: int) -> tuple[Array, Array]:
 def excess(counts: Array) -> Array:
     """Return by how much pairs are more frequent than if rows and columns had nothing in common.
 
-    A network that says one class of everything mixes up no two classes more than others.
+    A network that says one class of everything mixes up no two classes more than others. Pairs
+    that are rarer are 0: a step at which all is right says nothing of who was mixed up before.
 
     Args:
         counts: (..., classes, classes).
@@ -226,5 +227,5 @@ def excess(counts: Array) -> Array:
     """
     rows, columns = counts.sum(axis=-1, keepdims=True), counts.sum(axis=-2, keepdims=True)
     total = np.maximum(counts.sum(axis=(-2, -1), keepdims=True), 1)
-    found: Array = (counts - rows * columns / total) / np.maximum(rows, 1)
+    found: Array = np.maximum(counts - rows * columns / total, 0) / np.maximum(rows, 1)
     return found

@@ -34,6 +34,9 @@ from accweight_core.probes.probe import (
 from accweight_core.samples.pictures import sample_pictures
 from accweight_core.text import some
 
+BLANK = 255
+"""Value of the pictures of confused samples where fewer are confused."""
+
 
 @dataclass
 class FewShot(Probe):
@@ -89,7 +92,7 @@ class FewShot(Probe):
             )  # fmt: skip
         attributes = {
             "rows": rows.tolist(), "targets": self._labels.tolist(), "classes": list(classes),
-            "pixels": float((nearest == self._labels).mean()),
+            "pixels": float((nearest == self._labels).mean()), "blank": BLANK,
         }  # fmt: skip
         labels = {"layer": tuple(names), "class": classes, "predicted": classes}
         return Schema(tuple(fields), labels, attributes, rows)
@@ -147,7 +150,7 @@ class FewShot(Probe):
         assert self._pictures is not None
         wrong = np.flatnonzero(voted != self._labels)[: self._chosen]
         height, width, channels = self._pictures.shape[1:]
-        found = np.full((self._chosen, height, 2 * width + 1, channels), 255, np.uint8)
+        found = np.full((self._chosen, height, 2 * width + 1, channels), BLANK, np.uint8)
         for place, row in enumerate(wrong):
             found[place, :, :width] = self._pictures[row]
             found[place, :, width + 1 :] = self._pictures[nearest[row]]

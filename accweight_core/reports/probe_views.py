@@ -125,6 +125,7 @@ def _pictures(result: ProbeResult, name: str, room: Room) -> Content:
         "width": first.shape[2],
         "places": places.tolist(),
         "signed": is_signed(result),
+        "blank": result.attributes.get("blank"),
         "sheets": [
             _sheet(pictures_at(result, name, int(result.steps[place]))[:shown]) for place in places
         ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from accweight_core.colours.themes import DARK, LIGHT, Theme
@@ -21,11 +22,12 @@ MOST_ROWS = 30
 """Rows of a table that are shown at first; a button shows the others."""
 
 
-def rendered(template: str, **values: Any) -> str:
+def rendered(template: str, folder: Traversable | None = None, **values: Any) -> str:
     """Return a page, with the style and the scripts that all pages have.
 
     Args:
         template: Its file in `assets`.
+        folder: Where else templates are looked for first.
         values: What it shows.
 
     Raises:
@@ -36,7 +38,7 @@ def rendered(template: str, **values: Any) -> str:
     except ImportError:
         raise MissingLibraryError("jinja2", "report", "writing a report") from None
     environment = Environment(
-        loader=FunctionLoader(asset),
+        loader=FunctionLoader(lambda name: _template(name, folder)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -62,9 +64,15 @@ def rendered(template: str, **values: Any) -> str:
     return text.lstrip()
 
 
+def _template(name: str, folder: Traversable | None) -> str:
+    """Return the text of a template, that of a folder before one of all pages."""
+    own = None if folder is None else folder / name
+    return own.read_text("utf-8") if own is not None and own.is_file() else asset(name)
+
+
 SCRIPTS = (
     "probe_time.js", "probe_curves.js", "probe_pictures.js", "probe_points.js", "probe_maps.js",
-    "probe_network.js", "probes.js",
+    "probe_network.js", "probe_ridges.js", "probes.js",
 )  # fmt: skip
 
 

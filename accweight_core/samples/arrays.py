@@ -23,6 +23,9 @@ SAMPLE_NAMES: Final = ("x", "images", "inputs", "input", "data", "features", "sa
 TARGET_NAMES: Final = ("y", "labels", "targets", "label", "target", "y_train")
 """Names of samples and targets in files that do not use the model's input names."""
 
+CLASS_NAMES: Final = "classes"
+"""Name of an array of texts that says what the classes are called, if there is one."""
+
 ADVICE: Final = "save it with numpy.savez(PATH, x=samples, y=targets)"
 LOOKED_AT: Final = 1 << 22
 """Elements checked for NaN at a time."""
@@ -81,7 +84,9 @@ def data_of(
         raise FormatError(path, f"samples and targets differ in number: {listed}, {name!r} {have}")
     if not len(targets):
         raise FormatError(path, "holds no samples: its arrays have length 0")
-    return Data(tuple(taken), targets, path, tuple(notes))
+    names = arrays.get(CLASS_NAMES, np.empty(0))
+    classes = tuple(names.tolist()) if names.ndim == 1 and names.dtype.kind == "U" else ()
+    return Data(tuple(taken), targets, path, tuple(notes), classes=classes)
 
 
 def _arrays(path: Path) -> dict[str, Array]:

@@ -1,4 +1,7 @@
 // Numbers over the steps: a chart per array, a line per layer.
+const WIDE = 1000; // how many times the smallest value the largest is, from which on the axis is logarithmic
+const powers = (self, ticks) => ticks.map((tick) => (Number.isInteger(Math.log10(tick)) ? tick : null));
+
 function curves(element, view, probe, time) {
   const steps = view.places.map((place) => probe.steps[place]);
   const faint = () => css("--faint");
@@ -8,7 +11,10 @@ function curves(element, view, probe, time) {
   const plots = [];
   for (const chart of view.charts) {
     const cell = make("div");
-    cell.append(make("h4", "", chart.name.replaceAll("_", " ")), make("p", "words", chart.words));
+    const known = chart.lines.flat().filter((value) => value != null);
+    chart.log = Math.min(...known) > 0 && Math.max(...known) >= WIDE * Math.min(...known);
+    const words = `${chart.words}${chart.log ? " (logarithmic)" : ""}`;
+    cell.append(make("h4", "", chart.name.replaceAll("_", " ")), make("p", "words", words));
     const room = make("div", "chart"), told = make("p", "readout", "\u00a0");
     cell.append(room, told);
     grid.append(cell);
@@ -30,15 +36,16 @@ function curves(element, view, probe, time) {
   function draw() {
     for (const one of plots) {
       if (one.plot) one.plot.destroy();
-      const axis = () => ({
-        stroke: css("--dim"), font: FONT, grid: { stroke: css("--line"), width: 1 },
-        ticks: { stroke: css("--line"), width: 1, size: 4 },
+      const axis = (more) => ({
+        stroke: css("--dim"), font: FONT, grid: { stroke: css("--line"), width: 1, ...more },
+        ticks: { stroke: css("--line"), width: 1, size: 4, ...more },
       });
+      const upwards = axis(one.chart.log ? { filter: powers } : {});
       one.plot = new uPlot({
         width: Math.max(one.room.clientWidth, 240), height: 170,
-        scales: { x: { time: false, ...(view.span ? { range: view.span } : {}) }, y: one.chart.range ? { range: one.chart.range } : {} },
+        scales: { x: { time: false, ...(view.span ? { range: view.span } : {}) }, y: one.chart.range ? { range: one.chart.range } : {}, y: { distr: one.chart.log ? 3 : 1 } },
         axes: [{ ...axis(), size: 26, gap: 2 },
-               { ...axis(), size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
+               { ...upwards, size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
         series: [{}, ...one.chart.lines.map((line, at) => ({
           stroke: colour(at), width: at < NAMED ? 1.8 : 1, spanGaps: false, points: { show: steps.length < 2 },
         }))],

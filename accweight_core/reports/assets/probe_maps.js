@@ -76,18 +76,46 @@ function stepsMap(element, view, probe, time) {
   });
 }
 
+const MOST_HEADS = 24; // columns that have their names above them
+const size = (text) => text.replace("-", "\u2212");
+
+function heads(element, view) {
+  const line = make("div", "unit-row heads"), room = make("div", "heads-of");
+  room.style.gridTemplateColumns = `repeat(${view.columns.length}, 1fr)`;
+  view.columns.forEach((name, at) => {
+    const head = make("span", name.length > 3 ? "long" : "", name);
+    head.title = `${view.axis} ${name}`;
+    if ((view.marked || []).includes(at)) head.classList.add("marked");
+    room.append(head);
+  });
+  line.append(make("span", "dim", view.axis), room);
+  element.append(line);
+}
+function scaleOf(element, view) {
+  const line = make("div", "scale-of"), bar = make("i");
+  bar.style.background = `linear-gradient(90deg, ${STOPS.map((stop) => `rgb(${stop.join(" ")})`).join(", ")})`;
+  line.append(make("span", "", size(read(view.low))), bar, make("span", "", size(read(view.high))));
+  element.append(line);
+}
+
 function units(element, view, probe, time) {
   heading(element, view.words);
   const steps = view.places.map((place) => probe.steps[place]), width = view.columns.length;
   const told = make("p", "readout", "\u00a0");
-  const rows = view.rows.map((text, row) => {
+  const counts = view.rows.map((_, row) => {
     let count = 0;
     view.values.forEach((flat) => { for (let at = width - 1; at >= count; at--) if (flat[row * width + at] != null) { count = at + 1; break; } });
-    const line = make("div", "unit-row"), canvas = make("canvas");
+    return count;
+  });
+  const alike = counts.every((count) => count === width), named = alike && width <= MOST_HEADS;
+  if (named) heads(element, view);
+  const rows = view.rows.map((text, row) => {
+    const count = counts[row], line = make("div", alike ? "unit-row even" : "unit-row"), canvas = make("canvas");
     [canvas.width, canvas.height] = [Math.max(count, 1), 1];
     const label = make("span", "", text);
     label.title = text;
-    line.append(label, canvas, make("span", "dim", `${count}`));
+    line.append(label, canvas);
+    if (!alike) line.append(make("span", "dim", `${count}`));
     element.append(line);
     canvas.addEventListener("pointermove", (event) => {
       const box = canvas.getBoundingClientRect();
@@ -96,8 +124,9 @@ function units(element, view, probe, time) {
     });
     return { canvas, count };
   });
+  scaleOf(element, view);
   element.append(told);
-  notes(element, view.axis === "unit" ? "" : `across: ${view.axis}, ${width < 16 ? view.columns.join(", ") : `${width} of them`}`, view.left_out);
+  notes(element, named || view.axis === "unit" ? "" : `across: ${view.axis}, ${width} of them`, view.left_out);
   let drawn = -1;
   time.listen(() => {
     const at = nearest(time, steps);

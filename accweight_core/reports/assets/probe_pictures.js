@@ -32,7 +32,8 @@ function pictures(element, view, probe, time) {
     label.append(over, "over the input (orange above 0, blue below)");
     element.append(label);
   }
-  const scale = Math.max(Math.floor(MOST_SIDE / Math.max(view.width, view.height)), 1);
+  const longer = Math.max(view.width, view.height), most = longer > 32 ? LARGE_SIDE : MOST_SIDE;
+  const scale = Math.max(Math.floor(most / longer), 1);
   const count = view.labels.length;
   const wanted = Math.max(view.width * scale, LEAST_SIDE);
   const side = count > 24 ? Math.max(Math.min(wanted, 76), LEAST_SIDE) : wanted;
@@ -77,6 +78,8 @@ function pictures(element, view, probe, time) {
         }
       }
       canvas.getContext("2d").putImageData(found, 0, 0);
+      if (view.blank != null) // of so many pictures, fewer may be there at a step
+        canvas.parentElement.hidden = found.data.every((value, place) => place % 4 === 3 || value === view.blank);
     });
     element.dataset.shown = String(steps[at]);
   }

@@ -7,7 +7,7 @@ const CLASSES = 10; // colours of classes; further ones have other marks
 let NAMED = 0; // curves with a colour of their own: as many as the theme has
 while (css(`--curve-${NAMED}`)) NAMED++;
 const PLANE = 460; // pixels of a plane of points
-const MOST_SIDE = 112, LEAST_SIDE = 44; // pixels of a picture
+const MOST_SIDE = 112, LARGE_SIDE = 160, LEAST_SIDE = 44; // pixels of a picture; of a detailed one
 
 const make = (tag, cls, text) => {
   const made = document.createElement(tag);
@@ -21,7 +21,8 @@ const mix = (a, b, share) => (a == null || b == null ? null : a + (b - a) * shar
 class Time {
   constructor(root, probes) {
     this.steps = [...new Set(probes.flatMap((probe) => probe.steps))].sort((a, b) => a - b);
-    this.at = this.to = this.steps.length - 1;
+    const begun = this.steps.indexOf(Number(root.dataset.begin)); // of a page that begins elsewhere
+    this.at = this.to = begun < 0 ? this.steps.length - 1 : begun;
     this.listeners = [];
     this.playing = false;
     this.slide = root.querySelector(".time .slide");

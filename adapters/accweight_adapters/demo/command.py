@@ -1,11 +1,13 @@
 """``accweight demo``: train the reference CNN on real digits, analyse it, open the viewer.
 
-It needs torch, scikit-learn and matplotlib, the extra `demo`, and imports them when the command
-runs.
+With ``--gallery``: train small networks with planted truths, and write a page of what systems that
+people learned from show of them. Both need the extra `demo`, and import what it has when the
+command runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +20,17 @@ from accweight_core.text import plain
 
 if TYPE_CHECKING:
     from accweight_adapters.demo.experiment import DemoResult
+    from accweight_adapters.demo.gallery.building import Gallery
     from accweight_core.cli.output import Page
 
 NEEDED = {"torch": "torch", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 """Packages of the extra `demo`, by import name; scikit-learn has the digits."""
+
+FOR_GALLERY = {
+    "torch": "torch", "sklearn": "scikit-learn", "jinja2": "jinja2", "PIL": "pillow",
+    "tensorboardX": "tensorboardX",
+}  # fmt: skip
+"""What the gallery and its commands need of that extra."""
 
 
 @click.command()
@@ -48,12 +57,32 @@ NEEDED = {"torch": "torch", "matplotlib": "matplotlib", "sklearn": "scikit-learn
     default=None,
     help="Open the viewer; by default if there is a screen.",
 )
+@click.option(
+    "--gallery",
+    is_flag=True,
+    help="Train small networks instead, and write one page of what known systems of visual "
+    "analytics show of them: a tutorial with tests.",
+)
 @options.as_json
 def demo(
-    data: Path | None, out: Path, epochs: int | None, seed: int, *, view: bool | None, json: bool
+    data: Path | None,
+    out: Path,
+    epochs: int | None,
+    seed: int,
+    *,
+    view: bool | None,
+    gallery: bool,
+    json: bool,
 ) -> None:
     """Train a small CNN on real digits, analyse it, draw all its layers, open the viewer."""
-    _check_libraries(needs_digits=data is None)
+    if gallery:
+        given = {"--data": data, "--epochs": epochs, "--view": view}
+        other = [name for name, value in given.items() if value not in (None, False)]
+        if other:
+            raise click.UsageError(f"--gallery takes no {other[0]}: it trains networks of its own")
+        _make_gallery(out, seed, json=json)
+        return
+    _check_libraries(but=() if data is None else ("sklearn",))
     from accweight_adapters.demo.experiment import run_demo
     from accweight_core.cli import output
     from accweight_core.cli.viewing import is_watched, opened_viewer
@@ -71,15 +100,32 @@ def demo(
             click.echo(f"accweight: {error}", err=True)
 
 
-def _check_libraries(*, needs_digits: bool) -> None:
+def _make_gallery(out: Path, seed: int, *, json: bool) -> None:
+    """Make the gallery, and say where it is and what was found."""
+    _check_libraries(needed=FOR_GALLERY, what="the gallery")
+    from accweight_adapters.demo.gallery.building import make_gallery
+    from accweight_core.cli import output
+
+    with output.progress("gallery", unit="networks") as advance:
+        made = make_gallery(out, seed=seed, progress=advance)
+    document = {"page": str(made.page), "folder": str(made.made.home), "seed": seed,
+                "systems": made.numbers}  # fmt: skip
+    output.show(document if json else _gallery_summary(made))
+
+
+def _check_libraries(
+    but: Iterable[str] = (),
+    needed: Mapping[str, str] = NEEDED,
+    what: str = "the demonstration",
+) -> None:
     """Raise if a library is missing, before training starts."""
-    for module, library in NEEDED.items():
-        if module == "sklearn" and not needs_digits:
+    for module, library in needed.items():
+        if module in but:
             continue
         try:
             import_module(module)
         except ImportError:
-            raise MissingLibraryError(library, "demo", "the demonstration") from None
+            raise MissingLibraryError(library, "demo", what) from None
 
 
 def _document(result: DemoResult) -> dict[str, Any]:
@@ -102,4 +148,26 @@ def _summary(result: DemoResult) -> Page:
         f"trained on {result.data}: accuracy {result.accuracy[-1]:.1%} on unseen digits",
         *analysis_summary(result.analysis, "mean"),
         f"all layers over the epochs: {plain(result.sheet)}",
+    ]
+
+
+def _gallery_summary(made: Gallery) -> Page:
+    """Return the printed summary: a row per system, and those truths that were not found."""
+    from accweight_core.cli.tables import Table
+
+    rows, differing = [], []
+    for system in made.numbers:
+        held = [truth["holds"] for truth in system["truths"]]
+        rows.append((system["title"], f"{sum(held)} of {len(held)}"))
+        differing += [
+            f"{system['title']}: {truth['what']}: planted {truth['planted']}, found "
+            f"{truth['found']}"
+            for truth in system["truths"]
+            if not truth["holds"]
+        ]
+    return [
+        Table.of_rows(("system", "planted truths found"), rows),
+        "",
+        *differing,
+        f"open in a browser, also offline: {plain(made.page)}",
     ]

@@ -1,0 +1,1 @@
+"""The small networks of the gallery: a module each, with data that are generated or come along."""

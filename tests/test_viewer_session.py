@@ -146,6 +146,21 @@ def test_settings_are_read_as_they_were_written(values: dict[str, Any]) -> None:
     assert Settings.from_json(written.to_json()) == written.changed(**kept)
 
 
+@pytest.mark.parametrize(
+    ("document", "columns"),
+    [
+        ({"first_metric": "std", "second_metric": "max"}, ("std", "max")),
+        ({"first_metric": "std", "second_metric": "std"}, ("std",)),
+        ({"first_metric": "std", "columns": ["mean"]}, ("mean",)),
+        ({"first_metric": ["std"]}, ("relative", "rotation")),
+    ],
+)
+def test_two_metrics_of_older_versions_are_the_columns(
+    document: dict[str, Any], columns: tuple[str, ...]
+) -> None:
+    assert Settings.from_json(document).columns == columns
+
+
 @pytest.mark.parametrize("document", [None, [], "text", {"unknown": True}, {"theme": ["dark"]}])
 def test_files_of_other_programs_are_defaults(document: Any) -> None:
     assert Settings.from_json(document) == Settings()

@@ -40,7 +40,7 @@ def shared_out(
     >>> shared_out(290, 200, 60, 60, [80, 90])
     ColumnWidths(kind=0, metrics=(70, 70))
     >>> shared_out(250, 200, 60, 60, [80, 90])
-    ColumnWidths(kind=0, metrics=(60,))
+    ColumnWidths(kind=0, metrics=(80,))
 
     Args:
         room: Width of all columns: names, kinds, numbers.

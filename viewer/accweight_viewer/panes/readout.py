@@ -102,6 +102,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         column.addLayout(head)
         column.addLayout(cards, 1)
         column.addWidget(self.unit, 1)
+        self.unit.hide()
         self.empty.setObjectName("dim")
         self.empty.setWordWrap(True)
         self.empty.setAlignment(QtCore.Qt.AlignmentFlag.AlignCenter)

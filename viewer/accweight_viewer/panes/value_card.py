@@ -21,7 +21,7 @@ class Card(QtWidgets.QWidget):  # type: ignore[misc]
         self.value.setTextFormat(QtCore.Qt.TextFormat.PlainText)
         self.value.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self.value.setObjectName("value")
-        self.note = ElidedLabel(dim=True)
+        self.note = ElidedLabel(dim=True, sentence=True)
         self.curve = Sparkline(theme, colour)
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

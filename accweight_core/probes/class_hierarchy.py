@@ -19,8 +19,9 @@ import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.collecting import Values
 from accweight_core.probes.context import Context
-from accweight_core.probes.features import class_names, features_by_class
+from accweight_core.probes.features import class_names, confusion, features_by_class
 from accweight_core.probes.network import OUTPUT
 from accweight_core.probes.probe import (
     Array,
@@ -30,8 +31,8 @@ from accweight_core.probes.probe import (
     Probe,
     Results,
     Schema,
-    Step,
     option,
+    stacked,
 )
 from accweight_core.text import some
 
@@ -61,6 +62,7 @@ class ClassHierarchy(Probe):
         """Return the arrays, by the classes."""
         self._layers, self._labels = features_by_class(context, self.layers, self.points)
         names = [layer.node for layer in self._layers]
+        self._predicted = context.collect(Values(self._said))
         self._names = class_names(context, self._labels)
         count, scores = len(self._names), context.tried()[OUTPUT]
         if not (2 < count <= MOST_CLASSES and scores.ndim == 2 and scores.shape[1] >= count):
@@ -93,36 +95,24 @@ class ClassHierarchy(Probe):
             fields, {"layer": tuple(names), "row": self._names}, rows=self._layers[0].rows
         )
 
-    def begin(self, step: Step) -> None:
-        """Start a step."""
-        self._predicted: list[Array] = []
-        for layer in self._layers:
-            layer.begin()
-
-    def measure(self, batch: Batch) -> None:
-        """Keep the values of the layers, and what is predicted."""
-        for layer in self._layers:
-            layer.add(batch)
-        self._predicted.append(batch.outputs[OUTPUT][:, : len(self._names)].argmax(axis=1))
+    def _said(self, batch: Batch) -> Array:
+        """Return the class that is predicted of every sample."""
+        found: Array = batch.outputs[OUTPUT][:, : len(self._names)].argmax(axis=1)
+        return found
 
     def end(self) -> Mapping[str, Array]:
         """Return the confusion of the network, and of the nearest means at every layer."""
-        near = [nearest_mean(layer.whole(), self._labels) for layer in self._layers]
+        labels, count = self._labels, len(self._names)
+        near = [nearest_mean(layer.whole(), labels) for layer in self._layers]
         return {
-            "counts": self._counted(np.concatenate(self._predicted)),
-            "near": np.stack([self._counted(found) for found in near]),
+            "counts": confusion(labels, self._predicted.whole(), count),
+            "near": np.stack([confusion(labels, found, count) for found in near]),
         }
-
-    def _counted(self, predicted: Array) -> Array:
-        count = len(self._names)
-        found = np.bincount(self._labels * count + predicted, minlength=count**2)
-        return found.reshape(count, count).astype(np.float64)
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return the groups, and when and where they come apart."""
-        steps = range(len(results.steps))
-        counts = np.stack([results.at("counts", at) for at in steps])
-        near = np.stack([results.at("near", at) for at in steps]).astype(np.float64)
+        counts = stacked(results, "counts")
+        near = stacked(results, "near").astype(np.float64)
         group, self._order = hierarchy(
             excess(counts).sum(axis=0) + excess(near).sum(axis=(0, 1)), self.groups
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -41,6 +42,20 @@ class Portion:
     inputs: Mapping[str, Array]
 
 
+class Collector(Protocol):
+    """What collects something of the batches of a step; see `accweight_core.probes.collecting`."""
+
+    def begin(self) -> None:
+        """Start a step."""
+        ...
+
+    def add(self, batch: Any) -> None:
+        """Take a batch, an `accweight_core.probes.probe.Batch`."""
+        ...
+
+
+C = TypeVar("C", bound=Collector)
+
 Portions = Callable[[Array], Iterator[Portion]]
 """Yields the samples of some rows, in batches."""
 
@@ -54,6 +69,8 @@ class Context:
         steps: The steps chosen, ascending.
         seed: Seed of everything that is drawn.
         kept: Nodes that the probe asks for.
+        collectors: What collects for it; begun before `Probe.begin`, given batches before
+            `Probe.measure`.
         parts: Parts of what it computes in the end, if that is most of its work: for the progress.
     """
 
@@ -67,6 +84,7 @@ class Context:
     _trial: Trial | None = None
     _placed: Places | None = None
     kept: list[str] = field(default_factory=list)
+    collectors: list[Collector] = field(default_factory=list)
     parts: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
     _binding: Binding | None = None
@@ -120,6 +138,11 @@ class Context:
             if node not in self.kept and node != OUTPUT:  # which is there anyway
                 self.kept.append(node)
         return nodes
+
+    def collect(self, collector: C) -> C:
+        """Have something collected of all batches of every step; return it."""
+        self.collectors.append(collector)
+        return collector
 
     @property
     def binding(self) -> Binding:
@@ -195,6 +218,16 @@ class Context:
             why = placed.problem or f"has shape {placed.shape}, no axis of which is the samples"
             raise UnknownNameError(f"probe {self.probe!r}: node {brief(node)} {why}; {how}")
         return found
+
+    def axes_of(
+        self, nodes: Sequence[str], how: str = "choose others with layers="
+    ) -> dict[str, UnitAxes]:
+        """Return where samples and units of nodes are, of all layers if none is named.
+
+        Raises:
+            UnknownNameError: As `checked_axes` does.
+        """
+        return {node: self.checked_axes(node, how) for node in nodes or self.layers_of_samples}
 
     def random(self) -> np.random.Generator:
         """Return random numbers that depend on the seed and the name of the probe alone."""

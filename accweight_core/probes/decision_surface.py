@@ -24,7 +24,6 @@ from accweight_core.probes.links import Column, Links
 from accweight_core.probes.network import OUTPUT, filled_up, samples_at_once
 from accweight_core.probes.probe import (
     Array,
-    Batch,
     Field,
     Needs,
     Probe,
@@ -74,10 +73,7 @@ class DecisionSurface(Probe):
             raise ArgumentValueError(
                 f"probe {self.name!r}: cells are 2 to 512, units and margin 0 up"
             )
-        layers = self.layers or context.layers_of_samples
-        self._axes = {
-            one: context.checked_axes(one, "choose others with layers=") for one in layers
-        }
+        self._axes = context.axes_of(self.layers)
         rows = context.chosen_rows(MOST_SAMPLES)
         (portion,) = (next(context.portions(rows[:1])).inputs,)
         self._input, self._size = next(iter(portion)), samples_at_once(context.network.inputs)
@@ -148,9 +144,6 @@ class DecisionSurface(Probe):
         units = np.concatenate([np.concatenate(found[node]) for node in self._axes], axis=1)
         self._surfaces = units.T.reshape(-1, side, side)
         self._scores = np.concatenate(found[OUTPUT]).reshape(side, side, -1)
-
-    def measure(self, batch: Batch) -> None:
-        """Take no samples: the grid is what is run."""
 
     def end(self) -> Mapping[str, Array]:
         """Return the surfaces, and their pictures."""

@@ -32,7 +32,6 @@ from accweight_core.probes.network import BoundNetwork, samples_at_once
 from accweight_core.probes.pixels import as_pixels, bounds, scale_field
 from accweight_core.probes.probe import (
     Array,
-    Batch,
     Field,
     Needs,
     Probe,
@@ -162,8 +161,6 @@ class FeatureVisualization(Probe):
         """Climb from the first input for all units of all layers."""
         if step.network is None:
             raise ArgumentValueError("probe 'feature_visualization' needs a network")
-        for features in self._values_of:
-            features.begin()
         optima, values, gains = [], [], []
         for node, count in self._chosen.items():
             found = [self._climbed(step.network, node, own) for own in _groups(count, self._size)]
@@ -214,11 +211,6 @@ class FeatureVisualization(Probe):
         if self.blur and len(self._shape) == 3:
             x = (1 - self.blur) * x + self.blur * smoothed(x)
         return x.astype(np.float32, copy=False)
-
-    def measure(self, batch: Batch) -> None:
-        """Take what the layers make of pictures; the inputs of units are made."""
-        for features in self._values_of:
-            features.add(batch)
 
     def end(self) -> Mapping[str, Array]:
         """Return the optima of the step."""

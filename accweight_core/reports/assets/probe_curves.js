@@ -27,10 +27,6 @@ function curves(element, view, probe, time) {
     const name = best == null || !view.labels.length ? "" : `${view.labels[best]}: `;
     one.told.textContent = best == null ? "\u00a0" : `${name}${read(one.chart.lines[best][idx])} at step ${steps[idx]}`;
   };
-  const wide = (self, low, high) => { // of a value that never changes: from 0 on
-    if (low == null) return [0, 1];
-    return low === high ? [Math.min(1.1 * low, 0), Math.max(1.1 * high, 0) || 1] : uPlot.rangeNum(low, high, 0.1, true);
-  };
   function draw() {
     for (const one of plots) {
       if (one.plot) one.plot.destroy();
@@ -40,7 +36,7 @@ function curves(element, view, probe, time) {
       });
       one.plot = new uPlot({
         width: Math.max(one.room.clientWidth, 240), height: 170,
-        scales: { x: { time: false, ...(view.span ? { range: view.span } : {}) }, y: { range: one.chart.range ?? wide } },
+        scales: { x: { time: false, ...(view.span ? { range: view.span } : {}) }, y: one.chart.range ? { range: one.chart.range } : {} },
         axes: [{ ...axis(), size: 26, gap: 2 },
                { ...axis(), size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
         series: [{}, ...one.chart.lines.map((line, at) => ({

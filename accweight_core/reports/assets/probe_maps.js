@@ -76,7 +76,6 @@ function stepsMap(element, view, probe, time) {
   });
 }
 
-const LONGEST_NAME = 24; // letters of a row; names of layers differ in their ends
 function units(element, view, probe, time) {
   heading(element, view.words);
   const steps = view.places.map((place) => probe.steps[place]), width = view.columns.length;
@@ -86,7 +85,7 @@ function units(element, view, probe, time) {
     view.values.forEach((flat) => { for (let at = width - 1; at >= count; at--) if (flat[row * width + at] != null) { count = at + 1; break; } });
     const line = make("div", "unit-row"), canvas = make("canvas");
     [canvas.width, canvas.height] = [Math.max(count, 1), 1];
-    const label = make("span", "", text.length > LONGEST_NAME ? `\u2026${text.slice(1 - LONGEST_NAME)}` : text);
+    const label = make("span", "", text);
     label.title = text;
     line.append(label, canvas, make("span", "dim", `${count}`));
     element.append(line);

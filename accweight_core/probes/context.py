@@ -55,6 +55,7 @@ class Collector(Protocol):
 
 
 C = TypeVar("C", bound=Collector)
+T = TypeVar("T")
 
 Portions = Callable[[Array], Iterator[Portion]]
 """Yields the samples of some rows, in batches."""
@@ -151,24 +152,31 @@ class Context:
         Raises:
             ArgumentValueError: If there is no network.
         """
-        if self._binding is None:
-            self.network  # noqa: B018  raises the error for a missing network
-            raise ArgumentValueError(f"probe {self.probe!r} needs a network")
-        return self._binding
+        return self._there(self._binding, self.network)
 
     @property
     def pieces(self) -> ProbePieces:
         """What `Probe.finish` has finished before it was stopped; it may put more there."""
-        if self._pieces is None:
-            raise ArgumentValueError(f"probe {self.probe!r}: results are not open yet")
-        return self._pieces
+        return self._there(self._pieces, None)
+
+    def _there(self, known: T | None, needs: Any) -> T:
+        """Return what is known once the run is probed.
+
+        Args:
+            known: What is asked for.
+            needs: What it is made of, which has been asked for first: its own error says more.
+
+        Raises:
+            ArgumentValueError: If it is not known yet.
+        """
+        if known is None:
+            raise ArgumentValueError(f"probe {self.probe!r} is not run yet")
+        return known
 
     def portions(self, rows: Array | None = None) -> Iterator[Portion]:
         """Yield the samples of some rows, or all, in batches as the network takes them."""
-        if self._portions is None:
-            self.data  # noqa: B018  raises the error for missing samples
-            raise ArgumentValueError(f"probe {self.probe!r} needs samples")
-        return self._portions(np.arange(len(self.data)) if rows is None else rows)
+        portions = self._there(self._portions, self.data)
+        return portions(np.arange(len(self.data)) if rows is None else rows)
 
     @property
     def first_network(self) -> BoundNetwork:
@@ -177,23 +185,14 @@ class Context:
         Raises:
             ArgumentValueError: If there is no network.
         """
-        if self._first is None:
-            self.network  # noqa: B018  raises the error for a missing network
-            raise ArgumentValueError(f"probe {self.probe!r} needs a network")
-        return self._first()
+        return self._there(self._first, self.network)()
 
     def tried(self, *nodes: str) -> Mapping[str, Array]:
         """Return the output and nodes for the first samples, at the first step chosen."""
-        if self._trial is None:
-            self.data  # noqa: B018  raises the error for missing samples
-            raise ArgumentValueError(f"probe {self.probe!r} needs samples")
-        return self._trial(nodes)
+        return self._there(self._trial, self.data)(nodes)
 
     def _place(self, node: str) -> Placed:
-        if self._placed is None:
-            self.data  # noqa: B018  raises the error for missing samples
-            raise ArgumentValueError(f"probe {self.probe!r} needs samples")
-        found = self._placed((*self.layers, node))  # of all layers in one pass
+        found = self._there(self._placed, self.data)((*self.layers, node))  # in one pass
         return found.get(node) or Placed.of(self.tried()[OUTPUT].shape, 0)
 
     def unit_axes(self, node: str) -> UnitAxes | None:

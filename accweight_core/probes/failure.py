@@ -212,7 +212,6 @@ def growths(powers: Array) -> Array:
 
 def _silenced(value: Any, axes: UnitAxes, unit: int) -> Any:
     """Return the value of a node with one unit 0, also where it is not finite."""
-    shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
-    mask = np.zeros((shape[0], axes.count, axes.positions), np.float32)
+    mask = np.zeros((value.shape[axes.samples], axes.count, axes.positions), np.float32)
     mask[:, unit] = 1
-    return value.masked_fill(value.new_tensor(axes.back(mask, shape)) > 0, 0)
+    return value.masked_fill(axes.tensor_like(value, mask) > 0, 0)

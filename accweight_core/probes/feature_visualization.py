@@ -93,7 +93,7 @@ class FeatureVisualization(Probe):
             )
         self._at_once = samples_at_once(context.network.inputs)
         nodes = self.layers or _with_matrices(context)
-        self._axes = {n: context.checked_axes(n, "choose others with layers=") for n in nodes}
+        self._axes = context.axes_of(nodes)
         self._chosen = {node: min(self.units, axes.count) for node, axes in self._axes.items()}
         self._shape = context.data.inputs[0].shape[1:]
         self._first = self._first_input(context)
@@ -183,8 +183,7 @@ class FeatureVisualization(Probe):
             mask[sample, unit, self._place(axes)] = 1
 
         def own(value: Any) -> Any:
-            shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
-            return value * value.new_tensor(axes.back(mask, shape))
+            return value * axes.tensor_like(value, mask)
 
         masked = network.patch({node: own})
         first = self._value(masked, x, node)

@@ -133,6 +133,11 @@ def filter_parameter(run: Run, layer: str) -> Parameter:
     raise UnknownNameError(f"probe 'filters': {run.source} has no layer with filters")
 
 
+def layers_with_filters(run: Run) -> dict[str, Parameter]:
+    """Return the weights of the layers that have filters, by their names."""
+    return {one.name: p for one in run.layers if (p := weights_of(one)) is not None}
+
+
 def weights_of(layer: Layer) -> Parameter | None:
     """Return the weights of a layer with filters: its first matrix; None without one."""
     for parameter in layer.parameters:
